@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import re
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from support.local_server import in_thread
 
 REPOSITORY = "octo/app"
 PLACE = f"/repos/{REPOSITORY}"
@@ -160,13 +161,7 @@ def actions_api() -> Iterator[ActionsApi]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
     api.url = f"http://127.0.0.1:{server.server_port}"
     api.storage = f"http://localhost:{server.server_port}"
-    try:
+    with in_thread(server):
         yield api
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

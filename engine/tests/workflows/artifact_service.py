@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import shutil
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
+
+from support.local_server import in_thread
 
 _TWIRP = "/twirp/github.actions.results.api.v1.ArtifactService/"
 ZIP = "application/zip"
@@ -152,11 +153,5 @@ def artifact_service(folder: Path) -> Iterator[ArtifactService]:
         setattr(Handler, f"do_{method}", Handler._handle)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     service.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with in_thread(server):
         yield service
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -9,12 +9,13 @@ played action gives.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+from support.local_server import in_thread
 
 AUDIENCE = "sts.amazonaws.com"
 _SPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
@@ -66,9 +67,7 @@ def sign_in_service(assumed: Path) -> Iterator[dict[str, str]]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with in_thread(server):
         yield {
             "ACTIONS_ID_TOKEN_REQUEST_URL": f"{url}/token?api-version=2.0",
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "played",
@@ -76,10 +75,6 @@ def sign_in_service(assumed: Path) -> Iterator[dict[str, str]]:
             "HTTP_PROXY": "",  # the action would take it, and not what needs none (src/index.ts, proxyServer)
             "HTTPS_PROXY": "",
         }
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _elements(values: dict[str, str]) -> str:

@@ -139,6 +139,22 @@ def make_jobs(run: str = "r1", *, adapter: Mapping[str, bytes] | None = None) ->
     return Jobs(arns["Process"], arns["Train"], arns["Evaluate"], make_package(sagemaker))
 
 
+def make_alarm(name: str) -> None:
+    """An alarm on failed calls of a model, as a deployment watches it."""
+    import boto3
+
+    boto3.client("cloudwatch").put_metric_alarm(
+        AlarmName=name,
+        ComparisonOperator="GreaterThanThreshold",
+        EvaluationPeriods=1,
+        MetricName="Invocation5XXErrors",
+        Namespace="AWS/SageMaker",
+        Period=60,
+        Statistic="Sum",
+        Threshold=1,
+    )
+
+
 def make_package(sagemaker: Any, model: str = f"s3://{BUCKET}/model.tar.gz") -> str:
     if not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]:
         sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)

@@ -24,11 +24,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
 from support.aws.endpoint_service import CALLS, EndpointService, Refused
 from support.aws.service_model import faults, operation
+from support.local_server import in_thread
 
 PLAYED = (
     "ListPipelineExecutionSteps",
@@ -212,11 +213,5 @@ def sagemaker_server(moto: str) -> Iterator[Played]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     played = Played(f"http://127.0.0.1:{server.server_port}", (host, int(port)))
     handler.played = played  # type: ignore[attr-defined]
-    thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with in_thread(server):
         yield played
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

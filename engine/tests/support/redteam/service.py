@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +10,7 @@ from typing import Any
 
 from sluice.extras.redteam.attack import TENANTS
 from sluice.extras.redteam.attack_target import AttackTarget
+from support.local_server import in_thread
 
 Behave = Callable[[str, str], dict[str, Any] | bytes | int]
 KEYS = {None: "key-nobody", **{tenant: f"key-{tenant}" for tenant in TENANTS}}
@@ -44,11 +44,5 @@ def service(behave: Behave) -> Iterator[AttackTarget]:
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with in_thread(server):
         yield AttackTarget(f"http://127.0.0.1:{server.server_address[1]}", KEYS)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

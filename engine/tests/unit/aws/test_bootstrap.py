@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import boto3
@@ -26,6 +25,7 @@ from sluice.core.extras import extras
 from sluice.release.artifact_store import open_artifact_store
 from support.aws.moto_server import aws_server, make_stack
 from support.aws.trust_conditions import lets_in
+from support.local_server import in_thread
 from unit.aws.conftest import REPOSITORY, ROOT, TEMPLATE
 
 GITHUB = "token.actions.githubusercontent.com"
@@ -355,14 +355,8 @@ def headers_of_puts() -> Iterator[tuple[str, list[Message]]]:
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with in_thread(server):
         yield f"http://127.0.0.1:{server.server_port}", seen
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def test_the_provider_is_github_s_and_may_be_there_already() -> None:

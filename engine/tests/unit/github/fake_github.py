@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
+from support.local_server import in_thread
 from unit.github.fake_releases import FakeReleases
 
 REPOSITORY = "octo/app"
@@ -194,19 +195,12 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
     fake.url = fake.releases.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            clock = {"time": time.time, "monotonic": time.monotonic}
-            patch.setattr("urllib3.util.retry.time", SimpleNamespace(**clock, sleep=fake.pauses.append))
-            patch.setattr("github.Requester.time", SimpleNamespace(**clock, sleep=lambda _: None))  # between writes
-            yield fake
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with in_thread(server), pytest.MonkeyPatch.context() as patch:
+        clock = {"time": time.time, "monotonic": time.monotonic}
+        patch.setattr("urllib3.util.retry.time", SimpleNamespace(**clock, sleep=fake.pauses.append))
+        patch.setattr("github.Requester.time", SimpleNamespace(**clock, sleep=lambda _: None))  # between writes
+        yield fake
 
 
 def actions_environment(github: FakeGitHub, folder: Path) -> dict[str, str]:

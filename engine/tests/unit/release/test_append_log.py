@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +14,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.release.append_log import AppendLog
 from sluice.release.artifact_store import open_artifact_store
+from support.local_server import in_thread
 from unit.release.buckets import bucket_server
 from unit.release.stores import OF_EXTRAS
 
@@ -99,17 +99,11 @@ class Refusing(BaseHTTPRequestHandler):
 def test_a_bucket_in_which_another_is_quicker(loopback: None, monkeypatch: pytest.MonkeyPatch, status: int) -> None:  # noqa: ARG001
     monkeypatch.setattr(Refusing, "status", status)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "testing")
-    try:
+    with in_thread(server):
         assert not open_artifact_store("s3://bucket").make("record/here/000001.json", b"mine")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_a_file_that_does_not_belong_there_is_named(store: str) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +29,7 @@ from sluice.extras.registry.oci_registry import GithubRegistry
 from sluice.extras.registry.registry_store import RegistryStore
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.environment_record import shared_address
+from support.local_server import in_thread
 
 TOKEN = "of-the-job"  # pragma: allowlist secret
 DIGEST = "a" * 64
@@ -131,17 +131,11 @@ def github(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[GithubDo
         setattr(Handler, f"do_{method}", Handler._handle)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     double.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
     monkeypatch.setattr(registry_credentials, "GITHUB", double.host)
     monkeypatch.setenv("GITHUB_API_URL", f"http://{double.host}")
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
-    try:
+    with in_thread(server):
         yield double
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def client(double: GithubDouble) -> GithubRegistry:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from support.local_server import in_thread
 
 SERVICE, ISSUER = "registry.test", "tokens.test"
 
@@ -92,14 +93,8 @@ def token_server(folder: Path) -> Iterator[TokenServer]:
     url = f"http://127.0.0.1:{server.server_port}/token"
     trusted = {"realm": url, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": str(bundle)}
     served = TokenServer(url, {"auth": {"token": trusted}})
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with in_thread(server):
         yield served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

@@ -19,7 +19,7 @@ from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.endpoint_account import EndpointAccount
 from sluice.extras.sagemaker.settings import require
 from support.aws.endpoint_service import Thing
-from support.aws.sagemaker_runs import account, make_package, write_settings
+from support.aws.sagemaker_runs import account, make_alarm, make_package, write_settings
 from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS, service
 
@@ -36,16 +36,7 @@ def played(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Played]:
 @pytest.fixture
 def alarms(played: Played) -> None:  # noqa: ARG001 - the account
     for name in ENDPOINT["alarms"]:
-        boto3.client("cloudwatch").put_metric_alarm(
-            AlarmName=name,
-            ComparisonOperator="GreaterThanThreshold",
-            EvaluationPeriods=1,
-            MetricName="Invocation5XXErrors",
-            Namespace="AWS/SageMaker",
-            Period=60,
-            Statistic="Sum",
-            Threshold=1,
-        )
+        make_alarm(name)
 
 
 Deploy = Callable[..., list[str]]

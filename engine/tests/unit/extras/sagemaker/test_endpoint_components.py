@@ -22,7 +22,7 @@ from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.endpoint_account import EndpointAccount
 from sluice.extras.sagemaker.settings import require
 from support.aws import role_policies
-from support.aws.sagemaker_runs import BUCKET, account, archive, make_package, write_settings
+from support.aws.sagemaker_runs import BUCKET, account, archive, make_alarm, make_package, write_settings
 from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS, faults
 from unit.aws.test_bootstrap import template
@@ -42,16 +42,7 @@ ENDPOINT = {
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Played]:  # noqa: ARG001 - this machine
     with account(monkeypatch) as found:
-        boto3.client("cloudwatch").put_metric_alarm(
-            AlarmName="errors",
-            ComparisonOperator="GreaterThanThreshold",
-            EvaluationPeriods=1,
-            MetricName="Invocation5XXErrors",
-            Namespace="AWS/SageMaker",
-            Period=60,
-            Statistic="Sum",
-            Threshold=1,
-        )
+        make_alarm("errors")
         assert boto3.DEFAULT_SESSION
         boto3.DEFAULT_SESSION.events.register("before-call.application-autoscaling", scaling_answers)
         yield found

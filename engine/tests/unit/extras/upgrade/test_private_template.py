@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.extras.upgrade import versions
+from support.local_server import in_thread
 from unit.data.conftest import git
 
 TOKEN = "reader"  # pragma: allowlist secret
@@ -47,14 +47,8 @@ def server(tmp_path: Path, loopback: None) -> Iterator[tuple[str, list[str]]]:  
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), lambda *words: Handler(*words, directory=str(served)))
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with in_thread(http):
         yield f"http://127.0.0.1:{http.server_port}", shown
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 def test_its_versions_are_listed_and_fetched_with_the_token(
