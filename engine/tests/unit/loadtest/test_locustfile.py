@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,52 @@ def test_shapes(name: str, users: list[int | None]) -> None:
     ended = _python("-c", _TICKS, name, json.dumps([0, 10, 20, 30, 39.9, 40]))
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout) == users
+
+
+_ASKS = """
+import sys
+from locust import FastHttpUser
+from locust.env import Environment
+from sluice.extend import ask
+class User(FastHttpUser):
+    host = sys.argv[1]
+    network_timeout = 5.0
+user = User(Environment(user_classes=[User]))
+for _ in range(3):
+    print(ask(user, sys.argv[1], "Why?", "canary").error or "answered")
+"""
+
+
+class _Once(BaseHTTPRequestHandler):
+    """Answers once for each connection without saying so, and drops what else comes: a server that is closing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.close_connection = False  # http.server obeys the header `Connection: close`; not all do
+        if getattr(self, "answered", False):
+            self.close_connection = True
+            return
+        self.answered = True
+        self.rfile.read(int(self.headers["content-length"]))
+        event = b'data: {"choices": [{"delta": {"content": "So."}}]}\n\ndata: [DONE]\n\n'
+        self.send_response(200)
+        self.send_header("x-sluice-release", "r-canary")
+        self.send_header("content-length", str(len(event)))
+        self.end_headers()
+        self.wfile.write(event)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_no_question_is_put_on_a_connection_that_was_used_before() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Once)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        ended = _python("-c", _ASKS, f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (ended.stdout.splitlines(), ended.returncode) == (["answered"] * 3, 0), ended.stderr

@@ -44,10 +44,10 @@ def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -
         key: API key, where the service asks for one.
     """
     answer = LoadAnswer(ChatStream(user.network_timeout))
-    # A new connection each time: a pooled one may be closed by the server in the moment it is used.
+    # A new connection each time: a server may close a pooled one in the moment it is used, and need not say so.
+    user.client.client.clientpool.close()
     headers = {REQUEST_ID: answer.request_id, "Connection": "close"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
+    headers |= {"Authorization": f"Bearer {key}"} if key else {}
     with user.client.post(
         url + PATH, json=request_body(question), headers=headers, stream=True, catch_response=True, name=name
     ) as response:
