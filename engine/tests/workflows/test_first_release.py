@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from support.day_one import CLOCK
 from support.git_server import GitServer, git_server
 from unit.extras.registry.registries import registry_server
 from unit.github.fake_github import READER, WRITER
 from workflows.act import HERE
 from workflows.evaluated import compare
 from workflows.real_actions import github_itself
-from workflows.scratch import REPOSITORY, Scratch
+from workflows.scratch import REPOSITORY, Scratch, pushed, repository
 from workflows.world import World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -81,6 +82,21 @@ def test_the_first_push_is_released_on_github_itself(fresh: World, first: str) -
     (released,) = fresh.github.releases.by_id.values()
     assert (released["tag_name"], released["draft"]) == (first, False)
     assert not fresh.artefacts.exists()
+
+
+def test_a_first_push_to_trunk_is_released_as_one_to_main(fresh: World, first: str) -> None:
+    event = pushed(fresh.scratch, branch="trunk")
+    run = fresh._run("release.yml", "push", event, number=29)
+    compare(run, "release.yml", "first push to `trunk`")
+    assert run.job("release").outputs["stage.release"] == first, "the commit was released before"
+
+
+def test_by_the_clock_nothing_is_released(fresh: World, merged: str) -> None:
+    event = {"schedule": "37 1 * * *", "repository": repository()}
+    run = fresh._run("release.yml", CLOCK, event, number=33)
+    assert merged
+    compare(run, "release.yml", "the night")
+    assert "### Nothing to release" in run.summary
 
 
 def test_a_page_that_is_merged_releases_nothing(fresh: World, merged: str) -> None:

@@ -15,7 +15,7 @@ def replace_parts() -> None:
     import parts
 
     from sluice.core.extras import hooks
-    from sluice.evaluation import evaluation_tracking
+    from sluice.evaluation import evaluation_tracking, metric_resources
     from sluice.jobs import dvc_pipeline as pipeline
     from sluice.rehearsal import rehearse as rehearsal
     from sluice.release import mlflow_registry
@@ -29,6 +29,7 @@ def replace_parts() -> None:
         (evaluation_tracking, "record_comparison"),
     ):
         setattr(module, name, getattr(parts, name))
+    metric_resources.Embedder = parts.embedder  # type: ignore[assignment, misc]
     for take in hooks("take_adapter").values():  # of an extra, which may be left out
         setattr(sys.modules[take.__module__], take.__name__, parts.take_adapter)
 

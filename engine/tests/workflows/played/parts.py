@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,14 @@ def rehearse(plan: CanaryPlan, *, stable: Any, canary: Any, out: Path, time_scal
     )
     write_json(out, result.model_dump(mode="json"))
     return result
+
+
+@contextmanager
+def embedder(_: Any) -> Iterator[Any]:
+    """The vectors of the played index, for metrics that score the answers of a base anew."""
+    from pipeline import HashedVectors
+
+    yield HashedVectors()
 
 
 def take_adapter(workspace: Workspace, evaluated: Path) -> Path:  # noqa: ARG001
