@@ -93,6 +93,15 @@ def test_there_are_at_most_ten_workflows(root: Path) -> None:
     assert 6 <= len([path for path in owned if path.startswith(".github/workflows/") and (root / path).exists()]) <= 10
 
 
+def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:
+    """GitHub keeps one run that waits in a group, and cancels it for a later one, unless the group says otherwise."""
+    waits = {file.name: file.document["concurrency"] for file in github.workflows if "concurrency" in file.document}
+    asked = {"release.yml", "rollback.yml", "scorecard.yml", "train.yml", "answer-requests.yml"} & set(waits)
+    assert len(asked) >= 3
+    assert {name: waits[name].get("queue") for name in asked} == dict.fromkeys(asked, "max")
+    assert [name for name in asked if waits[name]["cancel-in-progress"]] == []
+
+
 def test_torch_comes_without_a_gpu(github: Repository) -> None:
     (install,) = [step for _, where, step, _ in github.steps() if where == "setup" and "run" in step]
     assert install["env"]["PIP_EXTRA_INDEX_URL"].endswith("pytorch.org/whl/cpu")

@@ -18,7 +18,7 @@ from workflows.real_actions import VARIABLE
 from workflows.scratch import ROOT, pull_request
 from workflows.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 SIGN_IN = "aws-actions/configure-aws-credentials"
 MADE = """\

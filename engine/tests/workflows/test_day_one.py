@@ -19,7 +19,7 @@ from workflows.evaluated import compare, situation_of
 from workflows.scratch import Scratch, pull_request, repository
 from workflows.world import World, world
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 

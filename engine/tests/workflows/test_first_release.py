@@ -25,7 +25,7 @@ from workflows.real_actions import github_itself
 from workflows.scratch import REPOSITORY, Scratch, pushed, repository
 from workflows.world import World, world
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 

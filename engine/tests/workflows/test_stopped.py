@@ -9,7 +9,7 @@ from workflows.act import Run
 from workflows.scratch import repository
 from workflows.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 PROMPT = "prompts/answer.prompt.yml"
 # Jobs of a release without a cluster, as far as its rehearsal.
