@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from sluice.core.atomic_files import write_json
@@ -57,10 +58,19 @@ def rehearse(plan: CanaryPlan, *, stable: Any, canary: Any, out: Path, time_scal
 
 @contextmanager
 def embedder(_: Any) -> Iterator[Any]:
-    """The vectors of the played index, for metrics that score the answers of a base anew."""
+    """The vectors of the played index, for searches, and for metrics that score the answers of a base anew."""
     from pipeline import HashedVectors
 
     yield HashedVectors()
+
+
+@contextmanager
+def local_server(*_: Any, **__: Any) -> Iterator[Any]:
+    """A model that says the same to everything."""
+    from support.providers.server import upstream
+
+    with upstream() as server:
+        yield SimpleNamespace(base_url=server.url)
 
 
 def take_adapter(workspace: Workspace, evaluated: Path) -> Path:  # noqa: ARG001
