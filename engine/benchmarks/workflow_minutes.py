@@ -4,7 +4,7 @@ Each situation is a run of the whole workflow by act, one job after the other, s
 on GitHub; `make setup`, checks, tests, training, evaluation and rehearsal are the real ones. What a job takes includes
 its set-up out of warm caches, and not what brings those caches, the runner and the checkout: pulling is left out. The
 wall clock is that of the longest way through `needs`. GitHub is played (engine/docs/reference/workflow-tests.md), and
-releases go to a real registry (`docker-registry`) and a repository of git.
+releases go to a real registry (`docker-registry`) and a repository of git, which the night prunes.
 
 A situation that was measured for this commit is not measured again, unless with --again, so a run that was cut off goes
 on. The table in engine/docs/figures/workflow-minutes.md is written after each. `night` comes first: it fills the cache
@@ -135,7 +135,7 @@ def measure(name: str, folder: Path) -> Measured:
         github = stack.enter_context(fake_github())
         environment = {"GITHUB_API_URL": github.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_RUN_ID": "500"}
         variables = {}
-        if situation.event == "push":
+        if situation.event != "pull_request":
             variables["SLUICE_ARTEFACTS"] = stack.enter_context(store_under_test("registry", folder)).address
         event = folder / "event.json"
         event.write_text(json.dumps(payload))

@@ -90,5 +90,5 @@ def test_the_stages_run_in_the_jobs_one_after_the_other(checkout: Workspace, tmp
     verdict = json.loads((evaluate / "processing" / "output" / "gates" / "gates.json").read_text())
     # Twelve questions are too few for any gate, and no gate passes on silence.
     assert verdict["passed"] is False
-    assert "comparison_f1" in verdict["refused_by"]
+    assert "comparison_answer_key" in verdict["refused_by"]
     assert all(one["samples"] <= 12 for one in verdict["verdicts"])
