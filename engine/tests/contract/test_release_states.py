@@ -133,9 +133,30 @@ def test_what_a_lost_run_left_is_settled_first() -> None:
     results = play(jobs, outputs)
     assert (results["reconcile"], results["release"]) == ("success", "success")
     assert list(jobs).index("reconcile") < list(jobs).index("release")
+    # By the clock or by hand nothing is made, and what turned out to be live gets its GitHub Release.
+    results = play(jobs, outputs | {"plan": outputs["plan"] | {"make": "false"}})
+    assert {name for name, result in results.items() if result != "skipped"} == {"plan", "reconcile", "publish"}
     deploys = jobs_of("deploy-release.yml")["deploy"]["steps"]
     said = [step.get("run", "").split()[1:3] for step in deploys if step.get("run", "").startswith(".venv/bin/sluice")]
     assert said[0] == ["release", "reconcile"]
+
+
+@pytest.mark.parametrize(
+    ("production", "unknown", "published"),
+    [
+        ("success", "", "r-new"),
+        ("success", "r-lost", "r-new"),
+        *((end, "r-lost", "r-lost") for end in (*ENDS, "skipped")),
+    ],
+)
+def test_what_is_published_is_what_this_run_made_live(production: str, unknown: str, published: str) -> None:
+    named = jobs_of("release.yml")["publish"]["steps"][-1]["env"]["RELEASE"]
+    needs = {
+        "plan": {"outputs": {"unknown": unknown}},
+        "release": {"outputs": {"release": "r-new"}},
+        "production": {"result": production},
+    }
+    assert evaluate(named[3:-2], {"needs": needs}) == published
 
 
 # Pull requests

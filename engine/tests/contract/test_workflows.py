@@ -59,6 +59,24 @@ def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> 
         assert "plan" in ci.jobs[job]["needs"]
 
 
+def test_no_job_of_a_pull_request_repeats_what_another_does(github: Repository, root: Path) -> None:
+    """Neither a hook of `make check`, nor the contracts that `make test` runs, nor any command twice."""
+    ci = next(file for file in github.workflows if file.name == "ci.yml")
+    steps = [step for job in ci.jobs.values() for step in job.get("steps") or () if "run" in step]
+    commands = [step["run"] for step in steps]
+    assert len(commands) > 8
+    assert sorted(set(commands)) == sorted(commands)
+    hooks = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert not {hook["entry"] for hook in hooks} & set(commands)
+    (contracts,) = [step["if"] for step in steps if step["run"] == "make test-contract"]
+    assert contracts == "needs.plan.outputs.test == 'false'"
+    tested = {
+        name: re.search(rf"^{name}:.*\n\t(.*)", (root / "Makefile").read_text(), re.MULTILINE)
+        for name in ("test", "test-contract")
+    }
+    assert all(found and "engine/tests/contract" in found[1] for found in tested.values())
+
+
 def test_what_decides_about_jobs_installs_nothing(github: Repository) -> None:
     """Neither `plan` nor `required` waits for what the others install."""
     ci = next(file for file in github.workflows if file.name == "ci.yml")
@@ -73,6 +91,15 @@ def test_there_are_at_most_ten_workflows(root: Path) -> None:
     """A project has others of its own; these are the engine's."""
     owned = read_list(root, OWNED)
     assert 6 <= len([path for path in owned if path.startswith(".github/workflows/") and (root / path).exists()]) <= 10
+
+
+def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:
+    """GitHub keeps one run that waits in a group, and cancels it for a later one, unless the group says otherwise."""
+    waits = {file.name: file.document["concurrency"] for file in github.workflows if "concurrency" in file.document}
+    asked = {"release.yml", "rollback.yml", "scorecard.yml", "train.yml", "answer-requests.yml"} & set(waits)
+    assert len(asked) >= 3
+    assert {name: waits[name].get("queue") for name in asked} == dict.fromkeys(asked, "max")
+    assert [name for name in asked if waits[name]["cancel-in-progress"]] == []
 
 
 def test_torch_comes_without_a_gpu(github: Repository) -> None:

@@ -35,6 +35,7 @@ class Situation:
         actor: Who does it.
         releases: Whether there is something to release: outputs of `sluice release plan`.
         clock: The entry of `cron` that is due.
+        branch: The default branch, on which it happens.
     """
 
     name: str
@@ -44,16 +45,17 @@ class Situation:
     actor: str = "octocat"
     releases: bool = True
     clock: str = ""
+    branch: str = "main"
 
     def github(self, *, private: bool) -> dict[str, Any]:
         """The context `github` of a run."""
-        repository = {"full_name": NAME, "default_branch": "main", "private": private, "is_template": False}
+        repository = {"full_name": NAME, "default_branch": self.branch, "private": private, "is_template": False}
         event = {"repository": repository, **self.change}
-        return {"event_name": self.event, "event": event, "ref_name": "main", "actor": self.actor}
+        return {"event_name": self.event, "event": event, "ref_name": self.branch, "actor": self.actor}
 
     def outputs(self) -> dict[str, dict[str, dict[str, str]]]:
         """Outputs of steps that commands write, by job and step."""
-        plan = plan_for(self.paths).outputs() if self.event == "pull_request" else {}
+        plan = plan_for(self.paths).outputs() if self.event in ("pull_request", "merge_group") else {}
         environments = {"first": "staging", "last": "production"}
         decided = {"make": str(self.releases).lower(), "unknown": ""}
         candidate = {"verdict": "candidate", "release": "r-000000000000", "folder": ".sluice/releases/r-000000000000"}
@@ -72,7 +74,9 @@ def _ended(name: str, conclusion: str) -> Situation:
 
 SITUATIONS = (
     Situation("first push", "push"),
+    Situation("first push to `trunk`", "push", branch="trunk"),
     _pull_request("first pull request of a prompt", PROMPT),
+    Situation("merge queue", "merge_group", (PROMPT,), {"action": "checks_requested"}),
     _pull_request("pull request of a page", PAGE),
     _pull_request("pull request of Dependabot", PINS, actor="dependabot[bot]"),
     _pull_request("pull request of a fork", PROMPT, head="somebody/app"),
@@ -80,6 +84,7 @@ SITUATIONS = (
     _ended("the end of a red `ci`", "failure"),
     Situation("merge of a prompt", "push", (PROMPT,)),
     Situation("merge of a page", "push", (PAGE,), releases=False),
+    Situation("the night", CLOCK, clock="37 1 * * *", releases=False),
     Situation("the night", CLOCK, clock="17 3 * * *"),
     Situation("Monday", CLOCK, clock="23 5 * * 1"),
     Situation("Monday", CLOCK, clock="41 5 * * 1"),
@@ -105,7 +110,7 @@ def starts(file: File, situation: Situation) -> bool:
         return situation.clock in [entry["cron"] for entry in settings]
     if situation.event == "workflow_run" and situation.change["workflow_run"]["name"] not in settings["workflows"]:
         return False
-    branch, action = "main", situation.change.get("action")
+    branch, action = situation.branch, situation.change.get("action")
     return branch in settings.get("branches", [branch]) and action in settings.get("types", [action])
 
 

@@ -33,7 +33,7 @@ VENV = Path(sys.executable).parents[1]
 ACT = VENV / "bin" / "act"
 RUNNER = "ubuntu-24.04"
 # A hang guard, far from what a run takes.
-LIMIT_S = 800
+LIMIT_S = 3000
 KILLED = -signal.SIGKILL
 # Programs that steps and what is played start by their names.
 _TOOLS = ("bash", "git", "make", "python3", "sha256sum")

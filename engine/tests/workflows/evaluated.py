@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from policy.files import Repository
-from support.day_one import SITUATIONS, find, starts
+from policy.files import File, Repository
+from support.day_one import SITUATIONS, Situation, find, starts
 from workflows.act import Run
 from workflows.scratch import ROOT
 
-BY_NAME = {situation.name: situation for situation in SITUATIONS}
+
+def situation_of(workflow: str, name: str) -> tuple[File, Situation]:
+    """The workflow's file, and what of this name starts it."""
+    (file,) = [one for one in Repository.read(ROOT).workflows if one.name == workflow]
+    (situation,) = [one for one in SITUATIONS if one.name == name and starts(file, one)]
+    return file, situation
 
 
 def compare(run: Run, workflow: str, name: str, *, private: bool = False) -> None:
     """A run is what was evaluated: the same jobs, every one green, and the same words."""
-    github, situation = Repository.read(ROOT), BY_NAME[name]
-    (file,) = [one for one in github.workflows if one.name == workflow]
-    assert starts(file, situation)
-    said = find(github, file, situation, private=private)
+    file, situation = situation_of(workflow, name)
+    said = find(Repository.read(ROOT), file, situation, private=private)
     ended = {}
     for job in run.jobs.values():
         first = job.name.split("/")[0]

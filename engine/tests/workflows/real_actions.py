@@ -2,8 +2,8 @@
 
 Each is a checkout of its repository (engine/docs/reference/workflow-tests.md says how it comes there); what is not in
 the folder is played as ever. Beside act they need what GitHub's runners have: node, a tool cache with Python, a git
-server that is GitHub's to them, services for artifacts (artifact_service.py) and signing in to AWS
-(sign_in_service.py), and one for caches, which is act's own.
+server that is GitHub's to them, services for artifacts (artifact_service.py), code scanning (code_scanning.py) and
+signing in to AWS (sign_in_service.py), and one for caches, which is act's own.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _RUN_HERE = (
     "actions/setup-python",
     "actions/upload-artifact",
     "aws-actions/configure-aws-credentials",
+    "github/codeql-action",
 )
 
 

@@ -7,9 +7,12 @@ here: act copies the whole repository for each job.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +48,8 @@ class Scratch:
         models = {}
         for role in ("chat", "embed"):
             path = self.root.parent / f"{role}.model"
-            path.write_text(f"a model for {role}\n")
+            with zipfile.ZipFile(path, "w") as archive:  # as the embedder's is, whose words the starter reads
+                archive.writestr("vocabulary.json", json.dumps([f"a model for {role}"]))
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             models[role] = {"name": role, "source": f"file:{path}", "sha256": digest, "licence": "CC0-1.0"}
         self.write("config/models.yaml", yaml.safe_dump(models))
@@ -85,6 +89,18 @@ class Scratch:
         self.git("commit", "--quiet", "--allow-empty", "-m", message, author=author)
         return self.head
 
+    def init(self, *words: str) -> None:
+        """`sluice init`, by the code that is here; its own scripts read two folders of the tests."""
+        for name in ("policy", "support"):
+            shutil.copytree(ROOT / "engine/tests" / name, self.root / "engine/tests" / name)
+        self.commit("What init reads")
+        argv = [sys.executable, "-c", "import sys; from sluice.cli import main; sys.exit(main())", "init", *words]
+        paths = os.pathsep.join(str(self.root / name) for name in ("src", "engine/src"))
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.root.parent), "PYTHONPATH": paths}
+        done = subprocess.run(argv, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        shutil.rmtree(self.root / "engine/tests")
+
     def push(self) -> None:
         self.git("push", "--quiet", "origin", "HEAD:main")
 
@@ -100,9 +116,9 @@ def tracked() -> list[str]:
     return [name for name in listed if name and not name.startswith(LEFT_OUT) and (ROOT / name).is_file()]
 
 
-def repository(*, private: bool = False) -> dict[str, Any]:
+def repository(*, private: bool = False, branch: str = "main") -> dict[str, Any]:
     owner = {"login": "octo"}
-    return {"full_name": REPOSITORY, "name": "app", "default_branch": "main", "owner": owner, "private": private}
+    return {"full_name": REPOSITORY, "name": "app", "default_branch": branch, "owner": owner, "private": private}
 
 
 def pull_request(
@@ -121,17 +137,22 @@ def pull_request(
 
 
 def pushed(
-    scratch: Scratch, *, message: str = "A change", author: str = "octocat", private: bool = False
+    scratch: Scratch,
+    *,
+    message: str = "A change",
+    author: str = "octocat",
+    private: bool = False,
+    branch: str = "main",
 ) -> dict[str, Any]:
-    """The event of a push of the commit that is checked out to main."""
+    """The event of a push of the commit that is checked out to the default branch."""
     commit = {"id": scratch.head, "message": message, "author": {"name": author, "email": "octocat@example.invalid"}}
     return {
-        "ref": "refs/heads/main",
+        "ref": f"refs/heads/{branch}",
         "before": scratch.base,
         "after": scratch.head,
         "head_commit": commit,
         "commits": [commit],
-        "repository": repository(private=private),
+        "repository": repository(private=private, branch=branch),
         "pusher": {"name": author},
     }
 

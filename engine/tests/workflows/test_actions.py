@@ -18,7 +18,7 @@ from workflows.real_actions import VARIABLE
 from workflows.scratch import ROOT, pull_request
 from workflows.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 SIGN_IN = "aws-actions/configure-aws-credentials"
 MADE = """\
@@ -122,6 +122,18 @@ def run(bare: World) -> Run:
     bare.scratch.commit("Questions")
     caches = {"PLAYED_CACHES": str(bare.runner.place / "played-caches")}
     return bare._run("ci.yml", "pull_request", pull_request(bare.scratch), number=570, **caches)
+
+
+def test_a_runner_on_a_laptop_does_not_know_the_form_that_zizmor_would_rather_see(bare: World) -> None:
+    """Its audit `self-repository` is off for this reason alone (.github/zizmor.yml): where this fails, switch it on."""
+    steps = [step("actions/checkout"), {"uses": "$/.github/actions/setup"}]
+    jobs = {"one": {"runs-on": "ubuntu-24.04", "steps": steps}}
+    bare.scratch.branch("self")
+    bare.scratch.write(".github/workflows/ci.yml", yaml.safe_dump({"name": "ci", "on": "pull_request", "jobs": jobs}))
+    bare.scratch.commit("Another form")
+    run = bare._run("ci.yml", "pull_request", pull_request(bare.scratch), number=571)
+    assert run.status == 1
+    assert "$/.github/actions/setup" in run.log
 
 
 def names(bare: World, artifact: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from workflows.act import Run
 from workflows.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 RIGHT = ("the one or two", "one or two")
 WRONG = ("the one or two", "the SPOILED two")

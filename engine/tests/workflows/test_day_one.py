@@ -15,11 +15,11 @@ from sluice.core.extras import extras
 from support.day_one import CLOCK
 from unit.github.fake_github import READER
 from workflows.act import Run
-from workflows.evaluated import BY_NAME, compare
+from workflows.evaluated import compare, situation_of
 from workflows.scratch import Scratch, pull_request, repository
 from workflows.world import World, world
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 
@@ -33,7 +33,8 @@ def alone(scratch: Scratch, folder: Path) -> Iterator[World]:
 
 
 def on_the_clock(of: World, workflow: str, name: str, *, number: int, **environment: str) -> Run:
-    payload = {"schedule": BY_NAME[name].clock, "repository": repository() | {"is_template": False}}
+    clock = situation_of(workflow, name)[1].clock
+    payload = {"schedule": clock, "repository": repository() | {"is_template": False}}
     run = of._run(workflow, CLOCK, payload, number=number, **environment)
     compare(run, workflow, name)
     return run
@@ -51,6 +52,34 @@ def test_the_first_pull_request_changes_a_prompt(alone: World) -> None:
     alone.scratch.commit("A prompt")
     compare(alone.ci(number=21), "ci.yml", "first pull request of a prompt")
     assert len(alone.github.comments) == 1
+
+
+def test_a_merge_queue_asks_the_same_and_comments_nowhere(alone: World) -> None:
+    alone.scratch.branch("queued")
+    alone.scratch.edit(*PROMPT)
+    queued = {"head_sha": alone.scratch.commit("A prompt"), "base_sha": alone.scratch.base}
+    payload = {"action": "checks_requested", "merge_group": queued, "repository": repository()}
+    before = dict(alone.github.comments)
+    run = alone._run("ci.yml", "merge_group", payload, number=19)
+    compare(run, "ci.yml", "merge queue")
+    assert alone.github.comments == before
+    assert "## = No difference seen" in run.job("eval").summary
+
+
+def test_the_pull_request_that_names_the_project_is_green(alone: World) -> None:
+    """Its base is the template: both sides are compared by what the head has installed."""
+    scratch = alone.scratch
+    scratch.branch("named")
+    scratch.init("--name", "zephyr-desk", "--organisation", "acme-labs", "--region", "ap-south-2")
+    scratch.commit("Name the project")
+    run = alone.ci(number=18)
+    jobs = {"plan", "check", "test", "eval", "rehearse", "required"}
+    assert run.results == dict.fromkeys((f"ci/{job}" for job in jobs), "success")
+    assert "## = No difference seen" in run.job("eval").summary
+    changed = scratch.git("diff", "--name-only", scratch.base).splitlines()
+    assert "config/project.yaml" in changed
+    # DVC is played here, so: what the stages of either side call is what either side installs.
+    assert [path for path in changed if path.startswith(("pipelines/", "pyproject.toml", "src/"))] == []
 
 
 def test_a_page_is_checked_alone(alone: World) -> None:

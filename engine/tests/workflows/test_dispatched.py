@@ -14,7 +14,7 @@ from workflows.hostile import NAME, TEXTS, text
 from workflows.scratch import dispatched
 from workflows.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 

@@ -9,7 +9,7 @@ import pytest
 from support.github_expressions import evaluate
 from workflows.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 NEEDS = {
     "plan": {"result": "success", "outputs": {"make": "true", "none": ""}},

@@ -7,24 +7,29 @@ played: engine/docs/reference/workflow-tests.md.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import pytest
 
+from sluice.core.processes import free_port, wait_until
+from support.day_one import CLOCK
 from support.git_server import GitServer, git_server
+from support.providers.server import TEXT
 from unit.extras.registry.registries import registry_server
 from unit.github.fake_github import READER, WRITER
 from workflows.act import HERE
 from workflows.evaluated import compare
 from workflows.real_actions import github_itself
-from workflows.scratch import REPOSITORY, Scratch
+from workflows.scratch import REPOSITORY, Scratch, pushed, repository
 from workflows.world import World, world
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 
@@ -83,6 +88,21 @@ def test_the_first_push_is_released_on_github_itself(fresh: World, first: str) -
     assert not fresh.artefacts.exists()
 
 
+def test_a_first_push_to_trunk_is_released_as_one_to_main(fresh: World, first: str) -> None:
+    event = pushed(fresh.scratch, branch="trunk")
+    run = fresh._run("release.yml", "push", event, number=29)
+    compare(run, "release.yml", "first push to `trunk`")
+    assert run.job("release").outputs["stage.release"] == first, "the commit was released before"
+
+
+def test_by_the_clock_nothing_is_released(fresh: World, merged: str) -> None:
+    event = {"schedule": "37 1 * * *", "repository": repository()}
+    run = fresh._run("release.yml", CLOCK, event, number=33)
+    assert merged
+    compare(run, "release.yml", "the night")
+    assert "### Nothing to release" in run.summary
+
+
 def test_a_page_that_is_merged_releases_nothing(fresh: World, merged: str) -> None:
     fresh.scratch.git("checkout", "--quiet", "-B", "page-after", "merged")
     fresh.scratch.write("docs/set-up.md", "# Set up\n")
@@ -93,39 +113,80 @@ def test_a_page_that_is_merged_releases_nothing(fresh: World, merged: str) -> No
     assert "### Nothing to release" in run.summary
 
 
-def test_a_laptop_with_the_token_of_gh_has_what_is_live(
-    fresh: World, server: GitServer, first: str, merged: str, tmp_path: Path
-) -> None:
-    """Nothing but a clone: the record comes out of git's refs, every file of the release out of the registry."""
-    laptop, programs = tmp_path / "laptop", tmp_path / "programs"
-    programs.mkdir()
+@dataclass(frozen=True)
+class Laptop:
+    """A clone on another machine, with nothing but the token of `gh`."""
+
+    root: Path
+    environment: dict[str, str]
+
+    def sluice(self, *words: str) -> list[str]:
+        return [sys.executable, str(HERE / "played" / "entry.py"), *words]
+
+    def run(self, *words: str) -> str:
+        options = {"cwd": self.root if self.root.exists() else self.root.parent, "env": self.environment}
+        done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def laptop(fresh: World, server: GitServer, folder: Path) -> Laptop:
+    root, programs = folder / "laptop" / "clone", folder / "laptop" / "programs"
+    programs.mkdir(parents=True)
     gh = programs / "gh"
     gh.write_text(f'#!/bin/sh\n[ "$*" = "auth token" ] && echo {READER}\n')
     gh.chmod(0o755)
     environment = {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(tmp_path),
+        "HOME": str(root.parent),
         "GIT_SSL_CAINFO": str(server.certificate),
         "PLAYED_REGISTRY": fresh.runner.environment["PLAYED_REGISTRY"],
-        "PLAYED_PLACE": str(tmp_path),
+        "PLAYED_PLACE": str(root.parent),
         "GITHUB_SERVER_URL": server.url,
         "SLUICE_ARTEFACTS": "github",
-        "SLUICE_CACHE": str(tmp_path / "cache"),
+        "SLUICE_CACHE": str(root.parent / "cache"),
+        "PYTHONPATH": str(root / "engine" / "src"),
     }
-
-    def run(*words: str | Path) -> str:
-        options = {"cwd": laptop if laptop.exists() else tmp_path, "env": environment}
-        done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
+    made = Laptop(root, environment)
     helper = f"!f() {{ echo username=octocat; echo password={READER}; }}; f"
-    run("git", "-c", f"credential.helper={helper}", "clone", "--quiet", f"{server.url}/{REPOSITORY}", laptop)
-    environment["PYTHONPATH"] = str(laptop / "engine" / "src")
-    sluice = (sys.executable, HERE / "played" / "entry.py")
-    listed = run(*sluice, "release", "list", "--env", "production").splitlines()
+    made.run("git", "-c", f"credential.helper={helper}", "clone", "--quiet", f"{server.url}/{REPOSITORY}", str(root))
+    return made
+
+
+def test_a_laptop_with_the_token_of_gh_has_what_is_live(laptop: Laptop, first: str, merged: str) -> None:
+    """Nothing but a clone: the record comes out of git's refs, every file of the release out of the registry."""
+    listed = laptop.run(*laptop.sluice("release", "list", "--env", "production")).splitlines()
     assert [line.split()[-1] for line in listed if line.startswith("*")]
     assert [line for line in listed if line.startswith("*")] == [line for line in listed if merged in line][-1:]
     assert any(first in line for line in listed)
-    assert "artifact store: verified" in run(*sluice, "release", "verify", "--env", "production")
-    assert (laptop / ".sluice" / "releases" / merged / "release.json").is_file()
+    said = laptop.run(*laptop.sluice("release", "verify", "--env", "production"))
+    assert "artifact store: verified" in said
+    assert (laptop.root / ".sluice" / "releases" / merged / "release.json").is_file()
+
+
+def test_there_it_is_served(laptop: Laptop, merged: str, tmp_path: Path) -> None:
+    """`sluice serve` with its own checks, search and store; the files of the models are a line each, so what loads them
+    is played."""
+    shutil.rmtree(laptop.root / ".sluice", ignore_errors=True)
+    port, log = free_port(), tmp_path / "log"
+    words = laptop.sluice("serve", "--live-in", "production", "--port", str(port))
+    with log.open("w") as said:
+        service = subprocess.Popen(words, cwd=laptop.root, env=laptop.environment, stdout=said, stderr=said)
+        try:
+            wait_until(lambda: service.poll() is not None or ready(port), seconds=1800)
+            assert service.poll() is None, log.read_text()
+            body = {"model": "sluice", "messages": [{"role": "user", "content": "What does a canary release get?"}]}
+            reply = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=600)
+            assert (reply.status_code, reply.headers["x-sluice-release"]) == (200, merged)
+            assert reply.json()["choices"][0]["message"]["content"] == TEXT
+        finally:
+            service.terminate()
+            service.wait(600)
+
+
+def ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -8,7 +8,7 @@ from workflows.act import Run
 from workflows.hostile import NAME, TEXTS, file_name, text
 from workflows.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 CARELESS = """\
 name: careless

@@ -15,7 +15,7 @@ from workflows.act import KILLED, Run
 from workflows.scratch import Scratch
 from workflows.world import World, world
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 NUMBER = 600
 

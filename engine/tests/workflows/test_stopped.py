@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from support.kubernetes.control_plane import ControlPlane
 from workflows.act import Run
-from workflows.world import World
+from workflows.scratch import Scratch, repository
+from workflows.world import World, world
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 PROMPT = "prompts/answer.prompt.yml"
 # Jobs of a release without a cluster, as far as its rehearsal.
@@ -106,6 +111,60 @@ def test_a_canary_that_the_cluster_stops_opens_an_issue_with_its_reason(place: W
     (issue,) = place.github.issues.values()
     assert "production:" in issue["body"]
     assert "Nothing was live" in issue["body"]
+
+
+@pytest.fixture
+def patient(scratch: Scratch, folder: Path) -> Iterator[World]:
+    with world(scratch, folder / "patient") as made:
+        yield made
+
+
+def test_a_canary_that_outlasts_its_watch_is_taken_up_by_the_clock(patient: World) -> None:
+    """It waits for a person, who comes after the run has ended; a later run finds it live, and publishes it."""
+    scratch, plane = patient.scratch, patient.clusters["production"]
+    scratch.branch("waits")
+    # Production alone: staging is watched to its end.
+    watched = ("vars.CANARY_WATCH || '2h'", "inputs.environment == 'production' && vars.CANARY_WATCH || '2h'")
+    scratch.edit(".github/workflows/deploy-release.yml", *watched)
+    patient.inline("release.yml")
+    scratch.edit(PROMPT, "the one or two", "one or two")
+    scratch.commit("The first that is live")
+    assert patient.release(number=710).status == 0
+    overlay = scratch.root / "k8s/overlays/production/kustomization.yaml"
+    overlay.write_text(
+        f"{overlay.read_text()}      - {{op: add, path: /spec/strategy/canary/steps/0, value: {{pause: {{}}}}}}\n"
+    )
+    scratch.edit(PROMPT, "one or two", "one, or two")
+    scratch.commit("The second")
+    patient.variables["CANARY_WATCH"] = "3s"
+    run = patient.release(number=711)
+    del patient.variables["CANARY_WATCH"]
+    second = run.job("release").outputs["stage.release"]
+    assert (run.job("production").result, run.job("stopped").result) == ("failure", "success")
+    assert "no end after 3 s of watching" in run.job("production").log
+    assert patient.record()[-1] == ("unknown", second)
+    assert f"Release {second} ended unknown" in [one["title"] for one in patient.github.issues.values()]
+    promote_by_hand(plane)
+    settled = patient._run(
+        "release.yml", "schedule", {"schedule": "37 1 * * *", "repository": repository()}, number=712
+    )
+    assert settled.results == dict.fromkeys(("release/plan", "release/reconcile", "release/publish"), "success")
+    assert patient.record()[-2:] == [("promoting", second), ("promoted", second)]
+    assert second in [tag for tag, *_ in patient.state()["releases"]]
+
+
+def promote_by_hand(plane: ControlPlane) -> None:
+    """`kubectl argo rollouts promote` at a step that waits: it takes the conditions of the pause out of the status
+    (Argo Rollouts 1.9, pkg/kubectl-argo-rollouts/cmd/promote/promote.go, clearPauseConditionsPatch)."""
+    while plane.turn():
+        pass
+    found = plane.api.objects[plane.api.path("Rollout", "sluice")]
+    assert found["status"]["pauseConditions"]
+    status = {key: value for key, value in found["status"].items() if key != "pauseConditions"}
+    plane.api.write({**found, "status": status}, "kubectl-argo-rollouts")
+    while plane.turn():
+        pass
+    assert plane.api.objects[plane.api.path("Rollout", "sluice")]["status"]["phase"] == "Healthy"
 
 
 def test_what_was_lost_is_unknown_and_the_next_run_settles_it_first(

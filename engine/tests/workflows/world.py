@@ -13,6 +13,7 @@ from support.kubernetes.api_server import KubeApi, serving
 from support.kubernetes.control_plane import ControlPlane
 from unit.github.fake_github import WRITER, FakeGitHub, fake_github
 from workflows.act import Run, Runner
+from workflows.code_scanning import CodeScanningGitHub
 from workflows.coverage import Step, began, declared
 from workflows.gate import opened
 from workflows.inlined import write_inlined
@@ -152,7 +153,7 @@ def _release(release: dict[str, Any]) -> Any:
 def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[World]:
     """A world in which nothing has happened yet. `whole`: with an image, a cluster, an account; else without."""
     place = folder / "place"
-    with fake_github() as github, ExitStack() as stack:
+    with fake_github(CodeScanningGitHub(scanned=place / "scanned")) as github, ExitStack() as stack:
         clusters = {name: ControlPlane(stack.enter_context(serving(KubeApi()))) for name in ENVIRONMENTS}
         (place / "clusters").mkdir(parents=True)
         for name, plane in clusters.items():

@@ -41,6 +41,8 @@ def release_plan(env: EnvironmentOption) -> None:
     else:
         record = record_of(workspace := Workspace.find(), env)
         found, lost = plan(workspace, record), record.unknown()
+        if os.environ.get("GITHUB_EVENT_NAME") in ("schedule", "workflow_dispatch"):
+            found = ReleasePlan(False, "by the clock or by hand a run settles what was lost, and a merge releases")
     print(found.reason if found.make else f"Nothing to release: {found.reason}")
     tell(f"### {'A release is made' if found.make else 'Nothing to release'}\n\n{_code(found.reason)}")
     set_outputs({"make": "true" if found.make else "false", "unknown": lost.id if lost else ""})
@@ -184,7 +186,7 @@ def _open_issue(release: str, env: str, reason: str, live: str | None) -> str:
     run = f"{server}/{repository}/actions/runs/{os.environ.get('GITHUB_RUN_ID', '')}"
     stays = f"{_code(live)} is live and stays live" if live else "Nothing was live"
     if not reason:
-        stays = "A rollout may go on without it; the next release, or the failed job run again, settles that first"
+        stays = "A rollout may go on; the night, the next release or the failed job run again settles that first"
     ended = "was stopped" if reason else "ended unknown"
     text = f"""{_code(release)} {ended} on its way to {env}. {stays}.
 

@@ -132,7 +132,8 @@ def _sample(
 def _compare_metrics(
     measures: Sequence[ComparableMetric], both: Sequence[tuple[CaseResult, CaseResult]], policy: ComparisonPolicy
 ) -> list[MetricComparison]:
-    """Those that decide are one family, those that inform another, so that adding the latter costs no power."""
+    """Those that decide are one family, those that inform another, so that adding the latter costs no power. Times that
+    inform are a third: a run that replays answers has none, and nothing else may be another by that."""
     entries: list[tuple[ComparableMetric, PairedSample, Decides, str]] = []
     for measure in measures:
         sample, decides, note = _sample(measure, both, measure.name), policy.of(measure.name).decides, ""
@@ -148,8 +149,8 @@ def _compare_metrics(
             continue
         entries.append((measure, sample, decides, note))
     judged: dict[str, MetricJudgement] = {}
-    for family in (True, False):
-        chosen = [sample for _, sample, decides, _ in entries if (decides != "never") == family]
+    for family in (True, False, "ms"):
+        chosen = [one for of, one, rule, _ in entries if (rule != "never" or (of.unit == "ms" and "ms")) == family]
         judged |= {sample.key: one for sample, one in zip(chosen, judge(chosen, policy), strict=True)}
     return [
         MetricComparison(

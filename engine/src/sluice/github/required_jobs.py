@@ -49,15 +49,12 @@ def _of_plan(result: str, planned: Mapping[str, Any]) -> JobOutcome:
 
 
 def _of_job(job: str, result: str, planned: Mapping[str, Any]) -> JobOutcome:
-    if result == "success":
+    if result == "success" or (result == "skipped" and planned.get(job) == "false"):
         return JobOutcome(job, result)
     if result != "skipped":
         return JobOutcome(job, result, "it has to succeed")
-    if planned.get(job) == "false":
-        return JobOutcome(job, result)
-    return JobOutcome(
-        job, result, "the plan asked for it" if planned.get(job) == "true" else "no plan allows to skip it"
-    )
+    why = "the plan asked for it" if planned.get(job) == "true" else "no plan allows to skip it"
+    return JobOutcome(job, result, why)
 
 
 def summary(outcomes: list[JobOutcome]) -> str:

@@ -154,6 +154,21 @@ def test_nobody_else_is_let_in(claims: dict[str, str]) -> None:
     assert not [role for role in roles if lets_in(trust(role), {**MAIN, **claims})]
 
 
+def test_where_the_default_branch_has_another_name_it_is_let_in_and_main_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+    loopback: None,  # noqa: ARG001 - this machine
+) -> None:
+    numbers = {"Repository": REPOSITORY, "OwnerId": "123", "RepositoryId": "456", "Name": "assistant"}
+    with aws_server(monkeypatch, region="eu-west-3"):
+        make_stack(TEMPLATE, **numbers, Staging="pre", Production="live", Branch="trunk")
+        for branch, roles in (("trunk", ["build"]), ("main", [])):
+            token = {**MAIN, "ref": f"refs/heads/{branch}", "sub": f"{IMMUTABLE}:ref:refs/heads/{branch}"}
+            assert [role for role in ("build", "deploy-live") if lets_in(trust(role), token)] == roles
+        assert lets_in(
+            trust("deploy-live"), {**token, "ref": "refs/heads/trunk", "sub": f"{IMMUTABLE}:environment:live"}
+        )
+
+
 @pytest.mark.parametrize("absent", ["aud", "sub", "ref", "repository_id"])
 @pytest.mark.usefixtures("stack")
 def test_a_claim_that_is_missing_lets_nobody_in(absent: str) -> None:

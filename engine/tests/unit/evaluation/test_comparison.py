@@ -325,6 +325,18 @@ def test_times_of_another_run_inform_only_and_say_so() -> None:
     assert (latency.decides, latency.verdict, latency.judgement.cases) == ("never", "worse", 100)
 
 
+def test_whether_times_were_recorded_changes_nothing_of_any_other_metric() -> None:
+    """A pull request without a key replays its answers: everything else is, bit by bit, what a key would have shown."""
+    timed, base = {}, [record | {"recorded": False} for record in ask(seed=1)]
+    head = ask(seed=2, spoil="context left out")
+    for recorded in (True, False):
+        found = judged(base, [record | {"recorded": recorded} for record in head]).as_dict()["metrics"]
+        timed[recorded] = [metric for metric in found if metric["unit"] != "ms"]
+        assert {metric["name"] for metric in found if metric["unit"] == "ms"} == {"latency_p50_ms"}
+        assert len([metric for metric in timed[recorded] if metric["decides"] == "never"]) > 1
+    assert timed[True] == timed[False]
+
+
 def test_what_it_costs() -> None:
     found = judged(ask(seed=1), ask(seed=1, spoil="over-long")).as_dict()["cost"]
     assert found["cases"] == 150

@@ -138,6 +138,7 @@ def road(
         "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
         "GITHUB_SERVER_URL": "https://github.invalid",
         "GITHUB_ACTOR": "octocat",
+        "GITHUB_EVENT_NAME": "push",
     }
     (tmp_path / "outputs").touch()
     for name, value in environment.items():
@@ -434,6 +435,17 @@ def test_the_next_run_knows_of_it_and_its_commit_counts_as_not_decided(
     assert road.run("release", "reconcile", *ENV) == 0
     assert road.run("release", "plan", *ENV) == 0
     assert road.outputs()["unknown"] == ""
+
+
+@pytest.mark.parametrize("event", ["schedule", "workflow_dispatch"])
+def test_by_the_clock_or_by_hand_nothing_is_released_and_what_was_lost_is_named(
+    road: Road, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    lost = ended(road, monkeypatch, production=LOST)
+    monkeypatch.setenv("GITHUB_EVENT_NAME", event)
+    assert road.run("release", "plan", *ENV) == 0
+    assert (road.outputs()["make"], road.outputs()["unknown"]) == ("false", lost)
+    assert "### Nothing to release" in Path(road.environment["GITHUB_STEP_SUMMARY"]).read_text()
 
 
 @pytest.mark.parametrize(

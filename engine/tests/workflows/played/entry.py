@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
-# Commands that make, compare, rehearse or promote releases; the others need not wait for the imports.
-WORKING = ("eval", "release", "rehearse", "rollback")
+# Commands that make, compare, rehearse, promote or serve releases; the others need not wait for the imports.
+WORKING = ("eval", "release", "rehearse", "rollback", "serve")
+
+
+def replace_models() -> None:
+    """Puts what is played in the place of what loads the files of models, which are a line here."""
+    import parts
+
+    from sluice.llm import llama_server
+    from sluice.retrieval import embedder
+
+    embedder.Embedder = parts.embedder  # type: ignore[assignment, misc]
+    llama_server.LocalServer = parts.local_server  # type: ignore[assignment, misc]
 
 
 def replace_parts() -> None:
@@ -65,6 +77,8 @@ if __name__ == "__main__":
     if "PLAYED_WITHOUT" in os.environ:
         leave_out(os.environ["PLAYED_WITHOUT"])
     if sys.argv[1:2] and sys.argv[1] in WORKING:
+        sys.path.append(str(Path(__file__).resolve().parents[2]))  # what the tests share
+        replace_models()
         replace_parts()
         if "PLAYED_REGISTRY" in os.environ:
             replace_registry(os.environ["PLAYED_REGISTRY"])

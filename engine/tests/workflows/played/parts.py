@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from sluice.core.atomic_files import write_json
@@ -51,6 +54,23 @@ def rehearse(plan: CanaryPlan, *, stable: Any, canary: Any, out: Path, time_scal
     )
     write_json(out, result.model_dump(mode="json"))
     return result
+
+
+@contextmanager
+def embedder(_: Any) -> Iterator[Any]:
+    """The vectors of the played index, for searches, and for metrics that score the answers of a base anew."""
+    from pipeline import HashedVectors
+
+    yield HashedVectors()
+
+
+@contextmanager
+def local_server(*_: Any, **__: Any) -> Iterator[Any]:
+    """A model that says the same to everything."""
+    from support.providers.server import upstream
+
+    with upstream() as server:
+        yield SimpleNamespace(base_url=server.url)
 
 
 def take_adapter(workspace: Workspace, evaluated: Path) -> Path:  # noqa: ARG001

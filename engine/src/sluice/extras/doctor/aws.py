@@ -8,12 +8,15 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
+from sluice.core.git import run
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, unverified
 from sluice.extras.doctor.github import repository_of
 
 _GITHUB = "token.actions.githubusercontent.com"
 _AUDIENCE = "sts.amazonaws.com"
+_MAIN = "main"
 _STACK = (
     "aws cloudformation deploy --template-file engine/aws/bootstrap.yaml --stack-name {name} --region {region}"
     " --capabilities CAPABILITY_NAMED_IAM --parameter-overrides Repository={repository}"
@@ -41,6 +44,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         return
     yield passed("account", f"{account}, region {scope.names.region}")
     stack = _STACK.format(**dict(scope.names), repository=repository_of(scope) or scope.names.repository)
+    stack += "" if (branch := _branch(scope)) == _MAIN else f" Branch={branch}"
     for what, look in _checks(scope, client, account, stack):
         try:
             yield look()
@@ -65,7 +69,7 @@ def _checks(
     yield "sign-in from GitHub", lambda: _provider(client("iam"), stack)
     for role, *subjects in (
         # A release is made in the environment that holds the keys of hosted models.
-        (f"{names.name}-build", "ref:refs/heads/main", "environment:evaluation"),
+        (f"{names.name}-build", f"ref:refs/heads/{_branch(scope)}", "environment:evaluation"),
         (f"{names.name}-deploy-{names.environments[0]}", f"environment:{names.environments[0]}"),
         (f"{names.name}-deploy-{names.environments[1]}", f"environment:{names.environments[1]}"),
     ):
@@ -117,7 +121,7 @@ def ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.P
     ]
     claims = {
         "aud": f'"{re.escape(_AUDIENCE)}"',
-        "ref": '"refs/heads/main"',
+        "ref": f'"refs/heads/{re.escape(_branch(scope))}"',
         "repository_id": f'"(?P<id>{repository_id})"',
         "sub": rf"\[{', '.join(forms)}\]",
     }
@@ -145,7 +149,16 @@ def trust(iam: Any, role: str, ways: re.Pattern[str], mend: str) -> Diagnosis:
     if not right or statement.get("Action") != "sts:AssumeRoleWithWebIdentity":
         found = f"trusts {subjects or 'anybody who signs in'}; not the condition of engine/aws/bootstrap.yaml"
         return Diagnosis(what, "missing", found, mend)
-    return passed(what, f"for {' or '.join(subjects[0])}, on main alone")
+    branch = held["StringEquals"][f"{_GITHUB}:ref"].removeprefix("refs/heads/")
+    return passed(what, f"for {' or '.join(subjects[0])}, on {branch} alone")
+
+
+def _branch(scope: DiagnosisScope) -> str:
+    """The default branch, where `origin` is known to have another than main."""
+    try:
+        return run(scope.root, "symbolic-ref", "--short", "refs/remotes/origin/HEAD").partition("/")[2]
+    except SluiceError:
+        return _MAIN
 
 
 def service_role(iam: Any, role: str, service: str, mend: str) -> Diagnosis:

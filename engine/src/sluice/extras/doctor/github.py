@@ -26,6 +26,7 @@ RULESET = ".github/rulesets/main.json"
 # What each is for. Everything else that a workflow names must be there.
 OPTIONAL = {
     "ATTESTATIONS": "`on` in a private repository whose plan has attestations, `off` for none",
+    "CANARY_WATCH": "a limit of the watch of a canary other than two hours",
     "CODE_SCANNING": "`on` in a private repository whose plan has code scanning",
     "EKS_CLUSTER": "a cluster of the environment; without it only the record is moved",
     "MLFLOW_TRACKING_URI": "an MLflow server; without it, runs are kept by the runner alone",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluice.cli.common import print_json
+from sluice.cli.common import print_json, tell
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
@@ -29,7 +30,7 @@ def prompts_diff(
 ) -> None:
     """What the prompts of the working tree change against BASE: wording, parameters, variables, digests."""
     from sluice.extras.prompt_tests.prompt_history import changes_since
-    from sluice.extras.prompt_tests.prompt_terminal import print_changes
+    from sluice.extras.prompt_tests.prompt_terminal import markdown_changes, print_changes
 
     workspace = Workspace.find()
     changes, edited = changes_since(workspace.root, base, _prompts())
@@ -37,6 +38,8 @@ def prompts_diff(
         print_json({"base": base, "prompts": [change.as_dict() for change in changes]})
     else:
         print_changes(changes, base=base, edited=edited)
+    if edited and os.environ.get("GITHUB_STEP_SUMMARY"):
+        tell(markdown_changes(changes, base=base, edited=edited))
 
 
 def prompts_show(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from io import StringIO
+from typing import IO, TYPE_CHECKING, Any
 
 from sluice.prompts.prompt import Prompt
 from sluice.prompts.prompt_diff import MessageChange, PromptChange, ValueChange
@@ -29,15 +31,28 @@ def print_prompts(prompts: Mapping[str, Prompt]) -> None:
         _print(console, prompt.description, width + 2)
 
 
-def print_changes(changes: Sequence[PromptChange], *, base: str, edited: Collection[str]) -> None:
+def markdown_changes(changes: Sequence[PromptChange], *, base: str, edited: Collection[str]) -> str:
+    """What `print_changes` prints, for the summary of a job; the arguments are those."""
+    written = StringIO()
+    print_changes(changes, base=base, edited=edited, file=written)
+    text = written.getvalue().rstrip()
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)  # a prompt may hold a fence of its own
+    return f"### Prompts\n\n{fence}\n{text}\n{fence}\n"
+
+
+def print_changes(
+    changes: Sequence[PromptChange], *, base: str, edited: Collection[str], file: IO[str] | None = None
+) -> None:
     """Prints what changed, then what did not.
 
     Args:
         changes: of `diff_prompts`.
         base: what the prompts were compared with, as it was named.
         edited: names of the prompts whose file has other bytes than at `base`.
+        file: where to; None: the terminal.
     """
-    console = _console()
+    console = _console(file)
     for change in changes:
         if change.status != "same":
             _print_change(console, change)
@@ -145,7 +160,7 @@ def _short(digest: str | None) -> str:
     return (digest or "")[:12]
 
 
-def _console() -> Console:
+def _console(file: IO[str] | None = None) -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, markup=False)
+    return Console(highlight=False, markup=False, file=file)

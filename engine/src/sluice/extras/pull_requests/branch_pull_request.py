@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sluice.github.github_client import open_repository
+from sluice.github.github_client import BOT, login_of, open_repository
 from sluice.github.marked_text import CommentResult
 
 if TYPE_CHECKING:
     from github.PullRequest import PullRequest
     from github.Repository import Repository
+
+# What GitHub's own token opens starts no workflow by itself (github.blog, changelog of 2026-06-11).
+APPROVAL = (
+    "\n> Opened by GitHub's own token: its checks begin when somebody who may write presses "
+    "*Approve workflows to run*.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ def upsert_pull(text: PullRequestText, environment: Mapping[str, str]) -> Commen
     from github import GithubException
 
     with open_repository(environment) as repository:
+        if login_of(repository) == BOT:
+            text = replace(text, body=text.body + APPROVAL)
         if found := _pulls(repository, environment, text.branch, "open"):
             return _update(found[0], text)
         try:

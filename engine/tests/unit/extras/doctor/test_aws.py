@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,21 @@ def test_the_bootstrap_stack_is_all_that_is_needed(checkout: Path, names: Projec
     subjects = "repo:octo/assistant:environment:live or repo:octo@123/assistant@456:environment:live"
     assert found["role assistant-deploy-live"].found == f"for {subjects}, on main alone"
     assert len(found) == 13
+
+
+@pytest.mark.usefixtures("account")
+def test_a_default_branch_of_another_name_is_the_one_that_roles_are_asked_for(checkout: Path, names: Project) -> None:
+    subprocess.run(["git", "init", "--quiet", str(checkout)], check=True)
+    head = ["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk"]
+    subprocess.run(["git", "-C", str(checkout), *head], check=True)
+    found = look(checkout, names)["role assistant-deploy-live"]
+    assert (found.state, found.mend.endswith(" Branch=trunk")) == ("missing", True)
+    live = boto3.client("iam").get_role(RoleName="assistant-deploy-live")["Role"]["AssumeRolePolicyDocument"]
+    condition = live["Statement"][0]["Condition"]
+    condition["StringEquals"]["token.actions.githubusercontent.com:ref"] = "refs/heads/trunk"
+    trust("assistant-deploy-live", condition)
+    now = look(checkout, names)["role assistant-deploy-live"]
+    assert (now.state, now.found.endswith("on trunk alone")) == ("ok", True)
 
 
 def trust(role: str, condition: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from support.actions_api import ActionsApi, archive
 from unit.extras.hosted.conftest import KEY, Main, lines
 from unit.extras.hosted.steps import NOON
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3600)
 
 ROOT = Path(__file__).resolve().parents[5]
 # `sluice` at noon: a day is that of UTC, and the limit is of a day.

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sluice.extras.prompt_tests.prompt_terminal import print_changes, print_prompts
+from sluice.extras.prompt_tests.cli import prompts_diff
+from sluice.extras.prompt_tests.prompt_terminal import markdown_changes, print_changes, print_prompts
 from sluice.prompts import Prompt
 from sluice.prompts.prompt_diff import diff_prompts
 
@@ -48,6 +50,31 @@ def test_a_word_that_changed_in_a_long_paragraph(capsys: pytest.CaptureFixture[s
     assert text.startswith(f"answer  changed  {old.digest[:12]} -> {new.digest[:12]}\n  maxTokens: 48 -> 9\n")
     assert "  message 1, system: changed\n    Answer the question from the passages [-alone-]{+only+}, in" in text
     assert "  message 2, user: same\n  not seen by the model: description\n" in text
+
+
+def test_the_summary_of_a_job_has_the_same_and_a_prompt_does_not_leave_its_fence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    messages = [{"role": "system", "content": f"````\n# A title\n````\n{LONG}"}, GOOD["messages"][1]]
+    old, new = {"answer": prompt()}, {"answer": prompt(messages=messages)}
+    text = shown(capsys, old, new, "answer")
+    made = markdown_changes(diff_prompts(old, new), base="main", edited={"answer"})
+    assert made == f"### Prompts\n\n`````\n{text.rstrip()}\n`````\n"
+
+
+@pytest.mark.parametrize("edit", [True, False])
+def test_a_run_shows_which_prompts_were_edited_where_people_look(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, edit: bool
+) -> None:
+    """On the page of the run, and not in a log alone; nothing where none was."""
+    path, summary = repository / "prompts" / "answer.prompt.yml", repository.parent / "summary.md"
+    if edit:
+        path.write_text(path.read_text().replace("one sentence", "two sentences"))
+    monkeypatch.chdir(repository)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    prompts_diff("base")
+    assert summary.exists() is edit
+    assert not edit or "Answer in [-one sentence-]{+two sentences+}." in summary.read_text()
 
 
 def test_only_the_lines_near_a_change_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

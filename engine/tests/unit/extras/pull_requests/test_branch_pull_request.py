@@ -7,8 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.pull_requests.branch_pull_request import PullRequestText, closed_before, origin_of, upsert_pull
-from unit.github.fake_github import READER, REPOSITORY, WRITER, fake_github
+from sluice.extras.pull_requests.branch_pull_request import (
+    APPROVAL,
+    PullRequestText,
+    closed_before,
+    origin_of,
+    upsert_pull,
+)
+from unit.github.fake_github import PERSON, READER, REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
 
 PULL = PullRequestText("upgrade", "Template 0.2.0", "first text")
@@ -32,7 +38,13 @@ def test_opened_once_and_updated_after(there: FakeRepository) -> None:
     assert upsert_pull(PULL, environment(there)).message == "pull request unchanged"
     later = upsert_pull(PullRequestText("upgrade", "Template 0.3.0", "second text"), environment(there))
     assert (later.message, later.url) == ("pull request updated", first.url)
-    assert [(one["title"], one["body"]) for one in there.pulls] == [("Template 0.3.0", "second text")]
+    assert [(one["title"], one["body"]) for one in there.pulls] == [("Template 0.3.0", f"second text{APPROVAL}")]
+
+
+def test_what_a_person_s_token_opens_is_checked_without_an_approval(there: FakeRepository) -> None:
+    assert "Approve workflows to run" in APPROVAL
+    upsert_pull(PULL, environment(there, PERSON))
+    assert there.pulls[0]["body"] == "first text"
 
 
 def test_an_answer_that_got_lost_makes_no_second_one(there: FakeRepository) -> None:
@@ -44,7 +56,7 @@ def test_an_answer_that_got_lost_makes_no_second_one(there: FakeRepository) -> N
 def test_pull_requests_of_other_branches_stay(there: FakeRepository) -> None:
     upsert_pull(PullRequestText("other", "Other", "theirs"), environment(there))
     assert upsert_pull(PULL, environment(there)).message == "pull request opened"
-    assert there.pulls[0]["body"] == "theirs"
+    assert there.pulls[0]["body"] == f"theirs{APPROVAL}"
 
 
 def test_what_a_person_closed_is_known_and_what_was_merged_is_no_refusal(there: FakeRepository) -> None:

@@ -83,8 +83,9 @@ def registry_server(folder: Path, **changed: object) -> Iterator[RegistryServer]
     with (folder / "registry.log").open("wb") as log:
         process = subprocess.Popen([PROGRAM, "serve", str(config)], stdout=log, stderr=log)
         try:
-            wait_until(lambda: _answers(port) or process.poll() is not None, seconds=120)
+            wait_until(lambda: _answers(port) or process.poll() is not None, seconds=250)
             assert process.poll() is None, (folder / "registry.log").read_text()
+            assert _answers(port)
             yield server
         finally:
             process.terminate()
