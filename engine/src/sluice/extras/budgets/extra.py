@@ -5,7 +5,7 @@ from __future__ import annotations
 from sluice.core.extras import Extra
 
 EXTRA = Extra(
-    summary="budgets of requests, tokens and dollars by key, tenant and day, held across replicas in PostgreSQL",
+    summary="budgets of requests, tokens and dollars by key, tenant and day, across replicas; cost by tenant",
     hooks={"migrations": "service:migrations", "service": "service:open_budgets"},
     files=(
         "config/budgets.yaml",
