@@ -21,7 +21,7 @@ NAMED = pytest.mark.parametrize(
     "what", EVERYTHING, ids=lambda what: what[1] if isinstance(what[1], str) else "+".join(what[1])
 )
 # Made by an operator, with the labels and ports that its documentation names.
-OPERATED = {"cnpg.io/cluster": {5432, 8000, 9187}}
+OPERATED = {"cnpg.io/cluster": {5432, 8000}}
 MADE_BY_EXPERIMENT = {"sluice-a", "sluice-b"}
 
 
