@@ -178,6 +178,12 @@ def test_a_pod_finds_its_volumes_secrets_and_account(what: tuple[str, Any]) -> N
         ]
         assert watched
         assert all(endpoint["port"] in {port["name"] for port in one["spec"]["ports"]} for one in watched)
+    for document in of_kind(documents, "PodMonitor"):
+        selector = document["spec"]["selector"]
+        found = [pod for labels, pod in templates(documents) if matches(selector, labels)]
+        assert found or set(selector["matchLabels"]) & set(OPERATED), place(document)
+        for endpoint in document["spec"]["podMetricsEndpoints"]:
+            assert all(endpoint["port"] in ports_of(pod) for pod in found), place(document)
     for document in of_kind(documents, "ServiceAccount"):
         assert {one["name"] for one in document.get("imagePullSecrets", ())} <= set(secrets)
     for document in of_kind(documents, "ExternalSecret"):
