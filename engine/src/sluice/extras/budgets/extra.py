@@ -18,6 +18,7 @@ EXTRA = Extra(
         "engine/Containerfile": ("COPY config/budgets.yaml",),
         "engine/docs/README.md": ("(reference/budgets.md)",),
         "engine/docs/decisions/api-keys.md": ("**Budgets**",),
+        "engine/docs/reference/monitoring.md": ("(budgets.md)",),
         "engine/docs/reference/api.md": ("`budget_exceeded`", "`budget_unavailable`"),
     },
 )
