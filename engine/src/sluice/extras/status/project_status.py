@@ -88,8 +88,10 @@ def read_status(
     judged = [*([champion.id] if champion else []), *(event.id for event in events if event.event == "rejected")]
     verdicts = tuple(_verdict(workspace, release) for release in dict.fromkeys(judged))
     budgets = tuple(_budgets(service, cluster, objective))
-    problems = tuple(_problems(record, champion, service, cluster, budgets))
-    return ProjectStatus(record.environment, champion, events, verdicts, service, cluster, budgets, problems)
+    problems = [*_problems(record, champion, service, cluster, budgets)]
+    if objective is None:
+        problems.append(f"config/gates.yaml has no gate {OBJECTIVE}: without an objective there is no error budget")
+    return ProjectStatus(record.environment, champion, events, verdicts, service, cluster, budgets, tuple(problems))
 
 
 def _verdict(workspace: Workspace, release: str) -> ReleaseVerdict:
@@ -153,4 +155,6 @@ def _problems(
     for budget in budgets:
         if budget.left <= 0:
             yield f"{budget.where}: the error budget is used up ({budget.errors:.0f} errors, {budget.window})"
+    if cluster and not cluster.namespaces:
+        yield "Prometheus has read no pod of the service"
     yield from (f"{alert} fires" for alert in (cluster.alerts if cluster else ()))

@@ -20,7 +20,7 @@ from sluice.core.processes import free_port, wait_until
 from sluice.core.workspace import Workspace
 from sluice.extras.status import project_status, service_status
 from sluice.extras.status.project_status import ErrorBudget, ProjectStatus, read_status
-from sluice.extras.status.prometheus_status import read_prometheus
+from sluice.extras.status.prometheus_status import PrometheusStatus, read_prometheus
 from sluice.extras.status.service_status import ServiceStatus, read_service
 from sluice.extras.status.status_table import show
 from sluice.release.environment_record import EnvironmentRecord, here
@@ -110,6 +110,18 @@ def test_the_verdicts_are_those_of_the_champion_and_of_what_was_rejected(
         (OTHER, "unknown", "its files cannot be read"),
     ]
     assert str(damaged) in verdicts[1].reason
+
+
+def test_a_budget_without_an_objective_and_a_prometheus_without_pods_are_said(
+    service: Canary, workspace: Workspace, record: EnvironmentRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gates = workspace.config / "gates.yaml"
+    gates.write_text(gates.read_text().replace("name: success_rate", "name: other"))
+    monkeypatch.setattr(project_status, "read_prometheus", lambda _: PrometheusStatus((), ()))
+    found = read_status(workspace, record, service.url, "", "http://prometheus")
+    assert found.budgets == ()
+    assert "Prometheus has read no pod of the service" in found.problems
+    assert any("config/gates.yaml has no gate success_rate" in one for one in found.problems)
 
 
 GATE = Verdict.unjudged("comparison_f1", "f1 is worse")
