@@ -144,6 +144,13 @@ CASES: dict[str, tuple[Case, list[Case]]] = {
             )
         ],
     ),
+    "SluiceAdapterMissing": (
+        (15, {'sluice_vllm_ready{namespace="ours", pod="vllm-1"}': "0x60"}),
+        [
+            (15, {'sluice_vllm_ready{namespace="ours", pod="vllm-1"}': "0x8 1x60"}),
+            (15, {'sluice_vllm_adapters{namespace="ours", pod="vllm-1", state="registered"}': "2x60"}),
+        ],
+    ),
     "SluiceGpuFault": (
         (40, {'DCGM_FI_DEV_XID_ERRORS{gpu="0", UUID="GPU-1"}': "0x30 79x60"}),
         [
@@ -231,6 +238,7 @@ MORE: dict[str, list[Case]] = {
         )
     ],
     "SluicePostgresLag": [(10, {'pg_replication_lag_seconds{namespace="ours", pod="exporter"}': "45x60"})],
+    "SluiceAdapterMissing": [(15, {'sluice_vllm_adapters{namespace="ours", pod="vllm-1", state="refused"}': "1x60"})],
     "SluiceRouterErrors": [(30, _traefik("ours-sluice-canary-80@kubernetescrd", "0+50x60", "0+10x60"))],
     "SluiceGpuFault": [
         (40, {'DCGM_FI_DEV_ROW_REMAP_FAILURE{gpu="0", UUID="GPU-1"}': "1x60"}),
