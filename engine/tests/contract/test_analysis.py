@@ -28,6 +28,7 @@ from support.kubernetes.manifests import combined
 
 ENGINE = ROOT / "engine" / "k8s"
 MONITORING = ENGINE / "components" / "monitoring"
+EXPORTERS = ROOT / "engine" / "tests" / "support" / "kubernetes" / "exporters.yaml"
 ANALYSIS = {
     document["metadata"]["name"]: document
     for path in sorted((ENGINE / "analysis").glob("*.yaml"))
@@ -40,7 +41,7 @@ GATES: dict[str, Gate] = {
 }
 OPERATOR = {"at_least": ">=", "at_most": "<="}
 # Labels that are not the service's own: of buckets, and of the target that Prometheus reads.
-TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash", "project"}
+TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash", "project", "namespace"}
 
 
 def _read(path: Path) -> Any:
@@ -218,41 +219,61 @@ def test_prometheus_finds_each_pod_once_and_with_its_hash() -> None:
 
 
 def _queries() -> dict[str, str]:
-    """Place -> PromQL, of templates, alerts and dashboard."""
+    """Place -> PromQL, of templates, alerts and dashboards."""
     found = {name: ANALYSIS[name]["spec"]["metrics"][0]["provider"]["prometheus"]["query"] for name in PROMETHEUS}
-    for group in _read(MONITORING / "prometheusrule.yaml")["spec"]["groups"]:
-        found |= {rule["alert"]: rule["expr"] for rule in group["rules"]}
-    for panel in json.loads((MONITORING / "dashboard.json").read_text())["panels"]:
-        found |= {f"{panel['title']} {one['refId']}": one["expr"] for one in panel["targets"]}
+    for path in MONITORING.glob("prometheusrule*.yaml"):
+        for group in _read(path)["spec"]["groups"]:
+            found |= {rule["alert"]: rule["expr"] for rule in group["rules"]}
+    for path in sorted(MONITORING.glob("dashboard*.json")):
+        dashboard = json.loads(path.read_text())
+        for panel in dashboard["panels"]:
+            found |= {f"{panel['title']} {one['refId']}": one["expr"] for one in panel["targets"]}
+        found |= {one["name"]: one["expr"] for one in dashboard.get("annotations", {}).get("list", ())}
+        found |= {
+            f"{path.stem} {one['name']}": one["query"]
+            for one in dashboard["templating"]["list"]
+            if one["type"] == "query"
+        }
     return found
 
 
 def _labels_of_metrics() -> dict[str, set[str]]:
-    """Series -> labels, as the registry of a service has them."""
-    found: dict[str, set[str]] = {"up": set()}
+    """Series -> labels, as the registry of a service has them, and the exporters of what it stands on."""
+    found: dict[str, set[str]] = {}
     for collector in ServiceMetrics("r-0123456789ab", lambda: 0).registry._collector_to_names:
         names = getattr(collector, "_labelnames", ())
         for metric in collector.describe() if hasattr(collector, "describe") else ():
             for suffix in {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(metric.type, [""]):
-                found[metric.name + suffix] = set(names)
+                found[metric.name + suffix] = {*names, *TARGET_LABELS}
+    for exporter in _read(EXPORTERS):
+        assert exporter["source"]
+        for metric, labels in exporter["metrics"].items():
+            assert metric not in found, metric
+            found[metric] = {*labels, *exporter["labels"]}
     return found
 
 
 @pytest.mark.parametrize(("place", "query"), _queries().items())
-def test_metrics_and_labels_are_those_of_the_service(place: str, query: str) -> None:
+def test_metrics_and_labels_are_those_of_the_service_and_the_exporters(place: str, query: str) -> None:
     known = _labels_of_metrics()
-    used = re.findall(r"\b(sluice_\w+|up)\b(?:\{([^}]*(?:\}\}[^}]*)*)\})?", query)
+    metric_name = r"(?:sluice|kube|kubelet|node|cnpg|pg|traefik|vllm|DCGM)[_:]\w+|up"
+    used = re.findall(rf"(?<![\w:])({metric_name})\b(?:\{{([^}}]*(?:\}}\}}[^}}]*)*)\}})?", query)
     assert used, place
     labels: set[str] = set()
     for metric, selectors in used:
-        assert metric in known, f"{place}: the service has no {metric}"
+        assert metric in known, f"{place}: there is no {metric}"
         labels |= known[metric]
         for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selectors):
-            assert label in known[metric] | TARGET_LABELS, f"{place}: {metric} has no label {label}"
+            assert label in known[metric], f"{place}: {metric} has no label {label}"
     for names in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", query):
-        for label in names.split(","):
-            assert label.strip() in labels | TARGET_LABELS, f"{place}: no label {label}"
+        for label in filter(None, names.split(",")):
+            assert label.strip() in labels, f"{place}: no label {label}"
     assert set(re.findall(r'route="([^"]*)"', query)) <= {CHAT}
+
+
+def test_no_metric_of_an_exporter_is_listed_in_vain() -> None:
+    asked = " ".join(_queries().values())
+    assert [name for one in _read(EXPORTERS) for name in one["metrics"] if name not in asked] == []
 
 
 def test_the_names_that_are_checked_are_those_of_the_page() -> None:
@@ -263,7 +284,7 @@ def test_the_names_that_are_checked_are_those_of_the_page() -> None:
     known = _labels_of_metrics()
     for series, labels in re.findall(r"^(sluice_\w+)\{([^}]*)\}", page, re.MULTILINE):
         if not series.endswith("_created"):
-            assert set(re.findall(r'(\w+)="', labels)) - {"le"} == known[series], series
+            assert set(re.findall(r'(\w+)="', labels)) - {"le"} == known[series] - TARGET_LABELS, series
 
 
 # -- Jobs

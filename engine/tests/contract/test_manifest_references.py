@@ -178,6 +178,12 @@ def test_a_pod_finds_its_volumes_secrets_and_account(what: tuple[str, Any]) -> N
         ]
         assert watched
         assert all(endpoint["port"] in {port["name"] for port in one["spec"]["ports"]} for one in watched)
+    for document in of_kind(documents, "PodMonitor"):
+        selector = document["spec"]["selector"]
+        found = [pod for labels, pod in templates(documents) if matches(selector, labels)]
+        assert found or set(selector["matchLabels"]) & set(OPERATED), place(document)
+        for endpoint in document["spec"]["podMetricsEndpoints"]:
+            assert all(endpoint["port"] in ports_of(pod) for pod in found), place(document)
     for document in of_kind(documents, "ServiceAccount"):
         assert {one["name"] for one in document.get("imagePullSecrets", ())} <= set(secrets)
     for document in of_kind(documents, "ExternalSecret"):
@@ -252,7 +258,10 @@ def test_every_metric_that_a_manifest_names_is_one_of_the_service() -> None:
         if path.is_file():
             named |= set(re.findall(r"\bsluice_[a-z_]+\b", path.read_text()))
     assert "sluice_in_flight" in named
-    assert named <= suffixed
+    # What extras add to the service's page.
+    listed = yaml.safe_load((ROOT / "engine" / "tests" / "support" / "kubernetes" / "exporters.yaml").read_text())
+    added = {name for exporter in listed for name in exporter["metrics"]}
+    assert named <= suffixed | added
 
 
 PUBLIC = {"0.0.0.0/0", "::/0"}

@@ -128,7 +128,9 @@ def test_images_are_named_by_digest() -> None:
 def test_an_image_of_a_component_is_set_by_each_overlay_that_has_it() -> None:
     for name in OVERLAYS:
         listed = {entry["name"] for entry in _kustomization(K8S / "overlays" / name)["images"]}
-        there = {"sluice", "sluice-load"} | {image for image in ("pgvector", "mlflow", "vllm") if _runs(name, image)}
+        there = {"sluice", "sluice-load"} | {
+            image for image in ("pgvector", "mlflow", "vllm", "postgres-exporter") if _runs(name, image)
+        }
         assert listed == there, "an entry too many hides a typo"
 
 

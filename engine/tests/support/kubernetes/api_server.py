@@ -52,6 +52,7 @@ KINDS = (
     ("traefik.io", "v1alpha1", "IngressRoute", "ingressroutes", True),
     ("traefik.io", "v1alpha1", "Middleware", "middlewares", True),
     ("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors", True),
+    ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors", True),
     ("monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules", True),
     ("external-secrets.io", "v1", "ExternalSecret", "externalsecrets", True),
     ("postgresql.cnpg.io", "v1", "Cluster", "clusters", True),

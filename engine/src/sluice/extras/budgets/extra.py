@@ -5,7 +5,7 @@ from __future__ import annotations
 from sluice.core.extras import Extra
 
 EXTRA = Extra(
-    summary="budgets of requests, tokens and dollars by key, tenant and day, held across replicas in PostgreSQL",
+    summary="budgets of requests, tokens and dollars by key, tenant and day, across replicas; cost by tenant",
     hooks={"migrations": "service:migrations", "service": "service:open_budgets"},
     files=(
         "config/budgets.yaml",
@@ -18,6 +18,7 @@ EXTRA = Extra(
         "engine/Containerfile": ("COPY config/budgets.yaml",),
         "engine/docs/README.md": ("(reference/budgets.md)",),
         "engine/docs/decisions/api-keys.md": ("**Budgets**",),
+        "engine/docs/reference/monitoring.md": ("(budgets.md)",),
         "engine/docs/reference/api.md": ("`budget_exceeded`", "`budget_unavailable`"),
     },
 )

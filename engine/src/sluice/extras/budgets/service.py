@@ -12,6 +12,7 @@ from sluice.core.settings import load_settings
 from sluice.extras.budgets.ledger import MIGRATIONS, BudgetLedger, configure
 from sluice.extras.budgets.middleware import BudgetMiddleware
 from sluice.extras.budgets.settings import BudgetSettings
+from sluice.extras.budgets.tenant_usage import TenantUsageMiddleware
 from sluice.retrieval.store_schema import open_tables
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def open_budgets(stores: Stores, state: Path) -> Iterator[Any]:
         state: the .sluice/ folder.
 
     Yields:
-        What puts them around the API.
+        What puts them around the API, and counts what each tenant uses.
 
     Raises:
         SluiceError: the settings are not valid, or the store cannot be used.
@@ -40,12 +41,16 @@ def open_budgets(stores: Stores, state: Path) -> Iterator[Any]:
     path = state.parent / "config" / "budgets.yaml"
     settings = load_settings(path, BudgetSettings) if path.exists() else BudgetSettings()
     if not settings.limited:
-        yield lambda _, application, __: (application, lambda app: app)
+        yield lambda _, application, metrics: (application, partial(TenantUsageMiddleware, metrics=metrics))
         return
     with open_tables(stores, state, "budgets", configure) as pool:
         ledger = BudgetLedger(pool)
 
         def add(_: Any, application: Any, metrics: Any) -> tuple[Any, Any]:
-            return application, partial(BudgetMiddleware, settings=settings, ledger=ledger, metrics=metrics)
+            def around(app: Any) -> Any:
+                charged = BudgetMiddleware(app, settings=settings, ledger=ledger, metrics=metrics)
+                return TenantUsageMiddleware(charged, metrics)
+
+            return application, around
 
         yield add

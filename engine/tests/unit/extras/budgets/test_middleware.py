@@ -18,6 +18,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.extras.budgets.ledger import configure, today
 from sluice.extras.budgets.service import open_budgets
+from sluice.extras.budgets.tenant_usage import MOST_TENANTS
 from sluice.retrieval.postgres_connections import BoundedPool, RetrievalError
 from sluice.retrieval.store_schema import open_tables
 from sluice.retrieval.stores import EMBEDDED, Stores, open_store
@@ -200,3 +201,29 @@ def test_a_store_without_the_tables_is_named(config: Path, state: Path, monkeypa
         with pytest.raises(SluiceError, match="not there yet") as caught, open_budgets(shared, state):
             pass
         assert caught.value.remedy == "run `sluice index migrate`"
+
+
+def test_what_each_tenant_uses_is_counted_without_budgets_too(
+    serve: Callable[..., Client], keys: dict[str, str], tmp_path: Path
+) -> None:
+    headers = by(f"Bearer {add_key(tmp_path / 'keys.json', 'three', tenant='umbrella', scopes=SCOPES, rate=1000)}")
+    for settings in ("{}", "each_key: {requests: 2}"):
+        client = serve(settings)
+        assert client.chat(headers=by(keys["one"])).status_code == 200
+        assert client.chat(headers=by(keys["one"]), stream=True).text.endswith("data: [DONE]\n\n")
+        assert client.chat(headers=headers).status_code == 200
+        page = client.send("GET", "/metrics", headers=headers).text
+        used = dict(re.findall(r"^sluice_tenant_tokens_total\{(.*)\} (.*)$", page, re.MULTILINE))
+        assert used == {'tenant="acme"': f"{2 * TOKENS}.0", 'tenant="umbrella"': f"{TOKENS}.0"}
+        assert re.findall(r"^sluice_tenant_cost_total\{tenant=\"acme\"\} (.*)$", page, re.MULTILINE) == ["0.0"]
+
+
+def test_the_number_of_tenants_in_metrics_is_bounded(serve: Callable[..., Client], tmp_path: Path) -> None:
+    path, numbers = tmp_path / "keys.json", range(MOST_TENANTS + 2)
+    given = [add_key(path, f"k{number}", tenant=f"t{number}", scopes=SCOPES, rate=1000) for number in numbers]
+    client = serve("{}")
+    assert {client.chat(headers=by(f"Bearer {key}")).status_code for key in given} == {200}
+    page = client.send("GET", "/metrics", headers=by(f"Bearer {given[0]}")).text
+    used = dict(re.findall(r'^sluice_tenant_tokens_total\{tenant="(.*)"\} (.*)$', page, re.MULTILINE))
+    assert len(used) == MOST_TENANTS + 1
+    assert used["other"] == f"{2 * TOKENS}.0"

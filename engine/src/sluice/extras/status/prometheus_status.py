@@ -1,0 +1,84 @@
+"""What a Prometheus knows of the project: pods by release, questions of 30 days, alerts that fire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from sluice.core.errors import SluiceError
+from sluice.rollout.local_http import request
+from sluice.serving.middleware import CHAT
+
+WINDOW = "30d"
+_SECONDS = 20.0
+_BY = "sum by (project, namespace)"
+# A selector for all but what callers got wrong, and one for server errors.
+_QUESTIONS = f'{_BY} (increase(sluice_requests_total{{route="{CHAT}", status!~"4.."}}[{WINDOW}]))'
+_ERRORS = f'{_BY} (increase(sluice_requests_total{{route="{CHAT}", status=~"5.."}}[{WINDOW}]))'
+_PODS = "count by (project, namespace, release) (sluice_in_flight)"
+_ALERTS = 'ALERTS{alertname=~"Sluice.+", alertstate="firing"}'
+
+Labels = dict[str, str]
+
+
+@dataclass(frozen=True)
+class NamespaceFigures:
+    """A project in a namespace: pods by release, questions and server errors of the window."""
+
+    project: str
+    namespace: str
+    pods: dict[str, int]
+    questions: float
+    errors: float
+
+
+@dataclass(frozen=True)
+class PrometheusStatus:
+    """`alerts`: those that fire, each as the alert's name and where."""
+
+    namespaces: tuple[NamespaceFigures, ...]
+    alerts: tuple[str, ...]
+
+
+def read_prometheus(url: str) -> PrometheusStatus:
+    """Asks a Prometheus.
+
+    Args:
+        url: Its address.
+
+    Raises:
+        SluiceError: It does not answer, or not as Prometheus does.
+    """
+    questions, errors = ({_where(one): value for one, value in _ask(url, query)} for query in (_QUESTIONS, _ERRORS))
+    pods: dict[tuple[str, str], dict[str, int]] = {}
+    for labels, value in _ask(url, _PODS):
+        pods.setdefault(_where(labels), {})[labels.get("release", "")] = int(value)
+    namespaces = tuple(
+        NamespaceFigures(*where, pods.get(where, {}), questions.get(where, 0.0), errors.get(where, 0.0))
+        for where in sorted({*pods, *questions})
+    )
+    return PrometheusStatus(namespaces, tuple(sorted(_alert(labels) for labels, _ in _ask(url, _ALERTS))))
+
+
+def _where(labels: Labels) -> tuple[str, str]:
+    return labels.get("project", ""), labels.get("namespace", "")
+
+
+def _alert(labels: Labels) -> str:
+    told = ("namespace", "pod", "provider", "service", "job_name", "persistentvolumeclaim", "node", "UUID")
+    where = ", ".join(labels[name] for name in told if name in labels)
+    return labels["alertname"] + (f" ({where})" if where else "")
+
+
+def _ask(url: str, query: str) -> list[tuple[Labels, float]]:
+    try:
+        answer = request(f"{url.rstrip('/')}/api/v1/query?{urlencode({'query': query})}", _SECONDS)
+        found: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return [(one["metric"], float(one["value"][1])) for one in found]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SluiceError(
+            f"{url}: no answer of a Prometheus ({type(error).__name__})",
+            remedy="kubectl port-forward --namespace monitoring service/prometheus-operated 9090, "
+            "then --prometheus http://127.0.0.1:9090",
+        ) from error
