@@ -1,0 +1,60 @@
+"""`sluice fleet ...`: the projects of a platform team that were made from one template."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.core.errors import SluiceError
+
+group = typer.Typer(no_args_is_help=True, help="Many projects from one template: their status and their upgrades.")
+File = Annotated[Path, typer.Option("--file", help="The file that names the projects.")]
+
+
+def folder_of(file: Path) -> Path:
+    """Where a fleet keeps what it has read: beside its file, never committed."""
+    return file.resolve().parent / ".sluice" / "fleet"
+
+
+@group.command()
+def status(
+    file: File = Path("fleet.yaml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
+    page: Annotated[Path | None, typer.Option(help="Write one HTML page there.")] = None,
+    prometheus: Annotated[Path | None, typer.Option(help="Write gauges there, in Prometheus' text format.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail where a project breaks a rule or could not be read.")
+    ] = False,
+) -> None:
+    """Show each project's engine, edits of it, live releases, last verdict, loosened gates and missing extras.
+
+    A repository that cannot be read is one line, and the rest goes on. GITHUB_TOKEN has to be able to read them all."""
+    from sluice.cli.common import print_json
+    from sluice.core.atomic_files import write_atomic
+    from sluice.extras.fleet import status_reports
+    from sluice.extras.fleet.fleet_file import load_fleet
+    from sluice.extras.fleet.fleet_status import read_status
+
+    found = read_status(load_fleet(file), os.environ, folder_of(file))
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        print(status_reports.table(found), end="")
+    for path, write in ((page, status_reports.page), (prometheus, status_reports.metrics)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, write(found))
+    if check and found.unhealthy:
+        names = ", ".join(one.repository for one in found.unhealthy)
+        raise SluiceError(
+            f"{len(found.unhealthy)} projects to look at: {names}", remedy="the status says what is wrong"
+        )
+
+
+def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
+    """Adds the group."""
+    app.add_typer(group, name="fleet")
+    groups["fleet"] = group
