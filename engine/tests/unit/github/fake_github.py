@@ -39,7 +39,8 @@ class FakeGitHub:
     """`comments` on pull request 7 by id, `issues` by number, each with its `comments`; `asked` has (method, path) of
     each request. `script`: answers to give before anything else, a (status, headers) for each request that matches the
     method; 0 closes the connection, and a header `message` is what it says. `before` runs at a request.
-    `pauses`: what the client would have waited before it asked again, in seconds. `unchanged`: paths answered by 304."""
+    `pauses`: what the client would have waited before it asked again, in seconds. `unchanged`: paths that got
+    a 304."""
 
     url: str = ""
     comments: dict[int, dict[str, Any]] = field(default_factory=dict)

@@ -54,6 +54,54 @@ def status(
         )
 
 
+@group.command()
+def upgrade(
+    file: File = Path("fleet.yaml"),
+    to: Annotated[str, typer.Option(help="Version of the template; default: the newest.")] = "",
+    skip_rings: Annotated[
+        str, typer.Option(help="Ask all rings at once, for this reason, such as CVE-2026-1; it is recorded.")
+    ] = "",
+    wait: Annotated[int, typer.Option(help="Look again each minute, for so many minutes, until a verdict.", min=0)] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Make every upgrade on this machine; push and open nothing.")
+    ] = False,
+) -> None:
+    """Open the upgrade's pull requests ring by ring, each ring when the verdicts of the one before are not worse.
+
+    Run it again at any time: GitHub holds the state. Where a project is worse it stops, with one issue in the
+    repository that GITHUB_REPOSITORY names."""
+    import time
+
+    from sluice.extras.fleet.fleet_file import load_fleet
+    from sluice.extras.fleet.fleet_upgrade import advance
+    from sluice.github.job_summary import write_job_summary
+
+    fleet, folder = load_fleet(file), folder_of(file)
+    for left in range(wait, -1, -1):
+        found = advance(fleet, os.environ, folder, version=to, skip=skip_rings, dry_run=dry_run)
+        if not found.pending or not left:
+            break
+        time.sleep(60)
+    print(found.text(), end="")
+    write_job_summary(found.text(), os.environ)
+    if found.stopped:
+        raise SluiceError(
+            f"template {found.version}: {found.summary}", remedy=found.issue or "the pull requests say why"
+        )
+
+
+@group.command()
+def advise(
+    name: Annotated[str, typer.Argument(help="CVE-… or GHSA-….")],
+    file: File = Path("fleet.yaml"),
+) -> None:
+    """Name the projects whose locks have a version that an advisory of GitHub's database is about."""
+    from sluice.extras.fleet.advisory import advise as ask
+    from sluice.extras.fleet.fleet_file import load_fleet
+
+    print(ask(name, load_fleet(file), os.environ, folder_of(file)).text(), end="")
+
+
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
     """Adds the group."""
     app.add_typer(group, name="fleet")
