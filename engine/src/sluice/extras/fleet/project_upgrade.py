@@ -32,7 +32,7 @@ from sluice.template.extension_points import point_for
 
 CHECK = "required"  # the job of ci.yml that a branch rule asks for
 _ACTIONS = "github-actions"
-_AGAIN = ("cancelled", "stale")  # a newer run decides
+_AGAIN = ("action_required", "cancelled", "stale")  # a person or a newer run decides
 State = Literal["upgraded", "not worse", "worse", "waiting", "to open", "blocked", "unknown", "later"]
 
 

@@ -277,6 +277,7 @@ def test_an_answer_that_got_lost_makes_no_second_pull_request(
     [
         (None, "", True, "waiting"),
         ("cancelled", "", True, "waiting"),
+        ("action_required", "", True, "waiting"),
         ("success", "improved", True, "not worse"),
         ("success", "", True, "not worse"),
         ("success", "worse", False, "worse"),
