@@ -102,6 +102,29 @@ def advise(
     print(ask(name, load_fleet(file), os.environ, folder_of(file)).text(), end="")
 
 
+@group.command()
+def new(
+    repository: Annotated[str, typer.Argument(help="owner/name of the new repository.")],
+    ring: Annotated[str, typer.Option(help="When it takes upgrades: a ring of fleet.yaml.")],
+    owner: Annotated[list[str], typer.Option(help="Whom to turn to, such as @example/search; may be repeated.")],
+    file: File = Path("fleet.yaml"),
+    public: Annotated[bool, typer.Option("--public", help="Everybody may read it; default: private.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Make it; without, say what would be made.")] = False,
+) -> None:
+    """Make a project from the template: repository, names as its first pull request, settings, entry in fleet.yaml.
+
+    What is there already is left as it is, so that a run that was ended can be repeated."""
+    from sluice.extras.fleet.fleet_file import FleetProject
+    from sluice.extras.fleet.new_project import NewProject
+
+    project = FleetProject(repository=repository, owners=tuple(owner), ring=ring)
+    made = NewProject(file, project, not public, os.environ, folder_of(file))
+    for line in made.make() if yes else made.plan():
+        print(line)
+    if not yes:
+        print("nothing was made: --yes makes it")
+
+
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
     """Adds the group."""
     app.add_typer(group, name="fleet")
