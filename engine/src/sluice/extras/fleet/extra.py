@@ -9,5 +9,5 @@ EXTRA = Extra(
     needs=("doctor", "pull_requests", "upgrade"),
     commands="cli:register",
     hooks={"schemas": "fleet_file:schemas"},
-    files=("engine/docs/reference/fleet.md", "engine/schemas/fleet.schema.json"),
+    files=("engine/docs/images/fleet.png", "engine/docs/reference/fleet.md", "engine/schemas/fleet.schema.json"),
 )

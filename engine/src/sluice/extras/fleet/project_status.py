@@ -131,7 +131,7 @@ class StatusReader:
             **{key: getattr(facts, key) for key in ("edited", "adopted", "without")},
             "missing": missing,
         }
-        broken = [edit.partition(";")[0] for edit in facts.edited]
+        broken = list(facts.edited)
         oldest = self.rules.oldest_engine
         if oldest and order(version) < order(oldest):
             broken.append(f"engine {version}: older than {oldest}")

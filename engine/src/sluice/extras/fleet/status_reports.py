@@ -50,9 +50,8 @@ def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
         yield "not read", one.fault
     yield from (("rule broken", rule) for rule in one.broken)
     yield from (("note", note) for note in one.notes)
-    yield from (("engine file edited", edit) for edit in one.edited)
     yield from (("adopted, edited", path) for path in one.adopted)
-    yield from (("gate loosened", str(gate)) for gate in one.loosened)
+    yield from (("gate loosened", str(gate)) for gate in one.loosened if f"gate {gate}" not in one.broken)
     if one.gates_note:
         yield "gates", one.gates_note
     if one.drift:

@@ -77,7 +77,7 @@ def test_a_project_that_differs_in_everything(github: FakeFleet, factory: Projec
     assert (one.drift, [issue.marker for issue in one.issues]) == (True, ["nightly"])
     assert one.notes == ("main is not protected",)
     assert one.broken == (
-        "engine/src/sluice/evaluation/metrics/digits.py: changed",
+        one.edited[0],
         "engine 0.1.0: older than 0.2.0",
         "extra guard: missing",
         "gate recall: limit 0.8 -> 0.5",
