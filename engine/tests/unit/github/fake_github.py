@@ -171,7 +171,10 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
                 self._send(planned[1], {"message": planned[2].pop("message", "planned")}, planned[2])
                 return
             status, value = fake.answer(self.command, self.path, token, body)
-            self._send(status, *self._paged(value))
+            if status == 301:
+                self._send(status, value, {"Location": value["url"]})
+            else:
+                self._send(status, *self._paged(value))
 
         def _paged(self, value: Any) -> tuple[Any, dict[str, str]]:
             """One page of a list, and where the next is: docs.github.com, Using pagination in the REST API."""

@@ -101,8 +101,10 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
         name, ring = project.repository, project.ring
         try:
             with read_repository(name, environment, folder) as reader:
-                commit = reader.get(f"/branches/{reader.get()['default_branch']}")["commit"]["sha"]
-            facts = read_facts(mirror_of(name, environment, folder), commit)
+                there = reader.get()
+                reader = reader.renamed(there)
+                commit = reader.get(f"/branches/{there['default_branch']}")["commit"]["sha"]
+            facts = read_facts(mirror_of(reader, environment, folder), commit)
         except SluiceError as error:
             return AffectedProject(repository=name, ring=ring, fault=error.message.splitlines()[0])
         return AffectedProject(repository=name, ring=ring, version=facts.version, pins=_pins(facts, ranges))

@@ -81,6 +81,7 @@ def upgrade(
         found = advance(fleet, os.environ, folder, version=to, skip=skip_rings, dry_run=dry_run)
         if not found.pending or not left:
             break
+        to = found.version  # a version that is released meanwhile waits for the next run
         time.sleep(60)
     print(found.text(), end="")
     write_job_summary(found.text(), os.environ)

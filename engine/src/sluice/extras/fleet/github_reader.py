@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GitHubReader:
-    """Reads paths below a repository. `repository`: the client, for what is written."""
+    """Reads paths below a repository. `listed`: the name that fleet.yaml has for it, `name` the one that it has now.
+    `repository`: the client, for what is written."""
 
+    listed: str
     name: str
     repository: Repository
     cache: Path
@@ -32,6 +34,15 @@ class GitHubReader:
     def get(self, path: str = "") -> Any:
         """JSON of a path below the repository, such as `/branches/main`; GitHubStatusError where GitHub refuses."""
         return self._ask(f"/repos/{self.name}{path}")
+
+    def renamed(self, facts: Mapping[str, Any]) -> GitHubReader:
+        """The reader of the name that the repository has now: PyGithub 2.10.0 follows GitHub's redirect of an old name
+        without the query (Requester.py, __requestRaw).
+
+        Args:
+            facts: Of the repository.
+        """
+        return replace(self, name=facts["full_name"])
 
     def get_global(self, path: str) -> Any:
         """As `get`, of a path that is of no repository."""
@@ -62,7 +73,7 @@ def read_repository(name: str, environment: Mapping[str, str], cache: Path) -> I
         cache: A folder of this machine.
     """
     with open_repository({**environment, "GITHUB_REPOSITORY": name}) as repository:
-        yield GitHubReader(name, repository, cache)
+        yield GitHubReader(name, name, repository, cache)
 
 
 def clone_address(name: str, environment: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sluice.core.atomic_files import read_json, write_json
 from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
 from sluice.core.extras import FOLDER
 from sluice.core.project import load_project
 from sluice.core.settings import Settings
@@ -51,7 +52,12 @@ def read_facts(mirror: GitMirror, commit: str) -> ProjectFacts:
     if not mirror.has(commit):
         mirror.fetch(commit)
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
-        facts = _facts(check_out(mirror.folder, commit, Path(name) / "files"))
+        files = check_out(mirror.folder, commit, Path(name) / "files")
+        try:
+            facts = _facts(files)
+        except SluiceError as error:
+            said = error.message.replace(f"{files}/", "")
+            raise SluiceError(said, remedy="a project is made from the template, and has all of its engine") from None
     kept.parent.mkdir(exist_ok=True)
     write_json(kept, facts.model_dump(mode="json"))
     return facts

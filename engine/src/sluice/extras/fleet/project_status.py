@@ -48,8 +48,9 @@ class OpenIssue(Settings):
 
 class ProjectStatus(Settings):
     """`fault`: why it could not be read; what could not stays empty. `notes`: archived, renamed, not protected.
-    `behind`: released versions after its own; None where that is not known. `verdict`: the last event of the record of
-    the environment that users meet. `broken`: rules of fleet.yaml that it does not keep to."""
+    `behind`: released versions after its own, `advisories`: open alerts of Dependabot; None where that is not known.
+    `verdict`: the last event of the record of the environment that users meet. `broken`: rules of fleet.yaml that it
+    does not keep to."""
 
     repository: str
     ring: str
@@ -71,6 +72,7 @@ class ProjectStatus(Settings):
     missing: tuple[str, ...] = ()
     drift: bool | None = None
     issues: tuple[OpenIssue, ...] = ()
+    advisories: int | None = None
     broken: tuple[str, ...] = ()
 
     @property
@@ -106,6 +108,7 @@ class StatusReader:
     def _parts(self, project: FleetProject, reader: GitHubReader) -> Iterator[dict[str, Any]]:
         """Fields of the status, one source after the other, so that a refusal keeps what came before."""
         facts = reader.get()
+        reader = reader.renamed(facts)
         branch = reader.get(f"/branches/{facts['default_branch']}")
         notes = ["archived"] if facts.get("archived") else []
         if facts["full_name"].lower() != project.repository.lower():
@@ -114,11 +117,12 @@ class StatusReader:
             notes.append(f"{facts['default_branch']} is not protected")
         commit = branch["commit"]["sha"]
         yield {"notes": notes, "commit": commit}
-        mirror = mirror_of(project.repository, self.environment, self.folder)
+        mirror = mirror_of(reader, self.environment, self.folder)
         own = read_facts(mirror, commit)
         yield self._engine(own)
         yield _record(mirror, reader, own.environments)
         yield _issues(reader)
+        yield _advisories(reader)
 
     def _engine(self, facts: ProjectFacts) -> dict[str, Any]:
         """What follows from the facts, the template and the rules."""
@@ -146,16 +150,16 @@ class StatusReader:
         return found | {"broken": broken}
 
 
-def mirror_of(repository: str, environment: Mapping[str, str], folder: Path) -> GitMirror:
+def mirror_of(reader: GitHubReader, environment: Mapping[str, str], folder: Path) -> GitMirror:
     """Where a project's files are kept on this machine.
 
     Args:
-        repository: owner/name.
+        reader: Of its repository.
         environment: GITHUB_TOKEN and GITHUB_SERVER_URL.
         folder: Of the fleet.
     """
-    place = folder / "git" / f"{repository.lower().replace('/', '+')}.git"
-    return GitMirror(place, clone_address(repository, environment), environment)
+    place = folder / "git" / f"{reader.listed.lower().replace('/', '+')}.git"
+    return GitMirror(place, clone_address(reader.name, environment), environment)
 
 
 def _issues(reader: GitHubReader) -> dict[str, Any]:
@@ -170,6 +174,16 @@ def _issues(reader: GitHubReader) -> dict[str, Any]:
     ours = [(marker, one) for marker, one in ours if marker and "pull_request" not in one]
     drift = any(marker == "nightly" and _DRIFT.search(one["body"]) for marker, one in ours)
     return {"drift": drift, "issues": [OpenIssue(marker=marker, url=one["html_url"]) for marker, one in ours]}
+
+
+def _advisories(reader: GitHubReader) -> dict[str, Any]:
+    """Open alerts, at most a page of them; not known where they are switched off or the token may not read them."""
+    try:
+        return {"advisories": len(reader.get("/dependabot/alerts?state=open&per_page=100"))}
+    except GitHubStatusError as error:
+        if error.status not in (403, 404):
+            raise
+        return {}
 
 
 def _record(mirror: GitMirror, reader: GitHubReader, environments: Sequence[str]) -> dict[str, Any]:

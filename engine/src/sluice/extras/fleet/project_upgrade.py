@@ -85,12 +85,13 @@ class ProjectUpgrader:
 
     def _look(self, reader: GitHubReader) -> dict[str, Any]:
         facts = reader.get()
+        reader = reader.renamed(facts)
         if facts.get("archived"):
             return {"state": "blocked", "reason": "archived"}
         own = read_facts(self._mirror(reader), self._head(reader, facts))
         if order(own.version) >= order(self.version):
             return {"state": "upgraded", "reason": f"has {own.version}"}
-        owner = facts["full_name"].partition("/")[0]
+        owner = reader.name.partition("/")[0]
         pulls = reader.get(f"/pulls?state=open&head={owner}:{BRANCH}&per_page=100")
         if pull := next((one for one in pulls if one["title"] == self.title), None):
             return {"pull": pull["html_url"], **self._verdict(reader, pull)}
@@ -117,7 +118,9 @@ class ProjectUpgrader:
         return {"state": "worse", "reason": f"the check `{CHECK}`: {failed['conclusion']}, {failed['html_url']}"}
 
     def _open(self, reader: GitHubReader, *, dry_run: bool) -> dict[str, Any]:
-        mirror, commit = self._mirror(reader), self._head(reader, reader.get())
+        facts = reader.get()
+        reader = reader.renamed(facts)
+        mirror, commit = self._mirror(reader), self._head(reader, facts)
         if not mirror.has(commit):
             mirror.fetch(commit)
         run(mirror.folder, "update-ref", "--no-deref", "HEAD", commit)
@@ -138,7 +141,7 @@ class ProjectUpgrader:
         return PullRequestText(BRANCH, self.title, f"{body}\n{self.why}\n" if self.why else body)
 
     def _mirror(self, reader: GitHubReader) -> GitMirror:
-        return mirror_of(reader.name, self.environment, self.folder)
+        return mirror_of(reader, self.environment, self.folder)
 
     def _head(self, reader: GitHubReader, facts: Mapping[str, Any]) -> str:
         return str(reader.get(f"/branches/{facts['default_branch']}")["commit"]["sha"])

@@ -56,6 +56,8 @@ def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
         yield "gates", one.gates_note
     if one.drift:
         yield "drift", "the traffic has drifted from the evaluation set"
+    if one.advisories:
+        yield "open advisories", str(one.advisories) if one.advisories < 100 else "100 or more"
     yield from (("open issue", f"{issue.marker} {issue.url}") for issue in one.issues)
 
 
@@ -91,6 +93,7 @@ def metrics(status: FleetStatus) -> str:
     behind = gauge("versions_behind", "Released versions of the template after the project's own")
     live = gauge("live_info", "The release that an environment serves", "environment", "release")
     verdict = gauge("verdict_timestamp_seconds", "When the record of the last environment was last added to")
+    advisories = gauge("open_advisories", "Open alerts of Dependabot, a hundred at most")
     drift = gauge("drift", "1 where the traffic has drifted from the evaluation set")
     counts = {
         field: gauge(name, text)
@@ -113,6 +116,8 @@ def metrics(status: FleetStatus) -> str:
         for each in one.live:
             if each.release:
                 live.labels(*own, each.environment, each.release).set(1)
+        if one.advisories is not None:
+            advisories.labels(*own).set(one.advisories)
         if one.verdict_time:
             verdict.labels(*own).set(datetime.fromisoformat(one.verdict_time).timestamp())
         if one.drift is not None:

@@ -3,10 +3,10 @@
 Paths, fields and their types are those of GitHub's OpenAPI description for the REST API 2022-11-28 as of 2026-10-21
 (githubkit-schemas-2022-11-28 26.10.21 is made of it): repos/get (full-repository), repos/get-branch
 (branch-with-protection), git/list-matching-refs (git-ref), issues/list-for-repo (issue), issues/list-comments
-(issue-comment), checks/list-for-ref (check-run), pulls/list and pulls/create (pull-request),
-security-advisories/list-global-advisories (global-advisory). A renamed repository answers 301 with `Location`
-(docs.github.com, Best practices, Follow redirects); an archived one is read-only: git's server refuses a push, as a
-hook does here.
+(issue-comment), dependabot/list-alerts-for-repo (dependabot-alert), checks/list-for-ref (check-run), pulls/list and
+pulls/create (pull-request), security-advisories/list-global-advisories (global-advisory). A repository that was
+renamed answers 301 with its address by number (docs.github.com, Best practices, Follow redirects); an archived one is
+read-only (docs.github.com, Archiving repositories).
 """
 
 from __future__ import annotations
@@ -87,13 +87,15 @@ class FakeProject:
     protected: bool = True
     status: int = 0
     issues: list[dict[str, Any]] = field(default_factory=list)
+    alerts: list[dict[str, Any]] | None = None
     pulls: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     condenses: bool = False
 
     def __post_init__(self) -> None:
-        about = {"full_name": self.name, "default_branch": "main", "archived": False, "disabled": False, "id": 1}
+        number = int.from_bytes(self.name.encode()[-6:], "big")
+        about = {"full_name": self.name, "default_branch": "main", "archived": False, "disabled": False, "id": number}
         self.facts = {**about, "url": "", **self.facts}
 
     @property
@@ -136,6 +138,9 @@ class FakeFleet(FakeGitHub):
         place, _, query = path.partition("?")
         if place == "/advisories" and token in LOGINS:
             return 200, self.advisories.get(dict(parse_qsl(query)).get("cve_id", ""), [])
+        if by_number := re.match(r"/repositories/(\d+)([^?]*)\??(.*)", path):
+            project = next(one for one in self.projects.values() if one.facts["id"] == int(by_number[1]))
+            return self._of(project, method, by_number[2], dict(parse_qsl(by_number[3])), token, body)
         if not found or found[1] == REPOSITORY or token not in LOGINS:
             return super().answer(method, path, token, body)
         if found[1] not in self.projects:
@@ -143,9 +148,9 @@ class FakeFleet(FakeGitHub):
         project = self.projects[found[1]]
         if project.status:
             return project.status, {"message": f"planned {project.status}"}
-        if project.facts.get("moved_to"):  # PyGithub 2.10.0 follows it: Requester.py, __requestRaw
-            moved = self.projects[project.facts["moved_to"]]
-            return self._of(moved, method, found[2], dict(parse_qsl(found[3])), token, body)
+        if moved := project.facts.get("moved_to"):
+            number = self.projects[moved].facts["id"]
+            return 301, {"message": "Moved Permanently", "url": f"{self.url}/repositories/{number}{found[2]}"}
         return self._of(project, method, found[2], dict(parse_qsl(found[3])), token, body)
 
     def _of(
@@ -171,6 +176,10 @@ class FakeFleet(FakeGitHub):
         if place == "/issues":
             wanted = [one for one in project.issues if one["user"]["login"] == query.get("creator", BOT)]
             return 200, [one for one in wanted if one["state"] == query["state"]]
+        if place == "/dependabot/alerts":
+            if project.alerts is None:
+                return 403, {"message": "Dependabot alerts are disabled for this repository."}
+            return 200, [one for one in project.alerts if one["state"] == query["state"]]
         if found := re.fullmatch(r"/issues/(\d+)/comments", place):
             return 200, project.comments.get(int(found[1]), [])
         if found := re.fullmatch(r"/commits/([0-9a-f]{40})/check-runs", place):

@@ -61,6 +61,7 @@ def test_a_project_that_differs_in_everything(github: FakeFleet, factory: Projec
     made.issues.append({"body": drifted, "state": "open", "user": author, "html_url": "https://github.invalid/1"})
     made.issues.append({"body": drifted, "state": "open", "user": {"login": "eve"}, "html_url": "no"})
     made.protected = False
+    made.alerts = [{"state": "open"}, {"state": "open"}, {"state": "fixed"}]
     rules = {"oldest_engine": "0.2.0", "gates": ["recall"], "extras": ["guard", "sweep"]}
     (one,) = read(github, factory, tmp_path, **rules).values()
     assert one.fault == ""
@@ -76,6 +77,8 @@ def test_a_project_that_differs_in_everything(github: FakeFleet, factory: Projec
     assert [str(gate) for gate in one.loosened] == ["recall: limit 0.8 -> 0.5", "f1: smallest 0.02 -> 0.5"]
     assert (one.drift, [issue.marker for issue in one.issues]) == (True, ["nightly"])
     assert one.notes == ("main is not protected",)
+    assert one.advisories == 2
+    assert ("open advisories", "2") in list(status_reports.details(one))
     assert one.broken == (
         one.edited[0],
         "engine 0.1.0: older than 0.2.0",
@@ -92,10 +95,11 @@ def test_a_project_as_it_should_be_is_healthy_and_the_second_look_is_conditional
     one = first["octo/one"]
     assert (one.healthy, one.behind, one.edited, one.loosened) == (True, 0, (), ())
     assert one.verdict == "no record in the repository"
+    assert one.advisories is None, "alerts are switched off: not known, not none"
     assert github.unchanged == []
-    asked = len(github.asked)
+    asked = len(github.asked) - 1  # what is refused has no ETag
     assert read(github, factory, tmp_path, oldest_engine="0.2.0", gates=["all"], extras=["guard"]) == first
-    assert len(github.unchanged) == asked == len(github.asked) - asked, "each answer is a 304"
+    assert len(github.unchanged) == asked == len(github.asked) - asked - 2, "each answer is a 304"
     github.projects["octo/one"].facts["archived"] = True
     assert read(github, factory, tmp_path)["octo/one"].notes == ("archived",), "a change is seen"
 
@@ -121,10 +125,9 @@ def test_each_trouble_is_one_line_and_the_rest_goes_on(
         "octo/broken": "GitHub answers 500: planned 500",
         "octo/blocked": "blocked by GitHub",
         "octo/foreign": found["octo/foreign"].fault,
-        "octo/old": found["octo/old"].fault,
     }
-    assert "OWNED: no such file" in found["octo/foreign"].fault
-    assert found["octo/old"].notes == ("renamed to octo/fine",)
+    assert found["octo/foreign"].fault == "engine/OWNED: no such file"
+    assert found["octo/old"].notes == ("renamed to octo/fine",), "and it is read by its new name"
     assert found["octo/fine"].healthy
 
 

@@ -125,7 +125,7 @@ def test_fifty_projects_are_read_in_a_minute(fifty: FakeFleet, factory: ProjectF
     assert sum(bool(one.edited) for one in found[0].projects) == 3
     assert sum(one.without == ("sweep",) for one in found[0].projects) == 5
     assert found[1].projects == found[0].projects
-    assert len(fifty.asked) == 50 * 4 * 2
+    assert len(fifty.asked) == 50 * 5 * 2
     assert len(fifty.unchanged) == 50 * 4, "what has not changed is not sent again"
 
 
@@ -374,6 +374,22 @@ def test_trouble_is_a_line_and_holds_the_next_ring_back(
     run()
     play(github)
     assert run().ring == "early"
+
+
+def test_a_repository_that_was_renamed_is_upgraded_by_its_new_name(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    """PyGithub follows the redirect without the query: everybody's pull requests and checks would be taken for ours."""
+    made = factory.make("octo/new", "0.2.0", {})
+    github.projects = {"octo/old": FakeProject("octo/old", made.bare, {"moved_to": "octo/new"})}
+    run = Passes(github, factory, tmp_path)
+    github.projects["octo/new"] = made
+    assert states(run()) == {"waiting": 1}
+    other = {"ref": "other", "sha": made.head}
+    made.pulls.append({**made.pulls[0], "number": 2, "head": other, "html_url": "https://github.invalid/other"})
+    git(made.bare, "update-ref", "refs/heads/other", made.head)
+    made.pulls.reverse()
+    assert [one.pull for one in run().projects] == ["https://github.invalid/octo/new/pull/1"]
 
 
 def test_a_ring_that_could_not_take_it_proves_nothing(
