@@ -126,6 +126,15 @@ def new(
         print("nothing was made: --yes makes it")
 
 
+@group.command()
+def backstage(file: File = Path("fleet.yaml")) -> None:
+    """Print the projects as entities of a Backstage catalogue, for a catalog-info.yaml."""
+    from sluice.extras.fleet.backstage import catalogue
+    from sluice.extras.fleet.fleet_file import load_fleet
+
+    print(catalogue(load_fleet(file)), end="")
+
+
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
     """Adds the group."""
     app.add_typer(group, name="fleet")
