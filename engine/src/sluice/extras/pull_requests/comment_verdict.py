@@ -37,6 +37,11 @@ class CommentVerdict(Settings):
     passed: bool
     worse: tuple[WorseMetric, ...] = ()
 
+    def line(self) -> str:
+        """The hidden line; a name of a metric cannot end it."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True).replace(">", "\\u003e")
+        return f"<!-- sluice:verdict {text} -->"
+
 
 def verdict_line(folder: Path, head: str) -> str:
     """The hidden line.
@@ -54,9 +59,7 @@ def verdict_line(folder: Path, head: str) -> str:
             if one["verdict"] == "worse" and one["decides"] != "never"
         ]
         found = CommentVerdict(head=head, verdict=document["verdict"], passed=document["passed"], worse=tuple(worse))
-    # A name of a metric cannot end the line.
-    text = json.dumps(found.model_dump(mode="json"), sort_keys=True).replace(">", "\\u003e")
-    return f"<!-- sluice:verdict {text} -->"
+    return found.line()
 
 
 def find_verdict(comments: Iterable[str], head: str) -> CommentVerdict | None:

@@ -22,14 +22,11 @@ from sluice.template.owned import ENGINE
 from unit.extras.fleet.fake_fleet import CI, EDITS, MANIFEST, METRIC, FakeFleet, FakeProject, ProjectFactory, fleet_of
 from unit.template.conftest import commit, git, write
 
-SECONDS_EACH = 10
-
 
 def comment(project: FakeProject, verdict: str, *, passed: bool, worse: tuple[WorseMetric, ...] = ()) -> str:
-    """As `sluice comment` posts it; test_comment_verdict.py compares the line with the one that it writes."""
+    """As `sluice comment` posts it."""
     said = CommentVerdict(head=project.pulls[-1]["head"]["sha"], verdict=verdict, passed=passed, worse=worse)
-    line = f"<!-- sluice:verdict {json.dumps(said.model_dump(mode='json'), sort_keys=True)} -->"
-    return f"<!-- sluice:comparison run=7.1 -->\n## {verdict}\n\n{line}\n\nThe rest.\n"
+    return f"<!-- sluice:comparison run=7.1 -->\n## {verdict}\n\n{said.line()}\n\nThe rest.\n"
 
 
 def play(github: FakeFleet, *, lowers_f1: bool = False) -> None:
@@ -78,14 +75,11 @@ def test_a_good_version_reaches_fifty_projects_and_touches_nothing_of_theirs(
 ) -> None:
     run = Passes(fifty, factory, tmp_path)
     before = {name: project.files("main") for name, project in fifty.projects.items()}
-    started = time.monotonic()
     rings = []
     for _ in range(4):
         rings.append((found := run()).ring)
         play(fifty)
     assert rings == ["first", "early", "rest", ""]
-    elapsed = time.monotonic() - started
-    assert elapsed < SECONDS_EACH * len(fifty.projects), "ten seconds of work for each at most"
     assert states(found) == {"blocked": 2, "not worse": 48}
     assert sum(len(project.pulls) for project in fifty.projects.values()) == 48
     said = found.text()
