@@ -7,6 +7,7 @@ Comments, Pagination, Rate limits, Troubleshooting); that a GITHUB_TOKEN may not
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -38,7 +39,8 @@ class FakeGitHub:
     """`comments` on pull request 7 by id, `issues` by number, each with its `comments`; `asked` has (method, path) of
     each request. `script`: answers to give before anything else, a (status, headers) for each request that matches the
     method; 0 closes the connection, and a header `message` is what it says. `before` runs at a request.
-    `pauses`: what the client would have waited before it asked again, in seconds."""
+    `pauses`: what the client would have waited before it asked again, in seconds. `unchanged`: paths that got
+    a 304."""
 
     url: str = ""
     comments: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class FakeGitHub:
     before: Callable[[str, str], None] = lambda _method, _path: None
     carried_out: bool = False
     pauses: list[float] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, body: str, login: str = "github-actions[bot]") -> int:
@@ -168,7 +171,10 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
                 self._send(planned[1], {"message": planned[2].pop("message", "planned")}, planned[2])
                 return
             status, value = fake.answer(self.command, self.path, token, body)
-            self._send(status, *self._paged(value))
+            if status == 301:
+                self._send(status, value, {"Location": value["url"]})
+            else:
+                self._send(status, *self._paged(value))
 
         def _paged(self, value: Any) -> tuple[Any, dict[str, str]]:
             """One page of a list, and where the next is: docs.github.com, Using pagination in the REST API."""
@@ -182,6 +188,11 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
 
         def _send(self, status: int, value: Any, headers: dict[str, str]) -> None:
             raw = b"" if value is None else json.dumps(value).encode()
+            if (self.command, status) == ("GET", 200):  # docs.github.com, Best practices: conditional requests
+                headers = {**headers, "ETag": f'W/"{hashlib.sha256(raw).hexdigest()}"'}
+                if self.headers.get("If-None-Match") == headers["ETag"]:
+                    fake.unchanged.append(self.path)
+                    status, raw = 304, b""
             self.send_response(status)
             for name, text in headers.items():
                 self.send_header(name, text)

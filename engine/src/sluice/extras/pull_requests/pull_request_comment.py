@@ -64,7 +64,8 @@ def upsert_comment(markdown: str, environment: Mapping[str, str], *, marker: str
 
 
 def comparison_text(file: Path, report: str, environment: Mapping[str, str]) -> str:
-    """The comment on a comparison: the verdict, and below it which commit it is about and where all of it is.
+    """The comment on a comparison: the verdict, and below it which commit it is about and where all of it is; a hidden
+    line says the verdict to programs.
 
     Args:
         file: comment.md of the comparison; without it, the comment says that there was none.
@@ -74,12 +75,14 @@ def comparison_text(file: Path, report: str, environment: Mapping[str, str]) -> 
     Raises:
         SluiceError: As for `pull_request_of`.
     """
+    from sluice.extras.pull_requests.comment_verdict import verdict_line  # the job `plan` has the bare Python
+
     text = file.read_text(encoding="utf-8") if file.is_file() else "## ! Not compared\n\nThe run ended before that.\n"
     title, _, rest = text.partition("\n\n")
     parts = [f"[Open the report]({report}): every case with both answers"] if report else []
     parts += [f"[run]({url})"] if (url := run_url(environment)) else []
     parts += [f"for {head}"] if (head := head_of(environment)) else []
-    return "\n\n".join([title, *filter(None, [" · ".join(parts)]), rest])
+    return "\n\n".join([title, verdict_line(file.parent, head), *filter(None, [" · ".join(parts)]), rest])
 
 
 def pull_request_of(environment: Mapping[str, str]) -> int | None:

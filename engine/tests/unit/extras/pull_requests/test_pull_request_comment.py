@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.extras.pull_requests.comment_verdict import verdict_line
 from sluice.extras.pull_requests.pull_request_comment import comparison_text, upsert_comment
 from sluice.github import CommentResult
 from unit.github.conftest import Environment
@@ -208,11 +209,13 @@ def test_below_the_verdict_is_what_opens_the_report(
     found = comparison_text(tmp_path / "comment.md", REPORT, environment(GITHUB_SERVER_URL="https://github.invalid"))
     run = "[run](https://github.invalid/octo/app/actions/runs/500/attempts/1)"
     line = f"[Open the report]({REPORT}): every case with both answers · {run} · for {'4' * 40}"
-    assert found == f"## ✕ Worse: f1\n\n{line}\n\nA sentence.\n\nA table.\n"
+    hidden = verdict_line(tmp_path, "4" * 40)
+    assert found == f"## ✕ Worse: f1\n\n{hidden}\n\n{line}\n\nA sentence.\n\nA table.\n"
     assert github.asked == []
 
 
 @pytest.mark.usefixtures("github")
 def test_a_run_that_ended_before_its_comparison_says_so(environment: Environment, tmp_path: Path) -> None:
     found = comparison_text(tmp_path / "comment.md", "", environment())
-    assert found == "## ! Not compared\n\nThe run ended before that.\n"
+    hidden = '<!-- sluice:verdict {"head": "", "passed": false, "verdict": "not compared", "worse": []} -->'
+    assert found == f"## ! Not compared\n\n{hidden}\n\nThe run ended before that.\n"

@@ -1,0 +1,141 @@
+"""`sluice fleet ...`: the projects of a platform team that were made from one template."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.core.errors import SluiceError
+
+group = typer.Typer(no_args_is_help=True, help="Many projects from one template: their status and their upgrades.")
+File = Annotated[Path, typer.Option("--file", help="The file that names the projects.")]
+
+
+def folder_of(file: Path) -> Path:
+    """Where a fleet keeps what it has read: beside its file, never committed."""
+    return file.resolve().parent / ".sluice" / "fleet"
+
+
+@group.command()
+def status(
+    file: File = Path("fleet.yaml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
+    page: Annotated[Path | None, typer.Option(help="Write one HTML page there.")] = None,
+    prometheus: Annotated[Path | None, typer.Option(help="Write gauges there, in Prometheus' text format.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail where a project breaks a rule or could not be read.")
+    ] = False,
+) -> None:
+    """Show each project's engine, edits of it, live releases, last verdict, loosened gates and missing extras.
+
+    A repository that cannot be read is one line, and the rest goes on. GITHUB_TOKEN has to be able to read them all."""
+    from sluice.cli.common import print_json
+    from sluice.core.atomic_files import write_atomic
+    from sluice.extras.fleet import status_reports
+    from sluice.extras.fleet.fleet_file import load_fleet
+    from sluice.extras.fleet.fleet_status import read_status
+
+    found = read_status(load_fleet(file), os.environ, folder_of(file))
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        print(status_reports.table(found), end="")
+    for path, write in ((page, status_reports.page), (prometheus, status_reports.metrics)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, write(found))
+    if check and found.unhealthy:
+        names = ", ".join(one.repository for one in found.unhealthy)
+        raise SluiceError(
+            f"{len(found.unhealthy)} projects to look at: {names}", remedy="the status says what is wrong"
+        )
+
+
+@group.command()
+def upgrade(
+    file: File = Path("fleet.yaml"),
+    to: Annotated[str, typer.Option(help="Version of the template; default: the newest.")] = "",
+    skip_rings: Annotated[
+        str, typer.Option(help="Ask all rings at once, for this reason, such as CVE-2026-1; it is recorded.")
+    ] = "",
+    wait: Annotated[int, typer.Option(help="Look again each minute, for so many minutes, until a verdict.", min=0)] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Make every upgrade on this machine; push and open nothing.")
+    ] = False,
+) -> None:
+    """Open the upgrade's pull requests ring by ring, each ring when the verdicts of the one before are not worse.
+
+    Run it again at any time: GitHub holds the state. Where a project is worse it stops, with one issue in the
+    repository that GITHUB_REPOSITORY names."""
+    import time
+
+    from sluice.extras.fleet.fleet_file import load_fleet
+    from sluice.extras.fleet.fleet_upgrade import advance
+    from sluice.github.job_summary import write_job_summary
+
+    fleet, folder = load_fleet(file), folder_of(file)
+    for left in range(wait, -1, -1):
+        found = advance(fleet, os.environ, folder, version=to, skip=skip_rings, dry_run=dry_run)
+        if not found.pending or not left:
+            break
+        to = found.version  # a version that is released meanwhile waits for the next run
+        time.sleep(60)
+    print(found.text(), end="")
+    write_job_summary(found.text(), os.environ)
+    if found.stopped:
+        raise SluiceError(
+            f"template {found.version}: {found.summary}", remedy=found.issue or "the pull requests say why"
+        )
+
+
+@group.command()
+def advise(
+    name: Annotated[str, typer.Argument(help="CVE-… or GHSA-….")],
+    file: File = Path("fleet.yaml"),
+) -> None:
+    """Name the projects whose locks have a version that an advisory of GitHub's database is about."""
+    from sluice.extras.fleet.advisory import advise as ask
+    from sluice.extras.fleet.fleet_file import load_fleet
+
+    print(ask(name, load_fleet(file), os.environ, folder_of(file)).text(), end="")
+
+
+@group.command()
+def new(
+    repository: Annotated[str, typer.Argument(help="owner/name of the new repository.")],
+    ring: Annotated[str, typer.Option(help="When it takes upgrades: a ring of fleet.yaml.")],
+    owner: Annotated[list[str], typer.Option(help="Whom to turn to, such as @example/search; may be repeated.")],
+    file: File = Path("fleet.yaml"),
+    public: Annotated[bool, typer.Option("--public", help="Everybody may read it; default: private.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Make it; without, say what would be made.")] = False,
+) -> None:
+    """Make a project from the template: repository, names as its first pull request, settings, entry in fleet.yaml.
+
+    What is there already is left as it is, so that a run that was ended can be repeated."""
+    from sluice.extras.fleet.fleet_file import FleetProject
+    from sluice.extras.fleet.new_project import NewProject
+
+    project = FleetProject(repository=repository, owners=tuple(owner), ring=ring)
+    made = NewProject(file, project, not public, os.environ, folder_of(file))
+    for line in made.make() if yes else made.plan():
+        print(line)
+    if not yes:
+        print("nothing was made: --yes makes it")
+
+
+@group.command()
+def backstage(file: File = Path("fleet.yaml")) -> None:
+    """Print the projects as entities of a Backstage catalogue, for a catalog-info.yaml."""
+    from sluice.extras.fleet.backstage import catalogue
+    from sluice.extras.fleet.fleet_file import load_fleet
+
+    print(catalogue(load_fleet(file)), end="")
+
+
+def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
+    """Adds the group."""
+    app.add_typer(group, name="fleet")
+    groups["fleet"] = group

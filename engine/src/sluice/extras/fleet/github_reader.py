@@ -1,0 +1,81 @@
+"""Reads one repository through GitHub's API with conditional requests: what has not changed costs nothing of the limit.
+
+Answers are kept with their ETag, one file for each address. GitHub's documentation (REST API 2022-11-28, Best
+practices): a 304 does not count against the primary rate limit where the request is authorised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sluice.core.atomic_files import read_json, write_json
+from sluice.core.digests import digest_of
+from sluice.core.git import SERVER
+from sluice.github.github_client import open_repository, refusals
+
+if TYPE_CHECKING:
+    from github.Repository import Repository
+
+
+@dataclass(frozen=True)
+class GitHubReader:
+    """Reads paths below a repository. `listed`: the name that fleet.yaml has for it, `name` the one that it has now.
+    `repository`: the client, for what is written."""
+
+    listed: str
+    name: str
+    repository: Repository
+    cache: Path
+
+    def get(self, path: str = "") -> Any:
+        """JSON of a path below the repository, such as `/branches/main`; GitHubStatusError where GitHub refuses."""
+        return self._ask(f"/repos/{self.name}{path}")
+
+    def renamed(self, facts: Mapping[str, Any]) -> GitHubReader:
+        """The reader of the name that the repository has now: PyGithub 2.10.0 follows GitHub's redirect of an old name
+        without the query (Requester.py, __requestRaw).
+
+        Args:
+            facts: Of the repository.
+        """
+        return replace(self, name=facts["full_name"])
+
+    def get_global(self, path: str) -> Any:
+        """As `get`, of a path that is of no repository."""
+        return self._ask(path)
+
+    def _ask(self, path: str) -> Any:
+        requester = self.repository.requester
+        file = self.cache / "answers" / f"{digest_of(requester.base_url + path)}.json"
+        kept: dict[str, Any] = read_json(file) if file.is_file() else {}
+        asked = {"If-None-Match": kept["etag"]} if kept else {}
+        with refusals():
+            headers, answer = requester.requestJsonAndCheck("GET", path, headers=asked)
+        if answer is None and kept:  # 304
+            return kept["answer"]
+        if etag := headers.get("etag"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, {"etag": etag, "answer": answer})
+        return answer
+
+
+@contextmanager
+def read_repository(name: str, environment: Mapping[str, str], cache: Path) -> Iterator[GitHubReader]:
+    """A reader of the repository owner/name.
+
+    Args:
+        name: owner/name.
+        environment: GITHUB_TOKEN and, for another server than github.com, GITHUB_API_URL.
+        cache: A folder of this machine.
+    """
+    with open_repository({**environment, "GITHUB_REPOSITORY": name}) as repository:
+        yield GitHubReader(name, name, repository, cache)
+
+
+def clone_address(name: str, environment: Mapping[str, str]) -> str:
+    """What git fetches from and pushes to."""
+    return f"{environment.get('GITHUB_SERVER_URL') or SERVER}/{name}.git"

@@ -1,0 +1,217 @@
+"""The status of one project of a fleet: what its repository on GitHub holds now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings
+from sluice.extras.fleet.fleet_file import FleetProject, FleetRules
+from sluice.extras.fleet.git_mirror import GitMirror
+from sluice.extras.fleet.github_reader import GitHubReader, clone_address, read_repository
+from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, loosened
+from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
+from sluice.extras.upgrade.codemods import order
+from sluice.github.github_client import BOT, GitHubStatusError
+from sluice.github.marked_text import run_of
+from sluice.release.artifact_store import ArtifactStore
+from sluice.release.environment_record import EnvironmentRecord
+
+_RECORD = "refs/sluice/record"
+_DRIFT = re.compile(r"^\| `drift` \| `(?:failure|cancelled)` \|$", re.MULTILINE)  # a row of the nightly issue
+_REFUSALS = {
+    403: "the token may not read it",
+    404: "not there, or the token may not read it",
+    429: "the rate limit is reached; the next run asks again",
+    451: "blocked by GitHub",
+}
+
+
+class LiveRelease(Settings):
+    """The release that an environment serves, by its record; `release` is empty where nothing was promoted."""
+
+    environment: str
+    release: str = ""
+    since: str = ""
+
+
+class OpenIssue(Settings):
+    """An issue that the engine has opened and not closed: its marker, such as `nightly`, and its page."""
+
+    marker: str
+    url: str
+
+
+class ProjectStatus(Settings):
+    """`fault`: why it could not be read; what could not stays empty. `notes`: archived, renamed, not protected.
+    `behind`: released versions after its own, `advisories`: open alerts of Dependabot; None where that is not known.
+    `verdict`: the last event of the record of the environment that users meet. `broken`: rules of fleet.yaml that it
+    does not keep to."""
+
+    repository: str
+    ring: str
+    owners: tuple[str, ...]
+    fault: str = ""
+    notes: tuple[str, ...] = ()
+    project: str = ""
+    commit: str = ""
+    version: str = ""
+    behind: int | None = None
+    edited: tuple[str, ...] = ()
+    adopted: tuple[str, ...] = ()
+    live: tuple[LiveRelease, ...] = ()
+    verdict: str = ""
+    verdict_time: str = ""
+    loosened: tuple[LoosenedGate, ...] = ()
+    gates_note: str = ""
+    without: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    drift: bool | None = None
+    issues: tuple[OpenIssue, ...] = ()
+    advisories: int | None = None
+    broken: tuple[str, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it was read whole and keeps to the rules."""
+        return not self.fault and not self.broken
+
+
+@dataclass(frozen=True)
+class StatusReader:
+    """Reads projects. `versions`: released ones of the template, the newest last; `template`: their files."""
+
+    rules: FleetRules
+    template: GitMirror
+    versions: Sequence[str]
+    environment: Mapping[str, str]
+    folder: Path
+
+    def read(self, project: FleetProject) -> ProjectStatus:
+        """The status of a project; what GitHub refuses is its `fault`, never an error."""
+        found: dict[str, Any] = {}
+        try:
+            with read_repository(project.repository, self.environment, self.folder) as reader:
+                for more in self._parts(project, reader):
+                    found |= more
+        except GitHubStatusError as error:
+            found["fault"] = _REFUSALS.get(error.status, error.message)
+        except SluiceError as error:
+            found["fault"] = error.message.splitlines()[0]
+        about = {"repository": project.repository, "ring": project.ring, "owners": project.owners}
+        return ProjectStatus.model_validate(about | found)
+
+    def _parts(self, project: FleetProject, reader: GitHubReader) -> Iterator[dict[str, Any]]:
+        """Fields of the status, one source after the other, so that a refusal keeps what came before."""
+        facts = reader.get()
+        reader = reader.renamed(facts)
+        branch = reader.get(f"/branches/{facts['default_branch']}")
+        notes = ["archived"] if facts.get("archived") else []
+        if facts["full_name"].lower() != project.repository.lower():
+            notes.append(f"renamed to {facts['full_name']}")
+        if not branch["protected"]:
+            notes.append(f"{facts['default_branch']} is not protected")
+        commit = branch["commit"]["sha"]
+        yield {"notes": notes, "commit": commit}
+        mirror = mirror_of(reader, self.environment, self.folder)
+        own = read_facts(mirror, commit)
+        yield self._engine(own)
+        yield _record(mirror, reader, own.environments)
+        yield _issues(reader)
+        yield _advisories(reader)
+
+    def _engine(self, facts: ProjectFacts) -> dict[str, Any]:
+        """What follows from the facts, the template and the rules."""
+        version, released = facts.version, list(self.versions)
+        missing = [name for name in self.rules.extras if name not in facts.extras]
+        found: dict[str, Any] = {
+            "project": facts.name,
+            "version": version,
+            "behind": sum(order(one) > order(version) for one in released) if released else None,
+            **{key: getattr(facts, key) for key in ("edited", "adopted", "without")},
+            "missing": missing,
+        }
+        broken = list(facts.edited)
+        oldest = self.rules.oldest_engine
+        if oldest and order(version) < order(oldest):
+            broken.append(f"engine {version}: older than {oldest}")
+        broken += [f"extra {name}: missing" for name in missing]
+        if version in released:
+            theirs = self.template.read(f"refs/tags/v{version}:{FILE}").decode()
+            found["loosened"] = changed = loosened(facts.gates, theirs, facts.without)
+            broken += [f"gate {one}" for one in changed if {"all", one.name} & {*self.rules.gates}]
+        else:
+            found["gates_note"] = f"not compared: the template has released no {version}"
+            broken += [f"gates {found['gates_note']}"] if self.rules.gates else []
+        return found | {"broken": broken}
+
+
+def mirror_of(reader: GitHubReader, environment: Mapping[str, str], folder: Path) -> GitMirror:
+    """Where a project's files are kept on this machine.
+
+    Args:
+        reader: Of its repository.
+        environment: GITHUB_TOKEN and GITHUB_SERVER_URL.
+        folder: Of the fleet.
+    """
+    place = folder / "git" / f"{reader.listed.lower().replace('/', '+')}.git"
+    return GitMirror(place, clone_address(reader.name, environment), environment)
+
+
+def _issues(reader: GitHubReader) -> dict[str, Any]:
+    """Open issues of the engine, and whether the nightly one says that the traffic has drifted."""
+    try:
+        listed = reader.get("/issues?state=open&creator=github-actions%5Bbot%5D&per_page=100")
+    except GitHubStatusError as error:
+        if error.status != 410:  # issues are switched off
+            raise
+        return {}
+    ours = [(run_of(one["body"])[0], one) for one in listed if one["user"]["login"] == BOT]
+    ours = [(marker, one) for marker, one in ours if marker and "pull_request" not in one]
+    drift = any(marker == "nightly" and _DRIFT.search(one["body"]) for marker, one in ours)
+    return {"drift": drift, "issues": [OpenIssue(marker=marker, url=one["html_url"]) for marker, one in ours]}
+
+
+def _advisories(reader: GitHubReader) -> dict[str, Any]:
+    """Open alerts, at most a page of them; not known where they are switched off or the token may not read them."""
+    try:
+        return {"advisories": len(reader.get("/dependabot/alerts?state=open&per_page=100"))}
+    except GitHubStatusError as error:
+        if error.status not in (403, 404):
+            raise
+        return {}
+
+
+def _record(mirror: GitMirror, reader: GitHubReader, environments: Sequence[str]) -> dict[str, Any]:
+    """Live releases and the last verdict. The record is refs of the repository, or kept elsewhere."""
+    there = {one["ref"]: one["object"]["sha"] for one in reader.get("/git/matching-refs/sluice/record/")}
+    if not there:
+        return {"verdict": "no record in the repository"}
+    if mirror.refs(_RECORD) != there:
+        mirror.fetch(f"+{_RECORD}/*:{_RECORD}/*")
+    store = cast(ArtifactStore, _RecordRefs(mirror))
+    champions = {name: EnvironmentRecord(store, name).champion() for name in environments}
+    live = [
+        LiveRelease(environment=name, release=one.id, since=one.time) if one else LiveRelease(environment=name)
+        for name, one in champions.items()
+    ]
+    last = next(EnvironmentRecord(store, environments[-1]).newest(), None)
+    verdict = "" if last is None else f"{last.event} {last.id}" + (f": {last.reason}" if last.reason else "")
+    return {"live": live, "verdict": verdict, "verdict_time": last.time if last else ""}
+
+
+@dataclass(frozen=True)
+class _RecordRefs:
+    """The notes of a record in refs, as far as they are read (extras/registry/git_refs.py writes them)."""
+
+    mirror: GitMirror
+
+    def notes(self, folder: str) -> list[str]:
+        return [ref.removeprefix("refs/sluice/") for ref in self.mirror.refs(f"refs/sluice/{folder}/")]
+
+    def read(self, name: str) -> bytes:
+        return self.mirror.read(f"refs/sluice/{name}:note")

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from unit.extras.fleet.fake_fleet import FakeFleet, ProjectFactory, make_template
+from unit.github.fake_github import fake_github
+
+
+@pytest.fixture
+def github(loopback: None) -> Iterator[FakeFleet]:  # noqa: ARG001 - opens the network to this machine
+    fake = FakeFleet()
+    with fake_github(fake):
+        yield fake
+
+
+@pytest.fixture
+def factory(tmp_path: Path) -> ProjectFactory:
+    return ProjectFactory(make_template(tmp_path / "template"), tmp_path)

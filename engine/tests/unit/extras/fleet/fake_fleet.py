@@ -1,0 +1,301 @@
+"""A fleet: bare repositories with real git, made by a script, behind a fake GitHub.
+
+Paths, fields and their types are those of GitHub's OpenAPI description for the REST API 2022-11-28 as of 2026-10-21
+(githubkit-schemas-2022-11-28 26.10.21 is made of it): repos/get (full-repository), repos/get-branch
+(branch-with-protection), git/list-matching-refs (git-ref), issues/list-for-repo (issue), issues/list-comments
+(issue-comment), dependabot/list-alerts-for-repo (dependabot-alert), checks/list-for-ref (check-run), pulls/list and
+pulls/create (pull-request), security-advisories/list-global-advisories (global-advisory). A repository that was
+renamed answers 301 with its address by number (docs.github.com, Best practices, Follow redirects); an archived one is
+read-only (docs.github.com, Archiving repositories).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from sluice.extras.fleet.fleet_file import FleetFile
+from unit.github.fake_github import LOGINS, READER, REPOSITORY, WRITER, FakeGitHub
+from unit.template.conftest import PROJECT, Template, commit, git, lines, write
+
+BOT = LOGINS[WRITER]
+CI, METRIC = ".github/workflows/ci.yml", "engine/src/sluice/evaluation/metrics/digits.py"
+MANIFEST = "engine/k8s/base/service.yaml"
+# What removes extras is the template's own code, run in a process of its own; this is as small as it gets.
+_REMOVE = """\
+import shutil
+
+def remove(root, names):
+    gone = [f"engine/src/sluice/extras/{name}" for name in names]
+    for folder in gone:
+        shutil.rmtree(root / folder)
+    return gone
+"""
+_GATE = "  - {{name: {0}, stage: {1}, metric: {2}, direction: {3}, limit: {4}, {6}, min_samples: {5}}}\n"
+_VALUE = "relative_to: none, compare: value"
+_COMPARISON = """\
+comparison:
+  confidence: 0.99
+  metrics:
+    f1: {decides: always, smallest: 0.02}
+    tokens: {smallest_ratio: 0.05}
+"""
+GATES = (
+    "gates:\n"
+    + _GATE.format("recall", "evaluation", "recall", "at_least", 0.8, 20, _VALUE)
+    + _GATE.format("errors", "load", "error_rate", "at_most", 0.01, 10, _VALUE)
+    + _COMPARISON
+)
+_FILES: dict[str, str | None] = {
+    "config/gates.yaml": GATES,
+    "engine/src/sluice/__init__.py": "",
+    "engine/src/sluice/template/__init__.py": "",
+    "engine/src/sluice/template/extras.py": _REMOVE,
+    **{f"engine/src/sluice/extras/{name}/extra.py": f"EXTRA = {name!r}\n" for name in ("guard", "sweep", "traffic")},
+    "engine/requirements/serve.txt": "jinja2==3.1.2 \\\n    --hash=sha256:00\nrequests[socks]==2.30.0\n",
+    "k8s/base/rollout.yaml": "kind: Rollout\n",
+}
+
+
+def make_template(folder: Path) -> Template:
+    """Versions 0.1.0, 0.2.0 and 0.3.0, which change the engine and what OWNED lists."""
+    template = Template(folder)
+    git(folder, "tag", "--delete", "v0.1.0")
+    template.release("0.1.0", _FILES)
+    template.release("0.2.0", {METRIC: "A = 2\n", CI: lines(1, 20, l2="second")})
+    newer = "jinja2==3.1.6 \\\n    --hash=sha256:00\nrequests[socks]==2.30.0\n"
+    files: dict[str, str | None] = {METRIC: "A = 3\n", CI: lines(1, 20, l2="third"), MANIFEST: "kind: Service # 3\n"}
+    template.release("0.3.0", {**files, "engine/requirements/serve.txt": newer})
+    return template
+
+
+@dataclass
+class FakeProject:
+    """`status`: what every request is answered with, where it is not 0. `checks` and `comments`: by commit and by
+    number of a pull request."""
+
+    name: str
+    bare: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+    protected: bool = True
+    status: int = 0
+    issues: list[dict[str, Any]] = field(default_factory=list)
+    alerts: list[dict[str, Any]] | None = None
+    pulls: list[dict[str, Any]] = field(default_factory=list)
+    checks: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    condenses: bool = False
+
+    def __post_init__(self) -> None:
+        number = int.from_bytes(self.name.encode()[-6:], "big")
+        about = {"full_name": self.name, "default_branch": "main", "archived": False, "disabled": False, "id": number}
+        self.facts = {**about, "url": "", **self.facts}
+
+    @property
+    def head(self) -> str:
+        return git(self.bare, "rev-parse", "refs/heads/main")
+
+    def files(self, ref: str) -> dict[str, str]:
+        """Blob by path."""
+        listed = git(self.bare, "ls-tree", "-r", ref).splitlines()
+        return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
+
+    def judge(self, conclusion: str | None, *, comment: str = "") -> None:
+        """The end of the required check of the newest pull request; None: it is under way."""
+        pull = self.pulls[-1]
+        run = {
+            "id": 1,
+            "name": "required",
+            "head_sha": pull["head"]["sha"],
+            "status": "completed" if conclusion else "in_progress",
+            "conclusion": conclusion,
+            "html_url": f"{pull['html_url']}/checks",
+            "app": {"slug": "github-actions"},
+        }
+        self.checks[pull["head"]["sha"]] = [run]
+        if comment:
+            about = {"id": 7, "body": comment, "user": {"login": BOT}, "html_url": pull["html_url"]}
+            self.comments[pull["number"]] = [about]
+
+
+@dataclass
+class FakeFleet(FakeGitHub):
+    """`projects` by name; the repository of the platform team itself is that of FakeGitHub. `advisories`: by CVE."""
+
+    projects: dict[str, FakeProject] = field(default_factory=dict)
+    advisories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    writing: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, method: str, path: str, token: str, body: Any) -> tuple[int, Any]:
+        found = re.match(r"/repos/([^/]+/[^/?]+)([^?]*)\??(.*)", path)
+        place, _, query = path.partition("?")
+        if place == "/advisories" and token in LOGINS:
+            return 200, self.advisories.get(dict(parse_qsl(query)).get("cve_id", ""), [])
+        if by_number := re.match(r"/repositories/(\d+)([^?]*)\??(.*)", path):
+            project = next(one for one in self.projects.values() if one.facts["id"] == int(by_number[1]))
+            return self._of(project, method, by_number[2], dict(parse_qsl(by_number[3])), token, body)
+        if not found or found[1] == REPOSITORY or token not in LOGINS:
+            return super().answer(method, path, token, body)
+        if found[1] not in self.projects:
+            return 404, {"message": "Not Found"}
+        project = self.projects[found[1]]
+        if project.status:
+            return project.status, {"message": f"planned {project.status}"}
+        if moved := project.facts.get("moved_to"):
+            number = self.projects[moved].facts["id"]
+            return 301, {"message": "Moved Permanently", "url": f"{self.url}/repositories/{number}{found[2]}"}
+        return self._of(project, method, found[2], dict(parse_qsl(found[3])), token, body)
+
+    def _of(
+        self, project: FakeProject, method: str, place: str, query: Mapping[str, str], token: str, body: Any
+    ) -> tuple[int, Any]:
+        if method != "GET" and (token == READER or project.facts["archived"]):
+            said = (
+                "Repository was archived so is read-only." if project.facts["archived"] else "Resource not accessible"
+            )
+            return 403, {"message": said}
+        if place.startswith("/pulls"):
+            return self._pulls(project, method, place, query, body)
+        if place == "":
+            return 200, {**project.facts, "url": f"{self.url}/repos/{project.name}"}
+        if place.startswith("/branches/"):
+            return 200, {"name": "main", "commit": {"sha": project.head}, "protected": project.protected}
+        if place.startswith("/git/matching-refs/"):
+            below = place.removeprefix("/git/matching-refs/")
+            listed = git(
+                project.bare, "for-each-ref", "--format=%(refname) %(objectname)", f"refs/{below}"
+            ).splitlines()
+            return 200, [{"ref": one.split()[0], "object": {"type": "commit", "sha": one.split()[1]}} for one in listed]
+        if place == "/issues":
+            wanted = [one for one in project.issues if one["user"]["login"] == query.get("creator", BOT)]
+            return 200, [one for one in wanted if one["state"] == query["state"]]
+        if place == "/dependabot/alerts":
+            if project.alerts is None:
+                return 403, {"message": "Dependabot alerts are disabled for this repository."}
+            return 200, [one for one in project.alerts if one["state"] == query["state"]]
+        if found := re.fullmatch(r"/issues/(\d+)/comments", place):
+            return 200, project.comments.get(int(found[1]), [])
+        if found := re.fullmatch(r"/commits/([0-9a-f]{40})/check-runs", place):
+            runs = [one for one in project.checks.get(found[1], []) if one["name"] == query["check_name"]]
+            return 200, {"total_count": len(runs), "check_runs": runs}
+        return 404, {"message": "Not Found"}
+
+    def _pulls(
+        self, project: FakeProject, method: str, place: str, query: Mapping[str, str], body: Any
+    ) -> tuple[int, Any]:
+        owner = project.name.partition("/")[0]
+        for one in project.pulls:  # the head of a pull request is its branch as it is
+            if one["state"] == "open":
+                one["head"]["sha"] = git(project.bare, "rev-parse", f"refs/heads/{one['head']['ref']}")
+        if method == "GET":
+            wanted = (query["head"], query["state"])
+            there = [one for one in project.pulls if (f"{owner}:{one['head']['ref']}", one["state"]) == wanted]
+            return 200, there[::-1]
+        with self.writing:
+            if method == "POST":
+                if any((one["head"]["ref"], one["state"]) == (body["head"], "open") for one in project.pulls):
+                    return 422, {"message": "Validation Failed"}
+                number = len(project.pulls) + 1
+                page = f"https://github.invalid/{project.name}/pull/{number}"
+                sha = git(project.bare, "rev-parse", f"refs/heads/{body['head']}")
+                made = {**body, "number": number, "state": "open", "merged_at": None, "html_url": page}
+                made |= {
+                    "head": {"ref": body["head"], "sha": sha},
+                    "url": f"{self.url}/repos/{project.name}/pulls/{number}",
+                }
+                project.pulls.append(made)
+                return 201, made
+            pull = project.pulls[int(place.rpartition("/")[2]) - 1]
+            pull.update(body)
+            return 200, pull
+
+    def environment(self, servers: Path) -> dict[str, str]:
+        """What a run of the platform team's has: one token, and the servers of this test."""
+        return {
+            "GITHUB_API_URL": self.url,
+            "GITHUB_SERVER_URL": servers.as_uri(),
+            "GITHUB_REPOSITORY": REPOSITORY,
+            "GITHUB_RUN_ID": "500",
+            "GITHUB_TOKEN": WRITER,
+        }
+
+
+OWN: tuple[dict[str, str | None], ...] = (
+    {"prompts/summary.prompt.yml": "name: summary\n", "prompts/one.prompt.yml": "name: one, ours\n"},
+    {"src/assistant/metrics/own.py": "METRIC = 1\n"},
+    {"src/assistant/guardrails/colours.py": "CHECK = 1\n"},
+    {"src/assistant/tools.py": "TOOL = 1\n"},
+    {"src/assistant/routes.py": "ROUTER = 1\n"},
+    {"k8s/overlays/actual/kustomization.yaml": "namespace: ours\n", "k8s/base/rollout.yaml": "kind: Rollout # ours\n"},
+    {".github/workflows/own.yml": "name: own\n", "README.md": "# Ours\n"},
+)
+WITHOUT_SWEEP = {"engine/src/sluice/extras/sweep/extra.py": None}
+EDITS: tuple[dict[str, str | None], ...] = (
+    {METRIC: "A = 'mine'\n"},
+    {MANIFEST: "kind: Service # mine\n"},
+    {CI: lines(1, 20, l2="second", l19="mine")},
+)
+
+
+class ProjectFactory:
+    """Makes bare repositories of projects from versions of a template, in `servers`/owner/name.git."""
+
+    def __init__(self, template: Template, folder: Path) -> None:
+        self.template, self.servers, self._work = template, folder / "servers", folder / "work"
+
+    def make(
+        self, name: str, version: str, files: dict[str, str | None], *, without: tuple[str, ...] = ()
+    ) -> FakeProject:
+        """A project as GitHub makes it, without the template's history, with changes of its own."""
+        from sluice.template.owned import list_files, rewrite_lists
+
+        shutil.rmtree(self._work, ignore_errors=True)
+        git(self.template.root, "worktree", "prune")
+        self._work.mkdir(parents=True)
+        archive = subprocess.run(
+            ["git", "-C", str(self.template.root), "archive", f"v{version}"], capture_output=True, check=True
+        ).stdout
+        subprocess.run(["tar", "-x", "-C", str(self._work)], input=archive, check=True)
+        git(self._work, "init", "--quiet", "--initial-branch", "main")
+        own = PROJECT.replace("quarry", name.partition("/")[2]) + "template: {repository: octo/template}\n"
+        write(self._work, {"config/project.yaml": own + (f"without: [{', '.join(without)}]\n" if without else "")})
+        if without:  # as `sluice init --without`
+            for extra in without:
+                shutil.rmtree(self._work / "engine/src/sluice/extras" / extra)
+            git(self._work, "add", "--all")
+            rewrite_lists(self._work, list_files(self._work))
+        commit(self._work, "Ours", files)
+        bare = self.servers / f"{name}.git"
+        git(self._work, "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))
+        git(self._work, "push", "--quiet", str(bare), "main")
+        return FakeProject(name, bare)
+
+    def fifty(self) -> Iterator[FakeProject]:
+        """Real divergence: own parts of every kind, removed extras, ten two versions behind, three that edit the
+        engine: two inside engine/, one a file of OWNED where the template's change can be merged."""
+        for number in range(50):
+            old, edit = 5 <= number < 15, number - 15 if 15 <= number < 18 else None
+            files = dict(OWN[number % len(OWN)]) | {f"docs/{number}.md": f"{number}\n"}
+            files |= EDITS[edit] if edit is not None else {}
+            without = ("sweep",) if number % 10 == 9 else ()
+            made = self.make(f"octo/app-{number:02}", "0.1.0" if old else "0.2.0", files, without=without)
+            made.condenses = number % 7 == 3
+            yield made
+
+
+def fleet_of(projects: Mapping[str, FakeProject], template: Path, first: int, **rules: Any) -> FleetFile:
+    """fleet.yaml of these: the first few in ring one, as many again three times in ring two, the rest in the last."""
+    names = list(projects)
+    rings = ["first"] * first + ["early"] * 3 * first + ["rest"] * len(names)
+    listed = [
+        {"repository": name, "owners": ["@octo/team"], "ring": ring} for name, ring in zip(names, rings, strict=False)
+    ]
+    used = [ring for ring in ("first", "early", "rest") if any(one["ring"] == ring for one in listed)]
+    return FleetFile.model_validate({"template": str(template), "rings": used, "projects": listed, "rules": rules})

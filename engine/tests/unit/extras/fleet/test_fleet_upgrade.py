@@ -1,0 +1,475 @@
+"""Upgrades of a fleet: fifty bare repositories that differ as projects do, real git, GitHub played."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice import cli
+from sluice.core.errors import SluiceError
+from sluice.extras.fleet import project_upgrade
+from sluice.extras.fleet.fleet_status import read_status
+from sluice.extras.fleet.fleet_upgrade import FleetUpgrade, advance
+from sluice.extras.pull_requests import branch_pull_request, managed_branch
+from sluice.extras.pull_requests.comment_verdict import CommentVerdict, WorseMetric
+from sluice.extras.upgrade.upgrade_engine import BRANCH
+from sluice.github.github_client import open_repository
+from sluice.template.owned import ENGINE
+from unit.extras.fleet.fake_fleet import CI, EDITS, MANIFEST, METRIC, FakeFleet, FakeProject, ProjectFactory, fleet_of
+from unit.template.conftest import commit, git, write
+
+
+def comment(project: FakeProject, verdict: str, *, passed: bool, worse: tuple[WorseMetric, ...] = ()) -> str:
+    """As `sluice comment` posts it."""
+    said = CommentVerdict(head=project.pulls[-1]["head"]["sha"], verdict=verdict, passed=passed, worse=worse)
+    return f"<!-- sluice:comparison run=7.1 -->\n## {verdict}\n\n{said.line()}\n\nThe rest.\n"
+
+
+def play(github: FakeFleet, *, lowers_f1: bool = False) -> None:
+    """The end of every run of CI: what projects that condense questions find of a version that lowers F1."""
+    for project in github.projects.values():
+        if not project.pulls or project.pulls[-1]["state"] != "open":
+            continue
+        if lowers_f1 and project.condenses:
+            worse = (WorseMetric(name="f1", base=0.71, head=0.62),)
+            project.judge("failure", comment=comment(project, "worse", passed=False, worse=worse))
+        else:
+            project.judge("success", comment=comment(project, "no difference seen", passed=True))
+
+
+class Passes:
+    """Passes over a fleet, each from nothing but GitHub and, where `kept` is the same, what is kept of it."""
+
+    def __init__(self, github: FakeFleet, factory: ProjectFactory, folder: Path, first: int = 5, **rules: int) -> None:
+        self.github, self.folder = github, folder
+        self.environment = github.environment(factory.servers)
+        self.fleet = fleet_of(github.projects, factory.template.root, first, **rules)
+
+    def __call__(self, kept: str = "kept", **options: object) -> FleetUpgrade:
+        return advance(self.fleet, self.environment, self.folder / kept, **options)  # type: ignore[arg-type]
+
+
+def states(found: FleetUpgrade) -> dict[str, int]:
+    listed = [one.state for one in found.projects]
+    return {state: listed.count(state) for state in sorted(set(listed))}
+
+
+def small(github: FakeFleet, factory: ProjectFactory, count: int) -> None:
+    for number in range(count):
+        made = factory.make(f"octo/app-{number}", "0.2.0", {f"docs/{number}.md": "ours\n"})
+        github.projects[made.name] = made
+
+
+@pytest.fixture
+def fifty(github: FakeFleet, factory: ProjectFactory) -> FakeFleet:
+    github.projects |= {made.name: made for made in factory.fifty()}
+    return github
+
+
+def test_a_good_version_reaches_fifty_projects_and_touches_nothing_of_theirs(
+    fifty: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    run = Passes(fifty, factory, tmp_path)
+    before = {name: project.files("main") for name, project in fifty.projects.items()}
+    rings = []
+    for _ in range(4):
+        rings.append((found := run()).ring)
+        play(fifty)
+    assert rings == ["first", "early", "rest", ""]
+    assert states(found) == {"blocked": 2, "not worse": 48}
+    assert sum(len(project.pulls) for project in fifty.projects.values()) == 48
+    said = found.text()
+    opened = [(name, project) for name, project in fifty.projects.items() if project.pulls]
+    for name, project in opened:
+        after = project.files(BRANCH)
+        theirs = {path for path in before[name] if not path.startswith(ENGINE) and path not in (CI, "Makefile")}
+        assert {path: after[path] for path in theirs} == {path: before[name][path] for path in theirs}, name
+        assert set(after) - set(before[name]) == set(), name
+        assert git(project.bare, "show", f"{BRANCH}:{METRIC}") == "A = 3"
+        assert git(project.bare, "rev-parse", f"{BRANCH}^") == project.head
+    assert ".github/workflows/own.yml" in fifty.projects["octo/app-06"].files(BRANCH)
+    assert not [path for path in fifty.projects["octo/app-09"].files(BRANCH) if "/sweep/" in path], "it stays removed"
+    # The three that edit the engine, each with what to use in place of the edit.
+    assert f"{METRIC}: changed; write a metric in src/assistant/metrics/ with @metric" in said
+    assert f"{MANIFEST}: changed; patch it in k8s/overlays/" in said
+    assert {name for name in fifty.projects if name not in dict(opened)} == {"octo/app-15", "octo/app-16"}
+    merged = git(fifty.projects["octo/app-17"].bare, "show", f"{BRANCH}:{CI}").splitlines()
+    assert (merged[1], merged[18]) == ("third", "mine"), "the edit beside the template's own change"
+    assert CI in fifty.projects["octo/app-17"].pulls[0]["body"]
+
+
+def test_the_edit_that_was_merged_is_named_where_it_is_opened(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    made = factory.make("octo/app-0", "0.2.0", EDITS[2])
+    github.projects[made.name] = made
+    (one,) = Passes(github, factory, tmp_path)().projects
+    assert one.notes == (f"{CI}: edited; write a workflow of your own beside it, or adopt this one",)
+
+
+def test_fifty_projects_are_read_in_a_minute(fifty: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
+    run = Passes(fifty, factory, tmp_path)
+    found = [read_status(run.fleet, run.environment, tmp_path / "kept") for _ in range(2)]
+    assert [one.fault for one in found[0].projects if one.fault] == []
+    assert sum(one.behind == 2 for one in found[0].projects) == 10
+    assert sum(bool(one.edited) for one in found[0].projects) == 3
+    assert sum(one.without == ("sweep",) for one in found[0].projects) == 5
+    assert found[1].projects == found[0].projects
+    assert len(fifty.asked) == 50 * 5 * 2
+    assert len(fifty.unchanged) == 50 * 4, "what has not changed is not sent again"
+
+
+def test_a_version_that_lowers_f1_of_those_that_condense_is_stopped_in_the_first_ring(
+    fifty: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    run = Passes(fifty, factory, tmp_path)
+    assert any(fifty.projects[one.repository].condenses for one in run.fleet.ring("first"))
+    run()
+    play(fifty, lowers_f1=True)
+    for _ in range(3):
+        found = run()
+        play(fifty, lowers_f1=True)
+    assert (found.stopped, found.ring) == (True, "first")
+    asked = [project for project in fifty.projects.values() if project.pulls]
+    assert len(asked) <= 0.1 * len(fifty.projects)
+    assert not [project for project in asked if project.files("main") == project.files(BRANCH)], "none has released it"
+    assert len(fifty.issues) == 1, "one issue, though it was asked three times"
+    (issue,) = fifty.issues.values()
+    assert issue["title"] == "Template 0.3.0 stops: worse: f1 0.71 -> 0.62 in octo/app-03"
+    tag = git(factory.template.root, "rev-parse", "v0.3.0^{commit}")
+    assert tag in issue["body"]
+    assert "| `octo/app-03` | `worse: f1 0.71 -> 0.62` | `https://github.invalid/octo/app-03/pull/1` |" in issue["body"]
+    assert "5 of 50 projects were asked" in issue["body"]
+
+
+def test_the_issue_closes_and_the_upgrade_goes_on_when_nothing_is_worse_any_more(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    small(github, factory, 4)
+    github.projects["octo/app-0"].condenses = True
+    run = Passes(github, factory, tmp_path, first=1)
+    run()
+    play(github, lowers_f1=True)
+    assert run().stopped
+    play(github)
+    assert run().ring == "early"
+    assert [issue["state"] for issue in github.issues.values()] == ["closed"]
+
+
+# -- killed
+
+
+class _Killed(BaseException):
+    """In the place of a signal: nothing that catches errors catches it."""
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]:
+    """Dies before the nth write to GitHub, a push or a request; returns what was written before."""
+    done: list[str] = []
+    left: list[int | None] = [None]
+
+    def count(what: str) -> None:
+        if left[0] is not None and len(done) >= left[0]:
+            raise _Killed
+        done.append(what)
+
+    push, request = managed_branch.run, project_upgrade.upsert_pull
+
+    def pushing(root: Path, *words: str, **more: object) -> str:
+        if words[0] == "push":
+            count("push")
+        return push(root, *words, **more)  # type: ignore[arg-type]
+
+    def opening(text: branch_pull_request.PullRequestText, environment: dict[str, str]) -> object:
+        count("pull request")
+        return request(text, environment)
+
+    monkeypatch.setattr(managed_branch, "run", pushing)
+    monkeypatch.setattr(project_upgrade, "upsert_pull", opening)
+
+    prepare, prepared = project_upgrade.prepare, dict[Path, object]()
+
+    def preparing(root: Path, *rest: object) -> object:
+        """What it makes follows from what it is given, and stays in `root`: once is enough."""
+        if root not in prepared:
+            prepared[root] = prepare(root, *rest)  # type: ignore[arg-type]
+        return prepared[root]
+
+    monkeypatch.setattr(project_upgrade, "prepare", preparing)
+
+    def begin(limit: int | None) -> list[str]:
+        done.clear()
+        left[0] = limit
+        return done
+
+    return begin
+
+
+def test_killed_before_each_write_the_next_run_ends_as_an_unbroken_one(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path, writes: Callable[[int | None], list[str]]
+) -> None:
+    """Twenty projects at once, where a kill may leave most behind."""
+    small(github, factory, 20)
+    run = Passes(github, factory, tmp_path, first=2)
+
+    def finished() -> dict[str, object]:
+        return {
+            name: (
+                git(project.bare, "for-each-ref"),
+                [(one["title"], one["body"], one["head"]["sha"], one["state"]) for one in project.pulls],
+            )
+            for name, project in github.projects.items()
+        }
+
+    def reset() -> None:
+        for project in github.projects.values():
+            project.pulls.clear()
+            project.checks.clear()
+            if BRANCH in git(project.bare, "for-each-ref"):
+                git(project.bare, "update-ref", "-d", f"refs/heads/{BRANCH}")
+        github.issues.clear()
+
+    done = writes(None)
+    run(skip="CVE-2026-1")
+    wanted, steps = finished(), len(done)
+    assert steps == 40, "a push and a pull request of each"
+    for step in range(steps):
+        reset()
+        writes(step)
+        with pytest.raises(_Killed):
+            run(skip="CVE-2026-1")
+        done = writes(None)
+        run(skip="CVE-2026-1")
+        assert finished() == wanted, step
+        assert len(github.issues) == 1
+        assert done.count("pull request") <= 20
+        assert all(len(project.pulls) == 1 for project in github.projects.values()), "none twice"
+
+
+def test_an_answer_that_got_lost_makes_no_second_pull_request(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    small(github, factory, 1)
+    run = Passes(github, factory, tmp_path)
+    github.carried_out, github.script = True, [("POST", 502, {})]
+    assert states(run()) == {"waiting": 1}
+    assert [len(one.pulls) for one in github.projects.values()] == [1]
+    assert states(run("elsewhere")) == {"waiting": 1}, "another machine finds it on GitHub"
+    assert [len(one.pulls) for one in github.projects.values()] == [1]
+
+
+# -- verdicts
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "verdict", "passed", "state"),
+    [
+        (None, "", True, "waiting"),
+        ("cancelled", "", True, "waiting"),
+        ("action_required", "", True, "waiting"),
+        ("success", "improved", True, "not worse"),
+        ("success", "", True, "not worse"),
+        ("success", "worse", False, "worse"),
+        ("failure", "too few cases", False, "worse"),
+        ("failure", "improved", True, "worse"),
+        ("failure", "", True, "worse"),
+        ("skipped", "", True, "worse"),
+        ("neutral", "", True, "worse"),
+        ("timed_out", "", True, "worse"),
+    ],
+)
+def test_each_verdict(
+    github: FakeFleet,
+    factory: ProjectFactory,
+    tmp_path: Path,
+    conclusion: str | None,
+    verdict: str,
+    passed: bool,
+    state: str,
+) -> None:
+    small(github, factory, 1)
+    (project,) = github.projects.values()
+    run = Passes(github, factory, tmp_path)
+    assert states(run()) == {"waiting": 1}
+    project.judge(conclusion, comment=comment(project, verdict, passed=passed) if verdict else "")
+    assert states(run()) == {state: 1}
+
+
+def test_only_the_check_of_actions_and_the_comment_of_the_engine_count(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    small(github, factory, 1)
+    (project,) = github.projects.values()
+    run = Passes(github, factory, tmp_path)
+    run()
+    project.judge("success")
+    (check,) = project.checks[project.pulls[0]["head"]["sha"]]
+    check["app"] = {"slug": "somebody-elses"}
+    assert states(run()) == {"waiting": 1}
+    worse = comment(project, "worse", passed=False)
+    project.judge("success", comment=worse)
+    project.comments[1][0]["user"]["login"] = "mallory"
+    assert states(run()) == {"not worse": 1}
+
+
+def test_what_a_person_does_with_a_pull_request_stays(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    small(github, factory, 5)
+    names = list(github.projects)
+    run = Passes(github, factory, tmp_path, first=5)
+    run()
+    projects = [github.projects[name] for name in names]
+    projects[0].pulls[0]["state"] = "closed"
+    git(projects[1].bare, "update-ref", "refs/heads/main", git(projects[1].bare, "rev-parse", BRANCH))
+    projects[1].pulls[0].update(state="closed", merged_at="2026-11-28T10:00:00Z")
+    play(github)
+    found = {one.repository: one for one in run().projects}
+    assert (found[names[0]].state, found[names[0]].reason) == ("blocked", "closed by a person")
+    assert found[names[1]].state == "upgraded"
+    assert [len(project.pulls) for project in projects] == [1] * 5
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", "--branch", BRANCH, str(projects[2].bare), str(clone))
+    own = commit(clone, "Mend", {"docs/more.md": "m\n"})
+    git(clone, "push", "--quiet", "origin", BRANCH)
+    projects[2].pulls.clear()
+    blocked = {one.repository: one for one in run().projects}[names[2]]
+    assert (blocked.state, blocked.reason[:17]) == ("blocked", "branch left alone")
+    assert git(projects[2].bare, "rev-parse", BRANCH) == own
+
+
+def test_trouble_is_a_line_and_holds_the_next_ring_back(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    small(github, factory, 12)
+    one, two, three, four = list(github.projects.values())[:4]
+    one.status = 500
+    two.facts["archived"] = True
+    hook = three.bare / "hooks" / "pre-receive"
+    write(three.bare, {"hooks/pre-receive": "#!/bin/sh\necho 'GH013: Repository rule violations found' >&2\nexit 1\n"})
+    hook.chmod(0o755)
+    run = Passes(github, factory, tmp_path, first=4, first_ring_percent=40)
+    found = run()
+    by_name = {each.repository: each for each in found.projects}
+    assert (by_name[one.name].state, by_name[one.name].reason) == ("unknown", "GitHub answers 500: planned 500")
+    assert (by_name[two.name].state, by_name[two.name].reason) == ("blocked", "archived")
+    assert by_name[three.name].state == "unknown"
+    assert "push" in by_name[three.name].reason
+    assert by_name[four.name].state == "waiting"
+    play(github)
+    assert run().ring == "first", "what is not known is not `not worse`"
+    one.status = 0
+    hook.unlink()
+    run()
+    play(github)
+    assert run().ring == "early"
+
+
+def test_a_repository_that_was_renamed_is_upgraded_by_its_new_name(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    """PyGithub follows the redirect without the query: everybody's pull requests and checks would be taken for ours."""
+    made = factory.make("octo/new", "0.2.0", {})
+    github.projects = {"octo/old": FakeProject("octo/old", made.bare, {"moved_to": "octo/new"})}
+    run = Passes(github, factory, tmp_path)
+    github.projects["octo/new"] = made
+    assert states(run()) == {"waiting": 1}
+    other = {"ref": "other", "sha": made.head}
+    made.pulls.append({**made.pulls[0], "number": 2, "head": other, "html_url": "https://github.invalid/other"})
+    git(made.bare, "update-ref", "refs/heads/other", made.head)
+    made.pulls.reverse()
+    assert [one.pull for one in run().projects] == ["https://github.invalid/octo/new/pull/1"]
+
+
+def test_a_ring_that_could_not_take_it_proves_nothing(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    small(github, factory, 3)
+    github.projects["octo/app-0"].facts["archived"] = True
+    run = Passes(github, factory, tmp_path, first=1)
+    found = run()
+    assert (found.ring, found.stopped, states(found)) == ("first", False, {"blocked": 1, "later": 2})
+    assert not found.pending, "only a person can help"
+
+
+# -- options
+
+
+def test_a_security_fix_skips_rings_by_a_reason_that_is_recorded(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    small(github, factory, 6)
+    run = Passes(github, factory, tmp_path, first=1)
+    run.environment["GITHUB_ACTOR"] = "octocat"
+    assert states(run(skip="CVE-2026-1 | @octo")) == {"waiting": 6}
+    (issue,) = github.issues.values()
+    assert issue["title"] == "Template 0.3.0 skips rings"
+    assert "`CVE-2026-1 ¦ @octo`, by `octocat`" in issue["body"]
+    bodies = [project.pulls[0]["body"] for project in github.projects.values()]
+    assert all("`CVE-2026-1 ¦ @octo`, by `octocat`" in body for body in bodies)
+
+
+def test_a_dry_run_writes_nothing_and_names_every_edit(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    small(github, factory, 3)
+    github.projects["octo/edits"] = factory.make("octo/edits", "0.2.0", EDITS[0])
+    run = Passes(github, factory, tmp_path, first=1)
+    found = run(dry_run=True)
+    assert states(found) == {"blocked": 1, "to open": 3}
+    assert "write a metric in src/assistant/metrics/" in found.text()
+    assert {method for method, _ in github.asked} == {"GET"}
+    assert not [one for one in github.projects.values() if BRANCH in git(one.bare, "for-each-ref")]
+
+
+def test_what_is_not_there_is_an_error_before_anything_is_written(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    small(github, factory, 1)
+    run = Passes(github, factory, tmp_path)
+    with pytest.raises(SluiceError, match=r"no version 9\.9\.9(.|\n)*0\.1\.0, 0\.2\.0, 0\.3\.0"):
+        run(version="9.9.9")
+    del run.environment["GITHUB_REPOSITORY"]
+    with pytest.raises(SluiceError, match="GITHUB_REPOSITORY is not set"):
+        run()
+    assert not github.projects["octo/app-0"].pulls
+
+
+def test_the_command_waits_reports_and_fails_where_it_stops(
+    github: FakeFleet,
+    factory: ProjectFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small(github, factory, 2)
+    github.projects["octo/app-1"].condenses = True
+    run = Passes(github, factory, tmp_path, first=1)
+    for name, value in run.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    Path("fleet.yaml").write_text(json.dumps(run.fleet.model_dump(mode="json", exclude_none=True)))
+    monkeypatch.setattr(time, "sleep", lambda _: play(github, lowers_f1=True))  # CI ends while it waits
+    command = ["fleet", "upgrade", "--wait", "5"]
+    with pytest.raises(SluiceError, match=r"template 0\.3\.0: stopped in ring early"):
+        cli.command()(command, standalone_mode=False)
+    said = capsys.readouterr().out
+    assert "| `octo/app-0` | `first` | `not worse` | `no difference seen` |" in said
+    assert "| `octo/app-1` | `early` | `worse` | `worse: f1 0.71 -> 0.62` |" in said
+
+
+def test_no_other_repository_is_asked(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
+    small(github, factory, 1)
+    run = Passes(github, factory, tmp_path)
+    run()
+    with open_repository({**run.environment, "GITHUB_REPOSITORY": "octo/app"}) as own:
+        assert own.full_name == "octo/app"
+    assert {path.split("/")[3].partition("?")[0] for _, path in github.asked if path.startswith("/repos/")} == {
+        "app-0",
+        "app",
+    }
