@@ -46,7 +46,7 @@ def pin_peft_form(draft: Path, workspace: Workspace) -> None:
     """
     file = draft / "config" / "providers.yaml"
     # As it is written: what is not valid in it was refused before there was anything to release.
-    if file.is_file() and any(KIND == entry.get("kind") for entry in read_yaml(file)[0].get("chat", ())):
+    if file.is_file() and any(entry.get("kind") == KIND for entry in read_yaml(file)[0].get("chat", ())):
         base = ensure(load_models(draft / "config" / "models.yaml").chat, workspace.cache)
         write_peft(draft / ADAPTER, base, draft / FOLDER)
 
