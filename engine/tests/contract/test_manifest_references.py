@@ -23,7 +23,7 @@ NAMED = pytest.mark.parametrize(
 # Made by an operator, with the labels and ports that its documentation names.
 OPERATED = {"cnpg.io/cluster": {5432, 8000}}
 MADE_BY_EXPERIMENT = {"sluice-a", "sluice-b"}
-# In each namespace by Kubernetes itself (1.34, pkg/controller/certificates/rootcacertpublisher/publisher.go:40).
+# In each namespace by kube-controller-manager, since Kubernetes 1.21 (rootcacertpublisher: RootCACertConfigMapName).
 PUBLISHED = {"kube-root-ca.crt"}
 
 

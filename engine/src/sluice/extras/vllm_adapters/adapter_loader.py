@@ -75,15 +75,15 @@ class AdapterLoader:
 
     def run_once(self) -> None:
         """One pass. What cannot be done is kept in `states` and `fault`, and tried again in the next."""
-        told = self._look()
+        alive = self._look()
         if not self._known:
             return
         try:
             there = self._vllm.adapters()
             self._register_all(there)
             self._up = True
-            if told:  # an API server that is away says of no release that it is not alive
-                self._drop_all(there)
+            if alive is not None:  # an API server that is away says of no release that it is not alive
+                self._drop_all({*there, *self._until} - alive)
         except VllmDownError as error:
             self._note(error.message)
             self._up = False
@@ -93,18 +93,19 @@ class AdapterLoader:
         except SluiceError as error:
             self._note(str(error))
 
-    def _look(self) -> bool:
+    def _look(self) -> set[str] | None:
+        """The releases that are alive; None when it cannot be told."""
         try:
             found = self._living()
         except SluiceError as error:
             self._note(str(error))
-            return False
+            return None
         self.fault, self._known = "", True
         for name, content in found.items():
             self._until[name] = self._clock() + self._keep
             if not (path := self._folder / name / FILE).is_file() or path.read_bytes() != content:
                 write_atomic(path, content)
-        return True
+        return set(found)
 
     def _register_all(self, there: dict[str, str]) -> None:
         if self._owed is None:
@@ -117,11 +118,11 @@ class AdapterLoader:
                 self.states[name] = AdapterStatus("registered")
             self._owed.discard(name)
 
-    def _drop_all(self, there: dict[str, str]) -> None:
-        """What no release needs that is alive: out of vLLM, then off the disk."""
+    def _drop_all(self, names: set[str]) -> None:
+        """Those that stayed long enough: out of vLLM, then off the disk."""
         now = self._clock()
-        for name in [name for name in {*there, *self._until} if _RELEASE.fullmatch(name)]:
-            if self._until.get(name, now) <= now:
+        for name in names:
+            if _RELEASE.fullmatch(name) and self._until.get(name, now) <= now:
                 self._vllm.unregister(name)
                 shutil.rmtree(self._folder / name, ignore_errors=True)
                 self._until.pop(name, None)

@@ -148,6 +148,20 @@ def test_what_is_not_alive_stays_for_a_while_and_then_goes(passes: Passes) -> No
     assert not (passes.shelf.root / "adapters" / made.id).exists()
 
 
+def test_a_pass_that_takes_longer_than_that_takes_out_nothing_that_is_alive(passes: Passes) -> None:
+    made = passes.make()
+    passes.run()
+    usual = passes.loader._vllm.adapters
+
+    def slow() -> dict[str, str]:
+        passes.now += 400  # after it was told what is alive
+        return usual()
+
+    passes.loader._vllm.adapters = slow  # type: ignore[method-assign]
+    assert passes.run() == {made.id: "registered"}
+    assert passes.registered() == {made.id}
+
+
 def test_an_api_server_that_is_away_takes_nothing_out(passes: Passes) -> None:
     made = passes.make()
     passes.run()

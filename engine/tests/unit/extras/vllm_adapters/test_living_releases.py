@@ -18,7 +18,7 @@ STABLE, CANARY, GONE = "r-00000000000a", "r-00000000000b", "r-00000000000c"
 
 
 def replica_set(release: str, replicas: int, **changes: Any) -> dict[str, Any]:
-    """As Argo Rollouts 1.9.1 makes it (rollout/sync.go:130-150): the pod template of the Rollout, labels and all."""
+    """As Argo Rollouts 1.9.1 makes it (rollout/sync.go:142-162): the pod template of the Rollout, labels and all."""
     template = {
         "metadata": {"labels": {"app.kubernetes.io/version": release, "app.kubernetes.io/name": "sluice"}},
         "spec": {
