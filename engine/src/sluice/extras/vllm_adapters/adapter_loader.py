@@ -25,6 +25,7 @@ from sluice.release.transfer import fetch_folders
 
 _log = logging.getLogger(__name__)
 _RELEASE = re.compile(r"r-[0-9a-f]{12}")
+_RETRY_SECONDS = 30  # a file that is damaged is not fetched every two seconds
 
 
 class AdapterStatus(NamedTuple):
@@ -64,6 +65,7 @@ class AdapterLoader:
         self._known = bool(self._until)  # whether it was ever told what is alive
         self._up = False
         self._owed: set[str] | None = None  # what vLLM must have, or be refused, before it is asked
+        self._retry: dict[str, float] = {}
         self.states: dict[str, AdapterStatus] = {}
         self.fault = ""
 
@@ -87,7 +89,7 @@ class AdapterLoader:
         except VllmDownError as error:
             self._note(error.message)
             self._up = False
-            lost = {name for name, status in self.states.items() if status.state in ("registered", "waiting")}
+            lost = self._registered()
             self._owed = None if self._owed is None else self._owed | lost
             self.states |= dict.fromkeys(lost, AdapterStatus("waiting", error.message))
         except SluiceError as error:
@@ -96,7 +98,7 @@ class AdapterLoader:
     def _look(self) -> set[str] | None:
         """The releases that are alive; None when it cannot be told."""
         try:
-            found = self._living()
+            found = {name: content for name, content in self._living().items() if _RELEASE.fullmatch(name)}
         except SluiceError as error:
             self._note(str(error))
             return None
@@ -108,14 +110,15 @@ class AdapterLoader:
         return set(found)
 
     def _register_all(self, there: dict[str, str]) -> None:
-        if self._owed is None:
-            self._owed = set(self._until)
+        paths = {name: self._folder / name / FOLDER for name in self._until}
+        lost = {name for name in self._registered() if there.get(name) != str(paths[name])}
+        self._owed = set(self._until) if self._owed is None else self._owed | lost
         # Whatever lies here needs no store, which may be away: it comes first.
-        for name in sorted(self._until, key=lambda name: (not (self._folder / name / FOLDER).is_dir(), name)):
-            if there.get(name) != str(self._folder / name / FOLDER):
-                self._register(name, replace=name in there)
-            else:
+        for name, path in sorted(paths.items(), key=lambda one: (not one[1].is_dir(), one[0])):
+            if there.get(name) == str(path):
                 self.states[name] = AdapterStatus("registered")
+            elif self._retry.get(name, 0) <= self._clock():
+                self._register(name, replace=name in there)
             self._owed.discard(name)
 
     def _drop_all(self, names: set[str]) -> None:
@@ -147,10 +150,14 @@ class AdapterLoader:
         except SluiceError as error:
             if self.states.get(name) != (refused := AdapterStatus("refused", str(error))):
                 _log.error("%s: %s", name, error)
-            self.states[name] = refused
+            self.states[name], self._retry[name] = refused, self._clock() + _RETRY_SECONDS
         else:
             self.states[name] = AdapterStatus("registered")
             _log.info("%s: registered", name)
+
+    def _registered(self) -> set[str]:
+        """Those that vLLM had when it last answered."""
+        return {name for name, status in self.states.items() if status.state in ("registered", "waiting")}
 
     def _note(self, fault: str) -> None:
         if fault != self.fault:

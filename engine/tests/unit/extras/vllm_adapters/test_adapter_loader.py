@@ -193,6 +193,8 @@ def test_a_store_that_is_away_does_not_keep_what_lies_here(passes: Passes) -> No
     assert passes.run() == {made.id: "registered", new.id: "refused"}
     assert passes.loader.ready
     (passes.shelf.root / "second").rename(passes.shelf.store)
+    assert passes.run() == {made.id: "registered", new.id: "refused"}, "not asked for at once again"
+    passes.now += 30
     assert passes.run() == {made.id: "registered", new.id: "registered"}
 
 
@@ -206,6 +208,22 @@ def test_it_is_not_ready_while_vllm_is_down_and_until_its_adapters_are_back(pass
     restart(passes.vllm)
     assert not passes.loader.ready
     assert passes.run() == {made.id: "registered"}
+    assert passes.loader.ready
+
+
+def test_a_restart_between_two_looks_is_noticed_by_what_is_missing(passes: Passes) -> None:
+    made = passes.make()
+    passes.run()
+    restart(passes.vllm)
+    usual, during = passes.loader._vllm.register, []
+
+    def register(name: str, folder: Path) -> None:
+        during.append(passes.loader.ready)
+        usual(name, folder)
+
+    passes.loader._vllm.register = register  # type: ignore[method-assign]
+    assert passes.run() == {made.id: "registered"}
+    assert during == [False]
     assert passes.loader.ready
 
 
