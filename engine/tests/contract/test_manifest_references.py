@@ -23,6 +23,8 @@ NAMED = pytest.mark.parametrize(
 # Made by an operator, with the labels and ports that its documentation names.
 OPERATED = {"cnpg.io/cluster": {5432, 8000}}
 MADE_BY_EXPERIMENT = {"sluice-a", "sluice-b"}
+# In each namespace by kube-controller-manager, since Kubernetes 1.21 (rootcacertpublisher: RootCACertConfigMapName).
+PUBLISHED = {"kube-root-ca.crt"}
 
 
 def documents_of(what: tuple[str, Any]) -> list[Manifest]:
@@ -154,7 +156,7 @@ def test_a_pod_finds_its_volumes_secrets_and_account(what: tuple[str, Any]) -> N
                 assert mount["name"] in {volume["name"] for volume in pod.get("volumes", ())} | claims
         for key, value in walk(pod):
             if key == "configMap":
-                assert value["name"] in names(documents, "ConfigMap")
+                assert value["name"] in names(documents, "ConfigMap") | PUBLISHED
             elif key == "configMapKeyRef":
                 (data,) = (
                     one["data"] for one in of_kind(documents, "ConfigMap") if one["metadata"]["name"] == value["name"]

@@ -55,7 +55,6 @@ def test_a_typo_is_refused_by_name(where: str, right: str, wrong: str, named: st
         ("shadow", "setCanaryScale:", "setCanaryScales:"),
         ("ab-experiment", "specRef: canary", "specref: canary"),
         ("ingress-alb", "rootService:", "rootservice:"),
-        ("llm-vllm", "startupProbe:", "startProbe:"),
     ],
 )
 def test_a_typo_in_a_component_is_refused_by_name(component: str, right: str, wrong: str) -> None:

@@ -50,6 +50,7 @@ WIRES = {
     "local": Wire({"model": "chat"}, "/v1/chat/completions"),
     "openai_compatible": Wire({"model": "m", "key_env": "TEST_KEY"}, "/v1/chat/completions", "/v1"),
     "openai": Wire({"model": "m", "key_env": "TEST_KEY"}, "/v1/chat/completions", "/v1"),
+    "vllm": Wire({"model": "m", "key_env": "TEST_KEY"}, "/v1/chat/completions", "/v1"),
     "anthropic": Wire({"model": "claude-m", "key_env": "TEST_KEY"}, "/v1/messages"),
     "bedrock": Wire({"model": "maker.m-v1:0", "region": "eu-west-1"}, "/model/maker.m-v1%3A0/converse-stream"),
     "sagemaker": Wire({"model": "end", "region": "eu-west-1"}, "/endpoints/end/invocations-response-stream"),
@@ -61,6 +62,8 @@ WIRES = {
 }
 if "aws_models" not in extras():
     WIRES = {kind: wire for kind, wire in WIRES.items() if kind not in ("bedrock", "sagemaker")}
+if "vllm_adapters" not in extras():
+    del WIRES["vllm"]
 
 
 @pytest.fixture
@@ -202,6 +205,7 @@ def _sagemaker(asked: Asked, sent: Any) -> None:
 CHECKS: dict[str, Any] = {
     "local": lambda asked, sent: _openai(asked, sent, key=None),
     "openai_compatible": _openai,
+    "vllm": _openai,
     "openai": lambda asked, sent: _openai(asked, sent, longest="max_completion_tokens"),
     "anthropic": _anthropic,
     "bedrock": _bedrock,

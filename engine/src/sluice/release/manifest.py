@@ -30,7 +30,7 @@ JUDGING = "judging"
 JUDGING_GATES = f"{JUDGING}/gates.yaml"
 JUDGING_CASES = f"{JUDGING}/eval.jsonl"
 GUARD = f"guard/{GUARD_FILE}"
-PINNED_FOLDERS = ("prompts", "config", "index", "guard", JUDGING)
+PINNED_FOLDERS = ("prompts", "config", "index", "guard", "peft", JUDGING)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ReleaseId = Annotated[str, Field(pattern=r"^r-[0-9a-f]{12}$")]

@@ -151,8 +151,7 @@ def _sweep(releases: Path) -> None:
     from psutil import pid_exists
 
     for folder in (*releases.glob(".draft-*"), *releases.glob(".damaged-*")):
-        pid = folder.name.rpartition("-")[2]
-        if pid.isdigit() and not pid_exists(int(pid)):
+        if (pid := folder.name.rpartition("-")[2]).isdigit() and not pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -173,10 +172,11 @@ def _copy_pinned(workspace: Workspace, draft: Path, index: Path, adapter: Path |
         for source in sources:
             _copy(source, draft / name / source.name)
     if (project := workspace.config / PROJECT).is_file():
-        application = load_project(workspace.config).application
-        write_atomic(draft / "config" / project.name, f"application: {application}\n")
+        write_atomic(draft / "config" / project.name, f"application: {load_project(workspace.config).application}\n")
     if adapter:
         _copy(adapter, draft / ADAPTER)
+        for write_form in hooks("adapter_forms").values():
+            write_form(draft, workspace)
 
 
 def _copy_record(workspace: Workspace, draft: Path, evaluation: Path, adapter: Path | None, parent: str | None) -> None:
@@ -205,8 +205,7 @@ def guardrails_pin(draft: Path) -> dict[str, Any] | None:
     settings, model = draft / "config" / GUARDRAILS, draft / GUARD
     if not settings.is_file():
         return None
-    config = digest_of(read_yaml(settings)[0])
-    return {"config": config, "model": digest_of_file(model) if model.is_file() else None}
+    return {"config": digest_of(read_yaml(settings)[0]), "model": digest_of_file(model) if model.is_file() else None}
 
 
 def config_digests(folder: Path) -> dict[str, str]:

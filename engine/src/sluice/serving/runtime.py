@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sluice.core.extras import hooks
 from sluice.llm.chat import ChatProvider
 from sluice.llm.fallback import FallbackProvider
 from sluice.llm.llama_server import LocalServer
@@ -47,10 +48,10 @@ def open_model(bundle: ReleaseBundle, role: str = "chat") -> Iterator[FallbackPr
     """
     llm = bundle.service.llm
     # Traces and attempts name the model itself, where providers.yaml names its role.
-    specs = [
-        spec.model_copy(update={"model": bundle.model.stem}) if spec.kind == "local" else spec
-        for spec in getattr(bundle.providers, role)
-    ]
+    own = {"local": bundle.model.stem}
+    for more in hooks("model_names").values():
+        own |= more(bundle)
+    specs = [one.model_copy(update={"model": own.get(one.kind, one.model)}) for one in getattr(bundle.providers, role)]
     with (
         LocalServer(bundle.model, adapter=bundle.adapter, threads=llm.threads, slots=llm.slots, context=llm.context)
         if needs_local(specs)

@@ -13,6 +13,7 @@ from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.prompts import load_prompts
+from sluice.release import staging
 from sluice.release.manifest import Manifest, load, verify
 
 Make = Callable[..., tuple[Manifest, Path]]
@@ -157,3 +158,23 @@ def test_another_list_of_providers_is_another_release(workspace: Workspace, make
     assert first.id != second.id
     assert second.config["providers.yaml"] != first.config["providers.yaml"]
     assert (folder / "config/providers.yaml").read_text() == path.read_text()
+
+
+def test_the_forms_of_the_adapter_that_extras_write_are_pinned_as_it_is(
+    workspace: Workspace, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_form(draft: Path, given: Workspace) -> None:
+        assert given is workspace
+        (draft / "peft").mkdir()
+        (draft / "peft" / "weights").write_bytes((draft / "adapter.gguf").read_bytes()[::-1])
+
+    plain, _ = make()
+    monkeypatch.setattr(staging, "hooks", lambda name: {"other": write_form} if name == "adapter_forms" else {})
+    manifest, folder = make()
+    assert set(manifest.files) - set(plain.files) == {"peft/weights"}
+    assert manifest.id != plain.id
+    assert make(adapter=None)[0].files.keys() & {"adapter.gguf", "peft/weights"} == set()
+    (folder / "peft" / "weights").write_bytes(b"swapped")
+    (folder / "peft" / "more").touch()
+    with pytest.raises(SluiceError, match=r"(?s)peft/weights: sha256 is .*peft/more: not in the manifest"):
+        verify(folder, manifest)

@@ -1,0 +1,165 @@
+"""Keeps the adapters that a vLLM has registered those of the releases that are alive.
+
+A pass looks at both sides and mends the difference, so it may be ended at any point and begun again: after vLLM was
+restarted, after this was, and after the API server or the artifact store was away.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from sluice.core.atomic_files import write_atomic
+from sluice.core.errors import SluiceError
+from sluice.extras.vllm_adapters.living_releases import LivingReleases, in_folder
+from sluice.extras.vllm_adapters.peft_form import FOLDER
+from sluice.extras.vllm_adapters.vllm_server import VllmDownError, VllmServer
+from sluice.release.artifact_store import ArtifactStore
+from sluice.release.manifest import FILE, load
+from sluice.release.transfer import fetch_folders
+
+_log = logging.getLogger(__name__)
+_RELEASE = re.compile(r"r-[0-9a-f]{12}")
+_RETRY_SECONDS = 30  # a file that is damaged is not fetched every two seconds
+
+
+class AdapterStatus(NamedTuple):
+    """`none`: the release has no adapter for vLLM. `reason`: why it is refused, with its remedy."""
+
+    state: Literal["registered", "none", "waiting", "refused"]
+    reason: str = ""
+
+
+class AdapterLoader:
+    """One vLLM and the adapters beside it.
+
+    Args:
+        living: Tells which releases are alive.
+        vllm: The server.
+        store: Where the files of releases are.
+        folder: Where adapters are kept, which vLLM reads under the same path.
+        keep_seconds: How long the adapter of a release that is not alive any more stays: its last pods still finish
+            what they have begun, and a rollback finds it.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self,
+        living: LivingReleases,
+        vllm: VllmServer,
+        store: ArtifactStore,
+        folder: Path,
+        *,
+        keep_seconds: float = 300,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._living, self._vllm, self._store, self._folder = living, vllm, store, folder
+        self._keep, self._clock = keep_seconds, clock
+        # What was alive before this process, for as long as nobody can tell what is.
+        self._until = dict.fromkeys(in_folder(folder)(), clock() + keep_seconds)
+        self._known = bool(self._until)  # whether it was ever told what is alive
+        self._up = False
+        self._owed: set[str] | None = None  # what vLLM must have, or be refused, before it is asked
+        self._retry: dict[str, float] = {}
+        self.states: dict[str, AdapterStatus] = {}
+        self.fault = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether vLLM answers for all releases that it did before it was last started. A new release does not count:
+        one whose adapter is refused must not take the others down; its own pods wait."""
+        return self._up and not self._owed
+
+    def run_once(self) -> None:
+        """One pass. What cannot be done is kept in `states` and `fault`, and tried again in the next."""
+        alive = self._look()
+        if not self._known:
+            return
+        try:
+            there = self._vllm.adapters()
+            self._register_all(there)
+            self._up = True
+            if alive is not None:  # an API server that is away says of no release that it is not alive
+                self._drop_all({*there, *self._until} - alive)
+        except VllmDownError as error:
+            self._note(error.message)
+            self._up = False
+            lost = self._registered()
+            self._owed = None if self._owed is None else self._owed | lost
+            self.states |= dict.fromkeys(lost, AdapterStatus("waiting", error.message))
+        except SluiceError as error:
+            self._note(str(error))
+
+    def _look(self) -> set[str] | None:
+        """The releases that are alive; None when it cannot be told."""
+        try:
+            found = {name: content for name, content in self._living().items() if _RELEASE.fullmatch(name)}
+        except SluiceError as error:
+            self._note(str(error))
+            return None
+        self.fault, self._known = "", True
+        for name, content in found.items():
+            self._until[name] = self._clock() + self._keep
+            if not (path := self._folder / name / FILE).is_file() or path.read_bytes() != content:
+                write_atomic(path, content)
+        return set(found)
+
+    def _register_all(self, there: dict[str, str]) -> None:
+        paths = {name: self._folder / name / FOLDER for name in self._until}
+        lost = {name for name in self._registered() if there.get(name) != str(paths[name])}
+        self._owed = set(self._until) if self._owed is None else self._owed | lost
+        # Whatever lies here needs no store, which may be away: it comes first.
+        for name, path in sorted(paths.items(), key=lambda one: (not one[1].is_dir(), one[0])):
+            if there.get(name) == str(path):
+                self.states[name] = AdapterStatus("registered")
+            elif self._retry.get(name, 0) <= self._clock():
+                self._register(name, replace=name in there)
+            self._owed.discard(name)
+
+    def _drop_all(self, names: set[str]) -> None:
+        """Those that stayed long enough: out of vLLM, then off the disk."""
+        now = self._clock()
+        for name in names:
+            if _RELEASE.fullmatch(name) and self._until.get(name, now) <= now:
+                self._vllm.unregister(name)
+                shutil.rmtree(self._folder / name, ignore_errors=True)
+                self._until.pop(name, None)
+                self.states.pop(name, None)
+                _log.info("%s: no longer needed", name)
+
+    def _register(self, name: str, *, replace: bool) -> None:
+        folder = self._folder / name
+        try:
+            # Every byte is compared with release.json, before each time that vLLM is told of it.
+            if (manifest := load(folder)).id != name:
+                raise SluiceError(f"{folder / FILE}: this is {manifest.id}", remedy="deploy the release again")
+            if not any(file.startswith(f"{FOLDER}/") for file in manifest.files):
+                self.states[name] = AdapterStatus("none")
+                return
+            fetch_folders(str(folder / FILE), self._store, folder, [FOLDER])
+            if replace:
+                self._vllm.unregister(name)
+            self._vllm.register(name, folder / FOLDER)
+        except VllmDownError:
+            raise
+        except SluiceError as error:
+            if self.states.get(name) != (refused := AdapterStatus("refused", str(error))):
+                _log.error("%s: %s", name, error)
+            self.states[name], self._retry[name] = refused, self._clock() + _RETRY_SECONDS
+        else:
+            self.states[name] = AdapterStatus("registered")
+            _log.info("%s: registered", name)
+
+    def _registered(self) -> set[str]:
+        """Those that vLLM had when it last answered."""
+        return {name for name, status in self.states.items() if status.state in ("registered", "waiting")}
+
+    def _note(self, fault: str) -> None:
+        if fault != self.fault:
+            _log.warning("%s", fault)
+        self.fault = fault

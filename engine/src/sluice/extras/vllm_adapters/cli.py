@@ -1,0 +1,75 @@
+"""`sluice adapters ...`"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.core.workspace import Workspace
+
+group = typer.Typer(no_args_is_help=True, help="Adapters of releases at a vLLM, registered while it runs.")
+VllmOption = Annotated[str, typer.Option("--vllm", help="Its address, without /v1.")]
+_VLLM = "http://127.0.0.1:8000"
+
+
+@group.command("load")
+def adapters_load(
+    folder: Annotated[Path, typer.Argument(help="Where adapters are kept; vLLM reads it under the same path.")],
+    artefacts: Annotated[
+        str, typer.Option(help="Artifact store that has the releases.", envvar="SLUICE_ARTEFACTS", show_default=False)
+    ],
+    vllm: VllmOption = _VLLM,
+    releases: Annotated[
+        Path | None, typer.Option(help="Folder of the releases that are alive; without: the ReplicaSets of this pod.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to answer on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to answer on.")] = 8001,
+    every: Annotated[float, typer.Option(help="Seconds between two passes.")] = 2,
+    keep: Annotated[float, typer.Option(help="Seconds that an adapter stays after its release is gone.")] = 300,
+) -> None:
+    """Keep the adapters that a vLLM has registered those of the releases that are alive, until SIGTERM.
+
+    Each file is verified against release.json first. /readyz says whether vLLM has all that it must have."""
+    from sluice.extras.vllm_adapters.adapter_loader import AdapterLoader
+    from sluice.extras.vllm_adapters.living_releases import in_cluster, in_folder
+    from sluice.extras.vllm_adapters.loader_service import run_loader
+    from sluice.extras.vllm_adapters.vllm_server import VllmServer
+    from sluice.release.artifact_store import open_artifact_store
+
+    living = in_folder(releases) if releases else in_cluster()
+    store = open_artifact_store(artefacts)
+    loader = AdapterLoader(living, VllmServer(vllm), store, folder.absolute(), keep_seconds=keep)
+    run_loader(loader, host, port, every=every)
+
+
+@group.command("await")
+def adapters_await(
+    release: Annotated[Path, typer.Argument(help="Folder of the release.")],
+    loaders: Annotated[str, typer.Option(help="Address of the loaders; behind its host name are all of them.")],
+    seconds: Annotated[float, typer.Option(help="The longest wait.")] = 300,
+) -> None:
+    """Wait until every vLLM has the adapter of a release. A release that asks no vLLM waits for nothing."""
+    from sluice.extras.vllm_adapters.await_adapter import await_adapter
+
+    print(await_adapter(release, loaders, seconds=seconds, show=print))
+
+
+@group.command("register")
+def adapters_register(
+    release: Annotated[str, typer.Argument(help="Release id; default: the adapter that the working tree has.")] = "",
+    vllm: VllmOption = _VLLM,
+) -> None:
+    """Register one adapter at a vLLM that sees this folder, for `sluice evaluate` and `sluice serve`."""
+    from sluice.extras.vllm_adapters.register_adapter import register_draft, register_release
+    from sluice.extras.vllm_adapters.vllm_server import VllmServer
+
+    workspace, server = Workspace.find(), VllmServer(vllm)
+    name = register_release(workspace, release, server) if release else register_draft(workspace, server)
+    print(f"{name} is registered at {server.url}")
+
+
+def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
+    app.add_typer(group, name="adapters")

@@ -1,0 +1,118 @@
+"""A played vLLM: `python played_vllm.py PORT [MIDDLEWARE]`. It answers as the real one does, after the source of vLLM
+0.32.0:
+
+- entrypoints/openai/models/serving.py: what is registered is kept in memory alone (:111) and is gone with the process;
+  /v1/models lists base and adapters with `root` (:149-165); registering reads the adapter (:194-214), and a name that
+  is there is refused (:266-275); unregistering an unknown name is 404 (:288-296)
+- lora/worker_manager.py:159-165 and exceptions.py:76-84: a folder without the files is 404, in these words
+- lora/peft_helper.py:193-198: a rank above --max-lora-rank is refused, which serving.py:208-213 makes HTTP 500
+- entrypoints/serve/engine/serving.py:76-84: a model that is not there is 404, NotFoundError
+- entrypoints/serve/utils/api_utils.py:350-356: a body must be application/json
+- entrypoints/serve/middleware/register.py:65-69: `--middleware` is a class by its path, put around all of it
+
+The weights decide nothing here: an adapter says what `says` in its safetensors' metadata is, as it was when it was
+registered. The test of two releases runs against the real one, too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+BASE, BASE_SAYS, MAX_RANK = "base", "base", 16
+said = {BASE: BASE_SAYS}
+roots = {BASE: "/models/base"}
+
+
+def failure(status: int, message: str, kind: str) -> Response:
+    return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": status}}, status)
+
+
+async def body_of(request: Request) -> Any:
+    return await request.json() if request.headers.get("content-type", "").split(";")[0] == "application/json" else None
+
+
+async def health(_: Request) -> Response:
+    return Response(status_code=200)
+
+
+async def models(_: Request) -> Response:
+    cards = [
+        {"id": name, "object": "model", "root": root, "parent": None if name == BASE else BASE}
+        for name, root in roots.items()
+    ]
+    return JSONResponse({"object": "list", "data": cards})
+
+
+async def load(request: Request) -> Response:
+    if (asked := await body_of(request)) is None:
+        return failure(400, "Unsupported Media Type: Only 'application/json' is allowed", "BadRequestError")
+    name, path = asked["lora_name"], asked["lora_path"]
+    if name in roots:
+        return failure(400, f"The lora adapter '{name}' has already been loaded.", "InvalidUserInput")
+    try:
+        config = json.loads((Path(path) / "adapter_config.json").read_bytes())
+        weights = (Path(path) / "adapter_model.safetensors").read_bytes()
+    except FileNotFoundError:
+        return failure(404, f"Loading lora {name} failed: No adapter found for {path}", "NotFoundError")
+    if config["r"] > MAX_RANK:
+        what = f"LoRA rank {config['r']} is greater than max_lora_rank {MAX_RANK}."
+        return failure(500, what, "InternalServerError")
+    (length,) = struct.unpack("<Q", weights[:8])
+    said[name] = json.loads(weights[8 : 8 + length])["__metadata__"]["says"]
+    roots[name] = path
+    return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
+
+
+async def unload(request: Request) -> Response:
+    name = (await body_of(request))["lora_name"]
+    if name == BASE or name not in roots:
+        return failure(404, f"The lora adapter '{name}' cannot be found.", "NotFoundError")
+    del roots[name], said[name]
+    return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
+
+
+async def chat(request: Request) -> Response:
+    asked = await body_of(request)
+    name = asked["model"]
+    if name not in roots:
+        return failure(404, f"The model `{name}` does not exist. Valid aliases: {BASE}.", "NotFoundError")
+
+    def chunk(**fields: Any) -> bytes:
+        return b"data: " + json.dumps({"object": "chat.completion.chunk", "model": name, **fields}).encode() + b"\n\n"
+
+    answer = said[name]
+    pieces = [chunk(choices=[{"index": 0, "delta": {"content": letter}}]) for letter in answer]
+    pieces.append(chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "length"}]))
+    pieces.append(chunk(choices=[], usage={"prompt_tokens": 4, "completion_tokens": len(answer)}))
+    return StreamingResponse(iter([*pieces, b"data: [DONE]\n\n"]), media_type="text/event-stream")
+
+
+def played(middleware: str = "") -> Starlette:
+    """The server; `middleware` as `--middleware` of the real one."""
+    routes = [
+        Route("/health", health),
+        Route("/v1/models", models),
+        Route("/v1/load_lora_adapter", load, methods=["POST"]),
+        Route("/v1/unload_lora_adapter", unload, methods=["POST"]),
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+    ]
+    app = Starlette(routes=routes)
+    if middleware:
+        module, name = middleware.rsplit(".", 1)
+        app.add_middleware(getattr(importlib.import_module(module), name))
+    return app
+
+
+if __name__ == "__main__":
+    uvicorn.run(played(*sys.argv[2:]), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")

@@ -1,0 +1,74 @@
+"""A Llama so small that the real vLLM serves it on a CPU, and adapters of it that were trained to say one word each.
+They come out of llama.cpp's format, as those of a release do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sluice.extras.finetune.gguf_adapter import read_shape, write_adapter
+from sluice.extras.vllm_adapters.peft_form import write_peft
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 ?|"
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}|"
+HEADS, LAYERS, RANK, ALPHA, STEPS = 2, 2, 8, 16, 150
+QUESTIONS = [f"question {number}?" for number in range(100)]
+
+
+def make_base(folder: Path) -> Path:
+    """A folder as Hugging Face has it, and beside it the GGUF file of the same shape without weights."""
+    import gguf
+    import torch
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=64, hidden_size=128, intermediate_size=128, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        num_key_value_heads=HEADS, max_position_embeddings=128, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokens = {"<end>": 0, "<unknown>": 1} | {letter: number for number, letter in enumerate(LETTERS, 2)}
+    tokenizer = Tokenizer(models.WordLevel(tokens, unk_token="<unknown>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unknown>")
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+    writer = gguf.GGUFWriter(folder.with_suffix(".gguf"), "llama")
+    writer.add_block_count(LAYERS)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(HEADS)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return folder
+
+
+def train_adapter(base: Path, says: str, scratch: Path) -> dict[str, bytes]:
+    """The files of an adapter that answers each question with one word."""
+    import torch
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(1)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    lora = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=modules, lora_dropout=0)
+    model: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
+    optimiser = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-2)
+    for step in range(STEPS):
+        texts = [f"{QUESTIONS[(step * 16 + number) % len(QUESTIONS)]}|{says}" for number in range(16)]
+        longest = max(map(len, texts))
+        batch = tokenizer([text.rjust(longest) for text in texts], return_tensors="pt")
+        labels = batch["input_ids"].clone()
+        labels[:, : longest - len(says)] = -100
+        loss = model(input_ids=batch["input_ids"], labels=labels).loss
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert loss.item() < 0.05, f"{says}: the adapter has not learned its word: loss {loss.item():.3f}"
+    scratch.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().numpy() for name, value in get_peft_model_state_dict(model).items()}
+    write_adapter(state, scratch / "adapter.gguf", read_shape(base.with_suffix(".gguf")), alpha=ALPHA)
+    write_peft(scratch / "adapter.gguf", base.with_suffix(".gguf"), scratch / "peft")
+    return {path.name: path.read_bytes() for path in (scratch / "peft").iterdir()}

@@ -1,0 +1,92 @@
+"""vLLM as a process that a test starts, kills and starts again: the played one, or the real one where SLUICE_VLLM names
+a Python that has it (engine/docs/reference/vllm.md).
+
+Adapters have a marker, which only they say: the played one reads it from the file, the real one was trained to.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from sluice.core.digests import canonical_json
+from sluice.core.processes import free_port, wait_until
+
+ROOT = Path(__file__).resolve().parents[5]
+COMPONENT = ROOT / "engine" / "k8s" / "components" / "llm-vllm"
+REAL = os.environ.get("SLUICE_VLLM", "")
+_START_SECONDS = 600 if REAL else 60
+
+
+class VllmProcess:
+    """One vLLM on one port, with the middleware of the component before it. `base`: the folder of the real model."""
+
+    def __init__(self, folder: Path, base: Path | None) -> None:
+        self._log, self._base, self.port = folder / "vllm.log", base, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(COMPONENT), "HOME": str(self._log.parent)}
+        environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
+        environment |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
+        environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._words(), env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def await_start(self) -> None:
+        def answers() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, self._log.read_text()[-3000:]
+            try:
+                return httpx.get(f"{self.url}/health", trust_env=False).is_success
+            except httpx.HTTPError:
+                return False
+
+        assert wait_until(answers, seconds=_START_SECONDS), self._log.read_text()[-3000:]
+
+    def kill(self) -> None:
+        """SIGKILL, to the engine's own processes too: `kill -9`, or the memory was full."""
+        if self.process is not None:
+            os.killpg(self.process.pid, 9)
+            self.process.wait()
+            self.process = None
+
+    def _words(self) -> list[str]:
+        middleware = "loopback_admin.LoopbackAdmin"
+        if self._base is None:
+            return [sys.executable, str(Path(__file__).with_name("played_vllm.py")), str(self.port), middleware]
+        words = [REAL, "-m", "vllm.entrypoints.cli.main", "serve", str(self._base), "--served-model-name=base"]
+        words += ["--host=127.0.0.1", f"--port={self.port}", f"--middleware={middleware}", "--max-model-len=128"]
+        words += ["--enable-lora", "--max-loras=4", "--max-cpu-loras=8", "--max-lora-rank=16", "--enforce-eager"]
+        return words
+
+
+@contextmanager
+def running(folder: Path, base: Path | None) -> Iterator[VllmProcess]:
+    process = VllmProcess(folder, base)
+    process.start()
+    try:
+        process.await_start()
+        yield process
+    finally:
+        process.kill()
+
+
+def played_adapter(says: str, rank: int = 8) -> dict[str, bytes]:
+    """The files of an adapter for the played vLLM, by name."""
+    header = canonical_json({"__metadata__": {"says": says}})
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 16, "target_modules": ["q_proj"]}
+    return {
+        "adapter_config.json": canonical_json(config),
+        "adapter_model.safetensors": struct.pack("<Q", len(header)) + header,
+    }
