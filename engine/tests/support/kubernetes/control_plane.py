@@ -81,8 +81,11 @@ class ControlPlane:
         self.fixed = self.marked = False
         api.controllers = self.turn
 
-    def turn(self) -> bool:
+    def turn(self, *, still: bool = False) -> bool:
         """One turn of each controller; where none has anything to do, at the next moment at which one has.
+
+        Args:
+            still: The clock does not go on.
 
         Returns:
             Whether anything moved.
@@ -90,14 +93,16 @@ class ControlPlane:
         with self.api.lock:
             while not self._work():
                 end = min((one for one in self._everywhere(self._moments) if one > self.api.now), default=None)
-                if end is None or self.fixed or (self.marked and self._everywhere(self._unmarked)):
+                if end is None or still or self.fixed or (self.marked and self._everywhere(self._unmarked)):
                     return False
                 self.api.now = end
             return True
 
     def hurry(self, turns: int) -> None:
-        """So many turns for each look: for a command that looks once a second."""
-        self.api.controllers = lambda: sum(self.turn() for _ in range(turns)) > 0
+        """So many turns for each look, for a command that looks once a second: it misses states that last no time.
+
+        The clock goes on at most once a look, since a state that lasts seconds is seen by whoever looks each second."""
+        self.api.controllers = lambda: sum(self.turn(still=number > 0) for number in range(turns)) > 0
 
     def _everywhere(self, ask: Callable[[], Iterable[Any]]) -> list[Any]:
         """What is answered in each namespace."""
