@@ -41,7 +41,7 @@ class Context:
     def __init__(self, store: Store, rollout: Object) -> None:
         self.store, self.rollout = store, rollout
         self.now = stamp(store.now)
-        self.canary = replicas.canary_of(rollout)
+        self.canary = rollout["spec"]["strategy"].get("blueGreen") or replicas.canary_of(rollout)
         self.runs = [one for one in store.all("AnalysisRun") if _owned(one, rollout)]
         self.status: Object = {}  # what it will write: `newStatus`
         self.weights = (rollout["status"].get("canary") or {}).get("weights")

@@ -170,7 +170,8 @@ class ControlPlane:
         status = rollout.get("status", {})
         if rollout["spec"].get("paused") or status.get("abort"):
             return
-        step, _ = replicas.current_step({**rollout, "status": status})
+        canary = "canary" in rollout["spec"]["strategy"]
+        step = replicas.current_step({**rollout, "status": status})[0] if canary else None
         for pause in status.get("pauseConditions") or ():
             if step and "duration" in (step.get("pause") or {}):
                 yield pause_end(pause, step["pause"]["duration"]) + timedelta(seconds=1)

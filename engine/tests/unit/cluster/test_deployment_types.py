@@ -146,6 +146,7 @@ def place(
 # The most that a bad release has of visitors outside of the group of ab, and of those in it.
 MOST = {
     "canary": (0.1, 0.1),
+    "blue-green": (0.0, 0.0),
     "shadow": (0.0, 0.0),
     "ab": (0.0, 1.0),
 }
