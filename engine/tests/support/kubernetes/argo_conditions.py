@@ -128,6 +128,9 @@ def phase(rollout: Object, status: Object) -> tuple[str, str]:
         return "Progressing", "more replicas need to be updated"
     if up < updated:
         return "Progressing", "updated replicas are still becoming available"
+    basic = "canary" in rollout["spec"]["strategy"] and not canary_of(rollout).get("trafficRouting")
+    if basic and int(status.get("replicas") or 0) > updated:
+        return "Progressing", "old replicas are pending termination"
     if "blueGreen" in rollout["spec"]["strategy"]:
         if (status.get("blueGreen") or {}).get("activeSelector", "") in ("", None) or (
             status["blueGreen"]["activeSelector"] != status.get("currentPodHash")

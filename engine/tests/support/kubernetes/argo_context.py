@@ -86,7 +86,8 @@ class Context:
                     "creationTimestamp": self.now,
                     "ownerReferences": [reference(self.rollout)],
                 },
-                "spec": {"replicas": 0, "selector": {"matchLabels": selector}, "template": template},
+                "spec": {"replicas": 0, "selector": {"matchLabels": selector}, "template": template}
+                | ({"minReadySeconds": spec["minReadySeconds"]} if spec.get("minReadySeconds") else {}),
                 "status": {},
             },
             MANAGER,

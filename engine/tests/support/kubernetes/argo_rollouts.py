@@ -1,9 +1,9 @@
-"""The controller of Argo Rollouts 1.9.1 as a state machine: one reconcile of one Rollout, a canary over Traefik or
-blue-green (argo_blue_green.py).
+"""The controller of Argo Rollouts 1.9.1 as a state machine: one reconcile of one Rollout, a canary over Traefik,
+blue-green (argo_blue_green.py) or rolling (argo_rolling.py).
 
 Transcribed from its source at v1.9.1 (commit b6bd3bcf); each step names file and line there. It is judged by what the
 real controller wrote (engine/tests/unit/cluster/test_argo_rollouts.py). Not here, and refused: experiments,
-canaries without Traefik, `workloadRef`, plugins, background analyses, restarts, ping-pong.
+steps without Traefik, `workloadRef`, plugins, background analyses, restarts, ping-pong.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from support.kubernetes.argo_analyses import Analyses
 from support.kubernetes.argo_blue_green import BlueGreen
 from support.kubernetes.argo_context import MANAGER, Store, pause_end
 from support.kubernetes.argo_replicas import REVISION, available, deadline, hash_of, scale
+from support.kubernetes.argo_rolling import Rolling
 from support.kubernetes.field_ownership import copied
 
 Object = dict[str, Any]
@@ -31,14 +32,15 @@ def reconcile(store: Store, name: str) -> None:
         rollout["spec"]["replicas"] = 1
         store.write(rollout, MANAGER)
         return
-    kind = _BlueGreenReconciliation if "blueGreen" in rollout["spec"]["strategy"] else _CanaryReconciliation
-    kind(store, rollout).run()
+    strategy = rollout["spec"]["strategy"]
+    kind = _CanaryReconciliation if "steps" in strategy.get("canary", {}) else _RollingReconciliation
+    (_BlueGreenReconciliation if "blueGreen" in strategy else kind)(store, rollout).run()
 
 
 class _Reconciliation(Analyses):
     """From what is there to the next status; what both strategies have in common."""
 
-    services: tuple[str, str]
+    services: tuple[str, ...]
 
     def run(self) -> None:
         if fault := self._invalid():
@@ -268,6 +270,8 @@ class _CanaryReconciliation(_Reconciliation):
             self.status["currentStepIndex"] += 1
             self.status["canary"].pop("currentStepAnalysisRunStatus", None)
             self.ends_pause = True
+        if not steps:
+            self.status.pop("currentStepIndex")
         self._set_conditions()
         self._persist(self.status)
 
@@ -298,6 +302,12 @@ class _CanaryReconciliation(_Reconciliation):
         """rollout/sync.go:1011-1049."""
         self.ends_all_pauses = self.forgives = True
         self.status |= {"promoteFull": False, "currentStepIndex": steps, "stableRS": self.status["currentPodHash"]}
+
+
+class _RollingReconciliation(Rolling, _CanaryReconciliation):
+    """rollout/canary.go, where there are neither steps nor Services."""
+
+    services = ()
 
 
 class _BlueGreenReconciliation(BlueGreen, _Reconciliation):

@@ -79,6 +79,7 @@ class ControlPlane:
     def __init__(self, api: KubeApi, nodes: Nodes | None = None) -> None:
         self.api, self.nodes = api, nodes or Nodes()
         self.fixed = self.marked = False
+        self.ready_since: dict[str, datetime] = {}  # of pods, by their names
         api.controllers = self.turn
 
     def turn(self, *, still: bool = False) -> bool:
@@ -162,6 +163,9 @@ class ControlPlane:
         for one in self.api.all("ReplicaSet"):
             if end := replicas.deadline(one):
                 yield datetime.fromisoformat(end)
+            if one["spec"].get("minReadySeconds"):
+                pods = [pod for pod in self.api.all("Pod") if _owner(pod) == one["metadata"]["uid"]]
+                yield from self._available_from(one, pods)
         for rollout in self.api.all("Rollout"):
             yield from self._moments_of(rollout)
 
@@ -220,7 +224,8 @@ class ControlPlane:
         pods = [pod for pod in self.api.all("Pod") if _owner(pod) == one["metadata"]["uid"]]
         ready = sum(_ready(pod) for pod in pods)
         known = next((c for c in one["status"].get("conditions") or () if c["type"] == "ReplicaFailure"), None)
-        status: Object = {"replicas": len(pods), "readyReplicas": ready, "availableReplicas": ready}
+        up = sum(end <= self.api.now for end in self._available_from(one, pods))
+        status: Object = {"replicas": len(pods), "readyReplicas": ready, "availableReplicas": up}
         status = {key: count for key, count in status.items() if count} | {"replicas": len(pods)}
         if refused:
             failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": refused}
@@ -230,6 +235,17 @@ class ControlPlane:
             live = self.api.find("ReplicaSet", name)
             assert live is not None
             self.api.write({**live, "status": status}, "kube-controller-manager")
+
+    def _available_from(self, one: Object, pods: list[Object]) -> list[datetime]:
+        """When each of the pods that are ready counts as available: pkg/api/v1/pod/util.go, IsPodAvailable."""
+        for pod in pods:
+            if _ready(pod):
+                self.ready_since.setdefault(pod["metadata"]["name"], self.api.now)
+            else:
+                self.ready_since.pop(pod["metadata"]["name"], None)
+        least = timedelta(seconds=int(one["spec"].get("minReadySeconds") or 0))
+        names = [pod["metadata"]["name"] for pod in pods]
+        return [self.ready_since[name] + least for name in names if name in self.ready_since]
 
     def _pod(self, one: Object) -> Object:
         template = one["spec"]["template"]

@@ -351,6 +351,18 @@ def blue_green(world: World) -> None:
     world.fails("c", "load")
 
 
+def rolling(world: World) -> None:
+    """From a canary to a rolling update."""
+    world.deploy("a", replicas=2)
+    world.live()
+    traffic = {"apiVersion": "traefik.io/v1alpha1", "kind": "TraefikService", "metadata": {"name": "sluice"}}
+    alone = {"spec": {"weighted": {"services": [{"name": "sluice-stable", "weight": 100}]}}}
+    world.api.apply(traffic | alone, force=True)
+    world.rollout["spec"] |= {"strategy": {"canary": {"maxSurge": 1, "maxUnavailable": 0}}, "minReadySeconds": 30}
+    world.deploy("b")
+    world.live()
+
+
 SCENARIOS: dict[str, Callable[[World], None]] = {
     "promoted": World.second,
     "stopped-quality": lambda world: (world.first(), world.fails("b"))[0],
@@ -371,6 +383,7 @@ SCENARIOS: dict[str, Callable[[World], None]] = {
     "over-another": over_another,
     "first-never-ready": first_never_ready,
     "blue-green": blue_green,
+    "rolling": rolling,
 }
 
 

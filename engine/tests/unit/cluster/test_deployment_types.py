@@ -180,3 +180,27 @@ def test_what_visitors_like_less_is_stopped_and_only_the_group_has_met_it(place:
     assert "ab-preference: Failed; value [-0.31]; must hold: len(result) == 1" in " ".join(done.reasons)
     assert [line for line in place.lines if "-quality" in line or "weight: canary 100" in line]
     assert place.now("1", GROUP) == 1
+
+
+@pytest.mark.parametrize("place", ["rolling"], indirect=True)
+def test_rolling_goes_pod_by_pod_and_by_readiness_alone(place: Place) -> None:
+    shares: list[float] = []
+    assert place.run("1").kind == "promoted"
+    place.plane.nodes.dead = {named("2").id}
+    assert place.run("2").kind in ("stopped", "failed")
+    assert place.most("2") == 0, "a pod that is not ready has no visitors"
+    assert place.now("1") == 1
+    place.plane.nodes.dead = set()
+    before = place.plane.api.controllers
+    assert before is not None
+
+    def look() -> bool:
+        moved = before()
+        shares.append(round(place.now("3"), 2))
+        return moved
+
+    place.plane.api.controllers = look
+    assert place.run("3").kind == "promoted"
+    place.plane.settle()
+    assert [*dict.fromkeys(shares)] == [0.0, 0.33, 0.5, 0.67, 1.0]
+    assert place.now("3") == 1
