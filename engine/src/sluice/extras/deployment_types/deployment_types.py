@@ -15,7 +15,7 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest, read_yaml
-from sluice.extras.deployment_types.copied_questions import CopiedLoad
+from sluice.extras.deployment_types.copied_questions import CopiedQuestions
 from sluice.extras.deployment_types.preference import PreferenceAnalysis, read_preference
 from sluice.extras.deployment_types.routers import GroupRouter, MirroringRouter
 from sluice.rehearsal.traefik_router import DeploymentType
@@ -86,15 +86,16 @@ def _shadow(file: Path, component: Path) -> tuple[CanaryPlan, DeploymentType]:
     plan = load_plan(file, component.parents[3], patch=partial(_patched, component))
     mirrors = read_yaml(component / "traefikservice.yaml")[0]["spec"]["mirroring"]["mirrors"]
     unseen = next((at for at, step in enumerate(plan.steps) if isinstance(step, SetWeight)), len(plan.steps))
-    steps = [_copied(step) if at < unseen else step for at, step in enumerate(plan.steps)]
+    steps = [one for at, step in enumerate(plan.steps) for one in (_copied(step) if at < unseen else (step,))]
     router = partial(MirroringRouter, percent=int(mirrors[0]["percent"]))
     return replace(plan, steps=tuple(steps)), DeploymentType(component.name, router)
 
 
-def _copied(step: Step) -> Step:
+def _copied(step: Step) -> tuple[Step, ...]:
+    """A look at the copies in front of a load stage: its own questions are no visitors'."""
     if not isinstance(step, AnalysisStep) or not isinstance(step.parameters, LoadParameters):
-        return step
-    return replace(step, parameters=CopiedLoad(**asdict(step.parameters)))
+        return (step,)
+    return AnalysisStep("copies", CopiedQuestions(**(asdict(step.parameters) | {"seconds": 0.0}))), step
 
 
 def _ab(file: Path, component: Path) -> tuple[CanaryPlan, DeploymentType]:
