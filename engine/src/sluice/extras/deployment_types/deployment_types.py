@@ -22,7 +22,7 @@ from sluice.rehearsal.traefik_router import DeploymentType
 from sluice.rollout.analysis_templates import LoadParameters
 from sluice.rollout.canary_plan import TEMPLATES, AnalysisStep, CanaryPlan, PauseStep, SetWeight, Step, load_plan
 
-_GROUP = re.compile(r"HeaderRegexp\(`\w+`, `[^`]+`\)")
+_GROUP = re.compile(r"HeaderRegexp\(`Authorization`, `[^`]+`\)")
 _BLUE_GREEN = {
     *("activeService", "previewService", "autoPromotionEnabled", "prePromotionAnalysis"),
     *("scaleDownDelaySeconds", "abortScaleDownDelaySeconds"),  # pods that stay: the cluster's business
@@ -54,9 +54,9 @@ def _blue_green(file: Path, component: Path) -> tuple[CanaryPlan, DeploymentType
         canary = document["spec"]["strategy"]["canary"]
         changed = _patched(component, document)
         found = changed["spec"]["strategy"]["blueGreen"]
-        if refused := sorted(set(found) - _BLUE_GREEN) or ["autoPromotionEnabled"] * (
-            not found["autoPromotionEnabled"]
-        ):
+        refused = sorted(set(found) - _BLUE_GREEN)
+        refused += ["autoPromotionEnabled: false"] if found.get("autoPromotionEnabled") is False else []
+        if refused:
             raise SluiceError(f"{component}: {', '.join(refused)}: not supported by the rehearsal")
         before = found.get("prePromotionAnalysis") or {}
         given = {"args": before["args"]} if "args" in before else {}
@@ -107,11 +107,13 @@ def _ab(file: Path, component: Path) -> tuple[CanaryPlan, DeploymentType]:
 
 
 def group_of(component: Path) -> str:
-    """The rule of Traefik by which a visitor belongs to those whom the canary answers."""
+    """The rule of Traefik by which a visitor belongs to those whom the canary answers: by the key that it sends."""
     changes = [str(change) for change in _changes(component, "IngressRoute")]
     groups: set[str] = {found for change in changes for found in _GROUP.findall(change)}
     if len(groups) != 1:
-        raise SluiceError(f"{component}: every route names the same HeaderRegexp, found {sorted(groups) or 'none'}")
+        raise SluiceError(
+            f"{component}: every route names the same HeaderRegexp of Authorization, found {sorted(groups) or 'none'}"
+        )
     return groups.pop()
 
 
