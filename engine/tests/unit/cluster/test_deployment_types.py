@@ -35,13 +35,22 @@ OTHERS, GROUP = "Bearer key-w", "Bearer key-A"
 
 def share(api: KubeApi, wanted: str, host: str, key: str) -> float:
     """Of the questions that come to a host with a key, those that a release answers."""
-    routes = [
-        route for one in _all(api, "IngressRoute") for route in one["spec"]["routes"] if _matches(route, host, key)
-    ]
-    if not routes:
-        return 0.0
-    (service,) = max(routes, key=lambda route: len(route["match"]))["services"]
-    return _of(api, wanted, service)
+    service = _chosen(api, host, key)
+    return _of(api, wanted, service) if service else 0.0
+
+
+def copies(api: KubeApi, wanted: str, host: str, key: str) -> float:
+    """Of the same questions, the percentage that a release gets a copy of."""
+    service = _chosen(api, host, key)
+    found = api.objects[api.path("TraefikService", service["name"])]["spec"] if service else {}
+    mirrors = found.get("mirroring", {}).get("mirrors", ())
+    return sum(float(one["percent"]) * _of(api, wanted, one) for one in mirrors)
+
+
+def _chosen(api: KubeApi, host: str, key: str) -> Any:
+    routes = [route for one in _all(api, "IngressRoute") for route in one["spec"]["routes"]]
+    fitting = [route for route in routes if _matches(route, host, key)]
+    return max(fitting, key=lambda route: len(route["match"]))["services"][0] if fitting else None
 
 
 def _matches(route: Any, host: str, key: str) -> bool:
@@ -180,6 +189,24 @@ def test_what_visitors_like_less_is_stopped_and_only_the_group_has_met_it(place:
     assert "ab-preference: Failed; value [-0.31]; must hold: len(result) == 1" in " ".join(done.reasons)
     assert [line for line in place.lines if "-quality" in line or "weight: canary 100" in line]
     assert place.now("1", GROUP) == 1
+
+
+@pytest.mark.parametrize("place", ["shadow"], indirect=True)
+def test_a_shadow_gets_copies_of_what_comes_by_tls(place: Place) -> None:
+    found: list[float] = []
+    assert place.run("1").kind == "promoted"
+    before = place.plane.api.controllers
+    assert before is not None
+
+    def look() -> bool:
+        moved = before()
+        found.append(copies(place.plane.api, named("2").id, HOST, OTHERS))
+        return moved
+
+    place.plane.api.controllers = look
+    place.plane.nodes.verdicts = {"load": "Failed"}
+    assert place.run("2").kind == "stopped"
+    assert (max(found), place.most("2")) == (10, 0)
 
 
 @pytest.mark.parametrize("place", ["rolling"], indirect=True)

@@ -8,6 +8,7 @@ EXTRA = Extra(
     summary="rehearses blue-green, rolling, shadow and A/B deployments on one machine: `sluice rehearse --type`",
     hooks={"deployment_type": "deployment_types:read_type"},
     lines={
+        "engine/docs/reference/holding-up.md": ("| A bad release meets no visitor of",),
         "engine/docs/reference/rollout.md": (
             "### Other types of deployment",
             "`sluice rehearse RELEASE --type TYPE` walks",
