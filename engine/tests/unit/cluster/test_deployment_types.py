@@ -181,8 +181,8 @@ def test_a_bad_release_has_at_most_the_share_of_its_type_and_a_good_one_all(
 
 @pytest.mark.parametrize("place", ["ab"], indirect=True)
 def test_what_visitors_like_less_is_stopped_and_only_the_group_has_met_it(place: Place) -> None:
-    assert place.run("1").kind == "promoted"
     place.plane.nodes.verdicts = {"ab-preference": "Failed"}
+    assert place.run("1").kind == "promoted", "of a first release there are no two sides yet"
     place.plane.nodes.values = {"ab-preference": "[-0.31]"}
     done = place.run("2")
     assert (done.kind, place.most("2"), place.most("2", GROUP)) == ("stopped", 0, 1)
