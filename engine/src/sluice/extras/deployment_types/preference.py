@@ -20,10 +20,11 @@ from typing import ClassVar
 from sluice.core.atomic_files import read_jsonl
 from sluice.core.settings import read_yaml
 from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult
-from sluice.rehearsal.visitors import Visit, VisitorTraffic
-from sluice.release.gates import Measurement, decide, load_gates
+from sluice.rehearsal.visitors import VisitorTraffic
+from sluice.release.gates import Gate, Measurement, decide, load_gates
 from sluice.rollout.analysis_jobs import JobFiles
 from sluice.rollout.analysis_templates import LoadParameters, parse_duration
+from sluice.rollout.load_test.stage import PROLONGED
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Answers:
 
     good: int
     count: int
+
+
+Sides = dict[str, Answers]
+Figures = dict[str, dict[str, float | None]]
 
 
 def upper_end(canary: Answers, stable: Answers, quantile: float) -> float:
@@ -54,15 +59,23 @@ class PreferenceAnalysis(LoadParameters):
     quantile: float = 0.0
 
     def run(self, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]) -> AnalysisResult:
-        """Args as of `analyse`. In a rehearsal nobody scores an answer: a whole one is good, all others are bad."""
+        """Args as of `analyse`. In a rehearsal nobody scores an answer: a whole one is good, all others are bad.
+
+        As a load stage a look waits up to four times as long while the machine is too slow for the answers it needs."""
         began, found = time.monotonic(), AnalysisResult("no look was taken", (), {})
+        metric = self.TEMPLATE.replace("-", "_")
+        gates = [gate for gate in load_gates(files.gates) if gate.name == metric]
+        needed = max((gate.min_samples for gate in gates), default=0)
         with ExitStack() as started:
             visitors = [started.enter_context(one) for one in self._visitors(scene, files)]
             for look in range(1, self.looks + 1):
-                while (left := began + self.seconds * look / self.looks - time.monotonic()) > 0:
+                due = self.seconds * look / self.looks
+                while (passed := time.monotonic() - began) < PROLONGED * due:
                     watch()
-                    time.sleep(min(0.2, left))
-                found = self._look(scene, [visit for one in visitors for visit in one.visits], files)
+                    if passed >= due and all(one.count >= needed for one in self._answers(scene, visitors)[0].values()):
+                        break
+                    time.sleep(0.5)
+                found = self._judge(gates, metric, *self._answers(scene, visitors))
                 if found.reason:
                     found = replace(found, reason=f"look {look} of {self.looks}: {found.reason}")
                     break
@@ -75,18 +88,19 @@ class PreferenceAnalysis(LoadParameters):
         url, timeout = scene.router.url, self.answer_timeout_s
         return [VisitorTraffic(url, questions, timeout=timeout, keys=keys[at:] + keys[:at]) for at in begins]
 
-    def _look(self, scene: AnalysisContext, visits: Sequence[Visit], files: JobFiles) -> AnalysisResult:
-        served, answers = scene.router.served_by(), {}
-        figures: dict[str, dict[str, float | None]] = {}
+    def _answers(self, scene: AnalysisContext, visitors: Sequence[VisitorTraffic]) -> tuple[Sides, Figures]:
+        served, answers, figures = scene.router.served_by(), Sides(), Figures()
+        visits = [visit for one in visitors for visit in one.visits]
         for side in ("canary", "stable"):
             own = [visit for visit in visits if served.get(visit.request_id) == side]
-            answers[side] = found = Answers(sum(not one.error for one in own), len(own))
-            figures[side] = {"visitors": len({one.key for one in own}), "answers": found.count, "good": found.good}
+            answers[side] = Answers(sum(not one.error for one in own), len(own))
+            figures[side] = {"visitors": len({one.key for one in own}), "answers": len(own), "good": answers[side].good}
+        return answers, figures
+
+    def _judge(self, gates: Sequence[Gate], metric: str, answers: Sides, figures: Figures) -> AnalysisResult:
         canary, stable = answers["canary"], answers["stable"]
         share = stable.good / max(stable.count, 1)
         at_best = share + upper_end(canary, stable, self.quantile)
-        metric = self.TEMPLATE.replace("-", "_")
-        gates = [gate for gate in load_gates(files.gates) if gate.name == metric]
         measured, reference = Measurement(at_best, canary.count), Measurement(share, stable.count)
         verdicts = decide(gates, "analysis", {metric: measured}, {metric: reference})
         reason = "; ".join(one.reason for one in verdicts if not one.passed)
