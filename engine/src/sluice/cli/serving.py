@@ -57,6 +57,7 @@ def rehearse(
     release: Annotated[str, typer.Argument(help="Release id of the canary.")],
     fault: FaultOption = "",
     env: EnvOption = "",
+    kind: Annotated[str, typer.Option("--type", help="blue-green, shadow, ab, rolling; default: canary.")] = "",
 ) -> None:
     """Rehearse the canary of a release beside the champion, with real processes and load. Promotes nothing.
 
@@ -78,7 +79,7 @@ def rehearse(
             print(f"{release} is live or the first release of {env}: there is nothing to rehearse it beside")
             return
         pipeline_progress = PipelineProgress({"rehearse": EXPECTED["rehearse"]}, workspace.state / "durations.json")
-        result = run_rehearsal(workspace, canary, stable, pipeline_progress=pipeline_progress, fault=fault)
+        result = run_rehearsal(workspace, canary, stable, pipeline_progress=pipeline_progress, fault=fault, kind=kind)
     if result.verdict != "passed":
         set_outputs({"reason": " ".join(f"rehearsal: {result.reason}".split())})
         raise CanaryStopped(f"the canary {release} was stopped: {result.reason}")

@@ -18,14 +18,8 @@ _LEAVING_SECONDS = 150.0
 
 
 def prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:
-    """Looks at what is there before anything is applied.
-
-    Returns:
-        The runs that have ended already.
-
-    Raises:
-        SluiceError: Stable answers and is to be replaced unjudged, or pods of before do not go.
-    """
+    """The runs that have ended already. SluiceError when stable answers and is to be replaced unjudged, or pods of
+    before do not go."""
     if live is None:
         return frozenset()
     picture = observer.look()

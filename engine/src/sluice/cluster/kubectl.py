@@ -42,17 +42,14 @@ class ConflictError(SluiceError):
 # What kubectl says, the kind of error, and what to do about it. The first that fits counts.
 _FIELD = "take the field out of k8s/, or let go of it where it was written"
 _KIND = "install what defines that kind: Argo Rollouts, Traefik, …"
+_CONTEXT = "set KUBECONFIG, and --context"
 _LOST = "check the connection and run it again: what was applied stays"
 _WORDS: tuple[tuple[str, type[SluiceError], str], ...] = (
     (r"\(Forbidden\)|is forbidden", SluiceError, _RIGHTS),
     (r"Unauthorized|You must be logged in|provide credentials", SluiceError, "sign in to the cluster again"),
     (r"no matches for kind|ensure CRDs are installed", SluiceError, _KIND),
     (r"Apply failed with \d+ conflict", ConflictError, _FIELD),
-    (
-        r"context .* does not exist|no context exists|no configuration|current-context",
-        SluiceError,
-        "set KUBECONFIG, and --context",
-    ),
+    (r"context .* does not exist|no context exists|no configuration|current-context", SluiceError, _CONTEXT),
     (r"connection refused|was refused|no such host|i/o timeout|EOF|connection reset", ClusterUnreachableError, _LOST),
     (r"Unable to connect|Client\.Timeout|TLS handshake timeout", ClusterUnreachableError, _LOST),
     (r"ServiceUnavailable|currently unable to handle", ClusterUnreachableError, _LOST),

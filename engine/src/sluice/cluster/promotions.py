@@ -33,12 +33,7 @@ class Promotions:
         return frozenset(self.promoted + self.left)
 
     def with_promoted(self, template_hash: str, *, instead_of: str = "") -> Promotions:
-        """What is known once a template is live.
-
-        Args:
-            template_hash: The template.
-            instead_of: What was rolled back from for it; empty: nothing.
-        """
+        """What is known once a template is live, for which another may have been rolled back from."""
         gone = {template_hash, instead_of}
         left = (instead_of, *self.left) if instead_of else self.left
         return Promotions(

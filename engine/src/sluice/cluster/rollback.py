@@ -73,10 +73,8 @@ def rollback(
             )
         at_rest, remembered = now.current == now.stable, read_promotions(document)
         known = revisions(client, target, now.uid)
-        if at_rest and before and not release:  # the record knows that it was promoted
-            chosen = choose(now, known, before, Promotions())
-        else:
-            chosen = choose(now, known, release, remembered)
+        recorded = at_rest and before and not release  # the record knows that it was promoted
+        chosen = choose(now, known, before, Promotions()) if recorded else choose(now, known, release, remembered)
         label = chosen.release or f"revision {chosen.number}"
         if chosen.template_hash == now.current and now.phase == "Healthy" and now.stable == now.current:
             return label, None
@@ -113,17 +111,8 @@ def revisions(client: httpx.Client, target: RolloutTarget, uid: str) -> list[Rev
 
 
 def choose(now: RolloutStatus, known: list[Revision], release: str, remembered: Promotions) -> Revision:
-    """The revision to go back to.
-
-    Args:
-        now: The Rollout.
-        known: What the cluster holds, newest first.
-        release: Its name; empty: stable while another is under way, else what was promoted before.
-        remembered: What has been promoted. Where that is nothing, a name is needed.
-
-    Raises:
-        SluiceError: It is not there, or never was promoted; names those that are there.
-    """
+    """The revision of a release to go back to; without a name stable while another is under way, else what was promoted
+    before. SluiceError when it is not there, or never was promoted; it names those that are there."""
     names = ", ".join(one.release or f"revision {one.number}" for one in known) or "none"
     if release:
         wanted = [one for one in known if one.release == release]
@@ -169,9 +158,8 @@ def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
         spec.pop("replicas", None)  # an autoscaler's
     template = {key: value for key, value in chosen.template.items() if key != "metadata"}
     labels = {k: v for k, v in chosen.template["metadata"].get("labels", {}).items() if k != HASH_LABEL}
-    about = {"labels": labels}
-    if annotations := chosen.template["metadata"].get("annotations"):
-        about["annotations"] = annotations
+    annotations = chosen.template["metadata"].get("annotations")
+    about = {"labels": labels, **({"annotations": annotations} if annotations else {})}
     own = {key: value for key, value in (metadata.get("labels") or {}).items() if key != RELEASE_LABEL}
     return {
         "apiVersion": document["apiVersion"],

@@ -121,14 +121,10 @@ class RolloutObserver:
             time.sleep(self.patience.poll)
 
     def abort(self) -> None:
-        """Gives all traffic to stable.
+        """Gives all traffic to stable. SluiceError when that has not been done after `patience.settle`.
 
         The controller overwrites a patch that comes while it writes a status of its own (seen with Argo Rollouts
-        1.9.1), so this asks again until the status says that it has aborted.
-
-        Raises:
-            SluiceError: It has not, for longer than `patience.settle`.
-        """
+        1.9.1), so this asks again until the status says that it has aborted."""
         end, again = time.monotonic() + self.patience.settle, 0.0
         while True:
             now = time.monotonic()

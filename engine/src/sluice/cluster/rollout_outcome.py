@@ -23,15 +23,9 @@ class RolloutOutcome:
 
 
 def outcome(picture: RolloutSnapshot, *, template: str = "") -> RolloutOutcome | None:
-    """How the deployment of a pod template has ended.
+    """How the deployment of a pod template has ended, by its `template_key` (empty: whatever the Rollout has).
 
-    Args:
-        picture: What is known.
-        template: The key of the deployed template, as `template_key` reads it; empty: whatever the Rollout has.
-
-    Returns:
-        None while it goes on. A status about another template says nothing.
-    """
+    None while it goes on. A status about another template says nothing."""
     rollout = picture.rollout
     if rollout is None:
         return None

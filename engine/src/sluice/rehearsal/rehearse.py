@@ -9,8 +9,8 @@ sluice.core.processes.reap.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from sluice.core.workspace import Workspace
 from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, analyse
 from sluice.rehearsal.rehearsal_report import Rehearsal, StepRecord
 from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
-from sluice.rehearsal.traefik_router import TraefikRouter
+from sluice.rehearsal.traefik_router import DeploymentType, TraefikRouter
 from sluice.rehearsal.visitors import Visit, VisitorTraffic, count
 from sluice.rollout.analysis_jobs import JobFiles
 from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, PauseStep, SetWeight, Step
@@ -41,10 +41,6 @@ class RehearsalProgress:
     news: bool = True
 
 
-class StepFailedError(Exception):
-    """A canary step failed. Its message is the reason."""
-
-
 def rehearse(
     plan: CanaryPlan,
     *,
@@ -58,6 +54,7 @@ def rehearse(
     cases: int = 0,
     on_event: Callable[[RehearsalProgress], None] = lambda _: None,
     locustfile: Path | None = None,
+    deployment: DeploymentType = DeploymentType(),
 ) -> Rehearsal:
     """Runs a plan. A canary that does not start, dies, or fails a step is a result with the verdict failed.
 
@@ -73,6 +70,7 @@ def rehearse(
         cases: how many are compared where a step compares answers; 0: as many as the template says.
         on_event: told about progress.
         locustfile: of the load stages; default: that of the checkout.
+        deployment: how visitors are led to the canary.
 
     Raises:
         SluiceError: nothing could be decided: stable or the router does not start, or ends on the way.
@@ -87,10 +85,14 @@ def rehearse(
         plan=plan.fitted(time_scale=time_scale, cases=cases),
         setting=JobFiles(gates, questions, locustfile, state),
         on_event=on_event,
-        visitor_timeout=min(step.parameters.answer_timeout_s for step in plan.steps if isinstance(step, AnalysisStep)),
+        visitor_timeout=min(
+            (step.parameters.answer_timeout_s for step in plan.steps if isinstance(step, AnalysisStep)), default=60.0
+        ),
+        deployment=deployment,
     )
     reason = walk.run(stable, canary, asked)
     result = Rehearsal(
+        type=deployment.name,
         release=canary.release,
         stable=stable.release,
         time_scale=time_scale,
@@ -112,6 +114,7 @@ class _RehearsalRun:
     setting: JobFiles
     on_event: Callable[[RehearsalProgress], None]
     visitor_timeout: float
+    deployment: DeploymentType
     records: list[StepRecord] = field(default_factory=list)
     weights: list[tuple[float, int]] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
@@ -127,12 +130,15 @@ class _RehearsalRun:
             stable = self._start("stable", stable_spec, started)
             canary = self._start("canary", canary_spec, started)
             stable.wait_ready()
-            router = TraefikRouter(stable=stable.url, canary=canary.url, state=self.setting.state)
+            router = self.deployment.router(stable=stable.url, canary=canary.url, state=self.setting.state)
             started.enter_context(router)
             self._weigh(router, 0)
-            with VisitorTraffic(router.url, questions, timeout=self.visitor_timeout) as visitors:
+            keys = self.deployment.keys
+            with VisitorTraffic(router.url, questions, timeout=self.visitor_timeout, keys=keys) as visitors:
                 reason = self._judge(AnalysisContext(router, stable, canary, visitors))
                 self._say(f"canary stopped: {reason}" if reason else "every step held")
+                if not reason:
+                    router.promote()
                 self._weigh(router, 0 if reason else 100)
                 time.sleep(_HANDOVER_SECONDS)
                 (canary if reason else stable).stop()
@@ -146,18 +152,15 @@ class _RehearsalRun:
         """Walks the steps; the reason of the first that fails."""
         try:
             scene.canary.wait_ready()
-            for index, step in enumerate(self.plan.steps):
-                self._take(index, step, scene)
-        except StepFailedError as stop:
-            return str(stop)
+            failed = (self._take(index, step, scene) for index, step in enumerate(self.plan.steps))
+            return next(filter(None, failed), "")
         except SluiceError as error:
             # The canary died or a stage could not measure: no evidence for the canary, so it does not go on.
             scene.stable.require_running()
             return error.message
-        return ""
 
-    def _take(self, index: int, step: Step, scene: AnalysisContext) -> None:
-        """One step, with its record. Raises what stops the canary."""
+    def _take(self, index: int, step: Step, scene: AnalysisContext) -> str:
+        """One step, with its record; why it failed, empty where it held."""
         started = time.monotonic()
         found = AnalysisResult("", (), {})
         reason = ""
@@ -191,8 +194,7 @@ class _RehearsalRun:
             )
             self.records.append(record)
         self.done += step.seconds
-        if reason:
-            raise StepFailedError(reason)
+        return reason
 
     def _pause(self, step: PauseStep, scene: AnalysisContext) -> None:
         end = time.monotonic() + step.seconds
@@ -222,12 +224,6 @@ class _RehearsalRun:
         self.on_event(RehearsalProgress(text, self.done / self.plan.seconds))
 
     def _start(self, role: str, spec: ReleaseServiceSpec, started: ExitStack) -> ReleaseService:
-        return started.enter_context(_running(ReleaseService(role, spec, state=self.setting.state)))
-
-
-@contextmanager
-def _running(service: ReleaseService) -> Iterator[ReleaseService]:
-    try:
-        yield service
-    finally:
-        service.stop()
+        service = ReleaseService(role, spec, state=self.setting.state)
+        started.callback(service.stop)
+        return service

@@ -12,6 +12,8 @@ engine/k8s/base/middleware-retry.yaml.) Idle connections to a service are droppe
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -73,6 +75,9 @@ class TraefikRouter:
             )
         self.weight = percent
 
+    def promote(self) -> None:
+        """Called when the canary is stable from now on, before the weight is 100."""
+
     def served_by(self) -> dict[str, str]:
         """Request id to `stable` or `canary`, for every finished request that carried an id."""
         found: dict[str, str] = {}
@@ -92,7 +97,7 @@ class TraefikRouter:
 
     def _argv(self) -> list[str]:
         return [
-            str(find_binary()),
+            str(processes.program("traefik")),
             f"--entryPoints.web.address=127.0.0.1:{self.port}",
             f"--entryPoints.traefik.address=127.0.0.1:{self._api_port}",
             "--entryPoints.web.transport.lifeCycle.graceTimeOut=10s",
@@ -118,14 +123,16 @@ class TraefikRouter:
         }
         weights = [{"name": "stable", "weight": 100 - percent}, {"name": "canary", "weight": percent}]
         services[_SERVICE] = {"weighted": {"services": weights}}
-        document = {
-            "http": {
-                "routers": {"visitors": {"rule": "PathPrefix(`/`)", "entryPoints": ["web"], "service": _SERVICE}},
-                "services": services,
-                "serversTransports": {"backend": {"forwardingTimeouts": {"idleConnTimeout": _IDLE}}},
-            }
+        http = {
+            "routers": {"visitors": {"rule": "PathPrefix(`/`)", "entryPoints": ["web"], "service": _SERVICE}},
+            "services": services,
+            "serversTransports": {"backend": {"forwardingTimeouts": {"idleConnTimeout": _IDLE}}},
         }
-        write_atomic(self._dynamic, json.dumps(document, indent=2))  # JSON is YAML
+        self._lead(http)
+        write_atomic(self._dynamic, json.dumps({"http": http}, indent=2))  # JSON is YAML
+
+    def _lead(self, http: dict[str, Any]) -> None:
+        """Other ways of visitors to the releases, for a type of deployment that has them."""
 
     def _serves(self, percent: int) -> bool:
         """Whether Traefik's own API reports this weight; it serves visitors by the same configuration."""
@@ -142,6 +149,10 @@ class TraefikRouter:
         }
 
 
-def find_binary() -> Path:
-    """`traefik` of the running environment; SluiceError when it is not installed."""
-    return processes.program("traefik")
+@dataclass(frozen=True)
+class DeploymentType:
+    """How visitors are led to the canary: in `sluice rehearse`, by name. `keys`: those that the visitors have."""
+
+    name: str = "canary"
+    router: Callable[..., TraefikRouter] = TraefikRouter
+    keys: Sequence[str] = ()

@@ -16,7 +16,7 @@ class Analyses(Pods):
     """One AnalysisRun for each step that has an analysis."""
 
     def _analyse(self) -> None:
-        """rollout/analysis.go:73-147 and 404-443."""
+        """rollout/analysis.go:73-147."""
         status = self.rollout["status"]
         run = self._current_run()
         skipped = status.get("promoteFull") or deadline(self.new) or not status.get("stableRS")
@@ -24,23 +24,30 @@ class Analyses(Pods):
             self._note_run(run)
             self._cancel(*self.runs)
             return
-        step, index = replicas.current_step(self.rollout)
-        if not status.get("pauseConditions") and not status.get("abort"):
-            of_another_step = run is not None and run["metadata"]["labels"]["step-index"] != str(index)
-            if step is None or "analysis" not in step or of_another_step:
-                self._cancel(run)
-                run = None
-            elif self._needs_run(run):
-                run = self._create_run(step["analysis"], index)
-            else:
-                assert run is not None
-                self._judge(run)
+        run = self._reconcile_run(run)
         self._note_run(run)
         others = [
             one for one in self._other_runs() if run is None or one["metadata"]["name"] != run["metadata"]["name"]
         ]
         self._cancel(*others)
         self._forget_runs(others)
+
+    def _reconcile_run(self, run: Object | None) -> Object | None:
+        """rollout/analysis.go:404-443."""
+        status = self.rollout["status"]
+        step, index = replicas.current_step(self.rollout)
+        if not status.get("pauseConditions") and not status.get("abort"):
+            of_another_step = run is not None and run["metadata"]["labels"]["step-index"] != str(index)
+            if step is None or "analysis" not in step or of_another_step:
+                self._cancel(run)
+                return None
+            if self._needs_run(run):
+                return self._create_run(
+                    step["analysis"], str(index), {"rollout-type": "Step", "step-index": str(index)}
+                )
+            assert run is not None
+            self._judge(run, "Step-based")
+        return run
 
     def _needs_run(self, run: Object | None) -> bool:
         """rollout/analysis.go:170-192."""
@@ -50,23 +57,24 @@ class Analyses(Pods):
             return bool(run["status"].get("phase") == "Inconclusive")
         return self.rollout["status"].get("abortedAt") is not None
 
-    def _judge(self, run: Object) -> None:
-        """rollout/analysis.go:431-440."""
+    def _judge(self, run: Object | None, whose: str) -> None:
+        """rollout/analysis.go:431-440, of blue-green 149-168."""
+        assert run is not None
         phase, message = run["status"].get("phase", ""), run["status"].get("message", "")
         if phase == "Inconclusive":
             self.pauses.append("InconclusiveAnalysisRun")
         elif phase in ("Failed", "Error"):
             self.aborts = True
-            self.abort_message = "Step-based analysis phase error/failed" + (f": {message}" if message else "")
+            self.abort_message = f"{whose} analysis phase error/failed" + (f": {message}" if message else "")
 
-    def _create_run(self, analysis: Object, index: int) -> Object:
+    def _create_run(self, analysis: Object, infix: str, labels: dict[str, str]) -> Object:
         """rollout/analysis.go:386-402, 466-504; a taken name gets a number (utils/analysis/helpers.go:257-290)."""
         metadata = self.rollout["metadata"]
         number = metadata["annotations"][REVISION]
-        base = f"{metadata['name']}-{hash_of(self.new)}-{number}-{index}"
+        base = f"{metadata['name']}-{hash_of(self.new)}-{number}-{infix}"
         taken = {one["metadata"]["name"] for one in self.store.all("AnalysisRun")}
         name = next(one for one in (base, *(f"{base}.{count}" for count in range(1, 100))) if one not in taken)
-        labels = {HASH: hash_of(self.new), "rollout-type": "Step", "step-index": str(index)}
+        labels = {HASH: hash_of(self.new), **labels}
         templates = self._templates(analysis["templates"])
         given = {one["name"]: self._argument(one) for one in analysis.get("args") or ()}
         args = {arg["name"]: arg for one in templates for arg in one["spec"].get("args") or ()}

@@ -46,6 +46,13 @@ def healthy(rollout: Object, status: Object) -> bool:
     """utils/conditions/conditions.go:286-313."""
     replicas = replicas_of(rollout)
     stable = status.get("stableRS", "")
+    if "blueGreen" in rollout["spec"]["strategy"]:
+        selectors = [(status.get("blueGreen") or {}).get(f"{one}Selector") for one in ("active", "preview")]
+        return bool(
+            status.get("updatedReplicas", 0) == status.get("availableReplicas", 0) == replicas
+            and rollout["status"].get("observedGeneration") == str(rollout["metadata"]["generation"])
+            and selectors == [status.get("currentPodHash")] * 2
+        )
     steps, index = len(canary_of(rollout)["steps"]), status.get("currentStepIndex")
     return bool(
         status.get("updatedReplicas", 0) == status.get("availableReplicas", 0) == status.get("replicas", 0) == replicas
@@ -68,9 +75,13 @@ def progressing(old: Object, new: Object) -> bool:
         return int(status.get(key) or 0)
 
     steps = [one.get("currentStepIndex") for one in (old, new)]
+    services = [
+        [(one.get("blueGreen") or {}).get(f"{side}Selector") for side in ("active", "preview")] for one in (old, new)
+    ]
     return (
         new.get("stableRS", "") != old.get("stableRS", "")
         or (None not in steps and steps[0] != steps[1])
+        or services[0] != services[1]
         or new.get("currentStepHash", "") != old.get("currentStepHash", "")
         or count(new, "updatedReplicas") != count(old, "updatedReplicas")
         or count(new, "replicas") - count(new, "updatedReplicas")
@@ -96,7 +107,7 @@ def timed_out(rollout: Object, status: Object, now: datetime) -> bool:
 
 def indefinite(rollout: Object) -> bool:
     """rollout/sync.go:563-572: a step for which the deadline of progress does not count."""
-    step, _ = current_step(rollout)
+    step = current_step(rollout)[0] if "canary" in rollout["spec"]["strategy"] else None
     paused = find(rollout["status"], "Paused")
     return bool(step and {"experiment", "analysis", "pause"} & set(step)) or bool(paused and paused["status"] == "True")
 
@@ -117,4 +128,14 @@ def phase(rollout: Object, status: Object) -> tuple[str, str]:
         return "Progressing", "more replicas need to be updated"
     if up < updated:
         return "Progressing", "updated replicas are still becoming available"
+    basic = "canary" in rollout["spec"]["strategy"] and not canary_of(rollout).get("trafficRouting")
+    if basic and int(status.get("replicas") or 0) > updated:
+        return "Progressing", "old replicas are pending termination"
+    if "blueGreen" in rollout["spec"]["strategy"]:
+        if (status.get("blueGreen") or {}).get("activeSelector", "") in ("", None) or (
+            status["blueGreen"]["activeSelector"] != status.get("currentPodHash")
+        ):
+            return "Progressing", "active service cutover pending"
+        if not completed(status):
+            return "Progressing", "waiting for post-promotion verification to complete"
     return ("Healthy", "") if completed(status) else ("Progressing", "waiting for all steps to complete")

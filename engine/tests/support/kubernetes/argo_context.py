@@ -41,7 +41,7 @@ class Context:
     def __init__(self, store: Store, rollout: Object) -> None:
         self.store, self.rollout = store, rollout
         self.now = stamp(store.now)
-        self.canary = replicas.canary_of(rollout)
+        self.canary = rollout["spec"]["strategy"].get("blueGreen") or replicas.canary_of(rollout)
         self.runs = [one for one in store.all("AnalysisRun") if _owned(one, rollout)]
         self.status: Object = {}  # what it will write: `newStatus`
         self.weights = (rollout["status"].get("canary") or {}).get("weights")
@@ -86,7 +86,8 @@ class Context:
                     "creationTimestamp": self.now,
                     "ownerReferences": [reference(self.rollout)],
                 },
-                "spec": {"replicas": 0, "selector": {"matchLabels": selector}, "template": template},
+                "spec": {"replicas": 0, "selector": {"matchLabels": selector}, "template": template}
+                | ({"minReadySeconds": spec["minReadySeconds"]} if spec.get("minReadySeconds") else {}),
                 "status": {},
             },
             MANAGER,

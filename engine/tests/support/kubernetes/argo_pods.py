@@ -85,7 +85,7 @@ class Pods(Context):
     def _scale_new(self) -> bool:
         """rollout/replicaset.go:121-206."""
         assert self.new is not None
-        wanted = replicas.desired_canary(self.rollout)
+        wanted = self._wanted()
         if self._delays():
             if end := deadline(self.new):
                 if datetime.fromisoformat(end) > self.store.now:
@@ -97,6 +97,9 @@ class Pods(Context):
                     self._set_deadline(self.new, timedelta(seconds=seconds) if seconds else _DELAY)
                 return False
         return self._scale(self.new, wanted)
+
+    def _wanted(self) -> int:
+        return replicas.desired_canary(self.rollout)
 
     def _scale_others(self) -> bool:
         """rollout/replicaset.go:237-302, rollout/canary.go:178-260."""

@@ -47,8 +47,10 @@ def deadline(replica_set: Object | None) -> str:
 
 def canary_of(rollout: Object) -> Object:
     canary = rollout["spec"].get("strategy", {}).get("canary")
+    if canary and not {"steps", "trafficRouting", "stableService", "canaryService"} & set(canary):
+        return {**canary, "steps": []}  # argo_rolling.py
     if not canary or "traefik" not in (canary.get("trafficRouting") or {}):
-        raise NotImplementedError("only a canary with Traefik is played")
+        raise NotImplementedError("only a canary with Traefik is played, or one without steps")
     return dict(canary)
 
 

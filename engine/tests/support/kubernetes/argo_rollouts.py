@@ -1,8 +1,9 @@
-"""The controller of Argo Rollouts 1.9.1 as a state machine: one reconcile of one Rollout with a canary over Traefik.
+"""The controller of Argo Rollouts 1.9.1 as a state machine: one reconcile of one Rollout, a canary over Traefik,
+blue-green (argo_blue_green.py) or rolling (argo_rolling.py).
 
 Transcribed from its source at v1.9.1 (commit b6bd3bcf); each step names file and line there. It is judged by what the
-real controller wrote (engine/tests/unit/cluster/test_argo_rollouts.py). Not here, and refused: blue-green, experiments,
-canaries without Traefik, `workloadRef`, plugins, background analyses, restarts, ping-pong.
+real controller wrote (engine/tests/unit/cluster/test_argo_rollouts.py). Not here, and refused: experiments,
+steps without Traefik, `workloadRef`, plugins, background analyses, restarts, ping-pong.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import Any
 from support.kubernetes import argo_conditions as conditions
 from support.kubernetes import argo_replicas as replicas
 from support.kubernetes.argo_analyses import Analyses
+from support.kubernetes.argo_blue_green import BlueGreen
 from support.kubernetes.argo_context import MANAGER, Store, pause_end
 from support.kubernetes.argo_replicas import REVISION, available, deadline, hash_of, scale
+from support.kubernetes.argo_rolling import Rolling
 from support.kubernetes.field_ownership import copied
 
 Object = dict[str, Any]
@@ -29,11 +32,15 @@ def reconcile(store: Store, name: str) -> None:
         rollout["spec"]["replicas"] = 1
         store.write(rollout, MANAGER)
         return
-    _Reconciliation(store, rollout).run()
+    strategy = rollout["spec"]["strategy"]
+    kind = _CanaryReconciliation if "steps" in strategy.get("canary", {}) else _RollingReconciliation
+    (_BlueGreenReconciliation if "blueGreen" in strategy else kind)(store, rollout).run()
 
 
 class _Reconciliation(Analyses):
-    """From what is there to the next status."""
+    """From what is there to the next status; what both strategies have in common."""
+
+    services: tuple[str, ...]
 
     def run(self) -> None:
         if fault := self._invalid():
@@ -47,24 +54,22 @@ class _Reconciliation(Analyses):
         if self._is_scaling():
             self._scale_only()
             return
-        if self._changed():  # rollout/canary.go:22-28
-            self._sync_status()
-            return
-        self._collect_garbage()
-        self._move_services()
-        self._route_traffic()
-        self._analyse()
-        if not self.pauses and not self._move_replicas():
-            self._pause()
-        self._sync_status()
+        self._roll()
+
+    def _roll(self) -> None:
+        raise NotImplementedError
+
+    def _sync_status(self) -> None:
+        raise NotImplementedError
 
     def _invalid(self) -> str:
         """rollout/controller.go:806-819 and 881-912."""
-        for field in ("stableService", "canaryService"):
+        strategy = next(iter(self.rollout["spec"]["strategy"]))
+        for field in self.services:
             name = self.canary[field]
             if self.store.find("Service", name) is None:
-                return f'spec.strategy.canary.{field}: Invalid value: "{name}": service "{name}" not found'
-        for index, step in enumerate(self.canary["steps"]):
+                return f'spec.strategy.{strategy}.{field}: Invalid value: "{name}": service "{name}" not found'
+        for index, step in enumerate(self.canary.get("steps", ())):
             for template in (step.get("analysis") or {}).get("templates") or ():
                 name = template["templateName"]
                 if self.store.find("AnalysisTemplate", name) is None:
@@ -116,94 +121,21 @@ class _Reconciliation(Analyses):
         status["HPAReplicas"] = sum(replicas.created(one) for one in self.all)
         self._persist(status)
 
-    def _pause(self) -> None:
-        """rollout/canary.go:135-175."""
-        step, _ = replicas.current_step(self.rollout)
-        status = self.rollout["status"]
-        if self.rollout["spec"].get("paused") or status.get("promoteFull") or step is None or "pause" not in step:
-            return
-        if not self._pause_of("CanaryPauseStep") and not status.get("controllerPause"):
-            self.pauses.append("CanaryPauseStep")
-
-    def _step_is_done(self) -> bool:
-        """rollout/canary.go:307-344, rollout/pause.go:172-187."""
-        step, _ = replicas.current_step(self.rollout)
-        if self.rollout["spec"].get("paused") or step is None:
-            return False
-        if "pause" in step:
-            found, wanted = self._pause_of("CanaryPauseStep"), (step["pause"] or {}).get("duration")
-            if found is None:
-                return bool(self.rollout["status"].get("controllerPause"))
-            return wanted is not None and self.store.now > pause_end(found, wanted)
-        if "analysis" in step:
-            run = self._current_run()
-            return run is not None and run["status"].get("phase") == "Successful"
-        if {"setCanaryScale", "setWeight"} & set(step):
-            return replicas.at_desired_counts(self.rollout, self.new, self.stable)
-        raise NotImplementedError(f"the step {next(iter(step))} is not played")
-
-    def _sync_status(self) -> None:
-        """rollout/sync.go:394-424 and rollout/canary.go:346-420."""
-        old, steps = self.rollout["status"], len(self.canary["steps"])
-        run = {"currentStepAnalysisRunStatus": self.run_status} if self.run_status else {}
-        weights = {"weights": self.weights} if self.weights else {}
-        listed = [one for one in old.get("conditions") or () if one["type"] != "InvalidSpec"]
-        self.status = {
+    def _base_status(self) -> Object:
+        """rollout/sync.go:394-424."""
+        old = self.rollout["status"]
+        return {
             "currentPodHash": hash_of(self.new),
             "replicas": sum(replicas.created(one) for one in self.all),
             "updatedReplicas": replicas.created(self.new),
             "readyReplicas": sum(int(one.get("status", {}).get("readyReplicas") or 0) for one in self.all),
             "availableReplicas": sum(available(one) for one in self.all),
             "HPAReplicas": sum(replicas.created(one) for one in self.all),
-            "conditions": listed,
+            "conditions": [one for one in old.get("conditions") or () if one["type"] != "InvalidSpec"],
             "selector": ",".join(f"{k}={v}" for k, v in self.rollout["spec"]["selector"]["matchLabels"].items()),
             "stableRS": old.get("stableRS", ""),
-            "currentStepHash": self._step_hash(),
-            "currentStepIndex": int(old.get("currentStepIndex") or 0),
             "promoteFull": bool(old.get("promoteFull")) and hash_of(self.new) != old.get("stableRS"),
-            "canary": weights | run,
-            "blueGreen": {},
         }
-        if self._changed():
-            self._begin_again(steps)
-        elif self._promotes():
-            self._promote(steps)
-        elif self._aborted():
-            self.status["currentStepIndex"] = steps if conditions.completed(self.status) else 0
-        elif self._step_is_done():
-            self.status["currentStepIndex"] += 1
-            self.status["canary"].pop("currentStepAnalysisRunStatus", None)
-            self.ends_pause = True
-        self._set_conditions()
-        self._persist(self.status)
-
-    def _begin_again(self, steps: int) -> None:
-        """rollout/sync.go:890-903, rollout/canary.go:361-373: from the first step, or to the last: back to stable, or
-        to one inside the window that still has pods."""
-        self.ends_all_pauses = self.forgives = True
-        self.status |= {"promoteFull": False, "currentStepIndex": 0}
-        self.status["canary"].pop("currentStepAnalysisRunStatus", None)
-        assert self.new is not None
-        if self.status["stableRS"] == hash_of(self.new) or (self._within_window() and scale(self.new)):
-            self.status["currentStepIndex"] = steps
-
-    def _promotes(self) -> bool:
-        """rollout/canary.go:379-385, rollout/sync.go:939-967."""
-        full = bool(self.rollout["status"].get("promoteFull")) or self._within_window()
-        if full:
-            self.ends_all_pauses = self.forgives = True
-            self.status["currentStepIndex"] = len(self.canary["steps"])
-        if self.stable is None:
-            return True
-        if self._aborted() or available(self.new) < replicas.replicas_of(self.rollout):
-            return False
-        _, index = replicas.current_step(self.rollout)
-        return full or index == len(self.canary["steps"])
-
-    def _promote(self, steps: int) -> None:
-        """rollout/sync.go:1011-1049."""
-        self.ends_all_pauses = self.forgives = True
-        self.status |= {"promoteFull": False, "currentStepIndex": steps, "stableRS": self.status["currentPodHash"]}
 
     def _set_conditions(self) -> None:
         """rollout/sync.go:587-740."""
@@ -271,3 +203,114 @@ class _Reconciliation(Analyses):
 
     def _put(self, kind: str, status: str, reason: str, message: str) -> bool:
         return conditions.put(self.status, conditions.condition(self.now, kind, status, reason, message))
+
+
+class _CanaryReconciliation(_Reconciliation):
+    """rollout/canary.go."""
+
+    services = ("stableService", "canaryService")
+
+    def _roll(self) -> None:
+        """rollout/canary.go:22-85."""
+        if self._changed():
+            self._sync_status()
+            return
+        self._collect_garbage()
+        self._move_services()
+        self._route_traffic()
+        self._analyse()
+        if not self.pauses and not self._move_replicas():
+            self._pause()
+        self._sync_status()
+
+    def _pause(self) -> None:
+        """rollout/canary.go:135-175."""
+        step, _ = replicas.current_step(self.rollout)
+        status = self.rollout["status"]
+        if self.rollout["spec"].get("paused") or status.get("promoteFull") or step is None or "pause" not in step:
+            return
+        if not self._pause_of("CanaryPauseStep") and not status.get("controllerPause"):
+            self.pauses.append("CanaryPauseStep")
+
+    def _step_is_done(self) -> bool:
+        """rollout/canary.go:307-344, rollout/pause.go:172-187."""
+        step, _ = replicas.current_step(self.rollout)
+        if self.rollout["spec"].get("paused") or step is None:
+            return False
+        if "pause" in step:
+            found, wanted = self._pause_of("CanaryPauseStep"), (step["pause"] or {}).get("duration")
+            if found is None:
+                return bool(self.rollout["status"].get("controllerPause"))
+            return wanted is not None and self.store.now > pause_end(found, wanted)
+        if "analysis" in step:
+            run = self._current_run()
+            return run is not None and run["status"].get("phase") == "Successful"
+        if {"setCanaryScale", "setWeight"} & set(step):
+            return replicas.at_desired_counts(self.rollout, self.new, self.stable)
+        raise NotImplementedError(f"the step {next(iter(step))} is not played")
+
+    def _sync_status(self) -> None:
+        """rollout/canary.go:346-420."""
+        old, steps = self.rollout["status"], len(self.canary["steps"])
+        run = {"currentStepAnalysisRunStatus": self.run_status} if self.run_status else {}
+        weights = {"weights": self.weights} if self.weights else {}
+        self.status = self._base_status() | {
+            "currentStepHash": self._step_hash(),
+            "currentStepIndex": int(old.get("currentStepIndex") or 0),
+            "canary": weights | run,
+            "blueGreen": {},
+        }
+        if self._changed():
+            self._begin_again(steps)
+        elif self._promotes():
+            self._promote(steps)
+        elif self._aborted():
+            self.status["currentStepIndex"] = steps if conditions.completed(self.status) else 0
+        elif self._step_is_done():
+            self.status["currentStepIndex"] += 1
+            self.status["canary"].pop("currentStepAnalysisRunStatus", None)
+            self.ends_pause = True
+        if not steps:
+            self.status.pop("currentStepIndex")
+        self._set_conditions()
+        self._persist(self.status)
+
+    def _begin_again(self, steps: int) -> None:
+        """rollout/sync.go:890-903, rollout/canary.go:361-373: from the first step, or to the last: back to stable, or
+        to one inside the window that still has pods."""
+        self.ends_all_pauses = self.forgives = True
+        self.status |= {"promoteFull": False, "currentStepIndex": 0}
+        self.status["canary"].pop("currentStepAnalysisRunStatus", None)
+        assert self.new is not None
+        if self.status["stableRS"] == hash_of(self.new) or (self._within_window() and scale(self.new)):
+            self.status["currentStepIndex"] = steps
+
+    def _promotes(self) -> bool:
+        """rollout/canary.go:379-385, rollout/sync.go:939-967."""
+        full = bool(self.rollout["status"].get("promoteFull")) or self._within_window()
+        if full:
+            self.ends_all_pauses = self.forgives = True
+            self.status["currentStepIndex"] = len(self.canary["steps"])
+        if self.stable is None:
+            return True
+        if self._aborted() or available(self.new) < replicas.replicas_of(self.rollout):
+            return False
+        _, index = replicas.current_step(self.rollout)
+        return full or index == len(self.canary["steps"])
+
+    def _promote(self, steps: int) -> None:
+        """rollout/sync.go:1011-1049."""
+        self.ends_all_pauses = self.forgives = True
+        self.status |= {"promoteFull": False, "currentStepIndex": steps, "stableRS": self.status["currentPodHash"]}
+
+
+class _RollingReconciliation(Rolling, _CanaryReconciliation):
+    """rollout/canary.go, where there are neither steps nor Services."""
+
+    services = ()
+
+
+class _BlueGreenReconciliation(BlueGreen, _Reconciliation):
+    """rollout/bluegreen.go."""
+
+    services = ("previewService", "activeService")

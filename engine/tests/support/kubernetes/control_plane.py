@@ -79,10 +79,14 @@ class ControlPlane:
     def __init__(self, api: KubeApi, nodes: Nodes | None = None) -> None:
         self.api, self.nodes = api, nodes or Nodes()
         self.fixed = self.marked = False
+        self.ready_since: dict[str, datetime] = {}  # of pods, by their names
         api.controllers = self.turn
 
-    def turn(self) -> bool:
+    def turn(self, *, still: bool = False) -> bool:
         """One turn of each controller; where none has anything to do, at the next moment at which one has.
+
+        Args:
+            still: The clock does not go on.
 
         Returns:
             Whether anything moved.
@@ -90,14 +94,16 @@ class ControlPlane:
         with self.api.lock:
             while not self._work():
                 end = min((one for one in self._everywhere(self._moments) if one > self.api.now), default=None)
-                if end is None or self.fixed or (self.marked and self._everywhere(self._unmarked)):
+                if end is None or still or self.fixed or (self.marked and self._everywhere(self._unmarked)):
                     return False
                 self.api.now = end
             return True
 
     def hurry(self, turns: int) -> None:
-        """So many turns for each look: for a command that looks once a second."""
-        self.api.controllers = lambda: sum(self.turn() for _ in range(turns)) > 0
+        """So many turns for each look, for a command that looks once a second: it misses states that last no time.
+
+        The clock goes on at most once a look, since a state that lasts seconds is seen by whoever looks each second."""
+        self.api.controllers = lambda: sum(self.turn(still=number > 0) for number in range(turns)) > 0
 
     def _everywhere(self, ask: Callable[[], Iterable[Any]]) -> list[Any]:
         """What is answered in each namespace."""
@@ -157,6 +163,9 @@ class ControlPlane:
         for one in self.api.all("ReplicaSet"):
             if end := replicas.deadline(one):
                 yield datetime.fromisoformat(end)
+            if one["spec"].get("minReadySeconds"):
+                pods = [pod for pod in self.api.all("Pod") if _owner(pod) == one["metadata"]["uid"]]
+                yield from self._available_from(one, pods)
         for rollout in self.api.all("Rollout"):
             yield from self._moments_of(rollout)
 
@@ -165,7 +174,8 @@ class ControlPlane:
         status = rollout.get("status", {})
         if rollout["spec"].get("paused") or status.get("abort"):
             return
-        step, _ = replicas.current_step({**rollout, "status": status})
+        canary = "canary" in rollout["spec"]["strategy"]
+        step = replicas.current_step({**rollout, "status": status})[0] if canary else None
         for pause in status.get("pauseConditions") or ():
             if step and "duration" in (step.get("pause") or {}):
                 yield pause_end(pause, step["pause"]["duration"]) + timedelta(seconds=1)
@@ -214,7 +224,8 @@ class ControlPlane:
         pods = [pod for pod in self.api.all("Pod") if _owner(pod) == one["metadata"]["uid"]]
         ready = sum(_ready(pod) for pod in pods)
         known = next((c for c in one["status"].get("conditions") or () if c["type"] == "ReplicaFailure"), None)
-        status: Object = {"replicas": len(pods), "readyReplicas": ready, "availableReplicas": ready}
+        up = sum(end <= self.api.now for end in self._available_from(one, pods))
+        status: Object = {"replicas": len(pods), "readyReplicas": ready, "availableReplicas": up}
         status = {key: count for key, count in status.items() if count} | {"replicas": len(pods)}
         if refused:
             failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": refused}
@@ -224,6 +235,17 @@ class ControlPlane:
             live = self.api.find("ReplicaSet", name)
             assert live is not None
             self.api.write({**live, "status": status}, "kube-controller-manager")
+
+    def _available_from(self, one: Object, pods: list[Object]) -> list[datetime]:
+        """When each of the pods that are ready counts as available: pkg/api/v1/pod/util.go, IsPodAvailable."""
+        for pod in pods:
+            if _ready(pod):
+                self.ready_since.setdefault(pod["metadata"]["name"], self.api.now)
+            else:
+                self.ready_since.pop(pod["metadata"]["name"], None)
+        least = timedelta(seconds=int(one["spec"].get("minReadySeconds") or 0))
+        names = [pod["metadata"]["name"] for pod in pods]
+        return [self.ready_since[name] + least for name in names if name in self.ready_since]
 
     def _pod(self, one: Object) -> Object:
         template = one["spec"]["template"]

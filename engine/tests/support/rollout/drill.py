@@ -24,6 +24,7 @@ from sluice.prompts import ModelParameters
 from sluice.rehearsal.rehearsal_report import Rehearsal
 from sluice.rehearsal.rehearse import rehearse
 from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rehearsal.traefik_router import DeploymentType
 from sluice.rollout.canary_plan import CanaryPlan, load_plan
 from sluice.serving.fault_injection import parse_fault
 from sluice.serving.feedback import FeedbackLog
@@ -246,12 +247,21 @@ def plan_of_the_cluster() -> CanaryPlan:
     return load_plan(ROLLOUT, ROOT)
 
 
-def drill(way: Way, folder: Path, *, time_scale: float, cases: int = 0) -> Drilled:
-    """Rehearses one canary beside a good stable; all that is written goes to `folder`. `cases`: as for `rehearse`."""
+def drill(
+    way: Way,
+    folder: Path,
+    *,
+    time_scale: float,
+    cases: int = 0,
+    typed: tuple[CanaryPlan, DeploymentType] | None = None,
+) -> Drilled:
+    """Rehearses one canary beside a good stable; all that is written goes to `folder`. `cases`: as for `rehearse`;
+    `typed`: another type of deployment."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "eval.jsonl", ROWS)
+    plan, deployment = typed or (plan_of_the_cluster(), DeploymentType())
     result = rehearse(
-        plan_of_the_cluster(),
+        plan,
         stable=spec("r-00000000000a", GOOD, folder),
         canary=spec("r-00000000000b", way, folder),
         gates=GATES,
@@ -261,6 +271,7 @@ def drill(way: Way, folder: Path, *, time_scale: float, cases: int = 0) -> Drill
         time_scale=time_scale,
         cases=cases,
         locustfile=LOCUSTFILE,
+        deployment=deployment,
     )
     return drilled(way, result)
 

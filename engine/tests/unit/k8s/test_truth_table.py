@@ -151,7 +151,7 @@ EXPECTED: dict[str, argo_metric.Phase] = {
 
 
 def test_the_templates_are_found() -> None:
-    assert TEMPLATES == ["block-rate", "feedback-score", "latency-p95", "success-rate", "ttft-p95"]
+    assert TEMPLATES == ["ab-preference", "block-rate", "feedback-score", "latency-p95", "success-rate", "ttft-p95"]
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

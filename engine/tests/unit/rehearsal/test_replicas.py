@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from sluice.core import processes
-from sluice.rehearsal.traefik_router import find_binary
 from support.load.client import Lines, request
 from support.load.overload import Shot, fire, shoot
 from support.load.service import QUESTION, SteadyService
@@ -49,7 +48,7 @@ def balanced(urls: list[str], middlewares: dict[str, Any], state: Path) -> Itera
     dynamic = state / "dynamic.yml"
     dynamic.write_text(json.dumps({"http": document}))
     argv = [
-        str(find_binary()),
+        str(processes.program("traefik")),
         f"--entryPoints.web.address=127.0.0.1:{port}",
         f"--providers.file.filename={dynamic}",
         "--global.checkNewVersion=false",

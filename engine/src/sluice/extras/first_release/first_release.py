@@ -114,6 +114,8 @@ def _runs(
         if template not in templates:
             raise SluiceError(f"AnalysisTemplate/{template}: it was not rendered", remedy="add it to the overlay")
         spec = templates[template]
+        if not any("job" in metric["provider"] for metric in spec["metrics"]):
+            continue  # about two releases and their visitors, too
         args = {arg["name"]: values.get(arg["name"], arg.get("value")) for arg in spec.get("args", ())}
         yield {
             "apiVersion": rollout["apiVersion"],

@@ -1,0 +1,1 @@
+"""Rehearses the other types of deployment: blue-green, rolling, shadow, A/B."""

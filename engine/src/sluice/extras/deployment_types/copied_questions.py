@@ -1,0 +1,36 @@
+"""What became of the copies of questions that a shadow deployment sent to the canary.
+
+In a cluster the component `monitoring` counts them by the canary's own metrics; in a rehearsal the router does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sluice.extras.deployment_types.routers import MirroringRouter
+from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult
+from sluice.release.gates import Measurement, decide, load_gates
+from sluice.rollout.analysis_jobs import JobFiles
+from sluice.rollout.analysis_templates import LoadParameters
+
+# The gates of the load stage that are about answers, whoever asked.
+_METRIC = "error_rate"
+
+
+class CopiedQuestions(LoadParameters):
+    """An analysis without load of its own: `seconds` are 0."""
+
+    def run(self, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]) -> AnalysisResult:
+        """Args as of `analyse`. No copy at all stops the canary too: then nothing was shadowed."""
+        watch()
+        assert isinstance(scene.router, MirroringRouter)
+        copies = scene.router.copies()
+        count, failed = sum(copies.values()), sum(number for code, number in copies.items() if code >= "500")
+        figures: dict[str, dict[str, float | None]] = {"canary": {"copies": count, "copies_failed": failed}}
+        if not count:
+            return AnalysisResult("no question was copied to the canary: the time was too short for one", (), figures)
+        # As many copies as the time brings: the share decides, and the load stage has its number of samples.
+        gates = [one.model_copy(update={"min_samples": 1}) for one in load_gates(files.gates) if one.metric == _METRIC]
+        verdicts = decide(gates, "load", {_METRIC: Measurement(failed / count, int(count))}, None)
+        reasons = "; ".join(one.reason for one in verdicts if not one.passed)
+        return AnalysisResult(f"copies of questions: {reasons}" if reasons else "", tuple(verdicts), figures)
