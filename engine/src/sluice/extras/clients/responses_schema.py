@@ -51,8 +51,8 @@ class InputItem(BaseModel):
     @field_validator("content", "output", mode="before")
     @classmethod
     def _only_text(cls, value: Any) -> Any:
-        kinds = {part.get("type") for part in value if isinstance(part, dict)} if isinstance(value, list) else set()
-        if kinds - {*_PARTS, "reasoning_text"}:
+        kinds = [part.get("type") for part in value if isinstance(part, dict)] if isinstance(value, list) else []
+        if any(kind not in (*_PARTS, "reasoning_text") for kind in kinds):  # a kind may be an object, and in no set
             raise ValueError("only parts of text are offered")
         return value
 

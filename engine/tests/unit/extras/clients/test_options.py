@@ -17,7 +17,7 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.services import Services
-from support.serving.fakes import GUARDRAILS, HITS, ScriptedChat, ScriptedRetriever, scripted_bundle
+from support.serving.fakes import GUARDRAILS, HITS, ScriptedChat, ScriptedRetriever, StubChain, scripted_bundle
 from unit.extras.clients.scripts import WEATHER, call
 from unit.serving.client import OVERLAP, Client
 
@@ -197,3 +197,11 @@ def test_only_the_first_call_is_given_out_where_one_is_wanted() -> None:
     for several, count in ((True, 2), (False, 1)):
         asked = Asked({"overlap": Delta(tool_calls=two)}, tools=[TOOL], parallel_tool_calls=several)
         assert len(asked.choice["message"]["tool_calls"]) == count
+
+
+@pytest.mark.parametrize("kind", [{"$ref": "#"}, ["input_text"], None, 1, "input_image"])
+def test_a_part_of_an_odd_kind_is_refused_and_no_defect(kind: Any) -> None:
+    app = create_app(scripted_bundle(), StubChain(), TrafficState())  # type: ignore[arg-type]
+    item = {"role": "user", "content": [{"type": kind, "text": "x"}]}
+    reply = Client(app).send("POST", "/v1/responses", json={"input": [item]})
+    assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
