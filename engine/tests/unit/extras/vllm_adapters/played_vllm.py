@@ -11,7 +11,7 @@
 - entrypoints/serve/middleware/register.py:65-69: `--middleware` is a class by its path, put around all of it
 
 The weights decide nothing here: an adapter says what `says` in its safetensors' metadata is, as it was when it was
-registered. The test of two releases runs against the real one, too.
+registered. The test of two releases takes the real one, too.
 """
 
 from __future__ import annotations
