@@ -210,6 +210,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]
     return begin
 
 
+@pytest.mark.timeout(1800)  # some eighty passes over twenty repositories; a hang guard, not a measure
 def test_killed_before_each_write_the_next_run_ends_as_an_unbroken_one(
     github: FakeFleet, factory: ProjectFactory, tmp_path: Path, writes: Callable[[int | None], list[str]]
 ) -> None:
