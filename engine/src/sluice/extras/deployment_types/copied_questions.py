@@ -17,8 +17,19 @@ from sluice.rollout.analysis_templates import LoadParameters
 _METRIC = "error_rate"
 
 
+class CopiesBegin(LoadParameters):
+    """From here on copies count. `seconds` are 0, as of the other."""
+
+    def run(self, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]) -> AnalysisResult:
+        """Args as of `analyse`."""
+        del files, watch
+        assert isinstance(scene.router, MirroringRouter)
+        scene.router.forget()
+        return AnalysisResult("", (), {})
+
+
 class CopiedQuestions(LoadParameters):
-    """An analysis without load of its own: `seconds` are 0."""
+    """An analysis without load of its own."""
 
     def run(self, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]) -> AnalysisResult:
         """Args as of `analyse`. No copy at all stops the canary too: then nothing was shadowed."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest, read_yaml
-from sluice.extras.deployment_types.copied_questions import CopiedQuestions
+from sluice.extras.deployment_types.copied_questions import CopiedQuestions, CopiesBegin
 from sluice.extras.deployment_types.preference import PreferenceAnalysis, read_preference
 from sluice.extras.deployment_types.routers import GroupRouter, MirroringRouter
 from sluice.rehearsal.traefik_router import DeploymentType
@@ -87,6 +87,8 @@ def _shadow(file: Path, component: Path) -> tuple[CanaryPlan, DeploymentType]:
     mirrors = read_yaml(component / "traefikservice.yaml")[0]["spec"]["mirroring"]["mirrors"]
     unseen = next((at for at, step in enumerate(plan.steps) if isinstance(step, SetWeight)), len(plan.steps))
     steps = [one for at, step in enumerate(plan.steps) for one in (_copied(step) if at < unseen else (step,))]
+    begin = next(step.parameters for step in steps if isinstance(step, AnalysisStep))
+    steps.insert(0, AnalysisStep("copies", CopiesBegin(**asdict(begin))))
     router = partial(MirroringRouter, percent=int(mirrors[0]["percent"]))
     return replace(plan, steps=tuple(steps)), DeploymentType(component.name, router)
 

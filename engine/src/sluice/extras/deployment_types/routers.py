@@ -19,10 +19,19 @@ class MirroringRouter(TraefikRouter):
 
     def __init__(self, *, percent: int, **more: Any) -> None:
         self._percent = percent
+        self._before: dict[str, float] = {}
         super().__init__(**more)
 
     def copies(self) -> dict[str, float]:
-        """Copies that the canary has answered, by status; what it answered to visitors is in `served_by`."""
+        """Copies that the canary has answered since `forget`, by status."""
+        counted = {code: count - self._before.get(code, 0) for code, count in self._counted().items()}
+        return {code: count for code, count in counted.items() if count}
+
+    def forget(self) -> None:
+        """Copies are counted from now on: what came before the canary was ready is no fault of its own."""
+        self._before = self._counted()
+
+    def _counted(self) -> dict[str, float]:
         text = request(f"http://127.0.0.1:{self._api_port}/metrics", timeout=5).text
         found: dict[str, float] = {}
         for code, count in _ANSWERED.findall(text):

@@ -43,7 +43,7 @@ def test_the_plan_and_the_ways_of_visitors_are_those_of_the_type(given: Any, kin
     found = given(kind)
     assert found["deployment"].name == name
     assert (found["stable"], found["canary"]) == ("r-old", "r-new")
-    assert len(found["plan"].steps) == {"canary": 9, "shadow": 13, "ab": 6}[name]
+    assert len(found["plan"].steps) == {"canary": 9, "shadow": 14, "ab": 6}[name]
 
 
 def test_without_the_extra_only_a_canary_is_rehearsed(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ CANARY = ["quality", "10 %", "setCanaryScale", "30 s", "load", "50 %", "30 s", "
 STEPS = {
     "blue-green": ["quality", "load"],
     "rolling": ["33 %", "30 s", "50 %", "67 %", "30 s"],
-    "shadow": ["setCanaryScale", "600 s", "copies", "load", "setCanaryScale", *CANARY],
+    "shadow": ["copies", "setCanaryScale", "600 s", "copies", "load", "setCanaryScale", *CANARY],
     "ab": ["setCanaryScale", "quality", "100 %", "30 s", "load", "ab-preference"],
 }
 

@@ -75,7 +75,7 @@ def test_no_answer_of_a_bad_release_in_the_shadow_is_shown(name: str, gate: str,
     found = _drilled("shadow", name, tmp_path)
     assert gate in found.stopped_by.split(", "), found.reason
     assert (found.exposed, found.outside) == (0, 0)
-    shadow = next(step for step in _steps(tmp_path)[0] if step["kind"] == "analysis")
+    _, shadow = (step for step in _steps(tmp_path)[0] if step["template"] == "copies")
     assert shadow["metrics"]["canary"]["copies"] >= 1
     if gate == "canary_errors":
         assert found.reason.startswith("copies of questions: gate canary_errors"), "copies of visitors' own questions"

@@ -54,9 +54,12 @@ def test_a_copy_is_answered_and_no_visitor_sees_it(services: Services, tmp_path:
         assert router.copies() == {}
         visits = _ask(router, 40)
         assert wait_until(lambda: router.copies() == {"503": 4}, seconds=60), router.copies()
+        router.forget()
+        visits += _ask(router, 10)
+        assert wait_until(lambda: router.copies() == {"503": 1}, seconds=60), router.copies()
     assert {one.error for one in visits} == {""}
     served = router.served_by()
-    assert Counter(served[one.request_id] for one in visits) == {"stable": 40}, "the answers shown are stable's"
+    assert Counter(served[one.request_id] for one in visits) == {"stable": 50}, "the answers shown are stable's"
 
 
 def test_the_weights_are_about_the_group_alone(services: Services, tmp_path: Path) -> None:
