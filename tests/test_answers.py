@@ -1,18 +1,14 @@
-"""What the application does with greetings, earlier turns and misspelt words, and what is measured of it."""
+"""What the application does with greetings and earlier turns, and what is measured of it."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistant.metrics.answers import RIGHT, NearestSentence, NearestTwo
-from assistant.question import Speller
 from sluice.extend import Answer, Output, Prompt, Row, testing
 
 WELCOME = {
@@ -50,29 +46,6 @@ def test_a_second_turn_is_searched_for_and_shown_with_what_was_said_before_it() 
     assert ask(chat, OVERLAP, "64 tokens", "And the weather?", hits=hits, **HISTORY).declined
     (call,) = chat.calls
     assert call["messages"][-1][1] == f"Earlier:\nUser: {OVERLAP}\nAssistant: 64 tokens\n\nSaid: And the weather?"
-
-
-def test_misspelt_words_become_those_of_the_documents(tmp_path: Path) -> None:
-    chunks = [
-        {"title": "Canary releases", "text": "A batch of requests."},
-        {"title": "Ours", "text": "Secretive batches.", "tenant": "acme"},
-    ]
-    (tmp_path / "chunks.jsonl").write_text("\n".join(map(json.dumps, chunks)))
-    with zipfile.ZipFile(tmp_path / "embedder.zip", "w") as archive:
-        archive.writestr("vocabulary.json", json.dumps(["large", "relief"]))
-    speller = Speller.of(tmp_path, tmp_path / "embedder.zip")
-    assert speller.mend("how large is a cannary bacth of reqeusts") == "how large is a canary batch of requests"
-    assert speller.mend("Canarys give relief; secretve, xylophone!") == "Canarys give relief; secretve, xylophone!"
-    assert not speller.is_foreign("qu'est ce que le canary")  # of few documents nothing can be said
-    assert Speller.of(tmp_path / "none", tmp_path).mend("bacth") == "bacth"
-
-
-def test_a_question_in_another_language_is_told_by_its_words() -> None:
-    speller = Speller(
-        {"what", "does", "canary", "releases"} | {f"word{chr(97 + n % 26) * (n // 26)}" for n in range(2000)}
-    )
-    asked = ("What does a canary do?", "Was ist ein Canary?", "Canary Wochen", "¿Qué es?")
-    assert [speller.is_foreign(question) for question in asked] == [False, True, False, False]
 
 
 class _ByLetter:

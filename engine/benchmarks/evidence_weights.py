@@ -5,12 +5,14 @@
 
 Learnt from are rows with an answer, rows of the kind `unanswered`, and, weighing a twentieth, each answered row asked
 of the documents without its own. Before anything is said of them, the weights of each eighth of the documents come from
-the other seven. What is printed last goes into extras/evidence/evidence_reader.py.
+the other seven. What is printed then goes into extras/evidence/evidence_reader.py, and the regression that tells small
+talk (`greeting` and `about` against all other rows) into extras/evidence/small_talk.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import sys
 import tempfile
@@ -21,12 +23,13 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from text_search import LOCAL
 
 from assistant.question import Speller, bare
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
+from sluice.extras.evidence import small_talk
 from sluice.extras.evidence.evidence_reader import EvidenceReader, PassageEvidence
 from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
@@ -72,7 +75,9 @@ def main(options: argparse.Namespace) -> int:
         if options.asked:
             report(load_rows(options.asked), asker, options.limit)
             return 0
-        found = list(cases(load_rows(options.rows), asker))
+        rows = load_rows(options.rows)
+        fit_small_talk(rows, embedder)
+        found = [case for case in cases(rows, asker) if case[-1].figures]
     figures = np.array([evidence.figures for *_, evidence in found])
     labels = np.array([label for label, *_ in found])
     weights = np.array([WEIGHTS[label] for label in labels])
@@ -90,6 +95,28 @@ def main(options: argparse.Namespace) -> int:
     model = fitted(figures, labels, weights)
     print("weights", [round(float(one), 2) for one in model.coef_[0]], "bias", round(float(model.intercept_[0]), 2))
     return 0
+
+
+def fit_small_talk(rows: Sequence[Row], embedder: Embedder) -> None:
+    """Prints the weights, and how many rows of each kind are taken for small talk, asked of those without an eighth."""
+    figures = np.array([small_talk.figures(one) for one in embedder.token_states([row.question for row in rows])])
+    label = np.array([bool({"greeting", "about"} & set(row.tags)) for row in rows])
+    model = LogisticRegression(C=30, class_weight={False: 1, True: 4}, max_iter=3000)
+    taken = cross_val_predict(model, figures, label, cv=8, method="predict_proba")[:, 1] > small_talk.LIMIT
+    kinds: dict[str, list[bool]] = defaultdict(list)
+    for row, one in zip(rows, taken, strict=True):
+        kinds[row.tags[-1]].append(bool(one))
+    print("small talk", {kind: f"{sum(of)} of {len(of)}" for kind, of in sorted(kinds.items()) if any(of)})
+    model.fit(figures, label)
+    weights = model.coef_[0][:-1]
+    scale = float(np.abs(weights).max()) / 127
+    print(
+        "vector",
+        base64.b85encode(np.rint(weights / scale).astype(np.int8).tobytes()).decode(),
+        "scale",
+        round(scale, 5),
+    )
+    print("of tokens", round(float(model.coef_[0][-1]), 2), "bias", round(float(model.intercept_[0]), 2))
 
 
 def fitted(figures: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> LogisticRegression:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 
 from assistant.grammar import grammar
-from assistant.question import Condenser, Speller, allowed_turns, bare, earlier_turns, is_personal
+from assistant.question import Condenser, Speller, allowed_turns, bare, earlier_turns, is_personal, leans
 from sluice.extend import Application, Services, format_history, format_passages
 
 # To the model whose answer a guard has refused.
@@ -44,13 +45,23 @@ def build(services: Services) -> Application:
         earlier = earlier_turns(services.request.messages, limits.turns)
         return await allowed_turns(earlier, services, limits.max_characters)
 
+    async def found(lines: list[str]) -> list[Document]:
+        """Passages for a question, its last line, behind the lines before; for it alone where it changes the topic."""
+        joined = "\n".join(lines)
+        for query in dict.fromkeys((joined, lines[-1]) if leans(lines[-1]) else (lines[-1], joined)):
+            passages = await services.retriever.ainvoke(query)
+            if (passages or query == joined) and not services.request.doubted:
+                break
+        return passages
+
     async def answer(asked: dict[str, Any]) -> AsyncIterator[BaseMessage]:
         """The model's answer in pieces; nothing where no passage seems to answer the question: that is to decline."""
         question = await condenser.condense() if condenser else asked["question"]
         turns = await services.request.once("history", history)
         before = [turn["content"] for turn in turns[-2:]]  # `And how long?` finds nothing
         lines = [speller.mend(bare(" ".join(text.split()))) for text in (*before, question)]
-        passages = [] if speller.is_foreign(lines[-1]) else await services.retriever.ainvoke("\n".join(lines))
+        foreign = speller.is_foreign(lines[-1])
+        passages = [] if foreign else await services.request.once("passages", lambda: found(lines))
         own = services.request.options  # tools and a form of the answer, which are the caller's
         acts = None if own else agent  # a caller who brings tools gets no others
         chosen = tools if acts else prompt if passages or own else welcome

@@ -292,7 +292,7 @@ def test_nothing_changed_says_so(fork: Fork) -> None:
 
 def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: Fork) -> None:
     before = fork.champion
-    fork.edit_prompt("maxTokens: 96", "maxTokens: 1")  # every answer is cut after its first token
+    fork.edit_prompt("maxTokens: 160", "maxTokens: 1")  # every answer is cut after its first token
     code, output = fork.run("eval", "--base", "HEAD")
     assert code == 3, output
     assert re.search(r"^Worse: .*answer_key", output, re.MULTILINE)
@@ -303,7 +303,7 @@ def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: F
     assert json.loads((reports / "comparison.json").read_text())["verdict"] == "worse"
     for name in ("comment.md", "report.html", "junit.xml"):
         assert "answer_key" in html.unescape((reports / name).read_text())  # the comment escapes underscores
-    fork.edit_prompt("maxTokens: 1", "maxTokens: 96")
+    fork.edit_prompt("maxTokens: 1", "maxTokens: 160")
     code, output = fork.run("eval", "--base", "HEAD")
     assert (code, "Nothing changed" in output) == (0, True), output
     assert fork.champion == before
@@ -319,7 +319,7 @@ def test_what_nobody_was_asked_is_never_green(fork: Fork) -> None:
 
 def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None:
     before = fork.champion
-    fork.edit_prompt("maxTokens: 96", "maxTokens: 1")  # every answer is cut after its first token
+    fork.edit_prompt("maxTokens: 160", "maxTokens: 1")  # every answer is cut after its first token
     code, output = fork.run("release", "make")
     assert code == 3, output
     assert "refused by the gates" in output

@@ -2,7 +2,8 @@
 few sentences better than many, and answers from whatever it is shown.
 
 Each word of the question is looked for among the words of a sentence, by the embedder's vectors of words in their
-context; rare words weigh more. engine/docs/decisions/answers-by-kind.md says how the weights were chosen.
+context; rare words weigh more. The sentences after the first are those that add most to what the others have.
+engine/docs/decisions/answers-by-kind.md says how the weights were chosen.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.core.sentences import sentences
+from sluice.extras.evidence.small_talk import is_small_talk
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import TokenStates, Vectors
 from sluice.retrieval.index_files import TextEncoder
@@ -24,6 +26,11 @@ from sluice.retrieval.index_files import TextEncoder
 # The score of a sentence: the nearness of the words of the question, the share that it repeats, and how far its passage
 # is behind the best.
 _OF_ALL, _OF_REPEATED, _OF_PASSAGE = 0.6, 0.15, 0.8
+_OF_ADDED = 0.6  # of the score of a further sentence: what it adds
+# Reasons and steps, stories and second turns take a sentence more; `how many` does not.
+_NUMBERS = "many|much|long|often|big|large|small|fast|high|low|soon|far|old|late|quickly"
+_EXPLAINS = re.compile(rf"(?i)\bwhy\b|\bhow\b(?! (?:{_NUMBERS})\b)")
+_STORY = 20  # words
 _DOUBTED = 3  # sentences of which a word must be in one
 # Of the doubt: each figure of `_figures`, and what is added. `engine/benchmarks/evidence_weights.py` fits them anew.
 _WEIGHTS, _BIAS = (1.62, -6.61, -3.52, 3.0, -6.42), -1.2
@@ -45,8 +52,8 @@ class PassageEvidence:
     """What passages say about a question.
 
     Attributes:
-        sentences: those that say most, each as a hit of its own, best first.
-        doubt: that they answer the question, from 0 to 1; 0 where there is no passage.
+        sentences: those that say most, each as a hit of its own, best first; none for small talk.
+        doubt: that they answer the question, from 0 to 1; 0 where there is no passage, and for small talk.
         figures: from which the doubt follows.
     """
 
@@ -68,25 +75,30 @@ class EvidenceReader:
         Args:
             question: of several lines the last one counts: those before are what the search needs to understand it.
             hits: the passages, best first.
-            number: of sentences at most.
+            number: of sentences at most; one more where the question asks why or how, is long, or is a second turn.
 
         Returns:
             The evidence.
         """
         found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
-        if not found:
+        asked = question.rpartition("\n")[2]
+        read = self._encoder.token_states([asked])[0]
+        if not found or is_small_talk(read):
             return PassageEvidence([], 0.0)
-        words = list(_words(self._encoder.token_states([question.rpartition("\n")[2]])[0]))
+        words = list(_words(read))
         rarity = np.array([rare for _, rare, _ in words])
         near = self._nearness(np.asarray([vector for *_, vector in words]), [hit.text for hit in found])
         said = np.array([[word[:_STEM] in held for word, *_ in words] for held in map(_stems, found)], dtype=float)
         weights = (rarity + _OF_ALL) / (rarity + _OF_ALL).sum()
         behind = np.array([hit.score for hit in found]) - max(hit.score for hit in hits)
-        order = np.argsort(-(near + _OF_REPEATED * said) @ weights - _OF_PASSAGE * behind, kind="stable")
-        best = order[:_DOUBTED]
+        stated = (near + _OF_REPEATED * said) * weights
+        best = np.argsort(-stated.sum(axis=1) - _OF_PASSAGE * behind, kind="stable")[:_DOUBTED]
         figures = _figures(rarity, near[best].max(axis=0), said[best].max(axis=0), hits)
         doubt = 1 / (1 + math.exp(-_BIAS - float(np.dot(_WEIGHTS, figures))))
-        return PassageEvidence([found[place] for place in order[:number]], doubt, figures)
+        explains = asked != question or len(asked.split()) > _STORY or bool(_EXPLAINS.search(asked))
+        return PassageEvidence(
+            [found[at] for at in _chosen(stated, behind, number and number + explains)], doubt, figures
+        )
 
     def _nearness(self, words: Vectors, texts: Sequence[str]) -> Vectors:
         """Of each word to the word of each text that is nearest to it: (texts, words)."""
@@ -100,6 +112,19 @@ class EvidenceReader:
         begins = np.cumsum([0, *(len(states) for states in held[:-1])])
         nearness: Vectors = np.maximum.reduceat(np.concatenate(held).astype(np.float32) @ words.T, begins)
         return nearness
+
+
+def _chosen(stated: Vectors, behind: Vectors, number: int) -> list[int]:
+    """Places of sentences, best first. `stated`: of each word of the question (sentences, words)."""
+    chosen: list[int] = []
+    left = np.zeros_like(behind)
+    score = stated.sum(axis=1)
+    while len(chosen) < min(number, len(score)):
+        added = np.maximum(stated - stated[chosen].max(axis=0), 0).sum(axis=1) if chosen else score
+        rest = (1 - _OF_ADDED) * score + _OF_ADDED * added + _OF_PASSAGE * behind
+        chosen.append(int(np.argmax(rest + left)))
+        left[chosen[-1]] = -np.inf
+    return chosen
 
 
 def _figures(rarity: Vectors, near: Vectors, said: Vectors, hits: Sequence[Hit]) -> tuple[float, ...]:

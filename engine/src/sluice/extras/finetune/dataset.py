@@ -118,7 +118,8 @@ def build_examples(
                 hits = reader.read(row.in_context, hits, params.sentences).sentences
                 if row.doc_ids:
                     targets = evidence_targets(row, [hit.text for hit in hits], params.instructions)
-            style = next((one for one in (group.style, "explain") if declines or one in targets), None)
+            first = group.style if hits or "welcome" not in params.instructions else "welcome"  # small talk
+            style = next((one for one in (first, "explain") if declines or one in targets), None)
             if style is not None:
                 told = group.instruction if style == group.style else params.instructions[style][0]
                 found.append(_example(row, hits, told, decline if declines else targets[style], prompt, decline))
@@ -211,7 +212,7 @@ def targets_of(row: Row, texts: Sequence[Sequence[str]], styles: Iterable[Answer
 
 def evidence_targets(row: Row, evidence: Sequence[str], styles: Iterable[AnswerStyle]) -> dict[AnswerStyle, str]:
     """As `targets_of`, where sentences are shown best first: a small model copies the first ones more surely than it
-    chooses.
+    chooses. The answer is all but the last of three and more.
 
     Args:
         row: the question, with documents.
@@ -225,7 +226,7 @@ def evidence_targets(row: Row, evidence: Sequence[str], styles: Iterable[AnswerS
     if not _answers(row, " ".join(evidence)):
         return found
     found["explain"], found["steps"] = _lengthened(evidence)
-    if _answers(row, first := " ".join(evidence[:2])):
+    if _answers(row, first := " ".join(evidence[: max(2, len(evidence) - 1)])):
         found["answer"] = first
     if alone := [one for one in evidence if _answers(row, one)]:
         found["sentence"] = alone[0]

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from assistant.question import bare, is_personal
 from sluice.core.errors import SluiceError
 from sluice.extend import Answer, testing
 from sluice.serving import passage_retriever
@@ -60,17 +59,3 @@ def test_a_project_without_the_extra_is_told(monkeypatch: pytest.MonkeyPatch) ->
     assert ask(UNSAID)[0].text == "5 percent"
     with pytest.raises(SluiceError, match=r"retrieval\.sentences, max_doubt: .* left out the extra `evidence`"):
         ask(UNSAID, sentences=3)
-
-
-def test_the_starter_searches_for_a_long_question_without_its_courtesies() -> None:
-    story = "we run a canary of a new release for some of our users. Could you {}tell me how long it may last?"
-    long = f"Hello team, {story.format('please ')} Thank you so much for all!"
-    assert " ".join(bare(long).split()) == story.format("")
-    assert bare("Hello, how long is it?") == "Hello, how long is it?"
-
-
-@pytest.mark.parametrize(
-    ("question", "personal"), [("What can you do?", True), ("that was all", True), ("Why K?", False)]
-)
-def test_the_starter_asks_its_model_what_is_about_the_assistant_or_no_question(question: str, personal: bool) -> None:
-    assert is_personal(question) is personal

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from sluice.extras.evidence import evidence_reader
 from sluice.extras.evidence.evidence_reader import EvidenceReader
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import TokenStates
@@ -54,6 +55,36 @@ def test_repeated_words_and_the_place_of_the_passage_count() -> None:
     repeated = reader.read("5 percent?", [hit("About this. At 5 percent.")], 1).sentences
     assert repeated[0].text == "At 5 percent."
     assert reader.read("?", [hit("First.", 0.4), hit("Second.", 0.9)], 1).sentences[0].text == "Second."
+
+
+def test_a_further_sentence_is_the_one_that_adds_most() -> None:
+    reader = EvidenceReader(Encoder())
+    passages = [hit("Canaries start at 5 percent. Canaries reach 5 percent. Rollbacks of nobody.")]
+    chosen = reader.read("canaries percent rollbacks", passages, 2).sentences
+    assert [one.text for one in chosen] == ["Canaries start at 5 percent.", "Rollbacks of nobody."]
+
+
+@pytest.mark.parametrize(
+    ("question", "more"),
+    [
+        ("Why do canaries start?", 1),
+        ("How do canaries start?", 1),
+        ("How many canaries start?", 0),
+        ("Canaries start at 5 percent?", 0),
+        ("Do canaries start?\nAnd rollbacks?", 1),
+        ("We have canaries, " + "and canaries, " * 10 + "so where do they start?", 1),
+    ],
+)
+def test_reasons_steps_stories_and_second_turns_take_a_sentence_more(question: str, more: int) -> None:
+    assert len(EvidenceReader(Encoder()).read(question, [hit(TEXT)], 2).sentences) == 2 + more
+    assert EvidenceReader(Encoder()).read(question, [hit(TEXT)], 0).sentences == []
+
+
+def test_small_talk_is_shown_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence_reader, "is_small_talk", lambda text: text.tokens[0] == "hello")
+    for asked, shown in (("Hello canaries", 0), ("canaries\nHello", 0), ("Hello\ncanaries", 3)):
+        evidence = EvidenceReader(Encoder()).read(asked, [hit(TEXT)], 2)
+        assert (len(evidence.sentences), evidence.doubt == 0) == (shown, not shown)
 
 
 def test_doubt_grows_with_the_rare_words_that_no_sentence_says() -> None:

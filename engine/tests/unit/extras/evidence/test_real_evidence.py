@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from sluice.extras.evidence.evidence_reader import EvidenceReader, PassageEvidence
+from sluice.extras.evidence.small_talk import is_small_talk
 from sluice.retrieval import Hit
-from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.embedder import Embedder, TokenStates
 
 PASSAGES = {
     "Soak tests": "A soak test holds a moderate load for twelve hours. Start it so that one token refresh is inside. "
@@ -63,3 +65,36 @@ def test_the_sentences_that_answer_are_chosen_and_not_doubted(embedder: Embedder
 @pytest.mark.parametrize("question", UNANSWERED)
 def test_what_the_passages_are_near_to_and_silent_on_is_doubted(embedder: Embedder, question: str) -> None:
     assert read(embedder, question).doubt > 0.65
+
+
+SMALL_TALK = (
+    "hi!",
+    "who am I speaking with?",
+    "What topics does this assistant cover?",
+    "what sort of things can I ask here?",
+    "that's it, bye",
+    "good job",
+    "so what is it that you do?",
+    "tell me what you're for",
+)
+NO_SMALL_TALK = (
+    "When are you supposed to page someone?",
+    "Hi, how big should a test set be?",
+    "Thanks, and how long does that take?",
+    "Do you know what a canary release is?",
+    "Can you help me pick a learning rate?",
+    "Do you write post-mortems for small incidents?",
+    "Could you write down the steps of a restore drill?",
+    "Do you remember which release is live?",
+    "who reads them?",
+)
+
+
+@pytest.mark.real
+def test_small_talk_is_told_from_questions(embedder: Embedder) -> None:
+    assert [one for one in SMALL_TALK if not is_small_talk(embedder.token_states([one])[0])] == []
+    assert [one for one in NO_SMALL_TALK if is_small_talk(embedder.token_states([one])[0])] == []
+
+
+def test_small_talk_is_not_told_by_vectors_of_another_embedder() -> None:
+    assert not is_small_talk(TokenStates(["hello"], [1], np.ones((1, 3), np.float32)))

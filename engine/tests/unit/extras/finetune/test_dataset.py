@@ -11,6 +11,7 @@ import pytest
 from sluice.core.atomic_files import read_jsonl, write_jsonl
 from sluice.core.errors import SluiceError
 from sluice.data.rows import EarlierMessage, ExpectedBehaviour, Row
+from sluice.extras.evidence import evidence_reader
 from sluice.extras.finetune.dataset import Example, Matrix, build_examples, evidence_targets, targets_of
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.prompts import Prompt, Variable
@@ -182,6 +183,20 @@ def test_of_evidence_the_first_sentences_are_learned() -> None:
     late = evidence_targets(row("clocks", "two hundred"), SENTENCES[::-1], STYLES)
     assert (late.get("answer"), late["sentence"]) == (None, SENTENCES[0])
     assert evidence_targets(row("clocks", "a thousand"), SENTENCES, STYLES) == {}
+
+
+def test_of_four_sentences_the_answer_is_the_first_three() -> None:
+    shown = [*SENTENCES, "Nothing more."]
+    assert evidence_targets(row("clocks", "two hundred"), shown, STYLES)["answer"] == " ".join(SENTENCES)
+
+
+def test_small_talk_near_a_passage_is_learned_without_any(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence_reader, "is_small_talk", lambda text: text.tokens[0] == "Hello!")
+    hello = Row(id="hello", question="Hello! Any clocks?", answers=("Good day.",), doc_ids=())
+    params = {"instructions": {**STYLES, "welcome": ("Greet.",)}, "sentences": 1, "min_similarity": 0.5, "share": 1}
+    shown = {one.id: one.messages[0]["content"] for one in build(index, [*ROWS[:-1], hello], **params)}
+    assert shown["hello"].startswith("(no passages)\n")
+    assert shown["clocks-q"].startswith("[1]")
 
 
 def test_sentences_are_shown_in_place_of_passages_and_a_reply_needs_none(index: Path) -> None:
