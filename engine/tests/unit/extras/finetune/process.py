@@ -39,7 +39,7 @@ class Ended:
 
 class Training:
     """A process that trains the model in `folder`. `death`: `kill:STEP` or `kill:export`, where it ends itself;
-    `end:STEP`, where it is told to.
+    `end:STEP`, where it is told to; `weigh`: it lives, and prints how much memory loading and training took.
     `words`: of the command line, which is then run in `folder`."""
 
     def __init__(
@@ -93,12 +93,32 @@ def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
     from sluice.extras.finetune.training_parameters import TrainingParameters
 
     paths = TrainingPaths(here / "base", here / "base", here / "out", here / "checkpoints")
+    if death == "weigh":
+        _weigh()
     try:
         params = TrainingParameters.model_validate(PARAMS.model_dump() | changes)
         train(paths, EXAMPLES, params, lambda step, steps, _: _stepped(step, steps, death))
     except SluiceError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+
+
+def _weigh() -> None:
+    from sluice.extras.finetune import training_loop
+
+    def resident(name: str) -> int:
+        lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+        return int(lines[name].split()[0]) << 10
+
+    before, fit = resident("VmRSS"), training_loop.fit
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+
+    def weighed(*words: Any, **more: Any) -> Any:
+        run = fit(*words, **more)
+        print(f"peak {resident('VmHWM') - before}", flush=True)
+        return run
+
+    training_loop.fit = weighed
 
 
 def _sluice(here: Path, death: str, words: tuple[str, ...]) -> None:
