@@ -102,7 +102,11 @@ def prepare(
     with Embedder(fetched_once(ensure, models.embed, workspace.cache)) as embedder:
         examples = build_examples(asked, index or workspace.build / "index", embedder, prompt, decline, parameters)
     served = fetched_once(ensure, models.chat, workspace.cache)
-    weights = fetched_once(ensure_source, models.chat.weights, workspace.cache) if models.chat.weights else served
+    weights = served
+    if files := models.chat.weights:
+        weights = fetched_once(ensure_source, files, workspace.cache)
+        if any(name.endswith(weights.suffix) for name in files.files):  # in several files: its digest is of them all
+            weights = weights.parent
     paths = TrainingPaths(
         base=base or weights,
         served=served,

@@ -91,15 +91,12 @@ def test_in_bfloat16_and_recomputed_it_keeps_the_best_weights(place: Path, alone
         assert [loss for _, loss in found[name]] == pytest.approx([loss for _, loss in expected[name]], abs=5e-2)
 
 
-@pytest.mark.parametrize("later", [2, 1])
-def test_a_checkpoint_of_four_goes_on_in_fewer(place: Path, alone: Alone, later: int) -> None:
+@pytest.mark.parametrize(("later", "parallel"), [(2, "fsdp"), (2, "ddp"), (1, "ddp")])
+def test_a_checkpoint_of_four_goes_on_in_fewer(place: Path, alone: Alone, later: int, parallel: str) -> None:
     ended = together(place, "", "", "", "kill:6", batch=4, parallel="fsdp", **FULL)
     assert ended[3].code == -9
     assert ended[0].code == 1, ended[0].output
-    if later == 1:
-        _require_well([Training(place, batch=4, **FULL).end()])
-    else:
-        _require_well(together(place, *[""] * later, batch=4, parallel="fsdp", **FULL))
+    _require_well(together(place, *[""] * later, batch=4, parallel=parallel, **FULL))
     assert json.loads((place / "out" / "training.json").read_text())["resumed"] == [4]
     assert losses(place) == pytest.approx(losses(alone(**FULL)), abs=2e-3)
     _require_close(place, alone(**FULL))
