@@ -152,7 +152,7 @@ def _flash(
 def _flash_function() -> Any:
     import torch
 
-    class Flash(torch.autograd.Function):
+    class Flash(torch.autograd.Function):  # type: ignore[misc]  # torch is not typed
         @staticmethod
         def forward(ctx: Any, query: Any, key: Any, value: Any) -> Any:
             out = torch.empty_like(query)

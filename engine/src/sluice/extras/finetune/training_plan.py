@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
@@ -19,8 +18,7 @@ from sluice.extras.finetune.base_model import is_gguf, require_training_packages
 from sluice.extras.finetune.gpu_machines import GpuMachine, gpu_machines
 from sluice.extras.finetune.model_count import ModelCount, count_model
 from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError
-from sluice.llm.model_files import PinnedFiles, load_models
-from sluice.llm.model_sources import fetch
+from sluice.llm.model_files import PinnedFiles, ensure_source, load_models
 
 GIB = 1 << 30
 _USABLE = 0.92  # of a card: the rest is its driver's, or lost between blocks of different sizes
@@ -103,8 +101,9 @@ def base_config(workspace: Workspace, base: Path | None = None) -> Any:
     files = chat.weights or chat
     path = base or next(iter(files.cached(workspace.cache)))
     with tempfile.TemporaryDirectory() as scratch:
-        if not path.exists() and "config.json" in files.files:
-            path = _fetched_config(files, Path(scratch))
+        if base is None and not path.exists() and "config.json" in files.files:
+            only = PinnedFiles(source=files.source_of("config.json"), sha256=files.files["config.json"])
+            path = ensure_source(only, Path(scratch))
         if not path.exists():
             raise SluiceError(
                 f"{path}: the base model is missing, and `files` of config/models.yaml has no config.json",
@@ -118,21 +117,16 @@ def base_config(workspace: Workspace, base: Path | None = None) -> Any:
             raise SluiceError(f"{path}: transformers cannot read what model this is: {error}") from error
 
 
-def _fetched_config(files: PinnedFiles, scratch: Path) -> Path:
-    source = files.source_of("config.json")
-    path = fetch(source, scratch)
-    if (found := digest_of_file(path)) != files.files["config.json"]:
-        raise SluiceError(f"{source}: sha256 is {found}, but config/models.yaml pins {files.files['config.json']}")
-    return path.rename(path.with_name("config.json"))
-
-
 def plan(workspace: Workspace, machines: TrainingMachines | None = None, base: Path | None = None) -> Iterator[str]:
-    """Lines of the plan.
+    """What a training needs of GPUs.
 
     Args:
         workspace: The checkout.
         machines: That shall train; without them, of each card the smallest machine that could.
         base: GGUF file or folder of safetensors; by default that of config/models.yaml.
+
+    Returns:
+        Lines, as they are shown.
 
     Raises:
         UntrainableError: The machines, or all that are known, cannot train it. It comes after the lines.

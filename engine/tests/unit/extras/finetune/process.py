@@ -104,21 +104,21 @@ def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
 
 
 def _weigh() -> None:
-    from sluice.extras.finetune import training_loop
+    """Before the first checkpoint, for which the first process gathers everything in the memory of its machine."""
+    from sluice.extras.finetune.pack_trainer import PackTrainer
 
     def resident(name: str) -> int:
         lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
         return int(lines[name].split()[0]) << 10
 
-    before, fit = resident("VmRSS"), training_loop.fit
+    before, save = resident("VmRSS"), PackTrainer._save_checkpoint
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
 
-    def weighed(*words: Any, **more: Any) -> Any:
-        run = fit(*words, **more)
+    def weighed(*words: Any) -> None:
         print(f"peak {resident('VmHWM') - before}", flush=True)
-        return run
+        save(*words)
 
-    training_loop.fit = weighed
+    PackTrainer._save_checkpoint = weighed  # type: ignore[method-assign]
 
 
 def _sluice(here: Path, death: str, words: tuple[str, ...]) -> None:

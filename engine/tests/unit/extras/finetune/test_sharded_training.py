@@ -77,13 +77,7 @@ def test_weights_that_share_memory_are_sharded_as_one(tmp_path: Path) -> None:
 
 def test_in_bfloat16_and_recomputed_it_keeps_the_best_weights(place: Path, alone: Alone) -> None:
     """All that a large model needs at once: the loss on held rows, and what was best on them."""
-    changes = {
-        "dtype": "bfloat16",
-        "gradient_checkpointing": True,
-        "held_share": 0.5,
-        "evaluate_every": 4,
-        "learning_rate": 3e-2,
-    }
+    changes = {"dtype": "bfloat16", "gradient_checkpointing": True, "held_share": 0.5, "evaluate_every": 4}
     _require_well(together(place, "", "", batch=4, parallel="fsdp", **changes))
     found, expected = (json.loads((one / "out" / "training.json").read_text()) for one in (place, alone(**changes)))
     assert [step for step, _ in found["held_loss"]] == [4, 8, 12]
@@ -115,7 +109,7 @@ def _require_close(place: Path, whole: Path) -> None:
 def test_each_process_needs_its_share_of_the_memory(tmp_path: Path) -> None:
     """Of 60 million weights, all trained: 950 MB of weights, gradients and moments where one process has the whole."""
     shape = {"layers": 16, "width": 640}
-    few = {**FULL, "steps": 2, "batch": 4, "checkpoint_every": 2}
+    few = {**FULL, "steps": 2, "batch": 4}
     peaks = {}
     for processes in (1, 2, 4):
         folder = tmp_path / str(processes)

@@ -208,7 +208,3 @@ def test_the_files_of_the_page_are_taken_by_the_settings(root: Path) -> None:
     machine = machine_of(job["instance_type"])
     assert machine
     assert params.packs_a_step % (machine.count * job["instances"]) == 0
-    if (root / "config" / "sagemaker.yaml").is_file():
-        from sluice.extras.sagemaker.settings import TrainJob
-
-        assert TrainJob.model_validate(job)
