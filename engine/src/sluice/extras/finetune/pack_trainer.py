@@ -81,7 +81,8 @@ class PackTrainer(Trainer):  # type: ignore[misc]
         self._params, self._pool, self._checkpoints = params, pool, checkpoints
         self._began = time.perf_counter() - spent
         self._dtype = getattr(torch, params.dtype)
-        self._weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        # Held by nothing else, for shards take the place of whole weights, which would stay.
+        self._weights = [weight for weight in self.model.parameters() if weight.requires_grad] if pool else []
         # A weight is used once in a pass; threads that share a cache of its casts would share their graphs.
         self.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
 

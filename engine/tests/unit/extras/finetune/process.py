@@ -105,6 +105,11 @@ def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
 
 def _weigh() -> None:
     """Before the first checkpoint, for which the first process gathers everything in the memory of its machine."""
+    import torch._dynamo  # with the rest, what FSDP imports: code is no memory of a model
+    import torch.distributed.fsdp
+    import torch.distributed.tensor  # noqa: F401
+    from accelerate.utils import fsdp_utils  # noqa: F401
+
     from sluice.extras.finetune.pack_trainer import PackTrainer
 
     def resident(name: str) -> int:

@@ -113,7 +113,7 @@ def test_each_process_needs_its_share_of_the_memory(tmp_path: Path) -> None:
     peaks = {}
     for processes in (1, 2, 4):
         folder = tmp_path / str(processes)
-        write_base(folder / "base", **shape)
+        write_base(folder / "base", dtype="bfloat16", **shape)  # as models are published
         group = (
             [Training(folder, "weigh", **few).end()]
             if processes == 1

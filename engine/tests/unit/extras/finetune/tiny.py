@@ -68,12 +68,13 @@ def model(layers: int = 2, architecture: str = "llama", width: int = 32, **more:
     return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
 
 
-def write_base(folder: Path, **shape: Any) -> Path:
+def write_base(folder: Path, *, dtype: str = "float32", **shape: Any) -> Path:
     """The model and a tokenizer whose tokens are letters."""
+    import torch
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    model(**shape).save_pretrained(folder)
+    model(**shape).to(getattr(torch, dtype)).save_pretrained(folder)
     letters = {"<end>": 0, "<unknown>": 1} | {letter: number for number, letter in enumerate(LETTERS, 2)}
     tokenizer = Tokenizer(models.WordLevel(letters, unk_token="<unknown>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
