@@ -56,8 +56,8 @@ test-engine: $(READY) $(SCANNER)  ## the engine's own tests, with whole releases
 test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile engine/tests/workflows
 
-test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
-	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest engine/tests/unit/data
+test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed; training in shards (minutes; engine/docs/reference/canary-drill.md)
+	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest engine/tests/unit/data $(wildcard engine/tests/unit/extras/finetune engine/tests/unit/extras/sagemaker)
 
 test-fork: $(READY)  ## the rules of the house in a copy with names of its own, as `sluice init` leaves it (minutes)
 	@$(BIN)/pytest -m fork engine/tests/unit/template

@@ -24,6 +24,7 @@ extra() {
     if [ -d "$folder" ]; then compile "$folder/$lock.in" "$@" -o "$folder/$lock.txt"; fi
 }
 extra finetune train -c dev.txt --override .no-torch
+extra finetune qlora --no-deps
 extra guard corpora --no-deps
 extra sagemaker sagemaker
 extra redteam redteam --excludes ../src/sluice/extras/redteam/requirements/redteam.exclude

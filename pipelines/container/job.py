@@ -108,6 +108,7 @@ class Job:
         requirements = self.checkout / "engine" / "requirements"
         extras = self.checkout / "engine" / "src" / "sluice" / "extras"
         train = extras / "finetune" / "requirements" / "train.txt"
+        gpus = [] if self.environment.get("SM_NUM_GPUS", "0") == "0" else [train.with_name("qlora.txt")]
         corpora = extras / "guard" / "requirements" / "corpora.txt"
         hashes = ["--quiet", "--require-hashes", "-r"]
         uv = [folder / "bin" / "uv", "pip", "install", "--python", python]
@@ -115,7 +116,7 @@ class Job:
             [sys.executable, "-m", "venv", "--system-site-packages", folder],
             [python, "-m", "pip", "install", *hashes, requirements / "bootstrap.txt"],
             [*uv, "--no-deps", *hashes, requirements / "dev.txt"],
-            [*uv, "--no-deps", *hashes, train],
+            *([*uv, "--no-deps", *hashes, lock] for lock in (train, *gpus)),
             [*uv, "--no-deps", "--target", folder / "corpora", *hashes, corpora],
         ):
             self.call([str(word) for word in words])

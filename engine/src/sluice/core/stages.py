@@ -23,7 +23,7 @@ _ALL = {
     ),
     "index": Program(("sluice.retrieval.index_stage",), locks=(_SERVING,)),
     "guard": Program(("sluice.extras.guard.guard_stage",), locks=("dev.txt", "corpora.txt")),
-    "train": Program(("sluice.extras.finetune.train_stage",), locks=(_SERVING, "train.txt", "torch.in")),
+    "train": Program(("sluice.extras.finetune.train_stage",), locks=(_SERVING, "train.txt", "qlora.txt", "torch.in")),
     "evaluate": Program(
         ("sluice.evaluation.evaluate_stage", "sluice.serving.release_parts"),
         (*_ANSWERS, "assistant.metrics"),

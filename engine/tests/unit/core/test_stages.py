@@ -73,6 +73,7 @@ MORE = {
     "the page of a comparison": ("engine/src/sluice/evaluation/reports/templates/comparison.html.j2", set()),
     "a lock of serving": ("engine/requirements/serve.txt", {"index", "train", "serve"}),
     "a lock of training": (f"{FOLDER}/finetune/requirements/train.txt", {"train"}),
+    "the lock of QLoRA": (f"{FOLDER}/finetune/requirements/qlora.txt", {"train"}),
     "a lock of the red team": (f"{FOLDER}/redteam/requirements/redteam.txt", set()),
     "a benchmark": ("engine/benchmarks/quality.py", set()),
     "a test": ("engine/tests/unit/core/test_stages.py", set()),

@@ -27,7 +27,7 @@ from sluice.retrieval.index_files import TextEncoder
 # is behind the best.
 _OF_ALL, _OF_REPEATED, _OF_PASSAGE = 0.6, 0.15, 0.8
 _OF_ADDED = 0.6  # of the score of a further sentence: what it adds
-# Reasons and steps, stories and second turns take a sentence more; `how many` does not.
+# Reasons, steps and stories take a sentence more; `how many` does not, nor do second turns, whose question is short.
 _NUMBERS = "many|much|long|often|big|large|small|fast|high|low|soon|far|old|late|quickly"
 _EXPLAINS = re.compile(rf"(?i)\bwhy\b|\bhow\b(?! (?:{_NUMBERS})\b)")
 _STORY = 20  # words
@@ -75,7 +75,7 @@ class EvidenceReader:
         Args:
             question: of several lines the last one counts: those before are what the search needs to understand it.
             hits: the passages, best first.
-            number: of sentences at most; one more where the question asks why or how, is long, or is a second turn.
+            number: of sentences at most; one more where a question of one line asks why or how, or is long.
 
         Returns:
             The evidence.
@@ -95,7 +95,7 @@ class EvidenceReader:
         best = np.argsort(-stated.sum(axis=1) - _OF_PASSAGE * behind, kind="stable")[:_DOUBTED]
         figures = _figures(rarity, near[best].max(axis=0), said[best].max(axis=0), hits)
         doubt = 1 / (1 + math.exp(-_BIAS - float(np.dot(_WEIGHTS, figures))))
-        explains = asked != question or len(asked.split()) > _STORY or bool(_EXPLAINS.search(asked))
+        explains = asked == question and (len(asked.split()) > _STORY or bool(_EXPLAINS.search(asked)))
         return PassageEvidence(
             [found[at] for at in _chosen(stated, behind, number and number + explains)], doubt, figures
         )

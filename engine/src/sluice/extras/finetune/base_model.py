@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ from sluice.core.errors import SluiceError
 from sluice.extras.finetune import attention
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.packing import TokenizedExample
+from sluice.extras.finetune.process_group import ProcessGroup
 from sluice.extras.finetune.training_parameters import TrainingParameters
+
+_QLORA = "engine/src/sluice/extras/finetune/requirements/qlora.txt"
 
 
 def require_training_packages() -> None:
@@ -30,36 +33,73 @@ def require_training_packages() -> None:
         )
 
 
-def load_base(path: Path, params: TrainingParameters) -> tuple[Any, Any]:
+def load_base(path: Path, params: TrainingParameters, group: ProcessGroup | None = None) -> tuple[Any, Any]:
     """(model, tokenizer) of any causal model that transformers reads, in `params.dtype`.
 
-    `path`: a GGUF file, or a safetensors file or folder with config.json and the tokenizer's files beside it.
+    Args:
+        path: A GGUF file, or a safetensors file or folder with config.json and the tokenizer's files beside it.
+        params: The recipe.
+        group: That trains it. Where that shards the model, the first process alone reads weights, and the others have
+            a model of the same shape whose memory nothing was written to, so that it takes none.
+
+    Raises:
+        SluiceError: There is no such model, or none that can be trained.
     """
     if not path.exists():
         raise SluiceError(f"{path}: the base model is missing", remedy="fetch it with `sluice models pull`")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     attention.register()
     folder = path if path.is_dir() else path.parent
     file = {"gguf_file": path.name} if is_gguf(path) else {}
     options = _packed(path) if params.method == "qlora" else _dense() if file else {}
+    sharded = group is not None and params.sharded(group.world)
+    how = {
+        # Shards of weights that are trained are float32: cast here, before the others' would be written to.
+        "dtype": torch.float32 if sharded and params.method == "full" else getattr(torch, params.dtype),
+        "attn_implementation": _attention(params, group),
+    }
     with quiet(), parsed_once():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, **file, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                **file,
-                **options,
-                dtype=getattr(torch, params.dtype),
-                attn_implementation=params.attention,
-                local_files_only=True,  # what it needs was fetched and checked before
-            )
+            if sharded and group and not group.leads:
+                config = AutoConfig.from_pretrained(folder, **file, local_files_only=True)
+                model = _unwritten(lambda: AutoModelForCausalLM.from_config(config, **how))
+            else:
+                model = AutoModelForCausalLM.from_pretrained(
+                    folder,
+                    **file,
+                    **options,
+                    **how,
+                    local_files_only=True,  # what it needs was fetched and checked before
+                )
         except (OSError, ValueError, LookupError, NotImplementedError) as error:
             raise SluiceError(f"{path}: transformers cannot read this model: {error}") from error
     if tokenizer.chat_template is None:
         raise SluiceError(f"{path}: its tokenizer has no chat template", remedy="choose a model made for chat")
     return model, tokenizer
+
+
+def _attention(params: TrainingParameters, group: ProcessGroup | None) -> str:
+    if params.attention != "auto":
+        return params.attention
+    return attention.NAME if group is None or group.device == "cpu" else "sdpa"
+
+
+def _unwritten(make: Callable[[], Any]) -> Any:
+    """The model that `make` makes, its buffers as they are, its weights memory that the system gives when it is used:
+    accelerate tells weights apart by where they lie, and those of the meta device lie nowhere."""
+    import torch
+    from accelerate import init_empty_weights
+
+    with init_empty_weights(include_buffers=False):
+        model = make()
+    for module in model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            module.register_parameter(name, torch.nn.Parameter(torch.empty_like(weight, device="cpu")))
+    model.tie_weights()
+    return model
 
 
 def is_gguf(path: Path) -> bool:
@@ -81,7 +121,7 @@ def _packed(path: Path) -> dict[str, Any]:
     if importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available():
         raise SluiceError(
             "train.method is qlora, which needs a CUDA GPU and the package bitsandbytes",
-            remedy="set train.method to lora, or train on a GPU with `pip install bitsandbytes`",
+            remedy=f"set train.method to lora, or install {_QLORA} into .venv, with --require-hashes, where a GPU is",
         )
     if is_gguf(path):
         raise SluiceError(

@@ -28,11 +28,23 @@ def train(
         Path | None, typer.Option(help="Folder for checkpoints; default: .sluice/checkpoints.")
     ] = None,
     track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow; a release logs its own.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it needs of GPUs: memory, time, cost, what fits.")
+    ] = False,
 ) -> None:
     """Fine-tune the adapter (pipeline stage), or have other machines do it for the tree as it is.
 
     Under torchrun, each process is one such call. A run elsewhere is known by what goes into it: the same command
-    picks up one that was started before, and pays for none twice. Exit code 3 when its gates refused the adapter."""
+    picks up one that was started before, and pays for none twice. Exit code 3 when its gates refused the adapter.
+    With --dry-run nothing is trained: exit code 1 when it would not fit."""
+    if dry_run:
+        from sluice.extras.finetune.training_plan import plan
+
+        workspace = Workspace.find()
+        machines = None if on == HERE else elsewhere("training_machines", on)(workspace)
+        for line in plan(workspace, machines, base):
+            print(line)
+        return
     if on == HERE:
         from sluice.extras.finetune.train_stage import run
 

@@ -16,6 +16,7 @@ EXTRA = Extra(
         "engine/docs/decisions/packed-training.md",
         "engine/docs/decisions/training-recipe.md",
         "engine/docs/reference/training.md",
+        "engine/docs/reference/training-plans.md",
         "prompts/finetune.prompt.yml",
     ),
     entries={

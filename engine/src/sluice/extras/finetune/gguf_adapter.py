@@ -53,8 +53,12 @@ def _llama_order(module: str, b: Array, shape: BaseModelShape) -> Array:
     return b.reshape(heads, 2, rows // heads // 2, rank).swapaxes(1, 2).reshape(rows, rank)
 
 
-# How the output rows of a module are ordered in GGUF, by architecture of the base.
-ROW_ORDERS = {"llama": _llama_order}
+def _same_order(module: str, b: Array, shape: BaseModelShape) -> Array:  # noqa: ARG001
+    return b
+
+
+# How the output rows of a module are ordered in GGUF, by architecture of the base. A Mistral is a llama there.
+ROW_ORDERS = {"llama": _llama_order, "qwen2": _same_order, "qwen3": _same_order}
 
 
 def require_known(shape: BaseModelShape) -> None:
@@ -73,7 +77,7 @@ def adapter_tensors(state: Mapping[str, Any], shape: BaseModelShape) -> dict[str
 
     require_known(shape)
     order = ROW_ORDERS[shape.architecture]
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, shape.blocks)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[shape.architecture.upper()], shape.blocks)
     tensors = {}
     for key, value in state.items():
         found = _KEY.fullmatch(key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,12 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import AutocastKwargs
+from accelerate.utils import AutocastKwargs, DistributedType, FullyShardedDataParallelPlugin
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from transformers import Trainer
 
 from sluice.extras.finetune.checkpoints import Checkpoints
 from sluice.extras.finetune.packing import Pack, pack_loss
+from sluice.extras.finetune.training_methods import put_weights, trained_weights
 from sluice.extras.finetune.training_parameters import TrainingParameters
+
+# Of a checkpoint, which has one form whatever made it: one process, DDP or FSDP, and how many there were.
+_WEIGHTS, _OPTIMIZER, _SCHEDULER = "weights.safetensors", "optimizer.pt", "scheduler.pt"
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,7 @@ class PackTrainer(Trainer):  # type: ignore[misc]
     `spent`: seconds of the run before this process took it up."""
 
     control: Any
+    model: Any
 
     def __init__(
         self, params: TrainingParameters, pool: Executor | None, checkpoints: Checkpoints, spent: float, **options: Any
@@ -69,7 +81,8 @@ class PackTrainer(Trainer):  # type: ignore[misc]
         self._params, self._pool, self._checkpoints = params, pool, checkpoints
         self._began = time.perf_counter() - spent
         self._dtype = getattr(torch, params.dtype)
-        self._weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        # Held by nothing else, for shards take the place of whole weights, which would stay.
+        self._weights = [weight for weight in self.model.parameters() if weight.requires_grad] if pool else []
         # A weight is used once in a pass; threads that share a cache of its casts would share their graphs.
         self.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
 
@@ -100,7 +113,9 @@ class PackTrainer(Trainer):  # type: ignore[misc]
         """The processes' gradients are averaged, with the last pack: times their number it is the sum again."""
         total = 0.0
         for number, item in enumerate(share.packs, 1):
-            with nullcontext() if number == len(share.packs) else self.accelerator.no_sync(model):
+            # Shards are averaged each time: what waits for the last pack would be a gradient of the whole model.
+            together = number == len(share.packs) or self.is_fsdp_enabled
+            with nullcontext() if together else self.accelerator.no_sync(model):
                 loss = self._loss(model, item) * (self.args.world_size / share.examples)
                 self.accelerator.backward(loss)
             total += float(loss.detach())
@@ -131,12 +146,69 @@ class PackTrainer(Trainer):  # type: ignore[misc]
         """With the seconds of the run so far, which its checkpoints carry on."""
         super().log({**logs, "seconds": time.perf_counter() - self._began}, start_time)
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """peft would look the base up on the network, to see whether its vocabulary has grown."""
-        known = {} if self._params.method == "full" else {"save_embedding_layers": False}
-        self.model.save_pretrained(output_dir, state_dict=state_dict, **known)
+    def create_accelerator_and_postprocess(self) -> None:
+        """accelerate (1.15, `AcceleratorState`) allows FSDP on GPUs alone. torch's, which it calls, shards on
+        processors too, so that what trains on GPUs can be tested without one."""
+        super().create_accelerator_and_postprocess()
+        state = self.accelerator.state
+        if self.args.fsdp and state.distributed_type == DistributedType.MULTI_CPU:
+            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+            if state.mixed_precision != "no":
+                state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
+            state.distributed_type = DistributedType.FSDP
+            self.is_fsdp_enabled = True
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """What was trained, gathered by the process that writes it."""
+        weights = trained_weights(self.model, leads=self.args.should_save)
+        if self.args.should_save:
+            assert output_dir
+            Path(output_dir).mkdir(parents=True, exist_ok=True)
+            save_file({name: value.contiguous() for name, value in weights.items()}, Path(output_dir) / _WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
+        with safe_open(Path(resume_from_checkpoint) / _WEIGHTS, framework="pt") as file:
+            put_weights(self.model, _ReadOneByOne(file))
+
+    def _load_best_model(self) -> None:
+        assert self.state.best_model_checkpoint
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)  # then the first process alone gets it
+        state = get_optimizer_state_dict(self.model, self.optimizer, options=whole)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / _OPTIMIZER)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / _SCHEDULER)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        several = self.args.world_size > 1
+        state = {}
+        if self.args.process_index == 0:
+            state = torch.load(Path(checkpoint) / _OPTIMIZER, weights_only=True, map_location="cpu")
+        whole = StateDictOptions(full_state_dict=True, broadcast_from_rank0=several)
+        set_optimizer_state_dict(self.model, self.optimizer, state, options=whole)
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / _SCHEDULER, weights_only=True))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with self._checkpoints.written(folder, leads=self.args.should_save):
             super()._save_checkpoint(model, trial)
+
+
+class _ReadOneByOne(Mapping[str, Any]):
+    """Tensors of a safetensors file by name; each is read when it is asked for."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getitem__(self, name: str) -> Any:
+        return self._file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.keys())
+
+    def __len__(self) -> int:
+        return len(self._file.keys())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
 
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
@@ -16,10 +20,12 @@ from sluice.extras.finetune.trainer import TrainingPaths, train
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.finetune.training_record import TrainingResult
 from sluice.extras.finetune.training_tracking import log_training
-from sluice.llm.model_files import Models, ensure, ensure_source, load_models
+from sluice.llm.model_files import Models, PinnedFiles, ensure, ensure_source, load_models
 from sluice.prompts import load_prompt
 from sluice.retrieval.embedder import Embedder
 from sluice.serving.settings import ServiceSettings
+
+_Files = TypeVar("_Files", bound=PinnedFiles)
 
 
 def run(
@@ -93,10 +99,14 @@ def prepare(
     decline = load_settings(workspace.config / "service.yaml", ServiceSettings).decline
     prompt = load_prompt(workspace.prompts / "finetune.prompt.yml", roles=Models.roles())
     asked = load_rows(rows or workspace.data / "train.jsonl")
-    with Embedder(ensure(models.embed, workspace.cache)) as embedder:
+    with Embedder(fetched_once(ensure, models.embed, workspace.cache)) as embedder:
         examples = build_examples(asked, index or workspace.build / "index", embedder, prompt, decline, parameters)
-    served = ensure(models.chat, workspace.cache)
-    weights = ensure_source(models.chat.weights, workspace.cache) if models.chat.weights else served
+    served = fetched_once(ensure, models.chat, workspace.cache)
+    weights = served
+    if files := models.chat.weights:
+        weights = fetched_once(ensure_source, files, workspace.cache)
+        if any(name.endswith(weights.suffix) for name in files.files):  # in several files: its digest is of them all
+            weights = weights.parent
     paths = TrainingPaths(
         base=base or weights,
         served=served,
@@ -104,3 +114,12 @@ def prepare(
         checkpoints=checkpoints or workspace.state / "checkpoints",
     )
     return paths, examples, {row.id: digest_of(row.as_dict()) for row in asked}
+
+
+def fetched_once(fetch: Callable[[_Files, Path], Path], files: _Files, cache: Path) -> Path:
+    """Of the processes of a machine one fetches, and the others wait for it; each looks at the digests by itself."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / "fetch.lock"):
+        if not all(path.exists() for path in files.cached(cache)):
+            fetch(files, cache)
+    return fetch(files, cache)

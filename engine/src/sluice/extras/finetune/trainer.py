@@ -91,18 +91,19 @@ def _learn(
     group: ProcessGroup,
     rows: Mapping[str, str],
 ) -> TrainingResult:
-    from sluice.extras.finetune.training_loop import fit  # torch and transformers, which the serving set lacks
+    from sluice.extras.finetune.training_loop import fit, require_shareable  # torch, which the serving set lacks
 
+    require_shareable(params, group)
     with parsed_once():
         shape = _shape(paths.served, params)
-        model, tokenizer = load_base(paths.base, params)
+        model, tokenizer = load_base(paths.base, params, group)
     give_back()  # what loading needed beside the model
     packs, held, skipped = _packed(examples, model, tokenizer, params, group)
     model = prepare(model, params)
-    base_sha256 = digest_of_base(paths.base)
+    base_sha256 = group.agreed(digest_of_base(paths.base) if group.leads else "")
     checkpoints = Checkpoints(paths.checkpoints, _key(base_sha256, packs, held, params))
     run = fit(model, packs, params, on_progress if group.leads else _unheard, group, checkpoints, held=held)
-    weights = trained_weights(model)
+    weights = trained_weights(model, leads=group.leads)
     result = TrainingResult(run, len(examples), sum(len(p.tails) for p in held), skipped)
     if group.leads:
         del model  # an export loads the model anew

@@ -27,7 +27,7 @@ from sluice.extras.finetune.base_model import quiet
 from sluice.extras.finetune.checkpoints import Checkpoints
 from sluice.extras.finetune.pack_trainer import PackTrainer, StepShare, steps_of
 from sluice.extras.finetune.packing import Pack
-from sluice.extras.finetune.process_group import ProcessGroup
+from sluice.extras.finetune.process_group import PATIENCE, ProcessGroup
 from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError
 from sluice.extras.finetune.training_record import TrainingRun
 
@@ -35,7 +35,6 @@ Progress = Callable[[int, int, float], None]
 
 _GIVE_BACK_EVERY = 4  # steps; the pages that come back for the next one cost time
 _KEPT = 2  # checkpoints: the newest, and the one before for when the newest is broken; the best besides
-_PATIENCE = 600  # seconds for a process that lives but does not answer; a dead one is noticed at once
 
 
 def fit(
@@ -65,16 +64,15 @@ def fit(
         SluiceError: The loss is not finite, processes that cannot share a step, a checkpoint that cannot be read or
             written.
     """
-    _require_shareable(params, group)
-    sharded = group.world > 1 and params.parallel == "fsdp"
+    require_shareable(params, group)
     for weight in model.parameters():
-        if weight.requires_grad or sharded:  # a shard must be of one type
+        if weight.requires_grad:
             weight.data = weight.data.float()
     found = checkpoints.latest() if group.leads else None
     shares = steps_of(packs, params, group.world)
     with quiet(), _pool(params, group) as pool:
         arguments = _arguments(params, group, checkpoints, held=bool(held))
-        found = _agreed(found, group)
+        found = group.agreed(found)
         state = TrainerState.load_from_json(str(found / "trainer_state.json")) if found else TrainerState()
         earlier = _run(state, shares, params, group)
         if earlier.stopped:  # and killed while it was exported
@@ -104,22 +102,21 @@ def fit(
     return _run(trainer.state, shares, params, group)
 
 
-def _require_shareable(params: TrainingParameters, group: ProcessGroup) -> None:
+def require_shareable(params: TrainingParameters, group: ProcessGroup) -> None:
+    """SluiceError when these processes cannot train together, for before a model is loaded."""
     if params.packs_a_step % group.world:
         raise SluiceError(
             f"{group.world} processes cannot share the {params.packs_a_step} packs of a step",
             remedy=f"make train.batch × train.accumulate a multiple of {group.world}",
         )
-    if group.world > 1 and params.parallel == "fsdp":
-        if group.device == "cpu":
-            raise SluiceError("train.parallel is fsdp, which shards over GPUs", remedy="set train.parallel to ddp")
-        if params.method == "qlora":
-            raise SluiceError("packed weights cannot be sharded", remedy="set train.parallel to ddp, or method to lora")
+    if params.sharded(group.world) and params.method == "qlora":
+        raise SluiceError("packed weights cannot be sharded", remedy="set train.parallel to ddp, or method to lora")
 
 
 def _arguments(
     params: TrainingParameters, group: ProcessGroup, checkpoints: Checkpoints, *, held: bool
 ) -> TrainingArguments:
+    sharded = params.sharded(group.world)
     judged = {"eval_strategy": "steps", "eval_steps": params.evaluate_every, "load_best_model_at_end": True}
     made = TrainingArguments(
         output_dir=str(checkpoints.folder),
@@ -133,11 +130,15 @@ def _arguments(
         seed=params.seed,
         bf16=params.dtype == "bfloat16",
         use_cpu=group.device == "cpu",
-        gradient_checkpointing=params.gradient_checkpointing,
+        gradient_checkpointing=params.gradient_checkpointing and not sharded,
         gradient_checkpointing_kwargs={"use_reentrant": False},
         ddp_find_unused_parameters=False,
-        ddp_timeout=_PATIENCE,
-        fsdp=True if group.world > 1 and params.parallel == "fsdp" else None,
+        ddp_timeout=int(PATIENCE.total_seconds()),
+        fsdp=sharded or None,
+        # The first process alone has the weights, and gives each its shard.
+        fsdp_config={"cpu_ram_efficient_loading": True, "activation_checkpointing": params.gradient_checkpointing}
+        if sharded
+        else None,
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_steps=params.evaluate_every if held else params.checkpoint_every,  # the best is one of them
@@ -167,14 +168,6 @@ def _pool(params: TrainingParameters, group: ProcessGroup) -> Iterator[ThreadPoo
         yield pool
 
 
-def _agreed(value: Any, group: ProcessGroup) -> Any:
-    """What process 0 has, on each of them."""
-    box = [value]
-    if group.world > 1:
-        torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]
-
-
 class _Follow(TrainerCallback):  # type: ignore[misc]
     """Stops at a loss that is not finite, reports, saves and evaluates where it is due, gives memory back.
 
@@ -196,7 +189,7 @@ class _Follow(TrainerCallback):  # type: ignore[misc]
             give_back()
         if state.global_step % self._params.checkpoint_every == 0:
             control.should_save = True
-        self._ends = bool(_agreed(self._told, self._group))
+        self._ends = bool(self._group.agreed(self._told))
         control.should_save = control.should_save or self._ends
         if self._held and state.global_step == self._params.steps:
             control.should_evaluate = True

@@ -43,22 +43,35 @@ def add_adapter(model: Any, params: TrainingParameters) -> Any:
         raise SluiceError(f"train.targets: {error}") from error
 
 
-def trained_weights(model: Any) -> dict[str, Any]:
-    """The trained weights by name, whole and on the CPU; all processes of a group must ask."""
-    return {name: _whole(value) for name, value in model.named_parameters() if value.requires_grad}
+def trained_weights(model: Any, *, leads: bool = True) -> dict[str, Any]:
+    """The trained weights by name, whole and on the CPU.
 
-
-def _whole(tensor: Any) -> Any:
-    """Put together from its shards where it is sharded."""
-    full = getattr(tensor, "full_tensor", None)
-    return (full() if full else tensor).detach().cpu()
+    Args:
+        model: All processes of a group must ask; no other one holds more than one whole weight at a time.
+        leads: Whether this is the process that gets them; the others get nothing.
+    """
+    found = {}
+    for name, value in _trained(model).items():
+        whole = value.full_tensor() if hasattr(value, "full_tensor") else value
+        if leads:
+            found[name] = whole.detach().cpu()
+    return found
 
 
 def put_weights(model: Any, weights: Mapping[str, Any]) -> None:
-    """Brings trained weights into a model that was prepared in the same way."""
+    """Brings trained weights, whole ones, into a model that was prepared in the same way, and be it in shards."""
     import torch
+    from torch.distributed.tensor import DTensor, distribute_tensor
 
-    known = dict(model.named_parameters())
     with torch.no_grad():
-        for name, value in weights.items():
-            known[name].copy_(value)
+        for name, into in _trained(model).items():
+            value = weights[name]
+            if isinstance(into, DTensor):  # from None: each process takes its shard of what it has itself
+                value = distribute_tensor(value.to(into.device), into.device_mesh, into.placements, src_data_rank=None)
+            into.copy_(value)
+
+
+def _trained(model: Any) -> dict[str, Any]:
+    """By the names of the model as it was before accelerate wrapped its layers to recompute them."""
+    named = ((name.replace("_checkpoint_wrapped_module.", ""), value) for name, value in model.named_parameters())
+    return {name: value for name, value in named if value.requires_grad}

@@ -33,7 +33,9 @@ class TrainingParameters(Settings):
     weight_decay: float = Field(0.0, ge=0, le=1)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    attention: Literal["grouped", "eager", "sdpa"] = "grouped"
+    attention: Literal["auto", "grouped", "eager", "sdpa"] = Field(
+        "auto", description="grouped on a processor, and sdpa on a GPU, which keeps no heads × tokens²"
+    )
     gradient_checkpointing: bool = Field(False, description="compute twice what would have to be kept: less memory")
     threads: int = Field(0, ge=0, le=512, description="CPU threads, split over the packs of a step; 0 takes all cores")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
@@ -73,6 +75,10 @@ class TrainingParameters(Settings):
     @property
     def packs_a_step(self) -> int:
         return self.batch * self.accumulate
+
+    def sharded(self, processes: int) -> bool:
+        """Whether each of the processes holds a shard of the model alone."""
+        return processes > 1 and self.parallel == "fsdp"
 
     @model_validator(mode="after")
     def _exportable(self) -> Self:

@@ -10,6 +10,7 @@ EXTRA = Extra(
     commands="cli:register",
     hooks={
         "train": "train:train",
+        "training_machines": "train:training_machines",
         "champion": "packages:follow_champion",
         "account": "doctor:account_checks",
         "variables": "doctor:variables",

@@ -9,22 +9,25 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.params import load_params
 from sluice.core.progress import PipelineProgress
+from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
+from sluice.extras.finetune.gpu_machines import gpus_of, machine_of
 from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.training_plan import TrainingMachines, plan
 from sluice.extras.sagemaker import executions, follow_run, run_cost, run_results, source_archives
 from sluice.extras.sagemaker.account import AwsAccount
 from sluice.extras.sagemaker.aws_clients import remedy_for
 from sluice.extras.sagemaker.executions import Execution, ExecutionStep
-from sluice.extras.sagemaker.machines import gpus_of
 from sluice.extras.sagemaker.packages import name_adapter
 from sluice.extras.sagemaker.recipe import STAGES, recipe_of
-from sluice.extras.sagemaker.settings import SageMakerSettings, require
+from sluice.extras.sagemaker.settings import FILE, SageMakerSettings, require
 from sluice.jobs.dvc_pipeline import EXPECTED, dvc, pull, reproduce
 from sluice.release import champion
 from sluice.release.environment_record import open_record
@@ -80,6 +83,9 @@ def _start(
 ) -> Execution:
     settings = account.settings
     _require_shareable(workspace, settings, say)
+    if machine_of(settings.jobs.train.instance_type):
+        for line in plan(workspace, training_machines(workspace)):
+            say(line)
     estimate = run_cost.estimate(settings, run_cost.pipeline_jobs(settings))
     for line in estimate.lines():
         say(line)
@@ -114,6 +120,20 @@ def _require_shareable(workspace: Workspace, settings: SageMakerSettings, say: S
             remedy=f"make it a multiple of {world}, or set jobs.train.processes in config/sagemaker.yaml; nothing was"
             " started",
         )
+
+
+def training_machines(workspace: Workspace) -> TrainingMachines:
+    """Those of config/sagemaker.yaml. SluiceError where they have no GPU that is known."""
+    settings = load_settings(workspace.config / FILE, SageMakerSettings)
+    job = settings.jobs.train
+    machine = machine_of(job.instance_type)
+    if machine is None:
+        raise SluiceError(
+            f"config/sagemaker.yaml: nothing is known of GPUs of jobs.train.instance_type {job.instance_type}",
+            remedy="name a machine with GPUs, or leave --on out to see which fit",
+        )
+    machine = replace(machine, count=job.processes or machine.count)
+    return TrainingMachines(machine, job.instances, settings.prices.get(job.instance_type, 0) * job.instances)
 
 
 def _upsert(workspace: Workspace) -> None:

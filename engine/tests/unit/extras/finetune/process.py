@@ -39,7 +39,7 @@ class Ended:
 
 class Training:
     """A process that trains the model in `folder`. `death`: `kill:STEP` or `kill:export`, where it ends itself;
-    `end:STEP`, where it is told to.
+    `end:STEP`, where it is told to; `weigh`: it lives, and prints how much memory loading and training took.
     `words`: of the command line, which is then run in `folder`."""
 
     def __init__(
@@ -93,12 +93,37 @@ def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
     from sluice.extras.finetune.training_parameters import TrainingParameters
 
     paths = TrainingPaths(here / "base", here / "base", here / "out", here / "checkpoints")
+    if death == "weigh":
+        _weigh()
     try:
         params = TrainingParameters.model_validate(PARAMS.model_dump() | changes)
         train(paths, EXAMPLES, params, lambda step, steps, _: _stepped(step, steps, death))
     except SluiceError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+
+
+def _weigh() -> None:
+    """Before the first checkpoint, for which the first process gathers everything in the memory of its machine."""
+    import torch._dynamo  # with the rest, what FSDP imports: code is no memory of a model
+    import torch.distributed.fsdp
+    import torch.distributed.tensor  # noqa: F401
+    from accelerate.utils import fsdp_utils  # noqa: F401
+
+    from sluice.extras.finetune.pack_trainer import PackTrainer
+
+    def resident(name: str) -> int:
+        lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+        return int(lines[name].split()[0]) << 10
+
+    before, save = resident("VmRSS"), PackTrainer._save_checkpoint
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+
+    def weighed(*words: Any) -> None:
+        print(f"peak {resident('VmHWM') - before}", flush=True)
+        save(*words)
+
+    PackTrainer._save_checkpoint = weighed  # type: ignore[method-assign]
 
 
 def _sluice(here: Path, death: str, words: tuple[str, ...]) -> None:

@@ -61,7 +61,15 @@ def test_a_step_must_be_shared_evenly(place: Path) -> None:
         assert "multiple of 2" in ended.output
 
 
-def test_shards_need_gpus(place: Path) -> None:
+def test_two_processes_that_share_the_model_learn_what_one_learns(place: Path, unbroken: Path) -> None:
+    """FSDP of two shards; test_sharded_training.py has more of it."""
     for ended in together(place, "", "", parallel="fsdp"):
+        assert ended.code == 0, ended.output
+    assert losses(place) == pytest.approx(losses(unbroken), abs=2e-3)
+    assert (place / "out" / "peft" / "adapter_model.safetensors").is_file()
+
+
+def test_packed_weights_are_not_sharded(place: Path) -> None:
+    for ended in together(place, "", "", parallel="fsdp", method="qlora"):
         assert ended.code == 1
-        assert "train.parallel is fsdp, which shards over GPUs" in ended.output
+        assert "packed weights cannot be sharded" in ended.output

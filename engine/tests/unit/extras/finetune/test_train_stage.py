@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,10 @@ from conftest import RealModels
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+from sluice.extras.finetune import train_stage
 from sluice.extras.finetune.train_stage import run
+from sluice.llm import model_files
+from sluice.llm.model_files import PinnedFiles, ensure_source
 from unit.extras.finetune.process import Training
 from unit.extras.finetune.tiny import write_codes
 
@@ -28,6 +33,26 @@ def test_a_release_must_have_the_adapter_that_it_serves(workspace: Workspace) ->
 def test_a_missing_file_of_rows_is_named(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match=r"other\.jsonl"):
         run(workspace, rows=tmp_path / "other.jsonl")
+
+
+def test_of_the_processes_of_a_machine_one_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four that begin at the same time. Each looks at the digest all the same."""
+    origin = tmp_path / "model.safetensors"
+    origin.write_bytes(b"weights")
+    spec = PinnedFiles(source=f"file:{origin}", sha256=digest_of_file(origin))
+    real, fetched, begin = model_files.fetch, [], threading.Barrier(4)
+    monkeypatch.setattr(model_files, "fetch", lambda source, folder: fetched.append(source) or real(source, folder))
+
+    def process(_: int) -> bytes:
+        begin.wait(60)
+        return train_stage.fetched_once(ensure_source, spec, tmp_path / "cache").read_bytes()
+
+    with ThreadPoolExecutor(4) as processes:
+        assert list(processes.map(process, range(4))) == [b"weights"] * 4
+    assert len(fetched) == 1
+    next((tmp_path / "cache").rglob("model.safetensors")).write_bytes(b"others")
+    with pytest.raises(SluiceError, match="sha256 is"):
+        train_stage.fetched_once(ensure_source, spec, tmp_path / "cache")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A Llama of two small layers with random weights, in a folder as Hugging Face keeps models, and examples for it."""
+"""A model of two small layers with random weights, in a folder as Hugging Face keeps models, and examples for it."""
 
 from __future__ import annotations
 
@@ -44,33 +44,37 @@ EXAMPLES = [
 ]
 
 
-def model(layers: int = 2) -> Any:
+def model(layers: int = 2, architecture: str = "llama", width: int = 32, **more: Any) -> Any:
     torch = pytest.importorskip("torch")
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
     torch.set_num_threads(1)  # threads that wait for each other cost more than so small a model
-    config = LlamaConfig(
+    config = AutoConfig.for_model(
+        architecture,
         vocab_size=80,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=width // 4,
         max_position_embeddings=128,
         bos_token_id=0,
         eos_token_id=0,
-        attn_implementation="eager",
+        pad_token_id=0,
+        **more,
     )
-    return LlamaForCausalLM(config)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
 
 
-def write_base(folder: Path) -> Path:
+def write_base(folder: Path, *, dtype: str = "float32", **shape: Any) -> Path:
     """The model and a tokenizer whose tokens are letters."""
+    import torch
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    model().save_pretrained(folder)
+    model(**shape).to(getattr(torch, dtype)).save_pretrained(folder)
     letters = {"<end>": 0, "<unknown>": 1} | {letter: number for number, letter in enumerate(LETTERS, 2)}
     tokenizer = Tokenizer(models.WordLevel(letters, unk_token="<unknown>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")

@@ -30,6 +30,7 @@ from sluice.extras.sagemaker import train as remote
 from sluice.jobs.dvc_pipeline import command, environment
 from support.aws.sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, account, make_jobs, step, write_settings
 from support.aws.sagemaker_server import Look, Played
+from unit.extras.finetune.configs import LLAMA_8B, write_models
 from unit.extras.sagemaker.pipeline_upsert import upsert
 
 UPSERT = Path(__file__).parent / "pipeline_upsert.py"
@@ -351,6 +352,22 @@ def test_processes_that_cannot_share_a_step_are_refused_before_anything_is_paid_
     jobs["train"] |= {"instance_type": machine, **more}
     write_settings(workspace.config, jobs=jobs, prices={"ml.m5.xlarge": 0.24, machine: 0.1})
     with pytest.raises(SluiceError, match=said):
+        train()
+    assert not played.started
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_paid_for(
+    workspace: Workspace, played: Played, train: Train, tmp_path: Path
+) -> None:
+    """All weights of an 8B on four cards of 24 GiB. Of the model only its config.json is there to be had."""
+    write_models(workspace, tmp_path / "llama", LLAMA_8B)
+    params = yaml.safe_load(workspace.params.read_text())
+    params["train"] |= {"method": "full", "parallel": "fsdp", "exports": ["merged"], "max_tokens": 128}
+    workspace.params.write_text(yaml.safe_dump(params))
+    jobs = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())["jobs"]
+    jobs["train"] |= {"instance_type": "ml.g5.12xlarge"}
+    write_settings(workspace.config, jobs=jobs, prices={"ml.m5.xlarge": 0.24, "ml.g5.12xlarge": 7.0})
+    with pytest.raises(SluiceError, match=r"1 × ml\.g5\.12xlarge cannot train this: each A10G needs .*\n.*ml\.p4d"):
         train()
     assert not played.started
 

@@ -5,6 +5,7 @@ The stages are played by a small package in the parcel; test_job_real.py has the
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -306,3 +307,25 @@ def test_a_machine_that_is_taken_away_is_no_failure(base: Path, start: Start) ->
     assert code == 128 + signal.SIGTERM
     assert not (base / "output" / "failure").exists()
     assert not list((base / "model").iterdir())
+
+
+@pytest.mark.parametrize(("gpus", "with_it"), [("0", False), ("4", True)])
+def test_where_there_are_gpus_the_lock_of_qlora_is_installed_too(
+    base: Path, monkeypatch: pytest.MonkeyPatch, gpus: str, with_it: bool
+) -> None:
+    """SM_NUM_GPUS is set by the SDK's driver (sagemaker-train 1.27.0, train/container_drivers/scripts/environment.py,
+    line 207), and by AWS's training toolkit."""
+    spec = importlib.util.spec_from_file_location("job", JOB)
+    assert spec
+    assert spec.loader
+    job = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "job", job)
+    spec.loader.exec_module(job)
+    installed: list[list[str]] = []
+    one = job.Job({"SAGEMAKER_BASE_DIR": str(base), "SM_NUM_GPUS": gpus})
+    monkeypatch.setattr(one, "call", installed.append)
+    one.install()
+    locks = [Path(words[-1]) for words in installed if words[-1].endswith(".txt")]
+    assert [lock.name for lock in locks].count("qlora.txt") == with_it
+    assert all((ROOT / lock.relative_to(one.checkout)).is_file() for lock in locks)
+    assert all("--require-hashes" in words for words in installed[1:])
