@@ -19,7 +19,7 @@ export MLFLOW_MODEL_CATALOG_URI :=
 # Targets of your own.
 -include project.mk
 
-.PHONY: help setup release eval sync serve test test-engine test-unit test-contract test-workflows test-drill test-fork test-extras e2e-cluster soak audit check format clean
+.PHONY: help setup release eval sync serve test test-engine test-unit test-contract test-workflows test-drill test-parts test-fork test-extras e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -56,8 +56,11 @@ test-engine: $(READY) $(SCANNER)  ## the engine's own tests, with whole releases
 test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile engine/tests/workflows
 
-test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed; training in shards (minutes; engine/docs/reference/canary-drill.md)
-	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest engine/tests/unit/data $(wildcard engine/tests/unit/extras/finetune engine/tests/unit/extras/sagemaker)
+test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
+	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest engine/tests/unit/data
+
+test-parts: $(READY)  ## the drills of optional parts: training in shards, types of deployment behind the real proxy (tens of minutes)
+	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/extras
 
 test-fork: $(READY)  ## the rules of the house in a copy with names of its own, as `sluice init` leaves it (minutes)
 	@$(BIN)/pytest -m fork engine/tests/unit/template

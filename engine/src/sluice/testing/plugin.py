@@ -40,7 +40,7 @@ MARKERS = {
     "e2e": ("makes whole releases in a clone of the repository (minutes)", ""),
     "soak": ("minutes of traffic", "takes minutes: make soak"),
     "image": ("builds the images and runs them with podman", "takes minutes: make test-image"),
-    "drill": ("the real proxy under load; killed pushes to S3; training in shards", "takes minutes: make test-drill"),
+    "drill": ("the real proxy under load; killed pushes; training in shards", "minutes: make test-drill test-parts"),
     "fork": ("runs the rules of the house in a fork", "takes minutes: make test-fork"),
     "extras": ("takes each extra out of a clone", "takes minutes: make test-extras"),
     "cluster": ("deploys into the cluster of KUBECONFIG", "needs a cluster: make e2e-cluster"),
