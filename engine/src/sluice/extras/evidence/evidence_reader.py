@@ -114,7 +114,7 @@ class EvidenceReader:
         return nearness
 
 
-def _chosen(stated: Vectors, behind: Vectors, number: int) -> list[int]:
+def _chosen(stated: Vectors, behind: npt.NDArray[np.float64], number: int) -> list[int]:
     """Places of sentences, best first. `stated`: of each word of the question (sentences, words)."""
     chosen: list[int] = []
     left = np.zeros_like(behind)

@@ -71,18 +71,18 @@ def test_a_further_sentence_is_the_one_that_adds_most() -> None:
         ("How do canaries start?", 1),
         ("How many canaries start?", 0),
         ("Canaries start at 5 percent?", 0),
-        ("Do canaries start?\nAnd rollbacks?", 1),
+        ("Do canaries start?\nAnd why?", 0),
         ("We have canaries, " + "and canaries, " * 10 + "so where do they start?", 1),
     ],
 )
-def test_reasons_steps_stories_and_second_turns_take_a_sentence_more(question: str, more: int) -> None:
+def test_reasons_steps_and_stories_take_a_sentence_more_and_second_turns_do_not(question: str, more: int) -> None:
     assert len(EvidenceReader(Encoder()).read(question, [hit(TEXT)], 2).sentences) == 2 + more
     assert EvidenceReader(Encoder()).read(question, [hit(TEXT)], 0).sentences == []
 
 
 def test_small_talk_is_shown_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence_reader, "is_small_talk", lambda text: text.tokens[0] == "hello")
-    for asked, shown in (("Hello canaries", 0), ("canaries\nHello", 0), ("Hello\ncanaries", 3)):
+    for asked, shown in (("Hello canaries", 0), ("canaries\nHello", 0), ("Hello\ncanaries", 2)):
         evidence = EvidenceReader(Encoder()).read(asked, [hit(TEXT)], 2)
         assert (len(evidence.sentences), evidence.doubt == 0) == (shown, not shown)
 
