@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sluice.extras.status.project_status import ProjectStatus
+from sluice.extras.status.workspace_status import WorkspaceStatus
 from sluice.extras.status.service_status import ServiceFigures
 
 
-def show(status: ProjectStatus) -> None:
+def show(status: WorkspaceStatus) -> None:
     """Prints what is live, health, the last verdicts, the error budget and the problems.
 
     Args:
@@ -24,7 +24,7 @@ def show(status: ProjectStatus) -> None:
     Console(highlight=False).print(table)
 
 
-def _rows(status: ProjectStatus) -> Iterator[tuple[str, str]]:
+def _rows(status: WorkspaceStatus) -> Iterator[tuple[str, str]]:
     live, service = status.champion, status.service
     yield "live", f"{live.id}  {live.event} {live.time}" if live else "nothing"
     yield "service", f"{service.url}  {service.state}" + (f"  {service.release}" if service.reached else "")

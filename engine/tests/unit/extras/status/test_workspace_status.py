@@ -19,7 +19,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.core.workspace import Workspace
 from sluice.extras.status import project_status, service_status
-from sluice.extras.status.project_status import ErrorBudget, ProjectStatus, read_status
+from sluice.extras.status.workspace_status import ErrorBudget, WorkspaceStatus, read_status
 from sluice.extras.status.prometheus_status import PrometheusStatus, read_prometheus
 from sluice.extras.status.service_status import ServiceStatus, read_service
 from sluice.extras.status.status_table import show
@@ -217,7 +217,7 @@ def test_prometheus_says_the_same_of_a_namespace(
     with (tmp_path / "log").open("wb") as log:
         running = subprocess.Popen([*argv, f"--web.listen-address={url[7:]}"], stdout=log, stderr=log)
 
-    def told() -> ProjectStatus | None:
+    def told() -> WorkspaceStatus | None:
         try:
             found = read_status(workspace, record, service.url, "", url)
         except SluiceError:

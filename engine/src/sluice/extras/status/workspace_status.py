@@ -43,7 +43,7 @@ class ReleaseVerdict:
 
 
 @dataclass(frozen=True)
-class ProjectStatus:
+class WorkspaceStatus:
     """`verdicts`: of the champion, and of what was rejected lately. `problems`: what is not well, a sentence each; none
     when all is."""
 
@@ -65,7 +65,7 @@ class ProjectStatus:
 
 def read_status(
     workspace: Workspace, record: EnvironmentRecord, url: str, key: str, prometheus: str = ""
-) -> ProjectStatus:
+) -> WorkspaceStatus:
     """Reads the record, asks the service and, where one is named, Prometheus.
 
     Args:
@@ -91,7 +91,7 @@ def read_status(
     problems = [*_problems(record, champion, service, cluster, budgets)]
     if objective is None:
         problems.append(f"config/gates.yaml has no gate {OBJECTIVE}: without an objective there is no error budget")
-    return ProjectStatus(record.environment, champion, events, verdicts, service, cluster, budgets, tuple(problems))
+    return WorkspaceStatus(record.environment, champion, events, verdicts, service, cluster, budgets, tuple(problems))
 
 
 def _verdict(workspace: Workspace, release: str) -> ReleaseVerdict:
