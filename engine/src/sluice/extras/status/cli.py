@@ -23,8 +23,8 @@ def status(
     """What is live, how it does, what was decided last, and how much of the error budget is left.
 
     A service with API keys shows its figures to a key with the scope metrics, in SLUICE_METRICS_KEY."""
-    from sluice.extras.status.workspace_status import read_status
     from sluice.extras.status.status_table import show
+    from sluice.extras.status.workspace_status import read_status
     from sluice.release.environment_record import open_record
 
     workspace = Workspace.find()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sluice.extras.status.workspace_status import WorkspaceStatus
 from sluice.extras.status.service_status import ServiceFigures
+from sluice.extras.status.workspace_status import WorkspaceStatus
 
 
 def show(status: WorkspaceStatus) -> None:

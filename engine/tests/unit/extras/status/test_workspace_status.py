@@ -18,11 +18,11 @@ from sluice.cli import command
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.core.workspace import Workspace
-from sluice.extras.status import project_status, service_status
-from sluice.extras.status.workspace_status import ErrorBudget, WorkspaceStatus, read_status
+from sluice.extras.status import service_status, workspace_status
 from sluice.extras.status.prometheus_status import PrometheusStatus, read_prometheus
 from sluice.extras.status.service_status import ServiceStatus, read_service
 from sluice.extras.status.status_table import show
+from sluice.extras.status.workspace_status import ErrorBudget, WorkspaceStatus, read_status
 from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.verdict import Verdict
 from starter_files import GATES
@@ -117,7 +117,7 @@ def test_a_budget_without_an_objective_and_a_prometheus_without_pods_are_said(
 ) -> None:
     gates = workspace.config / "gates.yaml"
     gates.write_text(gates.read_text().replace("name: success_rate", "name: other"))
-    monkeypatch.setattr(project_status, "read_prometheus", lambda _: PrometheusStatus((), ()))
+    monkeypatch.setattr(workspace_status, "read_prometheus", lambda _: PrometheusStatus((), ()))
     found = read_status(workspace, record, service.url, "", "http://prometheus")
     assert found.budgets == ()
     assert "Prometheus has read no pod of the service" in found.problems
@@ -151,7 +151,7 @@ def test_a_verdict_is_that_of_gates_and_canary(
     folder.mkdir(parents=True)
     if rehearsal:
         (folder / "rehearsal.json").write_text(json.dumps(rehearsal))
-    monkeypatch.setattr(project_status, "load", lambda _: SimpleNamespace(gates=gates))
+    monkeypatch.setattr(workspace_status, "load", lambda _: SimpleNamespace(gates=gates))
     (found,) = read_status(workspace, record, "http://127.0.0.1:1", "").verdicts
     assert (found.state, found.title, found.reason) == said
 
