@@ -120,7 +120,7 @@ def loading(vllm: VllmProcess, shelf: ReleaseShelf) -> Iterator[tuple[str, Path]
 async def ask(chat: FallbackProvider, number: int) -> str:
     """What is answered, without the blanks that a tokenizer of letters puts between them."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
-    messages = [{"role": "user", "content": f"question {number % 100}?"}]
+    messages = [{"role": "user", "content": f"question {number % 100:02}?"}]
     pieces = [piece.text async for piece in chat.stream(messages, PARAMETERS, deadline=deadline)]
     return "".join(pieces).replace(" ", "")
 
