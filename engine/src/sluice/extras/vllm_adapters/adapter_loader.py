@@ -129,7 +129,8 @@ class AdapterLoader:
             self._owed.discard(name)
 
     def _drop_all(self, names: set[str]) -> None:
-        """Those that stayed long enough: out of vLLM, then off the disk."""
+        """Those that stayed long enough: out of vLLM, then off the disk. vLLM reads an adapter again that it put out of
+        memory, and ends, for all releases, when its folder is not there (0.32)."""
         now = self._clock()
         for name in names:
             if _RELEASE.fullmatch(name) and self._until.get(name, now) <= now:
