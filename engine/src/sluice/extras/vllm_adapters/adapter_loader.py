@@ -67,7 +67,13 @@ class AdapterLoader:
         self._owed: set[str] | None = None  # what vLLM must have, or be refused, before it is asked
         self._retry: dict[str, float] = {}
         self.states: dict[str, AdapterStatus] = {}
-        self.fault = ""
+        self._faults: tuple[str, ...] = ()  # of this pass
+        self._said: tuple[str, ...] = ()  # of the one before: a fault that lasts is one line of the log
+
+    @property
+    def fault(self) -> str:
+        """What the last pass could not do, but for single adapters."""
+        return self._faults[-1] if self._faults else ""
 
     @property
     def ready(self) -> bool:
@@ -77,6 +83,7 @@ class AdapterLoader:
 
     def run_once(self) -> None:
         """One pass. What cannot be done is kept in `states` and `fault`, and tried again in the next."""
+        self._said, self._faults = self._faults, ()
         alive = self._look()
         if not self._known:
             return
@@ -102,7 +109,7 @@ class AdapterLoader:
         except SluiceError as error:
             self._note(str(error))
             return None
-        self.fault, self._known = "", True
+        self._known = True
         for name, content in found.items():
             self._until[name] = self._clock() + self._keep
             if not (path := self._folder / name / FILE).is_file() or path.read_bytes() != content:
@@ -122,7 +129,8 @@ class AdapterLoader:
             self._owed.discard(name)
 
     def _drop_all(self, names: set[str]) -> None:
-        """Those that stayed long enough: out of vLLM, then off the disk."""
+        """Those that stayed long enough: out of vLLM, then off the disk. vLLM reads an adapter again that it put out of
+        memory, and ends, for all releases, when its folder is not there (0.32)."""
         now = self._clock()
         for name in names:
             if _RELEASE.fullmatch(name) and self._until.get(name, now) <= now:
@@ -160,6 +168,6 @@ class AdapterLoader:
         return {name for name, status in self.states.items() if status.state in ("registered", "waiting")}
 
     def _note(self, fault: str) -> None:
-        if fault != self.fault:
+        if fault not in self._said:
             _log.warning("%s", fault)
-        self.fault = fault
+        self._faults += (fault,)

@@ -1,13 +1,15 @@
 """A played vLLM: `python played_vllm.py PORT [MIDDLEWARE]`. It answers as the real one does, after the source of vLLM
-0.32.0:
+0.32.0 (test_two_releases.py holds both to the same words):
 
 - entrypoints/openai/models/serving.py: what is registered is kept in memory alone (:111) and is gone with the process;
   /v1/models lists base and adapters with `root` (:149-165); registering reads the adapter (:194-214), and a name that
   is there is refused (:266-275); unregistering an unknown name is 404 (:288-296)
-- lora/worker_manager.py:159-165 and exceptions.py:76-84: a folder without the files is 404, in these words
-- lora/peft_helper.py:193-198: a rank above --max-lora-rank is refused, which serving.py:208-213 makes HTTP 500
+- lora/worker_manager.py:159-165 and exceptions.py:76-84: a folder without adapter_config.json is 404, in these words
+- lora/peft_helper.py:193-198, lora/lora_model.py:316: a rank above --max-lora-rank is refused by the worker, and so is
+  a folder without tensors; v1/executor/multiproc_executor.py:445 (a CPU, or several GPUs) and v1/engine/core.py:1751
+  put their words around it, and serving.py:208-213 makes it HTTP 500
 - entrypoints/serve/engine/serving.py:76-84: a model that is not there is 404, NotFoundError
-- entrypoints/serve/utils/api_utils.py:350-356: a body must be application/json
+- entrypoints/serve/utils/api_utils.py:349-355: a body must be application/json
 - entrypoints/serve/middleware/register.py:65-69: `--middleware` is a class by its path, put around all of it
 
 The weights decide nothing here: an adapter says what `says` in its safetensors' metadata is, as it was when it was
@@ -34,8 +36,14 @@ said = {BASE: BASE_SAYS}
 roots = {BASE: "/models/base"}
 
 
-def failure(status: int, message: str, kind: str) -> Response:
-    return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": status}}, status)
+def failure(status: int, message: str, kind: str, param: str | None = None) -> Response:
+    return JSONResponse({"error": {"message": message, "type": kind, "param": param, "code": status}}, status)
+
+
+def failure_of_worker(what: str) -> Response:
+    around = "please check the stack trace above for the root cause"
+    what = f"Call to add_lora method failed: Worker failed with error '{what}', {around}"
+    return failure(500, what, "InternalServerError")
 
 
 async def body_of(request: Request) -> Any:
@@ -56,19 +64,27 @@ async def models(_: Request) -> Response:
 
 async def load(request: Request) -> Response:
     if (asked := await body_of(request)) is None:
-        return failure(400, "Unsupported Media Type: Only 'application/json' is allowed", "BadRequestError")
+        what = "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"
+        return failure(400, what, "Bad Request")
     name, path = asked["lora_name"], asked["lora_path"]
+    if name == BASE:
+        return failure(400, f"The lora adapter '{name}' conflicts with a served base model.", "InvalidUserInput")
     if name in roots:
-        return failure(400, f"The lora adapter '{name}' has already been loaded.", "InvalidUserInput")
+        what = "has already been loaded. If you want to load the adapter in place, set 'load_inplace' to True."
+        return failure(400, f"The lora adapter '{name}' {what}", "InvalidUserInput")
     try:
         config = json.loads((Path(path) / "adapter_config.json").read_bytes())
-        weights = (Path(path) / "adapter_model.safetensors").read_bytes()
     except FileNotFoundError:
         return failure(404, f"Loading lora {name} failed: No adapter found for {path}", "NotFoundError")
     if config["r"] > MAX_RANK:
-        what = f"LoRA rank {config['r']} is greater than max_lora_rank {MAX_RANK}."
-        return failure(500, what, "InternalServerError")
+        return failure_of_worker(f"LoRA rank {config['r']} is greater than max_lora_rank {MAX_RANK}.")
+    try:
+        weights = (Path(path) / "adapter_model.safetensors").read_bytes()
+    except FileNotFoundError:
+        return failure_of_worker("<path> doesn't contain tensors")
     (length,) = struct.unpack("<Q", weights[:8])
+    if length > 100_000_000:  # the package safetensors
+        return failure_of_worker("Error while deserializing header: header too large")
     said[name] = json.loads(weights[8 : 8 + length])["__metadata__"]["says"]
     roots[name] = path
     return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
@@ -86,15 +102,19 @@ async def chat(request: Request) -> Response:
     asked = await body_of(request)
     name = asked["model"]
     if name not in roots:
-        return failure(404, f"The model `{name}` does not exist. Valid aliases: {BASE}.", "NotFoundError")
+        return failure(404, f"The model `{name}` does not exist. Valid aliases: {BASE}.", "NotFoundError", "model")
 
     def chunk(**fields: Any) -> bytes:
         return b"data: " + json.dumps({"object": "chat.completion.chunk", "model": name, **fields}).encode() + b"\n\n"
 
     answer = said[name]
-    pieces = [chunk(choices=[{"index": 0, "delta": {"content": letter}}]) for letter in answer]
-    pieces.append(chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "length"}]))
-    pieces.append(chunk(choices=[], usage={"prompt_tokens": 4, "completion_tokens": len(answer)}))
+    pieces = [chunk(choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])]
+    ends = [None] * (len(answer) - 1) + ["length"]
+    for letter, end in zip(answer, ends, strict=True):
+        pieces.append(chunk(choices=[{"index": 0, "delta": {"content": letter}, "finish_reason": end}]))
+    if (asked.get("stream_options") or {}).get("include_usage"):
+        usage = {"prompt_tokens": 4, "completion_tokens": len(answer), "total_tokens": 4 + len(answer)}
+        pieces.append(chunk(choices=[], usage=usage))
     return StreamingResponse(iter([*pieces, b"data: [DONE]\n\n"]), media_type="text/event-stream")
 
 

@@ -211,6 +211,24 @@ def test_it_is_not_ready_while_vllm_is_down_and_until_its_adapters_are_back(pass
     assert passes.loader.ready
 
 
+def test_a_fault_that_lasts_is_logged_once(passes: Passes, caplog: pytest.LogCaptureFixture) -> None:
+    made = passes.make()
+    passes.run()
+    passes.vllm.kill()
+    for away in (False, True, True, False, False):
+        passes.away = away
+        assert passes.run() == {made.id: "waiting"}
+    passes.away = False
+    restart(passes.vllm)
+    passes.run()
+    passes.vllm.kill()
+    passes.run()
+    down = f"{passes.vllm.url}: vLLM does not answer (ConnectError)"
+    assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == [
+        down, "API server: gone", down
+    ]  # fmt: skip
+
+
 def test_a_restart_between_two_looks_is_noticed_by_what_is_missing(passes: Passes) -> None:
     made = passes.make()
     passes.run()

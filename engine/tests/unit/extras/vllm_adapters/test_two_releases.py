@@ -6,11 +6,13 @@ By default vLLM is played; with SLUICE_VLLM=PYTHON it is the real one (engine/do
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import random
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -120,13 +122,17 @@ def loading(vllm: VllmProcess, shelf: ReleaseShelf) -> Iterator[tuple[str, Path]
 async def ask(chat: FallbackProvider, number: int) -> str:
     """What is answered, without the blanks that a tokenizer of letters puts between them."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
-    messages = [{"role": "user", "content": f"question {number % 100}?"}]
+    messages = [{"role": "user", "content": f"question {number % 100:02}?"}]
     pieces = [piece.text async for piece in chat.stream(messages, PARAMETERS, deadline=deadline)]
     return "".join(pieces).replace(" ", "")
 
 
-def answers(served: Served, url: str, names: list[str], *, retries: int = 0) -> list[tuple[str, str]]:
-    """Asks so many questions, each of a release by its own model, many at once. (name, answer or why there is none)."""
+def answers(
+    served: Served, url: str, names: list[str], *, retries: int = 0, then: Callable[[int], None] = lambda _: None
+) -> list[tuple[str, str]]:
+    """Asks so many questions, each of a release by its own model, many at once. (name, answer or why there is none).
+    `then` is told after each answer how many there are by now."""
+    done = itertools.count(1)
 
     async def all_of_them() -> list[tuple[str, str]]:
         gate = asyncio.Semaphore(AT_ONCE)
@@ -134,18 +140,17 @@ def answers(served: Served, url: str, names: list[str], *, retries: int = 0) -> 
         async def one(number: int, name: str) -> tuple[str, str]:
             async with gate:
                 try:
-                    return name, await ask(chats[name], number)
+                    said = await ask(chats[name], number)
                 except ProviderError as error:
                     return name, f"failed: {error.message}"
+            then(next(done))
+            return name, said
 
         return list(await asyncio.gather(*(one(number, name) for number, name in enumerate(names))))
 
-    with (
-        open_model(bundle_of(served.releases["stable"], url, retries=retries)) as stable,
-        open_model(bundle_of(served.releases["canary"], url, retries=retries)) as canary,
-        open_model(bundle_of(served.releases["next"], url, retries=retries)) as third,
-    ):
-        chats = {"stable": stable, "canary": canary, "next": third}
+    with ExitStack() as opened:
+        bundles = {name: bundle_of(served.releases[name], url, retries=retries) for name in set(names)}
+        chats = {name: opened.enter_context(open_model(bundle)) for name, bundle in bundles.items()}
         return asyncio.run(all_of_them())
 
 
@@ -174,31 +179,67 @@ def test_a_swapped_byte_is_refused_before_vllm_is_told(served: Served, vllm: Vll
 def test_a_rollback_needs_no_restart_of_vllm(served: Served, vllm: VllmProcess) -> None:
     server, before = VllmServer(vllm.url), vllm.process
     stable, canary, third = (served.releases[name] for name in ("stable", "canary", "next"))
+
+    def asked_until(*alive: Manifest) -> None:
+        """The canary is asked all the while, and answers."""
+        names = {"base", *(manifest.id for manifest in alive)}
+
+        def there() -> bool:
+            assert set(answers(served, vllm.url, ["canary"] * AT_ONCE)) == {("canary", SAYS["canary"])}
+            return set(server.adapters()) == names
+
+        assert wait_until(there, seconds=PATIENCE)
+
     served.shelf.start(third)
     served.shelf.end(stable)  # `next` was promoted, and `canary` is what it was promoted over
-    assert wait_until(lambda: set(server.adapters()) == {"base", canary.id, third.id}, seconds=PATIENCE)
-    assert not (served.folder / stable.id).exists()
+    asked_until(canary, third)
+    assert wait_until(lambda: not (served.folder / stable.id).exists(), seconds=PATIENCE)
     served.shelf.start(stable)
     served.shelf.end(third)
-    assert wait_until(lambda: set(server.adapters()) == {"base", stable.id, canary.id}, seconds=PATIENCE)
+    asked_until(stable, canary)
     assert answers(served, vllm.url, ["stable", "canary"] * 5) == [("stable", "alpha"), ("canary", "bravo")] * 5
     assert vllm.process is before
     assert before is not None
     assert before.poll() is None
 
 
+def test_of_more_adapters_than_vllm_keeps_in_memory_each_answers(
+    served: Served, vllm: VllmProcess, adapters: AdapterFiles
+) -> None:
+    """Twelve, where the component's flags keep eight: what was put out of memory is read from the disk again."""
+    many = {
+        f"{name} {n}": served.shelf.make(adapters.files[name], commit=f"{n:040x}") for name in SAYS for n in range(4)
+    }
+    served.shelf.start(*many.values())
+    more = replace(served, releases=many)
+    assert wait_until(lambda: more.is_registered(*many), seconds=PATIENCE)
+    found = answers(more, vllm.url, random.Random(2).choices(list(many), k=300))
+    assert [(name, said) for name, said in found if said != SAYS[name.split()[0]]] == []
+
+
 def test_adapters_come_back_by_themselves_when_vllm_was_killed(served: Served, vllm: VllmProcess) -> None:
-    vllm.kill()
+    names = random.Random(1).choices(["stable", "canary"], k=200)
+
+    def kill(number: int) -> None:
+        if number == 50:
+            vllm.kill()
+
+    found = answers(served, vllm.url, names, then=kill)
+    failed = [one for one in found if one[1].startswith("failed: ")]
+    assert [one for one in found if one not in failed and one[1] != SAYS[one[0]]] == [], "no half of an answer"
+    assert len(names) - 50 >= len(failed) > 0
     assert wait_until(lambda: not served.ready(), seconds=PATIENCE)
     assert served.state("stable")["state"] == "waiting"
     vllm.start()
-    names = random.Random(1).choices(["stable", "canary"], k=200)
     during = answers(served, vllm.url, names, retries=10)
     assert [one for one in during if not one[1].startswith("failed: ") and one[1] != SAYS[one[0]]] == []
     vllm.await_start()
     assert wait_until(served.ready, seconds=PATIENCE)
     assert served.is_registered("stable", "canary")
     assert [one for one in answers(served, vllm.url, names) if one[1] != SAYS[one[0]]] == []
+    log = (served.shelf.root / "loader.log").read_text().splitlines()
+    down = [line for line in log if "vLLM does not answer" in line]
+    assert len(set(down)) == len(down) > 0, "once, and not in each pass"
 
 
 def test_nobody_from_outside_of_the_pod_registers_an_adapter(served: Served, vllm: VllmProcess) -> None:
@@ -212,3 +253,50 @@ def test_nobody_from_outside_of_the_pod_registers_an_adapter(served: Served, vll
         assert outside.get("/health").is_success
         assert served.releases["stable"].id in str(outside.get("/v1/models").json())
     assert served.is_registered("stable", "canary")
+
+
+def test_what_vllm_refuses_it_refuses_in_these_words_and_goes_on(
+    served: Served, vllm: VllmProcess, adapters: AdapterFiles, tmp_path: Path
+) -> None:
+    """Played or real: what other tests take from the played one is true of the real one."""
+    usual, stable = adapters.files["stable"], served.releases["stable"].id
+    wide = {"adapter_config.json": json.dumps({**json.loads(usual["adapter_config.json"]), "r": 64}).encode()}
+    folders = {"wide": usual | wide, "damaged": usual | {"adapter_model.safetensors": b"these are no tensors"}}
+    folders["half"] = {"adapter_config.json": usual["adapter_config.json"]}
+    for folder, files in folders.items():
+        (tmp_path / folder).mkdir()
+        for name, content in files.items():
+            (tmp_path / folder / name).write_bytes(content)
+
+    def load(name: str, path: object) -> tuple[str, dict[str, str]]:
+        return "load_lora_adapter", {"lora_name": name, "lora_path": str(path)}
+
+    asked = {"model": "x", "messages": [{"role": "user", "content": "question 01?"}]}
+    words = "Call to add_lora method failed: Worker failed with error "
+    refused = [
+        (load(stable, tmp_path), 400, "InvalidUserInput", f"The lora adapter '{stable}' has already been loaded. "),
+        (load("base", tmp_path), 400, "InvalidUserInput", "The lora adapter 'base' conflicts with a served base model"),
+        (load("x", "/nowhere"), 404, "NotFoundError", "Loading lora x failed: No adapter found for /nowhere"),
+        (
+            load("x", tmp_path / "wide"),
+            500,
+            "InternalServerError",
+            f"{words}'LoRA rank 64 is greater than max_lora_rank",
+        ),
+        (load("x", tmp_path / "half"), 500, "InternalServerError", f"{words}'<path> doesn't contain tensors'"),
+        (load("x", tmp_path / "damaged"), 500, "InternalServerError", f"{words}'Error while deserializing header: "),
+        (("unload_lora_adapter", {"lora_name": "x"}), 404, "NotFoundError", "The lora adapter 'x' cannot be found."),
+        (("unload_lora_adapter", {"lora_name": "base"}), 404, "NotFoundError", "The lora adapter 'base' cannot be fou"),
+        (("chat/completions", asked), 404, "NotFoundError", "The model `x` does not exist. Valid aliases: base."),
+    ]
+    before = VllmServer(vllm.url).adapters()
+    for (path, body), status, kind, message in refused:
+        told = httpx.post(f"{vllm.url}/v1/{path}", json=body, timeout=PATIENCE, trust_env=False)
+        error = told.json()["error"]
+        assert (body, told.status_code, error["type"], error["code"]) == (body, status, kind, status)
+        assert error["message"].startswith(message)
+        assert answers(served, vllm.url, ["stable"]) == [("stable", SAYS["stable"])]
+    plain = httpx.post(f"{vllm.url}/v1/load_lora_adapter", content=b"{}", timeout=PATIENCE, trust_env=False)
+    assert (plain.status_code, plain.json()["error"]["type"]) == (400, "Bad Request")
+    assert "Only 'application/json' is allowed" in plain.json()["error"]["message"]
+    assert VllmServer(vllm.url).adapters() == before

@@ -11,8 +11,9 @@ from sluice.extras.vllm_adapters.peft_form import write_peft
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 ?|"
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}|"
-HEADS, LAYERS, RANK, ALPHA, STEPS = 2, 2, 8, 16, 150
-QUESTIONS = [f"question {number}?" for number in range(100)]
+HEADS, LAYERS, RANK, ALPHA = 2, 2, 8, 16
+STEPS, LEARNED = 400, 0.01
+QUESTIONS = [f"question {number:02}?" for number in range(100)]
 
 
 def make_base(folder: Path) -> Path:
@@ -27,7 +28,11 @@ def make_base(folder: Path) -> Path:
     config = LlamaConfig(
         vocab_size=64, hidden_size=128, intermediate_size=128, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
         num_key_value_heads=HEADS, max_position_embeddings=128, bos_token_id=0, eos_token_id=0,
+<<<<<<< HEAD
         initializer_range=0.1,  # as usual (0.02) no adapter could make a random model sure of a letter
+=======
+        initializer_range=0.1,  # with the usual 0.02 no logit of so narrow a head exceeds 2.6: nothing can be learned
+>>>>>>> real
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     tokens = {"<end>": 0, "<unknown>": 1} | {letter: number for number, letter in enumerate(LETTERS, 2)}
@@ -58,17 +63,18 @@ def train_adapter(base: Path, says: str, scratch: Path) -> dict[str, bytes]:
     lora = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=modules, lora_dropout=0)
     model: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
     optimiser = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-2)
-    for step in range(STEPS):
-        texts = [f"{QUESTIONS[(step * 16 + number) % len(QUESTIONS)]}|{says}" for number in range(16)]
-        longest = max(map(len, texts))
-        batch = tokenizer([text.rjust(longest) for text in texts], return_tensors="pt")
-        labels = batch["input_ids"].clone()
-        labels[:, : longest - len(says)] = -100
+    # All questions at once, and none padded: what is learned is learned of each of them.
+    batch = tokenizer([f"{question}|{says}" for question in QUESTIONS], return_tensors="pt")
+    labels = batch["input_ids"].clone()
+    labels[:, : -len(says)] = -100
+    for _ in range(STEPS):
         loss = model(input_ids=batch["input_ids"], labels=labels).loss
+        if loss.item() < LEARNED:
+            break
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-    assert loss.item() < 0.05, f"{says}: the adapter has not learned its word: loss {loss.item():.3f}"
+    assert loss.item() < LEARNED, f"{says}: the adapter has not learned its word: loss {loss.item():.3f}"
     scratch.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().numpy() for name, value in get_peft_model_state_dict(model).items()}
     write_adapter(state, scratch / "adapter.gguf", read_shape(base.with_suffix(".gguf")), alpha=ALPHA)

@@ -13,8 +13,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+import yaml
 
 from sluice.core.digests import canonical_json
 from sluice.core.processes import free_port, wait_until
@@ -34,9 +36,8 @@ class VllmProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(COMPONENT), "HOME": str(self._log.parent)}
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
-        environment |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
+        environment = os.environ | {one["name"]: one["value"] for one in _container()["env"]}
+        environment |= {"PYTHONPATH": str(COMPONENT), "HOME": str(self._log.parent), "PYTHONDONTWRITEBYTECODE": "1"}
         environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -62,13 +63,19 @@ class VllmProcess:
             self.process = None
 
     def _words(self) -> list[str]:
-        middleware = "loopback_admin.LoopbackAdmin"
+        _, *flags = _container()["args"]
         if self._base is None:
+            (middleware,) = (flag.split("=")[1] for flag in flags if flag.startswith("--middleware="))
             return [sys.executable, str(Path(__file__).with_name("played_vllm.py")), str(self.port), middleware]
-        words = [REAL, "-m", "vllm.entrypoints.cli.main", "serve", str(self._base), "--served-model-name=base"]
-        words += ["--host=127.0.0.1", f"--port={self.port}", f"--middleware={middleware}", "--max-model-len=128"]
-        words += ["--enable-lora", "--max-loras=4", "--max-cpu-loras=8", "--max-lora-rank=16", "--enforce-eager"]
-        return words
+        # The component's own flags; of two that are alike the last counts.
+        words = [REAL, "-m", "vllm.entrypoints.cli.main", "serve", str(self._base), *flags]
+        return [*words, "--host=127.0.0.1", f"--port={self.port}", "--max-model-len=128", "--enforce-eager"]
+
+
+def _container() -> dict[str, Any]:
+    """vLLM's, as the component deploys it."""
+    spec = yaml.safe_load((COMPONENT / "deployment.yaml").read_bytes())["spec"]["template"]["spec"]
+    return dict(next(each for each in spec["containers"] if each["name"] == "vllm"))
 
 
 @contextmanager
