@@ -28,11 +28,7 @@ def make_base(folder: Path) -> Path:
     config = LlamaConfig(
         vocab_size=64, hidden_size=128, intermediate_size=128, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
         num_key_value_heads=HEADS, max_position_embeddings=128, bos_token_id=0, eos_token_id=0,
-<<<<<<< HEAD
-        initializer_range=0.1,  # as usual (0.02) no adapter could make a random model sure of a letter
-=======
         initializer_range=0.1,  # with the usual 0.02 no logit of so narrow a head exceeds 2.6: nothing can be learned
->>>>>>> real
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     tokens = {"<end>": 0, "<unknown>": 1} | {letter: number for number, letter in enumerate(LETTERS, 2)}
