@@ -98,7 +98,7 @@ class PassageRetriever(BaseRetriever):
 
     async def _shown(self, request: RequestState, question: str) -> list[Hit]:
         hits = await self._near(request, question)
-        if not hits or not self.settings.reads:
+        if not self.settings.reads:
             return hits
         read = partial(self._reader.read, question, hits, self.settings.sentences)
         evidence = await request.in_time(asyncio.get_running_loop().run_in_executor(self._threads, read))

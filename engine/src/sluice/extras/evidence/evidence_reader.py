@@ -53,7 +53,7 @@ class PassageEvidence:
 
     Attributes:
         sentences: those that say most, each as a hit of its own, best first; none for small talk.
-        doubt: that they answer the question, from 0 to 1; 0 where there is no passage, and for small talk.
+        doubt: that they answer the question, from 0 to 1; 1 where there is no passage, 0 for small talk.
         figures: from which the doubt follows.
     """
 
@@ -84,7 +84,7 @@ class EvidenceReader:
         asked = question.rpartition("\n")[2]
         read = self._encoder.token_states([asked])[0]
         if not found or is_small_talk(read):
-            return PassageEvidence([], 0.0)
+            return PassageEvidence([], 0.0 if is_small_talk(read) else 1.0)
         words = list(_words(read))
         rarity = np.array([rare for _, rare, _ in words])
         near = self._nearness(np.asarray([vector for *_, vector in words]), [hit.text for hit in found])

@@ -111,7 +111,7 @@ def test_a_sentence_is_read_once_and_no_passage_gives_nothing() -> None:
         reader.read("?", [hit(TEXT)], 1)
     assert encoder.given == 3 + 2
     nothing = reader.read("?", [], 3)
-    assert (nothing.sentences, nothing.doubt) == ([], 0.0)
+    assert (nothing.sentences, nothing.doubt) == ([], 1.0)
 
 
 @pytest.mark.parametrize("question", [".", "?", "what\n?", "🙂"])

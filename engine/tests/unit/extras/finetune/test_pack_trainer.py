@@ -61,7 +61,7 @@ def test_packs_in_turn_find_the_gradient_that_threads_find(dtype: str, tmp_path:
         trainer = PackTrainer(params, pool, checkpoints, 0.0, model=adapter, args=arguments, eval_dataset=packs)
         prepared = trainer.accelerator.prepare(adapter)
         loss = float(trainer.training_step(prepared, {"share": StepShare(packs, 3)}))
-        return loss, [weight.grad for weight in trainer._weights], trainer.evaluate()["eval_loss"]
+        return loss, [one.grad for one in adapter.parameters() if one.requires_grad], trainer.evaluate()["eval_loss"]
 
     with ThreadPoolExecutor(2) as pool:
         loss, gradients, held = computed(pool)

@@ -57,6 +57,8 @@ class FakeTemplate(FakeSettings):
             self.facts[""]["template_repository"] = {"full_name": TEMPLATE}
             git(self.bare.parent, "clone", "--quiet", "--bare", str(self.source), str(self.bare))
             return 201, self.facts[""]
+        if path == "/user":
+            return super().answer(method, path, token, body)
         if not path.startswith(ROOT) or not self.bare.exists():
             return 404, {"message": "Not Found"}
         if place.startswith("/branches/"):
