@@ -73,7 +73,8 @@ def test_a_change_of_a_prompt_is_compared_rehearsed_and_commented_on(place: Worl
         "success",
     )
     (comment,) = place.github.comments.values()
-    marker, title, _, line, *_ = comment["body"].splitlines()
+    marker, title, _, hidden, _, line, *_ = comment["body"].splitlines()
+    assert json.loads(hidden.removeprefix("<!-- sluice:verdict ").removesuffix(" -->"))["passed"] is True
     assert (marker, title) == ("<!-- sluice:comparison run=501.1 -->", "## = No difference seen")
     report = re.match(r"\[Open the report\]\(https://[\w.:]+/octo/app/actions/runs/501/artifacts/\d+\)", line)
     assert report
