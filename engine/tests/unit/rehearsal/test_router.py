@@ -14,6 +14,7 @@ from sluice.core.errors import SluiceError
 from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
 from sluice.rehearsal.traefik_router import TraefikRouter
 from sluice.rehearsal.visitors import Visit, visit
+from unit.rehearsal.conftest import running_pair
 
 pytestmark = pytest.mark.real
 
@@ -22,17 +23,8 @@ pytestmark = pytest.mark.real
 def services(
     stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
 ) -> Iterator[tuple[ReleaseService, ReleaseService]]:
-    pair = (
-        ReleaseService("stable", stub("r-old", "--delay", "0"), state=tmp_path),
-        ReleaseService("canary", stub("r-new", "--delay", "0"), state=tmp_path),
-    )
-    try:
-        for service in pair:
-            service.wait_ready(60)
+    with running_pair(stub, tmp_path) as pair:
         yield pair
-    finally:
-        for service in pair:
-            service.stop()
 
 
 @pytest.fixture

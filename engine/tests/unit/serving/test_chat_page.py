@@ -5,7 +5,6 @@ Screenshots are left in build/browser/.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -202,18 +201,7 @@ def click(browser: Browser, words: str, within: str = "document") -> None:
 
 
 def faults(browser: Browser) -> list[str]:
-    """What axe-core finds serious or critical; the library reads the page and changes nothing."""
-    found = importlib.util.find_spec("axe_playwright_python")
-    if found is None or found.origin is None:
-        pytest.skip("axe-playwright-python is not installed: make setup")
-    browser.js(Path(found.origin).with_name("axe.min.js").read_text() + ";true")
-    result = browser.js(
-        "axe.run().then(done => [done.passes.length, ...done.violations"
-        ".filter(one => ['serious', 'critical'].includes(one.impact))"
-        ".map(one => one.id + ': ' + one.nodes.map(node => node.target).join(' '))])"
-    )
-    assert result[0] > 10  # it has looked
-    return list(result[1:])
+    return browser.accessibility_faults("serious", "critical")
 
 
 @pytest.mark.real

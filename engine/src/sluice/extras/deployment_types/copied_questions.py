@@ -13,7 +13,7 @@ from sluice.release.gates import Measurement, decide, load_gates
 from sluice.rollout.analysis_jobs import JobFiles
 from sluice.rollout.analysis_templates import LoadParameters
 
-# The gates of the load stage that are about answers, whoever asked.
+# Of the load stage: gates of this metric hold for copies too.
 _METRIC = "error_rate"
 
 

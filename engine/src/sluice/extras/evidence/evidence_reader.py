@@ -83,8 +83,10 @@ class EvidenceReader:
         found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
         asked = question.rpartition("\n")[2]
         read = self._encoder.token_states([asked])[0]
-        if not found or is_small_talk(read):
-            return PassageEvidence([], 0.0 if is_small_talk(read) else 1.0)
+        if is_small_talk(read):
+            return PassageEvidence([], 0.0)
+        if not found:
+            return PassageEvidence([], 1.0)
         words = list(_words(read))
         rarity = np.array([rare for _, rare, _ in words])
         near = self._nearness(np.asarray([vector for *_, vector in words]), [hit.text for hit in found])

@@ -95,7 +95,7 @@ def _comparison(mine: dict[str, Any], theirs: dict[str, Any]) -> Iterable[Loosen
 
 
 def _looser(mine: Any, theirs: Any, *, lower: bool) -> bool:
-    """Whether a number allows more; what is no number allows anything."""
+    """Whether a number allows more. Anything else than a number allows everything."""
     if not isinstance(mine, int | float):
         return True
     return bool(mine < theirs if lower else mine > theirs)

@@ -17,7 +17,7 @@ from sluice.rehearsal.traefik_router import TraefikRouter
 from sluice.rehearsal.visitors import Visit, visit
 from sluice.serving.api_keys import add_key
 from starter_files import ROOT
-from unit.rehearsal.conftest import STUB, stub
+from unit.rehearsal.conftest import STUB, running_pair, stub
 
 __all__ = ["STUB", "stub"]
 pytestmark = pytest.mark.real
@@ -28,17 +28,8 @@ Services = tuple[ReleaseService, ReleaseService]
 
 @pytest.fixture
 def services(stub: Callable[..., ReleaseServiceSpec], tmp_path: Path) -> Iterator[Services]:
-    pair = (
-        ReleaseService("stable", stub("r-old", "--delay", "0"), state=tmp_path),
-        ReleaseService("canary", stub("r-new", "--delay", "0", "--status", "503"), state=tmp_path),
-    )
-    try:
-        for service in pair:
-            service.wait_ready(60)
+    with running_pair(stub, tmp_path, "--status", "503") as pair:
         yield pair
-    finally:
-        for service in pair:
-            service.stop()
 
 
 def _started(kind: Callable[..., TraefikRouter], services: Services, state: Path, **more: Any) -> Any:

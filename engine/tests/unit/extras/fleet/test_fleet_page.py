@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,20 +79,6 @@ def written(tmp_path: Path, count: int) -> str:
     return (tmp_path / "fleet.html").as_uri()
 
 
-def faults(browser: Browser) -> list[str]:
-    """What axe-core finds, of any impact."""
-    found = importlib.util.find_spec("axe_playwright_python")
-    if found is None or found.origin is None:
-        pytest.skip("axe-playwright-python is not installed: make setup")
-    browser.js(Path(found.origin).with_name("axe.min.js").read_text() + ";true")
-    result = browser.js(
-        "axe.run().then(done => [done.passes.length, ...done.violations.map("
-        "one => one.id + ': ' + one.nodes.map(node => node.target).join(' '))])"
-    )
-    assert result[0] > 10  # it has looked
-    return list(result[1:])
-
-
 @pytest.mark.parametrize(
     ("count", "width", "dark"), [(50, 1280, False), (50, 1280, True), (50, 390, False), (500, 1280, False)]
 )
@@ -104,7 +89,7 @@ def test_axe_finds_nothing_and_the_page_fits(
     browser.open(written(tmp_path, count))
     if shots := os.environ.get("SLUICE_SHOTS"):  # a folder for pictures, such as that of engine/docs/reference/fleet.md
         browser.shoot(Path(shots) / f"fleet-{count}-{width}{'-dark' if dark else ''}.png")
-    assert faults(browser) == []
+    assert browser.accessibility_faults() == []
     assert browser.js("document.scrollingElement.scrollWidth") <= width
     assert browser.js("document.querySelectorAll('table')[1].tBodies[0].rows.length") == count
     assert browser.problems == [], "nothing that the page's own policy forbids"
