@@ -65,7 +65,7 @@ def build(services: Services) -> Application:
         own = services.request.options  # tools and a form of the answer, which are the caller's
         acts = None if own else agent  # a caller who brings tools gets no others
         chosen = tools if acts else prompt if passages or own else welcome
-        if services.request.doubted and not (own or acts):
+        if (foreign or services.request.doubted) and not (own or acts):
             chosen = welcome if is_personal(question) else None  # the model would answer from what is shown
         if chosen is None:
             return

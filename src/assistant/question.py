@@ -38,7 +38,7 @@ _LEANS = re.compile(
 )
 _PERSONAL = re.compile(r"(?i)\b(?:you|your|yourself|u|this (?:chat|assistant|thing|handbook|work))\b")
 _ASKS = re.compile(r"(?i)\?|\b(?:who|what|when|where|which|why|how|is|are|can|should|does?|must|may)\b")
-_FEW = 1000  # words; documents with fewer do not show what their language looks like
+_FEW, _LONG = 1000, 20  # words: documents with fewer do not show what their language looks like; questions with more
 _NEAR = 0.75  # on the 48 articles of training: misspelt questions find their passage in 96 % in place of 81 %
 
 
@@ -116,7 +116,7 @@ def earlier_turns(messages: Messages, turns: int) -> Messages:
 def bare(question: str) -> str:
     """A long question without its courtesies: 90 % of the polite training rows find their passage, 85 % with them."""
     kept = [text for one in sentences(question) if len((text := _COURTESY.sub("", one).strip(" ,")).split()) > 3]
-    return " ".join(kept) if kept and len(question.split()) > 20 else question
+    return " ".join(kept) if kept and len(question.split()) > _LONG else question
 
 
 def leans(question: str) -> bool:
@@ -125,8 +125,8 @@ def leans(question: str) -> bool:
 
 
 def is_personal(question: str) -> bool:
-    """Whether it may be about the assistant, or no question at all."""
-    return bool(_PERSONAL.search(question)) or not _ASKS.search(question)
+    """Whether it may be about the assistant, or no question at all. No long one is: `could you` is polite there."""
+    return len(question.split()) <= _LONG and (bool(_PERSONAL.search(question)) or not _ASKS.search(question))
 
 
 class Speller:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,13 @@ def test_the_starter_searches_for_a_long_question_without_its_courtesies() -> No
 
 
 @pytest.mark.parametrize(
-    ("question", "personal"), [("What can you do?", True), ("that was all", True), ("Why K?", False)]
+    ("question", "personal"),
+    [
+        ("What can you do?", True),
+        ("that was all", True),
+        ("Why K?", False),
+        (f"We lost a key{' and a key' * 6}. Could you tell me what to do?", False),
+    ],
 )
 def test_the_starter_asks_its_model_what_is_about_the_assistant_or_no_question(question: str, personal: bool) -> None:
     assert is_personal(question) is personal
@@ -93,3 +100,19 @@ def test_the_starter_searches_for_a_change_of_topic_alone() -> None:
     assert ask(*asked) == ("5 percent", [SAID])
     # What leans on the question before is searched for with it first, and alone where that is doubted.
     assert ask(*leaning) == ("5 percent", ["\n".join(leaning), leaning[-1]])
+
+
+def test_the_starter_declines_what_is_in_another_language_unless_it_may_be_a_greeting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Speller, "is_foreign", lambda self, question: question.startswith("Wie"))  # noqa: ARG005
+    asked = []
+    for question in ("Wie lange dauert ein Canary?", "Wie nett von dir", SAID):
+        chat, search = testing.ScriptedChat({"": "5 percent"}), Search(HITS)
+        bundle = testing.scripted_bundle()
+        bundle = replace(bundle, prompts={**bundle.prompts, "welcome": bundle.prompts["answer"]})
+        answer = asyncio.run(
+            testing.run_application(chat, search, bundle=bundle).answer([{"role": "user", "content": question}])
+        )
+        asked.append((answer.declined, len(chat.calls), len(search.asked)))
+    assert asked == [(True, 0, 0), (False, 1, 0), (False, 1, 1)]
