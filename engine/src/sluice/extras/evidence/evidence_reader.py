@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -27,10 +28,18 @@ from sluice.retrieval.index_files import TextEncoder
 # is behind the best.
 _OF_ALL, _OF_REPEATED, _OF_PASSAGE = 0.6, 0.15, 0.8
 _OF_ADDED = 0.6  # of the score of a further sentence: what it adds
-# Reasons, steps and stories take a sentence more; `how many` does not, nor do second turns, whose question is short.
+# Reasons, steps, comparisons and stories take a sentence more; `how many` does not, nor do second turns, whose question
+# is short.
 _NUMBERS = "many|much|long|often|big|large|small|fast|high|low|soon|far|old|late|quickly"
-_EXPLAINS = re.compile(rf"(?i)\bwhy\b|\bhow\b(?! (?:{_NUMBERS})\b)")
+_COMPARES = r"\b(?:vs|versus|compar\w+|differ\w*|between|or|than)\b"
+_EXPLAINS = re.compile(rf"(?i)\bwhy\b|\bhow\b(?! (?:{_NUMBERS})\b)|{_COMPARES}")
 _STORY = 20  # words
+# Reasons often stand beside the sentence that has the words of the question: a share of the neighbour's score, and what
+# a word that announces one is worth.
+_WHY = re.compile(r"(?i)\bwhy\b|\breasons?\b|\bhow come\b")
+_REASON = re.compile(r"(?i)\b(?:because|since|so that|so(?! far)|otherwise|therefore|reason|causes?)\b")
+_OF_NEIGHBOUR, _OF_REASON = 0.1, 0.05
+_OF_SAID = 0.05  # taken from a sentence that the reply before has said
 _DOUBTED = 3  # sentences of which a word must be in one
 # Of the doubt: each figure of `_figures`, and what is added. `engine/benchmarks/evidence_weights.py` fits them anew.
 _WEIGHTS, _BIAS = (1.62, -6.61, -3.52, 3.0, -6.42), -1.2
@@ -75,13 +84,13 @@ class EvidenceReader:
         Args:
             question: of several lines the last one counts: those before are what the search needs to understand it.
             hits: the passages, best first.
-            number: of sentences at most; one more where a question of one line asks why or how, or is long.
+            number: of sentences at most; one more where a question of one line asks why or how, compares, or is long.
 
         Returns:
             The evidence.
         """
         found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
-        asked = question.rpartition("\n")[2]
+        before, _, asked = question.rpartition("\n")
         read = self._encoder.token_states([asked])[0]
         if is_small_talk(read):
             return PassageEvidence([], 0.0)
@@ -97,10 +106,9 @@ class EvidenceReader:
         best = np.argsort(-stated.sum(axis=1) - _OF_PASSAGE * behind, kind="stable")[:_DOUBTED]
         figures = _figures(rarity, near[best].max(axis=0), said[best].max(axis=0), hits)
         doubt = 1 / (1 + math.exp(-_BIAS - float(np.dot(_WEIGHTS, figures))))
-        explains = asked == question and (len(asked.split()) > _STORY or bool(_EXPLAINS.search(asked)))
-        return PassageEvidence(
-            [found[at] for at in _chosen(stated, behind, number and number + explains)], doubt, figures
-        )
+        more = not before and (len(asked.split()) > _STORY or bool(_EXPLAINS.search(asked)))
+        ahead = behind + _added(asked, before, found, stated.sum(axis=1) + _OF_PASSAGE * behind) / _OF_PASSAGE
+        return PassageEvidence([found[at] for at in _chosen(stated, ahead, number and number + more)], doubt, figures)
 
     def _nearness(self, words: Vectors, texts: Sequence[str]) -> Vectors:
         """Of each word to the word of each text that is nearest to it: (texts, words)."""
@@ -114,6 +122,22 @@ class EvidenceReader:
         begins = np.cumsum([0, *(len(states) for states in held[:-1])])
         nearness: Vectors = np.maximum.reduceat(np.concatenate(held).astype(np.float32) @ words.T, begins)
         return nearness
+
+
+def _added(asked: str, before: str, found: Sequence[Hit], score: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """To the score of each sentence, from its words and its neighbours: less for what the reply before has said, more
+    for reasons where a question of one line asks why."""
+    added = np.zeros_like(score)
+    if before:
+        told = _spoken(before.rpartition("\n")[2])
+        for place, words in enumerate(_spoken(hit.text) for hit in found):
+            added[place] -= _OF_SAID * (5 * len(words - told) <= len(words))
+    elif _WHY.search(asked):
+        beside = np.array([one.chunk_id == other.chunk_id for one, other in pairwise(found)], dtype=float)
+        added[1:] = score[:-1] * beside
+        added[:-1] = np.maximum(added[:-1], score[1:] * beside)
+        added = _OF_NEIGHBOUR * added + _OF_REASON * np.array([bool(_REASON.search(hit.text)) for hit in found])
+    return added
 
 
 def _chosen(stated: Vectors, behind: npt.NDArray[np.float64], number: int) -> list[int]:
@@ -160,8 +184,12 @@ def _unit(vectors: Vectors) -> Vectors:
     return unit
 
 
+def _spoken(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))
+
+
 def _stems(hit: Hit) -> set[str]:
-    return {word[:_STEM] for word in _WORD.findall(f"{hit.title} {hit.text}".lower())}
+    return {word[:_STEM] for word in _spoken(f"{hit.title} {hit.text}")}
 
 
 def _placed(text: str) -> Iterator[tuple[int, str]]:

@@ -71,13 +71,41 @@ def test_a_further_sentence_is_the_one_that_adds_most() -> None:
         ("How do canaries start?", 1),
         ("How many canaries start?", 0),
         ("Canaries start at 5 percent?", 0),
-        ("Do canaries start?\nAnd why?", 0),
+        ("Do canaries or rollbacks start?", 1),
+        ("What is the difference of canaries?", 1),
+        ("Do canaries start?\nAnd why or how?", 0),
         ("We have canaries, " + "and canaries, " * 10 + "so where do they start?", 1),
     ],
 )
-def test_reasons_steps_and_stories_take_a_sentence_more_and_second_turns_do_not(question: str, more: int) -> None:
+def test_reasons_steps_comparisons_and_stories_take_a_sentence_more_and_second_turns_do_not(
+    question: str, more: int
+) -> None:
     assert len(EvidenceReader(Encoder()).read(question, [hit(TEXT)], 2).sentences) == 2 + more
     assert EvidenceReader(Encoder()).read(question, [hit(TEXT)], 0).sentences == []
+
+
+def first(question: str, *texts: str) -> str:
+    return EvidenceReader(Encoder()).read(question, [hit(text) for text in texts], 1).sentences[0].text
+
+
+def test_a_reason_beside_the_words_of_the_question_is_preferred_where_it_asks_why() -> None:
+    reason = "It waits since nobody minds."
+    asked, passages = "{} rollbacks percent?", ("Canaries wait. As said.", f"Rollbacks at percent. {reason}")
+    assert {first(asked.format(one), *passages) for one in ("do", "why")} == {"Rollbacks at percent."}
+    asked = "{} 7?"  # whose words stand nowhere
+    assert first(asked.format("do"), *passages) == "Canaries wait."
+    assert first(asked.format("why"), *passages) == reason
+    beside = ("As said. Nobody knows.", "So be it, as told. Rollbacks it is. As ever.")
+    reader = EvidenceReader(Encoder())
+    shown = [one.text for one in reader.read("why rollbacks", [hit(text) for text in beside], 1).sentences]
+    assert shown == ["Rollbacks it is.", "So be it, as told."]
+
+
+def test_what_the_reply_before_has_said_is_not_said_again() -> None:
+    passages = ("Canaries start at percent.", "Canaries end at percent.")
+    assert first("canaries percent?", *passages) == passages[0]
+    assert first("canaries?\nThey start at percent, canaries do.\nno, canaries percent?", *passages) == passages[1]
+    assert first("They start at percent, canaries do.\nNo.\nno, canaries percent?", *passages) == passages[0]
 
 
 def test_small_talk_is_shown_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
