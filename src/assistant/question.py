@@ -34,7 +34,8 @@ _COURTESY = re.compile(
 )
 _LEANS = re.compile(
     r"(?i)^\W*(?:and|so|but|then|also|no|or|ok|okay|hm+|good|sure|yes|thanks?|why|what (?:about|if))\b"
-    r"|\b(?:its?|they|them|their|th(?:at|is|ose|ese|ere)|ones?|same|else|(?:an)?other|instead|both|latter|former)\b"
+    r"|\b(?:its?|they|them|their|th(?:at|is|ose|ese|ere|en)|ones?|same|else|(?:an)?other|instead|both|latter|former"
+    r"|afterwards?|mine|the two)\b"
 )
 _PERSONAL = re.compile(r"(?i)\b(?:you|your|yourself|u|this (?:chat|assistant|thing|handbook|work))\b")
 _ASKS = re.compile(r"(?i)\?|\b(?:who|what|when|where|which|why|how|is|are|can|should|does?|must|may)\b")

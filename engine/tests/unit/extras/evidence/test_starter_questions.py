@@ -70,6 +70,8 @@ def test_the_starter_asks_its_model_what_is_about_the_assistant_or_no_question(q
         ("and how long?", True),
         ("Does it wait?", True),
         ("batch size?", True),
+        ("Which of the two is worse?", True),
+        ("What do I compare then?", True),
         ("How often do we rehearse rollbacks?", False),
     ],
 )
