@@ -37,7 +37,7 @@ _LEANS = re.compile(
     r"|\b(?:its?|they|them|their|th(?:at|is|ose|ese|ere|en)|ones?|same|else|(?:an)?other|instead|both|latter|former"
     r"|afterwards?|mine|the two)\b"
 )
-_PERSONAL = re.compile(r"(?i)\b(?:you|your|yourself|u|this (?:chat|assistant|thing|handbook|work))\b")
+_PERSONAL = re.compile(r"(?i)\b(?:you|your|yourself|u|am i|my name|this (?:chat|assistant|thing|handbook|work))\b")
 _ASKS = re.compile(r"(?i)\?|\b(?:who|what|when|where|which|why|how|is|are|can|should|does?|must|may)\b")
 _FEW, _LONG = 1000, 20  # words: documents with fewer do not show what their language looks like; questions with more
 _NEAR = 0.75  # on the 48 articles of training: misspelt questions find their passage in 96 % in place of 81 %

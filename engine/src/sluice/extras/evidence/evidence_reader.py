@@ -136,7 +136,8 @@ def _added(asked: str, before: str, found: Sequence[Hit], score: npt.NDArray[np.
         beside = np.array([one.chunk_id == other.chunk_id for one, other in pairwise(found)], dtype=float)
         added[1:] = score[:-1] * beside
         added[:-1] = np.maximum(added[:-1], score[1:] * beside)
-        added = _OF_NEIGHBOUR * added + _OF_REASON * np.array([bool(_REASON.search(hit.text)) for hit in found])
+        added *= _OF_NEIGHBOUR
+        added += [_OF_REASON * bool(_REASON.search(hit.text)) for hit in found]
     return added
 
 
