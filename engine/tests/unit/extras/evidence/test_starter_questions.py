@@ -57,6 +57,7 @@ def test_the_starter_searches_for_a_long_question_without_its_courtesies() -> No
         ("What can you do?", True),
         ("that was all", True),
         ("Who am I talking to?", True),
+        ("Hello bot, how are things?", True),
         ("Why K?", False),
         (f"We lost a key{' and a key' * 6}. Could you tell me what to do?", False),
     ],
