@@ -67,11 +67,9 @@ def reasons(picture: RolloutSnapshot) -> tuple[tuple[str, ...], tuple[str, ...]]
         return tuple(lines), tuple(dict.fromkeys(jobs))
     if rollout.refused:
         lines.append(rollout.refused)
-    if not lines and rollout.message:
-        lines.append(rollout.message)
     if not lines:
-        progress = rollout.conditions.get("Progressing")
-        lines.append(progress[2] if progress else "the controller gives no reason")
+        *_, progress = rollout.conditions.get("Progressing", ("", "", "the controller gives no reason"))
+        lines.append(rollout.message or progress)
     lines += [
         f"pod {pod.name}: {pod.problem}"
         for pod in picture.pods.values()
