@@ -129,8 +129,8 @@ def forget_deadlines(observer: RolloutObserver) -> None:
     )
     now, observer.picture = observer.picture, before
     try:
-        for one in now.replica_sets.values() if begun and now.rollout else ():
-            if one.leaving and not one.replicas and one.template_hash != now.rollout.current:
+        for one in now.replica_sets.values() if begun else ():
+            if one.leaving and not one.replicas and now.rollout and one.template_hash != now.rollout.current:
                 path = f"{observer.target.replica_sets}/{observer.target.name}-{one.template_hash}"
                 patch(observer.client, path, {"metadata": {"annotations": {SCALE_DOWN_DEADLINE: None}}})
     except SluiceError as error:
