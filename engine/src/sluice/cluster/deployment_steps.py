@@ -123,13 +123,15 @@ def forget_deadlines(observer: RolloutObserver) -> None:
     (Argo Rollouts 1.9.1, rollout/sync.go:374, 575-587, 672). Until it has begun with the next template, the pods of the
     aborted one may still go in that way (rollout/replicaset.go:132-160): what it has left then is looked at."""
     before = observer.picture
-    leaving = any(one.leaving for one in observer.look().replica_sets.values())
-    begun = leaving and wait_until(
+    aborted = before.rollout.current if before.rollout and before.rollout.aborted else ""
+    left = [one for one in before.replica_sets.values() if one.leaving]
+    if not any(not one.replicas or one.template_hash == aborted for one in left) or not wait_until(
         lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll
-    )
+    ):
+        return
     now, observer.picture = observer.picture, before
     try:
-        for one in now.replica_sets.values() if begun else ():
+        for one in now.replica_sets.values():
             if one.leaving and not one.replicas and now.rollout and one.template_hash != now.rollout.current:
                 path = f"{observer.target.replica_sets}/{observer.target.name}-{one.template_hash}"
                 patch(observer.client, path, {"metadata": {"annotations": {SCALE_DOWN_DEADLINE: None}}})
