@@ -171,9 +171,8 @@ def end_of_rollout(cluster: Cluster, namespace: str, name: str, release: str, *,
             return f"the cluster has {now.release or 'another release' if found else 'no Rollout'}"
         if is_unjudged(found[0]):
             return f"{release} is the first release here and was not judged: deploy it again"
-        observer = RolloutObserver(
-            client, target_of(found[0]), show, WatchTimeouts(), template=template_key(found[0]["spec"]["template"])
-        )
+        key = template_key(found[0]["spec"]["template"])
+        observer = RolloutObserver(client, target_of(found[0]), show, WatchTimeouts(), template=key)
         ended = observer.until_end(seconds)
         return ended.kind if ended.kind == "promoted" else "; ".join((ended.kind, *ended.reasons))
 
@@ -214,9 +213,8 @@ def _conclude(observer: RolloutObserver, found: RolloutOutcome, seconds: float) 
         ended = observer.until_end(min(seconds, 2 * observer.patience.settle), only=frozenset({"stopped", "promoted"}))
     except SluiceError as error:
         hint = "it still has its share of the traffic: `sluice rollback` takes it away"
-        return RolloutOutcome(
-            "failed", (*found.reasons, f"it could not be aborted: {error.message}; {hint}"), found.jobs
-        )
+        reasons = (*found.reasons, f"it could not be aborted: {error.message}; {hint}")
+        return RolloutOutcome("failed", reasons, found.jobs)
     return replace(found, kind="stopped") if ended.kind == "stopped" else ended
 
 

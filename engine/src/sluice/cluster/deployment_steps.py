@@ -16,6 +16,7 @@ from sluice.core.processes import wait_until
 
 # Longer than the `abortScaleDownDelaySeconds` of engine/k8s/components/blue-green.
 _LEAVING_SECONDS = 150.0
+_RUNNING = "is the controller of Argo Rollouts running?"
 
 
 def prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:
@@ -26,9 +27,8 @@ def prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stabl
         return frozenset()
     stable = picture.replica_sets.get(rollout.stable)
     if over_dead_stable and stable is not None and stable.available:
-        raise SluiceError(
-            f"--over-dead-stable: {stable.available} pods of stable are available", remedy="deploy without it"
-        )
+        up = f"--over-dead-stable: {stable.available} pods of stable are available"
+        raise SluiceError(up, remedy="deploy without it")
     if rollout.blue_green:
         _await_leaving(observer, rollout.stable)
     return frozenset(run.name for run in picture.runs.values() if run.phase in ENDED)
@@ -83,7 +83,7 @@ def _await_leaving(observer: RolloutObserver, stable: str) -> None:
 def skip_steps(observer: RolloutObserver, why: str) -> None:
     """Promotes without steps and analyses: there is nothing to compare with, or no visitor yet."""
     if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
-        raise SluiceError("the controller does not begin", remedy="is the controller of Argo Rollouts running?")
+        raise SluiceError("the controller does not begin", remedy=_RUNNING)
     patch(observer.client, f"{observer.target.path}/status", {"status": {"promoteFull": True}})
     observer.show(why)
 
@@ -111,9 +111,7 @@ def begin_again(observer: RolloutObserver) -> None:
         return not rollout.aborted and rollout.phase != "Degraded"
 
     if not wait_until(begun, seconds=observer.patience.settle, every=0.2):
-        raise SluiceError(
-            "the Rollout still says that it is aborted", remedy="is the controller of Argo Rollouts running?"
-        )
+        raise SluiceError("the Rollout still says that it is aborted", remedy=_RUNNING)
 
 
 def forget_deadlines(observer: RolloutObserver) -> None:

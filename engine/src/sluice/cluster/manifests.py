@@ -70,8 +70,7 @@ def validate(documents: Sequence[Manifest], schemas: Path) -> None:
     faults += [f"{name}: is there twice" for (name, _), times in places.items() if times > 1]
     ways = {place(one): led_to for one in documents if (led_to := _led_to(one))}
     if len({*ways.values()}) > 1:
-        which = " and ".join(sorted(ways))
-        faults.append(f"{which}: lead visitors to different services; list ingress-tls before shadow and ab")
+        faults.append(f"{' and '.join(sorted(ways))}: differ in their services; list ingress-tls before shadow and ab")
     if not documents:
         faults.append("nothing was rendered")
     if faults:

@@ -153,9 +153,8 @@ class RolloutObserver:
         rollout = self.picture.rollout
         if rollout is None or not self.picture.begun:
             return "the controller has not begun with this release"
-        step = (
-            f", step {rollout.step + 1} of {len(rollout.steps)}" if rollout.step is not None and rollout.steps else ""
-        )
+        at, steps = rollout.step, rollout.steps
+        step = f", step {at + 1} of {len(steps)}" if at is not None and steps else ""
         return f"it is {rollout.phase}{step}" + (f": {rollout.message}" if rollout.message else "")
 
     def _look(self, now: float) -> bool:

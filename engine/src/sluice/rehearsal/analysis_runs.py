@@ -43,7 +43,13 @@ class OwnAnalysis(LoadParameters, ABC):
 
     @abstractmethod
     def run(self, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]) -> AnalysisResult:
-        """Args as of `analyse`."""
+        """Blocks until the analysis is over.
+
+        Args:
+            scene: What is running.
+            files: What may be read, and where to write.
+            watch: May raise to end it early.
+        """
 
 
 def analyse(
