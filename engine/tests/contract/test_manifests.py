@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.retrieval.stores import Stores
 from sluice.serving.settings import ServiceSettings
@@ -28,6 +31,7 @@ from support.kubernetes.manifests import (
     combined,
     documented,
     everything,
+    may_stand_together,
     one,
     overlay,
     overlay_text,
@@ -48,6 +52,40 @@ def test_a_combination_validates(names: tuple[str, ...]) -> None:
 
 def test_every_component_is_in_a_documented_combination() -> None:
     assert {name for names in documented() for name in names} == set(COMPONENTS)
+
+
+def test_every_two_components_that_may_stand_together_are_in_a_combination() -> None:
+    pairs = {pair for pair in permutations(sorted(COMPONENTS), 2) if may_stand_together(*pair)}
+    tried = {pair for names in combinations() for pair in permutations(names, 2)}
+    assert tried == pairs, "and no two that may not"
+
+
+def test_prometheus_as_it_is_installed_takes_every_monitor_and_rule() -> None:
+    """kube-prometheus-stack selects them by the name of its own release, in whatever namespace (67.8.0,
+    templates/prometheus/prometheus.yaml: serviceMonitorSelector, podMonitorSelector and ruleSelector by default); its
+    Grafana takes dashboards by the label grafana_dashboard, value 1 (values.yaml, grafana.sidecar.dashboards)."""
+    page = (ROOT / "engine" / "docs" / "reference" / "cluster.md").read_text()
+    (release,) = re.findall(r"kube-prometheus-stack under the name `(\w+)`", page)
+    labels = [
+        (place(one), one["metadata"].get("labels", {}))
+        for _, documents in everything()
+        for one in documents
+        if one["apiVersion"] == "monitoring.coreos.com/v1" or "dashboard" in one["metadata"]["name"]
+    ]
+    assert {name.partition("/")[0] for name, _ in labels} == {
+        "ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"
+    }  # fmt: skip
+    for name, found in labels:
+        wanted = ("grafana_dashboard", "1") if name.startswith("ConfigMap") else ("release", release)
+        assert wanted in found.items(), name
+
+
+@pytest.mark.parametrize("name", ["shadow", "ab"])
+def test_visitors_by_tls_are_led_as_others_or_the_overlay_is_refused(name: str) -> None:
+    """The component's patch of a route that comes after it finds nothing, and kustomize says nothing."""
+    validate(combined("ingress-tls", name), SCHEMAS)
+    with pytest.raises(ValidationErrors, match=r"IngressRoute/sluice and IngressRoute/sluice-tls: .* list ingress-tls"):
+        validate(combined(name, "ingress-tls"), SCHEMAS)
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

@@ -12,7 +12,7 @@ import httpx
 from sluice.cluster import deployment_steps as steps
 from sluice.cluster.apply import apply
 from sluice.cluster.job_logs import job_log
-from sluice.cluster.kubectl import Cluster, Show, patch, read
+from sluice.cluster.kubectl import Cluster, Show, read
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.preparation_jobs import run_jobs
 from sluice.cluster.promotions import is_unjudged
@@ -75,7 +75,6 @@ def deploy(
         SluiceError: A manifest or a Job failed before the Rollout was touched, a person has paused the Rollout, or the
             watch cannot go on.
     """
-    documents = list(documents)
     wanted = _marked(rollout_of(documents))
     live = next(iter(cluster.live([wanted])), None)
     before = read_rollout(live) if live else None
@@ -98,17 +97,8 @@ def deploy(
         show(_goes_on(now, same))
         if not same or retry:
             observer.earlier = ended
-        if not same:
-            steps.forget_deadlines(observer)
-        if retry and now.observed and now.aborted:
-            patch(client, f"{target.path}/status", {"status": {"abort": False}})
-            show("trying again")
-            # The controller answers with a status of its own; until then this one still says aborted.
-            steps.await_retry(client, target.path, patience)
-        if gate and before and before.stable and (retry or not same):
-            steps.skip_steps(observer, "no visitor is here yet: the steps of a canary are left out")
-        elif over_dead_stable:
-            steps.skip_steps(observer, "stable has no pod that answers: this release is promoted without being judged")
+        unjudged = bool(gate and before and before.stable)
+        _proceed(observer, now, same=same, retry=retry, unjudged=unjudged, over_dead_stable=over_dead_stable)
         found = observer.until_end(seconds)
         ended_as = _conclude(observer, found, seconds)
         if gate and ended_as.kind == "promoted":
@@ -117,11 +107,24 @@ def deploy(
         kind = "unchanged" if ended_as.kind == "promoted" and still else ended_as.kind
         if kind == "promoted":
             steps.remember(observer)
-            for tidy in hooks("promoted").values():
-                tidy(client, target, show)
         logs = _logs(client, target.namespace, found)
         nothing_before = gate or before is None or not before.stable or before.stable == before.current == now.current
         return DeploymentResult(release, kind, ended_as.reasons, logs, first=bool(nothing_before))  # type: ignore[arg-type]
+
+
+def _proceed(
+    observer: RolloutObserver, now: RolloutStatus, *, same: bool, retry: bool, unjudged: bool, over_dead_stable: bool
+) -> None:
+    """Lets the controller go on with what was applied: again where it had stopped, without steps where nobody gains by
+    them."""
+    if not same:
+        steps.forget_deadlines(observer)
+    if retry and now.observed and now.aborted:
+        steps.begin_again(observer)
+    if unjudged and (retry or not same):
+        steps.skip_steps(observer, "no visitor is here yet: the steps of a canary are left out")
+    elif over_dead_stable:
+        steps.skip_steps(observer, "stable has no pod that answers: this release is promoted without being judged")
 
 
 def _marked(rollout: Any) -> Any:
@@ -168,9 +171,8 @@ def end_of_rollout(cluster: Cluster, namespace: str, name: str, release: str, *,
             return f"the cluster has {now.release or 'another release' if found else 'no Rollout'}"
         if is_unjudged(found[0]):
             return f"{release} is the first release here and was not judged: deploy it again"
-        observer = RolloutObserver(
-            client, target_of(found[0]), show, WatchTimeouts(), template=template_key(found[0]["spec"]["template"])
-        )
+        key = template_key(found[0]["spec"]["template"])
+        observer = RolloutObserver(client, target_of(found[0]), show, WatchTimeouts(), template=key)
         ended = observer.until_end(seconds)
         return ended.kind if ended.kind == "promoted" else "; ".join((ended.kind, *ended.reasons))
 
@@ -211,9 +213,8 @@ def _conclude(observer: RolloutObserver, found: RolloutOutcome, seconds: float) 
         ended = observer.until_end(min(seconds, 2 * observer.patience.settle), only=frozenset({"stopped", "promoted"}))
     except SluiceError as error:
         hint = "it still has its share of the traffic: `sluice rollback` takes it away"
-        return RolloutOutcome(
-            "failed", (*found.reasons, f"it could not be aborted: {error.message}; {hint}"), found.jobs
-        )
+        reasons = (*found.reasons, f"it could not be aborted: {error.message}; {hint}")
+        return RolloutOutcome("failed", reasons, found.jobs)
     return replace(found, kind="stopped") if ended.kind == "stopped" else ended
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -65,16 +66,22 @@ def validate(documents: Sequence[Manifest], schemas: Path) -> None:
         ValidationErrors: All faults, each as `Kind/name: where: what`; no document and an unknown kind are faults too.
     """
     faults = [f"{place(one)}: {fault}" for one in documents for fault in _faults(one, schemas)]
-    seen: set[tuple[str, str]] = set()
-    for one in documents:
-        key = (place(one), str(one["metadata"].get("namespace", "")))
-        if key in seen:
-            faults.append(f"{place(one)}: is there twice")
-        seen.add(key)
+    places = Counter((place(one), str(one["metadata"].get("namespace", ""))) for one in documents)
+    faults += [f"{name}: is there twice" for (name, _), times in places.items() if times > 1]
+    ways = {place(one): led_to for one in documents if (led_to := _led_to(one))}
+    if len({*ways.values()}) > 1:
+        faults.append(f"{' and '.join(sorted(ways))}: differ in their services; list ingress-tls before shadow and ab")
     if not documents:
         faults.append("nothing was rendered")
     if faults:
         raise ValidationErrors("manifests", faults, remedy="mend the manifests in k8s/; nothing was applied")
+
+
+def _led_to(document: Manifest) -> frozenset[str]:
+    """The services of an IngressRoute, where one has weights. kustomize is silent when a patch finds no such route."""
+    routes = (document.get("spec") or {}).get("routes") or () if document.get("kind") == "IngressRoute" else ()
+    found = [(one.get("kind"), one.get("name")) for route in routes for one in route.get("services") or ()]
+    return frozenset(str(name) for _, name in found) if "TraefikService" in dict(found) else frozenset()
 
 
 def place(document: Manifest) -> str:

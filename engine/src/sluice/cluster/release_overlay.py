@@ -7,6 +7,7 @@ pod template with it. Nothing in the overlay itself is written.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def render_release(
     return documents
 
 
-def rollout_of(documents: list[Any]) -> Any:
+def rollout_of(documents: Sequence[Any]) -> Any:
     """The one Rollout of an environment."""
     found = [one for one in documents if one["kind"] == "Rollout"]
     if len(found) != 1:

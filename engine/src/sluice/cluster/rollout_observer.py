@@ -19,6 +19,7 @@ from sluice.cluster.rollout_changes import changes
 from sluice.cluster.rollout_outcome import RolloutOutcome, outcome, waits_for_a_person
 from sluice.cluster.rollout_status import RolloutSnapshot, read_pod, read_replica_set, read_rollout, read_run
 from sluice.core.errors import SluiceError
+from sluice.core.processes import wait_until
 
 KINDS = frozenset({"promoted", "stopped", "failed", "inconclusive", "replaced"})
 # Seconds between two requests to abort.
@@ -125,20 +126,22 @@ class RolloutObserver:
 
         The controller overwrites a patch that comes while it writes a status of its own (seen with Argo Rollouts
         1.9.1), so this asks again until the status says that it has aborted."""
-        end, again = time.monotonic() + self.patience.settle, 0.0
-        while True:
-            now = time.monotonic()
+        again = 0.0
+
+        def aborted() -> bool:
+            nonlocal again
             status = read(self.client, self.target.path).get("status") or {}
             if status.get("abort") and (status.get("abortedAt") or status.get("phase") == "Degraded"):
-                return
-            if now > end:
-                raise SluiceError(
-                    "the controller has not aborted the rollout", remedy="is the controller of Argo Rollouts running?"
-                )
-            if now >= again:
+                return True
+            if (now := time.monotonic()) >= again:
                 patch(self.client, f"{self.target.path}/status", {"status": {"abort": True}})
                 again = now + _ABORT_AGAIN
-            time.sleep(min(self.patience.poll, 0.2))
+            return False
+
+        if not wait_until(aborted, seconds=self.patience.settle, every=min(self.patience.poll, 0.2)):
+            raise SluiceError(
+                "the controller has not aborted the rollout", remedy="is the controller of Argo Rollouts running?"
+            )
 
     def look(self) -> RolloutSnapshot:
         """One picture, nothing printed. SluiceError when the API server does not show it."""
@@ -150,9 +153,8 @@ class RolloutObserver:
         rollout = self.picture.rollout
         if rollout is None or not self.picture.begun:
             return "the controller has not begun with this release"
-        step = (
-            f", step {rollout.step + 1} of {len(rollout.steps)}" if rollout.step is not None and rollout.steps else ""
-        )
+        at, steps = rollout.step, rollout.steps
+        step = f", step {at + 1} of {len(steps)}" if at is not None and steps else ""
         return f"it is {rollout.phase}{step}" + (f": {rollout.message}" if rollout.message else "")
 
     def _look(self, now: float) -> bool:

@@ -67,14 +67,12 @@ def reasons(picture: RolloutSnapshot) -> tuple[tuple[str, ...], tuple[str, ...]]
         return tuple(lines), tuple(dict.fromkeys(jobs))
     if rollout.refused:
         lines.append(rollout.refused)
-    if not lines and rollout.message:
-        lines.append(rollout.message)
-    if not lines:
-        progress = rollout.conditions.get("Progressing")
-        lines.append(progress[2] if progress else "the controller gives no reason")
+    if silent := not lines:  # a moment after a deadline the controller says that it aborted, and no more why
+        *_, progress = rollout.conditions.get("Progressing", ("", "", "the controller gives no reason"))
+        lines.append(rollout.message or progress)
     lines += [
-        f"pod {pod.name}: {pod.problem}"
+        f"pod {pod.name}: {pod.problem or f'{pod.phase}, not ready'}"
         for pod in picture.pods.values()
-        if pod.problem and pod.template_hash == rollout.current
+        if pod.template_hash == rollout.current and (pod.problem or (silent and not pod.ready))
     ]
     return tuple(lines), tuple(dict.fromkeys(jobs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from sluice.rehearsal.traefik_router import TraefikRouter
 from sluice.rehearsal.visitors import Visit, VisitorTraffic
 from sluice.release.verdict import Verdict
 from sluice.rollout.analysis_jobs import JobFiles, JobTargets
-from sluice.rollout.analysis_templates import QualityParameters
+from sluice.rollout.analysis_templates import LoadParameters, QualityParameters
 from sluice.rollout.canary_plan import AnalysisStep
 
 
@@ -37,12 +38,26 @@ class AnalysisResult:
     visits: list[Visit] = field(default_factory=list)
 
 
+class OwnAnalysis(LoadParameters, ABC):
+    """Parameters of an extra's template: what it asks in a cluster is not on one machine, so it runs itself."""
+
+    @abstractmethod
+    def run(self, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]) -> AnalysisResult:
+        """Blocks until the analysis is over.
+
+        Args:
+            scene: What is running.
+            files: What may be read, and where to write.
+            watch: May raise to end it early.
+        """
+
+
 def analyse(
     step: AnalysisStep, index: int, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]
 ) -> AnalysisResult:
     """Blocks until the analysis is over. `watch` may raise to end it early; SluiceError when it measured nothing."""
-    if run := getattr(step.parameters, "run", None):  # of an extra: what its template asks is not on one machine
-        return run(scene, files, watch)  # type: ignore[no-any-return]
+    if isinstance(step.parameters, OwnAnalysis):
+        return step.parameters.run(scene, files, watch)
     targets = JobTargets(router=scene.router.url, canary=scene.canary.url, stable=scene.stable.url)
     if isinstance(step.parameters, QualityParameters):
         compared = run_quality(step.parameters, targets, files, name=f"quality-{index}", watch=watch)

@@ -163,7 +163,6 @@ class _RehearsalRun:
         """One step, with its record; why it failed, empty where it held."""
         started = time.monotonic()
         found = AnalysisResult("", (), {})
-        reason = ""
         try:
             if isinstance(step, SetWeight):
                 self._say(f"{step.weight} % of visitors go to the canary")
@@ -175,9 +174,8 @@ class _RehearsalRun:
                 self._say(f"{step.template} stage at {scene.router.weight} %")
                 found = analyse(step, index, scene, self.setting, self._watching(step, scene))
                 self.visits += found.visits
-                reason = found.reason
         except SluiceError as error:
-            reason = error.message
+            found = AnalysisResult(error.message, (), {})
             raise
         finally:
             record = StepRecord(
@@ -187,14 +185,14 @@ class _RehearsalRun:
                 weight=scene.router.weight,
                 started_s=round(started - self.began, 3),
                 seconds=round(time.monotonic() - started, 3),
-                verdict="failed" if reason else "passed",
-                reason=reason,
+                verdict="failed" if found.reason else "passed",
+                reason=found.reason,
                 gates=found.verdicts,
                 metrics=found.metrics,
             )
             self.records.append(record)
         self.done += step.seconds
-        return reason
+        return found.reason
 
     def _pause(self, step: PauseStep, scene: AnalysisContext) -> None:
         end = time.monotonic() + step.seconds

@@ -15,7 +15,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from sluice.core import processes
@@ -57,12 +56,8 @@ class TraefikRouter:
     def __enter__(self) -> TraefikRouter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    @property
-    def running(self) -> bool:
-        return self.child.running
 
     def set_weight(self, percent: int) -> None:
         """Gives the canary `percent` of new requests; those in flight finish where they are."""
@@ -143,10 +138,8 @@ class TraefikRouter:
             services = answer.json()["weighted"]["services"] if answer.status_code == 200 else []
         except (OSError, ValueError, KeyError):
             return False
-        return {entry["name"]: entry.get("weight", 1) for entry in services} == {
-            "stable": 100 - percent,
-            "canary": percent,
-        }
+        weights = {entry["name"]: entry.get("weight", 1) for entry in services}
+        return bool(weights == {"stable": 100 - percent, "canary": percent})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -127,9 +127,8 @@ def read_report(path: Path, status: int, model: type[R]) -> R:
     Raises:
         SluiceError: it cannot be read, or says something else than the status.
     """
-    document: Any = read_json(path)
     try:
-        report = model.model_validate(document)
+        report = model.model_validate(read_json(path))
     except ValidationError as error:
         raise SluiceError(f"{path}: not a {model.__name__}: {error.errors()[0]['msg']}") from None
     if report.passed != (status == PASSED):

@@ -40,10 +40,8 @@ def limits_of(gates: Sequence[Gate]) -> dict[str, dict[str, str]]:
     for gate in gates:
         if gate.stage == "analysis":
             name = gate.name.replace("_", "-")
-            found[name] = {
-                f"{name}-limit": str(gate.limit).removesuffix(".0"),
-                f"{name}-samples": str(gate.min_samples),
-            }
+            limit = str(gate.limit).removesuffix(".0")
+            found[name] = {f"{name}-limit": limit, f"{name}-samples": str(gate.min_samples)}
     return found
 
 
@@ -68,8 +66,7 @@ def sync(gates: Path, templates: Path, out: Path) -> bool:
         if not path.is_file():
             faults.append(f"{path}: no such template, for the gate {name.replace('-', '_')}")
             continue
-        document, _ = read_yaml(path)
-        declared = [arg["name"] for arg in document["spec"]["args"]]
+        declared = [arg["name"] for arg in read_yaml(path)[0]["spec"]["args"]]
         faults += [f"{path}: no argument {argument}" for argument in arguments if argument not in declared]
         changes = [
             _CHANGE.format(index=declared.index(argument), argument=argument, value=value)

@@ -69,9 +69,8 @@ class ReleaseClient:
         body |= {"stream_options": {"include_usage": True}} if stream else {}
         began = time.perf_counter()
         try:
-            with request(
-                self.url.rstrip("/") + PATH, self.seconds, body=body, headers=headers, stream=stream
-            ) as response:
+            url = self.url.rstrip("/") + PATH
+            with request(url, self.seconds, body=body, headers=headers, stream=stream) as response:
                 if response.status_code != 200:
                     raise SluiceError(f"{self.url}: status {response.status_code}")
                 reply = self._streamed(response) if stream else json.loads(response.content)
@@ -189,17 +188,9 @@ def compare_served(
         on_progress(done, 2 * len(rows))
 
     async def both() -> list[list[dict[str, Any]]]:
-        sides = (
-            run_cases(
-                rows,
-                _SampledRelease(side, failed, streamed, side is canary),
-                metrics,
-                concurrency=concurrency,
-                on_progress=count,
-            )
-            for side in (stable, canary)
-        )
-        return list(await asyncio.gather(*sides))
+        sides = (_SampledRelease(side, failed, streamed, side is canary) for side in (stable, canary))
+        asked = (run_cases(rows, one, metrics, concurrency=concurrency, on_progress=count) for one in sides)
+        return list(await asyncio.gather(*asked))
 
     base, head = asyncio.run(both())
     if failed:

@@ -21,7 +21,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import jsonschema
-import yaml
 
 from sluice.cluster.manifests import read_schema, schema_name
 from support.kubernetes.field_ownership import FieldConflictError, applied, copied, updated
@@ -298,7 +297,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PATCH(self) -> None:
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        body = yaml.safe_load(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))  # what kubectl sends as YAML is JSON
         if self._turned_away("PATCH" if "dryRun" not in query else "DRY", parts.path):
             return
         self._send(*self._patched(parts.path, body, query))

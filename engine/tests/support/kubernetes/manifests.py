@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from sluice.cluster.manifests import Manifest, parse, render
@@ -68,7 +69,37 @@ def everything() -> list[tuple[str, list[Manifest]]]:
 
 
 def combinations() -> Sequence[tuple[str, ...]]:
-    return [*((name,) for name in COMPONENTS), *documented()]
+    return [*((name,) for name in COMPONENTS), *documented(), *crowded()]
+
+
+# Of each row one stands in an overlay ("Not together" in engine/docs/reference/cluster.md).
+_TYPES = (("shadow", "ab-experiment"), ("blue-green",), ("rolling",), ("ab",))
+_STORES = ("database", "database-external", "pgvector", "cloudnative-pg")
+_KEYS = ("provider-keys", "provider-keys-external")
+_WITHOUT_BALANCER = ("ingress-tls", "shadow", "rolling", "ab", "blue-green")
+_LAST = ("artefacts-volume", "private-images")  # they change what others bring
+
+
+def crowded() -> list[tuple[str, ...]]:
+    """Overlays of as much as may stand together: every two components that may are in one of them."""
+    told = {*chain(*_TYPES), *_STORES, *_KEYS, "ingress-tls", "ingress-alb", *_LAST}
+    others = [name for name in COMPONENTS if name not in told]
+    ways = [("ingress-tls", kinds) for kinds in _TYPES] + [("ingress-alb", ("ab-experiment",))]
+    return [
+        (ingress, store, _KEYS[(row + column) % 2], *others, *kinds, *_LAST)
+        for row, (ingress, kinds) in enumerate(ways)
+        for column, store in enumerate(_STORES)
+    ]
+
+
+def may_stand_together(one: str, other: str) -> bool:
+    pair = {one, other}
+    types = pair & {*chain(*_TYPES)}
+    return not (
+        any(pair <= {*row} for row in (_STORES, _KEYS))
+        or (len(types) == 2 and types != {"shadow", "ab-experiment"})
+        or ("ingress-alb" in pair and pair & {*_WITHOUT_BALANCER})
+    )
 
 
 def one(documents: Sequence[Manifest], kind: str, name: str) -> Manifest:

@@ -414,6 +414,34 @@ def test_a_release_that_was_stopped_leaves_no_deadline_to_the_next(plane: Contro
     assert any("will not be taken back while nobody watches: no right to" in line for line in run.lines)
 
 
+def test_pods_that_go_while_the_next_release_is_applied_leave_no_deadline_either(
+    plane: ControlPlane, run: Runner
+) -> None:
+    """Half a minute after a stop, in the middle of a deployment: until the controller has seen the next template it
+    scales the aborted one to nothing and keeps its deadline (Argo Rollouts 1.9.1, rollout/replicaset.go:132-160)."""
+    hold(plane)
+    plane.nodes.verdicts = {"quality": "Failed"}
+    bring(plane, "r-111111111111", stopped)
+    plane.settle()
+    name = f"sluice-{template_hash(plane.api, 'r-111111111111')}"
+    aborted = plane.api.find("ReplicaSet", name)
+    assert ("scale-down-deadline" in aborted["metadata"]["annotations"], aborted["status"]["replicas"]) == (True, 1)
+
+    def half_a_minute() -> None:
+        plane.move(seconds=31)
+        plane.settle()
+        gone = plane.api.find("ReplicaSet", name)
+        assert ("scale-down-deadline" in gone["metadata"]["annotations"], gone["status"]["replicas"]) == (True, 0)
+
+    plane.nodes.dead, plane.nodes.verdicts = {release().id}, {}
+    plane.fixed = True
+    run.during = {"applied": lambda: (half_a_minute(), setattr(plane, "fixed", False))[0]}
+    done = run()
+    assert (done.kind, "timed out progressing" in done.reasons[0]) == ("stopped", True)
+    assert "aborting" not in run.text, "the controller does"
+    assert "scale-down-deadline" not in plane.api.find("ReplicaSet", name)["metadata"]["annotations"]
+
+
 def test_a_lost_connection_is_taken_up_where_it_was(plane: ControlPlane, run: Runner) -> None:
     hold(plane)
     run.during["weight: canary 10 %"] = lambda: setattr(plane.api, "down", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,6 +142,30 @@ def test_the_deciding_value_is_the_last_of_its_phase() -> None:
     found = outcome(picture({"abort": True}, runs=[bad]))
     assert found is not None
     assert found.reasons == ("run: errors: Failed; value [0.3]; must hold: not (result[0] > 0.02)",)
+
+
+def test_pods_that_are_not_ready_are_the_reason_where_no_analysis_gives_one() -> None:
+    """The reconcile after the one that aborts for a deadline writes "Rollout aborted update to revision 2" and no
+    more (Argo Rollouts 1.9.1, rollout/sync.go:607-617; recorded/argo/unpullable-deadline-abort.txt)."""
+    pods = [
+        read_pod(
+            {
+                "metadata": {"name": name, "labels": {"rollouts-pod-template-hash": digest}},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]},
+            }
+        )
+        for name, digest, ready in (("dead", "new", "False"), ("up", "new", "True"), ("of-before", "old", "False"))
+    ]
+    status = {"abort": True, "message": "RolloutAborted: Rollout aborted update to revision 2"}
+    for runs, why in (
+        ((), (status["message"], "pod dead: Running, not ready")),
+        ([run("Failed")], ("run: errors: F",)),
+    ):
+        seen = replace(picture(status, runs=runs), pods={one.name: one for one in pods})
+        found = outcome(seen)
+        assert found is not None
+        assert len(found.reasons) == len(why)
+        assert all(line.startswith(begin) for line, begin in zip(found.reasons, why, strict=True))
 
 
 def test_analyses_of_another_release_are_no_reason() -> None:

@@ -84,7 +84,7 @@ def test_a_failure_is_charged_to_the_release_that_the_router_chose(
 
 def test_nobody_listens_after_stop(router: TraefikRouter) -> None:
     router.stop()
-    assert not router.running
+    assert not router.child.running
     assert "refused" in _ask(router, 1)[0].error
 
 

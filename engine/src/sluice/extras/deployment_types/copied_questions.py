@@ -8,31 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sluice.extras.deployment_types.routers import MirroringRouter
-from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult
+from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, OwnAnalysis
 from sluice.release.gates import Measurement, decide, load_gates
 from sluice.rollout.analysis_jobs import JobFiles
-from sluice.rollout.analysis_templates import LoadParameters
 
 # Of the load stage: gates of this metric hold for copies too.
 _METRIC = "error_rate"
 
 
-class CopiesBegin(LoadParameters):
+class CopiesBegin(OwnAnalysis):
     """From here on copies count. `seconds` are 0, as of the other."""
 
     def run(self, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]) -> AnalysisResult:
-        """Args as of `analyse`."""
         del files, watch
         assert isinstance(scene.router, MirroringRouter)
         scene.router.forget()
         return AnalysisResult("", (), {})
 
 
-class CopiedQuestions(LoadParameters):
+class CopiedQuestions(OwnAnalysis):
     """An analysis without load of its own."""
 
     def run(self, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]) -> AnalysisResult:
-        """Args as of `analyse`. No copy at all stops the canary too: then nothing was shadowed."""
+        """No copy at all stops the canary too: then nothing was shadowed."""
         watch()
         assert isinstance(scene.router, MirroringRouter)
         copies = scene.router.copies()

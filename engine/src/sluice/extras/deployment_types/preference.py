@@ -19,11 +19,11 @@ from typing import ClassVar
 
 from sluice.core.atomic_files import read_jsonl
 from sluice.core.settings import read_yaml
-from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult
+from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, OwnAnalysis
 from sluice.rehearsal.visitors import VisitorTraffic
 from sluice.release.gates import Gate, Measurement, decide, load_gates
 from sluice.rollout.analysis_jobs import JobFiles
-from sluice.rollout.analysis_templates import LoadParameters, parse_duration
+from sluice.rollout.analysis_templates import parse_duration
 from sluice.rollout.load_test.stage import PROLONGED
 
 
@@ -49,7 +49,7 @@ def upper_end(canary: Answers, stable: Answers, quantile: float) -> float:
 
 
 @dataclass(frozen=True)
-class PreferenceAnalysis(LoadParameters):
+class PreferenceAnalysis(OwnAnalysis):
     """`looks` at what visitors got, the last one after `seconds`. `quantile`: of the normal distribution, at the level
     that each look has."""
 
@@ -59,7 +59,7 @@ class PreferenceAnalysis(LoadParameters):
     quantile: float = 0.0
 
     def run(self, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]) -> AnalysisResult:
-        """Args as of `analyse`. In a rehearsal nobody scores an answer: a whole one is good, all others are bad.
+        """In a rehearsal nobody scores an answer: a whole one is good, all others are bad.
 
         As a load stage a look waits up to four times as long while the machine is too slow for the answers it needs."""
         began, found = time.monotonic(), AnalysisResult("no look was taken", (), {})

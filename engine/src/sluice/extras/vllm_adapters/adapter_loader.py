@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
+from sluice.extras.vllm_adapters.base_model import require_base
 from sluice.extras.vllm_adapters.living_releases import LivingReleases, in_folder
 from sluice.extras.vllm_adapters.peft_form import FOLDER
 from sluice.extras.vllm_adapters.vllm_server import VllmDownError, VllmServer
@@ -150,6 +151,7 @@ class AdapterLoader:
                 self.states[name] = AdapterStatus("none")
                 return
             fetch_folders(str(folder / FILE), self._store, folder, [FOLDER])
+            require_base(folder / FOLDER, self._vllm.base())
             if replace:
                 self._vllm.unregister(name)
             self._vllm.register(name, folder / FOLDER)

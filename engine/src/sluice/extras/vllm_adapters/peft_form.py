@@ -16,6 +16,8 @@ from sluice.core.atomic_files import write_json
 from sluice.core.errors import SluiceError
 from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
+from sluice.extras.vllm_adapters.base_model import FILE as BASE_FILE
+from sluice.extras.vllm_adapters.base_model import identify_base
 from sluice.extras.vllm_adapters.model_names import KIND
 from sluice.llm.model_files import ensure, load_models
 from sluice.release.manifest import ADAPTER
@@ -52,7 +54,7 @@ def pin_peft_form(draft: Path, workspace: Workspace) -> None:
 
 
 def write_peft(adapter: Path, base: Path, folder: Path) -> None:
-    """Writes adapter_config.json and adapter_model.safetensors.
+    """Writes adapter_config.json, adapter_model.safetensors, and what the base model is.
 
     Args:
         adapter: A LoRA adapter in llama.cpp's format.
@@ -60,7 +62,7 @@ def write_peft(adapter: Path, base: Path, folder: Path) -> None:
         folder: Where to; it is made.
 
     Raises:
-        SluiceError: It is of an architecture or has a tensor that is not known here.
+        SluiceError: It is of an architecture or has a tensor that is not known here, or the base has no weights.
     """
     from gguf import GGUFReader
     from safetensors.numpy import save_file
@@ -71,6 +73,7 @@ def write_peft(adapter: Path, base: Path, folder: Path) -> None:
     ranks = {value.shape[0] for name, value in tensors.items() if ".lora_A." in name}
     if len(ranks) != 1:
         raise SluiceError(f"{adapter}: modules of the ranks {sorted(ranks)}", remedy="train it with one rank")
+    identity = identify_base(base)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "adapter_model.safetensors")
     config = {
@@ -84,6 +87,7 @@ def write_peft(adapter: Path, base: Path, folder: Path) -> None:
         "target_modules": sorted({name.split(".")[-3] for name in tensors}),
     }
     write_json(folder / "adapter_config.json", config)
+    write_json(folder / BASE_FILE, identity)
 
 
 def _heads(adapter: Path, reader: Any, base: Path) -> dict[str, int]:

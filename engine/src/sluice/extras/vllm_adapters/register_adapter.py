@@ -7,6 +7,7 @@ from pathlib import Path
 from sluice.cli.common import find_release
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+from sluice.extras.vllm_adapters.base_model import require_base
 from sluice.extras.vllm_adapters.model_names import adapter_name
 from sluice.extras.vllm_adapters.peft_form import FOLDER, write_peft
 from sluice.extras.vllm_adapters.vllm_server import VllmServer
@@ -37,6 +38,7 @@ def register_draft(workspace: Workspace, server: VllmServer) -> str:
 
 def _register(server: VllmServer, name: str, folder: Path) -> str:
     if server.adapters().get(name) != str(folder.absolute()):
+        require_base(folder, server.base())
         server.unregister(name)
         server.register(name, folder.absolute())
     return name

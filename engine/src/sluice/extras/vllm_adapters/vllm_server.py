@@ -25,8 +25,14 @@ class VllmServer:
 
     def adapters(self) -> dict[str, str]:
         """Where each model that is registered was read from, the base among them, by name."""
-        found = self._ask("GET", "/v1/models").json()
-        return {one["id"]: str(one["root"]) for one in found["data"]}
+        return {one["id"]: str(one["root"]) for one in self._models()}
+
+    def base(self) -> Path:
+        """Where the base model was read from. Adapters have a parent, which it has not."""
+        return Path(next(one["root"] for one in self._models() if not one["parent"]))
+
+    def _models(self) -> list[Any]:
+        return list(self._ask("GET", "/v1/models").json()["data"])
 
     def register(self, name: str, folder: Path) -> None:
         """Registers an adapter.

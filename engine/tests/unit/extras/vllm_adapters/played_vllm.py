@@ -1,8 +1,9 @@
-"""A played vLLM: `python played_vllm.py PORT [MIDDLEWARE]`. It answers as the real one does, after the source of vLLM
-0.32.0 (test_two_releases.py holds both to the same words):
+"""A played vLLM: `python played_vllm.py PORT BASE [MIDDLEWARE]`. It answers as the real one does, after the source of
+vLLM 0.32.0 (test_two_releases.py holds both to the same words):
 
 - entrypoints/openai/models/serving.py: what is registered is kept in memory alone (:111) and is gone with the process;
-  /v1/models lists base and adapters with `root` (:149-165); registering reads the adapter (:194-214), and a name that
+  /v1/models lists base and adapters with `root`, an adapter with its base as `parent` (:63-73, :149-165; the fields are
+  those of entrypoints/openai/engine/protocol.py, ModelCard); registering reads the adapter (:194-214), and a name that
   is there is refused (:266-275); unregistering an unknown name is 404 (:288-296)
 - lora/worker_manager.py:159-165 and exceptions.py:76-84: a folder without adapter_config.json is 404, in these words
 - lora/peft_helper.py:193-198, lora/lora_model.py:316: a rank above --max-lora-rank is refused by the worker, and so is
@@ -33,7 +34,7 @@ from starlette.routing import Route
 
 BASE, BASE_SAYS, MAX_RANK = "base", "base", 16
 said = {BASE: BASE_SAYS}
-roots = {BASE: "/models/base"}
+roots = {BASE: ""}
 
 
 def failure(status: int, message: str, kind: str, param: str | None = None) -> Response:
@@ -56,7 +57,8 @@ async def health(_: Request) -> Response:
 
 async def models(_: Request) -> Response:
     cards = [
-        {"id": name, "object": "model", "root": root, "parent": None if name == BASE else BASE}
+        {"id": name, "object": "model", "created": 1767225600, "owned_by": "vllm", "root": root, "permission": []}
+        | ({"parent": None, "max_model_len": 4096} if name == BASE else {"parent": BASE, "max_model_len": None})
         for name, root in roots.items()
     ]
     return JSONResponse({"object": "list", "data": cards})
@@ -135,4 +137,5 @@ def played(middleware: str = "") -> Starlette:
 
 
 if __name__ == "__main__":
-    uvicorn.run(played(*sys.argv[2:]), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    roots[BASE] = sys.argv[2]
+    uvicorn.run(played(*sys.argv[3:]), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")

@@ -14,7 +14,7 @@ from sluice.extras.vllm_adapters.vllm_server import VllmServer
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.manifest import Manifest
 from unit.extras.vllm_adapters.releases import ReleaseShelf
-from unit.extras.vllm_adapters.vllm_process import VllmProcess, played_adapter, running
+from unit.extras.vllm_adapters.vllm_process import VllmProcess, played_adapter, played_base, running
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
@@ -127,6 +127,33 @@ def test_what_vllm_does_not_take_is_refused_in_its_words_and_mended_by_itself(pa
     assert "--max-lora-rank that fits" in passes.loader.states[large.id].reason
     small = passes.make("small")
     assert passes.run() == {large.id: "refused", small.id: "registered"}
+
+
+def test_an_adapter_of_another_base_is_refused_before_vllm_is_told(passes: Passes) -> None:
+    """vLLM 0.32 registers it without a word."""
+    played_base(passes.vllm.base, last=2.25)
+    try:
+        made = passes.make()
+        assert passes.run() == {made.id: "refused"}
+        assert passes.registered() == set()
+        reason = passes.loader.states[made.id].reason
+        assert f"{passes.vllm.base}: vLLM serves another base model" in reason
+        assert "config/models.yaml" in reason, "what to do"
+        assert passes.loader.ready, "its own pods wait, and no others"
+    finally:
+        played_base(passes.vllm.base)
+    passes.now += 30
+    assert passes.run() == {made.id: "registered"}
+
+
+def test_an_adapter_that_pins_no_base_is_refused(passes: Passes) -> None:
+    files = played_adapter("alpha")
+    del files["base_model.json"]
+    made = passes.shelf.make(files)
+    passes.shelf.start(made)
+    assert passes.run() == {made.id: "refused"}
+    assert "no base model is pinned" in passes.loader.states[made.id].reason
+    assert passes.registered() == set()
 
 
 def test_a_release_without_an_adapter_needs_nothing(passes: Passes) -> None:

@@ -62,7 +62,7 @@ def test_the_adapter_is_awaited_after_the_release_was_fetched(documents: list[Ma
     assert not pods.get("publishNotReadyAddresses"), "one that starts is not waited for"
 
 
-def test_both_containers_see_the_adapters_under_the_same_path(deployment: Manifest) -> None:
+def test_both_containers_see_adapters_and_base_under_the_same_path(deployment: Manifest) -> None:
     mounts = {
         name: {mount["name"]: mount for mount in container["volumeMounts"]}
         for name, container in containers(deployment).items()
@@ -70,6 +70,8 @@ def test_both_containers_see_the_adapters_under_the_same_path(deployment: Manife
     path = mounts["vllm"]["adapters"]["mountPath"]
     assert mounts["adapters"]["adapters"]["mountPath"] == path == containers(deployment)["adapters"]["args"][2]
     assert mounts["vllm"]["adapters"]["readOnly"]
+    assert mounts["adapters"]["models"] == mounts["vllm"]["models"], "the base is compared where vLLM says that it is"
+    assert containers(deployment)["vllm"]["args"][0].startswith(mounts["vllm"]["models"]["mountPath"])
 
 
 def test_the_token_is_the_loaders_alone_and_reads_no_secret(documents: list[Manifest], deployment: Manifest) -> None:

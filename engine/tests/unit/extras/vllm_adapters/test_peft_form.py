@@ -46,14 +46,16 @@ def state() -> dict[str, np.ndarray]:
 
 
 def write_base(path: Path, architecture: str = "llama") -> Path:
-    """A GGUF file that says how many heads there are, and nothing else."""
+    """A GGUF file that says how many heads there are, and has one norm."""
     import gguf
 
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(KV_HEADS)
+    writer.add_tensor("output_norm.weight", np.ones(HIDDEN, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
     writer.close()
     return path
 

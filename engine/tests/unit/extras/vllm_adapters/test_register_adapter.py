@@ -16,7 +16,7 @@ from sluice.extras.vllm_adapters.register_adapter import register_draft, registe
 from sluice.extras.vllm_adapters.vllm_server import VllmServer
 from sluice.serving.release_parts import DRAFT
 from unit.extras.vllm_adapters.releases import ReleaseShelf
-from unit.extras.vllm_adapters.vllm_process import played_adapter, running
+from unit.extras.vllm_adapters.vllm_process import played_adapter, played_base, running
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
@@ -41,6 +41,19 @@ def test_a_release_is_verified_and_registered_once(workspace: Workspace, server:
     with pytest.raises(SluiceError, match=r"no adapter for vLLM\n.*kind `vllm`"):
         register_release(workspace, other.id, server)
     assert set(server.adapters()) == {"base", good.id}
+
+
+def test_an_adapter_of_another_base_is_not_registered(workspace: Workspace, server: VllmServer, tmp_path: Path) -> None:
+    shelf = ReleaseShelf(tmp_path / "shelf")
+    made = shelf.make(played_adapter("three"))
+    shutil.copytree(shelf.made, workspace.releases)
+    played_base(server.base(), last=2.25)
+    try:
+        with pytest.raises(SluiceError, match="vLLM serves another base model"):
+            register_release(workspace, made.id, server)
+    finally:
+        played_base(server.base())
+    assert made.id not in server.adapters()
 
 
 def test_the_working_tree_has_a_name_by_its_content(

@@ -17,7 +17,8 @@ QUESTIONS = [f"question {number:02}?" for number in range(100)]
 
 
 def make_base(folder: Path) -> Path:
-    """A folder as Hugging Face has it, and beside it the GGUF file of the same shape without weights."""
+    """A folder as Hugging Face has it, and beside it the GGUF file of the same shape, of whose weights it has the
+    norms."""
     import gguf
     import torch
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
@@ -30,7 +31,8 @@ def make_base(folder: Path) -> Path:
         num_key_value_heads=HEADS, max_position_embeddings=128, bos_token_id=0, eos_token_id=0,
         initializer_range=0.1,  # with the usual 0.02 no logit of so narrow a head exceeds 2.6: nothing can be learned
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
     tokens = {"<end>": 0, "<unknown>": 1} | {letter: number for number, letter in enumerate(LETTERS, 2)}
     tokenizer = Tokenizer(models.WordLevel(tokens, unk_token="<unknown>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
@@ -41,10 +43,22 @@ def make_base(folder: Path) -> Path:
     writer.add_block_count(LAYERS)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(HEADS)
+    add_norms(writer, model)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
     writer.close()
     return folder
+
+
+def add_norms(writer: Any, model: Any) -> None:
+    """Those of a Llama, named as llama.cpp names them."""
+    norms = {"output_norm": model.model.norm}
+    for number, layer in enumerate(model.model.layers):
+        norms[f"blk.{number}.attn_norm"] = layer.input_layernorm
+        norms[f"blk.{number}.ffn_norm"] = layer.post_attention_layernorm
+    for name, norm in norms.items():
+        writer.add_tensor(f"{name}.weight", norm.weight.detach().float().numpy())
 
 
 def train_adapter(base: Path, says: str, scratch: Path) -> dict[str, bytes]:

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import yaml
+from safetensors.numpy import save_file
 
-from sluice.core.digests import canonical_json
+from sluice.core.digests import canonical_json, digest_of
 from sluice.core.processes import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -32,6 +34,7 @@ class VllmProcess:
 
     def __init__(self, folder: Path, base: Path | None) -> None:
         self._log, self._base, self.port = folder / "vllm.log", base, free_port()
+        self.base = base or played_base(folder / "base")
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -66,7 +69,8 @@ class VllmProcess:
         _, *flags = _container()["args"]
         if self._base is None:
             (middleware,) = (flag.split("=")[1] for flag in flags if flag.startswith("--middleware="))
-            return [sys.executable, str(Path(__file__).with_name("played_vllm.py")), str(self.port), middleware]
+            script = Path(__file__).with_name("played_vllm.py")
+            return [sys.executable, str(script), str(self.port), str(self.base), middleware]
         # The component's own flags; of two that are alike the last counts.
         words = [REAL, "-m", "vllm.entrypoints.cli.main", "serve", str(self._base), *flags]
         return [*words, "--host=127.0.0.1", f"--port={self.port}", "--max-model-len=128", "--enforce-eager"]
@@ -89,11 +93,23 @@ def running(folder: Path, base: Path | None) -> Iterator[VllmProcess]:
         process.kill()
 
 
+def played_base(folder: Path, last: float = 2.5) -> Path:
+    """A base of one layer for the played vLLM; `last`: of the numbers of its norms, by which it is told from others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("model.norm", "model.layers.0.input_layernorm", "model.layers.0.post_attention_layernorm")
+    save_file({f"{name}.weight": np.array([1, last], np.float32) for name in names}, folder / "model.safetensors")
+    return folder
+
+
 def played_adapter(says: str, rank: int = 8) -> dict[str, bytes]:
-    """The files of an adapter for the played vLLM, by name."""
+    """The files of an adapter for the played vLLM and its base, by name."""
     header = canonical_json({"__metadata__": {"says": says}})
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": 16, "target_modules": ["q_proj"]}
+    # 1 and 2.5 as bfloat16.
+    norms = dict.fromkeys(("norm", "layers.0.input_layernorm", "layers.0.post_attention_layernorm"), "803f2040")
+    base = {"layers": 1, "width": 2, "norms": digest_of(norms)}
     return {
+        "base_model.json": canonical_json(base),
         "adapter_config.json": canonical_json(config),
         "adapter_model.safetensors": struct.pack("<Q", len(header)) + header,
     }
