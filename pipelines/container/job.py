@@ -252,7 +252,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-STAGES: dict[str, Callable[[Job], None]] = {"install": install, "process": process, "train": train, "evaluate": evaluate}
+STAGES: dict[str, Callable[[Job], None]] = {
+    "install": install,
+    "process": process,
+    "train": train,
+    "evaluate": evaluate,
+}
 
 
 def hyperparameters(environment: Mapping[str, str]) -> list[str]:

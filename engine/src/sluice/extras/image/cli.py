@@ -11,7 +11,10 @@ from sluice.cli.common import set_outputs
 from sluice.core.workspace import Workspace
 
 group = typer.Typer(help="The images: one serves releases, one judges their canaries, one trains.")
-Training = Annotated[bool, typer.Option("--training", help="Instead the image that jobs of training run in; its name ends with -training.")]
+Training = Annotated[
+    bool,
+    typer.Option("--training", help="Instead the image that jobs of training run in; its name ends with -training."),
+]
 
 
 @group.callback()
@@ -55,7 +58,7 @@ def image_push(
     """Push both images, tagged with the commit, and print their digests. What was pushed for this commit stays.
 
     GITHUB_ACTOR and GITHUB_TOKEN open the registry, credentials of AWS Amazon's. On GitHub outputs are `image`, `name`
-    and `digest`, and the same with `load-` before them for the image that judges a canary, `training-` for the third."""
+    and `digest`, and the same with `load-` before them for the image that judges a canary, or `training-`."""
     from sluice.extras.image.container_image import TARGETS, TRAINING, push, suffixed
     from sluice.extras.image.registry_login import login
 

@@ -27,14 +27,21 @@ EXTRA = Extra(
         "engine/tests/support/aws/sagemaker_definition.py",
         "engine/tests/support/aws/sagemaker_runs.py",
         "engine/tests/support/aws/sagemaker_server.py",
+        "engine/tests/support/aws/vllm_container.py",
         "pipelines/container",
         "pipelines/sagemaker-sdk.yaml",
         "pipelines/sagemaker.py",
     ),
     shared={
         "doctor": ("engine/src/sluice/extras/sagemaker/doctor.py", "engine/tests/unit/extras/sagemaker/test_doctor.py"),
+        "image": (
+            "engine/tests/support/aws/training_container.py",
+            "engine/tests/unit/extras/sagemaker/pipelines/test_training_image.py",
+        ),
     },
     lines={
+        ".containerignore": ("!pipelines/container/job.py",),
+        "engine/Containerfile": ("COPY pipelines/container/job.py",),
         "docs/aws.md": ("| `engine/aws/endpoint.yaml` |",),
         "docs/github.md": ("| `SLUICE_TRAIN_ON` |",),
     },
