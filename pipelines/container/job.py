@@ -112,7 +112,10 @@ class Job:
         train = extras / "finetune" / "requirements" / "train.txt"
         gpus = [] if self.environment.get("SM_NUM_GPUS", "0") == "0" else [train.with_name("qlora.txt")]
         corpora = extras / "guard" / "requirements" / "corpora.txt"
-        return {path.name: path for path in (self.checkout / "engine/requirements/dev.txt", train, *gpus, corpora)}
+        mlflow = extras / "sagemaker" / "requirements" / "mlflow.txt"
+        return {
+            path.name: path for path in (self.checkout / "engine/requirements/dev.txt", mlflow, train, *gpus, corpora)
+        }
 
     @property
     def brought(self) -> Path | None:
