@@ -27,15 +27,29 @@ def model_road(workspace: Workspace, params: TrainingParameters) -> Iterator[str
     Raises:
         SluiceError: The files contradict each other; it comes before the first line.
     """
-    chat = load_models(workspace.config / "models.yaml").chat
-    providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles()).chat
+    chat, providers = require_road(workspace, params)
     answering = [line for spec in providers if (line := _answers(spec, chat))]
-    _require_tunable(chat, params)
-    _require_served(providers, params)
     yield f"source    {(chat.weights or chat).source}"
     yield f"tuned     by {params.method}, exported as {', '.join(params.exports)}"
     for line in answering or [f"nobody: no provider of `chat` in {_PROVIDERS} asks this model"]:
         yield f"served    {line}"
+
+
+def require_road(workspace: Workspace, params: TrainingParameters) -> tuple[ModelSpec, tuple[ProviderSpec, ...]]:
+    """The chat model, and who answers in its role.
+
+    Args:
+        workspace: The checkout.
+        params: Of the training.
+
+    Raises:
+        SluiceError: The files contradict each other.
+    """
+    chat = load_models(workspace.config / "models.yaml").chat
+    providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles()).chat
+    _require_tunable(chat, params)
+    _require_served(providers, params)
+    return chat, providers
 
 
 def require_releasable(params: TrainingParameters) -> None:
