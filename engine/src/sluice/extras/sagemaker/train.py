@@ -19,7 +19,7 @@ from sluice.core.progress import PipelineProgress
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.extras.finetune.gpu_machines import gpus_of, machine_of
-from sluice.extras.finetune.model_road import require_releasable, require_road
+from sluice.extras.finetune.model_lifecycle import require_consistent, require_releasable
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.finetune.training_plan import TrainingMachines, plan
 from sluice.extras.sagemaker import executions, follow_run, run_cost, run_results, source_archives
@@ -85,7 +85,7 @@ def _start(
     settings = account.settings
     params = load_params(workspace.params, "train", TrainingParameters)
     require_releasable(params)
-    require_road(workspace, params)
+    require_consistent(workspace, params)
     _require_shareable(params, settings, say)
     if machine_of(settings.jobs.train.instance_type):
         for line in plan(workspace, training_machines(workspace)):

@@ -1,4 +1,4 @@
-"""The chat model's road over its files: where it comes from, how it is tuned, who answers with it.
+"""The chat model's lifecycle over its files: where it comes from, how it is tuned, who answers with it.
 
 config/models.yaml, `train` of pipelines/params.yaml and config/providers.yaml each say a part. What one of them says
 and another cannot keep is found here, before anything large is downloaded or paid for.
@@ -17,7 +17,7 @@ from sluice.llm.settings import ProviderSpec, load_providers
 _MODELS, _PARAMS, _PROVIDERS = "config/models.yaml", "pipelines/params.yaml", "config/providers.yaml"
 
 
-def model_road(workspace: Workspace, params: TrainingParameters) -> Iterator[str]:
+def model_lifecycle(workspace: Workspace, params: TrainingParameters) -> Iterator[str]:
     """Source, tuning and who answers, a line for each.
 
     Args:
@@ -27,7 +27,7 @@ def model_road(workspace: Workspace, params: TrainingParameters) -> Iterator[str
     Raises:
         SluiceError: The files contradict each other; it comes before the first line.
     """
-    chat, providers = require_road(workspace, params)
+    chat, providers = require_consistent(workspace, params)
     answering = [line for spec in providers if (line := _answers(spec, chat))]
     yield f"source    {(chat.weights or chat).source}"
     yield f"tuned     by {params.method}, exported as {', '.join(params.exports)}"
@@ -35,7 +35,7 @@ def model_road(workspace: Workspace, params: TrainingParameters) -> Iterator[str
         yield f"served    {line}"
 
 
-def require_road(workspace: Workspace, params: TrainingParameters) -> tuple[ModelSpec, tuple[ProviderSpec, ...]]:
+def require_consistent(workspace: Workspace, params: TrainingParameters) -> tuple[ModelSpec, tuple[ProviderSpec, ...]]:
     """The chat model, and who answers in its role.
 
     Args:

@@ -1,4 +1,4 @@
-"""The chat model over models.yaml, params.yaml and providers.yaml, and what they cannot all keep."""
+"""The chat model over models.yaml, params.yaml and providers.yaml, and what contradicts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune.model_road import model_road, require_releasable
+from sluice.extras.finetune.model_lifecycle import model_lifecycle, require_releasable
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.llm.providers import PROVIDERS
 
@@ -39,10 +39,10 @@ VLLM = {"name": "cluster", "kind": "vllm", "model": "base", "base_url": "http://
 HOSTED = {"name": "hosted", "kind": "openai_compatible", "model": "m", "base_url": "http://other/v1"}
 
 
-def test_each_part_of_the_road_has_its_line(workspace: Workspace) -> None:
+def test_source_tuning_and_serving_have_a_line_each(workspace: Workspace) -> None:
     write(workspace, COMPONENT, VLLM, LOCAL, HOSTED)
     params = TrainingParameters(method="qlora", exports=("gguf", "peft"))
-    assert list(model_road(workspace, params)) == [
+    assert list(model_lifecycle(workspace, params)) == [
         "source    hf://owner/8b/model.safetensors@main",
         "tuned     by qlora, exported as gguf, peft",
         "served    endpoint: endpoint assistant, component assistant-3-0a1b",
@@ -53,22 +53,22 @@ def test_each_part_of_the_road_has_its_line(workspace: Workspace) -> None:
 
 def test_a_model_that_nobody_asks_is_said(workspace: Workspace) -> None:
     write(workspace, HOSTED)
-    assert "nobody: no provider" in list(model_road(workspace, TrainingParameters()))[-1]
+    assert "nobody: no provider" in list(model_lifecycle(workspace, TrainingParameters()))[-1]
 
 
 def test_a_component_needs_the_peft_form(workspace: Workspace) -> None:
     write(workspace, COMPONENT, LOCAL)
     with pytest.raises(SluiceError, match="the component that endpoint in config") as refused:
-        list(model_road(workspace, TrainingParameters()))
+        list(model_lifecycle(workspace, TrainingParameters()))
     assert "[gguf, peft]" in refused.value.remedy
     write(workspace, ENDPOINT, LOCAL)
-    assert list(model_road(workspace, TrainingParameters()))
+    assert list(model_lifecycle(workspace, TrainingParameters()))
 
 
 def test_a_gguf_file_alone_cannot_be_packed(workspace: Workspace) -> None:
     write(workspace, LOCAL, weights=False)
     with pytest.raises(SluiceError, match="has a GGUF file alone"):
-        list(model_road(workspace, TrainingParameters(method="qlora")))
+        list(model_lifecycle(workspace, TrainingParameters(method="qlora")))
 
 
 def test_a_release_needs_an_adapter_as_gguf() -> None:
