@@ -51,10 +51,10 @@ def front(
     with aws_server(monkeypatch, region="eu-west-1"), managed(server.url) as front:
         region = {"LocationConstraint": "eu-west-1"}
         boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=region)
+        mlflow.set_tracking_uri(None)  # what another test left; it takes the variable away too
         monkeypatch.setenv("MLFLOW_TRACKING_URI", ARN)
         monkeypatch.setenv("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT", front.address)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        mlflow.set_tracking_uri(None)  # what another test left
         yield front
         mlflow.set_tracking_uri(None)
 
