@@ -32,6 +32,7 @@ from support.aws.training_container import GRACE, TrainingContainer
 from support.libraries import Library
 from unit.extras.finetune.tiny import TEMPLATE, write_codes
 from unit.extras.sagemaker.pipelines.test_definition import config  # noqa: F401 - a fixture
+from unit.extras.sagemaker.pipelines.test_job import training
 from unit.extras.sagemaker.pipelines.test_job_architectures import STEPS, channels_of, write_models
 
 Library("peft")
@@ -86,6 +87,38 @@ def test_it_holds_the_locks_and_none_of_our_code(image: BuiltImage) -> None:
         "run", "--rm", "--network=none", "--entrypoint=sh", image.id, "-c", "ls /opt; command -v python3 torchrun"
     )
     assert said.split() == ["libraries", "/opt/libraries/bin/python3", *said.split()[2:]]
+
+
+def test_signal_exit_code_and_reason_pass_through_shells_drivers_and_torchrun(
+    image: BuiltImage, request_of_train: dict[str, Any], tmp_path: Path
+) -> None:
+    """With stages that are played, as in test_job.py: what is between SageMaker and the job is real."""
+    ml = tmp_path / "ml"
+    training(ml)
+    job = TrainingContainer(image.id, request_of_train, ml, tmp_path, {"SLUICE_INSTALLED": "1", "HANGS": "1"})
+    job.configure({"stage": "train"})
+    step = ml / "checkpoints" / "step"
+    job.start()
+    assert wait_until(lambda: step.exists() or not job.running, seconds=_HANGS)
+    job.take_away()
+    code, log = job.end()
+    assert code == 128 + 15, log
+    assert step.read_text() == "stopped in time", log
+    assert not list((ml / "model").iterdir())
+    for path in (step, ml / "output" / "failure"):
+        path.unlink()  # the SDK's driver writes a failure for each end but a good one
+    job.environment = {"SLUICE_INSTALLED": "1", "FAILS": "train"}
+    job.start()
+    code, log = job.end()
+    assert code == 1, log
+    assert "key 'id' is missing" in (ml / "output" / "failure").read_text()
+    (ml / "output" / "failure").unlink()
+    job.environment = {"SLUICE_INSTALLED": "1"}
+    job.start()
+    code, log = job.end()
+    assert code == 0, log
+    assert {path.name for path in (ml / "model").iterdir()} == {"adapter.gguf", "training.json"}
+    assert not (ml / "output" / "failure").exists()
 
 
 @pytest.mark.parametrize(("architecture", "lost"), [("llama", "taken"), ("mistral", "taken"), ("qwen3", "killed")])
