@@ -62,7 +62,8 @@ def open_tracking(workspace: Workspace, experiment: str) -> Tracking:
     Raises:
         SluiceError: MLflow cannot use the store.
     """
-    os.environ.update({**_QUIET, **os.environ})
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow
 
@@ -79,14 +80,13 @@ def open_tracking(workspace: Workspace, experiment: str) -> Tracking:
 @contextmanager
 def tracking_faults(uri: str) -> Iterator[None]:
     """What MLflow raises in this block, with the store `uri`, becomes an error for people."""
-    from botocore.exceptions import BotoCoreError
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, RequestException, SQLAlchemyError, BotoCoreError) as error:
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
         mend = "move the file away; releases are recorded again when they are promoted"
         if not uri.startswith("sqlite:"):
             mend = "mend the server and run it again: what was begun is completed"
