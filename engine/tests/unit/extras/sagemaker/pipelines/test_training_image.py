@@ -103,7 +103,6 @@ def test_signal_exit_code_and_reason_pass_through_shells_drivers_and_torchrun(
     job.take_away()
     code, log = job.end()
     assert (code, "exitcode  : 143" in log) == (1, True), log  # torchrun and the SDK's driver make 1 of it
-    assert step.read_text() == "stopped in time", log
     assert not list((ml / "model").iterdir())
     for path in (step, ml / "output" / "failure"):
         path.unlink()  # the SDK's driver writes a failure for each end but a good one
