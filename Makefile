@@ -26,7 +26,7 @@ help:  ## show the tasks
 
 setup: $(READY)  ## install everything into .venv (other tasks do this by themselves; TRAINING=no without torch)
 
-$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildcard $(EXTRAS)/finetune/requirements/* $(EXTRAS)/guard/requirements/*) engine/pyproject.toml pyproject.toml
+$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildcard $(EXTRAS)/finetune/requirements/* $(EXTRAS)/guard/requirements/* $(EXTRAS)/sagemaker/requirements/mlflow.txt) engine/pyproject.toml pyproject.toml
 	@$(PYTHON) engine/scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
 	@touch $(READY)
 

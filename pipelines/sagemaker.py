@@ -29,9 +29,9 @@ PROCESSING = "/opt/ml/processing"
 # What a run is given: source archives, and the recipe that they follow from.
 PARAMETERS = ("Checkout", "Data", "Live", "Recipe")
 # The SDK's first process is a shell that waits for a script, and neither hands on the signal with which SageMaker takes
-# a machine away. job.py leaves the numbers of its processes.
+# a machine away. job.py leaves the numbers of its processes; kill is bash's own, for slim images have no other.
 HANDS_ON = (
-    "trap 'cat /opt/ml/signals/*.pid 2>/dev/null | xargs -r kill -TERM' TERM; bash {script} & child=$!;"
+    "trap 'kill -TERM $(cat /opt/ml/signals/*.pid 2>/dev/null) 2>/dev/null' TERM; bash {script} & child=$!;"
     " while true; do wait $child; status=$?; kill -0 $child 2>/dev/null || exit $status; done"
 )
 

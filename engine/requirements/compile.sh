@@ -27,5 +27,6 @@ extra finetune train -c dev.txt --override .no-torch
 extra finetune qlora --no-deps
 extra guard corpora --no-deps
 extra sagemaker sagemaker
+extra sagemaker mlflow --no-deps
 extra redteam redteam --excludes ../src/sluice/extras/redteam/requirements/redteam.exclude
 rm .no-torch .dev-exclude

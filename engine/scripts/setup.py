@@ -17,6 +17,7 @@ TRAINING = ("training", "torch")
 EXTRAS = "engine/src/sluice/extras"
 TRAIN = f"{EXTRAS}/finetune/requirements/train.txt"
 TORCH = f"{EXTRAS}/finetune/requirements/torch.in"
+MLFLOW = f"{EXTRAS}/sagemaker/requirements/mlflow.txt"
 CORPORA = f"{EXTRAS}/guard/requirements/corpora.txt"
 
 
@@ -34,6 +35,7 @@ def main(argv: list[str]) -> int:
         ),
         ("pipeline and service", uv(python, "--no-deps", "--require-hashes", "-r", "engine/requirements/dev.txt")),
         ("training", uv(python, "--require-hashes", "--no-deps", "-r", TRAIN)),
+        ("managed MLflow", uv(python, "--no-deps", "--require-hashes", "-r", MLFLOW)),
         ("torch", [str(python), "-m", "pip", "install", "-r", TORCH]),
         # Beside the libraries, not among them: what is read as data must not be importable.
         ("corpora", uv(python, "--no-deps", "--require-hashes", "--target", str(folder / "corpora"), "-r", CORPORA)),

@@ -2,8 +2,9 @@
 
 `python job.py --stage process|train|evaluate`. It knows the standard library only, for nothing else is installed when
 it begins: it unpacks the source archives (extras/sagemaker/source_archives.py), installs the locks by hash unless the
-image says that it has them (SLUICE_INSTALLED=1), links data and results of earlier steps to where stages look for them,
-runs the commands, and hands over what they made. An adapter is kept beside the checkpoints of its recipe: a run whose
+image has them (SLUICE_INSTALLED: the folder that the stage `install` filled in the Containerfile, or 1 where that is
+the Python that runs this), links data and results of earlier steps to where stages look for them, runs the commands,
+and hands over what they made. An adapter is kept beside the checkpoints of its recipe: a run whose
 later steps failed takes it from there. What went wrong is left in output/failure and output/message, which
 SageMaker shows for a training and for a processing job.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -29,6 +31,7 @@ from pathlib import Path
 
 ARCHIVE = "sources.tar.gz"
 WHOLE = ".whole.json"  # in the folder of a finished adapter, written last
+LOCKS = "locks.json"  # in the folder of libraries, written last: sha256 of each lock
 REASON = 1024  # characters that SageMaker shows of a reason
 WAIT = 1800  # seconds that the other processes of a machine wait for the one that unpacks and installs
 # A program of its own: boto3 is there once the libraries are.
@@ -83,11 +86,12 @@ class Job:
             shutil.rmtree(self.checkout, ignore_errors=True)
             unpack(self.input("checkout"), self.checkout)
             unpack(self.input("data"), self.checkout)
-            if self.environment.get("SLUICE_INSTALLED") != "1":
+            if self.environment.get("SLUICE_INSTALLED") != "1" and not self.brought:
                 self.install()
             ready.touch()
-        if (self.base / "libraries").is_dir():
-            self.python = self.base / "libraries" / "bin" / "python"
+        for folder in (self.base / "libraries", self.brought):
+            if folder and folder.is_dir():
+                self.python = folder / "bin" / "python"
         self.environment = {**self.environment, **self.secrets()}
 
     def secrets(self) -> dict[str, str]:
@@ -101,25 +105,46 @@ class Job:
             raise Failed(f"secrets {', '.join(named.values())}: {(done.stderr.splitlines() or ['not read'])[-1]}")
         return dict(zip(named, json.loads(done.stdout), strict=True))
 
-    def install(self) -> None:
-        """The locks, by hash, on top of the torch of the image."""
-        folder = self.base / "libraries"
-        python = folder / "bin" / "python"
-        requirements = self.checkout / "engine" / "requirements"
+    @property
+    def locks(self) -> dict[str, Path]:
+        """What a job installs, by name."""
         extras = self.checkout / "engine" / "src" / "sluice" / "extras"
         train = extras / "finetune" / "requirements" / "train.txt"
         gpus = [] if self.environment.get("SM_NUM_GPUS", "0") == "0" else [train.with_name("qlora.txt")]
         corpora = extras / "guard" / "requirements" / "corpora.txt"
+        mlflow = extras / "sagemaker" / "requirements" / "mlflow.txt"
+        return {
+            path.name: path for path in (self.checkout / "engine/requirements/dev.txt", mlflow, train, *gpus, corpora)
+        }
+
+    @property
+    def brought(self) -> Path | None:
+        """The libraries of the image, where they are those of this checkout's locks."""
+        folder = Path(self.environment.get("SLUICE_INSTALLED") or os.devnull)
+        try:
+            noted = json.loads((folder / LOCKS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return folder if all(noted.get(name) == sha256(lock) for name, lock in self.locks.items()) else None
+
+    def install(self) -> None:
+        """The locks, by hash, on top of the torch of the image; where it has none, one of the package index."""
+        folder = self.base / "libraries"
+        python = folder / "bin" / "python"
+        *libraries, corpora = self.locks.values()
         hashes = ["--quiet", "--require-hashes", "-r"]
-        uv = [folder / "bin" / "uv", "pip", "install", "--python", python]
+        pip = [python, "-m", "pip", "install"]
+        uv = [folder / "bin" / "uv", "pip", "install", "--python", python, "--no-deps"]
+        torch = [*pip, "--quiet", "-r", self.locks["train.txt"].with_name("torch.in")]
         for words in (
             [sys.executable, "-m", "venv", "--system-site-packages", folder],
-            [python, "-m", "pip", "install", *hashes, requirements / "bootstrap.txt"],
-            [*uv, "--no-deps", *hashes, requirements / "dev.txt"],
-            *([*uv, "--no-deps", *hashes, lock] for lock in (train, *gpus)),
-            [*uv, "--no-deps", "--target", folder / "corpora", *hashes, corpora],
+            [*pip, *hashes, self.checkout / "engine" / "requirements" / "bootstrap.txt"],
+            *([*uv, *hashes, lock] for lock in libraries),
+            *([] if importlib.util.find_spec("torch") else [torch]),
+            [*uv, "--target", folder / "corpora", *hashes, corpora],
         ):
             self.call([str(word) for word in words])
+        (folder / LOCKS).write_text(json.dumps({name: sha256(lock) for name, lock in self.locks.items()}))
 
     def sluice(self, *words: str) -> None:
         """A command of the project, with the code of the parcel."""
@@ -156,6 +181,11 @@ class Job:
 
 class Interrupted(Exception):
     """The machine is taken away. No failure: SageMaker starts the job again where it may."""
+
+
+def install(job: Job) -> None:
+    """The libraries into SAGEMAKER_BASE_DIR, where the locks already are in `checkout`: a step of the Containerfile."""
+    job.install()
 
 
 def process(job: Job) -> None:
@@ -225,7 +255,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-STAGES: dict[str, Callable[[Job], None]] = {"process": process, "train": train, "evaluate": evaluate}
+STAGES: dict[str, Callable[[Job], None]] = {
+    "install": install,
+    "process": process,
+    "train": train,
+    "evaluate": evaluate,
+}
 
 
 def hyperparameters(environment: Mapping[str, str]) -> list[str]:
@@ -275,7 +310,8 @@ def main(argv: list[str], environment: Mapping[str, str]) -> int:
     signals.mkdir(parents=True, exist_ok=True)
     (signals / f"{environment.get('LOCAL_RANK', 0)}.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
     try:
-        job.prepare()
+        if stage != "install":
+            job.prepare()
         STAGES[stage](job)
     except Interrupted:
         return 128 + job.ended

@@ -19,8 +19,10 @@ from sluice.core.processes import free_port, wait_until
 class MlflowServer:
     """A busy machine takes minutes to start one. `kill` leaves what it has stored; `start` takes it up again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, artifacts: str = "") -> None:
+        """`artifacts`: where clients put files by themselves; without it the server takes them."""
         self.folder = folder
+        self._artifacts = artifacts
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._server: subprocess.Popen[bytes] | None = None
@@ -29,10 +31,11 @@ class MlflowServer:
         """Does nothing where it runs."""
         if self._server:
             return
-        places = [
-            f"--backend-store-uri=sqlite:///{self.folder / 'mlflow.db'}",
-            f"--artifacts-destination={self.folder / 'artifacts'}",
-        ]
+        places = [f"--backend-store-uri=sqlite:///{self.folder / 'mlflow.db'}"]
+        if self._artifacts:
+            places += [f"--default-artifact-root={self._artifacts}", "--no-serve-artifacts"]
+        else:
+            places.append(f"--artifacts-destination={self.folder / 'artifacts'}")
         program = Path(sys.executable).with_name("mlflow")
         argv = [program, "server", *places, "--host=127.0.0.1", f"--port={self._port}", "--workers=1"]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

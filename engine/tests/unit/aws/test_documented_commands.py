@@ -1,41 +1,62 @@
-"""The commands of docs/aws.md and the page on SageMaker: each is one that AWS's command line has.
+"""The commands of the pages on AWS: each is one that its program has, and each file is taken by its settings.
 
-It takes its commands from the models that botocore carries; `cloudformation deploy` and what `eks` does here alone are
-its own, and for a deployment the template and its parameters are looked at.
+AWS's command line takes its commands from the models that botocore carries; `cloudformation deploy`, `s3 cp` and `ecr
+get-login-password` are its own, and for a deployment the template and its parameters are looked at. Commands of sluice
+are parsed by it, tasks of make and variables of GitHub are looked up.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
+import yaml
 from botocore import xform_name
 from botocore.exceptions import UnknownServiceError
 
+from sluice.cli import command
+from sluice.core.extras import FOLDER, extras, load
+from sluice.llm.model_files import Models, load_models
+from sluice.llm.settings import load_providers
 from support.aws.service_model import service
 from unit.aws.conftest import ROOT
 from unit.aws.test_bootstrap import template
 
-PAGES = [ROOT / "docs" / "aws.md", ROOT / "engine" / "docs" / "reference" / "sagemaker.md"]
+WALKS = [ROOT / "engine" / "docs" / name for name in ("first-release-on-aws.md", "an-8b-model.md")]
+PAGES = [ROOT / "docs" / "aws.md", ROOT / "engine" / "docs" / "reference" / "sagemaker.md", *WALKS]
 _EVERYWHERE = {"--region", "--query", "--output"}
+# Of AWS's command line alone; what each needs.
+_ITS_OWN = {("s3", "cp"): {"--recursive"}, ("ecr", "get-login-password"): set()}
+
+
+def lines(*pages: Path) -> Iterator[str]:
+    """The commands of pages, each whole; what is not there was left out with its extra."""
+    for page in filter(Path.is_file, pages):
+        for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.S | re.M):
+            if not language:
+                yield from block.replace("\\\n", " ").splitlines()
 
 
 def commands() -> Iterator[list[str]]:
-    for page in filter(Path.is_file, PAGES):  # the second goes with the extra
-        for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.S | re.M):
-            for line in block.replace("\\\n", " ").splitlines():
-                if line.startswith("aws "):
-                    yield shlex.split(re.sub(r"\$\(.*?\)", "0", line))
+    for line in lines(*PAGES):
+        if line.startswith("aws "):
+            yield shlex.split(re.sub(r"\$\(.*?\)", "0", line.partition(" | ")[0]))
 
 
 @pytest.mark.parametrize("words", list(commands()), ids=" ".join)
 def test_a_command_is_one_of_aws(words: list[str]) -> None:
-    _, name, command, *rest = words
+    _, name, verb, *rest = words
     options = {word.partition("=")[0] for word in rest if word.startswith("--")} - _EVERYWHERE
-    if (name, command) == ("cloudformation", "deploy"):
+    if (name, verb) in _ITS_OWN:
+        assert options == _ITS_OWN[name, verb]
+        return
+    if (name, verb) == ("cloudformation", "deploy"):
         assert options == {"--template-file", "--stack-name", "--parameter-overrides"} | (options & {"--capabilities"})
         known = template(ROOT / rest[rest.index("--template-file") + 1])["Parameters"]
         given = [word.partition("=")[0] for word in rest if "=" in word]
@@ -47,10 +68,67 @@ def test_a_command_is_one_of_aws(words: list[str]) -> None:
     except UnknownServiceError:
         pytest.fail(f"{name}: no service of AWS")
     calls = {xform_name(one, "-"): one for one in model.operation_names}
-    shape = model.operation_model(calls[command]).input_shape
+    shape = model.operation_model(calls[verb]).input_shape
     assert shape
     assert options <= {f"--{xform_name(member, '-')}" for member in shape.members}
 
 
 def test_there_are_some() -> None:
     assert len(list(commands())) >= 6
+
+
+@pytest.mark.parametrize("line", [line for line in lines(*WALKS) if not line.startswith("aws ")])
+def test_a_command_of_a_walk_is_known_to_its_program(line: str) -> None:
+    words = shlex.split(re.sub(r"\$\(.*?\)", "0", line))
+    match words:
+        case [".venv/bin/sluice", *rest]:
+            parse(rest)
+        case ["make", task, *_]:
+            files = [ROOT / "Makefile", *(ROOT / FOLDER).glob("*/extra.mk")]
+            assert any(re.search(rf"^{task}:", path.read_text(), re.M) for path in files)
+        case ["gh", "variable", "set", name, *rest]:
+            workflows = (ROOT / ".github" / "workflows").glob("*.yml")
+            assert any(f"vars.{name} " in f"{path.read_text()} ".replace("}", " ") for path in workflows)
+            assert "--body" in rest
+        case [".venv/bin/dvc", "remote", "add", *_] | ["gh", "pr", *_] | ["git", *_] | ["sha256sum", _]:
+            pass
+        case ["export", setting]:
+            assert setting.partition("=")[0] in ("GITHUB_TOKEN", "SLUICE_ARTEFACTS")
+        case _:
+            pytest.fail(f"nothing looks at {words[0]}")
+
+
+def parse(words: list[str]) -> None:
+    """Fails where sluice has no such command, option or argument; nothing is run."""
+    found = command()
+    context = click.Context(found)
+    while isinstance(found, click.Group):
+        _, found, words = found.resolve_command(context, words)
+    assert found
+    found.make_context("sluice", words)
+
+
+def files(page: Path) -> dict[str, dict[str, Any]]:
+    """What a page writes into files, by path; blocks of one file belong together."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, text in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", page.read_text(), re.S | re.M):
+        found.setdefault(name, {}).update(yaml.safe_load(text.replace("<sha256>", "a" * 64)))
+    return found
+
+
+@pytest.mark.parametrize("page", filter(Path.is_file, WALKS), ids=lambda page: page.stem)
+def test_a_file_of_a_walk_is_taken_by_its_settings(page: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    shutil.copytree(ROOT / "config", config)
+    account = files(WALKS[0])["config/sagemaker.yaml"]  # the 8B begins where the other page ends
+    account.pop("endpoint")
+    for name, changed in files(page).items():
+        if name == "pipelines/params.yaml":
+            load("finetune", extras()["finetune"].parameters["train"]).model_validate(changed["train"])
+            continue
+        path = tmp_path / name
+        start = yaml.safe_load(path.read_text()) | (account if name == "config/sagemaker.yaml" else {})
+        path.write_text(yaml.safe_dump(start | changed))
+    assert load("sagemaker", "settings:require")(config).endpoint
+    load_models(config / "models.yaml")
+    load_providers(config / "providers.yaml", roles=Models.roles())

@@ -9,13 +9,13 @@ from typing import TypeVar
 from filelock import FileLock
 
 from sluice.core.digests import digest_of
-from sluice.core.errors import SluiceError
 from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
 from sluice.extras.finetune.dataset import Example, build_examples
+from sluice.extras.finetune.model_lifecycle import require_releasable
 from sluice.extras.finetune.trainer import TrainingPaths, train
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.finetune.training_record import TrainingResult
@@ -48,11 +48,8 @@ def run(
     """
     progress = StageReporter("train")
     parameters = parameters or load_params(workspace.params, "train", TrainingParameters)
-    if "gguf" not in parameters.exports and out is None:
-        raise SluiceError(
-            f"{workspace.params}: train.exports has no gguf, and a release serves build/adapter/adapter.gguf",
-            remedy="add it, or write elsewhere: `sluice train --out DIR`",
-        )
+    if out is None:
+        require_releasable(parameters)
     paths, examples, asked = prepare(
         workspace, parameters, rows=rows, index=index, base=base, out=out, checkpoints=checkpoints
     )

@@ -17,6 +17,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.finetune.base_model import is_gguf, require_training_packages
 from sluice.extras.finetune.gpu_machines import GpuMachine, gpu_machines
 from sluice.extras.finetune.model_count import ModelCount, count_model
+from sluice.extras.finetune.model_lifecycle import model_lifecycle
 from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError
 from sluice.llm.model_files import PinnedFiles, ensure_source, load_models
 
@@ -129,14 +130,17 @@ def plan(workspace: Workspace, machines: TrainingMachines | None = None, base: P
         Lines, as they are shown.
 
     Raises:
+        SluiceError: The files of the model contradict each other, or it is missing.
         UntrainableError: The machines, or all that are known, cannot train it. It comes after the lines.
     """
     require_training_packages()
     params = load_params(workspace.params, "train", TrainingParameters)
+    lifecycle = [] if base else list(model_lifecycle(workspace, params))
     count = count_model(base_config(workspace, base), params, gpu=True)
     trained = count.weights if params.method == "full" else count.adapter
     yield f"model     {count.weights / 1e9:.2f} billion weights"
     yield f"trained   {trained / 1e6:,.1f} million by {params.method}, computed in {params.dtype}"
+    yield from lifecycle
     fitting = [one for one in map(TrainingMachines, gpu_machines()) if not _fault(count, params, one)]
     least = list({one.machine.card: one for one in reversed(fitting)}.values())[::-1]  # of each card
     if machines:

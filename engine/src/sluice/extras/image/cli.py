@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -11,12 +10,16 @@ import typer
 from sluice.cli.common import set_outputs
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(help="The images: one serves releases, one judges their canaries.")
+group = typer.Typer(help="The images: one serves releases, one judges their canaries, one trains.")
+Training = Annotated[
+    bool,
+    typer.Option("--training", help="Instead the image that jobs of training run in; its name ends with -training."),
+]
 
 
 @group.callback()
 def image() -> None:
-    """The images: one serves releases, one judges their canaries."""
+    """The images: one serves releases, one judges their canaries, one trains."""
 
 
 @group.command("build")
@@ -27,15 +30,16 @@ def image_build(
     tag: Annotated[
         str, typer.Option(help="Name of the serving image; the other's ends with -load.")
     ] = "localhost/sluice",
+    training: Training = False,
     options: Annotated[list[str] | None, typer.Argument(help="After `--`: further options for buildah.")] = None,
 ) -> None:
     """Build both images with buildah and write their SBOMs, build/image/sbom.cdx.json and sbom-load.cdx.json.
 
-    Their ids are the last two lines."""
-    from sluice.extras.image.container_image import TARGETS, build
+    Their ids are the last lines."""
+    from sluice.extras.image.container_image import TARGETS, TRAINING, build
 
-    root = Workspace.find().root
-    images = [build(root, base, tag, options or [], target=target) for target in TARGETS]
+    root, targets = Workspace.find().root, (TRAINING,) if training else TARGETS
+    images = [build(root, base, tag, options or [], target=target) for target in targets]
     for built in images:
         print(f"{built.name}: {built.size / 1e6:.0f} MB in {len(built.layers)} layers, built in {built.seconds:.0f} s")
         print(f"SBOM: {built.sbom}")
@@ -49,17 +53,20 @@ def image_push(
     image: Annotated[
         str, typer.Option(help="Name of the local serving image; the other's ends with -load.")
     ] = "localhost/sluice",
+    training: Training = False,
 ) -> None:
     """Push both images, tagged with the commit, and print their digests. What was pushed for this commit stays.
 
-    On GitHub GITHUB_ACTOR and GITHUB_TOKEN open the registry; outputs are `image`, `name` and `digest`, and the same
-    with `load-` before them for the image that judges a canary."""
-    from sluice.extras.image.container_image import TARGETS, push, suffixed
+    GITHUB_ACTOR and GITHUB_TOKEN open the registry, credentials of AWS Amazon's. On GitHub outputs are `image`, `name`
+    and `digest`, and the same with `load-` before them for the image that judges a canary, or `training-`."""
+    from sluice.extras.image.container_image import TARGETS, TRAINING, push, suffixed
+    from sluice.extras.image.registry_login import login
 
-    user, token = os.environ.get("GITHUB_ACTOR", ""), os.environ.get("GITHUB_TOKEN", "")
-    for target in TARGETS:
-        name, there = suffixed(image, target), suffixed(to.lower(), target)
-        pushed = push(Workspace.find().root, name, there, user=user, token=token)
+    user, token = login(to.lower())
+    for target in (TRAINING,) if training else TARGETS:
+        # The stack has one repository of images, where a tag never moves.
+        there, tag = (to.lower(), target.suffix) if training else (suffixed(to.lower(), target), "")
+        pushed = push(Workspace.find().root, suffixed(image, target), there, user=user, token=token, tag=tag)
         prefix = target.suffix.removeprefix("-") + "-" if target.suffix else ""
         found = {"image": pushed.image, "name": pushed.name, "digest": pushed.digest}
         set_outputs({prefix + key: value for key, value in found.items()})

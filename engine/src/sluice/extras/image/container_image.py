@@ -37,7 +37,8 @@ class ImageTarget:
 
 SERVING = ImageTarget("serving", "")
 LOAD = ImageTarget("load", "-load")
-TARGETS = (SERVING, LOAD)
+TRAINING = ImageTarget("training", "-training")
+TARGETS = (SERVING, LOAD)  # of each release
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class PushedImage:
         return f"{self.name}@{self.digest}"
 
 
-def push(root: Path, image: str, to: str, *, user: str = "", token: str = "") -> PushedImage:
+def push(root: Path, image: str, to: str, *, user: str = "", token: str = "", tag: str = "") -> PushedImage:
     """Pushes a local image, tagged with the commit of the checkout.
 
     What was pushed for this commit before is taken: a second build of it need not have the same digest.
@@ -122,11 +123,12 @@ def push(root: Path, image: str, to: str, *, user: str = "", token: str = "") ->
         to: REGISTRY/NAME.
         user: For the registry.
         token: For the registry; kept in a file for as long as it takes.
+        tag: What follows the commit in the tag.
 
     Raises:
         SluiceError: podman or skopeo is missing, or the registry refuses.
     """
-    target = f"docker://{to}:{git.commit(root)}"
+    target = f"docker://{to}:{git.commit(root)}{tag}"
     with tempfile.TemporaryDirectory() as scratch:
         login = Path(scratch) / "auth.json"
         key = base64.b64encode(f"{user}:{token}".encode()).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -51,5 +52,9 @@ def gates_judge(
 
 
 def register(app: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
+    # sagemaker-mlflow 0.5.0 takes the address of every server for an ARN and warns at each request that it is none
+    # (mlflow_sagemaker_request_header_provider.py, request_headers).
+    headers = logging.getLogger("mlflow.tracking.request_header.registry")
+    headers.addFilter(lambda record: "list index out of range" not in record.getMessage())
     app.add_typer(group, name="endpoint")
     groups["gates"].command("judge")(gates_judge)

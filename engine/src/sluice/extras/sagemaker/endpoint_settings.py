@@ -10,6 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 from sluice.core.settings import Settings
 
 InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
+# Of AWS's image for vLLM, which starts with what SM_VLLM_… says; LMI takes adapters by itself.
+_TAKES_ADAPTERS = ("SM_VLLM_ENABLE_LORA", "VLLM_ALLOW_RUNTIME_LORA_UPDATING")
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY")
 
 
@@ -52,6 +54,14 @@ class EndpointComponents(Settings):
     accelerators: int = Field(1, ge=1)
     memory_mb: int = Field(ge=128)
     keep: int = Field(3, ge=1)
+
+    @model_validator(mode="after")
+    def _takes_adapters(self) -> Self:
+        is_vllm = any(name.startswith("SM_VLLM_") for name in self.environment)
+        missing = [name for name in _TAKES_ADAPTERS if self.environment.get(name, "").lower() != "true"]
+        if is_vllm and missing:
+            raise ValueError(f'environment: without {" and ".join(missing)}: "true" vLLM takes no adapter')
+        return self
 
 
 class EndpointSettings(Settings):

@@ -19,6 +19,7 @@ from sluice.core.progress import PipelineProgress
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.extras.finetune.gpu_machines import gpus_of, machine_of
+from sluice.extras.finetune.model_lifecycle import require_consistent, require_releasable
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.finetune.training_plan import TrainingMachines, plan
 from sluice.extras.sagemaker import executions, follow_run, run_cost, run_results, source_archives
@@ -82,7 +83,10 @@ def _start(
     workspace: Workspace, account: AwsAccount, recipe: str, *, attempt: int, watched: bool, env: str, say: Say
 ) -> Execution:
     settings = account.settings
-    _require_shareable(workspace, settings, say)
+    params = load_params(workspace.params, "train", TrainingParameters)
+    require_releasable(params)
+    require_consistent(workspace, params)
+    _require_shareable(params, settings, say)
     if machine_of(settings.jobs.train.instance_type):
         for line in plan(workspace, training_machines(workspace)):
             say(line)
@@ -104,10 +108,9 @@ def _start(
     )
 
 
-def _require_shareable(workspace: Workspace, settings: SageMakerSettings, say: Say) -> None:
+def _require_shareable(params: TrainingParameters, settings: SageMakerSettings, say: Say) -> None:
     """The processes of all machines share the packs of a step, or training ends once they are paid for."""
     job = settings.jobs.train
-    params = load_params(workspace.params, "train", TrainingParameters)
     gpus = gpus_of(job.instance_type)
     if not job.processes and gpus is None:
         say(f"not known  how many GPUs {job.instance_type} has: batch × accumulate must be a multiple of all of them")

@@ -10,7 +10,7 @@ import pytest
 
 from sluice.core import git
 from sluice.core.errors import SluiceError
-from sluice.extras.image.container_image import EPOCH, LOAD, TARGETS, build, push
+from sluice.extras.image.container_image import EPOCH, LOAD, TARGETS, TRAINING, build, push
 
 ROOT = Path(__file__).resolve().parents[5]
 BASE = f"registry.example/python@sha256:{'0a' * 32}"
@@ -102,7 +102,7 @@ def test_the_image_that_judges_has_a_name_and_an_sbom_of_its_own(
 
 def test_each_image_is_a_stage_of_the_containerfile() -> None:
     stages = re.findall(r"^FROM .* AS (\S+)$", (ROOT / "engine" / "Containerfile").read_text(), re.MULTILINE)
-    assert {target.stage for target in TARGETS} <= set(stages)
+    assert {target.stage for target in (*TARGETS, TRAINING)} <= set(stages)
     assert stages[-1] == "serving", "what is built without --target"
 
 
@@ -169,6 +169,11 @@ def test_an_image_is_pushed_under_its_commit_and_named_by_its_digest(registry: P
     assert words[0] == "push"
     assert words[-2:] == ["localhost/sluice", f"docker://ghcr.io/octo/app:{git.commit(checkout)}"]
     assert not any("word" in word for word in words[:-2])
+
+
+def test_an_image_of_one_repository_has_a_tag_of_its_own(registry: Path, checkout: Path) -> None:
+    push(checkout, "localhost/sluice-training", "ghcr.io/octo/app", tag="-training")
+    assert (registry / "podman.words").read_text().endswith(f":{git.commit(checkout)}-training\n")
 
 
 def test_the_login_is_a_file_that_nobody_else_reads(registry: Path, checkout: Path) -> None:

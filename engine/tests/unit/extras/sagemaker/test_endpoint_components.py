@@ -20,6 +20,7 @@ from botocore.model import OperationModel
 from sluice.core.errors import SluiceError
 from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.endpoint_account import EndpointAccount
+from sluice.extras.sagemaker.endpoint_settings import EndpointComponents
 from sluice.extras.sagemaker.settings import require
 from support.aws import role_policies
 from support.aws.sagemaker_runs import BUCKET, account, archive, make_alarm, make_package, write_settings
@@ -29,7 +30,8 @@ from unit.aws.test_bootstrap import template
 
 NAME = "sluice-assistant"
 VLLM = "763104351884.dkr.ecr.eu-west-1.amazonaws.com/vllm:0.12.0-gpu-py312-cu130-ubuntu22.04-sagemaker-v1.0"
-COMPONENTS = {"environment": {"SM_VLLM_MODEL": "Qwen/Qwen3-8B", "SM_VLLM_ENABLE_LORA": "true"}, "memory_mb": 20000}
+LORA = {"SM_VLLM_ENABLE_LORA": "true", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true"}
+COMPONENTS: dict[str, Any] = {"environment": {"SM_VLLM_MODEL": "Qwen/Qwen3-8B", **LORA}, "memory_mb": 20000}
 ENDPOINT = {
     "name": NAME,
     "instance_type": "ml.g5.2xlarge",
@@ -112,6 +114,19 @@ def test_a_base_and_the_adapter_of_the_package_are_served(played: Played, run: D
     assert played.count("CreateInferenceComponent") == 2
 
 
+@pytest.mark.parametrize("name", LORA)
+def test_a_vllm_that_would_take_no_adapter_is_refused_before_anything_is_made(
+    played: Played, run: Deploy, name: str
+) -> None:
+    """vLLM 0.32.0, vllm/entrypoints/serve/lora/api_router.py, attach_router: without VLLM_ALLOW_RUNTIME_LORA_UPDATING
+    there is no route that SageMaker could give an adapter to."""
+    environment = {key: value for key, value in COMPONENTS["environment"].items() if key != name}
+    with pytest.raises(SluiceError, match=f"without {name}"):
+        run(environment=environment)
+    assert played.count("CreateInferenceComponent") == 0
+    assert EndpointComponents(environment={"HF_MODEL_ID": "Qwen/Qwen3-8B"}, memory_mb=20000).keep == 3  # LMI's
+
+
 def test_the_next_adapter_stands_beside_the_one_before_on_the_same_machines(played: Played, run: Deploy) -> None:
     approved(b"one")
     first = run()
@@ -128,7 +143,7 @@ def test_adapters_above_the_number_that_is_kept_go_the_oldest_first(played: Play
     assert len(adapters(played)) == 2
     assert served in adapters(played)
     approved(b"four")
-    served = run(keep=1, environment={"SM_VLLM_MODEL": "Qwen/Qwen3-14B"})
+    served = run(keep=1, environment={"SM_VLLM_MODEL": "Qwen/Qwen3-14B", **LORA})
     assert adapters(played) == [served]
     left = [name for name, one in played.service.components.items() if one.status != "Deleting"]
     assert len(left) == 2  # the other base goes with its last adapter

@@ -359,15 +359,33 @@ def test_processes_that_cannot_share_a_step_are_refused_before_anything_is_paid_
 def test_what_cannot_fit_is_refused_before_anything_is_paid_for(
     workspace: Workspace, played: Played, train: Train, tmp_path: Path
 ) -> None:
-    """All weights of an 8B on four cards of 24 GiB. Of the model only its config.json is there to be had."""
+    """An 8B, whole on each of four cards of 24 GiB. Of the model only its config.json is there to be had."""
     write_models(workspace, tmp_path / "llama", LLAMA_8B)
     params = yaml.safe_load(workspace.params.read_text())
-    params["train"] |= {"method": "full", "parallel": "fsdp", "exports": ["merged"], "max_tokens": 128}
+    params["train"] |= {"method": "lora", "parallel": "ddp", "max_tokens": 1024, "gradient_checkpointing": False}
     workspace.params.write_text(yaml.safe_dump(params))
     jobs = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())["jobs"]
     jobs["train"] |= {"instance_type": "ml.g5.12xlarge"}
     write_settings(workspace.config, jobs=jobs, prices={"ml.m5.xlarge": 0.24, "ml.g5.12xlarge": 7.0})
     with pytest.raises(SluiceError, match=r"1 × ml\.g5\.12xlarge cannot train this: each A10G needs .*\n.*ml\.p4d"):
+        train()
+    assert not played.started
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"method": "full", "exports": ["merged"]}, r"train\.exports has no gguf"),
+        ({"method": "qlora"}, "has a GGUF file alone"),
+    ],
+)
+def test_files_that_contradict_each_other_are_refused_before_anything_is_paid_for(
+    workspace: Workspace, played: Played, train: Train, changed: dict[str, object], said: str
+) -> None:
+    params = yaml.safe_load(workspace.params.read_text())
+    params["train"] |= changed
+    workspace.params.write_text(yaml.safe_dump(params))
+    with pytest.raises(SluiceError, match=said):
         train()
     assert not played.started
 

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -309,23 +310,68 @@ def test_a_machine_that_is_taken_away_is_no_failure(base: Path, start: Start) ->
     assert not list((base / "model").iterdir())
 
 
-@pytest.mark.parametrize(("gpus", "with_it"), [("0", False), ("4", True)])
-def test_where_there_are_gpus_the_lock_of_qlora_is_installed_too(
-    base: Path, monkeypatch: pytest.MonkeyPatch, gpus: str, with_it: bool
-) -> None:
-    """SM_NUM_GPUS is set by the SDK's driver (sagemaker-train 1.27.0, train/container_drivers/scripts/environment.py,
-    line 207), and by AWS's training toolkit."""
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module."""
     spec = importlib.util.spec_from_file_location("job", JOB)
     assert spec
     assert spec.loader
     job = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "job", job)
     spec.loader.exec_module(job)
-    installed: list[list[str]] = []
-    one = job.Job({"SAGEMAKER_BASE_DIR": str(base), "SM_NUM_GPUS": gpus})
-    monkeypatch.setattr(one, "call", installed.append)
-    one.install()
-    locks = [Path(words[-1]) for words in installed if words[-1].endswith(".txt")]
+    return job
+
+
+def installed(module: ModuleType, base: Path, **environment: str) -> list[list[str]]:
+    """What it would call to install the locks of this repository."""
+    job = module.Job({"SAGEMAKER_BASE_DIR": str(base), **environment})
+    (base / "libraries").mkdir(parents=True)
+    job.checkout.symlink_to(ROOT)
+    calls: list[list[str]] = []
+    job.call = calls.append
+    job.install()
+    return calls
+
+
+@pytest.mark.parametrize(("gpus", "with_it"), [("0", False), ("4", True)])
+def test_where_there_are_gpus_the_lock_of_qlora_is_installed_too(
+    base: Path, module: ModuleType, gpus: str, with_it: bool
+) -> None:
+    """SM_NUM_GPUS is set by the SDK's driver (sagemaker-train 1.27.0, train/container_drivers/scripts/environment.py,
+    line 207), and by AWS's training toolkit."""
+    calls = installed(module, base, SM_NUM_GPUS=gpus)
+    locks = [Path(words[-1]) for words in calls if words[-1].endswith(".txt")]
     assert [lock.name for lock in locks].count("qlora.txt") == with_it
-    assert all((ROOT / lock.relative_to(one.checkout)).is_file() for lock in locks)
-    assert all("--require-hashes" in words for words in installed[1:])
+    assert all(lock.is_file() for lock in locks)
+    assert all("--require-hashes" in words for words in calls if words[-1].endswith(".txt"))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_image_without_torch_is_given_one(
+    base: Path, module: ModuleType, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: "torch" if there else None)
+    asked = [words for words in installed(module, base) if words[-1].endswith("torch.in")]
+    assert len(asked) == (not there)
+
+
+def test_the_libraries_of_the_image_are_taken_while_they_are_those_of_the_locks(
+    base: Path, module: ModuleType, tmp_path: Path
+) -> None:
+    image = tmp_path / "image"
+    installed(module, image, SM_NUM_GPUS="1")
+    libraries = image / "libraries"
+    checkout = tmp_path / "locks"
+    job = module.Job({"SAGEMAKER_BASE_DIR": str(base), "SLUICE_INSTALLED": str(libraries)})
+    job.checkout = ROOT
+    assert job.brought == libraries
+    for path in job.locks.values():
+        copied = checkout / path.relative_to(ROOT)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copied.write_bytes(path.read_bytes())
+    job.checkout = checkout
+    assert job.brought == libraries
+    job.locks["train.txt"].write_text("newer==1")
+    assert job.brought is None
+    assert module.Job({"SLUICE_INSTALLED": "1"}).brought is None
+    assert module.Job({}).brought is None

@@ -32,10 +32,11 @@ STEPS = 400
 _SECONDS = 240
 
 
-def write_models(workspace: Workspace, folder: Path, architecture: str) -> None:
+def write_models(workspace: Workspace, folder: Path, architecture: str, width: int = 32) -> None:
     """Names a model of this machine in config/models.yaml: what is trained, and the same in GGUF, which is served."""
-    base = write_base(folder / "base", architecture=architecture)
-    served = write_gguf(model(architecture=architecture), folder / "served.gguf", ARCHITECTURES[architecture])
+    base = write_base(folder / "base", architecture=architecture, width=width)
+    whole = model(architecture=architecture, width=width)
+    served = write_gguf(whole, folder / "served.gguf", ARCHITECTURES[architecture])
     weights = base / "model.safetensors"
     models = yaml.safe_load((workspace.config / "models.yaml").read_text())
     models["chat"] = {
@@ -54,7 +55,7 @@ def write_models(workspace: Workspace, folder: Path, architecture: str) -> None:
 
 def channels_of(workspace: Workspace, ml: Path) -> dict[str, str]:
     """The variables of the channels, filled as `sluice train --on sagemaker` does."""
-    for name in ("src", "engine/src", "engine/pyproject.toml"):
+    for name in ("src", "engine/src", "engine/pyproject.toml", "engine/requirements"):
         target = workspace.root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy

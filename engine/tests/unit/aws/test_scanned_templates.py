@@ -1,0 +1,55 @@
+"""The templates of engine/aws under a scanner, checkov: nothing but what is left out here with its reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unit.aws.conftest import ROOT, TEMPLATE
+
+CHECKOV = ROOT / ".venv" / "scan" / "bin" / "checkov"
+LEFT_OUT = {
+    "CKV_AWS_18": "access logs of a bucket want another bucket; who needs them turns data events of CloudTrail on",
+    "CKV_AWS_118": "of the database CloudWatch has what it costs nothing to see; more needs a further role",
+    "CKV_AWS_136": "images are encrypted with AWS's key: one of your own is a decision of the account",
+    "CKV_AWS_149": "so are secrets",
+    "CKV_AWS_161": "the service signs in with a user of its own; a token of IAM lasts 15 minutes, a connection longer",
+}
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(
+        not CHECKOV.exists() and not os.environ.get("CI"), reason="checkov is not installed: `make test` installs it"
+    ),
+]
+
+
+def scan(folder: Path) -> dict[str, Any]:
+    words = [str(CHECKOV), "--skip-download", "--compact", "--framework", "cloudformation", "--output", "json"]
+    done = subprocess.run([*words, "--directory", str(folder)], capture_output=True, text=True, timeout=280)
+    assert done.returncode in (0, 1), done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert report["summary"]["parsing_errors"] == 0
+    return report
+
+
+def failed(report: dict[str, Any]) -> set[str]:
+    return {row["check_id"] for row in report["results"]["failed_checks"]}
+
+
+def test_the_templates_break_no_rule_but_those_that_are_left_out() -> None:
+    report = scan(TEMPLATE.parent)
+    scanned = {Path(row["file_path"]).name for row in report["results"]["passed_checks"]}
+    assert scanned >= {TEMPLATE.name, "database.yaml"}  # there is no rule for alarms
+    assert failed(report) == set(LEFT_OUT)
+
+
+def test_a_bucket_that_is_open_is_found(tmp_path: Path) -> None:
+    text = TEMPLATE.read_text()
+    assert "BlockPublicAcls: true" in text
+    (tmp_path / "open.yaml").write_text(text.replace("BlockPublicAcls: true", "BlockPublicAcls: false"))
+    assert "CKV_AWS_53" in failed(scan(tmp_path))

@@ -1,0 +1,211 @@
+# ruff: noqa: F811 - fixtures that are imported are named by the tests
+"""The training image as SageMaker runs it: the definition's command and the SDK's own drivers in the container, three
+architectures, a machine that is taken away or fails, the job that goes on, and its package served by the real vLLM.
+
+The image stands on what SLUICE_TRAINING_BASE names by digest (engine/docs/reference/image.md); vLLM is asked where
+SLUICE_VLLM names a Python that has it (engine/docs/reference/vllm.md).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from conftest import RealModels
+from image.containers import isolation, podman
+from sluice.core.processes import wait_until
+from sluice.core.workspace import Workspace
+from sluice.extras.image.container_image import TRAINING, BuiltImage, build
+from sluice.extras.sagemaker.endpoint_settings import EndpointComponents
+from support.aws import vllm_container
+from support.aws.sagemaker_definition import run
+from support.aws.sagemaker_runs import BUCKET, ROOT
+from support.aws.training_container import GRACE, TrainingContainer
+from support.libraries import Library
+from unit.extras.finetune.tiny import TEMPLATE, write_codes
+from unit.extras.sagemaker.pipelines.test_definition import config  # noqa: F401 - a fixture
+from unit.extras.sagemaker.pipelines.test_job import training
+from unit.extras.sagemaker.pipelines.test_job_architectures import STEPS, channels_of, write_models
+
+Library("peft")
+BASE, VLLM = os.environ.get("SLUICE_TRAINING_BASE", ""), os.environ.get("SLUICE_VLLM", "")
+pytestmark = [
+    pytest.mark.sagemaker,
+    pytest.mark.real,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(not BASE or not shutil.which("buildah"), reason="SLUICE_TRAINING_BASE and buildah are needed"),
+]
+WIDTH = 256  # heads of 64, the narrowest that vLLM has on a CPU and llama.cpp takes
+QUESTION = "Code of alpha?"
+_HANGS = 1500
+
+
+@pytest.fixture(scope="module")
+def image() -> BuiltImage:
+    return build(ROOT, BASE, "localhost/sluice:test", isolation(), target=TRAINING)
+
+
+@pytest.fixture
+def request_of_train(config: Path, tmp_path: Path) -> dict[str, Any]:
+    """CreateTrainingJob as the definition has it, with `code` and `sm_drivers` brought out of the bucket."""
+    done = run(config, "--upsert")
+    assert done.returncode == 0, done.stderr
+    made = boto3.client("sagemaker").describe_pipeline(PipelineName="sluice-train")["PipelineDefinition"]
+    (train,) = [step["Arguments"] for step in json.loads(made)["Steps"] if step["Name"] == "Train"]
+    s3 = boto3.client("s3")
+    for channel in train["InputDataConfig"]:
+        uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
+        if isinstance(uri, str):
+            prefix = uri.removeprefix(f"s3://{BUCKET}/")
+            for found in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]:
+                path = (
+                    tmp_path
+                    / "ml"
+                    / "input"
+                    / "data"
+                    / channel["ChannelName"]
+                    / found["Key"].removeprefix(f"{prefix}/")
+                )
+                path.parent.mkdir(parents=True, exist_ok=True)
+                s3.download_file(BUCKET, found["Key"], str(path))
+    return dict(train)
+
+
+def test_it_holds_the_locks_and_none_of_our_code(image: BuiltImage) -> None:
+    listed = {one["name"].lower() for one in json.loads(image.sbom.read_text())["components"]}
+    assert {"torch", "transformers", "peft", "accelerate", "bitsandbytes", "mlflow", "dvc"} <= listed
+    assert "sluice" not in listed
+    said = podman(
+        "run", "--rm", "--network=none", "--entrypoint=sh", image.id, "-c", "ls /opt; command -v python3 torchrun"
+    )
+    assert said.split() == ["libraries", "/opt/libraries/bin/python3", *said.split()[2:]]
+
+
+def test_signal_exit_code_and_reason_pass_through_shells_drivers_and_torchrun(
+    image: BuiltImage, request_of_train: dict[str, Any], tmp_path: Path
+) -> None:
+    """With stages that are played, as in test_job.py: what is between SageMaker and the job is real."""
+    ml = tmp_path / "ml"
+    training(ml)
+    job = TrainingContainer(image.id, request_of_train, ml, tmp_path, {"SLUICE_INSTALLED": "1", "HANGS": "1"})
+    job.configure({"stage": "train"})
+    step = ml / "checkpoints" / "step"
+    job.start()
+    assert wait_until(lambda: step.exists() or not job.running, seconds=_HANGS)
+    job.take_away()
+    code, log = job.end()
+    assert (code, "exitcode  : 143" in log) == (1, True), log  # torchrun and the SDK's driver make 1 of it
+    assert not list((ml / "model").iterdir())
+    for path in (step, ml / "output" / "failure"):
+        path.unlink()  # the SDK's driver writes a failure for each end but a good one
+    job.environment = {"SLUICE_INSTALLED": "1", "FAILS": "train"}
+    job.start()
+    code, log = job.end()
+    assert code == 1, log
+    assert "key 'id' is missing" in (ml / "output" / "failure").read_text()
+    (ml / "output" / "failure").unlink()
+    job.environment = {"SLUICE_INSTALLED": "1"}
+    job.start()
+    code, log = job.end()
+    assert code == 0, log
+    assert {path.name for path in (ml / "model").iterdir()} == {"adapter.gguf", "training.json"}
+    assert not (ml / "output" / "failure").exists()
+
+
+@pytest.mark.parametrize(("architecture", "lost"), [("llama", "taken"), ("mistral", "taken"), ("qwen3", "killed")])
+def test_a_job_trains_is_lost_goes_on_and_its_package_is_served(
+    workspace: Workspace,
+    models: RealModels,
+    tmp_path: Path,
+    image: BuiltImage,
+    request_of_train: dict[str, Any],
+    architecture: str,
+    lost: str,
+) -> None:
+    write_codes(workspace, models)
+    write_models(workspace, tmp_path / "models", architecture, width=WIDTH)
+    params = yaml.safe_load(workspace.params.read_text())
+    params["train"] |= {"exports": ["gguf", "peft"], "checkpoint_every": 4}
+    workspace.params.write_text(yaml.safe_dump(params))
+    cache = tmp_path / "cache"
+    shutil.copytree(models.embed.parent, cache / "models" / models.embed.parent.name)
+    ml = tmp_path / "ml"
+    channels_of(workspace, ml)
+    job = TrainingContainer(
+        image.id, request_of_train, ml, tmp_path, {"SLUICE_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+    )
+    job.configure({"stage": "train", "train.steps": str(STEPS)})
+
+    job.start()
+    saved = wait_until(
+        lambda: bool(list((ml / "checkpoints").glob("*/checkpoint-*/files.json"))) or not job.running, seconds=_HANGS
+    )
+    if lost == "taken":
+        job.take_away()
+    else:
+        job.kill()
+    code, log = job.end()
+    assert saved, log
+    assert code == {"taken": 1, "killed": 128 + 9}[lost], f"{log}\nSIGKILL came {GRACE} s after SIGTERM"
+    assert ("which is saved" in log) == (lost == "taken"), log
+    assert not list((ml / "model").iterdir())
+    (ml / "output" / "failure").unlink(missing_ok=True)  # the SDK's driver writes it for each end but a good one
+
+    job.start()
+    code, log = job.end()
+    assert code == 0, log
+    assert "pip install" not in log, "the image's libraries were not taken"
+    assert not (ml / "output" / "failure").exists()
+    record = json.loads((ml / "model" / "training.json").read_text())
+    assert record["steps"] == STEPS
+    assert 0 < record["resumed"][0] < STEPS
+    assert record["loss"][-1][1] < record["loss"][0][1]
+    with tarfile.open(job.package(tmp_path / "model.tar.gz")) as package:
+        package.extractall(tmp_path / "served", filter="data")
+    assert (tmp_path / "served" / "adapter.gguf").is_file()
+    if VLLM:
+        _require_served(tmp_path / "models" / "base", tmp_path / "served" / "peft", tmp_path)
+
+
+def _require_served(base: Path, adapter: Path, scratch: Path) -> None:
+    """vLLM, started by what `components.environment` says, answers as transformers does: the adapter, and the base."""
+    environment = {
+        "SM_VLLM_MODEL": str(base),
+        "SM_VLLM_MAX_MODEL_LEN": "128",
+        "SM_VLLM_DTYPE": "float32",
+        "SM_VLLM_ENABLE_LORA": "true",
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true",
+    }
+    components = EndpointComponents(environment=environment, memory_mb=2048)
+    with vllm_container.running(VLLM, components.environment, scratch / "vllm.log") as served:
+        served.load("assistant-1", adapter)
+        assert served.ask(QUESTION, "assistant-1") == _answer(base, adapter)
+        assert served.ask(QUESTION) == _answer(base)
+    assert _answer(base) != _answer(base, adapter)
+
+
+def _answer(base: Path, adapter: Path | None = None) -> str:
+    """Greedy, by transformers and peft."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    if adapter:
+        model = PeftModel.from_pretrained(model, adapter)
+    tokenizer.chat_template = TEMPLATE
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": QUESTION}], add_generation_prompt=True, tokenize=False
+    )
+    ids = tokenizer(asked, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    said = model.generate(input_ids=ids, max_new_tokens=12, do_sample=False)
+    return str(tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True))

@@ -1,0 +1,143 @@
+"""Training runs, releases and their aliases on SageMaker's managed MLflow, named by its ARN in MLFLOW_TRACKING_URI.
+
+The plugin is the real one, and so is MLflow behind the front door that `managed_mlflow` plays.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import mlflow
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.core.tracking import open_tracking
+from sluice.core.workspace import Workspace
+from sluice.extras.finetune.training_tracking import EXPERIMENT, log_training
+from sluice.release import mlflow_registry
+from sluice.release.mlflow_registry import ADAPTER_MODEL
+from support.aws.managed_mlflow import ARN, ManagedMlflow, managed
+from support.aws.moto_server import aws_server
+from support.aws.sagemaker_runs import BUCKET
+from support.libraries import Library
+from support.mlflow_server import MlflowServer
+from unit.aws.test_bootstrap import template
+from unit.release.conftest import miniature, release_of
+
+Library("sagemaker_mlflow")
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]  # a busy machine takes minutes to start a server
+# MLflow 3's calls for which AWS has no action: cfn-lint's copy of the service authorization reference.
+WITHOUT_ACTION = {"CreateLoggedModel"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"), f"s3://{BUCKET}/mlflow")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def front(
+    server: MlflowServer,
+    monkeypatch: pytest.MonkeyPatch,
+    loopback: None,  # noqa: ARG001
+) -> Iterator[type[ManagedMlflow]]:
+    with aws_server(monkeypatch, region="eu-west-1"), managed(server.url) as front:
+        region = {"LocationConstraint": "eu-west-1"}
+        boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=region)
+        mlflow.set_tracking_uri(None)  # what another test left; it takes the variable away too
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", ARN)
+        monkeypatch.setenv("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT", front.address)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        yield front
+        mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> tuple[Workspace, Path]:
+    workspace = miniature(tmp_path / "checkout")
+    out = workspace.build / "adapter"
+    record = {
+        "parameters": {"rank": 16},
+        "base_sha256": "b" * 64,
+        "data_digest": "d" * 64,
+        "loss": [[1, 2.5], [2, 1.5]],
+    }
+    (out / "training.json").write_text(json.dumps(record))
+    (out / "loss.csv").write_text("step,loss\n")
+    return workspace, out
+
+
+def test_a_training_and_a_release_are_kept_there_and_the_roles_may_do_that(
+    front: type[ManagedMlflow], trained: tuple[Workspace, Path]
+) -> None:
+    workspace, out = trained
+    run = log_training(workspace, out)
+    client, _ = open_tracking(workspace, EXPERIMENT)
+    assert client.get_run(run).data.metrics["loss"] == 1.5
+    manifest, _ = release_of(workspace)
+    mlflow_registry.promote_aliases(workspace, manifest)
+    assert manifest.adapter
+    version = client.get_model_version_by_alias(ADAPTER_MODEL, mlflow_registry.CHAMPION)
+    assert version.tags["sha256"] == manifest.adapter.sha256
+    assert mlflow_registry.disagreements(workspace, [manifest], mlflow_registry.CHAMPION) == []
+    assert front.refused == []
+    kept = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="mlflow/")["Contents"]
+    assert any(one["Key"].endswith("/loss.csv") for one in kept)
+
+    called = {_action(*one) for one in front.asked}
+    policy = template()["Resources"]["MlflowPolicy"]["Properties"]
+    assert {one["Ref"] for one in policy["Roles"]} == {"BuildRole", "ProductionRole", "SageMakerRole", "StagingRole"}
+    (tracks,) = [one for one in policy["PolicyDocument"]["Statement"] if one["Resource"] == {"Ref": "Mlflow"}]
+    allowed = {action.removeprefix("sagemaker-mlflow:") for action in tracks["Action"]}
+    assert called - WITHOUT_ACTION - allowed == set()
+    assert called >= WITHOUT_ACTION
+
+
+def test_what_is_signed_with_another_key_is_refused_in_words(
+    front: type[ManagedMlflow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    with pytest.raises(SluiceError, match="User is not authorized"):
+        open_tracking(miniature(tmp_path / "checkout"), EXPERIMENT)
+    assert set(front.refused) == {"the signature is another one"}
+    assert front.asked == []
+
+
+def test_without_credentials_nothing_is_sent_and_a_line_says_so(
+    front: type[ManagedMlflow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(SluiceError, match="Unable to locate credentials"):
+        open_tracking(miniature(tmp_path / "checkout"), EXPERIMENT)
+    assert (front.asked, front.refused) == ([], [])
+
+
+def _action(method: str, path: str) -> str:
+    """MLflow's own name of a call, which AWS's actions are named after."""
+    return next(name for asked, pattern, name in _calls() if asked == method and _fits(pattern, path))
+
+
+def _calls() -> Iterator[tuple[str, str, str]]:
+    from mlflow.protos.model_registry_pb2 import ModelRegistryService
+    from mlflow.protos.service_pb2 import MlflowService
+    from mlflow.utils.rest_utils import _REST_API_PATH_PREFIX, extract_all_api_info_for_service
+
+    for service in (MlflowService, ModelRegistryService):
+        found: Any = extract_all_api_info_for_service(service, _REST_API_PATH_PREFIX)
+        for message, places in found.items():
+            for path, method in places:
+                yield method, path, str(message.DESCRIPTOR.name)
+
+
+def _fits(pattern: str, path: str) -> bool:
+    words, asked = pattern.split("/"), path.split("/")
+    return len(words) == len(asked) and all(w.startswith("{") or w == a for w, a in zip(words, asked, strict=True))
