@@ -17,6 +17,7 @@ from typing import Any
 
 from providers import entry
 
+from sluice.core.extras import hooks
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails.context import GUARD_FILE, CheckResources
@@ -34,7 +35,6 @@ from sluice.serving.auth import KeyRing
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
-from sluice.serving.release_guards import load_guard_model
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
@@ -97,7 +97,7 @@ def main(kind: str, port: int, upstream: str, state: Path) -> None:
     ):
         chat = open_chat(bundle.providers.chat, local_url=None)
         guard = workspace.build / "guard" / GUARD_FILE
-        model = load_guard_model(guard) if bundle.guardrails.needs_model else None
+        model = hooks("guard_model")["guard"](guard) if bundle.guardrails.needs_model else None
         instructions = tuple(each.content for each in bundle.prompts["answer"].messages if each.role == "system")
         guards = Guards(bundle.guardrails, CheckResources(model, embedder.embed, instructions))
         chain = ApplicationRunner(bundle, chat, retriever, guards)
