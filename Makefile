@@ -39,8 +39,9 @@ include .sluice/engine.mk
 	rm -rf engine; mv -T "$$draft/sluice_engine" engine; cp config/engine.lock $(@D); : > $@
 FORCE:
 endif
+# For a step of a workflow that needs the engine and no environment.
 .PHONY: engine
-engine: ;  # a step of a workflow that needs no environment
+engine: ;
 
 setup: $(READY)  ## install everything into .venv (other tasks do this by themselves; TRAINING=no without torch)
 

@@ -60,7 +60,7 @@ def prepare(root: Path, how: str, repository: str) -> Callable[[], str]:
         SluiceError: The wheel is not there, or of another version. What is returned raises it for another engine.
     """
     if how == VENDORED:
-        return lambda: vendor(root) if read_lock(root) else f"{ENGINE} is in git"
+        return lambda: _vendor(root) if read_lock(root) else f"{ENGINE} is in git"
     lock = _lock(root, "" if how == INSTALLED else how, repository)
     with tempfile.TemporaryDirectory(prefix="engine-") as name:
         wheel = fetch(lock, Path(name))
@@ -93,12 +93,15 @@ def vendor(root: Path) -> str:
     Raises:
         SluiceError: It is in git already, was edited, or the checkout has changes; nothing was changed.
     """
-    ignoring = "".join(line for line in _ignored(root).splitlines(keepends=True) if line != _LINE)
-    _require_clean(root, ignoring)
+    _require_clean(root, _not_ignoring(root))
     if not read_lock(root):
         raise SluiceError(f"{root / LOCK}: no such file: {ENGINE} is in git already", remedy="there is nothing to do")
+    return _vendor(root)
+
+
+def _vendor(root: Path) -> str:
     _require_unedited(root)
-    write_atomic(root / _IGNORED, ignoring, sync=False)
+    write_atomic(root / _IGNORED, _not_ignoring(root), sync=False)
     with tempfile.NamedTemporaryFile() as listed:
         listed.write(b"".join(path.encode() + b"\0" for path in pinned(root)))
         listed.flush()
@@ -166,3 +169,8 @@ def _ignoring(root: Path) -> str:
     """.gitignore with engine/ in it."""
     text = _ignored(root)
     return text if _LINE in text.splitlines(keepends=True) else f"{text.rstrip(chr(10))}\n{_LINE}".lstrip("\n")
+
+
+def _not_ignoring(root: Path) -> str:
+    """.gitignore without it."""
+    return "".join(line for line in _ignored(root).splitlines(keepends=True) if line != _LINE)

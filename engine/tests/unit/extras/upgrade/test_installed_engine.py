@@ -38,10 +38,9 @@ METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 SCRIPT = "engine/requirements/compile.sh"
 
 
-@pytest.fixture
-def fork(tmp_path: Path) -> Fork:
+def project(folder: Path) -> Fork:
     """A project with the real Makefile, and a file of the engine that may be run."""
-    made = Fork(tmp_path)
+    made = Fork(folder)
     script = made.template.root / SCRIPT
     write(made.template.root, {SCRIPT: "#!/bin/sh\n"})
     script.chmod(0o755)
@@ -52,8 +51,21 @@ def fork(tmp_path: Path) -> Fork:
 
 
 @pytest.fixture
-def wheel(fork: Fork, tmp_path: Path) -> Path:
-    return pack(fork.template.root, tmp_path / "dist")
+def fork(tmp_path: Path) -> Fork:
+    return project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed")
+    return pack(project(folder).template.root, folder / "dist")
+
+
+@pytest.fixture
+def wheel(packed: Path, tmp_path: Path) -> Path:
+    """The wheel of `fork`: equal files make equal bytes."""
+    (tmp_path / "dist").mkdir()
+    return Path(shutil.copy(packed, tmp_path / "dist"))
 
 
 @pytest.fixture
@@ -195,6 +207,7 @@ class _Killed(BaseException):
     """In the place of a signal: nothing that catches errors catches it."""
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kind", ["install", "vendor"])
 def test_killed_before_any_step_the_next_run_ends_as_an_unbroken_one(
     fork: Fork, wheel: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -284,7 +297,6 @@ def test_an_index_serves_it(
         ("other bytes", "DO NOT MATCH THE HASHES"),
         ("other version", "No matching distribution found for sluice-engine==0.1.1"),
         ("other version under the name", "DO NOT MATCH THE HASHES"),
-        ("nothing", "No matching distribution found for sluice-engine==0.1.1"),
     ],
 )
 def test_what_an_index_serves_in_its_place_is_refused(
@@ -338,7 +350,7 @@ def test_a_wheel_of_another_engine_is_not_installed(fork: Fork, wheel: Path, tmp
     later = pack(fork.template.root, tmp_path / "later")
     with pytest.raises(SluiceError, match=r"the engine here is 0\.1\.1"):
         install(fork.root, str(later), "")
-    with pytest.raises(SluiceError, match="inconsistent version"):
+    with pytest.raises(SluiceError, match=r"not the engine of this project: 3 files differ, such as engine/FILES"):
         install(fork.root, str(shutil.copy(later, tmp_path / name_of("0.1.1"))), "")
     with pytest.raises(SluiceError, match="cannot be taken"):
         install(fork.root, str(tmp_path / "nowhere" / wheel.name), "")
@@ -410,7 +422,7 @@ def test_an_upgrade_moves_the_lock(installed: Fork, wheel: Path) -> None:
         installed.upgrade()  # no wheel of it yet
     later = pack(installed.template.root, wheel.parent)
     kept = later.read_bytes()
-    of_another(later, later.parent, "0.2.0")
+    shutil.copy(of_another(later, later.parent / "other", "0.2.0"), later)
     with pytest.raises(SluiceError, match=r"not the template's 0\.2\.0: 1 files differ"):
         installed.upgrade()
     later.write_bytes(kept)
@@ -441,6 +453,7 @@ def test_an_upgrade_merges_an_edit_of_a_file_outside(installed: Fork, wheel: Pat
 
 def test_init_takes_the_engine_out_of_git(fork: Fork, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(fork.root)
+    monkeypatch.setattr("sluice.cli.template.TEMPLATE_ONLY", "none")  # this template in miniature has no such extra
     before = git(fork.root, "rev-parse", "HEAD^{tree}")
     with pytest.raises(SluiceError, match="nothing says where"):
         cli.command()(["init", "--name", "stone", "--engine", "installed"], standalone_mode=False)
