@@ -24,6 +24,25 @@ export MLFLOW_MODEL_CATALOG_URI :=
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
+# An installed project has engine/ from the wheel that config/engine.lock pins, and not in git. It comes first, whatever
+# `make` is asked for; what is there stays until all of the new one is. .sluice/engine.lock: the lock of what is there.
+ifneq ($(wildcard config/engine.lock),)
+include .sluice/engine.mk
+.sluice/engine.mk: FORCE
+	@if cmp -s config/engine.lock $(@D)/engine.lock && test -f engine/FILES; then test -e $@ || : > $@; exit; fi; \
+	set -e; mkdir -p $(@D); draft=$$(mktemp -d $(@D)/engine-XXXXXX); trap 'rm -rf "$$draft"' EXIT; \
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --only-binary=:all: \
+		--require-hashes --target "$$draft" -r config/engine.lock || { printf '%s\n  -> %s\n' >&2 \
+		"error: config/engine.lock: the engine that it pins was not installed" \
+		"check its address, pip's index and its sign-in; where bytes differ, ask who released them"; exit 1; }; \
+	rm -rf engine; mv -T "$$draft/sluice_engine" engine; cp config/engine.lock $(@D); : > $@
+FORCE:
+endif
+# For a step of a workflow that needs the engine and no environment.
+.PHONY: engine
+engine: ;
+
 setup: $(READY)  ## install everything into .venv (other tasks do this by themselves; TRAINING=no without torch)
 
 $(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildcard $(EXTRAS)/finetune/requirements/* $(EXTRAS)/guard/requirements/* $(EXTRAS)/sagemaker/requirements/mlflow.txt) engine/pyproject.toml pyproject.toml

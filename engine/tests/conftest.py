@@ -4,7 +4,6 @@ the plugin `sluice.testing.plugin`."""
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.llm.model_files import Models, ensure, load_models
+from sluice.template.owned import list_files
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,9 +97,8 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def tracked(root: Path) -> list[str]:
-    """Paths of all files that git tracks, relative to the root."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True)
-    return [name for name in listed.stdout.split("\0") if name and (root / name).is_file()]
+    """Paths of all files that git tracks, and of an installed engine, relative to the root."""
+    return list_files(root, untracked=False)
 
 
 @pytest.fixture(scope="session")

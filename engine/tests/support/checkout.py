@@ -21,6 +21,7 @@ import psutil
 import yaml
 
 from sluice.core import git
+from sluice.core.extras import hooks
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
 from sluice.release.champion import champion_id
@@ -77,6 +78,8 @@ class Checkout:
         git.run(source, "clone", "--quiet", str(source), str(folder))
         for name in _listed(source, "-mo", "--exclude-standard"):
             _bring(source, folder, name)
+        for bring in hooks("checkout").values():
+            bring(source, folder)
         if (source / "data").is_dir():
             shutil.copytree(source / "data", folder / "data")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluice.core.extras import extras
+from sluice.core.extras import extras, hooks
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ def init(
     without: Annotated[
         str, typer.Option(help="Extras to take out, as NAME,NAME, and those that need them; `sluice extras` lists all.")
     ] = "",
+    engine: Annotated[str, typer.Option(help="`vendored`: in git; `installed`: from its release; or a wheel.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; write nothing.")] = False,
 ) -> None:
     """Give this project its names, in config/project.yaml and the overlays, in one staged change.
 
     On a terminal, names that are left out are asked for; elsewhere they stay. A second time nothing changes."""
     from sluice.core.project import TemplateSource, load_project
+    from sluice.template.extras import with_dependents
     from sluice.template.init_project import apply, plan, require_clean
 
     workspace = Workspace.find()
@@ -58,9 +61,13 @@ def init(
     project = _chosen(now, given).model_copy(update={"template": template})
     if not dry_run:
         require_clean(workspace.root)
+    hold: Callable[[], str] = str
+    if engine and not dry_run:
+        with_dependents(["upgrade"])  # SluiceError where that was left out
+        hold = hooks("hold_engine")["upgrade"](workspace.root, engine, template.repository)
     planned = plan(workspace.root, project, starter_data=not without_starter_data)
     if planned.empty:
-        print("nothing to change: these are the names of the project")
+        print(hold() or "nothing to change: these are the names of the project")
         return
     for key in given:
         if getattr(now, key) != getattr(project, key):
@@ -77,7 +84,7 @@ def init(
     print(f"{count}; staged, not committed")
     if TEMPLATE_ONLY in extras():
         _leave_out(workspace.root, [TEMPLATE_ONLY], clean=False)
-    print("next: `make check` and `make test`, then commit")
+    print(*filter(None, [hold(), "next: `make check` and `make test`, then commit"]), sep="\n")
     print("undo: git reset --hard")
     if planned.removed:
         print(_INSTEAD_OF_THE_STARTER_DATA)

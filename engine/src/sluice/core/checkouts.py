@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sluice.core import git
+from sluice.core.extras import hooks
 from sluice.core.processes import program
 from sluice.core.workspace import Workspace
 
@@ -45,6 +46,8 @@ def checkout(
         git.run(workspace.root, "clone", "--quiet", "--shared", "--no-checkout", str(workspace.root), str(draft))
         missing = "a shallow clone has no other commits: `git fetch --unshallow`"
         git.run(draft, "checkout", "--quiet", "--detach", commit, remedy=missing)
+        for bring in hooks("checkout").values():  # what git has not
+            bring(workspace.root, draft)
         _share_dvc_cache(workspace, draft)
         for name in share:
             _share_folder(workspace.state / name, draft / ".sluice" / name)

@@ -19,6 +19,7 @@ from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.extras import FOLDER, HERE, Extra, extras
 from sluice.core.settings import nearest
+from sluice.core.workspace import LOCK
 from sluice.template.cuts import cut
 
 TESTS = "engine/tests/unit/extras"
@@ -55,6 +56,8 @@ def remove(root: Path, names: Iterable[str]) -> list[str]:
     Returns:
         The paths that were changed or are gone.
     """
+    if (root / LOCK).is_file():
+        raise SluiceError(f"{root / LOCK}: an installed engine is whole", remedy="`sluice engine vendor` first")
     if (root / FOLDER).resolve() != HERE:
         return _removed_by_its_own(root, sorted(names))
     chosen = with_dependents(name for name in names if name in extras())
@@ -65,11 +68,11 @@ def remove(root: Path, names: Iterable[str]) -> list[str]:
     folders = [f"{FOLDER}/{name}" for name in chosen]
     words = [*gone, *folders, *(f"make {target}" for target in _targets(root, chosen))]
     for path in gone:
-        _drop(root, path)
+        drop(root, path)
     changed = [path for extra in going.values() for path in _cut(root, extra)]
     changed += _forget(root, words)
     for folder in folders:
-        _drop(root, folder)
+        drop(root, folder)
     changed += _write_pages(root)
     return sorted({*changed, *gone, *folders})
 
@@ -77,8 +80,7 @@ def remove(root: Path, names: Iterable[str]) -> list[str]:
 def _removed_by_its_own(root: Path, names: list[str]) -> list[str]:
     call = "import json, pathlib, sys; from sluice.template.extras import remove; "
     call += "print(json.dumps(remove(pathlib.Path(sys.argv[1]), sys.argv[2:])))"
-    found: list[str] = json.loads(_run(root, "-c", call, str(root), *names))
-    return found
+    return list(json.loads(_run(root, "-c", call, str(root), *names)))
 
 
 def _run(root: Path, *words: str) -> str:
@@ -104,7 +106,8 @@ def _targets(root: Path, names: Iterable[str]) -> list[str]:
     return [target for file in files if file.is_file() for target in _TARGET.findall(file.read_text(encoding="utf-8"))]
 
 
-def _drop(root: Path, path: str) -> None:
+def drop(root: Path, path: str) -> None:
+    """Removes a file or a folder, and the folders that are empty then: git tracks none."""
     place = root / path
     if not place.exists():
         return  # it went with its folder

@@ -16,6 +16,7 @@ from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
 from sluice.core.project import PROJECT, Project, edit_project, load_project
+from sluice.template.extras import drop
 from sluice.template.owned import list_files
 
 # The pointer to the starter data, and the remote that holds them.
@@ -85,13 +86,11 @@ def apply(root: Path, plan: InitPlan) -> None:
         plan: what `plan` returned for it.
     """
     for path in (*plan.removed, *(change.old for change in plan.changes if change.old != change.new)):
-        (root / path).unlink()
-        _drop_empty((root / path).parent, root)
+        drop(root, path)
     for change in plan.changes:
         (root / change.new).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(root / change.new, change.text, sync=False)
-    touched = {*plan.removed, *(path for change in plan.changes for path in (change.old, change.new))}
-    run(root, "add", "--all", "--", *_top(touched))
+    run(root, "add", "--all")
 
 
 def _project_file(root: Path, project: Project) -> Iterator[FileChange]:
@@ -137,8 +136,7 @@ def _owners(root: Path, project: Project) -> Iterator[FileChange]:
     path = root / _OWNERS
     if path.is_file():
         text = path.read_text(encoding="utf-8")
-        now = load_project(root / "config")
-        renamed = text.replace(f"@{now.organisation}/", f"@{project.organisation}/")
+        renamed = text.replace(f"@{load_project(root / 'config').organisation}/", f"@{project.organisation}/")
         if renamed != text:
             yield FileChange(_OWNERS, _OWNERS, renamed)
 
@@ -155,14 +153,3 @@ def _replace(text: str, words: dict[str, str]) -> str:
                 lines[number] = start + new + rest
                 break
     return "".join(lines)
-
-
-def _top(paths: set[str]) -> list[str]:
-    return sorted({path if path.count("/") < 1 else path.split("/", 1)[0] for path in paths})
-
-
-def _drop_empty(folder: Path, root: Path) -> None:
-    """Git tracks no folders: what is empty goes."""
-    while folder != root and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent

@@ -18,6 +18,7 @@ from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
+from sluice.core.workspace import LOCK
 from sluice.template.extension_points import point_for
 
 ENGINE = "engine/"
@@ -52,13 +53,8 @@ class Edit:
     path: str
     kind: Kind
 
-    @property
-    def advice(self) -> str:
-        """What to use in place of the edit."""
-        return point_for(self.path)
-
     def __str__(self) -> str:
-        return f"{self.path}: {self.kind}; {self.advice}"
+        return f"{self.path}: {self.kind}; {point_for(self.path)}"
 
 
 def list_files(root: Path, *, untracked: bool = True) -> list[str]:
@@ -73,6 +69,8 @@ def list_files(root: Path, *, untracked: bool = True) -> list[str]:
     """
     others = ("--others", "--exclude-standard") if untracked else ()
     listed = run(root, "ls-files", "--cached", *others, "-z").split("\0")
+    if (root / LOCK).is_file():  # git ignores an installed engine
+        listed += [str(path.relative_to(root)) for path in (root / ENGINE).rglob("*") if path.suffix != ".pyc"]
     return sorted(path for path in set(listed) if path and (root / path).is_file())
 
 
@@ -159,13 +157,10 @@ def rewrite_lists(root: Path, files: Iterable[str]) -> list[str]:
         Which of the two lists changed.
     """
     there = sorted(set(files))
-    lines = (root / OWNED).read_text(encoding="utf-8").splitlines(keepends=True)
-    paths = [line.rstrip("\n").partition("  ")[2] for line in lines]
-    pairs = zip(lines, paths, strict=True)
     kept = [
-        line if line.startswith("#") else _lines(root, [path])
-        for line, path in pairs
-        if line[0] == "#" or path in there
+        line if line[0] == "#" else _lines(root, [path])
+        for line in (root / OWNED).read_text(encoding="utf-8").splitlines(keepends=True)
+        if (path := line.rstrip("\n").partition("  ")[2]) in there or line[0] == "#"
     ]
     return _write_both(root, there, "".join(kept))
 

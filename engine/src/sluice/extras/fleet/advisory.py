@@ -95,7 +95,7 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
     if not ranges:
         raise SluiceError(f"{value}: it is about no Python package", remedy=listed[0]["html_url"])
     template, versions = template_mirror(fleet, environment, folder)
-    own = _pins(read_facts(template, commit_of(template, versions[-1])), ranges)
+    own = _pins(read_facts(template, commit_of(template, versions[-1]), template), ranges)
 
     def ask(project: FleetProject) -> AffectedProject:
         name, ring = project.repository, project.ring
@@ -104,7 +104,7 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
                 there = reader.get()
                 reader = reader.renamed(there)
                 commit = reader.get(f"/branches/{there['default_branch']}")["commit"]["sha"]
-            facts = read_facts(mirror_of(reader, environment, folder), commit)
+            facts = read_facts(mirror_of(reader, environment, folder), commit, template)
         except SluiceError as error:
             return AffectedProject(repository=name, ring=ring, fault=error.message.splitlines()[0])
         return AffectedProject(repository=name, ring=ring, version=facts.version, pins=_pins(facts, ranges))

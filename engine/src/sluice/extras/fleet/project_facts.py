@@ -13,8 +13,10 @@ from sluice.core.extras import FOLDER
 from sluice.core.project import load_project
 from sluice.core.settings import Settings
 from sluice.extras.fleet.git_mirror import GitMirror
+from sluice.extras.upgrade.engine_lock import read_lock
+from sluice.extras.upgrade.upgrade_engine import template_files
 from sluice.extras.upgrade.versions import check_out
-from sluice.template.owned import OWNED, edits, read_list, refused, version_of
+from sluice.template.owned import ENGINE, OWNED, edits, read_list, refused, version_of
 
 _GATES = Path("config/gates.yaml")
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
@@ -36,12 +38,13 @@ class ProjectFacts(Settings):
     pins: dict[str, tuple[str, ...]]
 
 
-def read_facts(mirror: GitMirror, commit: str) -> ProjectFacts:
+def read_facts(mirror: GitMirror, commit: str, template: GitMirror) -> ProjectFacts:
     """The facts of a commit; those that were found before are kept, for a commit does not change.
 
     Args:
         mirror: The project's; the commit is fetched where it is not there.
         commit: Its id.
+        template: Has the engine of a project that holds a wheel of a version, and no engine/ in git.
 
     Raises:
         SluiceError: It cannot be fetched, or is not a project made from the template.
@@ -54,6 +57,7 @@ def read_facts(mirror: GitMirror, commit: str) -> ProjectFacts:
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
         files = check_out(mirror.folder, commit, Path(name) / "files")
         try:
+            _bring_engine(files, template)
             facts = _facts(files)
         except SluiceError as error:
             said = error.message.replace(f"{files}/", "")
@@ -61,6 +65,14 @@ def read_facts(mirror: GitMirror, commit: str) -> ProjectFacts:
     kept.parent.mkdir(exist_ok=True)
     write_json(kept, facts.model_dump(mode="json"))
     return facts
+
+
+def _bring_engine(root: Path, template: GitMirror) -> None:
+    """Of an installed engine the template's files are looked at, not what a project's own address serves."""
+    if lock := read_lock(root):
+        with tempfile.TemporaryDirectory(prefix="fleet-") as name:
+            project = load_project(root / "config")
+            (template_files(str(template.folder), lock.version, Path(name), project) / ENGINE).rename(root / ENGINE)
 
 
 def _facts(root: Path) -> ProjectFacts:

@@ -118,7 +118,7 @@ class StatusReader:
         commit = branch["commit"]["sha"]
         yield {"notes": notes, "commit": commit}
         mirror = mirror_of(reader, self.environment, self.folder)
-        own = read_facts(mirror, commit)
+        own = read_facts(mirror, commit, self.template)
         yield self._engine(own)
         yield _record(mirror, reader, own.environments)
         yield _issues(reader)

@@ -88,7 +88,7 @@ class ProjectUpgrader:
         reader = reader.renamed(facts)
         if facts.get("archived"):
             return {"state": "blocked", "reason": "archived"}
-        own = read_facts(self._mirror(reader), self._head(reader, facts))
+        own = read_facts(self._mirror(reader), self._head(reader, facts), self.template)
         if order(own.version) >= order(self.version):
             return {"state": "upgraded", "reason": f"has {own.version}"}
         owner = reader.name.partition("/")[0]

@@ -12,31 +12,31 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sluice.core import git
 from sluice.core.digests import digest_of_file
-from sluice.core.workspace import Workspace
+from sluice.core.workspace import LOCK, Workspace
 from sluice.extras.sagemaker.aws_clients import asking
 from sluice.extras.sagemaker.settings import FILE, SageMakerSettings
+from sluice.template.owned import list_files
 
 ARCHIVE = "sources.tar.gz"
 # What a stage reads of a checkout. The settings of SageMaker itself and what dvc noted here decide nothing in a job.
 CODE = (
-    "src",
-    "pipelines",
-    "prompts",
-    "config",
+    "src/",
+    "pipelines/",
+    "prompts/",
+    "config/",
     "engine/pyproject.toml",
-    "engine/requirements",
-    "engine/src",
+    "engine/requirements/",
+    "engine/src/",
     "pyproject.toml",
 )
-_LEFT_OUT = {f"config/{FILE}", "pipelines/dvc.lock"}
+_LEFT_OUT = {LOCK, f"config/{FILE}", "pipelines/dvc.lock"}  # what came of the lock is in the archive
 
 
 def code_of(workspace: Workspace) -> list[Path]:
-    """The files that git knows or would take, as they are in the working tree."""
-    listed = git.run(workspace.root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *CODE)
-    return [workspace.root / name for name in listed.split("\0") if name and name not in _LEFT_OUT]
+    """The files that git knows or would take, and those of an installed engine, as they are in the working tree."""
+    listed = [name for name in list_files(workspace.root) if name not in _LEFT_OUT]
+    return [workspace.root / name for name in listed if name.startswith(CODE)]
 
 
 def pack(base: Path, files: Iterable[Path], out: Path) -> None:

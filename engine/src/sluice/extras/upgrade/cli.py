@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -57,7 +58,47 @@ def upgrade(
     print(f"{posted.message}: {posted.url}")
 
 
+def engine_install(
+    source: Annotated[
+        str, typer.Option("--from", help="The wheel: a file, an address, or `index`; default: the template's release.")
+    ] = "",
+) -> None:
+    """Take engine/ out of git, and pin a wheel of it in config/engine.lock, which `make` unpacks.
+
+    The wheel must hold the files that are here, byte for byte. The change is staged; `git reset --hard` undoes it."""
+    from sluice.core.project import load_project
+    from sluice.extras.upgrade.held_engine import install
+
+    workspace = Workspace.find()
+    template = load_project(workspace.config).template
+    print(install(workspace.root, source, template.repository if template else ""))
+
+
+def engine_vendor() -> None:
+    """Put engine/ back into git, with the files that config/engine.lock pins, and remove that.
+
+    The change is staged; `git reset --hard` undoes it."""
+    from sluice.extras.upgrade.held_engine import vendor
+
+    print(vendor(Workspace.find().root))
+
+
+def engine_pack(
+    out: Annotated[Path, typer.Option(help="Folder for the wheel.")] = Path("dist"),
+) -> None:
+    """Build the wheel of the engine that is committed: the same bytes from the same commit.
+
+    Of the template itself it is the engine of a project that `sluice init` has named."""
+    from sluice.core.digests import digest_of_file
+    from sluice.extras.upgrade.engine_wheel import pack
+
+    wheel = pack(Workspace.find().root, out)
+    print(f"{wheel}\nsha256:{digest_of_file(wheel)}")
+
+
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
-    """Adds the command."""
-    del groups
+    """Adds the commands."""
     app.command()(upgrade)
+    groups["engine"].command("install")(engine_install)
+    groups["engine"].command("vendor")(engine_vendor)
+    groups["engine"].command("pack")(engine_pack)

@@ -12,14 +12,18 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import commit_tree, run
 from sluice.core.project import Project
+from sluice.core.workspace import LOCK
 from sluice.extras.pull_requests.managed_branch import push_branch
 from sluice.extras.upgrade.codemods import codemods, order, run_codemod
+from sluice.extras.upgrade.engine_lock import EngineLock, read_lock
+from sluice.extras.upgrade.engine_wheel import contents, fetch, pinned, require_same
 from sluice.extras.upgrade.versions import (
     address_of,
     changed_files,
@@ -78,17 +82,24 @@ def prepare(root: Path, project: Project, source: str, to: str = "", *, discard:
     with tempfile.TemporaryDirectory(prefix="upgrade-") as name:
         folder = Path(name)
         ours = check_out(root, "HEAD", folder / "project")
-        old = version_of(ours)
+        lock = read_lock(ours)
+        old = lock.version if lock else version_of(ours)
         new = to.removeprefix("v") or (known[-1] if known else old)
         if known and new not in known:
             raise SluiceError(f"{source}: no version {new}", remedy=f"it has {', '.join(known)}")
         if order(new) <= order(old):
             return None
-        theirs = _template(address, new, folder, project)
-        work = _Work(ours, theirs, project, discard)
-        if work.edited:
-            work.base = _template(address, old, folder, project) if old in known else None
+        theirs = template_files(address, new, folder, project)
+        base = template_files(address, old, folder, project) if lock and old in known else None
+        if lock:
+            _bring_engine(lock, ours, base)
+            lock = _moved(lock, new, theirs)
+        work = _Work(ours, theirs, project, discard, base)
+        if work.edited and not base and old in known:
+            work.base = template_files(address, old, folder, project)
         work.replace()
+        if lock:
+            (ours / LOCK).write_text(lock.text, encoding="utf-8")
         index = index_of(root, ours)
         take(ours, changed_files(ours, index), index)
         changed = _change_project(ours, index, old, new)
@@ -99,8 +110,21 @@ def prepare(root: Path, project: Project, source: str, to: str = "", *, discard:
     return UpgradeResult(old, new, commit, paths, work.merged, work.kept, changed)
 
 
-def _template(address: str, version: str, folder: Path, project: Project) -> Path:
-    """The files of a version, without the extras that the project has removed."""
+def template_files(address: str, version: str, folder: Path, project: Project) -> Path:
+    """The files of a version of the template, without the extras that a project has removed.
+
+    Args:
+        address: Of the template.
+        version: Such as 0.2.0.
+        folder: Where a folder of that name is made.
+        project: What it has removed.
+
+    Returns:
+        The folder that has them.
+
+    Raises:
+        SluiceError: There is no such version.
+    """
     place = folder / version
     place.mkdir()
     files = fetch_version(address, version, place)
@@ -108,6 +132,23 @@ def _template(address: str, version: str, folder: Path, project: Project) -> Pat
         remove(files, project.without)
         rewrite_lists(files, _walk(files))
     return files
+
+
+def _bring_engine(lock: EngineLock, ours: Path, base: Path | None) -> None:
+    """Puts the engine that is left behind where an installed project has it, as the template has it."""
+    if base is None:
+        raise SluiceError(f"{LOCK}: the template has no version {lock.version}", remedy="`sluice engine vendor` first")
+    shutil.copytree(base / ENGINE, ours / ENGINE, symlinks=True)
+
+
+def _moved(lock: EngineLock, version: str, theirs: Path) -> EngineLock:
+    """The lock of a version. SluiceError where its wheel is not there, or holds another engine than the template."""
+    with tempfile.TemporaryDirectory(prefix="engine-") as name:
+        lock = lock.moved(version)
+        wheel = fetch(lock, Path(name))
+        remedy = "report it to who released the wheel; nothing was changed"
+        require_same(contents(wheel), pinned(theirs), f"{lock.requirement}: not the template's {version}", remedy)
+        return replace(lock, sha256=digest_of_file(wheel))
 
 
 @dataclass
@@ -233,7 +274,9 @@ def describe(upgrade: UpgradeResult) -> str:
     own = [path for paths in upgrade.codemods.values() for path in paths]
     engine = [path for path in upgrade.changed if path.startswith(ENGINE)]
     others = sorted(set(upgrade.changed) - set(engine) - set(own))
-    lines = [f"Template {upgrade.old} → {upgrade.new}: {len(engine)} files of engine/, {len(others)} outside of it."]
+    taken = LOCK if LOCK in others else f"{len(engine)} files of engine/"
+    others = [path for path in others if path != LOCK]
+    lines = [f"Template {upgrade.old} → {upgrade.new}: {taken}, {len(others)} outside of it."]
     if upgrade.merged:
         lines += ["", "Edited here and in the template, merged:", "", *map(_item, upgrade.merged)]
     if upgrade.kept:

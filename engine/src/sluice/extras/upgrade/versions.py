@@ -10,8 +10,9 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.git import SERVER, run, sign_in_to_github
+from sluice.core.workspace import LOCK
 from sluice.extras.upgrade.codemods import order
-from sluice.template.owned import version_of
+from sluice.template.owned import ENGINE, version_of
 
 # Files are what git has, byte for byte, whatever a machine is set to.
 _AS_IT_IS = ("-c", "core.autocrlf=false")
@@ -76,7 +77,8 @@ def index_of(repository: Path, folder: Path) -> dict[str, str]:
 def changed_files(folder: Path, work: Mapping[str, str]) -> list[str]:
     """Files of a work tree that its index does not have so, sorted; ignored ones too."""
     listed = run(folder, *_AS_IT_IS, "ls-files", "--modified", "--deleted", "--others", "-z", env=work)
-    return sorted({path for path in listed.split("\0") if path})
+    installed = (ENGINE,) if (folder / LOCK).is_file() else ()  # it is not in git
+    return sorted({path for path in listed.split("\0") if path and not path.startswith(installed)})
 
 
 def take(folder: Path, paths: list[str], work: Mapping[str, str]) -> None:

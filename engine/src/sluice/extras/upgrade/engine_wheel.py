@@ -1,0 +1,166 @@
+"""The wheel of an engine: all of engine/ as data, no code that an installation would run.
+
+hatchling builds it, the same bytes from the same files; pip fetches it, from an index or an address, by sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from sluice.cli.template import TEMPLATE_ONLY
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.extras import FOLDER
+from sluice.core.processes import program
+from sluice.core.project import load_project
+from sluice.core.workspace import LOCK, MARKER
+from sluice.extras.upgrade.engine_lock import PACKAGE, EngineLock, read_lock
+from sluice.extras.upgrade.versions import check_out
+from sluice.template.extras import remove
+from sluice.template.owned import ENGINE, FILES, edits, read_list, rewrite_lists, version_of
+
+_INSIDE = "sluice_engine/"
+_PROJECT = """\
+[project]
+name = "{package}"
+version = "{version}"
+description = "The engine of a project made from Sluice, as files: sluice engine install"
+license = "Apache-2.0"
+requires-python = ">=3.11"
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[tool.hatch.build.targets.wheel.force-include]
+"{inside}" = "{inside}"
+"""
+
+
+def pack(root: Path, out: Path) -> Path:
+    """Builds the wheel of the engine that is committed. Of the template: as a project has it after `sluice init`.
+
+    Args:
+        root: The checkout.
+        out: The folder for the wheel.
+
+    Returns:
+        The wheel.
+
+    Raises:
+        SluiceError: The engine is not in git, or not as its lists say.
+    """
+    if read_lock(root):
+        raise SluiceError(f"{root / LOCK}: this engine is a wheel already", remedy="take that one")
+    with tempfile.TemporaryDirectory(prefix="engine-") as name:
+        files = check_out(root, "HEAD", Path(name) / "files")
+        if wrong := [edit for edit in edits(files, walk(files)) if edit.path.startswith(ENGINE)]:
+            raise SluiceError(f"{wrong[0]}", remedy="`sluice engine check`, and commit; only that is packed")
+        if load_project(files / "config").template is None and (files / FOLDER / TEMPLATE_ONLY).is_dir():
+            remove(files, [TEMPLATE_ONLY])
+            rewrite_lists(files, walk(files))
+        project = Path(name) / "project"
+        for path in pinned(files):
+            target = project / _INSIDE / path.removeprefix(ENGINE)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(files / path, target)
+        made = _PROJECT.format(package=PACKAGE, version=version_of(files), inside=_INSIDE.rstrip("/"))
+        (project / "pyproject.toml").write_text(made, encoding="utf-8")
+        out.mkdir(parents=True, exist_ok=True)
+        # Reproducible by default, unless the environment says another time.
+        environment = {key: value for key, value in os.environ.items() if key != "SOURCE_DATE_EPOCH"}
+        argv = [str(program("hatchling")), "build", "--target", "wheel", "--directory", str(out.resolve())]
+        _run(argv, project, "the wheel cannot be built", "mend that and run it again", environment)
+        return out / f"{_INSIDE.rstrip('/')}-{version_of(files)}-py3-none-any.whl"
+
+
+def fetch(lock: EngineLock, folder: Path) -> Path:
+    """Fetches the wheel of a lock by pip, with the indexes and the sign-in that pip is set to.
+
+    Args:
+        lock: One without a digest takes what is there.
+        folder: Where to.
+
+    Returns:
+        The wheel.
+
+    Raises:
+        SluiceError: It is not there, or is another one than the lock pins.
+    """
+    line = folder / "engine.txt"
+    line.write_text(f"{lock.line}\n", encoding="utf-8")
+    pinned = ("--require-hashes",) if lock.sha256 else ()
+    _pip(folder, "download", *pinned, "--dest", str(folder), "-r", str(line), where=lock.requirement)
+    return next(folder.glob("*.whl"))
+
+
+def unpack(root: Path) -> None:
+    """Puts the wheel of config/engine.lock in the place of engine/, as `make` does.
+
+    Args:
+        root: The checkout; without a lock nothing is done.
+
+    Raises:
+        SluiceError: The wheel is not there, or is another one than the lock pins.
+    """
+    if not read_lock(root):
+        return
+    (root / MARKER).parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="engine-", dir=(root / MARKER).parent) as name:
+        _pip(root, "install", "--require-hashes", "--no-compile", "--target", name, "-r", LOCK, where=LOCK)
+        shutil.rmtree(root / ENGINE, ignore_errors=True)
+        (Path(name) / _INSIDE).rename(root / ENGINE)
+    shutil.copyfile(root / LOCK, root / MARKER)
+
+
+def contents(wheel: Path) -> dict[str, str]:
+    """sha256 of each file of engine/ in a wheel, by its path in a checkout."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith(_INSIDE)]
+        return {f"{ENGINE}{name.removeprefix(_INSIDE)}": _sha256(archive.read(name)) for name in names}
+
+
+def pinned(root: Path) -> dict[str, str]:
+    """sha256 of each file of engine/, by path, as its list has it; of the list too."""
+    return {**read_list(root, FILES), FILES: digest_of_file(root / FILES)}
+
+
+def require_same(found: Mapping[str, str], wanted: Mapping[str, str], what: str, remedy: str) -> None:
+    """SluiceError where a wheel holds another engine.
+
+    Args:
+        found: What `contents` returned.
+        wanted: What `pinned` returned.
+        what: Which wheel is not which engine, in words.
+        remedy: What to do then.
+    """
+    if differing := sorted(path for path in {*found, *wanted} if found.get(path) != wanted.get(path)):
+        raise SluiceError(f"{what}: {len(differing)} files differ, such as {differing[0]}", remedy=remedy)
+
+
+def walk(root: Path) -> list[str]:
+    """Paths of the files below a folder that is no repository."""
+    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() or path.is_symlink()]
+
+
+def _pip(root: Path, *words: str, where: str) -> None:
+    # Only a wheel: to look at anything else, pip would run code of it.
+    argv = [sys.executable, "-m", "pip", *words, "--no-deps", "--only-binary=:all:", "--quiet"]
+    remedy = "check the address, the index of pip and its sign-in; where bytes differ, ask who released them"
+    _run([*argv, "--disable-pip-version-check"], root, f"{where}: the engine cannot be taken", remedy)
+
+
+def _run(argv: list[str], root: Path, what: str, remedy: str, environment: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SluiceError(f"{what}: {(done.stderr or done.stdout).strip()}", remedy=remedy)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
