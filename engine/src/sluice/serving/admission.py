@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sluice.serving.middleware import TrafficState, is_chat
 from sluice.serving.replies import error_response
 from sluice.serving.settings import LimitSettings
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _RETRY = {"retry-after": "1"}
 _GONE = 499  # never sent; the metrics count it

@@ -14,19 +14,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as Connection
 
 from sluice.core.errors import SluiceError
 from sluice.serving.api_keys import VARIABLE, ApiKey, digest_of_key, id_of, read_keys
 from sluice.serving.replies import error_response
 from sluice.serving.routing import RouteTable
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Send
-    from starlette.types import Scope as Connection
 
 _log = logging.getLogger(__name__)
 _EVERY = 1.0

@@ -10,15 +10,13 @@ import asyncio
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 from sluice.serving.middleware import is_chat
 from sluice.serving.replies import error_response
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _LONGEST = 600
 _USE = "use delay=<seconds> or error=<share between 0 and 1>"

@@ -7,13 +7,15 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
 from sluice.core.extras import hooks
+from sluice.llm.fallback import FallbackProvider
 from sluice.retrieval.stores import seconds_down
 from sluice.serving import openapi as documents
 from sluice.serving.admission import AdmissionMiddleware
@@ -35,11 +37,6 @@ from sluice.serving.runner import ApplicationRunner
 from sluice.serving.service_metrics import ServiceMetrics
 from sluice.serving.telemetry.telemetry import Telemetry, silent
 from sluice.serving.telemetry.traces import current_trace
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
-    from sluice.llm.fallback import FallbackProvider
 
 _log = logging.getLogger(__name__)
 _STORE_SECONDS = 30.0  # a store of its own may be away for so long

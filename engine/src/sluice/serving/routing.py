@@ -11,19 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
+from typing import Annotated, Any, TypeAlias, get_args
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from starlette.routing import BaseRoute
+from starlette.types import Scope as Connection
 
 from sluice.core.errors import SluiceError
 from sluice.core.registry import APPLICATION, load_optional
 from sluice.serving.api_keys import Scope
 from sluice.serving.services import Services
-
-if TYPE_CHECKING:
-    from starlette.routing import BaseRoute
-    from starlette.types import Scope as Connection
 
 # In the words of OpenAPI: no security at all, and a key of any scope.
 OPEN: dict[str, Any] = {"security": []}

@@ -17,9 +17,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
@@ -38,9 +38,6 @@ from sluice.serving.settings import ConnectionSettings
 from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
 
 _FOREIGN_TRACES = re.compile(r"LANG(SMITH|CHAIN)_TRACING(_V2)?")
 _log = logging.getLogger(__name__)

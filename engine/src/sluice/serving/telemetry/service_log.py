@@ -17,16 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import orjson
 
 from sluice.core.processes import interrupts_deferred
 from sluice.guardrails.redaction import redact
+from sluice.serving.telemetry.settings import LogSettings
 from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARDS, RETRIEVE, Trace, current_trace
-
-if TYPE_CHECKING:
-    from sluice.serving.telemetry.settings import LogSettings
 
 ACCESS = "sluice.access"
 _LINES = 10_000

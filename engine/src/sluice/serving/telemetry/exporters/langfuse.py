@@ -10,7 +10,7 @@ import base64
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
@@ -18,11 +18,9 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 from sluice.core.errors import SluiceError
 from sluice.serving.telemetry.exporters.otlp import ScoringExporter
+from sluice.serving.telemetry.settings import TraceSettings
 from sluice.serving.telemetry.spans import RELEASE, TENANT
 from sluice.serving.telemetry.traces import Value
-
-if TYPE_CHECKING:
-    from sluice.serving.telemetry.settings import TraceSettings
 
 
 def open_exporter(settings: TraceSettings, state: Path) -> LangfuseExporter:  # noqa: ARG001 - all take these

@@ -11,7 +11,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from opentelemetry.exporter.otlp.json.file.trace_exporter import FileSpanExporter
@@ -23,12 +23,10 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 from sluice.serving.telemetry.export_queue import SpansLostError, TraceExporter
 from sluice.serving.telemetry.exporters.otlp import ScoringExporter
+from sluice.serving.telemetry.settings import TraceSettings
 from sluice.serving.telemetry.spans import PROMPT_DIGEST, RELEASE, TENANT
 from sluice.serving.telemetry.spool import TraceSpool
 from sluice.serving.telemetry.traces import Value
-
-if TYPE_CHECKING:
-    from sluice.serving.telemetry.settings import TraceSettings
 
 _EXPERIMENT = "x-mlflow-experiment-id"
 

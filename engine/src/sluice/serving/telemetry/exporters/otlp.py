@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 from google.protobuf.message import DecodeError
@@ -20,10 +20,8 @@ from urllib3 import Retry
 
 from sluice.core.errors import SluiceError
 from sluice.serving.telemetry.export_queue import SpansLostError, TraceExporter
+from sluice.serving.telemetry.settings import TraceSettings
 from sluice.serving.telemetry.spans import FEEDBACK
-
-if TYPE_CHECKING:
-    from sluice.serving.telemetry.settings import TraceSettings
 
 _LATER = (429, 502, 503, 504)  # retried by the rules of OTLP
 
