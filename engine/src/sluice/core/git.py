@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sluice.core.errors import SluiceError, nearest
 
@@ -103,22 +104,18 @@ def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".
     return sorted(set(found))
 
 
-def run(
-    root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "", given: bytes | None = None
-) -> str:
-    """What a command of git prints, without the last line end; the rest as for `run_bytes`.
+def run(root: Path, *words: str, **options: Any) -> str:
+    """What a command of git prints, without the last line end.
 
     Args:
         root: the checkout.
         words: the command and its options.
-        env: variables beside those of this process.
-        remedy: of a failure.
-        given: what it reads.
+        options: as of `run_bytes`.
     """
-    return run_bytes(root, *words, env=env, remedy=remedy, given=given).decode("utf-8", "surrogateescape").rstrip("\n")
+    return run_bytes(root, *words, **options).decode("utf-8", "surrogateescape").rstrip("\n")
 
 
-def commit_tree(root: Path, tree: str, message: str, parent: str, env: Mapping[str, str] | None = None) -> str:
+def commit_tree(root: Path, tree: str, message: str, parent: str) -> str:
     """Makes a commit and returns its id, which follows from what it holds.
 
     Args:
@@ -126,10 +123,9 @@ def commit_tree(root: Path, tree: str, message: str, parent: str, env: Mapping[s
         tree: What it holds.
         message: Its message.
         parent: The commit before it; empty for none.
-        env: Other names and times than the bot's.
     """
     parents = ("-p", parent) if parent else ()
-    return run(root, "commit-tree", tree, *parents, "-m", message, env={**_IDENTITY, **(env or {})})
+    return run(root, "commit-tree", tree, *parents, "-m", message, env=_IDENTITY)
 
 
 def sign_in_to_github(environment: Mapping[str, str]) -> dict[str, str]:

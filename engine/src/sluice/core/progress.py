@@ -91,10 +91,6 @@ class PipelineProgress:
         words = "unchanged, taken from the cache" if cached else seconds(took)
         self._line(f"  {self.stage:<10} {words}{'  ' + note if note else ''}", final=True)
 
-    def skip(self, stage: str) -> None:
-        """A stage that this run does not need: it leaves the forecast."""
-        self._finished.add(stage)
-
     def show(self, share: float, note: str, *, force: bool = False) -> None:
         """The moving line: `[ 42%] train 60%  2 min 10 s left`.
 

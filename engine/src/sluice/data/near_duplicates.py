@@ -77,16 +77,15 @@ class _WordIndex:
     Sets that differ in a number are different whatever else they share ("... in 1990?", "... in 1991?").
     """
 
-    def __init__(self, bags: Sequence[frozenset[str]], threshold: float = NEAR_DUPLICATE) -> None:
+    def __init__(self, bags: Sequence[frozenset[str]]) -> None:
         self._frequency = Counter(word for bag in bags for word in bag)
-        self._threshold = threshold
         self._bags: dict[int, frozenset[str]] = {}
         self._places: defaultdict[Hashable, list[int]] = defaultdict(list)
 
     def add(self, number: int, bag: frozenset[str], keys: Collection[Hashable]) -> None:
         self._bags[number] = bag
         size = len(bag)
-        prefix = self._by_rarity(bag)[: size - self._at_least(self._threshold * size) + 1]
+        prefix = self._by_rarity(bag)[: size - _at_least(NEAR_DUPLICATE * size) + 1]
         for key in keys:
             for place, word in enumerate(prefix):
                 self._places[key, _numbers(bag), size, word, place].append(number)
@@ -95,8 +94,8 @@ class _WordIndex:
         """The number of one added set that is near `bag`, or None."""
         size, order, numbers = len(bag), self._by_rarity(bag), _numbers(bag)
         tried: set[int] = set()
-        for other in range(self._at_least(self._threshold * size), math.floor(size / self._threshold + 1e-9) + 1):
-            shared = self._at_least(self._threshold / (1 + self._threshold) * (size + other))
+        for other in range(_at_least(NEAR_DUPLICATE * size), math.floor(size / NEAR_DUPLICATE + 1e-9) + 1):
+            shared = _at_least(NEAR_DUPLICATE / (1 + NEAR_DUPLICATE) * (size + other))
             for word in order[: size - shared + 1]:
                 for place in range(other - shared + 1):
                     for key in keys:
@@ -109,10 +108,10 @@ class _WordIndex:
     def _by_rarity(self, bag: frozenset[str]) -> list[str]:
         return sorted(bag, key=lambda word: (self._frequency[word], word))
 
-    @staticmethod
-    def _at_least(overlap: float) -> int:
-        """The smallest whole number that is not below `overlap`, forgiving floating point."""
-        return math.ceil(overlap - 1e-9)
+
+def _at_least(overlap: float) -> int:
+    """The smallest whole number that is not below `overlap`, forgiving floating point."""
+    return math.ceil(overlap - 1e-9)
 
 
 def _numbers(bag: frozenset[str]) -> frozenset[str]:

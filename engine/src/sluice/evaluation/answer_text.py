@@ -7,10 +7,6 @@ import string
 import unicodedata
 from collections import Counter
 
-from sluice.core.sentences import sentences
-
-__all__ = ["fold", "normalise", "sentences", "token_f1"]
-
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 

@@ -29,17 +29,12 @@ COMPARISONS = "comparisons"
 _DIGEST = 36  # characters that MLflow keeps of a dataset's digest
 
 
-def record_evaluation(
-    workspace: Workspace, bundle: ReleaseBundle, summary: Mapping[str, Any], folder: Path, *, side: str = ""
-) -> str:
-    """Records the result files in `folder`; returns the id of the run, the earlier one when nothing is new.
-
-    `side`: which of several that are compared this is, such as base or head.
-    """
+def record_evaluation(workspace: Workspace, bundle: ReleaseBundle, summary: Mapping[str, Any], folder: Path) -> str:
+    """Records the result files in `folder`; returns the id of the run, the earlier one when nothing is new."""
     prompts = {name: prompt.digest for name, prompt in bundle.prompts.items()}
     figures = {name: value for name, value in summary.items() if name != "recorded"}  # the same result, read again
-    identity = digest_of({"release": bundle.release, "prompts": prompts, "figures": figures, "side": side})
-    tags = {"release": bundle.release, "commit": commit(workspace.root), "side": side}
+    identity = digest_of({"release": bundle.release, "prompts": prompts, "figures": figures})
+    tags = {"release": bundle.release, "commit": commit(workspace.root)}
 
     def log(client: Any, run_id: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -57,7 +52,7 @@ def record_evaluation(
         workspace,
         EXPERIMENT,
         identity,
-        name=f"{bundle.release} {side}".strip(),
+        name=bundle.release,
         tags=tags,
         metrics=flat_figures(summary) | {"cases": summary["cases"], "recorded": summary.get("recorded", 0)},
         params=_parameters(bundle, prompts),

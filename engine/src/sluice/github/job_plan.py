@@ -83,17 +83,16 @@ def everything(reason: str) -> JobPlan:
     return JobPlan(dict.fromkeys(JOBS, reason))
 
 
-def plan_change(root: Path, base: str, head: str = "HEAD", *, rehearse: bool = False) -> JobPlan:
+def plan_change(root: Path, base: str, *, rehearse: bool = False) -> JobPlan:
     """The plan of what a commit changes since it left another; everything where git cannot tell.
 
     Args:
         root: The checkout.
         base: Branch, tag or commit that the change is for.
-        head: The change.
         rehearse: Whether a person asks for the rehearsal, whatever the paths are.
     """
     try:
-        tip = git.resolve(root, head)
+        tip = git.resolve(root, "HEAD")
         found = plan_for(git.changed(root, git.merge_base(root, git.resolve(root, base), tip), tip))
         return JobPlan({REHEARSE: "asked for", **found.reasons}) if rehearse else found
     except SluiceError as error:

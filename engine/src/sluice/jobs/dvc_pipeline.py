@@ -18,7 +18,7 @@ from typing import Any
 from sluice.core import stages
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
-from sluice.core.processes import Child, is_running, start, wait_until
+from sluice.core.processes import Child, is_running, program, start, wait_until
 from sluice.core.progress import VARIABLE, PipelineProgress
 from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
@@ -38,7 +38,7 @@ _NOISE = re.compile(
 
 def command(*words: str) -> list[str]:
     """A program of this virtual environment, so that the pipeline does not depend on the caller's PATH."""
-    return [str(Path(sys.executable).parent / words[0]), *words[1:]]
+    return [str(program(words[0])), *words[1:]]
 
 
 def environment(workspace: Workspace, progress: Path | None = None) -> dict[str, str]:

@@ -111,10 +111,6 @@ class Prompt(Settings):
         unseen = {"variables": {"__all__": {"description"}}}
         return digest_of(self.model_dump(include=seen, exclude=unseen, mode="json"))
 
-    def placeholders(self) -> set[str]:
-        """Names used as `{{name}}` in any message."""
-        return {name for message in self.messages for name in PLACEHOLDER.findall(message.content)}
-
     def render(self, **values: Any) -> list[dict[str, str]]:
         """The chat messages with every `{{variable}}` filled in, in one pass: values are never expanded again.
 

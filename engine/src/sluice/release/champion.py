@@ -17,10 +17,10 @@ from sluice.core.extras import hooks
 from sluice.core.tracking import VARIABLE, on_server
 from sluice.core.workspace import Workspace
 from sluice.llm.model_files import load_models
+from sluice.release import mlflow_registry
 from sluice.release.catalogue import bring_release, newest
 from sluice.release.environment_record import CLOSED_BY, EnvironmentRecord, What
 from sluice.release.manifest import Manifest, load, verify
-from sluice.release.mlflow_registry import CHAMPION
 from sluice.release.prompt_registry import restore_prompts
 
 # A registry that approves and rejects what the champion is made of: manifest, whether it is approved, why.
@@ -122,11 +122,11 @@ def require_agreement(workspace: Workspace, record: EnvironmentRecord) -> None:
     """
     if not on_server():
         return
-    from sluice.release.mlflow_registry import disagreements
-
     # A promotion that was cut off has moved its aliases, or some of them, or none.
     may_be = dict.fromkeys(event.id for event in (record.champion(), record.pending()) if event)
-    faults = disagreements(workspace, [_found(workspace, record, name)[0] for name in may_be], record.alias)
+    faults = mlflow_registry.disagreements(
+        workspace, [_found(workspace, record, name)[0] for name in may_be], record.alias
+    )
     if faults:
         env = f" --env {record.environment}" if record.shared else ""
         live = champion_id(record)
@@ -186,7 +186,7 @@ def reconcile(workspace: Workspace, record: EnvironmentRecord) -> str | None:
     except SluiceError as error:
         live = champion(workspace, record)
         if live is not None:
-            _move_alias(workspace, live, record.alias)
+            mlflow_registry.promote_aliases(workspace, live, record.alias)
         record.append("abandoned", cut_off.id, commit=cut_off.commit, reason=error.message.splitlines()[0])
         return None
     _complete(workspace, record, manifest, cut_off.event, cut_off.commit, cut_off.reason)
@@ -197,7 +197,7 @@ def _complete(
     workspace: Workspace, record: EnvironmentRecord, manifest: Manifest, intent: str, commit: str, reason: str
 ) -> None:
     # The alias first: what the record says is served, so it says it only when the registry agrees.
-    _move_alias(workspace, manifest, record.alias)
+    mlflow_registry.promote_aliases(workspace, manifest, record.alias)
     for follow in _followers(workspace, record):
         left = record.champion() if intent == "rolling-back" else None
         if left and left.id != manifest.id:
@@ -227,12 +227,6 @@ def _found(workspace: Workspace, record: EnvironmentRecord, release: str) -> tup
 
 def _followers(workspace: Workspace, record: EnvironmentRecord) -> list[Follower]:
     """Registries that follow this record: that of the champion alone, not of an environment before it."""
-    if record.alias != CHAMPION:
+    if record.alias != mlflow_registry.CHAMPION:
         return []
     return [follow for hook in hooks("champion").values() if (follow := hook(workspace.config))]
-
-
-def _move_alias(workspace: Workspace, manifest: Manifest, alias: str) -> None:
-    from sluice.release.mlflow_registry import promote_aliases
-
-    promote_aliases(workspace, manifest, alias)

@@ -28,8 +28,8 @@ def open_guards(bundle: ReleaseBundle, embedder: TextEncoder) -> Guards:
         SluiceError: a check needs the guard model, and it is missing, damaged, or made for another embedder.
     """
     model = _model(bundle) if bundle.guardrails.needs_model else None
-    prompts = [bundle.prompts[name] for name in ("answer",) if name in bundle.prompts]
-    system = [message.content for prompt in prompts for message in prompt.messages if message.role == "system"]
+    messages = bundle.prompts["answer"].messages if "answer" in bundle.prompts else ()
+    system = [message.content for message in messages if message.role == "system"]
     return Guards(bundle.guardrails, CheckResources(model, embedder.embed, tuple(system)))
 
 

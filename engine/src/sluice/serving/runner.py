@@ -154,13 +154,12 @@ class ApplicationRunner:
     async def _checked_answer(self, request: RequestState) -> AsyncGenerator[str, None]:
         """Checked sentences of the application's answer, without white space around the whole. Where a check says so,
         and nothing was sent yet, the application is asked once more."""
-        async with aclosing(self._attempt(request)) as pieces:
-            async for piece in pieces:
-                yield piece
-        if request.refused:
+        for _ in range(2):
             async with aclosing(self._attempt(request)) as pieces:
                 async for piece in pieces:
                     yield piece
+            if not request.refused:
+                return
 
     async def _attempt(self, request: RequestState) -> AsyncGenerator[str, None]:
         sentences = SentenceSplitter(whole=self._whole or (request.options is not None and request.options.whole))

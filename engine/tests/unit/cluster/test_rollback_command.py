@@ -14,7 +14,7 @@ from sluice import cli
 from sluice.cluster import release_overlay, rollback
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.core.workspace import Workspace
-from sluice.release import champion
+from sluice.release import champion, mlflow_registry
 from sluice.release.catalogue import add
 from sluice.release.environment_record import EnvironmentRecord, open_record
 from sluice.release.manifest import Manifest
@@ -37,7 +37,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(rollback, "rollback", go_back)
     monkeypatch.setattr(release_overlay, "place_of_rollout", lambda *_: ("namespace", "sluice"))
-    monkeypatch.setattr(champion, "_move_alias", lambda *_: None)
+    monkeypatch.setattr(mlflow_registry, "promote_aliases", lambda *_: None)
     return said
 
 

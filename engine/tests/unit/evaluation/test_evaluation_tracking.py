@@ -25,21 +25,21 @@ def test_an_evaluation_is_recorded_once_with_all_that_belongs_to_it(tmp_path: Pa
     workspace, bundle = Workspace(tmp_path), scripted_bundle()
     cases = [{"id": name, "question": f"What is {name}?", "expected": [name]} for name in "ab"]
     write_results(tmp_path / "out", SUMMARY, cases)
-    run_id = record_evaluation(workspace, bundle, SUMMARY, tmp_path / "out", side="head")
+    run_id = record_evaluation(workspace, bundle, SUMMARY, tmp_path / "out")
     client, experiment = open_tracking(workspace, "evaluations")
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"f1": 0.5, "contains": 0.75, "cases": 2, "recorded": 1}
     assert run.data.params["prompt_answer"] == bundle.prompts["answer"].digest
     assert (run.data.params["provider"], run.data.params["adapter"]) == ("local", "none")
-    assert (run.data.tags["side"], run.data.tags["release"]) == ("head", bundle.release)
+    assert run.data.tags["release"] == bundle.release
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == "c" * 36
     assert {file.path for file in client.list_artifacts(run_id)} == {"cases.jsonl", "summary.json", "metrics.json"}
     # What the pages of mlflow.genai show: runs without models of an experiment of this kind, and its datasets.
     assert client.get_experiment(experiment).tags["mlflow.experimentKind"] == "genai_development"
     assert (run.data.tags["mlflow.runType"], run.outputs.model_outputs) == ("genai_evaluate", [])
-    other = record_evaluation(workspace, bundle, SUMMARY | {"cases": 3}, tmp_path / "out", side="head")
+    other = record_evaluation(workspace, bundle, SUMMARY | {"cases": 3}, tmp_path / "out")
     assert other != run_id
     (kept,) = client.search_datasets(experiment_ids=[experiment])
     assert (kept.name, kept.tags["cases_digest"]) == (f"eval-{'c' * 12}", "c" * 64)
@@ -54,4 +54,4 @@ def test_an_evaluation_is_recorded_once_with_all_that_belongs_to_it(tmp_path: Pa
 
     monkeypatch.setattr(evaluation_tracking, "open_tracking", never)
     again = SUMMARY | {"recorded": 2}
-    assert record_evaluation(workspace, bundle, again, tmp_path / "out", side="head") == run_id
+    assert record_evaluation(workspace, bundle, again, tmp_path / "out") == run_id

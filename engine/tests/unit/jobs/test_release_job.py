@@ -14,7 +14,7 @@ from sluice.core.atomic_files import write_json
 from sluice.core.workspace import Workspace
 from sluice.jobs import release_job as road
 from sluice.jobs.release_job import ReleaseOutcome
-from sluice.release import champion, staging
+from sluice.release import champion, mlflow_registry, staging
 from sluice.release.environment_record import here
 from sluice.release.manifest import Manifest
 from unit.release.conftest import verdict, workspace, write_evaluation
@@ -52,7 +52,7 @@ def walk(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Walk:
     monkeypatch.setattr(road, "run_pipeline", lambda *_: None)
     monkeypatch.setattr(road, "make_baseline", baseline)
     monkeypatch.setattr(road, "write_report", lambda *_, **__: None)
-    monkeypatch.setattr(champion, "_move_alias", lambda _, manifest, __: aliases.append(manifest.id))
+    monkeypatch.setattr(mlflow_registry, "promote_aliases", lambda _, manifest, __: aliases.append(manifest.id))
     return call
 
 

@@ -25,7 +25,7 @@ from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.jobs import release_steps as delivery
-from sluice.release import artifact_store, catalogue, champion, environment_record, staging
+from sluice.release import artifact_store, catalogue, champion, environment_record, mlflow_registry, staging
 from sluice.release.environment_record import EnvironmentRecord, open_record, shared_artifact_store
 from sluice.release.manifest import Images, Manifest
 from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
@@ -166,7 +166,9 @@ def road(
     monkeypatch.setattr(delivery, "write_report", lambda folder: (folder / "report.html").write_text("the cases"))
     monkeypatch.setattr(delivery, "make_baseline", baseline)
     monkeypatch.setattr(delivery, "make_candidate", candidate)
-    monkeypatch.setattr(champion, "_move_alias", lambda _, manifest, alias: made.aliases.update({alias: manifest.id}))
+    monkeypatch.setattr(
+        mlflow_registry, "promote_aliases", lambda _, manifest, alias: made.aliases.update({alias: manifest.id})
+    )
     monkeypatch.setattr(cli, "die_with_parent", lambda: None)
     monkeypatch.setattr(cli, "watch_parent", lambda: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
@@ -195,7 +197,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
         for owner, name in (
             (artifact_store._ObjectStore, "put"),
             (artifact_store._ObjectStore, "make"),
-            (champion, "_move_alias"),
+            (mlflow_registry, "promote_aliases"),
         ):
             monkeypatch.setattr(owner, name, effect(name, getattr(owner, name)))
         monkeypatch.setattr(Session, "request", effect("ask", Session.request))
@@ -285,7 +287,7 @@ def test_the_numbers_of_effects_are_all_of_them(road: Road, count: Callable[[int
     done = count(-1)
     road.whole()
     assert len(done) == WENT_WELL
-    assert {"put", "make", "_move_alias", "ask"} == set(done)
+    assert {"put", "make", "promote_aliases", "ask"} == set(done)
 
 
 def test_the_effects_of_a_stop_are_all_of_them(road: Road, count: Callable[[int], list[str]]) -> None:

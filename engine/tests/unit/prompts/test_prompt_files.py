@@ -7,7 +7,7 @@ import pytest
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.llm.settings import PROMPT_ROLES
-from sluice.prompts import load_prompt, load_prompts
+from sluice.prompts import Prompt, load_prompt, load_prompts
 from sluice.prompts.prompt_files import parse_prompts
 
 GOOD = """\
@@ -51,10 +51,15 @@ def faults(path: Path) -> list[str]:
     return [fault.removeprefix(f"{path}:") for fault in caught.value.faults]
 
 
+def names_of(prompt: Prompt) -> set[str]:
+    """Variables of a prompt: exactly those that its messages use, or the file has faults."""
+    return {variable.name for variable in prompt.variables}
+
+
 def test_a_good_file(write) -> None:
     prompt = load_prompt(write(GOOD), roles=ROLES)
     assert (prompt.name, prompt.model, prompt.parameters.max_tokens) == ("greet", "chat", 20)
-    assert prompt.placeholders() == {"name", "text"}
+    assert names_of(prompt) == {"name", "text"}
 
 
 @pytest.mark.parametrize(
@@ -263,14 +268,14 @@ def test_an_empty_folder_is_a_fault(tmp_path: Path) -> None:
 def test_the_prompts_of_this_repository(workspace: Workspace) -> None:
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     for name in ("answer", "finetune"):
-        assert prompts[name].placeholders() - {"instruction"} == {"question", "passages", "decline", "history"}
-    assert prompts["condense"].placeholders() == {"history", "question"}
-    assert prompts["judge"].placeholders() == {"rubric", "question", "passages", "expected", "answer"}
+        assert names_of(prompts[name]) - {"instruction"} == {"question", "passages", "decline", "history"}
+    assert names_of(prompts["condense"]) == {"history", "question"}
+    assert names_of(prompts["judge"]) == {"rubric", "question", "passages", "expected", "answer"}
     assert {name: prompt.model for name, prompt in prompts.items() if prompt.model != "chat"} == {
         "judge": "judge",
         "generate": "teacher",
     }
-    assert prompts["generate"].placeholders() == {"title", "passage", "count"}
+    assert names_of(prompts["generate"]) == {"title", "passage", "count"}
     for prompt in prompts.values():
         for values in prompt.test_data:
             prompt.render(**{v.name: values[v.name] for v in prompt.variables if v.name in values})

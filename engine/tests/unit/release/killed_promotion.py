@@ -18,7 +18,7 @@ import obstore
 import requests
 
 from sluice.core.workspace import Workspace
-from sluice.release import catalogue, champion
+from sluice.release import catalogue, champion, mlflow_registry
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.environment_record import EnvironmentRecord
 
@@ -29,7 +29,9 @@ def stage_and_promote(address: str, workspace: Workspace, release: str) -> None:
     """What the jobs of a release do with the store, with MLflow's alias a file."""
     store = open_artifact_store(address)
     record = EnvironmentRecord(store, "production")
-    champion._move_alias = lambda workspace, manifest, alias: (workspace.root / alias).write_text(manifest.id)
+    mlflow_registry.promote_aliases = lambda workspace, manifest, alias: (workspace.root / alias).write_text(
+        manifest.id
+    )
     champion.reconcile(workspace, record)
     if catalogue.made_for(store, COMMIT) is None:
         catalogue.add(store, workspace, workspace.releases / release, COMMIT)

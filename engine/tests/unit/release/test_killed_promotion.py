@@ -57,7 +57,7 @@ def test_a_promotion_killed_at_20_points_is_completed_by_the_next_run(
     effects = int(unbroken.stdout)
     assert effects > 2 * POINTS
     wanted = state(open_artifact_store(shared.beside("unbroken")))
-    monkeypatch.setattr("sluice.release.champion._move_alias", lambda *_: None)
+    monkeypatch.setattr("sluice.release.mlflow_registry.promote_aliases", lambda *_: None)
     for point in range(POINTS):
         number = 1 + point * (effects - 1) // (POINTS - 1)  # from the first to the last
         killed = run(shared.beside(str(point)), workspace, release, number)

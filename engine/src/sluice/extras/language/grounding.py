@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sluice.core.sentences import sentences
 from sluice.data.near_duplicates import words
-from sluice.evaluation.answer_text import sentences
 
 COPIED = 0.8
 NEAR = 0.5

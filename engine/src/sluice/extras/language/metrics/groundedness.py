@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from sluice.core.sentences import sentences
 from sluice.data.near_duplicates import words
-from sluice.evaluation.answer_text import sentences
 from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.registry import Metric, Output, Row, metric
 from sluice.extras.language.grounding import ALIKE, COPIED, NEAR, find_evidence
