@@ -131,10 +131,7 @@ class CodeGraph:
 
     def code_of(self, *programs: Program) -> Code:
         """All that can be reached from any of the programs; a part of the engine that was left out brings nothing.
-
-        Raises:
-            SluiceError: a module or a lock is not there.
-        """
+        SluiceError when a module or a lock is not there."""
         known = self._graph.modules
         there = [one for one in programs if all(name in known or not name.startswith(_EXTRAS) for name in one.modules)]
         modules = self._reach(root for program in there for root in self._roots(program))

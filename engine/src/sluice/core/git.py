@@ -129,11 +129,8 @@ def commit_tree(root: Path, tree: str, message: str, parent: str) -> str:
 
 
 def sign_in_to_github(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that give one git process the token, for GitHub's server alone; it is written nowhere.
-
-    Args:
-        environment: With GITHUB_TOKEN and GITHUB_SERVER_URL; without a token git signs in as it does by itself.
-    """
+    """Variables that give one git process GITHUB_TOKEN, for GITHUB_SERVER_URL alone; it is written nowhere. Empty where
+    there is none: git then signs in as it does by itself."""
     token = environment.get("GITHUB_TOKEN")
     if not token:
         return {}

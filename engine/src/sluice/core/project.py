@@ -83,14 +83,7 @@ class ReleasedProject(Settings):
 
 
 def load_project(config: Path) -> Project:
-    """The project of a checkout.
-
-    Args:
-        config: its folder config/.
-
-    Raises:
-        SluiceError: the file is missing, or holds a key or value that is not valid.
-    """
+    """The project of a checkout, by its folder config/. SluiceError where the file is missing or not valid."""
     path = config / FILE
     if not path.is_file():
         raise SluiceError(

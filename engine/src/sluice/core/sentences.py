@@ -10,14 +10,7 @@ _ABBREVIATION = re.compile(r"(?:^|\s)(?:e\.g|i\.e|cf|vs|approx|no|fig|dr|mr|mrs|
 
 
 def sentences(text: str) -> list[str]:
-    """Cuts a text into sentences; a full stop after an abbreviation ends none.
-
-    Args:
-        text: of any language.
-
-    Returns:
-        The sentences, without white space around them.
-    """
+    """The sentences of a text, without white space around them; a full stop after an abbreviation ends none."""
     found: list[str] = []
     start = 0
     for end in _SENTENCE_END.finditer(text):

@@ -9,17 +9,12 @@ from sluice.data.near_duplicates import repeats_across, repeats_within, words
 from sluice.data.rows import Document, Row
 from sluice.data.scanning import LocatedRecord, ValidationIssue
 
-T = TypeVar("T")
+T = TypeVar("T", Row, Document)
 
 
-def check_duplicate_ids(rows: Sequence[LocatedRecord[Row]]) -> list[ValidationIssue]:
-    """An id names one row, in train and evaluation together."""
-    return _repeats(rows, lambda row: row.id, "id {key!r} is already used at {place}")
-
-
-def check_document_ids(documents: Sequence[LocatedRecord[Document]]) -> list[ValidationIssue]:
-    """An id names one document, in all folders of the corpus together."""
-    return _repeats(documents, lambda document: document.id, "id {key!r} is already used at {place}")
+def check_duplicate_ids(placed: Sequence[LocatedRecord[T]]) -> list[ValidationIssue]:
+    """An id names one row, in train and evaluation together, or one document, in all folders of the corpus."""
+    return _repeats(placed, lambda one: one.id, "id {key!r} is already used at {place}")
 
 
 def check_corpus_repeats(documents: Sequence[LocatedRecord[Document]]) -> list[ValidationIssue]:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from pydantic import Field
 
-from sluice.core.atomic_files import write_jsonl
-from sluice.core.digests import digest_of_file
 from sluice.core.settings import Settings
 from sluice.data.scanning import ValidationIssue, parse_line, scan_lines
 
@@ -24,26 +22,6 @@ class ImportSource(Settings):
     rows: int = Field(ge=1)
     licence: str = Field(min_length=1)
     source: str = Field(min_length=1)
-
-
-def sources_file(rows: Path) -> Path:
-    """Where the source of an imported file of rows is kept: `new.jsonl` has `new.sources.jsonl`."""
-    return rows.with_suffix(f".{FILE}")
-
-
-def record(rows: Path, read: Path, number: int, *, licence: str, source: str) -> ImportSource:
-    """Writes the source of imported rows beside them.
-
-    Args:
-        rows: file of the rows.
-        read: file that they were read from.
-        number: of the rows.
-        licence: of what was read.
-        source: where that is from.
-    """
-    kept = ImportSource(file=read.name, sha256=digest_of_file(read), rows=number, licence=licence, source=source)
-    write_jsonl(sources_file(rows), [kept.model_dump()])
-    return kept
 
 
 def scan_sources(path: Path) -> tuple[list[ImportSource], list[ValidationIssue]]:

@@ -59,11 +59,7 @@ def scores_digest(bundle: ReleaseBundle, model_digest: str) -> str:
 
 
 def metrics_digest() -> str:
-    """Digest over the metrics' code and libraries: results with the same one were scored alike.
-
-    Raises:
-        SluiceError: a metric names a library that is not installed.
-    """
+    """Digest over the metrics' code and libraries: results with the same one were scored alike."""
     mine = load_optional(METRICS.packages[-1])
     own = (sluice.evaluation, sluice.data, *([mine] if mine else []))
     of_extras = (HERE / package.split(".")[-2] for package in packages("metrics"))

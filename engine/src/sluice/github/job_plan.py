@@ -84,13 +84,8 @@ def everything(reason: str) -> JobPlan:
 
 
 def plan_change(root: Path, base: str, *, rehearse: bool = False) -> JobPlan:
-    """The plan of what a commit changes since it left another; everything where git cannot tell.
-
-    Args:
-        root: The checkout.
-        base: Branch, tag or commit that the change is for.
-        rehearse: Whether a person asks for the rehearsal, whatever the paths are.
-    """
+    """The plan of what HEAD changes since it left `base`; everything where git cannot tell. `rehearse`: somebody asks
+    for the rehearsal, whatever the paths are."""
     try:
         tip = git.resolve(root, "HEAD")
         found = plan_for(git.changed(root, git.merge_base(root, git.resolve(root, base), tip), tip))

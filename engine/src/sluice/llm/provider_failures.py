@@ -68,15 +68,7 @@ class ProviderError(SluiceError):
         return RULES[self.failure]
 
     def at(self, provider: str, *, failure: FailureKind | None = None) -> ProviderError:
-        """The same failure at a provider.
-
-        Args:
-            provider: its name, which goes in front of the message.
-            failure: another kind, or None for the same.
-
-        Returns:
-            A new error.
-        """
+        """The same failure, or one of another kind, with the provider's name in front of the message."""
         what = f"{provider}: {self.message}"
         return ProviderError(failure or self.failure, what, retry_after=self.retry_after)
 

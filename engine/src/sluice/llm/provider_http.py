@@ -49,16 +49,8 @@ class HttpClient:
         self.sessions = LoopResource(self._session)
 
     async def post(self, body: bytes, *, ended: Callable[[], bool], deadline: float) -> AsyncGenerator[bytes, None]:
-        """The reply in blocks of all that has arrived. Closing the generator before its end closes the connection.
-
-        Args:
-            body: of the request.
-            ended: whether all that matters was read; asked after each block.
-            deadline: a time of the event loop's clock.
-
-        Raises:
-            ProviderError: the connection failed, the status is not 200, or the deadline has passed.
-        """
+        """The reply in blocks of all that has arrived, until `ended` says that nothing more matters. `deadline`: a time
+        of the event loop's clock. Closing the generator before its end closes the connection."""
         response: aiohttp.ClientResponse | None = None
         try:
             async with asyncio.timeout_at(deadline):

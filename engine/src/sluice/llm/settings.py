@@ -223,11 +223,8 @@ def missing_keys(specs: Sequence[ProviderSpec]) -> list[str]:
 
 def take_keys(environment: MutableMapping[str, str]) -> None:
     """Sets the variables that PROVIDER_KEYS holds, `NAME=value` on each line, and takes it away. On GitHub it is the
-    one secret of whatever providers a project names; GitHub masks its lines, so each value is masked here.
-
-    Raises:
-        SluiceError: a line is something else; it is not repeated.
-    """
+    one secret of whatever providers a project names; GitHub masks its lines, so each value is masked here. SluiceError
+    for a line that is something else, which is not repeated."""
     for number, line in enumerate(environment.pop(KEYS, "").split("\n"), 1):
         name, equals, value = (part.strip() for part in line.partition("="))
         if name and not (equals and value and re.fullmatch(r"[A-Z][A-Z0-9_]*", name)):

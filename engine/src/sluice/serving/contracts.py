@@ -57,14 +57,7 @@ class Checks(Protocol):
 
 
 def load_build(name: str) -> Build:
-    """The builder of an application.
-
-    Args:
-        name: `module:function`, as `application` of config/project.yaml has it.
-
-    Raises:
-        SluiceError: there is no such function, or its module cannot be imported.
-    """
+    """The builder of an application: `module:function`, as `application` of config/project.yaml has it."""
     place = f"config/project.yaml: application: {name!r}"
     module, _, function = name.partition(":")
     remedy = "name a function of src/, as in `application: assistant.app:build`"
@@ -87,18 +80,7 @@ def load_build(name: str) -> Build:
 
 
 def built_application(name: str, services: Services) -> Application:
-    """Builds the application of a release.
-
-    Args:
-        name: as for `load_build`.
-        services: what the builder is given.
-
-    Returns:
-        A Runnable or a function.
-
-    Raises:
-        SluiceError: there is no such builder, it refuses the release, or it gave something else.
-    """
+    """Builds the application of a release. SluiceError where its builder is not there or gives something else."""
     built = load_build(name)(services)
     if not (hasattr(built, "astream") or inspect.iscoroutinefunction(built) or inspect.isasyncgenfunction(built)):
         raise SluiceError(
@@ -110,13 +92,8 @@ def built_application(name: str, services: Services) -> Application:
 
 async def answer_pieces(application: Application, asked: dict[str, Any]) -> AsyncGenerator[str, None]:
     """The texts of an answer as they come; none at all where there is nothing to answer with, and the engine sends the
-    decline text.
-
-    Args:
-        application: as its builder gave it.
-        asked: `messages`; `question`, the last of a user; and `refused`, why a guard refused the answer before this
-            one, empty at the first attempt.
-    """
+    decline text. `asked`: `messages`; `question`, the last of a user; and `refused`, why a guard refused the answer
+    before this one, empty at the first attempt."""
     given: Any = _unwrapped(application)
     if hasattr(given, "stream_mode"):  # a graph of LangGraph, whose messages come as they are written
         stream = given.astream(asked, stream_mode="messages")

@@ -202,11 +202,7 @@ _CURRENT: ContextVar[RequestState] = ContextVar("request")
 
 
 def current_request() -> RequestState:
-    """The request that is being answered in this task.
-
-    Raises:
-        SluiceError: there is none.
-    """
+    """The request that is being answered in this task; SluiceError when there is none."""
     try:
         return _CURRENT.get()
     except LookupError:
@@ -217,9 +213,5 @@ def current_request() -> RequestState:
 
 
 def enter_request(request: RequestState) -> None:
-    """Makes it the current request of this task. It is never left: a generator may end in another task.
-
-    Args:
-        request: that is answered.
-    """
+    """Makes it the current request of this task. It is never left: a generator may end in another task."""
     _CURRENT.set(request)

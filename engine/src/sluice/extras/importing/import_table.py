@@ -13,12 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sluice.core.atomic_files import write_jsonl
+from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import nearest
-from sluice.data import leakage, row_sources
+from sluice.data import leakage
 from sluice.data.contract import check_rows_privacy
 from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.expectations import check_expectations
+from sluice.data.row_sources import FILE as SOURCES
+from sluice.data.row_sources import ImportSource
 from sluice.data.rows import Document, Row, load_corpus, parse_row, scan_rows, write_rows
 from sluice.data.scanning import LocatedRecord, ValidationIssue
 from sluice.extras.importing.redact_folder import redact_row
@@ -99,7 +103,9 @@ def import_table(
     kept, dropped = _keep(located, corpus, train, policy.privacy)
     if not kept:
         raise ValidationErrors(f"{source}: every row was left out", [str(fault) for fault in dropped])
-    row_sources.record(out, source, len(kept), licence=licence, source=origin)
+    digest, rest = digest_of_file(source), {"licence": licence, "source": origin}
+    beside = ImportSource(file=source.name, sha256=digest, rows=len(kept), **rest)
+    write_jsonl(out.with_suffix(f".{SOURCES}"), [beside.model_dump()])  # `new.jsonl` has `new.sources.jsonl`
     write_rows(out, (row.value for row in kept))  # last: rows that are there have their source beside them
     asked_for = {row.line for row in rows if row.value.doc_ids}
     used = {layout.column(key) for key in _KEYS}
