@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
-from sluice.core.closures import CodeGraph, affecting
+from sluice.cli.code import code_digest
+from sluice.core.closures import Code, CodeGraph, affecting
 from sluice.core.extras import FOLDER
 from sluice.core.stages import PROGRAMS, ROAD, SERVE, STAGES
 from sluice.core.workspace import Workspace
@@ -136,20 +137,36 @@ def digests(root: Path) -> dict[str, str]:
     return {name: graph.code_of(program).digest for name, program in PROGRAMS.items()}
 
 
-@pytest.mark.parametrize(("name", "reached"), [*EDITS.values(), *MORE.values()], ids=[*EDITS, *MORE])
-def test_an_edit_changes_the_code_of_what_it_can_affect(checkout: Path, name: str, reached: set[str]) -> None:
+@pytest.fixture(scope="module")
+def unedited(checkout: Path) -> Iterator[dict[str, str]]:
+    """Digests of the code as it is, before any edit and after all of them."""
     before = digests(checkout)
+    yield before
+    assert digests(checkout) == before
+
+
+@pytest.fixture(scope="module")
+def serving(checkout: Path) -> Code:
+    """The code that serves, with the digests of its files, as it is before any edit."""
+    code = CodeGraph(checkout).code_of(SERVE)
+    assert code.files  # read now, and kept
+    return code
+
+
+@pytest.mark.parametrize(("name", "reached"), [*EDITS.values(), *MORE.values()], ids=[*EDITS, *MORE])
+def test_an_edit_changes_the_code_of_what_it_can_affect(
+    checkout: Path, unedited: dict[str, str], name: str, reached: set[str]
+) -> None:
     with edited(checkout, name):
         after = digests(checkout)
-    assert {name for name in after if after[name] != before[name]} == reached
-    assert digests(checkout) == before
+    assert {name for name in after if after[name] != unedited[name]} == reached
 
 
 @pytest.mark.parametrize(("name", "reached"), EDITS.values(), ids=EDITS)
 def test_a_release_has_another_id_exactly_where_what_serves_has_changed(
-    checkout: Path, make: Callable[..., tuple[Manifest, Path]], name: str, reached: set[str]
+    checkout: Path, serving: Code, make: Callable[..., tuple[Manifest, Path]], name: str, reached: set[str]
 ) -> None:
-    before, _ = make(code=CodeGraph(checkout).code_of(SERVE))
+    before, _ = make(code=serving)
     with edited(checkout, name):
         after, _ = make(code=CodeGraph(checkout).code_of(SERVE))
     assert (before.id != after.id) is ("serve" in reached)
@@ -219,7 +236,8 @@ def ran(there: Workspace) -> list[str]:
 
 
 def stale(there: Workspace) -> set[str]:
-    subprocess.run(command("sluice", "code", "digest"), cwd=there.root, env=environment(there), check=True)
+    with chdir(there.root):
+        code_digest()
     return {name.rpartition(":")[2] for name in json.loads(dvc(there, "status", "--json"))}
 
 
