@@ -65,7 +65,7 @@ def test_a_change_of_a_prompt_is_compared_rehearsed_and_commented_on(place: Worl
             "ci/plan",
             "ci/check",
             "ci/test",
-            "test-engine/template-tests/engine",
+            *(f"test-engine/template-tests/{job}" for job in ("engine", "workflows", "drills")),
             "ci/eval",
             "ci/rehearse",
             "ci/required",
