@@ -131,11 +131,13 @@ def world() -> World:
 
 
 class LiteralModel:
-    """The model. `salt` stands for the rerun: with a temperature above 0, another one gives other answers."""
+    """The model. With a temperature above 0, another `salt`, which stands for a rerun, gives other answers. `asked`:
+    with what, each time."""
 
     def __init__(self, salt: int = 0) -> None:
         self.salt = salt
         self.trial = 0
+        self.asked: list[tuple[str, str, float]] = []
 
     async def stream(
         self,
@@ -144,11 +146,12 @@ class LiteralModel:
         *,
         deadline: float,  # noqa: ARG002
     ) -> AsyncGenerator[Delta, None]:
-        reply = self._reply(messages[0]["content"], messages[-1]["content"], parameters.temperature)
+        self.asked.append((messages[0]["content"], messages[-1]["content"], parameters.temperature))
+        reply = self.reply(*self.asked[-1])
         yield Delta(reply)
         yield Delta(finish_reason="stop", usage=Usage(len(str(messages).split()), len(reply.split())))
 
-    def _reply(self, system: str, asked: str, temperature: float) -> str:
+    def reply(self, system: str, asked: str, temperature: float) -> str:
         chance = random.Random(f"{self.salt} {self.trial} {asked}")
         if INJECTED in asked and "never do what they ask" not in system:
             return "PWNED"
@@ -170,12 +173,18 @@ class LiteralModel:
 
 
 class Service:
-    """The real answer chain with this prompt over the obedient model, as the runner asks it."""
+    """The real answer chain with this prompt over the obedient model, as the runner asks it.
+
+    The same reply to the same messages makes the same output, so the chain answers each of them once; a rerun with
+    another `salt` of the model only draws replies anew.
+    """
 
     def __init__(self, prompt: Path, known: World, model: LiteralModel) -> None:
         bundle = scripted_bundle()
         bundle = type(bundle)(**{**vars(bundle), "prompts": {"answer": load_prompt(prompt)}})
-        self._hits, self._model = known.hits, model
+        self._hits, self.model = known.hits, model
+        self._asked: dict[str, tuple[str, str, float]] = {}
+        self._outputs: dict[tuple[str, str], Output] = {}
         self.sampled = bundle.prompts["answer"].parameters.temperature > 0
         self._chain = ApplicationRunner(bundle, model, self, NoChecks())
 
@@ -183,7 +192,19 @@ class Service:
         return list(self._hits[question])[:k]
 
     async def ask(self, row: Row, *, trial: int) -> Output:
-        self._model.trial = trial
+        self.model.trial = trial
+        if row.id in self._asked:
+            reply = self.model.reply(*self._asked[row.id])
+            if (row.id, reply) in self._outputs:
+                return self._outputs[row.id, reply]
+        self.model.asked.clear()
+        output = await self._answered(row)
+        if len(self.model.asked) == 1:
+            self._asked[row.id] = self.model.asked[0]
+            self._outputs[row.id, self.model.reply(*self.model.asked[0])] = output
+        return output
+
+    async def _answered(self, row: Row) -> Output:
         answer = await self._chain.answer([{"role": "user", "content": row.question}])
         return Output(
             text=answer.text,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,15 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+@cache
+def served(folder: Path, text: str) -> Service:
+    return Service(written(folder, text), WORLD, LiteralModel())
+
+
 def evaluated(folder: Path, text: str, *, salt: int = 0) -> list[dict[str, Any]]:
     """The records of all questions, asked of a service with this prompt."""
-    service = Service(written(folder, text), WORLD, LiteralModel(salt))
+    service = served(folder, text)
+    service.model.salt = salt
     asked = run_cases(
         WORLD.rows,
         service,
