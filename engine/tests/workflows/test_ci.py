@@ -65,7 +65,7 @@ def test_a_change_of_a_prompt_is_compared_rehearsed_and_commented_on(place: Worl
             "ci/plan",
             "ci/check",
             "ci/test",
-            *(f"test-engine/template-tests/{job}" for job in ("engine", "workflows", "drills")),
+            *(f"test-engine/template-tests/{job}" for job in ("engine", "workflows", "drills", "parts")),
             "ci/eval",
             "ci/rehearse",
             "ci/required",
