@@ -45,7 +45,7 @@ def guide(name: str) -> Guide:
 def run(root: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     """A program of this environment with the code of the copy."""
     code = os.pathsep.join(str(root / folder) for folder in ("src", "engine/src", "engine/tests"))
-    environment = {**os.environ, "PYTHONPATH": code, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": code}
     return subprocess.run([*words], cwd=root, env=environment, capture_output=True, text=True)
 
 
