@@ -199,15 +199,18 @@ def test_whoever_has_waited_longest_makes_room(make: Callable[..., KeyedService]
 
 def test_weakness_3_a_caller_who_does_not_read_is_ended(make: Callable[..., KeyedService]) -> None:
     service = make(**SHORT)
+    too_large = service.shed("headers_too_large")
     connection = service.connect()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.settimeout(HANG * 10)  # megabytes of replies fill the buffers first, which takes long on a busy machine
-    page = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    # Of small requests the service reads thousands ahead between two replies, each of which costs it time.
+    page = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Padding: %s\r\n\r\n" % (b"x" * 16_000)
     with suppress(ConnectionError):
         while True:  # until the buffers are full of replies, and then of requests
             connection.sendall(page)
     connection.close()
     service.answers()
+    assert service.shed("headers_too_large") == too_large  # its headers were not what ended it
 
 
 def test_honest_use_of_a_connection_is_left_alone(make: Callable[..., KeyedService]) -> None:
