@@ -135,7 +135,10 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
         yield _address_from_environment(spec)
         return
     with _start(spec, state) as server:
-        yield str(server.get_uri())
+        try:
+            yield str(server.get_uri())
+        finally:
+            _DOWN.pop(spec.path, None)  # who has no store has lost none
 
 
 def reviver(spec: StoreSpec, state: Path) -> Callable[[], None] | None:

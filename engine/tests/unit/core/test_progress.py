@@ -70,16 +70,15 @@ def test_a_stage_without_reports_never_has_less_than_nothing_left(tmp_path: Path
     assert left(out.getvalue().splitlines()[-1]) == "0 s"
 
 
-def test_cached_and_skipped_stages_leave_the_forecast(tmp_path: Path, clock: Clock) -> None:
+def test_cached_stages_leave_the_forecast(tmp_path: Path, clock: Clock) -> None:
     out = io.StringIO()
     memory = tmp_path / "memory.json"
-    journey = PipelineProgress({"index": 20, "train": 100, "baseline": 50}, memory, out)
+    journey = PipelineProgress({"index": 20, "train": 100}, memory, out)
     journey.begin("index")
     clock.now += 1
     journey.end(cached=True)
     assert "unchanged, taken from the cache" in out.getvalue()
     assert not memory.exists()  # a cached stage says nothing about how long it takes
-    journey.skip("baseline")
     journey.begin("train")
     assert left(out.getvalue().splitlines()[-1]) == "1 min 40 s"
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.evaluation.answer_text import fold, normalise, sentences
+from sluice.core.sentences import sentences
+from sluice.evaluation.answer_text import fold, normalise
 
 
 @pytest.mark.parametrize(

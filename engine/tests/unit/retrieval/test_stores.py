@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,6 +145,23 @@ def test_a_store_that_does_not_come_back_is_known(tmp_path: Path, monkeypatch: p
     revive()
     assert stores.seconds_down() == 0
     assert reviver(StoreSpec(kind="postgres"), tmp_path) is None
+
+
+def test_a_store_that_is_closed_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> None:
+        raise OSError("full")
+
+    server = SimpleNamespace(get_uri=lambda: "postgresql:///", pgdata=tmp_path, start=start)
+    monkeypatch.setattr(stores, "_start", lambda *_: nullcontext(server))
+    spec = StoreSpec(kind="embedded")
+    with open_store(spec, tmp_path):
+        monkeypatch.setattr(stores, "_start", lambda *_: server)
+        revive = reviver(spec, tmp_path)
+        assert revive
+        with pytest.raises(SluiceError):
+            revive()
+        assert stores.seconds_down() > 0
+    assert stores.seconds_down() == 0
 
 
 def dead_pid() -> int:

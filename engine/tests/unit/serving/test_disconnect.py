@@ -35,7 +35,7 @@ class Service:
         chat = chat_over([provider], {"max_concurrency": 64, "timeouts": timeouts})
         chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())
         app = create_app(bundle, chain, self.traffic)
-        self._server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="warning", lifespan="off"))
+        self._server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_config=None, lifespan="off"))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 
     def __enter__(self) -> Service:

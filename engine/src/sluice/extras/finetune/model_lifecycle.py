@@ -52,22 +52,6 @@ def require_consistent(workspace: Workspace, params: TrainingParameters) -> tupl
     return chat, providers
 
 
-def require_releasable(params: TrainingParameters) -> None:
-    """A release serves an adapter as GGUF, whoever else is given another form of it.
-
-    Args:
-        params: Of a training whose result goes into build/.
-
-    Raises:
-        SluiceError: It makes none.
-    """
-    if "gguf" not in params.exports:
-        raise SluiceError(
-            f"{_PARAMS}: train.exports has no gguf, and a release serves build/adapter/adapter.gguf",
-            remedy="add it, or write elsewhere: `sluice train --out DIR`",
-        )
-
-
 def _answers(spec: ProviderSpec, chat: ModelSpec) -> str:
     """How a provider answers with the adapter of a release; empty where it asks another model."""
     component = getattr(spec, "component", None)

@@ -15,9 +15,8 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
 from sluice.extras.finetune.dataset import Example, build_examples
-from sluice.extras.finetune.model_lifecycle import require_releasable
 from sluice.extras.finetune.trainer import TrainingPaths, train
-from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.training_parameters import TrainingParameters, require_releasable
 from sluice.extras.finetune.training_record import TrainingResult
 from sluice.extras.finetune.training_tracking import log_training
 from sluice.llm.model_files import Models, PinnedFiles, ensure, ensure_source, load_models

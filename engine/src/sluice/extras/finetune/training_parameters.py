@@ -87,3 +87,19 @@ class TrainingParameters(Settings):
         if self.method == "qlora" and "merged" in self.exports:
             raise ValueError("method qlora trains beside packed weights, which cannot be merged: export gguf or peft")
         return self
+
+
+def require_releasable(params: TrainingParameters) -> None:
+    """A release serves an adapter as GGUF, whoever else is given another form of it.
+
+    Args:
+        params: Of a training whose result goes into build/.
+
+    Raises:
+        SluiceError: It makes none.
+    """
+    if "gguf" not in params.exports:
+        raise SluiceError(
+            "pipelines/params.yaml: train.exports has no gguf, and a release serves build/adapter/adapter.gguf",
+            remedy="add it, or write elsewhere: `sluice train --out DIR`",
+        )

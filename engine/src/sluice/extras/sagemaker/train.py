@@ -19,8 +19,8 @@ from sluice.core.progress import PipelineProgress
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.extras.finetune.gpu_machines import gpus_of, machine_of
-from sluice.extras.finetune.model_lifecycle import require_consistent, require_releasable
-from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.model_lifecycle import require_consistent
+from sluice.extras.finetune.training_parameters import TrainingParameters, require_releasable
 from sluice.extras.finetune.training_plan import TrainingMachines, plan
 from sluice.extras.sagemaker import executions, follow_run, run_cost, run_results, source_archives
 from sluice.extras.sagemaker.account import AwsAccount

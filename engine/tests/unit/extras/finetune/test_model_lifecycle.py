@@ -9,8 +9,8 @@ import yaml
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune.model_lifecycle import model_lifecycle, require_releasable
-from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.model_lifecycle import model_lifecycle
+from sluice.extras.finetune.training_parameters import TrainingParameters, require_releasable
 from sluice.llm.providers import PROVIDERS
 
 

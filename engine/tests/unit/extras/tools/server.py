@@ -56,7 +56,7 @@ class WeatherServer:
 def running(app: Any, lifespan: Any = "off") -> Iterator[str]:
     """The address of an ASGI application that is up, in a thread of its own."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan=lifespan))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, lifespan=lifespan))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:

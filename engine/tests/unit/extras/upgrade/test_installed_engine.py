@@ -429,7 +429,7 @@ def test_an_upgrade_moves_the_lock(installed: Fork, wheel: Path) -> None:
     made = installed.upgraded()
     assert (made.old, made.new) == ("0.1.1", "0.2.0")
     assert set(made.changed) == {LOCK, "Makefile"}
-    assert describe(made).startswith("Template 0.1.1 → 0.2.0: config/engine.lock, 1 files outside of it.")
+    assert describe(made).startswith("Template 0.1.1 → 0.2.0: config/engine.lock, 1 outside of it.")
     assert git(installed.root, "status", "--porcelain") == "", "the working tree is not touched"
     git(installed.root, "merge", "--quiet", "--ff-only", made.commit)
     with pytest.raises(SluiceError, match="not the engine that"):
