@@ -53,7 +53,7 @@ def test_a_change_of_documentation_needs_no_model(place: World, documentation: R
     }
     planned = {name.removeprefix("plan."): value for name, value in documentation.job("plan").outputs.items()}
     assert [job for job, value in planned.items() if value == "true"] == ["check"]
-    assert set(place.made()) == {"setup TRAINING=no", "check", "test-contract"}
+    assert set(place.made()) == {"engine", "setup TRAINING=no", "check", "test-contract"}
     assert {method for method, _ in place.github.asked} == {"GET"}, "there is no comment that could be outdated"
     assert "not needed" in documentation.job("required").summary
 
