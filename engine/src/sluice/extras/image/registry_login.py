@@ -27,7 +27,8 @@ def login(name: str) -> tuple[str, str]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        (given,) = boto3.client("ecr", region_name=ecr[1]).get_authorization_token()["authorizationData"]
+        client = boto3.session.Session().client("ecr", region_name=ecr[1])  # not with credentials of an earlier one
+        (given,) = client.get_authorization_token()["authorizationData"]
     except (BotoCoreError, ClientError) as error:
         raise SluiceError(
             f"{name}: AWS gives no password for this registry: {error}",
