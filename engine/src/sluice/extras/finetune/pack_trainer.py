@@ -196,6 +196,7 @@ class PackTrainer(Trainer):  # type: ignore[misc]
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with self._checkpoints.written(folder, leads=self.args.should_save):
             super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # each process has a file of its own in it
 
 
 class _ReadOneByOne(Mapping[str, Any]):
