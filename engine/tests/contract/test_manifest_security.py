@@ -7,20 +7,16 @@ that they make, and the report has to name each of them.
 from __future__ import annotations
 
 import copy
-import json
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from sluice.cluster.manifests import Manifest, as_builtin, parse, place
-from support.kubernetes.manifests import COMPONENTS, OVERLAYS, ROOT, combined, overlay
+from support import checkov
+from support.kubernetes.manifests import COMPONENTS, OVERLAYS, combined, overlay
 
-CHECKOV = ROOT / ".venv" / "scan" / "bin" / "checkov"
 LEFT_OUT = {
     "CKV_K8S_11": "a limit of CPU makes answers slower and nothing safer",
     "CKV_K8S_35": "Locust, PostgreSQL and Langfuse take theirs from the environment; the service's keys are a file",
@@ -28,12 +24,7 @@ LEFT_OUT = {
     "CKV_K8S_14": "components name images without a digest, for the overlay to set",
     "CKV_K8S_43": "as above; test_manifests.py asks every overlay for digests",
 }
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(
-        not CHECKOV.exists() and not os.environ.get("CI"), reason="checkov is not installed: `make test` installs it"
-    ),
-]
+pytestmark = checkov.MARKS
 
 
 def scannable(documents: list[Manifest]) -> list[Manifest]:
@@ -46,12 +37,7 @@ def scannable(documents: list[Manifest]) -> list[Manifest]:
 
 
 def scan(folder: Path, leave_out: set[str] | None = None) -> dict[str, Any]:
-    command = [str(CHECKOV), "--skip-download", "--compact", "--framework", "kubernetes", "--output", "json"]
-    command += ["--skip-check", ",".join(LEFT_OUT if leave_out is None else leave_out), "--directory", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    report: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode in (0, 1), done.stderr
-    return report
+    return checkov.report("kubernetes", folder, LEFT_OUT if leave_out is None else leave_out)
 
 
 def seen(report: dict[str, Any], file: str) -> set[str]:

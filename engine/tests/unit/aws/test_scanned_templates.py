@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
+from support import checkov
+from unit.aws.conftest import TEMPLATE
 
-from unit.aws.conftest import ROOT, TEMPLATE
-
-CHECKOV = ROOT / ".venv" / "scan" / "bin" / "checkov"
 LEFT_OUT = {
     "CKV_AWS_18": "access logs of a bucket want another bucket; who needs them turns data events of CloudTrail on",
     "CKV_AWS_118": "of the database CloudWatch has what it costs nothing to see; more needs a further role",
@@ -20,19 +15,11 @@ LEFT_OUT = {
     "CKV_AWS_149": "so are secrets",
     "CKV_AWS_161": "the service signs in with a user of its own; a token of IAM lasts 15 minutes, a connection longer",
 }
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(
-        not CHECKOV.exists() and not os.environ.get("CI"), reason="checkov is not installed: `make test` installs it"
-    ),
-]
+pytestmark = checkov.MARKS
 
 
 def scan(folder: Path) -> dict[str, Any]:
-    words = [str(CHECKOV), "--skip-download", "--compact", "--framework", "cloudformation", "--output", "json"]
-    done = subprocess.run([*words, "--directory", str(folder)], capture_output=True, text=True, timeout=280)
-    assert done.returncode in (0, 1), done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
+    report = checkov.report("cloudformation", folder)
     assert report["summary"]["parsing_errors"] == 0
     return report
 

@@ -90,7 +90,7 @@ class TrainingParameters(Settings):
 
 
 def require_releasable(params: TrainingParameters) -> None:
-    """A release serves an adapter as GGUF, whoever else is given another form of it.
+    """Refuses exports without GGUF, the form of an adapter that a release serves.
 
     Args:
         params: Of a training whose result goes into build/.
