@@ -131,6 +131,7 @@ if "redteam" in extras():
         *_, issue = place.github.issues.values()
         assert "| `red-team` | `failure` |" in issue["body"]
         assert (place.artifact("red-team", run=910) / "redteam.json").is_file()
+        assert place.kept("attacked") == ["trained in evaluate"], "the same night trains once"
 
 
 if "engine_tests" in extras():
