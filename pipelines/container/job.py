@@ -10,7 +10,7 @@ SageMaker shows for a training and for a processing job.
 
 Folders, below /opt/ml or what SAGEMAKER_BASE_DIR names:
   processing/input/<name>, processing/output/<name>      process, evaluate
-  SM_CHANNEL_<NAME>, SM_MODEL_DIR, checkpoints           train; hyperparameters in SM_HPS, of pipelines/params.yaml
+  SM_CHANNEL_<NAME>, SM_MODEL_DIR, checkpoints           train; hyperparameters in SM_HPS, such as train__steps
 """
 
 from __future__ import annotations
@@ -264,12 +264,15 @@ STAGES: dict[str, Callable[[Job], None]] = {
 
 
 def hyperparameters(environment: Mapping[str, str]) -> list[str]:
-    """`section.key=value` for `sluice params set`, of those hyperparameters that name a section."""
+    """`section.key=value` for `sluice params set`, of `section__key`: the SDK's driver makes shell variables of names, and
+    a dot ends the job (sagemaker 3, container_drivers/scripts/environment.py)."""
     try:
         found = json.loads(environment.get("SM_HPS", "{}"))
     except ValueError as error:
         raise Failed(f"SM_HPS is not JSON: {error}") from None
-    return [f"{name}={value}" for name, value in found.items() if "." in name]
+    if dotted := [name for name in found if "." in name]:
+        raise Failed(f"hyperparameter {dotted[0]}: name it {dotted[0].replace('.', '__', 1)}")
+    return [f"{name.replace('__', '.', 1)}={value}" for name, value in found.items() if "__" in name]
 
 
 def unpack(channel: Path, folder: Path, name: str = ARCHIVE) -> None:

@@ -225,7 +225,7 @@ def test_the_signal_reaches_the_stage_through_the_shells_and_the_launcher(base: 
 
 
 def test_hyperparameters_of_a_section_are_set_before_training(base: Path, start: Start) -> None:
-    chosen = json.dumps({"stage": "train", "train.steps": 2, "train.batch": "4"})
+    chosen = json.dumps({"stage": "train", "train__steps": 2, "train__batch": "4"})
     code, said = end(start("train", **training(base, SM_HPS=chosen)))
     assert code == 0, said
     assert called(base)[0] == "params set train.steps=2 train.batch=4 rank="

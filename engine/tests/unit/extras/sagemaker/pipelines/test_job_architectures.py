@@ -93,7 +93,7 @@ def test_a_job_that_is_taken_away_goes_on(
         "SLUICE_CACHE": str(cache.parent),
         "SLUICE_INSTALLED": "1",
         "SM_MODEL_DIR": str(ml / "model"),
-        "SM_HPS": json.dumps({"stage": "train", "train.steps": str(STEPS)}),
+        "SM_HPS": json.dumps({"stage": "train", "train__steps": str(STEPS)}),
         "SM_NUM_GPUS": "0",
     }
     env.pop("PYTHONPATH", None)

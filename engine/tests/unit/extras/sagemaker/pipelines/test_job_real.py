@@ -73,7 +73,7 @@ def test_the_stages_run_in_the_jobs_one_after_the_other(checkout: Workspace, tmp
     shutil.copytree(made / "index", channels / "index")
     (train / "model").mkdir()
     variables = {f"SM_CHANNEL_{name.upper()}": str(channels / name) for name in ("checkout", "data", "index")}
-    chosen = json.dumps({"stage": "train", "train.steps": "2"})
+    chosen = json.dumps({"stage": "train", "train__steps": "2"})
     run(train, "train", SM_MODEL_DIR=str(train / "model"), SM_HPS=chosen, SM_NUM_GPUS="0", **variables)
     record = json.loads((train / "model" / "training.json").read_text())
     assert record["parameters"]["steps"] == 2

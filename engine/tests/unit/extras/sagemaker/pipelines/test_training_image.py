@@ -142,7 +142,7 @@ def test_a_job_trains_is_lost_goes_on_and_its_package_is_served(
     job = TrainingContainer(
         image.id, request_of_train, ml, tmp_path, {"SLUICE_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
     )
-    job.configure({"stage": "train", "train.steps": str(STEPS)})
+    job.configure({"stage": "train", "train__steps": str(STEPS)})
 
     job.start()
     saved = wait_until(
