@@ -57,7 +57,8 @@ def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
 
 def figures_of(samples: Sequence[RequestSample]) -> dict[Target, dict[str, Measurement]]:
     """error_rate, total_p50_ms, total_p95_ms, ttft_p50_ms, ttft_p95_ms and requests for canary, stable and router; of
-    the canary total_slowdown and ttft_slowdown: the median of its time divided by stable's for an answer as long.
+    the canary total_slowdown and ttft_slowdown, the median of its time divided by stable's for an answer as long, and
+    total_p95_slowdown, its p95 divided by stable's for answers as long.
 
     canary and stable: errors over probes and visits, times over complete pairs of probes. router: over all visits.
     """
@@ -105,9 +106,12 @@ def _slowdowns(pairs: Sequence[tuple[RequestSample, RequestSample]]) -> dict[str
     later = [(one.total_ms or 0, one.ttft_ms or 0, one.total_length - one.ttft_length) for one, _ in pairs]
     pace = statistics.median([(total - first) / length for total, first, length in later if length > 0] or [0.0])
     for name in ("total", "ttft"):
-        ratios = [getattr(canary, f"{name}_ms") / _as_long(stable, canary, name, pace) for stable, canary in pairs]
-        value = round(statistics.median(ratios), 3) if ratios else None
-        found[f"{name}_slowdown"] = Measurement(value, len(ratios))
+        times = [(getattr(canary, f"{name}_ms"), _as_long(stable, canary, name, pace)) for stable, canary in pairs]
+        value = round(statistics.median(mine / other for mine, other in times), 3) if times else None
+        found[f"{name}_slowdown"] = Measurement(value, len(times))
+        if name == "total":
+            mine, other = (percentile(side, 0.95) for side in zip(*times, strict=True)) if times else (0, 0)
+            found["total_p95_slowdown"] = Measurement(round(mine / other, 3) if times else None, len(times))
     return found
 
 

@@ -33,6 +33,7 @@ def test_the_slowdown_is_the_median_of_the_ratios_within_pairs() -> None:
     canary = figures_of([*samples, _sample("stable", 9, 1)])["canary"]
     assert (canary["total_slowdown"].value, canary["total_slowdown"].samples) == (1.5, 5)
     assert canary["ttft_slowdown"].value == 1.5
+    assert (canary["total_p95_slowdown"].value, canary["total_p95_slowdown"].samples) == (4000 / 1000, 5)
     assert "total_slowdown" not in figures_of(samples)["stable"]
 
 
@@ -52,6 +53,7 @@ def test_an_answer_is_not_slow_for_being_longer_or_shorter(slower: float, first:
     canary = figures_of(samples)["canary"]
     assert canary["total_slowdown"].value == pytest.approx(slower, rel=0.01)
     assert canary["ttft_slowdown"].value == pytest.approx(slower, rel=0.01)
+    assert canary["total_p95_slowdown"].value == pytest.approx(slower, rel=0.01)
 
 
 def test_where_no_answer_shows_how_fast_stable_writes_the_times_count_as_they_are() -> None:
