@@ -36,7 +36,7 @@ include .sluice/engine.mk
 		--require-hashes --target "$$draft" -r config/engine.lock || { printf '%s\n  -> %s\n' >&2 \
 		"error: config/engine.lock: the engine that it pins was not installed" \
 		"check its address, pip's index and its sign-in; where bytes differ, ask who released them"; exit 1; }; \
-	rm -rf engine; mv -T "$$draft/sluice_engine" engine; cp config/engine.lock $(@D); : > $@
+	rm -rf engine; mv "$$draft/sluice_engine" engine; cp config/engine.lock $(@D); : > $@
 FORCE:
 endif
 # For a step of a workflow that needs the engine and no environment.
