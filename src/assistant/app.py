@@ -60,7 +60,7 @@ def build(services: Services) -> Application:
         turns = await services.request.once("history", history)
         before = [turn["content"] for turn in turns[-2:]]  # `And how long?` finds nothing
         lines = [speller.mend(bare(" ".join(text.split()))) for text in (*before, question)]
-        foreign = speller.is_foreign(lines[-1])
+        foreign = services.settings.retrieval.max_doubt < 1 and speller.is_foreign(lines[-1])
         passages = [] if foreign else await services.request.once("passages", lambda: found(lines))
         own = services.request.options  # tools and a form of the answer, which are the caller's
         acts = None if own else agent  # a caller who brings tools gets no others

@@ -106,17 +106,20 @@ def test_the_starter_searches_for_a_change_of_topic_alone() -> None:
     assert ask(*leaning) == ("5 percent", ["\n".join(leaning), leaning[-1]])
 
 
+@pytest.mark.parametrize(("max_doubt", "of_the_foreign"), [(0.5, (True, 0, 0)), (1.0, (False, 1, 1))])
 def test_the_starter_declines_what_is_in_another_language_unless_it_may_be_a_greeting(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, max_doubt: float, of_the_foreign: tuple[bool, int, int]
 ) -> None:
+    """With `max_doubt: 1` declining is for the model, in other languages too."""
     monkeypatch.setattr(Speller, "is_foreign", lambda self, question: question.startswith("Wie"))  # noqa: ARG005
-    asked = []
-    for question in ("Wie lange dauert ein Canary?", "Wie nett von dir", SAID):
-        chat, search = testing.ScriptedChat({"": "5 percent"}), Search(HITS)
-        bundle = testing.scripted_bundle()
+    asked, foreign = [], ("Wie lange dauert ein Canary?", "Wie nett von dir")
+    for question in (*foreign, SAID):
+        chat, search = testing.ScriptedChat({"": "5 percent"}), Search({**HITS, **dict.fromkeys(foreign, HITS[SAID])})
+        bundle = testing.scripted_bundle(retrieval={"k": 3, "min_similarity": 0.25, "max_doubt": max_doubt})
         bundle = replace(bundle, prompts={**bundle.prompts, "welcome": bundle.prompts["answer"]})
         answer = asyncio.run(
             testing.run_application(chat, search, bundle=bundle).answer([{"role": "user", "content": question}])
         )
         asked.append((answer.declined, len(chat.calls), len(search.asked)))
-    assert asked == [(True, 0, 0), (False, 1, 0), (False, 1, 1)]
+    assert asked[::2] == [of_the_foreign, (False, 1, 1)]
+    assert asked[1][:2] == (False, 1)
