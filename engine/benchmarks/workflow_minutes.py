@@ -7,8 +7,8 @@ wall clock is that of the longest way through `needs`. GitHub is played (engine/
 releases go to a real registry (`docker-registry`) and a repository of git.
 
 A situation that was measured for this commit is not measured again, unless with --again, so a run that was cut off goes
-on. The table in engine/docs/figures/workflow-minutes.md is written after each. `night` comes first: it fills the cache
-that a pull request starts from.
+on. The table in engine/docs/figures/workflow-minutes.md is written after each, from the last measurement of every one.
+`night` comes first: it fills the cache that a pull request starts from.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ SITUATIONS = {
 class Measured:
     """Seconds of each job, by its name in the file; `comment`: from the beginning of `eval` to its comment."""
 
-    status: int
+    commit: str
+    status: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     results: dict[str, str] = field(default_factory=dict)
     comment: float = 0.0
@@ -155,7 +156,7 @@ def measure(name: str, folder: Path) -> Measured:
             ("--local-repository", stubs(clone.root, situation.workflow)),
         ):
             words += [word for key, value in values.items() for word in (option, f"{key}={value}")]
-        return watch(words, clone.root, surroundings(folder), KEPT / f"{name}.log")
+        return watch(words, clone.root, surroundings(folder), KEPT / f"{name}.log", Measured(clone.base[:12]))
 
 
 def surroundings(place: Path) -> dict[str, str]:
@@ -184,13 +185,13 @@ def surroundings(place: Path) -> dict[str, str]:
     }
 
 
-def watch(words: list[str], root: Path, environment: Mapping[str, str], log: Path) -> Measured:
+def watch(words: list[str], root: Path, environment: Mapping[str, str], log: Path, found: Measured) -> Measured:
     """Runs act, and takes the time of each job from its first line to its result."""
     process = subprocess.Popen(
         words, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         stdin=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    found, began = Measured(0), {}
+    began: dict[str, float] = {}
     workflow = load(root / words[words.index("-W") + 1])["name"]
     try:
         assert process.stdout is not None
@@ -237,16 +238,20 @@ def figures(name: str, measured: Measured) -> Iterator[tuple[str, str, str]]:
         yield what, f"{value / 60:.1f}", f"{limit.minutes:g}"
 
 
-def write(commit: str) -> None:
+def measured_before(name: str) -> Measured | None:
+    path = KEPT / f"{name}.json"
+    return Measured(**json.loads(path.read_text())) if path.exists() else None
+
+
+def write() -> None:
     rows, jobs = [], []
     for name, situation in SITUATIONS.items():
-        if (path := KEPT / f"{commit}-{name}.json").exists():
-            measured = Measured(**json.loads(path.read_text()))
+        if measured := measured_before(name):
             bad = ", ".join(f"`{job}`" for job, result in measured.results.items() if result != "success")
-            rows += [(name, *row, bad or "none") for row in figures(name, measured)]
+            rows += [(name, *row, bad or "none", measured.commit) for row in figures(name, measured)]
             times = ", ".join(f"`{job}` {seconds / 60:.1f}" for job, seconds in measured.seconds.items())
             jobs.append((name, f"`{situation.workflow}`", times))
-    head = ("situation", "what", "minutes", "at most", "jobs that failed")
+    head = ("situation", "what", "minutes", "at most", "jobs that failed", "commit")
     text = table(head, rows) + "\n\n" + table(("situation", "workflow", "minutes of each job"), jobs)
     write_between(PAGE, "minutes", text)
 
@@ -261,12 +266,12 @@ def main() -> int:
     commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     KEPT.mkdir(parents=True, exist_ok=True)
     for name in chosen.situations or SITUATIONS:
-        kept = KEPT / f"{commit}-{name}.json"
-        if not kept.exists() or chosen.again:
+        before = measured_before(name)
+        if chosen.again or not before or before.commit != commit:
             print(f"{name}, its log is {KEPT / name}.log:", flush=True)
             with tempfile.TemporaryDirectory(prefix="sluice-minutes-") as folder:
-                kept.write_text(json.dumps(vars(measure(name, Path(folder)))))
-        write(commit)
+                (KEPT / f"{name}.json").write_text(json.dumps(vars(measure(name, Path(folder)))))
+        write()
     return 0
 
 

@@ -264,8 +264,8 @@ STAGES: dict[str, Callable[[Job], None]] = {
 
 
 def hyperparameters(environment: Mapping[str, str]) -> list[str]:
-    """`section.key=value` for `sluice params set`, of `section__key`: the SDK's driver makes shell variables of names, and
-    a dot ends the job (sagemaker 3, container_drivers/scripts/environment.py)."""
+    """`section.key=value` for `sluice params set`, of `section__key`: the SDK's driver makes shell variables of names,
+    and a dot ends the job (sagemaker 3, container_drivers/scripts/environment.py)."""
     try:
         found = json.loads(environment.get("SM_HPS", "{}"))
     except ValueError as error:

@@ -34,7 +34,7 @@ from sluice.rehearsal.traefik_router import DeploymentType
 from sluice.release import champion, mlflow_registry
 from sluice.release.decision import decide_release
 from sluice.release.environment_record import EnvironmentRecord, here
-from sluice.release.manifest import Images, Manifest
+from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, Images, Manifest
 from sluice.release.release_report import write_report
 from sluice.release.staging import create
 from sluice.release.verdict import Verdict
@@ -242,8 +242,8 @@ def run_rehearsal(
         plan,
         stable=_service(workspace, live),
         canary=_service(workspace, manifest, fault),
-        gates=workspace.config / "gates.yaml",
-        questions=workspace.data / "eval.jsonl",
+        gates=workspace.releases / manifest.id / JUDGING_GATES,
+        questions=workspace.releases / manifest.id / JUDGING_CASES,
         state=workspace.state,
         out=workspace.releases / manifest.id / "rehearsal.json",
         time_scale=parameters.time_scale,

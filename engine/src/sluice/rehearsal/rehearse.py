@@ -62,8 +62,8 @@ def rehearse(
         plan: the steps.
         stable: the release that is live.
         canary: the release that is judged.
-        gates: config/gates.yaml.
-        questions: data/eval.jsonl.
+        gates: such as config/gates.yaml; a release has its own.
+        questions: such as data/eval.jsonl; a release has its own.
         state: the .sluice/ folder.
         out: the file rehearsal.json.
         time_scale: what pauses and load stages are multiplied by.
