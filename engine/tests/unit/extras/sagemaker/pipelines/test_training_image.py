@@ -208,4 +208,6 @@ def _answer(base: Path, adapter: Path | None = None) -> str:
     )
     ids = tokenizer(asked, add_special_tokens=False, return_tensors="pt")["input_ids"]
     said = model.generate(input_ids=ids, max_new_tokens=12, do_sample=False)
-    return str(tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True))
+    # Of the whole, as vLLM decodes: a tokenizer of words takes the space before the first of a text away.
+    whole, prompt = (tokenizer.decode(part, skip_special_tokens=True) for part in (said[0], ids[0]))
+    return str(whole.removeprefix(prompt))
