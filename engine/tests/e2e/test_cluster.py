@@ -227,6 +227,7 @@ def test_a_good_release_is_promoted_step_by_step(cluster: Cluster) -> None:
 def test_a_bad_release_is_stopped_by_the_first_judge_that_finds_it_bad(
     cluster: Cluster, release: str, fault: str, judge: str
 ) -> None:
+    """A step that failed aborts, and the next is not begun (rollout/analysis.go:408, 432-440)."""
     ended = cluster.deploy(release, fails=judge.partition("|")[0], fault=fault)
     assert ended.status == 1
     assert f"{cluster.id(release)} was stopped in e2e" in ended.said
@@ -236,6 +237,7 @@ def test_a_bad_release_is_stopped_by_the_first_judge_that_finds_it_bad(
 
 
 def test_what_was_stopped_begins_again_only_when_it_is_told_to(cluster: Cluster) -> None:
+    """The analyses of before are kept, and what judges anew gets another name (utils/analysis/helpers.go:257-290)."""
     ended = cluster.deploy("slow", fails="quality", fault="delay=5")
     assert ended.status == 1
     assert "--retry begins it again" in ended.said
@@ -312,6 +314,7 @@ def test_fewer_pods_in_the_same_deployment_as_a_release(cluster: Cluster) -> Non
 
 
 def test_a_stable_that_is_dead_is_replaced_with_one_flag(cluster: Cluster) -> None:
+    """promoteFull leaves out analyses and steps (rollout/analysis.go:78, rollout/canary.go:379-385)."""
     nodes = cluster.hand("a dead stable")
     nodes.dead = {cluster.id("scaled")}
     assert wait_until(lambda: not cluster.site.rollout["status"].get("availableReplicas"), seconds=300)
@@ -335,6 +338,7 @@ def test_an_image_that_cannot_be_pulled(cluster: Cluster) -> None:
 
 
 def test_a_quota_that_leaves_no_room(cluster: Cluster) -> None:
+    """The ReplicaSet's own condition is all that tells (rollout/sync.go:713-720, 856-888)."""
     cluster.site.rollback()
     before = cluster.site.live()
     used = len(

@@ -1,4 +1,4 @@
-"""Runs a server of `socketserver` in a thread, and ends it with the block."""
+"""A server of `socketserver` in a thread that ends with a block, and what its handlers of HTTP answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 
 
 @contextmanager
@@ -19,3 +20,12 @@ def in_thread(server: socketserver.BaseServer) -> Iterator[None]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def reply(request: BaseHTTPRequestHandler, status: int, content: bytes, kind: str = "application/json") -> None:
+    """A whole response; `kind`: its Content-Type."""
+    request.send_response(status)
+    request.send_header("Content-Type", kind)
+    request.send_header("Content-Length", str(len(content)))
+    request.end_headers()
+    request.wfile.write(content)

@@ -24,13 +24,21 @@ def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later:
         show(f"made {', '.join(map(place, missing))}")
     first = [one for one in documents if one["kind"] not in ("Job", "Rollout") and one not in later]
     for attempt in range(1, _ATTEMPTS + 1):
-        kept = keep(first, cluster.live([one for one in first if one["kind"] in ("Service", "TraefikService")]))
+        live = cluster.live([one for one in first if one["kind"] in ("Service", "TraefikService")])
+        kept = keep(first, live)
+        parts = {place(one): _parts(one) for one in live}
+        # Of another type of deployment: the list is whole to the API server, and the controller owns it
+        # (Argo Rollouts 1.9.1, rollout/trafficrouting/traefik/traefik.go:88-137).
+        other = [one for one in kept if _parts(one) != parts.get(place(one), _parts(one))]
+        kept = [one for one in kept if one not in other]
         try:
             cluster.apply(kept, dry_run=True)
+            cluster.apply(other, dry_run=True, force=True)
             if attempt == 1:
                 cluster.apply([one for one in documents if one["kind"] == "Job" or one in later], dry_run=True)
                 cluster.apply([one for one in documents if one["kind"] == "Rollout"], dry_run=True, force=True)
             cluster.apply(kept)
+            cluster.apply(other, force=True)
             break
         except ConflictError:
             # The controller moved a weight between our look and our write: look again.
@@ -65,6 +73,11 @@ def _keep_weights(spec: Any, live: Mapping[str, Any]) -> None:
     for service in (spec.get("weighted") or {}).get("services") or ():
         if weights.get(service["name"]) is not None:
             service["weight"] = weights[service["name"]]
+
+
+def _parts(document: Manifest) -> set[str]:
+    """The Services between which a TraefikService divides visitors."""
+    return {one["name"] for one in (document.get("spec", {}).get("weighted") or {}).get("services") or ()}
 
 
 def _absent(cluster: Cluster, documents: Sequence[Manifest]) -> list[Manifest]:

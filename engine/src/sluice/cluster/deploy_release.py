@@ -94,7 +94,6 @@ def deploy(
         cluster.apply([wanted], force=True)
         now = read_rollout(read(client, target.path))
         same = before is not None and before.generation == now.generation
-        show(_goes_on(now, same))
         if not same or retry:
             observer.earlier = ended
         unjudged = bool(gate and before and before.stable)
@@ -117,6 +116,7 @@ def _proceed(
 ) -> None:
     """Lets the controller go on with what was applied: again where it had stopped, without steps where nobody gains by
     them."""
+    observer.show(_goes_on(now, same))
     if not same:
         steps.forget_deadlines(observer)
     if retry and now.observed and now.aborted:

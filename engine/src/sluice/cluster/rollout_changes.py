@@ -51,16 +51,8 @@ def _run(before: RunStatus | None, after: RunStatus) -> list[str]:
 
 def describe(metric: MetricResult) -> str:
     """Name, phase, value and limit of a metric in one line."""
-    parts = [f"{metric.name}: {metric.phase}"]
-    if metric.value:
-        parts.append(f"value {metric.value}")
-    if metric.limit:
-        parts.append(f"must hold: {metric.limit}")
-    if metric.counts:
-        parts.append(f"measurements: {metric.counts}")
-    if metric.message:
-        parts.append(metric.message)
-    return "; ".join(parts)
+    told = {"value ": metric.value, "must hold: ": metric.limit, "measurements: ": metric.counts, "": metric.message}
+    return "; ".join([f"{metric.name}: {metric.phase}", *(f"{what}{text}" for what, text in told.items() if text)])
 
 
 def _pod(before: PodStatus | None, after: PodStatus, rollout: RolloutStatus | None) -> list[str]:

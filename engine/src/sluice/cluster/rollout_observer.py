@@ -71,17 +71,10 @@ class RolloutObserver:
     ended before."""
 
     def __init__(
-        self,
-        client: httpx.Client,
-        target: RolloutTarget,
-        show: Show,
-        patience: WatchTimeouts,
-        *,
-        template: str = "",
-        earlier: frozenset[str] = frozenset(),
-    ):
+        self, client: httpx.Client, target: RolloutTarget, show: Show, patience: WatchTimeouts, *, template: str = ""
+    ) -> None:
         self.client, self.target, self.show, self.patience = client, target, show, patience
-        self.template, self.earlier = template, earlier
+        self.template, self.earlier = template, frozenset[str]()
         # What `until_end` takes for an end.
         self.ends_by: Callable[[RolloutSnapshot], RolloutOutcome | None] = partial(outcome, template=template)
         self.picture = RolloutSnapshot()

@@ -85,9 +85,6 @@ def rehearse(
         plan=plan.fitted(time_scale=time_scale, cases=cases),
         setting=JobFiles(gates, questions, locustfile, state),
         on_event=on_event,
-        visitor_timeout=min(
-            (step.parameters.answer_timeout_s for step in plan.steps if isinstance(step, AnalysisStep)), default=60.0
-        ),
         deployment=deployment,
     )
     reason = walk.run(stable, canary, asked)
@@ -113,7 +110,6 @@ class _RehearsalRun:
     plan: CanaryPlan
     setting: JobFiles
     on_event: Callable[[RehearsalProgress], None]
-    visitor_timeout: float
     deployment: DeploymentType
     records: list[StepRecord] = field(default_factory=list)
     weights: list[tuple[float, int]] = field(default_factory=list)
@@ -133,8 +129,9 @@ class _RehearsalRun:
             router = self.deployment.router(stable=stable.url, canary=canary.url, state=self.setting.state)
             started.enter_context(router)
             self._weigh(router, 0)
-            keys = self.deployment.keys
-            with VisitorTraffic(router.url, questions, timeout=self.visitor_timeout, keys=keys) as visitors:
+            analyses = (step for step in self.plan.steps if isinstance(step, AnalysisStep))
+            patience = min((step.parameters.answer_timeout_s for step in analyses), default=60.0)
+            with VisitorTraffic(router.url, questions, timeout=patience, keys=self.deployment.keys) as visitors:
                 reason = self._judge(AnalysisContext(router, stable, canary, visitors))
                 self._say(f"canary stopped: {reason}" if reason else "every step held")
                 if not reason:

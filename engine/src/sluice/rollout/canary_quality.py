@@ -195,20 +195,24 @@ def compare_served(
     base, head = asyncio.run(both())
     if failed:
         return replace(compare(base, head, metrics, judged), reasons=tuple(failed), left_out=left_out)
-    for name, side, cases in (("stable", stable, base), ("canary", canary, head)):
-        if not side.releases:
-            (error, times), *_ = Counter(next(iter(case["errors"].values())) for case in cases).most_common(1)
-            raise SluiceError(
-                f"{side.url}: nobody answered for {name}: {times} of {len(cases)} questions ended with {error}",
-                remedy="where what is live is down, `sluice deploy --over-dead-stable` replaces it without comparing",
-            )
-        if len(side.releases) != 1:
-            found = ", ".join(sorted(side.releases))
-            raise SluiceError(
-                f"{side.url}: {found} answered for {name}, where one release was expected",
-                remedy="the Services of stable and canary must each select the pods of one release",
-            )
+    _require_one_release("stable", stable, base)
+    _require_one_release("canary", canary, head)
     return replace(compare(base, head, metrics, judged), left_out=left_out)
+
+
+def _require_one_release(name: str, side: ReleaseClient, cases: Sequence[Mapping[str, Any]]) -> None:
+    if not side.releases:
+        (error, times), *_ = Counter(next(iter(case["errors"].values())) for case in cases).most_common(1)
+        raise SluiceError(
+            f"{side.url}: nobody answered for {name}: {times} of {len(cases)} questions ended with {error}",
+            remedy="where what is live is down, `sluice deploy --over-dead-stable` replaces it without comparing",
+        )
+    if len(side.releases) != 1:
+        found = ", ".join(sorted(side.releases))
+        raise SluiceError(
+            f"{side.url}: {found} answered for {name}, where one release was expected",
+            remedy="the Services of stable and canary must each select the pods of one release",
+        )
 
 
 def _left_out(policy: ComparisonPolicy, compared: AbstractSet[str]) -> tuple[str, ...]:

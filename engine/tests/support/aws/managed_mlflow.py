@@ -19,7 +19,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from support.local_server import in_thread
+from support.local_server import in_thread, reply
 
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012:mlflow-tracking-server/assistant"
 _ARN_HEADER = "x-mlflow-sm-tracking-server-arn"
@@ -42,22 +42,15 @@ class ManagedMlflow(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if fault := self._fault(body):
             self.refused.append(fault)
-            return self._send(403, b'{"message": "User is not authorized"}')
+            return reply(self, 403, b'{"message": "User is not authorized"}')
         self.asked.append((self.command, self.path.partition("?")[0]))
         kept = {name: value for name, value in self.headers.items() if name.lower() == "content-type"}
         answer = httpx.request(
             self.command, self.server_url + self.path, content=body, headers=kept, timeout=120, trust_env=False
         )
-        return self._send(answer.status_code, answer.content)
+        return reply(self, answer.status_code, answer.content)
 
     do_GET = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815 - http.server's names
-
-    def _send(self, status: int, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
 
     def _fault(self, body: bytes) -> str:
         """Why AWS would refuse it; empty where it would not."""

@@ -29,7 +29,7 @@ from typing import Any
 
 from support.aws.endpoint_service import CALLS, EndpointService, Refused
 from support.aws.service_model import faults, operation
-from support.local_server import in_thread
+from support.local_server import in_thread, reply
 
 PLAYED = (
     "ListPipelineExecutionSteps",
@@ -45,6 +45,7 @@ PLAYED = (
 _CHECKED = {"ValidationStatuses": [{"Name": "package", "Status": "Completed"}]}
 _HOPS = ("connection", "content-length")
 _TIMEOUT = 60
+_JSON = "application/x-amz-json-1.1"
 
 
 @dataclass
@@ -174,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
             played.calls.append((call, asked))
             if call in played.refuse:
                 code, message = played.refuse[call]
-                self._reply(400, json.dumps({"__type": code, "message": message}).encode())
+                reply(self, 400, json.dumps({"__type": code, "message": message}).encode(), _JSON)
                 return
             status = 200
 
@@ -186,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
             found = played.play(call, asked, forward) if call in PLAYED else forward()
             if b'"__type"' in found:  # a refusal that is played
                 status = 400
-        self._reply(status, found)
+        reply(self, status, found, _JSON)
 
     def _forward(self, body: bytes) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(*self.played.moto, timeout=_TIMEOUT)
@@ -196,13 +197,6 @@ class _Handler(BaseHTTPRequestHandler):
         content = answer.read()
         connection.close()
         return answer.status, content
-
-    def _reply(self, status: int, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from sluice.cluster.manifests import read_schema, schema_name
 from support.kubernetes.field_ownership import FieldConflictError, applied, copied, updated
 from support.kubernetes.manifests import SCHEMAS
 from support.kubernetes.pod_defaults import defaulted
+from support.local_server import reply
 
 KINDS = (
     ("", "v1", "Namespace", "namespaces", False),
@@ -279,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts.path.endswith("/log"):
             pod = parts.path.split("/")[-2]
             if pod in self.api.logs:
-                self._send_text(200, self.api.logs[pod])
+                reply(self, 200, self.api.logs[pod].encode(), "text/plain")
             else:
                 self._send(404, status(404, "NotFound", f'pods "{pod}" not found'))
         elif parts.path.rsplit("/", 1)[-1] in PLURALS.values():
@@ -396,15 +397,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _send(self, code: int, document: Object) -> None:
-        self._send_text(code, json.dumps(document), "application/json")
-
-    def _send_text(self, code: int, text: str, kind: str = "text/plain") -> None:
-        raw = text.encode()
-        self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
+        reply(self, code, json.dumps(document).encode())
 
 
 def _openapi(place: str, kinds: list[tuple[str, str, str, str, bool]]) -> Object:

@@ -103,7 +103,15 @@ class ControlPlane:
         """So many turns for each look, for a command that looks once a second: it misses states that last no time.
 
         The clock goes on at most once a look, since a state that lasts seconds is seen by whoever looks each second."""
-        self.api.controllers = lambda: sum(self.turn(still=number > 0) for number in range(turns)) > 0
+
+        def look() -> bool:
+            moved = self.turn()
+            for _ in range(turns - 1):
+                if not self.turn(still=True):
+                    break  # nor would the next move anything
+            return moved
+
+        self.api.controllers = look
 
     def _everywhere(self, ask: Callable[[], Iterable[Any]]) -> list[Any]:
         """What is answered in each namespace."""

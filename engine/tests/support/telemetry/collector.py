@@ -28,6 +28,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from sluice.serving.telemetry.settings import TelemetrySettings
+from support.local_server import reply
 
 PROTOBUF = "application/x-protobuf"
 _STATUSES = {"busy": 503, "error": 500, "forbidden": 403, "redirect": 302}
@@ -139,7 +140,7 @@ class Collector:
             request.close_connection = True
             return
         if mode in _STATUSES:
-            self._reply(request, _STATUSES[mode], b"{}", "application/json")
+            reply(request, _STATUSES[mode], b"{}")
             return
         arrived = Arrived(request.command, request.path, {k.lower(): v for k, v in request.headers.items()})
         self.arrived.append(arrived)
@@ -154,10 +155,10 @@ class Collector:
             if mode == "partial":
                 response.partial_success.rejected_spans = 1
             content = b"\xff\xff\xff" if mode == "not_otlp" else response.SerializeToString()
-            self._reply(request, 200, content, PROTOBUF)
+            reply(request, 200, content, PROTOBUF)
             return
         arrived.json = json.loads(body) if body else None
-        self._reply(request, *self._rest(arrived), "application/json")
+        reply(request, *self._rest(arrived))
 
     def _rest(self, arrived: Arrived) -> tuple[int, bytes]:
         """The two calls of MLflow that need an answer with content."""
@@ -170,13 +171,6 @@ class Collector:
             self.experiments[arrived.json["name"]] = "42"
             return 200, b'{"experiment_id": "42"}'
         return 200, b"{}"
-
-    def _reply(self, request: BaseHTTPRequestHandler, status: int, content: bytes, kind: str) -> None:
-        request.send_response(status)
-        request.send_header("content-type", kind)
-        request.send_header("content-length", str(len(content)))
-        request.end_headers()
-        request.wfile.write(content)
 
 
 def run_traced_service(port: int, url: str, delay: float, **traces: Any) -> None:

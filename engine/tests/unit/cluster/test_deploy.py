@@ -126,6 +126,8 @@ def test_the_rollout_comes_last_and_after_a_dry_run(plane: ControlPlane, run: Ru
 
 
 def test_what_the_controller_has_written_is_kept(plane: ControlPlane, run: Runner) -> None:
+    """After an abort it moves the selector of the canary's Service to and fro in each reconcile (Argo Rollouts 1.9.1,
+    rollout/trafficrouting.go:212, rollout/service.go:283)."""
     hold(plane)
     seen: list[Any] = []
     api = plane.api
@@ -273,7 +275,8 @@ def test_a_rollout_that_is_refused_for_a_moment_goes_on(plane: ControlPlane, run
 
 
 def test_a_release_over_another_is_not_taken_for_it(plane: ControlPlane, run: Runner) -> None:
-    """Somebody else's is promoted: whoever watches this one is not told that it is live."""
+    """Somebody else's is promoted: whoever watches this one is not told that it is live. A status names the template of
+    now and no other (Argo Rollouts 1.9.1, rollout/sync.go:415, 890-903; recorded/argo/over-another.txt)."""
     hold(plane)
     (other,) = (one for one in documents_of("r-999999999999") if one["kind"] == "Rollout")
     run.during["weight: canary 10 %"] = lambda: write(plane, template=other["spec"]["template"])
@@ -284,6 +287,7 @@ def test_a_release_over_another_is_not_taken_for_it(plane: ControlPlane, run: Ru
 
 
 def test_a_deployment_over_a_pause_by_a_person_is_refused(plane: ControlPlane, run: Runner) -> None:
+    """The controller would scale no pod for it (Argo Rollouts 1.9.1, rollout/context.go:134-136, canary.go:422-426)."""
     hold(plane)
     write(plane, paused=True)
     with pytest.raises(SluiceError, match="a person has paused the Rollout") as caught:
@@ -306,6 +310,8 @@ def test_a_blue_green_rollout_is_not_begun_again(plane: ControlPlane, run: Runne
 
 
 def test_the_pods_of_an_aborted_blue_green_rollout_go_first(plane: ControlPlane, run: Runner) -> None:
+    """Their deadline is taken off in the API and not from what the reconcile has in hand, so that it promotes them
+    unjudged (Argo Rollouts 1.9.1, rollout/replicaset.go:33-46, bluegreen.go:113-117, analysis.go:75-83)."""
     before = hold(plane)
     plane.nodes.verdicts = {"load": "Failed"}
     assert run().kind == "stopped"
@@ -336,6 +342,8 @@ def test_the_pods_of_an_aborted_blue_green_rollout_go_first(plane: ControlPlane,
 
 
 def test_a_stable_that_is_dead_is_replaced_with_one_flag(plane: ControlPlane, run: Runner) -> None:
+    """promoteFull leaves out analyses and steps (Argo Rollouts 1.9.1, rollout/analysis.go:78, canary.go:379-385,
+    sync.go:955)."""
     hold(plane)
     with pytest.raises(SluiceError, match="1 pods of stable are available"):
         run(over_dead_stable=True)
@@ -348,6 +356,7 @@ def test_a_stable_that_is_dead_is_replaced_with_one_flag(plane: ControlPlane, ru
 
 
 def test_pods_that_a_quota_refuses_are_said_and_aborted(plane: ControlPlane, run: Runner) -> None:
+    """The ReplicaSet's own condition is all that tells (Argo Rollouts 1.9.1, rollout/sync.go:713-720, 856-888)."""
     hold(plane)
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "pods"}, "spec": {"hard": {"pods": "1"}}}
     plane.api.apply(quota)
@@ -360,7 +369,8 @@ def test_pods_that_a_quota_refuses_are_said_and_aborted(plane: ControlPlane, run
 
 
 def test_an_abort_that_is_lost_is_asked_for_again(plane: ControlPlane, run: Runner) -> None:
-    """The controller overwrites a patch that comes while it writes its own status."""
+    """The controller puts what its own patch has returned over what its cache has by now (Argo Rollouts 1.9.1,
+    rollout/controller.go:464-466, 470-499), so that it has not seen an abort that came between."""
     crashing(plane, run)
     plane.api.lost_aborts = 2
     assert run().kind == "stopped"

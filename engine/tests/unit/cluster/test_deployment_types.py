@@ -86,10 +86,13 @@ def _ready(pod: Any) -> bool:
 
 @dataclass
 class Place:
-    """An environment with a type of deployment, behind TLS. `met`: the most that a release had, by key and release."""
+    """An environment with a type of deployment, behind TLS; `use` changes the type.
+
+    `met`: the most that a release had, by key and release."""
 
     plane: ControlPlane
     run: Callable[[str], DeploymentResult]
+    use: Callable[[str], None]
     lines: list[str]
     met: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -112,19 +115,23 @@ def place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
     workspace = checkout(tmp_path / "checkout")
-    components = ["artefacts-volume", "ingress-tls", *([request.param] if request.param != "canary" else [])]
-    overlay = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "namespace": "sluice-types",
-        "resources": ["../../base"],
-        "components": [f"../../../engine/k8s/components/{name}" for name in components],
-        "images": [{"name": "sluice-load", "newName": "x.example/load", "digest": "sha256:" + "b" * 64}],
-        "configMapGenerator": [{"name": "sluice-place", "behavior": "merge", "literals": ["artefacts=/artefacts"]}],
-    }
     folder = workspace.root / "k8s" / "overlays" / "types"
     folder.mkdir()
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+
+    def use(kind: str) -> None:
+        components = ["artefacts-volume", "ingress-tls", *([kind] if kind != "canary" else [])]
+        overlay = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "namespace": "sluice-types",
+            "resources": ["../../base"],
+            "components": [f"../../../engine/k8s/components/{name}" for name in components],
+            "images": [{"name": "sluice-load", "newName": "x.example/load", "digest": "sha256:" + "b" * 64}],
+            "configMapGenerator": [{"name": "sluice-place", "behavior": "merge", "literals": ["artefacts=/artefacts"]}],
+        }
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+
+    use(request.param)
     api = KubeApi("sluice-types")
     plane = ControlPlane(api)
     lines: list[str] = []
@@ -135,7 +142,7 @@ def place(
         cluster = Cluster(tmp_path / "state", lost_seconds=3)
         return deploy(cluster, documents, show=lines.append, seconds=240, patience=QUICK)
 
-    made = Place(plane, run, lines)
+    made = Place(plane, run, use, lines)
 
     def look() -> bool:
         moved = plane.turn()
@@ -231,3 +238,15 @@ def test_rolling_goes_pod_by_pod_and_by_readiness_alone(place: Place) -> None:
     place.plane.settle()
     assert [*dict.fromkeys(shares)] == [0.0, 0.33, 0.5, 0.67, 1.0]
     assert place.now("3") == 1
+
+
+@pytest.mark.parametrize("place", ["canary"], indirect=True)
+@pytest.mark.parametrize("kind", ["rolling", "blue-green", "shadow", "ab"])
+def test_an_environment_goes_over_to_another_type_and_back(place: Place, kind: str) -> None:
+    """From weights that the controller has written and owns, which it does from its first canary on (Argo Rollouts
+    1.9.1, rollout/trafficrouting/traefik/traefik.go:88-137)."""
+    for digit, used in (("1", "canary"), ("2", "canary"), ("3", kind), ("4", "canary")):
+        place.use(used)
+        assert place.run(digit).kind == "promoted", "\n".join(place.lines)
+        place.plane.settle()
+        assert (place.now(digit), place.now(digit, GROUP)) == (1, 1)

@@ -73,6 +73,7 @@ def cluster(loopback: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_autoscaler_that_is_turned_on_finds_the_pods_that_are_there(cluster: KubeApi, tmp_path: Path) -> None:
+    """Of a number that nobody owns the controller makes 1 (Argo Rollouts 1.9.1, rollout/controller.go:445-447)."""
     documents = documents_of()
     (rollout,) = (one for one in documents if one["kind"] == "Rollout")
     rollout["spec"]["replicas"] = 3

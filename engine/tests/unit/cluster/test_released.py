@@ -128,7 +128,8 @@ def test_where_the_rollout_is(workspace: Workspace) -> None:
 
 
 def test_each_namespace_has_a_way_in_of_its_own(tmp_path: Path) -> None:
-    """Two environments in one cluster: Traefik takes one of two routers with the same rule, by chance."""
+    """Two environments in one cluster: Traefik takes one of two routers with the same rule, by chance (3.7.9,
+    pkg/muxer/http/mux.go: by priority alone, which is the length of the rule)."""
     workspace = checkout(tmp_path)
     rules = {
         name: [

@@ -106,6 +106,7 @@ def test_a_template_is_known_by_its_annotation_and_without_one_by_its_release() 
 
 
 def test_a_quota_is_a_reason() -> None:
+    """Argo Rollouts 1.9.1 copies the condition of the ReplicaSet (rollout/sync.go:713-720, 856-888)."""
     words = 'pods "sluice-x" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=1, limited: pods=1'
     refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": words}
     now = picture({"phase": "Progressing", "conditions": [refused]})
@@ -129,6 +130,7 @@ def test_the_analysis_of_an_experiment_is_a_reason() -> None:
 
 
 def test_analyses_that_had_ended_before_are_no_reason() -> None:
+    """Argo Rollouts 1.9.1 keeps five that failed (utils/defaults/defaults.go:22, utils/analysis/filter.go:173-177)."""
     from dataclasses import replace
 
     now = replace(picture({"abort": True, "message": "now"}, runs=[run("Failed")]), earlier=frozenset({"run"}))

@@ -82,7 +82,8 @@ def test_what_is_missing_comes_with_what_mends_it(api: KubeApi) -> None:
 
 
 def test_a_controller_that_writes_to_traefik_2_is_found(api: KubeApi) -> None:
-    """As its own manifests install it: no canary gets traffic, and nothing says so."""
+    """As its own manifests install it: no canary gets traffic, and nothing says so (Argo Rollouts 1.9.1,
+    utils/defaults/defaults.go:65-66, rollout/trafficrouting/traefik/traefik.go:71-82, rollout/canary.go:67-69)."""
     put(api, controller())
     found = look()["Argo Rollouts: flags"]
     assert found.state == "missing"

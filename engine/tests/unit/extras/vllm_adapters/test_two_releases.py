@@ -36,7 +36,8 @@ REQUESTS, AT_ONCE, PATIENCE = 2000, 32, 600
 
 @dataclass(frozen=True)
 class AdapterFiles:
-    """`base`: the real model; None where vLLM is played. `files`: of the adapter of each release."""
+    """`base`: the real model; None where vLLM is played. `files`: of the adapter of each release; that of `foreign` is
+    made for another base of the same shape."""
 
     base: Path | None
     files: dict[str, dict[str, bytes]]
@@ -45,13 +46,15 @@ class AdapterFiles:
 @pytest.fixture(scope="module")
 def adapters(tmp_path_factory: pytest.TempPathFactory) -> AdapterFiles:
     if not REAL:
-        return AdapterFiles(None, {name: played_adapter(word) for name, word in SAYS.items()})
+        played = {name: played_adapter(word) for name, word in SAYS.items()}
+        return AdapterFiles(None, played | {"foreign": played_adapter("delta", norm="803f1040")})
     from unit.extras.vllm_adapters import trained
 
     folder = tmp_path_factory.mktemp("trained")
     base = trained.make_base(folder / "base")
     files = {name: trained.train_adapter(base, word, folder / name) for name, word in SAYS.items()}
-    return AdapterFiles(base, files)
+    other = trained.make_base(folder / "other", seed=1)
+    return AdapterFiles(base, files | {"foreign": trained.train_adapter(other, "delta", folder / "foreign")})
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +177,23 @@ def test_a_swapped_byte_is_refused_before_vllm_is_told(served: Served, vllm: Vll
     found = answers(served, vllm.url, ["stable", "canary", "next"] * 10)
     assert [one for one in found if one[0] != "next" and one[1] != SAYS[one[0]]] == []
     assert all(said.startswith("failed: vllm: HTTP 404") for name, said in found if name == "next")
+
+
+def test_an_adapter_of_another_base_is_refused_before_vllm_is_told(served: Served, vllm: VllmProcess) -> None:
+    release, server = served.releases["foreign"], VllmServer(vllm.url)
+    served.shelf.start(release)
+    assert wait_until(lambda: served.state("foreign").get("state") == "refused", seconds=PATIENCE)
+    assert f"{vllm.base}: vLLM serves another base model" in served.state("foreign")["reason"]
+    assert release.id not in server.adapters()
+    assert served.ready(), "an adapter that is refused takes no other release down"
+    found = answers(served, vllm.url, ["stable", "canary", "foreign"] * 10)
+    assert [one for one in found if one[0] != "foreign" and one[1] != SAYS[one[0]]] == []
+    assert all(said.startswith("failed: vllm: HTTP 404") for name, said in found if name == "foreign")
+    # vLLM itself takes it without a word; what it then says is not what the adapter was trained to say.
+    server.register(release.id, served.shelf.made / release.id / "peft")
+    ((_, said),) = answers(served, vllm.url, ["foreign"])
+    assert not said.startswith("failed: ")
+    assert (said == "delta") != bool(REAL)
 
 
 def test_a_rollback_needs_no_restart_of_vllm(served: Served, vllm: VllmProcess) -> None:

@@ -16,15 +16,15 @@ STEPS, LEARNED = 400, 0.01
 QUESTIONS = [f"question {number:02}?" for number in range(100)]
 
 
-def make_base(folder: Path) -> Path:
+def make_base(folder: Path, seed: int = 0) -> Path:
     """A folder as Hugging Face has it, and beside it the GGUF file of the same shape, of whose weights it has the
-    norms."""
+    norms. Another seed is another model of that shape."""
     import gguf
     import torch
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     torch.set_num_threads(1)  # threads that wait for each other cost more than so small a model
     config = LlamaConfig(
         vocab_size=64, hidden_size=128, intermediate_size=128, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
@@ -32,6 +32,9 @@ def make_base(folder: Path) -> Path:
         initializer_range=0.1,  # with the usual 0.02 no logit of so narrow a head exceeds 2.6: nothing can be learned
     )  # fmt: skip
     model = LlamaForCausalLM(config)
+    for name, weight in model.named_parameters():
+        if name.endswith("norm.weight"):  # a model that was trained has norms of its own, a new one has ones
+            torch.nn.init.normal_(weight, mean=1, std=0.02)
     model.save_pretrained(folder)
     tokens = {"<end>": 0, "<unknown>": 1} | {letter: number for number, letter in enumerate(LETTERS, 2)}
     tokenizer = Tokenizer(models.WordLevel(tokens, unk_token="<unknown>"))

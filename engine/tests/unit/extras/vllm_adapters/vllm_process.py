@@ -101,12 +101,11 @@ def played_base(folder: Path, last: float = 2.5) -> Path:
     return folder
 
 
-def played_adapter(says: str, rank: int = 8) -> dict[str, bytes]:
-    """The files of an adapter for the played vLLM and its base, by name."""
+def played_adapter(says: str, rank: int = 8, norm: str = "803f2040") -> dict[str, bytes]:
+    """The files of an adapter for the played vLLM, by name. `norm`: of its base; 1 and 2.5 as bfloat16."""
     header = canonical_json({"__metadata__": {"says": says}})
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": 16, "target_modules": ["q_proj"]}
-    # 1 and 2.5 as bfloat16.
-    norms = dict.fromkeys(("norm", "layers.0.input_layernorm", "layers.0.post_attention_layernorm"), "803f2040")
+    norms = dict.fromkeys(("norm", "layers.0.input_layernorm", "layers.0.post_attention_layernorm"), norm)
     base = {"layers": 1, "width": 2, "norms": digest_of(norms)}
     return {
         "base_model.json": canonical_json(base),
