@@ -59,6 +59,8 @@ def starters(file: File, workflows: list[File]) -> Iterator[str]:
             yield f"the end of {', '.join(settings['workflows'])}"
         elif event == "workflow_dispatch" and settings.get("inputs"):
             yield f"hand, with {', '.join(f'`{name}`' for name in settings['inputs'])}"
+        elif settings.get("tags"):
+            yield f"{NAMES[event]} of a tag {', '.join(f'`{one}`' for one in settings['tags'])}"
         elif settings.get("branches"):
             yield f"{NAMES[event]} to {', '.join(settings['branches'])}"
         else:

@@ -110,6 +110,8 @@ def starts(file: File, situation: Situation) -> bool:
         return situation.clock in [entry["cron"] for entry in settings]
     if situation.event == "workflow_run" and situation.change["workflow_run"]["name"] not in settings["workflows"]:
         return False
+    if "tags" in settings and "branches" not in settings:
+        return False  # nothing here pushes a tag
     branch, action = situation.branch, situation.change.get("action")
     return branch in settings.get("branches", [branch]) and action in settings.get("types", [action])
 

@@ -14,6 +14,7 @@ _OF_EXTRAS = {
     "train": "finetune",
     "upgrade-template": "upgrade",
     "template-tests": "engine_tests",
+    "template-release": "engine_tests",
     "answer-requests": "hosted",
 }
 RUN = tuple(

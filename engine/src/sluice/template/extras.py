@@ -23,6 +23,7 @@ from sluice.core.workspace import LOCK
 from sluice.template.cuts import cut
 
 TESTS = "engine/tests/unit/extras"
+_PACKAGE = "engine/src/sluice/__init__.py"
 _WRITERS = {
     "engine/scripts/write_cli_reference.py": "engine/docs/reference/cli.md",
     "engine/scripts/write_workflow_reference.py": "engine/docs/reference/workflows.md",
@@ -78,6 +79,8 @@ def remove(root: Path, names: Iterable[str]) -> list[str]:
 
 
 def _removed_by_its_own(root: Path, names: list[str]) -> list[str]:
+    if not (root / _PACKAGE).is_file():  # Python would import the one that runs here, which would come here again
+        raise SluiceError(f"{root / _PACKAGE}: no such file: that engine is not whole", remedy="restore it with git")
     call = "import json, pathlib, sys; from sluice.template.extras import remove; "
     call += "print(json.dumps(remove(pathlib.Path(sys.argv[1]), sys.argv[2:])))"
     return list(json.loads(_run(root, "-c", call, str(root), *names)))

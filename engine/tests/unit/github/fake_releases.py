@@ -3,6 +3,7 @@ assets, as far as PyGithub 2.10.0 asks for them."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +65,9 @@ class FakeReleases:
         number = 9000 + len(self.contents)
         self.contents[release, name] = content
         url = f"{self.url}/repos/{self.repository}/releases/assets/{number}"
-        assets.append({"id": number, "url": url, "name": name, "state": "uploaded", "size": len(content)})
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        facts = {"id": number, "url": url, "name": name, "state": "uploaded", "size": len(content), "digest": digest}
+        assets.append(facts)
         return 201, assets[-1]
 
     def _remove_asset(self, method: str, number: int) -> tuple[int, Any]:

@@ -163,12 +163,19 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TEMPLATE_ONLY = {
     ".github/dependabot.yml",
     ".github/workflows/ci.yml",
+    ".github/workflows/template-release.yml",
     ".github/workflows/template-tests.yml",
     "engine/FILES",
     "engine/OWNED",
+    "engine/docs/reference/cli.md",
+    "engine/docs/reference/workflow-tests.md",
     "engine/docs/reference/workflows.md",
     "engine/src/sluice/extras/engine_tests/__init__.py",
+    "engine/src/sluice/extras/engine_tests/cli.py",
     "engine/src/sluice/extras/engine_tests/extra.py",
+    "engine/src/sluice/extras/engine_tests/publish_engine.py",
+    "engine/tests/unit/extras/engine_tests/test_publish_engine.py",
+    "engine/tests/workflows/test_template_release.py",
 }
 
 

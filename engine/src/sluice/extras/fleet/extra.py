@@ -9,5 +9,6 @@ EXTRA = Extra(
     needs=("doctor", "pull_requests", "upgrade"),
     commands="cli:register",
     hooks={"schemas": "fleet_file:schemas"},
+    lines={"engine/docs/reference/monitoring.md": ("fleet.md#monitoring",)},
     files=("engine/docs/images/fleet.png", "engine/docs/reference/fleet.md", "engine/schemas/fleet.schema.json"),
 )

@@ -104,6 +104,8 @@ def metrics(status: FleetStatus) -> str:
             ("broken", "broken_rules", "Rules of fleet.yaml that the project does not keep to"),
         )
     }
+    read = Gauge("sluice_fleet_read_timestamp_seconds", "When the status was read", registry=registry)
+    read.set(datetime.fromisoformat(status.time).timestamp())
     for one in status.projects:
         own = (one.project or one.repository.partition("/")[2], one.repository, one.ring)
         readable.labels(*own).set(not one.fault)

@@ -201,7 +201,7 @@ def test_the_gauges_are_those_of_the_status() -> None:
 
     text = status_reports.metrics(status_of(2))
     samples = {
-        (one.name, one.labels["repository"]): one
+        (one.name, one.labels.get("repository", "")): one
         for family in text_string_to_metric_families(text)
         for one in family.samples
     }
@@ -209,6 +209,7 @@ def test_the_gauges_are_those_of_the_status() -> None:
     assert samples["sluice_fleet_readable", "octo/bad"].value == 0
     assert samples["sluice_fleet_versions_behind", "octo/app-0"].value == 0
     assert ("sluice_fleet_versions_behind", "octo/bad") not in samples, "what is not known has no figure"
+    assert samples["sluice_fleet_read_timestamp_seconds", ""].value == 1795860000
     assert samples["sluice_fleet_live_info", "octo/app-0"].labels["release"] == "r-00000000000a"
     assert samples["sluice_fleet_engine_info", "octo/app-0"].labels["project"] == "app"
 

@@ -1,0 +1,86 @@
+"""A version of the template: its engine as a wheel beside its tag, for projects that have it installed.
+
+A second machine packs the same bytes, or nothing is published. No wheel is ever replaced: projects pin its bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.git import run
+from sluice.extras.upgrade.engine_wheel import pack
+from sluice.github.github_client import open_repository
+from sluice.github.github_release import publish_release
+from sluice.github.marked_text import CommentResult
+from sluice.template.owned import version_of
+
+_NOTES = """\
+The engine as a wheel, for projects that have it installed: `sluice engine install`, `sluice upgrade`.
+
+`sha256:{digest}` `{name}`
+
+`gh attestation verify {name} --repo {repository}` says which run of which commit has made it."""
+
+
+def pack_twice(root: Path, tag: str, out: Path) -> Path:
+    """Packs the wheel of a tag, and again, unless an earlier run has left it: both must be the same bytes.
+
+    Args:
+        root: The checkout of the template.
+        tag: Such as v0.2.0; of the version that is here.
+        out: The folder for the wheel, and for its sha256 beside it.
+
+    Returns:
+        The wheel.
+
+    Raises:
+        SluiceError: It is another version, or packed again it is another wheel; `out` is as before.
+    """
+    if tag != f"v{version_of(root)}":
+        said = f"the tag {tag} is not that of the engine, which is {version_of(root)}"
+        remedy = "tag vVERSION of engine/pyproject.toml; a project removes this workflow with `sluice init`"
+        raise SluiceError(said, remedy=remedy)
+    with tempfile.TemporaryDirectory(prefix="engine-") as name:
+        made = pack(root, Path(name))
+        wheel = out / made.name
+        other = wheel if wheel.is_file() else pack(root, Path(name) / "again")
+        if made.read_bytes() != other.read_bytes():
+            said = f"{made.name}: packed again it is {digest_of_file(made)}, not {digest_of_file(other)}"
+            raise SluiceError(said, remedy="look for what differs, such as hatchling or zlib; nothing is published")
+        if other != wheel:
+            out.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made, wheel)
+        (out / f"{wheel.name}.sha256").write_text(f"{digest_of_file(wheel)}  {wheel.name}\n", encoding="utf-8")
+    return wheel
+
+
+def publish(root: Path, tag: str, wheel: Path, environment: Mapping[str, str]) -> CommentResult:
+    """Puts the wheel and its sha256 into the GitHub Release of a tag. Notes that a person has written there stay.
+
+    Args:
+        root: The checkout of the template.
+        tag: Such as v0.2.0.
+        wheel: What `pack_twice` returned.
+        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
+
+    Raises:
+        SluiceError: The release has another wheel, or GitHub refuses.
+    """
+    paths = (wheel, wheel.with_name(f"{wheel.name}.sha256"))
+    repository = environment.get("GITHUB_REPOSITORY", "")
+    notes = _NOTES.format(digest=digest_of_file(wheel), name=wheel.name, repository=repository)
+    with open_repository(environment) as github:
+        for release in (one for one in github.get_releases() if one.tag_name == tag and not one.draft):
+            there = {asset.name: asset.digest for asset in release.assets if asset.state == "uploaded"}
+            if wheel.name in there and there[wheel.name] != f"sha256:{digest_of_file(wheel)}":
+                said = f"{tag} has another {wheel.name} already, which projects may have pinned"
+                raise SluiceError(said, remedy="raise the version of engine/pyproject.toml, and tag that")
+            body = release.body or ""
+            notes = body if notes in body else f"{body}\n\n{notes}".lstrip()
+    files = {path.name: path.read_bytes() for path in paths}
+    return publish_release(tag, notes, files, environment, commit=run(root, "rev-parse", "HEAD"))
