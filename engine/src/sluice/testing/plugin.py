@@ -82,12 +82,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def has_room() -> bool:
     """Whether temporary files can lie in memory: programs among them run, and all of them have room."""
-    return (
-        _MEMORY.is_dir()
-        and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC
-        and shutil.disk_usage(_MEMORY).free >= _ROOM
-        and psutil.virtual_memory().available >= 2 * _ROOM
-    )
+    if not _MEMORY.is_dir() or os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC:
+        return False
+    return min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available // 2) >= _ROOM
 
 
 def folder_in_memory() -> str:
