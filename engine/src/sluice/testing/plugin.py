@@ -21,19 +21,13 @@ os.environ.update(
     }
 )
 
-import fcntl
 import gc
-import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -54,9 +48,6 @@ MARKERS = {
     "sagemaker": ("needs the environment of the SDK", "needs the SDK of SageMaker: make test-sagemaker"),
 }
 _LOCAL = ("127.0.0.1", "::1", "localhost")
-# Files of tests lie in memory where there is this much room: some hundred thousand small ones come and go, and ext4
-# without a journal looks at every inode of the last minutes before it gives one out (ialloc.c, recently_deleted).
-_MEMORY, _ROOM = Path("/dev/shm"), 6 << 30
 # A job in the background of a script ignores Ctrl-C, and so would all that it starts; some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -69,33 +60,14 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest decides where temporary files lie
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.basetemp is None and "TMPDIR" not in os.environ and has_room():
-        folder = folder_in_memory()
-        config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
-        os.environ["TMPDIR"] = tempfile.tempdir = folder  # the workers' too, and of what tests start
-        config.option.basetemp = Path(folder, "t")
+    with suppress(ModuleNotFoundError):  # where engine/tests/ is not on the path
+        from support.memory_folder import keep_in_memory
+
+        keep_in_memory(config)
     for rule in ("error::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning"):
         config.addinivalue_line("filterwarnings", rule)
     for name, (meaning, left_out) in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}" + ("; runs only by its name" if left_out else ""))
-
-
-def has_room() -> bool:
-    """Whether temporary files can lie in memory: programs among them run, and all of them have room."""
-    if not _MEMORY.is_dir() or os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC:
-        return False
-    return min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available // 2) >= _ROOM
-
-
-def folder_in_memory() -> str:
-    """A new folder, locked as long as this process lives; those of processes that were killed go."""
-    for path in _MEMORY.glob(f"sluice-{os.getuid()}-*"):
-        with suppress(OSError), Path(path, "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-    made = tempfile.mkdtemp(prefix=f"sluice-{os.getuid()}-", dir=_MEMORY)
-    fcntl.flock(os.open(f"{made}/lock", os.O_CREAT | os.O_RDONLY), fcntl.LOCK_EX)
-    return made if Path(made).is_dir() else folder_in_memory()  # another one has just taken it for left behind
 
 
 @pytest.hookimpl(wrapper=True)

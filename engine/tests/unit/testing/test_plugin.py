@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from sluice.core.processes import free_port
-from sluice.testing import plugin
+from support import memory_folder
 
-SOURCE = Path(__file__).resolve().parents[4] / "src"
+ENGINE = Path(__file__).resolve().parents[3]
+SOURCE = ENGINE / "src"
 
 
 def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -21,7 +22,7 @@ def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedPr
     (folder / "pytest.ini").write_text("[pytest]\n")
     outer = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "sluice.testing.plugin", "-p", "no:cacheprovider", *words, "."]
-    env = outer | {"PYTHONPATH": str(SOURCE)} | environment
+    env = outer | {"PYTHONPATH": f"{SOURCE}{os.pathsep}{ENGINE / 'tests'}"} | environment
     return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
@@ -77,11 +78,15 @@ def test_place(tmp_path):
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_temporary_files_lie_in_memory_and_go_with_the_run(tmp_path: Path, workers: str) -> None:
-    if not plugin.has_room():
-        pytest.skip("no room in /dev/shm")
+def test_temporary_files_lie_in_memory_and_go_with_the_run(
+    tmp_path: Path, workers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_folder, "ROOM", 0)  # these need none
+    if not memory_folder.has_room():
+        pytest.skip("no /dev/shm in which programs run")
+    (tmp_path / "small.py").write_text("from support import memory_folder\nmemory_folder.ROOM = 0\n")
     (tmp_path / "test_place.py").write_text(PLACE)
-    done = run(tmp_path, "-n", workers)
+    done = run(tmp_path, "-p", "small", "-n", workers)
     assert done.returncode == 0, done.stdout + done.stderr
     files, folder = map(Path, (tmp_path / "place").read_text().splitlines())
     assert folder.parent == Path("/dev/shm")
@@ -102,11 +107,11 @@ def test_who_names_a_folder_has_them_there(tmp_path: Path) -> None:
 def test_what_a_killed_run_has_left_goes_and_what_another_has_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin, "_MEMORY", tmp_path)
+    monkeypatch.setattr(memory_folder, "MEMORY", tmp_path)
     left = tmp_path / f"sluice-{os.getuid()}-left"
     left.mkdir()
     (left / "lock").touch()
-    made = {plugin.folder_in_memory(), plugin.folder_in_memory()}
+    made = {memory_folder.make_folder(), memory_folder.make_folder()}
     assert {str(path) for path in tmp_path.iterdir()} == made
     assert len(made) == 2
 
