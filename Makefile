@@ -73,7 +73,7 @@ test-engine: $(READY) $(SCANNER)  ## the engine's own tests, with whole releases
 	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows --ignore=engine/tests/contract engine/tests
 
 test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
-	@$(BIN)/pytest -n 2 --dist loadfile engine/tests/workflows
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder engine/tests/workflows
 
 test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest engine/tests/unit/data

@@ -10,6 +10,17 @@ import pytest
 from workflows.scratch import Scratch
 from workflows.world import World, world
 
+HERE = Path(__file__).parent
+
+
+# A worker takes a file at a time; whoever begins one of these last is who all others wait for.
+LONGEST = ("release", "stopped", "ci", "dispatched", "day_one")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)) if item.path.parent == HERE else -1)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

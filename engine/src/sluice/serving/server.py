@@ -198,6 +198,7 @@ class _DrainingServer(uvicorn.Server):
         # What is loaded stays. A full collection that looks at it again stops every answer for a quarter of a second.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(700, 10, 10)
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of uvicorn

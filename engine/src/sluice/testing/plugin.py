@@ -25,6 +25,7 @@ import gc
 import signal
 import socket
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,7 +58,12 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
         pluginmanager.set_blocked(name)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest decides where temporary files lie
 def pytest_configure(config: pytest.Config) -> None:
+    with suppress(ModuleNotFoundError):  # where engine/tests/ is not on the path
+        from support.memory_folder import keep_in_memory
+
+        keep_in_memory(config)
     for rule in ("error::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning"):
         config.addinivalue_line("filterwarnings", rule)
     for name, (meaning, left_out) in MARKERS.items():

@@ -238,7 +238,7 @@ def test_a_project_with_names_and_a_canary_of_its_own_is_green(clone: Path) -> N
     for argv in (
         [programs / "ruff", "check", "."],
         [programs / "ruff", "format", "--check", "."],
-        [sys.executable, "-m", "pytest", *TESTS, "--basetemp", clone.parent / "pytest"],
+        [sys.executable, "-m", "pytest", "-n2", "--dist=loadfile", *TESTS, "--basetemp", clone.parent / "pytest"],
         [programs / "lint-imports", "--no-cache", "--config", "engine/pyproject.toml"],
     ):
         done = run(clone, *argv)

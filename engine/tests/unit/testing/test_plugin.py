@@ -1,4 +1,5 @@
-"""The pytest plugin in a run of its own: what it leaves in the summary of a job on GitHub, and what it closes."""
+"""The pytest plugin in a run of its own: what it leaves in the summary of a job on GitHub, what it closes, and where
+temporary files lie."""
 
 from __future__ import annotations
 
@@ -7,42 +8,32 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sluice.core.processes import free_port
+import pytest
 
-SOURCE = Path(__file__).resolve().parents[4] / "src"
+from sluice.core.processes import free_port
+from support import memory_folder
+
+ENGINE = Path(__file__).resolve().parents[3]
+SOURCE = ENGINE / "src"
+
+
+def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """pytest with the plugin in a folder."""
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    outer = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "sluice.testing.plugin", "-p", "no:cacheprovider", *words, "."]
+    env = outer | {"PYTHONPATH": f"{SOURCE}{os.pathsep}{ENGINE / 'tests'}"} | environment
+    return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 def test_counts_what_is_broken_and_what_was_left_out(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_one.py").write_text(
         "import pytest\ndef test_a(): pass\ndef test_b(): assert 1 == 2, '`x` | y'\n"
         "@pytest.mark.skip(reason='no promtool')\ndef test_c(): pass\n@pytest.fixture\ndef f(): raise ValueError('z')\n"
         "def test_d(f): pass\n"
     )
     path = tmp_path / "summary.md"
-    env = os.environ | {
-        "GITHUB_STEP_SUMMARY": str(path),
-        "PYTHONPATH": str(SOURCE),
-    }
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "sluice.testing.plugin",
-            "-p",
-            "no:cacheprovider",
-            f"--basetemp={tmp_path}/t",
-            ".",
-        ],
-        cwd=tmp_path,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(tmp_path, f"--basetemp={tmp_path}/t", GITHUB_STEP_SUMMARY=str(path))
     assert done.returncode == 1, done.stdout + done.stderr
     shown = path.read_text()
     for row in ("| `passed` | `1` |", "| `failed` | `1` |", "| `error` | `1` |", "| `skipped` | `1` |"):
@@ -70,29 +61,59 @@ def test_this_machine(loopback):
 
 
 def test_a_refused_connection_fails_its_test_although_it_was_swallowed(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_net.py").write_text(CLOSED.format(address="192.0.2.1", port=free_port()))
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "sluice.testing.plugin",
-            "-p",
-            "no:cacheprovider",
-            f"--basetemp={tmp_path}/t",
-            ".",
-        ],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(tmp_path, f"--basetemp={tmp_path}/t")
     assert "2 passed, 1 error" in done.stdout
     assert "the test reached for the network: look up '192.0.2.1'" in done.stdout
+
+
+PLACE = """
+import os, tempfile
+from pathlib import Path
+
+def test_place(tmp_path):
+    assert tempfile.gettempdir() == os.environ["TMPDIR"]
+    Path("place").write_text(f"{tmp_path}\\n{os.environ['TMPDIR']}")
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_temporary_files_lie_in_memory_and_go_with_the_run(
+    tmp_path: Path, workers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_folder, "ROOM", 0)  # these need none
+    if not memory_folder.has_room():
+        pytest.skip("no /dev/shm in which programs run")
+    (tmp_path / "small.py").write_text("from support import memory_folder\nmemory_folder.ROOM = 0\n")
+    (tmp_path / "test_place.py").write_text(PLACE)
+    done = run(tmp_path, "-p", "small", "-n", workers)
+    assert done.returncode == 0, done.stdout + done.stderr
+    files, folder = map(Path, (tmp_path / "place").read_text().splitlines())
+    assert folder.parent == Path("/dev/shm")
+    assert folder in files.parents
+    assert not folder.exists()
+
+
+def test_who_names_a_folder_has_them_there(tmp_path: Path) -> None:
+    (tmp_path / "test_place.py").write_text(PLACE)
+    (tmp_path / "here").mkdir()
+    assert run(tmp_path, TMPDIR=str(tmp_path / "here")).returncode == 0
+    files, folder = map(Path, (tmp_path / "place").read_text().splitlines())
+    assert folder == tmp_path / "here"
+    assert folder in files.parents
+    assert files.exists()
+
+
+def test_what_a_killed_run_has_left_goes_and_what_another_has_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_folder, "MEMORY", tmp_path)
+    left = tmp_path / f"sluice-{os.getuid()}-left"
+    left.mkdir()
+    (left / "lock").touch()
+    made = {memory_folder.make_folder(), memory_folder.make_folder()}
+    assert {str(path) for path in tmp_path.iterdir()} == made
+    assert len(made) == 2
 
 
 def test_what_serves_does_not_load_it() -> None:

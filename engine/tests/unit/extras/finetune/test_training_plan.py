@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,17 @@ FULL: dict[str, Any] = {"method": "full", "exports": ("merged",)}
 
 
 def counted(config: dict[str, Any], **params: Any) -> tuple[ModelCount, TrainingParameters]:
+    chosen = TrainingParameters.model_validate(params)
+    return _count(json.dumps(config), chosen.model_dump_json()), chosen
+
+
+@cache
+def _count(config: str, params: str) -> ModelCount:
+    """Takes seconds, and several tests ask for the same."""
     from transformers import AutoConfig
 
-    chosen = TrainingParameters.model_validate(params)
-    return count_model(AutoConfig.for_model(**config), chosen, gpu=True), chosen
+    model_config = AutoConfig.for_model(**json.loads(config))
+    return count_model(model_config, TrainingParameters.model_validate_json(params), gpu=True)
 
 
 def per_device(config: dict[str, Any], processes: int, **params: Any) -> float:

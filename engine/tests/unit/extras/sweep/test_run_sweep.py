@@ -16,8 +16,7 @@ from sluice.core.tracking import VARIABLE, open_tracking
 from sluice.core.workspace import Workspace
 from sluice.extras.finetune import trainer
 from sluice.extras.finetune.trainer import TrainingPaths
-from sluice.extras.finetune.training_loop import UntrainableError
-from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError
 from sluice.extras.finetune.training_tracking import EXPERIMENT
 from sluice.extras.sweep import run_sweep
 from sluice.extras.sweep.run_sweep import run
