@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -45,13 +46,14 @@ class Embedder(AbstractContextManager["Embedder"]):
         import ctranslate2
         from tokenizers.implementations import BertWordPieceTokenizer
 
-        files = _contents(model)
-        vocabulary = json.loads(files["vocabulary.json"])
+        with tempfile.TemporaryDirectory() as folder:  # given as bytes, the library keeps them beside the weights
+            _unpack(model, folder)
+            vocabulary = json.loads(Path(folder, "vocabulary.json").read_bytes())
+            self._encoder: Any = ctranslate2.Encoder(
+                folder, device="cpu", compute_type="int8_float32", intra_threads=threads
+            )
         self._tokenizer: Any = BertWordPieceTokenizer({token: place for place, token in enumerate(vocabulary)})
         self._tokenizer.enable_truncation(_TOKENS)
-        self._encoder: Any = ctranslate2.Encoder(
-            str(model), device="cpu", compute_type="int8_float32", intra_threads=threads, files=files
-        )
         self._batches: DynamicBatcher[list[int], Vector] = DynamicBatcher(self._forward, _TOKENS_TOGETHER // _SHORT)
         # The guards ask for the embedding of a question, and then the search asks for it.
         self._alone = lru_cache(_REMEMBERED)(self._embed_alone)
@@ -107,10 +109,10 @@ def _batches(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         yield places
 
 
-def _contents(model: Path) -> dict[str, bytes]:
+def _unpack(model: Path, folder: str) -> None:
     try:
         with zipfile.ZipFile(model) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
+            archive.extractall(folder)
     except (OSError, zipfile.BadZipFile) as error:
         raise SluiceError(
             f"{model}: the embedder cannot be read: {error}",
