@@ -36,7 +36,7 @@ SMALL = {
     "guard": {"garak": False, "honest": False, "embedded": 300},
     "train": {"steps": 24, "passages": 1, "decline_share": 0},
     "evaluate": {"limit": 72, "workers": 2},
-    "rehearsal": {"time_scale": 0.08, "cases": 56},
+    "rehearsal": {"time_scale": 0.1, "cases": 56},
 }
 
 
@@ -353,3 +353,18 @@ def test_a_bad_canary_is_stopped(fork: Fork, fault: str, gate: str) -> None:
     assert rehearsal["traffic"]["requests"] > 0
     assert rehearsal["traffic"]["failed_outside_canary"] == 0
     assert not fork.processes()
+
+
+def test_a_release_is_rehearsed_where_there_is_no_data(fork: Fork) -> None:
+    """As in the job of release.yml, whose checkout has none: gates and cases are those that the release pins."""
+    (stopped, *_) = sorted(
+        name for name in fork.releases - {fork.champion} if (fork.folder(name) / "rehearsal.json").exists()
+    )
+    data, away = fork.root / "data", fork.root / "away"
+    data.rename(away)
+    try:
+        code, output = fork.run("rehearse", stopped, "--fault", "error=0.5")
+    finally:
+        away.rename(data)
+    assert code == 1, output
+    assert re.search(r"the canary r-\w+ was stopped: quality: the canary failed on '.+': .* status 503", output)
