@@ -314,7 +314,8 @@ def test_what_vllm_refuses_it_refuses_in_these_words_and_goes_on(
         told = httpx.post(f"{vllm.url}/v1/{path}", json=body, timeout=PATIENCE, trust_env=False)
         error = told.json()["error"]
         assert (body, told.status_code, error["type"], error["code"]) == (body, status, kind, status)
-        assert error["message"].startswith(message)
+        # vLLM masks folders such as /tmp (0.32, entrypoints/serve/exception_handling/utils.py), not /dev/shm.
+        assert error["message"].replace(str(tmp_path / "half"), "<path>").startswith(message)
         assert answers(served, vllm.url, ["stable"]) == [("stable", SAYS["stable"])]
     plain = httpx.post(f"{vllm.url}/v1/load_lora_adapter", content=b"{}", timeout=PATIENCE, trust_env=False)
     assert (plain.status_code, plain.json()["error"]["type"]) == (400, "Bad Request")
