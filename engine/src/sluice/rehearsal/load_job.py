@@ -10,7 +10,7 @@ from sluice.core.settings import Settings
 from sluice.rollout.analysis_jobs import JobFiles, JobReport, JobTargets, read_report, run_job
 from sluice.rollout.analysis_templates import LoadParameters
 from sluice.rollout.load_measurements import Target
-from sluice.rollout.load_test.stage import PROLONGED
+from sluice.rollout.load_test.stage import longest
 
 # Locust's start and end, beyond the load itself and the answers in flight.
 _OVERHEAD_SECONDS = 60.0
@@ -60,6 +60,6 @@ def run_load(
         "SLUICE_LOAD_TIMEOUT": str(max(1, round(load.answer_timeout_s))),
     }
     argv = [sys.executable, "-m", "locust", "-f", str(files.locustfile.resolve()), "--headless", "--only-summary"]
-    seconds = PROLONGED * load.seconds + load.answer_timeout_s + _OVERHEAD_SECONDS
+    seconds = longest(load.seconds) + load.answer_timeout_s + _OVERHEAD_SECONDS
     status = run_job(name, argv, what="the load stage", state=files.state, seconds=seconds, env=env, watch=watch)
     return read_report(out, status, LoadReport)

@@ -30,12 +30,13 @@ class StepRecord(Settings):
 
 class TrafficRecord(Settings):
     """Results of the visitor traffic. `to_canary`: requests that the router sent to the canary; others went to stable;
-    `failed_outside_canary` are failures of those others."""
+    `failed_outside_canary` are failures of those others; `failures` counts all of them by who answered and by cause."""
 
     requests: int
     to_canary: int
     failed: int
     failed_outside_canary: int
+    failures: dict[str, int] = Field(default_factory=dict)
 
 
 class Rehearsal(Settings):

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,11 +34,13 @@ def count(visits: Sequence[Visit], served_by: Mapping[str, str]) -> TrafficRecor
     whether it failed nobody says."""
     failed = [visit for visit in visits if visit.error]
     outside = [visit for visit in failed if served_by.get(visit.request_id) != "canary"]
+    causes = Counter(f"{served_by.get(visit.request_id, 'nobody')}: {visit.error}" for visit in failed)
     return TrafficRecord(
         requests=len({visit.request_id for visit in visits} | served_by.keys()),
         to_canary=sum(service == "canary" for service in served_by.values()),
         failed=len(failed),
         failed_outside_canary=len(outside),
+        failures=dict(causes),
     )
 
 

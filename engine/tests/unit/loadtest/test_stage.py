@@ -63,7 +63,7 @@ def test_a_slow_machine_gets_more_time_for_the_pairs_it_needs(module: ModuleType
     stage = module.LoadStage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
     stage.pairs_needed = 2
     for pair in (1, 2):
-        assert [stage.over(at) for at in (9, 10, 39, 40)] == [False, False, False, True]
+        assert [stage.over(at) for at in (9, 10, 119, 120)] == [False, False, False, True]
         stage.samples += [RequestSample("id", release, pair, "", 1.0, 1.0) for release in ("stable", "canary")]
     assert [stage.over(at) for at in (9, 10)] == [False, True]
 

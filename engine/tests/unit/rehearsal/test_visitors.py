@@ -17,6 +17,7 @@ def test_failures_that_the_canary_did_not_answer_are_outside_its_share() -> None
     visits = [Visit("a", ""), Visit("b", "status 503"), Visit("c", "status 502"), Visit("d", "refused")]
     traffic = count(visits, {"a": "stable", "b": "canary", "c": "stable"})
     assert (traffic.requests, traffic.to_canary, traffic.failed, traffic.failed_outside_canary) == (4, 1, 3, 2)
+    assert traffic.failures == {"canary: status 503": 1, "stable: status 502": 1, "nobody: refused": 1}
 
 
 def test_requests_that_only_the_router_knows_count_as_well() -> None:
@@ -25,7 +26,8 @@ def test_requests_that_only_the_router_knows_count_as_well() -> None:
 
 
 def test_no_visits_are_no_failures() -> None:
-    assert count([], {}).model_dump() == {"requests": 0, "to_canary": 0, "failed": 0, "failed_outside_canary": 0}
+    nothing = {"requests": 0, "to_canary": 0, "failed": 0, "failed_outside_canary": 0, "failures": {}}
+    assert count([], {}).model_dump() == nothing
 
 
 def test_nobody_there_is_a_failure_with_its_cause() -> None:

@@ -24,7 +24,7 @@ from sluice.rehearsal.visitors import VisitorTraffic
 from sluice.release.gates import Gate, Measurement, decide, load_gates
 from sluice.rollout.analysis_jobs import JobFiles
 from sluice.rollout.analysis_templates import parse_duration
-from sluice.rollout.load_test.stage import PROLONGED
+from sluice.rollout.load_test.stage import longest
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class PreferenceAnalysis(OwnAnalysis):
     def run(self, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]) -> AnalysisResult:
         """In a rehearsal nobody scores an answer: a whole one is good, all others are bad.
 
-        As a load stage a look waits up to four times as long while the machine is too slow for the answers it needs."""
+        As a load stage a look takes longer while the machine is too slow for the answers it needs."""
         began, found = time.monotonic(), AnalysisResult("no look was taken", (), {})
         metric = self.TEMPLATE.replace("-", "_")
         gates = [gate for gate in load_gates(files.gates) if gate.name == metric]
@@ -70,7 +70,7 @@ class PreferenceAnalysis(OwnAnalysis):
             visitors = [started.enter_context(one) for one in self._visitors(scene, files)]
             for look in range(1, self.looks + 1):
                 due = self.seconds * look / self.looks
-                while (passed := time.monotonic() - began) < PROLONGED * due:
+                while (passed := time.monotonic() - began) < longest(due):
                     watch()
                     if passed >= due and all(one.count >= needed for one in self._answers(scene, visitors)[0].values()):
                         break

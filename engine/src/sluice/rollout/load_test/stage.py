@@ -16,8 +16,14 @@ from sluice.core.errors import SluiceError
 from sluice.rollout.analysis_templates import parse_duration
 from sluice.rollout.load_measurements import RequestSample
 
-# On a slow machine a stage may take this many times its duration to get the samples that the gates need.
-PROLONGED = 4
+# On a slow machine a stage may take this many times its duration to get the samples that the gates need, and at least
+# so many seconds: one that a rehearsal makes short needs as many samples as a long one.
+_PROLONGED, _AT_LEAST_SECONDS = 4, 120.0
+
+
+def longest(seconds: float) -> float:
+    """Seconds that a stage takes at most whose duration is `seconds`, without the answers in flight at its end."""
+    return max(_PROLONGED * seconds, _AT_LEAST_SECONDS)
 
 
 @dataclass
@@ -92,4 +98,4 @@ class LoadStage:
         if elapsed < self.seconds:
             return False
         failed = any(sample.error for sample in self.samples if sample.pair is not None)
-        return failed or self.pairs >= self.pairs_needed or elapsed >= PROLONGED * self.seconds
+        return failed or self.pairs >= self.pairs_needed or elapsed >= longest(self.seconds)
