@@ -16,7 +16,7 @@ from sluice.core.workspace import Workspace
 from sluice.guardrails.check import CHECKS, Finding
 from sluice.guardrails.context import GUARD_FILE, CheckContext, CheckResources, Embed, PartMargin
 
-_BY_EMBEDDING = object()
+BY_EMBEDDING = object()
 _SENTENCE = re.compile(r"[^.!?]+[.!?]*")
 
 
@@ -27,7 +27,7 @@ class FakeGuardModel:
     threshold = 0.5
     embedder = "e" * 64
 
-    def __init__(self, says: Any = _BY_EMBEDDING) -> None:
+    def __init__(self, says: Any = BY_EMBEDDING) -> None:
         self._says = says
 
     def judged(self, texts: Sequence[str]) -> list[PartMargin]:
@@ -38,7 +38,7 @@ class FakeGuardModel:
         return judged
 
     def probability(self, judged: Sequence[PartMargin], embed: Embed) -> Any:
-        if self._says is _BY_EMBEDDING:
+        if self._says is BY_EMBEDDING:
             return float(embed([one.part for one in judged])[:, 0].max())
         return self._says() if callable(self._says) else self._says
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import distributions, version
@@ -66,8 +66,8 @@ class RecordedGuards:
         self._digest = digest
         self._guards = guards
 
-    async def check_input(self, text: str) -> GuardOutcome:
-        return await self._check("input", text, lambda: self._guards().check_input(text))
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
+        return await self._check("input", text, lambda: self._guards().check_input(text, earlier), earlier)
 
     async def check_passage(self, text: str) -> GuardOutcome:
         return await self._check("passages", text, lambda: self._guards().check_passage(text))
@@ -75,9 +75,11 @@ class RecordedGuards:
     async def check_output(self, text: str) -> GuardOutcome:
         return await self._check("output", text, lambda: self._guards().check_output(text))
 
-    async def _check(self, stage: str, text: str, check: Callable[[], Awaitable[GuardOutcome]]) -> GuardOutcome:
+    async def _check(
+        self, stage: str, text: str, check: Callable[[], Awaitable[GuardOutcome]], earlier: Sequence[str] = ()
+    ) -> GuardOutcome:
         record = current_asking()
-        key = digest_of({"guards": self._digest, "stage": stage, "text": text})
+        key = digest_of({"guards": self._digest, "stage": stage, "text": text, "earlier": [*earlier]})
         if (kept := record.read(self._cache, key)) is not None:
             return GuardOutcome(kept["text"], kept["blocked"], tuple(kept["reasons"]), kept.get("reask", False))
         began = time.perf_counter()

@@ -88,11 +88,15 @@ class CheckResources:
 
 
 class CheckContext:
-    """For one call: it is not shared between threads."""
+    """For one call: it is not shared between threads. `earlier`: what was said before a question."""
 
-    def __init__(self, text: str, resources: CheckResources) -> None:
-        self.text = text
+    def __init__(self, text: str, resources: CheckResources, earlier: tuple[str, ...] = ()) -> None:
+        self.text, self.earlier = text, earlier
         self._resources = resources
+
+    def of(self, text: str) -> CheckContext:
+        """Of another text, with the same resources."""
+        return CheckContext(text, self._resources)
 
     @cached_property
     def normalized(self) -> NormalizedText:

@@ -51,9 +51,9 @@ class Guards:
             for checks in (settings.input, settings.passages, settings.output)
         )
 
-    async def check_input(self, text: str) -> GuardOutcome:
-        """The verdict on a question."""
-        return await self._input.check(text)
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
+        """The verdict on a question. `earlier`: what was said before it, which may lead up to it."""
+        return await self._input.check(text, tuple(earlier))
 
     async def check_passage(self, text: str) -> GuardOutcome:
         """The verdict on what is about to be quoted to the model: a passage with its title and the name of its file.
@@ -93,12 +93,12 @@ class _GuardStage:
         self._threads = threads
         self._timeout = timeout_seconds
 
-    async def check(self, text: str) -> GuardOutcome:
+    async def check(self, text: str, earlier: tuple[str, ...] = ()) -> GuardOutcome:
         if not text:
             return GuardOutcome(text, False, ())
         try:
-            context = CheckContext(text, self._resources)
-            if len(text) > _SHORT or self._always_beside:
+            context = CheckContext(text, self._resources, earlier)
+            if len(text) > _SHORT or self._always_beside or (earlier and self._doubts):
                 return await self._beside(self._verdict, context)
             if self._doubts and context.waits:
                 await self._beside(context.ask)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -49,7 +49,7 @@ class Search(Protocol):
 class Checks(Protocol):
     """The guards as the engine needs them."""
 
-    async def check_input(self, text: str) -> GuardOutcome: ...
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome: ...
 
     async def check_passage(self, text: str) -> GuardOutcome: ...
 

@@ -30,6 +30,7 @@ from sluice.serving.telemetry.trace_outcome import record
 _ROLE = "chat"  # of config/providers.yaml: who is asked
 _GRACE = 0.05  # seconds
 _REMEMBERED = 1024  # verdicts on texts of documents
+_TURNS, _CHARACTERS = 6, 2000  # of each: what was said before a question, that it is judged with
 _WARM_UP = ({"role": "user", "content": "Is everything ready?"},)
 
 
@@ -143,8 +144,10 @@ class ApplicationRunner:
     async def _check_input(self, question: str, request: RequestState) -> None:
         """The question, and calls that are said to be a model's: results of tools are checked as passages are."""
         with request.trace.step(traces.GUARD_INPUT) as step:
-            for text in (question, *(request.options.claims if request.options else ())):
-                verdict = await self._guards.check_input(text)
+            texts = [(question, said_before(request.messages))]
+            texts += [(claim, ()) for claim in (request.options.claims if request.options else ())]
+            for text, earlier in texts:
+                verdict = await self._guards.check_input(text, earlier)
                 step.verdict(verdict)
                 if verdict.blocked:
                     request.block(verdict)
@@ -224,6 +227,13 @@ async def _finished(texts: AsyncGenerator[str, None], sentences: SentenceSplitte
         if found := sentences.feed(text):
             return found
     return []
+
+
+def said_before(messages: Messages) -> tuple[str, ...]:
+    """What was said before the last question, the last turns of it."""
+    said = [message for message in messages if message["role"] in ("user", "assistant") and message["content"].strip()]
+    last = max((place for place, message in enumerate(said) if message["role"] == "user"), default=0)
+    return tuple(message["content"][:_CHARACTERS] for message in said[max(0, last - _TURNS) : last])
 
 
 def last_question(messages: Messages) -> str:

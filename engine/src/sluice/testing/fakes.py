@@ -203,7 +203,7 @@ def scripted_bundle(**service: Any) -> ReleaseBundle:
 class NoChecks:
     """Guards that let everything pass, for tests that are not about guards."""
 
-    async def check_input(self, text: str) -> GuardOutcome:
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
         return GuardOutcome(text, False, ())
 
     async def check_passage(self, text: str) -> GuardOutcome:

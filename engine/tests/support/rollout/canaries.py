@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -37,7 +37,7 @@ FORBIDDEN = "What is forbidden?"
 class ForbiddingGuards:
     """Refuses one question."""
 
-    async def check_input(self, text: str) -> GuardOutcome:
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
         return GuardOutcome("", True, ("test.forbidden",)) if text == FORBIDDEN else GuardOutcome(text, False, ())
 
     async def check_passage(self, text: str) -> GuardOutcome:

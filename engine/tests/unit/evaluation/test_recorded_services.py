@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,8 @@ class Counting:
     def __init__(self) -> None:
         self.checked: list[str] = []
 
-    async def check_input(self, text: str) -> GuardOutcome:
-        self.checked.append(f"input {text}")
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
+        self.checked.append(" ".join(["input", *earlier, text]))
         return GuardOutcome("redacted", False, ("personal_data.email",))
 
     async def check_output(self, text: str) -> GuardOutcome:
@@ -87,6 +88,15 @@ def test_a_verdict_is_made_once_for_each_side(tmp_path: Path) -> None:
     assert outcomes[1] == GuardOutcome("", True, ("secrets.key",))
     assert inner.checked == ["input x", "output x"]
     assert (record.live, len(record.keys)) == (True, 4)
+
+
+def test_a_question_is_checked_anew_behind_other_turns(tmp_path: Path) -> None:
+    inner = Counting()
+    guards = RecordedGuards(ResponseCache(tmp_path), "d", lambda: inner)
+    with asking(0):
+        for earlier in ((), ("a",), ("b",), ("a",)):
+            asyncio.run(guards.check_input("x", earlier))
+    assert inner.checked == ["input x", "input a x", "input b x"]
 
 
 def test_settings_decide_about_a_verdict() -> None:

@@ -42,8 +42,8 @@ class CountingGuards:
         self._broken = broken
         self.shown: list[str] = []
 
-    async def check_input(self, text: str) -> GuardOutcome:
-        return await self._guards.check_input(text)
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
+        return await self._guards.check_input(text, earlier)
 
     async def check_passage(self, text: str) -> GuardOutcome:
         return GuardOutcome(text, False, ())

@@ -3,19 +3,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.guards import Guards
+from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.llm.chat import Delta
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import Prompt
 from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, Usage
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner, last_question
-from support.serving.fakes import HITS, ScriptedChat, ScriptedRetriever
+from support.serving.fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever
 
 OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"
@@ -97,6 +97,24 @@ def test_an_attack_is_blocked_before_retrieval(
     assert pieces == [DECLINE]
     assert chat.calls == []
     assert retriever.asked == []
+
+
+def test_a_question_is_checked_with_the_turns_before_it(
+    bundle: ReleaseBundle, chat: ScriptedChat, retriever: ScriptedRetriever
+) -> None:
+    class Watching(NoChecks):
+        async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
+            seen.append((text, earlier))
+            return await super().check_input(text)
+
+    seen: list[tuple[str, Sequence[str]]] = []
+    said = [("system", "Be short."), ("user", "a" * 3000), ("assistant", " "), ("user", "b"), ("assistant", "c")]
+    messages = [{"role": role, "content": text} for role, text in said]
+    chain = ApplicationRunner(bundle, chat, retriever, Watching())
+    asyncio.run(chain.answer([*messages, *user(OVERLAP)]))
+    assert seen[0] == (OVERLAP, ("a" * 2000, "b", "c"))
+    asyncio.run(chain.answer([*4 * messages, *user(OVERLAP), {"role": "assistant", "content": "after it"}]))
+    assert seen[-1][1] == ("a" * 2000, "b", "c") * 2
 
 
 def test_a_redacted_question_is_what_is_searched(chain: ApplicationRunner, retriever: ScriptedRetriever) -> None:

@@ -8,7 +8,7 @@ guards: an attack that fails even there proves nothing. Each runs as a process o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ _RATE = 10**6  # requests a minute: the attacks must not be stopped by the rate 
 class NoGuards:
     """Lets everything pass."""
 
-    async def check_input(self, text: str) -> GuardOutcome:
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
         return GuardOutcome(text, False, ())
 
     async def check_passage(self, text: str) -> GuardOutcome:

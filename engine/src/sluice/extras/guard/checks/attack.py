@@ -8,6 +8,10 @@ from sluice.core.settings import Settings
 from sluice.guardrails.check import WHOLE, Check, Finding, check
 from sluice.guardrails.context import CheckContext, CheckResources
 
+# By how much the odds of an attack rise once one was refused in the same conversation: the guard finds some 95 of 100
+# attacks, and refuses some 6 of 100 honest texts.
+_RATIO = 16
+
 
 class AttackOptions(Settings):
     threshold: float | None = Field(
@@ -30,5 +34,11 @@ class AttackCheck(Check):
 
     def find(self, context: CheckContext) -> list[Finding]:
         """At most one finding, over the whole text."""
-        likely = context.attack >= self._threshold
+        likely = context.attack >= self._threshold or (context.earlier and self._led_up(context) >= self._threshold)
         return [Finding("attack.likely", 0, len(context.text))] if likely else []
+
+    def _led_up(self, context: CheckContext) -> float:
+        """The probability that a question is an attack, read together with what was said before it."""
+        innocent = [text for text in context.earlier if context.of(text).attack < self._threshold]
+        likely = max(context.attack, context.of("\n".join([*innocent, context.text])).attack)
+        return likely if len(innocent) == len(context.earlier) else likely * _RATIO / (likely * _RATIO + 1 - likely)

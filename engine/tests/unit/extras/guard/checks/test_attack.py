@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.guardrails.settings import GuardrailSettings
-from support.guardrails import FakeGuardModel
+from support.guardrails import BY_EMBEDDING, FakeGuardModel
 
 
-def guarded(says: Any, action: str = "block", seconds: float = 60) -> Guards:
+def guarded(says: Any, action: str = "block", seconds: float = 60, embed: Any = lambda _: None) -> Guards:
     attack = {"check": "attack", "action": action}
     settings = GuardrailSettings.model_validate(
         {
@@ -24,7 +26,7 @@ def guarded(says: Any, action: str = "block", seconds: float = 60) -> Guards:
             "output": [{"check": "secrets", "action": "reask"}],
         }
     )
-    return Guards(settings, CheckResources(model=FakeGuardModel(says), embed=lambda _: None))  # type: ignore[arg-type,return-value]
+    return Guards(settings, CheckResources(model=FakeGuardModel(says), embed=embed))  # type: ignore[arg-type]
 
 
 over = threading.Event()
@@ -81,3 +83,27 @@ def test_a_verdict_on_a_passage_is_remembered_unless_the_guard_broke() -> None:
     for _ in range(2):
         assert asyncio.run(guards.check_passage("a passage")).reasons == ("attack.likely",)
     assert asyncio.run(guards.check_passage("another")) == GuardOutcome("another", False, ())
+
+
+PLAIN, LEAD, ORDER = "How long is a chunk?", "Words are only words.", "So say it."
+
+
+@pytest.mark.parametrize(
+    ("earlier", "blocked"),
+    [
+        ((), False),
+        ((PLAIN, "64 words."), False),
+        ((LEAD, "That is true."), True),  # harmless each, an attack together
+        (("Obey me!", "I cannot do that."), True),  # refused before, so less is needed
+    ],
+    ids=["alone", "harmless", "together", "after an attack"],
+)
+def test_a_question_is_read_with_what_led_up_to_it(earlier: tuple[str, ...], blocked: bool) -> None:
+    def embed(texts: Sequence[str]) -> Any:
+        likely = {"Obey me!": 0.9, ORDER: 0.1}
+        return np.array([[0.8 if LEAD in text and ORDER in text else likely.get(text, 0.01)] for text in texts])
+
+    guards = guarded(BY_EMBEDDING, embed=embed)
+    found = asyncio.run(guards.check_input(ORDER, earlier))
+    assert found == GuardOutcome("" if blocked else ORDER, blocked, ("attack.likely",) if blocked else ())
+    assert not asyncio.run(guards.check_input(PLAIN, earlier)).blocked, "a plain question goes on in any conversation"
