@@ -23,11 +23,9 @@ from assistant.question import Condenser
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.retrieval.stores import Stores
-from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle, draft_bundle
+from sluice.serving.request_state import RequestState, enter_request
 from sluice.serving.runtime import Runtime, open_runtime
-from sluice.serving.settings import CondenseSettings
-from sluice.serving.telemetry.traces import current_trace
 
 CASES = (  # document of the last question, an earlier question, its answer, the last question
     (
@@ -85,16 +83,10 @@ ELSEWHERE = (
 WAYS = ("last question", "condensed", "joined")
 
 
-async def measure(runtime: Runtime, bundle: ReleaseBundle, settings: CondenseSettings) -> str:
+async def measure(runtime: Runtime, bundle: ReleaseBundle) -> str:
     """A row of the table, and the condensed questions on standard error."""
-    condenser = Condenser(
-        bundle.prompts["condense"],
-        settings,
-        runtime.chat,
-        open_guards(bundle, runtime.retriever.embedder),
-        bundle.model.stem,
-    )
-    retrieval = bundle.service.retrieval
+    condenser = Condenser(runtime.application.services)
+    service, retrieval = bundle.service, bundle.service.retrieval
 
     async def near(query: str, document: str | None) -> bool:
         hits = await asyncio.to_thread(runtime.retriever.search, query, k=retrieval.k)
@@ -107,8 +99,11 @@ async def measure(runtime: Runtime, bundle: ReleaseBundle, settings: CondenseSet
     for number, (document, before, reply, question) in enumerate(CASES):
         earlier = [{"role": "user", "content": before}, {"role": "assistant", "content": reply}]
         began = time.perf_counter()
-        deadline = asyncio.get_running_loop().time() + bundle.service.llm.timeout_seconds
-        condensed = (await condenser.condense(earlier, question, current_trace(), deadline=deadline)).question
+        messages = [*earlier, {"role": "user", "content": question}]
+        request = RequestState(messages, None, decline=service.decline, seconds=service.llm.timeout_seconds)
+        request.question = question
+        enter_request(request)
+        condensed = await condenser.condense()
         seconds.append(time.perf_counter() - began)
         print(f"{question} -> {condensed}", file=sys.stderr)
         for way, query in zip(WAYS, (question, condensed, f"{before} {question}"), strict=True):
@@ -126,11 +121,10 @@ def main(release: Path | None) -> int:
     rows = []
     for name, used in (("base model", None), ("with adapter", adapter)):
         bundle = dataclasses.replace(draft_bundle(workspace, adapter=used), index=index)
-        settings = bundle.service.condense
-        if settings is None:
+        if bundle.service.condense is None:
             raise SystemExit("config/service.yaml has no condense")
         with tempfile.TemporaryDirectory() as state, open_runtime(bundle, stores, Path(state)) as runtime:
-            rows.append(f"| {name} | {asyncio.run(measure(runtime, bundle, settings))} |")
+            rows.append(f"| {name} | {asyncio.run(measure(runtime, bundle))} |")
     print(f"| model | {' | '.join(WAYS)} | median time to condense | joined, about something else, let through |")
     print("|---|---|---|---|---|---|", *rows, sep="\n")
     return 0

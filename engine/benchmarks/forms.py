@@ -50,5 +50,6 @@ def main(count: int, seed: int, model: Path | None = None) -> int:
 
 if __name__ == "__main__":
     words, _, named = " ".join(sys.argv[1:]).partition("--model")
-    given = [int(one) for one in words.split()]
-    sys.exit(main(*(given + [200, 1][len(given) :]), Path(named.strip()) if named else None))
+    numbers = [int(one) for one in words.split()]
+    count, seed = numbers + [200, 1][len(numbers) :]
+    sys.exit(main(count, seed, Path(named.strip()) if named else None))

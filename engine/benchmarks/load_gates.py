@@ -39,7 +39,7 @@ def main(minutes: float) -> int:
         sys.exit("there is no champion: run `make release` first")
     gate = next(g for g in load_gates(workspace.config / "gates.yaml") if g.metric == "total_slowdown")
     argv = command("sluice", "serve", "--release", str(workspace.releases / live.id), "--port", "{port}")
-    spec = ReleaseServiceSpec(release=live.id, argv=argv, env=environment())
+    spec = ReleaseServiceSpec(release=live.id, argv=argv, env=environment(workspace))
     print(f"| weight | pairs | median canary / stable | {' | '.join(f'stopped at {s:g}x' for s in SLOWER)} |")
     print("|---" * (3 + len(SLOWER)) + "|", flush=True)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as started:

@@ -30,7 +30,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import uvloop
 from providers import SENTENCE, Stub
@@ -73,10 +73,9 @@ def _with_sentence(part: bytes) -> bytes:
 class LateStub(Stub):
     """Answers with the same sentence, whole or in events, 50 ms after it was asked."""
 
-    parts: ClassVar = [_with_sentence(part) for part in Stub.parts]
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.parts = [_with_sentence(part) for part in Stub.parts]
         self.transport = _Late(transport)
 
 

@@ -119,7 +119,7 @@ def timed(make: Callable[[], Telemetry], metrics: ServiceMetrics | None = None) 
 def traced(name: str, exporter: TraceExporter, *, contents: bool = False) -> Telemetry:
     if isinstance(exporter, OtlpExporter):
         exporter.session.mount("http://127.0.0.1:1", Unsent())
-        exporter.session.adapters.move_to_end("http://127.0.0.1:1", last=False)
+        exporter.session.adapters.move_to_end("http://127.0.0.1:1", last=False)  # type: ignore[attr-defined]
     return Telemetry(settings(contents=contents), FACTS, {name: exporter})
 
 

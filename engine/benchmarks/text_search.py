@@ -65,7 +65,7 @@ class Anywhere:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         vectors = np.random.default_rng(7).standard_normal((len(texts), 4), dtype=np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def main() -> int:

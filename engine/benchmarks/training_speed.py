@@ -63,7 +63,7 @@ def main(plain_steps: int, steps: int, threads: int) -> int:
     workspace = Workspace.find()
     models = load_models(workspace.config / "models.yaml")
     base = ensure(models.chat, workspace.cache)
-    params = TrainingParameters(steps=steps, threads=threads)
+    params = TrainingParameters.model_validate({"steps": steps, "threads": threads})
     prompt = load_prompt(workspace.prompts / "finetune.prompt.yml")
     rows = load_rows(workspace.data / "train.jsonl")
     with Embedder(ensure(models.embed, workspace.cache)) as embedder:

@@ -34,7 +34,7 @@ def drawn(rows: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(7)
 
     def unit(vectors: np.ndarray) -> np.ndarray:
-        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
     centres = unit(rng.normal(size=(CLUSTERS, DIMENSION)))
 
@@ -58,7 +58,7 @@ class Given:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         if len(texts) == 1 and texts[0].startswith("q"):
-            return self._questions[int(texts[0][1:])][np.newaxis]
+            return np.asarray(self._questions[int(texts[0][1:])][np.newaxis])
         return self._vectors[: len(texts)]
 
 

@@ -131,7 +131,7 @@ def measure(name: str, folder: Path) -> Measured:
     clone.change(situation)
     payload: dict[str, Any] = {"repository": repository(), "schedule": "17 3 * * *"}
     if situation.event != "schedule":
-        payload = pull_request(clone) if situation.event == "pull_request" else pushed(clone)  # type: ignore[arg-type]
+        payload = pull_request(clone) if situation.event == "pull_request" else pushed(clone)
     with ExitStack() as stack:
         github = stack.enter_context(fake_github())
         environment = {"GITHUB_API_URL": github.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_RUN_ID": "500"}

@@ -58,7 +58,8 @@ class ModelSpec(PinnedFiles):
     licence: str
     convert: Literal["q8_0", "bert-int8"] | None = None
     weights: PinnedFiles | None = Field(
-        None, description="what training loads instead of the served file: safetensors with their config and tokenizer"
+        default=None,
+        description="what training loads instead of the served file: safetensors with their config and tokenizer",
     )
 
     @field_validator("convert", mode="before")
