@@ -11,6 +11,7 @@ answers grow is for the comparison to say.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -19,9 +20,12 @@ from typing import Any, Literal
 
 from sluice.evaluation.summary import percentile
 from sluice.release.gates import Measurement
+from sluice.release.verdict import Verdict
 
 Target = Literal["canary", "stable", "router"]
 TARGETS: tuple[Target, ...] = ("canary", "stable", "router")
+# Of the canary, against stable.
+SLOWDOWNS = ("total_slowdown", "ttft_slowdown", "total_p95_slowdown")
 _CASES = 10
 
 
@@ -101,18 +105,34 @@ def pairs_of(samples: Sequence[RequestSample]) -> list[tuple[RequestSample, Requ
 
 
 def _slowdowns(pairs: Sequence[tuple[RequestSample, RequestSample]]) -> dict[str, Measurement]:
-    found = {}
+    total, ttft = _times_beside(pairs, "total"), _times_beside(pairs, "ttft")
+    p95 = [percentile(side, 0.95) for side in zip(*total, strict=True)]
+    values = [statistics.median(mine / other for mine, other in one) if one else None for one in (total, ttft)]
+    found = zip(SLOWDOWNS, (*values, p95[0] / p95[1] if p95 else None), strict=True)
+    return {name: Measurement(None if value is None else round(value, 3), len(pairs)) for name, value in found}
+
+
+def surely_above(samples: Sequence[RequestSample], verdict: Verdict) -> bool:
+    """Whether so many pairs are slower than a limit that a slowdown within it is out of the question (binomial test of
+    the median's half, or the p95's twentieth, at 5 %).
+
+    Args:
+        samples: of a stage.
+        verdict: on one of SLOWDOWNS.
+    """
+    name, _, p95 = verdict.metric.removesuffix("_slowdown").partition("_")
+    times, chance = _times_beside(pairs_of(samples), name), 0.05 if p95 else 0.5
+    count, above = len(times), sum(mine > (verdict.limit or 0) * other for mine, other in times)
+    tail = (math.comb(count, k) * chance**k * (1 - chance) ** (count - k) for k in range(above, count + 1))
+    return sum(tail) <= 0.05
+
+
+def _times_beside(pairs: Sequence[tuple[RequestSample, RequestSample]], name: str) -> list[tuple[float, float]]:
+    """Milliseconds of the canary, and of stable for an answer as long."""
     # Milliseconds in which stable writes a character; 0 if all its answers come in one piece: then it is not known.
     later = [(one.total_ms or 0, one.ttft_ms or 0, one.total_length - one.ttft_length) for one, _ in pairs]
     pace = statistics.median([(total - first) / length for total, first, length in later if length > 0] or [0.0])
-    for name in ("total", "ttft"):
-        times = [(getattr(canary, f"{name}_ms"), _as_long(stable, canary, name, pace)) for stable, canary in pairs]
-        value = round(statistics.median(mine / other for mine, other in times), 3) if times else None
-        found[f"{name}_slowdown"] = Measurement(value, len(times))
-        if name == "total":
-            mine, other = (percentile(side, 0.95) for side in zip(*times, strict=True)) if times else (0, 0)
-            found["total_p95_slowdown"] = Measurement(round(mine / other, 3) if times else None, len(times))
-    return found
+    return [(getattr(canary, f"{name}_ms"), _as_long(stable, canary, name, pace)) for stable, canary in pairs]
 
 
 def _as_long(stable: RequestSample, canary: RequestSample, name: str, pace: float) -> Any:

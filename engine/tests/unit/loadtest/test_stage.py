@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.release.gates import load_gates
 from sluice.rollout.load_measurements import RequestSample
+from sluice.rollout.load_test.verdict import settled
 
 
 @pytest.fixture
@@ -66,6 +69,29 @@ def test_a_slow_machine_gets_more_time_for_the_pairs_it_needs(module: ModuleType
         assert [stage.over(at) for at in (9, 10, 119, 120)] == [False, False, False, True]
         stage.samples += [RequestSample("id", release, pair, "", 1.0, 1.0) for release in ("stable", "canary")]
     assert [stage.over(at) for at in (9, 10)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "error", "over"),
+    [
+        ([1.0] * 12, "", True),
+        ([3.0] * 12, "", True),  # slow for sure
+        ([3.0] * 7 + [1.0] * 6, "", False),  # it may be chance
+        ([3.0] * 7 + [1.0] * 6, "status 503", True),  # visitors get errors: it is stopped at once
+    ],
+)
+def test_a_canary_is_not_stopped_by_chance(
+    module: ModuleType, env: dict[str, str], ratios: list[float], error: str, over: bool
+) -> None:
+    stage = module.LoadStage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
+    gates = load_gates(Path(__file__).parents[4] / "config" / "gates.yaml")
+    stage.pairs_needed, stage.settled = 12, partial(settled, gates)
+    for pair, ratio in enumerate(ratios):
+        for release, time in (("stable", 100.0), ("canary", 100.0 * ratio)):
+            stage.samples.append(RequestSample("id", release, pair, "", time, time))
+    stage.samples += [RequestSample("id", "canary", None, error, 1.0, 1.0)]
+    assert stage.over(10) is over
+    assert stage.over(120), "not for ever"
 
 
 def test_a_failed_probe_prolongs_nothing(module: ModuleType, env: dict[str, str]) -> None:

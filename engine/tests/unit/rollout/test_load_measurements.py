@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from sluice.evaluation.summary import percentile
-from sluice.rollout.load_measurements import RequestSample, charge, figures_of
+from sluice.release.verdict import Verdict
+from sluice.rollout.load_measurements import RequestSample, charge, figures_of, surely_above
 
 
 def _sample(release: str, pair: int | None, total: float | None = 100, error: str = "") -> RequestSample:
@@ -104,3 +105,30 @@ def test_a_percentile_of_nothing_is_refused() -> None:
 )
 def test_what_is_not_stable_s_is_charged_to_the_canary(header: str | None, whom: str) -> None:
     assert charge(header, stable="r-old") == whom
+
+
+# (stable, canary), milliseconds: thirteen pairs of a release that was no slower, on a machine with much else to do.
+BUSY = [(339, 1326), (1053, 1590), (776, 2584), (1451, 1223), (345, 2080), (8, 14), (7, 7), (26, 17), (642, 818),
+        (280, 588), (455, 1772), (5, 5), (104, 1809)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pairs", "metric", "sure"),
+    [
+        (BUSY, "total_slowdown", False),
+        ([(100, 300)] * 12, "total_slowdown", True),
+        ([(100, 300)] * 9 + [(100, 100)] * 3, "ttft_slowdown", False),  # 9 of 12: one time in fourteen
+        ([(100, 300)] * 10 + [(100, 100)] * 2, "ttft_slowdown", True),  # 10 of 12: one in fifty
+        ([(100, 100)] * 11 + [(100, 900)], "total_p95_slowdown", False),
+        ([(100, 100)] * 9 + [(100, 900)] * 3, "total_p95_slowdown", True),
+        ([], "total_slowdown", False),
+    ],
+)
+def test_few_pairs_that_differ_prove_nothing(pairs: list[tuple[float, float]], metric: str, sure: bool) -> None:
+    samples = [
+        _sample(release, number, time)
+        for number, pair in enumerate(pairs)
+        for release, time in zip(("stable", "canary"), pair, strict=True)
+    ]
+    verdict = Verdict.unjudged("slow", "").model_copy(update={"metric": metric, "limit": 1.6})
+    assert surely_above(samples, verdict) is sure

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from locust import events
@@ -19,7 +20,7 @@ from sluice.release.verdict import Verdict
 from sluice.rollout.chat_stream import RELEASE_HEADER
 from sluice.rollout.load_test.collect import receive, send
 from sluice.rollout.load_test.stage import LoadStage
-from sluice.rollout.load_test.verdict import conclude, lines
+from sluice.rollout.load_test.verdict import conclude, lines, settled
 from sluice.rollout.local_http import request
 
 GATE_FAILED = 3
@@ -45,7 +46,9 @@ def _prepare(shapes: Collection[str]) -> LoadStage:
     stage = LoadStage.from_environment()
     if stage.shape not in shapes:
         raise SluiceError(f"SLUICE_LOAD_SHAPE: {stage.shape!r} is not one of {', '.join(shapes)}")
-    stage.pairs_needed = max((gate.min_samples for gate in load_gates(stage.gates) if gate.stage == "load"), default=0)
+    gates = load_gates(stage.gates)
+    stage.pairs_needed = max((gate.min_samples for gate in gates if gate.stage == "load"), default=0)
+    stage.settled = partial(settled, gates)
     try:
         answer = request(f"{stage.stable}/version", timeout=stage.answer_timeout)
     except OSError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,8 +42,9 @@ class LoadStage:
     answer_timeout: float
     # Where the services ask for keys; a rehearsal's do not.
     key: str = field(default="", repr=False)
-    # Pairs that the gates need at least; known once the gates are read.
+    # Pairs that the gates need at least, and whether more would hardly change what they say: of verdict.py.
     pairs_needed: int = 0
+    settled: Callable[[LoadStage], bool] = lambda _: True
     stable_release: str = ""
     samples: list[RequestSample] = field(default_factory=list)
 
@@ -93,9 +94,11 @@ class LoadStage:
     def over(self, elapsed: float) -> bool:
         """The planned time is up, and the gates have as many pairs as they need.
 
-        A machine too slow for that gets more time, as long as every probe is answered: good answers that come slowly
-        are waited for, silence and errors are not. When that time is up, too few samples fail."""
+        A machine too slow for that, or so uneven that a canary would be stopped by chance, gets more time, as long as
+        every probe is answered: good answers that come slowly are waited for, silence and errors are not. When that
+        time is up, too few samples fail."""
         if elapsed < self.seconds:
             return False
         failed = any(sample.error for sample in self.samples if sample.pair is not None)
-        return failed or self.pairs >= self.pairs_needed or elapsed >= longest(self.seconds)
+        enough = self.pairs >= self.pairs_needed and self.settled(self)
+        return failed or enough or elapsed >= longest(self.seconds)

@@ -6,12 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from sluice.core.atomic_files import write_json
-from sluice.release.gates import decide, load_gates
+from sluice.release.gates import Gate, decide, load_gates
 from sluice.release.verdict import Verdict
-from sluice.rollout.load_measurements import figures_of, pairs_of
+from sluice.rollout.load_measurements import SLOWDOWNS, figures_of, pairs_of, surely_above
 from sluice.rollout.load_test.stage import LoadStage
 
 VERDICTS = "gates of the load stage:"
+
+
+def settled(gates: Sequence[Gate], stage: LoadStage) -> bool:
+    """Whether more pairs would hardly change the verdict: no gate fails only by a slowdown that may be chance."""
+    figures = figures_of(stage.samples)
+    failed = [one for one in decide(gates, "load", figures["canary"], figures["stable"]) if not one.passed]
+    slow = [one for one in failed if one.metric in SLOWDOWNS]
+    return not slow or len(slow) < len(failed) or any(surely_above(stage.samples, one) for one in slow)
 
 
 def conclude(stage: LoadStage) -> list[Verdict]:
