@@ -33,8 +33,9 @@ _COURTESY = re.compile(
     r"|\bin advance\b"
 )
 _LEANS = re.compile(
-    r"(?i)^\W*(?:and|so|but|also|no|or|ok|okay|hm+|good|sure|yes|thanks?|why|what (?:about|if))\b|\b(?:both|same|else"
-    r"|its?|they|them|their|th(?:at|is|ose|ese|ere|en)|ones?|(?:an)?other|instead|the two|latter|former|afterwards)\b"
+    r"(?i)^\W*(?:and|so|but|also|no|or|ok|okay|hm+|good|sure|yes|thanks?|sorry|actually|why|what (?:about|if))\b"
+    r"|\bi mean|\b(?:both|same|else|its?|they|them|their|th(?:at|is|ose|ese|ere|en)|ones?|(?:an)?other|instead|the two"
+    r"|latter|former|afterwards)\b"
 )
 _PERSONAL = re.compile(r"(?i)\b(?:you(?:r|rself)?|u|am i|hello|hi|hey|this (?:chat|assistant|thing|handbook|work))\b")
 _ERRAND = re.compile(r"(?i)\b(?:recommend|suggest|write|translate|order|book|send|play|poem|joke)\b")

@@ -76,6 +76,7 @@ def test_the_starter_asks_its_model_what_is_about_the_assistant_or_no_question(q
         ("batch size?", True),
         ("Which of the two is worse?", True),
         ("What do I compare then?", True),
+        ("Sorry, I meant the meeting.", True),
         ("How often do we rehearse rollbacks?", False),
     ],
 )
