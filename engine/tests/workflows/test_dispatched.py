@@ -142,16 +142,6 @@ if "engine_tests" in extras():
         assert {"release", "kind", "e2e-cluster"} <= set(place.made())
 
 
-def test_a_private_repository_is_scored_where_it_says_so(bare: World) -> None:
-    bare.scratch.branch("scored")
-    run = bare.release(workflow="scorecard.yml", number=911, event={"private": True})
-    assert run.status == 0
-    assert "the variable CODE_SCANNING=on" in run.summary
-    assert bare.kept("scanned") == []
-    assert bare.release(workflow="scorecard.yml", number=912).status == 0
-    assert len(bare.kept("scanned")) == 1
-
-
 if "upgrade" in extras():
 
     def test_a_template_that_has_nothing_newer_is_asked(bare: World) -> None:
