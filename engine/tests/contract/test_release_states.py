@@ -209,6 +209,25 @@ def test_another_base_is_another_change_and_a_title_is_none(event: dict[str, Any
     assert {step["if"] for step in jobs["required"]["steps"]} == {"needs.plan.result != 'skipped'"}
 
 
+@pytest.mark.parametrize(
+    ("private", "variable", "scored"),
+    [(False, "", True), (False, "on", True), (True, "", False), (True, "off", False), (True, "on", True)],
+)
+def test_a_private_repository_is_scored_where_it_says_so(private: bool, variable: str, scored: bool) -> None:
+    """Where a plan has no code scanning, GitHub refuses the upload."""
+    context = {"github": {"event": {"repository": {"private": private}}}, "vars": {"CODE_SCANNING": variable}}
+    steps = [step for step in jobs_of("nightly.yml")["scorecard"]["steps"] if "if" in step]
+    assert [runs(step["if"], context, {}) for step in steps] == [not scored, scored, scored]
+
+
+def test_a_branch_that_is_not_the_default_one_is_not_scored() -> None:
+    """The action ends with an error there."""
+    other = EVENT | {"ref_name": "change"}
+    assert play(jobs_of("nightly.yml"), {})["scorecard"] == "success"
+    assert play(jobs_of("nightly.yml"), {}, github=other)["scorecard"] == "skipped"
+    assert play(jobs_of("nightly.yml"), {}, github=other)["report"] == "success"
+
+
 def test_a_night_that_hangs_is_reported() -> None:
     jobs = jobs_of("nightly.yml")
     assert play(jobs, {}, {"soak": "cancelled"})["report"] == "success"

@@ -86,7 +86,6 @@ SITUATIONS = (
     Situation("merge of a page", "push", (PAGE,), releases=False),
     Situation("the night", CLOCK, clock="37 1 * * *", releases=False),
     Situation("the night", CLOCK, clock="17 3 * * *"),
-    Situation("Monday", CLOCK, clock="23 5 * * 1"),
     Situation("Monday", CLOCK, clock="41 5 * * 1"),
     Situation("Saturday", CLOCK, clock="47 4 * * 6"),
 )

@@ -36,7 +36,7 @@ class CodeScanningGitHub(FakeGitHub):
             return 200, {"workflow_url": f"{self.url}{_ROOT}/actions/workflows/1"}
         known = {
             "/meta": {},
-            f"{_ROOT}/actions/workflows/1": {"path": ".github/workflows/scorecard.yml"},
+            f"{_ROOT}/actions/workflows/1": {"path": ".github/workflows/nightly.yml"},
             f"{_SCANNING}/codeql-action/features": {},
             f"{_SCANNING}/analysis/status": {},
             f"{_SCANNING}/sarifs/1": {"processing_status": "complete"},

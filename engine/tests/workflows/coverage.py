@@ -19,7 +19,7 @@ _OF_EXTRAS = {
 }
 RUN = tuple(
     f"{name}.yml"
-    for name in ("ci", "release", "rollback", "nightly", "scorecard", *_OF_EXTRAS)
+    for name in ("ci", "release", "rollback", "nightly", *_OF_EXTRAS)
     if _OF_EXTRAS.get(name) in (None, *extras())
 )
 

@@ -122,18 +122,19 @@ def repository(*, private: bool = False, branch: str = "main") -> dict[str, Any]
 
 
 def pull_request(
-    scratch: Scratch, *, title: str = "A change", body: str = "", branch: str = "change"
+    scratch: Scratch, *, title: str = "A change", body: str = "", branch: str = "change", private: bool = False
 ) -> dict[str, Any]:
     """The event of a pull request from the commit that is checked out to the base."""
+    place = repository(private=private)
     pull = {
         "number": 7,
         "title": title,
         "body": body,
         "user": {"login": "octocat"},
-        "base": {"ref": "main", "sha": scratch.base, "repo": repository()},
-        "head": {"ref": branch, "label": f"octo:{branch}", "sha": scratch.head, "repo": repository()},
+        "base": {"ref": "main", "sha": scratch.base, "repo": place},
+        "head": {"ref": branch, "label": f"octo:{branch}", "sha": scratch.head, "repo": place},
     }
-    return {"action": "synchronize", "number": 7, "pull_request": pull, "repository": repository()}
+    return {"action": "synchronize", "number": 7, "pull_request": pull, "repository": place}
 
 
 def pushed(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,7 @@ class Rounds:
     comparisons: list[dict[str, Any]] = field(default_factory=list)
 
 
-def asked_by_main(bare: World, api: ActionsApi) -> Run:
+def asked_by_main(bare: World, api: ActionsApi, number: int = 900) -> Run:
     """One run of answer-requests.yml, of the code of main."""
     bare.scratch.git("checkout", "--quiet", "main")
     fork = {"id": 2, "full_name": "somebody/app"}
@@ -82,7 +82,7 @@ def asked_by_main(bare: World, api: ActionsApi) -> Run:
         event,
         secrets={"GITHUB_TOKEN": TOKEN, "PROVIDER_KEYS": f"MODEL_KEY={KEY}"},
         variables={"AWS_EVALUATION_ROLE_ARN": ROLE, "AWS_REGION": "eu-west-1"},
-        environment={"GITHUB_RUN_ID": "900", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_API_URL": api.url},
+        environment={"GITHUB_RUN_ID": str(number), "GITHUB_RUN_ATTEMPT": "1", "GITHUB_API_URL": api.url},
     )
 
 
@@ -191,6 +191,33 @@ def test_main_signs_in_as_who_may_ask_models(bare: World, rounds: Rounds) -> Non
 def test_every_step_has_run(bare: World, rounds: Rounds) -> None:
     bare.runs.append(rounds.runs[1])
     assert bare.missed("answer-requests.yml") == set()
+
+
+# All of them are in unit/extras/hosted/test_hostile_files.py, by the same commands.
+HOSTILE: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    "a forged digest": lambda asked: json.dumps(asked | {"digest": "0" * 64}).encode(),
+    "an address": lambda asked: json.dumps(asked | {"base_url": "http://169.254.169.254/latest"}).encode(),
+    "a million rows": lambda asked: b"\n".join([json.dumps(asked).encode(), *[b"{}"] * 1_000_000]),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_main_refuses_what_is_hostile_before_anything_holds_the_key(
+    bare: World, api: ActionsApi, rounds: Rounds, model: Upstream, name: str
+) -> None:
+    before, again, number = len(model.asked), len(api.again), 901 + list(HOSTILE).index(name)
+    good = (bare.artifact("requests-1", run=500) / "requests.jsonl").read_text().splitlines()[0]
+    api.archives[500, "requests-1"] = archive(requests__jsonl=HOSTILE[name](json.loads(good)) + b"\n")
+    run = asked_by_main(bare, api, number)
+    assert run.results == rounds.runs[1].results
+    assert run.job("answer").outputs["check.state"] == "refused"
+    assert len(model.asked) == before
+    kept = {path.name: path for path in (bare.runner.place / "artifacts" / str(number)).iterdir()}
+    assert [*kept] == ["answers-500"], "nothing is reserved and nothing spent"
+    (published,) = [json.loads(line) for line in (kept["answers-500"] / "answers.jsonl").read_text().splitlines()]
+    assert [*published] == ["refused"]
+    assert len(api.again) == again + 1, "it is run again to read why"
+    assert not [hidden for hidden in (KEY, *SIGNED_IN) if hidden in run.log + json.dumps(published)]
 
 
 def test_main_asks_nothing_for_a_run_that_failed_otherwise(

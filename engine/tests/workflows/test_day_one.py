@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sluice.core.extras import extras
+from support.actions_api import TOKEN, actions_api
 from support.day_one import CLOCK
 from unit.github.fake_github import READER
 from workflows.act import Run
@@ -32,12 +33,15 @@ def alone(scratch: Scratch, folder: Path) -> Iterator[World]:
         yield made
 
 
-def on_the_clock(of: World, workflow: str, name: str, *, number: int, **environment: str) -> Run:
+def on_the_clock(of: World, workflow: str, name: str, *, number: int, private: bool = False, **environment: str) -> Run:
     clock = situation_of(workflow, name)[1].clock
-    payload = {"schedule": clock, "repository": repository() | {"is_template": False}}
+    payload = {"schedule": clock, "repository": repository(private=private) | {"is_template": False}}
     run = of._run(workflow, CLOCK, payload, number=number, **environment)
-    compare(run, workflow, name)
+    compare(run, workflow, name, private=private)
     return run
+
+
+in_both = pytest.mark.parametrize("private", [False, True], ids=["public", "private"])
 
 
 def test_a_release_that_nothing_can_keep_is_skipped_with_one_line(alone: World) -> None:
@@ -46,11 +50,12 @@ def test_a_release_that_nothing_can_keep_is_skipped_with_one_line(alone: World) 
     assert "SLUICE_ARTEFACTS names no artifact store, and the extra registry" in run.summary
 
 
-def test_the_first_pull_request_changes_a_prompt(alone: World) -> None:
+@in_both
+def test_the_first_pull_request_changes_a_prompt(alone: World, private: bool) -> None:
     alone.scratch.branch("prompt")
     alone.scratch.edit(*PROMPT)
     alone.scratch.commit("A prompt")
-    compare(alone.ci(number=21), "ci.yml", "first pull request of a prompt")
+    compare(alone.ci(number=21, private=private), "ci.yml", "first pull request of a prompt", private=private)
     assert len(alone.github.comments) == 1
 
 
@@ -82,47 +87,56 @@ def test_the_pull_request_that_names_the_project_is_green(alone: World) -> None:
     assert [path for path in changed if path.startswith(("pipelines/", "pyproject.toml", "src/"))] == []
 
 
-def test_a_page_is_checked_alone(alone: World) -> None:
+@in_both
+def test_a_page_is_checked_alone(alone: World, private: bool) -> None:
     alone.scratch.branch("page")
     alone.scratch.write("docs/set-up.md", "# Set up\n")
     alone.scratch.commit("A page")
-    compare(alone.ci(number=22), "ci.yml", "pull request of a page")
+    compare(alone.ci(number=22, private=private), "ci.yml", "pull request of a page", private=private)
 
 
-def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World) -> None:
+@in_both
+def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World, private: bool) -> None:
+    """A private repository has forks, and runs for them, where its settings allow it."""
     alone.scratch.branch("fork")
     alone.scratch.edit(*PROMPT)
     alone.scratch.commit("A prompt from elsewhere")
-    payload: dict[str, Any] = pull_request(alone.scratch, branch="theirs")
-    payload["pull_request"]["head"]["repo"] = repository() | {"full_name": "somebody/app", "fork": True}
+    payload: dict[str, Any] = pull_request(alone.scratch, branch="theirs", private=private)
+    elsewhere = repository(private=private) | {"full_name": "somebody/app", "fork": True}
+    payload["pull_request"]["head"]["repo"] = elsewhere
     before = dict(alone.github.comments)
     run = alone._run("ci.yml", "pull_request", payload, number=23, token=READER)
-    compare(run, "ci.yml", "pull request of a fork")
+    compare(run, "ci.yml", "pull request of a fork", private=private)
     assert alone.github.comments == before
     assert "## = No difference seen" in run.job("eval").summary
 
 
 if "engine_tests" in extras():
 
-    def test_dependabot_moves_an_action(alone: World) -> None:
+    @in_both
+    def test_dependabot_moves_an_action(alone: World, private: bool) -> None:
         """`make check`, which asks for the row of the ledger, is played."""
         alone.scratch.branch("dependabot")
         path = ".github/workflows/ci.yml"
         alone.scratch.edit(path, "# v7.0.1", "# v7.0.2")
         alone.scratch.commit("Bump actions/checkout", author="dependabot[bot]")
-        payload = pull_request(alone.scratch, branch="dependabot/actions")
+        payload = pull_request(alone.scratch, branch="dependabot/actions", private=private)
         run = alone._run("ci.yml", "pull_request", payload, number=24, actor="dependabot[bot]")
-        compare(run, "ci.yml", "pull request of Dependabot")
+        compare(run, "ci.yml", "pull request of Dependabot", private=private)
 
     def test_on_saturday_the_template_s_own_tests_are_not_a_copy_s(alone: World) -> None:
         run = alone._run("template-tests.yml", CLOCK, {"repository": repository()}, number=25)
         assert (run.status, run.jobs) == (0, {})
 
 
-def test_the_night_finds_nothing_missing(alone: World) -> None:
+@in_both
+def test_the_night_finds_nothing_missing_and_scores_what_it_may(alone: World, private: bool) -> None:
+    """In a private repository its line is there in place of the score: `compare` asks for it."""
     alone.scratch.branch("night")
-    run = on_the_clock(alone, "nightly.yml", "the night", number=26, PLAYED_WITHOUT="registry")
+    scored = len(alone.kept("scanned"))
+    run = on_the_clock(alone, "nightly.yml", "the night", number=26, private=private, PLAYED_WITHOUT="registry")
     assert alone.github.issues == {}
+    assert len(alone.kept("scanned")) == scored + (not private)
     if "admin" in extras():
         assert "nothing to remove: SLUICE_ARTEFACTS names no artifact store" in run.job("prune").log
 
@@ -134,7 +148,19 @@ if "upgrade" in extras():
         assert "Nothing to take: nothing says where the template is" in run.summary
 
 
-@pytest.mark.parametrize("private", [False, True], ids=["public", "private"])
-def test_the_first_push_is_scored_or_it_says_why_not(alone: World, private: bool) -> None:
-    run = alone.release(workflow="scorecard.yml", number=28, event={"private": private})
-    compare(run, "scorecard.yml", "first push", private=private)
+if "hosted" in extras():
+
+    @in_both
+    @pytest.mark.parametrize("conclusion", ["success", "failure"])
+    def test_the_end_of_a_pull_request_s_run_asks_for_nothing(alone: World, private: bool, conclusion: str) -> None:
+        """Where a comparison has left no questions."""
+        place, clock = repository(private=private) | {"id": 1}, "2026-01-01T10:00:00Z"
+        ended = {"id": 500, "name": "ci", "event": "pull_request", "conclusion": conclusion, "head_repository": place}
+        with actions_api() as api:
+            api.add(500, conclusion=conclusion, created_at=clock)
+            payload = {"action": "completed", "workflow_run": ended, "repository": place}
+            address = {"GITHUB_API_URL": api.url}
+            run = alone._run("answer-requests.yml", "workflow_run", payload, number=28, token=TOKEN, **address)
+        colour = "green" if conclusion == "success" else "red"
+        compare(run, "answer-requests.yml", f"the end of a {colour} `ci`", private=private)
+        assert api.again == []

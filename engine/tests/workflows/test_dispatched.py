@@ -11,7 +11,7 @@ from sluice.template.owned import version_of
 from workflows.act import Run
 from workflows.coverage import RUN
 from workflows.hostile import NAME, TEXTS, text
-from workflows.scratch import dispatched
+from workflows.scratch import dispatched, repository
 from workflows.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
@@ -115,12 +115,14 @@ if "admin" in extras():
 
 
 def test_a_night_says_what_is_missing_and_where_a_merge_releases_nothing(bare: World) -> None:
-    """Where nothing is set, and the default branch is one that release.yml does not know."""
-    payload = dispatched() | {"ref": "refs/heads/develop"}
+    """Where nothing is set, in a private repository whose default branch is one that release.yml does not know."""
+    place = repository(private=True, branch="develop")
+    payload = dispatched() | {"ref": "refs/heads/develop", "repository": place}
     run = bare._run("nightly.yml", "workflow_dispatch", payload, number=913)
     assert run.status == 0
     assert "the variable SLUICE_IMAGE_BASE" in run.summary
     assert "A merge to develop releases nothing" in run.summary
+    assert "the variable CODE_SCANNING=on" in run.job("scorecard").summary
 
 
 if "redteam" in extras():
@@ -140,16 +142,6 @@ if "engine_tests" in extras():
         assert place.dispatch("template-tests.yml", number=907).status == 0
         assert {"test-engine", "test-workflows", "test-drill", "test-parts", "test-fork"} <= set(place.made())
         assert {"release", "kind", "e2e-cluster"} <= set(place.made())
-
-
-def test_a_private_repository_is_scored_where_it_says_so(bare: World) -> None:
-    bare.scratch.branch("scored")
-    run = bare.release(workflow="scorecard.yml", number=911, event={"private": True})
-    assert run.status == 0
-    assert "the variable CODE_SCANNING=on" in run.summary
-    assert bare.kept("scanned") == []
-    assert bare.release(workflow="scorecard.yml", number=912).status == 0
-    assert len(bare.kept("scanned")) == 1
 
 
 if "upgrade" in extras():

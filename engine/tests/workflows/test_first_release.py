@@ -88,28 +88,36 @@ def test_the_first_push_is_released_on_github_itself(fresh: World, first: str) -
     assert not fresh.artefacts.exists()
 
 
-def test_a_first_push_to_trunk_is_released_as_one_to_main(fresh: World, first: str) -> None:
-    event = pushed(fresh.scratch, branch="trunk")
+@pytest.mark.parametrize(("branch", "private"), [("trunk", False), ("trunk", True), ("main", True)])
+def test_a_first_push_to_trunk_or_of_a_private_repository_is_released_as_well(
+    fresh: World, first: str, branch: str, private: bool
+) -> None:
+    event = pushed(fresh.scratch, branch=branch, private=private)
     run = fresh._run("release.yml", "push", event, number=29)
-    compare(run, "release.yml", "first push to `trunk`")
+    compare(run, "release.yml", "first push" + (" to `trunk`" if branch == "trunk" else ""), private=private)
     assert run.job("release").outputs["stage.release"] == first, "the commit was released before"
 
 
-def test_by_the_clock_nothing_is_released(fresh: World, merged: str) -> None:
-    event = {"schedule": "37 1 * * *", "repository": repository()}
+in_both = pytest.mark.parametrize("private", [False, True], ids=["public", "private"])
+
+
+@in_both
+def test_by_the_clock_nothing_is_released(fresh: World, merged: str, private: bool) -> None:
+    event = {"schedule": "37 1 * * *", "repository": repository(private=private)}
     run = fresh._run("release.yml", CLOCK, event, number=33)
     assert merged
-    compare(run, "release.yml", "the night")
+    compare(run, "release.yml", "the night", private=private)
     assert "### Nothing to release" in run.summary
 
 
-def test_a_page_that_is_merged_releases_nothing(fresh: World, merged: str) -> None:
+@in_both
+def test_a_page_that_is_merged_releases_nothing(fresh: World, merged: str, private: bool) -> None:
     fresh.scratch.git("checkout", "--quiet", "-B", "page-after", "merged")
     fresh.scratch.write("docs/set-up.md", "# Set up\n")
     fresh.scratch.commit("A page")
-    run = fresh.release(number=32)
+    run = fresh.release(number=32, event={"private": private})
     assert merged
-    compare(run, "release.yml", "merge of a page")
+    compare(run, "release.yml", "merge of a page", private=private)
     assert "### Nothing to release" in run.summary
 
 
@@ -135,8 +143,9 @@ def laptop(fresh: World, server: GitServer, folder: Path) -> Laptop:
     root, programs = folder / "laptop" / "clone", folder / "laptop" / "programs"
     programs.mkdir(parents=True)
     gh = programs / "gh"
-    gh.write_text(f'#!/bin/sh\n[ "$*" = "auth token" ] && echo {READER}\n')
+    gh.write_text('#!/bin/sh\n[ "$*" = "auth token" ] && cat "$HOME/token"\n')
     gh.chmod(0o755)
+    (root.parent / "token").write_text(READER)
     environment = {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(root.parent),
@@ -183,6 +192,21 @@ def test_there_it_is_served(laptop: Laptop, merged: str, tmp_path: Path) -> None
         finally:
             service.terminate()
             service.wait(600)
+
+
+def test_and_from_there_it_goes_back(laptop: Laptop, first: str, merged: str) -> None:
+    """By somebody who may write; the token of the tests before only reads, and is told which right it lacks."""
+    back = laptop.sluice("release", "rollback", "previous", "--env", "production")
+    refused = subprocess.run(back, cwd=laptop.root, env=laptop.environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "`contents: write`" in refused.stderr
+    (laptop.root.parent / "token").write_text(WRITER)
+    laptop.run(*back)
+    shutil.rmtree(laptop.root / ".sluice")
+    listed = laptop.run(*laptop.sluice("release", "list", "--env", "production")).splitlines()
+    (live,) = [line for line in listed if line.startswith("*")]
+    assert first in live
+    assert merged not in live
 
 
 def ready(port: int) -> bool:

@@ -34,8 +34,9 @@ def scratch(scratch: Scratch) -> Scratch:
     return scratch
 
 
-def tag(bare: World, name: str, number: int, *, private: bool = False) -> Run:
+def tag(bare: World, name: str, number: int, *, private: bool = False, template: bool = True) -> Run:
     payload = pushed(bare.scratch, private=private) | {"ref": f"refs/tags/{name}"}
+    payload["repository"]["is_template"] = template
     return bare._run("template-release.yml", "push", payload, number=number)
 
 
@@ -46,6 +47,13 @@ def test_a_tag_of_another_version_publishes_nothing(bare: World) -> None:
     assert f"error: the tag v99.0.0 is not that of the engine, which is {VERSION}" in run.job("wheel").log
     assert bare.github.releases.by_id == {}
     assert bare.kept("attested") == []
+
+
+def test_a_tag_of_a_copy_is_a_version_of_that_copy(bare: World) -> None:
+    """Which has not been initialised yet: it is neither red nor published as an engine."""
+    run = tag(bare, f"v{VERSION}", 929, template=False)
+    assert (run.status, run.jobs) == (0, {})
+    assert bare.github.releases.by_id == {}
 
 
 def test_a_tag_has_its_wheel_signed_and_beside_it(bare: World) -> None:

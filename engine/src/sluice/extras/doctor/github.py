@@ -106,7 +106,8 @@ def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> It
     subject = f"{look_up}/actions/oidc/customization/sub"
     yield "OIDC subject", subject, lambda ask: _subject(ask, facts, repository)
     for name in scope.names.environments:
-        look = partial(environment, repository, branch, name, reviewed=name == scope.names.environments[-1])
+        reviewed, private = name == scope.names.environments[-1], bool(facts.get("private"))
+        look = partial(environment, repository, branch, name, reviewed=reviewed, private=private)
         yield f"environment {name}", f"{look_up}/environments", look
     yield "variables", "gh variable list", lambda ask: _variables(ask, scope)
     yield "secrets", "gh secret list", lambda ask: _secrets(ask, scope)

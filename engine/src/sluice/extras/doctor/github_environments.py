@@ -11,7 +11,9 @@ from sluice.extras.doctor.github_changes import GitHubChange, fixable
 Ask = Callable[[str], Any]
 
 
-def environment(repository: str, branch: str, name: str, ask: Ask, *, reviewed: bool = False) -> Iterator[Diagnosis]:
+def environment(
+    repository: str, branch: str, name: str, ask: Ask, *, reviewed: bool = False, private: bool = False
+) -> Iterator[Diagnosis]:
     """Whether runs of one branch alone may enter an environment.
 
     It has to have a list of branches: `protected_branches` counts classic rules, and lets everybody in without one.
@@ -22,6 +24,7 @@ def environment(repository: str, branch: str, name: str, ask: Ask, *, reviewed: 
         name: of the environment.
         ask: reads a path below the repository.
         reviewed: whether people have to agree before a run goes on.
+        private: whether the plan may have no reviewers.
     """
     what, place = f"environment {name}", f"/environments/{name}"
     listed = {one["name"]: one for one in ask("/environments?per_page=100")["environments"]}
@@ -47,7 +50,7 @@ def environment(repository: str, branch: str, name: str, ask: Ask, *, reviewed: 
         yield fixable(what, f"{branch} may not deploy", repository, admitted)
     elif reviewed and not reviewers:
         mend = "Settings > Environments > Required reviewers; a private repository has them on Enterprise alone"
-        yield Diagnosis(what, "missing", "no reviewer is asked before a deployment", mend)
+        yield Diagnosis(what, "optional" if private else "missing", "no reviewer is asked before a deployment", mend)
     else:
         yield passed(what, f"{branch} only" + (", after a review" if reviewers else ""))
 

@@ -98,7 +98,7 @@ def test_a_release_needs_no_variable_but_both_of_a_cloud(
     there: FakeRepository, checkout: Path, given: list[str], wanted: set[str]
 ) -> None:
     workflows = ROOT / ".github" / "workflows"
-    text = "".join((workflows / name).read_text() for name in ("release.yml", "deploy-release.yml", "scorecard.yml"))
+    text = "".join((workflows / name).read_text() for name in ("release.yml", "deploy-release.yml", "nightly.yml"))
     (checkout / ".github" / "workflows" / "release.yml").write_text(text)
     there.facts["/actions/variables"] = {"variables": [{"name": name} for name in given]}
     missing = {
@@ -172,6 +172,17 @@ def test_what_is_missing_comes_with_what_mends_it(
     check = look(there, checkout)[what]
     assert check.state == "missing"
     assert words in check.mend
+
+
+@pytest.mark.parametrize(("private", "state"), [(True, "optional"), (False, "missing")])
+def test_reviewers_are_not_demanded_where_a_plan_may_have_none(
+    there: FakeRepository, checkout: Path, private: bool, state: str
+) -> None:
+    there.facts[""]["private"] = private
+    there.facts["/environments"]["environments"][1]["protection_rules"] = []
+    found = look(there, checkout)["environment live"]
+    assert found.state == state
+    assert "a private repository has them on Enterprise alone" in found.mend
 
 
 def test_approving_pull_requests_is_offered_and_not_demanded(there: FakeRepository, checkout: Path) -> None:
