@@ -83,7 +83,8 @@ class Checkout:
         self.workspace = Workspace(root)
         for name, value in environment.items():
             patch.setenv(name, value)
-        patch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+        for name in ("GITHUB_STEP_SUMMARY", "SLUICE_ARTEFACTS"):  # a record elsewhere would say what was live before
+            patch.delenv(name, raising=False)
         patch.chdir(root)
         patch.setattr(cli, "die_with_parent", lambda: None)
         patch.setattr(cli, "watch_parent", lambda: None)
@@ -176,9 +177,12 @@ class Site:
         (found,) = (one for one in self.listed("replicasets") if one["metadata"]["labels"].get(_HASH) == stable)
         return str(found["spec"]["template"]["metadata"]["labels"][_RELEASE])
 
-    def held(self) -> set[str]:
-        """The releases whose ReplicaSets the cluster still has."""
-        return {one["metadata"]["labels"][_RELEASE] for one in self.listed("replicasets")}
+    def pods(self, release: str = "") -> list[Any]:
+        """Those of the service; of one release, where it is named. The controllers of the stub take a turn."""
+        assert self.rollout
+        labels = {"app.kubernetes.io/name": "sluice", **({_RELEASE: release} if release else {})}
+        found = self.listed("pods", "v1")
+        return [one for one in found if labels.items() <= one["metadata"].get("labels", {}).items()]
 
     def routes(self) -> list[str]:
         """What Traefik matches requests by."""

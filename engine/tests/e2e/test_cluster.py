@@ -341,13 +341,9 @@ def test_a_quota_that_leaves_no_room(cluster: Cluster) -> None:
     """The ReplicaSet's own condition is all that tells (rollout/sync.go:713-720, 856-888)."""
     cluster.site.rollback()
     before = cluster.site.live()
-    used = len(
-        [
-            one
-            for one in cluster.site.listed("pods", "v1")
-            if one["metadata"]["labels"].get("app.kubernetes.io/name") == "sluice"
-        ]
-    )
+    # A pod of before that goes after the quota came would leave its room to the canary.
+    assert wait_until(lambda: len(cluster.site.pods(before)) == len(cluster.site.pods()), seconds=180)
+    used = len(cluster.site.pods())
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "spec": {"hard": {"pods": str(used)}}}
     quota["metadata"] = {"name": "pods", "namespace": cluster.site.namespace}
     cluster.site.kubectl("apply", "--server-side", "-f", "-", given=quota)

@@ -87,9 +87,7 @@ def skip_steps(observer: RolloutObserver, why: str) -> None:
     rollout = observer.picture.rollout
     last = len(rollout.steps) if rollout else 0
     # An abort of before stands until the controller heeds this: whoever looks sooner takes it for the end.
-    observer.ask(
-        {"promoteFull": True}, lambda now: not now.get("abort") and int(now.get("currentStepIndex") or 0) >= last
-    )
+    observer.ask({"promoteFull": True}, lambda now: not now.get("abort") and (now.get("currentStepIndex") or 0) >= last)
     observer.show(why)
 
 

@@ -114,7 +114,7 @@ class RolloutObserver:
             time.sleep(self.patience.poll)
 
     def ask(self, wanted: Mapping[str, bool], heeded: Callable[[Mapping[str, Any]], bool]) -> bool:
-        """Patches the status. False when the controller's own status does not say after `patience.settle` that it heeds.
+        """Patches the status. False when the controller's own does not say within `patience.settle` that it heeds.
 
         A patch that comes while the controller writes is overwritten in its cache (Argo Rollouts 1.9.1,
         rollout/controller.go:464-499), and the same patch again is no event to it: so this touches the Rollout."""
@@ -135,9 +135,8 @@ class RolloutObserver:
     def abort(self) -> None:
         """Gives all traffic to stable. SluiceError when that has not been done after `patience.settle`."""
         if not self.ask({"abort": True}, lambda now: bool(now.get("abort") and now.get("abortedAt"))):
-            raise SluiceError(
-                "the controller has not aborted the rollout", remedy="is the controller of Argo Rollouts running?"
-            )
+            running = "is the controller of Argo Rollouts running?"
+            raise SluiceError("the controller has not aborted the rollout", remedy=running)
 
     def look(self) -> RolloutSnapshot:
         """One picture, nothing printed. SluiceError when the API server does not show it."""
