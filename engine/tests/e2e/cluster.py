@@ -27,6 +27,7 @@ from sluice import cli
 from sluice.cluster import rollout_observer
 from sluice.cluster.manifests import kubectl
 from sluice.core.digests import digest_of_file
+from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.prompts import load_prompts
 from sluice.release.manifest import FILE, Manifest, identified, load, verify
@@ -177,12 +178,19 @@ class Site:
         (found,) = (one for one in self.listed("replicasets") if one["metadata"]["labels"].get(_HASH) == stable)
         return str(found["spec"]["template"]["metadata"]["labels"][_RELEASE])
 
-    def pods(self, release: str = "") -> list[Any]:
-        """Those of the service; of one release, where it is named. The controllers of the stub take a turn."""
-        assert self.rollout
-        labels = {"app.kubernetes.io/name": "sluice", **({_RELEASE: release} if release else {})}
-        found = self.listed("pods", "v1")
-        return [one for one in found if labels.items() <= one["metadata"].get("labels", {}).items()]
+    def pods(self) -> list[Any]:
+        """Those of the service."""
+        own = ("app.kubernetes.io/name", "sluice")
+        return [one for one in self.listed("pods", "v1") if own in one["metadata"].get("labels", {}).items()]
+
+    def rest(self) -> None:
+        """Until no other release than the live one has pods: the controller keeps those of before half a minute."""
+
+        def alone() -> bool:
+            live = self.live()  # a look at the Rollout, at which the controllers of the stub take a turn
+            return {one["metadata"]["labels"][_RELEASE] for one in self.pods()} == {live}
+
+        assert wait_until(alone, seconds=300, every=0.5)
 
     def routes(self) -> list[str]:
         """What Traefik matches requests by."""

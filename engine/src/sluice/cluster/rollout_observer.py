@@ -31,7 +31,7 @@ class WatchTimeouts:
     `settle`: how long weights may take to be back after an abort, and how long a Rollout may be invalid: the controller
     tries again what came before its Services or templates. `poll`: between two looks."""
 
-    lost: float = 120.0
+    lost: float = 600.0
     pull: float = 120.0
     settle: float = 30.0
     poll: float = 1.0
