@@ -233,6 +233,7 @@ def test_a_bad_release_is_stopped_by_the_first_judge_that_finds_it_bad(
     assert ended.status == 1
     assert f"{cluster.id(release)} was stopped in e2e" in ended.said
     assert ended.stopped_by(judge), "the reason is named"
+    assert "what was live stays live" in ended.said
     assert ended.weights == ([] if judge == "quality" else [10, 0]), "no visitor meets what quality has stopped"
     assert cluster.site.live() == cluster.id("good")
 

@@ -8,7 +8,7 @@ from sluice.cluster.kubectl import MANAGER, Cluster, find, patch, read
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.promotions import is_unjudged, read_promotions, write_promotions
 from sluice.cluster.rollback import owns_replicas
-from sluice.cluster.rollout_observer import RolloutObserver
+from sluice.cluster.rollout_observer import RUNNING, RolloutObserver
 from sluice.cluster.rollout_status import ENDED, SCALE_DOWN_DEADLINE
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
@@ -16,7 +16,6 @@ from sluice.core.processes import wait_until
 
 # Longer than the `abortScaleDownDelaySeconds` of engine/k8s/components/blue-green.
 _LEAVING_SECONDS = 150.0
-_RUNNING = "is the controller of Argo Rollouts running?"
 
 
 def prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:
@@ -83,7 +82,7 @@ def _await_leaving(observer: RolloutObserver, stable: str) -> None:
 def skip_steps(observer: RolloutObserver, why: str) -> None:
     """Promotes without steps and analyses: there is nothing to compare with, or no visitor yet."""
     if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
-        raise SluiceError("the controller does not begin", remedy=_RUNNING)
+        raise SluiceError("the controller does not begin", remedy=RUNNING)
     rollout = observer.picture.rollout
     last = len(rollout.steps) if rollout else 0
     # An abort of before stands until the controller heeds this: whoever looks sooner takes it for the end.
@@ -108,7 +107,7 @@ def begin_again(observer: RolloutObserver) -> None:
     """Takes an abort back. SluiceError when the controller, whose own status tells, does not take notice."""
     observer.show("trying again")
     if not observer.ask({"abort": False}, lambda now: not now.get("abort") and now.get("phase") != "Degraded"):
-        raise SluiceError("the Rollout still says that it is aborted", remedy=_RUNNING)
+        raise SluiceError("the Rollout still says that it is aborted", remedy=RUNNING)
 
 
 def forget_deadlines(observer: RolloutObserver) -> None:

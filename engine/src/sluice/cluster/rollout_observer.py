@@ -22,6 +22,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 
 KINDS = frozenset({"promoted", "stopped", "failed", "inconclusive", "replaced"})
+RUNNING = "is the controller of Argo Rollouts running?"
 _TOUCHED, _TOUCH_SECONDS = "sluice/touched", 2.0
 
 
@@ -135,8 +136,7 @@ class RolloutObserver:
     def abort(self) -> None:
         """Gives all traffic to stable. SluiceError when that has not been done after `patience.settle`."""
         if not self.ask({"abort": True}, lambda now: bool(now.get("abort") and now.get("abortedAt"))):
-            running = "is the controller of Argo Rollouts running?"
-            raise SluiceError("the controller has not aborted the rollout", remedy=running)
+            raise SluiceError("the controller has not aborted the rollout", remedy=RUNNING)
 
     def look(self) -> RolloutSnapshot:
         """One picture, nothing printed. SluiceError when the API server does not show it."""
