@@ -83,10 +83,11 @@ def skip_steps(observer: RolloutObserver, why: str) -> None:
     """Promotes without steps and analyses: there is nothing to compare with, or no visitor yet."""
     if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
         raise SluiceError("the controller does not begin", remedy=RUNNING)
-    rollout = observer.picture.rollout
-    last = len(rollout.steps) if rollout else 0
+    last = len(observer.picture.rollout.steps) if observer.picture.rollout else 0
     # An abort of before stands until the controller heeds this: whoever looks sooner takes it for the end.
-    observer.ask({"promoteFull": True}, lambda now: not now.get("abort") and (now.get("currentStepIndex") or 0) >= last)
+    observer.ask_for(
+        {"promoteFull": True}, lambda now: not now.get("abort") and (now.get("currentStepIndex") or 0) >= last
+    )
     observer.show(why)
 
 
@@ -106,7 +107,7 @@ def remember(observer: RolloutObserver) -> None:
 def begin_again(observer: RolloutObserver) -> None:
     """Takes an abort back. SluiceError when the controller, whose own status tells, does not take notice."""
     observer.show("trying again")
-    if not observer.ask({"abort": False}, lambda now: not now.get("abort") and now.get("phase") != "Degraded"):
+    if not observer.ask_for({"abort": False}, lambda now: not now.get("abort") and now.get("phase") != "Degraded"):
         raise SluiceError("the Rollout still says that it is aborted", remedy=RUNNING)
 
 

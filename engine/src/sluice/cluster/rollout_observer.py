@@ -114,7 +114,7 @@ class RolloutObserver:
                 )
             time.sleep(self.patience.poll)
 
-    def ask(self, wanted: Mapping[str, bool], heeded: Callable[[Mapping[str, Any]], bool]) -> bool:
+    def ask_for(self, wanted: Mapping[str, bool], heeded: Callable[[Mapping[str, Any]], bool]) -> bool:
         """Patches the status. False when the controller's own does not say within `patience.settle` that it heeds.
 
         A patch that comes while the controller writes is overwritten in its cache (Argo Rollouts 1.9.1,
@@ -135,7 +135,7 @@ class RolloutObserver:
 
     def abort(self) -> None:
         """Gives all traffic to stable. SluiceError when that has not been done after `patience.settle`."""
-        if not self.ask({"abort": True}, lambda now: bool(now.get("abort") and now.get("abortedAt"))):
+        if not self.ask_for({"abort": True}, lambda now: bool(now.get("abort") and now.get("abortedAt"))):
             raise SluiceError("the controller has not aborted the rollout", remedy=RUNNING)
 
     def look(self) -> RolloutSnapshot:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,8 +12,6 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-
-from sluice.extras.doctor import cluster as doctor
 
 ROOT = Path(__file__).resolve().parents[5]
 # As manifests/install.yaml of Argo Rollouts 1.9.1 has them: no flags, and an image `latest`.
@@ -68,7 +67,10 @@ def test_one_version_is_installed_validated_against_and_recommended(script: Modu
     version = script.ARGO_IMAGE.rpartition(":v")[2]
     assert argo["project"] == f"Argo Rollouts {version}"
     assert argo["at"].split("/")[2] in script.ARGO
-    assert f"/v{version}/" in doctor._BRINGS["argoproj.io"]
+    for page in ("first-cluster.md", "reference/cluster.md"):
+        text = (ROOT / "engine" / "docs" / page).read_text()
+        named = re.findall(r"argo-rollouts/releases/download/v([\d.]+)/|Argo Rollouts (\d[\d.]*\d)", text)
+        assert {"".join(one) for one in named} == {version}, page
 
 
 def test_names_of_two_namespaces_are_two_to_traefik(script: ModuleType) -> None:
