@@ -27,6 +27,7 @@ from sluice import cli
 from sluice.cluster import rollout_observer
 from sluice.cluster.manifests import kubectl
 from sluice.core.digests import digest_of_file
+from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.prompts import load_prompts
 from sluice.release.manifest import FILE, Manifest, identified, load, verify
@@ -83,7 +84,8 @@ class Checkout:
         self.workspace = Workspace(root)
         for name, value in environment.items():
             patch.setenv(name, value)
-        patch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+        for name in ("GITHUB_STEP_SUMMARY", "SLUICE_ARTEFACTS"):  # a record elsewhere would say what was live before
+            patch.delenv(name, raising=False)
         patch.chdir(root)
         patch.setattr(cli, "die_with_parent", lambda: None)
         patch.setattr(cli, "watch_parent", lambda: None)
@@ -176,9 +178,19 @@ class Site:
         (found,) = (one for one in self.listed("replicasets") if one["metadata"]["labels"].get(_HASH) == stable)
         return str(found["spec"]["template"]["metadata"]["labels"][_RELEASE])
 
-    def held(self) -> set[str]:
-        """The releases whose ReplicaSets the cluster still has."""
-        return {one["metadata"]["labels"][_RELEASE] for one in self.listed("replicasets")}
+    def pods(self) -> list[Any]:
+        """Those of the service."""
+        own = ("app.kubernetes.io/name", "sluice")
+        return [one for one in self.listed("pods", "v1") if own in one["metadata"].get("labels", {}).items()]
+
+    def rest(self) -> None:
+        """Until no other release than the live one has pods: the controller keeps those of before half a minute."""
+
+        def alone() -> bool:
+            live = self.live()  # a look at the Rollout, at which the controllers of the stub take a turn
+            return {one["metadata"]["labels"][_RELEASE] for one in self.pods()} == {live}
+
+        assert wait_until(alone, seconds=300, every=0.5)
 
     def routes(self) -> list[str]:
         """What Traefik matches requests by."""

@@ -22,6 +22,7 @@ import pytest
 from e2e.api_line import ApiLine, api_line
 from e2e.cluster import ROOT, Checkout, Ended, Site, variant
 from sluice.cluster.kubectl import Cluster as KubectlCluster
+from sluice.cluster.rollout_observer import WatchTimeouts
 from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.release import champion, environment_record
@@ -111,7 +112,7 @@ def cluster(
     if request.param == "cluster" and os.environ.get("SLUICE_E2E_PODS") == "marked":
         if not os.environ.get("KUBECONFIG"):
             pytest.fail("KUBECONFIG is not set")
-        made = small_cluster(root, Checkout(root / "checkout", patch, {}, pull=5, lost=2 * AWAY_SECONDS))
+        made = small_cluster(root, Checkout(root / "checkout", patch, {}, pull=5))
         empty(made)
         with (
             marked_pods(KubectlCluster(root / "state"), [made.site.namespace, made.other.namespace], Nodes()) as nodes,
@@ -158,7 +159,7 @@ def real_cluster(root: Path, patch: pytest.MonkeyPatch) -> Cluster:
     live = champion.champion_id(environment_record.here(here))
     if not live:
         pytest.fail("there is no champion to deploy: `make release` makes one")
-    checkout = Checkout(root, patch, {}, lost=2 * AWAY_SECONDS)
+    checkout = Checkout(root, patch, {})
     images = (os.environ["SLUICE_E2E_IMAGE"], os.environ["SLUICE_E2E_LOAD_IMAGE"])
     site, other = (Site(checkout, name, *images) for name in ("e2e", "e2e-other"))
     releases = {
@@ -232,6 +233,7 @@ def test_a_bad_release_is_stopped_by_the_first_judge_that_finds_it_bad(
     assert ended.status == 1
     assert f"{cluster.id(release)} was stopped in e2e" in ended.said
     assert ended.stopped_by(judge), "the reason is named"
+    assert "what was live stays live" in ended.said
     assert ended.weights == ([] if judge == "quality" else [10, 0]), "no visitor meets what quality has stopped"
     assert cluster.site.live() == cluster.id("good")
 
@@ -316,6 +318,8 @@ def test_fewer_pods_in_the_same_deployment_as_a_release(cluster: Cluster) -> Non
 def test_a_stable_that_is_dead_is_replaced_with_one_flag(cluster: Cluster) -> None:
     """promoteFull leaves out analyses and steps (rollout/analysis.go:78, rollout/canary.go:379-385)."""
     nodes = cluster.hand("a dead stable")
+    # With stable dead the controller would keep the last pod of before for good (rollout/canary.go:187-190).
+    cluster.site.rest()
     nodes.dead = {cluster.id("scaled")}
     assert wait_until(lambda: not cluster.site.rollout["status"].get("availableReplicas"), seconds=300)
     ended = cluster.deploy("mended", fails="quality")  # nobody answers for stable
@@ -341,14 +345,9 @@ def test_a_quota_that_leaves_no_room(cluster: Cluster) -> None:
     """The ReplicaSet's own condition is all that tells (rollout/sync.go:713-720, 856-888)."""
     cluster.site.rollback()
     before = cluster.site.live()
-    used = len(
-        [
-            one
-            for one in cluster.site.listed("pods", "v1")
-            if one["metadata"]["labels"].get("app.kubernetes.io/name") == "sluice"
-        ]
-    )
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "spec": {"hard": {"pods": str(used)}}}
+    cluster.site.rest()  # a pod that goes later would leave its room to the canary
+    used = str(len(cluster.site.pods()))
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "spec": {"hard": {"pods": used}}}
     quota["metadata"] = {"name": "pods", "namespace": cluster.site.namespace}
     cluster.site.kubectl("apply", "--server-side", "-f", "-", given=quota)
     ended = cluster.deploy("crowded")
@@ -391,6 +390,7 @@ def test_an_api_server_that_is_away_for_five_minutes_in_mid_canary(cluster: Clus
         if plane:
             plane.api.down = False
 
+    assert WatchTimeouts().lost > AWAY_SECONDS, "what everybody has"
     ended = cluster.deploy("away", during={"canary 10 %": leave, "connection lost": come_back})
     assert ended.status == 0
     assert "connected again" in ended.said

@@ -107,7 +107,9 @@ def deploy(
         if kind == "promoted":
             steps.remember(observer)
         logs = _logs(client, target.namespace, found)
-        nothing_before = gate or before is None or not before.stable or before.stable == before.current == now.current
+        # By its template: the status of now is that of before, until the controller has come to it.
+        alone = before is not None and before.stable == before.current and before.template == now.template
+        nothing_before = gate or before is None or not before.stable or (alone and before.observed)
         return DeploymentResult(release, kind, ended_as.reasons, logs, first=bool(nothing_before))  # type: ignore[arg-type]
 
 

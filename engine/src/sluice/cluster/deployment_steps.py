@@ -8,15 +8,14 @@ from sluice.cluster.kubectl import MANAGER, Cluster, find, patch, read
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.promotions import is_unjudged, read_promotions, write_promotions
 from sluice.cluster.rollback import owns_replicas
-from sluice.cluster.rollout_observer import RolloutObserver
-from sluice.cluster.rollout_status import ENDED, SCALE_DOWN_DEADLINE, read_rollout
+from sluice.cluster.rollout_observer import RUNNING, RolloutObserver
+from sluice.cluster.rollout_status import ENDED, SCALE_DOWN_DEADLINE
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.processes import wait_until
 
 # Longer than the `abortScaleDownDelaySeconds` of engine/k8s/components/blue-green.
 _LEAVING_SECONDS = 150.0
-_RUNNING = "is the controller of Argo Rollouts running?"
 
 
 def prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:
@@ -83,8 +82,12 @@ def _await_leaving(observer: RolloutObserver, stable: str) -> None:
 def skip_steps(observer: RolloutObserver, why: str) -> None:
     """Promotes without steps and analyses: there is nothing to compare with, or no visitor yet."""
     if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
-        raise SluiceError("the controller does not begin", remedy=_RUNNING)
-    patch(observer.client, f"{observer.target.path}/status", {"status": {"promoteFull": True}})
+        raise SluiceError("the controller does not begin", remedy=RUNNING)
+    last = len(observer.picture.rollout.steps) if observer.picture.rollout else 0
+    # An abort of before stands until the controller heeds this: whoever looks sooner takes it for the end.
+    observer.ask_for(
+        {"promoteFull": True}, lambda now: not now.get("abort") and (now.get("currentStepIndex") or 0) >= last
+    )
     observer.show(why)
 
 
@@ -103,15 +106,9 @@ def remember(observer: RolloutObserver) -> None:
 
 def begin_again(observer: RolloutObserver) -> None:
     """Takes an abort back. SluiceError when the controller, whose own status tells, does not take notice."""
-    patch(observer.client, f"{observer.target.path}/status", {"status": {"abort": False}})
     observer.show("trying again")
-
-    def begun() -> bool:
-        rollout = read_rollout(read(observer.client, observer.target.path))
-        return not rollout.aborted and rollout.phase != "Degraded"
-
-    if not wait_until(begun, seconds=observer.patience.settle, every=0.2):
-        raise SluiceError("the Rollout still says that it is aborted", remedy=_RUNNING)
+    if not observer.ask_for({"abort": False}, lambda now: not now.get("abort") and now.get("phase") != "Degraded"):
+        raise SluiceError("the Rollout still says that it is aborted", remedy=RUNNING)
 
 
 def forget_deadlines(observer: RolloutObserver) -> None:

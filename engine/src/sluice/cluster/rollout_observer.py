@@ -22,8 +22,8 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 
 KINDS = frozenset({"promoted", "stopped", "failed", "inconclusive", "replaced"})
-# Seconds between two requests to abort.
-_ABORT_AGAIN = 2.0
+RUNNING = "is the controller of Argo Rollouts running?"
+_TOUCHED, _TOUCH_SECONDS = "sluice/touched", 2.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class WatchTimeouts:
     `settle`: how long weights may take to be back after an abort, and how long a Rollout may be invalid: the controller
     tries again what came before its Services or templates. `poll`: between two looks."""
 
-    lost: float = 120.0
+    lost: float = 600.0
     pull: float = 120.0
     settle: float = 30.0
     poll: float = 1.0
@@ -114,27 +114,29 @@ class RolloutObserver:
                 )
             time.sleep(self.patience.poll)
 
-    def abort(self) -> None:
-        """Gives all traffic to stable. SluiceError when that has not been done after `patience.settle`.
+    def ask_for(self, wanted: Mapping[str, bool], heeded: Callable[[Mapping[str, Any]], bool]) -> bool:
+        """Patches the status. False when the controller's own does not say within `patience.settle` that it heeds.
 
-        The controller overwrites a patch that comes while it writes a status of its own (seen with Argo Rollouts
-        1.9.1), so this asks again until the status says that it has aborted."""
-        again = 0.0
+        A patch that comes while the controller writes is overwritten in its cache (Argo Rollouts 1.9.1,
+        rollout/controller.go:464-499), and the same patch again is no event to it: so this touches the Rollout."""
+        patch(self.client, f"{self.target.path}/status", {"status": wanted})
+        again = time.monotonic() + _TOUCH_SECONDS
 
-        def aborted() -> bool:
+        def done() -> bool:
             nonlocal again
-            status = read(self.client, self.target.path).get("status") or {}
-            if status.get("abort") and (status.get("abortedAt") or status.get("phase") == "Degraded"):
+            if heeded(read(self.client, self.target.path).get("status") or {}):
                 return True
             if (now := time.monotonic()) >= again:
-                patch(self.client, f"{self.target.path}/status", {"status": {"abort": True}})
-                again = now + _ABORT_AGAIN
+                patch(self.client, self.target.path, {"metadata": {"annotations": {_TOUCHED: str(time.time())}}})
+                again = now + _TOUCH_SECONDS
             return False
 
-        if not wait_until(aborted, seconds=self.patience.settle, every=min(self.patience.poll, 0.2)):
-            raise SluiceError(
-                "the controller has not aborted the rollout", remedy="is the controller of Argo Rollouts running?"
-            )
+        return wait_until(done, seconds=self.patience.settle, every=min(self.patience.poll, 0.2))
+
+    def abort(self) -> None:
+        """Gives all traffic to stable. SluiceError when that has not been done after `patience.settle`."""
+        if not self.ask_for({"abort": True}, lambda now: bool(now.get("abort") and now.get("abortedAt"))):
+            raise SluiceError("the controller has not aborted the rollout", remedy=RUNNING)
 
     def look(self) -> RolloutSnapshot:
         """One picture, nothing printed. SluiceError when the API server does not show it."""

@@ -2,7 +2,11 @@
 
 It keeps objects with one resourceVersion for all, answers discovery, server-side apply (field_ownership.py), merge
 patches and lists. Controllers take a turn whenever somebody looks at what they write (control_plane.py), so that every
-state can be seen, on a busy machine too.
+state can be seen, on a busy machine too. The first look after a write to a Rollout sees what was there before, as a
+cluster's controllers take their time. A patch that changes nothing is no event (Kubernetes 1.34,
+staging/src/k8s.io/apiserver/pkg/storage/etcd3/store.go, GuaranteedUpdate), and a write may be overwritten in the cache
+of the controller (Argo Rollouts 1.9.1, rollout/controller.go:464-499: recorded is an abort that stood in the status for
+30 s before it was heeded).
 """
 
 from __future__ import annotations
@@ -75,7 +79,9 @@ class KubeApi:
         self.missing_groups: set[str] = set()
         self.denied: set[tuple[str, str]] = set()  # (verb, resource or resource/subresource) that nobody may
         self.lock = threading.RLock()
-        self.lost_aborts = 0  # so many more requests to abort come while the controller writes its own status
+        self.overwritten = 0  # so many more writes to a Rollout come while the controller writes its own status
+        self.stale: dict[str, Object] = {}  # by path: the status that the controller's cache has, where it is older
+        self.patched = False  # a Rollout, since somebody looked: no controller has come to it yet
         self.now = datetime(2026, 1, 1, tzinfo=UTC)  # of the controllers
         self.controllers: Callable[[], bool] | None = None  # one turn of them
         self.counted = 0
@@ -118,6 +124,13 @@ class KubeApi:
     def find(self, kind: str, name: str) -> Object | None:
         """A copy."""
         return copied(self.objects.get(self.path(kind, name)))
+
+    def cached(self, kind: str, name: str) -> Object | None:
+        """As a controller's informer has it."""
+        found = self.find(kind, name)
+        if found is not None and (status := self.stale.get(self.path(kind, name))) is not None:
+            found["status"] = copied(status)
+        return found
 
     def all(self, kind: str) -> list[Object]:
         """Copies."""
@@ -168,13 +181,17 @@ class KubeApi:
         with self.lock:
             main = path.removesuffix("/status")
             live = self.objects[main]
-            if body.get("status", {}).get("abort") and self.lost_aborts:
-                self.lost_aborts -= 1  # overwritten by a status that the controller was writing
-                return live
             document = _merged(copied(live), body)
             kept = ("status",) if path != main else tuple(key for key in document if key != "status")
             document = {**copied(live), **{key: document[key] for key in kept if key in document}}
-            return self._store(main, live, updated(live, document, manager))
+            if document == live:
+                return live  # no new version, and no event to anybody who watches
+            before = self.stale.get(main, copied(live.get("status", {})))
+            stored = self._store(main, live, updated(live, document, manager))
+            if live["kind"] == "Rollout" and self.overwritten:
+                self.overwritten -= 1
+                self.stale[main] = before
+            return stored
 
     @contextmanager
     def inside(self, namespace: str) -> Iterator[None]:
@@ -213,6 +230,7 @@ class KubeApi:
         self.version += 1
         metadata["resourceVersion"] = str(self.version)
         self.objects[path] = document
+        self.stale.pop(path, None)
         if self.keeps_states:
             self.seen.append({"at": self.now, **copied(document)})
         return copied(document)
@@ -274,7 +292,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self._turned_away("GET", parts.path):
             return
         if self.api.controllers is not None and re.search(r"/(rollouts|jobs/|analysisruns/)", parts.path):
-            self.api.controllers()
+            if not self.api.patched:  # else it is the first look after a write: a controller comes a moment later
+                self.api.controllers()
+            self.api.patched = False
         if (found := self._discovery(parts.path)) is not None:
             self._send(200, found)
         elif parts.path.endswith("/log"):
@@ -301,6 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))  # what kubectl sends as YAML is JSON
         if self._turned_away("PATCH" if "dryRun" not in query else "DRY", parts.path):
             return
+        self.api.patched = "/rollouts/" in parts.path and "dryRun" not in query
         self._send(*self._patched(parts.path, body, query))
 
     def _patched(self, path: str, body: Object, query: dict[str, str]) -> tuple[int, Object]:

@@ -26,6 +26,7 @@ class Store(Protocol):
     now: datetime
 
     def find(self, kind: str, name: str) -> Object | None: ...
+    def cached(self, kind: str, name: str) -> Object | None: ...
     def all(self, kind: str) -> list[Object]: ...
     def write(self, document: Object, manager: str) -> Object: ...
     def delete(self, kind: str, name: str) -> None: ...
@@ -214,8 +215,9 @@ class Context:
         for key in {*clean, *known}:
             if clean.get(key) != known.get(key):
                 now[key] = clean.get(key)
-        live["status"] = {key: one for key, one in now.items() if one is not None}
-        self.store.write(live, MANAGER)
+        now = {key: one for key, one in now.items() if one is not None}
+        if now != live.get("status"):
+            self.store.write({**live, "status": now}, MANAGER)
 
 
 def pause_end(pause: Object, duration: Any) -> datetime:

@@ -24,7 +24,7 @@ Object = dict[str, Any]
 
 def reconcile(store: Store, name: str) -> None:
     """rollout/controller.go:425-467."""
-    rollout = store.find("Rollout", name)
+    rollout = store.cached("Rollout", name)
     if rollout is None:
         return
     rollout.setdefault("status", {})

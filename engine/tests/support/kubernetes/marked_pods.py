@@ -19,6 +19,7 @@ from sluice.core.errors import SluiceError
 from support.kubernetes.control_plane import Nodes
 
 _JOB = "batch.kubernetes.io/job-name"
+_ENDED = ("Succeeded", "Failed")  # for good, whatever a later release is judged to be
 _SECONDS = 0.2
 
 
@@ -43,8 +44,8 @@ def _mark(client: httpx.Client, namespaces: Sequence[str], nodes: Nodes, over: t
             with contextlib.suppress(SluiceError, httpx.HTTPError):
                 pods = f"/api/v1/namespaces/{namespace}/pods"
                 for pod in read(client, pods)["items"]:
-                    wanted = _status(pod, nodes)
-                    if not _covers(pod.get("status") or {}, wanted):
+                    there, wanted = pod.get("status") or {}, _status(pod, nodes)
+                    if there.get("phase") not in _ENDED and not _covers(there, wanted):
                         patch(client, f"{pods}/{pod['metadata']['name']}/status", {"status": wanted})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sluice.cluster import deploy_release
+from sluice.cluster import deploy_release, rollout_observer
 from sluice.cluster.deploy_release import DeploymentResult, deploy, end_of_rollout
 from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictError
 from sluice.cluster.rollout_observer import WatchTimeouts
@@ -355,6 +355,17 @@ def test_a_stable_that_is_dead_is_replaced_with_one_flag(plane: ControlPlane, ru
     assert not [one for one in run.weights if 0 < one < 100]
 
 
+def test_a_release_that_was_stopped_replaces_a_dead_stable_with_one_flag(plane: ControlPlane, run: Runner) -> None:
+    """As people come to the flag: stopped for want of stable, then over it. Until the controller has heeded promoteFull
+    (Argo Rollouts 1.9.1, rollout/canary.go:379-385) the status still says that the release is aborted."""
+    hold(plane)
+    plane.nodes.dead = {BEFORE}
+    plane.settle()
+    plane.nodes.verdicts = {"quality": "Failed"}
+    assert run().kind == "stopped"
+    assert run(over_dead_stable=True).kind == "promoted"
+
+
 def test_pods_that_a_quota_refuses_are_said_and_aborted(plane: ControlPlane, run: Runner) -> None:
     """The ReplicaSet's own condition is all that tells (Argo Rollouts 1.9.1, rollout/sync.go:713-720, 856-888)."""
     hold(plane)
@@ -368,13 +379,19 @@ def test_pods_that_a_quota_refuses_are_said_and_aborted(plane: ControlPlane, run
     assert any(words in line for line in run.lines)
 
 
-def test_an_abort_that_is_lost_is_asked_for_again(plane: ControlPlane, run: Runner) -> None:
+def test_an_abort_that_is_lost_is_asked_for_again(
+    plane: ControlPlane, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The controller puts what its own patch has returned over what its cache has by now (Argo Rollouts 1.9.1,
-    rollout/controller.go:464-466, 470-499), so that it has not seen an abort that came between."""
+    rollout/controller.go:464-466, 470-499), so that it has not seen an abort that came between. To abort again would be
+    a patch that changes nothing, and no event."""
+    monkeypatch.setattr(rollout_observer, "_TOUCH_SECONDS", 0.1)
     crashing(plane, run)
-    plane.api.lost_aborts = 2
+    run.during["aborting"] = lambda: setattr(plane.api, "overwritten", 2)
     assert run().kind == "stopped"
-    assert len(patches(plane, "/status")) == 3
+    asked = patches(plane)[-3:]
+    assert [path.rpartition("/")[2] for path in asked] == ["status", "sluice", "sluice"]
+    assert rollout(plane)["status"]["abortedAt"], "the controller has heeded it"
 
 
 def test_a_promotion_is_remembered(plane: ControlPlane, run: Runner) -> None:

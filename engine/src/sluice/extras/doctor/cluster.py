@@ -17,12 +17,13 @@ from sluice.llm.model_files import Models
 from sluice.llm.settings import RemoteSpec, load_providers
 
 # Which project brings the kinds of a group, and how it is installed.
+_SAFE_NAMING = "--providers.kubernetescrd.safenaming"
 _RELEASES = "https://github.com/argoproj/argo-rollouts/releases/download"
 _BRINGS = {
     "argoproj.io": "kubectl create namespace argo-rollouts; "
     f"kubectl apply -n argo-rollouts -f {_RELEASES}/v1.9.1/install.yaml",
     "traefik.io": "helm install traefik traefik/traefik -n traefik --create-namespace "
-    "--set additionalArguments={--providers.kubernetescrd.safenaming=true}",
+    f"--set additionalArguments={{{_SAFE_NAMING}=true}}",
     # Its name is the label that components/monitoring has: Prometheus looks at nothing else.
     "monitoring.coreos.com": "helm install prometheus prometheus-community/kube-prometheus-stack -n monitoring "
     "--create-namespace",
@@ -58,6 +59,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     groups = _groups(said)
     call = _Kubectl(program)
     yield _controller(call)
+    behind_traefik = False
     for overlay in scope.overlays:
         folder = scope.root / "k8s" / "overlays" / overlay
         try:
@@ -67,6 +69,9 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
             continue
         yield from _overlay(call, overlay, documents, groups)
         yield from _variables(call, scope, overlay, documents)
+        behind_traefik |= any(one["apiVersion"].startswith("traefik.io/") for one in documents)
+    if behind_traefik:
+        yield _names_of_traefik(call)
 
 
 _REVIEWS = "authorization.k8s.io/v1"
@@ -84,23 +89,45 @@ class _Kubectl:
 def _controller(call: _Kubectl) -> Diagnosis:
     """The flags of the controller that runs, from its Deployment."""
     what = "Argo Rollouts: flags"
-    words = ("get", "deployments", "-A", "-l", "app.kubernetes.io/name=argo-rollouts", "-o", "json")
+    found = _deployed(call, what, "argo-rollouts", _BRINGS["argoproj.io"])
+    if isinstance(found, Diagnosis):
+        return found
+    place, given = found
+    if absent := [flag for flag in ARGO_FLAGS if flag not in given]:
+        patch = json.dumps([{"op": "add", "path": "/spec/template/spec/containers/0/args", "value": list(ARGO_FLAGS)}])
+        mend = f"kubectl patch deployment {place} --type json --patch '{patch}'"
+        return Diagnosis(what, "missing", f"without {', '.join(absent)} no canary gets traffic", mend)
+    return passed(what, "write to Traefik 3")
+
+
+def _names_of_traefik(call: _Kubectl) -> Diagnosis:
+    """Traefik 3.7 joins namespace and name with a hyphen unless it is told otherwise, and logs a warning of it."""
+    what = "Traefik: names"
+    found = _deployed(call, what, "traefik", _BRINGS["traefik.io"])
+    if isinstance(found, Diagnosis):
+        return found
+    place, given = found
+    if not given & {_SAFE_NAMING, f"{_SAFE_NAMING}=true"}:
+        patch = [{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": f"{_SAFE_NAMING}=true"}]
+        mend = f"kubectl patch deployment {place} --type json --patch '{json.dumps(patch)}'"
+        return Diagnosis(
+            what, "missing", f"without {_SAFE_NAMING} objects of two namespaces can have one name in Traefik", mend
+        )
+    return passed(what, "those of two namespaces differ")
+
+
+def _deployed(call: _Kubectl, what: str, name: str, mend: str) -> tuple[str, set[str]] | Diagnosis:
+    """Where the Deployment with this name is, and the words of its containers' command lines, in small letters."""
+    words = ("get", "deployments", "-A", "-l", f"app.kubernetes.io/name={name}", "-o", "json")
     code, said = call(*words)
     if code:
         return unverified(what, said, f"kubectl {' '.join(words)}")
     found = json.loads(said)["items"]
     if not found:
-        return unverified(
-            what, "no Deployment has the label app.kubernetes.io/name=argo-rollouts", _BRINGS["argoproj.io"]
-        )
+        return unverified(what, f"no Deployment has the label app.kubernetes.io/name={name}", mend)
     containers = found[0]["spec"]["template"]["spec"]["containers"]
-    given = {word for one in containers for word in (*one.get("command", ()), *one.get("args", ()))}
-    if absent := [flag for flag in ARGO_FLAGS if flag not in given]:
-        place = f"-n {found[0]['metadata']['namespace']} {found[0]['metadata']['name']}"
-        patch = json.dumps([{"op": "add", "path": "/spec/template/spec/containers/0/args", "value": list(ARGO_FLAGS)}])
-        mend = f"kubectl patch deployment {place} --type json --patch '{patch}'"
-        return Diagnosis(what, "missing", f"without {', '.join(absent)} no canary gets traffic", mend)
-    return passed(what, "write to Traefik 3")
+    given = {word.lower() for one in containers for word in (*one.get("command", ()), *one.get("args", ()))}
+    return f"-n {found[0]['metadata']['namespace']} {found[0]['metadata']['name']}", given
 
 
 def _overlay(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -> Iterator[Diagnosis]:

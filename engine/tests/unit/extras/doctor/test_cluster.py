@@ -30,6 +30,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iter
     monkeypatch.setenv("HOME", str(tmp_path))  # kubectl keeps what it has discovered there
     put(running, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     put(running, controller(*ARGO_FLAGS))
+    put(running, traefik("--providers.kubernetesCRD.safeNaming=true"))
     for name in ("keys", "load-key"):
         put(running, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{NAMES.name}-{name}"}})
     with serving(running):
@@ -50,6 +51,13 @@ def controller(*flags: str) -> dict[str, Any]:
         "metadata": {"name": "argo-rollouts", "labels": labels},
         "spec": {"template": {"spec": {"containers": [container]}}},
     }
+
+
+def traefik(*flags: str) -> dict[str, Any]:
+    """The Deployment of Traefik 3.7.9 as its chart (41.1.0) labels it, in the namespace of the stub."""
+    spec = {"template": {"spec": {"containers": [{"name": "traefik", "args": ["--providers.kubernetescrd", *flags]}]}}}
+    metadata = {"name": "traefik", "labels": {"app.kubernetes.io/name": "traefik"}}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
 def look(overlay: str = "local", context: str = "") -> dict[str, Diagnosis]:
@@ -91,6 +99,16 @@ def test_a_controller_that_writes_to_traefik_2_is_found(api: KubeApi) -> None:
     assert found.mend.startswith(f"kubectl patch deployment -n {NAMESPACE} argo-rollouts --type json")
     put(api, controller(*ARGO_FLAGS))
     assert look()["Argo Rollouts: flags"].good
+
+
+def test_a_traefik_that_joins_names_of_two_namespaces_is_found(api: KubeApi) -> None:
+    """Which of two environments then answers is chance."""
+    put(api, traefik())
+    found = look()["Traefik: names"]
+    assert (found.state, "--providers.kubernetescrd.safenaming" in found.found) == ("missing", True)
+    assert found.mend.startswith(f"kubectl patch deployment -n {NAMESPACE} traefik --type json")
+    api.delete("Deployment", "traefik")
+    assert look()["Traefik: names"].state == "not verified"
 
 
 def test_secrets_that_may_not_be_seen_are_not_verified(api: KubeApi) -> None:
