@@ -24,6 +24,7 @@ _VALUES = {
     "Name": NAME,
     "Staging": "staging",
     "Production": "production",
+    "Cluster": NAME,
     "AwsImages": "763104351884",
     "SageMakerRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/{NAME}-sagemaker",
     "Images.Arn": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{NAME}",
@@ -84,9 +85,10 @@ _NAMED = {
 }
 
 
-def statements(template: dict[str, Any], role: str) -> list[dict[str, Any]]:
-    """Of its own policies, with names in the place of references."""
-    documents = [one["PolicyDocument"] for one in template["Resources"][role]["Properties"]["Policies"]]
+def statements(template: dict[str, Any], *names: str) -> list[dict[str, Any]]:
+    """Of the own policies of roles, and of managed policies, with names in the place of references."""
+    held = [template["Resources"][name]["Properties"] for name in names]
+    documents = [one["PolicyDocument"] for properties in held for one in properties.get("Policies", [properties])]
     return [_resolved(one) for document in documents for one in document["Statement"]]
 
 
