@@ -41,7 +41,6 @@ def deploy(account: EndpointAccount, say: Say) -> str:
     """
     while True:
         package = _approved(account)
-        _require_serving(account, package)
         _require_alarms(account)
         requests = requests_for(account.settings, account.endpoint, package)
         _reach(account, requests, say)
@@ -65,17 +64,6 @@ def _approved(account: EndpointAccount) -> dict[str, Any]:
             remedy="promote a release that was trained there: its package is approved with it",
         )
     return package
-
-
-def _require_serving(account: EndpointAccount, package: dict[str, Any]) -> None:
-    """Without components the container of the package serves; components name theirs themselves."""
-    settings = account.settings
-    (container,) = package["InferenceSpecification"]["Containers"]
-    if not account.endpoint.components and container["Image"] == settings.image != settings.serving_image:
-        raise SluiceError(
-            f"{package['ModelPackageArn']}: was registered with the image that jobs run in, which serves nothing",
-            remedy="it was trained while serving_image was empty: train again, or serve it as a component",
-        )
 
 
 def _require_alarms(account: EndpointAccount) -> None:

@@ -115,8 +115,8 @@ def _heads(base: Path) -> dict[str, int]:
 
 
 def _tensor(adapter: Path, tensor: Any, modules: dict[str, str], heads: dict[str, int]) -> tuple[str, npt.NDArray[Any]]:
-    """A tensor by peft's name. Of a Llama llama.cpp keeps the rotary halves of q and k interleaved: rows (head, i, half) become
-    (head, half, i)."""
+    """A tensor by peft's name. Of a Llama llama.cpp keeps the rotary halves of q and k interleaved: rows
+    (head, i, half) become (head, half, i)."""
     match tensor.name.split("."):
         case ["blk", block, module, "weight", "lora_a" | "lora_b" as side] if module in modules:
             value = np.array(tensor.data)

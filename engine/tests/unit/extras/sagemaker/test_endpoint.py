@@ -19,7 +19,7 @@ from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.endpoint_account import EndpointAccount
 from sluice.extras.sagemaker.settings import require
 from support.aws.endpoint_service import Thing
-from support.aws.sagemaker_runs import IMAGE, SERVING_IMAGE, account, make_alarm, make_package, write_settings
+from support.aws.sagemaker_runs import BUCKET, IMAGE, SERVING_IMAGE, account, make_alarm, make_package, write_settings
 from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS, service
 
@@ -139,6 +139,17 @@ def test_another_size_machine_or_variable_is_deployed(played: Played, run: Deplo
     assert live(played).config != before
     assert version(played) == "1"
     assert played.count("UpdateEndpoint") == 1
+
+
+def test_a_package_that_was_registered_with_another_image_is_served_in_the_one_that_is_named(
+    played: Played, run: Deploy
+) -> None:
+    """As all that were trained before `serving_image` was filled in: with the image of jobs, which answers nothing."""
+    approved(IMAGE)
+    run(environment={"A": "b"})
+    (model,) = played.asked("CreateModel")
+    served = {"Image": SERVING_IMAGE, "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz", "Environment": {"A": "b"}}
+    assert model["PrimaryContainer"] == served
 
 
 def test_scaled_machines_keep_their_number_in_a_deployment(played: Played, run: Deploy) -> None:
@@ -268,9 +279,6 @@ def test_nothing_begins_without_a_package_an_alarm_or_settings(played: Played, t
     write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=ENDPOINT)
     opened = EndpointAccount.open(require(tmp_path))
     with pytest.raises(SluiceError, match="no package is approved"):
-        deploy(opened, print)
-    approved(IMAGE)
-    with pytest.raises(SluiceError, match="registered with the image that jobs run in"):
         deploy(opened, print)
     approved()
     with pytest.raises(SluiceError, match="CloudWatch has no errors, latency"):
