@@ -434,6 +434,27 @@ def test_building_can_reject_a_package_and_not_approve_it() -> None:
     assert statement["Condition"] == {"StringEqualsIfExists": {"sagemaker:ModelApprovalStatus": "Rejected"}}
 
 
+def signed_in() -> Iterator[tuple[str, dict[str, Any], int]]:
+    """Jobs of the workflows that take a role for longer than the hour that AWS gives unasked: name, job, seconds."""
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            for step in job.get("steps", ()):
+                if "configure-aws-credentials@" in step.get("uses", "") and job["timeout-minutes"] > 60:
+                    yield f"{path.name}: {name}", job, int(step["with"].get("role-duration-seconds", 3600))
+
+
+def test_a_session_lasts_as_long_as_its_job_and_the_role_allows_it() -> None:
+    """A canary that outlives its session loses the cluster, and the promotion at its end."""
+    resources = template()["Resources"]
+    jobs = list(signed_in())
+    assert {name for name, _, _ in jobs} >= {"deploy-release.yml: deploy", "release.yml: release"}
+    for name, job, seconds in jobs:
+        of_build = job.get("environment", "evaluation") == "evaluation"
+        roles = ["BuildRole"] if of_build else ["StagingRole", "ProductionRole"]
+        most = min(resources[role]["Properties"]["MaxSessionDuration"] for role in roles)
+        assert job["timeout-minutes"] * 60 <= seconds <= most, name
+
+
 def test_cfn_lint_finds_nothing() -> None:
     program = Path(sys.executable).with_name("cfn-lint")
     files = sorted((ROOT / "engine" / "aws").glob("*.yaml"))
