@@ -240,7 +240,7 @@ def test_who_asks_models_for_pull_requests_may_do_nothing_else(
         make_stack(TEMPLATE, Repository=REPOSITORY, Name="assistant", Models=",".join(MODELS), **numbers)
         iam = boto3.client("iam")
         assert iam.list_role_policies(RoleName="assistant-evaluation")["PolicyNames"] == []
-        for role in ("evaluation", "build", "serving"):
+        for role in ("evaluation", "build", "serving", "sagemaker"):
             (attached,) = iam.list_attached_role_policies(RoleName=f"assistant-{role}")["AttachedPolicies"]
             assert attached["PolicyName"] == "assistant-models"
         version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]

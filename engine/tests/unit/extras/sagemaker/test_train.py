@@ -8,6 +8,7 @@ else what they are told is noted.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import boto3
 import pytest
 import yaml
 
+from sluice.cli import main
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import GateFailed, SluiceError, ValidationErrors
 from sluice.core.tracking import open_tracking
@@ -370,6 +372,30 @@ def test_what_cannot_fit_is_refused_before_anything_is_paid_for(
     with pytest.raises(SluiceError, match=r"1 × ml\.g5\.12xlarge cannot train this: each A10G needs .*\n.*ml\.p4d"):
         train()
     assert not played.started
+
+
+def test_a_dry_run_for_these_machines_says_dollars_and_refuses_what_cannot_fit(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An 8B on four cards of 24 GiB, in shards and whole on each; no account is asked."""
+    write_models(workspace, tmp_path / "llama", LLAMA_8B)
+    jobs = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())["jobs"]
+    jobs["train"] |= {"instance_type": "ml.g5.12xlarge"}
+    write_settings(workspace.config, jobs=jobs, prices={"ml.m5.xlarge": 0.24, "ml.g5.12xlarge": 7.0})
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setattr(sys, "argv", ["sluice", "train", "--dry-run", "--on", "sagemaker"])
+    for parallel, code in (("fsdp", 0), ("ddp", 1)):
+        params = yaml.safe_load(workspace.params.read_text())
+        shape = {"max_tokens": 1024, "gradient_checkpointing": parallel == "fsdp"}
+        params["train"] |= {"method": "lora", "parallel": parallel, "exports": ["gguf", "peft"], **shape}
+        workspace.params.write_text(yaml.safe_dump(params))
+        assert main() == code
+        said = capsys.readouterr()
+        assert "on each of 4 × A10G (24 GiB) of 1 × ml.g5.12xlarge" in said.out
+        assert "tokens/s" in said.out
+        assert re.search(r"^cost      \$\d", said.out, re.MULTILINE)
+    assert "1 × ml.g5.12xlarge cannot train this: each A10G needs" in said.err
+    assert "take ml." in said.err
 
 
 @pytest.mark.parametrize(
