@@ -166,6 +166,9 @@ def test_scaled_machines_keep_their_number_in_a_deployment(played: Played, run: 
     assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 8)
     (policy,) = found.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
     assert policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] == 4
+    for _ in range(2):  # what is not there cannot be taken away twice
+        run()
+        assert found.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"] == []
 
 
 # --- the states: what the endpoint is, or what happens meanwhile; how the command ends, and what serves then ---

@@ -163,6 +163,19 @@ def test_it_goes_down_to_none_and_comes_back_when_somebody_asks(played: Played, 
     assert alarm["MetricName"] == "NoCapacityInvocationFailures"
 
 
+def test_what_is_no_longer_scaled_is_left_alone(tmp_path: Path, played: Played, run: Deploy) -> None:
+    approved(b"one")
+    run()
+    base = played.asked("CreateInferenceComponent")[0]["InferenceComponentName"]
+    unscaled = ENDPOINT | {"scaling": None, "components": COMPONENTS}
+    write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=unscaled)
+    deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
+    gone = scaled("DeleteScalingPolicy")
+    assert [one["PolicyName"] for one in gone] == [f"{base}-requests", f"{base}-wake-up"]
+    assert {one["ResourceId"] for one in gone} == {f"inference-component/{base}"}
+    assert len(scaled("RegisterScalableTarget")) == 1
+
+
 def test_a_component_that_failed_is_said_and_made_anew_by_the_same_command(played: Played, run: Deploy) -> None:
     approved(b"one")
     played.service.outcomes = ["InService", "InService", "Failed"]
@@ -186,6 +199,7 @@ def test_the_role_of_production_may_do_what_this_asks_and_nothing_else(
     for instances in (2, 3):
         write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=plain | {"instances": instances})
         deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
+    write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=plain | {"scaling": None})
     played.service.endpoints["sluice-plain"].status = "Failed"
     deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
     REQUESTS[:] = [one for one in REQUESTS if one[2].get("Key", "").partition("/adapters/")[1] or one[1] != "PutObject"]

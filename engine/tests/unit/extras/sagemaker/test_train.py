@@ -7,11 +7,13 @@ else what they are told is noted.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,6 +34,7 @@ from sluice.extras.sagemaker import train as remote
 from sluice.jobs.dvc_pipeline import command, environment
 from support.aws.sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, account, make_jobs, step, write_settings
 from support.aws.sagemaker_server import Look, Played
+from support.aws.service_model import REQUESTS
 from unit.extras.finetune.configs import LLAMA_8B, write_models
 from unit.extras.sagemaker.pipeline_upsert import upsert
 
@@ -223,6 +226,32 @@ def test_what_is_sent_is_the_tree_without_what_decides_nothing(played: Played, t
     assert "config/sagemaker.yaml" not in names["Checkout"]
     assert names["Data"] == {"data/corpus/canary.md", "data/eval.jsonl", "data/train.jsonl"}
     assert names["Live"] == set()
+
+
+def test_no_secret_of_this_machine_or_of_the_account_is_in_an_archive_or_a_request(
+    workspace: Workspace, played: Played, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = "canary-7f3a9c"
+    boto3.client("secretsmanager").create_secret(Name="sluice/training/hub", SecretString=canary)
+    write_settings(workspace.config, secrets={"HF_TOKEN": "sluice/training/hub"})  # pragma: allowlist secret
+    for name in (".env", "src/.env", ".dvc/config.local", ".sluice/keys.json", "build/keys"):
+        (workspace.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (workspace.root / name).write_text(canary)
+    for name in ("HF_TOKEN", "PROVIDER_KEYS", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, canary)
+    REQUESTS.clear()
+    said = train()
+    s3, held = boto3.client("s3"), 0
+    for one in s3.list_objects_v2(Bucket=BUCKET, Prefix="training/sources/")["Contents"]:
+        packed = s3.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            for entry in filter(tarfile.TarInfo.isfile, archive):
+                content = archive.extractfile(entry)
+                assert content
+                held += 1
+                assert canary.encode() not in content.read(), entry.name
+    assert held > 100
+    assert [one for one in (*played.calls, *REQUESTS, *said) if canary in str(one)] == []
 
 
 def test_a_failed_step_is_named_with_what_to_do_and_changes_nothing(
