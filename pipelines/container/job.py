@@ -59,6 +59,7 @@ class Job:
         self.trained = finished(self.kept)  # looked at before any process trains, so that all of them see the same
         self.child: subprocess.Popen[str] | None = None
         self.ended = 0
+        self.hidden: list[str] = []  # lines of secrets, which no log shows
 
     @property
     def rank(self) -> int:
@@ -92,7 +93,9 @@ class Job:
         for folder in (self.base / "libraries", self.brought):
             if folder and folder.is_dir():
                 self.python = folder / "bin" / "python"
-        self.environment = {**self.environment, **self.secrets()}
+        secrets = self.secrets()
+        self.hidden = [line for value in secrets.values() for line in value.splitlines() if len(line) > 3]
+        self.environment = {**self.environment, **secrets}
 
     def secrets(self) -> dict[str, str]:
         """Variables whose values are in AWS Secrets Manager: SLUICE_SECRETS has the name of each one's secret."""
@@ -157,12 +160,16 @@ class Job:
         path = os.pathsep.join(
             filter(None, [str(self.checkout / "engine" / "src"), self.environment.get("PYTHONPATH")])
         )
-        env = {**self.environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        # Models go to the disk that `volume_gb` is the size of, not beside the image.
+        cache = {"SLUICE_CACHE": str(self.base / "cache")}
+        env = {**cache, **self.environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         words = subprocess.PIPE, subprocess.STDOUT
         self.child = subprocess.Popen(argv, cwd=self.checkout, env=env, text=True, stdout=words[0], stderr=words[1])
         last: list[str] = []
         assert self.child.stdout
         for line in self.child.stdout:
+            for secret in self.hidden:
+                line = line.replace(secret, "***")
             print(line, end="", flush=True)
             last = [*last[-14:], line]
         status = self.child.wait()

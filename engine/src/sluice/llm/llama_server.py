@@ -18,7 +18,7 @@ from typing import Any, Self
 from sluice.core.errors import SluiceError
 from sluice.core.processes import interrupts_deferred
 
-_PROBE_SECONDS = 120
+_PROBE_SECONDS, _PROBE_PACE = 120, 32 << 20  # and a second for each so many bytes: an 8B takes minutes to read
 _LONGEST_SOCKET = 103  # bytes: sun_path of macOS; Linux has four more
 _PROBE = """
 import os, sys
@@ -97,10 +97,11 @@ def probe(model: Path, adapter: Path | None = None) -> None:
         SluiceError: llama.cpp refuses it, dies or hangs.
     """
     argv = [sys.executable, "-c", _PROBE, str(model), str(adapter or "")]
+    seconds = _PROBE_SECONDS + (model.stat().st_size if model.is_file() else 0) // _PROBE_PACE
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_PROBE_SECONDS)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise SluiceError(f"{adapter or model}: llama.cpp gave no answer within {_PROBE_SECONDS} s") from None
+        raise SluiceError(f"{adapter or model}: llama.cpp gave no answer within {seconds} s") from None
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
         raise SluiceError(

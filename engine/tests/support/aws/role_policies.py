@@ -1,8 +1,9 @@
 """What engine/aws/bootstrap.yaml lets a role do, and what AWS asks of a request.
 
-Actions have the names of calls, by AWS's service authorization reference, but for those of S3 in `_S3`. A statement
-allows what its action and its resource match, * for any characters (IAM user guide, "IAM JSON policy elements:
-Resource"); of conditions those are known here that the template has for calls that are collected.
+Actions have the names of calls, by AWS's service authorization reference, but for those of S3 in `_S3`; what AWS looks
+at beside a call is added to it. A statement allows what its action and its resource match, * for any characters (IAM
+user guide, "IAM JSON policy elements: Resource"); of conditions those are known here that the template has for calls
+that are collected.
 """
 
 from __future__ import annotations
@@ -23,12 +24,26 @@ _VALUES = {
     "Name": NAME,
     "Staging": "staging",
     "Production": "production",
+    "Cluster": NAME,
     "AwsImages": "763104351884",
     "SageMakerRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/{NAME}-sagemaker",
     "Images.Arn": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{NAME}",
     "Data.Arn": f"arn:aws:s3:::{NAME}-data-{ACCOUNT}",
     "Artefacts.Arn": f"arn:aws:s3:::{NAME}-artefacts-{ACCOUNT}",
     "Tracking.Arn": f"arn:aws:s3:::{NAME}-mlflow-{ACCOUNT}",
+}
+# By the dimension that is scaled: who registers it must be able to look at it and to change it (AWS's guides, "Auto
+# scaling prerequisites" of SageMaker and "Permissions required for the target service" of Application Auto Scaling).
+_SCALES = {
+    "sagemaker:variant:DesiredInstanceCount": (
+        "DescribeEndpoint",
+        "DescribeEndpointConfig",
+        "UpdateEndpointWeightsAndCapacities",
+    ),
+    "sagemaker:inference-component:DesiredCopyCount": (
+        "DescribeInferenceComponent",
+        "UpdateInferenceComponentRuntimeConfig",
+    ),
 }
 # What nothing here asks for, and why it is there.
 BESIDE = {
@@ -37,6 +52,23 @@ BESIDE = {
     "sagemaker:UpdatePipeline": "the SDK",
     "sagemaker:StopPipelineExecution": "at the budget",
     "sagemaker:DeleteEndpoint": "of one that failed",
+    "s3:DeleteObject": "`sluice release prune`, which asks by obstore",
+    "iam:CreateServiceLinkedRole": "the first size that is scaled in an account makes AWS's own role for it",
+    **dict.fromkeys(
+        (
+            "ecr:GetAuthorizationToken",
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:CompleteLayerUpload",
+            "ecr:DescribeImages",
+            "ecr:DescribeRepositories",
+            "ecr:GetDownloadUrlForLayer",
+            "ecr:InitiateLayerUpload",
+            "ecr:PutImage",
+            "ecr:UploadLayerPart",
+        ),
+        "pushing an image, which is the registry's protocol and no call of boto3 (ECR's guide, \"Pushing an image\")",
+    ),
 }
 # Of the account of a test, not of a role.
 _OF_TESTS = {"ListPipelines", "CreateBucket", "CreateModelPackage", "CreateModelPackageGroup", "ListModelPackageGroups"}
@@ -53,9 +85,10 @@ _NAMED = {
 }
 
 
-def statements(template: dict[str, Any], role: str) -> list[dict[str, Any]]:
-    """Of its own policies, with names in the place of references."""
-    documents = [one["PolicyDocument"] for one in template["Resources"][role]["Properties"]["Policies"]]
+def statements(template: dict[str, Any], *names: str) -> list[dict[str, Any]]:
+    """Of the own policies of roles, and of managed policies, with names in the place of references."""
+    held = [template["Resources"][name]["Properties"] for name in names]
+    documents = [one["PolicyDocument"] for properties in held for one in properties.get("Policies", [properties])]
     return [_resolved(one) for document in documents for one in document["Statement"]]
 
 
@@ -82,6 +115,7 @@ def needs(service: str, call: str, params: dict[str, Any]) -> Iterator[tuple[str
     elif service == "application-autoscaling":
         keys = {"application-autoscaling:service-namespace": params["ServiceNamespace"]}
         yield f"application-autoscaling:{call}", f"{arn}:scalable-target/{params['ResourceId']}", keys
+        yield from _scaled(params)
     else:
         if "ModelApprovalStatus" in params and call == "UpdateModelPackage":
             keys = {"sagemaker:ModelApprovalStatus": params["ModelApprovalStatus"]}
@@ -89,6 +123,19 @@ def needs(service: str, call: str, params: dict[str, Any]) -> Iterator[tuple[str
         for role in (params.get("ExecutionRoleArn"), params.get("RoleArn")):
             if role:
                 yield "iam:PassRole", role, {"iam:PassedToService": "sagemaker.amazonaws.com"}
+        if package := params.get("PrimaryContainer", {}).get("ModelPackageName"):
+            yield "sagemaker:AccessModelPackage", package, {}
+
+
+def _scaled(params: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """What AWS asks of who scales, at the endpoint or component and at the alarms of target tracking."""
+    kind, name = params["ResourceId"].split("/")[:2]
+    for action in _SCALES[params["ScalableDimension"]]:
+        resource = f"{kind}-config/{name}-1" if action == "DescribeEndpointConfig" else f"{kind}/{name}"
+        yield f"sagemaker:{action}", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{resource}", {}
+    if params.get("PolicyType") == "TargetTrackingScaling":
+        alarm = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:TargetTracking-{params['ResourceId']}-AlarmHigh-1"
+        yield "cloudwatch:PutMetricAlarm", alarm, {}
 
 
 def _resource(arn: str, call: str, params: dict[str, Any]) -> str:
@@ -125,9 +172,9 @@ def asked() -> list[tuple[str, str, dict[str, str]]]:
 
 
 def require(template: dict[str, Any], role: str, wanted: list[tuple[str, str, dict[str, str]]]) -> None:
-    """Each request is allowed, and no right of SageMaker's is left over."""
+    """Each request is allowed, and no right is left over."""
     held = statements(template, role)
     assert wanted
     assert [one for one in wanted if not allows(held, *one)] == []
-    given = {action for one in held for action in _list(one["Action"]) if action.startswith("sagemaker:")}
-    assert given - {action for action, _, _ in wanted} <= set(BESIDE)
+    given = {action for one in held for action in _list(one["Action"])}
+    assert sorted(given - {action for action, _, _ in wanted} - set(BESIDE)) == []

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[4]
 REGION, ACCOUNT, BUCKET = "eu-west-1", "123456789012", "sluice-artefacts-123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/sluice-sagemaker"
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/training@sha256:{'ab' * 32}"
+SERVING_IMAGE = f"763104351884.dkr.ecr.{REGION}.amazonaws.com/vllm:0.12.0-gpu-py312-cu130-ubuntu22.04-sagemaker-v1.0"
 GROUP = "sluice-adapter"
 TRAINING = {
     "base_sha256": "ba" * 32,
@@ -155,14 +156,14 @@ def make_alarm(name: str) -> None:
     )
 
 
-def make_package(sagemaker: Any, model: str = f"s3://{BUCKET}/model.tar.gz") -> str:
+def make_package(sagemaker: Any, model: str = f"s3://{BUCKET}/model.tar.gz", *, image: str = SERVING_IMAGE) -> str:
     if not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]:
         sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)
     made = sagemaker.create_model_package(
         ModelPackageGroupName=GROUP,
         ModelApprovalStatus="PendingManualApproval",
         InferenceSpecification={
-            "Containers": [{"Image": IMAGE, "ModelDataUrl": model}],
+            "Containers": [{"Image": image, "ModelDataUrl": model}],
             "SupportedContentTypes": ["application/json"],
             "SupportedResponseMIMETypes": ["application/json"],
         },

@@ -240,15 +240,18 @@ def test_who_asks_models_for_pull_requests_may_do_nothing_else(
         make_stack(TEMPLATE, Repository=REPOSITORY, Name="assistant", Models=",".join(MODELS), **numbers)
         iam = boto3.client("iam")
         assert iam.list_role_policies(RoleName="assistant-evaluation")["PolicyNames"] == []
-        for role in ("evaluation", "build", "serving"):
+        for role in ("evaluation", "build", "serving", "sagemaker"):
             (attached,) = iam.list_attached_role_policies(RoleName=f"assistant-{role}")["AttachedPolicies"]
             assert attached["PolicyName"] == "assistant-models"
         version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
         held = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"]
         (statement,) = parsed(held["Document"])["Statement"]
-        assert {action.split(":")[1].partition("With")[0] for action in statement["Action"]} == {
-            "InvokeModel",
-            "InvokeEndpoint",
+        # Answers are streamed; for Converse, too, Bedrock asks for the rights of InvokeModel.
+        assert set(statement["Action"]) == {
+            "bedrock:InvokeModel",
+            "bedrock:InvokeModelWithResponseStream",
+            "sagemaker:InvokeEndpoint",
+            "sagemaker:InvokeEndpointWithResponseStream",
         }
         assert statement["Resource"] == list(MODELS)
 
@@ -432,6 +435,27 @@ def test_building_can_reject_a_package_and_not_approve_it() -> None:
         if name == "BuildRole" and "sagemaker:UpdateModelPackage" in as_list(one["Action"])
     ]
     assert statement["Condition"] == {"StringEqualsIfExists": {"sagemaker:ModelApprovalStatus": "Rejected"}}
+
+
+def signed_in() -> Iterator[tuple[str, dict[str, Any], int]]:
+    """Jobs of the workflows that take a role for longer than the hour that AWS gives unasked: name, job, seconds."""
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            for step in job.get("steps", ()):
+                if "configure-aws-credentials@" in step.get("uses", "") and job["timeout-minutes"] > 60:
+                    yield f"{path.name}: {name}", job, int(step["with"].get("role-duration-seconds", 3600))
+
+
+def test_a_session_lasts_as_long_as_its_job_and_the_role_allows_it() -> None:
+    """A canary that outlives its session loses the cluster, and the promotion at its end."""
+    resources = template()["Resources"]
+    jobs = list(signed_in())
+    assert {name for name, _, _ in jobs} >= {"deploy-release.yml: deploy", "release.yml: release"}
+    for name, job, seconds in jobs:
+        of_build = job.get("environment", "evaluation") == "evaluation"
+        roles = ["BuildRole"] if of_build else ["StagingRole", "ProductionRole"]
+        most = min(resources[role]["Properties"]["MaxSessionDuration"] for role in roles)
+        assert job["timeout-minutes"] * 60 <= seconds <= most, name
 
 
 def test_cfn_lint_finds_nothing() -> None:

@@ -2,7 +2,7 @@
 
 AWS's command line takes its commands from the models that botocore carries; `cloudformation deploy`, `s3 cp` and `ecr
 get-login-password` are its own, and for a deployment the template and its parameters are looked at. Commands of sluice
-are parsed by it, tasks of make and variables of GitHub are looked up.
+and dvc are parsed by them, those of git compared with its help, tasks of make and variables of GitHub are looked up.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 import yaml
 from botocore import xform_name
 from botocore.exceptions import UnknownServiceError
+from dvc.cli.parser import get_main_parser
 
 from sluice.cli import command
 from sluice.core.extras import FOLDER, extras, load
@@ -31,6 +33,7 @@ from unit.aws.test_bootstrap import template
 WALKS = [ROOT / "engine" / "docs" / name for name in ("first-release-on-aws.md", "an-8b-model.md")]
 PAGES = [ROOT / "docs" / "aws.md", ROOT / "engine" / "docs" / "reference" / "sagemaker.md", *WALKS]
 _EVERYWHERE = {"--region", "--query", "--output"}
+dvc = get_main_parser()
 # Of AWS's command line alone; what each needs.
 _ITS_OWN = {("s3", "cp"): {"--recursive"}, ("ecr", "get-login-password"): set()}
 
@@ -71,6 +74,7 @@ def test_a_command_is_one_of_aws(words: list[str]) -> None:
     shape = model.operation_model(calls[verb]).input_shape
     assert shape
     assert options <= {f"--{xform_name(member, '-')}" for member in shape.members}
+    assert {f"--{xform_name(member, '-')}" for member in shape.required_members} <= options
 
 
 def test_there_are_some() -> None:
@@ -86,12 +90,17 @@ def test_a_command_of_a_walk_is_known_to_its_program(line: str) -> None:
         case ["make", task, *_]:
             files = [ROOT / "Makefile", *(ROOT / FOLDER).glob("*/extra.mk")]
             assert any(re.search(rf"^{task}:", path.read_text(), re.M) for path in files)
-        case ["gh", "variable", "set", name, *rest]:
+        case ["gh", "variable", "set", name, "--body", _] | ["gh", "variable", "set", name, "--env", _, "--body", _]:
             workflows = (ROOT / ".github" / "workflows").glob("*.yml")
             assert any(f"vars.{name} " in f"{path.read_text()} ".replace("}", " ") for path in workflows)
-            assert "--body" in rest
-        case [".venv/bin/dvc", "remote", "add", *_] | ["gh", "pr", *_] | ["git", *_] | ["sha256sum", _]:
-            pass
+        case [".venv/bin/dvc", *rest]:
+            dvc.parse_args(rest)
+        case ["git", verb, *rest]:
+            done = subprocess.run(["git", verb, "-h"], capture_output=True, text=True, check=False)
+            known = done.stdout + done.stderr
+            assert all(re.search(rf"{word}\b", known.replace("[no-]", "")) for word in rest if word.startswith("--"))
+        case ["gh", "pr", "create", "--fill"] | ["gh", "pr", "merge", "--squash", "--auto"] | ["sha256sum", _]:
+            pass  # no program here to ask
         case ["export", setting]:
             assert setting.partition("=")[0] in ("GITHUB_TOKEN", "SLUICE_ARTEFACTS")
         case _:

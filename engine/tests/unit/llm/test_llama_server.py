@@ -32,6 +32,24 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
     assert "make release" in caught.value.remedy
 
 
+@pytest.mark.parametrize(("size", "seconds"), [(0, 120), (8_540_000_000, 374)])
+def test_a_model_of_gigabytes_has_the_time_to_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, seconds: int
+) -> None:
+    """Of an 8B with eight bits: a disk of 125 MB/s, the slowest that jobs have, brings it in 70 s."""
+    model = tmp_path / "model.gguf"
+    with model.open("wb") as file:
+        file.truncate(size)  # holes, which take no disk
+
+    def hangs(*_: object, timeout: int, **__: object) -> None:
+        assert timeout == seconds
+        raise subprocess.TimeoutExpired("probe", timeout)
+
+    monkeypatch.setattr(subprocess, "run", hangs)
+    with pytest.raises(SluiceError, match=f"gave no answer within {seconds} s"):
+        probe(model)
+
+
 @pytest.mark.real
 def test_a_missing_adapter_is_named(models, tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match=r"gone\.gguf: the adapter file is missing"):

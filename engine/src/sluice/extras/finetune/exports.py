@@ -94,8 +94,8 @@ def _rebuilt(trained: TrainingOutput) -> tuple[Any, Any]:
 def _loss(model: Any, trained: TrainingOutput) -> float:
     import torch
 
-    with torch.no_grad():
-        return float(pack_loss(model, trained.sample, model.dtype)) / len(trained.sample.tails)
+    with torch.no_grad():  # packed weights are on a GPU, and stay there
+        return float(pack_loss(model, trained.sample, model.dtype, str(model.device))) / len(trained.sample.tails)
 
 
 def _tried(model: Any, tokenizer: Any, trained: TrainingOutput, expected: float, out: Path) -> str:
@@ -109,6 +109,6 @@ def _tried(model: Any, tokenizer: Any, trained: TrainingOutput, expected: float,
             remedy="set train.dtype to float32, where rounding is the reason",
         )
     tail, answer = trained.sample.tails[0], trained.sample.answers[0]
-    prompt = torch.tensor([trained.sample.prefix + tail[:-answer]])
+    prompt = torch.tensor([trained.sample.prefix + tail[:-answer]], device=model.device)
     said = model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=16, do_sample=False)
     return str(tokenizer.decode(said[0, prompt.shape[1] :], skip_special_tokens=True)).strip()

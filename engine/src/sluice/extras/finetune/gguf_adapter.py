@@ -58,7 +58,13 @@ def _same_order(module: str, b: Array, shape: BaseModelShape) -> Array:  # noqa:
 
 
 # How the output rows of a module are ordered in GGUF, by architecture of the base. A Mistral is a llama there.
-ROW_ORDERS = {"llama": _llama_order, "qwen2": _same_order, "qwen3": _same_order}
+ROW_ORDERS = {
+    "llama": _llama_order,
+    "qwen2": _same_order,
+    "qwen3": _same_order,
+    "gemma3": _same_order,
+    "phi3": _same_order,
+}
 
 
 def require_known(shape: BaseModelShape) -> None:

@@ -18,6 +18,8 @@ _EXPIRED = {
     "InvalidToken",
 }
 _FORBIDDEN = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+# Of SageMaker, and of Application Auto Scaling.
+_ABSENT = ("Could not find", "No scaling policy found")
 _QUOTA = {"ResourceLimitExceeded", "ServiceQuotaExceededException", "LimitExceededException"}
 # What a step of a pipeline says when the quota of an account refused its job.
 _QUOTA_WORDS = re.compile(r"ResourceLimitExceeded|service limit|quota", re.IGNORECASE)
@@ -73,7 +75,8 @@ def look_up(describe: Callable[..., Any], **words: str) -> Any:
     try:
         return describe(**words)
     except ClientError as error:
-        if "Could not find" in str(error) or error.response.get("Error", {}).get("Code") == "ResourceNotFound":
+        code = error.response.get("Error", {}).get("Code")
+        if any(words in str(error) for words in _ABSENT) or code == "ResourceNotFound":
             return None
         raise
 

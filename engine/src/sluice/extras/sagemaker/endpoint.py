@@ -47,7 +47,7 @@ def deploy(account: EndpointAccount, say: Say) -> str:
         served = requests.name
         if account.endpoint.components:
             served = serve_adapter(account, account.endpoint.components, package, say)
-        elif account.endpoint.scaling:
+        else:
             scale_variant(account, account.endpoint.scaling)
         if _approved(account)["ModelPackageArn"] == package["ModelPackageArn"]:
             say(f"{account.endpoint.name}: serves {served}")

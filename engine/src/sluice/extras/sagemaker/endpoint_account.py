@@ -33,9 +33,9 @@ class EndpointAccount:
                 "config/sagemaker.yaml: endpoint: is not set",
                 remedy="engine/docs/reference/sagemaker.md has an example",
             )
-        if settings.endpoint.components and not settings.serving_image:
+        if not settings.serving_image:
             raise SluiceError(
-                "config/sagemaker.yaml: serving_image is empty, and components are served in it",
+                "config/sagemaker.yaml: serving_image is empty, and an endpoint serves in it",
                 remedy="name AWS's image for vLLM or LMI: engine/docs/reference/sagemaker.md",
             )
         services = ("sagemaker", "cloudwatch", "application-autoscaling", "s3")

@@ -36,8 +36,7 @@ def serve_adapter(account: EndpointAccount, components: EndpointComponents, pack
     artifact = _artifact(account, package)
     base = base_component(account.settings, account.endpoint, components)
     _reach(account, base, say)
-    if account.endpoint.scaling:
-        scale_component(account, account.endpoint.scaling, base["InferenceComponentName"])
+    scale_component(account, account.endpoint.scaling, base["InferenceComponentName"])
     adapter = adapter_component(
         account.endpoint, package["ModelPackageVersion"], base["InferenceComponentName"], artifact
     )

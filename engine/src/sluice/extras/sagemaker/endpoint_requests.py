@@ -67,7 +67,11 @@ def requests_for(settings: SageMakerSettings, endpoint: EndpointSettings, packag
         if settings.vpc:
             config["VpcConfig"] = settings.vpc
         return EndpointRequests(None, config | {"EndpointConfigName": f"{endpoint.name}-{_digest(config)}"})
-    container = {"ModelPackageName": package["ModelPackageArn"], "Environment": dict(endpoint.environment)}
+    (registered,) = package["InferenceSpecification"]["Containers"]
+    container: dict[str, Any] = {"ModelPackageName": package["ModelPackageArn"]}
+    if registered["Image"] != settings.serving_image:  # it was registered before that was named, or was another one
+        container = {"Image": settings.serving_image, "ModelDataUrl": registered["ModelDataUrl"]}
+    container["Environment"] = dict(endpoint.environment)
     model: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": settings.role}
     if settings.vpc:
         model["VpcConfig"] = settings.vpc

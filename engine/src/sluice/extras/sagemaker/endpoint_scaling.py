@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sluice.extras.sagemaker.aws_clients import asking
+from sluice.extras.sagemaker.aws_clients import asking, look_up
 from sluice.extras.sagemaker.endpoint_account import EndpointAccount
 from sluice.extras.sagemaker.endpoint_requests import VARIANT
 from sluice.extras.sagemaker.endpoint_settings import EndpointScaling
@@ -12,25 +12,32 @@ from sluice.extras.sagemaker.endpoint_settings import EndpointScaling
 _SERVICE = "sagemaker"
 
 
-def scale_variant(account: EndpointAccount, scaling: EndpointScaling) -> None:
-    """The machines of an endpoint without components. What is registered already gets these bounds."""
+def scale_variant(account: EndpointAccount, scaling: EndpointScaling | None) -> None:
+    """The machines of an endpoint without components. What is registered already gets these bounds; without any it
+    keeps its number, and no policy of ours."""
     target = {
         "ServiceNamespace": _SERVICE,
         "ResourceId": f"endpoint/{account.endpoint.name}/variant/{VARIANT}",
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
     }
+    if scaling is None:
+        _leave_alone(account, target, f"{account.endpoint.name}-requests")
+        return
     metric = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
     _follow_requests(account, scaling, target, metric, account.endpoint.name)
 
 
-def scale_component(account: EndpointAccount, scaling: EndpointScaling, base: str) -> None:
-    """The copies of a base; its machines follow by themselves. With none left nothing measures requests that are under
-    way, so the first that finds no copy starts one."""
+def scale_component(account: EndpointAccount, scaling: EndpointScaling | None, base: str) -> None:
+    """The copies of a base, as `scale_variant`; its machines follow by themselves. With none left nothing measures
+    requests that are under way, so the first that finds no copy starts one."""
     target = {
         "ServiceNamespace": _SERVICE,
         "ResourceId": f"inference-component/{base}",
         "ScalableDimension": "sagemaker:inference-component:DesiredCopyCount",
     }
+    if scaling is None:
+        _leave_alone(account, target, f"{base}-requests", f"{base}-wake-up")
+        return
     metric = "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution"
     _follow_requests(account, scaling, target, metric, base)
     if scaling.least:
@@ -61,6 +68,13 @@ def scale_component(account: EndpointAccount, scaling: EndpointScaling, base: st
             ComparisonOperator="GreaterThanOrEqualToThreshold",
             TreatMissingData="missing",
         )
+
+
+def _leave_alone(account: EndpointAccount, target: dict[str, Any], *policies: str) -> None:
+    """Takes these policies away where they are; those that somebody else has made stay."""
+    for name in policies:
+        with asking(f"scaling of {name}"):
+            look_up(account.scaling.delete_scaling_policy, **target, PolicyName=name)
 
 
 def _follow_requests(

@@ -23,9 +23,8 @@ from sluice.llm.model_files import ensure, load_models
 from sluice.release.manifest import ADAPTER
 
 FOLDER = "peft"
-_ARCHITECTURE = "llama"
-# gguf/constants.py, TENSOR_NAMES, against transformers' LlamaForCausalLM.
-_MODULES = {
+# gguf/constants.py, TENSOR_NAMES, against transformers' LlamaForCausalLM and Phi3ForCausalLM.
+_LLAMA = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
@@ -34,6 +33,15 @@ _MODULES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_PHI = {
+    "attn_qkv": "self_attn.qkv_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_up": "mlp.gate_up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+# Modules by architecture, without Gemma, whose norms GGUF keeps otherwise: `base_model` could not tell its base.
+_MODULES = {"llama": _LLAMA, "qwen2": _LLAMA, "qwen3": _LLAMA, "phi3": _PHI}
+_INTERLEAVED = "llama"
 
 
 def pin_peft_form(draft: Path, workspace: Workspace) -> None:
@@ -68,8 +76,14 @@ def write_peft(adapter: Path, base: Path, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     reader = GGUFReader(adapter)
-    heads = _heads(adapter, reader, base)
-    tensors = dict(_tensor(adapter, one, heads) for one in reader.tensors)
+    architecture = str(reader.fields["general.architecture"].contents())
+    if architecture not in _MODULES:
+        raise SluiceError(
+            f"{adapter}: an adapter of the architecture {architecture!r}, known are {', '.join(_MODULES)}",
+            remedy=f"add its modules and the order of their rows to {__name__}",
+        )
+    heads = _heads(base) if architecture == _INTERLEAVED else {}
+    tensors = dict(_tensor(adapter, one, _MODULES[architecture], heads) for one in reader.tensors)
     ranks = {value.shape[0] for name, value in tensors.items() if ".lora_A." in name}
     if len(ranks) != 1:
         raise SluiceError(f"{adapter}: modules of the ranks {sorted(ranks)}", remedy="train it with one rank")
@@ -90,32 +104,27 @@ def write_peft(adapter: Path, base: Path, folder: Path) -> None:
     write_json(folder / BASE_FILE, identity)
 
 
-def _heads(adapter: Path, reader: Any, base: Path) -> dict[str, int]:
+def _heads(base: Path) -> dict[str, int]:
     """Heads of the two modules whose rows llama.cpp orders in its own way."""
     from gguf import GGUFReader
 
-    if (found := str(reader.fields["general.architecture"].contents())) != _ARCHITECTURE:
-        raise SluiceError(
-            f"{adapter}: an adapter of the architecture {found!r}, known is {_ARCHITECTURE!r}",
-            remedy=f"add its modules and the order of their rows to {__name__}",
-        )
     fields = GGUFReader(base).fields
-    count = fields[f"{_ARCHITECTURE}.attention.head_count"]
-    few = fields.get(f"{_ARCHITECTURE}.attention.head_count_kv", count)
+    count = fields[f"{_INTERLEAVED}.attention.head_count"]
+    few = fields.get(f"{_INTERLEAVED}.attention.head_count_kv", count)
     return {"attn_q": int(count.contents()), "attn_k": int(few.contents())}
 
 
-def _tensor(adapter: Path, tensor: Any, heads: dict[str, int]) -> tuple[str, npt.NDArray[Any]]:
-    """A tensor by peft's name. llama.cpp keeps the rotary halves of q and k interleaved: rows (head, i, half) become
-    (head, half, i)."""
+def _tensor(adapter: Path, tensor: Any, modules: dict[str, str], heads: dict[str, int]) -> tuple[str, npt.NDArray[Any]]:
+    """A tensor by peft's name. Of a Llama llama.cpp keeps the rotary halves of q and k interleaved: rows
+    (head, i, half) become (head, half, i)."""
     match tensor.name.split("."):
-        case ["blk", block, module, "weight", "lora_a" | "lora_b" as side] if module in _MODULES:
+        case ["blk", block, module, "weight", "lora_a" | "lora_b" as side] if module in modules:
             value = np.array(tensor.data)
             if side == "lora_b" and module in heads:
                 rows, rank = value.shape
                 value = value.reshape(heads[module], rows // heads[module] // 2, 2, rank).swapaxes(1, 2)
                 value = np.ascontiguousarray(value.reshape(rows, rank))
-            name = f"base_model.model.model.layers.{block}.{_MODULES[module]}.lora_{side[-1].upper()}.weight"
+            name = f"base_model.model.model.layers.{block}.{modules[module]}.lora_{side[-1].upper()}.weight"
             return name, value
     raise SluiceError(
         f"{adapter}: the tensor {tensor.name} has no name in peft", remedy="take its module out of targets"

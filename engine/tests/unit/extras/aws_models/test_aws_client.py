@@ -5,6 +5,8 @@ import sys
 from typing import Any
 
 import pytest
+from aiobotocore.session import get_session
+from botocore.model import OperationModel
 from pydantic import ValidationError
 
 from sluice.core.errors import SluiceError
@@ -13,6 +15,7 @@ from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.providers import PROVIDERS, connect
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import ProviderSpec
+from support.aws.service_model import faults
 from support.providers.clients import ask, collect
 from support.providers.server import TEXT, frame, upstream
 from support.serving.fakes import provider_entry
@@ -107,3 +110,36 @@ def test_a_component_of_an_endpoint_is_asked_for_by_name(component: str) -> None
         entry["base_url"] = server.url
         ask(connect(ProviderContext(ProviderSpec.model_validate(entry))))
     assert server.asked[0].headers.get("x-amzn-sagemaker-inference-component", "") == component
+
+
+@pytest.mark.usefixtures("loopback", "credentials")
+@pytest.mark.parametrize(
+    ("entry", "operation"),
+    [
+        ({"kind": "bedrock", "model": "anthropic.claude-3-5-haiku-20241022-v1:0"}, "ConverseStream"),
+        ({"kind": "sagemaker", "model": "assistant"}, "InvokeEndpointWithResponseStream"),
+        (
+            {"kind": "sagemaker", "model": "assistant", "component": "assistant-7-0a1b2c3d"},
+            "InvokeEndpointWithResponseStream",
+        ),
+    ],
+)
+def test_what_is_asked_is_what_the_models_of_aws_have(
+    entry: dict[str, Any], operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patterns, lengths and enumerations too, which botocore leaves to AWS."""
+    found: dict[str, list[str]] = {}
+
+    def asked(params: dict[str, Any], model: OperationModel, **_: Any) -> None:
+        found[model.name] = faults(model.input_shape, params, model.name)
+
+    def watched() -> Any:
+        made = get_session()
+        made.register("provide-client-params.*.*", asked)
+        return made
+
+    monkeypatch.setattr("aiobotocore.session.get_session", watched)
+    with upstream() as server:
+        spec = ProviderSpec.model_validate(provider_entry(region="eu-west-1", base_url=server.url, **entry))
+        ask(connect(ProviderContext(spec)))
+    assert found == {operation: []}

@@ -104,10 +104,11 @@ def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
 
 
 def _weigh() -> None:
-    """Before the first checkpoint, for which the first process gathers everything in the memory of its machine."""
+    """Before the first checkpoint, for which the first process gathers everything in the memory of its machine. Where
+    it trains on a GPU it is the memory of that."""
     import torch._dynamo  # with the rest, what FSDP imports: code is no memory of a model
     import torch.distributed.fsdp
-    import torch.distributed.tensor  # noqa: F401
+    import torch.distributed.tensor
     from accelerate.utils import fsdp_utils  # noqa: F401
 
     from sluice.extras.finetune.pack_trainer import PackTrainer
@@ -119,9 +120,11 @@ def _weigh() -> None:
     before, save = resident("VmRSS"), PackTrainer._save_checkpoint
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
 
-    def weighed(*words: Any) -> None:
-        print(f"peak {resident('VmHWM') - before}", flush=True)
-        save(*words)
+    def weighed(trainer: Any, *words: Any) -> None:
+        on_gpu = trainer.args.device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated() if on_gpu else resident("VmHWM") - before
+        print(f"peak {peak}", flush=True)
+        save(trainer, *words)
 
     PackTrainer._save_checkpoint = weighed  # type: ignore[method-assign]
 

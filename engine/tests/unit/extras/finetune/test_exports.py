@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.extras.finetune import exports
 from sluice.extras.finetune.base_model import load_base, tokenise
 from sluice.extras.finetune.checkpoints import Checkpoints
 from sluice.extras.finetune.exports import TrainingOutput, export
@@ -63,6 +65,21 @@ def test_one_that_is_not_what_was_trained_is_refused(
         monkeypatch.setattr(LoraModel, "merge_and_unload", lambda model: model.unload())
     with pytest.raises(SluiceError, match=f"{kind}: the export does not answer as the trained model does"):
         export(kind, adapter, tmp_path)
+
+
+def test_packed_weights_are_asked_where_they_are(adapter: TrainingOutput, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bitsandbytes has them on a GPU: an export that asked from a processor would end hours of training."""
+    import torch
+
+    where: list[str] = []
+
+    def pack_loss(_model: Any, _item: Any, _dtype: Any, device: str = "cpu") -> float:
+        where.append(device)
+        return 1.0
+
+    monkeypatch.setattr(exports, "pack_loss", pack_loss)
+    exports._loss(SimpleNamespace(dtype=torch.bfloat16, device=torch.device("cuda:0")), adapter)
+    assert where == ["cuda:0"]
 
 
 def test_all_weights_of_a_model(tiny_base: Path, tmp_path: Path) -> None:

@@ -21,8 +21,17 @@ from unit.extras.finetune.tiny import LETTERS, model
 Library("peft")
 pytestmark = pytest.mark.real
 # Of transformers and of GGUF. A Mistral is kept as a Llama.
-ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+ARCHITECTURES = {
+    "llama": "llama",
+    "mistral": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma3_text": "gemma3",
+    "phi3": "phi3",
+}
 PARAMS = TrainingParameters(rank=4, alpha=8)
+# A Phi has one module for queries, keys and values, and one for the two that lead into the inner layer.
+TARGETS = {"phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")}
 WORDS = ["<end>", "<unknown>", *LETTERS]
 WORDS += [f"<{number}>" for number in range(len(WORDS), 80)]
 # llama.cpp keeps keys and values in float16: after some tokens two that are as likely may change places.
@@ -49,7 +58,10 @@ def write_gguf(whole: Any, path: Path, architecture: str) -> Path:
     writer.add_value_length(size)
     writer.add_rope_dimension_count(size)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    rope = config.rope_parameters
+    writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
+    if architecture in ("gemma3", "phi3"):
+        writer.add_sliding_window(config.sliding_window or config.max_position_embeddings)
     writer.add_vocab_size(config.vocab_size)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")
@@ -61,6 +73,8 @@ def write_gguf(whole: Any, path: Path, architecture: str) -> Path:
     for key, value in whole.state_dict().items():
         module, _, kind = key.rpartition(".")
         array = value.float().numpy()
+        if architecture == "gemma3" and array.ndim == 1:
+            array = array + 1  # what is kept of a norm is its difference from one
         if array.ndim == 2:
             array = ROW_ORDERS[architecture](module, array, shape)
         writer.add_tensor(f"{names.get_name(module)}.{kind}", array.copy())
@@ -92,11 +106,13 @@ def said_by_llama_cpp(base: Path, adapter: Path | None = None) -> str:
 def test_llama_cpp_says_what_transformers_says(tmp_path: Path, name: str) -> None:
     import torch
 
-    whole = model(architecture=name, initializer_range=0.3).eval()
+    # Of tied embeddings, which a Gemma scales, nothing but the last token would come back.
+    more = {"query_pre_attn_scalar": 8, "tie_word_embeddings": False} if name == "gemma3_text" else {}
+    whole = model(architecture=name, initializer_range=0.3, **more).eval()
     base = write_gguf(whole, tmp_path / "base.gguf", ARCHITECTURES[name])
     plain = said_by_transformers(whole)
     assert said_by_llama_cpp(base) == plain
-    adapted = add_adapter(whole, PARAMS)
+    adapted = add_adapter(whole, PARAMS.model_copy(update={"targets": TARGETS.get(name, PARAMS.targets)}))
     with torch.no_grad():
         for weight in trained_weights(adapted).values():
             assert weight.ndim == 2

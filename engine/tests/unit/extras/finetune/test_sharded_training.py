@@ -25,6 +25,7 @@ pytestmark = pytest.mark.drill
 FULL: dict[str, Any] = {"method": "full", "exports": ("merged",), "learning_rate": 1e-3}
 METHODS: dict[str, dict[str, Any]] = {"lora": {}, "full": FULL}
 Alone = Callable[..., Path]
+SHARES = ((2, 0.6), (4, 0.35))  # processes, and how much of the whole each of them may hold
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,6 @@ def test_each_process_needs_its_share_of_the_memory(tmp_path: Path) -> None:
         peaks[processes] = [int(found[1]) for one in group if (found := re.search(r"^peak (\d+)$", one.output, re.M))]
         print(processes, [f"{peak >> 20} MiB" for peak in peaks[processes]])
     (whole,) = peaks[1]
-    for processes, most in ((2, 0.6), (4, 0.35)):
+    for processes, most in SHARES:
         assert len(peaks[processes]) == processes
         assert max(peaks[processes]) <= most * whole, peaks

@@ -19,7 +19,7 @@ from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.endpoint_account import EndpointAccount
 from sluice.extras.sagemaker.settings import require
 from support.aws.endpoint_service import Thing
-from support.aws.sagemaker_runs import account, make_alarm, make_package, write_settings
+from support.aws.sagemaker_runs import BUCKET, IMAGE, SERVING_IMAGE, account, make_alarm, make_package, write_settings
 from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS, service
 
@@ -53,7 +53,7 @@ def run(tmp_path: Path, alarms: None, meanwhile: dict[str, Callable[[], Any]]) -
     """`sluice endpoint deploy`: what it says. `changed`: keys of `endpoint:`."""
 
     def call(**changed: Any) -> list[str]:
-        write_settings(tmp_path, endpoint=ENDPOINT | changed)
+        write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=ENDPOINT | changed)
         said: list[str] = []
 
         def say(line: str) -> None:
@@ -67,10 +67,10 @@ def run(tmp_path: Path, alarms: None, meanwhile: dict[str, Callable[[], Any]]) -
     return call
 
 
-def approved(status: str = "Approved") -> str:
+def approved(image: str = SERVING_IMAGE) -> str:
     sagemaker: Any = boto3.client("sagemaker")
-    package = make_package(sagemaker)
-    sagemaker.update_model_package(ModelPackageArn=package, ModelApprovalStatus=status)
+    package = make_package(sagemaker, image=image)
+    sagemaker.update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
     return package
 
 
@@ -113,15 +113,19 @@ def test_the_next_one_moves_a_share_first_and_goes_back_by_alarms(played: Played
 
 def test_a_model_of_gigabytes_has_the_time_and_the_variables_that_it_needs(played: Played, run: Deploy) -> None:
     approved()
-    run(environment={"SM_VLLM_MODEL": "Qwen/Qwen3-8B"}, startup_seconds=3600, volume_gb=256, capture_percent=10)
+    ami = "al2-ami-sagemaker-inference-gpu-2"
+    environment = {"SM_VLLM_MODEL": "Qwen/Qwen3-8B"}
+    run(environment=environment, startup_seconds=3600, volume_gb=256, ami=ami, capture_percent=10)
     (config,) = played.asked("CreateEndpointConfig")
     (variant,) = config["ProductionVariants"]
     assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 3600
     assert variant["ModelDataDownloadTimeoutInSeconds"] == 3600
     assert variant["VolumeSizeInGB"] == 256
+    assert variant["InferenceAmiVersion"] == ami
+    assert variant["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
     assert config["DataCaptureConfig"]["DestinationS3Uri"].endswith(f"/training/captured/{NAME}")
     (model,) = played.asked("CreateModel")
-    assert model["PrimaryContainer"]["Environment"] == {"SM_VLLM_MODEL": "Qwen/Qwen3-8B"}
+    assert model["PrimaryContainer"]["Environment"] == environment
 
 
 @pytest.mark.parametrize(
@@ -135,6 +139,17 @@ def test_another_size_machine_or_variable_is_deployed(played: Played, run: Deplo
     assert live(played).config != before
     assert version(played) == "1"
     assert played.count("UpdateEndpoint") == 1
+
+
+def test_a_package_that_was_registered_with_another_image_is_served_in_the_one_that_is_named(
+    played: Played, run: Deploy
+) -> None:
+    """As all that were trained before `serving_image` was filled in: with the image of jobs, which answers nothing."""
+    approved(IMAGE)
+    run(environment={"A": "b"})
+    (model,) = played.asked("CreateModel")
+    served = {"Image": SERVING_IMAGE, "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz", "Environment": {"A": "b"}}
+    assert model["PrimaryContainer"] == served
 
 
 def test_scaled_machines_keep_their_number_in_a_deployment(played: Played, run: Deploy) -> None:
@@ -151,6 +166,9 @@ def test_scaled_machines_keep_their_number_in_a_deployment(played: Played, run: 
     assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 8)
     (policy,) = found.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
     assert policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] == 4
+    for _ in range(2):  # what is not there cannot be taken away twice
+        run()
+        assert found.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"] == []
 
 
 # --- the states: what the endpoint is, or what happens meanwhile; how the command ends, and what serves then ---
@@ -213,6 +231,12 @@ STATES: dict[str, tuple[Callable[[Played], None], type[SluiceError] | None, str,
     "another is approved meanwhile": (_with(_of(f"{NAME}-0-old"), ticks=3), None, "meanwhile", "2"),
     "the quota refuses it": (_refuse("ResourceLimitExceeded", "UpdateEndpoint"), SluiceError, "quota", "0"),
     "credentials expire": (_refuse("ExpiredTokenException", "DescribeEndpoint"), SluiceError, "credentials", "0"),
+    "credentials expire in the canary": (
+        _with(_of(f"{NAME}-0-old"), ticks=3),
+        SluiceError,
+        "what has begun is picked up",
+        "0",
+    ),
     "a right is missing": (_refuse("AccessDeniedException", "CreateModel"), SluiceError, "not allowed", "0"),
 }
 
@@ -226,6 +250,9 @@ def test_each_state_ends_where_the_reference_says(
         meanwhile["updating"] = lambda: played.service.endpoints.pop(NAME)
     if state == "another is approved meanwhile":
         meanwhile["updating"] = approved
+    if state == "credentials expire in the canary":
+        expired = ("ExpiredTokenException", "no")
+        meanwhile["updating"] = lambda: played.refuse.update({"DescribeEndpoint": expired})
     approved()
     seed(played)
     if error is None:
@@ -242,6 +269,8 @@ def test_each_state_ends_where_the_reference_says(
     if state not in ("two configurations serve", "an alarm rings in the canary"):
         run()
         assert live(played).status == "InService"
+    if state == "credentials expire in the canary":
+        assert played.count("UpdateEndpoint") == 1
 
 
 def test_the_states_are_those_of_sagemaker() -> None:
@@ -250,7 +279,7 @@ def test_the_states_are_those_of_sagemaker() -> None:
 
 
 def test_nothing_begins_without_a_package_an_alarm_or_settings(played: Played, tmp_path: Path) -> None:
-    write_settings(tmp_path, endpoint=ENDPOINT)
+    write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=ENDPOINT)
     opened = EndpointAccount.open(require(tmp_path))
     with pytest.raises(SluiceError, match="no package is approved"):
         deploy(opened, print)

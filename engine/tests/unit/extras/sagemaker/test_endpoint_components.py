@@ -23,13 +23,12 @@ from sluice.extras.sagemaker.endpoint_account import EndpointAccount
 from sluice.extras.sagemaker.endpoint_settings import EndpointComponents
 from sluice.extras.sagemaker.settings import require
 from support.aws import role_policies
-from support.aws.sagemaker_runs import BUCKET, account, archive, make_alarm, make_package, write_settings
+from support.aws.sagemaker_runs import BUCKET, SERVING_IMAGE, account, archive, make_alarm, make_package, write_settings
 from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS, faults
 from unit.aws.test_bootstrap import template
 
 NAME = "sluice-assistant"
-VLLM = "763104351884.dkr.ecr.eu-west-1.amazonaws.com/vllm:0.12.0-gpu-py312-cu130-ubuntu22.04-sagemaker-v1.0"
 LORA = {"SM_VLLM_ENABLE_LORA": "true", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true"}
 COMPONENTS: dict[str, Any] = {"environment": {"SM_VLLM_MODEL": "Qwen/Qwen3-8B", **LORA}, "memory_mb": 20000}
 ENDPOINT = {
@@ -71,7 +70,7 @@ def run(tmp_path: Path, played: Played) -> Deploy:  # noqa: ARG001 - the account
 
     def call(**changed: Any) -> str:
         write_settings(
-            tmp_path, serving_image=VLLM, kms_key="", endpoint=ENDPOINT | {"components": COMPONENTS | changed}
+            tmp_path, serving_image=SERVING_IMAGE, kms_key="", endpoint=ENDPOINT | {"components": COMPONENTS | changed}
         )
         return deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
 
@@ -99,7 +98,7 @@ def test_a_base_and_the_adapter_of_the_package_are_served(played: Played, run: D
     approved(b"one")
     served = run()
     base, adapter = played.asked("CreateInferenceComponent")
-    assert base["Specification"]["Container"] == {"Image": VLLM, "Environment": COMPONENTS["environment"]}
+    assert base["Specification"]["Container"] == {"Image": SERVING_IMAGE, "Environment": COMPONENTS["environment"]}
     assert adapter["InferenceComponentName"] == served
     assert adapter["Specification"]["BaseInferenceComponentName"] == base["InferenceComponentName"]
     key = adapter["Specification"]["Container"]["ArtifactUrl"].removeprefix(f"s3://{BUCKET}/")
@@ -164,6 +163,19 @@ def test_it_goes_down_to_none_and_comes_back_when_somebody_asks(played: Played, 
     assert alarm["MetricName"] == "NoCapacityInvocationFailures"
 
 
+def test_what_is_no_longer_scaled_is_left_alone(tmp_path: Path, played: Played, run: Deploy) -> None:
+    approved(b"one")
+    run()
+    base = played.asked("CreateInferenceComponent")[0]["InferenceComponentName"]
+    unscaled = ENDPOINT | {"scaling": None, "components": COMPONENTS}
+    write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=unscaled)
+    deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
+    gone = scaled("DeleteScalingPolicy")
+    assert [one["PolicyName"] for one in gone] == [f"{base}-requests", f"{base}-wake-up"]
+    assert {one["ResourceId"] for one in gone} == {f"inference-component/{base}"}
+    assert len(scaled("RegisterScalableTarget")) == 1
+
+
 def test_a_component_that_failed_is_said_and_made_anew_by_the_same_command(played: Played, run: Deploy) -> None:
     approved(b"one")
     played.service.outcomes = ["InService", "InService", "Failed"]
@@ -177,15 +189,17 @@ def test_a_component_that_failed_is_said_and_made_anew_by_the_same_command(playe
 def test_the_role_of_production_may_do_what_this_asks_and_nothing_else(
     played: Played, run: Deploy, tmp_path: Path
 ) -> None:
-    """On components, and without: from nothing, to another package, and from a failed endpoint."""
+    """On components, and without: from nothing, to another package, and from a failed endpoint, each of them scaled."""
     REQUESTS.clear()
     for weights in (b"one", b"two"):
         approved(weights)
         run(keep=1)
     plain = {"name": "sluice-plain", "instance_type": "ml.m5.xlarge", "alarms": ["errors"]}
+    plain["scaling"] = {"least": 2, "most": 4, "requests": 1}
     for instances in (2, 3):
-        write_settings(tmp_path, endpoint=plain | {"instances": instances})
+        write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=plain | {"instances": instances})
         deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
+    write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=plain | {"scaling": None})
     played.service.endpoints["sluice-plain"].status = "Failed"
     deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
     REQUESTS[:] = [one for one in REQUESTS if one[2].get("Key", "").partition("/adapters/")[1] or one[1] != "PutObject"]
@@ -200,7 +214,12 @@ def test_a_package_without_peft_is_refused_before_a_component_is_made(played: Pl
     assert played.count("CreateInferenceComponent") == 0
 
 
-def test_components_need_an_image_that_serves(played: Played, tmp_path: Path) -> None:  # noqa: ARG001 - the account
-    write_settings(tmp_path, endpoint=ENDPOINT | {"components": COMPONENTS})
+@pytest.mark.parametrize("more", [{"components": COMPONENTS}, {"scaling": None, "instances": 2}], ids=["both", "plain"])
+def test_an_endpoint_needs_an_image_that_serves(
+    played: Played,  # noqa: ARG001 - the account
+    tmp_path: Path,
+    more: dict[str, Any],
+) -> None:
+    write_settings(tmp_path, endpoint=ENDPOINT | more)
     with pytest.raises(SluiceError, match="serving_image is empty"):
         EndpointAccount.open(require(tmp_path))

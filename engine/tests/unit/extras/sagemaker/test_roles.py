@@ -1,5 +1,5 @@
 # ruff: noqa: F811 - fixtures that are imported are named by the tests
-"""Each role may do what its path asks of AWS, and of SageMaker nothing else.
+"""Each role may do what its path asks of AWS, and nothing else.
 
 The calls of a path are those that boto3 makes over moto (`REQUESTS`), the rights those of engine/aws/bootstrap.yaml.
 """

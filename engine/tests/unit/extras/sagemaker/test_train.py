@@ -7,10 +7,13 @@ else what they are told is noted.
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +23,7 @@ import boto3
 import pytest
 import yaml
 
+from sluice.cli import main
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import GateFailed, SluiceError, ValidationErrors
 from sluice.core.tracking import open_tracking
@@ -30,6 +34,7 @@ from sluice.extras.sagemaker import train as remote
 from sluice.jobs.dvc_pipeline import command, environment
 from support.aws.sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, account, make_jobs, step, write_settings
 from support.aws.sagemaker_server import Look, Played
+from support.aws.service_model import REQUESTS
 from unit.extras.finetune.configs import LLAMA_8B, write_models
 from unit.extras.sagemaker.pipeline_upsert import upsert
 
@@ -223,6 +228,32 @@ def test_what_is_sent_is_the_tree_without_what_decides_nothing(played: Played, t
     assert names["Live"] == set()
 
 
+def test_no_secret_of_this_machine_or_of_the_account_is_in_an_archive_or_a_request(
+    workspace: Workspace, played: Played, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = "canary-7f3a9c"
+    boto3.client("secretsmanager").create_secret(Name="sluice/training/hub", SecretString=canary)
+    write_settings(workspace.config, secrets={"HF_TOKEN": "sluice/training/hub"})  # pragma: allowlist secret
+    for name in (".env", "src/.env", ".dvc/config.local", ".sluice/keys.json", "build/keys"):
+        (workspace.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (workspace.root / name).write_text(canary)
+    for name in ("HF_TOKEN", "PROVIDER_KEYS", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, canary)
+    REQUESTS.clear()
+    said = train()
+    s3, held = boto3.client("s3"), 0
+    for one in s3.list_objects_v2(Bucket=BUCKET, Prefix="training/sources/")["Contents"]:
+        packed = s3.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            for entry in filter(tarfile.TarInfo.isfile, archive):
+                content = archive.extractfile(entry)
+                assert content
+                held += 1
+                assert canary.encode() not in content.read(), entry.name
+    assert held > 100
+    assert [one for one in (*played.calls, *REQUESTS, *said) if canary in str(one)] == []
+
+
 def test_a_failed_step_is_named_with_what_to_do_and_changes_nothing(
     workspace: Workspace, played: Played, jobs: Jobs, told: Told, train: Train
 ) -> None:
@@ -370,6 +401,30 @@ def test_what_cannot_fit_is_refused_before_anything_is_paid_for(
     with pytest.raises(SluiceError, match=r"1 × ml\.g5\.12xlarge cannot train this: each A10G needs .*\n.*ml\.p4d"):
         train()
     assert not played.started
+
+
+def test_a_dry_run_for_these_machines_says_dollars_and_refuses_what_cannot_fit(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An 8B on four cards of 24 GiB, in shards and whole on each; no account is asked."""
+    write_models(workspace, tmp_path / "llama", LLAMA_8B)
+    jobs = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())["jobs"]
+    jobs["train"] |= {"instance_type": "ml.g5.12xlarge"}
+    write_settings(workspace.config, jobs=jobs, prices={"ml.m5.xlarge": 0.24, "ml.g5.12xlarge": 7.0})
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setattr(sys, "argv", ["sluice", "train", "--dry-run", "--on", "sagemaker"])
+    for parallel, code in (("fsdp", 0), ("ddp", 1)):
+        params = yaml.safe_load(workspace.params.read_text())
+        shape = {"max_tokens": 1024, "gradient_checkpointing": parallel == "fsdp"}
+        params["train"] |= {"method": "lora", "parallel": parallel, "exports": ["gguf", "peft"], **shape}
+        workspace.params.write_text(yaml.safe_dump(params))
+        assert main() == code
+        said = capsys.readouterr()
+        assert "on each of 4 × A10G (24 GiB) of 1 × ml.g5.12xlarge" in said.out
+        assert "tokens/s" in said.out
+        assert re.search(r"^cost      \$\d", said.out, re.MULTILINE)
+    assert "1 × ml.g5.12xlarge cannot train this: each A10G needs" in said.err
+    assert "take ml." in said.err
 
 
 @pytest.mark.parametrize(

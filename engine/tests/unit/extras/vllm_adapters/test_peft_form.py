@@ -34,11 +34,19 @@ ROWS = {
 }
 
 
-def state() -> dict[str, np.ndarray]:
+PHI = {
+    "self_attn.qkv_proj": (HIDDEN, 2 * HIDDEN),
+    "self_attn.o_proj": (HIDDEN, HIDDEN),
+    "mlp.gate_up_proj": (HIDDEN, 2 * INNER),
+    "mlp.down_proj": (INNER, HIDDEN),
+}
+
+
+def state(architecture: str = "llama") -> dict[str, np.ndarray]:
     """As peft names and shapes it."""
     drawn, found = np.random.default_rng(0), {}
     for block in range(SHAPE.blocks):
-        for module, (taken, given) in ROWS.items():
+        for module, (taken, given) in (PHI if architecture == "phi3" else ROWS).items():
             name = f"base_model.model.model.layers.{block}.{module}"
             found[f"{name}.lora_A.weight"] = drawn.standard_normal((RANK, taken), dtype=np.float32)
             found[f"{name}.lora_B.weight"] = drawn.standard_normal((given, RANK), dtype=np.float32)
@@ -66,9 +74,12 @@ def adapter(tmp_path: Path) -> Path:
     return tmp_path / "adapter.gguf"
 
 
-def test_every_number_comes_back(tmp_path: Path, adapter: Path) -> None:
-    write_peft(adapter, write_base(tmp_path / "base.gguf"), tmp_path / "peft")
-    found, expected = load_file(tmp_path / "peft" / "adapter_model.safetensors"), state()
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3", "phi3"])
+def test_every_number_comes_back(tmp_path: Path, architecture: str) -> None:
+    shape = BaseModelShape(architecture, SHAPE.blocks, SHAPE.heads, SHAPE.kv_heads)
+    write_adapter(state(architecture), tmp_path / "adapter.gguf", shape, alpha=8)
+    write_peft(tmp_path / "adapter.gguf", write_base(tmp_path / "base.gguf", architecture), tmp_path / "peft")
+    found, expected = load_file(tmp_path / "peft" / "adapter_model.safetensors"), state(architecture)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name].dtype == np.float32
@@ -106,7 +117,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path) -> None:
     import gguf
 
     base = write_base(tmp_path / "base.gguf")
-    for architecture, tensor in (("qwen2", "blk.0.attn_q.weight.lora_a"), ("llama", "output.weight.lora_a")):
+    for architecture, tensor in (("gemma3", "blk.0.attn_q.weight.lora_a"), ("llama", "output.weight.lora_a")):
         path = tmp_path / f"{architecture}.gguf"
         writer = gguf.GGUFWriter(path, architecture)
         writer.add_float32("adapter.lora.alpha", 8)
@@ -115,8 +126,8 @@ def test_what_is_not_known_is_refused(tmp_path: Path) -> None:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-    with pytest.raises(SluiceError, match="'qwen2', known is 'llama'"):
-        write_peft(tmp_path / "qwen2.gguf", base, tmp_path / "peft")
+    with pytest.raises(SluiceError, match="'gemma3', known are llama, qwen2, qwen3, phi3"):
+        write_peft(tmp_path / "gemma3.gguf", base, tmp_path / "peft")
     with pytest.raises(SluiceError, match=r"output.weight.lora_a has no name in peft"):
         write_peft(tmp_path / "llama.gguf", base, tmp_path / "peft")
     assert not (tmp_path / "peft").exists()

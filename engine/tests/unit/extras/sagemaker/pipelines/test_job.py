@@ -57,6 +57,8 @@ def main():
         kept.write_text(str(done + 1))
         if os.environ.get("HF_TOKEN"):
             Path("called.secret").write_text(os.environ["HF_TOKEN"])
+            print(f"error: 401 for token {os.environ['HF_TOKEN']}")
+        Path("called.cache").write_text(os.environ["SLUICE_CACHE"])
         if os.environ.get("FAILS_LATE"):
             return 1
         if os.environ.get("HANGS"):
@@ -147,6 +149,14 @@ def test_train_hands_over_the_adapter_without_drafts(base: Path, start: Start) -
     assert {one.name for one in (base / "model").iterdir()} == {"adapter.gguf", "training.json"}
 
 
+@pytest.mark.parametrize("named", ["", "/elsewhere"])
+def test_models_go_to_the_disk_that_the_job_has_been_given(base: Path, start: Start, named: str) -> None:
+    """`volume_gb` is that of /opt/ml."""
+    code, said = end(start("train", **training(base, **({"SLUICE_CACHE": named} if named else {}))))
+    assert code == 0, said
+    assert (base / "checkout" / "called.cache").read_text() == (named or str(base / "cache"))
+
+
 def test_a_job_that_is_started_again_finds_its_checkpoints(base: Path, start: Start) -> None:
     variables = training(base)
     end(start("train", **variables, FAILS_LATE="1"))
@@ -175,8 +185,11 @@ def test_an_adapter_that_was_kept_by_half_is_trained_again(base: Path, start: St
     assert (base / "model" / "adapter.gguf").read_text() == "GGUF after 2"
 
 
-def test_secrets_reach_the_stage_and_nothing_that_is_written(base: Path, start: Start, tmp_path: Path) -> None:
-    """boto3 is played: what the job asks it, and where the answer goes."""
+@pytest.mark.parametrize("fails", ["", "1"])
+def test_secrets_reach_the_stage_and_nothing_that_is_written(
+    base: Path, start: Start, tmp_path: Path, fails: str
+) -> None:
+    """boto3 is played: what the job asks it, and where the answer goes, though the stage itself says it aloud."""
     (tmp_path / "boto3.py").write_text(
         "class client:\n"
         "    def __init__(self, name): assert name == 'secretsmanager'\n"
@@ -184,8 +197,10 @@ def test_secrets_reach_the_stage_and_nothing_that_is_written(base: Path, start: 
         "        return {'SecretString': f'canary-of-{SecretId}'}\n"
     )
     named = json.dumps({"HF_TOKEN": "sluice/training/hub"})
-    code, said = end(start("train", **training(base, SLUICE_SECRETS=named, PYTHONPATH=str(tmp_path))))
-    assert code == 0, said
+    code, said = end(start("train", **training(base, SLUICE_SECRETS=named, PYTHONPATH=str(tmp_path), FAILS_LATE=fails)))
+    assert code == bool(fails), said
+    assert (base / "output" / "failure").exists() == bool(fails)
+    assert "401 for token ***" in said
     assert (base / "checkout" / "called.secret").read_text() == "canary-of-sluice/training/hub"
     (base / "checkout" / "called.secret").unlink()
     written = [path.read_bytes() for path in base.rglob("*") if path.is_file()]

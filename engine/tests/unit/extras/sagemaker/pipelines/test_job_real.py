@@ -46,7 +46,8 @@ def put(channel: Path, workspace: Workspace, files: list[Path]) -> None:
 
 def run(base: Path, stage: str, **variables: str) -> None:
     """A job; its own words when it fails."""
-    env = {**os.environ, "SAGEMAKER_BASE_DIR": str(base), "SLUICE_INSTALLED": "1", **variables}
+    cache = {"SLUICE_CACHE": str(Workspace(ROOT).cache)}  # models that this machine has are not fetched again
+    env = {**os.environ, **cache, "SAGEMAKER_BASE_DIR": str(base), "SLUICE_INSTALLED": "1", **variables}
     env.pop("PYTHONPATH", None)
     done = subprocess.run(
         [sys.executable, str(JOB), "--stage", stage], env=env, capture_output=True, text=True, check=False, timeout=900

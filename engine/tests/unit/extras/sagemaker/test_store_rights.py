@@ -1,0 +1,148 @@
+"""What releases ask of the bucket of artefacts, against the rights of the role that asks: build, an environment, pods.
+
+The store speaks to S3 by obstore, whose calls are noted at its door; a folder stands for the bucket. By AWS's service
+authorization reference head and get ask for GetObject, put for PutObject, both lists for ListBucket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import obstore
+import pytest
+
+from sluice.core.workspace import Workspace
+from sluice.release import artifact_store, catalogue
+from sluice.release.artifact_store import open_artifact_store
+from sluice.release.environment_record import EnvironmentRecord
+from sluice.release.transfer import fetch
+from support.aws.role_policies import ACCOUNT, NAME, allows, statements
+from unit.aws.test_bootstrap import template
+from unit.release.conftest import make, small_models, workspace  # noqa: F401 - fixtures
+
+BUCKET = f"arn:aws:s3:::{NAME}-artefacts-{ACCOUNT}"
+_ACTIONS = {"head": "GetObject", "get": "GetObject", "put": "PutObject", "delete": "DeleteObject"}
+_LISTS = ("list", "list_with_delimiter")
+Asked = set[tuple[str, str, str]]  # action, resource, and the folder that it lies in
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """What was asked of S3 so far."""
+    found: Asked = set()
+
+    def noting(call: str) -> Callable[..., Any]:
+        def called(store: Any, key: str, *words: Any, **more: Any) -> Any:
+            name = key.rpartition("/place/")[2]
+            if call in _LISTS:
+                found.add(("s3:ListBucket", BUCKET, ""))
+            else:
+                found.add((f"s3:{_ACTIONS[call]}", f"{BUCKET}/{name}", name.rpartition("/")[0]))
+            return getattr(obstore, call)(store, key, *words, **more)
+
+        return called
+
+    calls = {call: noting(call) for call in (*_ACTIONS, *_LISTS)}
+    monkeypatch.setattr(artifact_store, "obstore", SimpleNamespace(**calls))
+    return found
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Callable[[str], EnvironmentRecord]:
+    store = open_artifact_store(str(tmp_path / "place"))
+    return lambda environment: EnvironmentRecord(store, environment)
+
+
+def refused(asked: Asked, *resources: str) -> set[tuple[str, str]]:
+    """Actions and folders that these resources of the template do not allow."""
+    held = statements(template(), *resources)
+    return {(action, folder) for action, resource, folder in asked if not allows(held, action, resource, {})}
+
+
+Release = tuple[str, Path]
+
+
+@pytest.fixture
+def release(
+    small_models: None,  # noqa: ARG001, F811
+    make: Callable[..., Any],  # noqa: F811
+) -> Release:
+    manifest, folder = make()
+    return manifest.id, folder
+
+
+def test_building_keeps_a_release_notes_its_end_and_removes_what_nobody_needs(
+    workspace: Workspace,  # noqa: F811
+    release: Release,
+    record: Callable[[str], EnvironmentRecord],
+    asked: Asked,
+) -> None:
+    store = record("production").store
+    catalogue.add(store, workspace, release[1], "0" * 40)
+    record("production").append("rejected", release[0], reason="too slow")
+    assert next(catalogue.newest(store)).id == release[0]
+    for name in store.unneeded([], datetime.now(UTC)):
+        store.remove(name)
+    assert {folder for action, _, folder in asked if action == "s3:DeleteObject"} == {"sha256"}
+    assert {folder for action, _, folder in asked if action == "s3:PutObject"} == {
+        "sha256",
+        "record/releases",
+        "record/production",
+    }
+    assert refused(asked, "BuildRole") == set()
+    entry = f"{BUCKET}/record/production/000001.json"
+    assert not allows(statements(template(), "BuildRole"), "s3:DeleteObject", entry, {})
+
+
+@pytest.mark.parametrize(
+    ("environment", "role", "other"),
+    [("staging", "StagingRole", "ProductionRole"), ("production", "ProductionRole", "StagingRole")],
+)
+def test_an_environment_reads_releases_and_writes_its_own_record_alone(
+    workspace: Workspace,  # noqa: F811
+    release: Release,
+    record: Callable[[str], EnvironmentRecord],
+    asked: Asked,
+    environment: str,
+    role: str,
+    other: str,
+) -> None:
+    here = record(environment)
+    catalogue.add(here.store, workspace, release[1], "0" * 40)
+    entry = next(catalogue.newest(here.store))
+    asked.clear()
+    fetch(entry.digest, here.store, workspace.root / "fetched", workspace)
+    here.append("promoting", release[0])
+    here.append("promoted", release[0])
+    assert here.champion()
+    assert refused(asked, role, "DeployPolicy") == set()
+    writes = {("s3:PutObject", f"record/{environment}")}
+    assert refused(asked, other, "DeployPolicy") == refused(asked, "DeployPolicy") == writes
+    asked.clear()
+    here.store.put("0" * 64, release[1] / "release.json")
+    assert refused(asked, role, "DeployPolicy") == {("s3:PutObject", "sha256")}
+
+
+def test_pods_fetch_a_release_and_may_not_read_a_record(
+    workspace: Workspace,  # noqa: F811
+    release: Release,
+    record: Callable[[str], EnvironmentRecord],
+    asked: Asked,
+) -> None:
+    here = record("production")
+    catalogue.add(here.store, workspace, release[1], "0" * 40)
+    entry = next(catalogue.newest(here.store))
+    asked.clear()
+    fetch(entry.digest, here.store, workspace.root / "fetched", workspace)
+    assert {action for action, _, _ in asked} == {"s3:GetObject"}
+    assert refused(asked, "ServingRole") == set()
+    asked.clear()
+    here.append("promoted", release[0])
+    list(here.history())
+    assert {("s3:GetObject", "record/production"), ("s3:PutObject", "record/production")} == refused(
+        asked, "ServingRole"
+    )
