@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetProject, FleetRules
 from sluice.extras.fleet.git_mirror import GitMirror
-from sluice.extras.fleet.github_reader import GitHubReader, clone_address, read_repository
+from sluice.extras.fleet.github_reader import GitHubReader, clone_address, in_a_line, read_repository
 from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, loosened
 from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
 from sluice.extras.upgrade.codemods import order
@@ -88,11 +88,11 @@ class StatusReader:
     rules: FleetRules
     template: GitMirror
     versions: Sequence[str]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     folder: Path
 
     def read(self, project: FleetProject) -> ProjectStatus:
-        """The status of a project; what GitHub refuses is its `fault`, never an error."""
+        """The status of a project; what GitHub refuses and what cannot be read is its `fault`, never an error."""
         found: dict[str, Any] = {}
         try:
             with read_repository(project.repository, self.environment, self.folder) as reader:
@@ -100,8 +100,8 @@ class StatusReader:
                     found |= more
         except GitHubStatusError as error:
             found["fault"] = _REFUSALS.get(error.status, error.message)
-        except SluiceError as error:
-            found["fault"] = error.message.splitlines()[0]
+        except Exception as error:  # whatever one repository holds, the others are read
+            found["fault"] = in_a_line(error)
         about = {"repository": project.repository, "ring": project.ring, "owners": project.owners}
         return ProjectStatus.model_validate(about | found)
 
@@ -200,8 +200,11 @@ def _record(mirror: GitMirror, reader: GitHubReader, environments: Sequence[str]
         for name, one in champions.items()
     ]
     last = next(EnvironmentRecord(store, environments[-1]).newest(), None)
-    verdict = "" if last is None else f"{last.event} {last.id}" + (f": {last.reason}" if last.reason else "")
-    return {"live": live, "verdict": verdict, "verdict_time": last.time if last else ""}
+    if last is None:
+        return {"live": live}
+    datetime.fromisoformat(last.time)  # or the reports could not count with it
+    verdict = f"{last.event} {last.id}" + (f": {last.reason}" if last.reason else "")
+    return {"live": live, "verdict": verdict, "verdict_time": last.time}
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,9 @@ class _RecordRefs:
     """The notes of a record in refs, as far as they are read (extras/registry/git_refs.py writes them)."""
 
     mirror: GitMirror
+
+    def __str__(self) -> str:
+        return self.mirror.address
 
     def notes(self, folder: str) -> list[str]:
         return [ref.removeprefix("refs/sluice/") for ref in self.mirror.refs(f"refs/sluice/{folder}/")]
