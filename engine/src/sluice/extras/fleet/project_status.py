@@ -13,8 +13,9 @@ from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetProject, FleetRules
 from sluice.extras.fleet.git_mirror import GitMirror
 from sluice.extras.fleet.github_reader import GitHubReader, clone_address, in_a_line, read_repository
-from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, loosened
+from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, limit_of, loosened
 from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
+from sluice.extras.status.prometheus_status import OBJECTIVE, NamespaceFigures, budget_left
 from sluice.extras.upgrade.codemods import order
 from sluice.github.github_client import BOT, GitHubStatusError
 from sluice.github.marked_text import run_of
@@ -46,11 +47,21 @@ class OpenIssue(Settings):
     url: str
 
 
+class ServedNamespace(Settings):
+    """What a namespace of the project served in 30 days. `budget`: the share of the allowed errors that is left, below
+    0 where it is overdrawn; None without questions or an objective."""
+
+    namespace: str
+    questions: float
+    budget: float | None
+    dollars: float
+
+
 class ProjectStatus(Settings):
     """`fault`: why it could not be read; what could not stays empty. `notes`: archived, renamed, not protected.
     `behind`: released versions after its own, `advisories`: open alerts of Dependabot; None where that is not known.
-    `verdict`: the last event of the record of the environment that users meet. `broken`: rules of fleet.yaml that it
-    does not keep to."""
+    `verdict`: the last event of the record of the environment that users meet. `served`: by the label `project` of
+    the telemetry that was asked. `broken`: rules of fleet.yaml that it does not keep to."""
 
     repository: str
     ring: str
@@ -73,6 +84,7 @@ class ProjectStatus(Settings):
     drift: bool | None = None
     issues: tuple[OpenIssue, ...] = ()
     advisories: int | None = None
+    served: tuple[ServedNamespace, ...] = ()
     broken: tuple[str, ...] = ()
 
     @property
@@ -83,13 +95,15 @@ class ProjectStatus(Settings):
 
 @dataclass(frozen=True)
 class StatusReader:
-    """Reads projects. `versions`: released ones of the template, the newest last; `template`: their files."""
+    """Reads projects. `versions`: released ones of the template, the newest last; `template`: their files.
+    `telemetry`: of all projects."""
 
     rules: FleetRules
     template: GitMirror
     versions: Sequence[str]
     environment: Mapping[str, str] = field(repr=False)
     folder: Path
+    telemetry: Sequence[NamespaceFigures] = ()
 
     def read(self, project: FleetProject) -> ProjectStatus:
         """The status of a project; what GitHub refuses and what cannot be read is its `fault`, never an error."""
@@ -134,6 +148,7 @@ class StatusReader:
             "behind": sum(order(one) > order(version) for one in released) if released else None,
             **{key: getattr(facts, key) for key in ("edited", "adopted", "without")},
             "missing": missing,
+            "served": _served(facts, self.telemetry),
         }
         broken = list(facts.edited)
         oldest = self.rules.oldest_engine
@@ -160,6 +175,20 @@ def mirror_of(reader: GitHubReader, environment: Mapping[str, str], folder: Path
     """
     place = folder / "git" / f"{reader.listed.lower().replace('/', '+')}.git"
     return GitMirror(place, clone_address(reader.name, environment), environment)
+
+
+def _served(facts: ProjectFacts, telemetry: Sequence[NamespaceFigures]) -> list[ServedNamespace]:
+    objective = limit_of(facts.gates, OBJECTIVE)
+    return [
+        ServedNamespace(
+            namespace=one.namespace,
+            questions=one.questions,
+            budget=budget_left(one.questions, one.errors, objective),
+            dollars=one.dollars,
+        )
+        for one in telemetry
+        if one.project == facts.name
+    ]
 
 
 def _issues(reader: GitHubReader) -> dict[str, Any]:
