@@ -10,5 +10,11 @@ EXTRA = Extra(
     commands="cli:register",
     hooks={"schemas": "fleet_file:schemas"},
     lines={"engine/docs/reference/monitoring.md": ("fleet.md#monitoring",)},
-    files=("engine/docs/images/fleet.png", "engine/docs/reference/fleet.md", "engine/schemas/fleet.schema.json"),
+    files=(
+        "engine/benchmarks/fleet_seconds.py",
+        "engine/docs/figures/fleet.md",
+        "engine/docs/images/fleet.png",
+        "engine/docs/reference/fleet.md",
+        "engine/schemas/fleet.schema.json",
+    ),
 )

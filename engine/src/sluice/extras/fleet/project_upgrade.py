@@ -94,7 +94,7 @@ class ProjectUpgrader:
         owner = reader.name.partition("/")[0]
         pulls = reader.get(f"/pulls?state=open&head={owner}:{BRANCH}&per_page=100")
         if pull := next((one for one in pulls if one["title"] == self.title), None):
-            return {"pull": pull["html_url"], **self._verdict(reader, pull)}
+            return {"pull": pull["html_url"], "notes": own.edited, **self._verdict(reader, pull)}
         if closed := closed_before(self._text(""), self._environment(reader)):
             return {"state": "blocked", "reason": "closed by a person", "pull": closed}
         return {"state": "to open"}
