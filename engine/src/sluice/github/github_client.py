@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from github.GithubException import GithubException
     from github.Repository import Repository
 
-# Who GITHUB_TOKEN writes as; such a token may not ask for its own name.
+# Who GITHUB_TOKEN writes as.
 BOT = "github-actions[bot]"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _RETRIES = 3
@@ -110,12 +110,17 @@ def require_safe(name: str, url: str) -> None:
 
 
 def login_of(repository: Repository) -> str:
-    """The login that the token writes as."""
+    """The login that the token writes as. That of an App, GITHUB_TOKEN too, may only ask GraphQL for it."""
     from github import GithubException
 
     try:
         return str(repository.requester.requestJsonAndCheck("GET", "/user")[1]["login"])
     except GithubException as error:
         if error.status != 403:
+            raise
+    try:
+        return str(repository.requester.graphql_query("{ viewer { login } }", {})[1]["data"]["viewer"]["login"])
+    except GithubException as error:
+        if error.status not in (403, 404):
             raise
         return BOT

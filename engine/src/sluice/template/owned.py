@@ -123,7 +123,7 @@ def edits(root: Path, files: Iterable[str]) -> list[Edit]:
     for path, digest in wanted.items():
         if path not in there:
             found.append(Edit(path, "removed"))
-        elif digest_of_file(root / path) != digest:
+        elif not (root / path).is_file() or digest_of_file(root / path) != digest:  # a link to nowhere is none
             found.append(Edit(path, "changed"))
     return sorted(found, key=lambda edit: edit.path)
 

@@ -12,7 +12,7 @@ from sluice.core.errors import SluiceError
 from sluice.github import CommentResult, close_issue, upsert_issue
 from sluice.github.failure_issue import report_trouble
 from unit.github.conftest import Environment
-from unit.github.fake_github import READER, FakeGitHub
+from unit.github.fake_github import APP, LOGINS, READER, FakeGitHub
 
 MARKER = "<!-- sluice:nightly run=500.1 -->\n"
 
@@ -40,6 +40,27 @@ def test_opened_once_updated_after_and_closed_when_it_is_over(github: FakeGitHub
     assert (issue["state"], issue["state_reason"], issue["comments"]) == ("closed", "completed", ["green"])
     assert report("again", environment()).message == "issue opened", "what is closed stays closed"
     assert [state for state, _, _ in shown(github)] == ["closed", "open"]
+
+
+def test_an_app_of_the_organisation_finds_its_own_issue_again(github: FakeGitHub, environment: Environment) -> None:
+    own = environment(GITHUB_TOKEN=APP)
+    assert [report(text, own).message for text in ("one", "two")] == ["issue opened", "issue updated"]
+    assert [issue["user"]["login"] for issue in github.issues.values()] == [LOGINS[APP]]
+    assert report("mine", environment()).message == "issue opened", "that of another is left alone"
+    assert close("green", own).message == "issue closed"
+    assert [state for state, _, _ in shown(github)] == ["closed", "open"]
+
+
+def test_a_server_without_graphql_is_asked_as_actions(
+    github: FakeGitHub, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = github.answer
+
+    def old(method: str, path: str, token: str, body: object) -> tuple[int, object]:
+        return (404, {"message": "Not Found"}) if path == "/graphql" else answer(method, path, token, body)
+
+    monkeypatch.setattr(github, "answer", old)
+    assert [report(text, environment()).message for text in ("one", "two")] == ["issue opened", "issue updated"]
 
 
 def test_nothing_is_closed_where_nothing_is_open(github: FakeGitHub, environment: Environment) -> None:

@@ -17,7 +17,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject
 from sluice.extras.fleet.fleet_status import AT_ONCE, commit_of, template_mirror
-from sluice.extras.fleet.github_reader import read_repository
+from sluice.extras.fleet.github_reader import in_a_line, read_repository
 from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
 from sluice.extras.fleet.project_status import mirror_of
 
@@ -105,8 +105,8 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
                 reader = reader.renamed(there)
                 commit = reader.get(f"/branches/{there['default_branch']}")["commit"]["sha"]
             facts = read_facts(mirror_of(reader, environment, folder), commit, template)
-        except SluiceError as error:
-            return AffectedProject(repository=name, ring=ring, fault=error.message.splitlines()[0])
+        except Exception as error:  # whatever one repository holds, the others are asked
+            return AffectedProject(repository=name, ring=ring, fault=in_a_line(error))
         return AffectedProject(repository=name, ring=ring, version=facts.version, pins=_pins(facts, ranges))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:

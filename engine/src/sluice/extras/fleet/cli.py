@@ -25,11 +25,15 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
     page: Annotated[Path | None, typer.Option(help="Write one HTML page there.")] = None,
     prometheus: Annotated[Path | None, typer.Option(help="Write gauges there, in Prometheus' text format.")] = None,
+    telemetry: Annotated[
+        str, typer.Option(help="Address of a Prometheus of the projects: error budget and cost of 30 days.")
+    ] = "",
     check: Annotated[
         bool, typer.Option("--check", help="Fail where a project breaks a rule or could not be read.")
     ] = False,
 ) -> None:
-    """Show each project's engine, edits of it, live releases, last verdict, loosened gates and missing extras.
+    """Show each project's engine, edits of it, live releases, last verdict, loosened gates, missing extras, and with
+    telemetry its error budget and cost.
 
     A repository that cannot be read is one line, and the rest goes on. GITHUB_TOKEN has to be able to read them all."""
     from sluice.cli.common import print_json
@@ -38,7 +42,7 @@ def status(
     from sluice.extras.fleet.fleet_file import load_fleet
     from sluice.extras.fleet.fleet_status import read_status
 
-    found = read_status(load_fleet(file), os.environ, folder_of(file))
+    found = read_status(load_fleet(file), os.environ, folder_of(file), telemetry)
     if as_json:
         print_json(found.as_dict())
     else:

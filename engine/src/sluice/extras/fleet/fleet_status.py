@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from sluice.extras.fleet.fleet_file import FleetFile
 from sluice.extras.fleet.git_mirror import GitMirror
 from sluice.extras.fleet.github_reader import clone_address
 from sluice.extras.fleet.project_status import ProjectStatus, StatusReader
+from sluice.extras.status.prometheus_status import NamespaceFigures, read_prometheus
 from sluice.extras.upgrade.versions import address_of, released
 
 AT_ONCE = 8  # GitHub refuses more than a hundred requests at a time, of all that use the token
@@ -23,12 +24,14 @@ _TAGS = "refs/tags/v*"
 
 @dataclass(frozen=True)
 class FleetStatus:
-    """`versions`: released ones of the template, the newest last. `projects`: in the order of fleet.yaml."""
+    """`versions`: released ones of the template, the newest last. `projects`: in the order of fleet.yaml. `telemetry`:
+    why it could not be read; empty where it was, None where it was not asked."""
 
     time: str
     template: str
     versions: tuple[str, ...]
     projects: tuple[ProjectStatus, ...]
+    telemetry: str | None = None
 
     @property
     def newest(self) -> str:
@@ -43,7 +46,8 @@ class FleetStatus:
     def as_dict(self) -> dict[str, Any]:
         """status.json: plain JSON values."""
         projects = [{**one.model_dump(mode="json"), "healthy": one.healthy} for one in self.projects]
-        return {"time": self.time, "template": self.template, "newest": self.newest, "projects": projects}
+        about = {"time": self.time, "template": self.template, "newest": self.newest, "telemetry": self.telemetry}
+        return {**about, "projects": projects}
 
 
 def template_mirror(fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> tuple[GitMirror, list[str]]:
@@ -66,22 +70,34 @@ def template_mirror(fleet: FleetFile, environment: Mapping[str, str], folder: Pa
     raise SluiceError(f"{fleet.template}: no released version", remedy="the template has tags such as v0.2.0")
 
 
-def read_status(fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> FleetStatus:
+def read_status(fleet: FleetFile, environment: Mapping[str, str], folder: Path, telemetry: str = "") -> FleetStatus:
     """Reads every project.
 
     Args:
         fleet: The projects, and the rules that they keep to.
         environment: GITHUB_TOKEN, and GITHUB_API_URL and GITHUB_SERVER_URL for another server than github.com.
         folder: Where answers and files are kept until the next time.
+        telemetry: Address of a Prometheus that has the projects; empty for none.
 
     Raises:
         SluiceError: The template cannot be reached. A project that cannot is one line of the status.
     """
     template, versions = template_mirror(fleet, environment, folder)
-    reader = StatusReader(fleet.rules, template, versions, environment, folder)
+    figures, note = _telemetry(telemetry)
+    reader = StatusReader(fleet.rules, template, versions, environment, folder, figures)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         projects = tuple(pool.map(reader.read, fleet.projects))
-    return FleetStatus(datetime.now(UTC).isoformat(timespec="seconds"), fleet.template, tuple(versions), projects)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return FleetStatus(now, fleet.template, tuple(versions), projects, note)
+
+
+def _telemetry(url: str) -> tuple[Sequence[NamespaceFigures], str | None]:
+    if not url:
+        return (), None
+    try:
+        return read_prometheus(url).namespaces, ""
+    except SluiceError as error:  # what GitHub holds is told all the same
+        return (), error.message.removeprefix(f"{url}: ")  # the page may be published
 
 
 def commit_of(template: GitMirror, version: str) -> str:

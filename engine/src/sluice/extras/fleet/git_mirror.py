@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
@@ -18,7 +18,7 @@ class GitMirror:
 
     folder: Path
     address: str
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)  # it has the token
 
     def fetch(self, *refs: str) -> None:
         """Fetches commits by their id, or refs as git words them. SluiceError where the server does not give them."""

@@ -6,6 +6,7 @@ practices): a 304 does not count against the primary rate limit where the reques
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.core.atomic_files import read_json, write_json
 from sluice.core.digests import digest_of
+from sluice.core.errors import SluiceError
 from sluice.core.git import SERVER
 from sluice.github.github_client import open_repository, refusals
 
 if TYPE_CHECKING:
     from github.Repository import Repository
+
+_LONGEST = 400
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,16 @@ class GitHubReader:
         return answer
 
 
+def in_a_line(error: Exception) -> str:
+    """What went wrong with one project of many, for a cell of a table.
+
+    Args:
+        error: One of ours for people, or whatever a file or an answer that nobody foresaw has led to.
+    """
+    said = error.message if isinstance(error, SluiceError) else f"cannot be read: {type(error).__name__}: {error}"
+    return said.splitlines()[0][:_LONGEST]
+
+
 @contextmanager
 def read_repository(name: str, environment: Mapping[str, str], cache: Path) -> Iterator[GitHubReader]:
     """A reader of the repository owner/name.
@@ -72,6 +86,7 @@ def read_repository(name: str, environment: Mapping[str, str], cache: Path) -> I
         environment: GITHUB_TOKEN and, for another server than github.com, GITHUB_API_URL.
         cache: A folder of this machine.
     """
+    logging.getLogger("github").setLevel(logging.ERROR)  # it prints every refusal; the status says what they mean
     with open_repository({**environment, "GITHUB_REPOSITORY": name}) as repository:
         yield GitHubReader(name, name, repository, cache)
 

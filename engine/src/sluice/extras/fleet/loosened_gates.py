@@ -49,6 +49,19 @@ def loosened(ours: str, template: str, without: Iterable[str] = ()) -> list[Loos
     return found + list(_comparison(_mapping(mine, "comparison"), _mapping(theirs, "comparison")))
 
 
+def limit_of(text: str, name: str) -> float | None:
+    """The limit of a gate; None where there is none of this name, or it is no number.
+
+    Args:
+        text: Of config/gates.yaml.
+        name: Of the gate.
+    """
+    gates = _document(text).get("gates")
+    there = [gate for gate in gates if isinstance(gate, dict)] if isinstance(gates, list) else []
+    limit = next((gate.get("limit") for gate in there if gate.get("name") == name), None)
+    return float(limit) if isinstance(limit, int | float) else None
+
+
 def _document(text: str) -> dict[str, Any]:
     try:
         document, _ = bounded_yaml(text)

@@ -82,9 +82,8 @@ def _facts(root: Path) -> ProjectFacts:
     engine = root / "engine" / "requirements"
     pins: dict[str, set[str]] = {}
     for lock in [*engine.glob("*.txt"), *(root / FOLDER).glob("*/requirements/*.txt")]:
-        for package, version in _PIN.findall(lock.read_text(encoding="utf-8")):
+        for package, version in _PIN.findall(_text(lock)):
             pins.setdefault(re.sub(r"[-_.]+", "-", package).lower(), set()).add(version)
-    gates = root / _GATES
     return ProjectFacts(
         name=project.name,
         version=version_of(root),
@@ -93,9 +92,14 @@ def _facts(root: Path) -> ProjectFacts:
         extras=tuple(sorted(path.parent.name for path in (root / FOLDER).glob("*/extra.py"))),
         without=project.without,
         environments=project.environments,
-        gates=gates.read_text(encoding="utf-8") if gates.is_file() else "",
+        gates=_text(root / _GATES),
         pins={package: tuple(sorted(versions)) for package, versions in sorted(pins.items())},
     )
+
+
+def _text(path: Path) -> str:
+    """Of a file as it may come; empty where it is none, such as a link to nowhere."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _files(root: Path) -> list[str]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetProject, FleetRules
 from sluice.extras.fleet.git_mirror import GitMirror
-from sluice.extras.fleet.github_reader import GitHubReader, clone_address, read_repository
-from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, loosened
+from sluice.extras.fleet.github_reader import GitHubReader, clone_address, in_a_line, read_repository
+from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, limit_of, loosened
 from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
+from sluice.extras.status.prometheus_status import OBJECTIVE, NamespaceFigures, budget_left
 from sluice.extras.upgrade.codemods import order
 from sluice.github.github_client import BOT, GitHubStatusError
 from sluice.github.marked_text import run_of
@@ -46,11 +47,21 @@ class OpenIssue(Settings):
     url: str
 
 
+class ServedNamespace(Settings):
+    """What a namespace of the project served in 30 days. `budget`: the share of the allowed errors that is left, below
+    0 where it is overdrawn; None without questions or an objective."""
+
+    namespace: str
+    questions: float
+    budget: float | None
+    dollars: float
+
+
 class ProjectStatus(Settings):
     """`fault`: why it could not be read; what could not stays empty. `notes`: archived, renamed, not protected.
     `behind`: released versions after its own, `advisories`: open alerts of Dependabot; None where that is not known.
-    `verdict`: the last event of the record of the environment that users meet. `broken`: rules of fleet.yaml that it
-    does not keep to."""
+    `verdict`: the last event of the record of the environment that users meet. `served`: by the label `project` of
+    the telemetry that was asked. `broken`: rules of fleet.yaml that it does not keep to."""
 
     repository: str
     ring: str
@@ -73,6 +84,7 @@ class ProjectStatus(Settings):
     drift: bool | None = None
     issues: tuple[OpenIssue, ...] = ()
     advisories: int | None = None
+    served: tuple[ServedNamespace, ...] = ()
     broken: tuple[str, ...] = ()
 
     @property
@@ -83,16 +95,18 @@ class ProjectStatus(Settings):
 
 @dataclass(frozen=True)
 class StatusReader:
-    """Reads projects. `versions`: released ones of the template, the newest last; `template`: their files."""
+    """Reads projects. `versions`: released ones of the template, the newest last; `template`: their files.
+    `telemetry`: of all projects."""
 
     rules: FleetRules
     template: GitMirror
     versions: Sequence[str]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     folder: Path
+    telemetry: Sequence[NamespaceFigures] = ()
 
     def read(self, project: FleetProject) -> ProjectStatus:
-        """The status of a project; what GitHub refuses is its `fault`, never an error."""
+        """The status of a project; what GitHub refuses and what cannot be read is its `fault`, never an error."""
         found: dict[str, Any] = {}
         try:
             with read_repository(project.repository, self.environment, self.folder) as reader:
@@ -100,8 +114,8 @@ class StatusReader:
                     found |= more
         except GitHubStatusError as error:
             found["fault"] = _REFUSALS.get(error.status, error.message)
-        except SluiceError as error:
-            found["fault"] = error.message.splitlines()[0]
+        except Exception as error:  # whatever one repository holds, the others are read
+            found["fault"] = in_a_line(error)
         about = {"repository": project.repository, "ring": project.ring, "owners": project.owners}
         return ProjectStatus.model_validate(about | found)
 
@@ -134,6 +148,7 @@ class StatusReader:
             "behind": sum(order(one) > order(version) for one in released) if released else None,
             **{key: getattr(facts, key) for key in ("edited", "adopted", "without")},
             "missing": missing,
+            "served": _served(facts, self.telemetry),
         }
         broken = list(facts.edited)
         oldest = self.rules.oldest_engine
@@ -160,6 +175,20 @@ def mirror_of(reader: GitHubReader, environment: Mapping[str, str], folder: Path
     """
     place = folder / "git" / f"{reader.listed.lower().replace('/', '+')}.git"
     return GitMirror(place, clone_address(reader.name, environment), environment)
+
+
+def _served(facts: ProjectFacts, telemetry: Sequence[NamespaceFigures]) -> list[ServedNamespace]:
+    objective = limit_of(facts.gates, OBJECTIVE)
+    return [
+        ServedNamespace(
+            namespace=one.namespace,
+            questions=one.questions,
+            budget=budget_left(one.questions, one.errors, objective),
+            dollars=one.dollars,
+        )
+        for one in telemetry
+        if one.project == facts.name
+    ]
 
 
 def _issues(reader: GitHubReader) -> dict[str, Any]:
@@ -200,8 +229,11 @@ def _record(mirror: GitMirror, reader: GitHubReader, environments: Sequence[str]
         for name, one in champions.items()
     ]
     last = next(EnvironmentRecord(store, environments[-1]).newest(), None)
-    verdict = "" if last is None else f"{last.event} {last.id}" + (f": {last.reason}" if last.reason else "")
-    return {"live": live, "verdict": verdict, "verdict_time": last.time if last else ""}
+    if last is None:
+        return {"live": live}
+    datetime.fromisoformat(last.time)  # or the reports could not count with it
+    verdict = f"{last.event} {last.id}" + (f": {last.reason}" if last.reason else "")
+    return {"live": live, "verdict": verdict, "verdict_time": last.time}
 
 
 @dataclass(frozen=True)
@@ -209,6 +241,9 @@ class _RecordRefs:
     """The notes of a record in refs, as far as they are read (extras/registry/git_refs.py writes them)."""
 
     mirror: GitMirror
+
+    def __str__(self) -> str:
+        return self.mirror.address
 
     def notes(self, folder: str) -> list[str]:
         return [ref.removeprefix("refs/sluice/") for ref in self.mirror.refs(f"refs/sluice/{folder}/")]

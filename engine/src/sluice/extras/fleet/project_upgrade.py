@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.errors import ValidationErrors
 from sluice.core.git import run
 from sluice.core.project import FILE, PROJECT, Project, load_project
 from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetProject
 from sluice.extras.fleet.git_mirror import GitMirror
-from sluice.extras.fleet.github_reader import GitHubReader, read_repository
+from sluice.extras.fleet.github_reader import GitHubReader, in_a_line, read_repository
 from sluice.extras.fleet.project_facts import read_facts
 from sluice.extras.fleet.project_status import mirror_of
 from sluice.extras.pull_requests.branch_pull_request import PullRequestText, closed_before, upsert_pull
@@ -55,7 +55,7 @@ class ProjectUpgrader:
 
     template: GitMirror
     version: str
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     folder: Path
     why: str = ""
 
@@ -79,8 +79,8 @@ class ProjectUpgrader:
                 found = step(reader)
         except ValidationErrors as error:  # edits that would be lost, each with what to use in its place
             found = {"state": "blocked", "reason": "edits of the engine", "notes": error.faults}
-        except SluiceError as error:
-            found = {"state": "unknown", "reason": error.message.splitlines()[0]}
+        except Exception as error:  # whatever one repository holds, the others are upgraded
+            found = {"state": "unknown", "reason": in_a_line(error)}
         return ProjectUpgrade.model_validate({"repository": project.repository, "ring": project.ring, **found})
 
     def _look(self, reader: GitHubReader) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class ProjectUpgrader:
         owner = reader.name.partition("/")[0]
         pulls = reader.get(f"/pulls?state=open&head={owner}:{BRANCH}&per_page=100")
         if pull := next((one for one in pulls if one["title"] == self.title), None):
-            return {"pull": pull["html_url"], **self._verdict(reader, pull)}
+            return {"pull": pull["html_url"], "notes": own.edited, **self._verdict(reader, pull)}
         if closed := closed_before(self._text(""), self._environment(reader)):
             return {"state": "blocked", "reason": "closed by a person", "pull": closed}
         return {"state": "to open"}

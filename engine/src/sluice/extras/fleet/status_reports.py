@@ -20,7 +20,10 @@ def table(status: FleetStatus) -> str:
     Args:
         status: Of the fleet.
     """
-    rows = [("project", "ring", "engine", "behind", "live", "last verdict"), *map(_row, status.projects)]
+    head = ("project", "ring", "engine", "behind", "live", "last verdict")
+    served = status.telemetry == ""
+    rows: list[tuple[str, ...]] = [(*head, "budget", "cost") if served else head]
+    rows += [(*_row(one), *budget_and_cost(one)) if served else _row(one) for one in status.projects]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for number, row in enumerate(rows):
@@ -29,15 +32,27 @@ def table(status: FleetStatus) -> str:
             lines += [f"    {what}: {said}" for what, said in details(status.projects[number - 1])]
     count, unhealthy = len(status.projects), len(status.unhealthy)
     newest = f"newest engine {status.newest}"
-    return "\n".join([*lines, "", f"{count} projects, {unhealthy} to look at; {newest}"]) + "\n"
+    ended = [f"telemetry: {status.telemetry}"] if status.telemetry else []
+    return "\n".join([*lines, "", *ended, f"{count} projects, {unhealthy} to look at; {newest}"]) + "\n"
 
 
-def _row(one: ProjectStatus) -> tuple[str, str, str, str, str, str]:
+def _row(one: ProjectStatus) -> tuple[str, ...]:
     behind = "?" if one.behind is None else str(one.behind)
     live = next((live.release for live in reversed(one.live) if live.release), "")
     when = one.verdict_time[:16].replace("T", " ")
     verdict = f"{one.verdict.partition(':')[0]} {when}".strip()
     return one.repository, one.ring, one.version or "?", behind, live or "-", verdict or "-"
+
+
+def budget_and_cost(one: ProjectStatus) -> tuple[str, str]:
+    """What is left of the error budget where least of it is, and the cost of all namespaces, of 30 days.
+
+    Args:
+        one: The project.
+    """
+    left = min((each.budget for each in one.served if each.budget is not None), default=None)
+    cost = f"${sum(each.dollars for each in one.served):.2f}" if one.served else "-"
+    return ("-" if left is None else f"{left:.0%}"), cost
 
 
 def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
@@ -54,6 +69,9 @@ def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
     yield from (("gate loosened", str(gate)) for gate in one.loosened if f"gate {gate}" not in one.broken)
     if one.gates_note:
         yield "gates", one.gates_note
+    for each in one.served:
+        if each.budget is not None and each.budget <= 0:
+            yield "error budget", f"{each.namespace}: used up, {each.budget:.0%} left of 30 days"
     if one.drift:
         yield "drift", "the traffic has drifted from the evaluation set"
     if one.advisories:
@@ -69,7 +87,10 @@ def page(status: FleetStatus) -> str:
     """
     known = Counter(one.version or "not known" for one in status.projects)
     ordered = sorted(known.items(), key=lambda item: (-item[1], item[0]))
-    projects = [(one, _row(one), list(details(one))) for one in sorted(status.projects, key=lambda one: one.healthy)]
+    projects = [
+        (one, _row(one), list(details(one)), budget_and_cost(one))
+        for one in sorted(status.projects, key=lambda one: one.healthy)
+    ]
     template = page_environment(_TEMPLATES).get_template("fleet.html.j2")
     return template.render(status=status, versions=ordered, projects=projects)
 

@@ -11,11 +11,13 @@ from sluice.rollout.local_http import request
 from sluice.serving.middleware import CHAT
 
 WINDOW = "30d"
+OBJECTIVE = "success_rate"  # the gate: what a canary must give in minutes, a service gives in a month
 _SECONDS = 20.0
 _BY = "sum by (project, namespace)"
 # A selector for all but what callers got wrong, and one for server errors.
 _QUESTIONS = f'{_BY} (increase(sluice_requests_total{{route="{CHAT}", status!~"4.."}}[{WINDOW}]))'
 _ERRORS = f'{_BY} (increase(sluice_requests_total{{route="{CHAT}", status=~"5.."}}[{WINDOW}]))'
+_COST = f"{_BY} (increase(sluice_cost_total[{WINDOW}]))"
 _PODS = "count by (project, namespace, release) (sluice_in_flight)"
 _ALERTS = 'ALERTS{alertname=~"Sluice.+", alertstate="firing"}'
 
@@ -24,13 +26,14 @@ Labels = dict[str, str]
 
 @dataclass(frozen=True)
 class NamespaceFigures:
-    """A project in a namespace: pods by release, questions and server errors of the window."""
+    """A project in a namespace: pods by release; questions, server errors and US dollars of the window."""
 
     project: str
     namespace: str
     pods: dict[str, int]
     questions: float
     errors: float
+    dollars: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,31 @@ def read_prometheus(url: str) -> PrometheusStatus:
     Raises:
         SluiceError: It does not answer, or not as Prometheus does.
     """
-    questions, errors = ({_where(one): value for one, value in _ask(url, query)} for query in (_QUESTIONS, _ERRORS))
+    questions, errors, dollars = (
+        {_where(one): value for one, value in _ask(url, query)} for query in (_QUESTIONS, _ERRORS, _COST)
+    )
     pods: dict[tuple[str, str], dict[str, int]] = {}
     for labels, value in _ask(url, _PODS):
         pods.setdefault(_where(labels), {})[labels.get("release", "")] = int(value)
     namespaces = tuple(
-        NamespaceFigures(*where, pods.get(where, {}), questions.get(where, 0.0), errors.get(where, 0.0))
+        NamespaceFigures(*where, pods.get(where, {}), *(each.get(where, 0.0) for each in (questions, errors, dollars)))
         for where in sorted({*pods, *questions})
     )
     return PrometheusStatus(namespaces, tuple(sorted(_alert(labels) for labels, _ in _ask(url, _ALERTS))))
+
+
+def budget_left(questions: float, errors: float, objective: float | None) -> float | None:
+    """The share of the errors that an objective allows which is left; below 0 it is overdrawn. None where there was no
+    question, or an objective that allows some.
+
+    Args:
+        questions: Without those that callers got wrong.
+        errors: Server errors among them.
+        objective: The share that has to succeed.
+    """
+    if objective is None or objective >= 1 or not questions:
+        return None
+    return 1 - errors / questions / (1 - objective)
 
 
 def _where(labels: Labels) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sluice.extras.status.prometheus_status import WINDOW
 from sluice.extras.status.service_status import ServiceFigures
 from sluice.extras.status.workspace_status import WorkspaceStatus
 
@@ -33,6 +34,8 @@ def _rows(status: WorkspaceStatus) -> Iterator[tuple[str, str]]:
     for one in status.cluster.namespaces if status.cluster else ():
         pods = ", ".join(f"{count} of {release}" for release, count in sorted(one.pods.items()))
         yield "pods", f"{one.project} {one.namespace}  {pods or 'none'}"
+        if one.dollars:
+            yield "used", f"{one.project} {one.namespace}  ${one.dollars:.2f}, {WINDOW}"
     for budget in status.budgets:
         used = f"{budget.errors:.0f} errors of {budget.questions:.0f} questions, {budget.window}"
         yield "budget", f"{budget.where}  {budget.left:.0%} left of {1 - budget.objective:.2%}  ({used})"

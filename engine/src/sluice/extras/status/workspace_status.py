@@ -10,13 +10,19 @@ from typing import Any
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.extras.status.prometheus_status import WINDOW, NamespaceFigures, PrometheusStatus, read_prometheus
+from sluice.extras.status.prometheus_status import (
+    OBJECTIVE,
+    WINDOW,
+    NamespaceFigures,
+    PrometheusStatus,
+    budget_left,
+    read_prometheus,
+)
 from sluice.extras.status.service_status import ServiceFigures, ServiceStatus, read_service
 from sluice.release.environment_record import CLOSED_BY, EnvironmentRecord, RecordEvent
 from sluice.release.gates import load_gates
 from sluice.release.manifest import load
 
-OBJECTIVE = "success_rate"  # the gate: what a canary must give in minutes, a service gives in a month
 _EVENTS = 5
 
 
@@ -122,8 +128,8 @@ def _budgets(
     if service.figures:
         known.append((service.url, "since its start", service.figures))
     for where, window, one in known:
-        if objective is not None and objective < 1 and one.questions:
-            left = 1 - one.errors / one.questions / (1 - objective)
+        left = budget_left(one.questions, one.errors, objective)
+        if objective is not None and left is not None:
             yield ErrorBudget(where, window, objective, one.questions, one.errors, left)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from sluice.template.extras import remove
 from sluice.template.owned import ENGINE, FILES, edits, read_list, rewrite_lists, version_of
 
 _INSIDE = "sluice_engine/"
+_ABOUT = re.compile(r"sluice_engine-[\d.]+\.dist-info/(?:METADATA|RECORD|WHEEL)")
 _PROJECT = """\
 [project]
 name = "{package}"
@@ -120,10 +122,19 @@ def unpack(root: Path) -> None:
 
 
 def contents(wheel: Path) -> dict[str, str]:
-    """sha256 of each file of engine/ in a wheel, by its path in a checkout."""
+    """sha256 of each file of engine/ in a wheel, by its path in a checkout.
+
+    SluiceError where it holds anything else than these and what describes a wheel: pip puts what lies in
+    `.data/purelib` beside or in the place of them, and of two of the same name the later.
+    """
     with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if name.startswith(_INSIDE)]
-        return {f"{ENGINE}{name.removeprefix(_INSIDE)}": _sha256(archive.read(name)) for name in names}
+        names = archive.namelist()
+        files = {name for name in names if name.startswith(_INSIDE) and os.path.normpath(name) == name}
+        more = [name for name in names if name not in files and not _ABOUT.fullmatch(name)]
+        if more or len(names) > len(set(names)):
+            odd = (more or [name for name in names if names.count(name) > 1])[0]
+            raise SluiceError(f"{wheel.name}: holds more than an engine, {odd}", remedy="ask who released it")
+        return {f"{ENGINE}{name.removeprefix(_INSIDE)}": _sha256(archive.read(name)) for name in files}
 
 
 def pinned(root: Path) -> dict[str, str]:

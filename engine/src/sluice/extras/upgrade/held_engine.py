@@ -21,7 +21,7 @@ from sluice.core.git import SERVER, run
 from sluice.core.workspace import LOCK, MARKER
 from sluice.extras.upgrade.engine_lock import PACKAGE, EngineLock, lock_of, read_lock
 from sluice.extras.upgrade.engine_wheel import contents, fetch, pinned, require_same, unpack
-from sluice.template.owned import ENGINE, edits, list_files, version_of
+from sluice.template.owned import ENGINE, FILES, edits, list_files, version_of
 
 INDEX, VENDORED, INSTALLED = "index", "vendored", "installed"
 _IGNORED = ".gitignore"
@@ -113,7 +113,7 @@ def _vendor(root: Path) -> str:
 
 
 def bring(root: Path, draft: Path) -> None:
-    """The engine of another checkout of this repository: copied from here where both have the same lock.
+    """The engine of another checkout of this repository: copied from here where its lock pins what was unpacked here.
 
     Args:
         root: This checkout.
@@ -122,8 +122,9 @@ def bring(root: Path, draft: Path) -> None:
     Raises:
         SluiceError: The wheel that it pins is not there, or is another one.
     """
-    lock = read_lock(draft)
-    if lock and lock == read_lock(root):
+    lock, here = read_lock(draft), root / MARKER
+    if lock and here.is_file() and here.read_bytes() == (draft / LOCK).read_bytes() and (root / FILES).is_file():
+        shutil.rmtree(draft / ENGINE, ignore_errors=True)
         shutil.copytree(root / ENGINE, draft / ENGINE, ignore=shutil.ignore_patterns("__pycache__"))
         (draft / MARKER).parent.mkdir(exist_ok=True)
         shutil.copyfile(draft / LOCK, draft / MARKER)

@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from sluice.extras.fleet.fleet_file import FleetFile
-from unit.github.fake_github import LOGINS, READER, REPOSITORY, WRITER, FakeGitHub
+from unit.github.fake_github import APP, LOGINS, READER, REPOSITORY, WRITER, FakeGitHub
 from unit.template.conftest import PROJECT, Template, commit, git, lines, write
 
 BOT = LOGINS[WRITER]
@@ -217,13 +217,13 @@ class FakeFleet(FakeGitHub):
             return 200, pull
 
     def environment(self, servers: Path) -> dict[str, str]:
-        """What a run of the platform team's has: one token, and the servers of this test."""
+        """What a run of the platform team's has: the token of one App, and the servers of this test."""
         return {
             "GITHUB_API_URL": self.url,
             "GITHUB_SERVER_URL": servers.as_uri(),
             "GITHUB_REPOSITORY": REPOSITORY,
             "GITHUB_RUN_ID": "500",
-            "GITHUB_TOKEN": WRITER,
+            "GITHUB_TOKEN": APP,
         }
 
 

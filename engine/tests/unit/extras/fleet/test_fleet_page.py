@@ -11,7 +11,7 @@ import pytest
 from sluice.extras.fleet import status_reports
 from sluice.extras.fleet.fleet_status import FleetStatus
 from sluice.extras.fleet.loosened_gates import LoosenedGate
-from sluice.extras.fleet.project_status import LiveRelease, OpenIssue, ProjectStatus
+from sluice.extras.fleet.project_status import LiveRelease, OpenIssue, ProjectStatus, ServedNamespace
 from unit.serving.browser import Browser, find_browser
 
 pytestmark = pytest.mark.real
@@ -58,6 +58,15 @@ def project(number: int) -> ProjectStatus:
         "verdict": f"promoted r-{number:012x}",
         "verdict_time": f"2026-11-{1 + number % 27:02}T09:00:00+00:00",
         "drift": number % 9 == 2,
+        "served": tuple(
+            ServedNamespace(
+                namespace=f"{team}-{number}-{name}",
+                questions=9e3,
+                budget=0.9 - number % 8 / 6,
+                dollars=number % 13 * 7.5,
+            )
+            for name in ("staging", "production")
+        ),
     }
     if number % 10 == 4:
         gate = LoosenedGate(name="recall_at_5_floor", change="limit 0.8 -> 0.6")
@@ -72,21 +81,29 @@ def project(number: int) -> ProjectStatus:
     return ProjectStatus.model_validate(found)
 
 
-def written(tmp_path: Path, count: int) -> str:
+def written(tmp_path: Path, count: int, telemetry: str | None) -> str:
     projects = tuple(map(project, range(count)))
-    status = FleetStatus("2026-11-28T10:00:00+00:00", "example/sluice", ("0.1.0", "0.2.0", "0.3.0"), projects)
+    versions = ("0.1.0", "0.2.0", "0.3.0")
+    status = FleetStatus("2026-11-28T10:00:00+00:00", "example/sluice", versions, projects, telemetry)
     (tmp_path / "fleet.html").write_text(status_reports.page(status))
     return (tmp_path / "fleet.html").as_uri()
 
 
 @pytest.mark.parametrize(
-    ("count", "width", "dark"), [(50, 1280, False), (50, 1280, True), (50, 390, False), (500, 1280, False)]
+    ("count", "width", "dark", "telemetry"),
+    [
+        (50, 1280, False, ""),
+        (50, 1280, True, "no answer of a Prometheus (ConnectionRefusedError)"),
+        (50, 390, False, ""),
+        (500, 1280, False, ""),
+        (500, 1280, True, None),
+    ],
 )
 def test_axe_finds_nothing_and_the_page_fits(
-    browser: Browser, tmp_path: Path, count: int, width: int, dark: bool
+    browser: Browser, tmp_path: Path, count: int, width: int, dark: bool, telemetry: str | None
 ) -> None:
     browser.look(width=width, height=900, dark=dark)
-    browser.open(written(tmp_path, count))
+    browser.open(written(tmp_path, count, telemetry))
     if shots := os.environ.get("SLUICE_SHOTS"):  # a folder for pictures, such as that of engine/docs/reference/fleet.md
         browser.shoot(Path(shots) / f"fleet-{count}-{width}{'-dark' if dark else ''}.png")
     assert browser.accessibility_faults() == []

@@ -13,10 +13,12 @@ from sluice import cli
 from sluice.core.errors import SluiceError
 from sluice.extras.fleet import status_reports
 from sluice.extras.fleet.fleet_status import FleetStatus, read_status
+from sluice.extras.fleet.fleet_upgrade import advance
+from sluice.extras.fleet.git_mirror import GitMirror
 from sluice.extras.fleet.project_status import LiveRelease, ProjectStatus
 from unit.extras.fleet.fake_fleet import BOT, EDITS, GATES, FakeFleet, FakeProject, ProjectFactory, fleet_of
 from unit.github.fake_github import REPOSITORY
-from unit.template.conftest import git
+from unit.template.conftest import commit, git
 
 _NIGHTLY = "<!-- sluice:nightly run=5.1 -->\nfailed.\n\n| job | result |\n|---|---|\n| `evaluate` | `success` |\n"
 
@@ -129,6 +131,93 @@ def test_each_trouble_is_one_line_and_the_rest_goes_on(
     assert found["octo/foreign"].fault == "engine/OWNED: no such file"
     assert found["octo/old"].notes == ("renamed to octo/fine",), "and it is read by its new name"
     assert found["octo/fine"].healthy
+
+
+UNREADABLE: dict[str, tuple[str, bytes | str, str]] = {  # path, what is there (a text: where a link leads), the fault
+    "a version of words": (
+        "engine/pyproject.toml",
+        b'[project]\nversion = "next"\n',
+        "next: not a version such as 0.2.0",
+    ),
+    "no text": ("engine/FILES", b"\xff\xff\n", "cannot be read: UnicodeDecodeError: "),
+    "a lock that is no text": ("config/engine.lock", b"\xff\n", "cannot be read: UnicodeDecodeError: "),
+    "names that are no text": ("config/project.yaml", b"\xff\n", "config/project.yaml: not UTF-8 text"),
+    "gates that are no text": ("config/gates.yaml", b"gates: \xff\n", ""),
+    "pins that are no text": ("engine/requirements/serve.txt", b"\xff==1\n", ""),
+    "a link to a device": ("engine/requirements/serve.txt", "/dev/zero", ""),
+    "a link to nowhere": ("engine/requirements/more.txt", "/nowhere", ""),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_whatever_a_project_holds_the_others_are_read_and_upgraded(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path, case: str
+) -> None:
+    name, content, fault = UNREADABLE[case]
+    odd, fine = (add(github, factory.make(f"octo/{one}", "0.2.0", {})) for one in ("odd", "fine"))
+    git(tmp_path, "clone", "--quiet", str(odd.bare), "clone")
+    (tmp_path / "clone" / name).unlink(missing_ok=True)
+    if isinstance(content, str):
+        (tmp_path / "clone" / name).symlink_to(content)
+    else:
+        (tmp_path / "clone" / name).write_bytes(content)
+    commit(tmp_path / "clone", "Odd")
+    git(tmp_path / "clone", "push", "--quiet", "origin", "main")
+
+    found = read(github, factory, tmp_path, gates=["all"])
+    assert (found["octo/fine"].fault, found["octo/fine"].version) == ("", "0.2.0")
+    assert found["octo/odd"].fault.startswith(fault)
+    assert not found["octo/odd"].healthy
+    fleet = fleet_of(github.projects, factory.template.root, 99)
+    advance(fleet, github.environment(factory.servers), tmp_path / "kept")
+    assert len(fine.pulls) == 1
+    assert len(odd.pulls) == (case == "gates that are no text"), "its own comparison reads those"
+
+
+@pytest.mark.parametrize("answer", [[], "a page of a proxy", None, {}, {"full_name": 1}])
+def test_whatever_github_answers_about_one_the_others_are_read(
+    github: FakeFleet, factory: ProjectFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    add(github, factory.make("octo/fine", "0.3.0", {}))
+    add(github, FakeProject("octo/odd", factory.servers))
+    rest = github.answer
+
+    def odd(method: str, path: str, token: str, body: object) -> tuple[int, object]:
+        return (200, answer) if path.startswith("/repos/octo/odd") else rest(method, path, token, body)
+
+    monkeypatch.setattr(github, "answer", odd)
+    found = read(github, factory, tmp_path)
+    assert found["octo/fine"].healthy
+    assert re.fullmatch(r"cannot be read: \w+: .+", found["octo/odd"].fault)
+    said = advance(
+        fleet_of(github.projects, factory.template.root, 99), github.environment(factory.servers), tmp_path / "kept"
+    )
+    assert [one.state for one in said.projects] == ["upgraded", "unknown"]
+
+
+def test_a_broken_record_shows_nobody_the_token(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
+    """A fault stands on a page that may be published."""
+    made = add(github, factory.make("octo/one", "0.3.0", {}))
+    note(made, "actual/000001.json", event="promoted", id="nothing")
+    fleet = fleet_of(github.projects, factory.template.root, 99)
+    environment = github.environment(factory.servers)
+    found = read_status(fleet, environment, tmp_path / "kept")
+    (one,) = found.projects
+    assert one.fault.startswith(f"{factory.servers.as_uri()}/octo/one.git/record/actual/000001.json: not an entry")
+    shown = [status_reports.table(found), status_reports.page(found), json.dumps(found.as_dict())]
+    token = environment["GITHUB_TOKEN"]
+    assert not [text for text in shown if token in text]
+    assert token not in repr(GitMirror(tmp_path, "https://github.invalid/octo/one.git", environment))
+
+
+def test_a_record_of_no_time_is_a_line(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
+    made = add(github, factory.make("octo/one", "0.3.0", {}))
+    note(made, "actual/000001.json", event="promoted", id="r-00000000000a", time="yesterday")
+    found = read_status(
+        fleet_of(github.projects, factory.template.root, 9), github.environment(factory.servers), tmp_path
+    )
+    assert found.projects[0].fault == "cannot be read: ValueError: Invalid isoformat string: 'yesterday'"
+    assert 'sluice_fleet_readable{project="one"' in status_reports.metrics(found)
 
 
 def test_a_rate_limit_ends_no_other_project(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from sluice import cli
 from sluice.core.errors import SluiceError
-from sluice.extras.fleet import project_upgrade
+from sluice.extras.fleet import fleet_upgrade, project_upgrade
 from sluice.extras.fleet.fleet_status import read_status
 from sluice.extras.fleet.fleet_upgrade import FleetUpgrade, advance
 from sluice.extras.pull_requests import branch_pull_request, managed_branch
@@ -20,6 +20,7 @@ from sluice.extras.upgrade.upgrade_engine import BRANCH
 from sluice.github.github_client import open_repository
 from sluice.template.owned import ENGINE
 from unit.extras.fleet.fake_fleet import CI, EDITS, MANIFEST, METRIC, FakeFleet, FakeProject, ProjectFactory, fleet_of
+from unit.github.fake_github import APP, LOGINS
 from unit.template.conftest import commit, git, write
 
 
@@ -96,6 +97,8 @@ def test_a_good_version_reaches_fifty_projects_and_touches_nothing_of_theirs(
     # The three that edit the engine, each with what to use in place of the edit.
     assert f"{METRIC}: changed; write a metric in src/assistant/metrics/ with @metric" in said
     assert f"{MANIFEST}: changed; patch it in k8s/overlays/" in said
+    mend = "changed; write a workflow of your own beside it, or adopt this one"
+    assert f"- octo/app-17: no difference seen; {CI}: {mend}" in said, "also after it was opened"
     assert {name for name in fifty.projects if name not in dict(opened)} == {"octo/app-15", "octo/app-16"}
     merged = git(fifty.projects["octo/app-17"].bare, "show", f"{BRANCH}:{CI}").splitlines()
     assert (merged[1], merged[18]) == ("third", "mine"), "the edit beside the template's own change"
@@ -139,6 +142,8 @@ def test_a_version_that_lowers_f1_of_those_that_condense_is_stopped_in_the_first
     assert not [project for project in asked if project.files("main") == project.files(BRANCH)], "none has released it"
     assert len(fifty.issues) == 1, "one issue, though it was asked three times"
     (issue,) = fifty.issues.values()
+    assert issue["user"]["login"] == LOGINS[APP], "an App is not github-actions[bot], and finds its own again"
+    assert not [project for project in asked if "Approve workflows to run" in project.pulls[0]["body"]]
     assert issue["title"] == "Template 0.3.0 stops: worse: f1 0.71 -> 0.62 in octo/app-03"
     tag = git(factory.template.root, "rev-parse", "v0.3.0^{commit}")
     assert tag in issue["body"]
@@ -169,7 +174,7 @@ class _Killed(BaseException):
 
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]:
-    """Dies before the nth write to GitHub, a push or a request; returns what was written before."""
+    """Dies before the nth write to GitHub, an issue, a push or a pull request; returns what was written before."""
     done: list[str] = []
     left: list[int | None] = [None]
 
@@ -178,7 +183,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]
             raise _Killed
         done.append(what)
 
-    push, request = managed_branch.run, project_upgrade.upsert_pull
+    push, request, issue = managed_branch.run, project_upgrade.upsert_pull, fleet_upgrade.upsert_issue
 
     def pushing(root: Path, *words: str, **more: object) -> str:
         if words[0] == "push":
@@ -189,6 +194,11 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]
         count("pull request")
         return request(text, environment)
 
+    def recording(*words: object, **more: object) -> object:
+        count("issue")
+        return issue(*words, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fleet_upgrade, "upsert_issue", recording)
     monkeypatch.setattr(managed_branch, "run", pushing)
     monkeypatch.setattr(project_upgrade, "upsert_pull", opening)
 
@@ -238,7 +248,7 @@ def test_killed_before_each_write_the_next_run_ends_as_an_unbroken_one(
     done = writes(None)
     run(skip="CVE-2026-1")
     wanted, steps = finished(), len(done)
-    assert steps == 40, "a push and a pull request of each"
+    assert steps == 41, "the issue that records why, a push and a pull request of each"
     for step in range(steps):
         reset()
         writes(step)

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 import zipfile
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -361,6 +362,32 @@ def test_a_wheel_of_another_engine_is_not_installed(fork: Fork, wheel: Path, tmp
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        f"sluice_engine-0.1.1.data/purelib/{METRIC.replace('engine/', 'sluice_engine/', 1)}",
+        f"sluice_engine-0.1.1.data/platlib/{METRIC.replace('engine/', 'sluice_engine/', 1)}",
+        "sluice_engine-0.1.1.data/scripts/sluice",
+        "sluice_engine-0.1.1.dist-info/entry_points.txt",
+        f"./{METRIC.replace('engine/', 'sluice_engine/', 1)}",
+        METRIC.replace("engine/", "sluice_engine/", 1),
+        "sluice_engine/../sluice_engine/more.py",
+        "sitecustomize.py",
+    ],
+)
+def test_a_wheel_that_pip_would_unpack_to_more_is_not_installed(fork: Fork, wheel: Path, name: str) -> None:
+    """All files are there as they should be, and another one beside them that pip would put in the place of one:
+    `.data/purelib` by the wheel's specification (packaging.python.org, Binary distribution format)."""
+    before = state(fork.root)
+    with warnings.catch_warnings(), zipfile.ZipFile(wheel, "a") as archive:
+        warnings.simplefilter("ignore")  # the same name twice
+        archive.writestr(name, "A = 'theirs'\n")
+    with pytest.raises(SluiceError, match=re.escape(f"{wheel.name}: holds more than an engine, {name}")):
+        install(fork.root, str(wheel), "")
+    assert state(fork.root) == before
+    assert not (fork.root / LOCK).exists()
+
+
+@pytest.mark.parametrize(
     "requirement",
     [
         "sluice-engine",
@@ -407,8 +434,13 @@ def test_another_commit_has_its_own_engine(installed: Fork, wheel: Path, tmp_pat
     bring(installed.root, tmp_path / "same")
     assert (tmp_path / "same" / METRIC).read_text() == "A = 1\n"
     git(tmp_path, "clone", "--quiet", str(installed.root), "later")
-    bring(tmp_path / "same", tmp_path / "later")
+    assert (installed.root / METRIC).read_text() == "A = 1\n", "here `make` has not been asked yet"
+    bring(installed.root, tmp_path / "later")
     assert (tmp_path / "later" / METRIC).read_text() == "A = 2\n"
+    git(tmp_path, "clone", "--quiet", str(installed.root), "again")
+    shutil.rmtree(tmp_path / "later" / "engine")
+    bring(tmp_path / "later", tmp_path / "again")
+    assert (tmp_path / "again" / METRIC).read_text() == "A = 2\n", "there is none to copy"
 
 
 def test_an_upgrade_moves_the_lock(installed: Fork, wheel: Path) -> None:

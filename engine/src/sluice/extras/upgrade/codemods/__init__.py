@@ -51,5 +51,7 @@ def run_codemod(path: Path, root: Path) -> list[str]:
 
 
 def order(version: str) -> tuple[int, ...]:
-    """A version as numbers, which compare: 0.10.0 comes after 0.2.0."""
+    """A version as numbers, which compare: 0.10.0 comes after 0.2.0. SluiceError where it has anything else."""
+    if not re.fullmatch(r"\d+(\.\d+)*", version):
+        raise SluiceError(f"{version}: not a version such as 0.2.0", remedy="engine/pyproject.toml says it")
     return tuple(int(part) for part in version.split("."))

@@ -1,0 +1,144 @@
+"""Error budget and cost in the status of a fleet, from a real Prometheus that has some minutes of its projects."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluice import cli
+from sluice.core.errors import SluiceError
+from sluice.core.processes import free_port, wait_until
+from sluice.extras.fleet import status_reports
+from sluice.extras.fleet.fleet_status import read_status
+from sluice.extras.status.prometheus_status import budget_left, read_prometheus
+from sluice.serving.middleware import CHAT
+from unit.extras.fleet.fake_fleet import GATES, FakeFleet, FakeProject, ProjectFactory, fleet_of
+
+PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
+OBJECTIVE = (
+    "gates:\n  - {name: success_rate, stage: load, metric: success_rate, direction: at_least, limit: 0.99, "
+    "relative_to: none, compare: value, min_samples: 20}\n"
+)
+# By namespace: answers, errors, questions that callers got wrong, and dollars of two providers, each minute.
+SERVED = {"one-trial": (90, 10, 50, (0.0, 0.0)), "one-actual": (995, 5, 500, (0.02, 0.01))}
+MINUTES = 20
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Its address; what it has scraped is written into its database by its own tool."""
+    if not PROMETHEUS or not PROMTOOL:
+        pytest.skip("prometheus is not installed (apt-get install prometheus)")
+    folder, now = tmp_path_factory.mktemp("prometheus"), int(time.time())
+    lines = {"sluice_requests": ["# TYPE sluice_requests counter"], "sluice_cost": ["# TYPE sluice_cost counter"]}
+    for namespace, (answered, failed, wrong, dollars) in SERVED.items():
+        where = f'project="one",namespace="{namespace}"'
+        series = [
+            *((f'sluice_requests_total{{{where},route="{CHAT}",status="{status}"}}', each) for status, each in
+              (("200", answered), ("503", failed), ("422", wrong))),
+            *((f'sluice_cost_total{{{where},provider="{name}"}}', each) for name, each in
+              zip("ab", dollars, strict=True)),
+        ]  # fmt: skip
+        for name, each in series:
+            samples = [f"{name} {each * step} {now - 60 * (MINUTES - step)}" for step in range(MINUTES + 1)]
+            lines[name.partition("_total")[0]] += samples
+    (folder / "served.txt").write_text("\n".join([*lines["sluice_requests"], *lines["sluice_cost"], "# EOF\n"]))
+    data = folder / "data"
+    argv = [PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", str(folder / "served.txt"), str(data)]
+    subprocess.run(argv, check=True, capture_output=True)
+    (folder / "prometheus.yml").write_text("{}\n")
+    url = f"http://127.0.0.1:{free_port()}"
+    argv = [PROMETHEUS, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={data}"]
+    with (folder / "log").open("wb") as log:
+        running = subprocess.Popen([*argv, f"--web.listen-address={url[7:]}"], stdout=log, stderr=log)
+
+    def ready() -> bool:
+        try:
+            return bool(read_prometheus(url).namespaces)
+        except SluiceError:
+            return False
+
+    try:
+        assert wait_until(ready, seconds=60), (folder / "log").read_text()
+        yield url
+    finally:
+        running.terminate()
+        running.wait(timeout=30)
+
+
+@pytest.fixture
+def fleet(github: FakeFleet, factory: ProjectFactory) -> FakeFleet:
+    gates = OBJECTIVE + GATES.removeprefix("gates:\n")
+    for name in ("octo/one", "octo/silent"):
+        github.projects[name] = factory.make(name, "0.3.0", {"config/gates.yaml": gates})
+    github.projects["octo/gone"] = FakeProject("octo/gone", factory.servers, status=404)
+    return github
+
+
+def test_each_project_has_the_budget_and_the_cost_of_its_namespaces(
+    fleet: FakeFleet,
+    factory: ProjectFactory,
+    prometheus: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = fleet_of(fleet.projects, factory.template.root, 9)
+    found = read_status(file, fleet.environment(factory.servers), tmp_path / "kept", prometheus)
+    one, silent, gone = found.projects
+    assert [(each.namespace, each.budget and round(each.budget, 2)) for each in one.served] == [
+        ("one-actual", 0.5),  # half of one in a hundred
+        ("one-trial", -9.0),
+    ]
+    assert [round(each.dollars / MINUTES, 2) for each in one.served] == [0.03, 0.0], "of both providers"
+    assert (silent.served, gone.served, found.telemetry) == ((), (), "")
+    assert "error budget: one-trial: used up, -900% left of 30 days" in status_reports.table(found)
+    page = status_reports.page(found)
+    assert page.count('<th scope="col" class="n">budget, cost</th>') == 1
+    assert '<td class="n">-900%<br><span class="quiet">$0.6' in page
+
+    for name, value in fleet.environment(factory.servers).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    Path("fleet.yaml").write_text(json.dumps(file.model_dump(mode="json", exclude_none=True)))
+    cli.command()(["fleet", "status", "--telemetry", prometheus], standalone_mode=False)
+    head, first = capsys.readouterr().out.splitlines()[:2]
+    assert head.split()[-2:] == ["budget", "cost"]
+    assert (first.split()[-2], first.split()[-1][:4]) == ("-900%", "$0.6")
+
+
+def test_telemetry_out_of_reach_is_a_line_that_shows_no_address(
+    fleet: FakeFleet, factory: ProjectFactory, tmp_path: Path
+) -> None:
+    url = f"http://reader:word@127.0.0.1:{free_port()}"  # pragma: allowlist secret
+    file = fleet_of(fleet.projects, factory.template.root, 9)
+    found = read_status(file, fleet.environment(factory.servers), tmp_path / "kept", url)
+    assert [one.version for one in found.projects] == ["0.3.0", "0.3.0", ""]
+    line = "telemetry: no answer of a Prometheus (ConnectionRefusedError)"
+    for text in (status_reports.table(found), status_reports.page(found)):
+        assert line in text
+        assert "word" not in text.replace("keyword", "")
+        assert "budget" not in text
+    assert found.as_dict()["telemetry"] == line.removeprefix("telemetry: ")
+
+
+@pytest.mark.parametrize(
+    ("questions", "errors", "objective", "left"),
+    [
+        (1000, 5, 0.99, 0.5),
+        (1000, 0, 0.99, 1),
+        (1000, 20, 0.99, -1),
+        (0, 0, 0.99, None),
+        (9, 1, 1, None),
+        (9, 1, None, None),
+    ],
+)
+def test_what_is_left(questions: float, errors: float, objective: float | None, left: float | None) -> None:
+    found = budget_left(questions, errors, objective)
+    assert found == (left if left is None else pytest.approx(left))
