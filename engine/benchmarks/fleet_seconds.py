@@ -31,7 +31,7 @@ from sluice.extras.fleet.fleet_status import read_status, template_mirror  # noq
 from sluice.extras.fleet.project_upgrade import ProjectUpgrade, ProjectUpgrader  # noqa: E402
 from sluice.extras.upgrade.upgrade_engine import BRANCH  # noqa: E402
 from sluice.template.extras import remove  # noqa: E402
-from sluice.template.owned import OWNED, list_files, rewrite_lists  # noqa: E402
+from sluice.template.owned import OWNED, list_files, write_lists  # noqa: E402
 from unit.extras.fleet.fake_fleet import OWN, FakeFleet, FakeProject, fleet_of  # noqa: E402
 from unit.extras.upgrade.test_whole_upgrade import _Whole  # noqa: E402
 from unit.github.fake_github import fake_github  # noqa: E402
@@ -76,7 +76,7 @@ def projects(template: _Whole, versions: list[str], folder: Path, count: int) ->
         write(work, {"config/project.yaml": text})
         git(work, "add", "--all")
         if number % 10 == 9:
-            rewrite_lists(work, list_files(work))
+            write_lists(work, list_files(work), listed=True)
         if 15 <= number < 18:
             edited = (CODE, MANIFEST, WORKFLOW)[number - 15]
             write(work, {edited: (work / edited).read_text() + "# ours\n"})

@@ -97,7 +97,7 @@ def _leave_out(root: Path, names: list[str], *, dry_run: bool = False, clean: bo
     from sluice.core.project import PROJECT, edit_project, load_project
     from sluice.template.extras import remove, with_dependents
     from sluice.template.init_project import require_clean
-    from sluice.template.owned import list_files, rewrite_lists
+    from sluice.template.owned import list_files, write_lists
 
     chosen = with_dependents(names)
     if dry_run:
@@ -108,7 +108,7 @@ def _leave_out(root: Path, names: list[str], *, dry_run: bool = False, clean: bo
     changed = remove(root, chosen)
     gone = sorted({*load_project(root / "config").without, *chosen})
     write_atomic(root / PROJECT, edit_project((root / PROJECT).read_text(encoding="utf-8"), {"without": gone}))
-    rewrite_lists(root, list_files(root))
+    write_lists(root, list_files(root), listed=True)
     run(root, "add", "--all")
     print(f"{', '.join(chosen)}: gone, {len(changed)} paths changed or removed; staged, not committed")
 

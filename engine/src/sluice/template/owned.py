@@ -128,41 +128,32 @@ def edits(root: Path, files: Iterable[str]) -> list[Edit]:
     return sorted(found, key=lambda edit: edit.path)
 
 
-def write_lists(root: Path, files: Iterable[str]) -> list[str]:
-    """Writes engine/OWNED and engine/FILES of the template for its files as they are.
+def write_lists(root: Path, files: Iterable[str], *, listed: bool = False) -> list[str]:
+    """Writes engine/OWNED and engine/FILES for the files as they are.
 
     Args:
         root: the checkout.
         files: paths of all that is in it.
+        listed: of a project that has removed a part: OWNED keeps what it lists and is still there.
 
     Returns:
         Which of the two lists changed.
     """
     there = sorted(set(files))
-    text = _HEAD
-    for reason, patterns in _REASONS:
-        paths = [path for path in there if any(fnmatch(path, pattern) for pattern in patterns)]
-        text += f"#\n# {reason}:\n" + _lines(root, paths)
-    return _write_both(root, there, text)
-
-
-def rewrite_lists(root: Path, files: Iterable[str]) -> list[str]:
-    """As `write_lists` for a project that has removed a part: OWNED keeps what it lists and is still there.
-
-    Args:
-        root: the checkout.
-        files: paths of all that is in it.
-
-    Returns:
-        Which of the two lists changed.
-    """
-    there = sorted(set(files))
-    kept = [
-        line if line[0] == "#" else _lines(root, [path])
-        for line in (root / OWNED).read_text(encoding="utf-8").splitlines(keepends=True)
-        if (path := line.rstrip("\n").partition("  ")[2]) in there or line[0] == "#"
-    ]
-    return _write_both(root, there, "".join(kept))
+    if listed:
+        before = (root / OWNED).read_text(encoding="utf-8").splitlines(keepends=True)
+        paths = {line: line.rstrip("\n").partition("  ")[2] for line in before if line[0] != "#"}
+        kept = [line for line in before if paths.get(line) is None or paths[line] in there]
+        owned = "".join(_lines(root, [paths[line]]) if line in paths else line for line in kept)
+    else:
+        named = {
+            reason: [path for path in there if any(fnmatch(path, pattern) for pattern in patterns)]
+            for reason, patterns in _REASONS
+        }
+        owned = _HEAD + "".join(f"#\n# {reason}:\n{_lines(root, paths)}" for reason, paths in named.items())
+    changed = [OWNED] if _write(root / OWNED, owned) else []
+    inside = sorted({path for path in there if path.startswith(ENGINE)} - {FILES} | {OWNED})
+    return changed + ([FILES] if _write(root / FILES, _lines(root, inside)) else [])
 
 
 def refused(found: Iterable[Edit], adopted: Iterable[str], owned: Mapping[str, str]) -> list[Edit]:
@@ -175,12 +166,6 @@ def refused(found: Iterable[Edit], adopted: Iterable[str], owned: Mapping[str, s
     """
     free = set(adopted) & set(owned)
     return [edit for edit in found if edit.path not in free]
-
-
-def _write_both(root: Path, there: Iterable[str], owned: str) -> list[str]:
-    changed = [OWNED] if _write(root / OWNED, owned) else []
-    inside = sorted({path for path in there if path.startswith(ENGINE)} - {FILES} | {OWNED})
-    return changed + ([FILES] if _write(root / FILES, _lines(root, inside)) else [])
 
 
 def _lines(root: Path, paths: Iterable[str]) -> str:

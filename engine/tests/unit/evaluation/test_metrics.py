@@ -20,20 +20,17 @@ from sluice.evaluation.metrics.answer_key import answer_key
 from sluice.evaluation.metrics.citation_correctness import citation_correctness
 from sluice.evaluation.metrics.contains import contains
 from sluice.evaluation.metrics.contains_answer import contains_answer
-from sluice.evaluation.metrics.cost import cost_usd
 from sluice.evaluation.metrics.decline_accuracy import decline_accuracy
 from sluice.evaluation.metrics.exact_match import exact_match
 from sluice.evaluation.metrics.f1 import f1
 from sluice.evaluation.metrics.false_declines import false_declines
 from sluice.evaluation.metrics.json_schema import json_schema
-from sluice.evaluation.metrics.latency import latency_p50_ms, latency_p95_ms
 from sluice.evaluation.metrics.mrr import mrr
 from sluice.evaluation.metrics.ndcg_at_5 import ndcg_at_5
 from sluice.evaluation.metrics.not_contains import not_contains
 from sluice.evaluation.metrics.recall_at_5 import recall_at_5
 from sluice.evaluation.metrics.regex import regex
-from sluice.evaluation.metrics.tokens import tokens
-from sluice.evaluation.metrics.ttft import ttft_p50_ms
+from sluice.evaluation.metrics.request import cost_usd, latency_p50_ms, latency_p95_ms, tokens, ttft_p50_ms
 from sluice.evaluation.output import Aggregate, Assertion, Metric
 from sluice.evaluation.registry import METRICS, MetricResources, make_metrics, metric
 from sluice.evaluation.scoring import run_metrics

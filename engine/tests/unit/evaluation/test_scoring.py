@@ -8,7 +8,7 @@ import pytest
 
 from sluice.data.rows import Row
 from sluice.evaluation.metrics.exact_match import exact_match
-from sluice.evaluation.metrics.latency import latency_p50_ms
+from sluice.evaluation.metrics.request import latency_p50_ms
 from sluice.evaluation.output import Assertion, Label, Output
 from sluice.evaluation.scoring import rescore, run_metrics
 

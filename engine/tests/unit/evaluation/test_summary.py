@@ -10,7 +10,7 @@ import pytest
 from sluice.core.atomic_files import read_json, read_jsonl
 from sluice.evaluation.metrics.decline_accuracy import decline_accuracy
 from sluice.evaluation.metrics.exact_match import exact_match
-from sluice.evaluation.metrics.latency import latency_p50_ms, latency_p95_ms
+from sluice.evaluation.metrics.request import latency_p50_ms, latency_p95_ms
 from sluice.evaluation.output import NamedMeasure
 from sluice.evaluation.summary import aggregate, cases_digest, percentile, summarise, write_results
 

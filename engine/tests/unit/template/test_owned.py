@@ -10,7 +10,7 @@ import pytest
 from sluice import cli
 from sluice.core.errors import SluiceError
 from sluice.template.extension_points import point_for
-from sluice.template.owned import FILES, OWNED, edits, list_files, read_list, rewrite_lists
+from sluice.template.owned import FILES, OWNED, edits, list_files, read_list, write_lists
 from unit.template.conftest import ROOT, Fork, commit, git, write
 
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
@@ -87,7 +87,7 @@ def test_a_project_that_removed_a_part_has_lists_without_it(fork: Fork) -> None:
     git(fork.root, "rm", "-q", "engine/src/sluice/data/corpus_files.py", ".github/workflows/ci.yml")
     (fork.root / "Makefile").write_text("fewer:\n")
     write(fork.root, {".github/workflows/own.yml": "own\n"})
-    assert rewrite_lists(fork.root, list_files(fork.root)) == [OWNED, FILES]
+    assert write_lists(fork.root, list_files(fork.root), listed=True) == [OWNED, FILES]
     assert set(read_list(fork.root, OWNED)) == {"Makefile"}, "a workflow of its own never becomes the engine's"
     assert check() == ""
 

@@ -26,7 +26,7 @@ from sluice.core.workspace import LOCK, MARKER
 from sluice.extras.upgrade.engine_lock import PACKAGE, EngineLock, read_lock
 from sluice.extras.upgrade.versions import check_out
 from sluice.template.extras import remove
-from sluice.template.owned import ENGINE, FILES, edits, read_list, rewrite_lists, version_of
+from sluice.template.owned import ENGINE, FILES, edits, read_list, version_of, write_lists
 
 _INSIDE = "sluice_engine/"
 _ABOUT = re.compile(r"sluice_engine-[\d.]+\.dist-info/(?:METADATA|RECORD|WHEEL)")
@@ -66,7 +66,7 @@ def pack(root: Path, out: Path) -> Path:
             raise SluiceError(f"{wrong[0]}", remedy="`sluice engine check`, and commit; only that is packed")
         if load_project(files / "config").template is None and (files / FOLDER / TEMPLATE_ONLY).is_dir():
             remove(files, [TEMPLATE_ONLY])
-            rewrite_lists(files, walk(files))
+            write_lists(files, walk(files), listed=True)
         project = Path(name) / "project"
         for path in pinned(files):
             target = project / _INSIDE / path.removeprefix(ENGINE)

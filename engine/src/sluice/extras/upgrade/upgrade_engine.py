@@ -35,7 +35,7 @@ from sluice.extras.upgrade.versions import (
     take,
 )
 from sluice.template.extras import remove
-from sluice.template.owned import ENGINE, OWNED, Edit, edits, read_list, rewrite_lists, version_of
+from sluice.template.owned import ENGINE, OWNED, Edit, edits, read_list, version_of, write_lists
 
 BRANCH = "upgrade-template"
 _TRAILER = "Template-Version: "
@@ -130,7 +130,7 @@ def template_files(address: str, version: str, folder: Path, project: Project) -
     files = fetch_version(address, version, place)
     if project.without:
         remove(files, project.without)
-        rewrite_lists(files, _walk(files))
+        write_lists(files, _walk(files), listed=True)
     return files
 
 

@@ -254,7 +254,7 @@ class ProjectFactory:
         self, name: str, version: str, files: dict[str, str | None], *, without: tuple[str, ...] = ()
     ) -> FakeProject:
         """A project as GitHub makes it, without the template's history, with changes of its own."""
-        from sluice.template.owned import list_files, rewrite_lists
+        from sluice.template.owned import list_files, write_lists
 
         shutil.rmtree(self._work, ignore_errors=True)
         git(self.template.root, "worktree", "prune")
@@ -270,7 +270,7 @@ class ProjectFactory:
             for extra in without:
                 shutil.rmtree(self._work / "engine/src/sluice/extras" / extra)
             git(self._work, "add", "--all")
-            rewrite_lists(self._work, list_files(self._work))
+            write_lists(self._work, list_files(self._work), listed=True)
         commit(self._work, "Ours", files)
         bare = self.servers / f"{name}.git"
         git(self._work, "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))

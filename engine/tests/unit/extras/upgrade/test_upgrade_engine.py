@@ -15,7 +15,7 @@ from sluice.extras.pull_requests.branch_pull_request import APPROVAL
 from sluice.extras.upgrade import upgrade_engine
 from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
 from sluice.extras.upgrade.versions import address_of
-from sluice.template.owned import OWNED, edits, list_files, read_list, rewrite_lists
+from sluice.template.owned import OWNED, edits, list_files, read_list, write_lists
 from unit.extras.upgrade.conftest import Fork
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
@@ -195,7 +195,7 @@ def sweepless(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> Fork:
     project = (fork.root / "config/project.yaml").read_text()
     write(fork.root, {"config/project.yaml": f"{project}without: [sweep]\n"})
     remove(fork.root, ("sweep",))
-    rewrite_lists(fork.root, list_files(fork.root))
+    write_lists(fork.root, list_files(fork.root), listed=True)
     commit(fork.root, "Without the sweep")
     return fork
 

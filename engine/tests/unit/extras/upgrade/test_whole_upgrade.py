@@ -14,7 +14,7 @@ import pytest
 from sluice.core.project import edit_project, load_project
 from sluice.extras.upgrade.upgrade_engine import prepare
 from sluice.template.extras import remove
-from sluice.template.owned import OWNED, list_files, read_list, rewrite_lists, version_of, write_lists
+from sluice.template.owned import OWNED, list_files, read_list, version_of, write_lists
 from unit.extras.upgrade.conftest import Fork
 from unit.template.conftest import ROOT, Template, commit, git, write
 
@@ -74,7 +74,7 @@ def test_a_project_with_everything_of_its_own_takes_a_later_engine(tmp_path: Pat
         text = (fork.root / "config/project.yaml").read_text()
         write(fork.root, {"config/project.yaml": edit_project(text, {"without": ["sweep"]})})
         git(fork.root, "add", "--all")
-        rewrite_lists(fork.root, list_files(fork.root))
+        write_lists(fork.root, list_files(fork.root), listed=True)
     head = commit(fork.root, "Ours")
 
     changed: dict[str, str | None] = {
