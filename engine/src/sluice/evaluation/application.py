@@ -18,7 +18,7 @@ from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.data.rows import Row
-from sluice.evaluation.metrics.recall_at_5 import K
+from sluice.evaluation.metrics.ranking import K
 from sluice.evaluation.output import Output
 from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError, RecordedChat, asking, times
 from sluice.evaluation.recorded_services import RecordedGuards, RecordedSearch, guards_digest, search_digest

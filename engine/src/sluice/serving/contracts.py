@@ -49,7 +49,14 @@ class Search(Protocol):
 class Checks(Protocol):
     """The guards as the engine needs them."""
 
-    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome: ...
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
+        """As Guards.check_input.
+
+        Args:
+            text: the question.
+            earlier: what was said before it.
+        """
+        ...
 
     async def check_passage(self, text: str) -> GuardOutcome: ...
 

@@ -12,7 +12,7 @@ from sluice.data.rows import Document, Row
 from sluice.evaluation import application, evaluate_stage
 from sluice.evaluation.evaluate_stage import evaluate_bundle
 from sluice.evaluation.metrics.f1 import f1
-from sluice.evaluation.metrics.mrr import mrr
+from sluice.evaluation.metrics.ranking import mrr
 from sluice.evaluation.recorded_scores import metrics_digest
 from sluice.evaluation.summary import cases_digest
 from sluice.retrieval.chunking import ChunkerSettings

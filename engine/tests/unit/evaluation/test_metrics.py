@@ -25,10 +25,8 @@ from sluice.evaluation.metrics.exact_match import exact_match
 from sluice.evaluation.metrics.f1 import f1
 from sluice.evaluation.metrics.false_declines import false_declines
 from sluice.evaluation.metrics.json_schema import json_schema
-from sluice.evaluation.metrics.mrr import mrr
-from sluice.evaluation.metrics.ndcg_at_5 import ndcg_at_5
 from sluice.evaluation.metrics.not_contains import not_contains
-from sluice.evaluation.metrics.recall_at_5 import recall_at_5
+from sluice.evaluation.metrics.ranking import mrr, ndcg_at_5, recall_at_5
 from sluice.evaluation.metrics.regex import regex
 from sluice.evaluation.metrics.request import cost_usd, latency_p50_ms, latency_p95_ms, tokens, ttft_p50_ms
 from sluice.evaluation.output import Aggregate, Assertion, Metric
