@@ -16,8 +16,8 @@ from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, run_pr
 from sluice.llm.model_files import Models
 from sluice.llm.settings import RemoteSpec, load_providers
 
-# Which project brings the kinds of a group, and how it is installed.
 _SAFE_NAMING = "--providers.kubernetescrd.safenaming"
+# Which project brings the kinds of a group, and how it is installed.
 _RELEASES = "https://github.com/argoproj/argo-rollouts/releases/download"
 _BRINGS = {
     "argoproj.io": "kubectl create namespace argo-rollouts; "
