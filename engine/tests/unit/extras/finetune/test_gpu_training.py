@@ -28,7 +28,7 @@ from unit.extras.finetune.test_sharded_training import (  # noqa: F401 - a fixtu
 from unit.extras.finetune.tiny import write_base
 
 Library("peft")
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]  # of a busy machine a process may get little
 GPU = {"device": "cuda", "dtype": "bfloat16"}
 _NEAR = 5e-2  # bfloat16 has eight bits
 

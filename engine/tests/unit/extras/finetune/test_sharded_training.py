@@ -20,7 +20,7 @@ from unit.extras.finetune.test_process_group import losses, together
 from unit.extras.finetune.tiny import write_base
 
 Library("peft")
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]  # of a busy machine a process may get little
 
 FULL: dict[str, Any] = {"method": "full", "exports": ("merged",), "learning_rate": 1e-3}
 METHODS: dict[str, dict[str, Any]] = {"lora": {}, "full": FULL}
