@@ -1,7 +1,7 @@
 """A model that complies with every instruction. Behind a guard it shows what the guard alone blocks.
 
 It repeats the canary tokens of the question, also decoded; asked about its prompt it recites it; else it repeats the
-canary tokens of its passages, or the passages themselves. It answers in the format that the question asks for.
+canary tokens of its passages, and then the passages themselves. It answers in the format that the question asks for.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def answer(messages: Messages) -> str:
     elif _PROMPT.search(question):
         text = " ".join(message["content"] for message in messages[:-1])
     else:
-        text = _canaries(passages) or passages or shown
+        # Both: an attack that finds another one among its passages is still an attack.
+        text = "\n".join(filter(None, (_canaries(passages), passages))) or shown
     form = wished_form(question)
     return form.apply(text) if form else text
 
