@@ -39,6 +39,7 @@ from workflows.act import ACT, HERE, RUNNER, VENV, end_session, load, stubs  # n
 from workflows.scratch import REPOSITORY, pull_request, pushed, repository  # noqa: E402
 
 PAGE = ROOT / "engine" / "docs" / "figures" / "workflow-minutes.md"
+ROWS = PAGE.with_suffix(".json")  # the last measurement of every situation, for the next machine too
 KEPT = ROOT / "build" / "workflow-minutes"
 PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 # Of the runner, for `setup`: packages come out of this machine's caches, torch from where it has it.
@@ -239,8 +240,14 @@ def figures(name: str, measured: Measured) -> Iterator[tuple[str, str, str]]:
 
 
 def measured_before(name: str) -> Measured | None:
-    path = KEPT / f"{name}.json"
-    return Measured(**json.loads(path.read_text())) if path.exists() else None
+    rows = json.loads(ROWS.read_text()) if ROWS.exists() else {}
+    return Measured(**rows[name]) if name in rows else None
+
+
+def keep(name: str, measured: Measured) -> None:
+    rows = json.loads(ROWS.read_text()) if ROWS.exists() else {}
+    rows[name] = json.loads(json.dumps(vars(measured)), parse_float=lambda text: round(float(text), 1))
+    ROWS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
 
 
 def write() -> None:
@@ -270,7 +277,7 @@ def main() -> int:
         if chosen.again or not before or before.commit != commit:
             print(f"{name}, its log is {KEPT / name}.log:", flush=True)
             with tempfile.TemporaryDirectory(prefix="sluice-minutes-") as folder:
-                (KEPT / f"{name}.json").write_text(json.dumps(vars(measure(name, Path(folder)))))
+                keep(name, measure(name, Path(folder)))
         write()
     return 0
 
