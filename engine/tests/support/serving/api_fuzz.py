@@ -121,6 +121,7 @@ class _Fuzz:
         name = f"{operation.method.upper()} {operation.path}"
         draw = random.Random(f"{start} {name} {mode}")
         made = sent = 0
+        body: Any = None
 
         def ask(case: Any) -> None:
             nonlocal sent
@@ -140,13 +141,14 @@ class _Fuzz:
         )
         @given(case=operation.as_strategy(generation_mode=mode))
         def one(case: Any) -> None:
-            nonlocal made
+            nonlocal made, body
             made += 1
             if mode is GenerationMode.POSITIVE and made % 2 and isinstance(case.body, dict):
                 case.body = self._meant(case.body, made)
             ask(case)
-            body = case.body
-            for _ in range(self.mutants if isinstance(body, (dict, list)) else 0):
+            # A body that has no parts is followed by changes of the last one that had some.
+            body = case.body if isinstance(case.body, (dict, list)) else body
+            for _ in range(self.mutants if body is not None else 0):
                 case.body = mutant(body, draw)
                 ask(case)
 
