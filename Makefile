@@ -45,7 +45,7 @@ engine: ;
 
 setup: $(READY)  ## install everything into .venv (other tasks do this by themselves; TRAINING=no without torch)
 
-$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildcard $(EXTRAS)/finetune/requirements/* $(EXTRAS)/guard/requirements/* $(EXTRAS)/sagemaker/requirements/mlflow.txt) engine/pyproject.toml pyproject.toml
+$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildcard $(EXTRAS)/*/requirements/*.txt) engine/pyproject.toml pyproject.toml
 	@$(PYTHON) engine/scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
 	@touch $(READY)
 

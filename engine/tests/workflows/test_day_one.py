@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from sluice.core.extras import extras
-from support.actions_api import TOKEN, actions_api
 from support.day_one import CLOCK
 from unit.github.fake_github import READER
 from workflows.act import Run
@@ -149,6 +148,7 @@ if "upgrade" in extras():
 
 
 if "hosted" in extras():
+    from support.actions_api import TOKEN, actions_api
 
     @in_both
     @pytest.mark.parametrize("conclusion", ["success", "failure"])

@@ -20,6 +20,6 @@ EXTRA = Extra(
             "`conversation_busy`",
             "`conversation_unavailable`",
         ),
-        "engine/requirements/serve.in": ("langgraph-checkpoint-postgres>=",),
+        "engine/requirements/serve.in": ("# conversations, of the extra",),
     },
 )

@@ -39,6 +39,6 @@ EXTRA = Extra(
         "engine/docs/reference/data.md": ("| `tools` |",),
         "engine/docs/reference/manifest.md": ("| `tools` |",),
         "engine/docs/reference/metrics.md": ("| `tool_calls` |", "| `world_after` |"),
-        "engine/requirements/serve.in": ("langgraph-checkpoint-postgres>=",),
+        "engine/requirements/serve.in": ("# loops that wait for an approval",),
     },
 )

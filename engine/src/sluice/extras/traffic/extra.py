@@ -8,7 +8,6 @@ EXTRA = Extra(
     summary="compares recorded traffic with the evaluation set, and proposes rows from it",
     needs=("curation", "traces"),
     commands="cli:register",
-    lines={"engine/docs/reference/actions.md": ("| actions/download-artifact |",)},
     entries={
         ".github/workflows/nightly.yml": (
             "jobs > evaluate > steps > name=Keep what traffic is compared with",
