@@ -239,13 +239,17 @@ def figures(name: str, measured: Measured) -> Iterator[tuple[str, str, str]]:
         yield what, f"{value / 60:.1f}", f"{limit.minutes:g}"
 
 
+def kept_rows() -> dict[str, Any]:
+    return json.loads(ROWS.read_text()) if ROWS.exists() else {}
+
+
 def measured_before(name: str) -> Measured | None:
-    rows = json.loads(ROWS.read_text()) if ROWS.exists() else {}
-    return Measured(**rows[name]) if name in rows else None
+    row = kept_rows().get(name)
+    return Measured(**row) if row else None
 
 
 def keep(name: str, measured: Measured) -> None:
-    rows = json.loads(ROWS.read_text()) if ROWS.exists() else {}
+    rows = kept_rows()
     rows[name] = json.loads(json.dumps(vars(measured)), parse_float=lambda text: round(float(text), 1))
     ROWS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
 
