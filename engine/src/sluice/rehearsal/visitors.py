@@ -6,9 +6,9 @@ import itertools
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from sluice.rehearsal.rehearsal_report import TrafficRecord
@@ -53,7 +53,11 @@ def visit(url: str, question: str, *, timeout: float, key: str = "") -> Visit:
         with request(url + PATH, timeout, body=request_body(question), headers=headers, stream=True) as response:
             if response.status_code != 200:
                 return Visit(request_id, f"status {response.status_code}", key)
-            any(map(stream.feed, lines_of(response)))  # until it is over
+            lines = lines_of(response)
+            any(map(stream.feed, lines))  # until the answer is over
+            if not stream.fault:  # to the end of its body too: Traefik copies no request of who went before that
+                with suppress(OSError):
+                    deque(lines, 0)
             return Visit(request_id, stream.fault, key)
     except OSError as error:
         return Visit(request_id, f"{type(error).__name__}: {error}", key)

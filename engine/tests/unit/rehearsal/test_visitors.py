@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import select
+import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,28 @@ def test_no_visits_are_no_failures() -> None:
 
 def test_nobody_there_is_a_failure_with_its_cause() -> None:
     assert "refused" in visit(f"http://127.0.0.1:{free_port()}", "Why?", timeout=60).error
+
+
+def test_a_visitor_stays_to_the_end_of_the_body() -> None:
+    """Traefik 3 copies a request once its answer is through, and only if the visitor is still there."""
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    events = b'data: {"choices": [{"delta": {"content": "So."}}]}\n\ndata: [DONE]\n\n'
+    went: list[bool] = []
+
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            while b'"stream"' not in connection.recv(1 << 16):
+                pass
+            connection.sendall(head.encode() + b"%x\r\n%b\r\n" % (len(events), events))
+            went.append(bool(select.select([connection], [], [], 1)[0]))
+            connection.sendall(b"0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
+        answered = pool.submit(answer, server)
+        found = visit(f"http://127.0.0.1:{server.getsockname()[1]}", "Why?", timeout=60)
+        answered.result(60)
+    assert (found.error, went) == ("", [False])
 
 
 def test_visitors_ask_until_they_are_told_to_stop(stub: Callable[..., ReleaseServiceSpec], tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ class ReleaseShelf:
 
 def bundle_of(manifest: Manifest, url: str, **changes: Any) -> ReleaseBundle:
     """The release, asking a vLLM at `url`."""
-    timeouts = {"connect": 2, "queue": 200, "first_token": 200}
+    # A machine that is busy elsewhere must not pass for a vLLM that is gone: that one refuses a connection at once.
+    timeouts = {"connect": 200, "queue": 200, "first_token": 200}
     entry = provider_entry(
         kind="vllm", name="vllm", model="base", base_url=f"{url}/v1", timeouts=timeouts, max_concurrency=64, **changes
     )
