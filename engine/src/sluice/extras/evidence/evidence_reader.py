@@ -28,8 +28,7 @@ from sluice.retrieval.index_files import TextEncoder
 # is behind the best.
 _OF_ALL, _OF_REPEATED, _OF_PASSAGE = 0.6, 0.15, 0.8
 _OF_ADDED = 0.6  # of the score of a further sentence: what it adds
-# Reasons, steps, comparisons and stories take a sentence more; `how many` does not, nor do second turns, whose question
-# is short.
+# Reasons, steps, comparisons, stories and second turns, which say little, take a sentence more; `how many` does not.
 _NUMBERS = "many|much|long|often|big|large|small|fast|high|low|soon|far|old|late|quickly"
 _COMPARES = r"\b(?:vs|versus|compar\w+|differ\w*|between|or|than)\b"
 _EXPLAINS = re.compile(rf"(?i)\bwhy\b|\bhow\b(?! (?:{_NUMBERS})\b)|{_COMPARES}")
@@ -39,7 +38,7 @@ _STORY = 20  # words
 _WHY = re.compile(r"(?i)\bwhy\b|\breasons?\b|\bhow come\b")
 _REASON = re.compile(r"(?i)\b(?:because|since|so that|so(?! far)|otherwise|therefore|reason|causes?)\b")
 _OF_NEIGHBOUR, _OF_REASON = 0.1, 0.05
-_OF_SAID = 0.05  # taken from a sentence that the reply before has said
+_OF_SAID = 0.1  # taken from a sentence of which the reply before has said three quarters
 _DOUBTED = 3  # sentences of which a word must be in one
 # Of the doubt: each figure of `_figures`, and what is added. `engine/benchmarks/evidence_weights.py` fits them anew.
 _WEIGHTS, _BIAS = (1.62, -6.61, -3.52, 3.0, -6.42), -1.2
@@ -84,7 +83,7 @@ class EvidenceReader:
         Args:
             question: of several lines the last one counts: those before are what the search needs to understand it.
             hits: the passages, best first.
-            number: of sentences at most; one more where a question of one line asks why or how, compares, or is long.
+            number: of sentences at most; one more where a question asks why or how, compares, is long, or is a second.
 
         Returns:
             The evidence.
@@ -92,7 +91,7 @@ class EvidenceReader:
         found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
         before, _, asked = question.rpartition("\n")
         read = self._encoder.token_states([asked])[0]
-        if is_small_talk(read):
+        if is_small_talk(read) and not (before and "?" in asked):
             return PassageEvidence([], 0.0)
         if not found:
             return PassageEvidence([], 1.0)
@@ -106,7 +105,7 @@ class EvidenceReader:
         best = np.argsort(-stated.sum(axis=1) - _OF_PASSAGE * behind, kind="stable")[:_DOUBTED]
         figures = _figures(rarity, near[best].max(axis=0), said[best].max(axis=0), hits)
         doubt = 1 / (1 + math.exp(-_BIAS - float(np.dot(_WEIGHTS, figures))))
-        more = not before and (len(asked.split()) > _STORY or bool(_EXPLAINS.search(asked)))
+        more = bool(before or len(asked.split()) > _STORY or _EXPLAINS.search(asked))
         ahead = behind + _added(asked, before, found, stated.sum(axis=1) + _OF_PASSAGE * behind) / _OF_PASSAGE
         return PassageEvidence([found[at] for at in _chosen(stated, ahead, number and number + more)], doubt, figures)
 
@@ -125,13 +124,13 @@ class EvidenceReader:
 
 
 def _added(asked: str, before: str, found: Sequence[Hit], score: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """To the score of each sentence, from its words and its neighbours: less for what the reply before has said, more
-    for reasons where a question of one line asks why."""
+    """To the score of each sentence, from its words and its neighbours: less for what the reply before has said, more for
+    reasons where a question of one line asks why."""
     added = np.zeros_like(score)
     if before:
-        told = _spoken(before.rpartition("\n")[2])
-        for place, words in enumerate(_spoken(hit.text) for hit in found):
-            added[place] -= _OF_SAID * (5 * len(words - told) <= len(words))
+        told = _content(before.rpartition("\n")[2])
+        for place, words in enumerate(_content(hit.text) for hit in found):
+            added[place] -= _OF_SAID * (4 * len(words - told) <= len(words))
     elif _WHY.search(asked):
         beside = np.array([one.chunk_id == other.chunk_id for one, other in pairwise(found)], dtype=float)
         added[1:] = score[:-1] * beside
@@ -187,6 +186,11 @@ def _unit(vectors: Vectors) -> Vectors:
 
 def _spoken(text: str) -> set[str]:
     return set(_WORD.findall(text.lower()))
+
+
+def _content(text: str) -> set[str]:
+    """The stems of its words but the shortest, which stand everywhere, and its numbers."""
+    return {word[:_STEM] for word in _spoken(text) if len(word) > 3 or word.isdigit()}
 
 
 def _stems(hit: Hit) -> set[str]:

@@ -73,13 +73,11 @@ def test_a_further_sentence_is_the_one_that_adds_most() -> None:
         ("Canaries start at 5 percent?", 0),
         ("Do canaries or rollbacks start?", 1),
         ("What is the difference of canaries?", 1),
-        ("Do canaries start?\nAnd why or how?", 0),
+        ("Do canaries start?\nAnd at percent?", 1),
         ("We have canaries, " + "and canaries, " * 10 + "so where do they start?", 1),
     ],
 )
-def test_reasons_steps_comparisons_and_stories_take_a_sentence_more_and_second_turns_do_not(
-    question: str, more: int
-) -> None:
+def test_reasons_steps_comparisons_stories_and_second_turns_take_a_sentence_more(question: str, more: int) -> None:
     assert len(EvidenceReader(Encoder()).read(question, [hit(TEXT)], 2).sentences) == 2 + more
     assert EvidenceReader(Encoder()).read(question, [hit(TEXT)], 0).sentences == []
 
@@ -102,15 +100,16 @@ def test_a_reason_beside_the_words_of_the_question_is_preferred_where_it_asks_wh
 
 
 def test_what_the_reply_before_has_said_is_not_said_again() -> None:
-    passages = ("Canaries start at percent.", "Canaries end at percent.")
+    passages = ("Canaries start at percent.", "Canaries finish at percent.")
     assert first("canaries percent?", *passages) == passages[0]
     assert first("canaries?\nThey start at percent, canaries do.\nno, canaries percent?", *passages) == passages[1]
+    assert first("canaries?\nOf percent, each canary starts.\nno, canaries percent?", *passages) == passages[1]
     assert first("They start at percent, canaries do.\nNo.\nno, canaries percent?", *passages) == passages[0]
 
 
 def test_small_talk_is_shown_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence_reader, "is_small_talk", lambda text: text.tokens[0] == "hello")
-    for asked, shown in (("Hello canaries", 0), ("canaries\nHello", 0), ("Hello\ncanaries", 2)):
+    for asked, shown in (("Hello canaries", 0), ("canaries\nHello", 0), ("canaries\nHello?", 3), ("Hello\ncanaries", 3)):
         evidence = EvidenceReader(Encoder()).read(asked, [hit(TEXT)], 2)
         assert (len(evidence.sentences), evidence.doubt == 0) == (shown, not shown)
 
