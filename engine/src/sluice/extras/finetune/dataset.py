@@ -85,7 +85,8 @@ def build_examples(
     Every row gives an example, answered in the style of its group's instruction, or with `decline` when it has no
     answer. The passages are the top `params.passages` by cosine similarity to the question; for an answerable row one
     of them holds the answer. Then answerable rows are asked over passages without their answer, until `decline_share`
-    of all examples decline. Where rows have histories, some others are asked behind them: the last question counts.
+    of all examples decline; of these none is kept that serving would not ask a model (`max_doubt`). Where rows have
+    histories, some others are asked behind them: the last question counts.
     All that is done `params.draws` times, each time with other neighbours and another order of passages.
     An answerable row whose answers occur in no chunk of its documents is left out. SluiceError when nothing is left.
     """
@@ -115,7 +116,10 @@ def build_examples(
         for number, declines in group.members:
             row, hits, targets = rows[number], index.hits(number, group.chunks), index.targets[number]
             if params.sentences and hits:
-                hits = reader.read(row.in_context, hits, params.sentences).sentences
+                evidence = reader.read(row.in_context, hits, params.sentences)
+                if declines and evidence.doubt > params.max_doubt:
+                    continue  # what serving declines by itself would teach the model to decline what it is shown
+                hits = evidence.sentences
                 if row.doc_ids:
                     targets = evidence_targets(row, [hit.text for hit in hits], params.instructions)
             first = group.style if hits or "welcome" not in params.instructions else "welcome"  # small talk

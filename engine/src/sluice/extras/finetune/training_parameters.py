@@ -52,6 +52,9 @@ class TrainingParameters(Settings):
     sentences: int = Field(
         0, ge=0, description="of the passages, as many are shown in their place, as in serving; 0: passages"
     )
+    max_doubt: float = Field(
+        1, ge=0, le=1, description="above it serving declines and asks no model, so such rows are not learned"
+    )
     passages: int = Field(3, ge=1, le=20, description="passages in each prompt, as in serving")
     share: int = Field(
         4, ge=1, le=64, description="most questions that are trained on one set of passages; 1 packs nothing"

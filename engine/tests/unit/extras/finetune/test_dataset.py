@@ -220,6 +220,13 @@ def test_sentences_are_shown_in_place_of_passages_and_a_reply_needs_none(index: 
             assert example.id.removesuffix("-q") in shown
 
 
+def test_what_serving_declines_without_a_model_is_not_learned(index: Path) -> None:
+    """Zebras are in no document: that doubt is above 0.9, and a row with an answer is learned whatever its doubt."""
+    learned = {most: {one.id for one in build(index, sentences=1, max_doubt=most)} for most in (1, 0.9, 0)}
+    assert "zebras-q" in learned[1]
+    assert learned[0.9] == learned[0] == {one.id for one in ROWS[:-1]}
+
+
 def test_the_last_question_is_learned_behind_others_too(index: Path) -> None:
     said = (
         EarlierMessage(role="user", content="And bridges?"),
