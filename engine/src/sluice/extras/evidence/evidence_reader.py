@@ -124,8 +124,8 @@ class EvidenceReader:
 
 
 def _added(asked: str, before: str, found: Sequence[Hit], score: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """To the score of each sentence, from its words and its neighbours: less for what the reply before has said, more for
-    reasons where a question of one line asks why."""
+    """To the score of each sentence, from its words and its neighbours: less for what the reply before has said, more
+    for reasons where a question of one line asks why."""
     added = np.zeros_like(score)
     if before:
         told = _content(before.rpartition("\n")[2])
