@@ -107,7 +107,7 @@ class Canary:
         assert self._post("/v1/feedback", {"trace_id": answer, "score": value, "release": release}) == 200
 
     def _post(self, path: str, body: dict[str, object]) -> int:
-        return httpx.post(self.url + path, json=body, timeout=30, trust_env=False).status_code
+        return httpx.post(self.url + path, json=body, timeout=240, trust_env=False).status_code
 
     def stop(self) -> None:
         self.process.kill()
