@@ -144,7 +144,6 @@ def service_settings(**changes: Any) -> ServiceSettings:
     document: dict[str, Any] = {
         "decline": DECLINE,
         "retrieval": {"k": 3, "min_similarity": 0.25},
-        # Times are those of a machine that is busy elsewhere: a test in which one of them runs out sets it.
         "llm": {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": 600},
         "limits": {"max_body_bytes": 4096, "max_concurrent": 4},
         "drain_seconds": 60,
