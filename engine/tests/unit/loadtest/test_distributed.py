@@ -16,7 +16,7 @@ from sluice.core.processes import free_port, wait_until
 from sluice.rollout.local_http import request
 from starter_files import GATES, LOCUSTFILE
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[4]
 STUB = ROOT / "engine" / "tests" / "unit" / "rehearsal" / "stub_service.py"
 LOCUST = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]

@@ -13,7 +13,7 @@ import pytest
 from support.libraries import Library
 from unit.serving.process import Service
 
-pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(1800)]
 
 client, transport, shared = Library("mcp.client.client"), Library("mcp.client.streamable_http"), Library("httpx2")
 OVERLAP = "How much overlap do chunks have?"

@@ -18,7 +18,7 @@ import pytest
 from sluice.serving.api_keys import add_key
 from unit.serving.process import Service
 
-pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(1200)]  # megabytes take long on a busy machine
+pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(3600)]  # megabytes take long on a busy machine
 HANG = 120.0  # seconds until a test that waits for ever is given up
 HALF_OPEN = {
     "nothing": b"",

@@ -81,7 +81,7 @@ def test_two_hundred_traces_that_wait_are_delivered(start: Start, collector: Col
 
 
 @pytest.mark.real
-@pytest.mark.timeout(900)  # a busy machine takes minutes to start the server
+@pytest.mark.timeout(1800)  # a busy machine takes minutes to start the server
 def test_two_hundred_traces_arrive_whole_at_a_receiver_of_somebody_else(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
