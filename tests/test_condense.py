@@ -37,7 +37,7 @@ PROMPT: dict[str, Any] = {
     "messages": [{"role": "user", "content": "{{history}}\nLast: {{question}}"}],
     "variables": [{"name": "history"}, {"name": "question"}],
 }
-ON = {"enabled": True, "turns": 2, "max_characters": 40, "timeout_seconds": 2}
+ON = {"enabled": True, "turns": 2, "max_characters": 40, "timeout_seconds": 60}
 CONVERSATION = [
     {"role": "user", "content": OVERLAP},
     {"role": "assistant", "content": REPLY},

@@ -4,6 +4,7 @@ the plugin `sluice.testing.plugin`."""
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,25 @@ def workspace(tmp_path: Path, documents: list[Document], rows: list[Row]) -> Wor
     write_rows(root / "data" / "train.jsonl", rows[:1])
     write_rows(root / "data" / "eval.jsonl", rows)
     return Workspace(root)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_stores() -> Iterator[None]:
+    """A store that names no other limit has 3 s for a search, which a machine that is busy elsewhere may miss."""
+    from sluice.retrieval import postgres_connections
+    from sluice.retrieval.stores import EMBEDDED
+
+    usual = EMBEDDED.chosen.timeout_seconds
+    pool, limits = postgres_connections.BoundedPool, postgres_connections._limits
+    begin = pool.__init__
+
+    def patient(seconds: float) -> float:
+        return 60.0 if seconds == usual else seconds
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "__init__", lambda *its, seconds, **more: begin(*its, seconds=patient(seconds), **more))
+        patch.setattr(postgres_connections, "_limits", lambda seconds: limits(patient(seconds)))
+        yield
 
 
 @dataclass(frozen=True)

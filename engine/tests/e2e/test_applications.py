@@ -20,7 +20,7 @@ from sluice.core.processes import free_port, wait_until
 from support.checkout import Checkout
 from support.providers.server import Calls, Upstream, upstream
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 ANSWER = "A canary takes a small share of the requests. It is watched."
 QUESTION = "What is a canary release?"
@@ -166,17 +166,17 @@ def address(project: Checkout, released: Path) -> Iterator[str]:  # noqa: ARG001
     service = project.start("serve", "--port", str(port))
     try:
         address = f"http://127.0.0.1:{port}"
-        assert wait_until(lambda: ready(address), seconds=300)
+        assert wait_until(lambda: ready(address), seconds=600)
         yield address
         service.send_signal(signal.SIGTERM)
-        assert service.wait(60) == 0
+        assert service.wait(240) == 0
     finally:
         service.kill()
 
 
 def ready(address: str) -> bool:
     try:
-        return httpx.get(f"{address}/readyz", timeout=2).status_code == 200
+        return httpx.get(f"{address}/readyz", timeout=10).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -185,7 +185,7 @@ def test_it_answers_streaming_and_not_and_its_handler_sees_it(project: Checkout,
     url, body = f"{address}/v1/chat/completions", {"messages": [{"role": "user", "content": QUESTION}]}
     for stream in (False, True):
         released.unlink(missing_ok=True)
-        answer = httpx.post(url, json={**body, "stream": stream}, timeout=120)
+        answer = httpx.post(url, json={**body, "stream": stream}, timeout=600)
         assert (answer.status_code, answer.headers["x-sluice-release"]) == (200, project.live)
         if stream:
             events = [json.loads(one) for one in re.findall(r"^data: (\{.*\})$", answer.text, re.MULTILINE)]

@@ -20,7 +20,7 @@ from support.kubernetes.control_plane import ControlPlane
 from unit.cluster.cluster import template_hash
 from unit.release.conftest import miniature, release_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 PAGE = ROOT / "engine" / "docs" / "first-cluster.md"
 RUN = re.compile(r"^<!-- run by engine/tests/e2e/test_first_cluster\.py -->\n```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -61,7 +61,7 @@ def test_the_page_leads_to_a_promoted_release_and_back(tmp_path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=800,
+            timeout=3000,
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.index(f"{first.id} is live in local\n") < done.stdout.index(f"{second.id} is live in local\n")

@@ -25,7 +25,7 @@ from sluice.core.processes import free_port, wait_until
 from support.checkout import Checkout
 from unit.release.stores import OF_EXTRAS, store_under_test
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 ROOT = Path(__file__).parents[3]
 INTERRUPTED = 130
@@ -48,6 +48,7 @@ class Fork(Checkout):
         self.edit("pipelines/params.yaml", self._few)
         self.edit("config/service.yaml", lambda service: service["retrieval"].update(k=1))
         self.edit("config/gates.yaml", self._small_sample)
+        self.be_patient()
         self.commit("small")
 
     @staticmethod
@@ -59,11 +60,13 @@ class Fork(Checkout):
     def _small_sample(gates: dict[str, Any]) -> None:
         # Champion and candidate are evaluated minutes apart, beside other tests: the clock is not what is tested here.
         next(gate for gate in gates["gates"] if gate["name"] == "latency_p95_sane")["limit"] = 100.0
-        # The canary's visitors wait for longer answers than stable's, beside other tests: twelve pairs then say less. A
-        # canary that is made slow is slower than this.
+        # The canary's visitors wait for longer answers than stable's, beside other tests: pairs then say less. A canary
+        # that is made slow is slower than this, and there is no time for many pairs of it.
         for gate in gates["gates"]:
             if gate["name"] in ("canary_slowdown", "canary_ttft_slowdown"):
                 gate["limit"] = 2.5
+            if gate["stage"] == "load":
+                gate["min_samples"] = 6
         gates["comparison"]["minimum_cases"] = 5  # of 28, a model of few steps and an untouched one answer fewer
 
     @property
@@ -88,7 +91,7 @@ class Fork(Checkout):
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
     made = Fork(tmp_path_factory.mktemp("fork") / "clone")
     yield made
-    assert wait_until(lambda: not made.processes(), seconds=60), [p.cmdline() for p in made.processes()]
+    assert not made.left()
 
 
 @pytest.fixture(autouse=True)
@@ -110,13 +113,7 @@ def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:
             break
     else:
         pytest.fail(f"the release ended before {stage}")
-    return process.wait(60)
-
-
-def faults(rehearsal: dict[str, Any]) -> dict[str, int]:
-    """Failures of visitors but those of a machine that is busy with other tests: an answer that took too long."""
-    slow = re.compile(r"no whole answer within|status 504|model_timeout|timed out|Timeout")
-    return {cause: number for cause, number in rehearsal["traffic"]["failures"].items() if not slow.search(cause)}
+    return process.wait(240)
 
 
 def released(output: str) -> str:
@@ -139,7 +136,7 @@ def test_a_release_ended_in_any_stage_leaves_nothing_behind(
     fork: Fork, stage: str, how: signal.Signals, champion: bool
 ) -> None:
     assert ended_in(fork, stage, how) == (INTERRUPTED if how == signal.SIGINT else -how)
-    assert wait_until(lambda: not fork.processes(), seconds=45), [p.cmdline() for p in fork.processes()]
+    assert not fork.left()
     assert bool(fork.champion) == champion
 
 
@@ -156,7 +153,7 @@ def test_the_first_release_picks_up_and_becomes_the_champion(fork: Fork) -> None
     assert rehearsal["verdict"] == "passed"
     assert [step["kind"] for step in rehearsal["steps"]].count("analysis") == 3
     assert rehearsal["traffic"]["requests"] > 0
-    assert faults(rehearsal) == {}
+    assert rehearsal["traffic"]["failures"] == {}
     report = (fork.folder(name) / "report.html").read_text()
     assert name in report
     assert report.count("<svg") >= 3
@@ -189,22 +186,22 @@ def serve_and_ask(checkout: Checkout, release: str, *words: str) -> None:
     service = checkout.start("serve", "--port", str(port), *words)
     address = f"http://127.0.0.1:{port}"
     try:
-        assert wait_until(lambda: ready(address), seconds=120)
+        assert wait_until(lambda: ready(address), seconds=600)
         row = next(
             json.loads(line)
             for line in (checkout.root / "data" / "train.jsonl").read_text().splitlines()
             if json.loads(line)["answers"]
         )
         body = {"model": "sluice", "messages": [{"role": "user", "content": row["question"]}]}
-        reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
+        reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=600)
         assert reply.status_code == 200
         assert reply.headers["x-sluice-release"] == release
         assert reply.json()["release"] == release
         assert reply.json()["choices"][0]["message"]["content"]
-        assert httpx.get(f"{address}/version").json()["release"] == release
+        assert httpx.get(f"{address}/version", timeout=60).json()["release"] == release
         assert listening(service.pid) == {port}
         service.send_signal(signal.SIGTERM)
-        assert service.wait(60) == 0
+        assert service.wait(240) == 0
     finally:
         service.kill()
 
@@ -221,7 +218,7 @@ def ready(address: str) -> bool:
     import httpx
 
     try:
-        return httpx.get(f"{address}/readyz", timeout=2).status_code == 200
+        return httpx.get(f"{address}/readyz", timeout=10).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -338,7 +335,7 @@ def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None
 @pytest.mark.parametrize(
     ("fault", "gate"),
     [
-        ("delay=3", r"gate canary_(slowdown|ttft_slowdown|total_p95): "),
+        ("delay=8", r"gate canary_(slowdown|ttft_slowdown|total_p95): "),
         ("error=0.5", r"quality: the canary failed on '.+': http://127\.0\.0\.1:\d+: status 503"),
     ],
 )
@@ -347,7 +344,7 @@ def test_a_bad_canary_is_stopped(fork: Fork, fault: str, gate: str) -> None:
     service = (
         fork.root / "config" / "service.yaml"
     )  # another release with the same answers, which need not be asked for
-    service.write_text(service.read_text().replace("drain_seconds: 20", "drain_seconds: 21"))
+    service.write_text(service.read_text().replace("drain_seconds: 28", "drain_seconds: 29"))
     code, output = fork.run("release", "make", "--fault", fault)
     assert code == 1, output
     assert "stopped by the canary" in output
@@ -357,8 +354,8 @@ def test_a_bad_canary_is_stopped(fork: Fork, fault: str, gate: str) -> None:
     assert re.search(gate, rehearsal["reason"])
     assert rehearsal["weights"][-1][1] == 0
     assert rehearsal["traffic"]["requests"] > 0
-    assert not any(cause.startswith(("stable", "nobody")) for cause in faults(rehearsal))
-    assert not fork.processes()
+    assert not any(cause.startswith(("stable", "nobody")) for cause in rehearsal["traffic"]["failures"])
+    assert not fork.left()
 
 
 def test_a_release_is_rehearsed_where_there_is_no_data(fork: Fork) -> None:

@@ -19,7 +19,7 @@ from sluice.core.processes import free_port, wait_until
 from sluice.core.workspace import Workspace
 from support.placed_release import QUESTIONS, Placed, checkout, placed  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).resolve().parents[3]
 _START_SECONDS = 300
 
@@ -97,8 +97,8 @@ def test_the_wheels_serve_a_release_outside_of_any_checkout(environment: Path, s
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=120) as response:
+    with urllib.request.urlopen(request, timeout=600) as response:
         said = json.loads(response.read())
     assert said["choices"][0]["message"]["content"]
-    with urllib.request.urlopen(f"{service}/", timeout=30) as response:  # package data
+    with urllib.request.urlopen(f"{service}/", timeout=240) as response:  # package data
         assert b"<html" in response.read()

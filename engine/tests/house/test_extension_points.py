@@ -68,7 +68,8 @@ SETTINGS = """
 from sluice.guardrails.settings import GuardrailSettings
 import yaml
 output = yaml.safe_load(open({yaml!r}).read())["output"]
-settings = GuardrailSettings.model_validate({{"input": [{{"check": "length", "action": "block"}}], "output": output}})
+usual = {{"timeout_seconds": 60, "input": [{{"check": "length", "action": "block"}}]}}
+settings = GuardrailSettings.model_validate(usual | {{"output": output}})
 """
 
 

@@ -22,6 +22,7 @@ import yaml
 
 from sluice.core import git
 from sluice.core.extras import hooks
+from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
 from sluice.release.champion import champion_id
@@ -39,12 +40,14 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 CANARY_SECONDS = 12.0
 # Beyond what any figure reaches.
 FAR = 1e6
-_MINUTES = 15
+_MINUTES = 45
+# Seconds that an answer may take on a machine with much else to do. How long it may take is asked elsewhere.
+PATIENCE = 600
 _LOCAL = {
     "name": "local",
     "kind": "local",
     "model": "chat",
-    "timeouts": {"connect": 2, "queue": 30, "first_token": 30},
+    "timeouts": {"connect": 60, "queue": PATIENCE, "first_token": PATIENCE},
     "retries": 1,
     "max_concurrency": 32,
     "breaker": {"window": 20, "failures": 10, "open_seconds": 5},
@@ -95,11 +98,20 @@ class Checkout:
         self.edit("config/gates.yaml", _open_gates)
         self.edit("config/providers.yaml", _answer_here)
         self.edit("config/service.yaml", _read_one_passage)
+        self.be_patient()
         if not workspace.data.is_dir():
             subprocess.run([_program("dvc"), "pull", "--quiet", "data.dvc"], cwd=self.root, check=True)
         rows = workspace.data / "eval.jsonl"
         write_rows(rows, some_of_each(load_rows(rows), CASES))
         self.commit("small releases")
+
+    def be_patient(self) -> None:
+        """No answer of a release takes too long, and no search or check for one."""
+        self.edit("config/service.yaml", _wait_for_answers)
+        self.edit("config/providers.yaml", _wait_for_models)
+        self.edit("config/guardrails.yaml", lambda document: document.update(timeout_seconds=60))
+        self.edit("config/stores.yaml", _wait_for_stores)
+        self.edit("k8s/base/rollout.yaml", _wait_in_analyses)
 
     def _shrink(self, params: dict[str, Any]) -> None:
         for section, values in SMALL.items():
@@ -188,6 +200,11 @@ class Checkout:
                 found.append(process)
         return found
 
+    def left(self, seconds: float = 240) -> list[str]:
+        """What runs from this clone even after so many seconds."""
+        wait_until(lambda: not self.processes(), seconds=seconds)
+        return [str(one) for one in self.processes()]
+
 
 def some_of_each(rows: list[Row], number: int) -> list[Row]:
     """At most `number` rows in their order: two of each tag and of both kinds, with an answer and without, then others,
@@ -229,6 +246,32 @@ def _answer_here(document: dict[str, Any]) -> None:
 
 def _read_one_passage(document: dict[str, Any]) -> None:
     document["retrieval"]["k"] = 1  # reading passages is most of the work of the model
+
+
+def _wait_for_answers(document: dict[str, Any]) -> None:
+    document["llm"]["timeout_seconds"] = PATIENCE
+    document["limits"]["queue_seconds"] = PATIENCE
+    document["drain_seconds"] = 28  # a rehearsal gives a release two seconds more
+
+
+def _wait_for_models(document: dict[str, Any]) -> None:
+    for entry in document["chat"]:
+        entry["timeouts"] = {"connect": 60, "queue": PATIENCE, "first_token": PATIENCE}
+
+
+def _wait_for_stores(document: dict[str, Any]) -> None:
+    for store in document["stores"].values():
+        store["timeout_seconds"] = 60
+
+
+def _wait_in_analyses(document: dict[str, Any]) -> None:
+    names = {"load": "answer-timeout", "quality": "answer-timeout-seconds"}
+    for step in document["spec"]["strategy"]["canary"]["steps"]:
+        analysis = step.get("analysis", {"templates": []})
+        told = [names[one["templateName"]] for one in analysis["templates"] if one["templateName"] in names]
+        if told:  # a list of its own: an anchor of YAML may share it
+            more = [{"name": name, "value": str(PATIENCE)} for name in told]
+            analysis["args"] = [*analysis.get("args", ()), *more]
 
 
 def _program(name: str) -> Path:

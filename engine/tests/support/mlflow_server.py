@@ -42,7 +42,7 @@ class MlflowServer:
         environment.pop("MLFLOW_TRACKING_URI", None)
         with (self.folder / "log").open("a") as log:
             self._server = subprocess.Popen(argv, env=environment, stdout=log, stderr=log, start_new_session=True)
-        assert wait_until(self._healthy, seconds=240), (self.folder / "log").read_text()
+        assert wait_until(self._healthy, seconds=900), (self.folder / "log").read_text()
 
     def kill(self, sent: signal.Signals = signal.SIGKILL) -> None:
         """Ends the server with the workers that it started."""

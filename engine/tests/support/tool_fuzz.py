@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
@@ -76,6 +77,7 @@ def write_config(config: Path) -> Path:
     """The tools of the starter, offered to any model, in a folder of settings."""
     for name in ("tools.yaml", "tools.lock.yaml"):
         text = (_ROOT / "config" / name).read_text(encoding="utf-8")
+        text = re.sub(r"(?<=timeout_seconds: )\d+|(?<=  seconds: )\d+", "600", text)  # a busy machine is no failure
         (config / name).write_text(text.replace("use: hosted ", "use: always "), encoding="utf-8")
     return config
 

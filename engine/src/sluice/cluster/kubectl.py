@@ -101,7 +101,7 @@ class Cluster:
         socket = folder / "api"
         child = start("kubectl-proxy", self._words(["proxy", "--unix-socket", str(socket)]), state=self.state)
         try:
-            if not wait_until(lambda: socket.exists() or not child.running, seconds=20) or not child.running:
+            if not wait_until(lambda: socket.exists() or not child.running, seconds=60) or not child.running:
                 raise _refusal(child.tail() or "kubectl proxy did not start")
             transport = httpx.HTTPTransport(uds=str(socket))
             with httpx.Client(transport=transport, base_url="http://localhost", timeout=30) as client:

@@ -114,7 +114,7 @@ class Child:
             status = self.process.wait(grace)
         except subprocess.TimeoutExpired:
             _signal_group(self.process.pid, signal.SIGKILL)
-            status = self.process.wait(5)
+            status = self.process.wait(60)
         _signal_group(self.process.pid, signal.SIGKILL)
         self.record.unlink(missing_ok=True)
         return status

@@ -10,7 +10,7 @@ from sluice.core import processes
 from sluice.core.errors import SluiceError
 from sluice.rollout.local_http import request
 
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0
 # As terminationGracePeriodSeconds in k8s/base/rollout.yaml, less what nobody waits for on a laptop.
 DRAIN_SECONDS = 30.0
 

@@ -23,8 +23,8 @@ from sluice.core.errors import SluiceError
 from sluice.rollout.local_http import REQUEST_ID, request
 
 _SERVICE = "release"
-_START_SECONDS = 30.0
-_SWITCH_SECONDS = 10.0
+_START_SECONDS = 120.0
+_SWITCH_SECONDS = 60.0
 _IDLE = "2s"
 
 

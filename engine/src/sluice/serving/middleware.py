@@ -34,7 +34,7 @@ class TrafficState:
         self.in_flight = 0
         self.draining_since: float | None = None
         self.shed = lambda reason: None  # noqa: ARG005 - counts connections that are refused
-        self._last_end = 0.0
+        self._last_end = self._looked = 0.0
 
     @property
     def draining(self) -> bool:
@@ -64,7 +64,10 @@ class TrafficState:
         """
         if self.draining_since is None:
             return False
-        now = time.monotonic()
+        now, looked = time.monotonic(), self._looked
+        self._looked = now
+        if now - looked > quiet / 2:  # the process stood still: what has come meanwhile is not taken in yet
+            self._last_end = now
         passed = now - self.draining_since
         idle = self.in_flight == 0 and now - max(self._last_end, self.draining_since) >= quiet
         return (idle and passed >= at_least) or passed >= at_most

@@ -144,15 +144,16 @@ def service_settings(**changes: Any) -> ServiceSettings:
     document: dict[str, Any] = {
         "decline": DECLINE,
         "retrieval": {"k": 3, "min_similarity": 0.25},
-        "llm": {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": 5},
+        "llm": {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": 600},
         "limits": {"max_body_bytes": 4096, "max_concurrent": 4},
-        "drain_seconds": 5,
+        "drain_seconds": 60,
     }
     return ServiceSettings.model_validate(document | changes)
 
 
 GUARDRAILS = GuardrailSettings.model_validate(
     {
+        "timeout_seconds": 60,
         "input": [{"check": "injection", "action": "block"}, {"check": "personal_data", "action": "redact"}],
         "output": [{"check": "secrets", "action": "block"}, {"check": "personal_data", "action": "redact"}],
     }
@@ -170,10 +171,10 @@ def provider_entry(**changes: Any) -> dict[str, Any]:
         "name": "local",
         "kind": "local",
         "model": "chat",
-        "timeouts": {"connect": 2, "queue": 1, "first_token": 5},
+        "timeouts": {"connect": 60, "queue": 60, "first_token": 600},
         "retries": 0,
         "max_concurrency": 8,
-        "breaker": {"window": 20, "failures": 10, "open_seconds": 5},
+        "breaker": {"window": 20, "failures": 10, "open_seconds": 600},
         "prices": {"input": 0, "output": 0},
         **changes,
     }

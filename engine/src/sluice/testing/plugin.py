@@ -164,11 +164,10 @@ def closed_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A clone of the project around the current folder, for small releases. Whatever they start has ended with them."""
-    from sluice.core.processes import wait_until
     from sluice.core.workspace import Workspace
     from support.checkout import Checkout
 
     clone = Checkout(Workspace.find().root, tmp_path_factory.mktemp("project") / "clone")
     clone.small()
     yield clone
-    assert wait_until(lambda: not clone.processes(), seconds=60), [one.cmdline() for one in clone.processes()]
+    assert not clone.left()

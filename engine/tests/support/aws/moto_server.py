@@ -41,7 +41,7 @@ def aws_server(monkeypatch: pytest.MonkeyPatch, *, region: str) -> Iterator[str]
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     }.items():
         monkeypatch.setenv(name, value)
-    httpx.post(f"{address}/moto-api/reset")
+    httpx.post(f"{address}/moto-api/reset", timeout=60)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
     watch(monkeypatch)

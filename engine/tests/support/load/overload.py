@@ -43,7 +43,7 @@ class Shot:
 class Overload:
     """`capacity`, `offered`, `goodput`: answers a second. `shed_*`, `admitted_*`: milliseconds. `normal_after`: seconds
     from the end of the load. `probes` asked /readyz during the load. `cpu`: cores that the service used.
-    `lateness_p99`: of the load, in milliseconds."""
+    `lateness_p99`: of the load, in milliseconds. `longest`: seconds that one request or its start took at most."""
 
     capacity: float
     offered: float
@@ -60,6 +60,7 @@ class Overload:
     probes: int
     probes_failed: int
     lateness_p99: float
+    longest: float
     cpu: float
 
     @property
@@ -211,5 +212,6 @@ def _report(
         probes=len(probes),
         probes_failed=sum(probe.status != 200 for probe in probes),
         lateness_p99=percentile([1000 * shot.late for shot in shots], 0.99),
+        longest=max(time for shot in (*shots, *probes) for time in (shot.seconds, shot.late)),
         cpu=cpu,
     )

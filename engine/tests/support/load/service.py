@@ -109,7 +109,7 @@ class SteadyService:
                 [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, stdout=stream, stderr=stream
             )
         wait_until(lambda: self.ready or self.process.poll() is not None, seconds=180)
-        if not self.ready:
+        if self.process.poll() is not None or not wait_until(lambda: self.ready, seconds=60):
             self.stop()
             raise AssertionError(f"the service did not start:\n{self.log.read_text()[-3000:]}")
 

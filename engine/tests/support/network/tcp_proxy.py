@@ -13,6 +13,8 @@ import threading
 import time
 from typing import Self
 
+from sluice.core.processes import free_port
+
 Address = str | tuple[str, int]
 
 
@@ -26,7 +28,7 @@ class Proxy:
         self._listener: socket.socket | None = None
         self._closed = False
         self.delay = 0.0
-        self.port = 0
+        self.port = free_port()  # of this process, also while nobody listens there
 
     def __enter__(self) -> Self:
         self._listen()
@@ -55,7 +57,6 @@ class Proxy:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
         listener.listen(64)
-        self.port = listener.getsockname()[1]
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 

@@ -17,7 +17,7 @@ from support.providers.server import Upstream
 from support.serving.fakes import provider_entry
 
 PARAMETERS = ModelParameters.model_validate({})
-PATIENT = {"connect": 2, "queue": 60, "first_token": 60}
+PATIENT = {"connect": 60, "queue": 600, "first_token": 600}
 MESSAGES = [{"role": "user", "content": "How much?"}]
 
 
@@ -66,7 +66,7 @@ def ask_local(base_url: str, messages: Sequence[Mapping[str, str]], **parameters
     read = ModelParameters.model_validate(parameters)
 
     async def answer() -> list[Delta]:
-        deadline = asyncio.get_running_loop().time() + 60
+        deadline = asyncio.get_running_loop().time() + 600
         return [delta async for delta in chat.stream(messages, read, deadline=deadline)]
 
     deltas = asyncio.run(answer())

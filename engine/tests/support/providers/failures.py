@@ -59,8 +59,8 @@ class Failing:
         self.sent: list[dict[str, Any]] = []  # of the last request
         breaker = {"window": 2 * failures, "failures": failures, "open_seconds": 5}
         usual = {"retries": RETRIES, "max_concurrency": 64, "breaker": breaker}
-        first = {"connect": 1, "queue": 1, "first_token": a_first_token}
-        second = {"connect": 1, "queue": 1, "first_token": 60}
+        first = {"connect": 60, "queue": 60, "first_token": a_first_token}
+        second = {"connect": 60, "queue": 60, "first_token": 60}
         self.chat = chat_over(servers, usual | {"timeouts": first}, usual | {"timeouts": second})
         self.chat.observers.append(self.attempts.append)
         llm = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": deadline}

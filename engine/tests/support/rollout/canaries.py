@@ -107,7 +107,7 @@ class Canary:
         assert self._post("/v1/feedback", {"trace_id": answer, "score": value, "release": release}) == 200
 
     def _post(self, path: str, body: dict[str, object]) -> int:
-        return httpx.post(self.url + path, json=body, timeout=30, trust_env=False).status_code
+        return httpx.post(self.url + path, json=body, timeout=240, trust_env=False).status_code
 
     def stop(self) -> None:
         self.process.kill()
@@ -129,8 +129,8 @@ def compared_releases(folder: Path) -> Iterator[dict[str, str]]:
         yield {name: release.url for name, release in releases.items()}
 
 
-def many(times: int, call: Callable[[], object]) -> None:
-    """`call`, eight at a time."""
-    with ThreadPoolExecutor(8) as pool:
+def many(times: int, call: Callable[[], object], *, at_once: int = 8) -> None:
+    """`call`, so many at a time."""
+    with ThreadPoolExecutor(at_once) as pool:
         for done in [pool.submit(call) for _ in range(times)]:
             done.result()

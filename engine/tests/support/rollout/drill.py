@@ -25,7 +25,7 @@ from sluice.rehearsal.rehearsal_report import Rehearsal
 from sluice.rehearsal.rehearse import rehearse
 from sluice.rehearsal.release_services import ReleaseServiceSpec
 from sluice.rehearsal.traefik_router import DeploymentType
-from sluice.rollout.canary_plan import CanaryPlan, load_plan
+from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, Step, load_plan
 from sluice.serving.fault_injection import parse_fault
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
@@ -124,9 +124,9 @@ def _script(row: Row, says: str) -> str:
 class PacedChat:
     """The script, at the pace of a way."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Way, piece: float) -> None:
         script = {row.id: _script(row, way.says) for row in ROWS}
-        pace = PIECE_SECONDS * way.slow
+        pace = piece * way.slow
         self._chat, self._tail = ScriptedChat(script, delay=pace), ScriptedChat(script, delay=pace * way.tail)
         self._first = way.first
         self._asked = count(1)
@@ -196,26 +196,25 @@ async def _refuse(send: Send) -> None:
     await send({"type": "http.response.body", "body": b"{}"})
 
 
-def serve(port: int, release: str, state: str, name: str) -> None:
-    """Serves until SIGTERM, as the way `name` has it."""
+def serve(port: int, release: str, state: str, name: str, piece: float = PIECE_SECONDS) -> None:
+    """Serves until SIGTERM, as the way `name` has it; a good one takes so many seconds for a piece of an answer."""
     way = WAYS[name]
     if way.dies_after == 0:
         sys.exit("no memory for the model")
     bundle = replace(scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64}), release=release)
     other = "other-" if way.says == "cites wrong" else ""
     hits = {row.question: [hit(f"{_script(row, '')} x", doc_id=f"{other}doc-{row.id[-3:]}")] for row in ROWS}
-    chain = ApplicationRunner(bundle, PacedChat(way), ScriptedRetriever(hits), NoChecks())
+    chain = ApplicationRunner(bundle, PacedChat(way, piece), ScriptedRetriever(hits), NoChecks())
     traffic = TrafficState()
     fault = parse_fault(way.fault) if way.fault else None
     app = create_app(bundle, chain, traffic, fault=fault, feedback=FeedbackLog(Path(state) / "feedback"))
     listen(Broken(app, way), traffic, "127.0.0.1", port, drain_seconds=20, notice_seconds=1)
 
 
-def spec(release: str, way: Way, state: Path) -> ReleaseServiceSpec:
-    """How a rehearsal starts it."""
-    code = (
-        f"from support.rollout.drill import serve; serve({{port}}, {release!r}, {str(state / release)!r}, {way.name!r})"
-    )
+def spec(release: str, way: Way, state: Path, piece: float = PIECE_SECONDS) -> ReleaseServiceSpec:
+    """How a rehearsal starts it; `piece`: as for `serve`."""
+    words = f"{{port}}, {release!r}, {str(state / release)!r}, {way.name!r}, {piece}"
+    code = f"from support.rollout.drill import serve; serve({words})"
     path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
     return ReleaseServiceSpec(release, [sys.executable, "-c", code], {"PYTHONPATH": path})
 
@@ -254,16 +253,21 @@ def drill(
     time_scale: float,
     cases: int = 0,
     typed: tuple[CanaryPlan, DeploymentType] | None = None,
+    patience: float = 0,
+    piece: float = PIECE_SECONDS,
 ) -> Drilled:
     """Rehearses one canary beside a good stable; all that is written goes to `folder`. `cases`: as for `rehearse`;
-    `typed`: another type of deployment."""
+    `typed`: another type of deployment; `patience`: seconds that an answer may take, 0: as the plan says; `piece`: as
+    for `serve`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "eval.jsonl", ROWS)
     plan, deployment = typed or (plan_of_the_cluster(), DeploymentType())
+    if patience:
+        plan = replace(plan, steps=tuple(_patient(step, patience) for step in plan.steps))
     result = rehearse(
         plan,
-        stable=spec("r-00000000000a", GOOD, folder),
-        canary=spec("r-00000000000b", way, folder),
+        stable=spec("r-00000000000a", GOOD, folder, piece),
+        canary=spec("r-00000000000b", way, folder, piece),
         gates=GATES,
         questions=folder / "eval.jsonl",
         state=folder / "state",
@@ -274,6 +278,12 @@ def drill(
         deployment=deployment,
     )
     return drilled(way, result)
+
+
+def _patient(step: Step, seconds: float) -> Step:
+    if not isinstance(step, AnalysisStep):
+        return step
+    return replace(step, parameters=replace(step.parameters, answer_timeout_s=seconds))
 
 
 def drilled(way: Way, result: Rehearsal) -> Drilled:

@@ -21,8 +21,8 @@ from support.rollout.drill import QUICK, ROWS, spec
 
 WEIGHTS = (10, 50, 100)
 OLD, NEW = "r-00000000000a", "r-00000000000b"
-# A new weight after each of these shares of all requests; at the last one the old release is stopped.
-_MOMENTS = (0.15, 0.35, 0.55, 0.75)
+# A new weight after so many more of all requests, whatever the last change took; at last the old release is stopped.
+_SHARES = (0.15, 0.2, 0.2, 0.2)
 _ALONE = 0.1
 _CALLERS, _FRESH_EVERY = 16, 4
 
@@ -77,10 +77,10 @@ async def _promote(requests: int, router: TraefikRouter, old: ReleaseService) ->
             in_progress -= 1
 
     async def conductor() -> None:
-        for moment, weight in zip(_MOMENTS, WEIGHTS, strict=False):
-            await _reached(found, moment * requests)
+        for share, weight in zip(_SHARES, WEIGHTS, strict=False):
+            await _reached(found, found.requests + share * requests)
             await asyncio.to_thread(router.set_weight, weight)
-        await _reached(found, _MOMENTS[-1] * requests)
+        await _reached(found, found.requests + _SHARES[-1] * requests)
         found.in_flight, since = in_progress, time.monotonic()
         await asyncio.to_thread(old.stop)
         found.drained_after = time.monotonic() - since

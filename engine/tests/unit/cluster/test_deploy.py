@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -537,11 +539,20 @@ def test_a_field_that_somebody_else_holds(plane: ControlPlane, run: Runner, monk
     assert rollout(plane)["metadata"]["generation"] == 1
 
 
-def test_a_rollout_that_never_ends_says_what_it_waits_for(plane: ControlPlane, run: Runner) -> None:
+def test_a_rollout_that_never_ends_says_what_it_waits_for(
+    plane: ControlPlane, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hold(plane)
-    run.during["step 1 of 9"] = lambda: setattr(plane, "fixed", True)
-    with pytest.raises(SluiceError, match="no end after 2 s of watching; it is Progressing, step "):
-        run(seconds=2)
+
+    def pass_by() -> None:
+        """The controllers stand still from then on, and the time that is watched has passed."""
+        plane.fixed = True
+        later = SimpleNamespace(monotonic=lambda: time.monotonic() + 240, sleep=time.sleep)
+        monkeypatch.setattr(rollout_observer, "time", later)
+
+    run.during["step 1 of 9"] = pass_by
+    with pytest.raises(SluiceError, match="no end after 240 s of watching; it is Progressing, step "):
+        run()
 
 
 @pytest.mark.parametrize(("verdicts", "said"), [({}, "promoted"), ({"load": "Failed"}, "stopped; ")])

@@ -18,7 +18,7 @@ from support.kubernetes.control_plane import ControlPlane
 
 from .cluster import bring, hold, is_live, stopped, template_hash
 
-QUICK = WatchTimeouts(lost=20, settle=5, poll=0.01)
+QUICK = WatchTimeouts(lost=120, settle=60, poll=0.01)
 ONE, TWO, THREE = (f"r-{digit * 12}" for digit in "123")
 
 

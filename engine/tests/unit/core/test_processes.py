@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def alive(pid: int) -> bool:
     return processes.is_running(pid)
 
 
-def ended(pid: int, seconds: float = 5.0) -> bool:
+def ended(pid: int, seconds: float = 60) -> bool:
     return processes.wait_until(lambda: not alive(pid), seconds=seconds, every=0.02)
 
 
@@ -205,7 +206,7 @@ import signal, sys, time
 from pathlib import Path
 from sluice.core.processes import watch_parent
 signal.signal(signal.SIGTERM, lambda *_: Path(sys.argv[1]).write_text("asked"))
-watch_parent(every=0.02, again=0.1, last=0.5)
+watch_parent(every=0.02, again=0.1, last=15)  # time to write, whatever else the machine does
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -286,7 +287,7 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
 def test_an_interrupt_that_another_thread_gets_waits_as_well() -> None:
     """The kernel gives it to any thread that does not block it, and Python runs its handler in the main thread."""
     over, done = threading.Event(), []
-    other = threading.Thread(target=over.wait, args=(20,))
+    other = threading.Thread(target=over.wait, args=(240,))
     other.start()
     assert other.ident is not None
 
@@ -353,18 +354,21 @@ def test_a_free_port_can_be_bound() -> None:
 
 def test_wait_until_gives_the_last_answer() -> None:
     answers = iter([False, False, True])
-    assert processes.wait_until(lambda: next(answers), seconds=5, every=0.001)
+    assert processes.wait_until(lambda: next(answers), seconds=60, every=0.001)
     assert not processes.wait_until(lambda: False, seconds=0.01, every=0.001)
 
 
 def test_a_port_is_given_out_once() -> None:
     """What it is for listens seconds later: another process that looks for one meanwhile must not get the same."""
     given = processes.free_port()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
+    with ExitStack() as probes:
+        free = []
+        for _ in range(5):  # one of them may be somebody else's by the time it is drawn
+            probe = probes.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            free.append(str(probe.getsockname()[1]))
     code = "import sys; from sluice.core import processes; drawn = iter(map(int, sys.argv[1:])); "
     code += "processes.randrange = lambda *_: next(drawn); print(processes.free_port())"
-    words = [sys.executable, "-c", code, str(given), str(free)]
+    words = [sys.executable, "-c", code, str(given), *free]
     other = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
-    assert other.stdout.strip() == str(free)
+    assert other.stdout.strip() in free

@@ -197,7 +197,7 @@ def test_into_s3(few: Workspace, bucket: str, kills: int) -> None:
     assert damaged(whole) == []
     for point in points_of(events, kills):
         forget(few)
-        httpx.post(f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset")
+        httpx.post(f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset", timeout=60)
         client.create_bucket(Bucket="artefacts")
         push_until(few, point, at_calls)
         assert damaged(objects()) == [], point  # also before it is completed: S3 has whole objects or none

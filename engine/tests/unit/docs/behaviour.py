@@ -70,7 +70,7 @@ def serve(port: int, release: str, state: Path, wording: str) -> None:
     chat = testing.ScriptedChat({"What is item": WORDINGS[wording], GREETING: "Good day."})
     guards = load_settings(ROOT / "config" / "guardrails.yaml", GuardrailSettings)
     plain = tuple(one for one in guards.input if one.check == "ticket")
-    checks = Guards(guards.model_copy(update={"input": plain, "passages": (), "output": ()}))
+    checks = Guards(guards.model_copy(update={"input": plain, "passages": (), "output": (), "timeout_seconds": 60}))
     keys = KeyRing(state / "keys.json")
     traffic = TrafficState()
     application = ApplicationRunner(bundle, chat, testing.ScriptedRetriever(hits), checks)
@@ -95,7 +95,7 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(240)
 
     def _ready(self) -> bool:
         try:
@@ -104,12 +104,12 @@ class Service:
             return False
 
     def get(self, path: str, key: str = "") -> httpx.Response:
-        return httpx.get(self.url + path, headers=_bearer(key), trust_env=False)
+        return httpx.get(self.url + path, headers=_bearer(key), trust_env=False, timeout=240)
 
     def chat(self, question: str, key: str = "") -> dict[str, Any]:
         body = {"messages": [{"role": "user", "content": question}]}
         url = f"{self.url}/v1/chat/completions"
-        answer: dict[str, Any] = httpx.post(url, json=body, headers=_bearer(key), trust_env=False).json()
+        answer: dict[str, Any] = httpx.post(url, json=body, headers=_bearer(key), trust_env=False, timeout=240).json()
         return answer
 
 
@@ -169,7 +169,7 @@ def provided() -> dict[str, Any]:
     spec = load_providers(ROOT / "config" / "providers.yaml", roles=["chat", "embed"]).chat[-1]
 
     async def text() -> str:
-        until = asyncio.get_running_loop().time() + 10
+        until = asyncio.get_running_loop().time() + 600
         parts = connect(ProviderContext(spec)).stream([], ModelParameters(), deadline=until)
         return "".join([part.text async for part in parts])
 

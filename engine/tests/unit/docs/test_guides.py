@@ -21,7 +21,7 @@ from unit.docs.guide import ROOT, Example, Guide, changed, copy_repository, read
 
 pytestmark = [
     pytest.mark.skipif(not (ROOT / "docs" / "extend.md").exists(), reason="a project without these pages"),
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(3600),
 ]
 
 SECTIONS = {

@@ -110,7 +110,7 @@ def test_eight_processes_of_which_four_are_killed_corrupt_and_lose_nothing(tmp_p
     for pipe in pipes:
         reported |= received(pipe)
     for process in processes:
-        process.join(60)
+        process.join(240)
     assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 4 + [0] * 4
     cache = ResponseCache(tmp_path)
     assert reported == set(range(ENTRIES))
@@ -132,7 +132,7 @@ def test_a_process_killed_alone_loses_nothing_that_it_reported(tmp_path: Path) -
     time.sleep(0.01)
     os.kill(process.pid or 0, signal.SIGKILL)
     reported |= received(here)
-    process.join(60)
+    process.join(240)
     cache = ResponseCache(tmp_path)
     assert (len(reported) >= 50, process.exitcode) == (True, -signal.SIGKILL)
     assert [number for number in reported if cache.get(key(number)) != value(number, by=1)] == []

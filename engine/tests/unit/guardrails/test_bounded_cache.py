@@ -73,7 +73,7 @@ def test_an_embedding_that_gave_no_probability_is_asked_for_again() -> None:
 
 def test_no_verdict_on_a_question_or_an_answer_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = {name: [{"check": "injection", "action": "block"}] for name in ("input", "output")}
-    guards = Guards(GuardrailSettings.model_validate(stages))
+    guards = Guards(GuardrailSettings.model_validate({"timeout_seconds": 60} | stages))
     for stage, check in ((guards._input, guards.check_input), (guards._output, guards.check_output)):
         assert not asyncio.run(check("Who is on call?")).blocked
         monkeypatch.setattr(stage._validators[0], "find", lambda seen: [Finding("injection.new", 0, len(seen.text))])

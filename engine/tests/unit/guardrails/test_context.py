@@ -17,7 +17,7 @@ def test_texts_of_two_requests_are_normalized_at_the_same_time(monkeypatch: pyte
 
     def normalize(text: str) -> Any:
         looked.append(text)
-        both.wait(20)
+        both.wait(240)
         return text
 
     monkeypatch.setattr(context, "normalize_text", normalize)

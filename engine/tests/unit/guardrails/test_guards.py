@@ -17,6 +17,7 @@ from sluice.guardrails.settings import GuardrailSettings
 
 SETTINGS = GuardrailSettings.model_validate(
     {
+        "timeout_seconds": 60,
         "input": [
             {"check": "length", "action": "block", "options": {"max_characters": 100}},
             {"check": "injection", "action": "block"},

@@ -25,7 +25,8 @@ LOWERCASE, FAILED = "guardrails/lowercase", ("guardrails/lowercase.failed",)
 
 
 def guarded(*output: dict[str, Any], **stages: Any) -> Guards:
-    usual = {"input": [{"check": "length", "action": "block"}], "output": list(output)}
+    usual: dict[str, Any] = {"timeout_seconds": 60, "input": [{"check": "length", "action": "block"}]}
+    usual["output"] = list(output)
     return Guards(GuardrailSettings.model_validate(usual | stages))
 
 

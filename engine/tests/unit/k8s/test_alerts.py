@@ -193,7 +193,7 @@ MORE: dict[str, list[Case]] = {
 
 def _promtool(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     argv = [str(PROMTOOL), *words]
-    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
 
 
 def _tests(alert: str, case: Case, fires: bool) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def page(tmp_path: Path) -> Iterator[str]:
 
     try:
         assert wait_until(answers, seconds=60), (tmp_path / "log").read_text()
-        yield httpx.get(f"http://127.0.0.1:{metrics}/metrics", timeout=5).text
+        yield httpx.get(f"http://127.0.0.1:{metrics}/metrics", timeout=60).text
     finally:
         running.terminate()
         running.wait(timeout=30)

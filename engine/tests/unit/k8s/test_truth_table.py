@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ TEMPLATES = sorted(
     path.stem for path in (ROOT / "engine" / "k8s" / "analysis").glob("*.yaml") if "prometheus:" in path.read_text()
 )
 # Longer than the test, so that everything that was asked is in it.
-WINDOW = "5m"
+WINDOW = "30m"
 # Pod template hash -> release.
 HASHES = {"stable": "r-00000000000a", "good": "r-00000000000b", "bad": "r-00000000000c", "quiet": "r-00000000000d"}
 
@@ -74,18 +75,25 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 release.score(0, answered_by)
         url = f"http://127.0.0.1:{free_port()}"
         started.append(_prometheus(folder, url, releases))
-        assert wait_until(lambda: _scraped(url, len(releases)), seconds=60)
+        assert wait_until(lambda: _scraped(url, len(releases)), seconds=240)
+        # One after the other, and all releases at the same time: what else the machine does is no difference of theirs,
+        # and a moment in which it does nothing for them makes one of sixty answers late, which no p95 sees.
+        with ThreadPoolExecutor(3) as pool:
+            asking = [
+                pool.submit(many, times, lambda name=name: releases[name].ask(GOOD), at_once=1)  # type: ignore[misc]
+                for name, times in (("stable", 60), ("good", 60), ("bad", 40))
+            ]
+            for done in asking:
+                done.result()
         for name in ("stable", "good"):
-            many(60, lambda name=name: releases[name].ask(GOOD))  # type: ignore[misc]
             # Users of the canary: the router sends their scores to any pod, here to stable.
             many(30, lambda name=name: releases["stable"].score(1, HASHES[name]))  # type: ignore[misc]
-        many(40, lambda: releases["bad"].ask(GOOD))
         many(20, lambda: releases["bad"].ask(BROKEN))
         many(20, lambda: releases["bad"].ask(FORBIDDEN))
         many(30, lambda: releases["stable"].score(0, HASHES["bad"]))
         many(3, lambda: releases["quiet"].ask(GOOD))
         asked = time.time()
-        assert wait_until(lambda: _scraped(url, len(releases), after=asked), seconds=60)
+        assert wait_until(lambda: _scraped(url, len(releases), after=asked), seconds=240)
         yield url
     finally:
         for process in started:
@@ -98,8 +106,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> subprocess.Popen[bytes]:
     scrape = {
         "job_name": "sluice",
-        "scrape_interval": "500ms",
-        "scrape_timeout": "500ms",
+        "scrape_interval": "1s",
+        "scrape_timeout": "1s",
         "static_configs": [
             {"targets": [one.url.removeprefix("http://")], "labels": {"rollouts_pod_template_hash": name}}
             for name, one in releases.items()
@@ -115,7 +123,7 @@ def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> subproce
 
 def _scraped(url: str, targets: int, after: float = 0.0) -> bool:
     """Whether each target was read twice, the last time begun after a moment."""
-    read = f"count(count_over_time(up[5m]) >= 2 and up == 1 and timestamp(up) > {after})"
+    read = f"count(count_over_time(up[30m]) >= 2 and up == 1 and timestamp(up) > {after})"
     try:
         return argo_metric.ask(url, read, 2) == [float(targets)]
     except (OSError, httpx.TransportError):

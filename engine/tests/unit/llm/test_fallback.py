@@ -74,7 +74,7 @@ def test_when_all_fail_all_are_named_with_the_shortest_wait(servers: Servers) ->
 
 def test_a_full_provider_is_passed_over(servers: Servers) -> None:
     running = servers("late:1", "normal")
-    chat = chat_over(running, {"max_concurrency": 1, "timeouts": {"connect": 1, "queue": 0, "first_token": 60}})
+    chat = chat_over(running, {"max_concurrency": 1, "timeouts": {"connect": 60, "queue": 0, "first_token": 60}})
 
     async def both() -> list[str]:
         answers = await asyncio.gather(collect(chat), collect(chat))
@@ -122,7 +122,7 @@ def test_the_first_is_asked_again_once_it_has_recovered(servers: Servers) -> Non
             assert (await collect(chat))[-1].provider == "b"
         assert chat.states == {"a": "open", "b": "closed"}
         running[0].script = ["normal"]
-        clock.now += 10
+        clock.now += 1000
         assert (await collect(chat))[-1].provider == "a"
         assert chat.states["a"] == "closed"
 

@@ -183,5 +183,6 @@ def test_a_folder_too_deep_for_a_socket_is_named(tmp_path: Path, monkeypatch: py
 
 def get(socket: Path, path: str) -> httpx.Response:
     """One GET request to llama.cpp by its socket."""
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://localhost", timeout=5) as client:
+    transport = httpx.HTTPTransport(uds=str(socket))
+    with httpx.Client(transport=transport, base_url="http://localhost", timeout=60) as client:
         return client.get(path)

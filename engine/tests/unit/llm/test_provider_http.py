@@ -17,11 +17,11 @@ BODY = b'{"stream": true}'
 
 
 def client(url: str) -> HttpClient:
-    return HttpClient(url, {}, connections=4, connect_seconds=2)
+    return HttpClient(url, {}, connections=4, connect_seconds=60)
 
 
 def reply(posted: HttpClient) -> AbstractAsyncContextManager[AsyncGenerator[bytes, None]]:
-    deadline = asyncio.get_running_loop().time() + 20
+    deadline = asyncio.get_running_loop().time() + 600
     return aclosing(posted.post(BODY, ended=lambda: False, deadline=deadline))
 
 

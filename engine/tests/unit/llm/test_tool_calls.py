@@ -108,7 +108,7 @@ def ask_local(model: Path, **changes: Any) -> list[Delta]:
         chat = open_chat([spec], local_url=server.base_url)
 
         async def answer() -> list[Delta]:
-            deadline = asyncio.get_running_loop().time() + 120
+            deadline = asyncio.get_running_loop().time() + 600
             messages = [{"role": "user", "content": "How is the weather in Riga?"}]
             return [delta async for delta in chat.stream(messages, parameters, deadline=deadline)]
 

@@ -16,7 +16,7 @@ from sluice.core.processes import free_port, wait_until
 from sluice.rollout.local_http import request
 from starter_files import GATES, LOCUSTFILE
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[4]
 STUB = ROOT / "engine" / "tests" / "unit" / "rehearsal" / "stub_service.py"
 LOCUST = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
@@ -62,7 +62,7 @@ def _run(folder: Path, stable: str, canary: str) -> tuple[list[int], dict[str, A
         "SLUICE_LOAD_USERS": "5",
         "SLUICE_LOAD_DURATION": "6s",
         "SLUICE_LOAD_SHAPE": "steady",
-        "SLUICE_LOAD_TIMEOUT": "5s",
+        "SLUICE_LOAD_TIMEOUT": "240s",
     }
     roles = [
         ["--master", "--master-bind-host=127.0.0.1", f"--master-bind-port={port}", "--expect-workers=2"],
@@ -73,7 +73,7 @@ def _run(folder: Path, stable: str, canary: str) -> tuple[list[int], dict[str, A
         with (folder / f"locust-{number}.log").open("wb") as log:
             processes.append(subprocess.Popen(LOCUST + role, env=env, cwd=ROOT, stdout=log, stderr=log))
     try:
-        statuses = [process.wait(timeout=120) for process in processes]
+        statuses = [process.wait(timeout=600) for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -26,7 +26,7 @@ def _python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
@@ -94,7 +94,7 @@ from locust.env import Environment
 from sluice.extend import ask
 class User(FastHttpUser):
     host = sys.argv[1]
-    network_timeout = 5.0
+    network_timeout = 120.0
 user = User(Environment(user_classes=[User]))
 for _ in range(3):
     print(ask(user, sys.argv[1], "Why?", "canary").error or "answered")

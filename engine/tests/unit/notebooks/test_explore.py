@@ -90,7 +90,7 @@ def session(checkout: Workspace, sockets: str, monkeypatch: pytest.MonkeyPatch) 
     book = nbformat.read(checkout.root / "notebooks" / NOTEBOOK.name, as_version=4)
     client = NotebookClient(
         book,
-        timeout=240,
+        timeout=600,
         shutdown_kernel="immediate",
         config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
         resources={"metadata": {"path": str(checkout.root / "notebooks")}},

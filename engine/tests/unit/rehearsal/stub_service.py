@@ -10,11 +10,14 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
+
+MOST = 12.0  # seconds that it drains at most
 
 
 class Handler(BaseHTTPRequestHandler):
     options: argparse.Namespace
+    answering: ClassVar[set[int]] = set()
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
@@ -22,6 +25,13 @@ class Handler(BaseHTTPRequestHandler):
         self._plain(200 if self.path in ("/readyz", "/healthz", "/version") else 404, b"{}")
 
     def do_POST(self) -> None:
+        self.answering.add(id(self))
+        try:
+            self._answer()
+        finally:
+            self.answering.discard(id(self))
+
+    def _answer(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         assert body["stream"] is True
         time.sleep(self.options.delay)
@@ -58,6 +68,15 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def drain() -> None:
+    """As a release does: what comes late is taken, until nothing was in flight for a second."""
+    end, quiet = time.monotonic() + MOST, 0
+    while quiet < 10 and time.monotonic() < end:
+        time.sleep(0.1)
+        quiet = 0 if Handler.answering else quiet + 1
+    os._exit(0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
@@ -73,12 +92,7 @@ def main() -> None:
     Handler.options = options
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
 
-    def drain(*_: Any) -> None:
-        # New connections are refused at once; what is in flight has a moment to finish.
-        server.socket.close()
-        threading.Timer(0.3, os._exit, args=(0,)).start()
-
-    signal.signal(signal.SIGTERM, drain)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=drain).start())
     server.serve_forever(poll_interval=0.05)
 
 

@@ -12,7 +12,7 @@ from sluice.rehearsal.load_job import LoadReport, run_load
 from sluice.rollout.analysis_jobs import JobFiles, JobTargets
 from sluice.rollout.analysis_templates import LoadParameters
 
-LOAD = LoadParameters(users=2, seconds=1, shape="steady", answer_timeout_s=1)
+LOAD = LoadParameters(users=2, seconds=1, shape="steady", answer_timeout_s=240)
 REPORT = """{"targets": {}, "samples": {}, "visits": [], "pairs": [],
  "verdicts": [{"gate": "g", "metric": "m", "passed": %s,
  "figure": 1, "limit": 2, "reference": null, "samples": 9, "reason": "why"}]}"""

@@ -35,7 +35,7 @@ def run(tmp_path: Path, services: dict[str, str]) -> Run:
 
     def go(canary: str, *, cases: int = 50, **more: object) -> QualityReport:
         return run_quality(
-            QualityParameters(cases=cases, concurrency=4, answer_timeout_s=60),
+            QualityParameters(cases=cases, concurrency=4, answer_timeout_s=240),
             JobTargets(router="", canary=canary, stable=services["stable"]),
             JobFiles(ROOT / "config" / "gates.yaml", questions, tmp_path / "locustfile.py", tmp_path / "state"),
             name="quality-0",

@@ -42,9 +42,16 @@ Run = Callable[..., Rehearsal]
 
 @pytest.fixture
 def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, questions: Path, locustfile: Path) -> Run:
-    def go(stable: ReleaseServiceSpec, canary: ReleaseServiceSpec, steps: str = ONE_STEP, **more: object) -> Rehearsal:
+    def go(
+        stable: ReleaseServiceSpec,
+        canary: ReleaseServiceSpec,
+        steps: str = ONE_STEP,
+        patience: int = 240,
+        **more: object,
+    ) -> Rehearsal:
+        """`patience`: seconds that an answer may take."""
         return rehearse(
-            load_plan(rollout_file(steps, duration="30s", answer_timeout="5s")),
+            load_plan(rollout_file(steps, duration="30s", answer_timeout=f"{patience}s")),
             stable=stable,
             canary=canary,
             gates=gates,
@@ -89,7 +96,7 @@ def test_a_good_canary_walks_every_step_and_takes_all_visitors(
     assert {gate.gate: gate.passed for gate in load.gates} == {"canary_errors": True, "canary_latency": True}
     assert load.metrics["canary"]["requests"]
     assert load.metrics["stable"]["total_p50_ms"]
-    assert result.traffic.requests > 8
+    assert result.traffic.requests >= 3  # of each load stage, and of the visitor between them
     assert (result.traffic.failed, result.traffic.failed_outside_canary) == (0, 0)
     assert [event.fraction for event in events] == sorted(event.fraction for event in events)
     _nothing_left(tmp_path / "state")
@@ -104,9 +111,10 @@ def test_a_good_canary_walks_every_step_and_takes_all_visitors(
 
 
 def test_a_slow_canary_is_stopped_by_the_load_stage(
-    run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
+    run: Run, stub: Callable[..., ReleaseServiceSpec], gates: Path, tmp_path: Path
 ) -> None:
-    result = run(stub("r-old"), stub("r-slow", "--delay", "1.2"))
+    gates.write_text(gates.read_text().replace("limit: 1000", "limit: 1.6"))
+    result = run(stub("r-old"), stub("r-slow", "--delay", "4"))
     assert result.verdict == "failed"
     assert "gate canary_latency: total_p50_ms" in result.reason
     assert "at most 1.6 times stable" in result.reason
@@ -143,7 +151,7 @@ def test_an_answer_that_is_not_whole_is_a_failure_in_spite_of_its_status(
 
 
 def test_a_silent_canary_fails_for_want_of_samples(run: Run, stub: Callable[..., ReleaseServiceSpec]) -> None:
-    result = run(stub("r-old"), stub("r-silent", "--delay", "60"))
+    result = run(stub("r-old"), stub("r-silent", "--delay", "600"), patience=30)  # in which stable answers
     assert result.verdict == "failed"
     assert "canary_errors" in result.reason
     assert "canary_latency" in result.reason
@@ -214,7 +222,7 @@ def test_ctrl_c_and_kill_leave_no_process_behind(
 ) -> None:
     state = tmp_path / "state"
     arguments = {
-        "plan": str(rollout_file("- setWeight: 50\n- analysis: {templates: [{templateName: load}]}\n", duration="60s")),
+        "plan": str(rollout_file("- setWeight: 50\n- analysis: {templates: [{templateName: load}]}\n", duration="1h")),
         "stable": list(stub("r-old").argv),
         "canary": list(stub("r-new").argv),
         "gates": str(gates),
@@ -236,15 +244,15 @@ def test_ctrl_c_and_kill_leave_no_process_behind(
             if line.startswith("load stage"):
                 break
         all_of_them = {"stable", "canary", "router", "load-1"}
-        assert wait_until(lambda: {child["name"] for child in _children(state)} == all_of_them, seconds=60)
+        assert wait_until(lambda: {child["name"] for child in _children(state)} == all_of_them, seconds=240)
         children = _children(state)
         process.send_signal(how)
-        assert process.wait(60) != 0
+        assert process.wait(240) != 0
 
     def alive() -> list[str]:
         return [child["name"] for child in children if Path(f"/proc/{child['pid']}").exists()]
 
-    assert wait_until(lambda: not alive(), seconds=60), alive()
+    assert wait_until(lambda: not alive(), seconds=240), alive()
     assert not (tmp_path / "rehearsal.json").exists()
     ports = [word.rpartition(":")[2] for child in children for word in child["argv"] if "127.0.0.1:" in word]
     for port in ports:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +16,14 @@ import yaml
 
 from sluice.core import processes
 from support.load.client import Lines, request
-from support.load.overload import Shot, fire, shoot
+from support.load.overload import Shot, shoot
 from support.load.service import QUESTION, SteadyService
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 
 ROOT = Path(__file__).parents[4]
 RATE = 50  # requests a second
-BEFORE, AFTER = 2.0, 3.0  # seconds of load before and after the kill
+BEFORE, HELD, AFTER = 100, 20, 150  # requests: before one replica stands still, until it is killed, and afterwards
 BODY = json.dumps({"messages": [{"role": "user", "content": QUESTION}]}).encode()
 
 
@@ -74,25 +75,33 @@ def _answers(port: int) -> bool:
 
 
 async def _load(port: int, key: str, victim: SteadyService) -> tuple[list[Shot], float, float]:
-    """All requests, when the victim was killed, and from when on it had surely gone."""
+    """All requests, when the victim stood still, and from when on it had surely gone. It is stopped for a moment before
+    it is killed, so that it is answering some then."""
     what = request("POST", "/v1/chat/completions", BODY, authorization=f"Bearer {key}")
+    asking: list[asyncio.Task[Shot]] = []
 
-    async def kill() -> tuple[float, float]:
-        await asyncio.sleep(BEFORE)
-        killed = time.monotonic()
-        victim.process.kill()
-        await asyncio.to_thread(victim.process.wait)
-        return killed, time.monotonic()
+    async def send(many: int) -> None:
+        for _ in range(many):
+            asking.append(asyncio.create_task(shoot(lines, what, fresh=len(asking) % 4 == 0)))
+            await asyncio.sleep(1 / RATE)
 
     async with Lines(port) as lines:
         for _ in range(4):
             assert (await shoot(lines, what)).status == 200  # both are warm, and the router has connections to both
-        shots, times = await asyncio.gather(fire(lines, what, RATE, BEFORE + AFTER), kill())
-    return shots, *times
+        await send(BEFORE)
+        held = time.monotonic()
+        victim.process.send_signal(signal.SIGSTOP)
+        await send(HELD)
+        victim.process.kill()
+        await asyncio.to_thread(victim.process.wait)
+        gone = time.monotonic()
+        await send(AFTER)
+        shots = list(await asyncio.gather(*asking))
+    return shots, held, gone
 
 
 def _kill_one_of_two(state: Path, middlewares: dict[str, Any]) -> tuple[list[Shot], float, float]:
-    limits = {"max_concurrent": 64, "max_queued": 64}
+    limits = {"max_concurrent": 256, "max_queued": 64}
     with (
         SteadyService(state, seconds=0.1, limits=limits) as one,
         SteadyService(state, seconds=0.1, limits=limits) as two,
@@ -103,10 +112,10 @@ def _kill_one_of_two(state: Path, middlewares: dict[str, Any]) -> tuple[list[Sho
 
 
 def test_a_replica_that_is_killed_costs_only_what_it_was_answering(tmp_path: Path) -> None:
-    shots, killed, gone = _kill_one_of_two(tmp_path, {"retry": retry_of_the_cluster()})
-    assert len(shots) == RATE * (BEFORE + AFTER)
+    shots, held, gone = _kill_one_of_two(tmp_path, {"retry": retry_of_the_cluster()})
+    assert len(shots) == BEFORE + HELD + AFTER
     # The kernel takes connections for a process until it has gone: what was sent until then was in flight as well.
-    in_flight = [shot for shot in shots if shot.at <= gone and shot.at + shot.seconds >= killed]
+    in_flight = [shot for shot in shots if shot.at <= gone and shot.at + shot.seconds >= held]
     failed = [shot for shot in shots if shot.status != 200]
     assert [shot for shot in failed if shot not in in_flight] == []
     assert len(failed) < len(in_flight)  # the other replica had its share of them

@@ -19,7 +19,7 @@ from sluice.release.mlflow_registry import ADAPTER_MODEL
 from sluice.release.prompt_registry import IS_PROMPT
 from support.mlflow_server import MlflowServer, client_of, running, server  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]  # a busy machine takes minutes to start a server
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]  # a busy machine takes minutes to start a server
 Make = Callable[..., tuple[Manifest, Path]]
 
 

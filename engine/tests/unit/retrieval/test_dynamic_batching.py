@@ -30,8 +30,8 @@ def test_what_waits_is_taken_together_up_to_the_size() -> None:
         others = [pool.submit(batches.ask, number) for number in range(1, 6)]
         assert wait_until(waiting(batches, 5), seconds=60, every=0.01)
         open_gate.set()
-        assert first.result(10) == 0
-        assert [other.result(10) for other in others] == [2, 4, 6, 8, 10]
+        assert first.result(60) == 0
+        assert [other.result(60) for other in others] == [2, 4, 6, 8, 10]
     assert [len(items) for items in taken] == [1, 3, 2]
 
 

@@ -99,7 +99,7 @@ def test_two_processes_at_once_load_it_once(build, connection, documents, addres
         loader.stdin.write("go\n")
         loader.stdin.flush()
     for loader in loaders:
-        out, errors = loader.communicate(timeout=60)
+        out, errors = loader.communicate(timeout=240)
         assert (loader.returncode, errors) == (0, "")
         assert out.split() == [info.collection] * 3
     assert count(connection, info.collection) == info.chunks

@@ -111,7 +111,7 @@ def test_two_at_once_do_it_once(database: str) -> None:
     both = [start(database) for _ in range(2)]
     for process in both:
         go(process)
-    ended = [(process.communicate(timeout=60), process.returncode) for process in both]
+    ended = [(process.communicate(timeout=240), process.returncode) for process in both]
     assert [status for _, status in ended] == [0, 0], ended
     assert sorted(len(out.split("\n")) for (out, _), _ in ended) == [2, 3]  # nothing, and two steps, each with an end
     assert run(database) == []

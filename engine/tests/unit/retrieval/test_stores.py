@@ -195,7 +195,7 @@ from pathlib import Path
 from sluice.retrieval.stores import StoreSpec, open_store
 with open_store(StoreSpec(kind="embedded", path="own"), Path(sys.argv[1])):
     print("open", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

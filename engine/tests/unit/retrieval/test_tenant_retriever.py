@@ -50,7 +50,7 @@ def stores(address: str, index: Path) -> Iterator[Stores]:
         for store in STORES:
             variable = f"TENANTS_TEST_{store.upper()}"
             environment.setenv(variable, opened.enter_context(empty_database(address)))
-            specs[store] = {"kind": "postgres", "url_env": variable, "timeout_seconds": 1}
+            specs[store] = {"kind": "postgres", "url_env": variable, "timeout_seconds": 60}
         stores = Stores.model_validate({"default": "shared", "stores": specs, "tenants": TENANTS})
         for store in STORES:
             with open_backend(stores.using(store=store), index) as backend:
@@ -104,6 +104,8 @@ def closed(store: str) -> Iterator[None]:
 
 
 def test_a_store_that_is_lost_takes_only_its_tenants_with_it(stores: Stores, index: Path) -> None:
+    soon = stores.stores["acme"].model_copy(update={"timeout_seconds": 15})  # and yet enough before it is lost
+    stores = stores.model_copy(update={"stores": {**stores.stores, "acme": soon}})
     with open_for_tenants(index, Scattered(), stores, index) as retriever:
         assert retriever.search("The word", k=1, tenant="acme")
         with closed("acme"):

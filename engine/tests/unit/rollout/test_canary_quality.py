@@ -37,7 +37,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 def compared(stable: str, canary: str, rows: list[Row] = CASES) -> Comparison:
     policy = load_policy(ROOT / "config" / "gates.yaml")
     return compare_served(
-        ReleaseClient(stable, DECLINE, 10), ReleaseClient(canary, DECLINE, 10), rows, policy, concurrency=4
+        ReleaseClient(stable, DECLINE, 240), ReleaseClient(canary, DECLINE, 240), rows, policy, concurrency=4
     )
 
 
@@ -112,7 +112,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def asked_by_the_command(services: dict[str, str], canary: str, release: Path) -> None:
     canary_quality(
-        services["stable"], services[canary], cases=0, concurrency=4, timeout=60, release=release, out=release / "out"
+        services["stable"], services[canary], cases=0, concurrency=4, timeout=240, release=release, out=release / "out"
     )
 
 
@@ -159,6 +159,6 @@ def test_a_metric_that_is_added_decides_without_being_listed(
     monkeypatch.setitem(METRICS._modules, "short", __name__)
     policy = load_policy(ROOT / "config" / "gates.yaml")
     policy = policy.model_copy(update={"metrics": policy.metrics | {"short": MetricPolicy(decides="always")}})
-    served = (ReleaseClient(services[name], DECLINE, 10) for name in ("stable", "good"))
+    served = (ReleaseClient(services[name], DECLINE, 240) for name in ("stable", "good"))
     found = compare_served(*served, CASES, policy, concurrency=4)
     assert "short" in {metric.name for metric in found.deciding}

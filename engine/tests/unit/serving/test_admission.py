@@ -33,7 +33,7 @@ def make_app(make_chain: MakeChain, traffic: TrafficState) -> Callable[..., Any]
     """The service with these limits; answers wait for the file `gate`."""
 
     def make(gate: Path | None = None, model: ScriptedChat | None = None, **limits: Any) -> Any:
-        bundle = scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 2} | limits)
+        bundle = scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 2, "queue_seconds": 600} | limits)
         chat = model or ScriptedChat(script={"overlap": "64 tokens"}, piece=100, gate=gate)
         return create_app(bundle, make_chain(chat), traffic)
 
@@ -147,7 +147,7 @@ def test_places_are_given_in_order_of_arrival() -> None:
         queue, order = AdmissionQueue(1, 10), []
 
         async def one(number: int) -> None:
-            assert await queue.take(5)
+            assert await queue.take(600)
             order.append(number)
             await asyncio.sleep(0)
             queue.free()

@@ -22,6 +22,7 @@ from sluice.serving.contracts import Application
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.services import Services
 from sluice.serving.telemetry import traces
+from support import event_loop
 from support.serving.fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
 OVERLAP = "How much overlap do chunks have?"
@@ -71,11 +72,13 @@ class Run:
         bundle = replace(scripted_bundle(llm=settings), application="other:build")
         self.runner = ApplicationRunner(bundle, self.chat, ScriptedRetriever(HITS), guards or NoChecks())
 
-    def answer(self, question: str) -> tuple[list[str], Answer]:
+    def answer(self, question: str, held: Callable[[], bool] = lambda: False) -> tuple[list[str], Answer]:
+        """The clock of its time limit stands still while `held` says so."""
+
         async def read() -> list[Any]:
             return [item async for item in self.runner.stream([{"role": "user", "content": question}])]
 
-        *pieces, last = asyncio.run(read())
+        *pieces, last = event_loop.run(read(), held=held)
         return pieces, last
 
 
@@ -177,9 +180,11 @@ def test_an_agent_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("ways", ["agent", "function"])
 def test_a_tool_or_a_function_that_hangs_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch, ways: str) -> None:
+    begun: list[str] = []
     ended: list[str] = []
 
     async def hang() -> str:
+        begun.append("hang")
         try:
             await asyncio.Event().wait()
         finally:
@@ -200,7 +205,7 @@ def test_a_tool_or_a_function_that_hangs_ends_at_the_deadline(monkeypatch: pytes
     build = agent(slow) if ways == "agent" else function
     run = Run(monkeypatch, build, {"ready": calls("slow", "{}")}, timeout_seconds=0.5)
     with pytest.raises(ModelTimeoutError, match=r"no whole answer within 0\.5 s"):
-        run.answer("Are you ready?")
+        run.answer("Are you ready?", held=lambda: not begun)
     assert ended == ["hang"]
 
 

@@ -133,7 +133,8 @@ def test_an_error_is_told_and_the_next_question_is_answered(browser: Browser, se
 
 @pytest.mark.real
 def test_escape_stops_a_stream(browser: Browser) -> None:
-    slow = Service("ScriptedChat(script={'overlap': 'A sentence. ' * 200}, piece=12, delay=0.05)")
+    never = "Path('/nowhere')"  # for which the last sentence waits
+    slow = Service(f"ScriptedChat(script={{'overlap': 'A sentence. ' * 200}}, piece=12, delay=0.05, gate={never})")
     try:
         browser.open(slow.url + "/")
         ask(browser, QUESTION)

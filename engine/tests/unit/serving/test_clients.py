@@ -47,7 +47,7 @@ def service(state: Path, secret: str, slow: str) -> Iterator[Service]:  # noqa: 
 
 
 def library(service: Service, key: str) -> Any:
-    http_client = httpx.Client(trust_env=False)
+    http_client = httpx.Client(trust_env=False, timeout=240)
     return openai.OpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=0, http_client=http_client)
 
 
@@ -118,7 +118,7 @@ def test_langchain_asks_and_streams(service: Service, secret: str) -> None:
         api_key=secret,  # type: ignore[arg-type]
         max_retries=0,
         stream_usage=True,
-        http_client=httpx.Client(trust_env=False),
+        http_client=httpx.Client(trust_env=False, timeout=240),
     )
     answer = model.invoke(OVERLAP)
     assert answer.content == "64 tokens"

@@ -31,7 +31,7 @@ PROMPT: dict[str, Any] = {
     "messages": [{"role": "user", "content": "{{history}}\nLast: {{question}}"}],
     "variables": [{"name": "history"}, {"name": "question"}],
 }
-ON = {"enabled": True, "turns": 2, "max_characters": 40, "timeout_seconds": 2}
+ON = {"enabled": True, "turns": 2, "max_characters": 40, "timeout_seconds": 60}
 CONVERSATION = [
     {"role": "user", "content": "What are chunks?"},
     {"role": "assistant", "content": "Parts of documents."},

@@ -31,7 +31,7 @@ class Service:
     def __init__(self, provider: Upstream) -> None:
         self.port = free_port()
         bundle, self.traffic = scripted_bundle(limits=LIMITS, llm=LLM), TrafficState()
-        timeouts = {"connect": 2, "queue": 1, "first_token": 3600}
+        timeouts = {"connect": 60, "queue": 60, "first_token": 3600}
         chat = chat_over([provider], {"max_concurrency": 64, "timeouts": timeouts})
         chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())
         app = create_app(bundle, chain, self.traffic)
@@ -54,7 +54,7 @@ class Service:
     def ask(self, *, stream: bool) -> socket.socket:
         body = json.dumps({"messages": [{"role": "user", "content": OVERLAP}], "stream": stream}).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(body)}\r\n"
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=120)
         connection.sendall(f"{head}content-type: application/json\r\n\r\n".encode() + body)
         return connection
 

@@ -23,6 +23,7 @@ MAIL, PHONE, CARD = "jo.doe@example.org", "+1 555 123 4567", "4111 1111 1111 111
 PLANTED = f"Notes. {ANSWER} Questions go to {MAIL}, {PHONE} or {CARD}."
 GUARDRAILS = GuardrailSettings.model_validate(
     {
+        "timeout_seconds": 60,
         "input": [{"check": "injection", "action": "block"}],
         "output": [{"check": name, "action": "redact"} for name in ("secrets", "personal_data", "markup")],
     }

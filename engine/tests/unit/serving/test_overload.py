@@ -13,6 +13,9 @@ SECONDS = 6.0
 # Milliseconds behind its plan, for one request in a hundred: beyond it the machine did something else, and times say
 # nothing.
 LATE = 25
+# Seconds that no answer, refusal or probe takes where the service runs: it waits in the queue for half a second. In a
+# process that is stopped for longer, connections pile up as no limit of the service foresees.
+STOPPED = 3
 
 
 def faults(found: Overload) -> list[str]:
@@ -38,6 +41,9 @@ def test_five_times_the_capacity_is_held_up() -> None:
     for _ in range(ATTEMPTS):
         # Few answers, so that the processor is not what limits them.
         found = measure(SECONDS, before=4.0)
+        if found.longest > STOPPED:
+            said.append([f"a request took {found.longest:.1f} s"])
+            continue
         assert found.shed > 2 * found.capacity * SECONDS
         assert found.shed_without_retry_after == 0
         assert found.other == {}  # nothing but answers and refusals: no error, no broken connection

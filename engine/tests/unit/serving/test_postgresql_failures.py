@@ -8,7 +8,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -27,6 +29,7 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from support.network.tcp_proxy import Proxy
+from support.retrieval.patience import open_patiently
 from support.serving.fakes import NoChecks, ScriptedChat, scripted_bundle
 from unit.serving.client import Client
 
@@ -80,8 +83,9 @@ def stores(limit: float) -> Stores:
 
 @pytest.fixture
 def retriever(proxy: Proxy, index: Path, stores: Stores, tmp_path: Path) -> Iterator[Retriever]:  # noqa: ARG001 - it is behind the proxy
-    with open_retriever(index, SameVector(), stores, tmp_path) as opened:  # type: ignore[arg-type]
-        yield opened
+    with ExitStack() as opened:
+        embedder: Any = SameVector()
+        yield open_patiently(opened, lambda: open_retriever(index, embedder, stores, tmp_path))
 
 
 class Service(Client):

@@ -61,7 +61,8 @@ class Speaking:
 
 
 def bundle_with(**stages: list[dict[str, Any]]) -> ReleaseBundle:
-    usual = {"input": [{"check": "length", "action": "block"}], "output": [{"check": "secrets", "action": "block"}]}
+    usual: dict[str, Any] = {"timeout_seconds": 60, "input": [{"check": "length", "action": "block"}]}
+    usual["output"] = [{"check": "secrets", "action": "block"}]
     return dataclasses.replace(scripted_bundle(), guardrails=GuardrailSettings.model_validate(usual | stages))
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -20,6 +21,7 @@ from fastapi import FastAPI
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.retrieval.stores import Stores
+from sluice.serving import middleware
 from sluice.serving.api_keys import add_key, revoke_key
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
@@ -66,7 +68,7 @@ class Reader(threading.Thread):
     def run(self) -> None:
         url = f"{self.service.url}/v1/chat/completions"
         try:
-            with httpx.stream("POST", url, json=BODY, timeout=60, trust_env=False) as response:
+            with httpx.stream("POST", url, json=BODY, timeout=240, trust_env=False) as response:
                 for line in response.iter_lines():
                     self.text += line + "\n"
                     self.begun.set()
@@ -76,7 +78,7 @@ class Reader(threading.Thread):
 
 
 def test_on_sigterm_readyz_is_off_and_answers_in_progress_finish(start: Callable[..., Service]) -> None:
-    service = start(SLOW)
+    service = start(SLOW, "notice_seconds=20, drain_seconds=300")  # time to look, whatever else the machine does
     reader = Reader(service)
     assert reader.begun.wait(60)
     service.process.send_signal(signal.SIGTERM)
@@ -88,7 +90,7 @@ def test_on_sigterm_readyz_is_off_and_answers_in_progress_finish(start: Callable
     assert "[DONE]" in reader.text
     late.join(60)
     assert "[DONE]" in late.text
-    assert service.process.wait(60) == 0
+    assert service.process.wait(240) == 0
 
 
 def test_what_is_loaded_is_left_out_of_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +126,22 @@ def test_readyz_is_off_while_requests_are_still_taken(start: Callable[..., Servi
     assert {answer.status_code for answer in answers} == {200}
     assert {answer.headers["connection"] for answer in answers[-10:]} == {"close"}
     assert service.process.poll() is None
+
+
+def test_a_service_that_stood_still_is_not_taken_for_one_that_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came meanwhile waits to be taken in."""
+    now = [1000.0]
+    monkeypatch.setattr(middleware, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    traffic = TrafficState()
+    traffic.drain()
+
+    def drained(at: float, at_most: float = 60) -> bool:
+        now[0] = 1000 + at
+        return traffic.drained(1, at_most)
+
+    assert [drained(at) for at in (0.25, 0.5, 0.75, 1.0, 1.25)] == [False, False, False, False, True]
+    assert [drained(at) for at in (10, 10.25, 10.5, 10.75, 11)] == [False, False, False, False, True]
+    assert drained(20, at_most=15)
 
 
 def test_a_person_at_a_terminal_does_not_wait_for_proxies(start: Callable[..., Service]) -> None:

@@ -25,7 +25,7 @@ def test_twenty_seconds_leave_no_files_and_little_memory() -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_three_minutes_leave_no_files_and_no_memory() -> None:
     found = soak(180, warm=60)
     check(found)

@@ -11,7 +11,7 @@ from sluice.core.extras import FOLDER
 from sluice.template.extras import remove
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("there", ["", "engine/src", FOLDER])
 def test_a_checkout_without_the_package_is_refused_and_no_process_starts_another(tmp_path: Path, there: str) -> None:
     """Python takes the package that is installed in its place, which is the one that has just asked."""

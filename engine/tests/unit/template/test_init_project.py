@@ -123,7 +123,7 @@ def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def run(root: Path, *argv: str | Path) -> subprocess.CompletedProcess[str]:
     paths = (root / "src", root / "engine/src", root / "engine/tests")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    return subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    return subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=3000)
 
 
 WORDS = ("--name", "zephyr-desk", "--organisation", "acme-labs", "--region", "ap-south-2")
@@ -228,7 +228,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.fork
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_a_project_with_names_and_a_canary_of_its_own_is_green(clone: Path) -> None:
     edit(clone / "k8s/base/rollout.yaml", "setWeight: 50", "setWeight: 60")
     edit(clone / "k8s/base/rollout.yaml", "replicas: 2", "replicas: 3")

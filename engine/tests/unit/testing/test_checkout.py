@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ from sluice.data.rows import Row
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.llm.settings import Providers
 from sluice.release.gates import load_gates
-from support.checkout import FAR, Checkout, _answer_here, _open_gates, some_of_each
+from sluice.rollout.canary_plan import AnalysisStep, load_plan
+from starter_files import ROLLOUT
+from support.checkout import FAR, PATIENCE, Checkout, _answer_here, _open_gates, _wait_in_analyses, some_of_each
+from unit.rollout.conftest import rollout_file
+
+__all__ = ["rollout_file"]  # a fixture
 
 
 def rows(many: int, **changed: dict[str, Any]) -> list[Row]:
@@ -52,6 +58,16 @@ def test_opened_gates_can_be_read_and_only_errors_decide(workspace: Workspace) -
     policy = load_policy(path)
     assert {metric.smallest for name, metric in policy.metrics.items() if metric.decides != "never"} <= {FAR, 0.0}
     assert policy.of("answered").smallest == 0
+
+
+def test_no_answer_of_a_canary_takes_too_long(rollout_file: Callable[..., Path]) -> None:
+    """Each analysis has its own time limit, and those that share arguments have it once."""
+    path = rollout_file(yaml.safe_dump(yaml.safe_load(ROLLOUT.read_text())["spec"]["strategy"]["canary"]["steps"]))
+    document = yaml.safe_load(path.read_text())
+    _wait_in_analyses(document)
+    path.write_text(yaml.safe_dump(document))
+    analyses = [step.parameters for step in load_plan(path).steps if isinstance(step, AnalysisStep)]
+    assert [one.answer_timeout_s for one in analyses] == [PATIENCE] * len(analyses) != []
 
 
 def test_nobody_is_asked_over_the_network(workspace: Workspace) -> None:

@@ -32,7 +32,7 @@ class MirroringRouter(TraefikRouter):
         self._before = self._counted()
 
     def _counted(self) -> dict[str, float]:
-        text = request(f"http://127.0.0.1:{self._api_port}/metrics", timeout=5).text
+        text = request(f"http://127.0.0.1:{self._api_port}/metrics", timeout=60).text
         found: dict[str, float] = {}
         for code, count in _ANSWERED.findall(text):
             found[code] = found.get(code, 0) + float(count)

@@ -70,7 +70,7 @@ def _answers(loaders: str, release: str) -> Iterator[tuple[str, str]]:
     for address in sorted(map(str, found)):
         where = f"http://{f'[{address}]' if ':' in address else address}:{port}/adapters"
         try:
-            state: Any = httpx.get(where, timeout=5, trust_env=False).json().get(release, {})
+            state: Any = httpx.get(where, timeout=30, trust_env=False).json().get(release, {})
         except (httpx.HTTPError, ValueError) as error:
             yield where, f"no answer ({type(error).__name__})"
             continue

@@ -21,7 +21,7 @@ class VllmServer:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._client = httpx.Client(base_url=self.url, timeout=10, trust_env=False)
+        self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
     def adapters(self) -> dict[str, str]:
         """Where each model that is registered was read from, the base among them, by name."""
@@ -53,7 +53,7 @@ class VllmServer:
 
     def _ask(self, method: str, path: str, body: Any = None, absent: str = "") -> httpx.Response:
         try:
-            response = self._client.request(method, path, json=body, timeout=_LOAD_SECONDS if body else 10)
+            response = self._client.request(method, path, json=body, timeout=_LOAD_SECONDS if body else 30)
         except httpx.HTTPError as error:
             raise VllmDownError(f"{self.url}: vLLM does not answer ({type(error).__name__})") from error
         if response.is_success or (absent and absent in response.text):

@@ -34,7 +34,7 @@ class LocalProvider(OpenAICompatibleProvider):
 
     def __init__(self, context: ProviderContext[LocalSpec], url: str) -> None:
         super().__init__(context, f"{url}/v1")
-        self._templates = HttpClient(f"{url}/apply-template", {}, connections=1, connect_seconds=2)
+        self._templates = HttpClient(f"{url}/apply-template", {}, connections=1, connect_seconds=60)
 
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float

@@ -44,7 +44,7 @@ def server(loopback: None) -> Iterator[Upstream]:  # noqa: ARG001 - it opens loo
 
 def judge_at(server: Upstream, reply: Reply) -> Judge:
     server.reply = reply
-    return Judge(chat_over([server]), PROMPT, by="a/m", seconds=20, concurrency=4)
+    return Judge(chat_over([server]), PROMPT, by="a/m", seconds=600, concurrency=4)
 
 
 def bundle_with(judges: list[dict[str, Any]]) -> Any:
@@ -170,7 +170,7 @@ def test_the_command_fails_below_the_limit(
 def test_a_case_is_asked_as_an_evaluation_would_ask_it() -> None:
     case = CalibrationCase(id="a", question="q", expected=(), passages=("p",), answer="x", passed=True)
     chat = ScriptedChat({"": "PASS: x"})
-    found = calibrate(Judge(chat, PROMPT, by="b", seconds=20, concurrency=1), [case])
+    found = calibrate(Judge(chat, PROMPT, by="b", seconds=600, concurrency=1), [case])
     assert found.agreement.cases == 1
     assert "[1] p" in chat.calls[0]["messages"][-1][1]
 

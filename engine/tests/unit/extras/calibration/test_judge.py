@@ -38,7 +38,7 @@ def server(loopback: None) -> Iterator[Upstream]:  # noqa: ARG001 - it opens loo
 
 def judge_at(server: Upstream, reply: Reply, *, concurrency: int = 4) -> Judge:
     server.reply = reply
-    return Judge(chat_over([server]), PROMPT, by="a/m", seconds=20, concurrency=concurrency)
+    return Judge(chat_over([server]), PROMPT, by="a/m", seconds=600, concurrency=concurrency)
 
 
 def ask(judge: Judge, row: Row, output: Output) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def test_no_more_are_asked_at_once_than_allowed(row, output) -> None:
                 yield delta
             Counting.now -= 1
 
-    judge = Judge(Counting({"": "PASS: x"}, delay=0.001), PROMPT, by="b", seconds=20, concurrency=3)
+    judge = Judge(Counting({"": "PASS: x"}, delay=0.001), PROMPT, by="b", seconds=600, concurrency=3)
 
     async def ask_all() -> list[Any]:
         return await asyncio.gather(*(judge.score(row("x", id=str(n)), output("y")) for n in range(20)))

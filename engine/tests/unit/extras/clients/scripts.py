@@ -67,6 +67,6 @@ _SERVERS: list[LocalServer] = []  # until the process ends
 def local_chat(model: str) -> Any:
     """The model of a file, as the service asks it."""
     _SERVERS.append(LocalServer(Path(model), threads=1))
-    patient = {"connect": 5, "queue": 60, "first_token": 110}
+    patient = {"connect": 60, "queue": 60, "first_token": 110}
     spec = ProviderSpec.model_validate(provider_entry(timeouts=patient))
     return open_chat([spec], local_url=_SERVERS[0].base_url)

@@ -12,7 +12,7 @@ import pytest
 
 from unit.serving.process import Service
 
-pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(1800)]
 HERE = Path(__file__).parent / "javascript"
 
 

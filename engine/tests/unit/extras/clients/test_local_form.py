@@ -89,7 +89,7 @@ def test_a_form_alone_is_not_told_of_tools() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_whatever_the_schema_the_answer_validates(models: Any, tmp_path: Path) -> None:
     """A model of random weights, so that only the grammar holds it; `engine/benchmarks/forms.py` asks 10,000 times."""
     seen: Counter[str] = Counter()

@@ -13,7 +13,7 @@ import pytest
 from support.libraries import Library
 from unit.serving.process import Service
 
-pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(1800)]
 
 client, transport, shared = Library("mcp.client.client"), Library("mcp.client.streamable_http"), Library("httpx2")
 OVERLAP = "How much overlap do chunks have?"
@@ -60,11 +60,11 @@ def test_what_is_wrong_is_said_in_the_result(scripted: Service, secret: str) -> 
 
 
 def test_it_needs_a_key(scripted: Service) -> None:
-    reply = httpx.post(f"{scripted.url}/mcp", json={}, trust_env=False)
+    reply = httpx.post(f"{scripted.url}/mcp", json={}, trust_env=False, timeout=240)
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
 
 
 def test_the_parameters_of_a_body_that_is_none(scripted: Service, secret: str) -> None:
     headers = {"authorization": f"Bearer {secret}", "accept": "application/json, text/event-stream"}
-    reply = httpx.post(f"{scripted.url}/mcp", content=b"{", headers=headers, trust_env=False)
+    reply = httpx.post(f"{scripted.url}/mcp", content=b"{", headers=headers, trust_env=False, timeout=240)
     assert reply.status_code == 400

@@ -14,7 +14,7 @@ from support.libraries import Library
 from unit.extras.clients.scripts import WEATHER
 from unit.serving.process import Service
 
-pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(1800)]
 
 openai, langchain_openai = Library("openai"), Library("langchain_openai")
 ASK: Any = [{"role": "user", "content": "How much overlap do chunks have?"}]

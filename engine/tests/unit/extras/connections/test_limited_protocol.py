@@ -18,7 +18,7 @@ import pytest
 from sluice.serving.api_keys import add_key
 from unit.serving.process import Service
 
-pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(1200)]  # megabytes take long on a busy machine
+pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(3600)]  # megabytes take long on a busy machine
 HANG = 120.0  # seconds until a test that waits for ever is given up
 HALF_OPEN = {
     "nothing": b"",
@@ -26,7 +26,11 @@ HALF_OPEN = {
     "half a head": b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n",
     "half a body": b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n\r\n{",
 }
-SHORT = {"head_seconds": 10, "body_seconds": 10, "read_seconds": 5}  # and yet enough for honest callers when it is busy
+SHORT = {
+    "head_seconds": 30,
+    "body_seconds": 30,
+    "read_seconds": 15,
+}  # and yet enough for honest callers when it is busy
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 

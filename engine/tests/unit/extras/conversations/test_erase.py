@@ -25,7 +25,7 @@ from sluice.serving.telemetry.telemetry import open_telemetry
 from support.serving.fakes import ScriptedChat, scripted_bundle
 from unit.serving.client import Client
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 CANARY = "zqx-canary-4711"
 QUESTION = f"How much overlap do chunks have, {CANARY}?"
 Keys = dict[str, dict[str, str]]

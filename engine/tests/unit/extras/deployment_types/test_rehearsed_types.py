@@ -29,7 +29,8 @@ SHARE_OF_THE_GROUP = 4 / 16  # engine/k8s/components/ab/group.yaml
 
 
 def _drilled(kind: str, name: str, folder: Path) -> Drilled:
-    return drill(WAYS[name], folder, time_scale=TIME_SCALE, cases=CASES, typed=read_type(ROLLOUT, kind, ROOT))
+    typed = read_type(ROLLOUT, kind, ROOT)
+    return drill(WAYS[name], folder, time_scale=TIME_SCALE, cases=CASES, typed=typed, patience=240)
 
 
 def _steps(folder: Path) -> Any:

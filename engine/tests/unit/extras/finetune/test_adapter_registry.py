@@ -29,7 +29,7 @@ from sluice.release.mlflow_registry import ADAPTER_MODEL, CANDIDATE
 from support.mlflow_server import MlflowServer, client_of, running, server  # noqa: F401 - fixtures
 from unit.release.conftest import make, workspace  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]  # a busy machine takes minutes to start a server
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]  # a busy machine takes minutes to start a server
 Make = Callable[..., tuple[Manifest, Path]]
 REPOSITORY = Path(__file__).parents[5]
 QUESTION = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sluice.core.processes import free_port
 from support.libraries import Library
 from unit.extras.finetune.process import Ended, Training
 
@@ -17,11 +17,8 @@ Library("peft")
 
 def together(folder: Path, *deaths: str, **changes: Any) -> list[Ended]:
     """The processes of a group, each told where to die."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": str(len(deaths)), "LOCAL_WORLD_SIZE": str(len(deaths))}
-    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     group = [
         Training(folder, death, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **changes)
         for rank, death in enumerate(deaths)

@@ -35,7 +35,7 @@ def bundle(tmp_path: Path) -> ReleaseBundle:
     (tmp_path / "index.json").write_text(json.dumps({"embedder": {"sha256": "e" * 64}}))
     output = [{"check": "secrets", "action": "block"}]
     stages = {"input": [{"check": "attack", "action": "block"}], "output": output}
-    settings = GuardrailSettings.model_validate(stages)
+    settings = GuardrailSettings.model_validate({"timeout_seconds": 60} | stages)
     return dataclasses.replace(scripted_bundle(), guardrails=settings, index=tmp_path, guard=tmp_path / GUARD_FILE)
 
 

@@ -29,7 +29,7 @@ NAMES = ("direct_injection",)
 PARAMETERS = RedTeamParameters(
     workers=4,
     released_workers=2,
-    answer_seconds=5,
+    answer_seconds=240,
     released_each=8,
     garak=GarakParameters(probes=("dan.Dan_11_0",), prompts=1, generations=1, parallel=1, minutes=1),
 )

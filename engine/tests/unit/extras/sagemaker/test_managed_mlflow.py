@@ -29,7 +29,7 @@ from unit.aws.test_bootstrap import template
 from unit.release.conftest import miniature, release_of
 
 Library("sagemaker_mlflow")
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]  # a busy machine takes minutes to start a server
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]  # a busy machine takes minutes to start a server
 # MLflow 3's calls for which AWS has no action: cfn-lint's copy of the service authorization reference.
 WITHOUT_ACTION = {"CreateLoggedModel"}
 

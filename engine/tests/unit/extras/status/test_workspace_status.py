@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,12 @@ from support.rollout.canaries import BROKEN, GOOD, Canary
 pytestmark = pytest.mark.real
 LIVE, OTHER = "r-00000000000a", "r-00000000000b"
 PROMETHEUS = shutil.which("prometheus")
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """People wait for a service for five seconds; here the machine may be busy with other tests."""
+    monkeypatch.setattr(service_status, "_SECONDS", 60.0)
 
 
 @pytest.fixture(scope="module")
@@ -217,20 +224,19 @@ def test_prometheus_says_the_same_of_a_namespace(
     with (tmp_path / "log").open("wb") as log:
         running = subprocess.Popen([*argv, f"--web.listen-address={url[7:]}"], stdout=log, stderr=log)
 
-    def told() -> WorkspaceStatus | None:
-        try:
-            found = read_status(workspace, record, service.url, "", url)
-        except SluiceError:
-            return None
-        return found if found.cluster and found.cluster.alerts and found.budgets[:-1] else None
+    told: list[WorkspaceStatus] = []
+
+    def is_told() -> bool:
+        with suppress(SluiceError):
+            told.append(read_status(workspace, record, service.url, "", url))
+        return bool(told and told[-1].cluster and told[-1].cluster.alerts and told[-1].budgets[:-1])
 
     try:
         for _ in range(2):
             service.ask(GOOD)
-        assert wait_until(lambda: bool(read_after_question(service, url)), seconds=60), (tmp_path / "log").read_text()
-        assert wait_until(lambda: told() is not None, seconds=60), (tmp_path / "log").read_text()
-        found = told()
-        assert found is not None
+        assert wait_until(lambda: bool(read_after_question(service, url)), seconds=240), (tmp_path / "log").read_text()
+        assert wait_until(is_told, seconds=240), (tmp_path / "log").read_text()
+        found = told[-1]
         assert found.cluster is not None
         (place,) = found.cluster.namespaces
         assert (place.project, place.namespace, place.pods) == ("p", "n", {LIVE: 1})

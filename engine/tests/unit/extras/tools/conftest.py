@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ Reply = str | Sequence[Call | str]  # calls, and text before them
 QUESTION = "Please open a ticket about quince."
 OPEN: Call = ("open_ticket", {"title": "Citations are lost", "release": "quince"})
 FIND: Call = ("find_tickets", {"text": "quince"})
+PATIENCE = 600  # seconds, where a test is not about a tool that takes too long
 
 
 @dataclass
@@ -72,7 +74,14 @@ class Scene:
         **changes: Any,
     ):
         config.mkdir(exist_ok=True)
-        document = yaml.safe_load((root / "config" / "tools.yaml").read_text()) | {"use": "always"} | changes
+        document = yaml.safe_load((root / "config" / "tools.yaml").read_text())
+        document["limits"]["seconds"] = PATIENCE
+        for one in document["functions"].values():
+            one["timeout_seconds"] = PATIENCE
+        document |= {"use": "always"} | changes
+        servers = [(server, *server["tools"].values()) for server in document["servers"].values()]
+        for limited in (*document["functions"].values(), *itertools.chain(*servers)):
+            limited.setdefault("timeout_seconds", PATIENCE)
         (config / "tools.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
         if not (config / "tools.lock.yaml").exists():
             (config / "tools.lock.yaml").write_text((root / "config" / "tools.lock.yaml").read_text())

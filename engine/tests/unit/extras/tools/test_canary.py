@@ -25,7 +25,7 @@ from support.serving.fakes import DECLINE
 from .conftest import Scene
 from .server import running
 
-pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(1800)]
 
 WORDS = ("quince", "plum", "mango", "citations", "budgets", "token")
 ROWS = [

@@ -18,7 +18,7 @@ from sluice.retrieval.stores import StoreSpec, open_store
 
 from .conftest import OPEN, Scene, run, tickets
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore::UserWarning")]
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore::UserWarning")]
 
 Made = Callable[..., Scene]
 SETTINGS = {"says": "{actions} {approval}", "expire_seconds": 900, "database_env": "TEST_APPROVALS"}

@@ -15,7 +15,7 @@ from sluice.core.errors import SluiceError
 from sluice.extras.tools.settings import LOCK, ServerSettings
 from sluice.extras.tools.toolbox import META, ToolChangedError, server_pins
 
-from .conftest import Scene, run
+from .conftest import PATIENCE, Scene, run
 from .server import SCHEMA, WeatherServer, served, weather
 
 pytestmark = pytest.mark.usefixtures("loopback", "world")
@@ -43,7 +43,7 @@ def connected(scene: Made, server: WeatherServer, tmp_path: Path) -> Callable[..
     """A scene whose only tool is that of the server, as the server describes it now."""
 
     def make(*replies: Any, **settings: Any) -> Scene:
-        one = {"url": server.url, "tools": {"weather": {"effect": "read"} | settings}}
+        one = {"url": server.url, "timeout_seconds": PATIENCE, "tools": {"weather": {"effect": "read"} | settings}}
         pins = run(server_pins("clouds", ServerSettings.model_validate(one)))
         (tmp_path / "config").mkdir(exist_ok=True)
         lock = {"tools": {name: pin.model_dump() for name, pin in pins.items()}}
@@ -93,6 +93,7 @@ def test_a_server_that_does_not_answer_is_named(scene: Made, connected: Callable
 
 def test_its_key_is_sent_and_needed(server: WeatherServer, monkeypatch: pytest.MonkeyPatch) -> None:
     one = {"url": server.url, "key_env": "CLOUDS_KEY", "tools": {"weather": {"effect": "read"}}}
+    one["timeout_seconds"] = PATIENCE
     with pytest.raises(SluiceError, match="the variable CLOUDS_KEY is not set"):
         run(server_pins("clouds", ServerSettings.model_validate(one)))
     monkeypatch.setenv("CLOUDS_KEY", "abc")

@@ -208,7 +208,7 @@ class _Killed(BaseException):
     """In the place of a signal: nothing that catches errors catches it."""
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["install", "vendor"])
 def test_killed_before_any_step_the_next_run_ends_as_an_unbroken_one(
     fork: Fork, wheel: Path, monkeypatch: pytest.MonkeyPatch, kind: str

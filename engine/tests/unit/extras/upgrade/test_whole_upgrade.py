@@ -62,7 +62,7 @@ class _Whole(Template):
         git(self.root, "tag", f"v{version}")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_project_with_everything_of_its_own_takes_a_later_engine(tmp_path: Path) -> None:
     template = _Whole(tmp_path / "template")
     fork = Fork(tmp_path, template)

@@ -28,7 +28,7 @@ from sluice.serving.runtime import open_model
 from unit.extras.vllm_adapters.releases import ReleaseShelf, bundle_of
 from unit.extras.vllm_adapters.vllm_process import REAL, VllmProcess, played_adapter, running
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(1800 if REAL else 300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 SAYS = {"stable": "alpha", "canary": "bravo", "next": "gamma"}
 PARAMETERS = ModelParameters.model_validate({"temperature": 0, "maxTokens": 5})
 REQUESTS, AT_ONCE, PATIENCE = 2000, 32, 600
@@ -73,10 +73,10 @@ class Served:
     folder: Path
 
     def ready(self) -> bool:
-        return httpx.get(f"{self.loader}/readyz", trust_env=False).is_success
+        return httpx.get(f"{self.loader}/readyz", timeout=PATIENCE, trust_env=False).is_success
 
     def state(self, name: str) -> dict[str, str]:
-        found = httpx.get(f"{self.loader}/adapters", trust_env=False).json()
+        found = httpx.get(f"{self.loader}/adapters", timeout=PATIENCE, trust_env=False).json()
         return dict(found.get(self.releases[name].id, {}))
 
     def is_registered(self, *names: str) -> bool:
@@ -115,7 +115,7 @@ def loading(vllm: VllmProcess, shelf: ReleaseShelf) -> Iterator[tuple[str, Path]
             return False
 
     try:
-        assert wait_until(answers, seconds=120)
+        assert wait_until(answers, seconds=PATIENCE)
         yield url, folder
     finally:
         process.terminate()
@@ -265,7 +265,7 @@ def test_adapters_come_back_by_themselves_when_vllm_was_killed(served: Served, v
 def test_nobody_from_outside_of_the_pod_registers_an_adapter(served: Served, vllm: VllmProcess) -> None:
     """Another source address than that of the loader stands for another pod."""
     transport = httpx.HTTPTransport(local_address="127.0.0.2")
-    with httpx.Client(transport=transport, base_url=vllm.url, trust_env=False) as outside:
+    with httpx.Client(transport=transport, base_url=vllm.url, timeout=PATIENCE, trust_env=False) as outside:
         for path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters"):
             body = {"lora_name": served.releases["stable"].id, "lora_path": "/etc", "name": "x", "src": "/etc"}
             told = outside.post(path, json=body, headers={"x-forwarded-for": "127.0.0.1"})

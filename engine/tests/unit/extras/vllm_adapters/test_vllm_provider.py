@@ -32,7 +32,7 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmProcess]:
 
 def answer(bundle: ReleaseBundle) -> str:
     async def asked() -> str:
-        deadline = asyncio.get_running_loop().time() + 60
+        deadline = asyncio.get_running_loop().time() + 600
         pieces = chat.stream([{"role": "user", "content": "?"}], PARAMETERS, deadline=deadline)
         return "".join([piece.text async for piece in pieces])
 

@@ -26,7 +26,7 @@ from sluice.core.processes import free_port, wait_until
 ROOT = Path(__file__).resolve().parents[5]
 COMPONENT = ROOT / "engine" / "k8s" / "components" / "llm-vllm"
 REAL = os.environ.get("SLUICE_VLLM", "")
-_START_SECONDS = 600 if REAL else 60
+_START_SECONDS = 600
 
 
 class VllmProcess:
@@ -52,7 +52,7 @@ class VllmProcess:
             assert self.process is not None
             assert self.process.poll() is None, self._log.read_text()[-3000:]
             try:
-                return httpx.get(f"{self.url}/health", trust_env=False).is_success
+                return httpx.get(f"{self.url}/health", timeout=60, trust_env=False).is_success
             except httpx.HTTPError:
                 return False
 

@@ -35,7 +35,7 @@ def start(collector: Collector) -> Iterator[Start]:
         process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
         started.append(process)
         url = f"http://127.0.0.1:{port}"
-        assert wait_until(lambda: _answers(f"{url}/readyz") or process.poll() is not None, seconds=60)
+        assert wait_until(lambda: _answers(f"{url}/readyz") or process.poll() is not None, seconds=180)
         return url, process
 
     yield start_one
@@ -53,19 +53,19 @@ def _answers(url: str) -> bool:
 
 def test_a_stream_that_ends_during_the_drain_is_delivered(start: Start, collector: Collector) -> None:
     url, process = start(delay=0.2)
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=BODY, timeout=60, trust_env=False) as response:
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=BODY, timeout=240, trust_env=False) as response:
         lines = response.iter_lines()
         next(lines)
         process.send_signal(signal.SIGTERM)
         assert "[DONE]" in "".join(lines)
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     assert len(collector.spans) == 6
     assert {span.trace_id.hex() for span in collector.spans} == {response.headers["x-sluice-trace"]}
 
 
 def _ask_two_hundred_times(url: str) -> set[str]:
     """Ids of their traces."""
-    with httpx.Client(timeout=60, trust_env=False) as client:
+    with httpx.Client(timeout=240, trust_env=False) as client:
         replies = [client.post(f"{url}/v1/chat/completions", json=BODY) for _ in range(200)]
     return {reply.headers["x-sluice-trace"] for reply in replies if reply.status_code == 200}
 
@@ -74,14 +74,14 @@ def test_two_hundred_traces_that_wait_are_delivered(start: Start, collector: Col
     url, process = start(settings="queue=16384")
     asked = _ask_two_hundred_times(url)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     assert len(collector.spans) == 1200
     assert {span.trace_id.hex() for span in collector.spans} == asked
     assert len(asked) == 200
 
 
 @pytest.mark.real
-@pytest.mark.timeout(900)  # a busy machine takes minutes to start the server
+@pytest.mark.timeout(1800)  # a busy machine takes minutes to start the server
 def test_two_hundred_traces_arrive_whole_at_a_receiver_of_somebody_else(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +106,6 @@ def test_two_hundred_traces_arrive_whole_at_a_receiver_of_somebody_else(
 def test_a_collector_that_hangs_does_not_hold_the_process(start: Start, collector: Collector) -> None:
     collector.turn("hang")
     url, process = start(settings="timeout_seconds=3600, flush_seconds=1")
-    assert httpx.post(f"{url}/v1/chat/completions", json=BODY, timeout=60, trust_env=False).status_code == 200
+    assert httpx.post(f"{url}/v1/chat/completions", json=BODY, timeout=240, trust_env=False).status_code == 200
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0

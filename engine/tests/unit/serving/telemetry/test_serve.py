@@ -58,12 +58,12 @@ def test_serve_logs_json_and_leaves_its_traces(tmp_path: Path) -> None:
     with log.open("w") as stream:
         process = subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": path}, stderr=stream)
     try:
-        assert wait_until(lambda: _ready(url) or process.poll() is not None, seconds=60), log.read_text()
+        assert wait_until(lambda: _ready(url) or process.poll() is not None, seconds=180), log.read_text()
         body = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}
         sampled = {"traceparent": f"00-{'0af76519' * 4}-{'b7ad6b71' * 2}-01"}
         chat = f"{url}/v1/chat/completions"
-        reply = httpx.post(chat, json=body, headers=sampled, trust_env=False)
-        unknown = httpx.post(chat, json=body | {"what": 1}, headers=sampled, trust_env=False)
+        reply = httpx.post(chat, json=body, headers=sampled, trust_env=False, timeout=240)
+        unknown = httpx.post(chat, json=body | {"what": 1}, headers=sampled, trust_env=False, timeout=240)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     finally:

@@ -95,7 +95,7 @@ def test_a_server_that_is_slow_costs_nothing(serve: Serve, collector: Collector)
 
 
 @pytest.mark.real
-@pytest.mark.timeout(600)  # a busy machine takes minutes to start it
+@pytest.mark.timeout(1800)  # a busy machine takes minutes to start it
 def test_a_real_server_takes_spans_and_scores(serve: Serve, tmp_path: Path) -> None:
     import mlflow
 
