@@ -85,7 +85,7 @@ test-fork: $(READY)  ## the rules of the house in a copy with names of its own, 
 	@$(BIN)/pytest -m fork engine/tests/unit/template
 
 test-extras: $(READY)  ## each extra taken out of a clone, and all of them: what is left is whole (minutes)
-	@$(BIN)/pytest -n 2 -m extras engine/tests/e2e/test_extras.py
+	@$(BIN)/pytest -n 2 -m "extras or e2e" engine/tests/e2e/test_extras.py
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not real and not e2e" tests engine/tests

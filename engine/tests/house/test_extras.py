@@ -16,6 +16,9 @@ EXTRAS = sorted(extras())
 # Written for the whole engine: what of it runs without an extra is seen by `make test-extras`.
 MARKS = ("engine/tests", "engine/benchmarks", "engine/scripts", "pipelines", "loadtest", "src")
 
+# It has something in a part of another, where that one is there.
+LOOKS_FOR = {"hosted": ("redteam",)}
+
 
 @pytest.fixture(params=EXTRAS)
 def named(request: pytest.FixtureRequest) -> tuple[str, Extra]:
@@ -61,6 +64,23 @@ def test_its_entries_and_lines_are_there(root: Path, named: tuple[str, Extra]) -
     assert [(path, steps) for path, steps in entries if cut(there[path], steps) == there[path]] == []
     lines = [(path, words) for path in there for words in extra.lines.get(path, ())]
     assert [(path, words) for path, words in lines if words not in there[path]] == []
+
+
+def test_another_takes_no_part_of_it_along(root: Path, named: tuple[str, Extra]) -> None:
+    """What it cuts out of a file is there without any other extra, but for one that it needs, or looks for."""
+    name, extra = named
+    others = {one: other for one, other in extras().items() if name not in with_dependents([one])}
+    looks_for = {one for one in others if f'HERE / "{one}"' in (root / FOLDER / name / "extra.py").read_text()}
+    assert looks_for == set(LOOKS_FOR.get(name, ())) & others.keys()
+    for path, parts in extra.entries.items():
+        taken = {steps for one in others.keys() - looks_for for steps in others[one].entries.get(path, ())}
+        assert not [steps for steps in parts if any(f"{steps} > ".startswith(f"{one} > ") for one in taken)], path
+    for path, words in extra.lines.items():
+        lines = (root / path).read_text().splitlines() if (root / path).is_file() else []
+        for other in others.values():
+            taken = set(other.lines.get(path, ()))
+            left = [line for line in lines if not any(one in line for one in taken)]
+            assert [one for one in words if lines and not any(one in line for line in left)] == [], path
 
 
 def test_it_imports_the_extras_that_it_needs_and_no_other(root: Path, named: tuple[str, Extra]) -> None:

@@ -34,9 +34,13 @@ UNUSED = {
     "fsspec": "huggingface-hub: its file system, which downloads do without; not left out, since DVC needs it",
     "googleapis-common-protos": "opentelemetry-exporter-otlp-proto-http: declared, and needed over gRPC alone",
 }
-# One lock serves every project; what only a part of the engine imports is in it without that part, too.
-_OF_EXTRAS = {"aws_models": ("aiobotocore", "aioitertools", "wrapt")}
-UNUSED |= {name: extra for extra, names in _OF_EXTRAS.items() if extra not in extras() for name in names}
+# One lock serves every project; what only parts of the engine import is in it without all of these, too.
+_OF_EXTRAS = {
+    ("aws_models",): ("aiobotocore", "aioitertools", "wrapt"),
+    ("clients", "tools"): ("jsonschema-rs", "mcp", "mcp-types", "sse-starlette"),
+    ("conversations", "tools"): ("langgraph-checkpoint-postgres",),
+}
+UNUSED |= {name: " or ".join(of) for of, names in _OF_EXTRAS.items() if not {*of} & extras().keys() for name in names}
 # Imported for a setting that an image cannot have.
 NOT_SERVED = {"mlflow", "mlflow-skinny", "mlflow-tracing"}
 LOADED = """

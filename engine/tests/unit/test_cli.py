@@ -1,10 +1,8 @@
-"""The exit status of every command, which `main` alone makes, and what the commands about prompts print."""
+"""The exit status of every command, which `main` alone makes, and what `prompts check` prints."""
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 
@@ -78,34 +76,16 @@ def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     return call
 
 
-def test_prompts_are_checked_and_listed(run: Run, workspace: Workspace) -> None:
+def test_prompts_are_checked(run: Run, workspace: Workspace) -> None:
     assert {"answer", "condense"} <= set(PROMPTS)
     assert run("prompts", "check") == (
         0,
         f"{len(PROMPTS)} prompts without a fault: {', '.join(PROMPTS)}\n",
         "",
     )
-    status, out, _ = run("prompts", "list")
-    assert (status, out.splitlines()[0].split()[::2]) == (0, ["answer", "chat", "history?,", "decline"])
     path = workspace.prompts / "answer.prompt.yml"
     path.write_text(path.read_text().replace("model: chat", "model: embed").replace("{{question}}", "{{qestion}}"))
     status, out, err = run("prompts", "check")
     assert (status, out) == (1, "")
     assert f"{path}:3: model: no role 'embed'" in err
     assert f"{path}:13: messages.1.content: undeclared variable 'qestion' (did you mean 'question'?)" in err
-
-
-def test_prompts_are_compared_with_a_commit(run: Run, workspace: Workspace) -> None:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        subprocess.run(["git", "-C", str(workspace.root), *name, *words], check=True, capture_output=True)
-    assert run("prompts", "diff", "main") == (0, f"as in main: {', '.join(PROMPTS)}\n", "")
-    path = workspace.prompts / "answer.prompt.yml"
-    path.write_text(path.read_text().replace("temperature: 0", "temperature: 0.7"))
-    status, out, _ = run("prompts", "diff", "main")
-    assert (status, "  temperature: 0 -> 0.7\n" in out) == (0, True)
-    status, out, _ = run("prompts", "diff", "main", "--json")
-    change = json.loads(out)["prompts"][0]
-    assert (change["name"], change["parameters"]) == ("answer", [{"name": "temperature", "base": 0.0, "head": 0.7}])
-    status, _, err = run("prompts", "diff", "mian")
-    assert (status, "did you mean 'main'?" in err) == (1, True)

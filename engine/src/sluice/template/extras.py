@@ -29,9 +29,10 @@ _WRITERS = {
     "engine/scripts/write_workflow_reference.py": "engine/docs/reference/workflows.md",
 }
 _NO_PAGES = ("build", "data", "dvc-store")
-_HISTORY = "CHANGELOG.md"
+_HISTORY = "CHANGELOG.md"  # what was done stays said
 _LINK = re.compile(r"!?\[([^\]]*)\]\(([^)#\s]+)[^)]*\)")
 _ENTRIES = re.compile(r", (?![^(\[]*[)\]])")  # between the entries of a cell, not within brackets
+_USES = re.compile(r"\buses: ([\w.-]+/[\w./-]+)@")
 _TARGET = re.compile(r"^([a-z0-9-]+):", re.MULTILINE)
 
 
@@ -68,10 +69,11 @@ def remove(root: Path, names: Iterable[str]) -> list[str]:
     gone = [path for path in _own(going) if (root / path).exists()]
     folders = [f"{FOLDER}/{name}" for name in chosen]
     words = [*gone, *folders, *(f"make {target}" for target in _targets(root, chosen))]
+    actions = _actions(root)
     for path in gone:
         drop(root, path)
     changed = [path for extra in going.values() for path in _cut(root, extra)]
-    changed += _forget(root, words)
+    changed += _forget(root, [*map(re.escape, words), *(f"{re.escape(one)}(?!/)" for one in actions - _actions(root))])
     for folder in folders:
         drop(root, folder)
     changed += _write_pages(root)
@@ -109,6 +111,11 @@ def _targets(root: Path, names: Iterable[str]) -> list[str]:
     return [target for file in files if file.is_file() for target in _TARGET.findall(file.read_text(encoding="utf-8"))]
 
 
+def _actions(root: Path) -> set[str]:
+    """Actions of others that workflows use; extras share them, so that the row of one goes with the last."""
+    return {name for file in (root / ".github").rglob("*.yml") for name in _USES.findall(file.read_text("utf-8"))}
+
+
 def drop(root: Path, path: str) -> None:
     """Removes a file or a folder, and the folders that are empty then: git tracks none."""
     place = root / path
@@ -139,23 +146,22 @@ def _cut(root: Path, extra: Extra) -> list[str]:
 
 
 def _forget(root: Path, gone: list[str]) -> list[str]:
-    """Takes what is gone out of the pages: rows and items that are about it, and links that lead to it."""
-    named = re.compile("|".join(rf"(?<![\w/]){re.escape(one)}(?![\w-])" for one in gone))
+    """Takes what patterns name out of the pages: rows and items that are about it, and links that lead to it."""
+    named = re.compile("|".join(rf"(?<![\w/]){one}(?![\w-])" for one in gone))
     changed = []
     for path in _pages(root):
-        if (page := str(path.relative_to(root))) == _HISTORY:
-            continue
         text = path.read_text(encoding="utf-8")
-        dead = {target for _, target in _LINK.findall(text) if named.match(_resolved(page, target))}
+        dead = {target for _, target in _LINK.findall(text) if named.match(os.path.relpath(path.parent / target, root))}
 
         def is_gone(words: str, dead: set[str] = dead) -> bool:
             return bool(named.search(words)) or any(target in dead for _, target in _LINK.findall(words))
 
-        kept = [_without(line, is_gone) for line in text.splitlines(keepends=True)]
+        whole = path == root / _HISTORY
+        kept = [line if whole else _without(line, is_gone) for line in text.splitlines(keepends=True)]
         after = _LINK.sub(lambda link, dead=dead: link[1] if link[2] in dead else link[0], "".join(kept))  # type: ignore[misc]
         if after != text:
             write_atomic(path, after, sync=False)
-            changed.append(page)
+            changed.append(str(path.relative_to(root)))
     return changed
 
 
@@ -170,10 +176,6 @@ def _without(line: str, is_gone: Callable[[str], bool]) -> str:
         return line
     cells = [[entry for entry in _ENTRIES.split(cell.strip()) if not is_gone(entry)] for cell in line.split("|")[1:-1]]
     return f"| {' | '.join(', '.join(cell) for cell in cells)} |\n" if all(cells) else ""
-
-
-def _resolved(page: str, target: str) -> str:
-    return os.path.normpath(os.path.join(os.path.dirname(page), target))  # noqa: PTH118, PTH120 - no file is asked
 
 
 def _pages(root: Path) -> Iterator[Path]:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from sluice.core.extras import Extra
+from sluice.core.extras import HERE, Extra
 
+# Attacks ask models too, where that extra is there.
+_ATTACKS = (
+    "jobs > red-team > environment",
+    "jobs > red-team > permissions > id-token",
+    "jobs > red-team > steps > name=Sign in to AWS, for models that are asked without a key",
+    "jobs > red-team > steps > name=Attack what main would release, with and without its guards > env",
+)
 EXTRA = Extra(
     summary="compares pull requests with a hosted model, although they have no key",
     commands="cli:register",
@@ -36,10 +43,7 @@ EXTRA = Extra(
             "jobs > evaluate > permissions > id-token",
             "jobs > evaluate > steps > name=Sign in to AWS, for models that are asked without a key",
             "jobs > evaluate > steps > name=Train, ask every case, gates, rehearsal > env",
-            "jobs > red-team > environment",
-            "jobs > red-team > permissions > id-token",
-            "jobs > red-team > steps > name=Sign in to AWS, for models that are asked without a key",
-            "jobs > red-team > steps > name=Attack what main would release, with and without its guards > env",
+            *(_ATTACKS if (HERE / "redteam").is_dir() else ()),
         ),
         ".github/workflows/release.yml": (
             "jobs > release > environment",

@@ -31,5 +31,4 @@ EXTRA = Extra(
             "jobs > release > steps > id=stage > env > SLUICE_LOAD_IMAGE",
         ),
     },
-    lines={"engine/docs/reference/actions.md": ("| docker/login-action |",)},
 )
