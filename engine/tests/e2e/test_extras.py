@@ -19,11 +19,7 @@ from conftest import ROOT
 from sluice.core.extras import FOLDER, extras
 from sluice.template.extras import with_dependents
 
-<<<<<<< HEAD
-pytestmark = [pytest.mark.extras, pytest.mark.e2e, pytest.mark.timeout(1800)]
-=======
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
->>>>>>> xt
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 BIN = Path(sys.executable).parent
 RULES = ("code_of_stages", "extras", "help", "house", "make", "pages", "tree", "workflows")
