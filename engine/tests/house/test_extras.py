@@ -15,7 +15,6 @@ from sluice.template.extras import TESTS, with_dependents
 EXTRAS = sorted(extras())
 # Written for the whole engine: what of it runs without an extra is seen by `make test-extras`.
 MARKS = ("engine/tests", "engine/benchmarks", "engine/scripts", "pipelines", "loadtest", "src")
-
 # It has something in a part of another, where that one is there.
 LOOKS_FOR = {"hosted": ("redteam",)}
 
