@@ -128,7 +128,7 @@ class Repository:
 
 def measure(name: str, folder: Path) -> Measured:
     """Runs a situation in a folder of its own."""
-    if name == "night":  # a cache is never written again: that of an earlier commit would stay, and `prompt` begin at it
+    if name == "night":  # that of an earlier commit would stay: a cache is never written again
         shutil.rmtree(KEPT / "caches", ignore_errors=True)
     situation, clone = SITUATIONS[name], Repository(folder / "repository")
     clone.change(situation)
