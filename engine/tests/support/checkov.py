@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-CHECKOV = Path(__file__).parents[3] / ".venv" / "scan" / "bin" / "checkov"
+CHECKOV = Path(sys.prefix) / "scan" / "bin" / "checkov"
 MARKS = [
     pytest.mark.real,
     pytest.mark.skipif(
