@@ -6,13 +6,14 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from support.aws.sagemaker_runs import ROOT
 
 GOLDEN = ROOT / "engine" / "tests" / "golden" / "sagemaker" / "pipeline.json"
-PYTHON = ROOT / ".venv" / "sagemaker" / "bin" / "python"
+PYTHON = Path(sys.prefix) / "sagemaker" / "bin" / "python"
 # The SDK names what it uploads by the second, and the job's script by its content.
 _NEVER_THE_SAME = ((r"train-\d{14}/", "train-<time>/"), (r"/code/[0-9a-f]{64}/", "/code/<sha256>/"))
 

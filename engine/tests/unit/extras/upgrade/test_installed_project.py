@@ -37,8 +37,8 @@ def sluice(root: Path, *words: str) -> str:
 
 
 def make(root: Path, target: str) -> str:
-    """A task, with this environment in place of one of its own."""
-    ready = [f"--old-file={VENV}/{name}" for name in (".ready", "scan/.ready")]
+    """A task, with this environment in place of one of its own; what is missing of it is made."""
+    ready = [f"--old-file={VENV}/{name}" for name in (".ready", "scan/.ready") if (VENV / name).exists()]
     return run(root, "make", target, f"VENV={VENV}", *ready)
 
 
