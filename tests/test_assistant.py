@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from assistant.grammar import grammar
-from assistant.question import earlier_turns
 from sluice.extend import Answer, testing
 
 QUESTION = "How much overlap do chunks have?"
@@ -27,14 +25,3 @@ def test_without_a_near_passage_no_model_is_asked() -> None:
     chat = testing.ScriptedChat({})
     assert ask(chat, "What is the capital of Peru?").declined
     assert chat.calls == []
-
-
-def test_earlier_turns_are_those_before_the_last_question() -> None:
-    messages = [{"role": role, "content": role} for role in ("user", "assistant", "system", "user")]
-    assert earlier_turns(messages, 2) == messages[:2]
-    assert earlier_turns(messages[-1:], 2) == []
-
-
-def test_a_grammar_allows_spans_and_the_decline_text() -> None:
-    allowed = grammar(["Five percent."], "No.")
-    assert allowed.startswith('root ::= "No." | [Ff] "ive" r1 | [Pp] "ercent" r2')

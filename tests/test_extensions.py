@@ -6,17 +6,26 @@ import re
 
 import pytest
 
-from assistant.metrics.answers import AnswerWords
+from assistant.metrics.answers import ANSWER_SENTENCES, ANSWER_STEPS, ANSWER_WORDS, NAMES_SOURCE
 from assistant.routes import router
 from assistant.tools import today
 from sluice.extend import APIRouter, Output, Row
 
 
-@pytest.mark.parametrize(("text", "declined", "words"), [("64 tokens", False, 2), ("", False, 0), ("No.", True, None)])
-def test_answer_words(text: str, declined: bool, words: float | None) -> None:
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("64 tokens", (2, 1, 0, 0)),
+        ("1. Cut it.\n2. Share 64 tokens.", (7, 2, 2, 0)),
+        ("Chunks share 64 tokens (Chunking).", (5, 1, 0, 1)),
+        ("According to Chunking: They share 64 tokens.", (7, 1, 0, 1)),
+    ],
+)
+def test_the_form_of_an_answer(text: str, form: tuple[int, ...]) -> None:
     row = Row(id="q", question="How much?", answers=("64 tokens",), doc_ids=("chunking",))
-    output = Output(text, declined, (), (), 1.0, None, 0, 0)
-    assert AnswerWords().score(row, output) == words
+    forms = (ANSWER_WORDS, ANSWER_SENTENCES, ANSWER_STEPS, NAMES_SOURCE)
+    assert tuple(one.score(row, Output(text)) for one in forms) == form
+    assert {one.score(row, Output(text, declined=True)) for one in forms} == {None}
 
 
 def test_a_tool_is_a_function() -> None:

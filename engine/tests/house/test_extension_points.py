@@ -104,7 +104,7 @@ def test_a_metric_is_measured_and_may_decide(root: Path, place: Path) -> None:
         "from sluice.evaluation.registry import make_metrics;"
         "print([(m.name, m.needs) for m in make_metrics() if type(m).__module__.startswith('assistant.')])"
     )
-    assert said(root, place, code) == str([("answer_words", "answer"), ("ends_well", "answer")])
+    assert said(root, place, code) == str([("ends_well", "answer")])
 
 
 def test_a_guardrail_is_listed_with_its_options(root: Path, place: Path) -> None:

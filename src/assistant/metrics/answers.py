@@ -2,12 +2,14 @@
 
 `right_why` is the share of the rows with the tag `why` that are right by their answer key. `nearest_sentence` and
 `nearest_two` are the same key held against the sentences of the shown passages that lie nearest to the question: a
-model is worth what it is above them. `answer_words`: a longer answer to the same question costs more to make and to
-read.
+model is worth what it is above them. `answer_words` and those behind it: the form of an answer, which an edit of the
+prompt may be about; a longer answer to the same question costs more to make and to read.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 from sluice.extend import Metric, Output, Row, answer_key, metric, sentences, words
@@ -16,6 +18,8 @@ KINDS = (
     *("definition", "how-to", "why", "comparison", "yes-no", "number", "terse", "misspelt", "polite", "second-turn"),
     *("span", "greeting", "about", "unanswered", "other-language", "off-topic"),
 )
+LISTED = re.compile(r"(?m)^\d+\. ")
+NAMED = re.compile(r"^According to [A-Z].*: |\([A-Z][^()]*\)\.?$")
 
 
 def _right(kind: str) -> Metric:
@@ -65,13 +69,17 @@ class NearestTwo(_NearestSentences):
     number = 2
 
 
-@metric
-class AnswerWords(Metric):
-    name = "answer_words"
-    what = "words of the answer; a letter of a script without spaces counts as one"
-    rows = "that were answered"
-    unit = "words"
-    direction = "lower"
+def _form(name: str, what: str, unit: str, figure: Callable[[str], float], direction: str = "higher") -> Metric:
+    @metric(name=name, what=what, rows="that were answered", unit=unit, direction=direction)
+    def of_answer(row: Row, output: Output) -> Any:  # noqa: ARG001 - the protocol's signature
+        return None if output.declined else float(figure(output.text))
 
-    def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
-        return None if output.declined else float(len(words(output.text)))
+    return of_answer
+
+
+ANSWER_WORDS = _form(
+    "answer_words", "words, or letters without spaces", "words", lambda said: len(words(said)), "lower"
+)
+ANSWER_SENTENCES = _form("answer_sentences", "sentences", "count", lambda a: len(sentences(LISTED.sub("", a))), "lower")
+ANSWER_STEPS = _form("answer_steps", "numbered lines", "lines", lambda said: len(LISTED.findall(said)))
+NAMES_SOURCE = _form("names_source", "the title before it or behind it", "share", lambda said: bool(NAMED.search(said)))

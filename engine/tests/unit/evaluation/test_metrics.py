@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from assistant.metrics.answers import AnswerWords
+from assistant.metrics.answers import ANSWER_WORDS
 from sluice.core.errors import SluiceError
 from sluice.core.extras import HERE, packages
 from sluice.evaluation import metrics
@@ -284,7 +284,7 @@ def test_a_json_schema_fetches_nothing(row, output) -> None:
     ],
 )
 def test_answer_words(row, output, text, declined, score) -> None:
-    assert AnswerWords().score(row(), output(text, declined=declined)) == score
+    assert ANSWER_WORDS.score(row(), output(text, declined=declined)) == score
 
 
 def test_cost_counts_where_it_is_known(row, output) -> None:

@@ -31,7 +31,7 @@ Matrix = npt.NDArray[np.float32]
 _SPAN_WORDS = 8  # a longer answer is no span
 _LONG: tuple[AnswerStyle, ...] = ("answer", "sentence", "explain", "steps", "welcome")
 _BEHIND = 0.15  # of the rows without a history are asked behind that of another row
-_OFTEN: dict[AnswerStyle, int] = {"span": 3, "answer": 5}  # times as often as another style
+_OFTEN: dict[AnswerStyle, int] = {"span": 3, "answer": 8}  # times as often as another style
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def build_examples(
                     continue  # what serving declines by itself would teach the model to decline what it is shown
                 hits = evidence.sentences
                 if row.doc_ids:
-                    targets = evidence_targets(row, [hit.text for hit in hits], params.instructions)
+                    targets = evidence_targets(row, hits, params.instructions)
             first = group.style if hits or "welcome" not in params.instructions else "welcome"  # small talk
             style = next((one for one in (first, "explain") if declines or one in targets), None)
             if style is not None:
@@ -151,7 +151,12 @@ def _read(rows: Sequence[Row], folder: Path, embedder: TokenEncoder, params: Tra
         of_document.setdefault(chunk["doc_id"], []).append(number)
     gold = [_gold(row, [n for doc_id in row.doc_ids for n in of_document.get(doc_id, [])], chunks) for row in rows]
     targets = [
-        targets_of(row, [sentences(chunks[number]["text"]) for number in sorted(held)], params.instructions)
+        targets_of(
+            row,
+            [sentences(chunks[number]["text"]) for number in sorted(held)],
+            params.instructions,
+            chunks[min(held)]["title"] if held else "",
+        )
         for row, held in zip(rows, gold, strict=True)
     ]
     # As the application searches: with the question before.
@@ -177,13 +182,16 @@ def _answers(row: Row, text: str) -> bool:
     return any(answer in text for answer in row.answers) or bool(key and states_key(text, key))
 
 
-def targets_of(row: Row, texts: Sequence[Sequence[str]], styles: Iterable[AnswerStyle]) -> dict[AnswerStyle, str]:
+def targets_of(
+    row: Row, texts: Sequence[Sequence[str]], styles: Iterable[AnswerStyle], title: str = ""
+) -> dict[AnswerStyle, str]:
     """The right answer to a row in each style.
 
     Args:
         row: the question.
         texts: the sentences of each text that holds its answer.
         styles: those that are wanted.
+        title: of the document.
 
     Returns:
         Texts by style. Sentences are those of a text; a style that asks for what the row has not is left out.
@@ -191,7 +199,7 @@ def targets_of(row: Row, texts: Sequence[Sequence[str]], styles: Iterable[Answer
     if not row.answers or (row.doc_ids and not texts):
         return {}
     found: dict[AnswerStyle, str] = dict.fromkeys(_LONG, row.answers[0])
-    if len(row.answers[0].split()) <= _SPAN_WORDS or "answer" not in styles:
+    if _is_span(row) or "answer" not in styles:
         found["span"] = row.answers[0]
     choices = [
         (parts, chosen)
@@ -209,34 +217,56 @@ def targets_of(row: Row, texts: Sequence[Sequence[str]], styles: Iterable[Answer
         found["explain"], found["steps"] = _lengthened([parts[place] for place in more])
         alone = max((one for one in choices if len(one[1]) == 1), key=lambda one: _likeness(row, *one), default=None)
         found["sentence"] = alone[0][alone[1][0]] if alone else ""
+        found |= _attributed(found["sentence"], title)
+        found.setdefault("span", _shortest(row, found["sentence"]))
     elif row.doc_ids:
         del found["steps"]
     return {style: text for style, text in found.items() if text and style in styles}
 
 
-def evidence_targets(row: Row, evidence: Sequence[str], styles: Iterable[AnswerStyle]) -> dict[AnswerStyle, str]:
+def evidence_targets(row: Row, evidence: Sequence[Hit], styles: Iterable[AnswerStyle]) -> dict[AnswerStyle, str]:
     """As `targets_of`, where sentences are shown best first: a small model copies the first ones more surely than it
     chooses. The answer is all but the last of three and more.
 
     Args:
         row: the question, with documents.
-        evidence: the sentences that are shown.
+        evidence: the sentences that are shown, with the titles of their documents.
         styles: those that are wanted.
 
     Returns:
         Texts by style; none where the evidence does not state the answer.
     """
     found: dict[AnswerStyle, str] = {}
-    if not _answers(row, " ".join(evidence)):
+    texts = [hit.text for hit in evidence]
+    if not _answers(row, " ".join(texts)):
         return found
-    found["explain"], found["steps"] = _lengthened(evidence)
-    if _answers(row, first := " ".join(evidence[: max(2, len(evidence) - 1)])):
+    found["explain"], found["steps"] = _lengthened(texts)
+    if _answers(row, first := " ".join(texts[: max(2, len(texts) - 1)])):
         found["answer"] = first
-    if alone := [one for one in evidence if _answers(row, one)]:
-        found["sentence"] = alone[0]
-        if len(row.answers[0].split()) <= _SPAN_WORDS:
-            found["span"] = row.answers[0]
-    return {style: text for style, text in found.items() if style in styles}
+    if alone := [hit for hit in evidence if _answers(row, hit.text)]:
+        found |= {"sentence": alone[0].text} | _attributed(alone[0].text, alone[0].title)
+        found["span"] = row.answers[0] if _is_span(row) else _shortest(row, alone[0].text)
+    return {style: text for style, text in found.items() if text and style in styles}
+
+
+def _attributed(sentence: str, title: str) -> dict[AnswerStyle, str]:
+    if not sentence or not title:
+        return {}
+    return {"source": f"{sentence} ({title})", "formal": f"According to {title}: {sentence}"}
+
+
+def _is_span(row: Row) -> bool:
+    return len(row.answers[0].split()) <= _SPAN_WORDS
+
+
+def _shortest(row: Row, sentence: str) -> str:
+    """The fewest words of a sentence that state the facts of the row's key; empty where that is no span."""
+    words = sentence.split() if _key(row) else []
+    for number in range(1, _SPAN_WORDS + 1):
+        for first in range(len(words) - number + 1):
+            if states_key(span := " ".join(words[first : first + number]), _key(row)):
+                return span.strip(",;:.!?()")
+    return ""
 
 
 def _lengthened(parts: Sequence[str]) -> tuple[str, str]:
@@ -263,7 +293,7 @@ def _share(
         if first in seen:
             continue
         chunks = _passages(first, index, params, rng)
-        style = _style(first, index, params, rng)
+        style = _style(first, index, params, rng, span=not rows[first].answers or _is_span(rows[first]))
         declines = not rows[first].answers
         group = _PassageGroup(chunks, [(first, declines)], style, rng.choice(params.instructions[style]))
         held = set(group.chunks)
@@ -277,12 +307,16 @@ def _share(
     return groups
 
 
-def _style(row: int, index: _PassageIndex, params: TrainingParameters, rng: random.Random) -> AnswerStyle:
+def _style(
+    row: int, index: _PassageIndex, params: TrainingParameters, rng: random.Random, *, span: bool
+) -> AnswerStyle:
+    """One that is asked for; a span seldom where the answer is none."""
     if index.bare(row) and "welcome" in params.instructions:
         return "welcome"
     targets = index.targets[row]
     known = [style for style in params.instructions if style != "welcome" and (style in targets or not targets)]
-    return rng.choices(known, [_OFTEN.get(style, 1) for style in known])[0]
+    often = [_OFTEN.get(style, 1) if span or style != "span" else 1 for style in known]
+    return rng.choices(known, often)[0]
 
 
 def _joins(number: int, group: _PassageGroup, held: set[int], index: _PassageIndex) -> bool:

@@ -10,7 +10,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 
 ExportKind = Literal["gguf", "peft", "merged"]
-AnswerStyle = Literal["span", "answer", "sentence", "explain", "steps", "welcome"]
+AnswerStyle = Literal["span", "answer", "sentence", "explain", "steps", "source", "formal", "welcome"]
 
 
 class UntrainableError(SluiceError):
@@ -46,7 +46,8 @@ class TrainingParameters(Settings):
         {"span": ("Copy the shortest span of the passages that answers the question.",)},
         min_length=1,
         description="wordings of `instruction` in prompts/finetune.prompt.yml by the answer they ask for: the shortest "
-        "span; the one or two sentences; one sentence; with the next one; as a list; a reply where there is no passage",
+        "span; the one or two sentences; one sentence; with the next one; as a list; behind or before its title; "
+        "a reply where no passage is",
     )
     min_similarity: float = Field(-1, ge=-1, le=1, description="without a passage so near none is shown, as in serving")
     sentences: int = Field(

@@ -15,6 +15,7 @@ from sluice.extras.evidence import evidence_reader
 from sluice.extras.finetune.dataset import Example, Matrix, build_examples, evidence_targets, targets_of
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.prompts import Prompt, Variable
+from sluice.retrieval import Hit
 from sluice.retrieval.embedder import TokenStates
 
 DECLINE = "The handbook does not say."
@@ -138,6 +139,8 @@ STYLES: dict[str, tuple[str, ...]] = {
     "sentence": ("One sentence.",),
     "explain": ("Explain.",),
     "steps": ("In steps.",),
+    "source": ("Name it.",),
+    "formal": ("Be formal.",),
 }
 SENTENCES = ["The number of clocks is two hundred.", "They tick.", "Nobody winds them."]
 
@@ -154,6 +157,8 @@ SENTENCES = ["The number of clocks is two hundred.", "They tick.", "Nobody winds
                 "sentence": SENTENCES[0],
                 "explain": " ".join(SENTENCES[:2]),
                 "steps": f"1. {SENTENCES[0]}\n2. {SENTENCES[1]}",
+                "source": f"{SENTENCES[0]} (Clocks)",
+                "formal": f"According to Clocks: {SENTENCES[0]}",
             },
         ),
         (
@@ -169,25 +174,43 @@ SENTENCES = ["The number of clocks is two hundred.", "They tick.", "Nobody winds
 )
 def test_an_answer_in_each_style_is_made_of_sentences_that_state_it(answer, key, expected) -> None:
     asked = row("clocks", answer).model_copy(update={"expect": ExpectedBehaviour(answer_key=key)})
-    assert targets_of(asked, [SENTENCES], STYLES) == expected
+    assert targets_of(asked, [SENTENCES], STYLES, "Clocks") == expected
 
 
 def test_of_evidence_the_first_sentences_are_learned() -> None:
-    assert evidence_targets(row("clocks", "two hundred"), SENTENCES, STYLES) == {
+    assert evidence_targets(row("clocks", "two hundred"), shown(SENTENCES), STYLES) == {
         "answer": " ".join(SENTENCES[:2]),
         "explain": " ".join(SENTENCES),
         "steps": "\n".join(f"{number}. {one}" for number, one in enumerate(SENTENCES, 1)),
         "sentence": SENTENCES[0],
+        "source": f"{SENTENCES[0]} (Clocks)",
+        "formal": f"According to Clocks: {SENTENCES[0]}",
         "span": "two hundred",
     }
-    late = evidence_targets(row("clocks", "two hundred"), SENTENCES[::-1], STYLES)
+    late = evidence_targets(row("clocks", "two hundred"), shown(SENTENCES[::-1]), STYLES)
     assert (late.get("answer"), late["sentence"]) == (None, SENTENCES[0])
-    assert evidence_targets(row("clocks", "a thousand"), SENTENCES, STYLES) == {}
+    assert evidence_targets(row("clocks", "a thousand"), shown(SENTENCES), STYLES) == {}
+
+
+def test_of_a_longer_answer_the_span_is_the_fewest_words_that_state_its_key() -> None:
+    asked = row("clocks", "There are two hundred of them, and nobody winds the clocks.")
+    for key, span in (
+        ((("2 hundred", "two hundred"),), "two hundred"),
+        ((("number",), ("two hundred",)), "number of clocks is two hundred"),
+        ((("winds",),), None),  # of another sentence than that which is shown
+        ((), None),
+    ):
+        keyed = asked.model_copy(update={"expect": ExpectedBehaviour(answer_key=key)})
+        assert evidence_targets(keyed, shown(SENTENCES[:1]), STYLES).get("span") == span
+
+
+def shown(texts: Sequence[str]) -> list[Hit]:
+    return [Hit("clocks#0", "clocks", "Clocks", text, 0.5, 0.5, 0) for text in texts]
 
 
 def test_of_four_sentences_the_answer_is_the_first_three() -> None:
-    shown = [*SENTENCES, "Nothing more."]
-    assert evidence_targets(row("clocks", "two hundred"), shown, STYLES)["answer"] == " ".join(SENTENCES)
+    four = shown([*SENTENCES, "Nothing more."])
+    assert evidence_targets(row("clocks", "two hundred"), four, STYLES)["answer"] == " ".join(SENTENCES)
 
 
 def test_small_talk_near_a_passage_is_learned_without_any(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
