@@ -55,7 +55,7 @@ def main(options: argparse.Namespace) -> int:
     )
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        for name in ("prompts", "config", "pipelines", "build", "data", "src"):
+        for name in ("prompts", "config", "pipelines", "build", "data"):
             shutil.copytree(ROOT / name, work / name)
         shutil.copy(ROOT / "pyproject.toml", work)
         (work / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
