@@ -244,7 +244,8 @@ def evidence_targets(row: Row, evidence: Sequence[Hit], styles: Iterable[AnswerS
     if _answers(row, first := " ".join(texts[: max(2, len(texts) - 1)])):
         found["answer"] = first
     if alone := [hit for hit in evidence if _answers(row, hit.text)]:
-        found |= {"sentence": alone[0].text} | _attributed(alone[0].text, alone[0].title)
+        found["sentence"] = alone[0].text
+        found |= _attributed(alone[0].text, alone[0].title)
         found["span"] = row.answers[0] if _is_span(row) else _shortest(row, alone[0].text)
     return {style: text for style, text in found.items() if text and style in styles}
 
