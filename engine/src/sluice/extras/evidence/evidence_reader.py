@@ -28,10 +28,15 @@ from sluice.retrieval.index_files import TextEncoder
 # is behind the best.
 _OF_ALL, _OF_REPEATED, _OF_PASSAGE = 0.6, 0.15, 0.8
 _OF_ADDED = 0.6  # of the score of a further sentence: what it adds
-# Reasons, steps, comparisons, stories and second turns, which say little, take a sentence more; `how many` does not.
+# Reasons, steps, comparisons, definitions, stories and second turns, which say little, take a sentence more; `how many`
+# does not.
 _NUMBERS = "many|much|long|often|big|large|small|fast|high|low|soon|far|old|late|quickly"
 _COMPARES = r"\b(?:vs|versus|compar\w+|differ\w*|between|or|than)\b"
-_EXPLAINS = re.compile(rf"(?i)\bwhy\b|\bhow\b(?! (?:{_NUMBERS})\b)|{_COMPARES}")
+_DEFINES = (
+    r"^\W*(?:what(?:'s| is| are| does)|define|explain)\b(?=(?:\W+\w+){1,7}\W*$)"
+    r"|\bmean(?:s|ing)?\b|\bdefin|\bstands? for\b"
+)
+_EXPLAINS = re.compile(rf"(?i)\bwhy\b|\bhow\b(?! (?:{_NUMBERS})\b)|{_COMPARES}|{_DEFINES}")
 _STORY = 20  # words
 # Reasons often stand beside the sentence that has the words of the question: a share of the neighbour's score, and what
 # a word that announces one is worth.
@@ -83,7 +88,8 @@ class EvidenceReader:
         Args:
             question: of several lines the last one counts: those before are what the search needs to understand it.
             hits: the passages, best first.
-            number: of sentences at most; one more where a question asks why or how, compares, is long, or is a second.
+            number: of sentences at most; one more where a question asks why, how or what something is, compares, is
+                long, or is a second.
 
         Returns:
             The evidence.
