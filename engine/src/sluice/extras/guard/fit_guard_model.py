@@ -3,12 +3,14 @@
 Scores for calibration are made by cross-validation that leaves whole families out, of attacks and of honest texts: a
 probability then says how sure the model is of what it has not seen the like of, not how well it knows its own rows.
 The second step learns from such scores too, and from the rows that they leave in doubt: only these are embedded. Rows
-in other scripts than Latin have n-grams and weights of their own, and no second step.
+in other scripts than Latin have n-grams and weights of their own, and no second step. Of the others, rows whose wording
+few share count several times: attackers and honest people write such ones, and most rows are composed.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,13 +30,14 @@ from sluice.guardrails.context import Embed
 
 _FOLDS = 4
 _SURE = 0.999  # of unseen honest rows: the n-grams alone refuse what is above
-_EMBEDDING_SCALE = 3.0  # against margins, whose spread is larger; a penalty treats both alike
+_EMBEDDING_SCALE = 5.0  # against margins, whose spread is larger; a penalty treats both alike
 _STRENGTH = 0.1  # of the second step, inverse of its penalty
 _ROUNDS, _TOLERANCE = 200, 1e-3  # of its solver
 _RARITY, _FOREIGN_RARITY = 1.5, 1.0  # power of the inverse document frequency
+_FEW, _COUNTS = 12, 4.0  # rows of a family, and what each of so few counts
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-Fit = Callable[[Any, Any], Callable[[Any], Floats]]  # rows and labels, then the margins of other rows
+Fit = Callable[[Any, Any, Floats], Callable[[Any], Floats]]  # rows, labels and counts, then the margins of other rows
 
 
 def fit(
@@ -46,14 +49,15 @@ def fit(
     attack = np.array([row.attack for row in rows])
     kinds = np.array([f"{row.label}/{row.kind}" for row in rows])
     folds = _folds(rows, parameters.seed)
-    margins, weights, bias = _fit_grams(rows, attack, folds, _RARITY, parameters)
+    counts = _counts(rows)
+    margins, weights, bias = _fit_grams(rows, attack, counts, folds, _RARITY, parameters)
     line = _sigmoid(margins, attack)
     slope, offset = line
     clear, sure = _bounds(margins, attack, parameters)
     doubted = _doubted(margins, attack, parameters)
     vectors = embed([rows[place].text for place in doubted])
     both = np.column_stack([margins[doubted], vectors])
-    odds = _unseen(both, kinds[doubted], folds[doubted], lambda some, labels: _odds(_second(some, labels)))
+    odds = _unseen(both, kinds[doubted], counts[doubted], folds[doubted], lambda *some: _odds(_second(*some)))
     second = _sigmoid(odds, attack[doubted])
     likely = 1 / (1 + np.exp(-(slope * margins + offset)))
     likely[doubted] = 1 / (1 + np.exp(-(second[0] * odds + second[1])))
@@ -65,7 +69,7 @@ def fit(
         grams=(bias, slope, offset),
         foreign_weights=foreign_weights,
         foreign_line=foreign_line,
-        kinds=replace(_second(both, kinds[doubted]), line=second),
+        kinds=replace(_second(both, kinds[doubted], counts[doubted]), line=second),
         # What the n-grams settle alone must be on its side of the threshold.
         bounds=(min(clear, at_threshold), max(sure, at_threshold)),
         threshold=threshold,
@@ -75,14 +79,19 @@ def fit(
 
 
 def _fit_grams(
-    rows: Sequence[GuardRow], attack: Flags, folds: npt.NDArray[np.int64], power: float, parameters: GuardParameters
+    rows: Sequence[GuardRow],
+    attack: Flags,
+    counts: Floats,
+    folds: npt.NDArray[np.int64],
+    power: float,
+    parameters: GuardParameters,
 ) -> tuple[Floats, npt.NDArray[np.float32], float]:
     """The margins of the rows when they were not seen, and the weights and the bias of all that is in them."""
     grams = _grams([row.text for row in rows])
     rarity = _rarity(grams, power)
     grams.data *= rarity[grams.indices]
-    margins = _unseen(grams, attack, folds, lambda some, labels: _first(some, labels, parameters).decision_function)
-    model = _first(grams, attack, parameters)
+    margins = _unseen(grams, attack, counts, folds, lambda *some: _first(*some, parameters).decision_function)
+    model = _first(grams, attack, counts, parameters)
     return margins, (model.coef_[0] * rarity).astype(np.float32), float(model.intercept_[0])
 
 
@@ -94,7 +103,7 @@ def _fit_foreign(
     if attack.all() or not attack.any():
         return None
     folds = _folds(rows, parameters.seed)
-    margins, weights, bias = _fit_grams(rows, attack, folds, _FOREIGN_RARITY, parameters)
+    margins, weights, bias = _fit_grams(rows, attack, np.ones(len(rows)), folds, _FOREIGN_RARITY, parameters)
     slope, offset = _foreign_line(margins, attack, line, at_threshold, parameters)
     return weights, (slope, slope * bias + offset)
 
@@ -128,7 +137,14 @@ def _folds(rows: Sequence[GuardRow], seed: int) -> npt.NDArray[np.int64]:
     return np.array([fold[row.label, row.family] for row in rows])
 
 
-def _first(grams: Any, attack: Flags, parameters: GuardParameters) -> Any:
+def _counts(rows: Sequence[GuardRow]) -> Floats:
+    """What each row counts, 1 in the mean."""
+    size = Counter(row.family for row in rows)
+    counts = np.array([_COUNTS if size[row.family] <= _FEW else 1.0 for row in rows])
+    return counts / counts.mean()
+
+
+def _first(grams: Any, attack: Flags, counts: Floats, parameters: GuardParameters) -> Any:
     """Averaged stochastic descent: as good here as a solver that takes a hundred times as long."""
     return SGDClassifier(
         loss="log_loss",
@@ -137,14 +153,14 @@ def _first(grams: Any, attack: Flags, parameters: GuardParameters) -> Any:
         tol=None,
         average=True,
         random_state=parameters.seed,
-    ).fit(grams, attack)
+    ).fit(grams, attack, sample_weight=counts)
 
 
-def _second(both: Floats, kinds: npt.NDArray[np.str_]) -> KindModel:
+def _second(both: Floats, kinds: npt.NDArray[np.str_], counts: Floats) -> KindModel:
     """Of rows of a margin and an embedding; its odds are no probability yet."""
     scales = np.array([1.0, *[_EMBEDDING_SCALE] * (both.shape[1] - 1)], np.float32)
     scaled = (both * scales).astype(np.float32)
-    found = LogisticRegression(C=_STRENGTH, max_iter=_ROUNDS, tol=_TOLERANCE).fit(scaled, kinds)
+    found = LogisticRegression(C=_STRENGTH, max_iter=_ROUNDS, tol=_TOLERANCE).fit(scaled, kinds, counts)
     weights, biases = found.coef_ * scales, found.intercept_
     if len(found.classes_) == 2:  # it has the weights of the second against the first
         weights, biases = np.vstack([np.zeros_like(weights), weights]), np.append(np.zeros_like(biases), biases)
@@ -156,12 +172,12 @@ def _odds(model: KindModel) -> Callable[[Floats], Floats]:
     return lambda both: model.odds(both[:, 0], both[:, 1:])
 
 
-def _unseen(rows: Any, labels: Any, folds: npt.NDArray[np.int64], fitted: Fit) -> Floats:
+def _unseen(rows: Any, labels: Any, counts: Floats, folds: npt.NDArray[np.int64], fitted: Fit) -> Floats:
     """The margin of each row under a model that has seen neither it nor its family."""
     margins = np.zeros(len(labels))
     for fold in np.unique(folds):
         out = folds == fold
-        margins[out] = fitted(rows[~out], labels[~out])(rows[out])
+        margins[out] = fitted(rows[~out], labels[~out], counts[~out])(rows[out])
     return margins
 
 

@@ -1,7 +1,8 @@
 """Features of the guard model without the embedder: hashed n-grams, computed by the same code in training and serving.
 
 Letters are lower case, runs of white space one space, runs of digits one zero. A number in brackets is not seen: it
-refers to something and says nothing, and few rows have one. Each n-gram falls into one of `BUCKETS`:
+refers to something and says nothing, and few rows have one. Letters in a quotation are others than those around it, so
+that a report of an attack need not look like one. Each n-gram falls into one of `BUCKETS`:
 the first half is for runs of 3 to 5 characters, the second for words, runs of 2 and 3 words, and pairs with a word or
 two between them; in scripts without spaces, and in Korean, each character is a word. Each half of a row is scaled to
 length 1, so that a long text counts no more than a short one.
@@ -41,10 +42,20 @@ _REFERENCE = re.compile(r" ?[(\[]0[)\]]")
 _ZEROS = str.maketrans("123456789", "000000000")
 # Letters of alphabets and the marks on them, not their punctuation; any other character stands for itself.
 _WORD = re.compile(
-    r"[a-z0\u00c0-\u024f\u0300-\u060b\u060d-\u061a\u0620-\u0669\u066e-\u06d3\u06d5-\u0963\u0966-\u0dff\u10a0-\u1fff]+|\S"
+    r"[a-z0\uff41-\uff5a\u00c0-\u024f\u0300-\u060b\u060d-\u061a\u0620-\u0669\u066e-\u06d3\u06d5-\u0963\u0966-\u0dff"
+    r"\u10a0-\u1fff]+|\S"
 )
 _FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u00aa-\u024f\u1e00-\u1eff]")
 _FOREIGN_SHARE = 0.2
+_POLISH, _POLISH_SHARE = re.compile("[ąćęłńśźż]", re.IGNORECASE), 0.04
+# What is quoted in a text that says more than that is told and not asked for: its letters are others.
+_QUOTED = re.compile(
+    r"(?<!\w)(?:\"[^\"]*\"|`[^`]*`|\u201c[^\u201d]*\u201d"
+    r"|['\u2018](?:[^'\u2019]|['\u2019](?=\w))*['\u2019](?!\w))|<!--.*?-->"
+)
+_MARKS = ('"', "'", "`", "\u201c", "\u2018", "<!--")
+_LONG, _AROUND = 14, 4  # characters, and words around them, at least
+_TOLD = {ord(letter): 0xFF41 + place for place, letter in enumerate(string.ascii_lowercase)}
 _NO_WORDS = dict.fromkeys(map(ord, string.ascii_lowercase + "0 "))
 _KNOWN = 8192  # words whose code is remembered
 _MOST_TOGETHER = 256  # texts in one call: a key has 32 bits, and memory is bounded
@@ -99,11 +110,13 @@ def parts(text: str) -> list[str]:
 
 
 def foreign(text: str) -> bool:
-    """Whether a good part of the letters is of other scripts than Latin, which the embedder has not learnt to read."""
+    """Whether a good part of the letters is of other scripts than Latin, or several are of those that only Polish has:
+    the embedder has not learnt to read such texts."""
     if text.isascii():
         return False
-    others = len(_FOREIGN.findall(text))
-    return others >= _FOREIGN_SHARE * sum(map(str.isalpha, text)) and others > 0
+    letters = sum(map(str.isalpha, text))
+    others, polish = len(_FOREIGN.findall(text)), len(_POLISH.findall(text))
+    return others >= max(1, _FOREIGN_SHARE * letters) or polish >= max(2, _POLISH_SHARE * letters)
 
 
 def features(text: str) -> FeatureRow:
@@ -147,7 +160,7 @@ def _distinct(texts: Sequence[str]) -> Keys:
 
 
 def _plain(text: str) -> str:
-    low = one_space(text.lower())
+    low = _told(one_space(text.lower()))
     if low.isascii():
         low = low.translate(_ZEROS)
         while "00" in low:
@@ -155,6 +168,13 @@ def _plain(text: str) -> str:
     else:
         low = _DIGITS.sub("0", low)
     return _REFERENCE.sub("", low) if "0]" in low or "0)" in low else low
+
+
+def _told(text: str) -> str:
+    """The text with quotations in letters of their own, where there are words around them."""
+    if not any(mark in text for mark in _MARKS) or len(_QUOTED.sub(" ", text).split()) < _AROUND:
+        return text
+    return _QUOTED.sub(lambda found: found[0].translate(_TOLD) if len(found[0]) >= _LONG else found[0], text)
 
 
 def _letters(texts: Sequence[str]) -> Iterator[NGrams]:

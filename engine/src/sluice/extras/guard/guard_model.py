@@ -28,7 +28,7 @@ from sluice.extras.guard.toxicity_model import TENSORS as TOXICITY_TENSORS
 from sluice.extras.guard.toxicity_model import ToxicityModel, sigmoid
 from sluice.guardrails.context import Embed, PartMargin
 
-FORMAT = "7"
+FORMAT = "8"
 _NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
 Floats = npt.NDArray[np.float32]
 _MOST_EMBEDDED = 4  # parts of one text whose embedding is asked for: the most suspicious ones

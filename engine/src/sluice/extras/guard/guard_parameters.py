@@ -14,14 +14,14 @@ class GuardParameters(Settings):
     honest: bool = Field(True, description="learn from honest texts of the wheels Django and awscli as well")
     penalty: float = Field(3e-6, gt=0, description="of large weights of n-grams")
     epochs: int = Field(12, ge=1, le=100, description="times that each row is learnt from")
-    embedded: int = Field(12_000, ge=100, description="rows in doubt that are embedded at most")
+    embedded: int = Field(24_000, ge=100, description="rows in doubt that are embedded at most")
     clear_share: float = Field(
         0.025, ge=0, le=0.1, description="share of unseen attacks that may be cleared without the embedder"
     )
     honest_share: float = Field(
-        0.06, gt=0, le=0.1, description="share of unseen honest rows that the threshold may refuse"
+        0.0365, gt=0, le=0.1, description="share of unseen honest rows that the threshold may refuse"
     )
     foreign_honest_share: float = Field(
-        0.05, gt=0, le=0.3, description="the same of rows in other scripts than Latin, which n-grams decide alone"
+        0.055, gt=0, le=0.3, description="the same of rows in other scripts than Latin, which n-grams decide alone"
     )
     seed: int = Field(1, ge=0)
