@@ -90,7 +90,13 @@ def _fit_grams(
     grams = _grams([row.text for row in rows])
     rarity = _rarity(grams, power)
     grams.data *= rarity[grams.indices]
-    margins = _unseen(grams, attack, counts, folds, lambda *some: _first(*some, parameters).decision_function)
+    margins = _unseen(
+        grams,
+        attack,
+        counts,
+        folds,
+        lambda some, labels, each: _first(some, labels, each, parameters).decision_function,
+    )
     model = _first(grams, attack, counts, parameters)
     return margins, (model.coef_[0] * rarity).astype(np.float32), float(model.intercept_[0])
 
@@ -140,8 +146,8 @@ def _folds(rows: Sequence[GuardRow], seed: int) -> npt.NDArray[np.int64]:
 def _counts(rows: Sequence[GuardRow]) -> Floats:
     """What each row counts, 1 in the mean."""
     size = Counter(row.family for row in rows)
-    counts = np.array([_COUNTS if size[row.family] <= _FEW else 1.0 for row in rows])
-    return counts / counts.mean()
+    counts: Floats = np.array([_COUNTS if size[row.family] <= _FEW else 1.0 for row in rows])
+    return counts / float(counts.mean())
 
 
 def _first(grams: Any, attack: Flags, counts: Floats, parameters: GuardParameters) -> Any:
