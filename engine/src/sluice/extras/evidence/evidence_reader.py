@@ -28,15 +28,16 @@ from sluice.retrieval.index_files import TextEncoder
 # is behind the best.
 _OF_ALL, _OF_REPEATED, _OF_PASSAGE = 0.6, 0.15, 0.8
 _OF_ADDED = 0.6  # of the score of a further sentence: what it adds
-# Reasons, steps, comparisons, definitions, stories and second turns, which say little, take a sentence more; `how many`
-# does not.
+# Reasons, steps, comparisons, stories and second turns, which say little, take a sentence more; `how many` does not.
+# What defines does where all that is then answered with has few words.
 _NUMBERS = "many|much|long|often|big|large|small|fast|high|low|soon|far|old|late|quickly"
 _COMPARES = r"\b(?:vs|versus|compar\w+|differ\w*|between|or|than)\b"
-_DEFINES = (
-    r"^\W*(?:what(?:'s| is| are| does)|define|explain)\b(?=(?:\W+\w+){1,7}\W*$)"
+_EXPLAINS = re.compile(rf"(?i)\bwhy\b|\bhow\b(?! (?:{_NUMBERS})\b)|{_COMPARES}")
+_DEFINES = re.compile(
+    r"(?i)^\W*(?:what(?:'s| is| are| does)|define|explain)\b(?=(?:\W+\w+){1,7}\W*$)"
     r"|\bmean(?:s|ing)?\b|\bdefin|\bstands? for\b"
 )
-_EXPLAINS = re.compile(rf"(?i)\bwhy\b|\bhow\b(?! (?:{_NUMBERS})\b)|{_COMPARES}|{_DEFINES}")
+_DEFINED = 55  # words
 _STORY = 20  # words
 # Reasons often stand beside the sentence that has the words of the question: a share of the neighbour's score, and what
 # a word that announces one is worth.
@@ -88,8 +89,8 @@ class EvidenceReader:
         Args:
             question: of several lines the last one counts: those before are what the search needs to understand it.
             hits: the passages, best first.
-            number: of sentences at most; one more where a question asks why, how or what something is, compares, is
-                long, or is a second.
+            number: of sentences at most; one more where a question asks why or how, compares, is long, or is a second,
+                or asks what something is and they are short.
 
         Returns:
             The evidence.
@@ -113,7 +114,9 @@ class EvidenceReader:
         doubt = 1 / (1 + math.exp(-_BIAS - float(np.dot(_WEIGHTS, figures))))
         more = bool(before or len(asked.split()) > _STORY or _EXPLAINS.search(asked))
         ahead = behind + _added(asked, before, found, stated.sum(axis=1) + _OF_PASSAGE * behind) / _OF_PASSAGE
-        return PassageEvidence([found[at] for at in _chosen(stated, ahead, number and number + more)], doubt, figures)
+        chosen = [found[at] for at in _chosen(stated, ahead, number and number + 1)]
+        more = more or (bool(_DEFINES.search(asked)) and _words_in(chosen[:number]) <= _DEFINED)
+        return PassageEvidence(chosen[: number + more], doubt, figures)
 
     def _nearness(self, words: Vectors, texts: Sequence[str]) -> Vectors:
         """Of each word to the word of each text that is nearest to it: (texts, words)."""
@@ -188,6 +191,10 @@ def _words(text: TokenStates) -> Iterator[tuple[str, float, Vectors]]:
 def _unit(vectors: Vectors) -> Vectors:
     unit: Vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
     return unit
+
+
+def _words_in(hits: Sequence[Hit]) -> int:
+    return sum(len(hit.text.split()) for hit in hits)
 
 
 def _spoken(text: str) -> set[str]:
