@@ -129,15 +129,12 @@ def _validate(schema: Any, placed: Sequence[LocatedRecord[Any]], facts: list[dic
         schema.validate(pd.DataFrame(facts), lazy=True)
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases
+        named = [", ".join(map(repr, case)) if isinstance(case, list) else "{}" for case in cases["failure_case"]]
         return [
-            placed[int(index)].fault(_fill(str(check), case))
-            for check, case, index in zip(cases["check"], cases["failure_case"], cases["index"], strict=True)
+            placed[int(index)].fault(str(check).replace("{}", case))
+            for check, case, index in zip(cases["check"], named, cases["index"], strict=True)
         ]
     return []
-
-
-def _fill(message: str, case: Any) -> str:
-    return message.replace("{}", ", ".join(map(repr, case))) if isinstance(case, list) else message
 
 
 def _each(holds: Callable[[Any], Any], message: str) -> Any:

@@ -127,10 +127,7 @@ class Prompt(Settings):
             raise SluiceError(f"prompt {self.name}: no value for {', '.join(missing)}")
 
         def fill(found: re.Match[str]) -> str:
-            return _written(values.get(found[1], ""))
+            value = values.get(found[1], "")
+            return str(value).lower() if isinstance(value, bool) else str(value)
 
         return [{"role": m.role, "content": PLACEHOLDER.sub(fill, m.content)} for m in self.messages]
-
-
-def _written(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -52,7 +52,8 @@ def record_release(workspace: Workspace, manifest: Manifest, folder: Path, alias
             client.set_registered_model_alias(name, alias, version)
             client.set_tag(run_id, f"{name.removeprefix('sluice-')}_version", version)
         for prompt in load_prompts(folder / "prompts").values():
-            version = _prompt_version(client, prompt.name, prompt.digest) or _register_prompt(client, prompt, manifest)
+            same = f"name = '{prompt.name}' AND {IS_PROMPT} AND tag.digest = '{prompt.digest}'"
+            version = _first(client.search_model_versions(same)) or _register_prompt(client, prompt, manifest)
             keep_file(client, prompt.name, version, folder)
             client.set_prompt_alias(prompt.name, alias, int(version))
     return run_id
@@ -194,10 +195,6 @@ def new_version(client: Any, name: str, source: str, sha256: str, run_id: str) -
     model = source.removeprefix("models:/") if source.startswith("models:/") else None
     made = client.create_model_version(name, source, run_id or None, {"sha256": sha256}, model_id=model)
     return str(made.version)
-
-
-def _prompt_version(client: Any, name: str, digest: str) -> str | None:
-    return _first(client.search_model_versions(f"name = '{name}' AND {IS_PROMPT} AND tag.digest = '{digest}'"))
 
 
 def _register_prompt(client: Any, prompt: Prompt, manifest: Manifest) -> str:

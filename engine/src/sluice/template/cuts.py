@@ -54,7 +54,7 @@ def _without_lines(text: str, part: _Part) -> str:
     """Cuts the lines of a part in block style, and the comment right above them."""
     lines = text.splitlines(keepends=True)
     first, end = part[0].start_mark.line, _last(part[1]) + 1
-    while _is_noise(lines[end - 1]):  # the end of a block of text is where the next thing begins
+    while not lines[end - 1].strip() or _COMMENT.match(lines[end - 1]):  # a block of text ends where the next begins
         end -= 1
     above = re.compile(rf" {{{part[0].start_mark.column - lines[first].lstrip().startswith('- ') * 2}}}#")
     while first and above.match(lines[first - 1]):
@@ -85,7 +85,3 @@ def _last(node: yaml.Node) -> int:
 
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
-
-
-def _is_noise(line: str) -> bool:
-    return not line.strip() or bool(_COMMENT.match(line))

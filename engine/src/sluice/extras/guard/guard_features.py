@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sluice.guardrails.quotations import told_apart
 from sluice.guardrails.white_space import one_space
 
 BUCKETS = 1 << 19  # with a quarter of them forty thousand rows share too many
@@ -48,13 +49,7 @@ _WORD = re.compile(
 _FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u00aa-\u024f\u1e00-\u1eff]")
 _FOREIGN_SHARE = 0.2
 _POLISH, _POLISH_SHARE = re.compile("[ąćęłńśźż]", re.IGNORECASE), 0.04
-# What is quoted in a text that says more than that is told and not asked for: its letters are others.
-_QUOTED = re.compile(
-    r"(?<!\w)(?:\"[^\"]*\"|`[^`]*`|\u201c[^\u201d]*\u201d"
-    r"|['\u2018](?:[^'\u2019]|['\u2019](?=\w))*['\u2019](?!\w))|<!--.*?-->"
-)
-_MARKS = ('"', "'", "`", "\u201c", "\u2018", "<!--")
-_LONG, _AROUND = 14, 4  # characters, and words around them, at least
+# Letters of quotations: what is told is other than what is asked for.
 _TOLD = {ord(letter): 0xFF41 + place for place, letter in enumerate(string.ascii_lowercase)}
 _NO_WORDS = dict.fromkeys(map(ord, string.ascii_lowercase + "0 "))
 _KNOWN = 8192  # words whose code is remembered
@@ -160,7 +155,7 @@ def _distinct(texts: Sequence[str]) -> Keys:
 
 
 def _plain(text: str) -> str:
-    low = _told(one_space(text.lower()))
+    low = told_apart(one_space(text.lower()), lambda quotation: quotation.translate(_TOLD))
     if low.isascii():
         low = low.translate(_ZEROS)
         while "00" in low:
@@ -168,13 +163,6 @@ def _plain(text: str) -> str:
     else:
         low = _DIGITS.sub("0", low)
     return _REFERENCE.sub("", low) if "0]" in low or "0)" in low else low
-
-
-def _told(text: str) -> str:
-    """The text with quotations in letters of their own, where there are words around them."""
-    if not any(mark in text for mark in _MARKS) or len(_QUOTED.sub(" ", text).split()) < _AROUND:
-        return text
-    return _QUOTED.sub(lambda found: found[0].translate(_TOLD) if len(found[0]) >= _LONG else found[0], text)
 
 
 def _letters(texts: Sequence[str]) -> Iterator[NGrams]:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import re
 
+from pydantic import Field
+
+from sluice.core.settings import Settings
 from sluice.guardrails.check import WHOLE, Finding, PatternCheck, check
+from sluice.guardrails.quotations import told_apart
 from sluice.guardrails.text_normalization.prefilter import said
 from sluice.guardrails.white_space import one_space
 
@@ -111,16 +115,21 @@ _COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE), words) for kind, pa
 _WORDS = frozenset(word for _, _, words in _PATTERNS for word in words)
 
 
+class InjectionOptions(Settings):
+    quotations: bool = Field(True, description="look into them too; the check attack tells reports from orders")
+
+
 @check
 class InjectionCheck(PatternCheck):
     name = "injection"
+    options_model = InjectionOptions
     actions = WHOLE
 
     def find_in(self, text: str) -> list[Finding]:
         """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
+        asked = text if self.options.quotations else told_apart(text, lambda _: " ")
         # Runs of white space become one: a new line where there was one in it, else a space.
-        lines = map(one_space, text.split("\n"))
-        context = "\n".join(line for line in lines if line)
+        context = "\n".join(filter(None, map(one_space, asked.split("\n"))))
         one_line = context.replace("\n", " ")
         forms = {context, one_line}  # a line may begin an order, and an order may run over lines
         words_said = said(_WORDS, one_line)

@@ -79,10 +79,6 @@ def _binary(span: str) -> str:
     return _text(bytes(int(octet, 2) for octet in re.findall("[01]{8}", span)))
 
 
-def _percent(span: str) -> str:
-    return _text(unquote_to_bytes(span.replace("=", "%")))
-
-
 def _escape(span: str) -> str:
     codes = [int(code, 16) for code in _CODE.findall(span)]
     return "".join(chr(code) for code in codes if code <= 0x10FFFF and not 0xD800 <= code < 0xE000)
@@ -90,7 +86,7 @@ def _escape(span: str) -> str:
 
 # Name, what every such span holds, pattern, decoder.
 _DECODERS: tuple[tuple[str, Prefilter, re.Pattern[str], Callable[[str], str]], ...] = (
-    ("url", Prefilter("x", x="%="), _PERCENT, _percent),
+    ("url", Prefilter("x", x="%="), _PERCENT, lambda span: _text(unquote_to_bytes(span.replace("=", "%")))),
     ("html", Prefilter("x", x="&"), _ENTITY, html.unescape),
     ("escapes", Prefilter("x", x="\\U"), _ESCAPE, _escape),
     ("hex", Prefilter("x" * 16, x=string.hexdigits + " ,:;-x\\"), _HEX, _hexadecimal),

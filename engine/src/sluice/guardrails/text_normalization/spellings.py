@@ -75,14 +75,6 @@ def _without_blanks(run: re.Match[str]) -> list[Rewrite]:
     return _closed(run, _BLANKS) if sum(map(str.isalnum, signs)) >= _MOSTLY * len(signs) else []
 
 
-def _without_gaps(run: re.Match[str]) -> list[Rewrite]:
-    return _closed(run, _GAPS)
-
-
-def _in_one(run: re.Match[str]) -> list[Rewrite]:
-    return [(*run.span(), run[0].replace(run[1], ""))]
-
-
 def _closed(run: re.Match[str], gap: re.Pattern[str]) -> list[Rewrite]:
     """Without its narrow gaps."""
     gaps = [found.span() for found in gap.finditer(run.string, *run.span())]
@@ -93,8 +85,8 @@ def _closed(run: re.Match[str], gap: re.Pattern[str]) -> list[Rewrite]:
 # What is in every such run, the run, and what is made of it: the first that takes a place has it.
 _JOINS = (
     (_TWO_SIGNS_APART, _SIGNS_APART, _without_blanks),
-    (_TWO_APART, _APART, _without_gaps),
-    (_TWO_PIECES, _PIECES, _in_one),
+    (_TWO_APART, _APART, lambda run: _closed(run, _GAPS)),
+    (_TWO_PIECES, _PIECES, lambda run: [(*run.span(), run[0].replace(run[1], ""))]),
 )
 
 
