@@ -23,7 +23,9 @@ def check_files(corpus: Path, policy: DocumentPolicy) -> list[ValidationIssue]:
         if corpus.resolve() not in path.resolve().parents:
             faults.append(ValidationIssue(path, 1, "is a link that leads out of the folder: put the file itself here"))
         elif path.suffix != ".md":
-            faults.append(ValidationIssue(path, 1, _stranger(path)))
+            told = next((tell(path) for tell in hooks("stray_file").values()), "")
+            kind = path.suffix or "nameless kind of"
+            faults.append(ValidationIssue(path, 1, told or f"a {kind} file is no document (.md)"))
         elif (size := path.stat().st_size) > policy.max_bytes:
             faults.append(
                 ValidationIssue(
@@ -31,11 +33,6 @@ def check_files(corpus: Path, policy: DocumentPolicy) -> list[ValidationIssue]:
                 )
             )
     return faults
-
-
-def _stranger(path: Path) -> str:
-    told = next((tell(path) for tell in hooks("stray_file").values()), "")
-    return told or f"a {path.suffix or 'nameless kind of'} file is no document (.md)"
 
 
 def check_characters(documents: list[LocatedRecord[Document]]) -> list[ValidationIssue]:

@@ -67,7 +67,9 @@ def compare(
     scored = [measure for measure in (*built_in, *metrics) if measure.direction is not None]
     found = _compare_metrics(scored, both, policy)
     deciding = {metric.name for metric in found if metric.decides != "never"}
-    flipping = {measure.name: measure.direction == "higher" for measure in scored if _flips(measure)}
+    # To cross one half means something where a metric is a share, but for agreement over trials.
+    shares = [one for one in scored if one.name != CONSISTENCY and "share" in (one.unit, one.aggregate)]
+    flipping = {measure.name: measure.direction == "higher" for measure in shares}
     worse = {metric.name for metric in found if metric.verdict == "worse"}
     cases = changes_of(pairs, flipping, deciding, worse & deciding)
     reasons = [*faults, *more, *differ, *_silences(old, new, found, policy)]
@@ -104,11 +106,6 @@ def _check_names(metrics: Sequence[ComparableMetric], policy: ComparisonPolicy) 
         faults = [f"comparison.metrics.{name}: no such metric{nearest(name, known)}" for name in unknown]
         remedy = "name metrics of engine/docs/reference/metrics.md, or of src/assistant/metrics/"
         raise ValidationErrors("config/gates.yaml", faults, remedy=remedy)
-
-
-def _flips(measure: ComparableMetric) -> bool:
-    """Whether crossing one half means something: shares do, agreement over trials does not."""
-    return measure.name != CONSISTENCY and (measure.unit == "share" or measure.aggregate == "share")
 
 
 def _sample(
