@@ -116,7 +116,7 @@ _WORDS = frozenset(word for _, _, words in _PATTERNS for word in words)
 
 
 class InjectionOptions(Settings):
-    quotations: bool = Field(True, description="look into them too; the check attack tells reports from orders")
+    quotations: bool = Field(True, description="look into them even where a guard model tells reports")
 
 
 @check
@@ -127,11 +127,11 @@ class InjectionCheck(PatternCheck):
 
     def find_in(self, text: str) -> list[Finding]:
         """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
-        asked = text if self.options.quotations else told_apart(text, lambda _: " ")
+        judged = self.resources.model is not None and not self.options.quotations  # by the model, in their place
+        asked = told_apart(text, lambda _: " ") if judged else text
         # Runs of white space become one: a new line where there was one in it, else a space.
         context = "\n".join(filter(None, map(one_space, asked.split("\n"))))
-        one_line = context.replace("\n", " ")
-        forms = {context, one_line}  # a line may begin an order, and an order may run over lines
+        forms = {context, one_line := context.replace("\n", " ")}  # an order may begin with a line, or run over lines
         words_said = said(_WORDS, one_line)
         kinds = {
             kind
