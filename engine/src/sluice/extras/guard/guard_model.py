@@ -6,7 +6,7 @@ score. The embedder reads English: a part in another script than Latin is decide
 their own there. All steps are calibrated: 0.8 means that four of five such texts are attacks.
 
 The most suspicious part decides, and the more parts a text has, the more suspicious one of them is by chance: so the
-odds of a part are divided by the number of parts.
+odds of a part are divided by the number of others.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from sluice.extras.guard.toxicity_model import TENSORS as TOXICITY_TENSORS
 from sluice.extras.guard.toxicity_model import ToxicityModel, sigmoid
 from sluice.guardrails.context import Embed, PartMargin
 
-FORMAT = "8"
+FORMAT = "9"
 _NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
 Floats = npt.NDArray[np.float32]
 _MOST_EMBEDDED = 4  # parts of one text whose embedding is asked for: the most suspicious ones
-_MOST_AMONG = 8  # parts that odds are divided by, so that no padding hides an attack
+_MOST_AMONG = 7  # other parts that odds are divided by, so that no padding hides an attack
 _REMEDY = "run the guard stage again: `sluice guard train`"
 _SHAPES: Mapping[str, tuple[int, ...]] = {
     "grams.weights": (BUCKETS,),
@@ -112,7 +112,8 @@ class LinearGuardModel:
 
 def _among(probability: float, parts: int) -> float:
     """The probability of a part, when it is one of several."""
-    return probability / (probability + (1 - probability) * min(parts, _MOST_AMONG))
+    others = min(parts - 1, _MOST_AMONG)
+    return probability / (probability + (1 - probability) * max(1, others))
 
 
 def load_guard_model(path: Path) -> LinearGuardModel:
