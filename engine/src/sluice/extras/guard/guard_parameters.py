@@ -19,7 +19,7 @@ class GuardParameters(Settings):
         0.025, ge=0, le=0.1, description="share of unseen attacks that may be cleared without the embedder"
     )
     honest_share: float = Field(
-        0.031, gt=0, le=0.1, description="share of unseen honest rows that the threshold may refuse"
+        0.032, gt=0, le=0.1, description="share of unseen honest rows that the threshold may refuse"
     )
     foreign_honest_share: float = Field(
         0.055, gt=0, le=0.3, description="the same of rows in other scripts than Latin, which n-grams decide alone"

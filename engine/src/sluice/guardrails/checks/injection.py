@@ -106,7 +106,7 @@ _PATTERNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "role_markers",
-        r"<\|[a-z_]{2,24}\|>|\[/?inst\]|<</?sys>>|</?(?:system|assistant)>|"
+        r"<\|(?:[a-z_]{2,24}\|>\s?)?(?:system|user|assistant|developer|tool)|\[/?inst\]|<</?sys>>|</?(system|assistant)>|"
         r"(?:^|\n)(?:#{1,4} ?)?(?:system|assistant) ?:(?=[\s\"'“‘]*\w+[,'’]? \w)",  # words, not a value of YAML
         ("<|", "inst]", "sys>", "system", "assistant"),
     ),
