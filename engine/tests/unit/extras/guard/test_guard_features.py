@@ -53,15 +53,17 @@ WORDS = {
 
 SPOKEN = r"[a-z0\uff41-\uff5a]+|[^\sa-z0\uff41-\uff5a]"
 CLOSING = {'"': '"', "`": "`", "\u201c": "\u201d", "'": "'\u2019", "\u2018": "'\u2019"}
+LONGEST = 400  # characters of a quotation
 
 
 def quotation(text: str, start: int) -> int:
     """Behind the quotation that begins at a place; the place itself where none does."""
     if text.startswith("<!--", start):
-        return max(start, text.find("-->", start) + 3) if "-->" in text[start:] else start
+        end = text.find("-->", start + 4, start + 4 + LONGEST + 3)
+        return start if end < 0 else end + 3
     if text[start] not in CLOSING or (start and re.match(r"\w", text[start - 1])):
         return start
-    for end in range(start + 1, len(text)):
+    for end in range(start + 1, min(len(text), start + LONGEST + 2)):
         apostrophe = text[end] in "'\u2019" and re.match(r"\w", text[end + 1 : end + 2])
         if text[end] in CLOSING[text[start]] and not apostrophe:
             return end + 1
