@@ -72,11 +72,15 @@ def finder(check: str, kit: CheckResources | None = None) -> Callable[..., list[
 
 def stored_texts(name: str) -> list[str]:
     """Texts of data/guard/, from the store in the repository: nothing has to be pulled."""
+    return [row["text"] for row in stored_rows(name)]
+
+
+def stored_rows(name: str) -> list[dict[str, str]]:
     root = Path(__file__).parents[3]
     store = root / "dvc-store" / "files" / "md5"
     folder = yaml.safe_load((root / "data.dvc").read_text())["outs"][0]["md5"]
     for entry in json.loads((store / folder[:2] / folder[2:]).read_text()):
         if entry["relpath"] == f"guard/{name}":
             lines = (store / entry["md5"][:2] / entry["md5"][2:]).read_text().splitlines()
-            return [json.loads(line)["text"] for line in lines]
+            return [json.loads(line) for line in lines]
     raise LookupError(f"data.dvc has no guard/{name}")
