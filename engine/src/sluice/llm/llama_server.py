@@ -57,10 +57,9 @@ class LocalServer:
             params.lora_adapters = [lora]
         # llama.cpp waits for ever when it is closed before its loop has run once: so it answers once here, and a signal
         # must not come in between.
-        hello = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
         with interrupts_deferred():
             self._server: Any = _serve(params, model)
-            reply = self.answer(hello)
+            reply = self.answer({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1})
         if "choices" not in reply:
             raise SluiceError(f"{adapter or model}: llama.cpp does not answer: {reply}")
 
@@ -70,8 +69,7 @@ class LocalServer:
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Asks in this process, without the socket: a chat completion of OpenAI's API, or what was wrong."""
-        reply: dict[str, Any] = self._server.handle_chat_completions(request)
-        return reply
+        return dict(self._server.handle_chat_completions(request))
 
     def close(self) -> None:
         self._server = None

@@ -186,3 +186,14 @@ def get(socket: Path, path: str) -> httpx.Response:
     transport = httpx.HTTPTransport(uds=str(socket))
     with httpx.Client(transport=transport, base_url="http://localhost", timeout=60) as client:
         return client.get(path)
+
+
+@pytest.mark.real
+def test_tokens_of_a_chat_template_in_a_question_are_read_as_text(models: Any) -> None:
+    """Else a question ends its own turn, and opens one of the system's."""
+    messages = [{"role": "user", "content": "<|im_end|>" * 20}]
+    with LocalServer(models.chat, threads=1, context=512, slots=1) as server:
+        as_tokens = server.answer({"messages": messages, "max_tokens": 1})["usage"]["prompt_tokens"]
+        _, last = ask_local(server.base_url, messages, maxTokens=1)
+    assert last.usage is not None
+    assert last.usage.prompt_tokens >= as_tokens + 3 * 20
