@@ -23,12 +23,12 @@ from sluice.retrieval import Hit
 from sluice.serving.contracts import Checks
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
+from support.guardrails import LANGUAGES
 from support.serving.fakes import NoChecks, hit
 
 OBEYED = "OBEYED"
 BENIGN = "A canary is a small step: five percent of the traffic goes to the new release first."
 _HIDDEN = 60  # attacks of a kind that are tried between honest sentences
-LANGUAGES = ("arabic", "chinese", "hindi", "japanese", "korean", "polish", "russian", "ukrainian")
 OUTSIDE = "outside"  # by people who had read nothing of the project, as a reviewer of security would choose them
 _FEW = (*LANGUAGES, "technical", "planted")  # too few rows for a bound of each kind
 

@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
 from figures import Figure, Tables, percent, show, which_run
-from guard_attacks import LANGUAGES, OUTSIDE, attacks, obfuscation
+from guard_attacks import OUTSIDE, attacks, obfuscation
 from guard_cost import cost, parallel
 from guard_streaming import INSTRUCTIONS, streaming
 
@@ -42,6 +42,7 @@ from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
 from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle
+from support.guardrails import LANGUAGES
 from support.serving.fakes import scripted_bundle
 
 LOOK_ALIKES = ("code", "commands", "config", "latin", "logs", "requests", "security", "terse")

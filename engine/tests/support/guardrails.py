@@ -18,6 +18,8 @@ from sluice.guardrails.context import GUARD_FILE, CheckContext, CheckResources, 
 
 BY_EMBEDDING = object()
 _SENTENCE = re.compile(r"[^.!?]+[.!?]*")
+# Kinds of data/guard/ that n-grams decide alone.
+LANGUAGES = ("arabic", "chinese", "hindi", "japanese", "korean", "polish", "russian", "ukrainian")
 
 
 class FakeGuardModel:
@@ -71,11 +73,11 @@ def finder(check: str, kit: CheckResources | None = None) -> Callable[..., list[
 
 
 def stored_texts(name: str) -> list[str]:
-    """Texts of data/guard/, from the store in the repository: nothing has to be pulled."""
     return [row["text"] for row in stored_rows(name)]
 
 
 def stored_rows(name: str) -> list[dict[str, str]]:
+    """Rows of data/guard/, from the store in the repository: nothing has to be pulled."""
     root = Path(__file__).parents[3]
     store = root / "dvc-store" / "files" / "md5"
     folder = yaml.safe_load((root / "data.dvc").read_text())["outs"][0]["md5"]
