@@ -112,13 +112,7 @@ def names_of_stores(workspace: Workspace, store: str, env: str, tenant: str, *, 
 
 @contextmanager
 def open_chosen(
-    workspace: Workspace,
-    store: str = "",
-    env: str = "",
-    tenant: str = "",
-    *,
-    wait: float = 0,
-    autocommit: bool = True,
+    workspace: Workspace, store: str = "", env: str = "", tenant: str = "", *, wait: float = 0, autocommit: bool = True
 ) -> Iterator[psycopg.Connection[Any]]:
     """A connection to the store that the options of a command choose.
 

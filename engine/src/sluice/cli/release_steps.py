@@ -81,9 +81,7 @@ def release_stage(
 
 @group.command("promote")
 def release_promote(
-    release: ReleaseArgument,
-    env: EnvironmentOption,
-    reason: ReasonOption = "every canary step held",
+    release: ReleaseArgument, env: EnvironmentOption, reason: ReasonOption = "every canary step held"
 ) -> None:
     """Make a release the champion of an environment: alias in MLflow and record. Once it is, nothing is done."""
     from sluice.release import champion

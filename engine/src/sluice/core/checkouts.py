@@ -21,11 +21,7 @@ KEPT = 3  # checkouts of the last comparisons; each is as large as the index and
 
 
 def checkout(
-    workspace: Workspace,
-    commit: str,
-    *,
-    share: Sequence[str] = (),
-    on_drop: Callable[[Path], object] = lambda _: None,
+    workspace: Workspace, commit: str, *, share: Sequence[str] = (), on_drop: Callable[[Path], object] = lambda _: None
 ) -> Workspace:
     """The checkout of a commit, made when it is not there yet. Older ones beyond the last few are dropped.
 

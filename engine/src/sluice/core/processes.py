@@ -128,12 +128,7 @@ def _signal_group(group: int, how: signal.Signals) -> None:
 
 
 def start(
-    name: str,
-    argv: Sequence[str],
-    *,
-    state: Path,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
+    name: str, argv: Sequence[str], *, state: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> Child:
     """Starts a program; its output goes to logs/<name>.log, its record to run/<name>-<pid>.json.
 

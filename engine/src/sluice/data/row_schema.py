@@ -34,11 +34,7 @@ def check_rows(rows: Sequence[LocatedRecord[Row]], documents: dict[str, Document
             "id": pa.Column(str, [_each(_IS_ID, "id is blank or has white space")]),
             "question": pa.Column(str, [_each(_has_text, "question is blank")]),
             "answers": pa.Column(
-                object,
-                [
-                    _each(_all_text, "an answer is blank"),
-                    _each(_all_different, "the same answer twice"),
-                ],
+                object, [_each(_all_text, "an answer is blank"), _each(_all_different, "the same answer twice")]
             ),
             "doc_ids": pa.Column(object, [_each(_all_different, "the same document twice")]),
             "tags": pa.Column(object, [_each(_all_text, "a tag is blank")]),

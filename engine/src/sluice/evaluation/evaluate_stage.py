@@ -50,10 +50,7 @@ def evaluate_bundle(
 
     async def asked() -> tuple[list[dict[str, Any]], tuple[Metric, ...]]:
         open_it = partial(open_application, bundle, stores, workspace.state, cache=cache, replay=replay)
-        with (
-            open_it(workers=parameters.workers) as application,
-            open_metrics(bundle, cache, replay=replay) as metrics,
-        ):
+        with open_it(workers=parameters.workers) as application, open_metrics(bundle, cache, replay=replay) as metrics:
             records = await run_cases(
                 rows,
                 application,

@@ -11,6 +11,7 @@ from sluice.llm.circuit_breaker import State
 from sluice.llm.provider_attempts import Observer
 from sluice.llm.provider_failures import ProviderError
 from sluice.llm.resilient import ResilientProvider
+from sluice.llm.template_tokens import read_as_text
 from sluice.prompts import ModelParameters
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ class FallbackProvider:
             ProviderError: the last failure, in the words of all of them.
         """
         failed: list[ProviderError] = []
+        messages = read_as_text(messages)
+        if tools := getattr(parameters, "tools", ()):
+            parameters = parameters.model_copy(update={"tools": tuple(read_as_text(tools))})
         for provider in self._providers:
             started = False
             stream = provider.stream(messages, parameters, deadline=deadline)

@@ -109,7 +109,4 @@ SCHEMES: dict[str, Callable[[str, Path], Path]] = {
     "s3": _s3,
     "models": _mlflow,
 }
-_REMEDIES = {
-    "s3": "check the AWS credentials and the key",
-    "models": "check MLFLOW_TRACKING_URI and the version",
-}
+_REMEDIES = {"s3": "check the AWS credentials and the key", "models": "check MLFLOW_TRACKING_URI and the version"}

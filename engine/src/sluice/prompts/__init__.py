@@ -3,11 +3,4 @@
 from sluice.prompts.prompt import Message, ModelParameters, Prompt, Variable
 from sluice.prompts.prompt_files import load_prompt, load_prompts
 
-__all__ = [
-    "Message",
-    "ModelParameters",
-    "Prompt",
-    "Variable",
-    "load_prompt",
-    "load_prompts",
-]
+__all__ = ["Message", "ModelParameters", "Prompt", "Variable", "load_prompt", "load_prompts"]

@@ -35,12 +35,7 @@ class LoadReport(JobReport):
 
 
 def run_load(
-    load: LoadParameters,
-    targets: JobTargets,
-    files: JobFiles,
-    *,
-    name: str,
-    watch: Callable[[], None] = lambda: None,
+    load: LoadParameters, targets: JobTargets, files: JobFiles, *, name: str, watch: Callable[[], None] = lambda: None
 ) -> LoadReport:
     """Blocks until the stage is over. `watch` is called a few times a second and may raise to end it early.
 

@@ -251,10 +251,7 @@ def _make_vector_index(
     least, most = _MEMORY
     connection.execute(f"SET LOCAL maintenance_work_mem = '{min(most, max(least, round(size)))}MB'")
     statement = sql.SQL("CREATE INDEX ON {} USING hnsw ({}) WITH (m = {}, ef_construction = {})").format(
-        sql.Identifier(table),
-        sql.SQL(indexed),
-        sql.Literal(settings.m),
-        sql.Literal(settings.ef_construction),
+        sql.Identifier(table), sql.SQL(indexed), sql.Literal(settings.m), sql.Literal(settings.ef_construction)
     )
     try:
         with connection.transaction():

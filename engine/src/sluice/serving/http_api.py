@@ -131,11 +131,7 @@ def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metric
             headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
         )
 
-    @api.get(
-        "/v1/models",
-        responses=documents.answers(documents.ModelList, 401, 429),
-        openapi_extra=KEY_NEEDED,
-    )
+    @api.get("/v1/models", responses=documents.answers(documents.ModelList, 401, 429), openapi_extra=KEY_NEEDED)
     async def models() -> JSONResponse:
         """The one model there is."""
         model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sluice", "release": release}

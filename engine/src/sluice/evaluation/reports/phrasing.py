@@ -9,13 +9,7 @@ from sluice.evaluation.paired_cases import some
 from sluice.evaluation.reports.compared_version import ComparedVersion
 from sluice.evaluation.significance import MetricJudgement
 
-MARKS = {
-    "improved": "✓",
-    "worse": "✕",
-    "no difference seen": "=",
-    "too few cases": "?",
-    "not evaluated": "!",
-}
+MARKS = {"improved": "✓", "worse": "✕", "no difference seen": "=", "too few cases": "?", "not evaluated": "!"}
 _AT_MOST = 4
 
 

@@ -25,11 +25,7 @@ _PATTERNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?:(?!-----)[\w+/=\s:,-])*(?:-----END [A-Z0-9 ]+-----)?",
         ("-----begin",),
     ),
-    (
-        "api_key",
-        _START + r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])",
-        ("akia", "asia", "abia", "acca"),
-    ),
+    ("api_key", _START + r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])", ("akia", "asia", "abia", "acca")),
     ("api_key", _START + r"sk-(?=[\w-]*\d)(?:[a-z0-9]{2,12}-)*[\w-]{20,}", ("sk-",)),
     (
         "api_key",

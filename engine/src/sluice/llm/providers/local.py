@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
@@ -49,8 +48,7 @@ class LocalProvider(OpenAICompatibleProvider):
                 what = "the chat template of the local model has no place for tools; take another model or provider"
                 raise ProviderError(FailureKind.REFUSED, what)
             answer = partial(held, answer)
-        told = json.loads(json.dumps(list(messages)).replace("<|", "< |"))  # else llama.cpp reads tokens of turns in it
-        async with aclosing(answer(told, parameters, deadline=deadline)) as deltas:
+        async with aclosing(answer(messages, parameters, deadline=deadline)) as deltas:
             async for delta in deltas:
                 yield delta
 

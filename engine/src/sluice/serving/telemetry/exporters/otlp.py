@@ -131,7 +131,6 @@ def _headers(variable: str) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in os.environ.get(variable, "").split(",") if pair]
     if not all(equals and name.strip() for name, equals, _ in pairs):
         raise SluiceError(
-            f"the variable {variable} is not name=value,name=value",
-            remedy="its value is not shown: it may be secret",
+            f"the variable {variable} is not name=value,name=value", remedy="its value is not shown: it may be secret"
         )
     return {name.strip(): value.strip() for name, _, value in pairs}
