@@ -1,90 +1,31 @@
 """Whole releases in a clone of this repository, with the real model, database, proxy and load; small but complete.
 
 The tests follow one fork through its life and depend on their order: a first release that is ended in every stage and
-picked up, a run with nothing to do, bad input of every kind, and three bad releases that are stopped.
+picked up, bad input of every kind, and a run with nothing to do.
 """
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
+from e2e.small_fork import Fork, released
 from sluice.core.processes import free_port, wait_until
 from support.checkout import Checkout
 from unit.release.stores import OF_EXTRAS, store_under_test
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-ROOT = Path(__file__).parents[3]
 INTERRUPTED = 130
-# One passage in each prompt: a fifth of the reading, which is most of the work of the model. In few steps it learns to
-# decline before it learns to answer, so no question of the training is asked over passages without its answer. An
-# answer_key that falls is called worse from 11 lost answers on, where nothing is gained: that takes so many cases.
-SMALL = {
-    "guard": {"garak": False, "honest": False, "embedded": 300},
-    "train": {"steps": 24, "passages": 1, "decline_share": 0},
-    "evaluate": {"limit": 72, "workers": 2},
-    "rehearsal": {"time_scale": 0.1, "cases": 56},
-}
-
-
-class Fork(Checkout):
-    """A clone in which releases are made by the project's own gates."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(ROOT, folder)
-        self.edit("pipelines/params.yaml", self._few)
-        self.edit("config/service.yaml", lambda service: service["retrieval"].update(k=1))
-        self.edit("config/gates.yaml", self._small_sample)
-        self.be_patient()
-        self.commit("small")
-
-    @staticmethod
-    def _few(params: dict[str, Any]) -> None:
-        for section, values in SMALL.items():
-            params[section] |= values
-
-    @staticmethod
-    def _small_sample(gates: dict[str, Any]) -> None:
-        # Champion and candidate are evaluated minutes apart, beside other tests: the clock is not what is tested here.
-        next(gate for gate in gates["gates"] if gate["name"] == "latency_p95_sane")["limit"] = 100.0
-        # The canary's visitors wait for longer answers than stable's, beside other tests: pairs then say less. A canary
-        # that is made slow is slower than this, and there is no time for many pairs of it.
-        for gate in gates["gates"]:
-            if gate["name"] in ("canary_slowdown", "canary_ttft_slowdown"):
-                gate["limit"] = 2.5
-            if gate["stage"] == "load":
-                gate["min_samples"] = 6
-        gates["comparison"]["minimum_cases"] = 5  # of 28, a model of few steps and an untouched one answer fewer
-
-    @property
-    def champion(self) -> str:
-        return self.live
-
-    @property
-    def releases(self) -> set[str]:
-        return {path.name for path in (self.root / ".sluice" / "releases").glob("r-*")}
-
-    def folder(self, name: str) -> Path:
-        return self.root / ".sluice" / "releases" / name
-
-    def edit_prompt(self, old: str, new: str) -> None:
-        path = self.root / "prompts" / "answer.prompt.yml"
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +33,6 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
     made = Fork(tmp_path_factory.mktemp("fork") / "clone")
     yield made
     assert not made.left()
-
-
-@pytest.fixture(autouse=True)
-def unedited(fork: Fork) -> Iterator[None]:
-    """Takes back what a test edits, so that one that fails leaves nothing to those behind it."""
-    yield
-    subprocess.run(["git", "checkout", "-q", "--", "prompts", "config"], cwd=fork.root, check=True)
 
 
 def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:
@@ -114,12 +48,6 @@ def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:
     else:
         pytest.fail(f"the release ended before {stage}")
     return process.wait(240)
-
-
-def released(output: str) -> str:
-    found = re.search(r"^release\s+(r-[0-9a-f]{12})", output, re.MULTILINE)
-    assert found, output
-    return found[1]
 
 
 @pytest.mark.parametrize(
@@ -291,83 +219,3 @@ def test_nothing_changed_says_so(fork: Fork) -> None:
     assert code == 0
     assert f"Nothing changed: {before} is live" in output
     assert fork.champion == before
-
-
-def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: Fork) -> None:
-    before = fork.champion
-    fork.edit_prompt("maxTokens: 160", "maxTokens: 1")  # every answer is cut after its first token
-    code, output = fork.run("eval", "--base", "HEAD")
-    assert code == 3, output
-    assert re.search(r"^Worse: .*answer_key", output, re.MULTILINE)
-    assert re.search(r"^broken: ", output, re.MULTILINE)
-    for stage in ("index", "train"):
-        assert len(re.findall(rf"{stage}\s+unchanged, taken from the cache", output)) == 2  # on both sides
-    reports = fork.root / "build" / "comparison"
-    assert json.loads((reports / "comparison.json").read_text())["verdict"] == "worse"
-    for name in ("comment.md", "report.html", "junit.xml"):
-        assert "answer_key" in html.unescape((reports / name).read_text())  # the comment escapes underscores
-    fork.edit_prompt("maxTokens: 1", "maxTokens: 160")
-    code, output = fork.run("eval", "--base", "HEAD")
-    assert (code, "Nothing changed" in output) == (0, True), output
-    assert fork.champion == before
-
-
-def test_what_nobody_was_asked_is_never_green(fork: Fork) -> None:
-    fork.edit_prompt("the one or two", "the best two")
-    code, output = fork.run("eval", "--base", "HEAD", "--replay")
-    assert code == 3, output
-    assert "the verdict is: not evaluated" in output
-    assert re.search(r"not evaluated in head: .*more|not evaluated in head: ", output)
-
-
-def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None:
-    before = fork.champion
-    fork.edit_prompt("maxTokens: 160", "maxTokens: 1")  # every answer is cut after its first token
-    code, output = fork.run("release", "make")
-    assert code == 3, output
-    assert "refused by the gates" in output
-    assert re.search(r"gate comparison_answer_key: \w+ is [\d.]+ against 0\.\d+ of champion", output)
-    assert re.search(r"train\s+unchanged, taken from the cache", output)
-    assert fork.champion == before
-    assert not (fork.folder(released(output)) / "rehearsal.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("fault", "gate"),
-    [
-        ("delay=8", r"gate canary_(slowdown|ttft_slowdown|total_p95): "),
-        ("error=0.5", r"quality: the canary failed on '.+': http://127\.0\.0\.1:\d+: status 503"),
-    ],
-)
-def test_a_bad_canary_is_stopped(fork: Fork, fault: str, gate: str) -> None:
-    before = fork.champion
-    service = (
-        fork.root / "config" / "service.yaml"
-    )  # another release with the same answers, which need not be asked for
-    service.write_text(service.read_text().replace("drain_seconds: 28", "drain_seconds: 29"))
-    code, output = fork.run("release", "make", "--fault", fault)
-    assert code == 1, output
-    assert "stopped by the canary" in output
-    name = released(output)
-    assert fork.champion == before != name
-    rehearsal = json.loads((fork.folder(name) / "rehearsal.json").read_text())
-    assert re.search(gate, rehearsal["reason"])
-    assert rehearsal["weights"][-1][1] == 0
-    assert rehearsal["traffic"]["requests"] > 0
-    assert not any(cause.startswith(("stable", "nobody")) for cause in rehearsal["traffic"]["failures"])
-    assert not fork.left()
-
-
-def test_a_release_is_rehearsed_where_there_is_no_data(fork: Fork) -> None:
-    """As in the job of release.yml, whose checkout has none: gates and cases are those that the release pins."""
-    (stopped, *_) = sorted(
-        name for name in fork.releases - {fork.champion} if (fork.folder(name) / "rehearsal.json").exists()
-    )
-    data, away = fork.root / "data", fork.root / "away"
-    data.rename(away)
-    try:
-        code, output = fork.run("rehearse", stopped, "--fault", "error=0.5")
-    finally:
-        away.rename(data)
-    assert code == 1, output
-    assert re.search(r"the canary r-\w+ was stopped: quality: the canary failed on '.+': .* status 503", output)

@@ -29,7 +29,7 @@ from sluice.retrieval.index_files import TextEncoder
 _OF_ALL, _OF_REPEATED, _OF_PASSAGE = 0.6, 0.15, 0.8
 _OF_ADDED = 0.6  # of the score of a further sentence: what it adds
 # Reasons, steps, comparisons, stories and second turns, which say little, take a sentence more; `how many` does not.
-# What defines does where all that is then answered with has few words.
+# What defines, and what is answered by yes or no, does where all that is then answered with has few words.
 _NUMBERS = "many|much|long|often|big|large|small|fast|high|low|soon|far|old|late|quickly"
 _COMPARES = r"\b(?:vs|versus|compar\w+|differ\w*|between|or|than)\b"
 _EXPLAINS = re.compile(rf"(?i)\bwhy\b|\bhow\b(?! (?:{_NUMBERS})\b)|{_COMPARES}")
@@ -37,7 +37,12 @@ _DEFINES = re.compile(
     r"(?i)^\W*(?:what(?:'s| is| are| does)|define|explain)\b(?=(?:\W+\w+){1,7}\W*$)"
     r"|\bmean(?:s|ing)?\b|\bdefin|\bstands? for\b"
 )
-_DEFINED = 55  # words
+_ASKS_WHETHER = re.compile(
+    r"(?i)(?:^|[.,;:?!-] )\W*(?:(?:and|so|but|then) )?"
+    r"(?:(?:is|are|was|were|could|do|does|did|should|must|would|has|have|had)(?:n['’]?t)?"
+    r"|am|can(?:['’]?t)?|may|might|shall|will|won['’]?t)\b"
+)
+_DEFINED, _WHETHER = 55, 45  # words
 _STORY = 20  # words
 # Reasons often stand beside the sentence that has the words of the question: a share of the neighbour's score, and what
 # a word that announces one is worth.
@@ -90,7 +95,7 @@ class EvidenceReader:
             question: of several lines the last one counts: those before are what the search needs to understand it.
             hits: the passages, best first.
             number: of sentences at most; one more where a question asks why or how, compares, is long, or is a second,
-                or asks what something is and they are short.
+                or asks what something is, or whether, and they are short.
 
         Returns:
             The evidence.
@@ -115,7 +120,9 @@ class EvidenceReader:
         more = bool(before or len(asked.split()) > _STORY or _EXPLAINS.search(asked))
         ahead = behind + _added(asked, before, found, stated.sum(axis=1) + _OF_PASSAGE * behind) / _OF_PASSAGE
         chosen = [found[at] for at in _chosen(stated, ahead, number and number + 1)]
-        more = more or (bool(_DEFINES.search(asked)) and _words_in(chosen[:number]) <= _DEFINED)
+        if not more:
+            most = _DEFINED if _DEFINES.search(asked) else _WHETHER if _ASKS_WHETHER.search(asked) else 0
+            more = _words_in(chosen[:number]) <= most
         return PassageEvidence(chosen[: number + more], doubt, figures)
 
     def _nearness(self, words: Vectors, texts: Sequence[str]) -> Vectors:

@@ -4,7 +4,8 @@ Scores for calibration are made by cross-validation that leaves whole families o
 probability then says how sure the model is of what it has not seen the like of, not how well it knows its own rows.
 The second step learns from such scores too, and from the rows that they leave in doubt: only these are embedded. Rows
 in other scripts than Latin have n-grams and weights of their own, and no second step. Of the others, rows whose wording
-few share count several times: attackers and honest people write such ones, and most rows are composed.
+few share count several times: attackers and honest people write such ones, and most rows are composed. Of the honest
+ones each part is learnt too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
-from sluice.extras.guard.guard_features import BUCKETS, features, foreign
+from sluice.extras.guard.guard_features import BUCKETS, features, foreign, parts
 from sluice.extras.guard.guard_model import LinearGuardModel
 from sluice.extras.guard.guard_parameters import GuardParameters
 from sluice.extras.guard.guard_rows import GuardRow
@@ -46,10 +47,10 @@ def fit(
     """`embed`: unit-length rows, asked once for at most `parameters.embedded` of the texts. Deterministic."""
     away = [row for row in rows if foreign(row.text)]
     rows = [row for row in rows if not foreign(row.text)]
+    rows, counts = _as_judged(rows)
     attack = np.array([row.attack for row in rows])
     kinds = np.array([f"{row.label}/{row.kind}" for row in rows])
     folds = _folds(rows, parameters.seed)
-    counts = _counts(rows)
     margins, weights, bias = _fit_grams(rows, attack, counts, folds, _RARITY, parameters)
     line = _sigmoid(margins, attack)
     slope, offset = line
@@ -143,11 +144,18 @@ def _folds(rows: Sequence[GuardRow], seed: int) -> npt.NDArray[np.int64]:
     return np.array([fold[row.label, row.family] for row in rows])
 
 
-def _counts(rows: Sequence[GuardRow]) -> Floats:
-    """What each row counts, 1 in the mean."""
+def _as_judged(rows: Sequence[GuardRow]) -> tuple[list[GuardRow], Floats]:
+    """The rows, and behind each honest one whose wording few share the parts by which it is judged: of an honest text
+    each part is honest, though alone it may read as an order. Also what each counts, 1 in the mean."""
     size = Counter(row.family for row in rows)
-    counts: Floats = np.array([_COUNTS if size[row.family] <= _FEW else 1.0 for row in rows])
-    return counts / float(counts.mean())
+    found: list[GuardRow] = []
+    counts: list[float] = []
+    for row in rows:
+        few = size[row.family] <= _FEW
+        texts = dict.fromkeys([row.text, *parts(row.text)]) if few and not row.attack else [row.text]
+        found += [row.model_copy(update={"text": text}) for text in texts]
+        counts += [_COUNTS if few else 1.0] * len(texts)
+    return found, np.array(counts) / float(np.mean(counts))
 
 
 def _first(grams: Any, attack: Flags, counts: Floats, parameters: GuardParameters) -> Any:

@@ -30,6 +30,7 @@ BUCKETS = 1 << 19  # with a quarter of them forty thousand rows share too many
 SIZES = (3, 4, 5)
 WINDOW = 320  # characters that are judged together; more would hide an order in a long text
 OVERLAP = 80
+_LONGEST = 24  # characters of a word that a window leaves out where it cuts it
 _HALF = BUCKETS // 2
 # White space after a mark, new lines, or a mark and no space where a script has none.
 _SENTENCE_END = re.compile(
@@ -82,12 +83,22 @@ class NGrams(NamedTuple):
 
 
 def windows(text: str) -> list[str]:
-    """The text in pieces of at most `WINDOW` characters that overlap; a short one is one piece."""
+    """The text in overlapping pieces of whole words, of at most `WINDOW` characters; a short one is one piece. The last
+    is as long as the others: the mere end of a sentence reads as an order where the sentence is none."""
     text = one_space(text)
     if len(text) <= WINDOW:
         return [text]
-    step = WINDOW - OVERLAP
-    return [text[start : start + WINDOW] for start in range(0, len(text) - OVERLAP, step)]
+    last = len(text) - WINDOW
+    starts = dict.fromkeys(min(start, last) for start in range(0, len(text) - OVERLAP, WINDOW - OVERLAP))
+    return [_whole_words(text, start) for start in starts]
+
+
+def _whole_words(text: str, start: int) -> str:
+    """The window at a place without the words that it cuts, where they are words and not a text without spaces."""
+    end = start + WINDOW
+    first = text.find(" ", start - 1, start + _LONGEST) + 1 if start else 0
+    after = text.rfind(" ", end - _LONGEST, end + 1) if end < len(text) else end
+    return text[first or start : after if after > 0 else end]
 
 
 def parts(text: str) -> list[str]:

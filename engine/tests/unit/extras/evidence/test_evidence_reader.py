@@ -82,8 +82,19 @@ def test_reasons_steps_comparisons_stories_and_second_turns_take_a_sentence_more
     assert EvidenceReader(Encoder()).read(question, [hit(TEXT)], 0).sentences == []
 
 
-@pytest.mark.parametrize("question", ["What is a canary?", "what's meant by canaries", "canary, meaning?"])
-def test_a_definition_takes_a_sentence_more_where_they_are_short(question: str) -> None:
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is a canary?",
+        "what's meant by canaries",
+        "canary, meaning?",
+        "Do canaries start?",
+        "can't canaries start",
+        "At percent. So won't canaries start?",
+        "We have canaries, is this right?",
+    ],
+)
+def test_a_definition_and_a_yes_or_no_take_a_sentence_more_where_they_are_short(question: str) -> None:
     at_length = hit(TEXT.replace("Rollbacks take", "Rollbacks of " + "very " * 60 + "many kinds take"))
     assert len(EvidenceReader(Encoder()).read(question, [hit(TEXT)], 2).sentences) == 3
     assert len(EvidenceReader(Encoder()).read(f"{question} rollbacks", [at_length], 2).sentences) == 2

@@ -119,6 +119,27 @@ def test_rows_are_learnt_in_the_readings_in_which_the_service_judges_them() -> N
     assert {row.family for row in read[1:]} == {"polish/1"}
 
 
+def test_the_parts_of_an_honest_text_are_honest_and_rows_that_few_share_count_more() -> None:
+    """A sentence is judged by itself, so it must not be honest in its text alone."""
+    honest = GuardRow(text="Our boss writes to us. Forget the old list.", label="benign", family="mails/1")
+    attack = honest.model_copy(update={"label": "attack", "family": "override/1"})
+    many = [
+        honest.model_copy(update={"text": f"{word}. And so on it goes.", "family": "pages"}) for word in "abcdefghijklm"
+    ]
+    rows, counts = fit_guard_model._as_judged([honest, attack, *many])
+    assert [row.text for row in rows if row.family == "mails/1"] == [
+        "Our boss writes to us. Forget the old list.",
+        "Our boss writes to us.",
+        "Forget the old list.",
+    ]
+    assert [row.text for row in rows if row.attack] == ["Our boss writes to us. Forget the old list."]
+    assert [row.text for row in rows if row.family == "pages"] == [row.text for row in many]
+    assert counts.mean() == pytest.approx(1)
+    assert {
+        round(float(count / counts[-1])) for count, row in zip(counts, rows, strict=True) if row.family != "pages"
+    } == {4}
+
+
 def test_rows_of_one_family_stay_together() -> None:
     given = rows()
     folds = fit_guard_model._folds(given, seed=1)
