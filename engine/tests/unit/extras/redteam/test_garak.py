@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -71,5 +72,7 @@ def test_what_nobody_answers_is_no_pass(tmp_path: Path) -> None:
 @pytest.mark.real
 def test_one_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     short = FEW.model_copy(update={"minutes": 0.01})
-    with pytest.raises(SluiceError, match=r"garak was not done after 0\.01 minutes"):
-        garak.run_garak(python(), AttackTarget("http://127.0.0.1:1", KEYS), short, tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        target = AttackTarget(f"http://127.0.0.1:{silent.getsockname()[1]}", KEYS)
+        with pytest.raises(SluiceError, match=r"garak was not done after 0\.01 minutes"):
+            garak.run_garak(python(), target, short, tmp_path)
