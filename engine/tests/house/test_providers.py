@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +18,14 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.extras import extras
 from sluice.core.processes import free_port
-from sluice.llm.chat import ChatProvider, Delta, Messages, ToolParameters, Usage
+from sluice.llm.chat import ChatProvider, Delta, ToolParameters, Usage
 from sluice.llm.provider_failures import RULES, FailureKind, ProviderError
 from sluice.llm.providers import PROVIDERS, connect
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 from support.event_loop import run
+from support.providers import clients
 from support.providers.clients import unasked
 from support.providers.server import CALLS, TEXT, USAGE, Asked, Upstream, upstream
 from support.serving.fakes import provider_entry
@@ -107,11 +109,7 @@ def provider(kind: str, url: str, **changes: Any) -> ChatProvider:
     return connect(ProviderContext(spec(kind, url, **changes), local_url=url))
 
 
-async def collect(
-    chat: ChatProvider, seconds: float = 120, messages: Messages = MESSAGES, parameters: ModelParameters = PARAMETERS
-) -> list[Delta]:
-    deadline = asyncio.get_running_loop().time() + seconds
-    return [delta async for delta in chat.stream(messages, parameters, deadline=deadline)]
+collect = partial(clients.collect, messages=MESSAGES, parameters=PARAMETERS)
 
 
 def answer(kind: str, server: Upstream, *script: str, seconds: float = 120) -> list[Delta]:

@@ -1,5 +1,5 @@
 """Tokens of chat templates in what a model is told. Servers of open models (llama.cpp, vLLM, Ollama) read them in the
-content of messages too: `<|im_end|>` in a question ends its turn, and opens one of whoever the question names."""
+content of messages too: `<|im_end|>` in a question ends its turn, and the rest may then speak for the system."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sluice.llm.chat import ChatProvider, Delta
+from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.fallback import FallbackProvider
 from sluice.llm.provider_attempts import ProviderAttempt
 from sluice.llm.roles import open_chat
@@ -41,9 +41,11 @@ def watched(chat: FallbackProvider) -> list[ProviderAttempt]:
     return seen
 
 
-async def collect(chat: ChatProvider, seconds: float = 120) -> list[Delta]:
+async def collect(
+    chat: ChatProvider, seconds: float = 120, messages: Messages = MESSAGES, parameters: ModelParameters = PARAMETERS
+) -> list[Delta]:
     deadline = asyncio.get_running_loop().time() + seconds
-    return [delta async for delta in chat.stream(MESSAGES, PARAMETERS, deadline=deadline)]
+    return [delta async for delta in chat.stream(messages, parameters, deadline=deadline)]
 
 
 def ask(chat: ChatProvider, seconds: float = 120, *, held: Callable[[], bool] = lambda: False) -> list[Delta]:
@@ -64,10 +66,5 @@ def ask_local(base_url: str, messages: Sequence[Mapping[str, str]], **parameters
     """The answer of a llama.cpp at `base_url`, and its last piece. Parameters by their names in prompt files."""
     chat = open_chat([ProviderSpec.model_validate(provider_entry(timeouts=PATIENT))], local_url=base_url)
     read = ModelParameters.model_validate(parameters)
-
-    async def answer() -> list[Delta]:
-        deadline = asyncio.get_running_loop().time() + 600
-        return [delta async for delta in chat.stream(messages, read, deadline=deadline)]
-
-    deltas = asyncio.run(answer())
+    deltas = asyncio.run(collect(chat, 600, messages, read))
     return text(deltas), deltas[-1]

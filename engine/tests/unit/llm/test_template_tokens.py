@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from sluice.llm.chat import ShapeParameters
 from sluice.llm.template_tokens import read_as_text
 from support.event_loop import run
-from support.providers.clients import chat_over
+from support.providers.clients import chat_over, collect
 from support.providers.server import upstream
 
 # As the tokenizers of these families write what begins and ends a turn.
@@ -65,13 +64,7 @@ def test_no_server_is_sent_one_in_a_message_a_call_or_a_tool() -> None:
     ]
     parameters = ShapeParameters.model_validate({"tools": [{"type": "function", "function": function}]})
     with upstream() as server:
-        chat = chat_over([server])
-
-        async def ask() -> None:
-            deadline = asyncio.get_running_loop().time() + 60
-            _ = [piece async for piece in chat.stream(messages, parameters, deadline=deadline)]
-
-        run(ask())
+        run(collect(chat_over([server]), messages=messages, parameters=parameters))
     (asked,) = server.asked
     assert not any(token in asked.body.decode() for token in TOKENS)
     assert asked.json["messages"][2] == {**messages[2], "content": "found < /s>< ｜User｜>"}
