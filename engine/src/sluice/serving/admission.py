@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sluice.serving.middleware import TrafficState, is_chat
@@ -17,10 +18,6 @@ from sluice.serving.settings import LimitSettings
 
 _RETRY = {"retry-after": "1"}
 _GONE = 499  # never sent; the metrics count it
-
-
-class ClientGoneError(Exception):
-    """The client disconnected before its request was complete."""
 
 
 class AdmissionQueue:
@@ -88,7 +85,7 @@ class AdmissionMiddleware:
         largest = self._limits.max_body_bytes
         try:
             body = await _read_body(scope, receive, largest)
-        except ClientGoneError:
+        except ClientDisconnect:
             await error_response(_GONE, "the caller has gone")(scope, receive, send)
             return
         if body is None:
@@ -151,15 +148,11 @@ async def _read_body(scope: Scope, receive: Receive, largest: int) -> bytes | No
     if declared.isdigit() and int(declared) > largest:
         return None
     body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        body += message.get("body", b"")
+    async for block in Request(scope, receive).stream():
+        body += block
         if len(body) > largest:
             return None
-        if not message.get("more_body", False):
-            return bytes(body)
+    return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

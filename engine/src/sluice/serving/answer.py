@@ -21,13 +21,6 @@ class RequestError(SluiceError):
         self.param, self.code = param, code
 
 
-class NoQuestionError(RequestError):
-    """The messages hold nothing to answer."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, param="messages", code="no_question")
-
-
 class ModelError(SluiceError):
     """The model gave no whole answer. `retry_after`: seconds after which it may be worth asking again, or
     None; `failure`: a code or the name of an exception, which is safe to log."""

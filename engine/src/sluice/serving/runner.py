@@ -11,10 +11,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from sluice.guardrails.bounded_cache import BoundedCache
 from sluice.guardrails.guards import BROKEN
 from sluice.llm.chat import ChatProvider, Messages
 from sluice.prompts import ModelParameters
-from sluice.serving.answer import Answer, ModelError, NoQuestionError, RequestError
+from sluice.serving.answer import Answer, ModelError, RequestError
 from sluice.serving.caller_options import CallerOptions
 from sluice.serving.chat_model import ChatModel
 from sluice.serving.citations import Citation, PromptPassage
@@ -68,7 +69,7 @@ class ApplicationRunner:
             embedder=bundle.embedder,
         )
         self.services = Services(bundle, retriever, guards, {_ROLE: model})
-        self._quoted: dict[str, str] = {}
+        self._quoted: BoundedCache[str] = BoundedCache(_REMEMBERED)
         self._application = built_application(bundle.application, self.services)
 
     async def answer(
@@ -85,8 +86,8 @@ class ApplicationRunner:
             The answer.
 
         Raises:
-            NoQuestionError: there is nothing to answer.
-            RequestError: the application, or its model, cannot give what the caller asks for.
+            RequestError: there is nothing to answer, or the application or its model cannot give what the caller asks
+                for.
             ModelError: the model gave no whole answer; ModelTimeoutError: not in time.
         """
         async with aclosing(self.stream(messages, tenant=tenant, options=options)) as items:
@@ -210,13 +211,11 @@ class ApplicationRunner:
 
     async def _leaves(self, text: str) -> str:
         """What the output guard leaves of a text of a document; the last ones are remembered."""
-        if text in self._quoted:
-            return self._quoted[text]
+        if (known := self._quoted.get(text)) is not None:
+            return known
         found = await self._guards.check_output(text)
         if BROKEN.isdisjoint(found.reasons):
-            if len(self._quoted) >= _REMEMBERED:
-                self._quoted.clear()
-            self._quoted[text] = found.text
+            self._quoted.keep(text, found.text)
         return found.text
 
 
@@ -237,10 +236,9 @@ def said_before(messages: Messages) -> tuple[str, ...]:
 
 
 def last_question(messages: Messages) -> str:
-    """The last user message, stripped. NoQuestionError when there is none or it is empty."""
-    for message in reversed(messages):
-        if message["role"] == "user":
-            if message["content"].strip():
-                return str(message["content"]).strip()
-            raise NoQuestionError("the last user message is empty")
-    raise NoQuestionError("there is no user message")
+    """The last user message, stripped. RequestError when there is none or it is empty."""
+    last = next((message for message in reversed(messages) if message["role"] == "user"), None)
+    if last and (question := str(last["content"]).strip()):
+        return question
+    what = "the last user message is empty" if last else "there is no user message"
+    raise RequestError(what, param="messages", code="no_question")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
@@ -17,6 +18,7 @@ from sluice.serving.prompt_template import ReleasePrompt
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import ServiceSettings
+from sluice.serving.tools import TOOLS
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
@@ -59,10 +61,12 @@ class Services:
 
     @cached_property
     def tools(self) -> Mapping[str, BaseTool]:
-        """The functions with `@tool`, as LangChain's tools, by name."""
-        from sluice.serving.tools import langchain_tools
+        """The functions with `@tool`, as LangChain's tools, by name; without those that write, which ask for an
+        `idempotency_key`."""
+        from langchain_core.tools import StructuredTool
 
-        return langchain_tools()
+        read = {name: one for name, one in TOOLS.items() if "idempotency_key" not in signature(one).parameters}
+        return {name: StructuredTool.from_function(function) for name, function in read.items()}
 
     def chat(self, role: str = "chat", prompt: ReleasePrompt | None = None, *, caller: Sequence[str] = ()) -> ChatModel:
         """The models of a role as one LangChain chat model.

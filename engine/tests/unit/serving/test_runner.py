@@ -11,7 +11,7 @@ from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.llm.chat import Delta
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import Prompt
-from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, Usage
+from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, RequestError, Usage
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner, last_question
 from support.serving.fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever
@@ -253,8 +253,9 @@ def test_the_question_is_the_last_user_message() -> None:
 
 @pytest.mark.parametrize("messages", [[], [{"role": "system", "content": "x"}], user("  "), [*user("a"), *user("")]])
 def test_without_a_question_there_is_no_answer(messages: list[dict[str, str]]) -> None:
-    with pytest.raises(NoQuestionError):
+    with pytest.raises(RequestError) as caught:
         last_question(messages)
+    assert (caught.value.param, caught.value.code) == ("messages", "no_question")
 
 
 def test_a_release_without_the_prompt_is_refused(bundle: ReleaseBundle, chat: ScriptedChat, guards: Guards) -> None:

@@ -35,7 +35,7 @@ _STRICTNESS = {"passed": 0, "redacted": 1, "blocked": 2}
 
 
 class TraceStep:
-    """A part of a request. Used as a context manager, plain or async; entered again, it ends with the last time.
+    """A part of a request. Used as a context manager; entered again, it ends with the last time.
 
     Attributes:
         span: OpenTelemetry's, not recording where the request is not sampled. It ends with the request.
@@ -112,12 +112,6 @@ class TraceStep:
         if kind is not None and not self.error:
             self.error = kind.__name__
         self.end()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.__exit__(kind)
 
 
 class Trace(TraceStep):
