@@ -23,8 +23,8 @@ from sluice.core.workspace import Workspace
 from sluice.guardrails.context import GUARD_FILE, CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
+from sluice.llm.fallback import open_chat
 from sluice.llm.model_files import ensure, load_models
-from sluice.llm.roles import open_chat
 from sluice.llm.settings import PROMPT_ROLES, Providers
 from sluice.prompts import load_prompts
 from sluice.retrieval import Hit

@@ -475,8 +475,8 @@ HEAVY = "langchain_anthropic anthropic langchain_aws boto3 botocore langchain_op
 def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
     code = (
         "import sys, json;"
-        "import sluice.serving.http_api, sluice.serving.runner, sluice.serving.release_parts, sluice.llm.roles;"
-        "from support.serving.fakes import *; from sluice.llm.roles import open_chat;"
+        "import sluice.serving.http_api, sluice.serving.runner, sluice.serving.release_parts, sluice.llm.fallback;"
+        "from support.serving.fakes import *; from sluice.llm.fallback import open_chat;"
         "open_chat(PROVIDERS.chat, local_url='http://127.0.0.1:1');"
         f"print(json.dumps([name for name in {HEAVY.split()!r} if name in sys.modules]))"
     )

@@ -48,18 +48,15 @@ class CircuitBreaker:
     def settle(self, ticket: BreakerTicket, succeeded: bool | None) -> None:
         """What came of it; None when that says nothing about the provider."""
         if ticket.probe:
-            self._settle_probe(succeeded)
+            self._probing = False
+            if succeeded:
+                self._opened_at = None
+            elif succeeded is not None:
+                self._open()
         elif succeeded is not None and self._opened_at is None:  # what began before it opened decides nothing any more
             self._failed.append(not succeeded)
             if sum(self._failed) >= self._settings.failures:
                 self._open()
-
-    def _settle_probe(self, succeeded: bool | None) -> None:
-        self._probing = False
-        if succeeded:
-            self._opened_at = None
-        elif succeeded is not None:
-            self._open()
 
     def _open(self) -> None:
         self._opened_at = self._clock()

@@ -24,14 +24,11 @@ class ConcurrencyLimit:
         loop = asyncio.get_running_loop()
         if (places := self._places.get(loop)) is None:
             places = self._places[loop] = asyncio.Semaphore(self._count)
-        if places.locked():
-            try:
-                async with asyncio.timeout_at(until):
-                    await places.acquire()
-            except TimeoutError:
-                raise ProviderError(FailureKind.FULL, f"{self._count} requests are being answered already") from None
-        else:
-            await places.acquire()
+        try:
+            async with asyncio.timeout_at(until if places.locked() else None):
+                await places.acquire()
+        except TimeoutError:
+            raise ProviderError(FailureKind.FULL, f"{self._count} requests are being answered already") from None
         try:
             yield
         finally:

@@ -1,16 +1,21 @@
-"""The fallback over the providers of a role: the first that sends a token answers; after that no other is tried."""
+"""The providers of a role of config/providers.yaml as one: the first that sends a token answers; after that no other is
+tried."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from sluice.llm.chat import Delta, Messages
 from sluice.llm.circuit_breaker import State
 from sluice.llm.provider_attempts import Observer
 from sluice.llm.provider_failures import ProviderError
+from sluice.llm.providers import connect
+from sluice.llm.providers.context import ProviderContext
 from sluice.llm.resilient import ResilientProvider
+from sluice.llm.settings import ProviderSpec
 from sluice.llm.template_tokens import read_as_text
 from sluice.prompts import ModelParameters
 
@@ -40,7 +45,8 @@ class FallbackProvider:
             deadline: of the whole answer, by any provider; a time of the event loop's clock.
 
         Raises:
-            ProviderError: the last failure, in the words of all of them.
+            ProviderError: the last failure, in the words of all of them, with the shortest time that one of them asked
+                to wait.
         """
         failed: list[ProviderError] = []
         messages = read_as_text(messages)
@@ -60,12 +66,30 @@ class FallbackProvider:
                     raise
                 _log.warning("no answer: %s", error.message)
                 failed.append(error)
-        raise _all_of(failed)
+        waits = [error.retry_after for error in failed if error.retry_after is not None]
+        said = "; ".join(error.message for error in failed)
+        raise ProviderError(failed[-1].failure, said, retry_after=min(waits, default=None))
 
 
-def _all_of(failed: Sequence[ProviderError]) -> ProviderError:
-    """The last failure, with the words of all of them and the shortest time that one of them asked to wait."""
-    waits = [error.retry_after for error in failed if error.retry_after is not None]
-    return ProviderError(
-        failed[-1].failure, "; ".join(error.message for error in failed), retry_after=min(waits, default=None)
-    )
+def open_chat(
+    specs: Sequence[ProviderSpec], *, local_url: str | None, clock: Callable[[], float] = time.monotonic
+) -> FallbackProvider:
+    """Opens the providers of a role as one. Nothing is sent yet.
+
+    Args:
+        specs: the entries of the role, in the order in which they are asked.
+        local_url: of the local llama.cpp, without /v1; None when it does not run.
+        clock: of the breakers, in seconds.
+
+    Returns:
+        The fallback over them.
+
+    Raises:
+        SluiceError: a key, a package or an address is missing.
+    """
+    observers: list[Observer] = []
+    guarded = [
+        ResilientProvider(spec, connect(ProviderContext(spec, local_url)), clock=clock, observers=observers)
+        for spec in specs
+    ]
+    return FallbackProvider(guarded, observers)

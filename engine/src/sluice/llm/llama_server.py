@@ -43,14 +43,22 @@ class LocalServer:
     ) -> None:
         import xllamacpp
 
-        params = _params(model, threads)
+        for path, what in ((model, "model"), (adapter, "adapter")):
+            if path is not None and not path.is_file():
+                raise SluiceError(
+                    f"{path}: the {what} file is missing",
+                    remedy="run `make release` to build it, or `sluice models pull` to fetch it",
+                )
+        params = xllamacpp.CommonParams()
+        params.model.path = str(model)
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        params.verbosity = 0
         params.n_ctx = context
         params.n_parallel = slots
         params.endpoint_slots = False  # it shows the prompts of others
         self._folder = tempfile.TemporaryDirectory(prefix="sluice-")  # for this user alone
         params.hostnames = [_socket(Path(self._folder.name))]
         if adapter is not None:
-            _require_file(adapter, "adapter")
             lora = xllamacpp.CommonAdapterLoraInfo()
             lora.path = str(adapter)
             lora.scale = 1.0
@@ -58,7 +66,12 @@ class LocalServer:
         # llama.cpp waits for ever when it is closed before its loop has run once: so it answers once here, and a signal
         # must not come in between.
         with interrupts_deferred():
-            self._server: Any = _serve(params, model)
+            try:
+                self._server: Any = xllamacpp.Server(params)
+            except RuntimeError as error:
+                raise SluiceError(
+                    f"{model}: llama.cpp could not start: {error}", remedy="check that the file is a whole GGUF model"
+                ) from error
             reply = self.answer({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1})
         if "choices" not in reply:
             raise SluiceError(f"{adapter or model}: llama.cpp does not answer: {reply}")
@@ -117,33 +130,3 @@ def _socket(folder: Path) -> str:
             remedy="set TMPDIR to a shorter folder",
         )
     return path
-
-
-def _params(model: Path, threads: int) -> Any:
-    import xllamacpp
-
-    _require_file(model, "model")
-    params = xllamacpp.CommonParams()
-    params.model.path = str(model)
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.verbosity = 0
-    return params
-
-
-def _serve(params: Any, model: Path) -> Any:
-    import xllamacpp
-
-    try:
-        return xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise SluiceError(
-            f"{model}: llama.cpp could not start: {error}", remedy="check that the file is a whole GGUF model"
-        ) from error
-
-
-def _require_file(path: Path, what: str) -> None:
-    if not path.is_file():
-        raise SluiceError(
-            f"{path}: the {what} file is missing",
-            remedy="run `make release` to build it, or `sluice models pull` to fetch it",
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sluice.llm.bert_conversion import bert_to_ctranslate2_int8
 
@@ -30,10 +30,6 @@ def requantise_q8_0(source: Path, target: Path) -> None:
             writer.add_tensor(tensor.name, values)
         else:
             writer.add_tensor(tensor.name, gguf.quants.quantize(values, q8), raw_dtype=q8)
-    _finish(writer)
-
-
-def _finish(writer: Any) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -55,8 +55,9 @@ class OpenAIEvents:
         return Delta(finish_reason=self._finish, usage=self._usage)
 
     def _event(self, event: dict[str, Any]) -> str:
-        if event.get("error"):
-            raise _error(event["error"])
+        if error := event.get("error"):
+            code = error.get("code") if isinstance(error, dict) else None
+            raise by_status(code if isinstance(code, int) else 500, "in the stream")
         if usage := event.get("usage"):
             cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
             self._usage = Usage(int(usage["prompt_tokens"]), int(usage["completion_tokens"]), int(cached))
@@ -73,8 +74,3 @@ class OpenAIEvents:
             piece["name"] = said.get("name") or piece["name"]
             piece["args"] += said.get("arguments") or ""
         return delta.get("content") or ""
-
-
-def _error(error: Any) -> ProviderError:
-    code = error.get("code") if isinstance(error, dict) else None
-    return by_status(code if isinstance(code, int) else 500, "in the stream")

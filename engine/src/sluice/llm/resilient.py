@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -13,11 +14,11 @@ from sluice.llm.circuit_breaker import BreakerTicket, CircuitBreaker, State
 from sluice.llm.concurrency_limit import ConcurrencyLimit
 from sluice.llm.provider_attempts import Observer, ProviderAttempt
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.retry_delay import pause
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 
 _log = logging.getLogger(__name__)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds
 
 
 class ResilientProvider:
@@ -125,3 +126,12 @@ class ResilientProvider:
                 observe(attempt)
             except Exception:  # who counts must not cost anybody an answer
                 _log.exception("an observer of attempts failed")
+
+
+def pause(attempt: int, retry_after: float | None) -> float:
+    """Seconds to wait after the attempt with this number (0 is the first): exponential, and at least as long as the
+    provider asked for. Half of it is drawn by chance, so that callers that failed together do not come back together.
+    """
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+    drawn = random.uniform(longest / 2, longest)
+    return drawn if retry_after is None else max(drawn, retry_after + random.uniform(0, _FIRST_PAUSE))

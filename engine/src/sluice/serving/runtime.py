@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from sluice.core.extras import hooks
 from sluice.llm.chat import ChatProvider
-from sluice.llm.fallback import FallbackProvider
+from sluice.llm.fallback import FallbackProvider, open_chat
 from sluice.llm.llama_server import LocalServer
-from sluice.llm.roles import open_chat
 from sluice.llm.settings import needs_local
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.stores import Stores

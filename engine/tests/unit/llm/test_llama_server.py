@@ -94,7 +94,8 @@ def test_probe_has_a_good_model_loaded_by_a_child(models, monkeypatch: pytest.Mo
 INTERRUPTED = """
 import signal, sys, threading, time
 from pathlib import Path
-from sluice.llm import llama_server as local
+import xllamacpp
+from sluice.llm.llama_server import LocalServer
 def end(*_):
     raise KeyboardInterrupt
 signal.signal(signal.SIGTERM, end)
@@ -103,12 +104,12 @@ other.start()
 def interrupt():
     time.sleep(float(sys.argv[2]))
     signal.pthread_kill(other.ident, signal.SIGTERM)
-serve = local._serve
+serve = xllamacpp.Server
 def interrupted(*words):
     threading.Thread(target=interrupt, daemon=True).start()
     return serve(*words)
-local._serve = interrupted
-server = local.LocalServer(Path(sys.argv[1]), threads=1)  # two wait for each other on busy cores
+xllamacpp.Server = interrupted
+server = LocalServer(Path(sys.argv[1]), threads=1)  # two wait for each other on busy cores
 time.sleep(30)
 """
 

@@ -11,6 +11,7 @@ import pytest
 
 from sluice.llm.chat import Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.resilient import pause
 from support.event_loop import run
 from support.providers.clients import MESSAGES, PARAMETERS, ask, chat_over, collect, text, unasked, watched
 from support.providers.server import TEXT, Upstream
@@ -230,3 +231,20 @@ def test_only_one_request_probes_a_provider_that_failed(servers: Servers) -> Non
         assert chat.states == {"a": "closed"}
 
     asyncio.run(scene())
+
+
+def test_pauses_grow_and_are_drawn_by_chance() -> None:
+    for attempt, longest in enumerate((0.1, 0.2, 0.4, 0.8)):
+        drawn = {pause(attempt, None) for _ in range(50)}
+        assert len(drawn) > 40
+        assert min(drawn) >= longest / 2
+        assert max(drawn) <= longest
+
+
+def test_no_pause_is_longer_than_five_seconds() -> None:
+    assert max(pause(attempt, None) for attempt in range(60)) <= 5
+
+
+def test_what_the_provider_asks_for_is_the_least() -> None:
+    assert all(3 <= pause(0, 3) <= 3.1 for _ in range(50))
+    assert pause(5, 0) >= 1.6

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xllamacpp
 from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
 from openai.types.chat import ChatCompletionChunk
 
-from sluice.llm import llama_server
 from sluice.llm.chat import Delta, ToolParameters
+from sluice.llm.fallback import open_chat
 from sluice.llm.llama_server import LocalServer
 from sluice.llm.openai_events import OpenAIEvents
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.roles import open_chat
 from sluice.llm.settings import ProviderSpec
 from support.providers.clients import PATIENT
 from support.providers.server import CALLS, openai_blocks, sse
@@ -117,14 +117,13 @@ def ask_local(model: Path, **changes: Any) -> list[Delta]:
 
 @pytest.mark.real
 def test_a_real_llama_cpp_calls_a_tool(models: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = llama_server._params
+    serve = xllamacpp.Server
 
-    def with_template(model: Path, threads: int) -> Any:
-        params = plain(model, threads)
+    def with_template(params: Any) -> Any:
         params.chat_template = TEMPLATE
-        return params
+        return serve(params)
 
-    monkeypatch.setattr(llama_server, "_params", with_template)
+    monkeypatch.setattr(xllamacpp, "Server", with_template)
     *pieces, last = ask_local(models.chat, **BIAS)
     assert len(pieces) > 1
     (call,) = added_up(pieces).tool_calls

@@ -22,8 +22,8 @@ from sluice.extras.hosted.answer_stream import AnswersWithoutKeys, drain, key_fo
 from sluice.extras.hosted.request_check import AllowedRequest
 from sluice.extras.hosted.request_file import ProviderRequest
 from sluice.llm.chat import ChatProvider
+from sluice.llm.fallback import open_chat
 from sluice.llm.provider_failures import ProviderError
-from sluice.llm.roles import open_chat
 from sluice.llm.settings import RemoteSpec
 from sluice.serving.settings import ServiceSettings
 

@@ -192,7 +192,7 @@ def open_role(
 
 def _remote(specs: Sequence[ProviderSpec]) -> Callable[[], ChatProvider]:
     def open_remote() -> ChatProvider:
-        from sluice.llm.roles import open_chat
+        from sluice.llm.fallback import open_chat
 
         return open_chat(specs, local_url=None)
 

@@ -39,7 +39,7 @@ def test_what_a_teacher_writes_is_a_branch_and_a_pull_request_too(
             "in common?": "64 tokens",
         }
     )
-    monkeypatch.setattr("sluice.llm.roles.open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
+    monkeypatch.setattr("sluice.llm.fallback.open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
     status, out, err = run(capsys, "generate", "--rows", "1", "--publish")
     assert status == 0, err
     assert '"proposed": 1' in out

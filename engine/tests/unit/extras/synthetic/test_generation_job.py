@@ -15,7 +15,7 @@ from sluice.data.rows import Row, write_rows
 from sluice.extras.curation.proposed_rows import PAGE, ROWS
 from sluice.extras.synthetic.generate_rows import GenerationSettings
 from sluice.extras.synthetic.generation_job import GenerationReport, run
-from sluice.llm import roles
+from sluice.llm import fallback
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from support.serving.fakes import ScriptedChat, provider_entry
 
@@ -45,7 +45,7 @@ def in_role(workspace: Workspace, role: str) -> None:
 
 def said(monkeypatch: pytest.MonkeyPatch, script: dict[str, str | Exception]) -> ScriptedChat:
     scripted = ScriptedChat({PAGING: "No."} | script)
-    monkeypatch.setattr(roles, "open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
+    monkeypatch.setattr(fallback, "open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
     return scripted
 
 
