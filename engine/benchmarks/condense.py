@@ -89,7 +89,7 @@ async def measure(runtime: Runtime, bundle: ReleaseBundle) -> str:
     service, retrieval = bundle.service, bundle.service.retrieval
 
     async def near(query: str, document: str | None) -> bool:
-        hits = await asyncio.to_thread(runtime.retriever.search, query, k=retrieval.k)
+        hits = await asyncio.to_thread(runtime.application.services.retriever.search.search, query, k=retrieval.k)
         found = document is None or any(hit.doc_id == document for hit in hits)
         return found and max(hit.similarity for hit in hits) >= retrieval.min_similarity
 

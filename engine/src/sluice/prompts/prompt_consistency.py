@@ -11,11 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sluice.core.settings import Lines, nearest
+from sluice.core.settings import Lines, Place, nearest, place_of
 from sluice.prompts.prompt import EXPECTED, PLACEHOLDER, Variable
 
-Place = tuple[str | int, ...]
-Finding = tuple[Place, str, str]  # where its line is looked up, how it is called, what is wrong
+Finding = tuple[Place, str]  # where it is, and what is wrong
 
 
 def inconsistencies(path: PurePath, document: Any, lines: Lines, roles: Collection[str]) -> list[str]:
@@ -23,21 +22,15 @@ def inconsistencies(path: PurePath, document: Any, lines: Lines, roles: Collecti
     if not isinstance(document, dict):
         return []
     findings = [*_names(path, document, roles), *_variables(document), *_test_data(document)]
-    return [f"{path}:{_line(place, lines)}: {where}: {what}" for place, where, what in findings]
-
-
-def _line(place: Place, lines: Lines) -> int:
-    while place and place not in lines:  # a key may come out of a YAML merge (`<<`) and have no line of its own
-        place = place[:-1]
-    return lines.get(place, 1)
+    return [f"{place_of(path, place, lines)}: {what}" for place, what in findings]
 
 
 def _names(path: PurePath, document: dict[Any, Any], roles: Collection[str]) -> Iterator[Finding]:
     name, role = document.get("name"), document.get("model")
     if isinstance(name, str) and path.name != f"{name}.prompt.yml":
-        yield ("name",), "name", f"is {name!r}, but the file is named {path.name!r}"
+        yield ("name",), f"is {name!r}, but the file is named {path.name!r}"
     if isinstance(role, str) and roles and role not in roles:
-        yield ("model",), "model", f"no role {role!r}{nearest(role, list(roles))}"
+        yield ("model",), f"no role {role!r}{nearest(role, list(roles))}"
 
 
 def _variables(document: dict[Any, Any]) -> Iterator[Finding]:
@@ -48,44 +41,36 @@ def _variables(document: dict[Any, Any]) -> Iterator[Finding]:
     if all_variables:
         for number, content in messages:
             for name in sorted(set(PLACEHOLDER.findall(content)) - set(declared)):
-                what = f"undeclared variable {name!r}{nearest(name, declared)}"
-                yield ("messages", number, "content"), f"messages.{number}.content", what
+                yield ("messages", number, "content"), f"undeclared variable {name!r}{nearest(name, declared)}"
     for position, (number, name) in enumerate(variables):
         if all_messages and name not in used:
-            yield ("variables", number), f"variables.{number}", f"{name!r} is declared but never used"
+            yield ("variables", number), f"{name!r} is declared but never used"
         if name in declared[:position]:
-            yield ("variables", number), f"variables.{number}", f"{name!r} is declared twice"
+            yield ("variables", number), f"{name!r} is declared twice"
 
 
 def _test_data(document: dict[Any, Any]) -> Iterator[Finding]:
-    _, whole = _entries(document.get("variables", []), "name")
+    variables, whole = _entries(document.get("variables", []), "name")
     rows = document.get("testData")
     if not whole or not isinstance(rows, list):
         return
     declared = {variable.name: variable for variable in _well_formed(document)}
-    names = [entry["name"] for entry in document.get("variables") or []]
+    names = [name for _, name in variables]
     for number, values in enumerate(rows):
         if not isinstance(values, dict):
             continue
-        where = f"testData.{number}"
         for name, value in values.items():
             place = ("testData", number, str(name))
             if name == EXPECTED and name not in names:
-                if fault := _expected(value):
-                    yield place, f"{where}.{name}", fault
+                answers = value if isinstance(value, list) else [value]
+                if wrong := [answer for answer in answers if not isinstance(answer, str)]:
+                    yield place, f"{wrong[0]!r} is no text; put it in quotes"
             elif name not in names:
-                yield place, where, f"no variable {name!r}{nearest(str(name), names)}"
+                yield place, f"no variable {name!r}{nearest(str(name), names)}"
             elif name in declared and (fault := declared[name].fault(value)):
-                yield place, f"{where}.{name}", fault
-        missing = [name for name, variable in declared.items() if variable.required and name not in values]
-        if missing:
-            yield ("testData", number), where, f"no value for {', '.join(missing)}"
-
-
-def _expected(value: Any) -> str | None:
-    answers = value if isinstance(value, list) else [value]
-    wrong = [answer for answer in answers if not isinstance(answer, str)]
-    return f"{wrong[0]!r} is no text; put it in quotes" if wrong else None
+                yield place, fault
+        if missing := [name for name, variable in declared.items() if variable.required and name not in values]:
+            yield ("testData", number), f"no value for {', '.join(missing)}"
 
 
 def _entries(entries: Any, key: str) -> tuple[list[tuple[int, str]], bool]:

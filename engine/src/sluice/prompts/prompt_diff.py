@@ -114,22 +114,17 @@ def word_diff(base: str, head: str) -> tuple[TextPiece, ...]:
 
 
 def _compare(name: str, base: Prompt | None, head: Prompt | None) -> PromptChange:
+    old, new = (prompt.digest if prompt else None for prompt in (base, head))
     return PromptChange(
         name=name,
-        status=_status(base, head),
-        base=base.digest if base else None,
-        head=head.digest if head else None,
+        status="added" if old is None else "removed" if new is None else "same" if old == new else "changed",
+        base=old,
+        head=new,
         messages=tuple(_messages(base.messages if base else (), head.messages if head else ())),
         parameters=tuple(_values(_parameters(base), _parameters(head))),
-        variables=(*_values(_variables(base), _variables(head)), *_order(base, head)),
+        variables=tuple(_variable_changes(_variables(base), _variables(head))),
         unseen=tuple(value.name for value in _values(_notes(base), _notes(head)) if base and head),
     )
-
-
-def _status(base: Prompt | None, head: Prompt | None) -> Status:
-    if base is None or head is None:
-        return "added" if base is None else "removed"
-    return "same" if base.digest == head.digest else "changed"
 
 
 def _messages(base: Sequence[Message], head: Sequence[Message]) -> Iterator[MessageChange]:
@@ -155,11 +150,11 @@ def _variables(prompt: Prompt | None) -> dict[str, Any]:
     return {v.name: {"type": v.type, "required": v.required} for v in prompt.variables} if prompt else {}
 
 
-def _order(base: Prompt | None, head: Prompt | None) -> Iterator[ValueChange]:
+def _variable_changes(base: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[ValueChange]:
     """The digest is over the variables in their order, so another order is another version: it must be seen."""
-    old, new = list(_variables(base)), list(_variables(head))
-    if old != new and sorted(old) == sorted(new):
-        yield ValueChange("order", old, new)
+    yield from _values(base, head)
+    if list(base) != list(head) and base.keys() == head.keys():
+        yield ValueChange("order", list(base), list(head))
 
 
 def _notes(prompt: Prompt | None) -> dict[str, Any]:

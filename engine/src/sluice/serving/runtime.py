@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Runtime:
-    """`chain` answers; `retriever` is exposed for the evaluation, `chat` for the metrics; None when another model
-    replaces the providers."""
+    """`application` answers; `chat` is exposed for the metrics, None when another model replaces the providers."""
 
     application: ApplicationRunner
-    retriever: Retriever
     chat: FallbackProvider | None
 
 
@@ -112,4 +110,4 @@ def open_runtime(
         answering = stand_in or chat
         assert answering is not None  # one of the two is there
         checks = guards or open_guards(bundle, retriever.embedder)
-        yield Runtime(ApplicationRunner(bundle, answering, retriever, checks), retriever, chat)
+        yield Runtime(ApplicationRunner(bundle, answering, retriever, checks), chat)

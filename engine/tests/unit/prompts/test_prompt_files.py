@@ -74,7 +74,7 @@ def test_a_good_file(write) -> None:
         ("  - name: text\n", "  - name: name\n", "14: variables.1: 'name' is declared twice"),
         ("model: chat", "model: chatt", "3: model: no role 'chatt' (did you mean 'chat'?)"),
         ("name: greet", "name: great", "1: name: is 'great', but the file is named 'greet.prompt.yml'"),
-        ("    text: hello", "    txt: hello", "18: testData.0: no variable 'txt' (did you mean 'text'?)"),
+        ("    text: hello", "    txt: hello", "18: testData.0.txt: no variable 'txt' (did you mean 'text'?)"),
         ("temperature: 0.5", "temperature: 3", "5: modelParameters.temperature: "),
         ("temperature: 0.5", "temperature: '0.5'", "5: modelParameters.temperature: "),
         ("maxTokens: 20", "maxTokens: 20.5", "6: modelParameters.maxTokens: "),

@@ -38,7 +38,7 @@ class Ready(ApplicationRunner):
 def open_runtime(bundle, stores, state):
     chat = ScriptedChat(script=REPLIES)
     application = Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks())
-    yield SimpleNamespace(application=application, retriever=None, chat=None)
+    yield SimpleNamespace(application=application, chat=None)
 
 server.open_runtime = open_runtime
 stores = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
