@@ -110,11 +110,8 @@ class CheckContext:
     @cached_property
     def attack(self) -> float:
         """The probability, by the guard model, that one reading of the text is an attack."""
-        model, embed, known = (
-            self._resources.require_model("attack"),
-            self._resources.require_embed("attack"),
-            self._resources.embedded,
-        )
+        model, embed = self._resources.require_model("attack"), self._resources.require_embed("attack")
+        known = self._resources.embedded
         fresh: dict[str, npt.NDArray[np.float32]] = {}
 
         def embedded(parts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -127,10 +124,6 @@ class CheckContext:
         for part, vector in fresh.items():  # not before: what gave no probability is asked for again
             known.keep(part, vector)
         return found
-
-    def ask(self) -> None:
-        """Finds `attack`, which takes as long as the embedder."""
-        _ = self.attack
 
     @property
     def waits(self) -> bool:

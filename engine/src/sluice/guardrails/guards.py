@@ -106,7 +106,7 @@ class _GuardStage:
             if len(text) > _SHORT or self._always_beside or (earlier and self._doubts):
                 return await self._beside(self._verdict, context)
             if self._doubts and context.waits:
-                await self._beside(context.ask)
+                await self._beside(getattr, context, "attack")
             return self._verdict(context)
         except TimeoutError:
             _log.error("the guardrail checks took longer than %g s; the text is refused", self._timeout)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
+from sluice.guardrails.bounded_cache import BoundedCache
 from sluice.guardrails.redaction import redact
 from sluice.serving.auth import Caller
 from sluice.serving.request_schema import FeedbackRequest
@@ -80,7 +81,7 @@ class FeedbackLog:
     def __init__(self, folder: Path, forward: Callable[[Feedback], None] | None = None) -> None:
         self._folder = folder
         self._forward = forward
-        self._scores: dict[str, int] = {}
+        self._scores: BoundedCache[int] = BoundedCache(_REMEMBERED)
 
     def keep(self, feedback: Feedback) -> int:
         """Appends one line, unless its key has scored its answer MOST_SCORES times; returns how often it has before.
@@ -91,14 +92,12 @@ class FeedbackLog:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with locked(self._folder):
-                if (before := self._scores.get(scored, 0)) >= MOST_SCORES:
+                if (before := self._scores.get(scored) or 0) >= MOST_SCORES:
                     return before
                 if path.exists() and path.stat().st_size + len(line) > _MOST_BYTES:
                     raise FeedbackError(f"{path}: holds {_MOST_BYTES >> 20} MiB already", remedy="move it away")
                 append_whole(path, line)
-                self._scores[scored] = before + 1
-                if len(self._scores) > _REMEMBERED:
-                    del self._scores[next(iter(self._scores))]
+                self._scores.keep(scored, before + 1)
         except OSError as error:
             raise FeedbackError(f"{path}: {error.strerror}", remedy="free some space, or mend its rights") from error
         if self._forward:

@@ -50,7 +50,6 @@ def test_a_part_in_doubt_is_embedded_once() -> None:
     resources = CheckResources(DOUBTING, embed)
     first = CheckContext("Who is on call? Who is next?", resources)
     assert first.waits
-    first.ask()
     again = CheckContext("Who is on call? And who is not?", resources)
     assert again.waits
     assert first.attack == again.attack
@@ -65,9 +64,9 @@ def test_an_embedding_that_gave_no_probability_is_asked_for_again() -> None:
     embed.value = float("nan")
     for _ in range(2):
         with pytest.raises(ValueError, match="no probability"):
-            CheckContext("Who is on call?", resources).ask()
+            _ = CheckContext("Who is on call?", resources).attack
     embed.value = 0.0
-    CheckContext("Who is on call?", resources).ask()
+    _ = CheckContext("Who is on call?", resources).attack
     assert embed.asked == ["Who is on call?"] * 3
 
 

@@ -27,7 +27,6 @@ _MOST_TOGETHER = 3 * MOST_CHARACTERS  # characters of all readings
 class NormalizedText:
     """`readings`: the plainest first, no text twice. `complete`: nothing was left unread for the bounds."""
 
-    original: str
     readings: tuple[Reading, ...]
     complete: bool = True
 
@@ -35,7 +34,7 @@ class NormalizedText:
 def normalize_text(text: str) -> NormalizedText:
     """All readings of a text within the bounds. Of a text that is too long there is none, and it is not complete."""
     if len(text) > MOST_CHARACTERS:
-        return NormalizedText(text, (), False)
+        return NormalizedText((), False)
     first = plain(original(text))
     readings: list[Reading] = []
     context: set[str] = set()
@@ -53,7 +52,7 @@ def normalize_text(text: str) -> NormalizedText:
         readings.append(reading)
         left -= len(reading.text)
         waiting.extend((depth + 1, each) for each in _readings(reading))
-    return NormalizedText(text, tuple(readings), complete)
+    return NormalizedText(tuple(readings), complete)
 
 
 def _readings(reading: Reading) -> Iterator[Reading]:
@@ -66,6 +65,3 @@ def _readings(reading: Reading) -> Iterator[Reading]:
             yield each
     yield from decoded(reading)
     yield from ciphers(reading)
-
-
-__all__ = ["MOST_CHARACTERS", "NormalizedText", "Reading", "unfold"]
