@@ -12,7 +12,8 @@ from propcache.api import cached_property
 
 from sluice.core.errors import SluiceError
 from sluice.guardrails.bounded_cache import BoundedCache
-from sluice.guardrails.text_normalization import NormalizedText, Reading, normalize_text
+from sluice.guardrails.text_normalization import NormalizedText, normalize_text
+from sluice.guardrails.text_normalization.reading import Reading
 
 GUARD_FILE = "guard.safetensors"  # of the guard model, in build/guard/ and in a release
 _EMBEDDED = 512  # of 1.5 KiB each
@@ -122,7 +123,7 @@ class CheckContext:
 
         found = _probability(model.probability(self._judged, embedded))
         for part, vector in fresh.items():  # not before: what gave no probability is asked for again
-            known.keep(part, vector)
+            known[part] = vector
         return found
 
     @property

@@ -66,7 +66,7 @@ class Guards:
         if (known := self._known.get(text)) is None:
             known = await self._passages.check(text)
             if BROKEN.isdisjoint(known.reasons):
-                self._known.keep(text, known)
+                self._known[text] = known
         return known
 
     async def check_output(self, text: str) -> GuardOutcome:

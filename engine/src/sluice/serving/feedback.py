@@ -92,12 +92,12 @@ class FeedbackLog:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with locked(self._folder):
-                if (before := self._scores.get(scored) or 0) >= MOST_SCORES:
+                if (before := self._scores.get(scored, 0)) >= MOST_SCORES:
                     return before
                 if path.exists() and path.stat().st_size + len(line) > _MOST_BYTES:
                     raise FeedbackError(f"{path}: holds {_MOST_BYTES >> 20} MiB already", remedy="move it away")
                 append_whole(path, line)
-                self._scores.keep(scored, before + 1)
+                self._scores[scored] = before + 1
         except OSError as error:
             raise FeedbackError(f"{path}: {error.strerror}", remedy="free some space, or mend its rights") from error
         if self._forward:

@@ -185,17 +185,16 @@ def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: 
 def _add_state(
     api: FastAPI, bundle: ReleaseBundle, traffic: TrafficState, metrics: ServiceMetrics, fault: InjectedFault | None
 ) -> None:
-    lost: dict[int | str, dict[str, Any]] = {503: {"model": documents.StateReply, "description": "Its store is gone."}}
+    not_now: dict[int | str, dict[str, Any]] = {503: {"model": documents.StateReply, "description": "Not now."}}
+    replies = documents.answers(documents.StateReply) | not_now
 
-    @api.get("/healthz", responses=documents.answers(documents.StateReply) | lost, openapi_extra=OPEN)
+    @api.get("/healthz", responses=replies, openapi_extra=OPEN)
     async def healthz() -> JSONResponse:
         """Whether the process lives, and what only it has: a store of its own."""
         gone = seconds_down() > _STORE_SECONDS
         return JSONResponse({"status": "its store is gone" if gone else "alive"}, 503 if gone else 200)
 
-    draining: dict[int | str, dict[str, Any]] = {503: {"model": documents.StateReply, "description": "Draining."}}
-
-    @api.get("/readyz", responses=documents.answers(documents.StateReply) | draining, openapi_extra=OPEN)
+    @api.get("/readyz", responses=replies, openapi_extra=OPEN)
     async def readyz() -> JSONResponse:
         """Whether it wants requests."""
         if traffic.draining:

@@ -129,7 +129,7 @@ class FeedbackReply(_ReplyModel):
 
 
 class StateReply(_ReplyModel):
-    status: Literal["alive", "ready", "draining"]
+    status: Literal["alive", "its store is gone", "ready", "draining"]
 
 
 class VersionReply(_ReplyModel):

@@ -215,7 +215,7 @@ class ApplicationRunner:
             return known
         found = await self._guards.check_output(text)
         if BROKEN.isdisjoint(found.reasons):
-            self._quoted.keep(text, found.text)
+            self._quoted[text] = found.text
         return found.text
 
 

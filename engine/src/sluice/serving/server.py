@@ -88,7 +88,7 @@ def serve(
         open_runtime(bundle, stores, state) as runtime,
         ExitStack() as opened,
     ):
-        log.on_lost = told.log_lost
+        log.on_lost = lambda reason, count: told.on_lost("log", reason, count)
         if bundle.other_code:
             _log.warning(
                 "%s was made with other code: %d files differ, %s first; /version names them",

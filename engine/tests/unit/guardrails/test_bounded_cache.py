@@ -33,7 +33,7 @@ class Embedder:
 def test_the_oldest_are_forgotten() -> None:
     memory: BoundedCache[int] = BoundedCache(2)
     for number, text in enumerate("abca"):
-        memory.keep(text, number)
+        memory[text] = number
     assert [text in memory for text in "abc"] == [True, False, True]
     assert (memory.get("a"), memory.get("b")) == (3, None)
 
@@ -41,7 +41,7 @@ def test_the_oldest_are_forgotten() -> None:
 def test_a_full_memory_is_safe_for_many_threads() -> None:
     memory: BoundedCache[int] = BoundedCache(8)
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda number: memory.keep(f"text {number % 100}", number), range(20_000)))
+        list(threads.map(lambda number: memory.__setitem__(f"text {number % 100}", number), range(20_000)))
     assert sum(f"text {number}" in memory for number in range(100)) == 8
 
 

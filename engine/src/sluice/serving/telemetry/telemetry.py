@@ -72,10 +72,6 @@ class Telemetry:
         """How many spans and scores wait, by exporter."""
         return {name: queue.__len__ for name, queue in self._queues.items()}
 
-    def log_lost(self, reason: str, count: int) -> None:
-        """Lines of the log were lost."""
-        self.on_lost("log", reason, count)
-
     def begin(self, scope: Scope, *, chat: bool) -> Trace:
         """A trace for a request; a caller's traceparent is honoured. Those that are no question have an id only."""
         context = Context()
