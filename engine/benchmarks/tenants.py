@@ -35,7 +35,8 @@ from sluice.extras.admin.drop_tenant import drop_tenant
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import PostgresRetriever, open_backend
+from sluice.retrieval.postgres import PostgresRetriever, open_retriever
+from sluice.retrieval.postgres_collections import ensure_collection
 from sluice.retrieval.stores import Stores
 
 PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "vector-stores.md"
@@ -164,9 +165,9 @@ def database(address: str, kind: str) -> str:
 
 def load(address: str, folder: Path, kind: str) -> float:
     """Seconds."""
-    with open_backend(stores_of(address, kind, 200), folder) as backend:
+    with psycopg.connect(database(address, kind), autocommit=True) as connection:
         began = time.perf_counter()
-        backend.load(folder / "index")
+        ensure_collection(connection, folder / "index", partition_by=KINDS[kind])
         took = time.perf_counter() - began
     print(f"{kind}: loaded in {took:.0f} s", flush=True)
     return took
@@ -180,9 +181,9 @@ def searched(
     with ExitStack() as opened:
         retrievers = {}
         for kind in KINDS:
-            backend = opened.enter_context(open_backend(stores_of(address, kind, ef_search), folder))
-            (collection,) = backend.collections()
-            retrievers[kind] = opened.enter_context(backend.retriever(collection, given))
+            stores = stores_of(address, kind, ef_search)
+            opening = open_retriever(folder / "index", given, stores, folder, load=False)
+            retrievers[kind] = opened.enter_context(opening)
         for tenant in TENANTS:
             searches = {f"{kind} {tenant}": search_of(one, tenant) for kind, one in retrievers.items()}
             found |= measured(searches, exact[tenant])

@@ -16,7 +16,7 @@ import psycopg
 from pgvector.psycopg import register_vector
 from vector_loads import DIMENSION, Given
 
-from sluice.retrieval.postgres import PostgresRetriever, open_backend
+from sluice.retrieval.postgres import PostgresRetriever, open_retriever
 from sluice.retrieval.stores import Stores
 
 K = 10
@@ -82,11 +82,8 @@ def _retriever(address: str, ef_search: int, state: Path, given: Given) -> Itera
     os.environ[variable] = address
     spec = {"kind": "postgres", "url_env": variable, "timeout_seconds": 60, "vectors": {"ef_search": ef_search}}
     stores = Stores.model_validate({"default": "x", "stores": {"x": spec}})
-    with open_backend(stores, state) as backend:
-        (collection,) = backend.collections()
-        with backend.retriever(collection, given) as retriever:
-            assert isinstance(retriever, PostgresRetriever)
-            yield retriever
+    with open_retriever(state / "index", given, stores, state, load=False) as retriever:
+        yield retriever
 
 
 def recall_of(search: Search, exact: Sequence[set[int]]) -> float:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row
 
+from sluice.core.errors import SluiceError
 from sluice.retrieval.collection_tables import require_description, vector_indexed
-from sluice.retrieval.index_files import IndexInfo, TextEncoder
+from sluice.retrieval.index_files import TextEncoder, read_info
 from sluice.retrieval.passages import Hit
 from sluice.retrieval.postgres_collections import ensure_collection, hold, list_collections, require_cut
 from sluice.retrieval.postgres_connections import BoundedPool, connected
@@ -138,62 +139,48 @@ def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: 
     connection.execute(f"SET hnsw.ef_search = {vectors.ef_search}")
 
 
-class PostgresBackend:
-    """The collections of the default store. Each call but a search has a connection of its own."""
-
-    def __init__(self, stores: Stores, address: str, state: Path) -> None:
-        self._stores = stores
-        self._state = state
-        self._address = address
-
-    def load(self, folder: Path) -> IndexInfo:
-        """Loads the index in `folder` unless its collection is there, whole or not at all."""
-        with connected(self._stores, self._address) as connection:
-            spec = self._stores.chosen
-            return ensure_collection(connection, folder, spec.vectors, spec.partition_by)
-
-    def collections(self) -> list[str]:
-        """Names, sorted."""
-        with connected(self._stores, self._address) as connection:
-            return list_collections(connection)
-
-    @contextmanager
-    def retriever(self, collection: str, embedder: TextEncoder) -> Iterator[PostgresRetriever]:
-        """While it is open the collection stays."""
-        spec = self._stores.chosen
-        with connected(self._stores, self._address) as connection:
-            require_cut(connection, collection, spec.partition_by)
-            searches = SearchStatements(connection, collection, oversampling=spec.vectors.oversampling)
-        connections = BoundedPool(
-            self._address,
-            seconds=spec.timeout_seconds,
-            most=spec.connections,
-            configure=partial(configure, vectors=spec.vectors, held=collection),
-            revive=reviver(spec, self._state),
-        )
-        with closing(connections):
-            yield PostgresRetriever(connections, searches, embedder)
-
-
 @contextmanager
-def open_backend(stores: Stores, state: Path) -> Iterator[PostgresBackend]:
-    """The default store of `stores`. `state`: the .sluice/ folder, where an embedded one lives."""
-    with open_store(stores.chosen, state) as address:
-        yield PostgresBackend(stores, address, state)
-
-
-@contextmanager
-def open_retriever(index: Path, embedder: TextEncoder, stores: Stores, state: Path) -> Iterator[Retriever]:
-    """A search of an index, whose collection is loaded into the default store if it is missing there.
+def open_retriever(
+    index: Path, embedder: TextEncoder, stores: Stores, state: Path, *, load: bool = True
+) -> Iterator[PostgresRetriever]:
+    """A search of an index in the default store. While it is open the collection stays.
 
     Args:
         index: folder of the index.
         embedder: what the index was made with.
         stores: the stores of config/stores.yaml.
         state: the .sluice/ folder, where an embedded store lives.
+        load: loads the collection if it is missing in the store.
 
     Raises:
-        SluiceError: the store cannot be reached, or the index does not match its files.
+        SluiceError: the store cannot be reached, the index does not match its files, or the collection is missing and
+            not to be loaded.
     """
-    with open_backend(stores, state) as backend, backend.retriever(backend.load(index).collection, embedder) as found:
-        yield found
+    spec = stores.chosen
+    with open_store(spec, state) as address:
+        with connected(stores, address) as connection:
+            if load:
+                collection = ensure_collection(connection, index, spec.vectors, spec.partition_by).collection
+            else:
+                collection = read_info(index).collection
+                _require_loaded(connection, collection, stores)
+            searches = SearchStatements(connection, collection, oversampling=spec.vectors.oversampling)
+        connections = BoundedPool(
+            address,
+            seconds=spec.timeout_seconds,
+            most=spec.connections,
+            configure=partial(configure, vectors=spec.vectors, held=collection),
+            revive=reviver(spec, state),
+        )
+        with closing(connections):
+            yield PostgresRetriever(connections, searches, embedder)
+
+
+def _require_loaded(connection: psycopg.Connection[Any], collection: str, stores: Stores) -> None:
+    if collection not in list_collections(connection):
+        raise SluiceError(
+            f"it does not have the collection of this release, {collection}",
+            remedy=f"sluice index build --store {stores.default}; of a release that was made before:"
+            f" sluice index load RELEASE --store {stores.default}",
+        )
+    require_cut(connection, collection, stores.chosen.partition_by)

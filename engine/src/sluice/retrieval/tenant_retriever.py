@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
-from sluice.retrieval.index_files import TextEncoder, read_info
+from sluice.retrieval.index_files import TextEncoder
 from sluice.retrieval.passages import Hit
-from sluice.retrieval.postgres import open_backend, open_retriever
+from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.stores import Stores
 
@@ -46,27 +46,13 @@ def open_for_tenants(index: Path, embedder: TextEncoder, stores: Stores, state: 
     elsewhere = {tenant: store for tenant, store in stores.tenants.items() if store != stores.default}
     with ExitStack() as opened:
         shared = opened.enter_context(open_retriever(index, embedder, stores, state))
-        if not elsewhere:
-            yield shared
-            return
-        collection = read_info(index).collection
         found: dict[str, Retriever] = {}
         for store in sorted(set(elsewhere.values())):
+            opening = open_retriever(index, embedder, stores.using(store=store), state, load=False)
             try:
-                found[store] = _open_own(opened, collection, embedder, stores.using(store=store), state)
+                found[store] = opened.enter_context(opening)
             except SluiceError as error:
                 whose = ", ".join(sorted(tenant for tenant, name in elsewhere.items() if name == store))
                 raise SluiceError(f"store {store!r}, of {whose} alone: {error.message}", remedy=error.remedy) from error
         own: dict[str | None, Retriever] = {tenant: found[store] for tenant, store in elsewhere.items()}
-        yield TenantRetriever(embedder=embedder, shared=shared, own=own)
-
-
-def _open_own(opened: ExitStack, collection: str, embedder: TextEncoder, stores: Stores, state: Path) -> Retriever:
-    backend = opened.enter_context(open_backend(stores, state))
-    if collection not in backend.collections():
-        raise SluiceError(
-            f"it does not have the collection of this release, {collection}",
-            remedy=f"sluice index build --store {stores.default}; of a release that was made before:"
-            f" sluice index load RELEASE --store {stores.default}",
-        )
-    return opened.enter_context(backend.retriever(collection, embedder))
+        yield TenantRetriever(embedder=embedder, shared=shared, own=own) if own else shared

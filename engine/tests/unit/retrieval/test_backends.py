@@ -13,8 +13,8 @@ import pytest
 from sluice.data.rows import Document
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index_files import IndexInfo, build_index
-from sluice.retrieval.postgres import PostgresBackend, open_backend, open_retriever
-from sluice.retrieval.postgres_collections import drop
+from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.postgres_collections import drop, ensure_collection, list_collections
 from sluice.retrieval.stores import Stores
 
 from .conftest import Scattered, corpus
@@ -30,8 +30,8 @@ def stores(database: str, monkeypatch: pytest.MonkeyPatch) -> Stores:
 
 
 @pytest.fixture
-def backend(stores: Stores, tmp_path: Path) -> Iterator[PostgresBackend]:
-    with open_backend(stores, tmp_path) as opened:
+def connection(database: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database, autocommit=True) as opened:
         yield opened
 
 
@@ -40,20 +40,19 @@ def make(tmp_path: Path, spec: Any) -> Callable[[list[Document], str], IndexInfo
     return lambda documents, name="index": build_index(documents, Scattered(), spec, ChunkerSettings(), tmp_path / name)
 
 
-def test_a_collection_is_loaded_once_and_listed(backend: PostgresBackend, make: Any, tmp_path: Path) -> None:
+def test_a_collection_is_loaded_once_and_listed(connection: psycopg.Connection[Any], make: Any, tmp_path: Path) -> None:
     info = make(corpus(5))
-    assert backend.collections() == []
+    assert list_collections(connection) == []
     for _ in range(2):
-        assert backend.load(tmp_path / "index") == info
-        assert backend.collections() == [info.collection]
+        assert ensure_collection(connection, tmp_path / "index") == info
+        assert list_collections(connection) == [info.collection]
 
 
-def test_the_nearest_come_first_with_what_was_stored(backend: PostgresBackend, make: Any, tmp_path: Path) -> None:
+def test_the_nearest_come_first_with_what_was_stored(stores: Stores, make: Any, tmp_path: Path) -> None:
     documents = corpus(40)
     documents[7] = documents[7].model_copy(update={"text": "First.\n\nThe seventh word."})
-    collection = make(documents).collection
-    backend.load(tmp_path / "index")
-    with backend.retriever(collection, Scattered()) as retriever:
+    make(documents)
+    with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path) as retriever:
         hits = retriever.search("like T: The seventh word.", k=4)
         assert len(hits) == 4
         best = hits[0]
@@ -66,10 +65,9 @@ def test_the_nearest_come_first_with_what_was_stored(backend: PostgresBackend, m
         assert (document.id, document.metadata["title"]) == ("d0007#1", "T")
 
 
-def test_the_similarity_is_the_cosine(backend: PostgresBackend, make: Any, tmp_path: Path) -> None:
-    collection = make(corpus(10)).collection
-    backend.load(tmp_path / "index")
-    with backend.retriever(collection, Scattered()) as retriever:
+def test_the_similarity_is_the_cosine(stores: Stores, make: Any, tmp_path: Path) -> None:
+    make(corpus(10))
+    with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path) as retriever:
         question, *texts = Scattered().embed(["Which?", *(f"T: The word wd{n:04}x." for n in range(10))])
         hits = {hit.doc_id: hit.similarity for hit in retriever.search("Which?", k=10)}
         assert [hits[f"d{n:04}"] for n in range(10)] == pytest.approx(
@@ -77,13 +75,12 @@ def test_the_similarity_is_the_cosine(backend: PostgresBackend, make: Any, tmp_p
         )
 
 
-def test_a_tenant_sees_his_own_and_what_is_for_all(backend: PostgresBackend, make: Any, tmp_path: Path) -> None:
+def test_a_tenant_sees_his_own_and_what_is_for_all(stores: Stores, make: Any, tmp_path: Path) -> None:
     documents = corpus(30)
     for number, tenant in enumerate(["a"] * 3 + ["b"] * 20):
         documents[number] = documents[number].model_copy(update={"tenant": tenant})
-    collection = make(documents).collection
-    backend.load(tmp_path / "index")
-    with backend.retriever(collection, Scattered()) as retriever:
+    make(documents)
+    with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path) as retriever:
         seen = {
             tenant: {hit.doc_id for hit in retriever.search("like T: The word wd0010x.", k=30, tenant=tenant)}
             for tenant in (None, "a", "b", "c", "", "b' OR 1=1 --")
@@ -95,23 +92,27 @@ def test_a_tenant_sees_his_own_and_what_is_for_all(backend: PostgresBackend, mak
 
 
 def test_collections_stand_beside_each_other_and_go_one_by_one(
-    backend: PostgresBackend, database: str, make: Any, tmp_path: Path
+    connection: psycopg.Connection[Any], stores: Stores, make: Any, tmp_path: Path
 ) -> None:
     first, second = make(corpus(5), "a").collection, make(corpus(6), "b").collection
     for name in ("a", "b"):
-        backend.load(tmp_path / name)
-    assert backend.collections() == sorted([first, second])
-    with psycopg.connect(database) as connection:
+        ensure_collection(connection, tmp_path / name)
+    assert list_collections(connection) == sorted([first, second])
+    with connection.transaction():
         assert drop(connection, first)
-    assert backend.collections() == [second]
-    with backend.retriever(second, Scattered()) as retriever:
+    assert list_collections(connection) == [second]
+    with open_retriever(tmp_path / "b", Scattered(), stores, tmp_path, load=False) as retriever:
         assert len(retriever.search("anything", k=10)) == 6
-    backend.load(tmp_path / "a")
-    assert backend.collections() == sorted([first, second])
+    ensure_collection(connection, tmp_path / "a")
+    assert list_collections(connection) == sorted([first, second])
 
 
 def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
-    backend: PostgresBackend, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: psycopg.Connection[Any],
+    stores: Stores,
+    make: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from sluice.retrieval import index_files, postgres_collections
 
@@ -120,10 +121,10 @@ def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
     with monkeypatch.context() as patch:
         patch.setattr(postgres_collections, "read_index", lambda _: (read[0], read[1], read[2][:220]))
         with pytest.raises(ValueError, match="shorter"):  # the vectors are fewer than the chunks
-            backend.load(tmp_path / "index")
-    assert backend.collections() == []
-    assert backend.load(tmp_path / "index") == info
-    with backend.retriever(info.collection, Scattered()) as retriever:
+            ensure_collection(connection, tmp_path / "index")
+    assert list_collections(connection) == []
+    assert ensure_collection(connection, tmp_path / "index") == info
+    with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path, load=False) as retriever:
         assert retriever.search("like T: The word wd0240x.", k=1)[0].doc_id == "d0240"
 
 

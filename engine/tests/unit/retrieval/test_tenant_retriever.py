@@ -16,7 +16,8 @@ from sluice.core.errors import SluiceError
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import PostgresRetriever, open_backend
+from sluice.retrieval.postgres import PostgresRetriever
+from sluice.retrieval.postgres_collections import ensure_collection, list_collections
 from sluice.retrieval.postgres_connections import RetrievalError
 from sluice.retrieval.stores import Stores
 from sluice.retrieval.tenant_retriever import TenantRetriever, open_for_tenants
@@ -53,9 +54,8 @@ def stores(address: str, index: Path) -> Iterator[Stores]:
             specs[store] = {"kind": "postgres", "url_env": variable, "timeout_seconds": 60}
         stores = Stores.model_validate({"default": "shared", "stores": specs, "tenants": TENANTS})
         for store in STORES:
-            with open_backend(stores.using(store=store), index) as backend:
-                table = sql.Identifier(backend.load(index).collection)
             with connection_to(store) as connection:
+                table = sql.Identifier(ensure_collection(connection, index).collection)
                 connection.execute(sql.SQL("UPDATE {} SET title = %s").format(table), (store,))
         yield stores
 
@@ -133,8 +133,8 @@ def test_a_store_without_the_collection_of_the_release_is_refused(stores: Stores
     assert newer.collection in error.message
     assert "sluice index build --store group" in error.remedy
     assert "sluice index load RELEASE --store group" in error.remedy
-    with open_backend(stores.using(store="group"), tmp_path) as backend:
-        assert newer.collection not in backend.collections()  # nothing was loaded unasked
+    with connection_to("group") as connection:
+        assert newer.collection not in list_collections(connection)  # nothing was loaded unasked
 
 
 @pytest.mark.parametrize(
