@@ -14,7 +14,7 @@ from typing import Any
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.extras import hooks
-from sluice.data import leakage, privacy
+from sluice.data import leakage, privacy, row_rules
 from sluice.data.corpus_files import check_characters, check_files
 from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.expectations import check_expectations
@@ -89,8 +89,6 @@ def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
         folder: with corpus/*.md, train.jsonl, eval.jsonl and what extras look at.
         policy: config/data.yaml's.
     """
-    from sluice.data import row_schema
-
     if not folder.is_dir():
         raise SluiceError(f"{folder}: no such folder", remedy="fetch the data with: dvc pull data.dvc")
     documents, faults = scan_corpus(folder / "corpus", max_bytes=policy.documents.max_bytes)
@@ -103,8 +101,8 @@ def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
     # A document that cannot be read is one fault, at its own place; rows that name it are not at fault.
     unreadable = {path.stem for path in (folder / "corpus").rglob("*.md")} - by_id.keys()
     checkable = [placed for placed in rows if not unreadable & set(placed.value.doc_ids)]
-    faults += row_schema.check_rows(checkable, by_id)
-    faults += row_schema.check_documents(documents) + check_characters(documents)
+    faults += row_rules.check_rows(checkable, by_id)
+    faults += row_rules.check_documents(documents) + check_characters(documents)
     faults += check_expectations(rows)
     faults += leakage.check_duplicate_ids(rows)
     faults += leakage.check_duplicate_ids(documents)

@@ -19,6 +19,7 @@ from sluice.data import privacy
 from sluice.data.contract import DatasetCounts, check_or_raise
 from sluice.data.data_policy import DataPolicy
 from sluice.data.near_duplicates import repeats_across, repeats_within, words
+from sluice.data.row_rules import occurs
 from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.extras.importing.whole_folder import whole_folder
 
@@ -122,8 +123,6 @@ def _unfit(document: Document, draft: _ImportDraft) -> str | None:
 
 
 def _row(question: dict[str, Any], document: Document, name: str, draft: _ImportDraft) -> Row | None:
-    from sluice.data.row_schema import occurs
-
     text = draft.clean(question.get("question"))
     impossible = bool(question.get("is_impossible"))
     answers = [draft.clean(answer.get("text")) for answer in question.get("answers") or ()]

@@ -21,6 +21,7 @@ from sluice.data import leakage
 from sluice.data.contract import check_rows_privacy
 from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.expectations import check_expectations
+from sluice.data.row_rules import check_rows, occurs
 from sluice.data.row_sources import FILE as SOURCES
 from sluice.data.row_sources import ImportSource
 from sluice.data.rows import Document, Row, load_corpus, parse_row, scan_rows, write_rows
@@ -187,8 +188,6 @@ def _fields(record: TableRecord, layout: TableLayout, *, table: bool) -> tuple[d
 
 def _locate(row: LocatedRecord[Row], corpus: Mapping[str, Document]) -> LocatedRecord[Row]:
     """With the one document that holds an answer, where the row names none."""
-    from sluice.data.row_schema import occurs
-
     if not row.value.answers or row.value.doc_ids:
         return row
     found = [name for name, text in corpus.items() if any(occurs(answer, text.text) for answer in row.value.answers)]
@@ -201,8 +200,6 @@ def _keep(
     rows: list[LocatedRecord[Row]], corpus: dict[str, Document], train: list[LocatedRecord[Row]], policy: PrivacyPolicy
 ) -> tuple[list[LocatedRecord[Row]], list[ValidationIssue]]:
     """Rows that keep the contract, and why the others do not."""
-    from sluice.data.row_schema import check_rows
-
     learnt = {doc_id for placed in train for doc_id in placed.value.doc_ids}
     dropped = check_rows(rows, corpus) + check_rows_privacy(rows, policy)
     dropped += [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.data.row_schema import check_documents, check_rows, occurs
+from sluice.data.row_rules import check_documents, check_rows, occurs
 from sluice.data.rows import Document, EarlierMessage, Row
 from sluice.data.scanning import LocatedRecord
 

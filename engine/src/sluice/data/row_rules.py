@@ -1,0 +1,111 @@
+"""Rules for a single row and a single document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sluice.core.plain_names import NAME, RULE
+from sluice.data.expectations import states_key
+from sluice.data.near_duplicates import words
+from sluice.data.rows import Document, Row
+from sluice.data.scanning import LocatedRecord, ValidationIssue
+
+_IS_ID = re.compile(r"\S+").fullmatch
+_ID = "id is blank or has white space"
+
+
+def check_rows(rows: Sequence[LocatedRecord[Row]], documents: dict[str, Document]) -> list[ValidationIssue]:
+    """The faults of single rows.
+
+    Args:
+        rows: with their places.
+        documents: the corpus by id.
+    """
+    return [placed.fault(what) for placed in rows for wrong, what in _of_row(placed.value, documents) if wrong]
+
+
+def _of_row(row: Row, documents: dict[str, Document]) -> list[tuple[Any, str]]:
+    """Each rule as what breaks it, and what is said of that."""
+    key = row.expect.answer_key if row.expect else ()
+    known = [documents[doc_id] for doc_id in row.doc_ids if doc_id in documents]
+    unknown = [doc_id for doc_id in row.doc_ids if doc_id not in documents]
+    # The model could repeat it to every user, and the evaluation has no tenant.
+    private = [document.id for document in known if document.tenant is not None]
+    # Whether a missing document held the answer is unknown: one fault, not two.
+    complete = known and not unknown and not key
+    unfound = [a for a in row.answers if complete and not any(occurs(a, document.text) for document in known)]
+    unkeyed = [a for a in row.answers if key and not states_key(a, key)]
+    unturned = [turn.role for turn in row.history] != ["user", "assistant"] * (len(row.history) // 2)
+    groundless = row.answerable and not row.doc_ids and not key
+    return [
+        (not _IS_ID(row.id), _ID),
+        (not _has_text(row.question), "question is blank"),
+        (not _all_text(row.answers), "an answer is blank"),
+        (not _all_different(row.answers), "the same answer twice"),
+        (not _all_different(row.doc_ids), "the same document twice"),
+        (not _all_text(row.tags), "a tag is blank"),
+        (unknown, f"doc_ids: no such document: {_quoted(unknown)}"),
+        (private, f"doc_ids: one tenant's document, the model is for all: {_quoted(private)}"),
+        (unfound, f"answer is not in its documents: {_quoted(unfound)}"),
+        (unkeyed, f"expect.answer_key: the answer does not state it: {_quoted(unkeyed)}"),
+        (unturned, "history: is not user, assistant, … in turn"),
+        (groundless, "a row with answers needs the doc_ids they come from"),
+        (not row.answerable and row.doc_ids, "a row without answers (decline) must have no doc_ids"),
+    ]
+
+
+def check_documents(documents: Sequence[LocatedRecord[Document]]) -> list[ValidationIssue]:
+    """Faults of single documents."""
+    faults = []
+    for placed in documents:
+        one = placed.value
+        texts = {"title": one.title, "licence": one.licence, "source": one.source}
+        rules = [
+            (not _IS_ID(one.id), _ID),
+            *((not _has_text(text), f"{name} is blank") for name, text in texts.items()),
+            (not _has_text(one.text), "no text after the front matter"),
+            (one.tenant is not None and not NAME.fullmatch(one.tenant), f"tenant {one.tenant!r}: use {RULE}"),
+            (one.id != placed.path.stem, f"id {one.id!r} does not equal the file name"),
+        ]
+        faults += [placed.fault(what) for wrong, what in rules if wrong]
+    return faults
+
+
+def occurs(answer: str, text: str) -> bool:
+    """Whether a text holds an answer as whole words; case and the kind of white space do not matter.
+
+    Args:
+        answer: that is looked for.
+        text: that may hold it.
+    """
+    answer, text = " ".join(answer.split()).casefold(), " ".join(text.split()).casefold()
+    at = text.find(answer)
+    while answer and at >= 0:
+        end = at + len(answer)
+        if not (_joined(text[at - 1 : at], answer[0]) or _joined(answer[-1], text[end : end + 1])):
+            return True
+        at = text.find(answer, at + 1)
+    return False
+
+
+def _joined(left: str, right: str) -> bool:
+    """Whether two neighbours belong to one word. Scripts that write no spaces never do."""
+    return left.isalnum() and right.isalnum() and left.isascii() and right.isascii()
+
+
+def _has_text(value: str) -> bool:
+    return bool(words(value) or value.strip())
+
+
+def _all_text(values: Collection[str]) -> bool:
+    return all(value.strip() for value in values)
+
+
+def _all_different(values: Collection[str]) -> bool:
+    return len(set(values)) == len(values)
+
+
+def _quoted(values: Collection[str]) -> str:
+    return ", ".join(map(repr, values))
