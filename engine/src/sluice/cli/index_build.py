@@ -50,7 +50,7 @@ def index_load(
 ) -> None:
     """Load a release's index into the store, beside the collections that are there."""
     from sluice.release.manifest import load, verify
-    from sluice.retrieval.collection_usage import load as load_index
+    from sluice.retrieval.store_schema import load_release
 
     workspace = Workspace.find()
     folder = Path(release) if release and Path(release).is_dir() else find_release(workspace, release)[1]
@@ -59,7 +59,7 @@ def index_load(
     for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
         spec = chosen_stores(workspace, name).chosen
         with open_chosen(workspace, name, wait=wait) as connection:
-            info = load_index(connection, folder / "index", manifest.id, spec.vectors, spec.partition_by)
+            info = load_release(connection, folder / "index", manifest.id, spec.vectors, spec.partition_by)
         print(f"{manifest.id}: {info.collection}, {info.chunks} chunks" + (f", store {name}" if tenants else ""))
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from sluice.core.extras import hooks
-from sluice.data.case_results import flip
 from sluice.evaluation.paired_cases import CasePair
 
 Status = Literal["broken", "failed", "not evaluated", "not compared", "error", "fixed", "changed", "same"]
+# A share on the other side of this is a flip: from more right than wrong to more wrong than right, or back.
+RIGHT = 0.5
 ORDER: tuple[Status, ...] = get_args(Status)
 
 
@@ -89,11 +90,10 @@ def _change(one: CasePair, flipping: Mapping[str, bool], deciding: AbstractSet[s
     for name, before, after in moved:
         if name not in flipping:
             continue
-        worth = (before, after) if flipping[name] else (1 - before, 1 - after)
-        gain += worth[1] - worth[0] if name in deciding else 0.0
-        crossed = flip(*worth)
-        if crossed:
-            (fixed if crossed == "fixed" else broken).append(name)
+        old, new = (before, after) if flipping[name] else (1 - before, 1 - after)
+        gain += new - old if name in deciding else 0.0
+        if (old >= RIGHT) != (new >= RIGHT):
+            (fixed if new >= RIGHT else broken).append(name)
     status: Status = "same" if base.answers == head.answers else "changed"
     if head.status == "failed":
         status = "failed"

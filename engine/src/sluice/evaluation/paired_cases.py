@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
-from sluice.data.case_results import scores_of
 from sluice.evaluation.answer_text import normalise
 
 Record: TypeAlias = Mapping[str, Any]
@@ -152,6 +151,12 @@ def complete(pairs: Sequence[CasePair], assertions: AbstractSet[str]) -> list[Ca
         return replace(case, values=case.values | dict.fromkeys(sorted(missing), 1.0)) if missing else case
 
     return [CasePair(one.id, filled(one.base, one.head), filled(one.head, one.base)) for one in pairs]
+
+
+def scores_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The finite scores of a row of cases.jsonl, by metric."""
+    found = row.get("scores") or {}
+    return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
 def some(names: Iterable[str], at_most: int = 5) -> str:

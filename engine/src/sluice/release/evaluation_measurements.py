@@ -8,7 +8,7 @@ from typing import Any
 
 from sluice.core.atomic_files import read_json, read_jsonl
 from sluice.core.errors import SluiceError
-from sluice.data.case_results import scores_of
+from sluice.evaluation.paired_cases import scores_of
 from sluice.evaluation.summary import not_a_summary
 from sluice.release.gates import Measurement
 

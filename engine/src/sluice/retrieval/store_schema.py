@@ -18,8 +18,10 @@ import psycopg
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.retrieval import migrations
+from sluice.retrieval.index_files import IndexInfo
+from sluice.retrieval.postgres_collections import ensure_collection
 from sluice.retrieval.postgres_connections import BoundedPool, Configure, connected
-from sluice.retrieval.stores import Stores, open_store, reviver
+from sluice.retrieval.stores import PartitionBy, Stores, VectorSettings, open_store, reviver
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -115,6 +117,35 @@ def require_current(connection: psycopg.Connection[Any]) -> None:
     """SluiceError when a step of this code is still to be done in the store. A newer schema is fine: it has only added
     to what we know."""
     _require(connection, MIGRATIONS, _TABLE)
+
+
+def load_release(
+    connection: psycopg.Connection[Any],
+    folder: Path,
+    release: str,
+    vectors: VectorSettings | None = None,
+    partition_by: PartitionBy = None,
+) -> IndexInfo:
+    """Loads an index beside what is there and records it as that of a release; again, nothing changes.
+
+    Args:
+        connection: to the store.
+        folder: of the index.
+        release: id of the release.
+        vectors: how vectors are stored and found; default: as config/stores.yaml does without a word.
+        partition_by: how the collection is cut.
+
+    Raises:
+        SluiceError: the store's schema is older than this code.
+    """
+    require_current(connection)
+    info = ensure_collection(connection, folder, vectors, partition_by)
+    connection.execute(
+        "INSERT INTO sluice_releases (id, collection) VALUES (%s, %s)"
+        " ON CONFLICT (id) DO UPDATE SET collection = excluded.collection, loaded = now()",
+        (release, info.collection),
+    )
+    return info
 
 
 def _require(connection: psycopg.Connection[Any], folder: Path, table: str) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from sluice.evaluation.case_changes import CaseChange, changes_of
 from sluice.evaluation.paired_cases import gather, pair
 
@@ -60,3 +62,18 @@ def test_what_made_the_verdict_comes_before_what_did_not() -> None:
     )[0]
     assert [one.id for one in changes_of(pairs, FLIPPING, DECIDING, {"toxicity"})] == ["b", "a"]
     assert [one.id for one in changes_of(pairs, FLIPPING, DECIDING)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        (0.4, 0.5, (("f1",), ())),
+        (0.5, 0.4, ((), ("f1",))),
+        (0.5, 1.0, ((), ())),
+        (0.0, 0.49, ((), ())),
+        (1.0, 0.0, ((), ("f1",))),
+    ],
+)
+def test_a_flip_crosses_the_middle(before: float, after: float, found: tuple[tuple[str, ...], ...]) -> None:
+    (one,) = changes([record("q", f1=before)], [record("q", f1=after)])
+    assert (one.fixed, one.broken) == found

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from sluice.evaluation.paired_cases import CONSISTENCY, complete, gather, pair, some
+from sluice.evaluation.paired_cases import CONSISTENCY, complete, gather, pair, scores_of, some
 
 
 def record(case: str = "q", trial: int = 0, **values: Any) -> dict[str, Any]:
@@ -72,3 +73,9 @@ def test_an_assertion_of_one_side_held_on_the_other() -> None:
 def test_some_names() -> None:
     assert some(["a", "b"]) == "a, b"
     assert some("abcdefg", 3) == "a, b, c and 4 more"
+
+
+def test_scores_are_the_finite_numbers() -> None:
+    row = {"scores": {"f1": 1, "mrr": None, "judge": math.nan, "tokens": 12.5}}
+    assert scores_of(row) == {"f1": 1.0, "tokens": 12.5}
+    assert scores_of({"id": "q", "scores": None}) == {}

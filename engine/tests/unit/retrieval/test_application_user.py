@@ -10,9 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from sluice.retrieval.collection_usage import load
 from sluice.retrieval.postgres import open_retriever
-from sluice.retrieval.store_schema import migrate
+from sluice.retrieval.store_schema import load_release, migrate
 from sluice.retrieval.stores import Stores
 from starter_files import ROOT
 
@@ -53,7 +52,7 @@ def answers_as(address: str, build: Callable[..., Any], tmp_path: Path, monkeypa
         granted = connection.execute("SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = user")
         assert granted.fetchone() == (False, False, False)
         assert migrate(connection).steps
-        load(connection, index, "r-111111111111")
+        load_release(connection, index, "r-111111111111")
     monkeypatch.setenv("USER_TEST_STORE", address)
     with open_retriever(index, FakeEmbedder(), STORES, tmp_path) as retriever:  # type: ignore[arg-type]
         assert retriever.search("leave", k=2)

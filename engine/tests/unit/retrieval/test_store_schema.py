@@ -16,9 +16,8 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
-from sluice.retrieval.collection_usage import load
 from sluice.retrieval.postgres import open_retriever
-from sluice.retrieval.store_schema import MIGRATIONS, migrate, require_current
+from sluice.retrieval.store_schema import MIGRATIONS, load_release, migrate, require_current
 from sluice.retrieval.stores import Stores
 
 from .conftest import FakeEmbedder
@@ -215,7 +214,7 @@ def test_a_running_release_answers_through_migration_and_load(
         run(database)
         readers.more()
         with psycopg.connect(database, autocommit=True) as connection:
-            load(connection, tmp_path / "new", "r-111111111111")
+            load_release(connection, tmp_path / "new", "r-111111111111")
         readers.more()
         for name in ("v0001_vector.py", "v0002_releases.py"):
             path = tmp_path / "schema" / "versions" / name

@@ -14,10 +14,9 @@ from sluice.core.processes import wait_until
 from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.collection_usage import load
 from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres_collections import drop
-from sluice.retrieval.store_schema import migrate
+from sluice.retrieval.store_schema import load_release, migrate
 from support.network.tcp_proxy import Proxy
 from unit.serving.test_postgresql_failures import (
     SameVector,
@@ -76,10 +75,10 @@ def test_a_service_answers_through_a_migration_and_a_load(
             assert len(migrate(connection).steps) == 2
         callers.more()
         with psycopg.connect(address, autocommit=True) as connection:
-            canary = load(connection, tmp_path / "next", "r-111111111111")
+            canary = load_release(connection, tmp_path / "next", "r-111111111111")
             callers.more()
             # The canary was aborted: what it was loaded with goes, what the service searches stays.
-            live = load(connection, tmp_path / "index", "r-000000000000")
+            live = load_release(connection, tmp_path / "index", "r-000000000000")
             with connection.transaction():
                 assert drop(connection, canary.collection)
                 assert not drop(connection, live.collection)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluice.core.errors import GateFailed
-from sluice.data.case_results import RIGHT, scores_of
 from sluice.data.near_duplicates import words
 from sluice.data.rows import Row
+from sluice.evaluation.case_changes import RIGHT
+from sluice.evaluation.paired_cases import scores_of
 from sluice.extras.curation.distribution_shift import DistributionShift, ShiftPolicy, of_categories, of_numbers
 from sluice.extras.traffic.recorded_exchange import Exchange
 

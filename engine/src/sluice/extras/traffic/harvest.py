@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from sluice.data import privacy
-from sluice.data.case_results import RIGHT
 from sluice.data.data_policy import PrivacyPolicy
 from sluice.data.near_duplicates import repeats_across, words
 from sluice.data.rows import Document, Row
+from sluice.evaluation.case_changes import RIGHT
 from sluice.extras.traffic.drift import Embed
 from sluice.extras.traffic.recorded_exchange import Exchange
 

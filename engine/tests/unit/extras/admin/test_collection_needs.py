@@ -12,11 +12,11 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 from sluice.extras.admin.collection_needs import prune
-from sluice.retrieval.collection_usage import load
 from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.postgres_collections import ensure_collection, list_collections
+from sluice.retrieval.store_schema import load_release
 from unit.retrieval.conftest import FakeEmbedder
-from unit.retrieval.test_collection_usage import NEW, OLD, STOPPED, loaded, store  # noqa: F401 - fixtures
+from unit.retrieval.test_load_release import NEW, OLD, STOPPED, loaded, store  # noqa: F401 - fixtures
 from unit.retrieval.test_store_schema import STORES
 
 pytestmark = pytest.mark.real
@@ -30,7 +30,7 @@ def test_what_only_others_had_goes(store: Any, loaded: dict[str, str]) -> None:
 
 
 def test_what_two_releases_share_stays_for_one_of_them(store: Any, loaded: dict[str, str], tmp_path: Path) -> None:
-    load(store, tmp_path / OLD, "r-444444444444")
+    load_release(store, tmp_path / OLD, "r-444444444444")
     assert loaded[OLD] not in prune(store, ["r-444444444444"]).dropped
 
 
@@ -63,7 +63,7 @@ def test_what_a_service_loaded_by_itself_stays_and_is_told(
     build(documents[:1], out=tmp_path / "own")
     own = ensure_collection(store, tmp_path / "own").collection
     build(documents, out=tmp_path / "new")
-    load(store, tmp_path / "new", NEW)
+    load_release(store, tmp_path / "new", NEW)
     assert prune(store, [NEW]).unrecorded == (own,)
     assert own in list_collections(store)
 
@@ -72,5 +72,5 @@ def test_a_release_whose_collection_was_dropped_loads_it_again(
     store: Any, loaded: dict[str, str], tmp_path: Path
 ) -> None:
     prune(store, [NEW])
-    assert load(store, tmp_path / OLD, OLD).collection == loaded[OLD]
+    assert load_release(store, tmp_path / OLD, OLD).collection == loaded[OLD]
     assert loaded[OLD] in list_collections(store)

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.retrieval.collection_usage import load
 from sluice.retrieval.postgres_collections import list_collections
+from sluice.retrieval.store_schema import load_release
 
 from .test_store_schema import run
 
@@ -31,12 +31,12 @@ def loaded(store: Any, build: Callable[..., Any], documents: list[Any], tmp_path
     """Three releases, each with an index of its own; release to collection."""
     for number, release in enumerate((OLD, NEW, STOPPED)):
         build(documents[number:], out=tmp_path / release)
-    return {release: load(store, tmp_path / release, release).collection for release in (OLD, NEW, STOPPED)}
+    return {release: load_release(store, tmp_path / release, release).collection for release in (OLD, NEW, STOPPED)}
 
 
 def test_loading_again_changes_nothing(store: Any, loaded: dict[str, str], tmp_path: Path) -> None:
     before = store.execute("SELECT id, collection FROM sluice_releases ORDER BY 1").fetchall()
-    load(store, tmp_path / OLD, OLD)
+    load_release(store, tmp_path / OLD, OLD)
     assert store.execute("SELECT id, collection FROM sluice_releases ORDER BY 1").fetchall() == before
     assert list_collections(store) == sorted(loaded.values())
 
@@ -45,6 +45,6 @@ def test_a_store_without_its_schema_is_not_loaded(database: str, build: Callable
     build()
     with psycopg.connect(database, autocommit=True) as connection:
         with pytest.raises(SluiceError, match="schema is not there yet, this code needs 0002") as caught:
-            load(connection, tmp_path / "index", OLD)
+            load_release(connection, tmp_path / "index", OLD)
         assert "sluice index migrate" in str(caught.value)
         assert list_collections(connection) == []
