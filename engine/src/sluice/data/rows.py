@@ -92,14 +92,8 @@ class Row(Settings):
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; without the optional keys where there is nothing, so that a row without keeps its digest."""
-        row = self.model_dump(mode="json", exclude={"expect", "provenance", "history"})
-        if self.expect:
-            row["expect"] = self.expect.model_dump(mode="json", exclude_defaults=True)
-        if self.provenance:
-            row["provenance"] = self.provenance.model_dump(mode="json")
-        if self.history:
-            row["history"] = [turn.model_dump() for turn in self.history]
-        return row
+        said = self.model_dump(mode="json", exclude_defaults=True)
+        return {key: said.get(key, []) for key in Row.model_fields if key in said or key == "tags"}
 
 
 class Document(Settings):

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, sql
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import Field, ValidationError
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
@@ -46,14 +46,6 @@ class TableDescription(Settings):
     base: str | None = None
     partition_by: PartitionBy = None
     dropped: dict[str, int] = Field(default_factory=dict)
-
-    @model_serializer(mode="wrap")
-    def _as_older_code_reads_it(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A collection that is not cut says nothing of it."""
-        found: dict[str, Any] = dump(self)
-        if self.partition_by is None:
-            del found["partition_by"], found["dropped"]
-        return found
 
 
 def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescription | None:

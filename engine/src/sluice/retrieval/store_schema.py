@@ -181,9 +181,10 @@ def _run(engine: Engine, script: ScriptDirectory, target: str, table: str) -> Mi
     try:
         with engine.begin() as connection:
             _take_turn(connection)
-            before = _current(connection, table)
+            inside: Any = connection.connection.driver_connection
+            before = _there(inside, table)
             _go(connection, script, target, table, steps)
-            after = _current(connection, table)
+            after = _there(inside, table)
     except DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.LockNotAvailable):
             raise _TableBusyError from None
@@ -195,13 +196,6 @@ def _take_turn(connection: Connection) -> None:
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_TURN}'")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
-
-
-def _current(connection: Connection, table: str) -> str:
-    from alembic.runtime.migration import MigrationContext
-
-    context = MigrationContext.configure(connection, opts={"version_table": table})
-    return context.get_current_revision() or ""
 
 
 def _go(connection: Connection, script: ScriptDirectory, target: str, table: str, steps: list[str]) -> None:

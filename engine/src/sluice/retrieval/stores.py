@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import interrupts_deferred
@@ -36,14 +36,6 @@ class VectorSettings(Settings):
     m: int = Field(default=16, ge=2, le=100)
     ef_construction: int = Field(default=64, ge=4, le=1000)
     ef_search: int = Field(default=200, ge=1, le=1000)
-
-    @model_serializer(mode="wrap")
-    def _as_older_code_reads_it(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A collection without bits says nothing of them: services of older code go on searching it."""
-        found: dict[str, Any] = dump(self)
-        if self.index == "full":
-            del found["index"], found["oversampling"]
-        return found
 
 
 class StoreSpec(Settings):

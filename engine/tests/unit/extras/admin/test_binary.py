@@ -122,10 +122,3 @@ def test_a_difference_is_searched_beside_its_base(address: str, index: Path, tmp
         connection.execute(sql.SQL("DROP TABLE {}, {}").format(*tables))
         ensure_collection(connection, tmp_path / "later", VectorSettings(precision="half"))
         assert describe(connection, later).base is None
-
-
-def test_a_collection_without_bits_says_nothing_of_them() -> None:
-    """Older code refuses keys that it does not know."""
-    assert set(VectorSettings(oversampling=3).model_dump()) == {"precision", "m", "ef_construction", "ef_search"}
-    bits = VectorSettings(index="binary", oversampling=3)
-    assert VectorSettings.model_validate_json(bits.model_dump_json()) == bits

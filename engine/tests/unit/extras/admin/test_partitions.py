@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 from collections.abc import Callable, Iterator
@@ -262,8 +261,6 @@ def test_a_store_that_is_never_free_and_one_that_holds_uncut_documents_drop_noth
 
 def test_a_store_that_is_to_be_cut_takes_no_collection_that_is_not(store: Any, indexes: Path) -> None:
     collection = ensure_collection(store, indexes / "first").collection
-    (said,) = store.execute("SELECT obj_description(to_regclass(%s))", (collection,)).fetchone()
-    assert {"partition_by", "dropped"} & json.loads(said).keys() == set()  # services of older code read it
     with pytest.raises(SluiceError, match="was loaded without partitions") as caught:
         load(store, indexes / "first")
     assert "sluice index drop" in caught.value.remedy
