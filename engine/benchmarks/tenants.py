@@ -37,10 +37,10 @@ from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres import PostgresRetriever, open_retriever
 from sluice.retrieval.postgres_collections import ensure_collection
-from sluice.retrieval.stores import Stores
+from sluice.retrieval.stores import PartitionBy, Stores
 
 PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "vector-stores.md"
-KINDS = {"one table, a filter": None, "partitions": "tenant"}
+KINDS: dict[str, PartitionBy] = {"one table, a filter": None, "partitions": "tenant"}
 TENANTS = {"one": "1 %", "ten": "10 %"}
 RECALL = 0.99
 EF_SEARCH = (40, 200)

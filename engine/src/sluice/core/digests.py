@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-_BLOCK = 1 << 20
-
 
 def canonical_json(value: Any) -> bytes:
     """UTF-8 JSON with sorted keys and no white space; NaN and infinity are refused (ValueError)."""
@@ -21,12 +19,9 @@ def digest_of(value: Any) -> str:
 
 
 def digest_of_file(path: Path) -> str:
-    """Hex sha256 over the bytes of a file, read in blocks of 1 MiB."""
-    sha = hashlib.sha256()
+    """Hex sha256 over the bytes of a file, read in blocks."""
     with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            sha.update(block)
-    return sha.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest_of_code(*folders: Path) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from sluice.core.settings import parse_yaml
 from sluice.core.workspace import Workspace
 
 POINTER = "data.dvc"
-_BLOCK = 1 << 20
 _READERS = 16  # most of the time is spent waiting for the remote
 
 
@@ -45,11 +45,9 @@ class ObjectStore:
 
     def fault(self, oid: str) -> str | None:
         """Why an object cannot be pulled; None where its bytes have its MD5."""
-        digest = hashlib.md5(usedforsecurity=False)
         try:
             with self._open(oid) as stream:
-                while block := stream.read(_BLOCK):
-                    digest.update(block)
+                digest = hashlib.file_digest(stream, partial(hashlib.md5, usedforsecurity=False))
         except FileNotFoundError:
             return f"is not in {self.name}"
         return None if digest.hexdigest() == oid.removesuffix(".dir") else f"holds other bytes in {self.name}"

@@ -96,14 +96,19 @@ class Row(Settings):
         return {key: said.get(key, []) for key in Row.model_fields if key in said or key == "tags"}
 
 
-class Document(Settings):
-    """One text of the corpus: its front matter, and its body as `text`. Without a `tenant` it is for everybody."""
+class FrontMatter(Settings):
+    """What stands before the text of a document. Without a `tenant` it is for everybody."""
 
     id: str
     title: str
     licence: str
     source: str
     tenant: str | None = None
+
+
+class Document(FrontMatter):
+    """One text of the corpus: its front matter, and its body as `text`."""
+
     text: str
 
 
@@ -112,7 +117,6 @@ ROW_KEYS = [
     *(f"expect.{key}" for key in ExpectedBehaviour.model_fields),
     *(f"provenance.{key}" for key in Provenance.model_fields),
 ]
-FRONT_MATTER_KEYS = [name for name in Document.model_fields if name != "text"]
 
 # The status of a row made by `sluice data harvest` or `generate` and not yet reviewed: no part of the data.
 PROPOSED = "proposed"
@@ -195,28 +199,26 @@ def _scan_document(path: Path) -> tuple[LocatedRecord[Document] | None, list[Val
     text = text.replace("\r\n", "\n")
     match = FRONT_MATTER.match(text)
     if not match:
-        keys = ", ".join(name for name in FRONT_MATTER_KEYS if Document.model_fields[name].is_required())
+        keys = ", ".join(name for name, field in FrontMatter.model_fields.items() if field.is_required())
         return None, [
             ValidationIssue(path, 1, f"no front matter: expected a block between two lines '---' with the keys {keys}")
         ]
     try:
-        head = bounded_yaml(match[1])[0] or {}
+        head, lines = bounded_yaml(match[1])
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = f"front matter is not valid YAML: {getattr(error, 'problem', error)}"
         return None, [ValidationIssue(path, mark.line + 2 if mark else 1, what)]
-    if not isinstance(head, dict):
+    if not isinstance(head := head or {}, dict):
         return None, [ValidationIssue(path, 2, f"front matter: expected keys and values, found {type(head).__name__}")]
     body = text[match.end() :]
-    lines = {line.split(":")[0].strip(): number for number, line in enumerate(match[1].split("\n"), 2)}
-    if "text" in head:
-        return None, [ValidationIssue(path, lines.get("text", 1), "front matter: unknown key 'text'")]
     try:
-        document = Document.model_validate({**head, "text": body.strip()}, strict=True)
+        document = Document(**dict(FrontMatter.model_validate(head, strict=True)), text=body.strip())
     except ValidationError as error:
+        known = list(FrontMatter.model_fields)
         return None, [
             ValidationIssue(
-                path, lines.get(str(fault["loc"][0]), 1), f"front matter: {describe(dict(fault), FRONT_MATTER_KEYS)}"
+                path, lines.get((str(fault["loc"][0]),), 0) + 1, f"front matter: {describe(dict(fault), known)}"
             )
             for fault in error.errors()
         ]
@@ -242,7 +244,7 @@ def write_document(folder: Path, document: Document) -> None:
         document: its text and front matter.
     """
     head = yaml.safe_dump(
-        document.model_dump(include=set(FRONT_MATTER_KEYS), exclude_none=True),
+        document.model_dump(exclude={"text"}, exclude_none=True),
         sort_keys=False,
         allow_unicode=True,
         width=1 << 16,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -81,6 +81,7 @@ class ChainWorker:
         self.runner = ApplicationRunner(bundle, recorded, self.search, guards)
 
 
+@dataclass
 class RunnerTarget:
     """The application as the runner asks it, with the five best chunks beside each answer.
 
@@ -90,29 +91,20 @@ class RunnerTarget:
     workers start together: nothing is timed while one of them does.
     """
 
-    def __init__(
-        self,
-        closed: ChainWorker,
-        open_workers: Callable[[], list[ChainWorker]],
-        cache: ResponseCache,
-        *,
-        concurrency: int,
-        model_digest: str = "",
-    ) -> None:
-        self.concurrency = concurrency
-        self.model_digest = model_digest
-        self._closed = closed
-        self._open_lanes = open_workers
-        self._free: list[ChainWorker] | None = None
-        self._unable: NotStartedError | None = None
-        self._cache = cache
+    closed: ChainWorker
+    open_workers: Callable[[], list[ChainWorker]]
+    cache: ResponseCache
+    concurrency: int
+    model_digest: str = ""
+    _free: list[ChainWorker] | None = field(default=None, init=False)
+    _unable: NotStartedError | None = field(default=None, init=False)
 
     async def ask(self, row: Row, *, trial: int) -> Output:
         """NotRecordedError for what replay does not find, NotStartedError when no worker can be opened; else whatever
         the chain raises."""
         if self._free is None:
             try:
-                return await self._ask(self._closed, row, trial)
+                return await self._ask(self.closed, row, trial)
             except NotRecordedError:
                 raise
             except Exception:  # a worker with a model will tell whether it is more than a miss
@@ -128,7 +120,7 @@ class RunnerTarget:
         """Tried once: each try would open models and stores beside those of the last."""
         if self._unable is None:
             try:
-                return self._open_lanes()
+                return self.open_workers()
             except SluiceError as error:
                 self._unable = NotStartedError(error.message, remedy=error.remedy)
         raise self._unable
@@ -144,7 +136,7 @@ class RunnerTarget:
                     raise NotRecordedError(record.missed) from None
                 raise
         hits = await asyncio.to_thread(worker.search.search, row.in_context, k=K)
-        latency_ms, ttft_ms = times(self._cache, record, answer.latency_ms, answer.ttft_ms)
+        latency_ms, ttft_ms = times(self.cache, record, answer.latency_ms, answer.ttft_ms)
         return Output(
             text=answer.text,
             declined=answer.declined,

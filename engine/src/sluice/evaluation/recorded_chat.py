@@ -137,6 +137,7 @@ def response_key(
     )
 
 
+@dataclass
 class RecordedChat:
     """`specs`: the providers of the role, in order; `model_digest`: of the local model with its adapter.
 
@@ -144,21 +145,11 @@ class RecordedChat:
     `replay` it never is, and such a request raises NotRecordedError.
     """
 
-    def __init__(
-        self,
-        cache: ResponseCache,
-        specs: Sequence[ProviderSpec],
-        chat: Callable[[], ChatProvider],
-        *,
-        model_digest: str = "",
-        replay: bool = False,
-    ) -> None:
-        self._cache = cache
-        self._specs = {spec.name: spec for spec in specs}
-        self._first = specs[0]
-        self._chat = chat
-        self._model_digest = model_digest
-        self._replay = replay
+    cache: ResponseCache
+    specs: Sequence[ProviderSpec]
+    chat: Callable[[], ChatProvider]
+    model_digest: str = ""
+    replay: bool = False
 
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
@@ -172,8 +163,8 @@ class RecordedChat:
         """
         record = current_asking()
         asked = parameters.model_copy(update={"seed": parameters.seed + record.trial})
-        key = self._key(self._first, messages, asked, record.trial)
-        if (kept := record.read(self._cache, key)) is not None:
+        key = self._key(self.specs[0], messages, asked, record.trial)
+        if (kept := record.read(self.cache, key)) is not None:
             record.responses += 1
             record.kept += 1
             record.took = (kept["seconds"], kept["first_token_seconds"])
@@ -182,15 +173,15 @@ class RecordedChat:
                 yield Delta(tool_calls=(call,))
             yield self._last(kept)
             return
-        if self._replay:
-            if isinstance(self._first, RemoteSpec):
+        if self.replay:
+            if isinstance(self.specs[0], RemoteSpec):
                 # Without its address: the workflow that asks finds the provider by name in its own settings.
-                request = {"digest": key, "provider": self._first.name, "trial": record.trial}
+                request = {"digest": key, "provider": self.specs[0].name, "trial": record.trial}
                 request |= {"messages": [dict(message) for message in messages]}
-                self._cache.note_missing(key, request | {"parameters": asked.model_dump(mode="json")})
-            record.missed = f"no recorded response of {self._first.name} (key {key[:12]})"
+                self.cache.note_missing(key, request | {"parameters": asked.model_dump(mode="json")})
+            record.missed = f"no recorded response of {self.specs[0].name} (key {key[:12]})"
             raise NotRecordedError(record.missed, remedy="ask it where the provider can be reached, or fetch the cache")
-        chat = self._chat()
+        chat = self.chat()
         record.responses += 1
         taken = _RecordedStream()
         stream = chat.stream(messages, asked, deadline=deadline)
@@ -213,19 +204,19 @@ class RecordedChat:
 
     def _store(self, taken: _RecordedStream, messages: Messages, asked: ModelParameters, record: CaseRequest) -> None:
         value = taken.value()
-        who = self._specs.get(value["provider"], self._first)
+        who = next((spec for spec in self.specs if spec.name == value["provider"]), self.specs[0])
         key = self._key(who, messages, asked, record.trial)
-        self._cache.put(key, value)
+        self.cache.put(key, value)
         record.took = (value["seconds"], value["first_token_seconds"])
         record.made(key)
 
     def _key(self, spec: ProviderSpec, messages: Messages, asked: ModelParameters, trial: int) -> str:
-        return response_key(spec, messages, asked, trial, self._model_digest if spec.kind == "local" else "")
+        return response_key(spec, messages, asked, trial, self.model_digest if spec.kind == "local" else "")
 
     def _last(self, kept: dict[str, Any]) -> Delta:
         """The cost is by the prices of today."""
         usage = Usage(*kept["usage"]) if kept["usage"] else None
-        prices = self._first.prices
+        prices = self.specs[0].prices
         return Delta("", kept["finish_reason"], usage, kept["provider"], kept["model"], prices.cost(usage))
 
 
