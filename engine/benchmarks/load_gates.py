@@ -18,13 +18,12 @@ from pathlib import Path
 
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc_pipeline import command, environment
-from sluice.rehearsal.load_job import run_load
+from sluice.rehearsal.analysis_runs import JobFiles, JobTargets, run_load
 from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
 from sluice.rehearsal.traefik_router import TraefikRouter
 from sluice.release import champion
 from sluice.release.environment_record import here
 from sluice.release.gates import Gate, load_gates
-from sluice.rollout.analysis_jobs import JobFiles, JobTargets
 from sluice.rollout.analysis_templates import LoadParameters
 
 DRAWS, TOGETHER = 10_000, 4

@@ -16,12 +16,20 @@ import yaml
 from sluice.core.params import load_params
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.jobs.release_job import RehearsalParameters
-from sluice.rehearsal import load_job, quality_job
-from sluice.rehearsal.load_job import LoadReport, run_load
-from sluice.rehearsal.quality_job import run_quality
+from sluice.rehearsal import analysis_runs
+from sluice.rehearsal.analysis_runs import (
+    GATE_FAILED,
+    PASSED,
+    JobFiles,
+    JobTargets,
+    LoadReport,
+    read_report,
+    run_load,
+    run_quality,
+)
 from sluice.release.gates import load_gates
 from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
-from sluice.rollout.analysis_jobs import GATE_FAILED, PASSED, JobFiles, JobTargets, read_report
+from sluice.release.verdict import reason_of
 from sluice.rollout.analysis_templates import TEMPLATES, LoadParameters, QualityParameters, parse_duration
 from sluice.rollout.canary_plan import AnalysisStep, load_plan
 from starter_files import GATES, ROLLOUT, ROOT
@@ -72,8 +80,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(name=name, argv=list(argv), env=dict(env or {}), **more)
         raise _Started
 
-    monkeypatch.setattr(load_job, "run_job", run_job)
-    monkeypatch.setattr(quality_job, "run_job", run_job)
+    monkeypatch.setattr(analysis_runs, "run_job", run_job)
     return seen
 
 
@@ -189,7 +196,7 @@ def test_the_exit_status_of_the_job_and_the_verdict_of_the_rehearsal_are_one(
     assert {one.gate: one.limit for one in report.verdicts} == {
         gate.name: gate.limit for gate in load_gates(GATES) if gate.stage == "load"
     }
-    assert bool(report.reason) == bool(refusing)
+    assert bool(reason_of(report.verdicts)) == bool(refusing)
 
 
 def test_a_limit_that_moves_moves_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

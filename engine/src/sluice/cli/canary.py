@@ -40,8 +40,8 @@ def canary_quality(
     from sluice.evaluation.comparison_policy import load_policy
     from sluice.evaluation.reports.comparison_terminal import in_the_terminal
     from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
+    from sluice.release.verdict import reason_of
     from sluice.release.verdicts import quality_report, verdicts_of
-    from sluice.rollout.analysis_jobs import JobReport
     from sluice.rollout.canary_quality import ReleaseClient, compare_served, sample
     from sluice.serving.settings import ServiceSettings
 
@@ -71,4 +71,4 @@ def canary_quality(
         write_json(out, quality_report(found))
     print(in_the_terminal(found))
     if not found.passed:
-        raise GateFailed(JobReport(verdicts=tuple(verdicts_of(found, "quality"))).reason)
+        raise GateFailed(reason_of(verdicts_of(found, "quality")))

@@ -37,7 +37,7 @@ from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, Images, Manifest
 from sluice.release.release_report import write_report
 from sluice.release.staging import create
-from sluice.release.verdict import Verdict
+from sluice.release.verdict import Verdict, reason_of
 from sluice.retrieval.stores import Stores
 from sluice.rollout.canary_plan import load_plan
 from sluice.serving.release_parts import draft_adapter, draft_bundle
@@ -127,7 +127,7 @@ def _judge(
 ) -> ReleaseOutcome:
     """Gates, rehearsal, promotion; whatever happens, the report says it."""
     rehearsal = None
-    reason = refusal(manifest)
+    reason = reason_of(manifest.gates)
     verdict = "refused by the gates"
     if not reason:
         rehearsal = run_rehearsal(workspace, manifest, live, pipeline_progress=pipeline_progress, fault=fault)
@@ -142,11 +142,6 @@ def _judge(
     write_json(folder / "stages.json", pipeline_progress.taken)
     write_report(folder, live=verdict == "promoted")
     return ReleaseOutcome(manifest, folder, verdict, reason, rehearsal, pipeline_progress.taken, live)
-
-
-def refusal(manifest: Manifest) -> str:
-    """Why gates refused the release; empty when none did."""
-    return "; ".join(verdict.reason for verdict in manifest.gates if not verdict.passed)
 
 
 def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> tuple[Manifest, Path]:

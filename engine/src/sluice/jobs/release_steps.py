@@ -17,11 +17,12 @@ from sluice.core.progress import PipelineProgress
 from sluice.core.stages import PROGRAMS, ROAD
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc_pipeline import LOCK
-from sluice.jobs.release_job import EXPECTED, make_baseline, make_candidate, refusal, run_pipeline
+from sluice.jobs.release_job import EXPECTED, make_baseline, make_candidate, run_pipeline
 from sluice.release import catalogue, champion
 from sluice.release.environment_record import EnvironmentRecord
 from sluice.release.manifest import Images, Manifest
 from sluice.release.release_report import write_report
+from sluice.release.verdict import reason_of
 
 # Beside code: what a release is made of; and with it, what it is deployed by.
 MADE_OF = ("prompts", "config", "data.dvc", "pipelines", "engine/Containerfile")
@@ -100,7 +101,7 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
             or _made_before(workspace, record, commit, live)
             or _made_now(workspace, record, commit, live, images)
         )
-        refused = refusal(manifest)
+        refused = reason_of(manifest.gates)
         if refused:
             champion.reject(workspace, record, manifest.id, refused, commit=commit)
     return StagedRelease(manifest, folder, refused)

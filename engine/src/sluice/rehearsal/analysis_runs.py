@@ -1,20 +1,105 @@
-"""Runs the template of one analysis step against the services of a rehearsal, as a cluster would run its Job."""
+"""Runs one analysis step against the services of a rehearsal, as a cluster would run the Job of its template: in a
+child process, whose exit code is the verdict and whose report gives the reason."""
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
-from sluice.rehearsal.load_job import run_load
-from sluice.rehearsal.quality_job import run_quality
+from pydantic import ValidationError
+
+import sluice
+from sluice.core import processes
+from sluice.core.atomic_files import read_json
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings
 from sluice.rehearsal.release_services import ReleaseService
 from sluice.rehearsal.traefik_router import TraefikRouter
 from sluice.rehearsal.visitors import Visit, VisitorTraffic
-from sluice.release.verdict import Verdict
-from sluice.rollout.analysis_jobs import JobFiles, JobTargets
+from sluice.release.verdict import Verdict, reason_of
 from sluice.rollout.analysis_templates import LoadParameters, QualityParameters
 from sluice.rollout.canary_plan import AnalysisStep
+from sluice.rollout.load_test.stage import longest
+
+PASSED, GATE_FAILED = 0, 3
+# activeDeadlineSeconds of the Job of engine/k8s/analysis/quality.yaml.
+_QUALITY_SECONDS = 1800.0
+# Locust's start and end, beyond the load itself and the answers in flight.
+_LOCUST_SECONDS = 60.0
+Figures = dict[str, dict[str, float | None]]
+
+
+class JobReport(Settings):
+    """What the gates said."""
+
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.verdicts) and all(verdict.passed for verdict in self.verdicts)
+
+
+class VisitRecord(Settings):
+    """One visitor request of the load stage, to be found again in the router's access log."""
+
+    request_id: str
+    release: str
+    error: str
+
+
+class LoadReport(JobReport):
+    """What Locust measured. `pairs`: (stable, canary), milliseconds to the end of the answer."""
+
+    targets: Figures
+    samples: dict[str, dict[str, int]]
+    visits: tuple[VisitRecord, ...]
+    pairs: tuple[tuple[float, float], ...]
+
+
+class QualityReport(JobReport):
+    """What was compared. `figures`: by side and metric; `comparison`: all of it."""
+
+    figures: Figures
+    comparison: dict[str, Any]
+
+
+R = TypeVar("R", bound=JobReport)
+
+
+@dataclass(frozen=True)
+class JobFiles:
+    """The files that analyses read, and the folder `state` that they write to."""
+
+    gates: Path
+    questions: Path
+    locustfile: Path
+    state: Path
+
+    def report(self, kind: str, name: str) -> Path:
+        """Where a Job shall write its report; an earlier one is removed.
+
+        Args:
+            kind: of the analysis; a folder of `state`.
+            name: of the Job.
+        """
+        path = (self.state / kind / f"{name}.json").resolve()
+        path.unlink(missing_ok=True)
+        return path
+
+
+@dataclass(frozen=True)
+class JobTargets:
+    """Base URLs of what an analysis talks to."""
+
+    router: str
+    canary: str
+    stable: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +119,7 @@ class AnalysisResult:
 
     reason: str
     verdicts: tuple[Verdict, ...]
-    metrics: dict[str, dict[str, float | None]]
+    metrics: Figures
     visits: list[Visit] = field(default_factory=list)
 
 
@@ -61,10 +146,127 @@ def analyse(
     targets = JobTargets(router=scene.router.url, canary=scene.canary.url, stable=scene.stable.url)
     if isinstance(step.parameters, QualityParameters):
         compared = run_quality(step.parameters, targets, files, name=f"quality-{index}", watch=watch)
-        figures = {str(side): row for side, row in compared.figures.items()}
-        return AnalysisResult(compared.reason, compared.verdicts, figures)
+        return AnalysisResult(reason_of(compared.verdicts), compared.verdicts, compared.figures)
     with scene.visitors.away():
         loaded = run_load(step.parameters, targets, files, name=f"load-{index}", watch=watch)
-    figures = {str(side): loaded.targets[side] for side in ("canary", "stable")}
+    figures = {side: loaded.targets[side] for side in ("canary", "stable")}
     visits = [Visit(one.request_id, one.error) for one in loaded.visits]
-    return AnalysisResult(loaded.reason, loaded.verdicts, figures, visits)
+    return AnalysisResult(reason_of(loaded.verdicts), loaded.verdicts, figures, visits)
+
+
+def run_load(
+    load: LoadParameters, targets: JobTargets, files: JobFiles, *, name: str, watch: Callable[[], None] = lambda: None
+) -> LoadReport:
+    """Runs Locust until the stage is over. `watch` is called a few times a second and may raise to end it early.
+
+    Raises SluiceError when Locust did not measure: it could not start, crashed, or wrote no report.
+    """
+    out = files.report("load", name)
+    env = {
+        "SLUICE_ROUTER_URL": targets.router,
+        "SLUICE_CANARY_URL": targets.canary,
+        "SLUICE_STABLE_URL": targets.stable,
+        "SLUICE_QUESTIONS": str(files.questions.resolve()),
+        "SLUICE_GATES": str(files.gates.resolve()),
+        "SLUICE_LOAD_OUT": str(out),
+        "SLUICE_LOAD_USERS": str(load.users),
+        "SLUICE_LOAD_DURATION": str(max(1, round(load.seconds))),
+        "SLUICE_LOAD_SHAPE": load.shape,
+        "SLUICE_LOAD_TIMEOUT": str(max(1, round(load.answer_timeout_s))),
+    }
+    argv = [sys.executable, "-m", "locust", "-f", str(files.locustfile.resolve()), "--headless", "--only-summary"]
+    seconds = longest(load.seconds) + load.answer_timeout_s + _LOCUST_SECONDS
+    status = run_job(name, argv, what="the load stage", state=files.state, seconds=seconds, env=env, watch=watch)
+    return read_report(out, status, LoadReport)
+
+
+def run_quality(
+    quality: QualityParameters,
+    targets: JobTargets,
+    files: JobFiles,
+    *,
+    name: str,
+    watch: Callable[[], None] = lambda: None,
+) -> QualityReport:
+    """Runs `sluice canary quality`, as engine/k8s/analysis/quality.yaml does, until stable and the canary have been
+    asked. `watch` as for `run_load`. SluiceError when nothing could be compared."""
+    out = files.report("quality", name)
+    argv = [
+        *(str(processes.program("sluice")), "canary", "quality"),
+        f"--stable={targets.stable}",
+        f"--canary={targets.canary}",
+        f"--cases={quality.cases}",
+        f"--concurrency={quality.concurrency}",
+        f"--timeout={quality.answer_timeout_s:g}",
+        f"--questions={files.questions.resolve()}",
+        f"--gates={files.gates.resolve()}",
+        f"--out={out}",
+    ]
+    what, seconds = "the comparison of answers", _QUALITY_SECONDS
+    status = run_job(name, argv, what=what, state=files.state, seconds=seconds, watch=watch)
+    return read_report(out, status, QualityReport)
+
+
+def run_job(
+    name: str,
+    argv: Sequence[str],
+    *,
+    what: str,
+    state: Path,
+    seconds: float,
+    env: Mapping[str, str] = {},
+    watch: Callable[[], None] = lambda: None,
+) -> int:
+    """Runs the Job of an analysis on this machine, to its end.
+
+    Args:
+        name: of its process and log.
+        argv: what it runs.
+        what: how errors name it.
+        state: the .sluice/ folder.
+        seconds: how long it may take.
+        env: variables beside those of this process.
+        watch: called a few times a second; may raise to end it.
+
+    Returns:
+        PASSED or GATE_FAILED.
+
+    Raises:
+        SluiceError: it measured nothing: it could not start, crashed, or was not done in time.
+    """
+    # The child must find this very package, installed or not.
+    code = os.pathsep.join(filter(None, [str(Path(sluice.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    child = processes.start(name, argv, state=state, env={**env, "PYTHONPATH": code})
+    try:
+        end = time.monotonic() + seconds
+        while child.running:
+            watch()
+            if time.monotonic() > end:
+                raise SluiceError(f"{what} did not end in time; its log ends:\n{child.tail()}")
+            time.sleep(0.1)
+    finally:
+        child.stop(grace=5)
+    status = child.process.returncode
+    if status not in (PASSED, GATE_FAILED):
+        raise SluiceError(f"{what} measured nothing (exit status {status}); its log ends:\n{child.tail()}")
+    return status
+
+
+def read_report(path: Path, status: int, model: type[R]) -> R:
+    """The report of a Job that has ended.
+
+    Args:
+        path: the file.
+        status: what the Job ended with.
+        model: what the report holds.
+
+    Raises:
+        SluiceError: it cannot be read, or says something else than the status.
+    """
+    try:
+        report = model.model_validate(read_json(path))
+    except ValidationError as error:
+        raise SluiceError(f"{path}: not a {model.__name__}: {error.errors()[0]['msg']}") from None
+    if report.passed != (status == PASSED):
+        raise SluiceError(f"{path}: the exit status {status} contradicts the verdicts in the report")
+    return report

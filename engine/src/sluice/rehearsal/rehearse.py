@@ -17,12 +17,11 @@ from pathlib import Path
 from sluice.core.atomic_files import read_jsonl, write_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, analyse
+from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, JobFiles, analyse
 from sluice.rehearsal.rehearsal_report import Rehearsal, StepRecord
 from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
 from sluice.rehearsal.traefik_router import DeploymentType, TraefikRouter
 from sluice.rehearsal.visitors import Visit, VisitorTraffic, count
-from sluice.rollout.analysis_jobs import JobFiles
 from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, PauseStep, SetWeight, Step
 
 # After the last change of weights visitors go on for a moment, so that what the change did to them is seen.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sluice.core.settings import Settings
 
 
@@ -29,3 +31,9 @@ class Verdict(Settings):
         return cls(
             gate=gate, metric="", passed=False, figure=None, limit=None, reference=None, samples=0, reason=reason
         )
+
+
+def reason_of(verdicts: Iterable[Verdict]) -> str:
+    """Why they do not pass: first the gates that measured something, then those that could not. Empty when all do."""
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    return "; ".join(verdict.reason for verdict in sorted(failed, key=lambda one: one.figure is None))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.rehearsal.load_job import LoadReport, run_load
-from sluice.rollout.analysis_jobs import JobFiles, JobTargets
+from sluice.rehearsal.analysis_runs import JobFiles, JobTargets, LoadReport, run_load
+from sluice.release.verdict import Verdict, reason_of
 from sluice.rollout.analysis_templates import LoadParameters
 
 LOAD = LoadParameters(users=2, seconds=1, shape="steady", answer_timeout_s=240)
@@ -43,12 +44,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, questions: Path, gates:
 
 def test_status_0_with_a_report_of_passed_gates_is_a_pass(run: Run) -> None:
     report = run(f"open(out, 'w').write({REPORT % 'true'!r})")
-    assert report.reason == ""
+    assert reason_of(report.verdicts) == ""
 
 
 def test_status_3_is_a_failed_gate_with_its_reason(run: Run) -> None:
     report = run(f"open(out, 'w').write({REPORT % 'false'!r}); sys.exit(3)")
-    assert report.reason == "why"
+    assert reason_of(report.verdicts) == "why"
 
 
 @pytest.mark.parametrize("status", [1, 2, 137])
@@ -80,17 +81,7 @@ def test_a_report_of_another_shape_is_an_error(run: Run) -> None:
 
 
 def test_gates_that_measured_come_first_in_the_reason() -> None:
-    common = {"metric": "m", "passed": False, "limit": 1, "reference": None, "samples": 0}
-    report = LoadReport.model_validate(
-        {
-            "targets": {},
-            "samples": {},
-            "visits": [],
-            "pairs": [],
-            "verdicts": [
-                {"gate": "a", "figure": None, "reason": "no samples", **common},
-                {"gate": "b", "figure": 0.5, "reason": "half failed", **common},
-            ],
-        }
-    )
-    assert report.reason == "half failed; no samples"
+    common: dict[str, Any] = {"metric": "m", "passed": False, "limit": 1, "reference": None, "samples": 0}
+    silent = Verdict(gate="a", figure=None, reason="no samples", **common)
+    measured = Verdict(gate="b", figure=0.5, reason="half failed", **common)
+    assert reason_of([silent, measured]) == "half failed; no samples"

@@ -10,8 +10,8 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.data.rows import write_rows
-from sluice.rehearsal.quality_job import QualityReport, run_quality
-from sluice.rollout.analysis_jobs import JobFiles, JobTargets
+from sluice.rehearsal.analysis_runs import JobFiles, JobTargets, QualityReport, run_quality
+from sluice.release.verdict import reason_of
 from sluice.rollout.analysis_templates import QualityParameters
 from support.rollout.canaries import CASES, compared_releases
 
@@ -47,7 +47,7 @@ def run(tmp_path: Path, services: dict[str, str]) -> Run:
 
 def test_a_canary_that_answers_alike_passes(run: Run, services: dict[str, str]) -> None:
     report = run(services["good"])
-    assert (report.passed, report.reason) == (True, "")
+    assert (report.passed, reason_of(report.verdicts)) == (True, "")
     assert report.figures["canary"] == report.figures["stable"]
     assert {one.gate for one in report.verdicts} >= {"quality_answer_key", "quality_decline_accuracy"}
     assert {one.samples for one in report.verdicts if one.metric == "decline_accuracy"} == {25}
@@ -55,19 +55,19 @@ def test_a_canary_that_answers_alike_passes(run: Run, services: dict[str, str]) 
 
 def test_a_canary_that_answers_worse_fails_with_metric_value_and_limit(run: Run, services: dict[str, str]) -> None:
     report = run(services["worse"])
-    assert "gate quality_answer_key: answer_key is 0.000 against 1.000 of stable" in report.reason
-    assert "limit: not worse by 0.020 or more" in report.reason
+    assert "gate quality_answer_key: answer_key is 0.000 against 1.000 of stable" in reason_of(report.verdicts)
+    assert "limit: not worse by 0.020 or more" in reason_of(report.verdicts)
 
 
 def test_too_few_cases_fail(run: Run, services: dict[str, str]) -> None:
     report = run(services["good"], cases=38)
     assert not report.passed
     for metric in ("citation_correctness", "decline_accuracy"):
-        assert f"gate quality_{metric}: too few cases (19)" in report.reason
+        assert f"gate quality_{metric}: too few cases (19)" in reason_of(report.verdicts)
 
 
 def test_a_canary_that_does_not_answer_fails(run: Run) -> None:
-    assert "the canary failed on 'case-00'" in run(f"http://127.0.0.1:{free_port()}").reason
+    assert "the canary failed on 'case-00'" in reason_of(run(f"http://127.0.0.1:{free_port()}").verdicts)
 
 
 def test_without_stable_nothing_is_measured(

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sluice.extras.deployment_types.routers import MirroringRouter
-from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, OwnAnalysis
+from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, JobFiles, OwnAnalysis
 from sluice.release.gates import Measurement, decide, load_gates
-from sluice.rollout.analysis_jobs import JobFiles
+from sluice.release.verdict import reason_of
 
 # Of the load stage: gates of this metric hold for copies too.
 _METRIC = "error_rate"
@@ -41,5 +41,5 @@ class CopiedQuestions(OwnAnalysis):
         # As many copies as the time brings: the share decides, and the load stage has its number of samples.
         gates = [one.model_copy(update={"min_samples": 1}) for one in load_gates(files.gates) if one.metric == _METRIC]
         verdicts = decide(gates, "load", {_METRIC: Measurement(failed / count, int(count))}, None)
-        reasons = "; ".join(one.reason for one in verdicts if not one.passed)
+        reasons = reason_of(verdicts)
         return AnalysisResult(f"copies of questions: {reasons}" if reasons else "", tuple(verdicts), figures)

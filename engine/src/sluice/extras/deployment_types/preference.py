@@ -19,10 +19,10 @@ from typing import ClassVar
 
 from sluice.core.atomic_files import read_jsonl
 from sluice.core.settings import read_yaml
-from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, OwnAnalysis
+from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, JobFiles, OwnAnalysis
 from sluice.rehearsal.visitors import VisitorTraffic
 from sluice.release.gates import Gate, Measurement, decide, load_gates
-from sluice.rollout.analysis_jobs import JobFiles
+from sluice.release.verdict import reason_of
 from sluice.rollout.analysis_templates import parse_duration
 from sluice.rollout.load_test.stage import longest
 
@@ -103,8 +103,7 @@ class PreferenceAnalysis(OwnAnalysis):
         at_best = share + upper_end(canary, stable, self.quantile)
         measured, reference = Measurement(at_best, canary.count), Measurement(share, stable.count)
         verdicts = decide(gates, "analysis", {metric: measured}, {metric: reference})
-        reason = "; ".join(one.reason for one in verdicts if not one.passed)
-        return AnalysisResult(reason, tuple(verdicts), figures)
+        return AnalysisResult(reason_of(verdicts), tuple(verdicts), figures)
 
 
 def read_preference(template: Path) -> PreferenceAnalysis:

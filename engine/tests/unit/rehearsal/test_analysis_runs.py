@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.rollout.analysis_jobs import GATE_FAILED, PASSED, JobReport, read_report, run_job
+from sluice.rehearsal.analysis_runs import GATE_FAILED, PASSED, JobReport, read_report, run_job
 
 
 def run(tmp_path: Path, code: str, *, seconds: float = 60) -> int:
@@ -36,7 +36,7 @@ def test_a_job_that_takes_too_long_is_ended_and_measured_nothing(tmp_path: Path)
 
 
 def test_the_child_finds_the_package_of_its_parent(tmp_path: Path) -> None:
-    assert run(tmp_path, "import sluice.rollout.analysis_jobs") == PASSED
+    assert run(tmp_path, "import sluice.rehearsal.analysis_runs") == PASSED
 
 
 def test_a_report_without_verdicts_is_no_pass(tmp_path: Path) -> None:
