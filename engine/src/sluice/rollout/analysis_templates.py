@@ -75,19 +75,8 @@ def _quality(values: Mapping[str, str], shapes: Sequence[str]) -> QualityParamet
     return QualityParameters(cases, concurrency, float(seconds))
 
 
-@dataclass(frozen=True)
-class _TemplateArguments:
-    """What is needed of the arguments of a template, and how they are read; the URLs a rehearsal has itself."""
-
-    needs: tuple[str, ...]
-    read: Callable[[Mapping[str, str], Sequence[str]], Parameters]
-
-
-# Templates that a rehearsal can run; each is engine/k8s/analysis/<name>.yaml.
-TEMPLATES = {
-    "load": _TemplateArguments(("users", "duration", "shape", "answer-timeout"), _load),
-    "quality": _TemplateArguments(("cases", "concurrency", "answer-timeout-seconds"), _quality),
-}
+# How the arguments of a template are read that a rehearsal can run; each is engine/k8s/analysis/<name>.yaml.
+TEMPLATES: Mapping[str, Callable[[Mapping[str, str], Sequence[str]], Parameters]] = {"load": _load, "quality": _quality}
 
 
 def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, shapes: Sequence[str]) -> Parameters:
@@ -98,7 +87,7 @@ def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, sh
     """
     if name not in TEMPLATES:
         raise ValueError(f"template {name!r} is not one that the rehearsal can run{nearest(name, [*TEMPLATES])}")
-    template, path = TEMPLATES[name], folder / f"{name}.yaml"
+    path = folder / f"{name}.yaml"
     document, lines = read_yaml(path)
     values = {arg.name: arg.value for arg in validate(path, document, lines, AnalysisTemplate).spec.args}
     for arg in overrides:
@@ -107,6 +96,7 @@ def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, sh
         if arg.name not in values:
             raise ValueError(f"args: {path} declares no argument {arg.name!r}{nearest(arg.name, list(values))}")
         values[arg.name] = arg.value
-    if missing := [need for need in template.needs if need not in values]:
-        raise SluiceError(f"{path}:{lines.get(('spec', 'args'), 1)}: no argument {missing[0]!r}", remedy=REMEDY)
-    return template.read(values, shapes)
+    try:
+        return TEMPLATES[name](values, shapes)
+    except KeyError as missing:
+        raise SluiceError(f"{path}:{lines.get(('spec', 'args'), 1)}: no argument {missing}", remedy=REMEDY) from None
