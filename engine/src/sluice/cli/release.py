@@ -67,11 +67,10 @@ def release_show(release: ChampionArgument = "", env: EnvOption = "") -> None:
 @group.command("diff")
 def release_diff(before: ReleaseArgument, after: ChampionArgument = "", env: EnvOption = "") -> None:
     """What is different between two releases: metrics, parts, texts of prompts and settings. As Markdown."""
-    from sluice.release.release_diff import compare_releases, markdown
+    from sluice.release.release_diff import markdown
 
     workspace = Workspace.find()
-    pair = find_release(workspace, before, env), find_release(workspace, after, env)
-    print(markdown(compare_releases(*pair)))
+    print(markdown(find_release(workspace, before, env), find_release(workspace, after, env)))
 
 
 @group.command("verify")

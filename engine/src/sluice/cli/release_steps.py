@@ -65,14 +65,14 @@ def release_stage(
     from sluice.core.digests import digest_of_file
     from sluice.jobs.release_steps import stage
     from sluice.release.manifest import FILE, Images
-    from sluice.release.release_diff import compare_releases, markdown
+    from sluice.release.release_diff import markdown
 
     workspace = Workspace.find()
     staged = stage(workspace, record_of(workspace, env), images=Images(image or None, load_image or None))
     manifest, folder = staged.manifest, staged.folder
     verdict = "refused" if staged.refused else "candidate"
     print(f"{manifest.id}  {verdict}\nreport  {folder / 'report.html'}")
-    tell(f"### {verdict}\n\n" + markdown(compare_releases(_parent(workspace, manifest.parent), (manifest, folder))))
+    tell(f"### {verdict}\n\n" + markdown(_parent(workspace, manifest.parent), (manifest, folder)))
     outputs = {"verdict": verdict, "release": manifest.id, "digest": f"sha256:{digest_of_file(folder / FILE)}"}
     set_outputs({**outputs, "folder": str(folder.relative_to(workspace.root))})
     if staged.refused:
@@ -158,7 +158,7 @@ def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
     from sluice.github.github_release import publish_release
     from sluice.release import champion
     from sluice.release.manifest import FILE
-    from sluice.release.release_diff import compare_releases, markdown
+    from sluice.release.release_diff import markdown
     from sluice.release.release_report import FILE as REPORT
 
     workspace = Workspace.find()
@@ -167,7 +167,7 @@ def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
         print(f"{release} is not live in {env}: nothing is published")
         return
     manifest, folder = find_release(workspace, release, env)
-    notes = markdown(compare_releases(_parent(workspace, manifest.parent), (manifest, folder)))
+    notes = markdown(_parent(workspace, manifest.parent), (manifest, folder))
     files = {name: (folder / name).read_bytes() for name in (FILE, REPORT) if (folder / name).is_file()}
     posted = publish_release(manifest.id, notes, files, os.environ, commit=manifest.commit)
     print(f"{posted.message}: {posted.url}")

@@ -1,15 +1,13 @@
 """Differences between two releases: parts by digest, texts line by line, metrics as numbers.
 
-`compare_releases` reads two release folders; `markdown` is what `sluice release diff` prints and what the notes of a
-GitHub Release say.
+`sluice release diff` prints it, and the notes of a GitHub Release say it.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sluice.core.html_theme import page_environment
@@ -24,52 +22,26 @@ _LONGEST_TEXT = 4_000
 _LONGEST = 100_000
 
 
-@dataclass(frozen=True)
-class PartDiff:
-    """One part. None where a release does not have it."""
-
-    name: str
-    before: str | None
-    after: str | None
-
-
-@dataclass(frozen=True)
-class ReleaseDiff:
-    """`parts` and `texts` hold what differs, `metrics` all: {name: (before, after)}. `texts`: {file: lines of a diff};
-    a file may read differently and mean the same, then it is no part."""
-
-    before: Manifest | None
-    after: Manifest
-    parts: tuple[PartDiff, ...]
-    texts: Mapping[str, tuple[str, ...]]
-    metrics: Mapping[str, tuple[float | None, float | None]]
-
-
-def compare_releases(before: tuple[Manifest, Path] | None, after: tuple[Manifest, Path]) -> ReleaseDiff:
-    """What differs between two releases.
+def markdown(before: tuple[Manifest, Path] | None, after: tuple[Manifest, Path]) -> str:
+    """What differs between two releases, for people, on GitHub and in a terminal. Texts of prompts and settings are
+    shown as code, whatever they hold; one may read differently and mean the same, then it is no part.
 
     Args:
         before: Manifest and folder; None before the first release.
         after: The same of the other.
     """
     old, new = before[0].parts() if before else {}, after[0].parts()
-    parts = [PartDiff(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
-    measured = before[0].evaluation.metrics if before else {}
-    names = {**measured, **after[0].evaluation.metrics}
-    metrics = {name: (measured.get(name), after[0].evaluation.metrics.get(name)) for name in names}
-    texts = dict(_texts(before[1], after[1])) if before else {}
-    return ReleaseDiff(before[0] if before else None, after[0], tuple(parts), texts, metrics)
-
-
-def markdown(difference: ReleaseDiff) -> str:
-    """For people, on GitHub and in a terminal. Texts of prompts and settings are shown as code, whatever they hold."""
+    parts = [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
+    theirs, ours = before[0].evaluation.metrics if before else {}, after[0].evaluation.metrics
+    metrics = {name: (theirs.get(name), ours.get(name)) for name in {**theirs, **ours}}
     pages = page_environment(Path(templates.__file__).parent, escape=False)
     pages.filters["figure"] = lambda value: "–" if value is None else number(value)
     pages.filters["digest"] = lambda value: "–" if value is None else f"`{value[:_DIGITS]}`"
     # As code on one line: names of cases are in it, which anybody may have written.
     pages.filters["code"] = lambda text: "`" + re.sub(r"[|`\s]+", " ", text).strip() + "`"
-    whole = pages.get_template("notes.md.j2").render(vars(difference)) + "\n"
-    for name, text in difference.texts.items():
+    page = pages.get_template("notes.md.j2")
+    whole = page.render(before=before and before[0], after=after[0], parts=parts, metrics=metrics) + "\n"
+    for name, text in _texts(before[1], after[1]) if before else ():
         block = _block(name, text)
         if len(whole) + len(block) > _LONGEST:
             return f"{whole}\nFurther texts do not fit here: `sluice release diff` shows them.\n"

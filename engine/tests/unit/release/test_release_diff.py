@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from sluice.core.closures import Code
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Images, Manifest
-from sluice.release.release_diff import compare_releases, markdown
+from sluice.release.release_diff import markdown
 
 from .conftest import verdict, write_evaluation
 
@@ -25,6 +26,17 @@ def edit(workspace: Workspace) -> Callable[[str, str, str], None]:
     return change
 
 
+def parts(text: str) -> list[tuple[str, ...]]:
+    """The rows of the table of parts."""
+    _, _, table = text.partition("| part | before | after |\n|---|---|---|\n")
+    return [tuple(line.strip("| ").split(" | ")) for line in table.partition("\n\n")[0].splitlines()]
+
+
+def texts(text: str) -> list[str]:
+    """Files whose differences are shown."""
+    return re.findall(r"(?m)^### (.+)$", text)
+
+
 def test_every_part_that_differs_is_named_and_nothing_else(
     workspace: Workspace, make: Make, edit: Callable[[str, str, str], None]
 ) -> None:
@@ -35,37 +47,35 @@ def test_every_part_that_differs_is_named_and_nothing_else(
     images = Images("ghcr.io/octo/app@sha256:" + "a" * 64)
     code = Code({"pyproject.toml": workspace.root / "pyproject.toml"})
     after = make(parent=before[0].id, data_digest="f" * 32, images=images, code=code)
-    found = compare_releases(before, after)
+    text = markdown(before, after)
     names = ["prompt answer", "data", "config/service.yaml", "adapter", "code", "image"]
-    assert [part.name for part in found.parts] == names
-    adapter = next(part for part in found.parts if part.name == "adapter")
-    assert (adapter.before, adapter.after) == (None, after[0].adapter and after[0].adapter.sha256)
-    assert list(found.texts) == ["prompts/answer.prompt.yml", "config/service.yaml"]
-    text = markdown(found)
+    assert [name for name, _, _ in parts(text)] == names
+    assert after[0].adapter
+    assert ("adapter", "–", f"`{after[0].adapter.sha256[:12]}`") in parts(text)
+    assert texts(text) == ["prompts/answer.prompt.yml", "config/service.yaml"]
     assert f"Compared with {before[0].id}." in text
     assert "| f1 | 0.5 | 0.75 | +0.25 |" in text
     assert "| judge | – | – |  |" in text
-    assert "| adapter | – | `" in text
     assert '-    content: "{{passages}} {{question}}"\n+    content: "Read: {{passages}} {{question}}"' in text
     assert "-decline: The handbook does not say.\n+decline: The handbook is silent." in text
 
 
 def test_the_same_release_has_no_difference(make: Make) -> None:
     release = make()
-    assert compare_releases(release, release).parts == ()
-    assert "Nothing that is served." in markdown(compare_releases(release, release))
+    text = markdown(release, release)
+    assert (parts(text), texts(text)) == ([], [])
+    assert "Nothing that is served." in text
 
 
 def test_a_comment_is_a_text_and_no_part(make: Make, edit: Callable[[str, str, str], None]) -> None:
     before = make()
     edit("config/service.yaml", "decline:", "# said when nothing was found\ndecline:")
-    found = compare_releases(before, make())
-    assert found.parts == ()
-    assert list(found.texts) == ["config/service.yaml"]
+    text = markdown(before, make())
+    assert (parts(text), texts(text)) == ([], ["config/service.yaml"])
 
 
 def test_the_first_release_is_shown_as_it_is(make: Make) -> None:
-    text = markdown(compare_releases(None, make()))
+    text = markdown(None, make())
     assert "The first release" in text
     assert "| f1 | 0.5 |" in text
     assert "| prompt answer | – |" in text
@@ -74,14 +84,14 @@ def test_the_first_release_is_shown_as_it_is(make: Make) -> None:
 def test_what_a_prompt_holds_stays_inside_its_fence(make: Make, edit: Callable[[str, str, str], None]) -> None:
     before = make()
     edit("prompts/answer.prompt.yml", "description: Answers", "description: '```` # Owned` @all <b>'\n# Answers")
-    text = markdown(compare_releases(before, make()))
+    text = markdown(before, make())
     fence = text[text.index("### prompts/answer.prompt.yml") :].splitlines()[2]
     assert fence == "`````diff"
     assert text.count("`````") == 2
 
 
 def test_a_reason_of_a_gate_stays_inside_its_cell(make: Make) -> None:
-    text = markdown(compare_releases(None, make(verdicts=[verdict(reason="a | b\n# c `d`")])))
+    text = markdown(None, make(verdicts=[verdict(reason="a | b\n# c `d`")]))
     assert "| f1_holds | passed | `a b # c d` |" in text
 
 
@@ -89,7 +99,7 @@ def test_texts_that_are_too_long_are_cut(make: Make, workspace: Workspace) -> No
     before = make()
     for number in range(60):
         (workspace.config / f"more{number}.yaml").write_text("key: |\n" + "  a line of settings\n" * 300)
-    text = markdown(compare_releases(before, make()))
+    text = markdown(before, make())
     assert len(text) < 110_000
     assert "\n…\n" in text
     assert "Further texts do not fit here" in text
