@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -18,13 +19,14 @@ from sluice.core.errors import SluiceError
 from sluice.release.gates import load_gates
 from sluice.release.verdict import Verdict
 from sluice.rollout.chat_stream import RELEASE_HEADER
-from sluice.rollout.load_test.collect import receive, send
+from sluice.rollout.load_measurements import RequestSample
 from sluice.rollout.load_test.stage import LoadStage
 from sluice.rollout.load_test.verdict import conclude, lines, settled
 from sluice.rollout.local_http import request
 
 GATE_FAILED = 3
 NOT_MEASURED = 2
+_SAMPLES = "sluice_samples"
 
 
 def start_stage(shapes: Collection[str]) -> LoadStage:
@@ -66,11 +68,14 @@ def _listen(stage: LoadStage) -> None:
         environment.stop_timeout = stage.answer_timeout
 
     def send_samples(client_id: str, data: dict[str, Any]) -> None:
-        send(stage, client_id, data)
+        """What a worker has measured since its last report, to the master."""
+        taken, stage.samples = stage.samples, []
+        # The prober moves to another worker when its own dies, and begins to count anew.
+        data[_SAMPLES] = [asdict(one) | {"pair": one.pair and f"{client_id}-{one.pair}"} for one in taken]
 
     def receive_samples(client_id: str, data: dict[str, Any]) -> None:
         del client_id
-        receive(stage, data)
+        stage.samples += [RequestSample(**one) for one in data.get(_SAMPLES, ())]
 
     def decide(environment: Any, **_: Any) -> None:
         if isinstance(environment.runner, WorkerRunner):
