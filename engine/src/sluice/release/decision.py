@@ -6,16 +6,21 @@ config/gates.yaml: a change that is called not worse there is not refused here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sluice.core.atomic_files import read_json, read_jsonl
+from sluice.core.errors import SluiceError
 from sluice.evaluation.comparison import Comparison, compare
 from sluice.evaluation.comparison_policy import load_policy
-from sluice.evaluation.summary import measures_of
-from sluice.release.evaluation_measurements import figures, reference
-from sluice.release.gates import decide, load_gates
+from sluice.evaluation.paired_cases import scores_of
+from sluice.evaluation.summary import measures_of, not_a_summary
+from sluice.release.gates import Measurement, decide, load_gates
 from sluice.release.verdict import Verdict
 from sluice.release.verdicts import verdicts_of
+
+_WORST = 10
 
 
 def decide_release(gates: Path, evaluation: Path, champion: Path) -> list[Verdict]:
@@ -40,3 +45,53 @@ def compare_results(gates: Path, evaluation: Path, champion: Path) -> Comparison
     summary = evaluation / "summary.json"
     measures = measures_of(read_json(summary), summary)
     return compare(read_jsonl(champion), read_jsonl(evaluation / "cases.jsonl"), measures, load_policy(gates))
+
+
+def figures(evaluation: Path) -> dict[str, Measurement]:
+    """Figures by metric from `evaluation`/summary.json and cases.jsonl: scores, and shares of assertions that passed.
+
+    The worst cases of a metric come first: those that ended in an error, then the lowest scores.
+    """
+    summary, cases = read_json(evaluation / "summary.json"), read_jsonl(evaluation / "cases.jsonl")
+    try:
+        scores = {
+            name: Measurement(metric["value"], metric["samples"], metric["errors"], _worst(name, metric, cases))
+            for name, metric in summary["metrics"].items()
+        }
+        # The summaries of earlier releases hold scores alone.
+        return scores | {
+            name: Measurement(found["share"], found["samples"], found["errors"], _failed(name, cases))
+            for name, found in summary.get("assertions", {}).items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise not_a_summary(evaluation / "summary.json", error) from None
+
+
+def reference(evaluation: Path, champion: Path) -> dict[str, Measurement]:
+    """The champion's stored figures, to judge `evaluation` against. Results on other cases are refused: a mean over
+    other questions says nothing about this change."""
+    mine, theirs = read_json(evaluation / "summary.json"), read_json(champion / "summary.json")
+    if mine.get("cases_digest") != theirs.get("cases_digest"):
+        raise SluiceError(
+            f"{champion / 'summary.json'}: the champion was asked other cases than {evaluation / 'summary.json'}",
+            remedy="evaluate the champion on the present cases first",
+        )
+    return figures(champion)
+
+
+def _failed(name: str, cases: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Cases of an assertion: those that ended in an error, then those that did not pass."""
+    erred = [row["id"] for row in cases if name in (row.get("errors") or {})]
+    held = ((row["id"], (row.get("assertions") or {}).get(name)) for row in cases)
+    return tuple([*erred, *(case for case, found in held if found and not found["passed"])][:_WORST])
+
+
+def _worst(name: str, metric: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    sign = 1 if metric["direction"] == "higher" else -1
+    failed = [row["id"] for row in cases if name in (row.get("errors") or {})]
+    ranked = []
+    for row in cases:
+        score = scores_of(row).get(name)
+        if score is not None and not (metric["unit"] == "share" and sign * score >= 1):
+            ranked.append((sign * score, row["id"]))
+    return tuple([*failed, *(case for _, case in sorted(ranked))][:_WORST])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.release.evaluation_measurements import figures, reference
+from sluice.release.decision import figures, reference
 from sluice.release.gates import Measurement
 
 
