@@ -36,7 +36,6 @@ from sluice.cli import (
     serving,
     template,
 )
-from sluice.cli.extras import list_extras
 from sluice.core.errors import SluiceError
 from sluice.core.extras import extras, load
 from sluice.core.processes import die_with_parent, watch_parent
@@ -74,7 +73,7 @@ app.command()(deployment.rollback)
 app.command()(evaluation.evaluate)
 app.command("eval")(evaluation.eval_change)
 app.command()(template.init)
-app.command("extras")(list_extras)
+app.command("extras")(template.list_extras)
 
 
 @cache

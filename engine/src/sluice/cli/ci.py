@@ -55,7 +55,7 @@ def issue(
     """Open or update one issue while a job of this run fails; close it when all succeed.
 
     Needs GITHUB_TOKEN with the right `issues: write`."""
-    from sluice.github.failure_issue import report_trouble
+    from sluice.github.tracked_issue import report_trouble
 
     said = report_trouble(title, needs, os.environ, marker=marker)
     print(f"{said.message} {said.url or ''}".rstrip())

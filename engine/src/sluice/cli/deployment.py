@@ -95,7 +95,7 @@ def rollback(
     from sluice.cluster.release_overlay import place_of_rollout
     from sluice.cluster.rollback import rollback as roll_back
     from sluice.cluster.rollout_observer import WatchTimeouts
-    from sluice.jobs.restore_release import restore_release
+    from sluice.release.champion import restore
     from sluice.rollout.analysis_templates import parse_duration
 
     workspace = Workspace.find()
@@ -113,7 +113,7 @@ def rollback(
         raise CanaryStopped(f"{live} did not come back in {env}: {ended.kind}\n{reasons}", remedy="look at its pods")
     print(f"{live} is live in {env} " + ("again" if ended else "already; nothing changed"))
     if _recorded(env) and live.startswith("r-"):  # a revision that was not deployed by us has no name
-        print(restore_release(workspace, live, env))
+        print(restore(workspace, record_of(workspace, env), live))
 
 
 def _recorded(env: str) -> str:

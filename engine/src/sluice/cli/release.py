@@ -116,9 +116,10 @@ def release_rollback(
     """Make an earlier release the champion again. Its files are verified first.
 
     In a cluster `sluice rollback` does this and moves the cluster too."""
-    from sluice.jobs.restore_release import restore_release
+    from sluice.release.champion import restore
 
-    print(restore_release(Workspace.find(), release, env))
+    workspace = Workspace.find()
+    print(restore(workspace, record_of(workspace, env), release))
 
 
 @group.command("push")
@@ -135,9 +136,7 @@ def release_push(
     store = shared_artifact_store({**os.environ, PLACE: to})
     manifest, folder = find_release(workspace, release)
     listed = any(entry.id == manifest.id for entry in catalogue.newest(store))
-    moved = push(folder, workspace, store)
-    if not listed:
-        catalogue.enter(store, folder, moved)
+    moved = push(folder, workspace, store) if listed else catalogue.add(store, workspace, folder)
     print(f"{moved.manifest.id}: {moved.files} files, {moved.moved} of them new\nsha256:{moved.digest}")
 
 

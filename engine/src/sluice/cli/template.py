@@ -1,4 +1,4 @@
-"""`sluice init`: the names of a project, and what it leaves out."""
+"""`sluice init`: the names of a project, and what it leaves out. `sluice extras`: what it may leave out."""
 
 from __future__ import annotations
 
@@ -88,6 +88,13 @@ def init(
     print("undo: git reset --hard")
     if planned.removed:
         print(_INSTEAD_OF_THE_STARTER_DATA)
+
+
+def list_extras() -> None:
+    """List the extras that are here, and what each is for; `sluice init --without` takes them out."""
+    for name, extra in extras().items():
+        needs = f" (needs {', '.join(extra.needs)})" if extra.needs else ""
+        print(f"{name:10}  {extra.summary}{needs}")
 
 
 def _leave_out(root: Path, names: list[str], *, dry_run: bool = False, clean: bool = True) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sluice.github.github_client import login_of, open_repository
+from sluice.github.markdown_table import table
 from sluice.github.marked_text import CommentResult, MarkedTexts, marked
-from sluice.github.workflow_run import this_run
+from sluice.github.workflow_run import jobs_of, run_url, this_run
 
 if TYPE_CHECKING:
     from github.Issue import Issue
@@ -54,6 +55,36 @@ def close_issue(markdown: str, environment: Mapping[str, str], *, marker: str) -
         for issue in found:
             issue.edit(state="closed", state_reason="completed")
         return CommentResult("issue closed", found[0].html_url)
+
+
+def report_trouble(title: str, needs: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
+    """Opens or updates the issue while a job fails; closes it when all succeeded.
+
+    A job is skipped where the repository lacks what it needs, or because another failed: it says nothing by itself. One
+    that ran out of time or lost its runner is `cancelled`, and trouble; a run that a person cancels does not get here.
+
+    Args:
+        title: Of the issue.
+        needs: The context `needs` of the job, as JSON.
+        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
+        marker: A word that is the issue's own.
+
+    Raises:
+        SluiceError: `needs` is not that context, or GitHub refuses.
+    """
+    results = {job: str(facts.get("result")) for job, facts in jobs_of(needs).items()}
+    url = run_url(environment)
+    where = f"[This run]({url})" if url else "This run"
+    rows = table(("job", "result"), list(results.items()))
+    if {"failure", "cancelled"} & set(results.values()):
+        body = (
+            f"{where} of commit {environment.get('GITHUB_SHA', 'unknown')} failed.\n\n{rows}\n"
+            "Each run brings this text up to date; the first one in which every job succeeds closes the issue.\n"
+        )
+        return upsert_issue(title, body, environment, marker=marker)
+    if {"success"} <= set(results.values()) <= {"success", "skipped"}:
+        return close_issue(f"{where} succeeded.\n\n{rows}", environment, marker=marker)
+    return CommentResult("neither failed nor whole: the issue stays as it is")
 
 
 def _issues(

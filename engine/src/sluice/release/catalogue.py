@@ -44,8 +44,8 @@ class CatalogueEntry(Settings):
 
 
 def add(
-    store: ArtifactStore, workspace: Workspace, folder: Path, commit: str, *, baseline: bool = False
-) -> CatalogueEntry:
+    store: ArtifactStore, workspace: Workspace, folder: Path, commit: str = "", *, baseline: bool = False
+) -> TransferResult:
     """Puts a release with its evaluation record into the artifact store; its entry last, so that it is complete.
 
     Args:
@@ -55,24 +55,13 @@ def add(
         commit: What it was made of; empty for none.
         baseline: It is the untouched model.
 
+    Returns:
+        As `push`.
+
     Raises:
         SluiceError: The release is damaged, or the store cannot be written.
     """
-    return enter(store, folder, push(folder, workspace, store), commit, baseline=baseline)
-
-
-def enter(
-    store: ArtifactStore, folder: Path, moved: TransferResult, commit: str = "", *, baseline: bool = False
-) -> CatalogueEntry:
-    """As `add`, of a release that was pushed.
-
-    Args:
-        store: Where it was pushed to.
-        folder: Of the release.
-        moved: What `push` returned.
-        commit: What it was made of; empty for none.
-        baseline: It is the untouched model.
-    """
+    moved = push(folder, workspace, store)
     there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     papers = {name: path for name, path in there.items() if name not in (FILE, *moved.manifest.files)}
     making = {name: digest_of_file(path) for name, path in papers.items()}
@@ -83,7 +72,7 @@ def enter(
     fields: dict[str, Any] = {"id": moved.manifest.id, "digest": moved.digest, "commit": commit, "making": making}
     entry = CatalogueEntry(**fields, time=datetime.now(UTC).isoformat(timespec="seconds"), baseline=baseline)
     _log(store).append(entry)
-    return entry
+    return moved
 
 
 def newest(store: ArtifactStore) -> Iterator[CatalogueEntry]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from sluice.core import git
 from sluice.core.errors import GateFailed, SluiceError, ValidationErrors
 from sluice.core.extras import hooks
 from sluice.core.tracking import VARIABLE, on_server
@@ -108,6 +109,22 @@ def promote(
         record.append(intent, release, commit=commit, reason=reason)
     _complete(workspace, record, manifest, intent, commit, reason)
     return True
+
+
+def restore(workspace: Workspace, record: EnvironmentRecord, release: str) -> str:
+    """Makes an earlier release the champion again; returns a sentence for people.
+
+    Args:
+        workspace: Where it is, or is brought to.
+        record: Of the environment.
+        release: Its id, or `previous`.
+    """
+    with workspace.exclusive():
+        chosen = record.previous() if release == "previous" else release
+        commit, reason = git.commit(workspace.root), "rolled back by hand"
+        moved = promote(workspace, record, chosen, commit=commit, reason=reason, back=True)
+    where = f" of {record.environment}" if record.shared else ""
+    return f"{chosen} is the champion{where}" + ("" if moved else " already")
 
 
 def require_agreement(workspace: Workspace, record: EnvironmentRecord) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.github import CommentResult, close_issue, upsert_issue
-from sluice.github.failure_issue import report_trouble
+from sluice.github.tracked_issue import report_trouble
 from unit.github.conftest import Environment
 from unit.github.fake_github import APP, LOGINS, READER, FakeGitHub
 

@@ -45,7 +45,8 @@ def test_another_machine_brings_all_that_the_next_release_is_judged_against(
 ) -> None:
     manifest, folder = make()
     summary = read_json(folder / "evaluation" / "summary.json")
-    entry = catalogue.add(store, workspace, folder, COMMIT)
+    catalogue.add(store, workspace, folder, COMMIT)
+    entry = catalogue.find(store, manifest.id)
     assert (entry.id, entry.commit) == (manifest.id, COMMIT)
     found, there = catalogue.bring_release(store, elsewhere(), manifest.id)
     assert (found, there.name) == (manifest, manifest.id)

@@ -132,7 +132,8 @@ def test_an_artefact_that_is_not_what_was_pushed_is_refused_and_not_kept(
 @pytest.mark.usefixtures("small_models")
 def test_what_is_young_or_needed_is_never_unneeded(shared: StoreUnderTest, workspace: Workspace, make: Make) -> None:
     manifest, folder = make()
-    entry = catalogue.add(shared.open(), workspace, folder, "1" * 40)
+    catalogue.add(shared.open(), workspace, folder, "1" * 40)
+    (entry,) = catalogue.newest(shared.open())
     store, later = shared.open(), datetime.now(UTC) + timedelta(hours=1)
     assert store.unneeded((), later - timedelta(days=1)) == []
     everything = store.unneeded((), later)

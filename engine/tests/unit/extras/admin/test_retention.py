@@ -52,7 +52,8 @@ def add(
         (workspace.prompts / "answer.prompt.yml").write_text(PROMPT.replace("Answers", f"Answers {count} times"))
         write_evaluation(workspace.build / "evaluation", f1=count / 100)
         _, folder = make(**({"adapter": None, "verdicts": []} if baseline else {}))
-        return catalogue.add(shared.open(), workspace, folder, f"{count}" * 40, baseline=baseline)
+        catalogue.add(shared.open(), workspace, folder, f"{count}" * 40, baseline=baseline)
+        return next(catalogue.newest(shared.open()))
 
     return more
 
