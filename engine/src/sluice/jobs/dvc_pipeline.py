@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +98,7 @@ def dvc(workspace: Workspace, *words: str) -> tuple[bool, str]:
     return status == 0, _explain(child)
 
 
-@dataclass
-class PipelineResult:
-    """Which stages ran and which were taken from the cache."""
-
-    ran: list[str]
-    cached: list[str]
-
-
-def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, until: str = STAGES[-1]) -> PipelineResult:
+def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, until: str = STAGES[-1]) -> None:
     """`dvc repro`: runs the stages that are stale.
 
     Where data/ was edited, dvc notes the new version in data.dvc before the first stage; a run that fails or is
@@ -128,16 +119,15 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
     pipeline_progress.begin(STAGES[0])
     targets = [f"pipelines/dvc.yaml:{stage}" for stage in _wanted(workspace, until)]
     child = _start_dvc(workspace, "dvc", "repro", *targets, progress=progress)
-    result = PipelineResult([], [])
-    seen, running = 0, True
+    seen, stage, alive = 0, "", True
     try:
-        while running:
-            running = child.running
+        while alive:
+            alive = child.running
             lines = _whole_lines(child.log)
             for line in lines[seen:]:
-                _listen(line, pipeline_progress, result)
+                stage = _listen(line, pipeline_progress, stage)
             seen = len(lines)
-            if running:
+            if alive:
                 pipeline_progress.follow(progress)
                 with suppress(subprocess.TimeoutExpired):  # a moment, but not past its end
                     child.process.wait(0.3)
@@ -149,9 +139,9 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
         raise SluiceError(
             f"stage {pipeline_progress.stage} failed:\n{_explain(child)}", remedy=f"the whole log is {child.log}"
         )
-    _close_running(pipeline_progress, result)
+    if stage:
+        pipeline_progress.end()
     write_atomic(workspace.state / "data.synced", pointer.read_text())
-    return result
 
 
 def _wanted(workspace: Workspace, until: str) -> list[str]:
@@ -211,24 +201,20 @@ def _whole_lines(log: Path) -> list[str]:
     return text[: text.rfind("\n") + 1].splitlines()
 
 
-def _listen(line: str, pipeline_progress: PipelineProgress, result: PipelineResult) -> None:
-    if found := _SKIPPED.search(line):
-        _close_running(pipeline_progress, result)
-        if found[1] in STAGES:
-            pipeline_progress.begin(found[1])
-            pipeline_progress.end(cached=True)
-            result.cached.append(found[1])
-    elif found := _RUNNING.search(line):
-        _close_running(pipeline_progress, result)
-        if found[1] in STAGES:  # not `code`, which always runs
-            pipeline_progress.begin(found[1])
-            result.ran.append(found[1])
-
-
-def _close_running(pipeline_progress: PipelineProgress, result: PipelineResult) -> None:
-    stage = pipeline_progress.stage
-    if stage in result.ran[-1:] and stage not in {entry["stage"] for entry in pipeline_progress.taken}:
+def _listen(line: str, pipeline_progress: PipelineProgress, running: str) -> str:
+    """The stage that runs after a line of dvc's log, empty for none. `running`: the one before it."""
+    found = _SKIPPED.search(line) or _RUNNING.search(line)
+    if not found:
+        return running
+    if running:
         pipeline_progress.end()
+    if found[1] not in STAGES:  # `code`, which always runs
+        return ""
+    pipeline_progress.begin(found[1])
+    if found.re is _RUNNING:
+        return found[1]
+    pipeline_progress.end(cached=True)
+    return ""
 
 
 def _explain(child: Child) -> str:
