@@ -1,7 +1,7 @@
 """Applies rendered manifests to a cluster, in an order in which a rejected object leaves the running release unchanged.
 
 First all objects are tried in a dry run on the API server. Then all but Jobs and the Rollout are applied. Jobs come
-next (`preparation_jobs.py`); the Rollout comes last, and with it the new pods.
+next (`jobs.py`); the Rollout comes last, and with it the new pods.
 """
 
 from __future__ import annotations

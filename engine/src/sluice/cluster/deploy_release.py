@@ -11,10 +11,9 @@ import httpx
 
 from sluice.cluster import deployment_steps as steps
 from sluice.cluster.apply import apply
-from sluice.cluster.job_logs import job_log
+from sluice.cluster.jobs import job_log, run_jobs
 from sluice.cluster.kubectl import Cluster, Show, read
 from sluice.cluster.manifests import Manifest
-from sluice.cluster.preparation_jobs import run_jobs
 from sluice.cluster.promotions import is_unjudged
 from sluice.cluster.release_overlay import rollout_of
 from sluice.cluster.rollout_observer import RolloutObserver, WatchTimeouts, target_of

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
+from sluice.cluster.jobs import ended, jobs_of
 from sluice.cluster.kubectl import Show, check
-from sluice.cluster.preparation_jobs import ended, jobs_of
 from sluice.cluster.rollout_observer import RolloutTarget
 from sluice.cluster.rollout_status import RELEASE_LABEL
 from sluice.core.errors import SluiceError
