@@ -66,7 +66,6 @@ def create(
     commit: str,
     data_digest: str,
     adapter: Path | None,
-    index: Path | None = None,
     images: Images = Images(),
     code: Code | None = None,
 ) -> tuple[Manifest, Path]:
@@ -83,7 +82,6 @@ def create(
         commit: What it is made of.
         data_digest: Of the data set.
         adapter: The GGUF file, with training.json beside it; None for a release of the base model.
-        index: Default: build/index.
         images: What a cluster runs it with.
         code: What serves it; None where that is not known.
 
@@ -97,7 +95,7 @@ def create(
     models = load_models(workspace.config / "models.yaml")
     summary = read_json(evaluation / "summary.json")
     with _draft(workspace.releases) as draft:
-        _copy_pinned(workspace, draft, index or workspace.build / "index", adapter)
+        _copy_pinned(workspace, draft, adapter)
         _copy_record(workspace, draft, evaluation, adapter, parent)
         if code:
             write_json(draft / CODE, {"files": code.files})
@@ -155,7 +153,8 @@ def _sweep(releases: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _copy_pinned(workspace: Workspace, draft: Path, index: Path, adapter: Path | None) -> None:
+def _copy_pinned(workspace: Workspace, draft: Path, adapter: Path | None) -> None:
+    index = workspace.build / "index"
     if not (index / "index.json").is_file():
         raise SluiceError(f"{index / 'index.json'}: no such file", remedy="build the index first")
     wanted: dict[str, Iterable[Path]] = {
