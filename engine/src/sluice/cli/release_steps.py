@@ -66,17 +66,19 @@ def release_stage(
     from sluice.jobs.release_steps import stage
     from sluice.release.manifest import FILE, Images
     from sluice.release.release_diff import markdown
+    from sluice.release.verdict import reason_of
 
     workspace = Workspace.find()
-    staged = stage(workspace, record_of(workspace, env), images=Images(image or None, load_image or None))
-    manifest, folder = staged.manifest, staged.folder
-    verdict = "refused" if staged.refused else "candidate"
+    images = Images(image or None, load_image or None)
+    manifest, folder = stage(workspace, record_of(workspace, env), images=images)
+    refused = reason_of(manifest.gates)
+    verdict = "refused" if refused else "candidate"
     print(f"{manifest.id}  {verdict}\nreport  {folder / 'report.html'}")
     tell(f"### {verdict}\n\n" + markdown(_parent(workspace, manifest.parent), (manifest, folder)))
     outputs = {"verdict": verdict, "release": manifest.id, "digest": f"sha256:{digest_of_file(folder / FILE)}"}
     set_outputs({**outputs, "folder": str(folder.relative_to(workspace.root))})
-    if staged.refused:
-        raise GateFailed(f"release {manifest.id} was refused: {staged.refused}", remedy="the champion stays live")
+    if refused:
+        raise GateFailed(f"release {manifest.id} was refused: {refused}", remedy="the champion stays live")
 
 
 @group.command("promote")

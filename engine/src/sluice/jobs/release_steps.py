@@ -37,16 +37,6 @@ class ReleasePlan:
     reason: str
 
 
-@dataclass(frozen=True)
-class StagedRelease:
-    """The candidate of a commit. `refused` is empty when it may go on. If only deployment files changed, `manifest` is
-    the current champion."""
-
-    manifest: Manifest
-    folder: Path
-    refused: str
-
-
 def plan(workspace: Workspace, record: EnvironmentRecord) -> ReleasePlan:
     """Decides whether there is anything to release. A commit to docs/ after a refused release does not release that one
     again. In doubt, yes.
@@ -75,7 +65,7 @@ def plan(workspace: Workspace, record: EnvironmentRecord) -> ReleasePlan:
     return ReleasePlan(True, f"changed since {said} are {found[0]}{more}")
 
 
-def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = Images()) -> StagedRelease:
+def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = Images()) -> tuple[Manifest, Path]:
     """Makes the candidate of the commit that is checked out, and puts it into the artifact store. An earlier result of
     this commit, against the same champion, is taken as it is.
 
@@ -85,7 +75,8 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
         images: what a cluster runs it with.
 
     Returns:
-        The candidate; a release that was refused is a result, not an error.
+        The candidate and its folder; one that its gates refused is a result, not an error. Where only files of
+        deployment changed, the champion.
 
     Raises:
         SluiceError: a stage could not do its work.
@@ -101,10 +92,9 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
             or _made_before(workspace, record, commit, live)
             or _made_now(workspace, record, commit, live, images)
         )
-        refused = reason_of(manifest.gates)
-        if refused:
+        if refused := reason_of(manifest.gates):
             champion.reject(workspace, record, manifest.id, refused, commit=commit)
-    return StagedRelease(manifest, folder, refused)
+    return manifest, folder
 
 
 def reconcile(workspace: Workspace, record: EnvironmentRecord, end_of: Callable[[str], str] | None) -> str:

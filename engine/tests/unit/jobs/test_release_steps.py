@@ -591,13 +591,13 @@ def test_environments_are_promoted_one_by_one(road: Road) -> None:
 
 def test_a_first_candidate_is_rehearsed_beside_the_untouched_model(road: Road) -> None:
     road.fresh()
-    staged = delivery.stage(road.workspace, road.record())
+    manifest, _ = delivery.stage(road.workspace, road.record())
     road.fresh()
-    stable = delivery.stable_of(road.workspace, road.record(), staged.manifest)
+    stable = delivery.stable_of(road.workspace, road.record(), manifest)
     assert stable is not None
-    assert (stable.id, stable.adapter) == (staged.manifest.parent, None)
-    champion.promote(road.workspace, road.record(), staged.manifest.id)
-    assert delivery.stable_of(road.workspace, road.record(), staged.manifest) is None
+    assert (stable.id, stable.adapter) == (manifest.parent, None)
+    champion.promote(road.workspace, road.record(), manifest.id)
+    assert delivery.stable_of(road.workspace, road.record(), manifest) is None
 
 
 def test_the_record_is_shown(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
