@@ -173,7 +173,6 @@ class _ObjectStore:
         return self._address
 
     def has(self, digest: str) -> bool:
-        self._require_shared(_blob(digest))
         with self._named(_blob(digest)) as key:
             try:
                 obstore.head(self._store, key)
@@ -182,29 +181,25 @@ class _ObjectStore:
             return True
 
     def put(self, digest: str, path: Path) -> None:
-        self._require_shared(_blob(digest))
         with self._named(_blob(digest)) as key:
             obstore.put(self._store, key, path)
 
     def get(self, digest: str, target: Path) -> None:
-        with self._named(_blob(digest)) as key, target.open("wb") as file:
+        with self._named(_blob(digest), shared=False) as key, target.open("wb") as file:
             for block in obstore.get(self._store, key).stream():
                 file.write(block)
 
     def notes(self, folder: str) -> list[str]:
-        self._require_shared(folder)
         with self._named(folder) as key:
             listed = obstore.list_with_delimiter(self._store, key)["objects"]
         names = [one["path"].removeprefix(self._prefix) for one in listed]
         return sorted(name for name in names if not name.startswith(f"{folder}/."))
 
     def read(self, name: str) -> bytes:
-        self._require_shared(name)
         with self._named(name) as key:
             return bytes(obstore.get(self._store, key).bytes())
 
     def make(self, name: str, content: bytes) -> bool:
-        self._require_shared(name)
         with self._named(name) as key:
             try:
                 obstore.put(self._store, key, content, mode="create")
@@ -224,7 +219,6 @@ class _ObjectStore:
         """Nothing: nothing is collected here but by `unneeded` and `remove`."""
 
     def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
-        self._require_shared("sha256")
         with self._named("sha256/") as key:
             there = [one for page in obstore.list(self._store, key) for one in page if one["last_modified"] < before]
         names = (one["path"].rpartition("/")[2] for one in there)
@@ -234,15 +228,14 @@ class _ObjectStore:
         with self._named(_blob(name)) as key, suppress(FileNotFoundError):
             obstore.delete(self._store, key)
 
-    def _require_shared(self, name: str) -> None:
-        if not self._shared:
+    @contextmanager
+    def _named(self, name: str, *, shared: bool = True) -> Iterator[str]:
+        """The key of a name; whatever obstore raises becomes an error that names it. `shared`: only in a store that
+        others write to."""
+        if shared and not self._shared:
             raise SluiceError(
                 f"{self}/{name}: of a web address only artefacts are read", remedy="name a folder or a bucket"
             )
-
-    @contextmanager
-    def _named(self, name: str) -> Iterator[str]:
-        """The key of a name; whatever obstore raises becomes an error that names it."""
         try:
             yield f"{self._prefix}{name}"
         except FileNotFoundError:
