@@ -27,6 +27,7 @@ from sluice.core.workspace import Workspace
 from sluice.evaluation.evaluate_stage import rescore_results
 from sluice.jobs import dvc_pipeline as pipeline
 from sluice.jobs.dvc_pipeline import command, environment, evaluate, pull, reproduce
+from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearsal_report import Rehearsal
 from sluice.rehearsal.rehearse import RehearsalProgress, rehearse
 from sluice.rehearsal.release_services import ReleaseServiceSpec
@@ -233,18 +234,17 @@ def run_rehearsal(
     if kind and not types:
         raise SluiceError(f"--type {kind}: the extra deployment_types is not here", remedy="leave --type out")
     plan, deployment = types[0] if kind else (load_plan(file), DeploymentType())
+    folder = workspace.releases / manifest.id
+    gates, questions = folder / JUDGING_GATES, folder / JUDGING_CASES
     rehearsal = rehearse(
         plan,
         stable=_service(workspace, live),
         canary=_service(workspace, manifest, fault),
-        gates=workspace.releases / manifest.id / JUDGING_GATES,
-        questions=workspace.releases / manifest.id / JUDGING_CASES,
-        state=workspace.state,
-        out=workspace.releases / manifest.id / "rehearsal.json",
+        files=JobFiles(gates, questions, workspace.root / "loadtest" / "locustfile.py", workspace.state),
+        out=folder / "rehearsal.json",
         time_scale=parameters.time_scale,
         cases=parameters.cases,
         on_event=show,
-        locustfile=workspace.root / "loadtest" / "locustfile.py",
         deployment=deployment,
     )
     pipeline_progress.end(note=rehearsal.verdict)

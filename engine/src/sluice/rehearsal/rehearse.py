@@ -16,7 +16,6 @@ from pathlib import Path
 
 from sluice.core.atomic_files import read_jsonl, write_json
 from sluice.core.errors import SluiceError
-from sluice.core.workspace import Workspace
 from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, JobFiles, analyse
 from sluice.rehearsal.rehearsal_report import Rehearsal, StepRecord
 from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
@@ -45,14 +44,11 @@ def rehearse(
     *,
     stable: ReleaseServiceSpec,
     canary: ReleaseServiceSpec,
-    gates: Path,
-    questions: Path,
-    state: Path,
+    files: JobFiles,
     out: Path,
     time_scale: float = 1.0,
     cases: int = 0,
     on_event: Callable[[RehearsalProgress], None] = lambda _: None,
-    locustfile: Path | None = None,
     deployment: DeploymentType = DeploymentType(),
 ) -> Rehearsal:
     """Runs a plan. A canary that does not start, dies, or fails a step is a result with the verdict failed.
@@ -61,14 +57,11 @@ def rehearse(
         plan: the steps.
         stable: the release that is live.
         canary: the release that is judged.
-        gates: such as config/gates.yaml; a release has its own.
-        questions: such as data/eval.jsonl; a release has its own.
-        state: the .sluice/ folder.
+        files: what it is judged by, and the .sluice/ folder.
         out: the file rehearsal.json.
         time_scale: what pauses and load stages are multiplied by.
         cases: how many are compared where a step compares answers; 0: as many as the template says.
         on_event: told about progress.
-        locustfile: of the load stages; default: that of the checkout.
         deployment: how visitors are led to the canary.
 
     Raises:
@@ -76,13 +69,12 @@ def rehearse(
     """
     if time_scale <= 0:
         raise SluiceError(f"the time scale must be above 0, found {time_scale:g}")
-    asked = [str(row["question"]) for row in read_jsonl(questions) if row.get("question")]
+    asked = [str(row["question"]) for row in read_jsonl(files.questions) if row.get("question")]
     if not asked:
-        raise SluiceError(f"{questions}: no row has a question")
-    locustfile = locustfile or Workspace.find().root / "loadtest" / "locustfile.py"
+        raise SluiceError(f"{files.questions}: no row has a question")
     walk = _RehearsalRun(
         plan=plan.fitted(time_scale=time_scale, cases=cases),
-        setting=JobFiles(gates, questions, locustfile, state),
+        setting=files,
         on_event=on_event,
         deployment=deployment,
     )

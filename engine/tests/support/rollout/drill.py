@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from sluice.data.rows import Row, write_rows
 from sluice.llm.chat import Delta, Messages
 from sluice.prompts import ModelParameters
+from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearsal_report import Rehearsal
 from sluice.rehearsal.rehearse import rehearse
 from sluice.rehearsal.release_services import ReleaseServiceSpec
@@ -268,13 +269,10 @@ def drill(
         plan,
         stable=spec("r-00000000000a", GOOD, folder, piece),
         canary=spec("r-00000000000b", way, folder, piece),
-        gates=GATES,
-        questions=folder / "eval.jsonl",
-        state=folder / "state",
+        files=JobFiles(GATES, folder / "eval.jsonl", LOCUSTFILE, folder / "state"),
         out=folder / "rehearsal.json",
         time_scale=time_scale,
         cases=cases,
-        locustfile=LOCUSTFILE,
         deployment=deployment,
     )
     return drilled(way, result)

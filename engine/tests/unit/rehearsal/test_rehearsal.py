@@ -17,6 +17,7 @@ import pytest
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
+from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
 from sluice.rehearsal.release_services import ReleaseServiceSpec
 from sluice.rollout.canary_plan import load_plan
@@ -54,12 +55,9 @@ def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, question
             load_plan(rollout_file(steps, duration="30s", answer_timeout=f"{patience}s")),
             stable=stable,
             canary=canary,
-            gates=gates,
-            questions=questions,
-            state=tmp_path / "state",
+            files=JobFiles(gates, questions, locustfile, tmp_path / "state"),
             out=tmp_path / "rehearsal.json",
             time_scale=0.1,
-            locustfile=locustfile,
             **more,  # type: ignore[arg-type]
         )
 
@@ -200,13 +198,14 @@ _SCRIPT = """
 import json, sys
 from pathlib import Path
 from sluice.rollout.canary_plan import load_plan
+from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import rehearse
 from sluice.rehearsal.release_services import ReleaseServiceSpec
 a = json.loads(sys.argv[1])
 rehearse(load_plan(Path(a["plan"])), stable=ReleaseServiceSpec("r-old", a["stable"]),
          canary=ReleaseServiceSpec("r-new", a["canary"]),
-         gates=Path(a["gates"]), questions=Path(a["questions"]), state=Path(a["state"]), out=Path(a["out"]),
-         locustfile=Path(a["locustfile"]), on_event=lambda e: e.news and print(e.text, flush=True))
+         files=JobFiles(*(Path(a[name]) for name in ("gates", "questions", "locustfile", "state"))), out=Path(a["out"]),
+         on_event=lambda e: e.news and print(e.text, flush=True))
 """
 
 

@@ -44,7 +44,9 @@ def test_the_plan_and_the_ways_of_visitors_are_those_of_the_type(given: Any, kin
     assert found["deployment"].name == name
     assert (found["stable"], found["canary"]) == ("r-old", "r-new")
     # Its own, pinned: the job of a workflow has no data/.
-    assert {found[name].parent.parts[-2:] for name in ("gates", "questions")} == {("r-new", "judging")}
+    assert {getattr(found["files"], name).parent.parts[-2:] for name in ("gates", "questions")} == {
+        ("r-new", "judging")
+    }
     assert len(found["plan"].steps) == {"canary": 9, "shadow": 14, "ab": 6}[name]
 
 

@@ -15,6 +15,7 @@ import pytest
 from sluice.core.atomic_files import read_json
 from sluice.extras.deployment_types.deployment_types import read_type
 from sluice.rehearsal import visitors
+from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import Rehearsal, rehearse
 from sluice.rehearsal.release_services import ReleaseServiceSpec
 from sluice.rollout.canary_plan import AnalysisStep, PauseStep, SetWeight
@@ -111,12 +112,9 @@ def preferred(
             replace(plan, steps=(weight, PauseStep(1.0), last)),
             stable=stub("r-old", "--delay", "0.05"),
             canary=stub("r-new", "--delay", "0.05", *options),
-            gates=GATES,
-            questions=questions,
-            state=tmp_path / "state",
+            files=JobFiles(GATES, questions, LOCUSTFILE, tmp_path / "state"),
             out=tmp_path / "rehearsal.json",
             time_scale=0.015,
-            locustfile=LOCUSTFILE,
             deployment=deployment,
         )
 
@@ -160,12 +158,9 @@ def test_rolling_judges_by_readiness_alone(
             plan,
             stable=stub("r-old", "--delay", "0"),
             canary=stub("r-new", "--delay", "0", *options),
-            gates=GATES,
-            questions=questions,
-            state=tmp_path / "state",
+            files=JobFiles(GATES, questions, LOCUSTFILE, tmp_path / "state"),
             out=tmp_path / "rehearsal.json",
             time_scale=0.05,
-            locustfile=LOCUSTFILE,
             deployment=deployment,
         )
 
