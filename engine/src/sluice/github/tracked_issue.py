@@ -43,7 +43,13 @@ def upsert_issue(title: str, markdown: str, environment: Mapping[str, str], *, m
 
 
 def close_issue(markdown: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
-    """Closes the open issue that `marker` names, with `markdown` as its last comment; without one, does nothing."""
+    """Closes the open issue that `marker` names; without one, does nothing.
+
+    Args:
+        markdown: Its last comment.
+        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
+        marker: A word that is the issue's own.
+    """
     with open_repository(environment) as repository:
         issues = _issues(repository, environment, marker)
         found = issues.ours()
