@@ -3,7 +3,8 @@
     .venv/bin/python engine/benchmarks/served.py chat|rag PORT UPSTREAM STATE     # started by service_speed.py
 
 `chat` has three passages in memory where the search would be; `rag` embeds and searches for real, in the index of
-STATE. All settings are those of config/; the provider alone is another one, and llama.cpp holds no chat model.
+STATE. All settings are those of config/ but for what is there for the small local model: the provider is a hosted one, which
+reads whole passages and declines by itself. llama.cpp holds no chat model.
 Needs the guard model (`sluice guard train`) where config/guardrails.yaml does.
 """
 
@@ -61,6 +62,8 @@ class InMemory:
 
 def bundle_of(workspace: Workspace, upstream: str, state: Path) -> ReleaseBundle:
     embed = {"name": "local", "kind": "local", "model": "embed"}
+    service = load_settings(workspace.config / "service.yaml", ServiceSettings)
+    retrieval = service.retrieval.model_copy(update={"sentences": 0, "max_doubt": 1.0})
     return ReleaseBundle(
         release="r-0123456789ab",
         prompts=load_prompts(workspace.prompts, roles=PROMPT_ROLES),
@@ -68,7 +71,7 @@ def bundle_of(workspace: Workspace, upstream: str, state: Path) -> ReleaseBundle
         adapter=None,
         model=Path("stub.gguf"),
         embedder=ensure(load_models(workspace.config / "models.yaml").embed, workspace.cache),
-        service=load_settings(workspace.config / "service.yaml", ServiceSettings),
+        service=service.model_copy(update={"retrieval": retrieval}),
         guardrails=load_settings(workspace.config / "guardrails.yaml", GuardrailSettings),
         providers=Providers.model_validate({"chat": [entry(upstream)], "judge": [], "embed": [embed]}),
         manifest={},

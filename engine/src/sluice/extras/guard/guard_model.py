@@ -12,6 +12,7 @@ odds of a part are divided by the number of others.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ class LinearGuardModel:
         """The parts whose embedding decides; none where the n-grams settle it."""
         if not judged or judged[0].margin > self.bounds[1]:
             return ()
-        doubted = [one for one in judged if one.margin >= self.bounds[0] and not foreign(one.part)]
+        doubted = [one for one in judged if one.margin >= self._clear(one.among) and not foreign(one.part)]
         return doubted[:_MOST_EMBEDDED]
 
     def probability(self, judged: Sequence[PartMargin], embed: Embed) -> float:
@@ -102,6 +103,10 @@ class LinearGuardModel:
             found[place] = slope * margin + offset
         return found
 
+    def _clear(self, parts: int) -> float:
+        """The margin below which a part is clear: one of many must be the surer, as its odds are divided."""
+        return self.bounds[0] + math.log(_others(parts)) / self.grams[1]
+
     def _settled(self, margin: float) -> float:
         return sigmoid(self.grams[1] * margin + self.grams[2])
 
@@ -112,8 +117,11 @@ class LinearGuardModel:
 
 def _among(probability: float, parts: int) -> float:
     """The probability of a part, when it is one of several."""
-    others = min(parts - 1, _MOST_AMONG)
-    return probability / (probability + (1 - probability) * max(1, others))
+    return probability / (probability + (1 - probability) * _others(parts))
+
+
+def _others(parts: int) -> int:
+    return max(1, min(parts - 1, _MOST_AMONG))
 
 
 def load_guard_model(path: Path) -> LinearGuardModel:
