@@ -3,8 +3,8 @@
     .venv/bin/python engine/benchmarks/served.py chat|rag PORT UPSTREAM STATE     # started by service_speed.py
 
 `chat` has three passages in memory where the search would be; `rag` embeds and searches for real, in the index of
-STATE. All settings are those of config/ but for what is there for the small local model: the provider is a hosted one, which
-reads whole passages and declines by itself. llama.cpp holds no chat model.
+STATE. All settings are those of config/ but for what is there for the small local model: the provider is hosted, and
+reads whole passages. llama.cpp holds no chat model.
 Needs the guard model (`sluice guard train`) where config/guardrails.yaml does.
 """
 
