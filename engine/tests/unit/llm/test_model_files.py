@@ -145,8 +145,8 @@ def test_a_conversion_that_fails_leaves_no_draft(spec, cache: Path, monkeypatch:
     assert files(cache) == ["model.bin"]
 
 
-def test_a_conversion_that_is_not_there_is_refused(spec) -> None:
-    with pytest.raises(ValueError, match=r"convert\s+Input should be 'q8_0' or 'bert-int8'"):
+def test_a_conversion_of_an_older_release_says_what_to_do(spec) -> None:
+    with pytest.raises(ValueError, match=r"bert-q8_0 is no longer served.*make the release again: `make release`"):
         spec(convert="bert-q8_0")
 
 

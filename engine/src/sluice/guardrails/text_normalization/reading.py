@@ -35,7 +35,9 @@ class Reading:
         return Reading("".join(letters), starts, ends, (*self.steps, step))
 
     def translated(self, text: str, step: str) -> Reading:
-        """Another text of the same length, character for character."""
+        """Another text of the same length, character for character. ValueError when the length differs."""
+        if len(text) != len(self.text):
+            raise ValueError(f"{step}: {len(self.text)} characters became {len(text)}")
         return Reading(text, self.starts, self.ends, (*self.steps, step))
 
     def reversed(self, step: str) -> Reading:
