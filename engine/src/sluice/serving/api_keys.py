@@ -47,7 +47,7 @@ class ApiKey(Settings):
 
 class ApiKeyFile(Settings):
     keys: tuple[ApiKey, ...]
-    signing: str = Field(min_length=1)  # signs the ids of answers
+    signing: str | None = None  # signs the ids of answers; older files have none
 
     @property
     def in_force(self) -> tuple[ApiKey, ...]:
@@ -62,7 +62,7 @@ def keys_path(state: Path) -> Path:
 def read_keys(path: Path) -> ApiKeyFile:
     """The file; an empty one when it is missing. SluiceError names what is wrong in it."""
     if not path.exists():
-        return ApiKeyFile(keys=(), signing=secrets.token_hex(32))
+        return ApiKeyFile(keys=())
     try:
         return ApiKeyFile.model_validate(read_json(path))
     except ValidationError as error:
@@ -158,7 +158,7 @@ def _require_name(what: str, name: str) -> None:
 
 
 def _write(path: Path, before: ApiKeyFile, keys: Sequence[ApiKey]) -> None:
-    file = before.model_copy(update={"keys": tuple(keys)})
+    file = ApiKeyFile(keys=tuple(keys), signing=before.signing or secrets.token_hex(32))
     write_atomic(path, file.model_dump_json(indent=2) + "\n", mode=0o600)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 import math
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -99,7 +100,9 @@ class KeyRing:
         file = read_keys(self._path)
         self._by_id = {key.id: key for key in file.in_force}
         if stamp is not None:
-            self.signing = file.signing.encode()
+            self.signing = file.signing.encode() if file.signing else secrets.token_bytes(32)
+            if not file.signing:
+                _log.warning("%s: has no `signing`, so other replicas take no feedback; `sluice keys add`", self._path)
         self._seen = stamp
         self.required = stamp is not None
 

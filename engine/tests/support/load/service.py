@@ -126,7 +126,7 @@ class SteadyService:
 
     def answer_id(self, trace_id: str) -> str:
         """The id of an answer, as the service makes it."""
-        caller = Caller(signing=read_keys(self._keys).signing.encode())
+        caller = Caller(signing=(read_keys(self._keys).signing or "").encode())
         return trace_id + proof_of(caller, trace_id, scripted_bundle().release)
 
     @property
