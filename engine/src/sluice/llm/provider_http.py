@@ -72,14 +72,14 @@ class HttpClient:
                 response.close()  # of a reply that was read to its end nothing is left to close
 
     def _session(self) -> aiohttp.ClientSession:
-        options: dict[str, Any] = {"limit": self._connections, "keepalive_timeout": _KEEP_ALIVE_SECONDS}
-        return aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(self._socket, **options)
+        # llama.cpp closes a connection after a stream without having said so: the next request on it would be lost.
+        connector: aiohttp.BaseConnector = (
+            aiohttp.UnixConnector(self._socket, limit=self._connections, force_close=True)
             if self._socket
-            else aiohttp.TCPConnector(**options),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers,
-            timeout=self._timeout,
+            else aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_SECONDS)
+        )
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=self._headers, timeout=self._timeout
         )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,8 +14,13 @@ import psutil
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.llm.chat import ChatProvider, Delta
+from sluice.llm.fallback import open_chat
 from sluice.llm.llama_server import LocalServer, probe
-from support.providers.clients import ask_local
+from sluice.llm.settings import ProviderSpec
+from sluice.prompts import ModelParameters
+from support.providers.clients import PATIENT, ask_local, collect
+from support.serving.fakes import provider_entry
 
 QUESTION = "What is the capital of France?"
 
@@ -63,6 +69,20 @@ def test_a_broken_file_is_an_error_and_not_the_end_of_the_process(models, broken
     for model, adapter in ((broken, None), (models.chat, broken)):
         with pytest.raises(SluiceError, match=r"broken\.gguf: llama\.cpp cannot load it \(exit 1\): .*could not start"):
             probe(model, adapter)
+
+
+@pytest.mark.real
+def test_questions_that_follow_at_once_are_all_answered(models) -> None:
+    """llama.cpp closes a connection after a stream although it says keep-alive: who takes it again may lose."""
+
+    async def one_by_one(chat: ChatProvider) -> list[list[Delta]]:
+        return [await collect(chat, 600, parameters=short) for _ in range(200)]
+
+    short = ModelParameters.model_validate({"maxTokens": 1})
+    with LocalServer(models.chat, threads=1) as server:
+        spec = ProviderSpec.model_validate(provider_entry(timeouts=PATIENT, retries=0))
+        found = asyncio.run(one_by_one(open_chat([spec], local_url=server.base_url)))
+    assert {deltas[-1].finish_reason for deltas in found} == {"length"}
 
 
 @pytest.mark.real
