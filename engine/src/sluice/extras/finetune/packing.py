@@ -7,10 +7,12 @@ So the loss of a pack is exactly the sum of the losses of its examples, at a fra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import commonprefix
 from dataclasses import dataclass
 from typing import Any
 
 _WORTH_SHARING = 0.5  # of an example: a shorter common beginning (the system message alone) opens a new pack
+_BEGINNING = 32  # tokens, by which packs are put together: so far into a system message instructions differ
 # Tokens of an answer beyond which none weighs less: a copied sentence is decided by its first words, the rest follow.
 _WHOLE = 8
 
@@ -94,6 +96,20 @@ def pack(examples: Sequence[TokenizedExample], *, max_tokens: int, share: int) -
     if open_:
         packs.append(_close(open_, common))
     return packs, skipped
+
+
+def join(packs: Sequence[Pack], count: int, *, max_tokens: int) -> list[Pack]:
+    """Packs of one example each, `count` to a sequence, beside those that begin alike, whose system message they share.
+    Others stay as they are, and what would be longer than `max_tokens`."""
+    alone = sorted((one for one in packs if len(one.tails) == 1), key=lambda one: one.prefix[:_BEGINNING])
+    joined = [one for one in packs if len(one.tails) > 1]
+    for start in range(0, len(alone), count):
+        some = alone[start : start + count]
+        common = len(commonprefix([one.prefix for one in some]))
+        tails = [[*one.prefix[common:], *one.tails[0]] for one in some]
+        whole = Pack(some[0].prefix[:common], tails, [one.answers[0] for one in some])
+        joined += [whole] if len(whole) <= max_tokens else some
+    return joined
 
 
 def _close(examples: list[TokenizedExample], common: int) -> Pack:

@@ -31,7 +31,7 @@ from sluice.extras.finetune.checkpoints import Checkpoints
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.exports import TrainingOutput, export
 from sluice.extras.finetune.gguf_adapter import BaseModelShape, read_shape, require_known
-from sluice.extras.finetune.packing import Pack, pack
+from sluice.extras.finetune.packing import Pack, join, pack
 from sluice.extras.finetune.process_group import ProcessGroup, joined
 from sluice.extras.finetune.training_methods import prepare, trained_weights
 from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError
@@ -172,7 +172,7 @@ def _packed(
         )
     if skipped and group.leads:
         print(f"train: {skipped} of {len(examples)} examples are longer than {limit} tokens: left out", file=sys.stderr)
-    return packs, held, skipped
+    return join(packs, params.join, max_tokens=limit) if params.join > 1 else packs, held, skipped
 
 
 def _key(base_sha256: str, packs: Sequence[Pack], held: Sequence[Pack], params: TrainingParameters) -> str:

@@ -60,6 +60,9 @@ class TrainingParameters(Settings):
     share: int = Field(
         4, ge=1, le=64, description="most questions that are trained on one set of passages; 1 packs nothing"
     )
+    join: int = Field(
+        1, ge=1, le=16, description="packs of one question that are one sequence and share their system message"
+    )
     order: Literal["random", "rank"] = Field(
         "random", description="of the passages in a prompt; rank is that of serving, most similar first"
     )

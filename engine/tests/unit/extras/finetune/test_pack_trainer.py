@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from sluice.extras.finetune.checkpoints import Checkpoints
-from sluice.extras.finetune.packing import TokenizedExample, mask, pack
+from sluice.extras.finetune.packing import Pack, TokenizedExample, join, mask, pack
 from sluice.extras.finetune.process_group import ProcessGroup
 from sluice.extras.finetune.training_methods import add_adapter
 from support.libraries import Library
@@ -25,9 +26,14 @@ TOKENS = [
 ]
 
 
-def test_a_pack_computes_what_its_examples_compute_alone() -> None:
+def joined() -> list[Pack]:
+    return join(pack(TOKENS, max_tokens=100, share=1)[0], 3, max_tokens=100)
+
+
+@pytest.mark.parametrize("packs", [lambda: pack(TOKENS, max_tokens=100, share=4)[0], joined], ids=["shared", "joined"])
+def test_a_pack_computes_what_its_examples_compute_alone(packs: Callable[[], list[Pack]]) -> None:
     tiny = model()
-    (packed,), _ = pack(TOKENS, max_tokens=100, share=4)
+    (packed,) = packs()
     at, expected, _ = packed.labels()
     together = tiny(
         input_ids=torch.tensor([packed.ids]),
@@ -35,8 +41,10 @@ def test_a_pack_computes_what_its_examples_compute_alone() -> None:
         attention_mask=mask(packed, torch.float32),
         logits_to_keep=torch.tensor(at),
     ).logits[0]
-    alone = [tiny(input_ids=torch.tensor([t.ids])).logits[0, len(t.prompt) - 1 : -1] for t in TOKENS]
-    assert expected == [token for t in TOKENS for token in t.answer]
+    examples = [next(t for t in TOKENS if t.ids == packed.prefix + tail) for tail in packed.tails]
+    alone = [tiny(input_ids=torch.tensor([t.ids])).logits[0, len(t.prompt) - 1 : -1] for t in examples]
+    assert len(examples) == len(TOKENS)
+    assert expected == [token for t in examples for token in t.answer]
     assert torch.allclose(together, torch.cat(alone), atol=1e-5)
     assert packed.plain_tokens == sum(len(t.ids) for t in TOKENS) > len(packed)
 

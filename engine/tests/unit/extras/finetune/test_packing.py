@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.extras.finetune.packing import TokenizedExample, mask, pack
+from sluice.extras.finetune.packing import TokenizedExample, join, mask, pack
 
 SHARED = list(range(100, 120))
 
@@ -61,3 +61,21 @@ def test_long_examples_are_left_out_and_counted() -> None:
     packs, skipped = pack([TokenizedExample([1] * 50, [2]), TokenizedExample([1, 3], [2])], max_tokens=10, share=4)
     assert skipped == 1
     assert sum(len(p.tails) for p in packs) == 1
+
+
+def test_packs_of_one_question_are_joined_by_what_they_begin_with() -> None:
+    said = [[*SHARED, *range(12), 1, 2], [5] * 34, [*SHARED, *range(12), 3, 2], [5, 6]]
+    packs, _ = pack([TokenizedExample(prompt, [7, 8]) for prompt in said], max_tokens=100, share=1)
+    several = pack([TokenizedExample([9] * 20, [7]), TokenizedExample([9] * 20, [8])], max_tokens=100, share=2)[0]
+    joined = join([*packs, *several], 2, max_tokens=100)
+    assert joined[0] == several[0]
+    assert [(one.prefix, one.tails) for one in joined[1:]] == [
+        ([5], [[6, 7, 8], [*[5] * 33, 7, 8]]),
+        ([*SHARED, *range(12)], [[1, 2, 7, 8], [3, 2, 7, 8]]),
+    ]
+    assert sum(len(one.labels()[1]) for one in joined) == 2 + 8
+
+
+def test_what_would_be_too_long_is_not_joined() -> None:
+    packs, _ = pack([TokenizedExample([n] * 40, [7]) for n in (1, 2, 3)], max_tokens=80, share=1)
+    assert join(packs, 2, max_tokens=80) == packs
