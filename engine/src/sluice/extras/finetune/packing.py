@@ -7,7 +7,6 @@ So the loss of a pack is exactly the sum of the losses of its examples, at a fra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os.path import commonprefix
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +83,7 @@ def pack(examples: Sequence[TokenizedExample], *, max_tokens: int, share: int) -
             skipped += 1
             continue
         if open_:
-            joint = min(common, _common(open_[0].prompt, example.prompt))
+            joint = min(common, _common(open_[0].prompt[:-1], example.prompt[:-1]))
             size = joint + sum(len(e.ids) - joint for e in [*open_, example])
             if len(open_) < share and joint >= _WORTH_SHARING * len(example.ids) and size <= max_tokens:
                 open_.append(example)
@@ -105,7 +104,7 @@ def join(packs: Sequence[Pack], count: int, *, max_tokens: int) -> list[Pack]:
     joined = [one for one in packs if len(one.tails) > 1]
     for start in range(0, len(alone), count):
         some = alone[start : start + count]
-        common = len(commonprefix([one.prefix for one in some]))
+        common = _common(*(one.prefix for one in some))
         tails = [[*one.prefix[common:], *one.tails[0]] for one in some]
         whole = Pack(some[0].prefix[:common], tails, [one.answers[0] for one in some])
         joined += [whole] if len(whole) <= max_tokens else some
@@ -120,10 +119,9 @@ def _close(examples: list[TokenizedExample], common: int) -> Pack:
     )
 
 
-def _common(a: list[int], b: list[int]) -> int:
-    """Length of the common beginning, at most one less than the shorter."""
-    most = min(len(a), len(b)) - 1
-    return next((n for n in range(most) if a[n] != b[n]), most)
+def _common(*rows: list[int]) -> int:
+    """Length of the common beginning."""
+    return next((n for n, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1), min(map(len, rows)))
 
 
 def mask(pack_: Pack, dtype: Any) -> Any:
