@@ -391,8 +391,10 @@ def test_an_abort_that_is_lost_is_asked_for_again(
     crashing(plane, run)
     run.during["aborting"] = lambda: setattr(plane.api, "overwritten", 2)
     assert run().kind == "stopped"
-    asked = patches(plane)[-3:]
-    assert [path.rpartition("/")[2] for path in asked] == ["status", "sluice", "sluice"]
+    asked = [path.rpartition("/")[2] for path in patches(plane)]
+    _, *touched = asked[len(asked) - 1 - asked[::-1].index("status") :]  # what follows the abort
+    assert len(touched) >= 2, "one for each time that it was overwritten, more where the controller is slow"
+    assert set(touched) == {"sluice"}
     assert rollout(plane)["status"]["abortedAt"], "the controller has heeded it"
 
 
