@@ -11,9 +11,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import interrupts_deferred
@@ -34,7 +34,7 @@ os._exit(0)
 """
 
 
-class LocalServer:
+class LocalServer(AbstractContextManager["LocalServer"]):
     """One chat model, with an optional LoRA adapter. `base_url` has no /v1; the server and its socket end with the
     object."""
 
@@ -56,6 +56,9 @@ class LocalServer:
         params.n_ctx = context
         params.n_parallel = slots
         params.endpoint_slots = False  # it shows the prompts of others
+        # Answers repeat the prompt: what follows their last three tokens there is read at once, kept while it is right.
+        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        params.speculative.ngram_simple.size_n, params.speculative.ngram_simple.size_m = 3, 24
         self._folder = tempfile.TemporaryDirectory(prefix="sluice-")  # for this user alone
         params.hostnames = [_socket(Path(self._folder.name))]
         if adapter is not None:
@@ -88,12 +91,7 @@ class LocalServer:
         self._server = None
         self._folder.cleanup()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

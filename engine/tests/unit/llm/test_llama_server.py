@@ -218,3 +218,14 @@ def test_tokens_of_a_chat_template_in_a_question_are_read_as_text(models: Any) -
         _, last = ask_local(server.base_url, messages, maxTokens=1)
     assert last.usage is not None
     assert last.usage.prompt_tokens >= as_tokens + 3 * 20
+
+
+@pytest.mark.real
+def test_words_of_the_prompt_are_read_at_once_where_the_answer_repeats_them(models: Any) -> None:
+    text = "Weights, tokenizer, prompt template and index go back together, because each was tested with the others."
+    with LocalServer(models.chat, threads=1, context=512, slots=1) as server:
+        reply = server.answer(
+            {"messages": [{"role": "user", "content": f"Repeat: {text}"}], "grammar": f'root ::= "{text}"'}
+        )
+    assert reply["choices"][0]["message"]["content"] == text
+    assert reply["timings"]["draft_n_accepted"] > reply["timings"]["predicted_n"] / 2

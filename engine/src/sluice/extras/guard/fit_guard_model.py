@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from sluice.extras.guard.toxicity_model import ToxicityModel
 from sluice.guardrails.context import Embed
 
 _FOLDS = 4
+_THREADS = 2
 _SURE = 0.999  # of unseen honest rows: the n-grams alone refuse what is above
 _EMBEDDING_SCALE = 5.0  # against margins, whose spread is larger; a penalty treats both alike
 _STRENGTH = 0.1  # of the second step, inverse of its penalty
@@ -91,14 +93,17 @@ def _fit_grams(
     grams = _grams([row.text for row in rows])
     rarity = _rarity(grams, power)
     grams.data *= rarity[grams.indices]
-    margins = _unseen(
-        grams,
-        attack,
-        counts,
-        folds,
-        lambda some, labels, each: _first(some, labels, each, parameters).decision_function,
-    )
-    model = _first(grams, attack, counts, parameters)
+    with ThreadPoolExecutor(_THREADS) as pool:  # the descent releases the interpreter lock
+        whole = pool.submit(_first, grams, attack, counts, parameters)
+        margins = _unseen(
+            grams,
+            attack,
+            counts,
+            folds,
+            lambda some, labels, each: _first(some, labels, each, parameters).decision_function,
+            pool.map,
+        )
+        model = whole.result()
     return margins, (model.coef_[0] * rarity).astype(np.float32), float(model.intercept_[0])
 
 
@@ -117,10 +122,8 @@ def _fit_foreign(
 
 def _grams(texts: Sequence[str]) -> Any:
     """Sparse rows, shape (texts, BUCKETS)."""
-    found = [features(text) for text in texts]
-    starts = np.cumsum([0, *(len(row.places) for row in found)])
-    values = np.concatenate([row.values for row in found]).astype(np.float64)
-    return sparse.csr_matrix((values, np.concatenate([row.places for row in found]), starts), (len(texts), BUCKETS))
+    starts, places, values = features(texts)
+    return sparse.csr_matrix((values.astype(np.float64), places, starts), (len(texts), BUCKETS))
 
 
 def _rarity(grams: Any, power: float = _RARITY) -> Floats:
@@ -186,12 +189,18 @@ def _odds(model: KindModel) -> Callable[[Floats], Floats]:
     return lambda both: model.odds(both[:, 0], both[:, 1:])
 
 
-def _unseen(rows: Any, labels: Any, counts: Floats, folds: npt.NDArray[np.int64], fitted: Fit) -> Floats:
-    """The margin of each row under a model that has seen neither it nor its family."""
+def _unseen(
+    rows: Any, labels: Any, counts: Floats, folds: npt.NDArray[np.int64], fitted: Fit, mapped: Callable[..., Any] = map
+) -> Floats:
+    """The margin of each row under a model that has seen neither it nor its family. `mapped`: as `map`."""
+
+    def of_others(out: Flags) -> Floats:
+        return fitted(rows[~out], labels[~out], counts[~out])(rows[out])
+
     margins = np.zeros(len(labels))
-    for fold in np.unique(folds):
-        out = folds == fold
-        margins[out] = fitted(rows[~out], labels[~out], counts[~out])(rows[out])
+    parted = [folds == fold for fold in np.unique(folds)]
+    for out, found in zip(parted, mapped(of_others, parted), strict=True):
+        margins[out] = found
     return margins
 
 

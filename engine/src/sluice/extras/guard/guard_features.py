@@ -67,9 +67,11 @@ Places = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint32]  # `BUCKETS` times the number of a text, and a bucket
 
 
-class FeatureRow(NamedTuple):
-    """A text's buckets, no bucket twice, and the value in each."""
+class FeatureRows(NamedTuple):
+    """The buckets of texts one after the other, none twice in a text, and the value in each. `starts`: where each text
+    begins, and the end."""
 
+    starts: Places
     places: Places
     values: Floats
 
@@ -125,30 +127,34 @@ def foreign(text: str) -> bool:
     return others >= max(1, _FOREIGN_SHARE * letters) or polish >= max(2, _POLISH_SHARE * letters)
 
 
-def features(text: str) -> FeatureRow:
-    """Of a text of any length; one without letters has few or none."""
-    places = _distinct([text]).astype(np.int64)
-    letters = int(np.searchsorted(places, _HALF))
-    sizes = (letters, len(places) - letters)
-    return FeatureRow(places, np.concatenate([np.full(size, max(1, size) ** -0.5, np.float32) for size in sizes]))
+def features(texts: Sequence[str]) -> FeatureRows:
+    """Of texts of any length; one without letters has few or none."""
+    keys, sizes = map(np.concatenate, zip(*map(_sized, _together(texts)), strict=True))
+    values = np.repeat(np.maximum(sizes, 1) ** -0.5, sizes).astype(np.float32)
+    starts = np.cumsum(np.append(0, sizes.reshape(-1, 2).sum(axis=1)))
+    return FeatureRows(starts, (keys & (BUCKETS - 1)).astype(np.int64), values)
 
 
 def margins(texts: Sequence[str], weights: Floats) -> list[float]:
     """The sum of each text's row, weighted. `weights`: one for each bucket."""
-    return [
-        found
-        for start in range(0, len(texts), _MOST_TOGETHER)
-        for found in _margins(texts[start : start + _MOST_TOGETHER], weights)
-    ]
+    return [found for some in _together(texts) for found in _margins(some, weights)]
+
+
+def _together(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (texts[start : start + _MOST_TOGETHER] for start in range(0, len(texts), _MOST_TOGETHER))
 
 
 def _margins(texts: Sequence[str], weights: Floats) -> list[float]:
-    keys = _distinct(texts)
-    halves = keys // _HALF
-    sums = np.bincount(halves, weights[keys & (BUCKETS - 1)], 2 * len(texts))
-    sizes = np.bincount(halves, minlength=2 * len(texts))
+    keys, sizes = _sized(texts)
+    sums = np.bincount(keys // _HALF, weights[keys & (BUCKETS - 1)], 2 * len(texts))
     found: list[float] = (sums / np.sqrt(np.maximum(sizes, 1))).reshape(-1, 2).sum(axis=1).tolist()
     return found
+
+
+def _sized(texts: Sequence[str]) -> tuple[Keys, Places]:
+    """The buckets of all texts, and how many each text has in each half."""
+    keys = _distinct(texts)
+    return keys, np.bincount(keys // _HALF, minlength=2 * len(texts))
 
 
 def _distinct(texts: Sequence[str]) -> Keys:
