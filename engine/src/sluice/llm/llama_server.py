@@ -58,7 +58,7 @@ class LocalServer(AbstractContextManager["LocalServer"]):
         params.endpoint_slots = False  # it shows the prompts of others
         # Answers repeat the prompt: what follows their last three tokens there is read at once, kept while it is right.
         params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
-        params.speculative.ngram_simple.size_n, params.speculative.ngram_simple.size_m = 3, 24
+        params.speculative.ngram_simple.size_n, params.speculative.ngram_simple.size_m = 3, 16
         self._folder = tempfile.TemporaryDirectory(prefix="sluice-")  # for this user alone
         params.hostnames = [_socket(Path(self._folder.name))]
         if adapter is not None:
