@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_the_sum_of_a_row_is_that_of_its_definition(texts: list[str]) -> None:
 
 def test_a_row_has_the_places_of_its_definition(texts: list[str]) -> None:
     rows = features(texts)
-    for text, start, end in zip(texts, rows.starts, rows.starts[1:], strict=False):
+    for text, (start, end) in zip(texts, pairwise(rows.starts), strict=True):
         letters, words = defined(text)
         places = rows.places[start:end]
         assert places.tolist() == sorted(letters | words), text
