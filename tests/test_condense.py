@@ -227,20 +227,11 @@ def test_only_the_latest_turns_are_taken() -> None:
     messages += [{"role": "user", "content": "last"}, {"role": "system", "content": "s"}]
     assert [m["content"] for m in earlier_turns(messages, 2)] == ["q2", "q3", "a3"]
     assert [m["content"] for m in earlier_turns(messages, 9)] == ["q0", "a0", "q1", "a1", "q2", "q3", "a3"]
-    assert earlier_turns(messages[:3], 9) == []
-    assert earlier_turns([], 9) == []
+    assert earlier_turns(messages[:3], 9) == earlier_turns([], 9) == []
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"model": "judge"}, "condense.prompt.yml: model: the service asks 'chat', not 'judge'"),
-        ({"variables": [*PROMPT["variables"], {"name": "tone"}]}, "variables: nothing fills 'tone'"),
-        ({"variables": PROMPT["variables"][:1]}, r"condense.prompt.yml: no message holds \{\{question\}\}"),
-    ],
-)
-def test_a_prompt_that_does_not_fit_is_told_at_the_start(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(SluiceError, match=said):
-        runner_of(testing.ScriptedChat({}), PROMPT | change)
+def test_a_prompt_that_does_not_fit_is_told_at_the_start() -> None:
+    with pytest.raises(SluiceError, match=r"condense.prompt.yml: no message holds \{\{question\}\}"):
+        runner_of(testing.ScriptedChat({}), PROMPT | {"variables": PROMPT["variables"][:1]})
     with pytest.raises(SluiceError, match="it has no prompt 'condense'"):
         runner_of(testing.ScriptedChat({}), None)

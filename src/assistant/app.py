@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from langchain_core.documents import Document
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 
 from assistant.grammar import grammar
@@ -23,6 +23,14 @@ from sluice.extend import Application, Services, format_history, format_passages
 AGAIN = "\n\nYour first answer was refused by a check ({}). Answer again, without what it found."
 TOOLS = "tools"  # the prompt of a model with tools
 WELCOME = "welcome"  # the prompt that is asked where no passage is near; without it the answer is to decline
+# After `decline`, without a model: a question in other words than the documents' is often answered there all the same.
+NEAREST, HELP = "What comes nearest:", "Ask me, in English, about running LLM applications."
+
+
+def declined(decline: str, nearest: list[Document]) -> BaseMessage:
+    """The answer where no model is asked: `decline`, and the sentences that come nearest, or else what may be asked."""
+    listed = "".join(f"\n{number}. {one.page_content}" for number, one in enumerate(nearest[:3], 1))
+    return AIMessage(f"{decline}\n\n{NEAREST}\n{listed}" if listed else f"{decline}\n\n{HELP}")
 
 
 def build(services: Services) -> Application:
@@ -55,7 +63,7 @@ def build(services: Services) -> Application:
         return passages
 
     async def answer(asked: dict[str, Any]) -> AsyncIterator[BaseMessage]:
-        """The model's answer in pieces; nothing where no passage seems to answer the question: that is to decline."""
+        """The model's answer in pieces; where no passage seems to answer the question, it declines without a model."""
         question = await condenser.condense() if condenser else asked["question"]
         turns = await services.request.once("history", history)
         before = [turn["content"] for turn in turns[-2:]]  # `And how long?` finds nothing
@@ -67,7 +75,10 @@ def build(services: Services) -> Application:
         chosen = tools if acts else prompt if passages or own else welcome
         if (foreign or services.request.doubted) and not (own or acts):
             chosen = welcome if is_personal(question) else None  # the model would answer from what is shown
+        held = services.settings.answers == "spans" and not (own or acts)
         if chosen is None:
+            if not held:
+                yield declined(decline, passages if services.settings.retrieval.sentences else [])
             return
         messages = chosen.format_messages(
             question=question, passages=format_passages(passages), decline=decline, history=format_history(turns)
@@ -75,7 +86,6 @@ def build(services: Services) -> Application:
         if asked["refused"]:
             messages[-1] = HumanMessage(messages[-1].text + AGAIN.format(", ".join(asked["refused"])))
         # Where answers are spans, a grammar holds a local model to the passages.
-        held = services.settings.answers == "spans" and not (own or acts)
         limits = {"grammar": grammar([one.page_content for one in passages], decline)} if held else {}
         asks = acts or (model if chosen is prompt else services.chat("chat", chosen))
         async for piece in asks.bind(**limits).astream([*messages, *(own.exchange if own else ())]):

@@ -43,11 +43,11 @@ class SearchError(ModelError):
 class Answer:
     """`blocked`: reason codes of the guard that refused, joined by ", ", or None. Times in milliseconds.
 
-    `declined`: the text is the decline text, up to case, punctuation and white space. `ttft_ms`: until the first text
-    left the chain, after its check; None when there was no text. `provider`: the provider that answered, "" when none
-    was called; `usage` and `cost` are of all calls of models, condensing the conversation too; `cost` in US dollars,
-    None when no provider was called or the tokens are unknown. `tool_calls`: of the caller's tools, in the form of
-    OpenAI's API. `refusal`: the text is none in the form that the caller asked for. `steps`: calls of own tools.
+    `declined`: the first line is the decline text, up to case, punctuation and white space. `ttft_ms`: until the first
+    text left the chain, after its check; None when there was none. `provider`: that answered, "" when none was called;
+    `usage` and `cost` are of all calls of models, condensing the conversation too; `cost` in US dollars, None when no
+    provider was called or the tokens are unknown. `tool_calls`: of the caller's tools, in the form of OpenAI's API.
+    `refusal`: the text is none in the form that the caller asked for. `steps`: calls of own tools.
     """
 
     text: str

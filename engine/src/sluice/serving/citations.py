@@ -48,6 +48,11 @@ def words(text: str) -> list[str]:
     return [_folded(match) for match in _WORD.finditer(text)]
 
 
+def declines(text: str, decline: str) -> bool:
+    """Whether an answer is the decline text, or its first line is: what comes nearest may follow."""
+    return words(decline) in (words(text), words(text.partition("\n")[0]))
+
+
 def cite(answer: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
     """One citation, the first occurrence, for each hit whose text holds the words of the answer in a row; where none
     does, for each hit and each sentence of the answer that it holds."""

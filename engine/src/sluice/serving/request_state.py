@@ -16,7 +16,7 @@ from sluice.llm.chat import Delta, Messages
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage
 from sluice.serving.caller_options import CallerOptions
-from sluice.serving.citations import cite, words
+from sluice.serving.citations import cite, declines
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.trace_outcome import record_call
 
@@ -170,17 +170,16 @@ class RequestState:
         return piece
 
     def finish(self) -> Answer:
-        declined = words(self.text) == words(self._decline)
         last = self.said or Delta()
         ended = "content_filter" if self.blocked else last.finish_reason or "stop"
         usages = [said.usage for said in self.calls if said.usage is not None]
-        quotes = self.options.quotes(self.text) if self.options else [self.text]
+        quotes = self.options.quotes(self.text) if self.options else [self.text.removeprefix(self._decline)]
         costs = [said.cost for said in self.calls if said.cost is not None]
         return Answer(
             text=self.text,
-            declined=declined,
+            declined=declines(self.text, self._decline),
             blocked=self.blocked,
-            citations=() if declined or self.blocked else tuple(c for text in quotes for c in cite(text, self.hits)),
+            citations=() if self.blocked else tuple(c for text in quotes for c in cite(text, self.hits)),
             hits=tuple(self.hits),
             usage=Usage(*map(sum, zip(*map(astuple, [Usage(0, 0), *usages]), strict=True))),
             finish_reason="tool_calls" if self.tool_calls else "stop" if ended == "tool_calls" else ended,

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
 
+from assistant.app import HELP
 from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.llm.chat import Delta
@@ -63,8 +64,8 @@ def test_the_model_gets_the_rendered_prompt_and_its_parameters(
 
 def test_distant_passages_are_declined_without_the_model(chain: ApplicationRunner, chat: ScriptedChat) -> None:
     answer = ask(chain, "What is the capital of Peru?")
-    assert (answer.text, answer.declined, answer.blocked, answer.citations) == (DECLINE, True, None, ())
-    assert answer.usage == Usage(0, 0)
+    assert (answer.text, answer.declined) == (f"{DECLINE}\n\n{HELP}", True)
+    assert (answer.blocked, answer.citations, answer.usage) == (None, (), Usage(0, 0))
     assert len(answer.hits) == 1
     assert chat.calls == []
 
@@ -304,3 +305,12 @@ def test_a_prompt_that_the_chain_cannot_fill_is_refused_before_the_first_questio
     with pytest.raises(SluiceError, match=named) as caught:
         ApplicationRunner(_prompted(bundle, content, *variables), chat, retriever, guards)
     assert "prompts/answer.prompt.yml" in caught.value.message
+
+
+def test_a_prompt_of_a_role_that_is_not_asked_is_refused(
+    bundle: ReleaseBundle, chat: ScriptedChat, retriever: ScriptedRetriever, guards: Guards
+) -> None:
+    changed = bundle.prompts["answer"].model_copy(update={"model": "judge"})
+    other = dataclasses.replace(bundle, prompts={**bundle.prompts, "answer": changed})
+    with pytest.raises(SluiceError, match=r"answer.prompt.yml: model: the service asks 'chat', not 'judge'"):
+        ApplicationRunner(other, chat, retriever, guards)

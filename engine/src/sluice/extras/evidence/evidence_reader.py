@@ -42,6 +42,7 @@ _ASKS_WHETHER = re.compile(
     r"(?:(?:is|are|was|were|could|do|does|did|should|must|would|has|have|had)(?:n['’]?t)?"
     r"|am|can(?:['’]?t)?|may|might|shall|will|won['’]?t)\b"
 )
+_ASKS = re.compile(r"(?i)\?|\bi meant?\b")  # in a second turn
 _DEFINED, _WHETHER = 55, 45  # words
 _STORY = 20  # words
 # Reasons often stand beside the sentence that has the words of the question: a share of the neighbour's score, and what
@@ -103,7 +104,7 @@ class EvidenceReader:
         found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
         before, _, asked = question.rpartition("\n")
         read = self._encoder.token_states([asked])[0]
-        if is_small_talk(read) and not (before and "?" in asked):
+        if is_small_talk(read) and not (before and _ASKS.search(asked)):
             return PassageEvidence([], 0.0)
         if not found:
             return PassageEvidence([], 1.0)

@@ -17,8 +17,7 @@ def record(trace: Trace, answer: Answer, said: Delta | None, model: str) -> None
         trace.set("sluice.blocked", answer.blocked)
     trace.set("sluice.citations", len(answer.citations))
     trace.text("output", [{"role": "assistant", "content": answer.text}])
-    step = trace.find(CHAT)
-    if step is None:  # declined or refused before the model was asked
+    if (step := trace.find(CHAT)) is None:  # declined or refused before the model was asked
         return
     if said is None:
         record_call(step, Delta(), model)

@@ -25,10 +25,13 @@ class Search(testing.ScriptedRetriever):
     embedder = Encoder()
 
 
-def ask(question: str, options: CallerOptions | None = None, **retrieval: Any) -> tuple[Answer, testing.ScriptedChat]:
+def ask(
+    question: str, options: CallerOptions | None = None, answers: str = "any", **retrieval: Any
+) -> tuple[Answer, testing.ScriptedChat]:
     chat = testing.ScriptedChat({"": "5 percent"})
     settings = {"k": 3, "min_similarity": 0.25, **retrieval}
-    runner = testing.run_application(chat, Search(HITS), bundle=testing.scripted_bundle(retrieval=settings))
+    bundle = testing.scripted_bundle(retrieval=settings, answers=answers)
+    runner = testing.run_application(chat, Search(HITS), bundle=bundle)
     return asyncio.run(runner.answer([{"role": "user", "content": question}], options=options)), chat
 
 
@@ -38,6 +41,13 @@ def test_what_the_passages_leave_out_is_declined_and_no_model_is_asked() -> None
     assert chat.calls == []
     answer, chat = ask(SAID, max_doubt=0.5)
     assert (answer.text, len(chat.calls)) == ("5 percent", 1)
+
+
+def test_a_decline_is_followed_by_the_sentences_that_come_nearest_where_sentences_are_shown() -> None:
+    answer, chat = ask(UNSAID, max_doubt=0.5, sentences=2)
+    assert answer.text == f"{testing.DECLINE}\n\nWhat comes nearest:\n\n1. As said.\n2. So be it."
+    assert (answer.declined, len(chat.calls), [one.text for one in answer.citations]) == (True, 0, ["As said", "So be it"])
+    assert ask(UNSAID, max_doubt=0.5, sentences=2, answers="spans")[0].text == testing.DECLINE
 
 
 @pytest.mark.parametrize("retrieval", [{}, {"max_doubt": 1.0}, {"sentences": 2}])

@@ -129,6 +129,7 @@ def test_what_the_reply_before_has_said_is_not_said_again() -> None:
 def test_small_talk_is_shown_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence_reader, "is_small_talk", lambda text: text.tokens[0] == "hello")
     asked_and_shown = [("Hello canaries", 0), ("canaries\nHello", 0), ("canaries\nHello?", 3), ("Hello\ncanaries", 3)]
+    asked_and_shown += [("canaries\nHello I meant canaries", 3), ("Hello I meant canaries", 0)]
     for asked, shown in asked_and_shown:
         evidence = EvidenceReader(Encoder()).read(asked, [hit(TEXT)], 2)
         assert (len(evidence.sentences), evidence.doubt == 0) == (shown, not shown)

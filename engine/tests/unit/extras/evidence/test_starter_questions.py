@@ -59,6 +59,7 @@ def test_the_starter_searches_for_a_long_question_without_its_courtesies() -> No
         ("Who am I talking to?", True),
         ("Hello bot, how are things?", True),
         ("Why K?", False),
+        ("sorry, I meant the rate", False),
         ("Could you recommend a present for my niece?", False),
         ("Tell me a joke about cats", False),
         (f"We lost a key{' and a key' * 6}. Could you tell me what to do?", False),
@@ -82,6 +83,18 @@ def test_the_starter_asks_its_model_what_is_about_the_assistant_or_no_question(q
 )
 def test_the_starter_knows_a_question_that_leans_on_the_one_before(question: str, after: bool) -> None:
     assert leans(question) is after
+
+
+@pytest.mark.parametrize(
+    ("question", "searched"),
+    [
+        ("no sorry, I meant the retrieval one", "the retrieval one"),
+        ("No, the other model I mean.", "No, the other model I mean."),
+        ("I meant", "I meant"),
+    ],
+)
+def test_the_starter_searches_for_what_was_meant(question: str, searched: str) -> None:
+    assert bare(question) == searched
 
 
 def test_the_starter_searches_for_a_change_of_topic_alone() -> None:
