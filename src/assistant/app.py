@@ -23,14 +23,14 @@ from sluice.extend import Application, Services, format_history, format_passages
 AGAIN = "\n\nYour first answer was refused by a check ({}). Answer again, without what it found."
 TOOLS = "tools"  # the prompt of a model with tools
 WELCOME = "welcome"  # the prompt that is asked where no passage is near; without it the answer is to decline
-# After `decline`, without a model: a question in other words than the documents' is often answered there all the same.
-NEAREST, HELP = "What comes nearest:", "Ask me, in English, about running LLM applications."
+# After `decline`: a question in other words than the documents' is often answered there all the same.
+NEAREST, HELP = "What comes nearest:", "I answer, in English, what the handbook says about running LLM applications."
 
 
-def declined(decline: str, nearest: list[Document]) -> BaseMessage:
-    """The answer where no model is asked: `decline`, and the sentences that come nearest, or else what may be asked."""
+def help_with(nearest: list[Document]) -> BaseMessage:
+    """What follows `decline`: the sentences that come nearest, or else what is answered."""
     listed = "".join(f"\n{number}. {one.page_content}" for number, one in enumerate(nearest[:3], 1))
-    return AIMessage(f"{decline}\n\n{NEAREST}\n{listed}" if listed else f"{decline}\n\n{HELP}")
+    return AIMessage(f"\n\n{NEAREST}\n{listed}" if listed else f"\n\n{HELP}")
 
 
 def build(services: Services) -> Application:
@@ -76,9 +76,11 @@ def build(services: Services) -> Application:
         if (foreign or services.request.doubted) and not (own or acts):
             chosen = welcome if is_personal(question) else None  # the model would answer from what is shown
         held = services.settings.answers == "spans" and not (own or acts)
+        helps = help_with(passages if services.settings.retrieval.sentences else [])
         if chosen is None:
+            yield AIMessage(decline)
             if not held:
-                yield declined(decline, passages if services.settings.retrieval.sentences else [])
+                yield helps
             return
         messages = chosen.format_messages(
             question=question, passages=format_passages(passages), decline=decline, history=format_history(turns)
@@ -88,7 +90,11 @@ def build(services: Services) -> Application:
         # Where answers are spans, a grammar holds a local model to the passages.
         limits = {"grammar": grammar([one.page_content for one in passages], decline)} if held else {}
         asks = acts or (model if chosen is prompt else services.chat("chat", chosen))
+        said = ""
         async for piece in asks.bind(**limits).astream([*messages, *(own.exchange if own else ())]):
+            said += piece.text
             yield piece
+        if said.strip() == decline and not (own or acts or held):
+            yield helps
 
     return RunnableLambda(answer)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from assistant.app import HELP, NEAREST
 from sluice.core.errors import SluiceError
 from sluice.extend import Answer, testing
 from sluice.serving import passage_retriever
@@ -26,9 +27,13 @@ class Search(testing.ScriptedRetriever):
 
 
 def ask(
-    question: str, options: CallerOptions | None = None, answers: str = "any", **retrieval: Any
+    question: str,
+    options: CallerOptions | None = None,
+    answers: str = "any",
+    said: dict[str, str] | None = None,
+    **retrieval: Any,
 ) -> tuple[Answer, testing.ScriptedChat]:
-    chat = testing.ScriptedChat({"": "5 percent"})
+    chat = testing.ScriptedChat(said or {"": "5 percent"})
     settings = {"k": 3, "min_similarity": 0.25, **retrieval}
     bundle = testing.scripted_bundle(retrieval=settings, answers=answers)
     runner = testing.run_application(chat, Search(HITS), bundle=bundle)
@@ -45,9 +50,19 @@ def test_what_the_passages_leave_out_is_declined_and_no_model_is_asked() -> None
 
 def test_a_decline_is_followed_by_the_sentences_that_come_nearest_where_sentences_are_shown() -> None:
     answer, chat = ask(UNSAID, max_doubt=0.5, sentences=2)
-    assert answer.text == f"{testing.DECLINE}\n\nWhat comes nearest:\n\n1. As said.\n2. So be it."
+    assert answer.text == f"{testing.DECLINE}\n\n{NEAREST}\n\n1. As said.\n2. So be it."
     assert (answer.declined, len(chat.calls), [one.text for one in answer.citations]) == (True, 0, ["As said", "So be it"])
     assert ask(UNSAID, max_doubt=0.5, sentences=2, answers="spans")[0].text == testing.DECLINE
+
+
+def test_a_decline_by_the_model_is_followed_so_too() -> None:
+    said = {"": f" {testing.DECLINE}"}
+    answer, chat = ask(SAID, said=said, sentences=1)
+    assert answer.text == f"{testing.DECLINE}\n\n{NEAREST}\n\n1. Canaries start at 5 percent."
+    assert (answer.declined, len(chat.calls), len(answer.citations)) == (True, 1, 1)
+    assert ask(SAID, said=said)[0].text == f"{testing.DECLINE}\n\n{HELP}"
+    assert ask(SAID, said=said, sentences=1, answers="spans")[0].text == testing.DECLINE
+    assert ask(SAID, said={"": f"{testing.DECLINE} It is 5."}, sentences=1)[0].text == f"{testing.DECLINE} It is 5."
 
 
 @pytest.mark.parametrize("retrieval", [{}, {"max_doubt": 1.0}, {"sentences": 2}])

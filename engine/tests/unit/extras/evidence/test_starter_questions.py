@@ -60,6 +60,7 @@ def test_the_starter_searches_for_a_long_question_without_its_courtesies() -> No
         ("Hello bot, how are things?", True),
         ("Why K?", False),
         ("sorry, I meant the rate", False),
+        ("whats the minimum", False),
         ("Could you recommend a present for my niece?", False),
         ("Tell me a joke about cats", False),
         (f"We lost a key{' and a key' * 6}. Could you tell me what to do?", False),
