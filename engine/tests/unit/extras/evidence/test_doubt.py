@@ -51,7 +51,8 @@ def test_what_the_passages_leave_out_is_declined_and_no_model_is_asked() -> None
 def test_a_decline_is_followed_by_the_sentences_that_come_nearest_where_sentences_are_shown() -> None:
     answer, chat = ask(UNSAID, max_doubt=0.5, sentences=2)
     assert answer.text == f"{testing.DECLINE}\n\n{NEAREST}\n\n1. As said.\n2. So be it."
-    assert (answer.declined, len(chat.calls), [one.text for one in answer.citations]) == (True, 0, ["As said", "So be it"])
+    assert (answer.declined, chat.calls) == (True, [])
+    assert [one.text for one in answer.citations] == ["As said", "So be it"]
     assert ask(UNSAID, max_doubt=0.5, sentences=2, answers="spans")[0].text == testing.DECLINE
 
 
