@@ -28,8 +28,8 @@ NEAREST, HELP = "What comes nearest:", "I answer, in English, what the handbook 
 
 
 def help_with(nearest: list[Document]) -> BaseMessage:
-    """What follows `decline`: the sentences that come nearest, or else what is answered."""
-    listed = "".join(f"\n{number}. {one.page_content}" for number, one in enumerate(nearest[:3], 1))
+    """What follows `decline`: the two sentences that come nearest, or else what is answered."""
+    listed = "".join(f"\n{number}. {one.page_content}" for number, one in enumerate(nearest[:2], 1))
     return AIMessage(f"\n\n{NEAREST}\n{listed}" if listed else f"\n\n{HELP}")
 
 
