@@ -26,7 +26,7 @@ from sluice.evaluation.registry import METRICS, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, request_body
 from sluice.rollout.local_http import lines_of, request
-from sluice.serving.citations import declines
+from sluice.serving.citations import first_words
 
 if TYPE_CHECKING:
     from requests import Response
@@ -142,7 +142,7 @@ def _output(reply: Any, decline: str, latency_ms: float) -> Output:
     text = str(reply["choices"][0]["message"]["content"])
     return Output(
         text=text,
-        declined=declines(text, decline),
+        declined=first_words(text) == first_words(decline),
         citations=tuple(str(citation["document"]) for citation in reply["citations"]),
         latency_ms=latency_ms,
         prompt_tokens=int(reply["usage"]["prompt_tokens"]),

@@ -48,9 +48,9 @@ def words(text: str) -> list[str]:
     return [_folded(match) for match in _WORD.finditer(text)]
 
 
-def declines(text: str, decline: str) -> bool:
-    """Whether an answer is the decline text, or its first line is: what comes nearest may follow."""
-    return words(decline) in (words(text), words(text.partition("\n")[0]))
+def first_words(text: str) -> list[str]:
+    """The words of the first line: those of the decline text tell an answer that declines, whatever follows below."""
+    return words(text.strip().partition("\n")[0])
 
 
 def cite(answer: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:

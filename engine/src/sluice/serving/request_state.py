@@ -16,7 +16,7 @@ from sluice.llm.chat import Delta, Messages
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage
 from sluice.serving.caller_options import CallerOptions
-from sluice.serving.citations import cite, declines
+from sluice.serving.citations import cite, first_words
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.trace_outcome import record_call
 
@@ -177,7 +177,7 @@ class RequestState:
         costs = [said.cost for said in self.calls if said.cost is not None]
         return Answer(
             text=self.text,
-            declined=declines(self.text, self._decline),
+            declined=first_words(self.text) == first_words(self._decline),
             blocked=self.blocked,
             citations=() if self.blocked else tuple(c for text in quotes for c in cite(text, self.hits)),
             hits=tuple(self.hits),

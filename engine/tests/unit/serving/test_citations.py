@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.serving.citations import cite, declines
+from sluice.serving.citations import cite, first_words
 from support.serving.fakes import hit
 
 PASSAGE = "Canary steps: start at 5 %, then 25 %. The ﬁrst step lasts ten minutes; the second, one hour."
@@ -48,7 +48,7 @@ def test_sentences_of_several_places_are_cited_one_by_one() -> None:
         ("The handbook does not say.", True),
         ("the HANDBOOK does  not say", True),
         ("The handbook does not say.\n\nWhat comes nearest:\n\n1. Five percent.", True),
-        ("The handbook\ndoes not say.", True),
+        ("\nThe handbook does not say\n", True),
         ("The handbook does not say. It is five percent.", False),
         ("The handbook does not", False),
         ("I fear that the handbook does not say.", False),
@@ -56,4 +56,4 @@ def test_sentences_of_several_places_are_cited_one_by_one() -> None:
     ],
 )
 def test_an_answer_declines_whose_first_line_is_the_decline_text(answer: str, expected: bool) -> None:
-    assert declines(answer, "The handbook does not say.") is expected
+    assert (first_words(answer) == first_words("The handbook does not say.")) is expected
