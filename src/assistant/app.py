@@ -72,15 +72,16 @@ def build(services: Services) -> Application:
         passages = [] if foreign else await services.request.once("passages", lambda: found(lines))
         own = services.request.options  # tools and a form of the answer, which are the caller's
         acts = None if own else agent  # a caller who brings tools gets no others
+        alone = not (own or acts)
         chosen = tools if acts else prompt if passages or own else welcome
-        if (foreign or services.request.doubted) and not (own or acts):
+        if alone and (foreign or services.request.doubted):
             chosen = welcome if is_personal(question) else None  # the model would answer from what is shown
-        held = services.settings.answers == "spans" and not (own or acts)
-        helps = help_with(passages if services.settings.retrieval.sentences else [])
+        spans = services.settings.answers == "spans"
+        nearest = passages if services.settings.retrieval.sentences else []
         if chosen is None:
             yield AIMessage(decline)
-            if not held:
-                yield helps
+            if not spans:
+                yield help_with(nearest)
             return
         messages = chosen.format_messages(
             question=question, passages=format_passages(passages), decline=decline, history=format_history(turns)
@@ -88,13 +89,13 @@ def build(services: Services) -> Application:
         if asked["refused"]:
             messages[-1] = HumanMessage(messages[-1].text + AGAIN.format(", ".join(asked["refused"])))
         # Where answers are spans, a grammar holds a local model to the passages.
-        limits = {"grammar": grammar([one.page_content for one in passages], decline)} if held else {}
+        limits = {"grammar": grammar([one.page_content for one in passages], decline)} if spans and alone else {}
         asks = acts or (model if chosen is prompt else services.chat("chat", chosen))
         said = ""
         async for piece in asks.bind(**limits).astream([*messages, *(own.exchange if own else ())]):
             said += piece.text
             yield piece
-        if said.strip() == decline and not (own or acts or held):
-            yield helps
+        if said.strip() == decline and alone and not spans:
+            yield help_with(nearest)
 
     return RunnableLambda(answer)

@@ -88,11 +88,9 @@ def run(
     progress = StageReporter("evaluate")
     show = partial(progress.report, note="cases")
     cases, metrics = evaluate_bundle(workspace, bundle, rows, show, replay=replay)
-    if recorded := sum(case["recorded"] for case in cases):
-        print(
-            f"evaluate: {recorded} of {len(cases)} answers out of the response cache, with their times", file=sys.stderr
-        )
     summary = _write(out, rows, cases, metrics)
+    if recorded := summary["recorded"]:
+        print(f"evaluate: {recorded} of {len(cases)} answers and their times out of the cache", file=sys.stderr)
     if not replay:
         record_evaluation(workspace, bundle, summary, out)
     return summary

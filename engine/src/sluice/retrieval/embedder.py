@@ -6,9 +6,11 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,10 @@ from sluice.retrieval.dynamic_batching import DynamicBatcher
 
 Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
-_TOKENS = 512  # the model has no more positions
-# Texts in one call are padded to the longest, and memory grows with the whole: 4,096 tokens take up to 150 MiB.
-_TOKENS_TOGETHER = 4096
+# The model has no more positions. Texts that are read together have as many, padded: that stays in a core's cache.
+_TOKENS = 512
 _REMEMBERED = 256  # texts that were embedded alone
-_SHORT = 128  # tokens of a question that is embedded together with others
+_SHORT, _TOGETHER = 128, 32  # tokens of a question that is embedded with those of other threads, and how many are
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class TokenStates:
 class Embedder(AbstractContextManager["Embedder"]):
     """`embed` gives one unit-length row for each text. Thread-safe; close it or use it as a context manager.
 
-    One thread: a question is too small to share, and the cores have other work.
+    `threads`: calls that are computed side by side. One: a question is too small to share, the cores have other work.
     """
 
     def __init__(self, model: Path, *, threads: int = 1) -> None:
@@ -50,11 +51,12 @@ class Embedder(AbstractContextManager["Embedder"]):
             _unpack(model, folder)
             vocabulary = json.loads(Path(folder, "vocabulary.json").read_bytes())
             self._encoder: Any = ctranslate2.Encoder(
-                folder, device="cpu", compute_type="int8_float32", intra_threads=threads
+                folder, device="cpu", compute_type="int8_float32", inter_threads=threads, intra_threads=1
             )
+        self._side_by_side = ThreadPoolExecutor(threads, "embedder")
         self._tokenizer: Any = BertWordPieceTokenizer({token: place for place, token in enumerate(vocabulary)})
         self._tokenizer.enable_truncation(_TOKENS)
-        self._batches: DynamicBatcher[list[int], Vector] = DynamicBatcher(self._forward, _TOKENS_TOGETHER // _SHORT)
+        self._batches: DynamicBatcher[list[int], Vector] = DynamicBatcher(self._forward, _TOGETHER)
         # The guards ask for the embedding of a question, and then the search asks for it.
         self._alone = lru_cache(_REMEMBERED)(self._embed_alone)
 
@@ -63,11 +65,10 @@ class Embedder(AbstractContextManager["Embedder"]):
         if len(texts) == 1:
             return self._alone(texts[0])[np.newaxis].copy()
         tokens = [self._tokenizer.encode(text).ids for text in texts]
-        found: list[Vector] = [np.empty(0, np.float32)] * len(tokens)
-        for places in _batches(tokens):
-            for place, vector in zip(places, self._forward([tokens[place] for place in places]), strict=True):
-                found[place] = vector
-        return np.asarray(found, dtype=np.float32)
+        batches = list(_batches(tokens))
+        several = self._side_by_side.map(lambda places: self._forward([tokens[place] for place in places]), batches)
+        found = dict(zip(chain(*batches), chain(*several), strict=True))
+        return np.asarray([found[place] for place in range(len(tokens))], dtype=np.float32)
 
     def token_states(self, texts: Sequence[str]) -> list[TokenStates]:
         """The tokens of each text with their vectors, without the marks at its ends where there is more."""
@@ -83,7 +84,6 @@ class Embedder(AbstractContextManager["Embedder"]):
 
     def _embed_alone(self, text: str) -> Vector:
         tokens = self._tokenizer.encode(text).ids
-        # A question is embedded together with those of other threads.
         return self._batches.ask(tokens) if len(tokens) <= _SHORT else self._forward([tokens])[0]
 
     def _forward(self, tokens: list[list[int]]) -> list[Vector]:
@@ -104,7 +104,7 @@ def _batches(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
     """Places of texts that are read together, longest first."""
     left = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
     while left:
-        size = max(1, _TOKENS_TOGETHER // len(tokens[left[-1]]))
+        size = max(1, _TOKENS // len(tokens[left[-1]]))
         left, places = left[:-size], left[-size:]
         yield places
 

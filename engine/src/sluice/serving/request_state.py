@@ -173,11 +173,13 @@ class RequestState:
         last = self.said or Delta()
         ended = "content_filter" if self.blocked else last.finish_reason or "stop"
         usages = [said.usage for said in self.calls if said.usage is not None]
-        quotes = self.options.quotes(self.text) if self.options else [self.text.removeprefix(self._decline)]
         costs = [said.cost for said in self.calls if said.cost is not None]
+        declined = first_words(self.text) == first_words(self._decline)
+        quoted = self.text.strip().partition("\n")[2] if declined else self.text
+        quotes = self.options.quotes(quoted) if self.options else [quoted]
         return Answer(
             text=self.text,
-            declined=first_words(self.text) == first_words(self._decline),
+            declined=declined,
             blocked=self.blocked,
             citations=() if self.blocked else tuple(c for text in quotes for c in cite(text, self.hits)),
             hits=tuple(self.hits),

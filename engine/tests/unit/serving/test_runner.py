@@ -15,7 +15,7 @@ from sluice.prompts import Prompt
 from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, RequestError, Usage
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner, last_question
-from support.serving.fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever
+from support.serving.fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever, hit
 
 OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"
@@ -76,11 +76,23 @@ def test_no_passages_at_all_are_declined(bundle: ReleaseBundle, chat: ScriptedCh
     assert chat.calls == []
 
 
-@pytest.mark.parametrize("said", ["The handbook does not say", " the HANDBOOK does not say! "])
-def test_a_decline_by_the_model_is_known_by_its_words(make_chain: MakeChain, said: str) -> None:
-    answer = ask(make_chain(ScriptedChat(script={"overlap": said})), OVERLAP)
+@pytest.mark.parametrize(
+    ("said", "cited"),
+    [
+        ("The handbook does not say", []),
+        (" the HANDBOOK does not say! ", []),
+        ("the handbook does not say!\n\nWhat comes nearest: 64 tokens.", []),
+        ("the handbook does not say!\n\n1. 64 tokens.", ["64 tokens"]),
+    ],
+)
+def test_a_decline_by_the_model_is_known_by_its_words(
+    bundle: ReleaseBundle, guards: Guards, said: str, cited: list[str]
+) -> None:
+    found = [hit(f"Overlap is 64 tokens. {DECLINE}")]
+    chat = ScriptedChat(script={"overlap": said})
+    answer = ask(ApplicationRunner(bundle, chat, ScriptedRetriever({OVERLAP: found}), guards), OVERLAP)
     assert answer.declined
-    assert answer.citations == ()
+    assert [citation.text for citation in answer.citations] == cited
     assert answer.usage.prompt_tokens == 11
 
 
