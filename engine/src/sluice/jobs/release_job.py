@@ -43,7 +43,7 @@ from sluice.retrieval.stores import Stores
 from sluice.rollout.canary_plan import load_plan
 from sluice.serving.release_parts import draft_adapter, draft_bundle
 
-EXPECTED = {**pipeline.EXPECTED, "baseline": 110, "release": 8, "rehearse": 75, "promote": 3}
+EXPECTED = {**pipeline.EXPECTED, "baseline": 190, "release": 6, "rehearse": 210, "promote": 1}
 
 
 class RehearsalParameters(Settings):
