@@ -24,14 +24,14 @@ class ChatStream:
     """Feed it the lines of the body in order; `fault` says what is wrong with the answer, empty when it is whole.
 
     `ttft_ms` is the time from construction to the first piece of content, `total_ms` to the end of the stream; lengths
-    are the characters until then. An answer that is still going after `seconds` is a failure; silence is for the
-    caller's socket timeout to end.
+    are the characters until then, of a decline those of its first line: the application writes the others at once. An
+    answer that is still going after `seconds` is a failure; silence is for the caller's socket timeout to end.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._started = time.perf_counter()
-        self._error = ""
+        self._error = self._text = ""
         self._done = False
         self.ttft_ms: float | None = None
         self.total_ms: float | None = None
@@ -54,21 +54,22 @@ class ChatStream:
             if "error" in chunk:
                 self._error = f"error in the stream: {str(chunk['error'])[:200]}"
                 return True
-            pieces = [choice.get("delta", {}).get("content") or "" for choice in chunk["choices"]]
+            self._text += "".join(choice.get("delta", {}).get("content") or "" for choice in chunk["choices"])
         except (ValueError, TypeError, KeyError, AttributeError):
             self._error = f"not a chat completion chunk: {payload[:80]!r}"
             return True
-        self.total_length += sum(len(piece.strip()) for piece in pieces)
-        if any(pieces) and self.ttft_ms is None:
+        if chunk.get("declined"):
+            self._text = self._text.strip().partition("\n")[0]
+        self.total_length = len(self._text.strip())
+        if self._text and self.ttft_ms is None:
             self.ttft_ms, self.ttft_length = self._elapsed(), self.total_length
+        self.ttft_length = min(self.ttft_length, self.total_length)
         return False
 
     @property
     def fault(self) -> str:
-        if self._error:
-            return self._error
-        if not self._done:
-            return "the stream was cut before [DONE]"
+        if self._error or not self._done:
+            return self._error or "the stream was cut before [DONE]"
         return "" if self.total_length else "the answer is empty"
 
     def _elapsed(self) -> float:

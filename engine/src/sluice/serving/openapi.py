@@ -62,8 +62,7 @@ class UsageReply(_ReplyModel):
 
 
 class ChatCompletion(_ReplyModel):
-    """OpenAI's completion. Beside its fields: `release`, `trace`, `citations`, and `blocked`, a guard's reasons
-    or null."""
+    """OpenAI's completion, and `release`, `trace`, `citations`, `blocked` (a guard's reasons, or null), `declined`."""
 
     id: str
     object: Literal["chat.completion"]
@@ -75,6 +74,7 @@ class ChatCompletion(_ReplyModel):
     trace: str
     citations: list[Citation]
     blocked: str | None
+    declined: bool
     steps: list[dict[str, Any]] | None = None
 
 
@@ -93,7 +93,7 @@ class ChunkChoice(_ReplyModel):
 
 
 class ChatCompletionChunk(_ReplyModel):
-    """The data of one event. The one with the finish reason carries `citations` and `blocked`; [DONE] is the last."""
+    """The data of one event. That with the finish reason has `citations`, `blocked`, `declined`; [DONE] is the last."""
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -105,6 +105,7 @@ class ChatCompletionChunk(_ReplyModel):
     trace: str
     citations: list[Citation] | None = None
     blocked: str | None = None
+    declined: bool | None = None
     steps: list[dict[str, Any]] | None = None
 
 

@@ -1,6 +1,6 @@
 """Responses in OpenAI's format: completions, stream chunks, errors.
 
-Our own fields beside theirs: release, citations, blocked.
+Our own fields beside theirs: release, citations, blocked, declined.
 """
 
 from __future__ import annotations
@@ -116,5 +116,5 @@ def _usage(answer: Answer) -> dict[str, Any]:
 
 
 def _extras(answer: Answer) -> dict[str, Any]:
-    shown = {"citations": [asdict(citation) for citation in answer.citations], "blocked": answer.blocked}
-    return shown | ({"steps": answer.steps} if answer.steps else {})
+    shown = {"citations": [asdict(one) for one in answer.citations], "blocked": answer.blocked}
+    return shown | {"declined": answer.declined} | ({"steps": answer.steps} if answer.steps else {})

@@ -1,5 +1,5 @@
 """Responses in the form of OpenAI's Responses API, whole and as events. Our own fields beside theirs: release, trace,
-citations, blocked."""
+citations, blocked, declined."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ class ResponseFrame:
             },
             "citations": [asdict(citation) for citation in answer.citations],
             "blocked": answer.blocked,
+            "declined": answer.declined,
         }
 
     def opening(self) -> bytes:

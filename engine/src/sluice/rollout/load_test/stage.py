@@ -54,10 +54,7 @@ class LoadStage:
 
         def need(name: str) -> str:
             if not (value := env.get(f"SLUICE_{name}")):
-                raise SluiceError(
-                    f"SLUICE_{name} is not set",
-                    remedy="engine/docs/reference/rollout.md lists what the load stage needs",
-                )
+                raise SluiceError(f"SLUICE_{name} is not set", remedy="engine/docs/reference/rollout.md lists them")
             return value
 
         try:
