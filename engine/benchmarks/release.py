@@ -24,7 +24,7 @@ RUNS: dict[str, tuple[str, int, tuple[str, str] | None]] = {
     "release, cold, with installation": ("release", 900, None),
     "release, one prompt edited": ("release", 240, ("You are the assistant", "You are an assistant")),
     "release, nothing changed": ("release", 15, None),
-    "comparison, one prompt edited": ("eval", 240, ("Answer questions", "Reply to questions")),
+    "comparison, one prompt edited": ("eval", 240, ("Answer the question", "Reply to the question")),
     "comparison, nothing changed since": ("eval", 5, None),
 }
 
@@ -38,7 +38,10 @@ def main(source: str) -> int:
         for name, (target, limit, edit) in RUNS.items():
             if edit:
                 prompt = clone / "prompts" / "answer.prompt.yml"
-                prompt.write_text(prompt.read_text().replace(*edit))
+                before = prompt.read_text()
+                if edit[0] not in before:
+                    sys.exit(f"{prompt.name} does not say {edit[0]!r}: without an edit nothing is measured")
+                prompt.write_text(before.replace(*edit))
             seconds, peak, code = timed(["make", target, "BASE=HEAD"], clone, caches)
             print(f"| {name} | {seconds:.0f} | {limit} | {peak / 2**30:.1f} | {code} |", flush=True)
     return 0
