@@ -16,7 +16,6 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, Literal
 
 from sluice.evaluation.summary import percentile
@@ -88,10 +87,11 @@ def _errors(samples: Sequence[RequestSample]) -> dict[str, Measurement]:
 
 def _times(samples: Sequence[RequestSample]) -> dict[str, Measurement]:
     found = {}
-    for name, (suffix, share) in product(("total", "ttft"), (("p50", 0.50), ("p95", 0.95))):
+    for name in ("total", "ttft"):
         timed = [value for sample in samples if (value := getattr(sample, f"{name}_ms")) is not None]
-        value = round(percentile(timed, share), 3) if timed else None
-        found[f"{name}_{suffix}_ms"] = Measurement(value, len(timed))
+        for suffix, share in (("p50", 0.50), ("p95", 0.95)):
+            value = round(percentile(timed, share), 3) if timed else None
+            found[f"{name}_{suffix}_ms"] = Measurement(value, len(timed))
     return found
 
 
