@@ -149,10 +149,14 @@ def plan(workspace: Workspace, machines: TrainingMachines | None = None, base: P
     else:
         for one in least:
             yield fits(count, params, one)
-        fault, what = "" if least else "each is too small", "the machines that are known"
+        why = f"each is too small, or has more GPUs than can share the {params.packs_a_step} packs of a step"
+        fault, what = "" if least else why, "the machines that are known"
     if fault:
         names = ", ".join(f"ml.{one.machine.name}" for one in least)
-        remedy = "set train.parallel to fsdp, train.gradient_checkpointing, or train.method to lora or qlora"
+        remedy = (
+            "set train.parallel to fsdp, train.gradient_checkpointing, train.method to lora or qlora, or "
+            "train.accumulate to the number of GPUs"
+        )
         raise UntrainableError(
             f"{what} cannot train this: {fault}", remedy=f"take {names}, or {remedy}" if names else remedy
         )

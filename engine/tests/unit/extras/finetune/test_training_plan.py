@@ -130,7 +130,7 @@ def planned(workspace: Workspace, base: Path, machine: str = "", **params: Any) 
 def test_what_does_not_fit_is_refused_with_what_does(workspace: Workspace, tmp_path: Path) -> None:
     base = write_config(tmp_path / "base", LLAMA_8B)
     with pytest.raises(UntrainableError, match=r"each A10G needs .* GiB, and has 22\.1 GiB to give\n.*ml\.g6e\.xlarge"):
-        planned(workspace, base, "ml.g5.12xlarge")
+        planned(workspace, base, "ml.g5.12xlarge", accumulate=2)
     lines = planned(workspace, base, "ml.g5.12xlarge", parallel="fsdp")
     assert any("on each of 4 × A10G (24 GiB) of 1 × ml.g5.12xlarge" in line for line in lines)
     assert any(line.startswith("cost      $") for line in lines)
@@ -144,7 +144,9 @@ def test_a_70b_is_planned_on_paper(workspace: Workspace, tmp_path: Path) -> None
     """Its adapter in shards of 33 GiB and what is gathered; all its weights take 1,051 GiB, which no machine has."""
     base = write_config(tmp_path / "base", LLAMA_70B)
     few = {"max_tokens": 256, "gradient_checkpointing": True, "parallel": "fsdp"}
-    lines = planned(workspace, base, **few)
+    with pytest.raises(UntrainableError, match=r"can share the 2 packs of a step\n.*train\.accumulate to the number"):
+        planned(workspace, base, accumulate=1, **few)
+    lines = planned(workspace, base, accumulate=2, **few)
     assert next(line.split()[1] for line in lines if line.startswith("fits")) == "ml.g6e.12xlarge"
     whole, _ = counted(LLAMA_70B, **few, **FULL)
     assert whole.weights == 70_553_706_496
