@@ -72,7 +72,7 @@ def build(services: Services) -> Application:
         passages = [] if foreign else await services.request.once("passages", lambda: found(lines))
         own = services.request.options  # tools and a form of the answer, which are the caller's
         acts = None if own else agent  # a caller who brings tools gets no others
-        alone = not (own or acts)  # nobody else has a say in the answer
+        alone = not (own or acts)  # without tools, and in no form of the caller's
         chosen = tools if acts else prompt if passages or own else welcome
         if alone and (foreign or services.request.doubted):
             chosen = welcome if is_personal(question) else None  # the model would answer from what is shown
