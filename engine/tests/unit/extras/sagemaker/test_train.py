@@ -371,7 +371,7 @@ def test_to_wait_for_a_machine_costs_nothing(played: Played, jobs: Jobs, train: 
 @pytest.mark.parametrize(
     ("machine", "more", "said"),
     [
-        ("ml.g5.12xlarge", {"instances": 3}, r"is 2, and 3 × ml\.g5\.12xlarge train with 12 processes"),
+        ("ml.g5.12xlarge", {"instances": 3}, r"is 4, and 3 × ml\.g5\.12xlarge train with 12 processes"),
         ("ml.g5.48xlarge", {"instances": 2}, "16 processes"),
         ("ml.m5.xlarge", {"processes": 3}, "3 processes"),
     ],
@@ -416,7 +416,7 @@ def test_a_dry_run_for_these_machines_says_dollars_and_refuses_what_cannot_fit(
     monkeypatch.setattr(sys, "argv", ["sluice", "train", "--dry-run", "--on", "sagemaker"])
     for parallel, code in (("fsdp", 0), ("ddp", 1)):
         params = yaml.safe_load(workspace.params.read_text())
-        shape = {"max_tokens": 1024, "gradient_checkpointing": parallel == "fsdp", "accumulate": 2}
+        shape = {"max_tokens": 1024, "gradient_checkpointing": parallel == "fsdp"}
         params["train"] |= {"method": "lora", "parallel": parallel, "exports": ["gguf", "peft"], **shape}
         workspace.params.write_text(yaml.safe_dump(params))
         assert main() == code
