@@ -104,7 +104,7 @@ def adapter_tensors(state: Mapping[str, Any], shape: BaseModelShape) -> dict[str
 
 
 def write_adapter(state: Mapping[str, Any], out: Path, shape: BaseModelShape, *, alpha: float) -> None:
-    """Writes the adapter to `out`, all f32. The caller tries it (`llm.local.probe`) before it gets its final name."""
+    """Writes the adapter to `out` in float16. The caller tries it (`llm.local.probe`) before it gets its final name."""
     import gguf
 
     tensors = adapter_tensors(state, shape)
@@ -113,7 +113,7 @@ def write_adapter(state: Mapping[str, Any], out: Path, shape: BaseModelShape, *,
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", alpha)
     for name, array in sorted(tensors.items()):
-        writer.add_tensor(name, array)
+        writer.add_tensor(name, array.astype(np.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -57,7 +57,7 @@ def count_model(config: Any, params: TrainingParameters, *, gpu: bool) -> ModelC
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    dtype = getattr(torch, params.dtype)
+    dtype = torch.float32 if params.dtype == "float32" else torch.bfloat16
     model = _on_meta(config, dtype, gpu=gpu)
     blocks = [sum(map(torch.numel, layer.parameters())) for layer in _layers(model)]
     weights, head = sum(map(torch.numel, model.parameters())), model.get_output_embeddings()

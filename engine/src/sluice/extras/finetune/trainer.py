@@ -6,6 +6,7 @@ checkpoint. engine/docs/reference/training.md has the measurements.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
@@ -29,6 +30,7 @@ from sluice.extras.finetune.base_model import (
 )
 from sluice.extras.finetune.checkpoints import Checkpoints
 from sluice.extras.finetune.dataset import Example
+from sluice.extras.finetune.dtype import computed_dtype
 from sluice.extras.finetune.exports import TrainingOutput, export
 from sluice.extras.finetune.gguf_adapter import BaseModelShape, read_shape, require_known
 from sluice.extras.finetune.packing import Pack, join, pack
@@ -94,11 +96,15 @@ def _learn(
     from sluice.extras.finetune.training_loop import fit, require_shareable  # torch, which the serving set lacks
 
     require_shareable(params, group)
+    params = params.model_copy(update={"dtype": group.agreed(computed_dtype(params.dtype, group.device))})
     with parsed_once():
         shape = _shape(paths.served, params)
         model, tokenizer = load_base(paths.base, params, group)
     give_back()  # what loading needed beside the model
     packs, held, skipped = _packed(examples, model, tokenizer, params, group)
+    if params.epochs:
+        enough = math.ceil(params.epochs * len(packs) / params.packs_a_step)
+        params = params.model_copy(update={"steps": min(params.steps, enough)})
     model = prepare(model, params)
     base_sha256 = group.agreed(digest_of_base(paths.base) if group.leads else "")
     checkpoints = Checkpoints(paths.checkpoints, _key(base_sha256, packs, held, params))

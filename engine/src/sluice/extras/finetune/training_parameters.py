@@ -28,11 +28,14 @@ class TrainingParameters(Settings):
     learning_rate: float = Field(1e-3, gt=0, le=1)
     warmup: int = Field(4, ge=0, description="steps in which the learning rate rises")
     steps: int = Field(72, ge=1, le=100_000, description="optimiser steps")
+    epochs: float = Field(0, ge=0, description="at most this many passes over the packs; 0 sets no limit")
     batch: int = Field(2, ge=1, le=1024, description="packs that are computed side by side")
     accumulate: int = Field(1, ge=1, le=1024, description="times `batch` packs whose gradients make one step")
     weight_decay: float = Field(0.0, ge=0, le=1)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="auto: bfloat16 where the device multiplies it in hardware, else float32"
+    )
     attention: Literal["auto", "grouped", "eager", "sdpa"] = Field(
         "auto", description="grouped on a processor, and sdpa on a GPU, which keeps no heads × tokens²"
     )

@@ -63,7 +63,7 @@ def memory_need(count: ModelCount, params: TrainingParameters, processes: int, o
         on_machine: How many of them share a machine.
     """
     shards = processes if params.sharded(processes) else 1
-    computed = 2 if params.dtype == "bfloat16" else 4
+    computed = 4 if params.dtype == "float32" else 2
     full = params.method == "full"
     trained = count.weights if full else count.adapter
     if params.method == "qlora":  # peft keeps in float32 what is not packed
@@ -135,6 +135,8 @@ def plan(workspace: Workspace, machines: TrainingMachines | None = None, base: P
     """
     require_training_packages()
     params = load_params(workspace.params, "train", TrainingParameters)
+    if params.dtype == "auto":  # the cards that are fast enough to plan with have bfloat16
+        params = params.model_copy(update={"dtype": "bfloat16"})
     lifecycle = [] if base else list(model_lifecycle(workspace, params))
     count = count_model(base_config(workspace, base), params, gpu=True)
     trained = count.weights if params.method == "full" else count.adapter

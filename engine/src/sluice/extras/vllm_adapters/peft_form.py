@@ -1,6 +1,6 @@
 """The adapter in peft's form, which vLLM reads, made of the GGUF file that was evaluated: `peft/` of a release.
 
-Both hold the same float32 numbers, bit by bit: what is registered at vLLM is what the gates have judged. It is pinned,
+Both hold the same float16 numbers, bit by bit: what is registered at vLLM is what the gates have judged. It is pinned,
 signed and rolled back like every file of the release.
 """
 
