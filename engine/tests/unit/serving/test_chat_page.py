@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from starlette.testclient import TestClient
 
 from sluice.core.processes import wait_until
-from sluice.guardrails.settings import GuardrailSettings
+from sluice.guardrails.settings import CheckSettings
 from sluice.serving.api_keys import add_key
 from sluice.serving.chat_page import load_page
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.settings import PageSettings
-from support.serving.fakes import StubChain, scripted_bundle
+from support.serving.fakes import GUARDRAILS, StubChain, scripted_bundle
 from unit.serving.browser import Browser
+from unit.serving.client import Client
 from unit.serving.process import Service
 
 SHOTS = Path(__file__).parents[4] / "build" / "browser"
@@ -65,12 +65,9 @@ def test_a_page_cannot_be_silent_about_the_ai() -> None:
 
 
 def test_the_service_gives_the_page_its_words_and_the_limit_of_its_guard() -> None:
-    guards = {"timeout_seconds": 60, "input": [{"check": "length", "action": "block"}], "output": []}
-    bundle = replace(
-        scripted_bundle(page={"name": "Ask Ada", "notice": "I am an AI."}),
-        guardrails=GuardrailSettings.model_validate(guards),
-    )
-    page = TestClient(create_app(bundle, StubChain(), TrafficState()), base_url="http://127.0.0.1").get("/").text
+    guards = GUARDRAILS.model_copy(update={"input": (CheckSettings(check="length", action="block"),)})
+    bundle = replace(scripted_bundle(page={"name": "Ask Ada", "notice": "I am an AI."}), guardrails=guards)
+    page = Client(create_app(bundle, StubChain(), TrafficState())).get("/").text
     assert "<title>Ask Ada</title>" in page
     assert '<p id="notice">I am an AI.</p>' in page
     assert 'data-most="2000"' in page
@@ -146,14 +143,14 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
     wait_until(lambda: kept(state)[-1]["comment"] != "", seconds=60)  # the page has said so before, of the score
     assert kept(state)[-1]["comment"] == "It is 128."
     browser.js("document.getElementById('question').focus()")
-    ask(browser, "What is the capital of Peru?")
+    ask(browser, "Which overlap do passages have?")
     browser.wait(answered(2))
     spoken = browser.js("context(turns).map((message) => message.role + ': ' + message.content)")
     assert spoken == [
         f"user: {QUESTION}",
         "assistant: 64 tokens",
-        "user: What is the capital of Peru?",
-        "assistant: The handbook does not say.",
+        "user: Which overlap do passages have?",
+        "assistant: 64 tokens",
     ]
 
     browser.shoot(SHOTS / "light.png")
@@ -355,7 +352,7 @@ def test_an_edit_is_cancelled_and_arrow_up_recalls(browser: Browser, service: Se
 @pytest.mark.real
 def test_an_answer_goes_only_when_another_is_there(browser: Browser, service: Service) -> None:
     browser.open(service.url + "/")
-    for count, question in enumerate([QUESTION, "What is the capital of Peru?"], 1):
+    for count, question in enumerate([QUESTION, "Which overlap do passages have?"], 1):
         ask(browser, question)
         browser.wait(answered(count))
     unplug(browser)
@@ -364,14 +361,14 @@ def test_an_answer_goes_only_when_another_is_there(browser: Browser, service: Se
     assert texts(browser, ".stays") == [
         "No answer: the service can't be reached. Try again in a moment. The earlier answer stays."
     ]
-    assert texts(browser, ".answer") == ["64 tokens", "The handbook does not say."]
+    assert texts(browser, ".answer") == ["64 tokens", "64 tokens"]
 
     click(browser, "Edit")
     browser.js("document.getElementById('question').select()")
     ask(browser, "And how much overlap?")
     browser.wait("document.querySelector('.stays')?.checkVisibility()")
     browser.wait("document.getElementById('question').value === 'And how much overlap?'")  # what was written is kept
-    assert browser.js("turns.map(one => one.question)") == [QUESTION, "What is the capital of Peru?"]
+    assert browser.js("turns.map(one => one.question)") == [QUESTION, "Which overlap do passages have?"]
 
     answer_with(browser, "An eighth of a chunk.")
     browser.press("Enter")
@@ -379,7 +376,7 @@ def test_an_answer_goes_only_when_another_is_there(browser: Browser, service: Se
     assert texts(browser, ".answer") == ["An eighth of a chunk."]
     assert texts(browser, ".note") == ["The conversation as it was before is in History."]
     kept_talks = browser.js("read().map(talk => talk.turns.map(turn => turn.question))")
-    assert kept_talks == [["And how much overlap?"], [QUESTION, "What is the capital of Peru?"]]
+    assert kept_talks == [["And how much overlap?"], [QUESTION, "Which overlap do passages have?"]]
     assert browser.problems == []
 
 
