@@ -31,6 +31,7 @@ from unit.serving.process import Service
 
 SHOTS = Path(__file__).parents[4] / "build" / "browser"
 QUESTION = "How much overlap do chunks have?"
+OWNER = "Write to owner@example.org. Or call +1 555 123 4567! That is all."
 
 
 def test_the_policy_allows_the_page_and_nothing_else() -> None:
@@ -143,14 +144,14 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
     wait_until(lambda: kept(state)[-1]["comment"] != "", seconds=60)  # the page has said so before, of the score
     assert kept(state)[-1]["comment"] == "It is 128."
     browser.js("document.getElementById('question').focus()")
-    ask(browser, "Which overlap do passages have?")
+    ask(browser, "Who answers for this?")
     browser.wait(answered(2))
     spoken = browser.js("context(turns).map((message) => message.role + ': ' + message.content)")
     assert spoken == [
         f"user: {QUESTION}",
         "assistant: 64 tokens",
-        "user: Which overlap do passages have?",
-        "assistant: 64 tokens",
+        "user: Who answers for this?",
+        f"assistant: {OWNER}",
     ]
 
     browser.shoot(SHOTS / "light.png")
@@ -352,7 +353,7 @@ def test_an_edit_is_cancelled_and_arrow_up_recalls(browser: Browser, service: Se
 @pytest.mark.real
 def test_an_answer_goes_only_when_another_is_there(browser: Browser, service: Service) -> None:
     browser.open(service.url + "/")
-    for count, question in enumerate([QUESTION, "Which overlap do passages have?"], 1):
+    for count, question in enumerate([QUESTION, "Who answers for this?"], 1):
         ask(browser, question)
         browser.wait(answered(count))
     unplug(browser)
@@ -361,14 +362,14 @@ def test_an_answer_goes_only_when_another_is_there(browser: Browser, service: Se
     assert texts(browser, ".stays") == [
         "No answer: the service can't be reached. Try again in a moment. The earlier answer stays."
     ]
-    assert texts(browser, ".answer") == ["64 tokens", "64 tokens"]
+    assert texts(browser, ".answer") == ["64 tokens", OWNER]
 
     click(browser, "Edit")
     browser.js("document.getElementById('question').select()")
     ask(browser, "And how much overlap?")
     browser.wait("document.querySelector('.stays')?.checkVisibility()")
     browser.wait("document.getElementById('question').value === 'And how much overlap?'")  # what was written is kept
-    assert browser.js("turns.map(one => one.question)") == [QUESTION, "Which overlap do passages have?"]
+    assert browser.js("turns.map(one => one.question)") == [QUESTION, "Who answers for this?"]
 
     answer_with(browser, "An eighth of a chunk.")
     browser.press("Enter")
@@ -376,7 +377,7 @@ def test_an_answer_goes_only_when_another_is_there(browser: Browser, service: Se
     assert texts(browser, ".answer") == ["An eighth of a chunk."]
     assert texts(browser, ".note") == ["The conversation as it was before is in History."]
     kept_talks = browser.js("read().map(talk => talk.turns.map(turn => turn.question))")
-    assert kept_talks == [["And how much overlap?"], [QUESTION, "Which overlap do passages have?"]]
+    assert kept_talks == [["And how much overlap?"], [QUESTION, "Who answers for this?"]]
     assert browser.problems == []
 
 
