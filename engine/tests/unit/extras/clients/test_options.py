@@ -186,6 +186,13 @@ def test_what_the_provider_refuses_is_the_caller_s_to_mend() -> None:
     assert Asked({"overlap": refused}, response_format=FORM).error == (400, "response_format")
 
 
+def test_tools_that_are_too_long_for_the_model_are_no_tools_that_it_does_not_take() -> None:
+    long = ProviderError(FailureKind.TOO_LONG, "status 400", tokens=(4571, 2048))
+    asked = Asked({"overlap": long}, tools=[TOOL])
+    assert (asked.error, asked.body["error"]["code"]) == ((400, "messages"), "context_length_exceeded")
+    assert "fewer tools" in asked.body["error"]["message"]
+
+
 def test_cached_tokens_have_their_price() -> None:
     prices = Prices(input=2, output=8, cached=0.5)
     assert prices.cost(Usage(1_000_000, 0, 400_000)) == pytest.approx(0.6 * 2 + 0.4 * 0.5)
