@@ -62,18 +62,12 @@ class ProviderError(SluiceError):
     """A failure of one provider, or the last of several. `retry_after`: seconds the provider asked for, or None.
     `tokens`: of a request that is too long, and the most that the model takes; None where the provider did not say."""
 
-    def __init__(
-        self,
-        failure: FailureKind,
-        what: str,
-        *,
-        retry_after: float | None = None,
-        tokens: tuple[int, int] | None = None,
-    ) -> None:
+    tokens: tuple[int, int] | None = None
+
+    def __init__(self, failure: FailureKind, what: str, *, retry_after: float | None = None) -> None:
         super().__init__(what)
         self.failure = failure
         self.retry_after = retry_after
-        self.tokens = tokens
 
     @property
     def rule(self) -> FailureRule:
@@ -82,7 +76,9 @@ class ProviderError(SluiceError):
     def at(self, provider: str, *, failure: FailureKind | None = None) -> ProviderError:
         """The same failure, or one of another kind, with the provider's name in front of the message."""
         what = f"{provider}: {self.message}"
-        return ProviderError(failure or self.failure, what, retry_after=self.retry_after, tokens=self.tokens)
+        error = ProviderError(failure or self.failure, what, retry_after=self.retry_after)
+        error.tokens = self.tokens
+        return error
 
 
 _AGAIN = {
@@ -106,11 +102,10 @@ _COUNTS = re.compile(r"(\d+) (?:input )?(?:tokens|maximum)")
 def by_status(status: int, detail: str = "", retry_after: float | None = None, *, said: str = "") -> ProviderError:
     """The failure that an HTTP status means. `detail` must hold codes only: texts may quote keys or questions. `said`:
     the provider's message, of which only numbers of tokens are kept."""
-    tokens = None
+    counts: list[int] = []
     if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE) and _TOO_LONG.search(f"{detail} {said}"):
         failure = FailureKind.TOO_LONG
-        if len(counts := sorted(int(one) for one in _COUNTS.findall(said)[:2])) == 2:
-            tokens = (counts[1], counts[0])
+        counts = sorted(map(int, _COUNTS.findall(said)[:2]))
     elif status == HTTPStatus.TOO_MANY_REQUESTS or "Throttl" in detail:
         failure = FailureKind.RATE_LIMITED
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _AGAIN:
@@ -123,8 +118,9 @@ def by_status(status: int, detail: str = "", retry_after: float | None = None, *
         failure = FailureKind.REFUSED
     else:
         failure = FailureKind.GARBAGE
-    what = f"HTTP {status}{f' ({detail})' if detail else ''}"
-    return ProviderError(failure, what, retry_after=retry_after, tokens=tokens)
+    error = ProviderError(failure, f"HTTP {status}{f' ({detail})' if detail else ''}", retry_after=retry_after)
+    error.tokens = (counts[1], counts[0]) if len(counts) == 2 else None
+    return error
 
 
 def retry_after(header: str | None) -> float | None:

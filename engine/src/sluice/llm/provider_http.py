@@ -100,7 +100,8 @@ async def _finish(response: aiohttp.ClientResponse) -> None:
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ProviderError:
-    """The failure of a status. Of an error object only type and code are kept: its message may quote a key or the question."""
+    """The failure of a status. Of an error object's message only numbers are kept: it may quote a key or the
+    question."""
     codes = said = ""
     try:
         found: Any = json.loads(await response.content.read(_ERROR_BYTES))["error"]

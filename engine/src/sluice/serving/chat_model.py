@@ -145,6 +145,8 @@ class ChatModel(BaseChatModel):
         with request.step(traces.GUARD_PASSAGES) as step:
             verdict = await self.guards.check_passage(text)
             step.verdict(verdict)
+        if verdict.blocked and request.options:  # the results are the caller's
+            request.withheld.update(verdict.reasons)
         return f"(withheld by a check: {', '.join(verdict.reasons)})" if verdict.blocked else verdict.text
 
     async def _agenerate(

@@ -45,7 +45,8 @@ def classify(error: Exception) -> ProviderError:
         return _of_botocore(response, name)
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 400:
-        return by_status(status, name, retry_after(getattr(response, "headers", {}).get("retry-after")), said=str(error))
+        wait = retry_after(getattr(response, "headers", {}).get("retry-after"))
+        return by_status(status, name, wait, said=str(error))
     if "ContextOverflow" in name:  # of LangChain, in a stream
         return by_status(400, name, said=str(error))
     if name == "ParamValidationError":  # of botocore
