@@ -72,8 +72,9 @@ def add_error_shapes(api: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> Response:
         what, code, path = str(error.detail), None, request.url.path[:200]
         if what in ("Not Found", "Method Not Allowed"):
-            takes, paths = (error.headers or {}).get("Allow"), [getattr(one, "path", "") for one in request.app.routes]
-            hint = f": this path takes {takes}" if takes else nearest(path, paths)
+            paths = [getattr(one, "path", "") for one in request.app.routes]
+            takes = (error.headers or {}).get("Allow")
+            hint = f": this path takes {takes}" if takes else nearest(path, [one for one in paths if len(one) > 1])
             what, code = f"there is no {request.method} {path}{hint}", "unknown_path"
         elif what == "There was an error parsing the body":  # FastAPI's, of other bytes than UTF-8, or nested too deep
             what, code = "the body cannot be read: send JSON in UTF-8, not compressed", "invalid_request"
