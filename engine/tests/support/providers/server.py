@@ -194,8 +194,9 @@ class Upstream:
 
     normal · length · status:<n> · busy:<seconds> (429 with Retry-After) · reset · hang (before the headers) ·
     hang_in_stream · late:<seconds> (until the first token) · drip:<seconds> (between blocks) · garbage ·
-    too_long (llama.cpp's refusal of a prompt) · not_http · cut (in the middle) · empty (an end without an answer) · error (an event in the stream, first) ·
-    late_error (an event after the first word) · calls (the tools of CALLS)
+    not_http · cut (in the middle) · empty (an end without an answer) · error (an event in the stream, first) ·
+    late_error (an event after the first word) · calls (the tools of CALLS) ·
+    too_long (llama.cpp refuses a prompt)
 
     `reply`: makes the text of an answer, or the calls of tools, out of the request's messages, in place of `WORDS`; not
     in Anthropic's format. `used`: the tokens that an answer in OpenAI's format says it took. `template_takes_tools`:

@@ -92,7 +92,8 @@ def test_results_pass_the_passage_guards_and_claims_the_input_guards() -> None:
     told = [{"role": "user", "content": OVERLAP}, *exchange(attack)]
     reply = Client(app).chat(messages=told, tools=[TOOL]).json()
     assert reply["choices"][0]["message"]["content"] == "It rains."
-    assert (reply["blocked"], reply["choices"][0]["finish_reason"]) == ("injection.override", "stop")
+    assert reply["blocked"] == "injection.extraction, injection.override"
+    assert reply["choices"][0]["finish_reason"] == "stop"
     claimed = Asked({}, *exchange("rain", json.dumps({"city": attack})), tools=[TOOL])
     assert (claimed.choice["finish_reason"], claimed.chat.calls) == ("content_filter", [])
 
@@ -199,7 +200,7 @@ def test_what_the_provider_refuses_is_the_caller_s_to_mend() -> None:
 
 
 def test_tools_that_are_too_long_for_the_model_are_no_tools_that_it_does_not_take() -> None:
-    long = ProviderError(FailureKind.TOO_LONG, "status 400", tokens=(4571, 2048))
+    long = ProviderError(FailureKind.TOO_LONG, "status 400")
     asked = Asked({"overlap": long}, tools=[TOOL])
     assert (asked.error, asked.body["error"]["code"]) == ((400, "messages"), "context_length_exceeded")
     assert "fewer tools" in asked.body["error"]["message"]
