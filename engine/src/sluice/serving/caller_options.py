@@ -99,7 +99,15 @@ def _check(messages: Sequence[ChatMessage]) -> None:
 
 
 def ignored(request: Any, options: CallerOptions | None) -> dict[str, str]:
-    """The header of a reply to either API that names the parameters without effect."""
+    """The header of a reply that names the parameters without effect.
+
+    Args:
+        request: of the chat or of the Responses API.
+        options: what it asks for.
+
+    Returns:
+        The header; nothing where each has an effect.
+    """
     names = (*_WITHOUT_EFFECT, *(() if options and options.names else _LENGTHS))
     found = [name for name in names if getattr(request, name, None) is not None]
     found += [] if request.model == MODEL else ["model"]

@@ -57,13 +57,19 @@ _ARGUMENTS = {tool.name: next(iter(tool.input_schema["properties"])) for tool in
 
 
 async def handle(
-    application: ApplicationRunner, count: Callable[[Answer], None], scope: Scope, receive: Receive, send: Send
+    application: ApplicationRunner,
+    count: Callable[[Answer], None],
+    release: str,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
     """One request of a client.
 
     Args:
         application: answers and finds.
         count: counts an answer in the metrics.
+        release: that is served.
         scope: of ASGI, of a caller who may ask.
         receive: of ASGI.
         send: of ASGI.
@@ -79,12 +85,10 @@ async def handle(
         if name is None or {*given} != {name} or not isinstance(given[name], str):
             return _failed(f"the tools are {', '.join(f'{tool}({one})' for tool, one in _ARGUMENTS.items())}")
         if asked.name == "ask":
-            return await _result(lambda: _ask(application, count, given[name], caller))
+            return await _result(lambda: _ask(application, count, given[name], caller, release))
         return await _result(lambda: _search(application, given[name], caller.tenant))
 
-    server: Server[Any] = Server(
-        "sluice", version=application.services.bundle.release, on_list_tools=list_tools, on_call_tool=call_tool
-    )
+    server: Server[Any] = Server("sluice", version=release, on_list_tools=list_tools, on_call_tool=call_tool)
     # Keys and the loopback address are looked at before; so is the size of the body.
     manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
     async with manager.run():
@@ -92,15 +96,14 @@ async def handle(
 
 
 async def _ask(
-    application: ApplicationRunner, count: Callable[[Answer], None], question: str, caller: Caller
+    application: ApplicationRunner, count: Callable[[Answer], None], question: str, caller: Caller, release: str
 ) -> tuple[str, dict[str, Any]]:
     answer = await application.answer([{"role": "user", "content": question}], tenant=caller.tenant)
     count(answer)
     citations = [asdict(citation) for citation in answer.citations]
     found = {"answer": answer.text, "declined": answer.declined, "blocked": answer.blocked, "citations": citations}
     trace = current_trace().trace_id
-    proof = proof_of(caller, trace, application.services.bundle.release)
-    return answer.text, found | {"id": f"{ID_PREFIX}{trace}{proof}", "trace": trace}
+    return answer.text, found | {"id": f"{ID_PREFIX}{trace}{proof_of(caller, trace, release)}", "trace": trace}
 
 
 async def _search(application: ApplicationRunner, query: str, tenant: str | None) -> tuple[str, dict[str, Any]]:

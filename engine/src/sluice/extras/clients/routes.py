@@ -70,15 +70,15 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count
         """Talk to a server of the Model Context Protocol (streamable HTTP, without sessions): tools ask and search."""
         if connection.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise HTTPException(400, "send JSON with the header `content-type: application/json`")
-        return _McpReply(application, count)
+        return _McpReply(application, count, release)
 
 
 class _McpReply(Response):
     """Leaves the connection to the MCP SDK, which is imported with the first request."""
 
-    def __init__(self, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
+    def __init__(self, application: ApplicationRunner, count: Callable[[Answer], None], release: str) -> None:
         super().__init__()
-        self._parts = (application, count)
+        self._parts = (application, count, release)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server = await asyncio.to_thread(_mcp_server)
