@@ -34,7 +34,7 @@ logging.getLogger("mcp.server.streamable_http_manager").setLevel(logging.WARNING
 
 
 _TEXT, _OBJECTS = {"type": "string"}, {"type": "array", "items": {"type": "object"}}
-_ANSWER = {"answer": _TEXT, "declined": {"type": "boolean"}, "blocked": {"type": ["string", "null"]}}
+_ANSWER: dict[str, Any] = {"answer": _TEXT, "declined": {"type": "boolean"}, "blocked": {"type": ["string", "null"]}}
 _ANSWER |= {"citations": _OBJECTS, "id": _TEXT, "trace": _TEXT}
 
 
