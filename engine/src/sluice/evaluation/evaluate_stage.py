@@ -21,7 +21,7 @@ from sluice.evaluation.evaluation_tracking import record_evaluation
 from sluice.evaluation.metric_resources import open_metrics
 from sluice.evaluation.output import Metric
 from sluice.evaluation.recorded_scores import RecordedScores, metrics_digest, scores_digest
-from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.evaluation.response_cache import FOLDER, ResponseCache, responses_folder
 from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.scoring import rescore
 from sluice.evaluation.summary import summarise, write_results
@@ -45,7 +45,7 @@ def evaluate_bundle(
     require_rows(rows)
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
     stores = load_settings(workspace.config / "stores.yaml", Stores)
-    cache = ResponseCache(workspace.state / FOLDER)
+    cache = ResponseCache(responses_folder(workspace.state))
     sampled = require_prompt(bundle).parameters.temperature > 0
 
     async def asked() -> tuple[list[dict[str, Any]], tuple[Metric, ...]]:

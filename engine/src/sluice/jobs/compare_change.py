@@ -43,6 +43,7 @@ from sluice.llm.model_files import Models, load_models
 from sluice.llm.settings import load_providers, missing_keys
 from sluice.prompts import load_prompts
 from sluice.prompts.prompt_diff import diff_prompts
+from sluice.release import starter
 from sluice.release.staging import config_digests, index_pin
 from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import draft_adapter, draft_bundle
@@ -108,6 +109,7 @@ def review(
         theirs = _ComparedCheckout("base", base, start, _checkout(workspace, start))
         asked_nobody = "as was asked for" if replay else _without_keys(theirs.workspace, here)
         replay = bool(asked_nobody)
+        starter.place_responses(workspace)
         shutil.rmtree(here.state / FOLDER / MISSING, ignore_errors=True)
         with _named(mine):
             _prepare(here, replay=replay)
