@@ -1,4 +1,4 @@
-"""README's section `The tree`: each line describes paths that exist, and together they cover every visible folder at the
+"""README's section `The tree`: each line describes paths that exist; together they cover every visible folder at the
 top of the repository."""
 
 from __future__ import annotations
