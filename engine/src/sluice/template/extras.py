@@ -70,12 +70,11 @@ def remove(root: Path, names: Iterable[str], leave: Collection[str] = ()) -> lis
     gone = [path for path in _own(going) if (root / path).exists()]
     folders = [f"{FOLDER}/{name}" for name in chosen]
     words = [*gone, *folders, *(f"make {target}" for target in _targets(root, chosen))]
-    actions = _actions(root)
+    used = _actions(root)
     for path in gone:
         drop(root, path)
     changed = [path for extra in going.values() for path in _cut(root, extra)]
-    patterns = [*map(re.escape, words), *(f"{re.escape(one)}(?!/)" for one in actions - _actions(root))]
-    changed += _forget(root, patterns, leave)
+    changed += _forget(root, [*map(re.escape, words), *(f"{re.escape(a)}(?!/)" for a in used - _actions(root))], leave)
     for folder in folders:
         drop(root, folder)
     changed += _write_pages(root)

@@ -47,8 +47,8 @@ class InitPlan:
 
 
 def require_clean(root: Path, writes: Collection[str] = (), own: tuple[str, ...] = ()) -> None:
-    """Refuse a checkout that `git reset --hard` would not bring back. It leaves untracked files alone, so only those of
-    `writes` and of the engine count. `own`: prefixes of what an earlier run of the command left."""
+    """Refuse a checkout that `git reset --hard` would not bring back; untracked files count in `writes` and the engine.
+    `own`: prefixes of what an earlier run of the command left."""
     status = run(root, "status", "--porcelain", "--no-renames", "--untracked-files=all", "-z").split("\0")
     entries = [(line[:2], line[3:]) for line in status if line and not line[3:].startswith(own)]
     if paths := [path for state, path in entries if state != "??" or path in writes or path.startswith(ENGINE)]:
@@ -65,8 +65,7 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
         starter_data: whether the starter data stay. A project's own data always stay.
 
     Raises:
-        SluiceError: an overlay of a new environment is there already, or one of an old environment is missing, or git
-            could not bring a file back.
+        SluiceError: an overlay of a new environment is there already, an old one is missing, or git lacks a file.
     """
     tracked = list_files(root, untracked=False)
     starter = any(path.startswith(STARTER[1]) for path in tracked) and not starter_data
@@ -94,8 +93,7 @@ def apply(root: Path, plan: InitPlan) -> None:
     for change in plan.changes:
         (root / change.new).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(root / change.new, change.text, sync=False)
-    run(root, "add", "--update")
-    run(root, "add", "--", *(change.new for change in plan.changes))
+    run(root, "add", "--all", "--", *plan.removed, *(path for one in plan.changes for path in (one.old, one.new)))
 
 
 def _project_file(root: Path, project: Project) -> Iterator[FileChange]:
