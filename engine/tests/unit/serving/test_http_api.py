@@ -114,7 +114,7 @@ def test_a_blocked_question_is_a_content_filter(client: Client, stream: bool) ->
 
 def test_fields_of_real_clients_are_taken(client: Client) -> None:
     fields = {
-        "model": "gpt-4o-mini",
+        "model": "gpt-6-luna",
         "temperature": 1,
         "max_tokens": 5,
         "max_completion_tokens": 5,
