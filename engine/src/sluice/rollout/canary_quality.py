@@ -142,7 +142,7 @@ def _output(reply: Any, decline: str, latency_ms: float) -> Output:
     text = str(reply["choices"][0]["message"]["content"])
     return Output(
         text=text,
-        declined=first_words(text) == first_words(decline),
+        declined=first_words(text) == first_words(decline) or bool(reply.get("declined")),
         citations=tuple(str(citation["document"]) for citation in reply["citations"]),
         latency_ms=latency_ms,
         prompt_tokens=int(reply["usage"]["prompt_tokens"]),
