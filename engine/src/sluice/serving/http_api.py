@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from sluice.core.extras import hooks
+from sluice.guardrails.checks.length import LengthOptions
 from sluice.llm.fallback import FallbackProvider
 from sluice.retrieval.stores import seconds_down
 from sluice.serving import openapi as documents
@@ -89,7 +90,7 @@ def create_app(
     _add_chat(api, bundle.release, application, metrics)
     _add_feedback(api, bundle.release, feedback, metrics)
     _add_state(api, bundle, traffic, metrics, fault)
-    _add_pages(api, bundle.release)
+    _add_pages(api, bundle)
     for add in hooks("routes").values():
         add(api, bundle.release, application, metrics.answer)
     if router is not None:
@@ -233,8 +234,9 @@ def _add_state(
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_pages(api: FastAPI, release: str) -> None:
-    html, headers = load_page()
+def _add_pages(api: FastAPI, bundle: ReleaseBundle) -> None:
+    lengths = [LengthOptions(**one.options) for one in bundle.guardrails.input if one.check == "length"]
+    html, headers = load_page(bundle.service.page, min((one.max_characters for one in lengths), default=None))
     described: list[dict[str, Any]] = []
 
     @api.get("/", response_class=Response, responses=documents.text("text/html"), openapi_extra=OPEN)
@@ -246,5 +248,5 @@ def _add_pages(api: FastAPI, release: str) -> None:
     async def openapi() -> JSONResponse:
         """Show this document."""
         if not described:
-            described.append(documents.describe(api, release))
+            described.append(documents.describe(api, bundle.release))
         return JSONResponse(described[0])

@@ -8,7 +8,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from html import escape
 from importlib import resources
+
+from sluice.serving.settings import PageSettings
 
 _POLICY = (
     "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:; base-uri 'none'; "
@@ -16,9 +19,18 @@ _POLICY = (
 )
 
 
-def load_page() -> tuple[bytes, dict[str, str]]:
-    """The page and the headers it is sent with."""
+def load_page(page: PageSettings, most: int | None = None) -> tuple[bytes, dict[str, str]]:
+    """The page and the headers it is sent with.
+
+    Args:
+        page: the words that a project chooses.
+        most: characters of a question; `None` means unlimited.
+    """
+    words = {name: escape(value) for name, value in page.model_dump(exclude={"examples"}).items()}
+    words["examples"] = "".join(f'<li><button type="button">{escape(one)}</button></li>' for one in page.examples)
+    words["most"] = str(most or "")
     html = resources.files(__name__).joinpath("index.html").read_text(encoding="utf-8")
+    html = re.sub(r"\{\{(\w+)\}\}", lambda found: words[found[1]], html)
     headers = {
         "content-security-policy": _POLICY.format(script=_hash_of(html, "script"), style=_hash_of(html, "style")),
         "x-content-type-options": "nosniff",
