@@ -24,7 +24,8 @@ AGAIN = "\n\nYour first answer was refused by a check ({}). Answer again, withou
 TOOLS = "tools"  # the prompt of a model with tools
 WELCOME = "welcome"  # the prompt that is asked where no passage is near; without it the answer is to decline
 # After `decline`: a question in other words than the documents' is often answered there all the same.
-NEAREST, HELP = "What comes nearest:", "I answer, in English, what the handbook says about running LLM applications."
+NEAREST = "What comes nearest:"
+HELP = "I am an AI. I answer, in English, what the handbook says about running LLM applications."
 
 
 def help_with(nearest: list[Document]) -> BaseMessage:
@@ -54,13 +55,13 @@ def build(services: Services) -> Application:
         return await allowed_turns(earlier, services, limits.max_characters)
 
     async def found(lines: list[str]) -> list[Document]:
-        """Passages for a question, its last line, behind the lines before; for it alone where it changes the topic."""
-        joined = "\n".join(lines)
-        for query in dict.fromkeys((joined, lines[-1]) if leans(lines[-1]) else (lines[-1], joined)):
-            passages = await services.retriever.ainvoke(query)
-            if (passages or query == joined) and not services.request.doubted:
-                break
-        return passages
+        """Passages for a question, its last line; searched for with the lines before if it leans on them."""
+        question, search = lines[-1], services.retriever.ainvoke
+        if leans(question) and (speller.knows(question) or await search(question)):
+            passages = await search("\n".join(lines))
+            if not services.request.doubted:
+                return passages
+        return await search(question)
 
     async def answer(asked: dict[str, Any]) -> AsyncIterator[BaseMessage]:
         """The model's answer in pieces; where no passage seems to answer the question, it declines without a model."""

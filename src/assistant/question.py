@@ -34,7 +34,7 @@ _COURTESY = re.compile(
 )
 _CORRECTS = re.compile(r"(?i)^\W*(?:(?:no|oh|ah|wait|sorry|actually)\W+)*i meant?\b\W*")
 _LEANS = re.compile(
-    r"(?i)^\W*(?:and|so|but|also|no|or|ok|okay|hm+|good|sure|yes|thanks?|sorry|actually|why|what (?:about|if))\b"
+    r"(?i)^\W*(?:and|so|but|also|no|or|why|what (?:about|if))\b"
     r"|\bi mean|\b(?:both|same|else|its?|they|them|their|th(?:at|is|ose|ese|ere|en)|ones?|(?:an)?other|instead|the two"
     r"|latter|former|afterwards)\b"
 )
@@ -124,8 +124,8 @@ def bare(question: str) -> str:
 
 
 def leans(question: str) -> bool:
-    """Whether the words of a question say that it needs what was said before it."""
-    return bool(_LEANS.search(question)) or len(question.split()) < 4
+    """Whether a question says that it needs what was said before it, or is very short. `Who are you?` does not lean."""
+    return bool(_LEANS.search(question)) or (len(question.split()) < 4 and "are you" not in question.lower())
 
 
 def is_personal(question: str) -> bool:
@@ -164,6 +164,11 @@ class Speller:
         words = re.findall(r"[^\W\d_]+", question.lower())
         known = sum(word in self._documents for word in words)
         return len(self._documents) >= _FEW and len(words) >= 3 and 2 * known < len(words)
+
+    def knows(self, question: str) -> bool:
+        """Whether all its words but the shortest are in the documents; true of any question if there are none."""
+        words = _WORD.findall(question.lower())
+        return not self._documents or all({word, word.removesuffix("s")} & self._documents for word in words)
 
     def _mended(self, word: str) -> str:
         if word.lower() in self._known or word.lower().removesuffix("s") in self._known:

@@ -90,21 +90,21 @@ class PassageRetriever(BaseRetriever):
     async def _documents(self, question: str) -> list[Document]:
         """The passages; a second attempt at an answer gets the same."""
         request = current_request()
-        hits = await request.once(f"passages for {question}", lambda: self._shown(request, question))
+        hits, request.doubted = await request.once(f"passages for {question}", lambda: self._shown(request, question))
         return [
             Document(hit.text, id=hit.chunk_id, metadata={name: getattr(hit, name) for name in _METADATA})
             for hit in hits
         ]
 
-    async def _shown(self, request: RequestState, question: str) -> list[Hit]:
+    async def _shown(self, request: RequestState, question: str) -> tuple[list[Hit], bool]:
         hits = await self._near(request, question)
         if not self.settings.reads:
-            return hits
+            return hits, False
         read = partial(self._reader.read, question, hits, self.settings.sentences)
         evidence = await request.in_time(asyncio.get_running_loop().run_in_executor(self._threads, read))
         request.trace.set("sluice.retrieval.doubt", round(evidence.doubt, 3))
-        request.doubted = evidence.doubt > self.settings.max_doubt and not request.warming
-        return evidence.sentences if self.settings.sentences else hits
+        doubted = evidence.doubt > self.settings.max_doubt and not request.warming
+        return evidence.sentences if self.settings.sentences else hits, doubted
 
     @cached_property
     def _reader(self) -> Any:

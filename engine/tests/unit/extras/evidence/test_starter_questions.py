@@ -80,6 +80,8 @@ def test_the_starter_asks_its_model_what_is_about_the_assistant_or_no_question(q
         ("What do I compare then?", True),
         ("Sorry, I meant the meeting.", True),
         ("How often do we rehearse rollbacks?", False),
+        ("Thanks! Which train goes to Vienna?", False),
+        ("Who are you?", False),
     ],
 )
 def test_the_starter_knows_a_question_that_leans_on_the_one_before(question: str, after: bool) -> None:
@@ -121,6 +123,38 @@ def test_the_starter_searches_for_a_change_of_topic_alone() -> None:
     assert ask(*asked) == ("5 percent", [SAID])
     # What leans on the question before is searched for with it first, and alone where that is doubted.
     assert ask(*leaning) == ("5 percent", ["\n".join(leaning), leaning[-1]])
+
+
+@pytest.mark.parametrize(
+    ("question", "documents", "declined"),
+    [
+        (UNSAID, set(), True),  # does not lean
+        ("And do rollbacks mind Vienna?", {"rollbacks", "mind"}, True),  # nothing is near it, and one word is strange
+        ("And do rollbacks mind canaries?", {"rollbacks", "mind", "canary", "canaries"}, False),
+    ],
+)
+def test_the_starter_declines_a_second_question_about_something_else(
+    monkeypatch: pytest.MonkeyPatch, question: str, documents: set[str], declined: bool
+) -> None:
+    """Whatever the search finds for it with the turn before, which is about canaries."""
+    monkeypatch.setattr(Speller, "of", lambda *_: Speller(documents))
+    joined = f"{SAID}\nAs said.\n{question}"
+    search = Search({question: [], joined: [hit("Rollbacks mind canaries."), hit("So be it.", 0.3)]})
+    bundle = testing.scripted_bundle(
+        retrieval={"k": 3, "min_similarity": 0.25, "max_doubt": 0.5},
+        condense={"enabled": False, "turns": 2, "max_characters": 40, "timeout_seconds": 2},
+    )
+    runner = testing.run_application(testing.ScriptedChat({"": "5 percent"}), search, bundle=bundle)
+    turns = [("user", SAID), ("assistant", "As said."), ("user", question)]
+    answer = asyncio.run(runner.answer([{"role": role, "content": text} for role, text in turns]))
+    assert (answer.declined, [asked for asked, _ in search.asked]) == (declined, [question if declined else joined])
+
+
+def test_a_word_is_strange_if_the_documents_do_not_have_it() -> None:
+    speller = Speller({"canary", "releases"}, {"vienna"})
+    asked = ("a Canary?", "Do canarys release?", "releases in Vienna")
+    assert [speller.knows(question) for question in asked] == [True, False, False]
+    assert Speller(()).knows("releases in Vienna")
 
 
 @pytest.mark.parametrize(("max_doubt", "of_the_foreign"), [(0.5, (True, 0, 0)), (1.0, (False, 1, 1))])
