@@ -1,11 +1,10 @@
 """Stops a comparison as soon as its verdict is decided.
 
 The design is group-sequential (Wassmer and Brannath, Group Sequential and Confirmatory Adaptive Designs in Clinical
-Trials, 2016): the policy plans a few looks, and each may spend a part of the error 1 - confidence. The parts add up to 1,
-so by Bonferroni's inequality all looks together raise a false alarm no more often than one look at everything would,
-whatever the tests and however they depend on each other. The bounds of Pocock (Biometrika 64, 1977) and of Lan and DeMets
-(Biometrika 70, 1983) are a little less strict, but they assume normal increments, which a few flips of pass and fail are
-not.
+Trials, 2016): the policy plans a few looks, and each may spend a part of the error 1 - confidence. The parts add up to
+1, so by Bonferroni's inequality all looks together raise a false alarm no more often than one look at everything would,
+whatever the tests and however they depend on each other. The bounds of Pocock (Biometrika 64, 1977) and of Lan and
+DeMets (Biometrika 70, 1983) are less strict, but assume normal increments, which a few flips of pass and fail are not.
 """
 
 from __future__ import annotations
