@@ -68,7 +68,7 @@ def evaluate_bundle(
 def run(
     workspace: Workspace, bundle: ReleaseBundle, out: Path, *, asked: Path | None = None, replay: bool = False
 ) -> dict[str, Any]:
-    """Evaluates a bundle, writes the result files and records them.
+    """Evaluates a bundle, writes the result files, and records them when all rows of the checkout were asked.
 
     Args:
         workspace: the checkout.
@@ -91,7 +91,7 @@ def run(
     summary = _write(out, rows, cases, metrics)
     if recorded := summary["recorded"]:
         print(f"evaluate: {recorded} of {len(cases)} answers and their times out of the cache", file=sys.stderr)
-    if not replay:
+    if not replay and not asked:
         record_evaluation(workspace, bundle, summary, out)
     return summary
 
