@@ -23,7 +23,7 @@ from sluice.evaluation.paired_cases import CaseResult, Record
 from sluice.evaluation.recorded_services import guards_digest, search_digest
 from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.evaluation.reports import phrasing
-from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.evaluation.response_cache import ResponseCache, responses_folder
 from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.sequential import SequentialComparison, asking_order
 from sluice.llm.settings import PROMPT_ROLES
@@ -55,7 +55,7 @@ class PromptLab:
         self._path = workspace.root / _NAME
         self._chat = application.services.models["chat"].provider
         self._search: Any = application.services.retriever.search
-        self._cache = ResponseCache(workspace.state / FOLDER)
+        self._cache = ResponseCache(responses_folder(workspace.state))
         self._digests = model_digest(bundle), search_digest(bundle)
         first = bundle.providers.chat[0]
         self._side_by_side = bundle.service.llm.slots if first.kind == "local" else first.max_concurrency
