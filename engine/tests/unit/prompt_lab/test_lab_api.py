@@ -44,7 +44,7 @@ class Chat:
     async def stream(
         self,
         messages: Messages,
-        parameters: ModelParameters,
+        parameters: ModelParameters,  # noqa: ARG002
         *,
         deadline: float,  # noqa: ARG002
     ) -> AsyncGenerator[Delta, None]:
@@ -84,7 +84,7 @@ def app(workspace: Workspace, chat: Chat, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(lab_module, "open_guards", lambda *_: NoChecks())
     write_json(tmp_path / "index" / "index.json", {"digest": "0" * 64})
     (tmp_path / "model.gguf").write_bytes(b"weights")
-    files = {name: tmp_path / "model.gguf" for name in ("model", "embedder")}
+    files = dict.fromkeys(("model", "embedder"), tmp_path / "model.gguf")
     prompts = load_prompts(workspace.prompts)
     bundle = replace(scripted_bundle(), index=tmp_path / "index", prompts=prompts, release="draft", **files)
     application = run_application(chat, Search(), bundle=bundle)  # type: ignore[arg-type]
@@ -216,7 +216,7 @@ def test_keep_writes_the_file_and_the_chat_answers_with_it(app: Any, path: Path)
     reply = kept.json()
     assert reply["digest"] == digest_of(edited)
     assert "--- a/prompts/answer.prompt.yml" in reply["diff"]
-    assert [line for line in reply["diff"].splitlines() if line.startswith("+ ")][0].count(BRIEF) == 1
+    assert next(line for line in reply["diff"].splitlines() if line.startswith("+ ")).count(BRIEF) == 1
     assert [words.split()[:2] for words in reply["commands"]] == [["git", "switch"], ["git", "push"]]
 
 
