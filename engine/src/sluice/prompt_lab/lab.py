@@ -125,7 +125,7 @@ class PromptLab:
                 old, new = task.result()
                 base.append(old)
                 head.append(new)
-                yield self._row(old, new)
+                yield await asyncio.to_thread(self._row, old, new)
                 if len(head) in sequential.looks:
                     comparison = await asyncio.to_thread(sequential.look, base, head)
                     if comparison:
@@ -174,6 +174,7 @@ class PromptLab:
     def _target(self, bundle: ReleaseBundle) -> RunnerTarget:
         digests, parts = Digests(*self._digests, guards_digest(bundle)), WorkerParts(*self._parts(bundle))
         worker = ChainWorker(bundle, self._cache, digests, parts, replay=False)
+        worker.search.embedder = self._search.embedder
         many = self._side_by_side
         return RunnerTarget(worker, lambda: [worker] * many, self._cache, concurrency=many)
 
