@@ -22,7 +22,7 @@ export MLFLOW_MODEL_CATALOG_URI :=
 # Targets of your own.
 -include project.mk
 
-.PHONY: help setup release eval sync serve test test-engine test-unit test-contract test-workflows test-drill test-parts test-fork test-extras e2e-cluster soak audit check format clean
+.PHONY: help setup try release eval sync serve test test-engine test-unit test-contract test-workflows test-drill test-parts test-fork test-extras e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -49,7 +49,7 @@ engine: ;
 setup: $(READY) $(if $(filter yes,$(TRAINING)),$(TRAINED))  ## install everything into .venv (other tasks do this by themselves; TRAINING=yes: torch, too)
 
 # Each level brings what the ones above it have. A task names the least that it needs.
-$(SERVES): engine/requirements/bootstrap.txt engine/requirements/serve.txt engine/pyproject.toml pyproject.toml
+$(SERVES): engine/requirements/bootstrap.txt engine/requirements/serve.txt engine/requirements/try.txt engine/pyproject.toml pyproject.toml
 	@$(PYTHON) engine/scripts/setup.py $(VENV) serving
 	@touch $@
 
@@ -64,6 +64,10 @@ $(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildca
 $(TRAINED): $(wildcard $(EXTRAS)/*/requirements/t*.* $(EXTRAS)/guard/requirements/corpora.txt) | $(RELEASES)
 	@$(PYTHON) engine/scripts/setup.py $(VENV) training
 	@touch $@
+
+try: export TRY_BEGAN := $(shell date +%s)
+try: $(SERVES)  ## chat with the starter and edit its prompt on 127.0.0.1:8080, within a minute (PORT=… for another)
+	@$(BIN)/sluice try $(if $(PORT),--port $(PORT))
 
 release: $(RELEASES)  ## release the working tree: check, train, evaluate, rehearse, promote (REBUILD=yes: from nothing)
 	@$(BIN)/sluice release make $(if $(filter yes,$(REBUILD)),--rebuild)

@@ -13,6 +13,7 @@ sed '/library.py/,$d' serve.exclude > .dev-exclude   # developers import guardra
 compile dev.in --excludes .dev-exclude -o dev.txt
 compile bootstrap.in -c dev.txt -o bootstrap.txt
 compile serve.in --excludes serve.exclude -c dev.txt -o serve.txt
+compile try.in --no-deps -c dev.txt -o try.txt
 cat serve.exclude release.exclude > .release-exclude
 compile release.in --excludes .release-exclude -c dev.txt -o release.txt
 compile load.in -c dev.txt -o load.txt

@@ -39,9 +39,11 @@ def main(argv: list[str]) -> int:
     steps = [step for step in steps if step[1][-2] != "-r" or Path(step[1][-1]).is_file()]
     began = time.monotonic()
     for number, (name, command) in enumerate(steps, 1):
-        print(f"setup {number}/{len(steps)}: {name}", file=sys.stderr, flush=True)
+        print(f"setup {number}/{len(steps)}: {name}", end="", file=sys.stderr, flush=True)
+        step_began = time.monotonic()
         quiet = [] if "venv" in command else ["--quiet"]
         done = subprocess.run([*command, *quiet], capture_output=True, text=True)
+        print(f", {time.monotonic() - step_began:.0f} s", file=sys.stderr, flush=True)
         if done.returncode:
             words = (done.stderr or done.stdout).strip()
             return fail(f"{' '.join(command)}\n{words}", remedy(name, words))
@@ -57,6 +59,8 @@ def packages(folder: Path, python: Path, level: str) -> list[tuple[str, list[str
         ("packages", uv(python, *LOCKED, f"engine/requirements/{LEVELS[level]}")),
         ("sluice", uv(python, "--no-deps", "--no-build-isolation", "--editable", "engine", "--editable", ".")),
     ]
+    if level == "serving":
+        steps.insert(3, ("statistics", uv(python, *LOCKED, "engine/requirements/try.txt")))
     if level == "development":
         steps.insert(3, ("managed MLflow", uv(python, *LOCKED, MLFLOW)))
     return steps

@@ -15,7 +15,7 @@ from sluice.serving.settings import PageSettings
 
 _POLICY = (
     "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    "form-action 'none'; frame-src {frames}; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 
 
@@ -31,13 +31,23 @@ def load_page(page: PageSettings, most: int | None = None) -> tuple[bytes, dict[
     words["most"] = str(most or "")
     html = resources.files(__name__).joinpath("index.html").read_text(encoding="utf-8")
     html = re.sub(r"\{\{(\w+)\}\}", lambda found: words[found[1]], html)
-    headers = {
-        "content-security-policy": _POLICY.format(script=_hash_of(html, "script"), style=_hash_of(html, "style")),
+    return html.encode(), page_headers(html)
+
+
+def page_headers(html: str, *, frames: str = "'none'") -> dict[str, str]:
+    """Return the headers that a page of the service is sent with.
+
+    Args:
+        html: The page, with one inline style and one inline script.
+        frames: The sources that it may show in a frame, as an expression of the policy.
+    """
+    hashes = {tag: _hash_of(html, tag) for tag in ("script", "style")}
+    return {
+        "content-security-policy": _POLICY.format(**hashes, frames=frames),
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
         "cache-control": "no-cache",
     }
-    return html.encode(), headers
 
 
 def _hash_of(html: str, tag: str) -> str:
