@@ -98,8 +98,8 @@ class PromptLab:
         application = ApplicationRunner(bundle, *self._parts(bundle))
         write_atomic(self._path, text)
         self.application = application
-        versions = [one.splitlines() for one in (old, text)]
-        diff = "\n".join(difflib.unified_diff(*versions, f"a/{_NAME}", f"b/{_NAME}", lineterm=""))
+        before, after = old.splitlines(), text.splitlines()
+        diff = "\n".join(difflib.unified_diff(before, after, f"a/{_NAME}", f"b/{_NAME}", lineterm=""))
         return {"digest": digest_of(text), "diff": diff, "commands": _COMMANDS}
 
     async def compare(self, text: str, end: asyncio.Future[Any]) -> AsyncGenerator[dict[str, Any], None]:

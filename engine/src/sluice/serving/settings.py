@@ -75,10 +75,12 @@ class LimitSettings(Settings):
 class PageSettings(Settings):
     """Words of the chat page. The notice has to say that one talks to an AI: Article 50 of the EU AI Act."""
 
-    name: str = Field("Assistant", pattern=r"\S", description="title and heading")
-    greeting: str = Field("What would you like to know?", pattern=r"\S", description="before the first question")
-    notice: str = Field("You are talking to an AI. It can be wrong, so check the sources.", pattern=r"\S")
-    examples: tuple[str, ...] = Field((), description="questions that a click asks")
+    name: str = Field(default="Assistant", pattern=r"\S", description="title and heading")
+    greeting: str = Field(
+        default="What would you like to know?", pattern=r"\S", description="before the first question"
+    )
+    notice: str = Field(default="You are talking to an AI. It can be wrong, so check the sources.", pattern=r"\S")
+    examples: tuple[str, ...] = Field(default=(), description="questions that a click asks")
 
 
 class ServiceSettings(Settings):
