@@ -148,7 +148,7 @@ def test_both_versions_answer_each_question_and_a_verdict_follows(app: Any, path
 
 
 def test_a_verdict_that_is_decided_ends_the_questions(app: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Early(lab_module.SequentialComparison):  # type: ignore[misc]
+    class Early(lab_module.SequentialComparison):
         looks = (2,)
 
         def __init__(self, metrics: Any, policy: Any, cases: int) -> None:
