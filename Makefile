@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RELEASES := $(VENV)/.release
+SERVES := $(VENV)/.serving
+TRAINED := $(VENV)/.training
 SCANNER := $(VENV)/scan/.ready
 EXTRAS := engine/src/sluice/extras
 
@@ -19,7 +22,7 @@ export MLFLOW_MODEL_CATALOG_URI :=
 # Targets of your own.
 -include project.mk
 
-.PHONY: help setup release eval sync serve test test-engine test-unit test-contract test-workflows test-drill test-parts test-fork test-extras e2e-cluster soak audit check format clean
+.PHONY: help setup try release eval sync serve test test-engine test-unit test-contract test-workflows test-drill test-parts test-fork test-extras e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,22 +46,39 @@ endif
 .PHONY: engine
 engine: ;
 
-setup: $(READY)  ## install everything into .venv (other tasks do this by themselves; TRAINING=no without torch)
+setup: $(READY) $(if $(filter yes,$(TRAINING)),$(TRAINED))  ## install everything into .venv (other tasks do this by themselves; TRAINING=yes: torch, too)
 
-$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildcard $(EXTRAS)/*/requirements/*.txt) engine/pyproject.toml pyproject.toml
-	@$(PYTHON) engine/scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
-	@touch $(READY)
+# Each level brings what the ones above it have. A task names the least that it needs.
+$(SERVES): engine/requirements/bootstrap.txt engine/requirements/serve.txt engine/requirements/try.txt engine/pyproject.toml pyproject.toml
+	@$(PYTHON) engine/scripts/setup.py $(VENV) serving
+	@touch $@
 
-release: $(READY)  ## release the working tree: check, train, evaluate, rehearse, promote
-	@$(BIN)/sluice release make
+$(RELEASES): engine/requirements/bootstrap.txt engine/requirements/release.txt engine/pyproject.toml pyproject.toml
+	@$(PYTHON) engine/scripts/setup.py $(VENV) release
+	@touch $@ $(SERVES)
 
-eval: $(READY)  ## compare the working tree with origin/main: what got better, what broke (BASE=… for another)
+$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildcard $(EXTRAS)/sagemaker/requirements/mlflow.txt) engine/pyproject.toml pyproject.toml
+	@$(PYTHON) engine/scripts/setup.py $(VENV) development
+	@touch $@ $(RELEASES) $(SERVES)
+
+$(TRAINED): $(wildcard $(EXTRAS)/*/requirements/t*.* $(EXTRAS)/guard/requirements/corpora.txt) | $(RELEASES)
+	@$(PYTHON) engine/scripts/setup.py $(VENV) training
+	@touch $@
+
+try: export TRY_BEGAN := $(shell date +%s)
+try: $(SERVES)  ## chat with the starter and edit its prompt on 127.0.0.1:8080, within a minute (PORT=… for another)
+	@$(BIN)/sluice try $(if $(PORT),--port $(PORT))
+
+release: $(RELEASES)  ## release the working tree: check, train, evaluate, rehearse, promote (REBUILD=yes: from nothing)
+	@$(BIN)/sluice release make $(if $(filter yes,$(REBUILD)),--rebuild)
+
+eval: $(RELEASES)  ## compare the working tree with origin/main: what got better, what broke (BASE=… for another)
 	@$(BIN)/sluice eval --base $(or $(BASE),origin/main) $(if $(PUBLISH),--publish)
 
-sync: $(READY)  ## write the limits of config/gates.yaml into k8s/base/analysis-limits.yaml
+sync: $(RELEASES)  ## write the limits of config/gates.yaml into k8s/base/analysis-limits.yaml
 	@$(BIN)/sluice gates sync
 
-serve: $(READY)  ## serve the champion on 127.0.0.1:8080
+serve: $(SERVES)  ## serve the champion on 127.0.0.1:8080
 	@$(BIN)/sluice serve
 
 $(SCANNER): engine/requirements/scan.txt | $(READY)
@@ -69,31 +89,31 @@ $(SCANNER): engine/requirements/scan.txt | $(READY)
 test: $(READY) $(SCANNER)  ## the tests of what is yours, its contracts, and two small releases in a clone (minutes)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests engine/tests/contract
 
-test-engine: $(READY) $(SCANNER)  ## the engine's own tests, with whole releases in a clone (minutes; where engine/ has changed)
+test-engine: $(READY) $(TRAINED) $(SCANNER)  ## the engine's own tests, with whole releases in a clone (minutes; where engine/ has changed)
 	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows --ignore=engine/tests/contract engine/tests
 
-test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
+test-workflows: $(READY) $(TRAINED)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder engine/tests/workflows
 
-test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
+test-drill: $(READY) $(TRAINED)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest engine/tests/unit/data
 
-test-parts: $(READY)  ## the drills of optional parts: training in shards, types of deployment behind the real proxy (tens of minutes)
+test-parts: $(READY) $(TRAINED)  ## the drills of optional parts: training in shards, types of deployment behind the real proxy (tens of minutes)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/extras
 
-test-fork: $(READY)  ## the rules of the house in a copy with names of its own, as `sluice init` leaves it (minutes)
+test-fork: $(READY) $(TRAINED)  ## the rules of the house in a copy with names of its own, as `sluice init` leaves it (minutes)
 	@$(BIN)/pytest -m fork engine/tests/unit/template
 
-test-extras: $(READY)  ## each extra taken out of a clone, and all of them: what is left is whole (minutes)
+test-extras: $(READY) $(TRAINED)  ## each extra taken out of a clone, and all of them: what is left is whole (minutes)
 	@$(BIN)/pytest -n 2 -m "extras or e2e" engine/tests/e2e/test_extras.py
 
-test-unit: $(READY)  ## the fast tests: no model, no database, no network
+test-unit: $(READY) $(TRAINED)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not real and not e2e" tests engine/tests
 
 test-contract: $(READY)  ## the rules that hold for what is yours: overlays, rollout, gates, workflows (no model)
 	@$(BIN)/pytest -m "not real and not e2e" engine/tests/contract
 
-e2e-cluster: $(READY)  ## canaries that are promoted and aborted in the cluster of KUBECONFIG (engine/docs/reference/cluster.md)
+e2e-cluster: $(READY) $(TRAINED)  ## canaries that are promoted and aborted in the cluster of KUBECONFIG (engine/docs/reference/cluster.md)
 	@$(BIN)/pytest -m cluster engine/tests/e2e/test_cluster.py
 
 soak: $(READY)  ## three minutes of mixed traffic: files and memory of the service stay flat
@@ -102,8 +122,10 @@ soak: $(READY)  ## three minutes of mixed traffic: files and memory of the servi
 audit: $(READY) $(SCANNER)  ## look up what the locks install in a database of vulnerabilities (network)
 	@$(BIN)/python engine/scripts/audit_locks.py
 
-check: $(READY)  ## lint, types, layers, schemas, secrets: what pre-commit runs (BASE=… for what changed since)
-	@$(BIN)/pre-commit run $(if $(BASE),--from-ref $(BASE) --to-ref HEAD,--all-files)
+# --all-files would leave out files that git does not know yet. With its usual limit xargs would divide them among runs.
+FILES := git ls-files --cached --others --exclude-standard -z | xargs -0 -s 900000
+check: $(READY)  ## lint, types, layers, schemas, secrets: what pre-commit runs, of new files too (BASE=… for what changed since)
+	@$(if $(BASE),,$(FILES)) $(BIN)/pre-commit run $(if $(BASE),--from-ref $(BASE) --to-ref HEAD,--files)
 
 format: $(READY)  ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -9,10 +9,13 @@ compile() {
     ../../.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
         --no-emit-index-url --no-emit-find-links --exclude-newer "$cutoff" "$@"
 }
-compile bootstrap.in -o bootstrap.txt
 sed '/library.py/,$d' serve.exclude > .dev-exclude   # developers import guardrails-ai without Sluice, too
 compile dev.in --excludes .dev-exclude -o dev.txt
+compile bootstrap.in -c dev.txt -o bootstrap.txt
 compile serve.in --excludes serve.exclude -c dev.txt -o serve.txt
+compile try.in --no-deps -c dev.txt -o try.txt
+cat serve.exclude release.exclude > .release-exclude
+compile release.in --excludes .release-exclude -c dev.txt -o release.txt
 compile load.in -c dev.txt -o load.txt
 compile image-build.in -c dev.txt -o image-build.txt
 compile scan.in -o scan.txt
@@ -29,4 +32,4 @@ extra guard corpora --no-deps
 extra sagemaker sagemaker
 extra sagemaker mlflow --no-deps
 extra redteam redteam --excludes ../src/sluice/extras/redteam/requirements/redteam.exclude
-rm .no-torch .dev-exclude
+rm .no-torch .dev-exclude .release-exclude

@@ -9,6 +9,8 @@ import pytest
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+# An address, or GitHub's own page about a workflow, relative to the README that GitHub shows.
+_ELSEWHERE = re.compile(r"[a-z]+:|\.\./\.\./actions/workflows/")
 
 
 def pages(tracked: list[str]) -> list[str]:
@@ -27,7 +29,7 @@ def broken(root: Path, page: str, text: str) -> list[str]:
     found = []
     whole = (root / "docs" / "README.md").exists() or not page.startswith("engine/")
     for target in _LINK.findall(_FENCE.sub("", text)):
-        if re.match(r"[a-z]+:", target):
+        if _ELSEWHERE.match(target):
             continue
         path, _, anchor = target.partition("#")
         file = (root / page).parent / path if path else root / page
@@ -50,9 +52,11 @@ def test_every_link_leads_somewhere(root: Path, tracked: list[str]) -> None:
     [
         ("[a](README.md)", 0),
         ("[a](https://example.org/nothing.md)", 0),
+        ("![a](../../actions/workflows/ci.yml/badge.svg)", 0),
         ("```\n[a](nothing.md)\n```", 0),
         ("# One two\n[a](#one-two)", 0),
         ("[a](nothing.md)", 1),
+        ("[a](../../nothing.md)", 1),
         ("![a](docs/images/nothing.png)", 1),
         ("[a](README.md#no-such-heading)", 1),
     ],

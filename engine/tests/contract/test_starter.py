@@ -1,29 +1,10 @@
-"""The engine's copy of what a project starts with, and the rules for the canary of any project."""
+"""The rules for the canary of any project."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-from sluice.core.project import load_project
 from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan
-from starter_files import STARTER
-
-
-def test_in_the_template_itself_the_copy_is_what_a_project_starts_with(root: Path, tmp_path: Path) -> None:
-    project = load_project(root / "config")
-    if project.template is not None or project.without:
-        pytest.skip("a project has files of its own")
-    subprocess.run([sys.executable, "engine/scripts/write_starter.py", str(tmp_path / "new")], cwd=root, check=True)
-
-    def files(folder: Path) -> dict[str, str]:
-        found = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-        return {str(path.relative_to(folder)): path.read_text() for path in found}
-
-    assert files(tmp_path / "new") == files(STARTER), "run engine/scripts/write_starter.py"
 
 
 def test_every_share_of_visitors_is_followed_by_an_analysis(root: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from sluice.core.extras import FOLDER
@@ -40,8 +42,41 @@ def test_the_tasks_that_everything_builds_on_are_there(root: Path) -> None:
     assert {"setup", "release", "serve", "test", "check"} <= set(targets(root))
 
 
-def test_help_lists_every_task(root: Path) -> None:
+def make(root: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     # Inside `make test` the outer make's flags would reach this one.
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    done = subprocess.run(["make", "help"], cwd=root, env=env, capture_output=True, text=True, check=True)
+    return subprocess.run(["make", *words], cwd=root, env=env | variables, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_every_task(root: Path) -> None:
+    done = make(root, "help")
     assert [line.split()[0] for line in done.stdout.splitlines()] == list(targets(root))
+
+
+def test_check_looks_at_files_that_git_does_not_know_yet(root: Path, tmp_path: Path) -> None:
+    for name in ("Makefile", ".pre-commit-config.yaml", "pyproject.toml", "engine/pyproject.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(root / name, tmp_path / name)
+    (tmp_path / ".gitignore").write_text(".venv\n*.ignored.py\n")
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
+    for words in (["init", "--quiet"], ["add", "--all"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+
+    def check() -> subprocess.CompletedProcess[str]:
+        # The environment is ready; the two hooks that are skipped read the whole engine.
+        return make(
+            tmp_path, "check", "--old-file=.venv/.ready", SKIP="mypy,engine", PRE_COMMIT_HOME=str(tmp_path / "pc")
+        )
+
+    faults = f"import os,sys\ntoken = 'ghp_{'a1B2c3D4e5' * 4}'[:40]\n"  # pragma: allowlist secret
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "dvc.lock").write_text(
+        "md5: 5f8c1e0d9a7b4c3e2f1a0b9c8d7e6f50"
+    )  # pragma: allowlist secret
+    (tmp_path / "old.ignored.py").write_text(faults)
+    done = check()
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "a new.py").write_text(faults)
+    done = check()
+    failed = re.findall(r"^(\w+)\.{3,}Failed$", done.stdout, re.MULTILINE)
+    assert (done.returncode != 0, failed) == (True, ["format", "lint", "secrets"]), done.stdout + done.stderr

@@ -31,7 +31,7 @@ from workflows.real_actions import RealActions, real
 HERE = Path(__file__).resolve().parent
 VENV = Path(sys.executable).parents[1]
 ACT = VENV / "bin" / "act"
-RUNNER = "ubuntu-24.04"
+RUNNER, MAC = "ubuntu-24.04", "macos-15"
 # A hang guard, far from what a run takes.
 LIMIT_S = 3000
 KILLED = -signal.SIGKILL
@@ -121,7 +121,7 @@ class Runner:
             environment |= self.real.artifacts.environment(environment["GITHUB_RUN_ID"])
         words = [str(ACT), event, "--json", "-W", f".github/workflows/{workflow}"]
         words += self.real.words(self.place / "caches") if self.real else ["--no-cache-server"]
-        words += ["-P", f"{RUNNER}=-self-hosted", "-e", str(written), "--actor", actor]
+        words += ["-P", f"{RUNNER}=-self-hosted", "-P", f"{MAC}=-self-hosted", "-e", str(written), "--actor", actor]
         words += ["--concurrent-jobs", str(jobs_at_once), "--defaultbranch", "main"]
         for option, values in (
             ("--env", environment),

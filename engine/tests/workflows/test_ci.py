@@ -133,5 +133,5 @@ def test_a_push_that_takes_the_change_back_leaves_no_verdict(place: World, worse
 
 @pytest.mark.usefixtures("documentation", "better")
 def test_every_step_has_run(place: World) -> None:
-    # The clock starts that one, and a hand: test_dispatched.py.
-    assert {step for step in place.missed("ci.yml") if step.job != "cluster"} == set()
+    # The clock starts those two, and a hand: test_dispatched.py.
+    assert {step for step in place.missed("ci.yml") if step.job not in ("cluster", "macos")} == set()

@@ -138,10 +138,10 @@ if "redteam" in extras():
 
 if "engine_tests" in extras():
 
-    def test_the_template_s_own_tests_are_asked_for_with_a_cluster(place: World) -> None:
+    def test_the_template_s_own_tests_are_asked_for_with_a_cluster_and_macos(place: World) -> None:
         assert place.dispatch("template-tests.yml", number=907).status == 0
         assert {"test-engine", "test-workflows", "test-drill", "test-parts", "test-fork"} <= set(place.made())
-        assert {"release", "kind", "e2e-cluster"} <= set(place.made())
+        assert {"release", "kind", "e2e-cluster", "test-unit"} <= set(place.made())
 
 
 if "upgrade" in extras():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -27,17 +28,41 @@ group = typer.Typer(no_args_is_help=True, help="Make, list, show, compare, verif
 
 
 @group.command("make")
-def release_make(fault: FaultOption = "") -> None:
+def release_make(
+    fault: FaultOption = "",
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Build everything from nothing: take no trained starter, replay no answer."),
+    ] = False,
+) -> None:
     """Release the working tree: check, index, train, evaluate, gates, rehearsal, champion."""
     from sluice.cli.release_summary import show_release
+    from sluice.evaluation.response_cache import FOLDER, REBUILD, responses_folder
     from sluice.jobs.release_job import make_release
 
-    outcome = make_release(Workspace.find(), fault=fault)
+    workspace = Workspace.find()
+    if rebuild:
+        os.environ[REBUILD] = "yes"  # for the stages, which are processes of their own
+
+    outcome = make_release(workspace, fault=fault)
+    if rebuild:  # later comparisons may replay what was answered now
+        shutil.copytree(responses_folder(workspace.state), workspace.state / FOLDER, dirs_exist_ok=True)
     show_release(outcome)
     if not outcome.passed:
         refusal = CanaryStopped if outcome.rehearsal else GateFailed
         remedy = "the champion stays live; the report shows the cases"
         raise refusal(f"release {outcome.manifest.id} was {outcome.verdict}: {outcome.reason}", remedy=remedy)
+
+
+@group.command("starter")
+def release_starter() -> None:
+    """Hand out what `make release REBUILD=yes` has built: whoever clones this commit takes it in place of training.
+
+    Writes starter.dvc and pushes its files. Commit starter.dvc, and dvc-store/ where that is the remote."""
+    from sluice.jobs.hand_out_starter import hand_out
+
+    for line in hand_out(Workspace.find()):
+        print(line)
 
 
 @group.command("list")

@@ -49,6 +49,8 @@ def init(
     from sluice.template.init_project import apply, plan, require_clean
 
     workspace = Workspace.find()
+    if not dry_run:
+        require_clean(workspace.root)
     now = load_project(workspace.config)
     given = {"name": name, "organisation": organisation, "image": image}
     given |= {"region": region, "environments": environments}
@@ -59,8 +61,6 @@ def init(
     template = now.template or TemplateSource()
     template = TemplateSource(repository=source or template.repository)
     project = _chosen(now, given).model_copy(update={"template": template})
-    if not dry_run:
-        require_clean(workspace.root)
     hold: Callable[[], str] = str
     if engine and not dry_run:
         with_dependents(["upgrade"])  # SluiceError where that was left out
@@ -83,7 +83,7 @@ def init(
     apply(workspace.root, planned)
     print(f"{count}; staged, not committed")
     if TEMPLATE_ONLY in extras():
-        _leave_out(workspace.root, [TEMPLATE_ONLY], clean=False)
+        _leave_out(workspace.root, [TEMPLATE_ONLY])
     print(*filter(None, [hold(), "next: `make check` and `make test`, then commit"]), sep="\n")
     print("undo: git reset --hard")
     if planned.removed:
@@ -97,26 +97,23 @@ def list_extras() -> None:
         print(f"{name:10}  {extra.summary}{needs}")
 
 
-def _leave_out(root: Path, names: list[str], *, dry_run: bool = False, clean: bool = True) -> None:
+def _leave_out(root: Path, names: list[str], *, dry_run: bool = False) -> None:
     """Takes extras out of the checkout, records that in config/project.yaml, and stages it."""
     from sluice.core.atomic_files import write_atomic
     from sluice.core.git import run
     from sluice.core.project import PROJECT, edit_project, load_project
     from sluice.template.extras import remove, with_dependents
-    from sluice.template.init_project import require_clean
     from sluice.template.owned import list_files, write_lists
 
     chosen = with_dependents(names)
     if dry_run:
         print(f"{', '.join(chosen)} would go")
         return
-    if clean:
-        require_clean(root)
-    changed = remove(root, chosen)
+    changed = remove(root, chosen, leave=set(list_files(root)) - set(list_files(root, untracked=False)))
     gone = sorted({*load_project(root / "config").without, *chosen})
     write_atomic(root / PROJECT, edit_project((root / PROJECT).read_text(encoding="utf-8"), {"without": gone}))
-    write_lists(root, list_files(root), listed=True)
-    run(root, "add", "--all")
+    write_lists(root, list_files(root, untracked=False), listed=True)
+    run(root, "add", "--update")
     print(f"{', '.join(chosen)}: gone, {len(changed)} paths changed or removed; staged, not committed")
 
 

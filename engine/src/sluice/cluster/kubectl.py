@@ -148,7 +148,7 @@ def _refusal(words: str) -> SluiceError:
 
 
 def read(client: httpx.Client, path: str, **query: str) -> Any:
-    """One object or list. SluiceError with the API server's own words when it refuses, LostError when it is silent."""
+    """One object or list. SluiceError when the API server refuses, ClusterUnreachableError when it is silent."""
     return _answer(lambda: client.get(path, params=query))
 
 

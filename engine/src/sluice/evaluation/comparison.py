@@ -19,7 +19,7 @@ import numpy as np
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import nearest
 from sluice.evaluation.case_changes import changes_of
-from sluice.evaluation.comparison_policy import ComparisonPolicy, Decides
+from sluice.evaluation.comparison_policy import ComparisonPolicy, Decides, LookPolicy
 from sluice.evaluation.comparison_result import (
     Comparison,
     CostComparison,
@@ -40,7 +40,11 @@ BUILT_IN: tuple[ComparableMetric, ...] = (NamedMeasure(ANSWERED), NamedMeasure(C
 
 
 def compare(
-    base: Sequence[Record], head: Sequence[Record], metrics: Sequence[ComparableMetric], policy: ComparisonPolicy
+    base: Sequence[Record],
+    head: Sequence[Record],
+    metrics: Sequence[ComparableMetric],
+    policy: ComparisonPolicy,
+    look: LookPolicy | None = None,
 ) -> Comparison:
     """Compares two sets of records, one for each case and trial.
 
@@ -49,6 +53,7 @@ def compare(
         head: records of the candidate, of the same cases.
         metrics: those that scored, by what they are.
         policy: section `comparison:` of config/gates.yaml.
+        look: the planned look that this is; default: the last one, at all cases.
 
     Returns:
         What differs, and the verdict.
@@ -65,7 +70,7 @@ def compare(
     repeated = any(len(case.trials) > 1 for one in both for case in one)
     built_in = [measure for measure in BUILT_IN if repeated or measure.name != CONSISTENCY]
     scored = [measure for measure in (*built_in, *metrics) if measure.direction is not None]
-    found = _compare_metrics(scored, both, policy)
+    found = _compare_metrics(scored, both, policy, look or policy.looks[-1])
     deciding = {metric.name for metric in found if metric.decides != "never"}
     # To cross one half means something where a metric is a share, but for agreement over trials.
     shares = [one for one in scored if one.name != CONSISTENCY and "share" in (one.unit, one.aggregate)]
@@ -93,6 +98,8 @@ def compare(
         trials=max((len(case.trials) for case in new.values()), default=0),
         compared=len(both),
         identical=sum(one.answers == other.answers for one, other in both),
+        asked=len(pairs),
+        planned=len(pairs),
     )
 
 
@@ -127,7 +134,10 @@ def _sample(
 
 
 def _compare_metrics(
-    measures: Sequence[ComparableMetric], both: Sequence[tuple[CaseResult, CaseResult]], policy: ComparisonPolicy
+    measures: Sequence[ComparableMetric],
+    both: Sequence[tuple[CaseResult, CaseResult]],
+    policy: ComparisonPolicy,
+    look: LookPolicy,
 ) -> list[MetricComparison]:
     """Those that decide are one family, those that inform another, so that adding the latter costs no power. Times that
     inform are a third: a run that replays answers has none, and nothing else may be another by that."""
@@ -148,7 +158,7 @@ def _compare_metrics(
     judged: dict[str, MetricJudgement] = {}
     for family in (True, False, "ms"):
         chosen = [one for of, one, rule, _ in entries if (rule != "never" or (of.unit == "ms" and "ms")) == family]
-        judged |= {sample.key: one for sample, one in zip(chosen, judge(chosen, policy), strict=True)}
+        judged |= {sample.key: one for sample, one in zip(chosen, judge(chosen, policy, look=look), strict=True)}
     return [
         MetricComparison(
             name=measure.name,

@@ -40,11 +40,19 @@ class SlicePolicy(Settings):
     at_most: int = Field(ge=0)
 
 
+class LookPolicy(Settings):
+    """A look at the answers so far: after a `share` of the cases, with a part `alpha` of the error 1 - confidence."""
+
+    share: float = Field(gt=0, le=1)
+    alpha: float = Field(gt=0, le=1)
+
+
 class ComparisonPolicy(Settings):
     """`confidence`: over all metrics together, one minus the chance of calling any different when nothing is.
 
     `power`: how surely a difference of the stated detectable size is found. `minimum_cases`: below it a metric is not
-    judged. `resamples` and `seed` make the figures; the same records and policy give the same comparison.
+    judged. `resamples` and `seed` make the figures; the same records and policy give the same comparison. `looks`: when
+    the verdict may be reached, the last time after all cases.
     """
 
     confidence: float = Field(gt=0.5, lt=1)
@@ -52,6 +60,7 @@ class ComparisonPolicy(Settings):
     resamples: int = Field(ge=100, le=1_000_000)
     seed: int = Field(ge=0)
     minimum_cases: int = Field(ge=2)
+    looks: tuple[LookPolicy, ...] = (LookPolicy(share=1, alpha=1),)
     slices: SlicePolicy
     metrics: dict[str, MetricPolicy]
 
@@ -60,6 +69,11 @@ class ComparisonPolicy(Settings):
         deciding = sum(metric.decides != "never" for metric in self.metrics.values())
         if not deciding:
             raise _fault("metrics: none of them decides, so every change would pass")
+        shares = [look.share for look in self.looks]
+        if shares != sorted(set(shares)) or shares[-1:] != [1]:
+            raise _fault("looks: the shares must rise, and the last one must be 1")
+        if abs(sum(look.alpha for look in self.looks) - 1) > 1e-9:
+            raise _fault("looks: the parts of alpha must add up to 1")
         needed = round(2 * deciding / (1 - self.confidence))
         if self.resamples < needed:
             raise _fault(

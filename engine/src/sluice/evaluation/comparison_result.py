@@ -85,7 +85,8 @@ class Comparison:
     """The whole result. `reasons` says why it is not green although nothing may be worse; empty when all was judged.
 
     `named`: ids of cases by what kept them from being judged, for each side: failed, not_evaluated. `left_out`: metrics
-    that decide elsewhere and cannot be computed here, each with what it needs.
+    that decide elsewhere and cannot be computed here, each with what it needs. `asked` of `planned` cases were asked;
+    `stopped` says in a sentence why no more were, and is empty when all were.
     """
 
     policy: ComparisonPolicy
@@ -100,6 +101,9 @@ class Comparison:
     trials: int
     compared: int
     identical: int
+    asked: int = 0
+    planned: int = 0
+    stopped: str = ""
     left_out: tuple[str, ...] = ()
 
     @property
@@ -129,13 +133,15 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """comparison.json; engine/docs/reference/verdict.md lists its keys. Plain JSON values, no NaN."""
-        plain = ("verdict", "passed", "reasons", "left_out", "errors")
+        plain = ("verdict", "passed", "stopped", "reasons", "left_out", "errors")
         document = {
             "schema": SCHEMA,
             **{key: getattr(self, key) for key in plain},
             "policy": self.policy.model_dump(mode="json"),
             "counts": {
                 "cases": len(self.cases),
+                "asked": self.asked,
+                "planned": self.planned,
                 "compared": self.compared,
                 "trials": self.trials,
                 "identical_answers": self.identical,

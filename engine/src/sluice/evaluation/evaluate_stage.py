@@ -21,7 +21,7 @@ from sluice.evaluation.evaluation_tracking import record_evaluation
 from sluice.evaluation.metric_resources import open_metrics
 from sluice.evaluation.output import Metric
 from sluice.evaluation.recorded_scores import RecordedScores, metrics_digest, scores_digest
-from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.evaluation.response_cache import FOLDER, ResponseCache, responses_folder
 from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.scoring import rescore
 from sluice.evaluation.summary import summarise, write_results
@@ -45,7 +45,7 @@ def evaluate_bundle(
     require_rows(rows)
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
     stores = load_settings(workspace.config / "stores.yaml", Stores)
-    cache = ResponseCache(workspace.state / FOLDER)
+    cache = ResponseCache(responses_folder(workspace.state))
     sampled = require_prompt(bundle).parameters.temperature > 0
 
     async def asked() -> tuple[list[dict[str, Any]], tuple[Metric, ...]]:
@@ -68,7 +68,7 @@ def evaluate_bundle(
 def run(
     workspace: Workspace, bundle: ReleaseBundle, out: Path, *, asked: Path | None = None, replay: bool = False
 ) -> dict[str, Any]:
-    """Evaluates a bundle, writes the result files and records them.
+    """Evaluates a bundle, writes the result files, and records them when all rows of the checkout were asked.
 
     Args:
         workspace: the checkout.
@@ -91,7 +91,7 @@ def run(
     summary = _write(out, rows, cases, metrics)
     if recorded := summary["recorded"]:
         print(f"evaluate: {recorded} of {len(cases)} answers and their times out of the cache", file=sys.stderr)
-    if not replay:
+    if not replay and not asked:
         record_evaluation(workspace, bundle, summary, out)
     return summary
 

@@ -27,7 +27,10 @@ from sluice.serving.release_parts import ReleaseBundle
 
 class RecordedSearch:
     """`digest`: what decides about the result beside the question; `k`: as many chunks are always kept, so that a
-    look at more of them costs no second search. Called in threads, as the chain does."""
+    look at more of them costs no second search. Called in threads, as the chain does. `embedder`: one that is open, for
+    who reads the passages."""
+
+    embedder: Any = None
 
     def __init__(self, cache: ResponseCache, digest: str, search: Callable[[], Search], *, k: int) -> None:
         self._cache = cache

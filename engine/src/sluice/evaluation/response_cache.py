@@ -9,6 +9,7 @@ process loses none, and the digest detects damage by a power failure.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,18 @@ from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of
 
 FOLDER = "responses"  # below .sluice/
+REBUILD = "SLUICE_REBUILD"  # `yes`: everything is built from nothing
 MISSING = "missing"  # below the cache: requests that replay found no response for
+
+
+def rebuilding() -> bool:
+    """True where everything is to be built from nothing."""
+    return os.environ.get(REBUILD) == "yes"
+
+
+def responses_folder(state: Path) -> Path:
+    """The folder of recorded responses. A rebuild has one of its own, so that it replays nothing older."""
+    return state / (f"{FOLDER}-rebuilt" if rebuilding() else FOLDER)
 
 
 class ResponseCache:

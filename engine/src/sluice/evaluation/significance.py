@@ -2,7 +2,8 @@
 
 A metric is improved or worse when three conditions hold: its p-value is significant after Holm's correction over all
 metrics judged with it, its interval at the corrected level excludes 0, and the difference is at least the smallest one
-that the policy counts. A metric that the policy calls deterministic is worse by the last of these alone.
+that the policy counts. A metric that the policy calls deterministic is worse by the last of these alone, once all cases
+are asked: in a part of them, one case moves the mean by more than it will move that of all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sluice.evaluation.comparison_policy import ComparisonPolicy
+from sluice.evaluation.comparison_policy import ComparisonPolicy, LookPolicy
 from sluice.evaluation.statistics import (
     Aggregate,
     Bootstrap,
@@ -77,8 +78,9 @@ class MetricJudgement:
     """What was found. Figures in the metric's unit, None where there is nothing to compute them from.
 
     `low` to `high` is the interval of the difference (head - base) at confidence `level`; `p` is the probability of a
-    difference this large between like sides, `p_adjusted` the same after Holm. `detectable`: the smallest difference
-    that would have been found with the power of the policy; `smallest`: the smallest that matters.
+    difference this large between like sides, `p_adjusted` the same after Holm and for all looks. `detectable`: the
+    smallest difference that all cases find with the power of the policy; `smallest`: the smallest that matters.
+    `standard_error`: of the difference, over the cases so far.
     """
 
     base: float | None
@@ -91,6 +93,7 @@ class MetricJudgement:
     p: float | None = None
     p_adjusted: float | None = None
     test: str | None = None
+    standard_error: float | None = None
     detectable: float | None = None
     smallest: float = 0.0
     better: int = 0
@@ -105,19 +108,24 @@ class MetricJudgement:
 
 
 def judge(
-    samples: Sequence[PairedSample], policy: ComparisonPolicy, minimum: int | None = None
+    samples: Sequence[PairedSample],
+    policy: ComparisonPolicy,
+    minimum: int | None = None,
+    look: LookPolicy | None = None,
 ) -> list[MetricJudgement]:
     """One judgement for each sample; all of them are one family for the correction. `minimum`: cases, in place of the
-    policy's."""
+    policy's. `look`: the planned one that this is, with the share of the cases so far; None for a single look."""
+    share, part, last = (look.share, look.alpha, policy.looks[-1].alpha) if look else (1.0, 1.0, 1.0)
+    alpha, resamples = 1 - policy.confidence, round(policy.resamples / part)
     drawn: dict[str, tuple[Bootstrap, float, str]] = {}
     for sample in samples:
         if sample.cases >= (minimum or policy.least(sample.metric)):
             rng = np.random.default_rng([policy.seed, zlib.crc32(sample.key.encode())])
-            sides, aggregate, resamples = (sample.base, sample.head), sample.aggregate, policy.resamples
+            sides, aggregate = (sample.base, sample.head), sample.aggregate
             made = bootstrap(*sides, aggregate=aggregate, share=sample.share, resamples=resamples, rng=rng)
             drawn[sample.key] = made, *swap_probability(*sides, aggregate=aggregate, resamples=resamples, rng=rng)
-    family = holm({key: p for key, (_, p, _) in drawn.items()}, policy.confidence)
-    first = 1 - (1 - policy.confidence) / max(1, len(drawn))
+    family = holm({key: p for key, (_, p, _) in drawn.items()}, 1 - alpha * part)
+    first = 1 - alpha * last / max(1, len(drawn))
     found = []
     for sample in samples:
         one = sample.unjudged(policy)
@@ -127,24 +135,25 @@ def judge(
             sure = adjusted.rejected and not low <= 0 <= high
             one = replace(
                 one,
-                verdict=_verdict(one, sample, policy, sure=sure),
+                verdict=_verdict(one, sample, sure=sure, exact=share == 1 and policy.of(sample.metric).deterministic),
                 low=_finite(low),
                 high=_finite(high),
                 level=adjusted.level,
                 p=p,
-                p_adjusted=adjusted.p,
+                p_adjusted=min(1.0, adjusted.p / part),
                 test=test,
-                detectable=_finite(detectable(made.error, level=first, power=policy.power)),
+                standard_error=_finite(made.error),
+                detectable=_finite(detectable(made.error * math.sqrt(share), level=first, power=policy.power)),
             )
         found.append(one)
     return found
 
 
-def _verdict(one: MetricJudgement, sample: PairedSample, policy: ComparisonPolicy, *, sure: bool) -> MetricVerdict:
-    """`sure`: whether the difference is more than noise."""
+def _verdict(one: MetricJudgement, sample: PairedSample, *, sure: bool, exact: bool) -> MetricVerdict:
+    """`sure`: whether the difference is more than noise; `exact`: whether a fall needs no test."""
     difference = one.difference or 0.0
     fell = difference != 0 and (difference < 0) == sample.higher
-    sure = sure or (fell and policy.of(sample.metric).deterministic)
+    sure = sure or (fell and exact)
     if not sure or round(abs(difference), _DIGITS) < round(one.smallest, _DIGITS):
         return "no difference seen"
     return "worse" if fell else "improved"

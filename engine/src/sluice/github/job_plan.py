@@ -35,7 +35,7 @@ _PATTERNS: tuple[tuple[str, frozenset[str]], ...] = (
     # Pages whose examples and messages tests of the engine follow.
     ("docs/canary.md docs/extend.md docs/hosted-models.md docs/prompts.md docs/troubleshooting.md", _ENGINE_ALONE),
     ("docs/* engine/CONTRIBUTING.md engine/README.md .github/ISSUE_TEMPLATE/* .vscode/*", _NOTHING),
-    ("AGENTS.md README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE", _NOTHING),
+    ("AGENTS.md README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE .agents/* .devcontainer/*", _NOTHING),
     (".github/pull_request_template.md .github/CODEOWNERS .github/dependabot.yml", _NOTHING),
     ("engine/docs/*", _ENGINE_ALONE),  # tests compare pages with what they describe
     ("prompts/* data.dvc dvc-store/* pipelines/params.yaml", _ANSWERS),

@@ -1,17 +1,18 @@
 """Compares a change with its merge base (`sluice eval`).
 
 Base and head each run the pipeline with their own code, prompts, config and data, where DVC finds stale stages, and
-answer the same cases: those of the head. Their answers are compared case by case. The base is a commit, so its answers
-are cached.
+answer the same cases: those of the head, in an order that nobody chooses, until the verdict is decided. Their answers
+are compared case by case. The base is a commit, so its answers are cached.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
 from sluice.evaluation.application import model_digest
 from sluice.evaluation.asked_rows import rows_of
-from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.evaluation_tracking import record_comparison
@@ -37,12 +37,14 @@ from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
 from sluice.evaluation.reports import ComparedVersion, write_reports
 from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
 from sluice.evaluation.scoring import rescore
+from sluice.evaluation.sequential import SequentialComparison, asking_order
 from sluice.evaluation.summary import cases_digest
 from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce
 from sluice.llm.model_files import Models, load_models
 from sluice.llm.settings import load_providers, missing_keys
 from sluice.prompts import load_prompts
 from sluice.prompts.prompt_diff import diff_prompts
+from sluice.release import starter
 from sluice.release.staging import config_digests, index_pin
 from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import draft_adapter, draft_bundle
@@ -108,21 +110,28 @@ def review(
         theirs = _ComparedCheckout("base", base, start, _checkout(workspace, start))
         asked_nobody = "as was asked for" if replay else _without_keys(theirs.workspace, here)
         replay = bool(asked_nobody)
+        starter.place_responses(workspace)
         shutil.rmtree(here.state / FOLDER / MISSING, ignore_errors=True)
         with _named(mine):
-            _prepare(here, replay=replay)
-            rows = rows_of(here)
-            new = _answers(here, rows, replay=replay)
-        with _named(theirs):
-            old = _base_answers(theirs.workspace, rows, replay=replay)
+            _prepare(here)
+            rows = asking_order(rows_of(here))
+        prepare_base = cache(lambda: _prepare(theirs.workspace))
         bundle = draft_bundle(here, adapter=draft_adapter(here))
         responses = ResponseCache(here.state / FOLDER)
         with open_metrics(bundle, responses, replay=replay) as metrics:
-            if _measures(here.root, changed):
-                old = rescore(
-                    old, rows, RecordedScores(responses, metrics, scores_digest(bundle, model_digest(bundle)))
-                )
-            comparison = compare(old, new, metrics, load_policy(here.config / "gates.yaml"))
+
+            def ask(asked: Sequence[Row]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+                with _named(mine):
+                    new = _answers(here, asked, replay=replay)
+                with _named(theirs):
+                    old = _base_answers(theirs.workspace, asked, prepare_base, replay=replay)
+                if _measures(here.root, changed):
+                    digest = scores_digest(bundle, model_digest(bundle))
+                    old = rescore(old, asked, RecordedScores(responses, metrics, digest))
+                return old, new
+
+            test = SequentialComparison(metrics, load_policy(here.config / "gates.yaml"), len(rows))
+            comparison, old, new = test.ask_until_decided(rows, ask, at_once=replay)
         prompts = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
         sides = describe(theirs, old), describe(mine, new)
         write_reports(out, comparison, *sides, [change.as_dict() for change in prompts])
@@ -161,12 +170,12 @@ def describe(side: _ComparedCheckout, records: Sequence[Mapping[str, Any]]) -> C
     )
 
 
-def _prepare(side: Workspace, *, replay: bool) -> None:
-    """Takes a side down the pipeline, as far as it can go without asking anybody when `replay` is set."""
+def _prepare(side: Workspace) -> None:
+    """Takes a side down the pipeline, as far as it can go without asking anybody."""
     pipeline_progress = _pipeline_progress(side)
     pipeline_progress.begin("data")
     pipeline_progress.end(cached=not pull(side))
-    reproduce(side, pipeline_progress, until="train" if replay else "evaluate")
+    reproduce(side, pipeline_progress, until="train")
 
 
 def _pipeline_progress(side: Workspace) -> PipelineProgress:
@@ -174,26 +183,25 @@ def _pipeline_progress(side: Workspace) -> PipelineProgress:
 
 
 def _answers(side: Workspace, rows: Sequence[Row], *, replay: bool) -> list[dict[str, Any]]:
-    """The records of a prepared side. Its questions are repeated where its pipeline has asked other rows, or none."""
-    digest = cases_digest(rows)
-    out = side.build / "evaluation"
-    if replay or read_json(out / "summary.json")["cases_digest"] != digest:
-        out = side.build / f"evaluation-{digest[:12]}"
-        write_rows(out / "asked.jsonl", rows)
-        pipeline_progress = _pipeline_progress(side)
-        pipeline_progress.begin("evaluate")
-        options = ["--replay"] if replay else []
-        evaluate(side, pipeline_progress, "--asked", str(out / "asked.jsonl"), "--out", str(out), *options)
-        pipeline_progress.end()
+    """The records of a prepared side."""
+    out = side.build / f"evaluation-{cases_digest(rows)[:12]}"
+    write_rows(out / "asked.jsonl", rows)
+    pipeline_progress = _pipeline_progress(side)
+    pipeline_progress.begin("evaluate")
+    options = ["--replay"] if replay else []
+    evaluate(side, pipeline_progress, "--asked", str(out / "asked.jsonl"), "--out", str(out), *options)
+    pipeline_progress.end()
     return read_jsonl(out / "cases.jsonl")
 
 
-def _base_answers(side: Workspace, rows: Sequence[Row], *, replay: bool) -> list[dict[str, Any]]:
-    """As `_answers`, kept for the next comparison: the commit of a base does not change."""
+def _base_answers(
+    side: Workspace, rows: Sequence[Row], prepare: Callable[[], None], *, replay: bool
+) -> list[dict[str, Any]]:
+    """As `_answers`, kept for the next comparison: the commit of a base does not change. `prepare`: called before."""
     kept = side.state / f"answers-{cases_digest(rows)[:12]}.jsonl"
     if kept.exists() and not replay:
         return read_jsonl(kept)
-    _prepare(side, replay=replay)
+    prepare()
     records = _answers(side, rows, replay=replay)
     if not replay:
         write_jsonl(kept, records)

@@ -21,6 +21,7 @@ from sluice.core.processes import Child, is_running, program, start, wait_until
 from sluice.core.progress import VARIABLE, PipelineProgress
 from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
+from sluice.evaluation.response_cache import rebuilding
 
 # What dvc noted of its last run here: of this machine only, but dvc wants it where git could see it.
 LOCK = "pipelines/dvc.lock"
@@ -118,7 +119,8 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
     progress.unlink(missing_ok=True)
     pipeline_progress.begin(STAGES[0])
     targets = [f"pipelines/dvc.yaml:{stage}" for stage in _wanted(workspace, until)]
-    child = _start_dvc(workspace, "dvc", "repro", *targets, progress=progress)
+    force = ["--force"] if rebuilding() else []
+    child = _start_dvc(workspace, "dvc", "repro", *force, *targets, progress=progress)
     seen, stage, alive = 0, "", True
     try:
         while alive:

@@ -25,6 +25,7 @@ from sluice.core.settings import Settings, load_settings
 from sluice.core.stages import SERVE
 from sluice.core.workspace import Workspace
 from sluice.evaluation.evaluate_stage import rescore_results
+from sluice.evaluation.response_cache import rebuilding, responses_folder
 from sluice.jobs import dvc_pipeline as pipeline
 from sluice.jobs.dvc_pipeline import command, environment, evaluate, pull, reproduce
 from sluice.rehearsal.analysis_runs import JobFiles
@@ -32,7 +33,7 @@ from sluice.rehearsal.rehearsal_report import Rehearsal
 from sluice.rehearsal.rehearse import RehearsalProgress, rehearse
 from sluice.rehearsal.release_services import ReleaseServiceSpec
 from sluice.rehearsal.traefik_router import DeploymentType
-from sluice.release import champion, mlflow_registry
+from sluice.release import champion, mlflow_registry, starter
 from sluice.release.decision import decide_release
 from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, Images, Manifest
@@ -112,6 +113,9 @@ def run_pipeline(workspace: Workspace, pipeline_progress: PipelineProgress) -> N
     """Data and all stages, as far as DVC finds something stale. What killed runs have left running is ended first."""
     processes.reap(workspace.state)
     load_settings(workspace.config / "stores.yaml", Stores).close_abandoned(workspace.state)
+    if rebuilding():
+        shutil.rmtree(responses_folder(workspace.state), ignore_errors=True)
+    starter.place_responses(workspace)
     pipeline_progress.begin("data")
     pipeline_progress.end(cached=not pull(workspace))
     reproduce(workspace, pipeline_progress)

@@ -57,7 +57,7 @@ class OpenAIEvents:
     def _event(self, event: dict[str, Any]) -> str:
         if error := event.get("error"):
             code = error.get("code") if isinstance(error, dict) else None
-            raise by_status(code if isinstance(code, int) else 500, "in the stream")
+            raise by_status(code if isinstance(code, int) else 500, "in the stream", said=str(error))
         if usage := event.get("usage"):
             cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
             self._usage = Usage(int(usage["prompt_tokens"]), int(usage["completion_tokens"]), int(cached))

@@ -6,6 +6,7 @@ engine/docs/reference/providers.md shows the same table; a contract test compare
 from __future__ import annotations
 
 import email.utils
+import re
 import time
 from enum import StrEnum
 from http import HTTPStatus
@@ -27,6 +28,7 @@ class FailureKind(StrEnum):
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     REFUSED = "refused"
+    TOO_LONG = "too_long"
     DEADLINE = "deadline"
     CUT = "cut"
 
@@ -50,13 +52,17 @@ RULES = {
     FailureKind.FORBIDDEN: FailureRule(retry=False, fall_over=True, counts=True),
     FailureKind.NOT_FOUND: FailureRule(retry=False, fall_over=True, counts=True),
     FailureKind.REFUSED: FailureRule(retry=False, fall_over=False, counts=False),
+    FailureKind.TOO_LONG: FailureRule(retry=False, fall_over=False, counts=False),
     FailureKind.DEADLINE: FailureRule(retry=False, fall_over=False, counts=True),
     FailureKind.CUT: FailureRule(retry=False, fall_over=False, counts=True),
 }
 
 
 class ProviderError(SluiceError):
-    """A failure of one provider, or the last of several. `retry_after`: seconds the provider asked for, or None."""
+    """A failure of one provider, or the last of several. `retry_after`: seconds the provider asked for, or None.
+    `tokens`: of a request that is too long, and the most that the model takes; None where the provider did not say."""
+
+    tokens: tuple[int, int] | None = None
 
     def __init__(self, failure: FailureKind, what: str, *, retry_after: float | None = None) -> None:
         super().__init__(what)
@@ -70,7 +76,9 @@ class ProviderError(SluiceError):
     def at(self, provider: str, *, failure: FailureKind | None = None) -> ProviderError:
         """The same failure, or one of another kind, with the provider's name in front of the message."""
         what = f"{provider}: {self.message}"
-        return ProviderError(failure or self.failure, what, retry_after=self.retry_after)
+        error = ProviderError(failure or self.failure, what, retry_after=self.retry_after)
+        error.tokens = self.tokens
+        return error
 
 
 _AGAIN = {
@@ -81,9 +89,24 @@ _AGAIN = {
 }
 
 
-def by_status(status: int, detail: str = "", retry_after: float | None = None) -> ProviderError:
-    """The failure that an HTTP status means. `detail` must hold codes only: texts may quote keys or questions."""
-    if status == HTTPStatus.TOO_MANY_REQUESTS or "Throttl" in detail:
+# A prompt that is longer than the context: llama.cpp, OpenAI and Azure, LangChain, vLLM and Mistral, Anthropic and AWS,
+# OpenAI's newer models, Gemini.
+_TOO_LONG = re.compile(
+    r"exceed_context_size|context_length_exceeded|ContextOverflow|maximum context length|(?:prompt|input) is too long"
+    r"|context window|input token count",
+    re.IGNORECASE,
+)
+_COUNTS = re.compile(r"(\d+) (?:input )?(?:tokens|maximum)")
+
+
+def by_status(status: int, detail: str = "", retry_after: float | None = None, *, said: str = "") -> ProviderError:
+    """The failure that an HTTP status means. `detail` must hold codes only: texts may quote keys or questions. `said`:
+    the provider's message, of which only numbers of tokens are kept."""
+    counts: list[int] = []
+    if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE) and _TOO_LONG.search(f"{detail} {said}"):
+        failure = FailureKind.TOO_LONG
+        counts = sorted(map(int, _COUNTS.findall(said)[:2]))
+    elif status == HTTPStatus.TOO_MANY_REQUESTS or "Throttl" in detail:
         failure = FailureKind.RATE_LIMITED
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _AGAIN:
         failure = FailureKind.SERVER_ERROR
@@ -95,7 +118,9 @@ def by_status(status: int, detail: str = "", retry_after: float | None = None) -
         failure = FailureKind.REFUSED
     else:
         failure = FailureKind.GARBAGE
-    return ProviderError(failure, f"HTTP {status}{f' ({detail})' if detail else ''}", retry_after=retry_after)
+    error = ProviderError(failure, f"HTTP {status}{f' ({detail})' if detail else ''}", retry_after=retry_after)
+    error.tokens = (counts[1], counts[0]) if len(counts) == 2 else None
+    return error
 
 
 def retry_after(header: str | None) -> float | None:

@@ -100,14 +100,16 @@ async def _finish(response: aiohttp.ClientResponse) -> None:
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ProviderError:
-    """The failure of a status. Of an error object only type and code: its message may quote a key or the question."""
-    codes = ""
+    """The failure of a status. Of an error object's message only numbers are kept: it may quote a key or the
+    question."""
+    codes = said = ""
     try:
         found: Any = json.loads(await response.content.read(_ERROR_BYTES))["error"]
         codes = ", ".join(str(found[key])[:60] for key in ("type", "code") if found.get(key))
+        said = str(found.get("message"))
     except (ValueError, KeyError, TypeError, AttributeError):
         pass  # not OpenAI's error object
-    return by_status(response.status, codes, retry_after(response.headers.get("retry-after")))
+    return by_status(response.status, codes, retry_after(response.headers.get("retry-after")), said=said)
 
 
 def _fault(error: Exception) -> ProviderError:

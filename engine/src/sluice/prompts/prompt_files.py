@@ -34,15 +34,16 @@ def load_prompts(folder: Path, *, roles: Collection[str] = ()) -> dict[str, Prom
     return _load(str(folder), {path: partial(read_yaml, path) for path in paths}, roles)
 
 
-def parse_prompts(where: str, contents: Mapping[str, bytes]) -> dict[str, Prompt]:
+def parse_prompts(where: str, contents: Mapping[str, bytes], *, roles: Collection[str] = ()) -> dict[str, Prompt]:
     """All prompts of files that are at hand.
 
     Args:
         where: what faults of all of them name.
         contents: by place as errors name it, `main:prompts/a.prompt.yml`.
+        roles: as of `load_prompt`.
     """
     read = {PurePath(place): partial(parse_yaml, content, place) for place, content in contents.items()}
-    return _load(where, read, ())
+    return _load(where, read, roles)
 
 
 def _load(

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.asked_rows import spread
-from sluice.evaluation.comparison import BUILT_IN, compare
+from sluice.evaluation.comparison import BUILT_IN
 from sluice.evaluation.output import Output
 from sluice.evaluation.recorded_chat import NotRecordedError
 from sluice.evaluation.registry import METRICS, make_metrics
 from sluice.evaluation.runner import run_cases
+from sluice.evaluation.sequential import SequentialComparison, asking_order
 from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, request_body
 from sluice.rollout.local_http import lines_of, request
 from sluice.serving.citations import first_words
@@ -142,7 +143,7 @@ def _output(reply: Any, decline: str, latency_ms: float) -> Output:
     text = str(reply["choices"][0]["message"]["content"])
     return Output(
         text=text,
-        declined=first_words(text) == first_words(decline),
+        declined=first_words(text) == first_words(decline) or bool(reply.get("declined")),
         citations=tuple(str(citation["document"]) for citation in reply["citations"]),
         latency_ms=latency_ms,
         prompt_tokens=int(reply["usage"]["prompt_tokens"]),
@@ -161,7 +162,8 @@ def compare_served(
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Comparison:
     """Asks both releases every row, every second one as a stream, at the same time, so that what slows one slows the
-    other. The first question that the canary fails ends it: the comparison is then not green, for that reason.
+    other, until the verdict is decided. The first question that the canary fails ends it: the comparison is then not
+    green, for that reason.
 
     Args:
         stable: the release that is live.
@@ -179,6 +181,7 @@ def compare_served(
     judged = policy.model_copy(update={"metrics": {n: one for n, one in policy.metrics.items() if n in known}})
     left_out = _left_out(policy, known)
     failed: list[str] = []
+    rows = asking_order(rows)
     streamed = frozenset(row.id for row in rows[::2])
     done = 0
 
@@ -187,17 +190,20 @@ def compare_served(
         done += 1
         on_progress(done, 2 * len(rows))
 
-    async def both() -> list[list[dict[str, Any]]]:
+    async def both(asked: Sequence[Row]) -> list[list[dict[str, Any]]]:
         sides = (_SampledRelease(side, failed, streamed, side is canary) for side in (stable, canary))
-        asked = (run_cases(rows, one, metrics, concurrency=concurrency, on_progress=count) for one in sides)
-        return list(await asyncio.gather(*asked))
+        runs = (run_cases(asked, one, metrics, concurrency=concurrency, on_progress=count) for one in sides)
+        return list(await asyncio.gather(*runs))
 
-    base, head = asyncio.run(both())
-    if failed:
-        return replace(compare(base, head, metrics, judged), reasons=tuple(failed), left_out=left_out)
-    _require_one_release("stable", stable, base)
-    _require_one_release("canary", canary, head)
-    return replace(compare(base, head, metrics, judged), left_out=left_out)
+    def ask(asked: Sequence[Row]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        base, head = asyncio.run(both(asked))
+        if not failed:
+            _require_one_release("stable", stable, base)
+            _require_one_release("canary", canary, head)
+        return base, head
+
+    found, _, _ = SequentialComparison(metrics, judged, len(rows)).ask_until_decided(rows, ask)
+    return replace(found, left_out=left_out, reasons=tuple(failed) or found.reasons)
 
 
 def _require_one_release(name: str, side: ReleaseClient, cases: Sequence[Mapping[str, Any]]) -> None:

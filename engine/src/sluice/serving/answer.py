@@ -12,6 +12,10 @@ from sluice.llm.chat import Usage as Usage
 from sluice.retrieval import Hit
 from sluice.serving.citations import Citation
 
+# In place of an answer that a guard has refused. What it found is in `blocked`: programs read it, attackers need not.
+REFUSED = "I can't help with that request."
+TOO_LONG = "Your question is too long. Shorten it and ask again."
+
 
 class RequestError(SluiceError):
     """The request cannot be served as it is: `param` names the field at fault."""
@@ -41,9 +45,11 @@ class SearchError(ModelError):
 
 @dataclass(frozen=True)
 class Answer:
-    """`blocked`: reason codes of the guard that refused, joined by ", ", or None. Times in milliseconds.
+    """`blocked`: reason codes of the guard that refused, or that withheld the result of a caller's tool, joined by
+    ", ", or None. Times in milliseconds.
 
-    `declined`: the first line is the decline text, up to case, punctuation and white space. `ttft_ms`: until the first
+    `declined`: the first line is the decline text, up to case, punctuation and white space, or there is a refusal in
+    place of the whole answer. `ttft_ms`: until the first
     text left the chain, after its check; None when there was none. `provider`: that answered, "" when none was called;
     `usage` and `cost` are of all calls of models, condensing the conversation too; `cost` in US dollars, None when no
     provider was called or the tokens are unknown. `tool_calls`: of the caller's tools, in the form of OpenAI's API.

@@ -145,6 +145,8 @@ class ChatModel(BaseChatModel):
         with request.step(traces.GUARD_PASSAGES) as step:
             verdict = await self.guards.check_passage(text)
             step.verdict(verdict)
+        if verdict.blocked and request.options:  # the results are the caller's
+            request.withheld.update(verdict.reasons)
         return f"(withheld by a check: {', '.join(verdict.reasons)})" if verdict.blocked else verdict.text
 
     async def _agenerate(
@@ -212,6 +214,10 @@ def _model_error(error: Exception, request: RequestState) -> Exception:
     if error.failure is FailureKind.REFUSED and request.options:
         name = min(request.options.names, default="tools")
         return RequestError(f"{name}: the model does not take this: {error.message}", param=name)
+    if error.failure is FailureKind.TOO_LONG:
+        count = "{} tokens, and the model takes {}".format(*error.tokens) if error.tokens else "too many tokens"
+        what = f"messages: the prompt has {count}: send a shorter question, fewer earlier messages, or fewer tools"
+        return RequestError(what, param="messages", code="context_length_exceeded")
     late = error.failure is FailureKind.DEADLINE
     failed = request.late() if late else ModelError(f"the model gave no answer: {error}")
     failed.retry_after, failed.failure = error.retry_after, error.failure.value

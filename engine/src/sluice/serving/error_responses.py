@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +19,14 @@ from sluice.serving.replies import error_response
 from sluice.serving.telemetry.traces import current_trace
 
 BROKEN = "the service failed; its log says why"
+# In place of pydantic's, which are about Python.
+_WORDS = {
+    "missing": "this field is required",
+    "too_short": "at least {min_length} item(s)",
+    "string_type": "has to be a string",
+    "model_attributes_type": "has to be a JSON object",
+}
+_KINDS = {"str", "int", "float", "bool"}  # which pydantic names behind the place of a value that may be of several
 _log = logging.getLogger(__name__)
 
 
@@ -25,14 +35,19 @@ def add_error_shapes(api: FastAPI) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        fault = error.errors()[0]
-        place = [str(part) for part in fault["loc"][1:]]
-        what = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden" and len(place) == 1:
-            what = f"unknown field{nearest(place[0], _fields_of_body(request))}"
-        elif fault["type"] == "json_invalid":
-            place, what = [], f"the body is not valid JSON: {fault.get('ctx', {}).get('error', what)}"
-        param = ".".join(place) or None
+        fault = max(error.errors(), key=lambda one: len(_place(one)))  # of several kinds, the one that comes nearest
+        place, kind, ctx = _place(fault), fault["type"], fault.get("ctx", {})
+        what = _WORDS[kind].format(**ctx) if kind in _WORDS else fault["msg"].removeprefix("Value error, ")
+        if kind == "extra_forbidden" and len(place) == 1:
+            what = f"unknown field{nearest(str(place[0]), _fields_of_body(request))}"
+        elif kind == "json_invalid":
+            place, what = [], f"the body is not valid JSON: {ctx.get('error', what)}"
+        elif isinstance(error.body, bytes):
+            sent = request.headers.get("content-type")
+            what = f"send the header `content-type: application/json`; this request has {sent or 'none'}"
+        elif error.body is None and fault["loc"] == ("body",):
+            what = "the body is empty: send a JSON object"
+        param = param_of(place) or None
         return error_response(400, f"{param}: {what}" if param else what, param=param, code="invalid_request")
 
     @api.exception_handler(RequestError)
@@ -54,12 +69,29 @@ def add_error_shapes(api: FastAPI) -> None:
         return error_response(503, "feedback cannot be kept now", code="feedback_unavailable", headers=headers)
 
     @api.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> Response:
-        return error_response(error.status_code, str(error.detail), headers=error.headers)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        what, code, path = str(error.detail), None, request.url.path[:200]
+        if what in ("Not Found", "Method Not Allowed"):
+            paths = [getattr(one, "path", "") for one in request.app.routes]
+            takes = (error.headers or {}).get("Allow")
+            hint = f": this path takes {takes}" if takes else nearest(path, [one for one in paths if len(one) > 1])
+            what, code = f"there is no {request.method} {path}{hint}", "unknown_path"
+        elif what == "There was an error parsing the body":  # FastAPI's, of other bytes than UTF-8, or nested too deep
+            what, code = "the body cannot be read: send JSON in UTF-8, not compressed", "invalid_request"
+        return error_response(error.status_code, what, code=code, headers=error.headers)
 
     @api.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> Response:  # noqa: ARG001 - the server logs it
         return error_response(500, BROKEN, code="internal_error")
+
+
+def param_of(place: Iterable[Any]) -> str:
+    """The place of a field as OpenAI writes it, such as `messages[0].role`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+
+
+def _place(fault: Any) -> list[Any]:
+    return [one for one in fault["loc"][1:] if isinstance(one, int) or not (one in _KINDS or "[" in one)]
 
 
 def _fields_of_body(request: Request) -> list[str]:

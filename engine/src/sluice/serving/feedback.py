@@ -23,7 +23,8 @@ from sluice.serving.telemetry.spool import append_whole, locked
 MOST_SCORES = 3  # of a key for an answer: the one that counts, another one, a comment
 _log = logging.getLogger(__name__)
 _TRACE, _PROOF = 32, 16  # hexadecimal digits
-_REMEMBERED = 16_384  # answers that were scored
+_REMEMBERED = 16_384  # answers, and answers that were scored
+_PROOFS: BoundedCache[str] = BoundedCache(_REMEMBERED)  # of what this process answered, by trace id
 _MOST_BYTES = 64 << 20  # a day and process; about 100,000 lines with a comment
 
 
@@ -46,13 +47,19 @@ class Feedback:
 
 
 def proof_of(caller: Caller, trace_id: str, release: str) -> str:
-    """What only a service that knows the secret can put behind the trace id of its answer.
+    """What only a service that knows the secret can put behind the trace id of its answer. It is remembered, so that
+    this process takes the trace id alone, too.
 
     Args:
         caller: whose answer it is.
         trace_id: of the answer.
         release: that answered.
     """
+    _PROOFS[trace_id] = proof = _proof(caller, trace_id, release)
+    return proof
+
+
+def _proof(caller: Caller, trace_id: str, release: str) -> str:
     told = f"{trace_id} {release} {caller.tenant or ''}".encode()
     return hmac.new(caller.signing, told, "sha256").hexdigest()[:_PROOF]
 
@@ -60,9 +67,10 @@ def proof_of(caller: Caller, trace_id: str, release: str) -> str:
 def feedback_of(request: FeedbackRequest, release: str, caller: Caller) -> Feedback | None:
     """The record of a request, with personal data and secrets taken out of the comment; None where no answer to this
     tenant has had its id. `release`: the one that takes it, which need not be the one that answered."""
-    answered_by, given = request.release or release, request.trace_id[-_TRACE - _PROOF :]
-    trace_id = given[:-_PROOF]
-    if not hmac.compare_digest(given[-_PROOF:], proof_of(caller, trace_id, answered_by)):
+    answered_by, given = request.release or release, request.trace_id.rpartition("-")[2].rpartition("_")[2]
+    trace_id = given[:_TRACE]
+    proof = given[_TRACE:] or _PROOFS.get(trace_id, "")
+    if not hmac.compare_digest(proof, _proof(caller, trace_id, answered_by)):
         return None
     return Feedback(
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -15,13 +15,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from sluice.core.extras import hooks
+from sluice.guardrails.checks.length import LengthOptions
 from sluice.llm.fallback import FallbackProvider
 from sluice.retrieval.stores import seconds_down
 from sluice.serving import openapi as documents
 from sluice.serving.admission import AdmissionMiddleware
-from sluice.serving.answer import Answer, ModelError
+from sluice.serving.answer import Answer, ModelError, RequestError
 from sluice.serving.auth import AuthMiddleware, KeyRing, caller_of
-from sluice.serving.caller_options import caller_options
+from sluice.serving.caller_options import caller_options, ignored
 from sluice.serving.chat_page import load_page
 from sluice.serving.error_responses import BROKEN, add_error_shapes, model_fault
 from sluice.serving.event_stream import EventStream
@@ -89,7 +90,7 @@ def create_app(
     _add_chat(api, bundle.release, application, metrics)
     _add_feedback(api, bundle.release, feedback, metrics)
     _add_state(api, bundle, traffic, metrics, fault)
-    _add_pages(api, bundle.release)
+    _add_pages(api, bundle)
     for add in hooks("routes").values():
         add(api, bundle.release, application, metrics.answer)
     if router is not None:
@@ -111,7 +112,7 @@ def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metric
 
     @api.post(CHAT, responses=replies, openapi_extra=needs_scope("chat"))
     async def chat(request: ChatRequest, connection: Request) -> Response:
-        """An answer, whole or as server-sent events."""
+        """Answer the last user message, whole or as server-sent events."""
         caller, trace = caller_of(connection.scope), current_trace()
         tenant, proof = caller.tenant, proof_of(caller, trace.trace_id, release)
         trace.stream, trace.tenant = bool(request.stream), tenant or ""
@@ -120,7 +121,7 @@ def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metric
         if not request.stream:
             answer = await application.answer(request.conversation(), tenant=tenant, options=options)
             metrics.answer(answer)
-            return JSONResponse(reply.completion(answer))
+            return JSONResponse(reply.completion(answer), headers=ignored(request, options))
         items = application.stream(request.conversation(), tenant=tenant, options=options)
         # Nothing is sent before there is something: a failure until then still gets a status of its own.
         first = await anext(items)
@@ -128,14 +129,26 @@ def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metric
             _events(reply, first, items, metrics),
             items,
             media_type="text/event-stream",
-            headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+            headers={"cache-control": "no-cache", "x-accel-buffering": "no", **ignored(request, options)},
         )
+
+    shown = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sluice", "release": release}
 
     @api.get("/v1/models", responses=documents.answers(documents.ModelList, 401, 429), openapi_extra=KEY_NEEDED)
     async def models() -> JSONResponse:
-        """The one model there is."""
-        model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sluice", "release": release}
-        return JSONResponse({"object": "list", "data": [model]})
+        """List the models: there is one."""
+        return JSONResponse({"object": "list", "data": [shown]})
+
+    @api.get(
+        "/v1/models/{model}",
+        responses=documents.answers(documents.ModelReply, 401, 404, 429),
+        openapi_extra=KEY_NEEDED,
+    )
+    async def one_model(model: str) -> JSONResponse:
+        """Describe one model."""
+        if model == MODEL:
+            return JSONResponse(shown)
+        return error_response(404, f"there is no model {model!r}: use {MODEL!r}", code="model_not_found", param="model")
 
 
 async def _events(
@@ -155,6 +168,8 @@ async def _events(
             _log.error("answer broken off: %s", error)
             status, message, code = model_fault(error)
             yield event(error_body(status, message, code=code))
+        except RequestError as error:  # such as a prompt that the result of a tool has made too long
+            yield event(error_body(400, error.message, code=error.code, param=error.param))
         except Exception:
             current_trace().fail("internal_error")
             _log.exception("answer broken off")
@@ -166,7 +181,7 @@ def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: 
 
     @api.post(FEEDBACK, responses=replies, openapi_extra=needs_scope("feedback"))
     async def feedback(request: FeedbackRequest, connection: Request) -> JSONResponse:
-        """What somebody thought of an answer, by its id."""
+        """Score an answer by its id."""
         if log is None:
             raise FeedbackError("this service does not store feedback")
         record = feedback_of(request, release, caller_of(connection.scope))
@@ -190,20 +205,20 @@ def _add_state(
 
     @api.get("/healthz", responses=replies, openapi_extra=OPEN)
     async def healthz() -> JSONResponse:
-        """Whether the process lives, and what only it has: a store of its own."""
+        """Check that the process lives, with the store that only it has."""
         gone = seconds_down() > _STORE_SECONDS
         return JSONResponse({"status": "its store is gone" if gone else "alive"}, 503 if gone else 200)
 
     @api.get("/readyz", responses=replies, openapi_extra=OPEN)
     async def readyz() -> JSONResponse:
-        """Whether it wants requests."""
+        """Check that it takes requests."""
         if traffic.draining:
             return JSONResponse({"status": "draining"}, 503)
         return JSONResponse({"status": "ready"})
 
     @api.get("/version", responses=documents.answers(documents.VersionReply), openapi_extra=OPEN)
     async def version() -> JSONResponse:
-        """What is served: the release and its whole manifest."""
+        """Show the release that is served, with its whole manifest."""
         shown = str(fault) if fault else None
         other, manifest = list(bundle.other_code), dict(bundle.manifest)
         return JSONResponse({"release": bundle.release, "fault": shown, "other_code": other, "manifest": manifest})
@@ -215,22 +230,23 @@ def _add_state(
         openapi_extra=needs_scope("metrics"),
     )
     async def metrics_page() -> Response:
-        """For Prometheus."""
+        """Show the metrics in the format of Prometheus."""
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_pages(api: FastAPI, release: str) -> None:
-    html, headers = load_page()
+def _add_pages(api: FastAPI, bundle: ReleaseBundle) -> None:
+    lengths = [LengthOptions(**one.options) for one in bundle.guardrails.input if one.check == "length"]
+    html, headers = load_page(bundle.service.page, min((one.max_characters for one in lengths), default=None))
     described: list[dict[str, Any]] = []
 
     @api.get("/", response_class=Response, responses=documents.text("text/html"), openapi_extra=OPEN)
     async def page() -> Response:
-        """A page to chat on."""
+        """Show the chat page."""
         return Response(html, media_type="text/html", headers=headers)
 
     @api.get("/openapi.json", responses=documents.answers(dict[str, Any]), openapi_extra=OPEN)
     async def openapi() -> JSONResponse:
-        """This document."""
+        """Show this document."""
         if not described:
-            described.append(documents.describe(api, release))
+            described.append(documents.describe(api, bundle.release))
         return JSONResponse(described[0])

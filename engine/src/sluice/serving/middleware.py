@@ -97,6 +97,8 @@ class InstrumentationMiddleware:
             await self._app(scope, receive, send)
             return
         status = 500
+        head = scope["method"] == "HEAD"
+        scope = {**scope, "method": "GET"} if head else scope  # answered as GET is, without the body
         trace = self._telemetry.begin(scope, chat=is_chat(scope))
         token = traces.enter(trace)
 
@@ -109,6 +111,8 @@ class InstrumentationMiddleware:
                 headers.append(TRACE_HEADER, trace.trace_id)
                 if self._traffic.draining:
                     headers.append("connection", "close")  # a proxy must not reuse it: the listener closes soon
+            elif head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
         started = time.perf_counter()

@@ -18,6 +18,10 @@ from sluice.serving.middleware import CHAT
 from sluice.serving.routing import KEY_NEEDED
 
 _SUMMARY = "Answers questions from the documents of one release. OpenAI's chat API, with citations and the release id."
+_ABOUT = (
+    "You talk to an AI system: a language model writes the answers, and they may be wrong. Tell the people who read "
+    "them. Parameters without effect are named in the header `x-sluice-ignored` of a reply."
+)
 _REF = "#/components/schemas/{model}"
 
 
@@ -147,7 +151,7 @@ _ERRORS = {
     400: "The request cannot be served as it is; `param` names the field.",
     401: "No key, or one that is not in force.",
     403: "The key lacks the scope; without keys: a page or a host name from elsewhere.",
-    404: "The caller has none of that id.",
+    404: "There is none of that name or id for this caller.",
     409: "This key has scored this answer before, and corrected it.",
     413: "The body is too large.",
     429: "The key has used up its rate.",
@@ -200,7 +204,7 @@ STREAM = {"text/event-stream": {"schema": _EVENT}}
 
 def describe(api: FastAPI, version: str) -> dict[str, Any]:
     """The document. `version`: the release that is served."""
-    document = get_openapi(title="Sluice", version=version, summary=_SUMMARY, routes=api.routes)
+    document = get_openapi(title="Sluice", version=version, summary=_SUMMARY, description=_ABOUT, routes=api.routes)
     schemas = document["components"]["schemas"]
     chunk = ChatCompletionChunk.model_json_schema(ref_template=_REF)
     schemas |= chunk.pop("$defs") | {"ChatCompletionChunk": chunk}
@@ -209,8 +213,10 @@ def describe(api: FastAPI, version: str) -> dict[str, Any]:
     chat = document["paths"][CHAT]["post"]["responses"]
     forbidden = chat["403"]  # any path, from a page of somebody else
     refusals = {status: chat[status] for status in ("401", "429")}  # any path that needs a key
-    for methods in document["paths"].values():
+    for path, methods in document["paths"].items():
         for operation in methods.values():
+            operation["summary"] = operation.get("description", operation["summary"]).partition(".")[0]
+            operation.setdefault("tags", ["answers" if path.startswith(("/v1/", "/mcp")) else "service"])
             operation["responses"].pop("422", None)
             operation["responses"].setdefault("403", forbidden)
             if operation.setdefault("security", KEY_NEEDED["security"]):

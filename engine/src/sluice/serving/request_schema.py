@@ -1,7 +1,8 @@
 """Request schemas: OpenAI's request for POST /v1/chat/completions, strictly validated, and that of /v1/feedback.
 
 A chat request has three kinds of fields: those in use; those that are accepted without effect, because the release
-decides how an answer is made (it was evaluated that way); and those that would change the response, which are refused.
+decides how an answer is made (it was evaluated that way), and listed in a header (serving/caller_options.py); and those
+that would change the response, which are refused.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationInfo, field_validator
 
 MODEL = "sluice"
 _NOT_OFFERED = "not offered by this service: leave it out"
@@ -24,6 +25,7 @@ _REFUSED: Mapping[str, tuple[Sequence[Any], str]] = {
     "audio": ([], _NOT_OFFERED),
     "web_search_options": ([], _NOT_OFFERED),
     "moderation": ([], _NOT_OFFERED),
+    "stop": ([[], ""], "the release decides where an answer ends: leave stop out"),
 }
 
 
@@ -94,7 +96,6 @@ class ChatRequest(BaseModel):
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     seed: StrictInt | None = None
-    stop: str | list[str] | None = None
     logit_bias: dict[str, float] | None = None
     user: str | None = None
     safety_identifier: str | None = None
@@ -118,6 +119,7 @@ class ChatRequest(BaseModel):
     audio: Any = _refused("audio")
     web_search_options: Any = _refused("web_search_options")
     moderation: Any = _refused("moderation")
+    stop: str | list[str] | None = _refused("stop")
 
     @field_validator(*_REFUSED)
     @classmethod
@@ -142,12 +144,12 @@ def whole(text: str) -> str:
 
 
 class FeedbackRequest(BaseModel):
-    """`trace_id`: the `id` of the answer, with or without its prefix. `score`: 0 is bad, 1 is good. `release`: that of
-    the answer, where it may be another than the one that takes the feedback."""
+    """`trace_id`: the `id` of the answer, with or without its prefix, or its `trace`. `score`: 0 is bad, 1 is good.
+    `release`: that of the answer, where it may be another than the one that takes the feedback."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    trace_id: str = Field(pattern=r"^(?:chatcmpl-|resp_)?[0-9a-f]{48}$")
-    score: StrictInt | StrictFloat = Field(ge=0, le=1)
+    trace_id: str = Field(pattern=r"^(?:chatcmpl-|resp_)?[0-9a-f]{32}(?:[0-9a-f]{16})?$")
+    score: float = Field(strict=True, ge=0, le=1)
     comment: str = Field("", max_length=2000)
     release: str | None = Field(None, pattern=r"^r-[0-9a-f]{12}$")

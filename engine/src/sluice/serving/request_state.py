@@ -14,7 +14,7 @@ from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import GuardOutcome
 from sluice.llm.chat import Delta, Messages
 from sluice.retrieval import Hit
-from sluice.serving.answer import Answer, ModelTimeoutError, Usage
+from sluice.serving.answer import REFUSED, TOO_LONG, Answer, ModelTimeoutError, Usage
 from sluice.serving.caller_options import CallerOptions
 from sluice.serving.citations import cite, first_words
 from sluice.serving.telemetry import traces
@@ -69,6 +69,8 @@ class RequestState:
         self.text = ""
         self.asked = False
         self.blocked: str | None = None
+        self.withheld: set[str] = set()  # what the guards found in results of the caller's tools
+        self._declined = False
         self._decline = decline
         self._seconds = seconds
         self._started = time.perf_counter()
@@ -88,7 +90,7 @@ class RequestState:
 
     @property
     def refusal(self) -> bool:
-        """Whether the decline text stands where a form of the caller's was asked for."""
+        """Whether a decline or a refusal stands where a form of the caller's was asked for."""
         return bool(self.options and self.options.whole and (self.blocked or not self.asked))
 
     @contextmanager
@@ -157,6 +159,13 @@ class RequestState:
     def block(self, verdict: GuardOutcome) -> None:
         self.blocked = ", ".join(verdict.reasons)
 
+    def instead(self) -> str:
+        """The text in place of an answer."""
+        self._declined = True
+        if not self.blocked:
+            return self._decline
+        return TOO_LONG if self.blocked == "length.too_long" and not self.asked else REFUSED
+
     def found(self, hits: Sequence[Hit]) -> None:
         """Passages that may be quoted, beside those of searches before."""
         known = {hit.chunk_id for hit in self.hits}
@@ -174,13 +183,13 @@ class RequestState:
         ended = "content_filter" if self.blocked else last.finish_reason or "stop"
         usages = [said.usage for said in self.calls if said.usage is not None]
         costs = [said.cost for said in self.calls if said.cost is not None]
-        declined = first_words(self.text) == first_words(self._decline)
+        declined = self._declined or first_words(self.text) == first_words(self._decline)
         quoted = self.text.strip().partition("\n")[2] if declined else self.text
         quotes = self.options.quotes(quoted) if self.options else [quoted]
         return Answer(
             text=self.text,
             declined=declined,
-            blocked=self.blocked,
+            blocked=self.blocked or ", ".join(sorted(self.withheld)) or None,
             citations=() if self.blocked else tuple(c for text in quotes for c in cite(text, self.hits)),
             hits=tuple(self.hits),
             usage=Usage(*map(sum, zip(*map(astuple, [Usage(0, 0), *usages]), strict=True))),

@@ -120,9 +120,9 @@ class ApplicationRunner:
                 async for piece in pieces:
                     yield request.sent(piece)
         if not request.text and (request.blocked or not request.asked):
-            decline = request.sent(self._settings.decline)
+            said = request.sent(request.instead())
             if not request.refusal:
-                yield decline
+                yield said
         answer = request.finish()
         quoted = [await self._quotable(citation) for citation in answer.citations]
         answer = replace(answer, citations=tuple(citation for citation in quoted if citation))

@@ -13,10 +13,11 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -58,6 +59,8 @@ def serve(
     fault: str | None = None,
     telemetry: TelemetrySettings = SILENT,
     keyless: bool = False,
+    parts: Sequence[Callable[..., Any]] = (),
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then returns.
 
@@ -70,6 +73,8 @@ def serve(
         fault: of a drill: `delay=SECONDS` or `error=SHARE`.
         telemetry: config/telemetry.yaml.
         keyless: requires no API key, even where keys exist; for this machine only.
+        parts: of this service alone, beside those of extras; as of `create_app`.
+        ready: called once, when the service listens.
 
     Raises:
         SluiceError: before anything is loaded, when it cannot work.
@@ -107,7 +112,7 @@ def serve(
             keys=keys,
             feedback=FeedbackLog(state / "feedback", told.score),
             router=load_router(),
-            parts=[opened.enter_context(part(stores, state)) for part in hooks("service").values()],
+            parts=[*(opened.enter_context(part(stores, state)) for part in hooks("service").values()), *parts],
         )
         listen(
             app,
@@ -118,6 +123,7 @@ def serve(
             notice_seconds=bundle.service.notice_seconds,
             limits=bundle.service.limits.connections,
             before=runtime.application.warm_up,
+            ready=ready,
         )
 
 
@@ -144,6 +150,7 @@ def listen(
     notice_seconds: float = 0,
     limits: ConnectionSettings = ConnectionSettings(),
     before: Callable[[], Awaitable[None]] | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs the server until it has drained.
 
@@ -156,6 +163,7 @@ def listen(
         notice_seconds: from SIGTERM to the end, at least.
         limits: of connections, where the extra for them is there.
         before: awaited first, on the server's own event loop.
+        ready: called once, when it listens.
     """
     config = uvicorn.Config(
         app,
@@ -172,7 +180,7 @@ def listen(
         timeout_graceful_shutdown=_CUT_SECONDS,
     )
     require_port(port, host)  # loading took seconds; somebody else may have come first
-    _DrainingServer(config, traffic, drain_seconds, notice_seconds, before).run()
+    _DrainingServer(config, traffic, drain_seconds, notice_seconds, before, ready).run()
 
 
 class _DrainingServer(uvicorn.Server):
@@ -185,12 +193,14 @@ class _DrainingServer(uvicorn.Server):
         seconds: float,
         notice: float,
         before: Callable[[], Awaitable[None]] | None,
+        ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._traffic = traffic
         self._seconds = seconds
         self._notice = notice
         self._before = before
+        self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self._before:
@@ -200,6 +210,7 @@ class _DrainingServer(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(700, 10, 10)
         await super().startup(sockets)
+        self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of uvicorn
         if sig == signal.SIGINT:

@@ -72,6 +72,17 @@ class LimitSettings(Settings):
     connections: ConnectionSettings = ConnectionSettings()
 
 
+class PageSettings(Settings):
+    """Words of the chat page. The notice has to say that one talks to an AI: Article 50 of the EU AI Act."""
+
+    name: str = Field(default="Assistant", pattern=r"\S", description="title and heading")
+    greeting: str = Field(
+        default="What would you like to know?", pattern=r"\S", description="before the first question"
+    )
+    notice: str = Field(default="You are talking to an AI. It can be wrong, so check the sources.", pattern=r"\S")
+    examples: tuple[str, ...] = Field(default=(), description="questions that a click asks")
+
+
 class ServiceSettings(Settings):
     decline: str = Field(min_length=1, description="the whole answer when the passages hold none")
     answers: Literal["spans", "any"] = Field(
@@ -81,6 +92,7 @@ class ServiceSettings(Settings):
     llm: LlmSettings
     condense: CondenseSettings | None = Field(None, description="None: a release that was made before there was any")
     limits: LimitSettings
+    page: PageSettings = PageSettings()
     drain_seconds: float = Field(ge=1, description="from SIGTERM to the end of the process, at most")
     notice_seconds: float = Field(
         1, ge=0, description="from SIGTERM to the end of the process, at least: until proxies have seen /readyz turn"

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from sluice.core.atomic_files import write_atomic
@@ -46,7 +46,7 @@ def with_dependents(names: Iterable[str]) -> list[str]:
     return sorted(chosen)
 
 
-def remove(root: Path, names: Iterable[str]) -> list[str]:
+def remove(root: Path, names: Iterable[str], leave: Collection[str] = ()) -> list[str]:
     """Removes extras, and those that need them, from a checkout.
 
     Another version of the engine removes its own extras: its code runs, in a process that knows no secrets.
@@ -54,6 +54,7 @@ def remove(root: Path, names: Iterable[str]) -> list[str]:
     Args:
         root: The checkout; it need not be a repository of git.
         names: Extras; one that the checkout does not have is passed over.
+        leave: Pages that stay as they are.
 
     Returns:
         The paths that were changed or are gone.
@@ -69,11 +70,11 @@ def remove(root: Path, names: Iterable[str]) -> list[str]:
     gone = [path for path in _own(going) if (root / path).exists()]
     folders = [f"{FOLDER}/{name}" for name in chosen]
     words = [*gone, *folders, *(f"make {target}" for target in _targets(root, chosen))]
-    actions = _actions(root)
+    used = _actions(root)
     for path in gone:
         drop(root, path)
     changed = [path for extra in going.values() for path in _cut(root, extra)]
-    changed += _forget(root, [*map(re.escape, words), *(f"{re.escape(one)}(?!/)" for one in actions - _actions(root))])
+    changed += _forget(root, [*map(re.escape, words), *(f"{re.escape(a)}(?!/)" for a in used - _actions(root))], leave)
     for folder in folders:
         drop(root, folder)
     changed += _write_pages(root)
@@ -145,11 +146,11 @@ def _cut(root: Path, extra: Extra) -> list[str]:
     return changed
 
 
-def _forget(root: Path, gone: list[str]) -> list[str]:
+def _forget(root: Path, gone: list[str], leave: Collection[str]) -> list[str]:
     """Takes what patterns name out of the pages: rows and items that are about it, and links that lead to it."""
     named = re.compile("|".join(rf"(?<![\w/]){one}(?![\w-])" for one in gone))
     changed = []
-    for path in _pages(root):
+    for path in (page for page in _pages(root) if str(page.relative_to(root)) not in leave):
         text = path.read_text(encoding="utf-8")
         dead = {target for _, target in _LINK.findall(text) if named.match(os.path.relpath(path.parent / target, root))}
 

@@ -7,7 +7,7 @@ staged: `git reset --hard` brings the old state back, and a second time nothing 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.git import run
 from sluice.core.project import PROJECT, Project, edit_project, load_project
 from sluice.template.extras import drop
-from sluice.template.owned import list_files
+from sluice.template.owned import ENGINE, list_files
 
 # The pointer to the starter data, and the remote that holds them.
 STARTER = ("data.dvc", "dvc-store/")
@@ -46,13 +46,14 @@ class InitPlan:
         return not self.changes and not self.removed
 
 
-def require_clean(root: Path) -> None:
-    """SluiceError when git would not bring this state back."""
-    if status := run(root, "status", "--porcelain"):
-        raise SluiceError(
-            f"{root}: {len(status.splitlines())} files differ from the last commit, such as {status.splitlines()[0]}",
-            remedy="commit or stash them first, so that `git reset --hard` can undo this",
-        )
+def require_clean(root: Path, writes: Collection[str] = (), own: tuple[str, ...] = ()) -> None:
+    """Refuse a checkout that `git reset --hard` would not bring back; untracked files count in `writes` and the engine.
+    `own`: prefixes of what an earlier run of the command left."""
+    status = run(root, "status", "--porcelain", "--no-renames", "--untracked-files=all", "-z").split("\0")
+    entries = [(line[:2], line[3:]) for line in status if line and not line[3:].startswith(own)]
+    if paths := [path for state, path in entries if state != "??" or path in writes or path.startswith(ENGINE)]:
+        remedy = "commit them, or `git stash --include-untracked`, so that `git reset --hard` can undo this"
+        raise SluiceError(f"{root}: {len(paths)} changes are not committed, such as {paths[0]}", remedy=remedy)
 
 
 def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
@@ -64,7 +65,7 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
         starter_data: whether the starter data stay. A project's own data always stay.
 
     Raises:
-        SluiceError: an overlay of a new environment is there already, or one of an old environment is missing.
+        SluiceError: an overlay of a new environment is there already, an old one is missing, or git lacks a file.
     """
     tracked = list_files(root, untracked=False)
     starter = any(path.startswith(STARTER[1]) for path in tracked) and not starter_data
@@ -75,6 +76,8 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
         text = readme.read_text(encoding="utf-8")
         kept = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(STARTER))
         changes += [FileChange("README.md", "README.md", kept)] if kept != text else []
+    if lost := [change.new for change in changes if change.new not in tracked and (root / change.new).exists()]:
+        raise SluiceError(f"{lost[0]}: git does not have this file yet", remedy="commit it, or move it away")
     return InitPlan(changes, removed)
 
 
@@ -90,7 +93,7 @@ def apply(root: Path, plan: InitPlan) -> None:
     for change in plan.changes:
         (root / change.new).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(root / change.new, change.text, sync=False)
-    run(root, "add", "--all")
+    run(root, "add", "--all", "--", *plan.removed, *(path for one in plan.changes for path in (one.old, one.new)))
 
 
 def _project_file(root: Path, project: Project) -> Iterator[FileChange]:

@@ -195,7 +195,8 @@ class Upstream:
     normal · length · status:<n> · busy:<seconds> (429 with Retry-After) · reset · hang (before the headers) ·
     hang_in_stream · late:<seconds> (until the first token) · drip:<seconds> (between blocks) · garbage ·
     not_http · cut (in the middle) · empty (an end without an answer) · error (an event in the stream, first) ·
-    late_error (an event after the first word) · calls (the tools of CALLS)
+    late_error (an event after the first word) · calls (the tools of CALLS) ·
+    too_long (llama.cpp refuses a prompt)
 
     `reply`: makes the text of an answer, or the calls of tools, out of the request's messages, in place of `WORDS`; not
     in Anthropic's format. `used`: the tokens that an answer in OpenAI's format says it took. `template_takes_tools`:
@@ -273,6 +274,10 @@ class Upstream:
             headers = {"retry-after": figure} if word == "busy" else {}
             fault = {"error": {"type": "scripted", "message": "the question was: secret"}, "message": "secret"}
             return web.json_response(fault, status=status, headers=headers)
+        if word == "too_long":
+            said = "request (4530 tokens) exceeds the available context size (2048 tokens), try increasing it"
+            fault = {"error": {"type": "exceed_context_size_error", "code": 400, "message": said}}
+            return web.json_response(fault, status=400)
         if word == "reset":
             transport.abort()
             await asyncio.sleep(3600)

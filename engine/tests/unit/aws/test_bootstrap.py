@@ -226,7 +226,7 @@ def test_an_environment_writes_its_own_record_and_nothing_else() -> None:
 
 
 MODELS = (
-    "arn:aws:bedrock:eu-west-3::foundation-model/anthropic.claude-3-5-haiku-20241022-v1:0",
+    "arn:aws:bedrock:eu-west-3::foundation-model/anthropic.claude-haiku-5-5",
     "arn:aws:sagemaker:eu-west-3:123456789012:endpoint/answers",
 )
 

@@ -104,8 +104,6 @@ def copy_repository(target: Path) -> None:
     for words in (["init", "--quiet"], ["add", "--all"]):
         subprocess.run(["git", *words], cwd=target, check=True)
     write_lists(target, list_files(target))
-    with (target / "config" / "project.yaml").open("a") as project:
-        project.write("template: {repository: example/sluice}\n")  # as `sluice init` does
     who = ["-c", "user.name=Guide", "-c", "user.email=guide@example.org"]
     for words in (["add", "--all"], [*who, "commit", "--quiet", "--message", "The repository"]):
         subprocess.run(["git", *words], cwd=target, check=True)

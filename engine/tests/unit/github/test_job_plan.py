@@ -28,6 +28,7 @@ OWN = EVERYTHING - {ENGINE}
         (["LICENSE"], set()),
         ([".github/ISSUE_TEMPLATE/bug.yml", ".github/pull_request_template.md", ".github/CODEOWNERS"], set()),
         ([".github/dependabot.yml", ".vscode/settings.json"], set()),
+        ([".agents/skills/sluice/SKILL.md", ".devcontainer/devcontainer.json"], set()),
         # pages that tests of the engine read
         (["engine/docs/reference/metrics.md"], {ENGINE}),
         (["docs/hosted-models.md", "README.md"], {ENGINE}),

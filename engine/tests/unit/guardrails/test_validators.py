@@ -1,4 +1,4 @@
-"""Validators that are not ours, from wheels of the hub: each does to a text what its `on_fail` says.
+"""Validators that are not ours, from public packages: each does to a text what its `on_fail` says.
 
 guardrails-ai-lowercase 0.1 fails a text with a capital and gives it in small letters; guardrails-ai-ends-with 0.1 fails
 one without a certain end and gives it with that end (`main.py` of each).

@@ -19,6 +19,7 @@ from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
 from sluice.evaluation.evaluation_tracking import COMPARISONS
+from sluice.evaluation.sequential import asking_order
 from sluice.evaluation.summary import cases_digest
 from sluice.jobs import compare_change as module
 from sluice.jobs.compare_change import review
@@ -78,6 +79,7 @@ class Pipeline:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
+        self.asked: list[str] = []
         self.edited = False
 
     def name(self, workspace: Workspace) -> str:
@@ -100,14 +102,14 @@ class Pipeline:
         write_json(
             workspace.build / "index" / "index.json", {"digest": "i", "embedder": {}, "chunker": {}, "files": {}}
         )
-        if until == "evaluate":
-            self.write(workspace, load_rows(workspace.data / "eval.jsonl"), workspace.build / "evaluation")
 
     def evaluate(self, workspace: Workspace, pipeline_progress: Any, *options: str) -> None:  # noqa: ARG002
         words = dict(zip(options[::2], options[1::2], strict=False))
         replay = ("--replay",) if "--replay" in options else ()
         self.calls.append((self.name(workspace), "evaluate", *replay))
-        self.write(workspace, load_rows(Path(words["--asked"])), Path(words["--out"]))
+        asked = load_rows(Path(words["--asked"]))
+        self.asked += [row.id for row in asked] * (self.name(workspace) == "head")
+        self.write(workspace, asked, Path(words["--out"]))
 
     def write(self, workspace: Workspace, asked: list[Row], out: Path) -> None:
         right = "LOST" not in (workspace.prompts / "answer.prompt.yml").read_text()
@@ -168,9 +170,36 @@ def test_an_edit_of_the_working_tree_against_the_last_commit(here: Workspace, pi
     document = json.loads((found.reports / "comparison.json").read_text())
     assert document["base"]["prompts"]["answer"] != document["head"]["prompts"]["answer"]
     assert document["base"]["data"] == "d" * 64
-    assert document["head"]["cost"] == pytest.approx(0.06)
+    assert document["head"]["cost"] == pytest.approx(0.03)
     assert [prompt["name"] for prompt in document["prompts"]] == ["answer"]
-    assert pipeline.calls == [("head", "pull"), ("head", "evaluate"), ("base", "pull"), ("base", "evaluate")]
+    sides = [[(side, step) for step in ("pull", "train", "evaluate")] for side in ("head", "base")]
+    assert pipeline.calls == [*sides[0], *sides[1]]
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_no_more_is_asked_once_the_verdict_is_decided(here: Workspace, pipeline: Pipeline, *, replay: bool) -> None:
+    edit(here, "LOST")
+    found = review(here, "main", replay=replay).comparison
+    assert found is not None
+    assert (found.verdict, found.asked, found.compared, found.planned) == ("worse", 30, 30, 60)
+    assert found.stopped == "Stopped after 30 of 60 cases: worse is decided (answer_key)."
+    order = [row.id for row in asking_order(rows())]
+    assert pipeline.asked == (order if replay else order[:30])
+    assert {case.id for case in found.cases} == set(order[:30])
+
+
+def test_cases_are_asked_up_to_each_look_and_none_twice(here: Workspace, pipeline: Pipeline) -> None:
+    edit(here, "AND")
+    for head_only in (False, True):
+        pipeline.calls.clear()
+        pipeline.asked.clear()
+        found = review(here, "main").comparison
+        assert found is not None
+        assert (found.verdict, found.asked, found.stopped) == ("no difference seen", 60, "")
+        assert pipeline.asked == [row.id for row in asking_order(rows())]
+        asked = [side for side, step in pipeline.calls if step == "evaluate"]
+        assert asked == (["head"] * 2 if head_only else ["head", "base"] * 2)
+        assert pipeline.calls.count(("base", "train")) == (not head_only)
 
 
 @pytest.mark.usefixtures("pipeline")
@@ -195,7 +224,7 @@ def test_the_base_is_asked_once(here: Workspace, pipeline: Pipeline) -> None:
     pipeline.calls.clear()
     edit(here, "AND")
     assert review(here, "main").comparison is not None
-    assert pipeline.calls == [("head", "pull"), ("head", "evaluate")]
+    assert pipeline.calls == [("head", "pull"), ("head", "train"), ("head", "evaluate")]
 
 
 def test_nothing_changed(here: Workspace, pipeline: Pipeline) -> None:

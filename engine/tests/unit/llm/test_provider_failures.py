@@ -16,8 +16,9 @@ def test_what_is_retried_also_falls_over() -> None:
     assert all(rule.fall_over for rule in RULES.values() if rule.retry)
 
 
-def test_what_is_the_caller_s_fault_is_final_and_no_mark_against_the_provider() -> None:
-    assert RULES[FailureKind.REFUSED] == (False, False, False)
+@pytest.mark.parametrize("failure", [FailureKind.REFUSED, FailureKind.TOO_LONG])
+def test_what_is_the_caller_s_fault_is_final_and_no_mark_against_the_provider(failure: FailureKind) -> None:
+    assert RULES[failure] == (False, False, False)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,38 @@ def test_what_is_the_caller_s_fault_is_final_and_no_mark_against_the_provider() 
 )
 def test_statuses(status: int, failure: FailureKind) -> None:
     assert by_status(status).failure is failure
+
+
+@pytest.mark.parametrize(
+    ("detail", "said", "tokens"),
+    [
+        (
+            "exceed_context_size_error, 400",
+            "request (4530 tokens) exceeds the available context size (2048 tokens), try increasing it",
+            (4530, 2048),
+        ),
+        (
+            "invalid_request_error, context_length_exceeded",
+            "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
+            (9000, 8192),
+        ),
+        (
+            "BadRequestError, 400",
+            "maximum context length is 4096 tokens. However, you requested 5000 tokens (4900 in the messages, 100 ...)",
+            (5000, 4096),
+        ),
+        ("AnthropicContextOverflowError", "prompt is too long: 210000 tokens > 200000 maximum", (210000, 200000)),
+        ("ValidationException", "Input is too long for requested model.", None),
+        ("", "Your input exceeds the context window of this model.", None),
+    ],
+)
+def test_a_prompt_longer_than_the_context_is_a_kind_of_its_own(
+    detail: str, said: str, tokens: tuple[int, int] | None
+) -> None:
+    found = by_status(400, detail, said=said)
+    assert (found.failure, found.tokens) == (FailureKind.TOO_LONG, tokens)
+    assert found.at("primary").tokens == tokens
+    assert by_status(500, detail, said=said).failure is FailureKind.SERVER_ERROR
 
 
 def test_aws_throttles_with_400() -> None:

@@ -5,25 +5,37 @@ Screenshots are left in build/browser/.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from sluice.core.processes import wait_until
+from sluice.guardrails.settings import CheckSettings
 from sluice.serving.api_keys import add_key
 from sluice.serving.chat_page import load_page
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.settings import PageSettings
+from support.serving.fakes import GUARDRAILS, StubChain, scripted_bundle
 from unit.serving.browser import Browser
+from unit.serving.client import Client
 from unit.serving.process import Service
 
 SHOTS = Path(__file__).parents[4] / "build" / "browser"
 QUESTION = "How much overlap do chunks have?"
+OWNER = "Write to owner@example.org. Or call +1 555 123 4567! That is all."
 
 
 def test_the_policy_allows_the_page_and_nothing_else() -> None:
-    html, headers = load_page()
+    html, headers = load_page(PageSettings())
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert len(re.findall(r"(?:script|style)-src 'sha256-[\w+/=]{44}'", policy)) == 2
@@ -31,6 +43,35 @@ def test_the_policy_allows_the_page_and_nothing_else() -> None:
     text = html.decode()
     assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text)  # nothing from elsewhere
     assert not re.findall(r"<[^>]+\son\w+=|<[^>]+\sstyle=|innerHTML|\beval\b", text)
+
+
+def test_the_page_says_what_a_project_wants_it_to_say_and_nothing_of_it_is_html() -> None:
+    evil = "</title></script><script>alert(1)</script>{{notice}}"
+    html, headers = load_page(PageSettings(name=evil, greeting="Hi & <b>", examples=("Is 1 < 2?",)), 300)
+    text = html.decode()
+    assert "<title>&lt;/title&gt;&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;{{notice}}</title>" in text
+    assert "Hi &amp; &lt;b&gt;" in text
+    assert '<button type="button">Is 1 &lt; 2?</button>' in text
+    assert 'data-most="300"' in text
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in headers["content-security-policy"]
+
+
+def test_a_page_cannot_be_silent_about_the_ai() -> None:
+    html, _ = load_page(PageSettings())
+    assert '<p id="notice">You are talking to an AI. ' in html.decode()
+    with pytest.raises(ValidationError):
+        PageSettings(notice=" ")
+
+
+def test_the_service_gives_the_page_its_words_and_the_limit_of_its_guard() -> None:
+    guards = GUARDRAILS.model_copy(update={"input": (CheckSettings(check="length", action="block"),)})
+    bundle = replace(scripted_bundle(page={"name": "Ask Ada", "notice": "I am an AI."}), guardrails=guards)
+    page = Client(create_app(bundle, StubChain(), TrafficState())).get("/").text
+    assert "<title>Ask Ada</title>" in page
+    assert '<p id="notice">I am an AI.</p>' in page
+    assert 'data-most="2000"' in page
 
 
 @pytest.fixture
@@ -70,7 +111,8 @@ def kept(state: Path) -> list[dict[str, object]]:
 def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> None:
     browser.look(width=1100, height=800)
     browser.open(service.url + "/")
-    browser.wait("document.getElementById('release').textContent === 'r-0123456789ab'")
+    assert browser.js("document.getElementById('notice').checkVisibility()")
+    assert "notice" in browser.js("document.getElementById('question').getAttribute('aria-describedby')")
     browser.shoot(SHOTS / "empty.png")
     ask(browser, QUESTION)
     browser.wait(answered(1))
@@ -83,10 +125,13 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
     assert browser.js("document.querySelector('details').open")
     assert browser.js("document.querySelector('mark').textContent") == "64 tokens"
     assert "Neighbouring chunks share" in browser.js("document.querySelector('blockquote').textContent")
-    browser.press("Tab")
-    assert browser.js("document.activeElement.textContent") == "Good"
+    passed = []
+    while passed[-1:] != ["Good"]:
+        browser.press("Tab")
+        passed.append(browser.js("document.activeElement.ariaLabel || document.activeElement.textContent"))
+    assert passed == ["Passage from Chunking", "Copy", "Retry", "Edit", "Good"]
     browser.press("Enter")
-    browser.wait("document.querySelector('.verdict span').textContent === 'Noted, thank you.'")
+    browser.wait("document.querySelector('.thanks').textContent === 'Noted, thank you.'")
     assert [(line["score"], line["release"]) for line in kept(state)] == [(1.0, "r-0123456789ab")]
     browser.press("Tab")
     browser.press("Enter")
@@ -95,18 +140,18 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
     browser.type("It is 128.")
     browser.press("Enter")
     browser.wait("document.querySelector('.aside').hidden")
-    browser.wait("document.querySelector('.verdict span').textContent === 'Noted, thank you.'")
+    browser.wait("document.querySelector('.thanks').textContent === 'Noted, thank you.'")
     wait_until(lambda: kept(state)[-1]["comment"] != "", seconds=60)  # the page has said so before, of the score
     assert kept(state)[-1]["comment"] == "It is 128."
     browser.js("document.getElementById('question').focus()")
-    ask(browser, "What is the capital of Peru?")
+    ask(browser, "Who answers for this?")
     browser.wait(answered(2))
-    spoken = browser.js("earlier.map((message) => message.role + ': ' + message.content)")
+    spoken = browser.js("context(turns).map((message) => message.role + ': ' + message.content)")
     assert spoken == [
         f"user: {QUESTION}",
         "assistant: 64 tokens",
-        "user: What is the capital of Peru?",
-        "assistant: The handbook does not say.",
+        "user: Who answers for this?",
+        f"assistant: {OWNER}",
     ]
 
     browser.shoot(SHOTS / "light.png")
@@ -125,7 +170,7 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
 def test_an_error_is_told_and_the_next_question_is_answered(browser: Browser, service: Service) -> None:
     browser.open(service.url + "/")
     ask(browser, "What is slowly said: overlap do chunks?")  # not scripted: an error of the service
-    browser.wait("document.querySelector('.note.bad')?.textContent.startsWith('No whole answer: the service failed')")
+    browser.wait("document.querySelector('.note.bad')?.textContent.startsWith('No answer: the service failed')")
     ask(browser, QUESTION)
     browser.wait(answered(2))
     assert browser.js("document.querySelectorAll('.answer')[1].textContent") == "64 tokens"
@@ -140,10 +185,12 @@ def test_escape_stops_a_stream(browser: Browser) -> None:
         ask(browser, QUESTION)
         browser.wait("document.querySelector('.answer')?.textContent.length > 30")
         assert browser.js("document.getElementById('stop').checkVisibility()")
+        assert browser.js("document.querySelectorAll('header button:not([hidden]):enabled').length") == 0
         browser.shoot(SHOTS / "writing.png")
         browser.press("Escape")
         browser.wait("document.querySelector('.note')?.textContent === 'Stopped.'")
         assert browser.js("!document.getElementById('stop').checkVisibility()")
+        assert browser.js("document.querySelectorAll('button:disabled').length") == 0
         assert browser.js("document.activeElement.id") == "question"
         assert browser.js("document.querySelector('.verdict') !== null")
     finally:
@@ -202,7 +249,36 @@ def click(browser: Browser, words: str, within: str = "document") -> None:
 
 
 def faults(browser: Browser) -> list[str]:
-    return browser.accessibility_faults("serious", "critical")
+    return browser.accessibility_faults()
+
+
+def said(browser: Browser) -> str:
+    words: str = browser.js("document.getElementById('said').textContent")
+    return words
+
+
+def field(browser: Browser) -> str:
+    words: str = browser.js("document.getElementById('question').value")
+    return words
+
+
+def up(browser: Browser) -> None:
+    browser.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowUp", code="ArrowUp", windowsVirtualKeyCode=38)
+
+
+def answer_with(browser: Browser, text: str, **closing: Any) -> None:
+    """Has the page's next requests answered with a stream of this text, without the service."""
+    frame = {"id": f"chatcmpl-{'a' * 48}", "release": "r-1"}
+    chunks = [
+        frame | {"choices": [{"delta": {"content": text}}]},
+        frame | {"choices": [{"delta": {}, "finish_reason": "stop"}]} | closing,
+    ]
+    stream = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+    browser.js(f"void (window.fetch = async () => new Response({json.dumps(stream)}))")
+
+
+def unplug(browser: Browser) -> None:
+    browser.js("void (window.fetch = async () => { throw new TypeError('Failed to fetch'); })")
 
 
 @pytest.mark.real
@@ -221,8 +297,8 @@ def test_markdown_is_shown_and_html_is_text(browser: Browser) -> None:
         assert browser.js(links) == [["https://example.org/chunks", "_blank", "noopener noreferrer"]]
         assert browser.js("document.querySelectorAll('.answer b, .answer img').length") == 0
         assert "<img src=x onerror=" in browser.js("document.querySelector('.answer').textContent")
-        assert browser.js("document.title") == "Sluice"
-        assert browser.js("earlier[1].content.startsWith('## Two steps')")  # the model sees what it has written
+        assert browser.js("document.title") == "Assistant"
+        assert browser.js("context(turns)[1].content.startsWith('## Two steps')")  # the model sees what it has written
         assert browser.problems == []
         assert faults(browser) == []
     finally:
@@ -230,7 +306,7 @@ def test_markdown_is_shown_and_html_is_text(browser: Browser) -> None:
 
 
 @pytest.mark.real
-def test_retry_edit_and_copy(browser: Browser, service: Service) -> None:
+def test_copy_and_retry(browser: Browser, service: Service) -> None:
     browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
     browser.open(service.url + "/")
     ask(browser, "What is slowly said: overlap do chunks?")  # not scripted: an error of the service
@@ -240,23 +316,126 @@ def test_retry_edit_and_copy(browser: Browser, service: Service) -> None:
     assert "Copy" not in texts(browser, "article:first-of-type button")  # there is nothing to copy
     click(browser, "Copy", "document.querySelectorAll('article')[1]")
     browser.wait("document.getElementById('said').textContent === 'Copied.'")
+    assert "Copied" in texts(browser, "article:last-of-type button")
     assert browser.js("navigator.clipboard.readText()") == "64 tokens"
     click(browser, "Retry", "document.querySelectorAll('article')[1]")
     browser.wait(answered(2))
-    assert browser.js("earlier.map(one => one.content)") == [QUESTION, "64 tokens"]  # once, though asked twice
+    assert browser.js("context(turns).map(one => one.content)") == [QUESTION, "64 tokens"]  # once, though asked twice
+    assert browser.problems == []
 
-    browser.wait("document.activeElement.id === 'question'")
-    click(browser, "Edit", "document.querySelectorAll('article')[0]")
-    assert texts(browser, "article") == []
-    assert browser.js("document.getElementById('question').value") == "What is slowly said: overlap do chunks?"
-    browser.js("document.getElementById('question').select()")
+
+@pytest.mark.real
+def test_an_edit_is_cancelled_and_arrow_up_recalls(browser: Browser, service: Service) -> None:
+    browser.open(service.url + "/")
     ask(browser, QUESTION)
     browser.wait(answered(1))
-    assert texts(browser, "h2#question-1, article h2") == [QUESTION]
-    browser.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowUp", code="ArrowUp", windowsVirtualKeyCode=38)
-    assert browser.js("document.getElementById('question').value") == QUESTION
-    assert texts(browser, "article") == []
+    ask(browser, "What is the capital of Peru?")
+    browser.wait(answered(2))
+    browser.type("Half a thought")
+    before = texts(browser, "article")
+    click(browser, "Edit")
+    assert field(browser) == QUESTION
+    assert browser.js("document.querySelectorAll('article.edited').length") == 2
+    browser.press("Escape")
+    assert field(browser) == "Half a thought"
+    assert texts(browser, "article") == before
+    assert browser.js("document.querySelectorAll('article.edited').length") == 0
+
+    browser.js("document.getElementById('question').value = ''")
+    for _ in range(3):
+        up(browser)
+        assert field(browser) == "What is the capital of Peru?"
+    assert texts(browser, "article") == before
+    assert browser.js("read()[0].turns.length") == 2
     assert browser.problems == []
+
+
+@pytest.mark.real
+def test_an_answer_goes_only_when_another_is_there(browser: Browser, service: Service) -> None:
+    browser.open(service.url + "/")
+    for count, question in enumerate([QUESTION, "Who answers for this?"], 1):
+        ask(browser, question)
+        browser.wait(answered(count))
+    unplug(browser)
+    click(browser, "Retry")
+    browser.wait("document.querySelector('.stays') !== null")
+    assert texts(browser, ".stays") == [
+        "No answer: the service can't be reached. Try again in a moment. The earlier answer stays."
+    ]
+    assert texts(browser, ".answer") == ["64 tokens", OWNER]
+
+    click(browser, "Edit")
+    browser.js("document.getElementById('question').select()")
+    ask(browser, "And how much overlap?")
+    browser.wait("document.querySelector('.stays')?.checkVisibility()")
+    browser.wait("document.getElementById('question').value === 'And how much overlap?'")  # what was written is kept
+    assert browser.js("turns.map(one => one.question)") == [QUESTION, "Who answers for this?"]
+
+    answer_with(browser, "An eighth of a chunk.")
+    browser.press("Enter")
+    browser.wait("document.querySelectorAll('article').length === 1")
+    assert texts(browser, ".answer") == ["An eighth of a chunk."]
+    assert texts(browser, ".note") == ["The conversation as it was before is in History."]
+    kept_talks = browser.js("read().map(talk => talk.turns.map(turn => turn.question))")
+    assert kept_talks == [["And how much overlap?"], [QUESTION, "Who answers for this?"]]
+    assert browser.problems == []
+
+
+@pytest.mark.real
+def test_a_question_that_is_too_long_stays_whole_and_is_not_sent(browser: Browser, service: Service) -> None:
+    browser.open(service.url + "/")
+    browser.js("document.getElementById('question').dataset.most = 40")
+    browser.wait("document.activeElement.id === 'question'")
+    browser.type("🤖" * 36)
+    assert texts(browser, "#count") == [""]
+    browser.type("🤖" * 14)
+    browser.press("Enter")
+    assert field(browser) == "🤖" * 50
+    assert texts(browser, "#count") == ["50 of 40 characters. Shorten your question by 10 to ask it."]
+    assert said(browser) == texts(browser, "#count")[0]
+    assert texts(browser, "article") == []
+    assert faults(browser) == []
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("blocked", "words"),
+    [
+        ("attack.likely, injection.override", "A safety check stopped this answer. Try asking in other words."),
+        ("length.too_long", "Your question is too long. Shorten it and ask again."),
+    ],
+)
+def test_a_refusal_is_told_in_words(browser: Browser, service: Service, blocked: str, words: str) -> None:
+    browser.open(service.url + "/")
+    answer_with(browser, "The handbook does not say.", blocked=blocked, declined=True, citations=[])
+    ask(browser, QUESTION)
+    browser.wait(answered(1))
+    assert texts(browser, ".answer, .note") == ["", words]
+    assert said(browser) == words
+    assert browser.js("context(turns)") == []
+
+
+def cited(document: str, title: str, start: int, end: int, passage: str = "one") -> dict[str, Any]:
+    text = "Chunks overlap. So do passages."
+    place = {"document": document, "title": title, "start": start, "end": end, "text": text[start:end], "score": 0.5}
+    return place | {"passage": {"id": passage, "start": 0, "text": text}}
+
+
+@pytest.mark.real
+def test_sources_are_one_for_each_document_and_figures_lie_behind_details(browser: Browser, service: Service) -> None:
+    browser.open(service.url + "/")
+    places = [("a", "Chunking", 16, 31), ("b", "Chunking", 0, 15), ("a", "Chunking", 0, 15), ("c", "Index", 0, 15)]
+    answer_with(
+        browser, "Chunks overlap.", citations=[*(cited(*place) for place in places), cited("c", "Index", 0, 15, "two")]
+    )
+    ask(browser, QUESTION)
+    browser.wait(answered(1))
+    assert texts(browser, ".sources summary") == ["Chunkinga", "Chunkingb", "Index2 passages"]
+    marks = "[...document.querySelector('.sources details').querySelectorAll('mark')].map(one => one.textContent)"
+    assert browser.js(marks) == ["Chunks overlap.", "So do passages."]
+    assert texts(browser, ".sources li:first-child blockquote") == ["Chunks overlap. So do passages."]
+    assert not browser.js("document.querySelector('.figures p').checkVisibility()")
+    assert texts(browser, ".figures p")[:2] == ["Release r-1", "Chunking (a): characters 16\u201331, score 0.500"]
 
 
 @pytest.mark.real
@@ -267,7 +446,7 @@ def test_conversations_stay_in_the_tab_and_longer_where_somebody_wants_it(browse
     browser.wait(answered(1))
     browser.open(service.url + "/")  # loaded again, it goes on
     browser.wait(answered(1))
-    assert browser.js("earlier.map(one => one.content)") == [QUESTION, "64 tokens"]
+    assert browser.js("context(turns).map(one => one.content)") == [QUESTION, "64 tokens"]
     assert texts(browser, "mark") == ["64 tokens"]
     assert browser.js("localStorage.length") == 0
 
@@ -288,6 +467,11 @@ def test_conversations_stay_in_the_tab_and_longer_where_somebody_wants_it(browse
     browser.js("document.querySelectorAll('#talks li button')[1].click()")
     assert texts(browser, "#talks li button:first-child") == [QUESTION]
     click(browser, "Delete all")
+    assert browser.js("document.activeElement.textContent") == "Keep them"  # nothing is deleted by one press
+    assert texts(browser, "article h2") == [QUESTION]
+    browser.press("Enter")
+    click(browser, "Delete all")
+    click(browser, "Delete all", "document.getElementById('sure')")
     assert browser.js("localStorage.getItem('sluice-talks')") == "[]"
     assert texts(browser, "article") == []
     browser.js("document.getElementById('keep').click()")
@@ -301,7 +485,7 @@ def test_feedback_has_a_reason(browser: Browser, service: Service, state: Path) 
     ask(browser, QUESTION)
     browser.wait(answered(1))
     click(browser, "Bad")
-    browser.wait("document.querySelector('.verdict span').textContent === 'Noted, thank you.'")
+    browser.wait("document.querySelector('.thanks').textContent === 'Noted, thank you.'")
     browser.js("document.querySelector('select').value = 'incomplete'")
     browser.js("document.querySelector('.aside input').focus()")
     browser.type("Of which chunks?")
@@ -311,14 +495,61 @@ def test_feedback_has_a_reason(browser: Browser, service: Service, state: Path) 
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("width", "height", "dark"), [(1100, 900, False), (1100, 900, True), (390, 844, False)])
-def test_axe_finds_nothing_serious(browser: Browser, service: Service, width: int, height: int, dark: bool) -> None:
+def test_feedback_shows_only_what_was_saved(browser: Browser, service: Service) -> None:
+    pressed = "[...document.querySelectorAll('.verdict button')].map(one => one.ariaPressed)"
+    browser.open(service.url + "/")
+    ask(browser, QUESTION)
+    browser.wait(answered(1))
+    for words in ("Good", "Bad", "Good"):
+        click(browser, words)
+        browser.wait(f"{pressed}[{int(words == 'Bad')}] === 'true'")
+    click(browser, "Bad")  # a fourth time
+    browser.wait("document.querySelector('.thanks').textContent.startsWith('Your feedback')")
+    assert texts(browser, ".thanks") == ["Your feedback wasn't saved: this answer can't be rated again."]
+    assert browser.js(pressed) == ["true", "false"]
+    unplug(browser)
+    click(browser, "Bad")
+    browser.wait("document.querySelector('.thanks').textContent.includes('reached')")
+    assert browser.js(pressed) == ["true", "false"]
+
+    browser.open(service.url + "/")
+    browser.wait(answered(1))
+    assert browser.js(pressed) == ["true", "false"]
+
+
+@pytest.mark.real
+def test_a_phone_has_large_buttons_and_no_hints_about_keys(browser: Browser) -> None:
+    running = Service(settings="page={'examples': ['How much overlap do chunks have?']}")
+    try:
+        browser.call("Emulation.setDeviceMetricsOverride", width=900, height=700, deviceScaleFactor=2, mobile=True)
+        browser.call("Emulation.setTouchEmulationEnabled", enabled=True)  # a large one: its pointer is coarse
+        browser.open(running.url + "/")
+        assert not browser.js("document.getElementById('hints').checkVisibility()")
+        browser.js("document.querySelector('#examples button').click()")
+        browser.wait(answered(1))
+        assert texts(browser, "article h2") == [QUESTION]
+        assert browser.js("document.activeElement.id") != "question"  # whose keyboard would hide the answer
+        heights = "[...document.querySelectorAll('button, summary')].filter(one => one.checkVisibility())"
+        assert browser.js(f"Math.min(...{heights}.map(one => one.offsetHeight))") >= 44
+    finally:
+        running.stop()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("width", "height", "dark"), [(1100, 900, False), (1100, 900, True), (390, 844, False), (320, 640, False)]
+)
+def test_axe_finds_nothing(browser: Browser, service: Service, width: int, height: int, dark: bool) -> None:
     browser.look(width=width, height=height, dark=dark)
     browser.open(service.url + "/")
     assert faults(browser) == []
     ask(browser, QUESTION)
     browser.wait(answered(1))
     browser.js("document.querySelector('summary').click()")
+    browser.js("document.querySelector('blockquote').append(' A long passage has to scroll.'.repeat(80))")
+    click(browser, "Edit")
+    assert faults(browser) == []
+    browser.press("Escape")
     ask(browser, "What is slowly said: overlap do chunks?")
     browser.wait("document.querySelector('.note.bad') !== null")
     assert faults(browser) == []

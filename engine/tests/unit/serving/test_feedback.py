@@ -80,6 +80,21 @@ def test_the_id_of_an_answer_is_taken_as_it_is(client: Client, folder: Path) -> 
     assert (second["trace_id"], second["score"], second["comment"]) == (trace, 0.5, "")
 
 
+def test_the_trace_of_an_answer_is_taken_where_it_was_given(
+    make_client: Callable[..., Client], folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys.json"
+    secrets = [add_key(path, name, tenant=name, scopes=["chat", "feedback"], rate=60) for name in ("acme", "rival")]
+    ours, theirs = ({"authorization": f"Bearer {secret}"} for secret in secrets)
+    client = make_client(FeedbackLog(folder), KeyRing(path))
+    reply = client.chat(headers=ours)
+    trace = reply.json()["trace"]
+    assert trace == reply.headers["x-sluice-trace"]
+    assert send(client, theirs, trace_id=trace).status_code == 400
+    assert send(client, ours, trace_id=trace).json() == {"object": "feedback", "id": trace}
+    assert send(client, ours, trace_id="ab" * 16).json()["error"]["code"] == "unknown_answer"
+
+
 @pytest.mark.parametrize(
     "forged",
     [
@@ -175,7 +190,7 @@ def test_personal_data_and_secrets_never_reach_the_disk(client: Client, folder: 
         ({"trace_id": "x"}, "trace_id"),
         ({"trace_id": "../../etc/passwd"}, "trace_id"),
         ({"trace_id": "A" * 48}, "trace_id"),
-        ({"trace_id": TRACE}, "trace_id"),
+        ({"trace_id": "ab" * 16}, "trace_id"),
         ({"score": 2}, "score"),
         ({"score": -0.1}, "score"),
         ({"score": True}, "score"),

@@ -11,14 +11,22 @@ from typing import Any
 import httpx
 import pytest
 
+from sluice.guardrails.guards import Guards
+from sluice.guardrails.settings import CheckSettings
+from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.serving import fault_injection, http_api
+from sluice.serving.answer import REFUSED, TOO_LONG
 from sluice.serving.fault_injection import parse_fault
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
-from support.serving.fakes import CHUNKS, ScriptedChat
+from sluice.serving.services import Services
+from support.serving.fakes import CHUNKS, GUARDRAILS, ScriptedChat, ScriptedRetriever
 from unit.serving.client import CHAT, OVERLAP, Client
+
+ASKED = {"role": "user", "content": OVERLAP}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "rain"}
 
 RELEASE = "r-0123456789ab"
 OWNER = "Who answers for this?"
@@ -109,12 +117,50 @@ def test_a_blocked_question_is_a_content_filter(client: Client, stream: bool) ->
     last = events(response)[-2] if stream else response.json()
     assert response.status_code == 200
     assert (last["choices"][0]["finish_reason"], last["blocked"]) == ("content_filter", "injection.override")
-    assert DECLINE in response.text
+    assert REFUSED in response.text
+    assert DECLINE not in response.text
+    assert last["declined"] is True  # as evaluations count it
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_question_that_is_too_long_says_so(
+    bundle: ReleaseBundle, chat: ScriptedChat, retriever: ScriptedRetriever, stream: bool
+) -> None:
+    length = CheckSettings.model_validate({"check": "length", "action": "block", "options": {"max_characters": 20}})
+    guards = Guards(GUARDRAILS.model_copy(update={"input": (length,)}))
+    runner = ApplicationRunner(bundle, chat, retriever, guards)
+    response = Client(create_app(bundle, runner, TrafficState())).chat(stream=stream)
+    assert (response.status_code, chat.calls) == (200, [])
+    assert TOO_LONG in response.text
+    assert '"blocked":"length.too_long"' in response.text
+
+
+def test_what_has_no_effect_is_named_in_a_header(client: Client) -> None:
+    for stream in (False, True):
+        told = client.chat(model="gpt-4o", temperature=0, max_tokens=5, user="u-1", stream=stream)
+        assert told.headers["x-sluice-ignored"] == "temperature, max_tokens, model"
+        assert "x-sluice-ignored" not in client.chat(model="sluice", user="u-1", stream=stream).headers
+
+
+def test_a_tool_s_result_that_is_too_long_ends_a_stream_with_the_caller_s_error(
+    make_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(services: Services) -> Any:
+        async def answer(_: dict[str, Any]) -> AsyncIterator[str]:
+            yield "One sentence. "
+            yield (await services.chat().ainvoke(OVERLAP)).text
+
+        return answer
+
+    monkeypatch.setattr("sluice.serving.contracts.load_build", lambda _: build)
+    long = ScriptedChat(script={"overlap": ProviderError(FailureKind.TOO_LONG, "HTTP 400")})
+    *_, error = events(make_client(long).chat(stream=True))
+    assert (error["error"]["code"], error["error"]["type"]) == ("context_length_exceeded", "invalid_request_error")
 
 
 def test_fields_of_real_clients_are_taken(client: Client) -> None:
     fields = {
-        "model": "gpt-4o-mini",
+        "model": "gpt-6-luna",
         "temperature": 1,
         "max_tokens": 5,
         "max_completion_tokens": 5,
@@ -122,7 +168,7 @@ def test_fields_of_real_clients_are_taken(client: Client) -> None:
         "n": 1,
         "user": "u-1",
         "seed": 4,
-        "stop": ["x"],
+        "stop": [],
         "presence_penalty": 0,
         "frequency_penalty": 0.0,
         "logit_bias": {"50256": -100},
@@ -156,13 +202,24 @@ def test_every_field_of_the_openai_library_is_known() -> None:
         ({"temperature": 3}, "temperature", "less than or equal to 2"),
         ({"stream": "yes"}, "stream", "valid boolean"),
         ({"messages": []}, "messages", "at least 1 item"),
-        ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role", "Input should be 'system'"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "Input should be 'system'"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
-            "messages.0.content",
+            "messages[0].content",
             "only parts of the type",
         ),
-        ({"messages": [{"role": "system", "content": "x"}]}, "messages", "there is no user message"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "has to be a string"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role", "this field is required"),
+        ({"messages": [{"role": "system", "content": "x"}, ASKED]}, "messages[0].role", "has its own instructions"),
+        ({"messages": [ASKED, {"role": "developer", "content": "x"}]}, "messages[1].role", "the user message"),
+        ({"messages": [{"role": "system", "content": " "}]}, "messages", "there is no user message"),
+        ({"messages": [ASKED, {"role": "assistant", "content": "64"}]}, "messages", "end with a user message"),
+        (
+            {"messages": [ASKED, {"role": "tool", "tool_call_id": "c1", "content": "x"}]},
+            "messages[1].tool_call_id",
+            "a call",
+        ),
+        ({"stop": ["x"]}, "stop", "leave stop out"),
         ({"messages": [{"role": "user", "content": " "}]}, "messages", "the last user message is empty"),
         ({"messages": [{"role": "user", "content": None}]}, "messages", "the last user message is empty"),
     ],
@@ -200,7 +257,24 @@ def test_text_parts_and_history_are_understood(client: Client) -> None:
 def test_a_broken_body_is_a_400(client: Client, content: bytes) -> None:
     response = client.send("POST", CHAT, content=content, headers={"content-type": "application/json"})
     assert response.status_code == 400
-    assert response.json()["error"]["type"] == "invalid_request_error"
+    error = response.json()["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_request")
+    assert "JSON" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({"content-type": "application/x-www-form-urlencoded"}, "application/x-www-form-urlencoded"),
+        ({"content-type": "text/plain"}, "text/plain"),
+        ({}, "none"),
+    ],
+)
+def test_the_header_that_is_missing_is_named(client: Client, headers: dict[str, str], found: str) -> None:
+    response = client.send("POST", CHAT, content=b'{"messages": []}', headers=headers)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"], error["code"]) == (400, None, "invalid_request")
+    assert error["message"] == f"send the header `content-type: application/json`; this request has {found}"
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -257,7 +331,11 @@ def test_every_response_names_the_release(client: Client) -> None:
     paths = ("/", "/healthz", "/readyz", "/version", "/metrics", "/openapi.json", "/v1/models", "/no", CHAT)
     seen = {path: client.get(path) for path in paths}
     assert {path: r.status_code for path, r in seen.items()} == dict.fromkeys(seen, 200) | {"/no": 404, CHAT: 405}
-    assert seen["/no"].json()["error"]["message"] == "Not Found"
+    assert seen["/no"].json()["error"]["message"] == "there is no GET /no"
+    assert seen[CHAT].json()["error"]["message"] == f"there is no GET {CHAT}: this path takes POST"
+    assert seen[CHAT].headers["allow"] == "POST"
+    old = client.send("POST", "/v1/completions", json={}).json()["error"]
+    assert old["message"] == f"there is no POST /v1/completions (did you mean '{CHAT}'?)"
     responses = [*seen.values(), client.chat(), client.chat(n=2), client.chat(stream=True)]
     assert {response.headers["x-sluice-release"] for response in responses} == {RELEASE}
 
@@ -269,7 +347,18 @@ def test_version_and_models(client: Client, bundle: ReleaseBundle) -> None:
         "other_code": [],
         "manifest": dict(bundle.manifest),
     }
-    assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["sluice"]
+    listed = client.get("/v1/models").json()["data"]
+    assert [model["id"] for model in listed] == ["sluice"]
+    assert client.get("/v1/models/sluice").json() == listed[0]
+    other = client.get("/v1/models/gpt-4o")
+    assert (other.status_code, other.json()["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/version", "/metrics"])
+def test_head_is_get_without_the_body(client: Client, path: str) -> None:
+    whole, head = client.get(path), client.send("HEAD", path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"]
 
 
 def test_metrics_count_what_happened(client: Client) -> None:

@@ -39,6 +39,15 @@ def test_without_another_provider_it_is_a_502(word: str, stream: bool) -> None:
 
 
 @both_ways
+def test_a_prompt_that_is_too_long_is_the_caller_s_to_shorten(stream: bool) -> None:
+    answer, asked = ask("too_long", "normal", stream=stream)
+    assert (answer.status, asked) == (400, 1)
+    error = json.loads(answer.body)["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+    assert "4530 tokens, and the model takes 2048" in error["message"]
+
+
+@both_ways
 @pytest.mark.parametrize("word", [*TROUBLE, *SILENT])
 def test_with_another_provider_it_is_not_noticed(word: str, stream: bool) -> None:
     answer, _ = ask(word, "normal", stream=stream)

@@ -49,6 +49,7 @@ def test_every_path_is_described_with_its_replies(document: dict[str, Any]) -> N
         "/v1/chat/completions",
         "/v1/feedback",
         "/v1/models",
+        "/v1/models/{model}",
         "/version",
     }
     assert document["info"]["version"] == "r-0123456789ab"
@@ -60,6 +61,14 @@ def test_every_path_is_described_with_its_replies(document: dict[str, Any]) -> N
             assert "422" not in operation["responses"]
             # What can be refused for its key says so, and what needs none does not.
             assert ("401" in operation["responses"]) == ("security" in operation), path
+
+
+def test_it_says_that_one_talks_to_an_ai_and_each_path_what_it_is_for(document: dict[str, Any]) -> None:
+    assert "You talk to an AI system" in document["info"]["description"]
+    operations = [one for methods in document["paths"].values() for one in methods.values()]
+    assert all(one["tags"] and one["description"].startswith(one["summary"]) for one in operations)
+    score = document["components"]["schemas"]["FeedbackRequest"]["properties"]["score"]
+    assert (score["type"], score["minimum"], score["maximum"]) == ("number", 0, 1)
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

@@ -26,14 +26,14 @@ from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
 from sluice.serving import release_guards
-from sluice.serving.answer import Answer
+from sluice.serving.answer import REFUSED, Answer
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from support.guardrails import FakeGuardModel
-from support.serving.fakes import DECLINE, ScriptedRetriever, hit, scripted_bundle
+from support.serving.fakes import ScriptedRetriever, hit, scripted_bundle
 
 QUESTION = "How much traffic does a canary get?"
 HONEST = hit("A canary gets five percent of the traffic.", doc_id="canary")
@@ -131,7 +131,7 @@ def test_what_was_sent_is_not_taken_back_for_another_answer() -> None:
 @pytest.mark.parametrize(
     ("on_fail", "replies", "text", "blocked"),
     [
-        ("exception", [["It is five. ", "No More."]], DECLINE, "guardrails/lowercase.failed"),
+        ("exception", [["It is five. ", "No More."]], REFUSED, "guardrails/lowercase.failed"),
         ("fix", [["It is five. ", "No More."]], "it is five. no more.", None),
         ("reask", [["It is five."], ["it is five."]], "it is five.", None),
         ("reask", [["it is five. No More."]], "it is five.", "guardrails/lowercase.failed"),

@@ -13,7 +13,7 @@ import yaml
 from sluice.core.errors import SluiceError
 from sluice.core.project import load_project
 from sluice.template.init_project import InitPlan, apply, plan, require_clean
-from unit.template.conftest import ROOT, Template, commit, git
+from unit.template.conftest import ROOT, Template, commit, git, write
 
 NEW = {"name": "zephyr-desk", "organisation": "acme-labs", "image": "ghcr.io/acme-labs/zephyr-desk"}
 
@@ -107,11 +107,26 @@ def test_starter_data_go_and_data_of_one_s_own_stay(small: Path) -> None:
     assert planned(small, starter_data=False).empty, "what is there now is not the starter data"
 
 
-@pytest.mark.parametrize("file", ["prompts/one.prompt.yml", "new.txt"])
+@pytest.mark.parametrize("file", ["prompts/one.prompt.yml", "engine/new.py"])
 def test_what_git_could_not_bring_back_is_not_touched(small: Path, file: str) -> None:
     (small / file).write_text("precious")
-    with pytest.raises(SluiceError, match="git reset --hard"):
+    with pytest.raises(SluiceError, match=file) as caught:
         require_clean(small)
+    assert "git reset --hard" in caught.value.remedy
+
+
+def test_an_untracked_file_stands_in_the_way_only_where_init_writes(small: Path) -> None:
+    write(small, {"pipelines/dvc.lock": "schema: '2.0'\n", "a note.md": "mine\n"})
+    require_clean(small)
+    with pytest.raises(SluiceError, match=r"dvc\.lock"):
+        require_clean(small, ["pipelines/dvc.lock"])
+    apply(small, planned(small, **NEW))
+    assert git(small, "ls-files", "--others").splitlines() == ["a note.md", "pipelines/dvc.lock"]
+    git(small, "reset", "--quiet", "--hard")
+    assert (small / "pipelines/dvc.lock").read_text() == "schema: '2.0'\n"
+    write(small, {"k8s/overlays/uat/kustomization.yaml": "mine\n"})
+    with pytest.raises(SluiceError, match=r"uat/kustomization\.yaml: git does not have this file"):
+        planned(small, environments=("uat", "actual"))
 
 
 def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -148,11 +163,16 @@ TESTS = (
 )
 
 
+UNTRACKED = ["notes.md", "pipelines/dvc.lock"]
+NOTES = "- `engine_tests`: ask about `engine/src/sluice/extras/engine_tests`\n"
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This repository's last commit under other names, committed."""
     folder = tmp_path_factory.mktemp("project") / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    write(folder, {"pipelines/dvc.lock": "schema: '2.0'\n", "notes.md": NOTES})  # as `make release` and people leave
     done = call(folder, "init", *WORDS)
     assert done.returncode == 0, done.stderr
     assert "staged, not committed" in done.stdout
@@ -187,6 +207,8 @@ def test_in_a_clone_ten_files_change_and_none_of_the_engine(clone: Path) -> None
     assert len(changed) <= 10, changed
     assert not [path for path in changed if path.startswith(("engine/", "src/", "prompts/"))]
     assert call(clone, "engine", "check").returncode == 0
+    assert git(clone, "ls-files", "--others").splitlines() == UNTRACKED
+    assert (clone / "notes.md").read_text() == NOTES
 
 
 @pytest.mark.real
@@ -207,18 +229,19 @@ def test_in_a_clone_the_template_s_own_tests_go_and_ci_is_whole(clone: Path) -> 
 def test_in_a_clone_git_undoes_it_and_a_second_time_changes_nothing(clone: Path) -> None:
     named = git(clone, "write-tree")
     git(clone, "reset", "--quiet", "--hard")
-    assert git(clone, "status", "--porcelain") == ""
+    assert git(clone, "ls-files", "--others").splitlines() == UNTRACKED
+    assert git(clone, "status", "--porcelain", "--untracked-files=no") == ""
     dry = call(clone, "init", *WORDS, "--dry-run")
     assert dry.returncode == 0
     assert "if it were not a dry run" in dry.stdout
-    assert git(clone, "status", "--porcelain") == ""
+    assert git(clone, "status", "--porcelain", "--untracked-files=no") == ""
     git(clone, "read-tree", "--reset", "-u", named)
     refused = call(clone, "init", "--name", "other-desk")
     assert (refused.returncode, "git reset --hard" in refused.stderr) == (1, True)
     git(clone, "commit", "--quiet", "--message", "Names")
     again = call(clone, "init", *WORDS)
     assert (again.returncode, again.stdout) == (0, "nothing to change: these are the names of the project\n")
-    assert git(clone, "status", "--porcelain") == ""
+    assert git(clone, "status", "--porcelain", "--untracked-files=no") == ""
 
 
 def edit(path: Path, old: str, new: str) -> None:

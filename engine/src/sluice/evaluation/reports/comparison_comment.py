@@ -87,6 +87,8 @@ def write_comment(
     page, pieces = _CommentBlocks(limit - 100), _pieces()
     page.add(f"## {phrasing.MARKS[comparison.verdict]} {_plain(phrasing.title(comparison))}")
     page.add(_plain(phrasing.sentence(comparison), 1200))
+    if comparison.stopped:
+        page.add(_plain(comparison.stopped, 600))
     if comparison.reasons:
         page.add(pieces.not_green(comparison.reasons, _SHOWN_REASONS).rstrip())
     if comparison.left_out:

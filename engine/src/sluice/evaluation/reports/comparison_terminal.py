@@ -10,7 +10,7 @@ _CASES = 10
 
 def in_the_terminal(comparison: Comparison) -> str:
     """A few lines, without colour; the reports have the rest."""
-    lines = [f"{phrasing.title(comparison)}", phrasing.sentence(comparison), ""]
+    lines = [phrasing.title(comparison), phrasing.sentence(comparison), *filter(None, [comparison.stopped]), ""]
     lines += [_line(metric) for metric in phrasing.ordered(comparison.deciding)]
     lines += ["", *(f"! {reason}" for reason in comparison.reasons)] if comparison.reasons else []
     lines += ["", *(f"~ not compared here: {name}" for name in comparison.left_out)] if comparison.left_out else []

@@ -21,7 +21,7 @@ _CASES = {"broken": "failure"} | dict.fromkeys(("failed", "not evaluated", "not 
 
 def junit(comparison: Comparison) -> bytes:
     """Three suites: the verdict, the metrics, the cases. UTF-8."""
-    text = "\n".join([phrasing.sentence(comparison), *comparison.reasons])
+    text = "\n".join([phrasing.sentence(comparison), *filter(None, [comparison.stopped]), *comparison.reasons])
     outcome = {"worse": "failure", "improved": "", "no difference seen": ""}.get(comparison.verdict, "error")
     suites: dict[str, list[_Test]] = {
         "verdict": [("verdict", outcome, comparison.verdict, text)],

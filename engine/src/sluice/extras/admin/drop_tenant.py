@@ -1,5 +1,5 @@
-"""Drops one tenant from a store whose collections are partitioned by tenant (`partitions.py`): the tenant's tables are
-dropped whole.
+"""Drops one tenant from a store whose collections are partitioned by tenant (retrieval/tenant_partitions.py): the
+tenant's tables are dropped whole.
 
 A service keeps running; the tenant's questions then find only the documents for all tenants. Each collection records
 its dropped tenants, so that `sluice index verify` knows the expected contents.

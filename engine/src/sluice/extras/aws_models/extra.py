@@ -10,8 +10,9 @@ EXTRA = Extra(
         "docs/hosted-models.md": (
             "- name: bedrock",
             "kind: bedrock",
-            "model: anthropic.claude-3-5-haiku-",
+            "model: anthropic.claude-haiku-",
             "region: eu-west-1",
+            "Claude refuses them on Bedrock",
             "- name: endpoint",
             "kind: sagemaker",
             "model: my-endpoint",

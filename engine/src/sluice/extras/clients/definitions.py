@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 from sluice.serving.request_schema import whole
 
 _DEEPEST, _LARGEST = 32, 2_000  # of a schema: levels and parts
+_LIMITS = (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"))
 
 
 def _schema(value: dict[str, Any]) -> dict[str, Any]:
@@ -22,6 +23,10 @@ def _schema(value: dict[str, Any]) -> dict[str, Any]:
         reference = part.get("$ref", "#")
         if not isinstance(reference, str) or not reference.startswith("#"):
             raise ValueError("a $ref leads out of the schema")
+        for low, high in _LIMITS:
+            least, most = part.get(low), part.get(high)
+            if isinstance(least, int | float) and isinstance(most, int | float) and least > most:
+                raise ValueError(f"no value fits: {low} {least} is over {high} {most}")
     try:
         validator(value)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:

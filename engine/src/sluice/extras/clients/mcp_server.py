@@ -16,9 +16,11 @@ from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from sluice.core.errors import SluiceError
-from sluice.serving.answer import Answer, ModelError, RequestError
-from sluice.serving.auth import caller_of
+from sluice.serving.answer import REFUSED, TOO_LONG, Answer, ModelError, RequestError
+from sluice.serving.auth import Caller, caller_of
 from sluice.serving.error_responses import model_fault
+from sluice.serving.feedback import proof_of
+from sluice.serving.replies import ID_PREFIX
 from sluice.serving.request_state import RequestState, enter_request
 from sluice.serving.telemetry.traces import current_trace
 
@@ -31,38 +33,49 @@ _log = logging.getLogger(__name__)
 logging.getLogger("mcp.server.streamable_http_manager").setLevel(logging.WARNING)  # it notes each request
 
 
-def _tool(name: str, argument: str, description: str) -> types.Tool:
-    schema = {
-        "type": "object",
-        "properties": {argument: {"type": "string", "minLength": 1}},
-        "required": [argument],
-        "additionalProperties": False,
-    }
+_TEXT, _OBJECTS = {"type": "string"}, {"type": "array", "items": {"type": "object"}}
+_ANSWER: dict[str, Any] = {"answer": _TEXT, "declined": {"type": "boolean"}, "blocked": {"type": ["string", "null"]}}
+_ANSWER |= {"citations": _OBJECTS, "id": _TEXT, "trace": _TEXT}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+def _tool(name: str, argument: str, gives: dict[str, Any], description: str) -> types.Tool:
+    takes = _object({argument: {"type": "string", "minLength": 1}})
     notes = types.ToolAnnotations(read_only_hint=True, open_world_hint=False)
-    return types.Tool(name=name, description=description, input_schema=schema, annotations=notes)
+    named: dict[str, Any] = {"name": name, "description": description, "annotations": notes}
+    return types.Tool(**named, input_schema=takes, output_schema=_object(gives))
 
 
 _TOOLS = [
-    _tool("ask", "question", "Answers a question from the documents of this service, with citations."),
-    _tool("search", "query", "Finds the passages of the documents of this service that are nearest to a query."),
+    _tool("ask", "question", _ANSWER, "Answers a question from the documents of this service, with citations."),
+    _tool("search", "query", {"passages": _OBJECTS}, "Finds passages of the documents that are near to a query."),
 ]
 _ARGUMENTS = {tool.name: next(iter(tool.input_schema["properties"])) for tool in _TOOLS}
 
 
 async def handle(
-    application: ApplicationRunner, count: Callable[[Answer], None], scope: Scope, receive: Receive, send: Send
+    application: ApplicationRunner,
+    count: Callable[[Answer], None],
+    release: str,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
     """One request of a client.
 
     Args:
         application: answers and finds.
         count: counts an answer in the metrics.
+        release: that is served.
         scope: of ASGI, of a caller who may ask.
         receive: of ASGI.
         send: of ASGI.
     """
-    tenant = caller_of(scope).tenant
-    current_trace().tenant = tenant or ""
+    caller = caller_of(scope)
+    current_trace().tenant = caller.tenant or ""
 
     async def list_tools(_: Any, __: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=_TOOLS)
@@ -72,10 +85,10 @@ async def handle(
         if name is None or {*given} != {name} or not isinstance(given[name], str):
             return _failed(f"the tools are {', '.join(f'{tool}({one})' for tool, one in _ARGUMENTS.items())}")
         if asked.name == "ask":
-            return await _result(lambda: _ask(application, count, given[name], tenant))
-        return await _result(lambda: _search(application, given[name], tenant))
+            return await _result(lambda: _ask(application, count, given[name], caller, release))
+        return await _result(lambda: _search(application, given[name], caller.tenant))
 
-    server: Server[Any] = Server("sluice", on_list_tools=list_tools, on_call_tool=call_tool)
+    server: Server[Any] = Server("sluice", version=release, on_list_tools=list_tools, on_call_tool=call_tool)
     # Keys and the loopback address are looked at before; so is the size of the body.
     manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
     async with manager.run():
@@ -83,13 +96,14 @@ async def handle(
 
 
 async def _ask(
-    application: ApplicationRunner, count: Callable[[Answer], None], question: str, tenant: str | None
+    application: ApplicationRunner, count: Callable[[Answer], None], question: str, caller: Caller, release: str
 ) -> tuple[str, dict[str, Any]]:
-    answer = await application.answer([{"role": "user", "content": question}], tenant=tenant)
+    answer = await application.answer([{"role": "user", "content": question}], tenant=caller.tenant)
     count(answer)
     citations = [asdict(citation) for citation in answer.citations]
     found = {"answer": answer.text, "declined": answer.declined, "blocked": answer.blocked, "citations": citations}
-    return answer.text, found | {"trace": current_trace().trace_id}
+    trace = current_trace().trace_id
+    return answer.text, found | {"id": f"{ID_PREFIX}{trace}{proof_of(caller, trace, release)}", "trace": trace}
 
 
 async def _search(application: ApplicationRunner, query: str, tenant: str | None) -> tuple[str, dict[str, Any]]:
@@ -99,7 +113,7 @@ async def _search(application: ApplicationRunner, query: str, tenant: str | None
         raise RequestError("query: it is empty", param="query")
     verdict = await services.guards.check_input(query.strip())
     if verdict.blocked:
-        raise RequestError(f"refused by a check: {', '.join(verdict.reasons)}", param="query")
+        raise RequestError(TOO_LONG if verdict.reasons == ("length.too_long",) else REFUSED, param="query")
     request = RequestState((), tenant, decline=settings.decline, seconds=settings.llm.timeout_seconds)
     enter_request(request)
     found = await services.retriever.ainvoke(verdict.text)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from sluice.extras.clients.definitions import CalledTool, NamedTool, SchemaForm, TextForm, Wishes, validator
 from sluice.serving.answer import ModelError, RequestError
+from sluice.serving.error_responses import param_of
 from sluice.serving.request_schema import whole
 
 if TYPE_CHECKING:
@@ -132,9 +133,9 @@ def read_options(request: ChatRequest) -> ClientOptions:
         return _checked(wishes, ClientOptions(wishes, request.messages))
     except ValidationError as error:
         fault = error.errors()[0]
-        name, *inner = [str(part) for part in fault["loc"]]
+        name, *inner = fault["loc"]
         # Between them pydantic names the kind of a form or of a choice.
-        place = ".".join([name, *(inner[1:] if name == "response_format" else inner if name == "tools" else ())])
+        place = param_of([name, *(inner[1:] if name == "response_format" else inner if name == "tools" else ())])
         place = place if name in Wishes.model_fields else "messages.tool_calls"
         raise RequestError(f"{place}: {fault['msg'].removeprefix('Value error, ')}", param=place) from None
 

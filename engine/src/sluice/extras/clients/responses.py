@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sluice.serving.answer import Answer, ModelError
+from sluice.serving.answer import Answer, ModelError, RequestError
 from sluice.serving.error_responses import BROKEN, model_fault
 from sluice.serving.replies import event
 from sluice.serving.request_schema import MODEL
@@ -186,6 +186,8 @@ async def response_events(
             current_trace().fail(type(error).__name__)
             _log.error("answer broken off: %s", error)
             yield frame.failed(model_fault(error)[1])
+        except RequestError as error:
+            yield frame.failed(error.message)
         except Exception:
             current_trace().fail("internal_error")
             _log.exception("answer broken off")

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 
 from sluice.serving.answer import RequestError
-from sluice.serving.caller_options import CallerOptions, caller_options
+from sluice.serving.caller_options import OWN_INSTRUCTIONS, CallerOptions, caller_options
 from sluice.serving.request_schema import MODEL, ChatRequest
 
 _PARTS = ("input_text", "output_text", "refusal")
@@ -79,7 +79,6 @@ class ResponsesRequest(BaseModel):
     max_output_tokens: int | None = Field(None, ge=1)
 
     # Accepted without effect.
-    instructions: str | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
     metadata: dict[str, str] | None = None
@@ -96,6 +95,7 @@ class ResponsesRequest(BaseModel):
     stream_options: dict[str, Any] | None = None
 
     # Refused when they ask for anything.
+    instructions: str | None = None
     background: StrictBool | None = None
     previous_response_id: str | None = None
     conversation: Any = None
@@ -121,15 +121,18 @@ class ResponsesRequest(BaseModel):
             "response_format": form and {"type": form.get("type")} | ({"json_schema": schema} if schema else {}),
             "max_completion_tokens": self.max_output_tokens,
         }
+        if (self.instructions or "").strip():
+            raise RequestError(f"instructions: {OWN_INSTRUCTIONS}", param="instructions", code="unsupported_parameter")
         try:
             chat = ChatRequest.model_validate(fields)
             return chat, caller_options(chat)
         except ValidationError as error:
             raise RequestError(f"input: {error.errors()[0]['msg']}", param="input") from None
         except RequestError as error:
-            place = error.param.replace("response_format.json_schema", "text.format").replace(".function", "")
+            place = "input" if error.param.startswith("messages") else error.param
+            place = place.replace("response_format.json_schema", "text.format").replace(".function", "")
             place = place.replace("response_format", "text.format")
-            raise RequestError(error.message.replace(error.param, place), param=place) from None
+            raise RequestError(error.message.replace(error.param, place), param=place, code=error.code) from None
 
 
 def _tool(given: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sluice.extras.clients.responses_schema import ResponsesRequest
 from sluice.serving import openapi as documents
 from sluice.serving.answer import Answer
 from sluice.serving.auth import caller_of
+from sluice.serving.caller_options import ignored
 from sluice.serving.event_stream import EventStream
 from sluice.serving.feedback import proof_of
 from sluice.serving.routing import needs_scope
@@ -43,7 +44,7 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count
 
     @api.post("/v1/responses", responses=replies, openapi_extra=needs_scope("chat"))
     async def responses(request: ResponsesRequest, connection: Request) -> Response:
-        """An answer in the form of OpenAI's Responses API, whole or as server-sent events. Nothing is stored."""
+        """Answer in the form of OpenAI's Responses API, whole or as server-sent events. Nothing is stored."""
         caller = caller_of(connection.scope)
         tenant, trace = caller.tenant, current_trace()
         trace.stream, trace.tenant = bool(request.stream), tenant or ""
@@ -52,10 +53,10 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count
         if not request.stream:
             answer = await application.answer(chat.conversation(), tenant=tenant, options=options)
             count(answer)
-            return JSONResponse(frame.whole(answer))
+            return JSONResponse(frame.whole(answer), headers=ignored(request, options))
         items = application.stream(chat.conversation(), tenant=tenant, options=options)
         first = await anext(items)  # a failure until then has a status of its own
-        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **ignored(request, options)}
         events = response_events(frame, first, items, count)
         return EventStream(events, items, media_type="text/event-stream", headers=headers)
 
@@ -66,18 +67,18 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count
 
     @api.post("/mcp", responses=said, openapi_extra=needs_scope("chat") | {"requestBody": _BODY})
     async def mcp(connection: Request) -> Response:
-        """A server of the Model Context Protocol (streamable HTTP, without sessions) with the tools ask and search."""
+        """Talk to a server of the Model Context Protocol (streamable HTTP, without sessions): tools ask and search."""
         if connection.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            raise HTTPException(400, "the body has to be application/json")
-        return _McpReply(application, count)
+            raise HTTPException(400, "send JSON with the header `content-type: application/json`")
+        return _McpReply(application, count, release)
 
 
 class _McpReply(Response):
     """Leaves the connection to the MCP SDK, which is imported with the first request."""
 
-    def __init__(self, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
+    def __init__(self, application: ApplicationRunner, count: Callable[[Answer], None], release: str) -> None:
         super().__init__()
-        self._parts = (application, count)
+        self._parts = (application, count, release)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server = await asyncio.to_thread(_mcp_server)

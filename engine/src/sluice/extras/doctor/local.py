@@ -6,11 +6,14 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
+from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, first_line, passed, run_program
+from sluice.extras.doctor.model_ends import load_end_dates
 
 _SETUP = "make setup"
 # (name, arguments that make it say its version, oldest one, how to get it); the last ones come with `make setup`.
@@ -45,6 +48,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     yield passed("disk", room) if free >= _FREE_GB else Diagnosis("disk", "missing", room, f"free {_FREE_GB} GB")
     yield _data(scope.root)
     yield from _models(scope.root)
+    yield from _hosted_models(scope.root)
 
 
 def _program(name: str, argv: list[str | Path], mend: str, oldest: tuple[int, ...] = ()) -> Diagnosis:
@@ -83,3 +87,11 @@ def _models(root: Path) -> Iterator[Diagnosis]:
             if absent
             else passed(f"model {role}", "in the cache; its sha256 is checked whenever it is used")
         )
+
+
+def _hosted_models(root: Path) -> Iterator[Diagnosis]:
+    """Report each model of config/providers.yaml that has ended or ends soon."""
+    providers, _ = read_yaml(Workspace(root).config / "providers.yaml")
+    for end in load_end_dates().named_in(str(providers), date.today()):
+        mend = f"name another one in config/providers.yaml, see {end.source}"
+        yield Diagnosis(f"hosted model {end.model}", "missing", f"ends on {end.ends}", mend)

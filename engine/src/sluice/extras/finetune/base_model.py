@@ -11,6 +11,7 @@ from typing import Any
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
+from sluice.core.training_packages import install_training_packages
 from sluice.extras.finetune import attention
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.packing import TokenizedExample
@@ -21,16 +22,10 @@ _QLORA = "engine/src/sluice/extras/finetune/requirements/qlora.txt"
 
 
 def require_training_packages() -> None:
-    """SluiceError when torch, transformers, accelerate or peft is not installed: the serving set has none of them."""
-    missing = [
-        name
-        for name in ("torch", "transformers", "accelerate", "peft", "gguf")
-        if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        raise SluiceError(
-            f"training needs {', '.join(missing)}, which is not installed here", remedy="run `make setup`"
-        )
+    """Install torch, transformers, accelerate and peft where one is missing; SluiceError where that cannot be done."""
+    needed = ("torch", "transformers", "accelerate", "peft", "gguf")
+    if any(importlib.util.find_spec(name) is None for name in needed):
+        install_training_packages("train")
 
 
 def load_base(path: Path, params: TrainingParameters, group: ProcessGroup | None = None) -> tuple[Any, Any]:

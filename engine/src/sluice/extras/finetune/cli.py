@@ -47,7 +47,11 @@ def train(
         return
     if on == HERE:
         from sluice.extras.finetune.train_stage import run
+        from sluice.release import starter
 
+        own = not any((rows, index, base, out, checkpoints, track))
+        if own and starter.take(Workspace.find(), "train"):
+            return
         run(Workspace.find(), rows=rows, index=index, base=base, out=out, checkpoints=checkpoints, track=track)
         return
     if track or any((rows, index, base, out, checkpoints)):

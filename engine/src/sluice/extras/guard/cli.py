@@ -16,8 +16,11 @@ group = typer.Typer(no_args_is_help=True, help="Train the guard model, and check
 def guard_train() -> None:
     """Train the guard model on data/guard and judge it by held-out rows (pipeline stage)."""
     from sluice.extras.guard.guard_stage import run
+    from sluice.release import starter
 
-    print_json(run(Workspace.find()))
+    workspace = Workspace.find()
+    if not starter.take(workspace, "guard"):
+        print_json(run(workspace))
 
 
 @group.command("overlap")

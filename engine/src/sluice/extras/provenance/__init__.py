@@ -1,1 +1,1 @@
-"""A notebook to explore data, training and releases in; the code that it runs is elsewhere."""
+"""What a release proves: bill of materials, statements, checksums, and scores that anybody can compute again."""

@@ -1,7 +1,8 @@
 """Drift of live traffic from the evaluation set: questions, search results and answers.
 
-Each distribution of the traffic is compared with that of the evaluation set by a test and a size (data/shift.py); the
-numbers that decide are under `drift:` in config/gates.yaml. Distributions that cannot be compared are reported.
+Each distribution of the traffic is compared with that of the evaluation set by a test and a size
+(extras/curation/distribution_shift.py); the numbers that decide are under `drift:` in config/gates.yaml. Distributions
+that cannot be compared are reported.
 """
 
 from __future__ import annotations

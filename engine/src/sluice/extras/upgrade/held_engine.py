@@ -21,6 +21,7 @@ from sluice.core.git import SERVER, run
 from sluice.core.workspace import LOCK, MARKER
 from sluice.extras.upgrade.engine_lock import PACKAGE, EngineLock, lock_of, read_lock
 from sluice.extras.upgrade.engine_wheel import contents, fetch, pinned, require_same, unpack
+from sluice.template.init_project import require_clean
 from sluice.template.owned import ENGINE, FILES, edits, list_files, version_of
 
 INDEX, VENDORED, INSTALLED = "index", "vendored", "installed"
@@ -42,7 +43,7 @@ def install(root: Path, source: str, repository: str) -> str:
     Raises:
         SluiceError: The wheel is not there or holds another engine, or the checkout has changes; nothing was changed.
     """
-    _require_clean(root, _ignoring(root))
+    require_clean(root, [_IGNORED], _own(root, _ignoring(root)))
     if (lock := read_lock(root)) and run(root, "ls-files", "--", LOCK):
         raise SluiceError(f"{LOCK}: has {lock.version} installed already", remedy="`sluice upgrade` takes a later one")
     return prepare(root, source or INSTALLED, repository)()
@@ -93,7 +94,7 @@ def vendor(root: Path) -> str:
     Raises:
         SluiceError: It is in git already, was edited, or the checkout has changes; nothing was changed.
     """
-    _require_clean(root, _not_ignoring(root))
+    require_clean(root, [_IGNORED], _own(root, _not_ignoring(root)))
     if not read_lock(root):
         raise SluiceError(f"{root / LOCK}: no such file: {ENGINE} is in git already", remedy="there is nothing to do")
     return _vendor(root)
@@ -147,18 +148,14 @@ def _lock(root: Path, source: str, repository: str) -> EngineLock:
     return lock
 
 
-def _require_clean(root: Path, ignoring: str) -> None:
-    """SluiceError when git would not bring this state back; what an earlier run of the same command left is none."""
-    entries = [line for line in run(root, "status", "--porcelain", "--no-renames", "-z").split("\0") if line]
-    own = (ENGINE, LOCK, *([_IGNORED] if _ignored(root) == ignoring else []))
-    if others := [entry for entry in entries if not entry[3:].startswith(own)]:
-        said = f"{root}: {len(others)} files differ from the last commit, such as {others[0][3:]}"
-        raise SluiceError(said, remedy="commit or stash them first, so that `git reset --hard` can undo this")
-
-
 def _require_unedited(root: Path) -> None:
     if found := [str(edit) for edit in edits(root, list_files(root)) if edit.path.startswith(ENGINE)]:
         raise ValidationErrors("files of the engine were edited", found, remedy="undo that first; nothing was changed")
+
+
+def _own(root: Path, ignoring: str) -> tuple[str, ...]:
+    """Prefixes of the paths that an earlier run of the same command may have changed."""
+    return (ENGINE, LOCK, *([_IGNORED] if _ignored(root) == ignoring else []))
 
 
 def _ignored(root: Path) -> str:

@@ -45,7 +45,10 @@ def classify(error: Exception) -> ProviderError:
         return _of_botocore(response, name)
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 400:
-        return by_status(status, name, retry_after(getattr(response, "headers", {}).get("retry-after")))
+        wait = retry_after(getattr(response, "headers", {}).get("retry-after"))
+        return by_status(status, name, wait, said=str(error))
+    if "ContextOverflow" in name:  # of LangChain, in a stream
+        return by_status(400, name, said=str(error))
     if name == "ParamValidationError":  # of botocore
         return ProviderError(FailureKind.REFUSED, f"the options do not fit the request ({name})")
     if isinstance(error, OSError) or any(word in name for word in ("Connect", "Timeout", "Protocol", "HTTPClient")):
@@ -56,8 +59,8 @@ def classify(error: Exception) -> ProviderError:
 
 
 def _of_botocore(response: dict[str, Any], name: str) -> ProviderError:
-    code = str(response.get("Error", {}).get("Code", name))
+    code, said = (str(response.get("Error", {}).get(key, name)) for key in ("Code", "Message"))
     if (reply := response.get("ResponseMetadata")) is None:
         return ProviderError(_IN_STREAM.get(code.lower(), FailureKind.SERVER_ERROR), f"{code} in the stream")
     wait = retry_after(reply.get("HTTPHeaders", {}).get("retry-after"))
-    return by_status(reply.get("HTTPStatusCode") or 500, code, wait)
+    return by_status(reply.get("HTTPStatusCode") or 500, code, wait, said=said)

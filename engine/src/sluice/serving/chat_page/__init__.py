@@ -8,24 +8,46 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from html import escape
 from importlib import resources
+
+from sluice.serving.settings import PageSettings
 
 _POLICY = (
     "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    "form-action 'none'; frame-src {frames}; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 
 
-def load_page() -> tuple[bytes, dict[str, str]]:
-    """The page and the headers it is sent with."""
+def load_page(page: PageSettings, most: int | None = None) -> tuple[bytes, dict[str, str]]:
+    """The page and the headers it is sent with.
+
+    Args:
+        page: the words that a project chooses.
+        most: characters of a question; `None` means unlimited.
+    """
+    words = {name: escape(value) for name, value in page.model_dump(exclude={"examples"}).items()}
+    words["examples"] = "".join(f'<li><button type="button">{escape(one)}</button></li>' for one in page.examples)
+    words["most"] = str(most or "")
     html = resources.files(__name__).joinpath("index.html").read_text(encoding="utf-8")
-    headers = {
-        "content-security-policy": _POLICY.format(script=_hash_of(html, "script"), style=_hash_of(html, "style")),
+    html = re.sub(r"\{\{(\w+)\}\}", lambda found: words[found[1]], html)
+    return html.encode(), page_headers(html)
+
+
+def page_headers(html: str, *, frames: str = "'none'") -> dict[str, str]:
+    """Return the headers that a page of the service is sent with.
+
+    Args:
+        html: The page, with one inline style and one inline script.
+        frames: The sources that it may show in a frame, as an expression of the policy.
+    """
+    hashes = {tag: _hash_of(html, tag) for tag in ("script", "style")}
+    return {
+        "content-security-policy": _POLICY.format(**hashes, frames=frames),
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
         "cache-control": "no-cache",
     }
-    return html.encode(), headers
 
 
 def _hash_of(html: str, tag: str) -> str:

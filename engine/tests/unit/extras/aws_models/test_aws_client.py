@@ -116,7 +116,7 @@ def test_a_component_of_an_endpoint_is_asked_for_by_name(component: str) -> None
 @pytest.mark.parametrize(
     ("entry", "operation"),
     [
-        ({"kind": "bedrock", "model": "anthropic.claude-3-5-haiku-20241022-v1:0"}, "ConverseStream"),
+        ({"kind": "bedrock", "model": "anthropic.claude-haiku-5-5"}, "ConverseStream"),
         ({"kind": "sagemaker", "model": "assistant"}, "InvokeEndpointWithResponseStream"),
         (
             {"kind": "sagemaker", "model": "assistant", "component": "assistant-7-0a1b2c3d"},

@@ -22,7 +22,9 @@ OVERLAP = "How much overlap do chunks have?"
 def ask(service: Service, secret: str, *calls: tuple[str, dict[str, Any]], mode: str = "auto") -> list[Any]:
     async def talk() -> list[Any]:
         async with opened() as session:
-            tools = [tool.name for tool in (await session.list_tools()).tools]
+            found = (await session.list_tools()).tools
+            assert all(tool.output_schema for tool in found)
+            tools = [tool.name for tool in found]
             return [tools, *[await session.call_tool(name, given) for name, given in calls]]
 
     @asynccontextmanager
@@ -50,6 +52,10 @@ def test_a_scripted_answer_has_its_citations(scripted: Service, secret: str) -> 
     _, answer = ask(scripted, secret, ("ask", {"question": OVERLAP}))
     assert answer.structured_content["answer"] == "64 tokens"
     assert answer.structured_content["citations"][0]["document"] == "chunking"
+    scored = {"trace_id": answer.structured_content["id"], "score": 1}
+    headers = {"authorization": f"Bearer {secret}"}
+    reply = httpx.post(f"{scripted.url}/v1/feedback", json=scored, headers=headers, trust_env=False, timeout=240)
+    assert (reply.status_code, reply.json()["id"]) == (200, answer.structured_content["trace"])
 
 
 def test_what_is_wrong_is_said_in_the_result(scripted: Service, secret: str) -> None:

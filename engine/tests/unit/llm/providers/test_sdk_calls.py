@@ -21,8 +21,9 @@ def in_stream(code: str) -> Exception:
     return exception("EventStreamError", response={"Error": {"Code": code, "Message": "secret"}})
 
 
-def botocore(status: int, code: str) -> Exception:
-    return exception("ClientError", response={"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}})
+def botocore(status: int, code: str, said: str = "") -> Exception:
+    told = {"Code": code, "Message": said}
+    return exception("ClientError", response={"ResponseMetadata": {"HTTPStatusCode": status}, "Error": told})
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,9 @@ def botocore(status: int, code: str) -> Exception:
     [
         (exception("RateLimitError", status_code=429), FailureKind.RATE_LIMITED),
         (exception("BadRequestError", status_code=400), FailureKind.REFUSED),
+        (exception("OpenAIContextOverflowError", status_code=400), FailureKind.TOO_LONG),
+        (exception("OpenAIAPIContextOverflowError"), FailureKind.TOO_LONG),
+        (botocore(400, "ValidationException", "The prompt is too long."), FailureKind.TOO_LONG),
         (exception("InternalServerError", status_code=529), FailureKind.SERVER_ERROR),
         (exception("APIConnectionError"), FailureKind.UNREACHABLE),
         (exception("RemoteProtocolError"), FailureKind.UNREACHABLE),

@@ -1,0 +1,37 @@
+"""Installs torch and what trains into a checkout's .venv, when a stage first needs them."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+from filelock import FileLock
+
+from sluice.core.errors import SluiceError
+
+_SETUP = Path("engine", "scripts", "setup.py")
+
+
+def install_training_packages(stage: str) -> None:
+    """Run the level `training` of engine/scripts/setup.py, once at a time for all processes of the machine.
+
+    Args:
+        stage: Who needs them, for the line that says so.
+
+    Raises:
+        SluiceError: This Python is not in the .venv of a checkout, or the installation failed.
+    """
+    folder = Path(sys.prefix)
+    if not (folder.parent / _SETUP).is_file():
+        raise SluiceError(f"{stage} needs torch, transformers and peft, which are not installed here")
+    marker = folder / ".training"
+    with FileLock(folder / ".training.lock"):
+        if not marker.exists():
+            print(f"{stage}: installing torch and what trains (about 2 GB, once)", file=sys.stderr, flush=True)
+            command = [sys.executable, str(_SETUP), str(folder), "training"]
+            if subprocess.run(command, cwd=folder.parent).returncode:
+                raise SluiceError(f"{stage}: the packages that it needs were not installed", remedy="see above")
+            marker.touch()
+    importlib.invalidate_caches()

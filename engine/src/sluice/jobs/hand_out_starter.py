@@ -1,0 +1,51 @@
+"""Hands out what a rebuild has trained and answered: starter.dvc, and its files in the data remote."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+
+from sluice.core.atomic_files import write_atomic
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.evaluation.response_cache import REBUILD
+from sluice.jobs.dvc_pipeline import dvc
+from sluice.release import starter
+
+
+def hand_out(workspace: Workspace) -> Iterator[str]:
+    """Record what was built, add it to DVC, push it, and drop what an earlier starter left in a local remote.
+
+    Returns:
+        Lines that say what was done.
+
+    Raises:
+        SluiceError: Nothing was rebuilt here, or DVC failed.
+    """
+    from ruamel.yaml import YAML
+
+    os.environ[REBUILD] = "yes"  # the answers of the rebuild are handed out
+    pointer = workspace.root / starter.POINTER
+    before = starter.objects(workspace, pointer) if pointer.is_file() else {}
+    made = starter.record(workspace)
+    _run(workspace, "add", "starter")
+    yaml = YAML()
+    document = yaml.load(pointer.read_text(encoding="utf-8"))
+    document["meta"] = made.model_dump(mode="json")
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    write_atomic(pointer, stream.getvalue())
+    _run(workspace, "push", starter.POINTER)
+    kept = set(starter.objects(workspace, pointer).values())
+    for path in set(before.values()) - kept:
+        path.unlink(missing_ok=True)
+    for name, path in starter.objects(workspace, pointer).items():
+        yield f"{path.stat().st_size:>12,}  {name}"
+    yield f"commit {starter.POINTER} and what was pushed"
+
+
+def _run(workspace: Workspace, *words: str) -> None:
+    done, said = dvc(workspace, *words)
+    if not done:
+        raise SluiceError(f"dvc {' '.join(words)} failed:\n{said}")

@@ -1,0 +1,308 @@
+"""The prompt lab over HTTP, with a scripted model that answers briefly when the prompt says so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from sluice.core.atomic_files import write_json
+from sluice.core.digests import digest_of
+from sluice.core.workspace import Workspace
+from sluice.llm.chat import Delta, Messages, Usage
+from sluice.prompt_lab import lab as lab_module
+from sluice.prompt_lab.lab_api import prompt_lab
+from sluice.prompts import ModelParameters, load_prompts
+from sluice.retrieval import Hit
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.testing.fakes import CHUNKS, DECLINE, NoChecks, hit, run_application, scripted_bundle
+
+REPLIES = {
+    "overlap": "Neighbouring chunks share 64 tokens.",
+    "small share": "That is a canary.",
+    "Who is paged": "The person on call is paged.",
+    "licence": DECLINE,
+}
+BRIEF = "Answer in one word."
+
+
+class Chat:
+    """Says the first word alone where the prompt asks for it. Waits for `gate` before each answer that is brief."""
+
+    def __init__(self) -> None:
+        self.gate: asyncio.Event | None = None
+        self.asked: list[str] = []
+
+    async def stream(
+        self,
+        messages: Messages,
+        parameters: ModelParameters,  # noqa: ARG002
+        *,
+        deadline: float,  # noqa: ARG002
+    ) -> AsyncGenerator[Delta, None]:
+        (reply,) = [reply for key, reply in REPLIES.items() if key in messages[-1]["content"].rsplit("Question:")[-1]]
+        brief = BRIEF in messages[0]["content"]
+        self.asked.append(reply)
+        if brief and self.gate:
+            await self.gate.wait()
+        yield Delta(reply.split()[0] if brief else reply)
+        yield Delta(finish_reason="stop", usage=Usage(11, 2))
+
+
+class Search:
+    """Finds one passage for every question."""
+
+    class embedder:  # noqa: N801
+        @staticmethod
+        def embed(texts: list[str]) -> Any:
+            return np.ones((len(texts), 1))
+
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:  # noqa: ARG002
+        return [hit(CHUNKS, doc_id="chunking", title="Chunking")]
+
+
+@pytest.fixture
+def chat() -> Chat:
+    return Chat()
+
+
+@pytest.fixture
+def path(workspace: Workspace) -> Path:
+    return workspace.prompts / "answer.prompt.yml"
+
+
+@pytest.fixture
+def app(workspace: Workspace, chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(lab_module, "open_guards", lambda *_: NoChecks())
+    write_json(tmp_path / "index" / "index.json", {"digest": "0" * 64})
+    (tmp_path / "model.gguf").write_bytes(b"weights")
+    files = dict.fromkeys(("model", "embedder"), tmp_path / "model.gguf")
+    prompts = load_prompts(workspace.prompts)
+    bundle = replace(scripted_bundle(), index=tmp_path / "index", prompts=prompts, release="draft", **files)
+    application = run_application(chat, Search(), bundle=bundle)  # type: ignore[arg-type]
+    return create_app(bundle, application, TrafficState(), parts=[prompt_lab(workspace, bundle)])
+
+
+def within(app: Any, steps: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+            return await steps(client)
+
+    return asyncio.run(run())
+
+
+def get(app: Any, address: str) -> httpx.Response:
+    return within(app, lambda client: client.get(address))  # type: ignore[no-any-return]
+
+
+def post(app: Any, address: str, **body: str) -> httpx.Response:
+    return within(app, lambda client: client.post(address, json=body))  # type: ignore[no-any-return]
+
+
+def events(response: httpx.Response) -> list[dict[str, Any]]:
+    assert response.status_code == 200, response.text
+    return [json.loads(part.removeprefix("data: ")) for part in response.text.split("\n\n") if part]
+
+
+def brief(path: Path) -> str:
+    text = path.read_text()
+    assert "Answer the question" in text
+    return text.replace("Answer the question", f"{BRIEF} Answer the question")
+
+
+def test_the_editor_gets_the_file_and_what_it_means(app: Any, path: Path) -> None:
+    prompt = get(app, "/try/prompt").json()
+    assert prompt["text"] == path.read_text()
+    assert prompt["digest"] == digest_of(path.read_text())
+    assert prompt["messages"][0]["role"] == "system"
+    assert prompt["parameters"]["max_tokens"] == 160
+
+
+def test_both_versions_answer_each_question_and_a_verdict_follows(app: Any, path: Path) -> None:
+    before = path.read_text()
+    *rows, verdict = events(post(app, "/try/compare", text=brief(path)))
+    assert {row["id"] for row in rows} == {"q1", "q2", "q3", "q4"}
+    (overlap,) = [row for row in rows if row["id"] == "q1"]
+    assert overlap["question"] == "How much overlap do chunks have?"
+    assert overlap["expected"] == ["64 tokens"]
+    assert overlap["old"] == {"answer": "Neighbouring chunks share 64 tokens.", "right": True}
+    assert overlap["new"] == {"answer": "Neighbouring", "right": False}
+    assert overlap["status"] == "broken"
+    assert overlap["pieces"] == [[" ", "Neighbouring"], ["-", " chunks share 64 tokens."]]
+    assert verdict["type"] == "verdict"
+    assert verdict["verdict"] == "too few cases"  # there are four
+    assert (verdict["asked"], verdict["planned"]) == (4, 4)
+    assert verdict["sentence"].endswith(".")
+    figures = {one["name"]: (one["base"], one["head"]) for one in verdict["figures"]}
+    assert figures["answer_key"][0] > figures["answer_key"][1]
+    assert path.read_text() == before
+
+
+def test_a_verdict_that_is_decided_ends_the_questions(app: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Early(lab_module.SequentialComparison):
+        looks = (2,)
+
+        def __init__(self, metrics: Any, policy: Any, cases: int) -> None:
+            super().__init__(metrics, policy, min(cases, 2))
+
+    monkeypatch.setattr(lab_module, "SequentialComparison", Early)
+    found = events(post(app, "/try/compare", text=brief(path)))
+    assert [one["type"] for one in found] == ["row", "row", "verdict"]
+
+
+def test_what_is_recorded_is_not_asked_again(app: Any, chat: Chat, path: Path) -> None:
+    async def steps(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return [await client.post("/try/compare", json={"text": path.read_text()}) for _ in range(2)]
+
+    _, again = within(app, steps)
+    assert len(chat.asked) == len(REPLIES)  # of the first, too, one side finds the answers of the other
+    assert {one["status"] for one in events(again) if one["type"] == "row"} == {"same"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("{{question}}", "{{questoin}}", "prompts/answer.prompt.yml:13: messages.1.content: undeclared variable"),
+        ("temperature: 0", "temprature: 0", "prompts/answer.prompt.yml:5: modelParameters.temprature: "),
+        ("messages:", "messages: [", "prompts/answer.prompt.yml"),
+        ("model: chat", "model: cat", "prompts/answer.prompt.yml:3: model: no role 'cat' (did you mean 'chat'?)"),
+    ],
+)
+@pytest.mark.parametrize("address", ["/try/compare", "/try/keep"])
+def test_a_wrong_edit_is_explained(app: Any, path: Path, address: str, old: str, new: str, fault: str) -> None:
+    before = path.read_text()
+    assert old in before
+    response = post(app, address, text=before.replace(old, new, 1), digest=digest_of(before))
+    assert response.status_code == 400
+    assert fault in response.json()["error"]["message"]
+    assert path.read_text() == before
+
+
+def test_an_edit_that_the_application_cannot_use_is_not_kept(app: Any, path: Path) -> None:
+    before = path.read_text()
+    lines = before.replace("Question: {{question}}", "Go on.").splitlines(keepends=True)
+    at = next(number for number, line in enumerate(lines) if "- name: question" in line)
+    text = "".join(lines[:at] + lines[at + 2 :]).split("testData:")[0]
+    response = post(app, "/try/keep", text=text, digest=digest_of(before))
+    assert response.status_code == 400
+    assert "no message holds {{question}}" in response.json()["error"]["message"]
+    assert path.read_text() == before
+
+
+def test_keep_writes_the_file_and_the_chat_answers_with_it(app: Any, path: Path) -> None:
+    question = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}
+
+    async def steps(client: httpx.AsyncClient) -> tuple[str, Any, str]:
+        chat = "/v1/chat/completions"
+        before = (await client.post(chat, json=question)).json()["choices"][0]["message"]["content"]
+        kept = await client.post("/try/keep", json={"text": edited, "digest": digest_of(path.read_text())})
+        after = (await client.post(chat, json=question)).json()["choices"][0]["message"]["content"]
+        return before, kept, after
+
+    edited = brief(path)
+    before, kept, after = within(app, steps)
+    assert (before, after) == ("Neighbouring chunks share 64 tokens.", "Neighbouring")
+    assert path.read_text() == edited
+    assert [one.name for one in path.parent.iterdir() if one.name.startswith(".")] == []
+    reply = kept.json()
+    assert reply["digest"] == digest_of(edited)
+    assert "--- a/prompts/answer.prompt.yml" in reply["diff"]
+    assert next(line for line in reply["diff"].splitlines() if line.startswith("+ ")).count(BRIEF) == 1
+    assert [words.split()[:2] for words in reply["commands"]] == [["git", "switch"], ["git", "push"]]
+
+
+def test_a_file_that_was_changed_meanwhile_is_not_overwritten(app: Any, path: Path) -> None:
+    loaded, edited = path.read_text(), brief(path)
+    path.write_text(loaded + "# by somebody else\n")
+    response = post(app, "/try/keep", text=edited, digest=digest_of(loaded))
+    assert response.status_code == 400
+    assert "has changed since you loaded it" in response.json()["error"]["message"]
+    assert path.read_text() == loaded + "# by somebody else\n"
+
+
+def test_a_page_that_goes_away_ends_its_comparison(app: Any, chat: Chat, path: Path) -> None:
+    before, body = path.read_text(), json.dumps({"text": brief(path)}).encode()
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/try/compare", "headers": headers, "query_string": b""}
+    scope |= {"asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "raw_path": b"/try/compare"}
+    sent: list[Any] = []
+
+    async def leave() -> None:
+        chat.gate, gone = asyncio.Event(), asyncio.Event()
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Any:
+            if messages:
+                return messages.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        work = asyncio.create_task(app(scope, receive, send))
+        while len(chat.asked) < 3:
+            await asyncio.sleep(0)
+        gone.set()
+        await work
+        asked = len(chat.asked)
+        chat.gate.set()
+        await asyncio.sleep(0.05)
+        assert len(chat.asked) == asked
+
+    asyncio.run(asyncio.wait_for(leave(), 30))
+    assert b"verdict" not in b"".join(one.get("body", b"") for one in sent)
+    assert path.read_text() == before
+
+
+def test_a_new_comparison_ends_the_one_before(app: Any, chat: Chat, path: Path) -> None:
+    async def steps(client: httpx.AsyncClient) -> list[httpx.Response]:
+        chat.gate = asyncio.Event()
+        first = asyncio.create_task(client.post("/try/compare", json={"text": brief(path)}))
+        while len(chat.asked) < 3:
+            await asyncio.sleep(0)
+        second = await client.post("/try/compare", json={"text": path.read_text()})
+        return [await asyncio.wait_for(first, 30), second]
+
+    first, second = within(app, steps)
+    assert "verdict" not in [one["type"] for one in events(first)]
+    assert events(second)[-1]["type"] == "verdict"
+
+
+@pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}])
+@pytest.mark.parametrize("address", ["/try/compare", "/try/keep"])
+def test_no_other_site_reaches_it(app: Any, path: Path, address: str, headers: dict[str, str]) -> None:
+    before = path.read_text()
+    body = {"text": brief(path), "digest": digest_of(before)}
+    response = within(app, lambda client: client.post(address, json=body, headers=headers))
+    assert response.status_code == 403
+    assert path.read_text() == before
+
+
+def test_its_page_may_frame_the_chat_and_nothing_may_frame_the_page(app: Any) -> None:
+    page, chat, plain = (get(app, address) for address in ("/try", "/try/chat", "/"))
+    policy = "content-security-policy"
+    assert "frame-src 'self'; frame-ancestors 'none'" in page.headers[policy]
+    assert "frame-ancestors 'self'" in chat.headers[policy]
+    assert "frame-ancestors 'none'" in plain.headers[policy]
+    assert chat.text == plain.text
+    assert "/* house.css */" not in page.text
+    assert "unsafe" not in page.headers[policy]
+
+
+def test_a_deployed_service_has_none_of_it(workspace: Workspace, chat: Chat) -> None:
+    bundle = replace(scripted_bundle(), prompts=load_prompts(workspace.prompts))
+    app = create_app(bundle, run_application(chat, Search(), bundle=bundle), TrafficState())  # type: ignore[arg-type]
+    for address in ("/try", "/try/chat", "/try/prompt"):
+        assert get(app, address).status_code == 404
+    for address in ("/try/compare", "/try/keep"):
+        assert post(app, address, text="", digest="").status_code == 404
