@@ -61,6 +61,13 @@ def test_the_larger_of_both_matters() -> None:
         ("decides: always, ", "", "metrics: none of them decides, so every change would pass"),
         ("resamples: 10000", "resamples: 150", "resamples: 150 cannot tell 1 metrics apart at confidence 0.99"),
         ("smallest: 0.02", "smallest: .nan", "gates.yaml:9: comparison.metrics.f1.smallest:"),
+        (
+            "power: 0.8",
+            "power: 0.8\n  looks: [{share: 0.5, alpha: 0.5}]",
+            "looks: the shares must rise, and the last one",
+        ),
+        ("power: 0.8", "power: 0.8\n  looks: [{share: 1, alpha: 0.5}]", "looks: the parts of alpha must add up to 1"),
+        ("power: 0.8", "power: 0.8\n  looks: []", "looks: the shares must rise, and the last one must be 1"),
         ("confidence: 0.99", "confidence: 1.0", "gates.yaml:2: comparison.confidence:"),
     ],
 )

@@ -19,6 +19,7 @@ from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.registry import METRICS
 from sluice.evaluation.reports.comparison_terminal import in_the_terminal
+from sluice.evaluation.sequential import asking_order
 from sluice.rollout.canary_quality import ReleaseClient, compare_served, sample
 from support.rollout.canaries import CASES, compared_releases
 from support.serving.fakes import DECLINE
@@ -55,7 +56,9 @@ def test_a_canary_that_answers_alike_passes(services: dict[str, str]) -> None:
 def test_a_canary_that_answers_worse_fails_with_the_metrics(services: dict[str, str]) -> None:
     found = compared(services["stable"], services["worse"])
     assert not found.passed
-    assert {metric.name for metric in found.deciding if metric.verdict == "worse"} >= {"answer_key", "decline_accuracy"}
+    assert {metric.name for metric in found.deciding if metric.verdict == "worse"} == {"answer_key"}
+    assert (found.asked, found.compared, found.planned) == (20, 20, 80)
+    assert found.stopped == "Stopped after 20 of 80 cases: worse is decided (answer_key)."
 
 
 def test_too_few_cases_are_no_pass(services: dict[str, str]) -> None:
@@ -66,24 +69,28 @@ def test_the_first_question_that_the_canary_fails_ends_it(services: dict[str, st
     found = compared(services["stable"], f"http://127.0.0.1:{free_port()}")
     assert found.verdict == "not evaluated"
     # Four are asked side by side, and any of them may be refused first.
-    refused = r"the canary failed on 'case-0[0-3]': http://127\.0\.0\.1:\d+: no answer: ConnectionRefusedError"
+    first = "|".join(row.id for row in asking_order(CASES)[:4])
+    refused = rf"the canary failed on '({first})': http://127\.0\.0\.1:\d+: no answer: ConnectionRefusedError"
     assert re.search(refused, found.reasons[0]), found.reasons
     assert len(found.named["not_evaluated"]["head"]) > 70, "the others were asked all the same"
 
 
 def test_without_stable_nothing_is_compared(services: dict[str, str]) -> None:
-    words = rf"nobody answered for stable: {len(CASES)} of {len(CASES)} questions ended with .*ConnectionRefusedError"
+    words = r"nobody answered for stable: (\d+) of \1 questions ended with .*ConnectionRefusedError"
     with pytest.raises(SluiceError, match=words) as caught:
         compared(f"http://127.0.0.1:{free_port()}", services["good"])
     assert "--over-dead-stable" in str(caught.value)
 
 
-@pytest.mark.parametrize("before", [CASES, CASES[1:]], ids=["streamed", "whole"])
-def test_a_canary_that_fails_one_question_is_no_pass(services: dict[str, str], before: list[Row]) -> None:
-    unknown = Row(id="unknown", question="Not in the script?", answers=("x",), doc_ids=("doc-00",))
-    found = compared(services["stable"], services["good"], [*before, unknown])
+@pytest.mark.parametrize("odd", [False, True], ids=["streamed", "whole"])
+def test_a_canary_that_fails_one_question_is_no_pass(services: dict[str, str], *, odd: bool) -> None:
+    """Every second question in the order of asking is a stream; this one is among those that are asked first."""
+    rows = [Row(id=f"unknown-{n}", question="Not in the script?", answers=("x",), doc_ids=("a",)) for n in range(99)]
+    places = {row.id: asking_order([*CASES, row]).index(row) for row in rows}
+    unknown = next(row for row in rows if places[row.id] < 20 and places[row.id] % 2 == odd)
+    found = compared(services["stable"], services["good"], [*CASES, unknown])
     assert not found.passed
-    assert found.reasons == (f"the canary failed on 'unknown': {services['good']}: status 500",)
+    assert found.reasons == (f"the canary failed on '{unknown.id}': {services['good']}: status 500",)
 
 
 def test_a_sample_has_as_many_to_decline_as_others() -> None:

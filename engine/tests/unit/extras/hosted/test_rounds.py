@@ -60,9 +60,9 @@ def rows(count: int = 60) -> list[Row]:
 
 
 def reply(messages: list[dict[str, str]]) -> str:
-    """Right, but for every fourth question where the prompt is LOST."""
+    """Right, but for every third question where the prompt is LOST."""
     number = messages[-1]["content"].rpartition("How many of ")[2].split("?")[0]
-    lost = "LOST" in messages[0]["content"] and int(number) % 4 == 0
+    lost = "LOST" in messages[0]["content"] and int(number) % 3 == 1
     return "many" if lost else f"{number} of them"
 
 
