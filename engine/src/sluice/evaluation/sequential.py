@@ -22,6 +22,7 @@ from sluice.evaluation.comparison import ComparableMetric, compare
 from sluice.evaluation.comparison_policy import ComparisonPolicy, LookPolicy
 from sluice.evaluation.comparison_result import Comparison, MetricComparison
 from sluice.evaluation.paired_cases import Record, some
+from sluice.evaluation.runner import require_rows
 
 _SALT = "sluice asking order 1"
 
@@ -86,7 +87,11 @@ class SequentialComparison:
 
         Returns:
             The comparison, and the records of base and head that it is about.
+
+        Raises:
+            SluiceError, ValidationErrors: as `runner.require_rows`, of all rows.
         """
+        require_rows(rows)
         base: list[Any] = []
         head: list[Any] = []
         done = 0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import ComparisonPolicy, load_policy
@@ -158,6 +159,14 @@ def test_looks_at_fewer_cases_than_a_metric_needs_are_left_out() -> None:
     assert SequentialComparison(METRICS, policy(), 10).looks == (10,)
     with pytest.raises(ValueError, match="26 cases are no planned look"):
         SequentialComparison(METRICS, policy(), CASES).look(*[records(right=[1.0] * 26)] * 2)
+
+
+def test_rows_that_cannot_be_told_apart_are_refused_before_any_is_asked() -> None:
+    row = Row(id="q", question="How many?", answers=(), doc_ids=())
+    for rows, fault in (([], "the evaluation set is empty"), ([row, row], "2 rows have this id")):
+        test = SequentialComparison(METRICS[:1], policy(), len(rows))
+        with pytest.raises(SluiceError, match=fault):
+            test.ask_until_decided(rows, lambda _: pytest.fail("a row was asked"))
 
 
 def test_the_order_is_by_digest_and_not_by_file() -> None:
