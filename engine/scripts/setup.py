@@ -13,6 +13,7 @@ range, because every platform has a build of its own.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -47,6 +48,8 @@ def main(argv: list[str]) -> int:
         if done.returncode:
             words = (done.stderr or done.stdout).strip()
             return fail(f"{' '.join(command)}\n{words}", remedy(name, words))
+    if index := os.environ.get("PIP_EXTRA_INDEX_URL"):  # for the stage that installs torch later, in another shell
+        (folder / "pip.conf").write_text(f"[global]\nextra-index-url = {index}\n")
     print(f"setup: ready for {level} after {time.monotonic() - began:.0f} s", file=sys.stderr)
     return 0
 

@@ -68,7 +68,6 @@ for noun, module in (
     groups[noun] = module.group
 app.command()(serving.rehearse)
 app.command()(serving.serve)
-app.command("try")(serving.try_prompt)
 app.command()(deployment.deploy)
 app.command()(deployment.rollback)
 app.command()(evaluation.evaluate)

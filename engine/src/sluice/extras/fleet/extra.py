@@ -6,7 +6,7 @@ from sluice.core.extras import Extra
 
 EXTRA = Extra(
     summary="many projects from one template, for a platform team: status, upgrades in rings, new projects",
-    needs=("doctor", "pull_requests", "status", "upgrade"),
+    needs=("doctor", "pull_requests", "upgrade"),
     commands="cli:register",
     hooks={"schemas": "fleet_file:schemas"},
     lines={"engine/docs/reference/monitoring.md": ("fleet.md#monitoring",)},

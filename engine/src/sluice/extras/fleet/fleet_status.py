@@ -15,7 +15,7 @@ from sluice.extras.fleet.fleet_file import FleetFile
 from sluice.extras.fleet.git_mirror import GitMirror
 from sluice.extras.fleet.github_reader import clone_address
 from sluice.extras.fleet.project_status import ProjectStatus, StatusReader
-from sluice.extras.status.prometheus_status import NamespaceFigures, read_prometheus
+from sluice.extras.fleet.prometheus_status import NamespaceFigures, read_prometheus
 from sluice.extras.upgrade.versions import address_of, released
 
 AT_ONCE = 8  # GitHub refuses more than a hundred requests at a time, of all that use the token

@@ -15,7 +15,7 @@ from sluice.extras.fleet.git_mirror import GitMirror
 from sluice.extras.fleet.github_reader import GitHubReader, clone_address, in_a_line, read_repository
 from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, limit_of, loosened
 from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
-from sluice.extras.status.prometheus_status import OBJECTIVE, NamespaceFigures, budget_left
+from sluice.extras.fleet.prometheus_status import OBJECTIVE, NamespaceFigures, budget_left
 from sluice.extras.upgrade.codemods import order
 from sluice.github.github_client import BOT, GitHubStatusError
 from sluice.github.marked_text import run_of

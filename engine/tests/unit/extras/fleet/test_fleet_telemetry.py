@@ -16,7 +16,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.extras.fleet import status_reports
 from sluice.extras.fleet.fleet_status import read_status
-from sluice.extras.status.prometheus_status import budget_left, read_prometheus
+from sluice.extras.fleet.prometheus_status import budget_left, read_prometheus
 from sluice.serving.middleware import CHAT
 from unit.extras.fleet.fake_fleet import GATES, FakeFleet, FakeProject, ProjectFactory, fleet_of
 

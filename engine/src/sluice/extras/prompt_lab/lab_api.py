@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
-from sluice.prompt_lab.lab import PromptLab
+from sluice.extras.prompt_lab.lab import PromptLab
 from sluice.serving.chat_page import load_page, page_headers
 from sluice.serving.event_stream import EventStream
 from sluice.serving.release_parts import ReleaseBundle
@@ -48,7 +48,7 @@ def _add_routes(api: FastAPI, lab: PromptLab, bundle: ReleaseBundle) -> None:
     def text_of(package: str, name: str) -> str:
         return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
-    html = text_of("sluice.prompt_lab", "index.html")
+    html = text_of("sluice.extras.prompt_lab", "index.html")
     html = html.replace("/* house.css */", text_of("sluice.core.html_theme", "house.css"))
     chat, headers = load_page(bundle.service.page)
     framed = {

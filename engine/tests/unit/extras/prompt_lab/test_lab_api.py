@@ -16,9 +16,9 @@ import pytest
 from sluice.core.atomic_files import write_json
 from sluice.core.digests import digest_of
 from sluice.core.workspace import Workspace
+from sluice.extras.prompt_lab import lab as lab_module
+from sluice.extras.prompt_lab.lab_api import prompt_lab
 from sluice.llm.chat import Delta, Messages, Usage
-from sluice.prompt_lab import lab as lab_module
-from sluice.prompt_lab.lab_api import prompt_lab
 from sluice.prompts import ModelParameters, load_prompts
 from sluice.retrieval import Hit
 from sluice.serving.http_api import create_app

@@ -1,0 +1,53 @@
+"""`sluice try`"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+
+import typer
+
+from sluice.cli.common import PortOption
+from sluice.core.workspace import Workspace
+
+
+def try_prompt(port: PortOption = 8080) -> None:
+    """Serve the starter on 127.0.0.1, with an editor of prompts/answer.prompt.yml beside the chat. Trains nothing."""
+    import webbrowser
+
+    from sluice.core.processes import require_port
+    from sluice.core.settings import load_settings
+    from sluice.extras.prompt_lab.lab_api import prompt_lab
+    from sluice.release.starter import place
+    from sluice.retrieval.stores import Stores
+    from sluice.serving.release_parts import draft_adapter, draft_bundle
+    from sluice.serving.server import serve as run_server
+
+    began = float(os.environ.get("TRY_BEGAN") or time.time())  # when `make try` did, before it installed anything
+    workspace, host = Workspace.find(), "127.0.0.1"
+
+    def say(step: str) -> None:
+        print(f"{time.time() - began:4.0f} s  {step}", flush=True)
+
+    def ready() -> None:
+        url = f"http://{host}:{port}/try"
+        say(f"edit the prompt and chat at {url} (Ctrl-C stops it)")
+        print(f"Ready after {time.time() - began:.0f} s. Next: `make release`, about 5 minutes", flush=True)
+        if sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+    require_port(port, host)
+    say("placing the starter: data, index, adapter, guard model, recorded answers")
+    place(workspace)
+    say("fetching the models, once for all checkouts")
+    bundle = draft_bundle(workspace, adapter=draft_adapter(workspace))
+    say("loading the service")
+    stores, part = load_settings(workspace.config / "stores.yaml", Stores), prompt_lab(workspace, bundle)
+    run_server(bundle, host, port, stores=stores, state=workspace.state, keyless=True, parts=[part], ready=ready)
+
+
+def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
+    app.command("try")(try_prompt)
