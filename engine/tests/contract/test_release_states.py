@@ -178,7 +178,7 @@ def test_of_pages_alone_what_has_changed_is_checked(path: str, base: str) -> Non
     (step,) = [one for one in jobs_of("ci.yml")["check"]["steps"] if one.get("run") == "make check"]
     context = {"needs": {"plan": {"outputs": plan_for([path]).outputs()}}, "github": {"event": {}}}
     assert evaluate(step["env"]["BASE"][3:-2], context) == base
-    assert "$(if $(BASE),--from-ref $(BASE) --to-ref HEAD,--all-files)" in (ROOT / "Makefile").read_text()
+    assert "$(if $(BASE),--from-ref $(BASE) --to-ref HEAD,--files)" in (ROOT / "Makefile").read_text()
 
 
 def test_what_needs_no_comparison_is_rehearsed_without() -> None:
