@@ -2,8 +2,7 @@
 
     question and earlier turns → passages → prompt → model, with tools where config/tools.yaml offers it some
 
-It is a Runnable of LangChain over {"messages": […]}. The engine does the rest around it: keys, limits, guards,
-deadlines, traces, citations, and the OpenAI-compatible API.
+It is a Runnable of LangChain over {"messages": […]}; the engine does the rest: keys, limits, guards, traces, the API.
 """
 
 from __future__ import annotations
@@ -21,15 +20,13 @@ from sluice.extend import Application, Services, format_history, format_passages
 
 # To the model whose answer a guard has refused.
 AGAIN = "\n\nYour first answer was refused by a check ({}). Answer again, without what it found."
-TOOLS = "tools"  # the prompt of a model with tools
-WELCOME = "welcome"  # the prompt that is asked where no passage is near; without it the answer is to decline
-# After `decline`: a question in other words than the documents' is often answered there all the same.
+TOOLS, WELCOME = "tools", "welcome"  # the prompts of a model with tools, and where no passage is near
 NEAREST = "What comes nearest:"
 HELP = "I am an AI. I answer, in English, what the handbook says about running LLM applications."
 
 
 def help_with(nearest: list[Document]) -> BaseMessage:
-    """What follows `decline`: the two sentences that come nearest, or else what is answered."""
+    """What follows `decline`: the two sentences that come nearest, which often answer, or else what is answered."""
     listed = "".join(f"\n{number}. {one.page_content}" for number, one in enumerate(nearest[:2], 1))
     return AIMessage(f"\n\n{NEAREST}\n{listed}" if listed else f"\n\n{HELP}")
 
@@ -42,8 +39,7 @@ def build(services: Services) -> Application:
     welcome = services.prompt(WELCOME, fills=fills, needs=("question",)) if WELCOME in services.prompts else None
     model = services.chat("chat", prompt, caller=("tools", "response_format"))
     tools = services.prompt(TOOLS, fills=fills, needs=("question",)) if TOOLS in services.prompts else None
-    agent = services.agent(services.chat("chat", tools)) if tools else None
-    condenser = Condenser.of(services)
+    agent, condenser = services.agent(services.chat("chat", tools)) if tools else None, Condenser.of(services)
     speller = Speller.of(services.bundle.index, services.bundle.embedder)
 
     async def history() -> list[dict[str, str]]:
@@ -51,8 +47,9 @@ def build(services: Services) -> Application:
         limits = services.settings.condense
         if limits is None or condenser:
             return []
-        earlier = earlier_turns(services.request.messages, limits.turns)
-        return await allowed_turns(earlier, services, limits.max_characters)
+        return await allowed_turns(
+            earlier_turns(services.request.messages, limits.turns), services, limits.max_characters
+        )
 
     async def found(lines: list[str]) -> list[Document]:
         """Passages for a question, its last line; searched for with the lines before if it leans on them."""
@@ -77,8 +74,7 @@ def build(services: Services) -> Application:
         chosen = tools if acts else prompt if passages or own else welcome
         if alone and (foreign or services.request.doubted):
             chosen = welcome if is_personal(question) else None  # the model would answer from what is shown
-        spans = services.settings.answers == "spans"
-        nearest = passages if services.settings.retrieval.sentences else []
+        spans, nearest = services.settings.answers == "spans", passages if services.settings.retrieval.sentences else []
         if chosen is None:
             yield AIMessage(decline)
             if not spans:
@@ -89,10 +85,8 @@ def build(services: Services) -> Application:
         )
         if asked["refused"]:
             messages[-1] = HumanMessage(messages[-1].text + AGAIN.format(", ".join(asked["refused"])))
-        # Where answers are spans, a grammar holds a local model to the passages.
         limits = {"grammar": grammar([one.page_content for one in passages], decline)} if spans and alone else {}
-        asks = acts or (model if chosen is prompt else services.chat("chat", chosen))
-        said = ""
+        asks, said = acts or (model if chosen is prompt else services.chat("chat", chosen)), ""
         async for piece in asks.bind(**limits).astream([*messages, *(own.exchange if own else ())]):
             said += piece.text
             yield piece

@@ -167,8 +167,8 @@ class Speller:
 
     def knows(self, question: str) -> bool:
         """Whether all its words but the shortest are in the documents; true of any question if there are none."""
-        words = _WORD.findall(question.lower())
-        return not self._documents or all({word, word.removesuffix("s")} & self._documents for word in words)
+        known, words = self._documents, _WORD.findall(question.lower())
+        return not known or all({word, word.removesuffix("s")} & known for word in words)
 
     def _mended(self, word: str) -> str:
         if word.lower() in self._known or word.lower().removesuffix("s") in self._known:

@@ -24,7 +24,7 @@ def test_the_overlays_are_those_of_the_project(root: Path) -> None:
 def test_in_the_template_itself_the_version_is_the_one_that_is_tagged(root: Path) -> None:
     if load_project(root / "config").template is None:
         version, changes = version_of(root), (root / "CHANGELOG.md").read_text()
-        assert f"Will be {version}." in changes or f"## [{version}]" in changes
+        assert f"This will be {version}," in changes or f"## [{version}]" in changes
 
 
 def test_the_branch_asks_for_the_job_that_stands_for_all_others(root: Path) -> None:

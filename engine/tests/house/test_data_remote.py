@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sluice.core.workspace import Workspace
 from sluice.data.contract import check_or_raise
 from sluice.data.rows import load_rows
+from sluice.release import starter
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.skipif(not (ROOT / "dvc-store").is_dir(), reason="this project has data of its own")
@@ -56,4 +58,10 @@ def test_pulling_leaves_the_checkout_clean_and_the_remote_holds_one_version(clon
     assert status.stdout == ""
     stored = sum(path.is_file() for path in (clone / "dvc-store").rglob("*"))
     contents = {path.read_bytes() for path in (clone / "data").rglob("*") if path.is_file()}
-    assert stored == len(contents) + 1  # and the list of the folder
+    handed_out = starter.objects(Workspace(clone), clone / starter.POINTER)
+    assert stored == len(contents) + len(handed_out) + 2  # and the lists of both folders
+
+
+@pytest.mark.real
+def test_a_fresh_clone_takes_the_trained_starter(clone: Path) -> None:
+    assert all(starter.take(Workspace(clone), stage) for stage in starter.FILES)
