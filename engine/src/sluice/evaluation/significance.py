@@ -32,6 +32,7 @@ MetricVerdict = Literal["improved", "worse", "no difference seen", "too few case
 
 # Differences of decimal fractions are off by about 1e-17; one that equals what matters does matter.
 _DIGITS = 9
+_FEWEST = 5  # cases; a standard error of fewer says nothing
 
 
 @dataclass(frozen=True)
@@ -114,12 +115,14 @@ def judge(
     look: LookPolicy | None = None,
 ) -> list[MetricJudgement]:
     """One judgement for each sample; all of them are one family for the correction. `minimum`: cases, in place of the
-    policy's. `look`: the planned one that this is, with the share of the cases so far; None for a single look."""
+    policy's. `look`: the planned one that this is, with the share of the cases so far; None for a single look. Before
+    the last look a metric needs its share of the cases alone: the tests are exact for any number of them."""
     share, part, last = (look.share, look.alpha, policy.looks[-1].alpha) if look else (1.0, 1.0, 1.0)
     alpha, resamples = 1 - policy.confidence, round(policy.resamples / part)
     drawn: dict[str, tuple[Bootstrap, float, str]] = {}
     for sample in samples:
-        if sample.cases >= (minimum or policy.least(sample.metric)):
+        least = minimum or max(math.ceil(share * policy.least(sample.metric)), _FEWEST)
+        if sample.cases >= least:
             rng = np.random.default_rng([policy.seed, zlib.crc32(sample.key.encode())])
             sides, aggregate = (sample.base, sample.head), sample.aggregate
             made = bootstrap(*sides, aggregate=aggregate, share=sample.share, resamples=resamples, rng=rng)

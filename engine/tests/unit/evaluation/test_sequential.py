@@ -129,13 +129,20 @@ def test_improved_waits_until_no_other_metric_can_be_worse() -> None:
     assert (found.verdict, found.asked) == ("worse", CASES)
 
 
-def test_a_metric_that_will_have_enough_cases_must_have_them_for_an_early_pass() -> None:
-    rare = [1.0 if n % 10 == 0 else None for n in range(CASES)]
+@pytest.mark.parametrize(
+    ("every", "least", "asked"),
+    [
+        (10, 20, 100),  # at half of the cases it has half of what it needs
+        (50, 4, CASES),  # two cases say nothing, and all four may
+        (50, 5, 100),  # it will never have enough
+    ],
+)
+def test_a_metric_needs_its_share_of_the_cases_for_an_early_pass(every: int, least: int, asked: int) -> None:
+    rare = [1.0 if n % every == 0 else None for n in range(CASES)]
     same = records(right=[1.0] * CASES, cited=rare)
-    for least, asked in ((10, 100), (20, CASES), (21, 100)):
-        cited = {"decides": "when_asked", "minimum_cases": least}
-        test = SequentialComparison(METRICS, policy(right={}, cited=cited), CASES)
-        assert walk(test, same, same).asked == asked, "10 of 100 cases have it, and 20 of all"
+    cited = {"decides": "when_asked", "minimum_cases": least}
+    test = SequentialComparison(METRICS, policy(right={}, cited=cited), CASES)
+    assert walk(test, same, same).asked == asked
 
 
 def test_a_case_that_failed_is_no_early_pass() -> None:
