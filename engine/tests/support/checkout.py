@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from sluice.core.extras import hooks
 from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
+from sluice.release import starter
 from sluice.release.champion import champion_id
 from sluice.release.environment_record import here
 from sluice.rollout.canary_plan import load_plan
@@ -94,13 +95,14 @@ class Checkout:
     def small(self) -> None:
         """Makes the releases of this clone small, and commits that."""
         workspace = Workspace(self.root)
-        self.edit("pipelines/params.yaml", self._shrink)
+        if not workspace.data.is_dir():
+            subprocess.run([_program("dvc"), "pull", "--quiet", "data.dvc"], cwd=self.root, check=True)
+        taken = [stage for stage in starter.FILES if starter.take(workspace, stage)]  # these need no training
+        self.edit("pipelines/params.yaml", lambda params: self._shrink(params, taken))
         self.edit("config/gates.yaml", _open_gates)
         self.edit("config/providers.yaml", _answer_here)
         self.edit("config/service.yaml", _read_one_passage)
         self.be_patient()
-        if not workspace.data.is_dir():
-            subprocess.run([_program("dvc"), "pull", "--quiet", "data.dvc"], cwd=self.root, check=True)
         rows = workspace.data / "eval.jsonl"
         write_rows(rows, some_of_each(load_rows(rows), CASES))
         self.commit("small releases")
@@ -113,9 +115,9 @@ class Checkout:
         self.edit("config/stores.yaml", _wait_for_stores)
         self.edit("k8s/base/rollout.yaml", _wait_in_analyses)
 
-    def _shrink(self, params: dict[str, Any]) -> None:
+    def _shrink(self, params: dict[str, Any], taken: Sequence[str]) -> None:
         for section, values in SMALL.items():
-            if section in params:  # a part that was left out has none
+            if section in params and section not in taken:  # a part that was left out has none
                 params[section] |= values
         planned = load_plan(self.root / "k8s" / "base" / "rollout.yaml").fitted(time_scale=1.0, cases=1).seconds
         params["rehearsal"]["time_scale"] = min(params["rehearsal"]["time_scale"], CANARY_SECONDS / planned)
