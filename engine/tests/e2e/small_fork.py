@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sluice.release import starter
 from support.checkout import Checkout
 
 ROOT = Path(__file__).parents[3]
@@ -21,20 +23,22 @@ SMALL = {
 
 
 class Fork(Checkout):
-    """A clone in which releases are made by the project's own gates."""
+    """A clone in which releases are made by the project's own gates. Unless it `trains`, it takes the starter's files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, trains: bool = True) -> None:
         super().__init__(ROOT, folder)
-        self.edit("pipelines/params.yaml", self._few)
+        trained = () if trains else tuple(starter.FILES)
+        self.edit("pipelines/params.yaml", lambda params: self._few(params, trained))
         self.edit("config/service.yaml", lambda service: service["retrieval"].update(k=1))
         self.edit("config/gates.yaml", self._small_sample)
         self.be_patient()
         self.commit("small")
 
     @staticmethod
-    def _few(params: dict[str, Any]) -> None:
+    def _few(params: dict[str, Any], trained: Sequence[str]) -> None:
         for section, values in SMALL.items():
-            params[section] |= values
+            if section not in trained:
+                params[section] |= values
 
     @staticmethod
     def _small_sample(gates: dict[str, Any]) -> None:
