@@ -23,7 +23,7 @@ SMALL = {
 
 
 class Fork(Checkout):
-    """A clone in which releases are made by the project's own gates. Unless it `trains`, it takes the starter's files."""
+    """A clone in which releases are made by the project's own gates; unless it `trains`, with the trained starter."""
 
     def __init__(self, folder: Path, *, trains: bool = True) -> None:
         super().__init__(ROOT, folder)

@@ -39,7 +39,7 @@ from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
 from sluice.evaluation.scoring import rescore
 from sluice.evaluation.sequential import SequentialComparison, asking_order
 from sluice.evaluation.summary import cases_digest
-from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce
+from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, data_edited, evaluate, expected, pull, reproduce
 from sluice.llm.model_files import Models, load_models
 from sluice.llm.settings import load_providers, missing_keys
 from sluice.prompts import load_prompts
@@ -179,7 +179,7 @@ def _prepare(side: Workspace) -> None:
 
 
 def _pipeline_progress(side: Workspace) -> PipelineProgress:
-    return PipelineProgress(EXPECTED, side.state / "durations.json")
+    return PipelineProgress(expected(side, EXPECTED), side.state / "durations.json")
 
 
 def _answers(side: Workspace, rows: Sequence[Row], *, replay: bool) -> list[dict[str, Any]]:

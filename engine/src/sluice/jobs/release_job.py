@@ -27,7 +27,7 @@ from sluice.core.workspace import Workspace
 from sluice.evaluation.evaluate_stage import rescore_results
 from sluice.evaluation.response_cache import rebuilding, responses_folder
 from sluice.jobs import dvc_pipeline as pipeline
-from sluice.jobs.dvc_pipeline import command, environment, evaluate, pull, reproduce
+from sluice.jobs.dvc_pipeline import command, environment, evaluate, expected, pull, reproduce
 from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearsal_report import Rehearsal
 from sluice.rehearsal.rehearse import RehearsalProgress, rehearse
@@ -44,7 +44,7 @@ from sluice.retrieval.stores import Stores
 from sluice.rollout.canary_plan import load_plan
 from sluice.serving.release_parts import draft_adapter, draft_bundle
 
-EXPECTED = {**pipeline.EXPECTED, "baseline": 190, "release": 6, "rehearse": 210, "promote": 1}
+EXPECTED = {**pipeline.EXPECTED, "baseline": 20, "release": 8, "rehearse": 170, "promote": 1}
 
 
 class RehearsalParameters(Settings):
@@ -90,8 +90,8 @@ def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
         champion.reconcile(workspace, record)
         champion.require_agreement(workspace, record)
         live = champion.champion(workspace, record)
-        expected = {stage: seconds for stage, seconds in EXPECTED.items() if live is None or stage != "baseline"}
-        pipeline_progress = PipelineProgress(expected, workspace.state / "durations.json")
+        stages = {stage: seconds for stage, seconds in EXPECTED.items() if live is None or stage != "baseline"}
+        pipeline_progress = PipelineProgress(expected(workspace, stages), workspace.state / "durations.json")
         run_pipeline(workspace, pipeline_progress)
         if live is None:
             live, folder = make_baseline(workspace, pipeline_progress)

@@ -16,7 +16,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.progress import PipelineProgress
 from sluice.core.stages import PROGRAMS, ROAD
 from sluice.core.workspace import Workspace
-from sluice.jobs.dvc_pipeline import LOCK
+from sluice.jobs.dvc_pipeline import LOCK, expected
 from sluice.jobs.release_job import EXPECTED, make_baseline, make_candidate, run_pipeline
 from sluice.release import catalogue, champion
 from sluice.release.environment_record import EnvironmentRecord
@@ -173,7 +173,7 @@ def _only_deployed_anew(
 def _made_now(
     workspace: Workspace, record: EnvironmentRecord, commit: str, live: Manifest | None, images: Images
 ) -> tuple[Manifest, Path]:
-    pipeline_progress = PipelineProgress(EXPECTED, workspace.state / "durations.json")
+    pipeline_progress = PipelineProgress(expected(workspace, EXPECTED), workspace.state / "durations.json")
     run_pipeline(workspace, pipeline_progress)
     against = live or _baseline(workspace, record, pipeline_progress, commit)
     manifest, folder = make_candidate(workspace, pipeline_progress, against, images=images)

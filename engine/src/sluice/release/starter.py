@@ -63,8 +63,7 @@ def take(workspace: Workspace, stage: str) -> bool:
     record = None if rebuilding() else _record(workspace)
     if record is None or stage not in record.made_from:
         return False
-    now, then = inputs(workspace, stage), record.made_from[stage]
-    if changed := sorted(name for name in {*now, *then} if now.get(name) != then.get(name)):
+    if changed := _changed(workspace, record, stage):
         _say(f"{stage}: {', '.join(changed)} changed since the starter was trained: training")
         return False
     try:
@@ -80,6 +79,14 @@ def take(workspace: Workspace, stage: str) -> bool:
         draft.replace(target)
     _say(f"{stage}: took the starter's files, made by Sluice {record.engine} from the same data and parameters")
     return True
+
+
+def fits(workspace: Workspace) -> bool:
+    """True where `take` will probably give the files of every stage. Data that are not here yet count as unchanged."""
+    record = None if rebuilding() else _record(workspace)
+    if record is None:
+        return False
+    return not workspace.data.is_dir() or not any(_changed(workspace, record, stage) for stage in _trained(workspace))
 
 
 def place_responses(workspace: Workspace) -> None:
@@ -108,6 +115,8 @@ def inputs(workspace: Workspace, stage: str) -> dict[str, str]:
     They are the dependencies that pipelines/dvc.yaml names. For one in build/ stand those of the stage that makes it.
     """
     stages = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]
+    if stage not in stages:
+        return {}
     makers = {
         _path(out): name for name, one in stages.items() for out in (*one.get("outs", ()), *one.get("metrics", ()))
     }
@@ -139,7 +148,7 @@ def place(workspace: Workspace) -> None:
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, draft / name)
         draft.replace(workspace.data)
-    if missing := [stage for stage in FILES if not take(workspace, stage)]:
+    if missing := [stage for stage in _trained(workspace) if not take(workspace, stage)]:
         raise SluiceError(
             f"{POINTER}: the starter has no {' and no '.join(missing)} for what is checked out here",
             remedy="build it: `make release`",
@@ -159,7 +168,8 @@ def record(workspace: Workspace) -> StarterRecord:
         SluiceError: Something was not built here, or was taken from the starter.
     """
     folder, cache = workspace.root / "starter", responses_folder(workspace.state)
-    names = [name for stage in FILES.values() for name in stage]
+    stages = _trained(workspace)
+    names = [name for stage in stages for name in FILES[stage]]
     if absent := [str(path) for path in (*(workspace.build / name for name in names), cache) if not path.exists()]:
         raise SluiceError(f"not built here: {', '.join(absent)}", remedy="run `make release REBUILD=yes` first")
     shutil.rmtree(folder, ignore_errors=True)
@@ -176,7 +186,7 @@ def record(workspace: Workspace) -> StarterRecord:
             "system": platform.platform(terse=True),
             "dtype": trained["parameters"]["dtype"],
         },
-        made_from={stage: inputs(workspace, stage) for stage in FILES},
+        made_from={stage: inputs(workspace, stage) for stage in stages},
         files={name: digest_of_file(folder / name) for name in (*names, _ANSWERS)},
     )
 
@@ -187,6 +197,17 @@ def _lines(folder: Path) -> bytes:
     chosen = (one for one in entries if "sha256" in one and any(key in one["value"] for key in _HANDED_OUT))
     lines = (json.dumps([one["key"], one["value"]], ensure_ascii=False, sort_keys=True) for one in chosen)
     return "\n".join(lines).encode()
+
+
+def _trained(workspace: Workspace) -> list[str]:
+    """The stages of this pipeline whose files a starter hands out; a part that was left out has none."""
+    return [stage for stage in FILES if stage in read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]]
+
+
+def _changed(workspace: Workspace, record: StarterRecord, stage: str) -> list[str]:
+    """Names of the inputs of a stage that are others than those of the record."""
+    now, then = inputs(workspace, stage), record.made_from.get(stage, {})
+    return sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
 
 
 def _record(workspace: Workspace) -> StarterRecord | None:
