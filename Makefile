@@ -22,7 +22,7 @@ export MLFLOW_MODEL_CATALOG_URI :=
 # Targets of your own.
 -include project.mk
 
-.PHONY: help setup try release eval sync serve test test-engine test-unit test-contract test-workflows test-drill test-parts test-fork test-extras e2e-cluster soak audit check format clean
+.PHONY: help setup try try-setup release eval sync serve test test-engine test-unit test-contract test-workflows test-drill test-parts test-fork test-extras e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ $(TRAINED): $(wildcard $(EXTRAS)/*/requirements/t*.* $(EXTRAS)/guard/requirement
 try: export TRY_BEGAN := $(shell date +%s)
 try: $(SERVES)  ## chat with the starter and edit its prompt on 127.0.0.1:8080, within a minute (PORT=… for another)
 	@$(BIN)/sluice try $(if $(PORT),--port $(PORT))
+
+try-setup: $(SERVES)  ## what `make try` needs, for a dev container that is prepared
+	@$(BIN)/sluice models pull
 
 release: $(RELEASES)  ## release the working tree: check, train, evaluate, rehearse, promote (REBUILD=yes: from nothing)
 	@$(BIN)/sluice release make $(if $(filter yes,$(REBUILD)),--rebuild)
