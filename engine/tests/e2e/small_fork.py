@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ ROOT = Path(__file__).parents[3]
 # One passage in each prompt: a fifth of the reading, which is most of the work of the model. In few steps it learns to
 # decline before it learns to answer, so no question of the training is asked over passages without its answer. An
 # answer_key that falls is called worse from 11 lost answers on, where nothing is gained: that takes so many cases.
-SMALL = {
-    "guard": {"garak": False, "honest": False, "embedded": 300},
+SMALL: Mapping[str, Mapping[str, Any]] = {
     "train": {"steps": 24, "passages": 1, "decline_share": 0},
     "evaluate": {"limit": 72, "workers": 2},
     "rehearsal": {"time_scale": 0.1, "cases": 56},
@@ -27,18 +26,17 @@ class Fork(Checkout):
 
     def __init__(self, folder: Path, *, trains: bool = True) -> None:
         super().__init__(ROOT, folder)
-        trained = () if trains else tuple(starter.FILES)
-        self.edit("pipelines/params.yaml", lambda params: self._few(params, trained))
+        small = SMALL if trains else {name: values for name, values in SMALL.items() if name not in starter.FILES}
+        self.edit("pipelines/params.yaml", lambda params: self._few(params, small))
         self.edit("config/service.yaml", lambda service: service["retrieval"].update(k=1))
         self.edit("config/gates.yaml", self._small_sample)
         self.be_patient()
         self.commit("small")
 
     @staticmethod
-    def _few(params: dict[str, Any], trained: Sequence[str]) -> None:
-        for section, values in SMALL.items():
-            if section not in trained:
-                params[section] |= values
+    def _few(params: dict[str, Any], small: Mapping[str, Mapping[str, Any]]) -> None:
+        for section, values in small.items():
+            params[section] |= values
 
     @staticmethod
     def _small_sample(gates: dict[str, Any]) -> None:
