@@ -20,7 +20,7 @@ group = typer.Typer(no_args_is_help=True, help="Decide and report in a GitHub wo
 def keys() -> None:
     """List the provider keys that aren't set.
 
-    Model calls and rehearsals need them. Output on GitHub: `missing`, empty if all are set. Pull requests have none."""
+    Model calls and rehearsals need them; pull requests have none. Output on GitHub: `missing`, empty if all are set."""
     from sluice.llm.model_files import Models
     from sluice.llm.settings import load_providers, missing_keys
 

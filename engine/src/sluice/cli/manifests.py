@@ -15,7 +15,7 @@ Overlays = Annotated[list[Path] | None, typer.Argument(help="Kustomization folde
 
 @group.command("render")
 def render_overlay(overlay: Annotated[Path, typer.Argument(help="Kustomization folder.")]) -> None:
-    """Print the manifests that an overlay gives a cluster."""
+    """Print the manifests of an overlay as a cluster gets them."""
     from sluice.cluster.manifests import render
 
     print(render(overlay), end="")

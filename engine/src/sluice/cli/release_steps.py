@@ -85,7 +85,7 @@ def release_stage(
 def release_promote(
     release: ReleaseArgument, env: EnvironmentOption, reason: ReasonOption = "every canary step held"
 ) -> None:
-    """Promote a release to champion in an environment's record and MLflow's alias; skip it if it already is."""
+    """Promote a release to champion of an environment, in MLflow and the record; repeating it does nothing."""
     from sluice.release import champion
 
     workspace = Workspace.find()
