@@ -1,8 +1,7 @@
-"""The command line, `sluice <noun> <verb>`. Make targets, pipeline stages and workflow steps each call one command of
-it.
+"""The command line, `sluice <noun> <verb>`; make targets, pipeline stages and workflow steps call it.
 
-One file a noun; extras add their own. Commands import what they need when they run, so that `sluice --help` is quick.
-Errors are caught once, in `main`.
+Each noun has one file; extras add their own. Commands import their dependencies when they run, which keeps `sluice
+--help` fast. `main` is the only place that catches errors.
 """
 
 from __future__ import annotations
@@ -78,8 +77,8 @@ app.command("extras")(template.list_extras)
 
 @cache
 def command() -> Any:
-    """All commands, those of the extras too. Typer makes them anew at each call otherwise, from the signatures of a
-    hundred functions."""
+    """Return all commands, including those of the extras; cached, because Typer would rebuild all of them on each
+    call."""
     for name, extra in extras().items():
         if extra.commands:
             load(name, extra.commands)(app, groups)
@@ -87,8 +86,8 @@ def command() -> Any:
 
 
 def main() -> int:
-    """Runs the command line. Exit codes: 0 done, 1 an error to mend or a canary that was stopped,
-    3 refused by an evaluation gate, 4 answers are awaited (extra `hosted`), 130 interrupted."""
+    """Run the command line and return the exit code: 0 success, 1 an error to fix or a stopped canary, 3 a failed
+    evaluation gate, 4 hosted answers are pending (extra `hosted`), 130 interrupted."""
     gc.set_threshold(700, 10, 100)  # by default, a seventh of what imports take is looking at all of it again
     die_with_parent()
     watch_parent()

@@ -1,4 +1,4 @@
-"""`sluice canary ...`"""
+"""The `sluice canary` commands."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Judge a canary that is being served beside stable.")
+group = typer.Typer(no_args_is_help=True, help="Judge a canary that runs beside stable.")
 # The same variable as for the load stage: one Secret holds the key of both Jobs.
 KEY = "SLUICE_LOAD_KEY"
 
 
 @group.command("quality")
 def canary_quality(
-    stable: Annotated[str, typer.Option(help="Address of stable.")],
-    canary: Annotated[str, typer.Option(help="Address of the canary.")],
-    cases: Annotated[int, typer.Option(help="How many questions, half of them to be declined; 0: all.", min=0)] = 0,
-    concurrency: Annotated[int, typer.Option(help="Questions at once, of each side.", min=1)] = 2,
-    timeout: Annotated[float, typer.Option(help="Seconds; a slower answer counts as failed.", min=1)] = 30,
+    stable: Annotated[str, typer.Option(help="URL of stable.")],
+    canary: Annotated[str, typer.Option(help="URL of the canary.")],
+    cases: Annotated[int, typer.Option(help="Number of questions, half of them unanswerable; 0: all.", min=0)] = 0,
+    concurrency: Annotated[int, typer.Option(help="Concurrent questions per side.", min=1)] = 2,
+    timeout: Annotated[float, typer.Option(help="Seconds until a request counts as failed.", min=1)] = 30,
     release: Annotated[
-        Path | None, typer.Option(help="Folder with `judging` and `config` of a release; default: this checkout.")
+        Path | None, typer.Option(help="Release folder with `judging` and `config`; default: this checkout.")
     ] = None,
-    questions: Annotated[Path | None, typer.Option(help="Rows to ask, instead of those there.")] = None,
-    gates: Annotated[Path | None, typer.Option(help="File with `comparison:`, instead of the one there.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File for verdicts and the whole comparison, as JSON.")] = None,
+    questions: Annotated[Path | None, typer.Option(help="File of rows; default: the release's or checkout's.")] = None,
+    gates: Annotated[
+        Path | None, typer.Option(help="File with `comparison:`; default: the release's or checkout's.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the verdicts and the whole comparison.")] = None,
 ) -> None:
-    """Ask stable and canary the same questions and compare the answers; fails when the canary's are worse.
+    """Ask stable and canary the same questions and compare the answers.
 
-    The key for both, where they ask for one, is in SLUICE_LOAD_KEY."""
+    Fails if the canary's answers are worse. If the services require an API key, set SLUICE_LOAD_KEY; both use it."""
     from sluice.core.atomic_files import write_json
     from sluice.core.errors import GateFailed
     from sluice.core.progress import StageReporter

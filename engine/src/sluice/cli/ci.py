@@ -1,4 +1,4 @@
-"""`sluice ci`: what a workflow run asks and reports; what needs no installation is in engine/scripts/ci.py."""
+"""The `sluice ci` commands for workflow runs; engine/scripts/ci.py holds the steps that need no installation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sluice.cli.common import set_outputs, tell
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="What a run on GitHub decides and tells.")
+group = typer.Typer(no_args_is_help=True, help="Decide and report in a GitHub workflow run.")
 
 
 @group.command()
 def keys() -> None:
-    """Say which keys of providers are not set here: without them no model can be called, and nothing rehearsed.
+    """List the provider keys that aren't set.
 
-    Output on GitHub: `missing`, empty when all are there. A pull request has no secrets."""
+    Model calls and rehearsals need them; pull requests have none. Output on GitHub: `missing`, empty if all are set."""
     from sluice.llm.model_files import Models
     from sluice.llm.settings import load_providers, missing_keys
 
@@ -36,9 +36,9 @@ def keys() -> None:
 
 @group.command()
 def project() -> None:
-    """Say which environments config/project.yaml names: `first`, which is deployed first, and `last`, which users meet.
+    """Print the first and last environment of config/project.yaml.
 
-    In GitHub Actions they are outputs of the step, for what comes after."""
+    Releases deploy to `first` first; `last` serves users. In GitHub Actions, both are outputs of the step."""
     from sluice.core.project import load_project
 
     first, last = load_project(Workspace.find().config).environments
@@ -48,13 +48,13 @@ def project() -> None:
 
 @group.command()
 def issue(
-    needs: Annotated[str, typer.Option(help="The context `needs` as JSON.", envvar="NEEDS")],
+    needs: Annotated[str, typer.Option(help="The `needs` context as JSON.", envvar="NEEDS")],
     title: Annotated[str, typer.Option(help="Title of the issue.")],
-    marker: Annotated[str, typer.Option(help="The word that the issue is found by.")],
+    marker: Annotated[str, typer.Option(help="Marker that identifies the issue.")],
 ) -> None:
-    """Open or update one issue while a job of this run fails; close it when all succeed.
+    """Open or update one issue while a job of this run fails; close it once all succeed.
 
-    Needs GITHUB_TOKEN with the right `issues: write`."""
+    Requires GITHUB_TOKEN with the permission `issues: write`."""
     from sluice.github.tracked_issue import report_trouble
 
     said = report_trouble(title, needs, os.environ, marker=marker)

@@ -1,4 +1,4 @@
-"""`sluice code ...`"""
+"""The `sluice code` commands."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="What code each stage runs, and what serves.", callback=lambda: None)
+group = typer.Typer(no_args_is_help=True, help="Track the code of stages and of the service.", callback=lambda: None)
 
 
 @group.command("digest")
 def code_digest(
-    out: Annotated[Path | None, typer.Option(help="Folder for the lists; default: build/code.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the digest lists; default: build/code.")] = None,
 ) -> None:
-    """Write the digest of the code of each stage and of what serves (pipeline stage); prints what has changed."""
+    """Write the code digests of each stage and the service, and print what changed (pipeline stage)."""
     from sluice.core.atomic_files import write_atomic
     from sluice.core.closures import CodeGraph, changed
     from sluice.core.stages import PROGRAMS

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from sluice.release.environment_record import EnvironmentRecord
 
 HERE = "here"
-OnOption = Annotated[str, typer.Option(help="Where: this machine, or the machines of an extra, by its name.")]
+OnOption = Annotated[str, typer.Option(help="Place to run: `here`, or the extra that runs it on other machines.")]
 WatchOption = Annotated[
-    bool, typer.Option("--watch", help="Elsewhere: follow the run, started now or before, and bring its result.")
+    bool, typer.Option("--watch", help="On other machines: follow the new or already started run and fetch its result.")
 ]
 
 # Without it a command is about this machine.
@@ -31,11 +31,11 @@ FaultOption = Annotated[str, typer.Option(help="Drill: inject `delay=SECONDS` or
 EnvironmentOption = Annotated[str, typer.Option("--env", help="Environment of the shared record.")]
 ReleaseArgument = Annotated[str, typer.Argument(help="Release id.")]
 ChampionArgument = Annotated[str, typer.Argument(help="Release id; default: the champion.")]
-ReasonOption = Annotated[str, typer.Option(help="Why.")]
-ReplayOption = Annotated[bool, typer.Option("--replay", help="Answer out of the response cache only.")]
-BaseOption = Annotated[str, typer.Option(help="Branch, tag or commit that the change is for.")]
-RemoteOption = Annotated[str, typer.Option(help="Name of a remote in .dvc/config; default: the default one.")]
-PortOption = Annotated[int, typer.Option(help="Port on the loopback address.")]
+ReasonOption = Annotated[str, typer.Option(help="Reason to record.")]
+ReplayOption = Annotated[bool, typer.Option("--replay", help="Answer from the response cache only.")]
+BaseOption = Annotated[str, typer.Option(help="Branch, tag or commit that the change will merge into.")]
+RemoteOption = Annotated[str, typer.Option(help="Remote in .dvc/config; default: the default remote.")]
+PortOption = Annotated[int, typer.Option(help="Port to listen on.")]
 
 
 def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any, Path]:
@@ -70,7 +70,7 @@ def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any
 
 
 def record_of(workspace: Workspace, env: str) -> EnvironmentRecord:
-    """The record of an environment's releases; that of this machine without one."""
+    """Return an environment's record of releases; without an environment, this machine's."""
     from sluice.release.environment_record import open_record
 
     return open_record(workspace, env, os.environ)
@@ -95,14 +95,14 @@ def print_json(value: Any) -> None:
 
 
 def tell(markdown: str) -> None:
-    """In GitHub Actions: into the summary of the job; elsewhere nothing."""
+    """Append to the job summary in GitHub Actions; do nothing elsewhere."""
     from sluice.github.job_summary import write_job_summary
 
     print(write_job_summary(markdown, os.environ), file=sys.stderr)
 
 
 def set_outputs(values: Mapping[str, str]) -> str:
-    """In GitHub Actions: outputs of the step. Returns what was done."""
+    """Set step outputs in GitHub Actions and return a message about it."""
     from sluice.github.step_outputs import write_outputs
 
     return write_outputs(values, os.environ)

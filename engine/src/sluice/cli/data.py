@@ -1,4 +1,4 @@
-"""`sluice data ...`"""
+"""The `sluice data` commands."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _policy(workspace: Workspace) -> Any:
 
 
 @group.command("check")
-def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the report.")] = None) -> None:
-    """Check data/ against the contract, every fault at once, and for the rows that gates need (pipeline stage)."""
+def data_check(out: Annotated[Path | None, typer.Option(help="File for the report.")] = None) -> None:
+    """Check data/ for contract faults and for the rows that gates need; report all at once (pipeline stage)."""
     from sluice.core.atomic_files import write_json
     from sluice.data.contract import check_or_raise
     from sluice.evaluation.asked_rows import rows_of
@@ -38,7 +38,7 @@ def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the
 
 @group.command("push")
 def data_push(remote: RemoteOption = "") -> None:
-    """Check data/, publish it, and read it back: what data.dvc then names, a fresh clone can pull."""
+    """Check data/, publish it and read it back, so that a fresh clone can pull all that data.dvc names."""
     from dataclasses import asdict
 
     from sluice.data.publish import push
@@ -49,7 +49,7 @@ def data_push(remote: RemoteOption = "") -> None:
 
 @group.command("verify")
 def data_verify(remote: RemoteOption = "") -> None:
-    """Read every object of data.dvc out of the remote, as a fresh clone would; every fault at once."""
+    """Read every object of data.dvc from the remote, as a fresh clone would; report all faults at once."""
     from dataclasses import asdict
 
     from sluice.data.publish import verify

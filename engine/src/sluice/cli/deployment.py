@@ -1,4 +1,4 @@
-"""`sluice deploy` and `sluice rollback`: a release in a cluster."""
+"""The `sluice deploy` and `sluice rollback` commands, which act on a cluster."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from sluice.cli.common import find_release, record_of, set_outputs
 from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
 from sluice.core.workspace import Workspace
 
-Environment = Annotated[str, typer.Option("--env", help="A folder of k8s/overlays/.")]
-Context = Annotated[str, typer.Option(help="Context in the kubeconfig; default: its current one.")]
-Timeout = Annotated[str, typer.Option(help="The most time for all of it, such as 30m or 2h.")]
+Environment = Annotated[str, typer.Option("--env", help="Environment: a folder of k8s/overlays/.")]
+Context = Annotated[str, typer.Option(help="Context in the kubeconfig; default: the current one.")]
+Timeout = Annotated[str, typer.Option(help="Maximum total time, such as 30m or 2h.")]
 
 
 def deploy(
     env: Environment,
     release: Annotated[str, typer.Option(help="Release id; default: the champion.")] = "",
     image: Annotated[
-        str, typer.Option(help="REPOSITORY@sha256:DIGEST; default: the release's, else that of the overlay.")
+        str, typer.Option(help="REPOSITORY@sha256:DIGEST; default: the release's image, else the overlay's.")
     ] = "",
-    load_image: Annotated[str, typer.Option(help="The same, of the image that judges the canary.")] = "",
+    load_image: Annotated[str, typer.Option(help="The same for the image that judges the canary.")] = "",
     context: Context = "",
     timeout: Timeout = "2h",
-    retry: Annotated[bool, typer.Option("--retry", help="Begin again with a release that was stopped.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Retry a release that was stopped.")] = False,
     over_dead_stable: Annotated[
-        bool, typer.Option("--over-dead-stable", help="Without steps, where no pod of what is live is available.")
+        bool, typer.Option("--over-dead-stable", help="Skip the steps if no pod of the live release is available.")
     ] = False,
 ) -> None:
-    """Bring a release into a cluster and watch it: promoted (exit code 0), or stopped or failed (1).
+    """Deploy a release to a cluster and watch the rollout.
 
-    Ctrl-C stops the watching, not the rollout; the same command watches it again. Output on GitHub: `reason`, when it
-    does not become live."""
+    Exit code 0: promoted. Exit code 1: stopped or failed. Ctrl-C stops watching, not the rollout; run the same command
+    to watch it again. Output on GitHub: `reason`, if the release doesn't go live."""
     from sluice.cluster.deploy_release import deploy as deploy_release
     from sluice.cluster.kubectl import Cluster
     from sluice.cluster.release_overlay import render_release
@@ -83,14 +83,14 @@ def deploy(
 def rollback(
     env: Environment,
     release: Annotated[
-        str, typer.Argument(help="Release id, or `previous`: stable when another is under way, else the one before.")
+        str, typer.Argument(help="Release id, or `previous`: stable during a rollout, otherwise the release before it.")
     ] = "previous",
     context: Context = "",
     timeout: Timeout = "30m",
 ) -> None:
-    """Take a cluster back to an earlier release that it still holds, without canary steps, and the record with it.
+    """Roll a cluster back to an earlier release, without canary steps, and update the record.
 
-    The record is that in the artifact store of SLUICE_ARTEFACTS; without one, only the cluster is rolled back."""
+    The cluster must still hold the release. Without SLUICE_ARTEFACTS there's no record; only the cluster changes."""
     from sluice.cluster.kubectl import Cluster
     from sluice.cluster.release_overlay import place_of_rollout
     from sluice.cluster.rollback import rollback as roll_back
@@ -117,14 +117,14 @@ def rollback(
 
 
 def _recorded(env: str) -> str:
-    """The environment whose record is kept: all, once machines share an artifact store."""
+    """Return the environment if its record is kept: always, if machines share an artifact store."""
     from sluice.release.environment_record import shared_address
 
     return env if shared_address(os.environ) else ""
 
 
 def _agreed(workspace: Workspace, env: str) -> None:
-    """Before the cluster is touched: the record follows it, and would stop where MLflow's alias disagrees."""
+    """Require, before the cluster changes, that MLflow's alias agrees with the record."""
     from sluice.release.champion import require_agreement
 
     if _recorded(env):
@@ -132,7 +132,7 @@ def _agreed(workspace: Workspace, env: str) -> None:
 
 
 def _before(workspace: Workspace, env: str) -> str:
-    """What was live before the champion, as the record has it: it knows what was gone back from. Empty without one."""
+    """Return the release that was live before the champion, according to the record; empty if there is none."""
     try:
         return record_of(workspace, env).previous() if _recorded(env) else ""
     except SluiceError:

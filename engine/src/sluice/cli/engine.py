@@ -1,4 +1,4 @@
-"""`sluice engine ...`"""
+"""The `sluice engine` commands."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="The engine's files, which a project does not edit.")
+group = typer.Typer(no_args_is_help=True, help="Manage the engine's files, which projects don't edit.")
 
 
 @group.command("check")
 def engine_check() -> None:
-    """Name every edited file of the engine, and what to use instead.
+    """List edited engine files and what to use instead.
 
-    In the template itself an edit is normal: there it writes the lists of the engine's files anew."""
+    In the template itself, edits are normal; there, the command updates the lists of the engine's files."""
     from sluice.core.errors import SluiceError, ValidationErrors
     from sluice.core.project import load_project
     from sluice.template.owned import OWNED, edits, list_files, read_list, refused, write_lists

@@ -1,4 +1,4 @@
-"""`sluice evaluate`, a stage of the pipeline, and `sluice eval`, which compares two of its results."""
+"""The `sluice evaluate` command, a pipeline stage, and `sluice eval`, which compares two evaluations."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sluice.core.workspace import Workspace
 
 
 def evaluate(
-    release: Annotated[str, typer.Option(help="Release id; default: what is in build/.")] = "",
-    baseline: Annotated[bool, typer.Option("--baseline", help="The base model without an adapter.")] = False,
+    release: Annotated[str, typer.Option(help="Release id; default: the build in build/.")] = "",
+    baseline: Annotated[bool, typer.Option("--baseline", help="Evaluate the base model without an adapter.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/evaluation.")] = None,
-    asked: Annotated[Path | None, typer.Option(help="A file of rows to ask in place of data/eval.jsonl.")] = None,
+    asked: Annotated[Path | None, typer.Option(help="File of rows to ask instead of data/eval.jsonl.")] = None,
     replay: ReplayOption = False,
 ) -> None:
-    """Ask the application every case of data/eval.jsonl and score the answers (pipeline stage)."""
+    """Ask the application every case in data/eval.jsonl and score the answers (pipeline stage)."""
     from sluice.evaluation.evaluate_stage import run
     from sluice.release.release_bundle import open_bundle
     from sluice.serving.release_parts import draft_adapter, draft_bundle
@@ -41,9 +41,9 @@ def eval_change(
     head: Annotated[str, typer.Option(help="Branch, tag or commit of the change; default: the working tree.")] = "",
     replay: ReplayOption = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the reports; default: build/comparison.")] = None,
-    publish: Annotated[bool, typer.Option("--publish", help="In GitHub Actions: into the job summary too.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="In GitHub Actions, add to the job summary.")] = False,
 ) -> None:
-    """Compare a change with what it changes, case by case: what got better, what broke, how sure that is."""
+    """Compare a change with its base, case by case: better answers, broken answers and confidence."""
     from sluice.evaluation.reports import COMMENT, PAGE
     from sluice.evaluation.reports.comparison_terminal import in_the_terminal
     from sluice.github.markdown_table import code

@@ -1,4 +1,4 @@
-"""`sluice gates ...`"""
+"""The `sluice gates` commands."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="The limits of config/gates.yaml.")
+group = typer.Typer(no_args_is_help=True, help="Apply the thresholds of config/gates.yaml.")
 
 
 @group.command("sync")
 def gates_sync() -> None:
-    """Write the limits of config/gates.yaml into k8s/base/analysis-limits.yaml, for the analyses in a cluster."""
+    """Copy the thresholds of config/gates.yaml to k8s/base/analysis-limits.yaml, for the analyses in a cluster."""
     from sluice.rollout.analysis_limits import sync
 
     workspace = Workspace.find()

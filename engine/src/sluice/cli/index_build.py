@@ -1,5 +1,4 @@
-"""`sluice index ...`: builds, loads and verifies collections. Commands that administer a store are in the extra
-`admin`."""
+"""The `sluice index` commands that build and load collections; the extra `admin` adds those that administer a store."""
 
 from __future__ import annotations
 
@@ -18,20 +17,20 @@ if TYPE_CHECKING:
 
     from sluice.retrieval.stores import Stores
 
-group = typer.Typer(no_args_is_help=True, help="Build the search index, and load it into the stores.")
-Wait = Annotated[float, typer.Option(help="Seconds to wait for a store that is just starting.")]
-StoreName = Annotated[str, typer.Option("--store", help="Store of config/stores.yaml; default: its default.")]
-StoreEnv = Annotated[str, typer.Option("--env", help="The store of this environment.")]
-StoreTenant = Annotated[str, typer.Option("--tenant", help="The store of this tenant.")]
-OfTenants = Annotated[bool, typer.Option("--tenants", help="Also in every store that is a tenant's own.")]
+group = typer.Typer(no_args_is_help=True, help="Build the search index and load it into stores.")
+Wait = Annotated[float, typer.Option(help="Seconds to wait for a store that is still starting.")]
+StoreName = Annotated[str, typer.Option("--store", help="Store in config/stores.yaml; default: its default store.")]
+StoreEnv = Annotated[str, typer.Option("--env", help="Use the store of this environment.")]
+StoreTenant = Annotated[str, typer.Option("--tenant", help="Use the store of this tenant.")]
+OfTenants = Annotated[bool, typer.Option("--tenants", help="Also use every tenant's own store.")]
 
 
 @group.command("build")
 def index_build(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
     """Build build/index from data/corpus and load its collection (pipeline stage).
 
-    Only chunks that this machine has not embedded before are embedded. With --tenant: of that tenant's documents and
-    those for everybody, as build/index-TENANT."""
+    Embeds only chunks that this machine hasn't embedded before. With --tenant, builds build/index-TENANT from that
+    tenant's documents and the shared ones."""
     from sluice.retrieval.index_stage import run
 
     built = run(Workspace.find(), store=store, env=env, tenant=tenant)
@@ -48,7 +47,7 @@ def index_load(
     tenant: StoreTenant = "",
     tenants: OfTenants = False,
 ) -> None:
-    """Load a release's index into the store, beside the collections that are there."""
+    """Load a release's index into the store; existing collections stay."""
     from sluice.release.manifest import load, verify
     from sluice.retrieval.store_schema import load_release
 
@@ -65,16 +64,16 @@ def index_load(
 
 @group.command("migrate")
 def index_migrate(
-    to: Annotated[str, typer.Option(help="Revision; `base` is before the first one.")] = "head",
+    to: Annotated[str, typer.Option(help="Target revision; `base` is the state before the first one.")] = "head",
     wait: Wait = 0,
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
     tenants: OfTenants = False,
 ) -> None:
-    """Bring the store's schema up to date, all of it or nothing; what is live goes on meanwhile.
+    """Migrate the store's schema, completely or not at all; the live release keeps running.
 
-    Down (`--to` an older revision) forgets which release was loaded with what."""
+    Downgrading (`--to` with an older revision) loses the record of what each release loaded."""
     from sluice.retrieval.store_schema import HEAD, migrate, migrate_extras
 
     workspace = Workspace.find()
@@ -105,7 +104,7 @@ def chosen_stores(workspace: Workspace, store: str = "", env: str = "", tenant: 
 
 
 def names_of_stores(workspace: Workspace, store: str, env: str, tenant: str, *, tenants: bool) -> list[str]:
-    """The chosen store, and with `tenants` those that are a tenant's own."""
+    """Return the chosen store and, with `tenants`, every tenant's own store."""
     stores = chosen_stores(workspace, store, env, tenant)
     return list(dict.fromkeys([stores.default, *(sorted(stores.tenants.values()) if tenants else ())]))
 

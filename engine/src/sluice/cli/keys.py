@@ -1,4 +1,4 @@
-"""`sluice keys ...`"""
+"""The `sluice keys` commands."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Give out, list and revoke API keys.")
+group = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
 
 @group.command("add")
 def keys_add(
-    name: Annotated[str, typer.Argument(help="Whose key it is: a-z, 0-9, '.', '_' and '-'.")],
-    tenant: Annotated[str, typer.Option(help="Whose documents it may use beside those for everybody.")] = "",
+    name: Annotated[str, typer.Argument(help="Name of the key's owner: a-z, 0-9, '.', '_' and '-'.")],
+    tenant: Annotated[str, typer.Option(help="Tenant whose documents the key may use, besides the shared ones.")] = "",
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="chat, feedback or metrics; may be given again. Default: chat and feedback."),
+        typer.Option(help="chat, feedback or metrics; repeatable. Default: chat and feedback."),
     ] = None,
-    rate: Annotated[int, typer.Option(help="Requests a minute.")] = 60,
+    rate: Annotated[int, typer.Option(help="Requests per minute.")] = 60,
 ) -> None:
-    """Make an API key and print it. It is shown this once; the file keeps only its hash."""
+    """Create an API key and print it. It's shown only once; the file keeps only its hash."""
     from sluice.serving.api_keys import add_key, keys_path
 
     path = keys_path(Workspace.find().state)
@@ -32,7 +32,7 @@ def keys_add(
 
 @group.command("list")
 def keys_list() -> None:
-    """The keys and what they may do; no secrets."""
+    """List the keys and their permissions, without secrets."""
     from sluice.serving.api_keys import keys_path, read_keys
 
     for key in read_keys(keys_path(Workspace.find().state)).keys:
@@ -42,8 +42,8 @@ def keys_list() -> None:
 
 
 @group.command("revoke")
-def keys_revoke(name: Annotated[str, typer.Argument(help="Name of the key.")]) -> None:
-    """End an API key. A running service refuses it within a second."""
+def keys_revoke(name: Annotated[str, typer.Argument(help="Name of the key's owner.")]) -> None:
+    """Revoke an API key. A running service rejects it within a second."""
     from sluice.serving.api_keys import keys_path, revoke_key
 
     revoke_key(keys_path(Workspace.find().state), name)

@@ -1,4 +1,4 @@
-"""`sluice manifests`: renders an overlay of k8s/ and validates it."""
+"""The `sluice manifests` commands."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="The manifests in k8s/: render and check.")
-Overlays = Annotated[list[Path] | None, typer.Argument(help="Folders with a kustomization; default: every overlay.")]
+group = typer.Typer(no_args_is_help=True, help="Render and check the manifests in k8s/.")
+Overlays = Annotated[list[Path] | None, typer.Argument(help="Kustomization folders; default: every overlay.")]
 
 
 @group.command("render")
-def render_overlay(overlay: Annotated[Path, typer.Argument(help="Folder with a kustomization.")]) -> None:
-    """Print what a cluster would get of an overlay."""
+def render_overlay(overlay: Annotated[Path, typer.Argument(help="Kustomization folder.")]) -> None:
+    """Print the manifests of an overlay as a cluster gets them."""
     from sluice.cluster.manifests import render
 
     print(render(overlay), end="")
@@ -23,9 +23,9 @@ def render_overlay(overlay: Annotated[Path, typer.Argument(help="Folder with a k
 
 @group.command()
 def check(overlays: Overlays = None) -> None:
-    """Render and validate overlays: an unknown key, a kind without a schema, an image without a digest is an error.
+    """Render and validate overlays; unknown keys, kinds without a schema and images without a digest are errors.
 
-    A digest of zeros is taken: it stands where a deployment puts the digest of its release."""
+    A digest of zeros is valid: a deployment replaces it with the digest of its release."""
     from sluice.cluster.manifests import parse, render, unpinned, validate
     from sluice.core.errors import ValidationErrors
 

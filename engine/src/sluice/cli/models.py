@@ -1,4 +1,4 @@
-"""`sluice models ...`"""
+"""The `sluice models` commands."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Models: fetch, verify.", callback=lambda: None)
+group = typer.Typer(no_args_is_help=True, help="Fetch and verify models.", callback=lambda: None)
 
 
 @group.command("pull")
 def models_pull() -> None:
-    """Fetch every model of config/models.yaml into the cache and check its sha256."""
+    """Fetch every model in config/models.yaml into the cache and verify its sha256."""
     from sluice.llm.model_files import ensure, ensure_source, load_models
 
     workspace = Workspace.find()

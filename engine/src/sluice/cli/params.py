@@ -1,4 +1,4 @@
-"""`sluice params`: values of pipelines/params.yaml."""
+"""The `sluice params` commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="The parameters of the stages.")
+group = typer.Typer(no_args_is_help=True, help="Set the parameters of the stages.")
 
 
 @group.command("set")
@@ -18,7 +18,7 @@ def set_values(
         list[str], typer.Argument(help="section.key=value, such as train.steps=144.", envvar="PARAMETERS")
     ],
 ) -> None:
-    """Set values in pipelines/params.yaml, checked as the stages read them; comments stay."""
+    """Set values in pipelines/params.yaml, validated as the stages read them; comments stay."""
     from sluice.core.extras import extras, load
     from sluice.core.params import set_params
     from sluice.evaluation.asked_rows import EvaluateParameters

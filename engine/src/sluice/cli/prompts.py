@@ -1,4 +1,4 @@
-"""`sluice prompts check`"""
+"""The `sluice prompts check` command."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Check, list, compare and try prompts.")
+group = typer.Typer(no_args_is_help=True, help="Check, list, compare and test prompts.")
 
 
 @group.command("check")
 def prompts_check() -> None:
-    """Check every file in prompts/; all faults at once, with file and line."""
+    """Check every file in prompts/ and report all faults with file and line."""
     from sluice.llm.settings import PROMPT_ROLES
     from sluice.prompts import load_prompts
 

@@ -1,5 +1,5 @@
-"""`sluice release ...`: makes, lists, compares, verifies and rolls back releases. The steps for jobs on GitHub are in
-`release_steps.py`."""
+"""The `sluice release` commands that make, list, compare, verify and roll back releases; `release_steps.py` has the
+steps of jobs on GitHub."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def release_make(
     fault: FaultOption = "",
     rebuild: Annotated[
         bool,
-        typer.Option("--rebuild", help="Build everything from nothing: take no trained starter, replay no answer."),
+        typer.Option("--rebuild", help="Build from scratch, without the trained starter or recorded answers."),
     ] = False,
 ) -> None:
-    """Release the working tree: check, index, train, evaluate, gates, rehearsal, champion."""
+    """Release the working tree: check, index, train, evaluate, judge, rehearse and promote."""
     from sluice.cli.release_summary import show_release
     from sluice.evaluation.response_cache import FOLDER, REBUILD, responses_folder
     from sluice.jobs.release_job import make_release
@@ -56,9 +56,10 @@ def release_make(
 
 @group.command("starter")
 def release_starter() -> None:
-    """Hand out what `make release REBUILD=yes` has built: whoever clones this commit takes it in place of training.
+    """Publish the build of `make release REBUILD=yes` as the starter.
 
-    Writes starter.dvc and pushes its files. Commit starter.dvc, and dvc-store/ where that is the remote."""
+    Clones of this commit use it instead of training. The command writes starter.dvc and pushes its files; commit
+    starter.dvc, and dvc-store/ if that's the remote."""
     from sluice.jobs.hand_out_starter import hand_out
 
     for line in hand_out(Workspace.find()):
@@ -68,9 +69,9 @@ def release_starter() -> None:
 @group.command("list")
 def release_list(
     env: EnvOption = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line, with all keys.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line, with all keys.")] = False,
 ) -> None:
-    """The record: what was promoted, refused and gone back to, and why; * is live."""
+    """List promotions, refusals and rollbacks with their reasons; * marks the live release."""
     record = record_of(Workspace.find(), env)
     live = record.champion()
     for event in record.history():
@@ -84,14 +85,14 @@ def release_list(
 
 @group.command("show")
 def release_show(release: ChampionArgument = "", env: EnvOption = "") -> None:
-    """The manifest of a release."""
+    """Print the manifest of a release."""
     manifest, _ = find_release(Workspace.find(), release, env)
     print_json(manifest.model_dump(mode="json"))
 
 
 @group.command("diff")
 def release_diff(before: ReleaseArgument, after: ChampionArgument = "", env: EnvOption = "") -> None:
-    """What is different between two releases: metrics, parts, texts of prompts and settings. As Markdown."""
+    """Compare two releases: metrics, parts, prompt texts and settings. Prints Markdown."""
     from sluice.release.release_diff import markdown
 
     workspace = Workspace.find()
@@ -103,16 +104,16 @@ def release_verify(
     release: ChampionArgument = "",
     env: EnvOption = "",
     judged: Annotated[
-        str, typer.Option("--judged-in", help="Fail unless it was judged against the champion of this environment.")
+        str, typer.Option("--judged-in", help="Fail unless the release was judged against this environment's champion.")
     ] = "",
     attested: Annotated[
-        bool | None, typer.Option("--attested/--unsigned", envvar="SLUICE_ATTESTED", help="GitHub's attestation.")
+        bool | None,
+        typer.Option("--attested/--unsigned", envvar="SLUICE_ATTESTED", help="Require the attestation, or skip it."),
     ] = None,
 ) -> None:
-    """Check every digest of a release again, here and in the shared artifact store, and GitHub's attestation of its
-    manifest.
+    """Verify every digest of a release and GitHub's attestation of its manifest.
 
-    What cannot be looked at is said to be not verified."""
+    Checks this machine and the shared artifact store. Anything that can't be checked is reported as not verified."""
     from sluice.release.environment_record import shared_address, shared_artifact_store
     from sluice.release.verification import check_artifact_store, check_attestation, check_champion, check_folder
 
@@ -135,12 +136,12 @@ def release_verify(
 
 @group.command("rollback")
 def release_rollback(
-    release: Annotated[str, typer.Argument(help="Id of the release to serve again, or `previous`.")],
+    release: Annotated[str, typer.Argument(help="Id of the release to go back to, or `previous`.")],
     env: EnvOption = "",
 ) -> None:
-    """Make an earlier release the champion again. Its files are verified first.
+    """Make an earlier release the champion again, after verifying its files.
 
-    In a cluster `sluice rollback` does this and moves the cluster too."""
+    In a cluster, use `sluice rollback`: it does this and rolls back the cluster too."""
     from sluice.release.champion import restore
 
     workspace = Workspace.find()
@@ -150,9 +151,9 @@ def release_rollback(
 @group.command("push")
 def release_push(
     release: ChampionArgument = "",
-    to: Annotated[str, typer.Option(help="github, s3://bucket/prefix or a folder.", envvar=ARTEFACTS)] = "",
+    to: Annotated[str, typer.Option(help="Target: github, s3://bucket/prefix or a folder.", envvar=ARTEFACTS)] = "",
 ) -> None:
-    """Put a release and its models where other machines fetch them, each file under its sha256."""
+    """Upload a release and its models to the artifact store, where other machines fetch them."""
     from sluice.release import catalogue
     from sluice.release.environment_record import PLACE, shared_artifact_store
     from sluice.release.transfer import push
@@ -167,21 +168,21 @@ def release_push(
 
 @group.command("fetch")
 def release_fetch(
-    manifest: Annotated[str, typer.Argument(help="A release.json, or `sha256:` and its digest.")],
+    manifest: Annotated[str, typer.Argument(help="Path of a release.json, or `sha256:` and its digest.")],
     source: Annotated[
         str,
         typer.Option(
             "--from", help="oci://registry/name, s3://bucket/prefix, https://host/path or a folder.", envvar=ARTEFACTS
         ),
     ],
-    into: Annotated[Path, typer.Option(help="Folder that becomes the release.")] = Path("/release"),
+    into: Annotated[Path, typer.Option(help="Folder for the release.")] = Path("/release"),
     only: Annotated[
-        list[str] | None, typer.Option(help="A folder of the release, and no model; may be repeated.")
+        list[str] | None, typer.Option(help="Fetch only this folder of the release, without models; repeatable.")
     ] = None,
 ) -> None:
-    """Bring a release and its models to this machine and verify every digest. A pod's init container runs it.
+    """Fetch a release and its models and verify every digest; a pod's init container runs this.
 
-    With --only no model and nothing else of it: who judges a canary needs `judging` (gates, cases) and `config`."""
+    With --only, fetch those folders and no model: judging a canary needs `judging` (gates, cases) and `config`."""
     from sluice.release.artifact_store import open_artifact_store
     from sluice.release.transfer import fetch, fetch_folders
 

@@ -1,7 +1,7 @@
-"""`sluice release plan`, `stage`, `promote`, `conclude`, `publish` …: the release as resumable steps of release.yml.
+"""The resumable steps of release.yml: `sluice release plan`, `stage`, `promote`, `conclude`, `publish` and others.
 
-They join the commands of `release.py` in one group. Each may be run again after it was killed. Outside of GitHub they
-work as well, with SLUICE_ARTEFACTS set.
+The commands join the group of `release.py`. You can rerun each of them after it was killed. They also work outside
+GitHub if SLUICE_ARTEFACTS is set.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from sluice.core.workspace import Workspace
 
 @group.command("plan")
 def release_plan(env: EnvironmentOption) -> None:
-    """Say whether there is anything to release since the commit that was last decided about.
+    """Report if there is anything to release since the last decided commit.
 
-    Outputs on GitHub: `make`, true or false; `unknown`, the release whose end is not known."""
+    Outputs on GitHub: `make`, true or false; `unknown`, the release whose outcome isn't known."""
     from sluice.jobs.release_steps import ReleasePlan, plan
     from sluice.release.environment_record import shared_address
 
@@ -52,16 +52,16 @@ def release_plan(env: EnvironmentOption) -> None:
 def release_stage(
     env: EnvironmentOption,
     image: Annotated[
-        str, typer.Option(help="NAME@sha256:DIGEST of what serves it in a cluster.", envvar="SLUICE_IMAGE")
+        str, typer.Option(help="NAME@sha256:DIGEST of the image that serves it in a cluster.", envvar="SLUICE_IMAGE")
     ] = "",
     load_image: Annotated[
-        str, typer.Option(help="The same, of what judges it as a canary.", envvar="SLUICE_LOAD_IMAGE")
+        str, typer.Option(help="The same for the image that judges its canary.", envvar="SLUICE_LOAD_IMAGE")
     ] = "",
 ) -> None:
-    """Make the candidate of this commit, judge it against the champion, and put it where other machines find it.
+    """Build this commit's candidate, judge it against the champion and upload it.
 
-    Exit code 3 when a gate refused it. Outputs on GitHub: `verdict`, candidate or refused; `release`; `digest` of its
-    release.json; `folder`."""
+    Other machines can then fetch it from the artifact store. Exit code 3 if a gate fails. Outputs on GitHub: `verdict`,
+    candidate or refused; `release`; `digest` of its release.json; `folder`."""
     from sluice.core.digests import digest_of_file
     from sluice.jobs.release_steps import stage
     from sluice.release.manifest import FILE, Images
@@ -85,7 +85,7 @@ def release_stage(
 def release_promote(
     release: ReleaseArgument, env: EnvironmentOption, reason: ReasonOption = "every canary step held"
 ) -> None:
-    """Make a release the champion of an environment: alias in MLflow and record. Once it is, nothing is done."""
+    """Promote a release to champion of an environment, in MLflow and the record; repeating it does nothing."""
     from sluice.release import champion
 
     workspace = Workspace.find()
@@ -100,13 +100,13 @@ def release_conclude(
     release: ReleaseArgument,
     env: EnvironmentOption,
     reason: ReasonOption = "",
-    needs: Annotated[str, typer.Option(help="The context `needs` of GitHub, as JSON.", envvar="NEEDS")] = "",
-    issue: Annotated[bool, typer.Option("--issue", help="Open an issue on GitHub, or renew it.")] = False,
+    needs: Annotated[str, typer.Option(help="GitHub's `needs` context as JSON.", envvar="NEEDS")] = "",
+    issue: Annotated[bool, typer.Option("--issue", help="Open or update an issue on GitHub.")] = False,
 ) -> None:
-    """Note how a release ended that did not become live. What is live stays live.
+    """Record the outcome of a release that didn't go live; the live release stays live.
 
-    It was stopped where there is a reason, given or an output of a job. Any other end - out of time, cancelled, its
-    runner lost - is unknown: the rollout may go on, and `sluice release reconcile` settles it."""
+    The release was stopped if there is a reason, given here or as the output of a job. Any other outcome (timeout,
+    cancelled, lost runner) is unknown: the rollout may continue, and `sluice release reconcile` settles it."""
     from sluice.github.workflow_run import jobs_of
     from sluice.release import champion
 
@@ -129,12 +129,12 @@ def release_conclude(
 @group.command("reconcile")
 def release_reconcile(
     env: EnvironmentOption,
-    cluster: Annotated[str, typer.Option(help="Name of what kubectl reaches; empty: none.", envvar="CLUSTER")] = "",
-    timeout: Annotated[str, typer.Option(help="The most time for a rollout that is under way.")] = "2h",
+    cluster: Annotated[str, typer.Option(help="Cluster that kubectl reaches; empty: none.", envvar="CLUSTER")] = "",
+    timeout: Annotated[str, typer.Option(help="Maximum time for a rollout that is under way.")] = "2h",
 ) -> None:
-    """Settle what a lost run has left: a promotion that was cut off, a release whose end is not known.
+    """Settle an interrupted promotion, or a release whose outcome isn't known.
 
-    A cluster is asked, and watched while its rollout is under way."""
+    A lost run leaves these behind. With --cluster, it asks the cluster and watches a rollout that is under way."""
     from functools import partial
 
     from sluice.cluster.deploy_release import end_of_rollout
@@ -154,9 +154,10 @@ def release_reconcile(
 
 @group.command("publish")
 def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
-    """Make the GitHub Release: notes out of what changed since its parent, release.json and the report beside it.
+    """Create the GitHub Release, named by the release id, with notes, release.json and the report.
 
-    It is named by the release id. What is there stays, what is missing is added; one that is not live is left out."""
+    Notes list the changes since its parent. Keeps existing parts, adds missing ones, skips a release that isn't
+    live."""
     from sluice.github.github_release import publish_release
     from sluice.release import champion
     from sluice.release.manifest import FILE

@@ -1,4 +1,4 @@
-"""The tables that end a release: metrics against the champion, and the verdict of each canary step."""
+"""Tables that summarize a release: metrics against the champion, and the verdict of each canary step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEPS = ("step", "weight", "seconds", "verdict")
 
 
 def show_release(outcome: ReleaseOutcome) -> None:
-    """Prints the outcome for people, on standard output; in GitHub Actions it is in the summary of the job as well."""
+    """Print the outcome and, in GitHub Actions, write it to the job summary."""
     from rich.console import Console
     from rich.markdown import Markdown
 
@@ -35,7 +35,7 @@ def show_release(outcome: ReleaseOutcome) -> None:
 
 
 def summary(outcome: ReleaseOutcome) -> str:
-    """The same as Markdown for GitHub."""
+    """Return the outcome as Markdown for GitHub."""
     head = f"### Release {outcome.manifest.id}: {outcome.verdict}\n\n"
     if outcome.verdict == "unchanged":
         return head

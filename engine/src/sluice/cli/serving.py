@@ -1,4 +1,4 @@
-"""`sluice serve` and `sluice rehearse`: serves one release, or rehearses its canary against the champion."""
+"""The `sluice serve` and `sluice rehearse` commands."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: PortOption = 8080,
     fault: FaultOption = "",
-    env: Annotated[str, typer.Option("--env", help="Search in this environment's store (config/stores.yaml).")] = "",
-    live_in: Annotated[str, typer.Option(help="What is live in this environment of the shared record.")] = "",
+    env: Annotated[str, typer.Option("--env", help="Search the store of this environment (config/stores.yaml).")] = "",
+    live_in: Annotated[str, typer.Option(help="Serve the live release of this environment in the shared record.")] = "",
     keyless: Annotated[
-        bool, typer.Option("--keyless", help="Require no API key; for the loopback address only.")
+        bool, typer.Option("--keyless", help="Require no API key; works on loopback addresses only.")
     ] = False,
 ) -> None:
-    """Serve exactly one release, after verifying every digest of its manifest.
+    """Serve one release, after verifying every digest of its manifest.
 
-    A release that is named is served outside of a checkout too, with an embedded store and without traces. Addresses
-    other than loopback are served only when there are API keys (`sluice keys add`)."""
+    With --release, it also works outside a checkout, with an embedded store and without traces. Without API keys
+    (`sluice keys add`), it listens on loopback addresses only."""
     from sluice.core.settings import load_settings
     from sluice.release.release_bundle import open_bundle
     from sluice.retrieval.stores import EMBEDDED, Stores
@@ -59,10 +59,10 @@ def rehearse(
     env: EnvOption = "",
     kind: Annotated[str, typer.Option("--type", help="blue-green, shadow, ab, rolling; default: canary.")] = "",
 ) -> None:
-    """Rehearse the canary of a release beside the champion, with real processes and load. Promotes nothing.
+    """Rehearse a release's canary beside the champion, with real processes and load.
 
-    With --env a release that is the champion already has nothing to be rehearsed beside, and passes. Output on GitHub:
-    `reason`, when it is stopped."""
+    Promotes nothing. With --env, a release that already is the champion passes, because there's nothing to rehearse it
+    beside. Output on GitHub: `reason`, if the canary is stopped."""
     from sluice.core.progress import PipelineProgress
     from sluice.jobs.release_job import EXPECTED, run_rehearsal
     from sluice.jobs.release_steps import stable_of

@@ -1,4 +1,4 @@
-"""`sluice init`: the names of a project, and what it leaves out. `sluice extras`: what it may leave out."""
+"""The `sluice init` command, which names a project and removes extras, and `sluice extras`, which lists them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 TEMPLATE_ONLY = "engine_tests"  # the template's own work, which no project wants
 
-Name = Annotated[str, typer.Option(help="The label `project`; namespaces, buckets and roles begin with it.")]
+Name = Annotated[str, typer.Option(help="Value of the label `project`; namespaces, buckets and roles start with it.")]
 Organisation = Annotated[str, typer.Option(help="Owner of the repository on GitHub.")]
-Image = Annotated[str, typer.Option(help="Repository of the image: ghcr.io/OWNER/NAME.")]
-Region = Annotated[str, typer.Option(help="Region of AWS.")]
-Environments = Annotated[str, typer.Option(help="FIRST,LAST: what is deployed first, and what users meet.")]
-Source = Annotated[str, typer.Option("--from", help="OWNER/NAME or address of the template; default: GitHub knows.")]
+Image = Annotated[str, typer.Option(help="Image repository: ghcr.io/OWNER/NAME.")]
+Region = Annotated[str, typer.Option(help="AWS region.")]
+Environments = Annotated[str, typer.Option(help="FIRST,LAST: the first to deploy to, and the one for users.")]
+Source = Annotated[str, typer.Option("--from", help="Template: OWNER/NAME or URL; default: GitHub's record.")]
 
 
 def init(
@@ -33,17 +33,17 @@ def init(
     environments: Environments = "",
     source: Source = "",
     without_starter_data: Annotated[
-        bool, typer.Option("--without-starter-data", help="Also remove the starter data and their remote.")
+        bool, typer.Option("--without-starter-data", help="Also remove the starter data and its remote.")
     ] = False,
     without: Annotated[
-        str, typer.Option(help="Extras to take out, as NAME,NAME, and those that need them; `sluice extras` lists all.")
+        str, typer.Option(help="Extras to remove, as NAME,NAME, with those that need them; `sluice extras` lists all.")
     ] = "",
-    engine: Annotated[str, typer.Option(help="`vendored`: in git; `installed`: from its release; or a wheel.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; write nothing.")] = False,
+    engine: Annotated[str, typer.Option(help="`vendored` (in git), `installed` (from its release) or a wheel.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes; write nothing.")] = False,
 ) -> None:
-    """Give this project its names, in config/project.yaml and the overlays, in one staged change.
+    """Name this project in config/project.yaml and the overlays, in one staged change.
 
-    On a terminal, names that are left out are asked for; elsewhere they stay. A second time nothing changes."""
+    On a terminal, it prompts for missing names; elsewhere they stay. Running it again changes nothing."""
     from sluice.core.project import TemplateSource, load_project
     from sluice.template.extras import with_dependents
     from sluice.template.init_project import apply, plan, require_clean
@@ -91,14 +91,14 @@ def init(
 
 
 def list_extras() -> None:
-    """List the extras that are here, and what each is for; `sluice init --without` takes them out."""
+    """List the installed extras and their purpose; `sluice init --without` removes them."""
     for name, extra in extras().items():
         needs = f" (needs {', '.join(extra.needs)})" if extra.needs else ""
         print(f"{name:10}  {extra.summary}{needs}")
 
 
 def _leave_out(root: Path, names: list[str], *, dry_run: bool = False) -> None:
-    """Takes extras out of the checkout, records that in config/project.yaml, and stages it."""
+    """Remove extras from the checkout, record that in config/project.yaml and stage it."""
     from sluice.core.atomic_files import write_atomic
     from sluice.core.git import run
     from sluice.core.project import PROJECT, edit_project, load_project
@@ -131,7 +131,7 @@ def _shown(value: str | tuple[str, ...]) -> str:
 
 
 def _chosen(current: Project, given: dict[str, str]) -> Project:
-    """The names in use with the given ones in their place; asked for on a terminal, checked in any case."""
+    """Return the current names, updated with the given ones; prompt on a terminal and always validate."""
     from pydantic import ValidationError
 
     from sluice.core.errors import ValidationErrors

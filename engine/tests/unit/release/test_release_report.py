@@ -235,7 +235,7 @@ def test_the_comparison_is_made_of_what_the_release_brings(make: Make) -> None:
     for name, written in (("champion_cases.jsonl", rows), ("cases.jsonl", worse)):
         (folder / "evaluation" / name).write_text("".join(json.dumps(row) + "\n" for row in written))
     page = page_of(folder)
-    assert "No metric that decides is seen to differ; 1 broken and 0 fixed of 3 cases" in page.text
+    assert "No deciding metric differs; 1 broken and 0 fixed of 3 cases" in page.text
     assert [(one["id"], one["status"], one["broken"]) for one in data_of(page)["cases"]] == [
         ("q0", "broken", ["f1"]),
         ("q1", "same", []),

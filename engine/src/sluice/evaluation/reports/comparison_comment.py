@@ -98,16 +98,16 @@ def write_comment(
     page.add(_plain(phrasing.time_and_spending(comparison, base, head), 600))
     _cases(page, pieces, comparison)
     informing = phrasing.ordered(metric for metric in comparison.metrics if metric.decides == "never")
-    page.table(f"{len(informing)} metrics that inform", pieces.metric_head, map(pieces.metric_row, informing))
+    page.table(f"{len(informing)} informational metrics", pieces.metric_head, map(pieces.metric_row, informing))
     for prompt in prompts:
         page.add(pieces.prompt_change(prompt, _messages(prompt)))
     units = {metric.name: metric.unit for metric in comparison.metrics}
     slices = [pieces.slice_row(one, units[one.metric]) for one in comparison.slices]
     page.table(f"{len(slices)} slices by tag", pieces.slice_head, slices)
     labels = [pieces.label_row(label.name, *change) for label in comparison.labels for change in label.changes]
-    page.table(f"{len(labels)} changes of labels", pieces.label_head, labels)
+    page.table(f"{len(labels)} label changes", pieces.label_head, labels)
     parts = [pieces.part_row(*part) for part in parts_of(base, head)]
-    page.table("what was compared", pieces.part_head, parts)
+    page.table("compared parts", pieces.part_head, parts)
     if found := [metric for metric in comparison.deciding if metric.judgement.detectable is not None]:
         page.add(pieces.detectable(found, comparison.policy.power))
     if page.left_out:

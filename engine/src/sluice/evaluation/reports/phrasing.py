@@ -1,4 +1,4 @@
-"""Sentences and figures that all reports share: improvements, regressions, confidence, cost."""
+"""Sentences and figures shared by all reports: improvements, regressions, confidence, cost."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _AT_MOST = 4
 
 
 def title(comparison: Comparison) -> str:
-    """The verdict, and the metrics that made it."""
+    """Return the verdict and the metrics that caused it."""
     named = [metric.name for metric in comparison.deciding if metric.verdict == comparison.verdict]
     words = comparison.verdict.capitalize()
     return f"{words}: {some(named, _AT_MOST)}" if named and comparison.verdict in ("worse", "improved") else words
 
 
 def sentence(comparison: Comparison) -> str:
-    """The one-line summary."""
+    """Return the one-line summary."""
     parts = [*_moved(comparison, "worse", "Worse"), *_moved(comparison, "improved", "Improved")]
     if not parts:
-        parts = ["No metric that decides is seen to differ"]
+        parts = ["No deciding metric differs"]
     counts, trials = comparison.status_counts, comparison.trials
     asked = f"{comparison.compared} cases" + (f", each asked {trials} times" if trials > 1 else "")
     parts.append(f"{counts.get('broken', 0)} broken and {counts.get('fixed', 0)} fixed of {asked}")
@@ -32,23 +32,23 @@ def sentence(comparison: Comparison) -> str:
         parts.append(f"too few cases for {some(few, _AT_MOST)}")
     # How sure: for all metrics that decide together, not for each.
     level = f"{comparison.policy.confidence * 100:.4g} %"
-    parts.append(f"{level} confidence over all {len(comparison.deciding)} deciding metrics together")
+    parts.append(f"{level} confidence across all {len(comparison.deciding)} deciding metrics")
     return "; ".join([*parts, _costs(comparison)]) + "."
 
 
 def _costs(comparison: Comparison) -> str:
     if comparison.cost is None:
-        return "cost not known"
+        return "cost unknown"
     base, head = comparison.cost.base * 1000, comparison.cost.head * 1000
     return f"{figure(head, 'USD')} per 1,000 questions ({signed(head - base, 'USD')})"
 
 
 def time_and_spending(comparison: Comparison, base: ComparedVersion, head: ComparedVersion) -> str:
-    """How long an answer takes, and what asking for all of them has cost."""
+    """Return the time per answer and the cost of both runs."""
     times = [(one.name, one.judgement) for one in comparison.metrics if one.unit == "ms"]
     took = [f"{name} {figure(found.base, 'ms')} → {figure(found.head, 'ms')}" for name, found in times]
     spent = None if base.cost is None or head.cost is None else base.cost + head.cost
-    asked = "cost of asking both not known" if spent is None else f"asking both cost {figure(spent, 'USD')}"
+    asked = "cost of both runs unknown" if spent is None else f"both runs cost {figure(spent, 'USD')}"
     return "; ".join([*took, asked]) + "."
 
 

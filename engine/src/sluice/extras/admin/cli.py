@@ -1,5 +1,5 @@
-"""`sluice index ...`, `sluice models ...`, `sluice release prune`: look after vector stores, the cache of models and
-the artifact store."""
+"""The `sluice index`, `sluice models` and `sluice release prune` commands that administer vector stores, the model
+cache and the artifact store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sluice.cli.common import print_json
 from sluice.cli.index_build import StoreEnv, StoreName, StoreTenant, chosen_stores, open_chosen
 from sluice.core.workspace import Workspace
 
-Collection = Annotated[str, typer.Argument(help="Name of a collection; default: that of build/index.")]
+Collection = Annotated[str, typer.Argument(help="Name of the collection; default: the one of build/index.")]
 
 
 def index_verify(
@@ -22,12 +22,12 @@ def index_verify(
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
-    questions: Annotated[int, typer.Option(help="How many to search and to scan for.", min=1)] = 100,
+    questions: Annotated[int, typer.Option(help="Number of questions to search and scan for.", min=1)] = 100,
 ) -> None:
-    """Compare a collection with what its index says (counts, digests), and its search with an exact scan.
+    """Compare a collection with its index, and its search with an exact scan.
 
-    The search is made with the store's settings. Fails on any fault, and when recall@10 is below what config/gates.yaml
-    asks for."""
+    Compares counts and digests; searches with the store's settings. Fails on any fault, and if recall@10 is below the
+    threshold in config/gates.yaml."""
     from sluice.core.errors import ValidationErrors
     from sluice.extras.admin.collection_needs import require_collection
     from sluice.extras.admin.verify_collection import verify
@@ -47,7 +47,7 @@ def index_verify(
 
 
 def index_list(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
-    """The collections of a store, and what each is needed for."""
+    """List the collections of a store and what needs each."""
     from sluice.extras.admin.store_contents import listed
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
@@ -57,7 +57,7 @@ def index_list(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = 
 
 
 def index_stats(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
-    """What a store and its collections take, as JSON."""
+    """Print the size of a store and its collections as JSON."""
     from sluice.extras.admin.store_contents import stats
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
@@ -65,12 +65,12 @@ def index_stats(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant =
 
 
 def index_prune(
-    keep: Annotated[list[str], typer.Option(help="Id of a release that may be served again; once for each.")],
+    keep: Annotated[list[str], typer.Option(help="Id of a release that may be served again; repeatable.")],
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
 ) -> None:
-    """Drop collections that were loaded for other releases only. One that a service searches stays."""
+    """Drop collections loaded only for other releases, unless a service searches them."""
     from sluice.extras.admin.collection_needs import prune
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
@@ -85,7 +85,7 @@ def index_prune(
 
 
 def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
-    """Drop a collection. One that a release, another collection or a service needs stays."""
+    """Drop a collection, unless a release, another collection or a service needs it."""
     from sluice.extras.admin.collection_needs import drop_one
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
@@ -130,7 +130,7 @@ def index_take(
 
 
 def models_list() -> None:
-    """The models of config/models.yaml: licence, size in the cache, sha256 and source."""
+    """List the models in config/models.yaml: licence, size in the cache, sha256 and source."""
     from sluice.extras.admin.model_cache import list_models
     from sluice.llm.model_files import load_models
 
@@ -141,7 +141,7 @@ def models_list() -> None:
 
 
 def models_verify() -> None:
-    """Check the sha256 of every cached file that config/models.yaml pins; every fault at once."""
+    """Verify the sha256 of every cached file that config/models.yaml pins; report all faults at once."""
     from sluice.core.errors import ValidationErrors
     from sluice.extras.admin.model_cache import faults_of
     from sluice.llm.model_files import load_models
@@ -156,12 +156,11 @@ def models_verify() -> None:
 
 
 def models_prune(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted; delete nothing.")] = False,
 ) -> None:
     """Delete cached models that neither this checkout nor one of its releases names.
 
-    Other checkouts of this user share the cache; they fetch again what they miss.
-    """
+    Other checkouts of this user share the cache; they fetch missing models again."""
     from sluice.extras.admin.model_cache import remove, unnamed
     from sluice.llm.model_files import load_models
 
@@ -178,14 +177,14 @@ def models_prune(
 
 def release_prune(
     keep: Annotated[
-        int, typer.Option(min=1, help="How many stay: of the newest, and of what was live in each environment.")
+        int, typer.Option(min=1, help="Releases to keep: of the newest, and of those once live in each environment.")
     ] = 10,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
 ) -> None:
-    """Remove releases from the shared artifact store, and files that none of the others needs.
+    """Remove old releases from the shared artifact store, and files that no other release needs.
 
-    What is live or was, up to --keep in each environment, stays, and so do the newest ones, the newest untouched model,
-    and all of the last 24 hours."""
+    Keeps live and formerly live releases (up to --keep per environment), the newest releases, the newest untouched
+    model, and everything from the last 24 hours."""
     from sluice.extras.admin.retention import prune
     from sluice.release.environment_record import shared_address, shared_artifact_store
 
@@ -199,7 +198,7 @@ def release_prune(
 
 
 def _collection_of(workspace: Workspace) -> str:
-    """The collection of build/index."""
+    """Return the collection of build/index."""
     from sluice.retrieval.index_files import read_index
 
     return read_index(workspace.build / "index")[0].collection

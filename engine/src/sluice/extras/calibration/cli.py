@@ -1,4 +1,4 @@
-"""`sluice judge calibrate`"""
+"""The `sluice judge calibrate` command."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sluice.core.workspace import Workspace
 
 
 def judge_calibrate(
-    cases: Annotated[Path | None, typer.Option(help="Labelled answers (.jsonl); default: those of Sluice.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write what is printed.")] = None,
+    cases: Annotated[Path | None, typer.Option(help="Labelled answers (.jsonl); default: Sluice's own.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the printed result.")] = None,
 ) -> None:
-    """Let the judge grade answers that people have graded: agreement, Cohen's kappa, and where they differ.
+    """Compare the judge's grades with people's: agreement, Cohen's kappa and differing cases.
 
-    Fails when the judge agrees less than config/gates.yaml asks for."""
+    Fails if the judge agrees less than config/gates.yaml requires."""
     from sluice.core.atomic_files import write_json
     from sluice.extras.calibration.calibrate_judge import CASES, calibrate_bundle, load_calibration
     from sluice.release.gates import Measurement, decide, load_gates, require
@@ -38,6 +38,6 @@ def judge_calibrate(
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Compare the judge of answers with people.")
+    group = typer.Typer(no_args_is_help=True, help="Compare the judge model with people.")
     group.command("calibrate")(judge_calibrate)
     app.add_typer(group, name="judge")

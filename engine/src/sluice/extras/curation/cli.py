@@ -1,4 +1,4 @@
-"""`sluice data diff`, `sluice data card`"""
+"""The `sluice data diff` and `sluice data card` commands."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sluice.core.workspace import Workspace
 
 
 def data_diff(
-    base: Annotated[str, typer.Argument(help="A branch, tag or commit, or another data folder.")] = "origin/main",
+    base: Annotated[str, typer.Argument(help="Branch, tag or commit, or another data folder.")] = "origin/main",
 ) -> None:
-    """What data/ has that another version has not: rows, documents, and how distributions moved."""
+    """Compare data/ with another version: added rows and documents, and shifted distributions."""
     from sluice.extras.curation.checked_out import checked_out
     from sluice.extras.curation.data_diff import compare, read_version
     from sluice.extras.curation.distribution_shift import load_shift_policy
@@ -27,9 +27,9 @@ def data_diff(
 
 
 def data_card(
-    out: Annotated[Path | None, typer.Option(help="Where to write it; default: standard output.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: standard output.")] = None,
 ) -> None:
-    """The datasheet of data/ as Markdown, made of the data."""
+    """Print the datasheet of data/ as Markdown, computed from the data."""
     from sluice.core.atomic_files import write_atomic
     from sluice.data.data_policy import load_policy
     from sluice.extras.curation.datasheet import card

@@ -1,4 +1,4 @@
-"""`sluice doctor`: reports missing programs, files, permissions and settings."""
+"""The `sluice doctor` command, which reports missing programs, files, permissions and settings."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ _SIGNS = {"ok": "ok", "missing": "MISSING", "not verified": "NOT VERIFIED", "opt
 
 def doctor(
     targets: Annotated[list[str] | None, typer.Argument(help="local, github, aws, cluster; default: all.")] = None,
-    env: Annotated[list[str] | None, typer.Option("--env", help="Overlays for the cluster; default: both.")] = None,
-    context: Annotated[str, typer.Option(help="Context in the kubeconfig; default: its current one.")] = "",
+    env: Annotated[list[str] | None, typer.Option("--env", help="Overlays to check; default: both.")] = None,
+    context: Annotated[str, typer.Option(help="Context in the kubeconfig; default: the current one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    fix: Annotated[
-        bool, typer.Option("--fix", help="GitHub: show what would change there; with --yes, do it.")
-    ] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="GitHub only: show the changes; with --yes, make them.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --fix: make the changes.")] = False,
     variables: Annotated[
-        list[str] | None, typer.Option("--set", help="With --fix: a variable, [ENVIRONMENT/]NAME=VALUE.")
+        list[str] | None, typer.Option("--set", help="With --fix: set a variable, [ENVIRONMENT/]NAME=VALUE.")
     ] = None,
 ) -> None:
-    """Say what is missing on this machine, on GitHub, in AWS, in the cluster, and what mends it.
+    """Report what is missing on this machine, on GitHub, in AWS and in the cluster, and how to fix it.
 
-    Exit code 1 when something is missing or could not be looked at."""
+    Exit code 1 if anything is missing or can't be checked."""
     from sluice.cli.common import print_json
     from sluice.core.errors import SluiceError
     from sluice.core.project import load_project
@@ -59,7 +57,7 @@ def doctor(
 
 
 def _mend(scope: Any, found: list[Any], variables: list[str], *, yes: bool) -> bool:
-    """Shows each change on standard error and, with `yes`, makes it; says whether any was tried."""
+    """Print each change to standard error and, with `yes`, make it; return True if any was tried."""
     from sluice.extras.doctor.github import repository_of, wanted_variables
     from sluice.extras.doctor.github_changes import apply
 

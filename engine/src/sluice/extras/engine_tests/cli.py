@@ -1,4 +1,4 @@
-"""`sluice engine publish`: a version of the template."""
+"""The `sluice engine publish` command, which publishes a version of the template."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sluice.core.workspace import Workspace
 
 def engine_publish(
     tag: Annotated[str, typer.Argument(help="Tag of the version, such as v0.2.0.")],
-    out: Annotated[Path, typer.Option(help="Folder of the wheel; one that is there must be what is packed.")] = Path(
-        "dist"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the wheel; an existing wheel must equal the packed one.")
+    ] = Path("dist"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Pack and compare; publish nothing.")] = False,
 ) -> None:
-    """Pack the engine of a version of the template twice, and attach the wheel to the GitHub Release of its tag.
+    """Pack a template version's engine twice and attach the wheel to its tag's GitHub Release.
 
-    A wheel that is published is never replaced. template-release.yml runs this."""
+    A published wheel is never replaced. template-release.yml runs this."""
     from sluice.core.digests import digest_of_file
     from sluice.extras.engine_tests.publish_engine import pack_twice, publish
     from sluice.github.job_summary import write_job_summary
@@ -36,5 +36,5 @@ def engine_publish(
 
 
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:  # noqa: ARG001 - the form of every extra
-    """Adds the command."""
+    """Add the command."""
     groups["engine"].command("publish")(engine_publish)

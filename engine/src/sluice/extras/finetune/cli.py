@@ -1,4 +1,4 @@
-"""`sluice train`, `sluice models card`, `sluice models lineage`"""
+"""The `sluice train`, `sluice models card` and `sluice models lineage` commands."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Release = Annotated[str, typer.Argument(help="Release id; default: the champion.
 def train(
     on: OnOption = HERE,
     watch: WatchOption = False,
-    env: Annotated[str, typer.Option(help="Elsewhere: environment whose champion the gates compare with.")] = "",
-    rows: Annotated[Path | None, typer.Option(help="Rows to learn from; default: data/train.jsonl.")] = None,
-    index: Annotated[Path | None, typer.Option(help="Folder of the index; default: build/index.")] = None,
-    base: Annotated[
-        Path | None, typer.Option(help="GGUF file or folder of safetensors; default: the chat model.")
-    ] = None,
+    env: Annotated[
+        str, typer.Option(help="On other machines: environment whose champion the gates compare with.")
+    ] = "",
+    rows: Annotated[Path | None, typer.Option(help="Training rows; default: data/train.jsonl.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Index folder; default: build/index.")] = None,
+    base: Annotated[Path | None, typer.Option(help="GGUF file or safetensors folder; default: the chat model.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/adapter.")] = None,
     checkpoints: Annotated[
         Path | None, typer.Option(help="Folder for checkpoints; default: .sluice/checkpoints.")
@@ -32,11 +32,11 @@ def train(
         bool, typer.Option("--dry-run", help="Only say what it needs of GPUs: memory, time, cost, what fits.")
     ] = False,
 ) -> None:
-    """Fine-tune the adapter (pipeline stage), or have other machines do it for the tree as it is.
+    """Fine-tune the adapter here (pipeline stage), or train the working tree on other machines.
 
-    Under torchrun, each process is one such call. A run elsewhere is known by what goes into it: the same command
-    picks up one that was started before, and pays for none twice. Exit code 3 when its gates refused the adapter.
-    With --dry-run nothing is trained: exit code 1 when it would not fit."""
+    Under torchrun, each process is one such call. A run on other machines is identified by its inputs: the same command
+    picks up a run that already started, so you never pay twice. Exit code 3 if the gates refuse the adapter. With
+    --dry-run nothing is trained: exit code 1 when it would not fit."""
     if dry_run:
         from sluice.extras.finetune.training_plan import plan
 
@@ -61,9 +61,9 @@ def train(
 
 def models_card(
     release: Release = "",
-    out: Annotated[Path | None, typer.Option(help="File to write; default: print it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: standard output.")] = None,
 ) -> None:
-    """The model card of a release's adapter, in Markdown, written from what MLflow has recorded of it."""
+    """Print the model card of a release's adapter as Markdown, from its records in MLflow."""
     from sluice.core.atomic_files import write_atomic
     from sluice.extras.finetune.model_card import model_card
 
@@ -76,7 +76,7 @@ def models_card(
 
 
 def models_lineage(release: Release = "") -> None:
-    """What a release was made of: adapter, base model, and each data row it learned from, by its digest."""
+    """Print the lineage of a release: adapter, base model, and the digest of each training row."""
     from sluice.extras.finetune.data_lineage import lineage
 
     workspace = Workspace.find()

@@ -1,4 +1,4 @@
-"""`sluice fleet ...`: the projects of a platform team that were made from one template."""
+"""The `sluice fleet` commands, for a platform team with many projects from one template."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ import typer
 
 from sluice.core.errors import SluiceError
 
-group = typer.Typer(no_args_is_help=True, help="Many projects from one template: their status and their upgrades.")
-File = Annotated[Path, typer.Option("--file", help="The file that names the projects.")]
+group = typer.Typer(no_args_is_help=True, help="Track and upgrade many projects from one template.")
+File = Annotated[Path, typer.Option("--file", help="File that lists the projects.")]
 
 
 def folder_of(file: Path) -> Path:
-    """Where a fleet keeps what it has read: beside its file, never committed."""
+    """Return the fleet's cache folder, which is beside its file and never committed."""
     return file.resolve().parent / ".sluice" / "fleet"
 
 
 @group.command()
 def status(
     file: File = Path("fleet.yaml"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
-    page: Annotated[Path | None, typer.Option(help="Write one HTML page there.")] = None,
-    prometheus: Annotated[Path | None, typer.Option(help="Write gauges there, in Prometheus' text format.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    page: Annotated[Path | None, typer.Option(help="HTML page to write.")] = None,
+    prometheus: Annotated[Path | None, typer.Option(help="File for gauges in Prometheus' text format.")] = None,
     telemetry: Annotated[
-        str, typer.Option(help="Address of a Prometheus of the projects: error budget and cost of 30 days.")
+        str, typer.Option(help="URL of the projects' Prometheus, for error budget and cost over 30 days.")
     ] = "",
-    check: Annotated[
-        bool, typer.Option("--check", help="Fail where a project breaks a rule or could not be read.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Fail if a project breaks a rule or can't be read.")] = False,
 ) -> None:
-    """Show each project's engine, edits of it, live releases, last verdict, loosened gates, missing extras, and with
-    telemetry its error budget and cost.
+    """Show each project's engine, releases and verdicts.
 
-    A repository that cannot be read is one line, and the rest goes on. GITHUB_TOKEN has to be able to read them all."""
+    Columns: engine, edits, live releases, last verdict, loosened gates, missing extras; with --telemetry error
+    budget and cost. A project that can't be read is one line; the rest continues. GITHUB_TOKEN must be able to
+    read them all."""
     from sluice.cli.common import print_json
     from sluice.core.atomic_files import write_atomic
     from sluice.extras.fleet import status_reports
@@ -61,18 +60,18 @@ def status(
 @group.command()
 def upgrade(
     file: File = Path("fleet.yaml"),
-    to: Annotated[str, typer.Option(help="Version of the template; default: the newest.")] = "",
+    to: Annotated[str, typer.Option(help="Template version; default: the newest.")] = "",
     skip_rings: Annotated[
-        str, typer.Option(help="Ask all rings at once, for this reason, such as CVE-2026-1; it is recorded.")
+        str, typer.Option(help="Upgrade all rings at once and record this reason, such as CVE-2026-1.")
     ] = "",
-    wait: Annotated[int, typer.Option(help="Look again each minute, for so many minutes, until a verdict.", min=0)] = 0,
+    wait: Annotated[int, typer.Option(help="Minutes to wait for a verdict, checking every minute.", min=0)] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Make every upgrade on this machine; push and open nothing.")
+        bool, typer.Option("--dry-run", help="Prepare every upgrade on this machine; push and open nothing.")
     ] = False,
 ) -> None:
-    """Open the upgrade's pull requests ring by ring, each ring when the verdicts of the one before are not worse.
+    """Open the upgrade's pull requests ring by ring, each once the previous ring's verdicts aren't worse.
 
-    Run it again at any time: GitHub holds the state. Where a project is worse it stops, with one issue in the
+    You can rerun it at any time: GitHub holds the state. If a project gets worse, it stops and opens one issue in the
     repository that GITHUB_REPOSITORY names."""
     import time
 
@@ -97,10 +96,10 @@ def upgrade(
 
 @group.command()
 def advise(
-    name: Annotated[str, typer.Argument(help="CVE-… or GHSA-….")],
+    name: Annotated[str, typer.Argument(help="Advisory: CVE-… or GHSA-….")],
     file: File = Path("fleet.yaml"),
 ) -> None:
-    """Name the projects whose locks have a version that an advisory of GitHub's database is about."""
+    """List the projects whose locks have a version affected by an advisory in GitHub's database."""
     from sluice.extras.fleet.advisory import advise as ask
     from sluice.extras.fleet.fleet_file import load_fleet
 
@@ -110,15 +109,15 @@ def advise(
 @group.command()
 def new(
     repository: Annotated[str, typer.Argument(help="owner/name of the new repository.")],
-    ring: Annotated[str, typer.Option(help="When it takes upgrades: a ring of fleet.yaml.")],
-    owner: Annotated[list[str], typer.Option(help="Whom to turn to, such as @example/search; may be repeated.")],
+    ring: Annotated[str, typer.Option(help="Ring of fleet.yaml, which decides when it's upgraded.")],
+    owner: Annotated[list[str], typer.Option(help="Contact, such as @example/search; repeatable.")],
     file: File = Path("fleet.yaml"),
-    public: Annotated[bool, typer.Option("--public", help="Everybody may read it; default: private.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Make it; without, say what would be made.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make it public; default: private.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Create it; without --yes, only show the plan.")] = False,
 ) -> None:
-    """Make a project from the template: repository, names as its first pull request, settings, entry in fleet.yaml.
+    """Create a project from the template: repository, first pull request with its names, settings, entry in fleet.yaml.
 
-    What is there already is left as it is, so that a run that was ended can be repeated."""
+    Existing parts stay as they are, so you can rerun an interrupted run."""
     from sluice.extras.fleet.fleet_file import FleetProject
     from sluice.extras.fleet.new_project import NewProject
 
@@ -140,6 +139,6 @@ def backstage(file: File = Path("fleet.yaml")) -> None:
 
 
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
-    """Adds the group."""
+    """Add the group."""
     app.add_typer(group, name="fleet")
     groups["fleet"] = group

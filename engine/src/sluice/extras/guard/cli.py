@@ -1,4 +1,4 @@
-"""`sluice guard ...`"""
+"""The `sluice guard` commands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import typer
 from sluice.cli.common import print_json
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Train the guard model, and check its rows.")
+group = typer.Typer(no_args_is_help=True, help="Train the guard model and check its rows.")
 
 
 @group.command("train")
 def guard_train() -> None:
-    """Train the guard model on data/guard and judge it by held-out rows (pipeline stage)."""
+    """Train the guard model on data/guard and judge it on held-out rows (pipeline stage)."""
     from sluice.extras.guard.guard_stage import run
     from sluice.release import starter
 
@@ -25,7 +25,7 @@ def guard_train() -> None:
 
 @group.command("overlap")
 def guard_overlap() -> None:
-    """What the rows that judge the guard share with those that train it; exits with 1 where any is not held out."""
+    """Report the overlap of the guard's evaluation and training rows; exit code 1 if any row isn't held out."""
     from sluice.extras.guard.guard_stage import overlap
 
     report = overlap(Workspace.find())

@@ -1,4 +1,4 @@
-"""`sluice answers`: what a pull request's job could not ask, answered by a workflow of main."""
+"""The `sluice answers` commands: a workflow of main answers what a pull request's job couldn't ask."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
 FOLDER = "answers"  # below build/
-RunOption = Annotated[int, typer.Option(min=1, help="Number of the run of ci that waits.")]
+RunOption = Annotated[int, typer.Option(min=1, help="Number of the waiting ci run.")]
 
 
 def check(run: RunOption) -> None:
-    """Check the requests of a run of ci before anything is asked: schema, settings, author, money."""
+    """Check the requests of a ci run before asking anything: schema, settings, author, money."""
     from sluice.extras.hosted.check_run import check_run
 
     state = check_run(Workspace.find(), run, Workspace.find().build / FOLDER, os.environ)
@@ -28,9 +28,9 @@ def check(run: RunOption) -> None:
 
 
 def ask(
-    file: Annotated[Path | None, typer.Argument(help="The requests; default: what `check` has let through.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="File of requests; default: those that `check` accepted.")] = None,
 ) -> None:
-    """Ask hosted models the requests of a file, and write build/answers/answers.jsonl."""
+    """Send the requests of a file to hosted models and write build/answers/answers.jsonl."""
     from sluice.extras.hosted.check_run import ask_file
 
     workspace = Workspace.find()
@@ -40,7 +40,7 @@ def ask(
 
 
 def bring() -> None:
-    """Take what main has answered to this run of ci into the response cache."""
+    """Copy main's answers to this ci run into the response cache."""
     from sluice.extras.hosted.answers_file import bring_answers
     from sluice.github.github_client import open_repository
     from sluice.github.workflow_run import this_run
@@ -53,7 +53,7 @@ def bring() -> None:
 
 
 def resume(run: RunOption) -> None:
-    """Run the failed jobs of a run of ci again."""
+    """Rerun the failed jobs of a ci run."""
     from sluice.extras.hosted.published import waiting_run
     from sluice.github.github_client import open_repository
 
@@ -65,7 +65,7 @@ def resume(run: RunOption) -> None:
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Answer what pull requests without a key would ask hosted models.")
+    group = typer.Typer(no_args_is_help=True, help="Answer hosted-model requests of pull requests that have no key.")
     for command in (check, ask, bring, resume):
         group.command()(command)
     app.add_typer(group, name="answers")

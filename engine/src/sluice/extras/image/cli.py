@@ -1,4 +1,4 @@
-"""`sluice image ...`"""
+"""The `sluice image` commands."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import typer
 from sluice.cli.common import set_outputs
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(help="The images: one serves releases, one judges their canaries, one trains.")
+group = typer.Typer(help="Build and push the images that serve releases, judge canaries and train.")
 Training = Annotated[
     bool,
-    typer.Option("--training", help="Instead the image that jobs of training run in; its name ends with -training."),
+    typer.Option("--training", help="Use the image for training jobs instead; its name ends with -training."),
 ]
 
 
 @group.callback()
 def image() -> None:
-    """The images: one serves releases, one judges their canaries, one trains."""
+    """Build and push the images that serve releases, judge canaries and train."""
 
 
 @group.command("build")
 def image_build(
     base: Annotated[
-        str, typer.Option(help="Base image by digest, NAME@sha256:…", envvar="SLUICE_IMAGE_BASE", show_default=False)
+        str, typer.Option(help="Base image by digest: NAME@sha256:…", envvar="SLUICE_IMAGE_BASE", show_default=False)
     ] = "",
     tag: Annotated[
-        str, typer.Option(help="Name of the serving image; the other's ends with -load.")
+        str, typer.Option(help="Name of the serving image; the other name ends with -load.")
     ] = "localhost/sluice",
     training: Training = False,
-    options: Annotated[list[str] | None, typer.Argument(help="After `--`: further options for buildah.")] = None,
+    options: Annotated[list[str] | None, typer.Argument(help="More options for buildah, after `--`.")] = None,
 ) -> None:
     """Build both images with buildah and write their SBOMs, build/image/sbom.cdx.json and sbom-load.cdx.json.
 
-    Their ids are the last lines."""
+    The last lines of the output are the image ids."""
     from sluice.extras.image.container_image import TARGETS, TRAINING, build
 
     root, targets = Workspace.find().root, (TRAINING,) if training else TARGETS
@@ -49,16 +49,16 @@ def image_build(
 
 @group.command("push")
 def image_push(
-    to: Annotated[str, typer.Option(help="Name in a registry, without a tag, such as ghcr.io/OWNER/NAME.")],
+    to: Annotated[str, typer.Option(help="Name in a registry without a tag, such as ghcr.io/OWNER/NAME.")],
     image: Annotated[
-        str, typer.Option(help="Name of the local serving image; the other's ends with -load.")
+        str, typer.Option(help="Name of the local serving image; the other name ends with -load.")
     ] = "localhost/sluice",
     training: Training = False,
 ) -> None:
-    """Push both images, tagged with the commit, and print their digests. What was pushed for this commit stays.
+    """Push both images, tagged with the commit, and print their digests.
 
-    GITHUB_ACTOR and GITHUB_TOKEN open the registry, credentials of AWS Amazon's. On GitHub outputs are `image`, `name`
-    and `digest`, and the same with `load-` before them for the image that judges a canary, or `training-`."""
+    Images already pushed for this commit stay. Log in with GITHUB_ACTOR and GITHUB_TOKEN, or AWS credentials. Outputs
+    on GitHub: `image`, `name`, `digest`; `load-` before them for the canary's judge, `training-` for training."""
     from sluice.extras.image.container_image import TARGETS, TRAINING, push, suffixed
     from sluice.extras.image.registry_login import login
 

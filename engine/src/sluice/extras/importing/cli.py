@@ -1,4 +1,4 @@
-"""`sluice data import`, `sluice data redact`"""
+"""The `sluice data import` and `sluice data redact` commands."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from sluice.core.workspace import Workspace
 def data_import(
     source: Annotated[
         Path,
-        typer.Argument(help="Questions (.csv, .tsv, .jsonl), SQuAD (.json), or documents: a folder, .md, .html, .pdf."),
+        typer.Argument(help="Questions (.csv, .tsv, .jsonl), SQuAD (.json) or documents (folder, .md, .html, .pdf)."),
     ],
-    out: Annotated[Path, typer.Argument(help="What to create: a .jsonl file for questions, otherwise a folder.")],
+    out: Annotated[Path, typer.Argument(help="Path to create: a .jsonl file for questions, otherwise a folder.")],
     licence: Annotated[str, typer.Option(help="Licence of the texts, such as CC-BY-4.0; recorded with them.")],
-    origin: Annotated[str, typer.Option(help="Where the texts are from, such as an address; recorded with them.")],
+    origin: Annotated[str, typer.Option(help="Source of the texts, such as a URL; recorded with them.")],
     column: Annotated[
-        list[str] | None, typer.Option(help="key=column where they differ, such as question=Frage; may be given again.")
+        list[str] | None, typer.Option(help="key=column if they differ, such as question=Frage; repeatable.")
     ] = None,
-    delimiter: Annotated[str, typer.Option(help="Between columns of a .csv; default: the one of its first line.")] = "",
-    separator: Annotated[str, typer.Option(help="Between the entries of answers, doc_ids and tags in a .csv.")] = "|",
-    tag: Annotated[list[str] | None, typer.Option(help="Tag for every row; may be given again.")] = None,
+    delimiter: Annotated[str, typer.Option(help="Column delimiter of a .csv; default: that of its first line.")] = "",
+    separator: Annotated[str, typer.Option(help="Separator of entries in answers, doc_ids and tags of a .csv.")] = "|",
+    tag: Annotated[list[str] | None, typer.Option(help="Tag for every row; repeatable.")] = None,
     train_articles: Annotated[
-        int, typer.Option(help="SQuAD: the first N articles are for training, the rest for evaluation.")
+        int, typer.Option(help="SQuAD: use the first N articles for training, the rest for evaluation.")
     ] = 0,
 ) -> None:
-    """Import questions or documents, whole or not at all; what is dropped is listed with its reason."""
+    """Import questions or documents, completely or not at all; list dropped items with reasons."""
     from sluice.data.data_policy import load_policy
     from sluice.extras.importing.import_source import import_any
     from sluice.extras.importing.import_table import TableLayout, parse_columns
@@ -52,7 +52,7 @@ def data_import(
 
 
 def data_redact() -> None:
-    """Replace the personal data in data/ that config/data.yaml says to redact."""
+    """Redact the personal data in data/ that config/data.yaml selects."""
     from sluice.data.data_policy import load_policy
     from sluice.extras.importing.redact_folder import redact_folder
 

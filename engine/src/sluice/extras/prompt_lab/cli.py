@@ -1,4 +1,4 @@
-"""`sluice try`"""
+"""The `sluice try` command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sluice.core.workspace import Workspace
 
 
 def try_prompt(port: PortOption = 8080) -> None:
-    """Serve the starter on 127.0.0.1, with an editor of prompts/answer.prompt.yml beside the chat. Trains nothing."""
+    """Serve the starter on 127.0.0.1 with a chat and an editor of prompts/answer.prompt.yml. Trains nothing."""
     import webbrowser
 
     from sluice.core.processes import require_port

@@ -1,4 +1,4 @@
-"""`sluice prompts list`, `diff`, `show` and `test`"""
+"""The `sluice prompts list`, `diff`, `show` and `test` commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def prompts_list() -> None:
-    """Every prompt: name, digest, role of the model, variables, description."""
+    """List every prompt: name, digest, model role, variables and description."""
     from sluice.extras.prompt_tests.prompt_terminal import print_prompts
 
     print_prompts(_prompts())
@@ -26,9 +26,9 @@ def prompts_list() -> None:
 
 def prompts_diff(
     base: Annotated[str, typer.Argument(help="Branch, tag or commit to compare the working tree with.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """What the prompts of the working tree change against BASE: wording, parameters, variables, digests."""
+    """Compare the working tree's prompts with BASE: wording, parameters, variables and digests."""
     from sluice.extras.prompt_tests.prompt_history import changes_since
     from sluice.extras.prompt_tests.prompt_terminal import markdown_changes, print_changes
 
@@ -44,9 +44,9 @@ def prompts_diff(
 
 def prompts_show(
     name: str,
-    values: Annotated[list[str] | None, typer.Option("--with", help="variable=value; may be given again.")] = None,
+    values: Annotated[list[str] | None, typer.Option("--with", help="variable=value; repeatable.")] = None,
 ) -> None:
-    """Render a prompt as the model would see it; variables without a value stay as they are written."""
+    """Render a prompt as the model sees it; variables without a value stay as written."""
     from sluice.extras.prompt_tests.filled_prompt import find_prompt, parse_values, preview
 
     prompt = find_prompt(Workspace.find().prompts, name)
@@ -55,14 +55,14 @@ def prompts_show(
 
 
 def prompts_test(
-    names: Annotated[list[str] | None, typer.Argument(help="Prompts to try; default: all of them.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Prompts to test; default: all.")] = None,
     cases: Annotated[
-        Path | None, typer.Option(help="JSON lines of {id, vars, expect}, in place of each prompt's testData.")
+        Path | None, typer.Option(help="JSON lines of {id, vars, expect} to use instead of each prompt's testData.")
     ] = None,
-    replay: Annotated[bool, typer.Option("--replay", help="Call no model: recorded responses only.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="Use recorded responses only; call no model.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for cases.jsonl and summary.json.")] = None,
 ) -> None:
-    """Try prompts against the provider of their role. What was asked before is not asked again."""
+    """Test prompts against the provider of their role; recorded responses are reused."""
     from sluice.extras.prompt_tests.prompt_report import print_tests
     from sluice.extras.prompt_tests.run_prompt_tests import run_tests, write_tests
 

@@ -1,4 +1,4 @@
-"""`sluice release recompute`"""
+"""The `sluice release recompute` command."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sluice.core.workspace import Workspace
 
 
 def recompute_release(release: ChampionArgument = "", env: EnvOption = "") -> None:
-    """Compute a release's scores, figures and verdicts again from its recorded answers, and compare. Offline.
+    """Recompute a release's scores, figures and verdicts offline, from its recorded answers.
 
-    `sluice release verify` compares files with their digests; this says which row, metric or gate disagrees, also
-    where the digests were written anew. What cannot be recomputed here is said to be not verified."""
+    `sluice release verify` compares files with their digests; this reports the row, metric or gate that disagrees, even
+    if someone rewrote the digests. Anything that can't be recomputed here is reported as not verified."""
     from sluice.extras.provenance.recompute import recompute
 
     workspace = Workspace.find()

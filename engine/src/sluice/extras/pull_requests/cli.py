@@ -1,4 +1,4 @@
-"""`sluice comment`: the comparison of a pull request, as its one comment."""
+"""The `sluice comment` command, which posts a comparison as the pull request's one comment."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import typer
 
 
 def comment(
-    report: Annotated[str, typer.Option(help="Address of report.html.", envvar="REPORT")] = "",
+    report: Annotated[str, typer.Option(help="URL of report.html.", envvar="REPORT")] = "",
 ) -> None:
-    """In GitHub Actions: put build/comparison/comment.md on the pull request, as the one comment that is kept up to
-    date, and the address of the report into the job summary."""
+    """Post or update build/comparison/comment.md as the pull request's one comment, and link the report in the job
+    summary (in GitHub Actions)."""
     from sluice.cli.common import tell
     from sluice.core.workspace import Workspace
     from sluice.evaluation.reports import COMMENT

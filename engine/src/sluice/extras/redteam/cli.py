@@ -1,4 +1,4 @@
-"""`sluice redteam`"""
+"""The `sluice redteam` command."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ group = typer.Typer()
 def redteam(
     context: typer.Context,
     release: Annotated[str, typer.Option(help="Release id; default: the champion.")] = "",
-    draft: Annotated[bool, typer.Option("--draft", help="What the working tree would release; made first.")] = False,
-    url: Annotated[str, typer.Option(help="A service that is up; attacks that need planted documents stay out.")] = "",
+    draft: Annotated[bool, typer.Option("--draft", help="Build and attack the working tree's release.")] = False,
+    url: Annotated[str, typer.Option(help="Running service; skips attacks that plant documents.")] = "",
     key: Annotated[str, typer.Option(envvar="SLUICE_REDTEAM_KEY", help="API key for --url.", show_default=False)] = "",
-    family: Annotated[list[str] | None, typer.Option(help="Only this family of attacks; may be repeated.")] = None,
-    no_garak: Annotated[bool, typer.Option("--no-garak", help="Without garak, which `make redteam` installs.")] = False,
+    family: Annotated[list[str] | None, typer.Option(help="Run only this family of attacks; repeatable.")] = None,
+    no_garak: Annotated[bool, typer.Option("--no-garak", help="Skip garak, which `make redteam` installs.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the reports; default: redteam/ of the release.")] = None,
-    publish: Annotated[bool, typer.Option("--publish", help="In GitHub Actions: into the job summary.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="In GitHub Actions, add to the job summary.")] = False,
     env: EnvOption = "",
 ) -> None:
-    """Attack a release, and say which attacks succeed: the project's suites, and garak.
+    """Attack a release with the project's suites and garak, and report which attacks succeed.
 
-    Figures and limits are in engine/docs/reference/redteam.md and config/gates.yaml. Exit code 3 when a gate fails, or
-    when more attacks succeed than in the champion's last run."""
+    Metrics and thresholds are in engine/docs/reference/redteam.md and config/gates.yaml. Exit code 3 if a gate fails,
+    or if more attacks succeed than in the champion's last run."""
     if context.invoked_subcommand is not None:
         return
     if sum(map(bool, (release, draft, url))) > 1:
@@ -70,13 +70,13 @@ def _show(result: RedTeamResult, folder: Path, *, publish: bool) -> None:
 
 @group.command("target", hidden=True)
 def redteam_target(
-    side: Annotated[str, typer.Option(help="complying, unguarded or released.")],
+    side: Annotated[str, typer.Option(help="Side to serve: complying, unguarded or released.")],
     port: PortOption,
-    state: Annotated[Path, typer.Option(help="Folder for store and keys.")],
+    state: Annotated[Path, typer.Option(help="Folder for the store and keys.")],
     index: Annotated[Path, typer.Option(help="Index with the planted documents.")],
-    release: Annotated[Path | None, typer.Option(help="Release folder; default: what is in build/.")] = None,
+    release: Annotated[Path | None, typer.Option(help="Release folder; default: the build in build/.")] = None,
 ) -> None:
-    """Serve what is attacked (`sluice redteam` starts it)."""
+    """Serve the system under attack; `sluice redteam` starts it."""
     from sluice.extras.redteam.attack_target import SIDES, serve
     from sluice.extras.redteam.variants import draft, released
 
@@ -163,7 +163,7 @@ def _run(
 
 
 def _progress() -> Callable[[str, float, float], None]:
-    """Shows how far each side is."""
+    """Return a function that shows the progress of each side."""
     from sluice.core.progress import StageReporter
 
     reporters: dict[str, StageReporter] = {}
@@ -175,7 +175,7 @@ def _progress() -> Callable[[str, float, float], None]:
 
 
 def _before(workspace: Workspace, env: str) -> tuple[Path | None, str]:
-    """The champion's last red team run, where it has one."""
+    """Return the champion's last red team run, if there is one."""
     from sluice.release.champion import champion_id
     from sluice.release.environment_record import open_record
 

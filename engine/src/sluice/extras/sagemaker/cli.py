@@ -1,4 +1,4 @@
-"""`sluice endpoint ...`, and the verdict of a job that evaluates two sides."""
+"""The `sluice endpoint` commands, and `sluice gates judge` for a job that evaluates two sides."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="An endpoint of SageMaker, where one serves in place of a cluster.")
+group = typer.Typer(no_args_is_help=True, help="Deploy to a SageMaker endpoint, if one serves instead of a cluster.")
 
 
 @group.callback()
 def _commands() -> None:
-    """One command is a group all the same: others will stand beside it under the same noun."""
+    """Keep a single command in a group, so that others can join it."""
 
 
 @group.command("deploy")
 def endpoint_deploy() -> None:
-    """Serve the model package that was approved last: blue/green, and back when an alarm rings.
+    """Deploy the last approved model package, blue/green, and roll back if an alarm fires.
 
-    Exit code 1 when it was taken back or could not be made; what was live stays."""
+    Exit code 1 if it was rolled back or couldn't be created; the live one stays live."""
     from sluice.extras.sagemaker.endpoint import deploy
     from sluice.extras.sagemaker.endpoint_account import EndpointAccount
     from sluice.extras.sagemaker.settings import require
@@ -32,11 +32,11 @@ def endpoint_deploy() -> None:
 
 
 def gates_judge(
-    evaluation: Annotated[Path, typer.Argument(help="Folder of an evaluation.")],
-    against: Annotated[Path, typer.Option(help="Folder of the evaluation of what is live, on the same cases.")],
+    evaluation: Annotated[Path, typer.Argument(help="Folder of the evaluation.")],
+    against: Annotated[Path, typer.Option(help="Folder of the live release's evaluation, on the same cases.")],
     out: Annotated[Path, typer.Option(help="File for the verdicts.")],
 ) -> None:
-    """Let the gates and the comparison with what is live judge an evaluation. A refusal is a result: exit code 0."""
+    """Judge an evaluation by the gates and by comparison with the live one; a refusal exits with 0 too."""
     from sluice.core.atomic_files import write_json
     from sluice.release.decision import decide_release
 

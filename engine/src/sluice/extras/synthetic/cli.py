@@ -1,4 +1,4 @@
-"""`sluice data generate`"""
+"""The `sluice data generate` command."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sluice.core.workspace import Workspace
 
 
 def data_generate(
-    rows: Annotated[int, typer.Option(min=1, help="Rows that are wanted.")] = 50,
-    each: Annotated[int, typer.Option(min=1, help="Questions that are asked for of one passage.")] = 3,
-    seed: Annotated[int, typer.Option(help="Draws the passages, and is sent to the teacher.")] = 1,
-    agreement: Annotated[float, typer.Option(min=0, max=1, help="Token F1 of the answer that is found again.")] = 0.6,
+    rows: Annotated[int, typer.Option(min=1, help="Number of rows to propose.")] = 50,
+    each: Annotated[int, typer.Option(min=1, help="Questions to request per passage.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed for drawing passages; the teacher gets it too.")] = 1,
+    agreement: Annotated[float, typer.Option(min=0, max=1, help="Minimum token F1 of the second answer.")] = 0.6,
     checked_by: Annotated[
-        str, typer.Option(help="Role of config/providers.yaml that finds the answers again: teacher, judge or chat.")
+        str, typer.Option(help="Role in config/providers.yaml that gives the second answer: teacher, judge or chat.")
     ] = "teacher",
-    minutes: Annotated[float, typer.Option(min=0.1, help="Then it ends with the rows there are.")] = 30,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Time limit; the rows so far count.")] = 30,
     out: Annotated[Path | None, typer.Option(help="Folder for the files; default: build/generated.")] = None,
     publish: Annotated[bool, typer.Option("--publish", help="Push a branch and open or update its PR.")] = False,
 ) -> None:
-    """Propose rows that the role `teacher` writes about the corpus; none counts until a person has read it."""
+    """Propose rows about the corpus, written by the role `teacher`; none counts until a person has read it."""
     from sluice.data.data_policy import load_policy
     from sluice.extras.curation.proposed_rows import write
     from sluice.extras.curation.publish_proposals import publish_proposals

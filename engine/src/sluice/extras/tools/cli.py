@@ -1,4 +1,4 @@
-"""`sluice tools pin` and `check`"""
+"""The `sluice tools pin` and `sluice tools check` commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def tools_pin() -> None:
-    """Write what every tool says of itself now into config/tools.lock.yaml. Read what changed before you commit it."""
+    """Pin every tool's current description in config/tools.lock.yaml. Review the changes before you commit."""
     import yaml
 
     from sluice.core.atomic_files import write_atomic
@@ -30,7 +30,7 @@ def tools_pin() -> None:
 
 
 def tools_check() -> None:
-    """Compare what every tool says of itself now with its pin. Exit status 1 where one has changed."""
+    """Compare every tool's current description with its pin; exit code 1 if one has changed."""
     from sluice.extras.tools.settings import FILE, REPIN, load_tools
     from sluice.extras.tools.toolbox import changed
 
@@ -57,7 +57,7 @@ def _now() -> dict[str, PinnedTool]:
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Tools that the model may call.")
+    group = typer.Typer(no_args_is_help=True, help="Pin and check the tools that the model may call.")
     group.command("pin")(tools_pin)
     group.command("check")(tools_check)
     app.add_typer(group, name="tools")

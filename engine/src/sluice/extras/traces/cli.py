@@ -1,4 +1,4 @@
-"""`sluice traces push`"""
+"""The `sluice traces push` command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sluice.core.workspace import Workspace
 
 
 def traces_push() -> None:
-    """Load what the service has written to .sluice/traces/ into the MLflow that this checkout uses."""
+    """Load the service's traces in .sluice/traces/ into this checkout's MLflow."""
     from dataclasses import asdict
 
     from sluice.core.settings import load_settings
@@ -24,6 +24,6 @@ def traces_push() -> None:
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Load the traces of the service into MLflow.")
+    group = typer.Typer(no_args_is_help=True, help="Load the service's traces into MLflow.")
     group.command("push")(traces_push)
     app.add_typer(group, name="traces")

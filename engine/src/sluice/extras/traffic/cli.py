@@ -1,4 +1,4 @@
-"""`sluice data drift`, `sluice data harvest`"""
+"""The `sluice data drift` and `sluice data harvest` commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def data_drift(
     place: PlaceOption = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the report; default: build/drift.")] = None,
 ) -> None:
-    """Compare what users ask and get with the evaluation set; exit code 3 when it has shifted."""
+    """Compare recorded questions and answers with the evaluation set; exit code 3 if they have shifted."""
     from sluice.extras.curation.distribution_shift import load_shift_policy
     from sluice.extras.traffic import traffic_jobs
     from sluice.extras.traffic.drift_page import write_page
@@ -49,11 +49,11 @@ def data_drift(
 def data_harvest(
     place: PlaceOption = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the files; default: build/harvest.")] = None,
-    at_least: Annotated[int, typer.Option(min=1, help="Questions that a proposed row has to stand for.")] = 2,
-    most: Annotated[int, typer.Option(min=1, help="Rows that are proposed, those asked most.")] = 50,
+    at_least: Annotated[int, typer.Option(min=1, help="Minimum number of questions per proposed row.")] = 2,
+    most: Annotated[int, typer.Option(min=1, help="Maximum number of proposed rows, most asked first.")] = 50,
     publish: Annotated[bool, typer.Option("--publish", help="Push a branch and open or update its PR.")] = False,
 ) -> None:
-    """Propose rows for what was declined or scored low; none counts until a person has read it."""
+    """Propose rows for declined and low-scored questions; none counts until a person has read it."""
     from sluice.data.data_policy import load_policy
     from sluice.extras.curation.proposed_rows import write
     from sluice.extras.curation.publish_proposals import publish_proposals

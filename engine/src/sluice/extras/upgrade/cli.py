@@ -1,4 +1,4 @@
-"""`sluice upgrade`: later versions of the template."""
+"""The `sluice upgrade` command, and the `sluice engine` commands that install, vendor and pack the engine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sluice.core.workspace import Workspace
 
 
 def upgrade(
-    source: Annotated[str, typer.Option("--from", help="OWNER/NAME or address of the template; default: known.")] = "",
-    to: Annotated[str, typer.Option(help="Version; default: the newest.")] = "",
-    discard: Annotated[bool, typer.Option("--discard-edits", help="Give up edits of the engine's files.")] = False,
+    source: Annotated[str, typer.Option("--from", help="Template: OWNER/NAME or URL; default: the recorded one.")] = "",
+    to: Annotated[str, typer.Option(help="Template version; default: the newest.")] = "",
+    discard: Annotated[bool, typer.Option("--discard-edits", help="Discard edits of the engine's files.")] = False,
     publish: Annotated[bool, typer.Option("--publish", help="Push the branch and open or update its PR.")] = False,
 ) -> None:
-    """Take a later engine: engine/ and the files of engine/OWNED, as one commit on a branch.
+    """Upgrade the engine: engine/ and the files in engine/OWNED, as one commit on a branch.
 
-    Nothing of your own is touched, nor is the working tree. An edit of the engine that would be lost is refused."""
+    Your own files and the working tree stay untouched. The upgrade refuses to lose an edit of the engine."""
     from sluice.core.errors import SluiceError
     from sluice.core.git import run
     from sluice.core.project import load_project
@@ -60,10 +60,10 @@ def upgrade(
 
 def engine_install(
     source: Annotated[
-        str, typer.Option("--from", help="The wheel: a file, an address, or `index`; default: the template's release.")
+        str, typer.Option("--from", help="Wheel: a file, a URL or `index`; default: the template's release.")
     ] = "",
 ) -> None:
-    """Take engine/ out of git, and pin a wheel of it in config/engine.lock, which `make` unpacks.
+    """Take engine/ out of git and pin its wheel in config/engine.lock, which `make` unpacks.
 
     The wheel must hold the files that are here, byte for byte. The change is staged; `git reset --hard` undoes it."""
     from sluice.core.project import load_project
@@ -75,7 +75,7 @@ def engine_install(
 
 
 def engine_vendor() -> None:
-    """Put engine/ back into git, with the files that config/engine.lock pins, and remove that.
+    """Put engine/ back into git, with the files that config/engine.lock pins, and delete the lock.
 
     The change is staged; `git reset --hard` undoes it."""
     from sluice.extras.upgrade.held_engine import vendor
@@ -86,9 +86,9 @@ def engine_vendor() -> None:
 def engine_pack(
     out: Annotated[Path, typer.Option(help="Folder for the wheel.")] = Path("dist"),
 ) -> None:
-    """Build the wheel of the engine that is committed: the same bytes from the same commit.
+    """Build the wheel of the committed engine; the same commit gives the same bytes.
 
-    Of the template itself it is the engine of a project that `sluice init` has named."""
+    In the template itself, it's the engine of a project that `sluice init` has named."""
     from sluice.core.digests import digest_of_file
     from sluice.extras.upgrade.engine_wheel import pack
 
@@ -97,7 +97,7 @@ def engine_pack(
 
 
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(upgrade)
     groups["engine"].command("install")(engine_install)
     groups["engine"].command("vendor")(engine_vendor)

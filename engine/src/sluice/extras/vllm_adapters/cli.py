@@ -1,4 +1,4 @@
-"""`sluice adapters ...`"""
+"""The `sluice adapters` commands."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Adapters of releases at a vLLM, registered while it runs.")
-VllmOption = Annotated[str, typer.Option("--vllm", help="Its address, without /v1.")]
+group = typer.Typer(no_args_is_help=True, help="Register the adapters of releases at a running vLLM.")
+VllmOption = Annotated[str, typer.Option("--vllm", help="URL of vLLM, without /v1.")]
 _VLLM = "http://127.0.0.1:8000"
 
 
 @group.command("load")
 def adapters_load(
-    folder: Annotated[Path, typer.Argument(help="Where adapters are kept; vLLM reads it under the same path.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for adapters; vLLM reads it under the same path.")],
     artefacts: Annotated[
-        str, typer.Option(help="Artifact store that has the releases.", envvar="SLUICE_ARTEFACTS", show_default=False)
+        str, typer.Option(help="Artifact store with the releases.", envvar="SLUICE_ARTEFACTS", show_default=False)
     ],
     vllm: VllmOption = _VLLM,
     releases: Annotated[
-        Path | None, typer.Option(help="Folder of the releases that are alive; without: the ReplicaSets of this pod.")
+        Path | None, typer.Option(help="Folder of the active releases; default: the ReplicaSets of this pod.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to answer on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to answer on.")] = 8001,
-    every: Annotated[float, typer.Option(help="Seconds between two passes.")] = 2,
-    keep: Annotated[float, typer.Option(help="Seconds that an adapter stays after its release is gone.")] = 300,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8001,
+    every: Annotated[float, typer.Option(help="Seconds between passes.")] = 2,
+    keep: Annotated[float, typer.Option(help="Seconds to keep an adapter after its release is gone.")] = 300,
 ) -> None:
-    """Keep the adapters that a vLLM has registered those of the releases that are alive, until SIGTERM.
+    """Keep vLLM's adapters in sync with the active releases, until SIGTERM.
 
-    Each file is verified against release.json first. /readyz says whether vLLM has all that it must have."""
+    Verifies each file against release.json first. /readyz reports if vLLM has all the adapters it must have."""
     from sluice.extras.vllm_adapters.adapter_loader import AdapterLoader
     from sluice.extras.vllm_adapters.living_releases import in_cluster, in_folder
     from sluice.extras.vllm_adapters.loader_service import run_loader
@@ -48,10 +48,10 @@ def adapters_load(
 @group.command("await")
 def adapters_await(
     release: Annotated[Path, typer.Argument(help="Folder of the release.")],
-    loaders: Annotated[str, typer.Option(help="Address of the loaders; behind its host name are all of them.")],
-    seconds: Annotated[float, typer.Option(help="The longest wait.")] = 300,
+    loaders: Annotated[str, typer.Option(help="URL of the loaders; its host name resolves to all of them.")],
+    seconds: Annotated[float, typer.Option(help="Maximum seconds to wait.")] = 300,
 ) -> None:
-    """Wait until every vLLM has the adapter of a release. A release that asks no vLLM waits for nothing."""
+    """Wait until every vLLM has the adapter of a release; return at once if the release uses no vLLM."""
     from sluice.extras.vllm_adapters.await_adapter import await_adapter
 
     print(await_adapter(release, loaders, seconds=seconds, show=print))

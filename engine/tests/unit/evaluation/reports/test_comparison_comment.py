@@ -65,7 +65,7 @@ def test_it_says_first_what_matters(
     for part in (
         "broken and",
         "fixed of 149 cases",
-        "99 % confidence over all 3 deciding metrics",
+        "99 % confidence across all 3 deciding metrics",
         "per 1,000 questions",
     ):
         assert part in lines[2]
@@ -74,14 +74,14 @@ def test_it_says_first_what_matters(
     order = [
         "**Not green",
         "| metric |",
-        "asking both cost $0.11",
+        "both runs cost $0.11",
         "**Worst 3**, of ",
         "**Best 3**, of ",
         " more broken</summary>",
         "<summary>1 failed",
         "<summary>1 not evaluated",
         " more fixed</summary>",
-        "metrics that inform</summary>",
+        "informational metrics</summary>",
         "<summary>prompt",
     ]
     places = [text.index(part) for part in order]

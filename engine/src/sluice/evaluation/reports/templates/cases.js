@@ -55,7 +55,7 @@
       }
       box.append(text);
     }
-    for (const [name, reason] of Object.entries(trial ? trial.failed : {})) box.append(make("div", `${name}: ${reason || "does not hold"}`, "bad"));
+    for (const [name, reason] of Object.entries(trial ? trial.failed : {})) box.append(make("div", `${name}: ${reason || "failed"}`, "bad"));
     for (const [name, reason] of Object.entries(trial ? trial.errors : {})) box.append(make("div", `${name}: ${reason}`, "bad"));
     return box;
   };
@@ -89,7 +89,7 @@
       box.append(shown, ...sources(sides[0], before), ...sources(sides[1], after));
     }
     if (one.changes.length) {
-      box.append(make("h4", "what moved"));
+      box.append(make("h4", "changed scores"));
       for (const [name, before, after] of one.changes) box.append(make("div", `${name}: ${before} → ${after}`));
     }
     return box;
