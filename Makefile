@@ -57,7 +57,7 @@ $(RELEASES): engine/requirements/bootstrap.txt engine/requirements/release.txt e
 	@$(PYTHON) engine/scripts/setup.py $(VENV) release
 	@touch $@ $(SERVES)
 
-$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildcard $(EXTRAS)/sagemaker/requirements/mlflow.txt) engine/pyproject.toml pyproject.toml
+$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildcard $(EXTRAS)/*/requirements/mlflow.txt) engine/pyproject.toml pyproject.toml
 	@$(PYTHON) engine/scripts/setup.py $(VENV) development
 	@touch $@ $(RELEASES) $(SERVES)
 

@@ -18,7 +18,6 @@ from assistant.grammar import grammar
 from assistant.question import Condenser, Speller, allowed_turns, bare, earlier_turns, is_personal, leans
 from sluice.extend import Application, Services, format_history, format_passages
 
-# To the model whose answer a guard has refused.
 AGAIN = "\n\nYour first answer was refused by a check ({}). Answer again, without what it found."
 TOOLS, WELCOME = "tools", "welcome"  # the prompts of a model with tools, and where no passage is near
 NEAREST = "What comes nearest:"
@@ -39,7 +38,8 @@ def build(services: Services) -> Application:
     welcome = services.prompt(WELCOME, fills=fills, needs=("question",)) if WELCOME in services.prompts else None
     model = services.chat("chat", prompt, caller=("tools", "response_format"))
     tools = services.prompt(TOOLS, fills=fills, needs=("question",)) if TOOLS in services.prompts else None
-    agent, condenser = services.agent(services.chat("chat", tools)) if tools else None, Condenser.of(services)
+    agent = services.agent(services.chat("chat", tools)) if tools else None
+    condenser = Condenser.of(services)
     speller = Speller.of(services.bundle.index, services.bundle.embedder)
 
     async def history() -> list[dict[str, str]]:

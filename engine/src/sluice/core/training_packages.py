@@ -25,7 +25,10 @@ def install_training_packages(stage: str) -> None:
     """
     folder = Path(sys.prefix)
     if not (folder.parent / _SETUP).is_file():
-        raise SluiceError(f"{stage} needs torch, transformers and peft, which are not installed here")
+        raise SluiceError(
+            f"{stage} needs torch, transformers and peft, which are not installed here",
+            remedy="install engine/src/sluice/extras/finetune/requirements/train.txt and torch",
+        )
     marker = folder / ".training"
     with FileLock(folder / ".training.lock"):
         if not marker.exists():

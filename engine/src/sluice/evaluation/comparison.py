@@ -53,7 +53,7 @@ def compare(
         head: records of the candidate, of the same cases.
         metrics: those that scored, by what they are.
         policy: section `comparison:` of config/gates.yaml.
-        look: the planned look that this is; default: the last one, at all cases.
+        look: the planned look that this is; default: the only one, at all cases.
 
     Returns:
         What differs, and the verdict.
@@ -70,7 +70,7 @@ def compare(
     repeated = any(len(case.trials) > 1 for one in both for case in one)
     built_in = [measure for measure in BUILT_IN if repeated or measure.name != CONSISTENCY]
     scored = [measure for measure in (*built_in, *metrics) if measure.direction is not None]
-    found = _compare_metrics(scored, both, policy, look or policy.looks[-1])
+    found = _compare_metrics(scored, both, policy, look)
     deciding = {metric.name for metric in found if metric.decides != "never"}
     # To cross one half means something where a metric is a share, but for agreement over trials.
     shares = [one for one in scored if one.name != CONSISTENCY and "share" in (one.unit, one.aggregate)]
@@ -137,7 +137,7 @@ def _compare_metrics(
     measures: Sequence[ComparableMetric],
     both: Sequence[tuple[CaseResult, CaseResult]],
     policy: ComparisonPolicy,
-    look: LookPolicy,
+    look: LookPolicy | None,
 ) -> list[MetricComparison]:
     """Those that decide are one family, those that inform another, so that adding the latter costs no power. Times that
     inform are a third: a run that replays answers has none, and nothing else may be another by that."""

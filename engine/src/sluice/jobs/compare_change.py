@@ -39,7 +39,7 @@ from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
 from sluice.evaluation.scoring import rescore
 from sluice.evaluation.sequential import SequentialComparison, asking_order
 from sluice.evaluation.summary import cases_digest
-from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, data_edited, evaluate, expected, pull, reproduce
+from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, PREPARED, data_edited, evaluate, expected, pull, reproduce
 from sluice.llm.model_files import Models, load_models
 from sluice.llm.settings import load_providers, missing_keys
 from sluice.prompts import load_prompts
@@ -175,7 +175,7 @@ def _prepare(side: Workspace) -> None:
     pipeline_progress = _pipeline_progress(side)
     pipeline_progress.begin("data")
     pipeline_progress.end(cached=not pull(side))
-    reproduce(side, pipeline_progress, until="train")
+    reproduce(side, pipeline_progress, until=PREPARED)
 
 
 def _pipeline_progress(side: Workspace) -> PipelineProgress:

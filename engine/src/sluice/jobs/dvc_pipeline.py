@@ -28,6 +28,7 @@ from sluice.release import starter
 # What dvc noted of its last run here: of this machine only, but dvc wants it where git could see it.
 LOCK = "pipelines/dvc.lock"
 STAGES = tuple(stages.STAGES)
+PREPARED = STAGES[-2]  # after it every question can be asked
 # Seconds of each stage on two cores without AVX-512, until a run has measured its own: with the trained starter, and
 # where these stages have to work.
 EXPECTED = {"data": 4, "check": 14, "index": 9, "guard": 2, "train": 2, "evaluate": 20}

@@ -266,7 +266,7 @@ def test_both_sides_are_asked_the_cases_of_the_head(here: Workspace, pipeline: P
     pipeline.edited = True
     found = review(here, "main")
     assert found.comparison is not None
-    assert found.comparison.compared == 66
+    assert found.comparison.planned == 66
     assert ("base", "evaluate") in pipeline.calls[-1:]
 
 

@@ -14,6 +14,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.training_packages import install_training_packages
 from sluice.extras.finetune import attention
 from sluice.extras.finetune.dataset import Example
+from sluice.extras.finetune.dtype import computed_dtype
 from sluice.extras.finetune.packing import TokenizedExample
 from sluice.extras.finetune.process_group import ProcessGroup
 from sluice.extras.finetune.training_parameters import TrainingParameters
@@ -50,9 +51,10 @@ def load_base(path: Path, params: TrainingParameters, group: ProcessGroup | None
     file = {"gguf_file": path.name} if is_gguf(path) else {}
     options = _packed(path) if params.method == "qlora" else _dense() if file else {}
     sharded = group is not None and params.sharded(group.world)
+    dtype = computed_dtype(params.dtype, group.device if group else "cpu")
     how = {
         # Shards of weights that are trained are float32: cast here, before the others' would be written to.
-        "dtype": torch.float32 if sharded and params.method == "full" else getattr(torch, params.dtype),
+        "dtype": torch.float32 if sharded and params.method == "full" else getattr(torch, dtype),
         "attn_implementation": _attention(params, group),
     }
     with quiet(), parsed_once():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sluice.core import training_packages
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune.base_model import load_base, require_training_packages, tokenise
 from sluice.extras.finetune.dataset import Example
@@ -35,11 +36,22 @@ def test_answers_follow_the_chat_template_and_end_the_turn() -> None:
     assert tokens.answer == [5, 4, 0]
 
 
-def test_missing_packages_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_installed_by_a_checkout_and_named_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     real: Any = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("torch", "peft") else real(name))
-    with pytest.raises(SluiceError, match=r"torch, peft.*\n.*make setup"):
+    monkeypatch.setattr(training_packages.sys, "prefix", str(tmp_path / ".venv"))
+    with pytest.raises(SluiceError, match="train needs torch, transformers and peft"):
         require_training_packages()
+    (tmp_path / ".venv").mkdir()
+    setup = tmp_path / "engine" / "scripts" / "setup.py"
+    setup.parent.mkdir(parents=True)
+    setup.write_text("import pathlib, sys\npathlib.Path('asked').write_text(sys.argv[2])\n")
+    require_training_packages()
+    assert (tmp_path / "asked").read_text() == "training"
+    setup.write_text("raise SystemExit('asked twice')")
+    require_training_packages()
 
 
 @pytest.mark.parametrize("content", [b"", b"no model at all, only words" * 20], ids=["empty", "not GGUF"])
