@@ -25,7 +25,7 @@ PICTURE = ROOT / "docs" / "images" / "pull-request-comment.png"
 README = ROOT / "README.md"
 EDIT = ("Answer the question with the one or two\n      sentences of the passages that say it.", "Answer in one word.")
 STYLE = """
-body { font: 14px/1.5 system-ui, sans-serif; color: #1f2328; margin: 24px; width: 852px }
+body { font: 14px/1.5 system-ui, sans-serif; color: #1f2328; margin: 24px; width: 1052px }
 h2 { border-bottom: 1px solid #d1d9e0; padding-bottom: 6px }
 code { background: #eff1f3; padding: 2px 5px; border-radius: 6px }
 table { border-collapse: collapse } td, th { border: 1px solid #d1d9e0; padding: 5px 12px } details { margin: 10px 0 }
@@ -69,7 +69,7 @@ def draw(comment: str, program: str) -> None:
     page = CLONE.parent / "comment.html"
     page.write_text(f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><main>{html}</main>")
     with Browser(program) as browser:
-        browser.look(width=900, height=700)
+        browser.look(width=1100, height=640)
         browser.open(page.as_uri())
         browser.shoot(PICTURE)
 
@@ -80,13 +80,13 @@ def stopped_canary(clone: Checkout) -> str:
     stopped = clone.release(fault="error=0.5")
     clone.git("checkout", "--quiet", "config")
     assert stopped.verdict == "stopped by the canary", stopped.output
-    lines = [re.sub(r"^\[ *\d+%\] rehearse +|  [\dm ins]+ left$", "", line) for line in stopped.output.splitlines()]
-    kept = [
-        line
-        for line in lines
-        if re.search(r"canary|quality|load|visitors|^ (?:step|analysis|setWeight)|^release", line)
+    lines = [
+        re.sub(r"^\[ *\d+%\] rehearse +\d+% |  [\dm ins]+ left$", "", line) for line in stopped.output.splitlines()
     ]
-    return "\n".join(dict.fromkeys(line.replace(str(CLONE), ".").rstrip() for line in kept))
+    kept = [
+        line for line in lines if re.match(r"starting|quality|load|watching|\d+ % of visitors|canary|release  ", line)
+    ]
+    return re.sub(r": http://127\.0\.0\.1:\d+", "", "\n".join(dict.fromkeys(kept)))
 
 
 def with_log(readme: str, log: str) -> str:
