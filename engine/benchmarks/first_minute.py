@@ -33,7 +33,9 @@ def main(runs: int, source: str) -> int:
     missed = 0
     for number in range(1, runs + 1):
         row = one_run(source)
-        missed += any(row[name] > limit for name, limit in LIMITS.items()) or row["verdicts"] != "worse, improved"
+        missed += (
+            any(float(row[name]) > limit for name, limit in LIMITS.items()) or row["verdicts"] != "worse, improved"
+        )
         print(f"| {number} | {' | '.join(str(row[name]) for name in columns)} |", flush=True)
     return 1 if missed else 0
 
@@ -74,7 +76,7 @@ def one_run(source: str) -> dict[str, float | str]:
 
 
 def _first_answer(process: subprocess.Popen[bytes], log: Path) -> dict[str, object]:
-    body = {"model": "sluice", "messages": [{"role": "user", "content": QUESTION}]}
+    body: dict[str, object] = {"model": "sluice", "messages": [{"role": "user", "content": QUESTION}]}
     while process.poll() is None:
         try:
             return dict(json.loads(_ask("/v1/chat/completions", body)))

@@ -31,6 +31,7 @@ def hand_out(workspace: Workspace) -> Iterator[str]:
     made = starter.record(workspace)
     _run(workspace, "add", "starter")
     yaml = YAML()
+    yaml.width = 4096  # one line for each digest
     document = yaml.load(pointer.read_text(encoding="utf-8"))
     document["meta"] = made.model_dump(mode="json")
     stream = io.StringIO()
