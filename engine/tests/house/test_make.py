@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sluice.core.digests import digest_of
 from sluice.core.extras import FOLDER
 
 PROGRAMS = {"sluice", "pytest", "pre-commit", "ruff", "python engine/scripts/audit_locks.py"}
