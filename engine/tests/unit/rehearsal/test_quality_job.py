@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_a_canary_that_answers_alike_passes(run: Run, services: dict[str, str]) 
     assert (report.passed, reason_of(report.verdicts)) == (True, "")
     assert report.figures["canary"] == report.figures["stable"]
     assert {one.gate for one in report.verdicts} >= {"quality_answer_key", "quality_decline_accuracy"}
-    assert {one.samples for one in report.verdicts if one.metric == "decline_accuracy"} == {25}
+    assert {one.samples for one in report.verdicts if one.metric == "decline_accuracy"} == {10}
 
 
 def test_a_canary_that_answers_worse_fails_with_metric_value_and_limit(run: Run, services: dict[str, str]) -> None:
@@ -67,7 +68,8 @@ def test_too_few_cases_fail(run: Run, services: dict[str, str]) -> None:
 
 
 def test_a_canary_that_does_not_answer_fails(run: Run) -> None:
-    assert "the canary failed on 'case-00'" in reason_of(run(f"http://127.0.0.1:{free_port()}").verdicts)
+    reason = reason_of(run(f"http://127.0.0.1:{free_port()}").verdicts)
+    assert re.search(r"the canary failed on 'case-\d\d': .* no answer: ConnectionRefusedError", reason)
 
 
 def test_without_stable_nothing_is_measured(
