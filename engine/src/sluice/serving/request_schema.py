@@ -45,7 +45,10 @@ class ChatMessage(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    # The description offers what has an effect; of the others an error says what to do.
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"] = Field(
+        json_schema_extra={"enum": ["user", "assistant", "tool"]}
+    )
     content: str | tuple[TextPart, ...] | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None

@@ -108,7 +108,8 @@ def test_peft_loads_it_and_computes_what_the_numbers_say(tmp_path: Path, adapter
     before = base.model.layers[1].self_attn.q_proj.weight.detach().clone()
     merged: Any = peft.PeftModel.from_pretrained(base, tmp_path / "peft").merge_and_unload()
     name = "base_model.model.model.layers.1.self_attn.q_proj.lora_"
-    change = state()[f"{name}B.weight"] @ state()[f"{name}A.weight"] * (8 / RANK)
+    b, a = (state()[f"{name}{side}.weight"].astype(np.float16).astype(np.float32) for side in "BA")
+    change = b @ a * (8 / RANK)
     after = merged.model.layers[1].self_attn.q_proj.weight.detach()
     assert torch.allclose(after, before + torch.from_numpy(change), atol=1e-5)
 
