@@ -15,14 +15,8 @@ _SETUP = Path("engine", "scripts", "setup.py")
 
 
 def install_training_packages(stage: str) -> None:
-    """Run the level `training` of engine/scripts/setup.py, once at a time for all processes of the machine.
-
-    Args:
-        stage: Who needs them, for the line that says so.
-
-    Raises:
-        SluiceError: This Python is not in the .venv of a checkout, or the installation failed.
-    """
+    """Run the level `training` of engine/scripts/setup.py, once for all processes of the machine; `stage` asks for it.
+    SluiceError if this Python is not in the .venv of a checkout, or if the installation failed."""
     folder = Path(sys.prefix)
     if not (folder.parent / _SETUP).is_file():
         raise SluiceError(

@@ -51,15 +51,8 @@ class StarterRecord(Settings):
 
 
 def take(workspace: Workspace, stage: str) -> bool:
-    """Put the starter's files of a stage into build/ if they were made from what the tree holds now.
-
-    Args:
-        workspace: The checkout.
-        stage: `train` or `guard`.
-
-    Returns:
-        True if they are there. False if the stage has to train; the reason is printed.
-    """
+    """Put the starter's files of a stage into build/ if they were made from what the tree holds now. False if the stage
+    has to train; the reason is printed."""
     record = None if rebuilding() else _record(workspace)
     if record is None or stage not in record.made_from:
         return False
