@@ -131,7 +131,7 @@ class SequentialComparison:
         """Tell whether the interval around a difference excludes one of the detectable size that matters.
 
         A look may spend of the risk of missing a difference (1 - power) the same part as of alpha. It is non-binding:
-        whoever asks on raises no more false alarms.
+        asking more cases afterwards raises no more false alarms.
         """
         judgement = metric.judgement
         if metric.verdict == "too few cases":
