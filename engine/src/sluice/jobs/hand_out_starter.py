@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
@@ -27,7 +28,7 @@ def hand_out(workspace: Workspace) -> Iterator[str]:
 
     os.environ[REBUILD] = "yes"  # the answers of the rebuild are handed out
     pointer = workspace.root / starter.POINTER
-    before = starter.objects(workspace, pointer) if pointer.is_file() else {}
+    before = _stored(workspace) if pointer.is_file() else set()
     made = starter.record(workspace)
     _run(workspace, "add", "starter")
     yaml = YAML()
@@ -38,12 +39,16 @@ def hand_out(workspace: Workspace) -> Iterator[str]:
     yaml.dump(document, stream)
     write_atomic(pointer, stream.getvalue())
     _run(workspace, "push", starter.POINTER)
-    kept = set(starter.objects(workspace, pointer).values())
-    for path in set(before.values()) - kept:
+    for path in before - _stored(workspace):
         path.unlink(missing_ok=True)
     for name, path in starter.objects(workspace, pointer).items():
         yield f"{path.stat().st_size:>12,}  {name}"
     yield f"commit {starter.POINTER} and what was pushed"
+
+
+def _stored(workspace: Workspace) -> set[Path]:
+    pointer = workspace.root / starter.POINTER
+    return {starter.folder_list(workspace, pointer), *starter.objects(workspace, pointer).values()}
 
 
 def _run(workspace: Workspace, *words: str) -> None:

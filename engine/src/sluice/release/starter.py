@@ -225,10 +225,16 @@ def _find(workspace: Workspace, record: StarterRecord, name: str) -> Path:
 
 
 def objects(workspace: Workspace, pointer: Path) -> Mapping[str, Path]:
-    """Files that a .dvc file of a folder names, by name, where they lie in a remote that is a local folder.
+    """Files that a .dvc file of a folder names, by name, where they lie in a remote that is a local folder."""
+    listed = folder_list(workspace, pointer)
+    if not listed.is_file():
+        raise SluiceError(f"{listed}: the list of {pointer.name} is missing", remedy="restore dvc-store/ with git")
+    store = listed.parents[1]
+    return {one["relpath"]: store / _object(one["md5"]) for one in json.loads(listed.read_text())}
 
-    The layout is that of DVC 3: `files/md5/<2 hex>/<30 hex>`, and a JSON list for a folder.
-    """
+
+def folder_list(workspace: Workspace, pointer: Path) -> Path:
+    """The JSON list of a folder's files in such a remote; the layout is that of DVC 3: `files/md5/<2 hex>/<30 hex>`."""
     settings = configparser.ConfigParser()
     settings.read([workspace.root / ".dvc" / "config", workspace.root / ".dvc" / "config.local"])
     remote = settings.get("core", "remote", fallback="")
@@ -238,10 +244,7 @@ def objects(workspace: Workspace, pointer: Path) -> Mapping[str, Path]:
             f"{pointer.name}: its remote {remote!r} is no local folder", remedy=f"dvc pull {pointer.name}"
         )
     store = (workspace.root / ".dvc" / url / "files" / "md5").resolve()
-    listed = store / _object(read_yaml(pointer)[0]["outs"][0]["md5"])
-    if not listed.is_file():
-        raise SluiceError(f"{listed}: the list of {pointer.name} is missing", remedy="restore dvc-store/ with git")
-    return {one["relpath"]: store / _object(one["md5"]) for one in json.loads(listed.read_text())}
+    return store / _object(read_yaml(pointer)[0]["outs"][0]["md5"])
 
 
 def _object(md5: str) -> str:

@@ -166,8 +166,10 @@ def test_a_newer_starter_replaces_the_objects_of_an_older_one(tree: Workspace, m
         rebuilt.setenv(REBUILD, "yes")
         list(hand_out(tree))
     assert not old.exists()
-    now = starter.objects(tree, tree.root / starter.POINTER)["guard/report.json"]
-    assert read_json(now) == {"made": "later"}
+    files = starter.objects(tree, tree.root / starter.POINTER)
+    assert read_json(files["guard/report.json"]) == {"made": "later"}
+    listed = starter.folder_list(tree, tree.root / starter.POINTER)
+    assert {path for path in listed.parents[1].rglob("*") if path.is_file()} == {listed, *files.values()}
 
 
 def test_what_was_not_rebuilt_is_not_handed_out(tree: Workspace) -> None:

@@ -207,7 +207,7 @@ def test_in_a_clone_ten_files_change_and_none_of_the_engine(clone: Path) -> None
     assert len(changed) <= 10, changed
     assert not [path for path in changed if path.startswith(("engine/", "src/", "prompts/"))]
     assert call(clone, "engine", "check").returncode == 0
-    assert git(clone, "ls-files", "--others").splitlines() == UNTRACKED
+    assert git(clone, "ls-files", "--others", "--exclude-standard").splitlines() == UNTRACKED
     assert (clone / "notes.md").read_text() == NOTES
 
 
@@ -229,7 +229,7 @@ def test_in_a_clone_the_template_s_own_tests_go_and_ci_is_whole(clone: Path) -> 
 def test_in_a_clone_git_undoes_it_and_a_second_time_changes_nothing(clone: Path) -> None:
     named = git(clone, "write-tree")
     git(clone, "reset", "--quiet", "--hard")
-    assert git(clone, "ls-files", "--others").splitlines() == UNTRACKED
+    assert git(clone, "ls-files", "--others", "--exclude-standard").splitlines() == UNTRACKED
     assert git(clone, "status", "--porcelain", "--untracked-files=no") == ""
     dry = call(clone, "init", *WORDS, "--dry-run")
     assert dry.returncode == 0
