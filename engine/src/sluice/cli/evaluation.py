@@ -21,9 +21,11 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/evaluation.")] = None,
     asked: Annotated[Path | None, typer.Option(help="File of rows to ask instead of data/eval.jsonl.")] = None,
     replay: ReplayOption = False,
+    against: Annotated[str, typer.Option(help="Release id: stop when the comparison with it is decided.")] = "",
 ) -> None:
     """Ask the application every case in data/eval.jsonl and score the answers (pipeline stage)."""
-    from sluice.evaluation.evaluate_stage import run
+    from sluice.evaluation import evaluate_stage
+    from sluice.jobs import evaluate_candidate
     from sluice.release.release_bundle import open_bundle
     from sluice.serving.release_parts import draft_adapter, draft_bundle
 
@@ -32,7 +34,11 @@ def evaluate(
         bundle = open_bundle(find_release(workspace, release)[1], workspace)
     else:
         bundle = draft_bundle(workspace, adapter=None if baseline else draft_adapter(workspace))
-    summary = run(workspace, bundle, out or workspace.build / "evaluation", asked=asked, replay=replay)
+    out = out or workspace.build / "evaluation"
+    if against:
+        summary = evaluate_candidate.run(workspace, bundle, find_release(workspace, against)[1], out)
+    else:
+        summary = evaluate_stage.run(workspace, bundle, out, asked=asked, replay=replay)
     print_json({name: metric["value"] for name, metric in summary["metrics"].items()})
 
 

@@ -4,65 +4,73 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from sluice.core.atomic_files import read_jsonl
 from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-from sluice.evaluation.application import model_digest, open_application
+from sluice.evaluation.application import open_application
 from sluice.evaluation.asked_rows import EvaluateParameters, rows_of
 from sluice.evaluation.evaluation_tracking import record_evaluation
 from sluice.evaluation.metric_resources import open_metrics
 from sluice.evaluation.output import Metric
 from sluice.evaluation.recorded_scores import RecordedScores, metrics_digest, scores_digest
-from sluice.evaluation.response_cache import FOLDER, ResponseCache, responses_folder
+from sluice.evaluation.response_cache import ResponseCache, responses_folder
 from sluice.evaluation.runner import require_rows, run_cases
-from sluice.evaluation.scoring import rescore
 from sluice.evaluation.summary import summarise, write_results
 from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 
 
-def evaluate_bundle(
-    workspace: Workspace,
-    bundle: ReleaseBundle,
-    rows: Sequence[Row],
-    on_progress: Callable[[int, int], None] = lambda *_: None,
-    *,
-    replay: bool = False,
-) -> tuple[list[dict[str, Any]], tuple[Metric, ...]]:
-    """The records of `bundle` for all `rows`, as of runner.run_cases, and the metrics that were applied.
+class BundleEvaluation(Protocol):
+    """Asks the application of a bundle some rows and scores the answers: the records of runner.run_cases."""
+
+    def __call__(
+        self, rows: Sequence[Row], on_progress: Callable[[int, int], None] = lambda *_: None
+    ) -> list[dict[str, Any]]: ...
+
+
+@contextmanager
+def open_evaluation(
+    workspace: Workspace, bundle: ReleaseBundle, *, replay: bool = False
+) -> Iterator[tuple[BundleEvaluation, tuple[Metric, ...]]]:
+    """Opens the application and its metrics; they stay open from one call to the next.
 
     A prompt whose temperature is 0 is asked once: it would only repeat itself. `replay`: answers come out of the cache
     only, what is not there has the status `not_evaluated`.
     """
-    require_rows(rows)
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
     stores = load_settings(workspace.config / "stores.yaml", Stores)
     cache = ResponseCache(responses_folder(workspace.state))
     sampled = require_prompt(bundle).parameters.temperature > 0
+    open_it = partial(open_application, bundle, stores, workspace.state, cache=cache, replay=replay)
+    with (
+        asyncio.Runner() as loop,
+        open_it(workers=parameters.workers) as application,
+        open_metrics(bundle, cache, replay=replay) as metrics,
+    ):
+        score = RecordedScores(cache, metrics, scores_digest(bundle, application.model_digest))
 
-    async def asked() -> tuple[list[dict[str, Any]], tuple[Metric, ...]]:
-        open_it = partial(open_application, bundle, stores, workspace.state, cache=cache, replay=replay)
-        with open_it(workers=parameters.workers) as application, open_metrics(bundle, cache, replay=replay) as metrics:
-            records = await run_cases(
-                rows,
-                application,
-                metrics,
-                concurrency=application.concurrency,
-                trials=parameters.trials if sampled else 1,
-                on_progress=on_progress,
-                score=RecordedScores(cache, metrics, scores_digest(bundle, application.model_digest)),
+        def ask(rows: Sequence[Row], on_progress: Callable[[int, int], None] = lambda *_: None) -> list[dict[str, Any]]:
+            return loop.run(
+                run_cases(
+                    rows,
+                    application,
+                    metrics,
+                    concurrency=application.concurrency,
+                    trials=parameters.trials if sampled else 1,
+                    on_progress=on_progress,
+                    score=score,
+                )
             )
-        return records, metrics
 
-    return asyncio.run(asked())
+        yield ask, metrics
 
 
 def run(
@@ -75,48 +83,37 @@ def run(
         bundle: what is asked.
         out: folder of the files.
         asked: a file of rows to ask in place of those of the checkout.
-        replay: as for `evaluate_bundle`.
+        replay: as for `open_evaluation`.
 
     Returns:
-        The summary. `recorded` in it: how many answers came out of the response cache, so that their times are those of
-        another run, and maybe of another machine; `scored_by`: digest of the metrics.
+        The summary. `planned` in it: how many rows there are; `recorded`: how many answers came out of the response
+        cache, so that their times are those of another run, and maybe of another machine; `scored_by`: digest of the
+        metrics.
 
     Raises:
         SluiceError: the application cannot start, or there is nothing to ask.
     """
     rows = load_rows(asked) if asked else rows_of(workspace)
-    progress = StageReporter("evaluate")
-    show = partial(progress.report, note="cases")
-    cases, metrics = evaluate_bundle(workspace, bundle, rows, show, replay=replay)
-    summary = _write(out, rows, cases, metrics)
-    if recorded := summary["recorded"]:
-        print(f"evaluate: {recorded} of {len(cases)} answers and their times out of the cache", file=sys.stderr)
+    require_rows(rows)
+    with open_evaluation(workspace, bundle, replay=replay) as (ask, metrics):
+        cases = ask(rows, partial(StageReporter("evaluate").report, note="cases"))
+    summary = write(out, rows, cases, metrics, planned=len(rows))
     if not replay and not asked:
         record_evaluation(workspace, bundle, summary, out)
     return summary
 
 
-def rescore_results(workspace: Workspace, bundle: ReleaseBundle, folder: Path) -> None:
-    """Scores the answers of stored results anew with the metrics of this checkout, so that they can be compared with
-    results of today. No model is asked, except a judge about answers that are new to it.
-
-    Args:
-        workspace: the checkout, whose rows were asked.
-        bundle: whose embedder and judge the metrics use.
-        folder: of the results, which are replaced.
-    """
-    rows = rows_of(workspace)
-    cache = ResponseCache(workspace.state / FOLDER)
-    with open_metrics(bundle, cache) as metrics:
-        score = RecordedScores(cache, metrics, scores_digest(bundle, model_digest(bundle)))
-        cases = rescore(read_jsonl(folder / "cases.jsonl"), rows, score)
-        _write(folder, rows, cases, metrics)
-
-
-def _write(
-    folder: Path, rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]
+def write(
+    folder: Path, rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric], *, planned: int
 ) -> dict[str, Any]:
+    """Writes the result files of the rows that were asked, of `planned` in all, and returns the summary."""
     recorded = sum(bool(case.get("recorded")) for case in cases)
-    summary = summarise(rows, cases, metrics) | {"recorded": recorded, "scored_by": metrics_digest()}
+    summary = summarise(rows, cases, metrics) | {
+        "planned": planned,
+        "recorded": recorded,
+        "scored_by": metrics_digest(),
+    }
     write_results(folder, summary, cases)
+    if recorded:
+        print(f"evaluate: {recorded} of {len(cases)} answers and their times out of the cache", file=sys.stderr)
     return summary

@@ -76,13 +76,19 @@ class SequentialComparison:
         return replace(found, planned=self._cases, stopped=stopped)
 
     def ask_until_decided(
-        self, rows: Sequence[Row], ask: Callable[[Sequence[Row]], tuple[list[Any], list[Any]]], *, at_once: bool = False
+        self,
+        rows: Sequence[Row],
+        ask: Callable[[Sequence[Row]], tuple[list[Any], list[Any]]],
+        *,
+        enough: Callable[[list[Any]], bool] = lambda _: True,
+        at_once: bool = False,
     ) -> tuple[Comparison, list[Any], list[Any]]:
         """Ask both sides up to each look until the verdict is decided.
 
         Args:
             rows: all of them, in the order of `asking_order`.
             ask: gives the records of base and head for some of them.
+            enough: whether the head's records so far suffice for what else judges them; all of them always do.
             at_once: ask everything before the first look; the verdict is the same.
 
         Returns:
@@ -102,7 +108,7 @@ class SequentialComparison:
                     side += more
             ids = {row.id for row in rows[:look]}
             old, new = ([record for record in side if record["id"] in ids] for side in (base, head))
-            if found := self.look(old, new):
+            if (found := self.look(old, new)) and (look == len(rows) or enough(new)):
                 return found, old, new
         raise AssertionError("the last look has a verdict")
 

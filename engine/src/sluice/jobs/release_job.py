@@ -24,10 +24,10 @@ from sluice.core.progress import PipelineProgress
 from sluice.core.settings import Settings, load_settings
 from sluice.core.stages import SERVE
 from sluice.core.workspace import Workspace
-from sluice.evaluation.evaluate_stage import rescore_results
 from sluice.evaluation.response_cache import rebuilding, responses_folder
 from sluice.jobs import dvc_pipeline as pipeline
-from sluice.jobs.dvc_pipeline import command, environment, evaluate, expected, pull, reproduce
+from sluice.jobs.dvc_pipeline import PREPARED, command, environment, evaluate, expected, pull, reproduce
+from sluice.jobs.evaluate_candidate import REFERENCE
 from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearsal_report import Rehearsal
 from sluice.rehearsal.rehearse import RehearsalProgress, rehearse
@@ -42,9 +42,16 @@ from sluice.release.staging import create
 from sluice.release.verdict import Verdict, reason_of
 from sluice.retrieval.stores import Stores
 from sluice.rollout.canary_plan import load_plan
-from sluice.serving.release_parts import draft_adapter, draft_bundle
+from sluice.serving.release_parts import draft_adapter
 
-EXPECTED = {**pipeline.EXPECTED, "baseline": 20, "release": 8, "rehearse": 170, "promote": 1}
+EXPECTED = {
+    **{stage: seconds for stage, seconds in pipeline.EXPECTED.items() if stage != "evaluate"},
+    "baseline": 20,
+    "evaluate": pipeline.EXPECTED["evaluate"],
+    "release": 8,
+    "rehearse": 170,
+    "promote": 1,
+}
 
 
 class RehearsalParameters(Settings):
@@ -110,7 +117,8 @@ def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
 
 
 def run_pipeline(workspace: Workspace, pipeline_progress: PipelineProgress) -> None:
-    """Data and all stages, as far as DVC finds something stale. What killed runs have left running is ended first."""
+    """Data and the stages before the evaluation, as far as DVC finds something stale. What killed runs have left
+    running is ended first."""
     processes.reap(workspace.state)
     load_settings(workspace.config / "stores.yaml", Stores).close_abandoned(workspace.state)
     if rebuilding():
@@ -118,7 +126,7 @@ def run_pipeline(workspace: Workspace, pipeline_progress: PipelineProgress) -> N
     starter.place_responses(workspace)
     pipeline_progress.begin("data")
     pipeline_progress.end(cached=not pull(workspace))
-    reproduce(workspace, pipeline_progress)
+    reproduce(workspace, pipeline_progress, until=PREPARED)
 
 
 def _judge(
@@ -151,10 +159,9 @@ def _judge(
 
 def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> tuple[Manifest, Path]:
     """The first release has nothing to be compared with: the untouched model is what it must beat."""
-    out = workspace.build / ("baseline" if draft_adapter(workspace) else "evaluation")
     pipeline_progress.begin("baseline")
-    if draft_adapter(workspace):
-        evaluate(workspace, pipeline_progress, "--baseline", "--out", str(out))
+    out = workspace.build / "baseline"
+    evaluate(workspace, pipeline_progress, "--baseline", "--out", str(out))
     manifest, folder = _create(workspace, out, [], parent=None, adapter=None)
     mlflow_registry.record_release(workspace, manifest, folder)
     write_report(folder)
@@ -166,40 +173,27 @@ def make_candidate(
     workspace: Workspace, pipeline_progress: PipelineProgress, live: Manifest, *, images: Images = Images()
 ) -> tuple[Manifest, Path]:
     """Folder and manifest of what the pipeline made, with the verdicts of the gates and of the comparison with `live`
-    in it. One that serves what `live` serves leaves no folder."""
-    pipeline_progress.begin("release")
-    evaluation = workspace.build / "evaluation"
-    stored = _champion_results(workspace, pipeline_progress, live, evaluation)
-    verdicts = decide_release(workspace.config / "gates.yaml", evaluation, stored)
+    in it; those of `live` where the pipeline made nothing else."""
+    champion = workspace.releases / live.id
     adapter = draft_adapter(workspace)
     if adapter and (take := next(iter(hooks("take_adapter").values()), None)):
         adapter = take(workspace, adapter)
-    manifest, folder = _create(workspace, evaluation, verdicts, parent=live.id, adapter=adapter, images=images)
-    if manifest.served_digest() != live.served_digest():
-        mlflow_registry.record_release(workspace, manifest, folder)
-    elif manifest.id != live.id:
+    made = {"parent": live.id, "adapter": adapter, "images": images}
+    unjudged, folder = _create(workspace, champion / "evaluation", [], **made)
+    if unjudged.id != live.id:
         shutil.rmtree(folder)
+    if unjudged.served_digest() == live.served_digest():
+        return live, champion
+    pipeline_progress.begin("evaluate")
+    evaluate(workspace, pipeline_progress, "--against", live.id)
+    pipeline_progress.end()
+    pipeline_progress.begin("release")
+    evaluation, reference = workspace.build / "evaluation", workspace.build / REFERENCE
+    verdicts = decide_release(workspace.config / "gates.yaml", evaluation, reference)
+    manifest, folder = _create(workspace, evaluation, verdicts, reference=reference, **made)
+    mlflow_registry.record_release(workspace, manifest, folder)
     pipeline_progress.end()
     return manifest, folder
-
-
-def _champion_results(
-    workspace: Workspace, pipeline_progress: PipelineProgress, live: Manifest, evaluation: Path
-) -> Path:
-    """The champion's stored results. When the cases have changed since, it is asked the new ones first; when the
-    metrics have, its answers are scored by those of today, as a pull request scores those of its base."""
-    stored = workspace.releases / live.id / "evaluation"
-    mine, theirs = read_json(evaluation / "summary.json"), read_json(stored / "summary.json")
-    if theirs["cases_digest"] != mine["cases_digest"]:
-        pipeline_progress.show(0.0, "asking the champion the new cases", force=True)
-        evaluate(workspace, pipeline_progress, "--release", live.id, "--out", str(stored))
-    elif theirs.get("scored_by") != mine.get("scored_by"):
-        pipeline_progress.show(0.0, "scoring the champion's answers by the metrics of today", force=True)
-        rescore_results(workspace, draft_bundle(workspace, adapter=draft_adapter(workspace)), stored)
-    else:
-        return stored
-    write_report(stored.parent, live=True)
-    return stored
 
 
 def run_rehearsal(

@@ -12,10 +12,12 @@ from typing import Any
 
 from sluice.core.atomic_files import read_json, read_jsonl
 from sluice.core.errors import SluiceError
-from sluice.evaluation.comparison import Comparison, compare
+from sluice.evaluation.comparison import Comparison
 from sluice.evaluation.comparison_policy import load_policy
+from sluice.evaluation.output import Metric
 from sluice.evaluation.paired_cases import scores_of
-from sluice.evaluation.summary import measures_of, not_a_summary
+from sluice.evaluation.sequential import SequentialComparison
+from sluice.evaluation.summary import measures_of, not_a_summary, summarise
 from sluice.release.gates import Measurement, decide, load_gates
 from sluice.release.verdict import Verdict
 from sluice.release.verdicts import verdicts_of
@@ -41,10 +43,31 @@ def decide_release(gates: Path, evaluation: Path, champion: Path) -> list[Verdic
 
 def compare_results(gates: Path, evaluation: Path, champion: Path) -> Comparison:
     """Compares stored records. `champion`: the champion's cases.jsonl; the rest as for `decide_release`, and the
-    candidate's summary says what its metrics are."""
-    summary = evaluation / "summary.json"
-    measures = measures_of(read_json(summary), summary)
-    return compare(read_jsonl(champion), read_jsonl(evaluation / "cases.jsonl"), measures, load_policy(gates))
+    candidate's summary says what its metrics are, and of how many cases these are the first."""
+    place = evaluation / "summary.json"
+    summary, cases = read_json(place), read_jsonl(evaluation / "cases.jsonl")
+    asked = len({str(case["id"]) for case in cases})
+    planned = summary.get("planned", asked)  # earlier releases were asked everything
+    test = SequentialComparison(measures_of(summary, place), load_policy(gates), planned)
+    found = test.look(read_jsonl(champion), cases) if asked in test.looks else None
+    if found is None:
+        raise SluiceError(f"{place}: {asked} of {planned} cases decide nothing", remedy="run the evaluation again")
+    return found
+
+
+def sampled(gates: Path, cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> bool:
+    """Whether some cases have the samples that the gates of stage evaluation need.
+
+    Args:
+        gates: config/gates.yaml.
+        cases: records of a candidate.
+        metrics: those that scored them.
+    """
+    found = summarise((), cases, metrics)
+    samples = {name: one["samples"] for kind in ("metrics", "assertions") for name, one in found[kind].items()}
+    return all(
+        samples.get(gate.metric, 0) >= gate.min_samples for gate in load_gates(gates) if gate.stage == "evaluation"
+    )
 
 
 def figures(evaluation: Path) -> dict[str, Measurement]:

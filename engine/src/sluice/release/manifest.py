@@ -162,9 +162,7 @@ class Manifest(Settings):
         images = {"image": self.image, "load image": self.load_image}
         found |= {name: image.partition("@sha256:")[2] for name, image in images.items() if image}
         return {
-            name: digest
-            for name, digest in {**found, "evaluation cases": self.evaluation.cases_digest}.items()
-            if digest
+            name: digest for name, digest in {**found, "asked cases": self.evaluation.cases_digest}.items() if digest
         }
 
     @property

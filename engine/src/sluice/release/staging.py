@@ -66,6 +66,7 @@ def create(
     commit: str,
     data_digest: str,
     adapter: Path | None,
+    reference: Path | None = None,
     images: Images = Images(),
     code: Code | None = None,
 ) -> tuple[Manifest, Path]:
@@ -82,6 +83,7 @@ def create(
         commit: What it is made of.
         data_digest: Of the data set.
         adapter: The GGUF file, with training.json beside it; None for a release of the base model.
+        reference: Folder with the champion's results on the same cases; default: those of `parent`.
         images: What a cluster runs it with.
         code: What serves it; None where that is not known.
 
@@ -96,7 +98,9 @@ def create(
     summary = read_json(evaluation / "summary.json")
     with _draft(workspace.releases) as draft:
         _copy_pinned(workspace, draft, adapter)
-        _copy_record(workspace, draft, evaluation, adapter, parent)
+        if parent:
+            reference = reference or workspace.releases / parent / "evaluation"
+        _copy_record(draft, evaluation, adapter, reference)
         if code:
             write_json(draft / CODE, {"files": code.files})
         manifest = identified(
@@ -178,13 +182,12 @@ def _copy_pinned(workspace: Workspace, draft: Path, adapter: Path | None) -> Non
             write_form(draft, workspace)
 
 
-def _copy_record(workspace: Workspace, draft: Path, evaluation: Path, adapter: Path | None, parent: str | None) -> None:
+def _copy_record(draft: Path, evaluation: Path, adapter: Path | None, reference: Path | None) -> None:
     (draft / "evaluation").mkdir()
     copies = {evaluation / name: draft / "evaluation" / name for name in _EVALUATION_FILES}
-    if parent:
-        judged_against = workspace.releases / parent / "evaluation"
-        copies[judged_against / "summary.json"] = draft / "evaluation" / CHAMPION_SUMMARY
-        copies[judged_against / "cases.jsonl"] = draft / "evaluation" / CHAMPION_CASES
+    if reference:
+        copies[reference / "summary.json"] = draft / "evaluation" / CHAMPION_SUMMARY
+        copies[reference / "cases.jsonl"] = draft / "evaluation" / CHAMPION_CASES
     if adapter:
         copies[adapter.with_name("training.json")] = draft / "training.json"
     for source, target in copies.items():

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from sluice.core.atomic_files import write_json
 from sluice.core.workspace import Workspace
 from sluice.jobs import release_job as road
 from sluice.jobs.release_job import ReleaseOutcome
@@ -92,41 +91,3 @@ def test_a_release_that_is_stopped_is_noted_and_the_champion_stays(
     assert (arrival.verdict, arrival.passed) == (said, False)
     assert events(workspace)[-1] == ("rejected", arrival.manifest.id)
     assert champion.champion_id(here(workspace)) == live
-
-
-@pytest.mark.parametrize(
-    ("champion_has", "does"),
-    [
-        ({}, "nothing"),
-        ({"scored_by": "older metrics"}, "scores again"),
-        ({"scored_by": None}, "scores again"),
-        ({"cases_digest": "other", "scored_by": "older metrics"}, "asks again"),
-    ],
-)
-def test_the_champion_s_answers_are_brought_to_the_cases_and_metrics_of_today(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, champion_has: dict[str, Any], does: str
-) -> None:
-    summary = {"cases_digest": "c", "scored_by": "metrics of today"}
-    live = SimpleNamespace(id="r-00000000000a")
-    stored = workspace.releases / live.id / "evaluation"
-    write_json(workspace.build / "evaluation" / "summary.json", summary)
-    write_json(stored / "summary.json", {k: v for k, v in (summary | champion_has).items() if v is not None})
-    done: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(road, "evaluate", lambda *words: done.append(("asks again", *words[2:])))
-    monkeypatch.setattr(road, "draft_bundle", lambda *_, **__: "bundle")
-    monkeypatch.setattr(road, "rescore_results", lambda *words: done.append(("scores again", *words[1:])))
-    monkeypatch.setattr(road, "write_report", lambda folder, *, live: done.append(("reports", folder, live)))
-    pipeline_progress = SimpleNamespace(show=lambda *_, **__: None)
-    found = road._champion_results(workspace, pipeline_progress, live, workspace.build / "evaluation")  # type: ignore[arg-type]
-    assert found == stored
-    assert (
-        done
-        == {
-            "nothing": [],
-            "scores again": [("scores again", "bundle", stored), ("reports", stored.parent, True)],
-            "asks again": [
-                ("asks again", "--release", live.id, "--out", str(stored)),
-                ("reports", stored.parent, True),
-            ],
-        }[does]
-    )
