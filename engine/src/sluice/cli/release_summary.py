@@ -9,6 +9,7 @@ from sluice.core.atomic_files import read_json
 from sluice.github.job_summary import write_job_summary
 from sluice.github.markdown_table import table
 from sluice.jobs.release_job import ReleaseOutcome
+from sluice.release.staging import CHAMPION_SUMMARY
 
 _METRICS = ("metric", "champion", "candidate", "change")
 _STEPS = ("step", "weight", "seconds", "verdict")
@@ -49,10 +50,10 @@ def _tables(outcome: ReleaseOutcome) -> str:
 
 
 def _metrics(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
-    ours = read_json(outcome.folder / "evaluation" / "summary.json")["metrics"]
-    theirs = outcome.champion.evaluation.metrics if outcome.champion else {}
-    for name, figure in ours.items():
-        mine, other = figure["value"], theirs.get(name)
+    folder = outcome.folder / "evaluation"
+    theirs = read_json(folder / CHAMPION_SUMMARY)["metrics"] if outcome.champion else {}
+    for name, figure in read_json(folder / "summary.json")["metrics"].items():
+        mine, other = figure["value"], theirs.get(name, {}).get("value")
         change = "" if mine is None or other is None else f"{mine - other:+.3g}"
         yield name, _number(other), _number(mine), change
 

@@ -18,6 +18,7 @@ def outcome(folder: Path, verdict: str, reason: str = "", steps: tuple[Any, ...]
     write_json(
         folder / "evaluation" / "summary.json", {"metrics": {"f1": {"value": 0.75}, "tokens": {"value": 1234.5}}}
     )
+    write_json(folder / "evaluation" / "champion.json", {"metrics": {"f1": {"value": 0.5}}})
     made: Any = ReleaseOutcome(
         manifest=SimpleNamespace(id="r-new"),  # type: ignore[arg-type]
         folder=folder,
@@ -25,7 +26,7 @@ def outcome(folder: Path, verdict: str, reason: str = "", steps: tuple[Any, ...]
         reason=reason,
         rehearsal=SimpleNamespace(steps=steps) if steps else None,  # type: ignore[arg-type]
         stages=[{"stage": "train", "seconds": 3.2}],
-        champion=SimpleNamespace(id="r-old", evaluation=SimpleNamespace(metrics={"f1": 0.5})),  # type: ignore[arg-type]
+        champion=SimpleNamespace(id="r-old"),  # type: ignore[arg-type]
     )
     return made
 

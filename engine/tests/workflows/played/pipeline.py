@@ -13,6 +13,8 @@ import asyncio
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -182,16 +184,42 @@ def evaluate(workspace: Workspace, journey: Any, *words: str) -> None:  # noqa: 
     options = argparse.ArgumentParser()
     options.add_argument("--out", type=Path, default=workspace.build / "evaluation")
     options.add_argument("--asked", type=Path)
-    options.add_argument("--release")
+    options.add_argument("--against")
     options.add_argument("--baseline", action="store_true")
     options.add_argument("--replay", action="store_true")
     chosen = options.parse_args(words)
+    side = "live" if chosen.baseline else "candidate"
+    if chosen.against:
+        compare(workspace, side, workspace.releases / chosen.against, chosen.out)
+        return
     rows = load_rows(chosen.asked) if chosen.asked else rows_of(workspace)
-    spoiled = "SPOILED" in (workspace.prompts / "answer.prompt.yml").read_text()
-    application: Any = RuleApplication(spoiled=spoiled and not chosen.release and not chosen.baseline)
+    with opened(workspace, side, replay=chosen.replay) as (ask, metrics):
+        cases = ask(rows)
+    write_results(chosen.out, summarise(rows, cases, metrics) | {"recorded": 0}, cases)
+
+
+@contextmanager
+def opened(workspace: Workspace, side: str, *, replay: bool = False) -> Iterator[tuple[Any, Any]]:
+    """What answers for the candidate, whom the prompt may spoil, or for what is live."""
+    spoiled = side == "candidate" and "SPOILED" in (workspace.prompts / "answer.prompt.yml").read_text()
+    application: Any = RuleApplication(spoiled=spoiled)
     providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
     if not needs_local(providers.chat):
-        application = HostedApplication(workspace, providers, replay=chosen.replay)
+        application = HostedApplication(workspace, providers, replay=replay)
     metrics = make_metrics(MetricResources(MetricBatcher(HashedVectors().embed)))
-    cases = asyncio.run(run_cases(rows, application, metrics, concurrency=8, on_progress=lambda *_: None))
-    write_results(chosen.out, summarise(rows, cases, metrics) | {"recorded": 0}, cases)
+
+    def ask(rows: Sequence[Row], on_progress: Any = lambda *_: None) -> Any:
+        return asyncio.run(run_cases(rows, application, metrics, concurrency=8, on_progress=on_progress))
+
+    yield ask, metrics
+
+
+def compare(workspace: Workspace, side: str, live: Path, out: Path) -> None:
+    """The real comparison, of answers that are played."""
+    from sluice.jobs import evaluate_candidate
+
+    evaluate_candidate.open_evaluation = opened  # type: ignore[assignment]
+    evaluate_candidate.open_bundle = lambda *_: "live"  # type: ignore[assignment, return-value]
+    evaluate_candidate.model_digest = evaluate_candidate.scores_digest = lambda *_: "played"  # type: ignore[assignment]
+    evaluate_candidate.record_evaluation = lambda *_: None  # type: ignore[assignment]
+    evaluate_candidate.run(workspace, side, live, out)  # type: ignore[arg-type]
