@@ -74,7 +74,7 @@ SITUATIONS = {
         "ci.yml",
         "pull_request",
         PROMPT,
-        (Limit("comment", "eval", 5), Limit("wall", "required", 8), Limit("sum", "", 15)),
+        (Limit("comment", "eval", 4), Limit("wall", "required", 6), Limit("sum", "", 15)),
     ),
     "page": Situation("ci.yml", "pull_request", ("docs/set-up.md", "# ", "# How to "), (Limit("sum", "", 2),)),
     "merge": Situation("release.yml", "push", PROMPT, (Limit("wall", "production", 20),)),
@@ -241,6 +241,16 @@ def figures(name: str, measured: Measured) -> Iterator[tuple[str, str, str]]:
         yield what, f"{value / 60:.1f}", f"{limit.minutes:g}"
 
 
+def shares(workflow: str, seconds: Mapping[str, float]) -> Iterator[tuple[str, str, str, str]]:
+    """(job, minutes, its time limit, share of it) for each job; a called workflow has the limits of its own jobs."""
+    jobs = load(ROOT / ".github" / "workflows" / workflow)["jobs"]
+    for name, took in seconds.items():
+        called = jobs[name].get("uses")
+        inner = load(ROOT / called)["jobs"].values() if called else [jobs[name]]
+        limit = min(float(job["timeout-minutes"]) for job in inner)
+        yield f"`{name}`", f"{took / 60:.1f}", f"{limit:g}", f"{took / 60 / limit:.0%}"
+
+
 def kept_rows() -> dict[str, Any]:
     return json.loads(ROWS.read_text()) if ROWS.exists() else {}
 
@@ -257,15 +267,17 @@ def keep(name: str, measured: Measured) -> None:
 
 
 def write() -> None:
-    rows, jobs = [], []
+    rows: list[tuple[str, ...]] = []
+    jobs: list[tuple[str, ...]] = []
     for name, situation in SITUATIONS.items():
         if measured := measured_before(name):
             bad = ", ".join(f"`{job}`" for job, result in measured.results.items() if result != "success")
             rows += [(name, *row, bad or "none", measured.commit) for row in figures(name, measured)]
-            times = ", ".join(f"`{job}` {seconds / 60:.1f}" for job, seconds in measured.seconds.items())
-            jobs.append((name, f"`{situation.workflow}`", times))
+            jobs += [(name, *row) for row in shares(situation.workflow, measured.seconds)]
     head = ("situation", "what", "minutes", "at most", "jobs that failed", "commit")
-    text = table(head, rows) + "\n\n" + table(("situation", "workflow", "minutes of each job"), jobs)
+    text = table(head, rows) + "\n\n" + table(
+        ("situation", "job", "minutes", "its time limit", "share of the limit, at most 67 %"), jobs
+    )
     write_between(PAGE, "minutes", text)
 
 
