@@ -16,12 +16,13 @@ FAST = "ScriptedChat(script=REPLIES)"
 
 
 class Service:
-    """A child process that serves; `chat` and `settings` are the arguments of fakes.run_service, as Python text."""
+    """A child process that serves; `chat` and `settings` are the arguments of `run_service`, as Python text; `of` is
+    its module."""
 
-    def __init__(self, chat: str = FAST, settings: str = "") -> None:
+    def __init__(self, chat: str = FAST, settings: str = "", *, of: str = "support.serving.fakes") -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        code = f"from support.serving.fakes import *; run_service({self.port}, {chat}, {settings})"
+        code = f"from {of} import *; run_service({self.port}, {chat}, {settings})"
         path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
         self.process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
         assert wait_until(lambda: self.status("/readyz") == 200 or self.process.poll() is not None, seconds=180)

@@ -4,69 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
-from sluice.core.atomic_files import write_json
 from sluice.core.digests import digest_of
 from sluice.core.workspace import Workspace
+from sluice.evaluation.sequential import SequentialComparison
 from sluice.extras.prompt_lab import lab as lab_module
-from sluice.extras.prompt_lab.lab_api import prompt_lab
-from sluice.llm.chat import Delta, Messages, Usage
-from sluice.prompts import ModelParameters, load_prompts
-from sluice.retrieval import Hit
+from sluice.prompts import load_prompts
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
-from sluice.testing.fakes import CHUNKS, DECLINE, NoChecks, hit, run_application, scripted_bundle
-
-REPLIES = {
-    "overlap": "Neighbouring chunks share 64 tokens.",
-    "small share": "That is a canary.",
-    "Who is paged": "The person on call is paged.",
-    "licence": DECLINE,
-}
-BRIEF = "Answer in one word."
-
-
-class Chat:
-    """Says the first word alone where the prompt asks for it. Waits for `gate` before each answer that is brief."""
-
-    def __init__(self) -> None:
-        self.gate: asyncio.Event | None = None
-        self.asked: list[str] = []
-
-    async def stream(
-        self,
-        messages: Messages,
-        parameters: ModelParameters,  # noqa: ARG002
-        *,
-        deadline: float,  # noqa: ARG002
-    ) -> AsyncGenerator[Delta, None]:
-        (reply,) = [reply for key, reply in REPLIES.items() if key in messages[-1]["content"].rsplit("Question:")[-1]]
-        brief = BRIEF in messages[0]["content"]
-        self.asked.append(reply)
-        if brief and self.gate:
-            await self.gate.wait()
-        yield Delta(reply.split()[0] if brief else reply)
-        yield Delta(finish_reason="stop", usage=Usage(11, 2))
-
-
-class Search:
-    """Finds one passage for every question."""
-
-    class embedder:  # noqa: N801
-        @staticmethod
-        def embed(texts: list[str]) -> Any:
-            return np.ones((len(texts), 1))
-
-    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:  # noqa: ARG002
-        return [hit(CHUNKS, doc_id="chunking", title="Chunking")]
+from sluice.testing.fakes import run_application, scripted_bundle
+from unit.extras.prompt_lab.lab_service import BRIEF, REPLIES, Chat, Search, lab_app, within
 
 
 @pytest.fixture
@@ -80,24 +33,8 @@ def path(workspace: Workspace) -> Path:
 
 
 @pytest.fixture
-def app(workspace: Workspace, chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(lab_module, "open_guards", lambda *_: NoChecks())
-    write_json(tmp_path / "index" / "index.json", {"digest": "0" * 64})
-    (tmp_path / "model.gguf").write_bytes(b"weights")
-    files = dict.fromkeys(("model", "embedder"), tmp_path / "model.gguf")
-    prompts = load_prompts(workspace.prompts)
-    bundle = replace(scripted_bundle(), index=tmp_path / "index", prompts=prompts, release="draft", **files)
-    application = run_application(chat, Search(), bundle=bundle)  # type: ignore[arg-type]
-    return create_app(bundle, application, TrafficState(), parts=[prompt_lab(workspace, bundle)])
-
-
-def within(app: Any, steps: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
-            return await steps(client)
-
-    return asyncio.run(run())
+def app(workspace: Workspace, chat: Chat) -> Any:
+    return lab_app(workspace, chat, TrafficState())
 
 
 def get(app: Any, address: str) -> httpx.Response:
@@ -148,7 +85,7 @@ def test_both_versions_answer_each_question_and_a_verdict_follows(app: Any, path
 
 
 def test_a_verdict_that_is_decided_ends_the_questions(app: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Early(lab_module.SequentialComparison):
+    class Early(SequentialComparison):
         looks = (2,)
 
         def __init__(self, metrics: Any, policy: Any, cases: int) -> None:
@@ -232,12 +169,19 @@ def test_a_file_that_was_changed_meanwhile_is_not_overwritten(app: Any, path: Pa
 def test_a_page_that_goes_away_ends_its_comparison(app: Any, chat: Chat, path: Path) -> None:
     before, body = path.read_text(), json.dumps({"text": brief(path)}).encode()
     headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/try/compare", "headers": headers, "query_string": b""}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/try/compare",
+        "headers": headers,
+        "query_string": b"",
+    }
     scope |= {"asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "raw_path": b"/try/compare"}
     sent: list[Any] = []
 
     async def leave() -> None:
-        chat.gate, gone = asyncio.Event(), asyncio.Event()
+        gate, gone = asyncio.Event(), asyncio.Event()
+        chat.gate = lambda _: gate.wait()
         messages = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> Any:
@@ -255,7 +199,7 @@ def test_a_page_that_goes_away_ends_its_comparison(app: Any, chat: Chat, path: P
         gone.set()
         await work
         asked = len(chat.asked)
-        chat.gate.set()
+        gate.set()
         await asyncio.sleep(0.05)
         assert len(chat.asked) == asked
 
@@ -266,7 +210,8 @@ def test_a_page_that_goes_away_ends_its_comparison(app: Any, chat: Chat, path: P
 
 def test_a_new_comparison_ends_the_one_before(app: Any, chat: Chat, path: Path) -> None:
     async def steps(client: httpx.AsyncClient) -> list[httpx.Response]:
-        chat.gate = asyncio.Event()
+        never = asyncio.Event()
+        chat.gate = lambda _: never.wait()
         first = asyncio.create_task(client.post("/try/compare", json={"text": brief(path)}))
         while len(chat.asked) < 3:
             await asyncio.sleep(0)
@@ -301,7 +246,7 @@ def test_its_page_may_frame_the_chat_and_nothing_may_frame_the_page(app: Any) ->
 
 def test_a_deployed_service_has_none_of_it(workspace: Workspace, chat: Chat) -> None:
     bundle = replace(scripted_bundle(), prompts=load_prompts(workspace.prompts))
-    app = create_app(bundle, run_application(chat, Search(), bundle=bundle), TrafficState())  # type: ignore[arg-type]
+    app = create_app(bundle, run_application(chat, Search(), bundle=bundle), TrafficState())
     for address in ("/try", "/try/chat", "/try/prompt"):
         assert get(app, address).status_code == 404
     for address in ("/try/compare", "/try/keep"):

@@ -1,0 +1,167 @@
+"""The prompt lab of a checkout over a scripted model that answers briefly when the prompt says so: as an application,
+and as a process of its own (`unit.serving.process.Service`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from starlette.types import ASGIApp
+
+from sluice.core.atomic_files import write_json
+from sluice.core.workspace import Workspace
+from sluice.data.rows import load_rows
+from sluice.evaluation.sequential import asking_order
+from sluice.extras.prompt_lab.lab_api import prompt_lab
+from sluice.llm.chat import Delta, Messages, Usage
+from sluice.prompts import ModelParameters, load_prompts
+from sluice.retrieval import Hit
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.server import listen
+from sluice.testing.fakes import CHUNKS, DECLINE, hit, run_application, scripted_bundle
+
+REPLIES = {
+    "overlap": "Neighbouring chunks share 64 tokens.",
+    "small share": "That is a canary.",
+    "Who is paged": "The person on call is paged.",
+    "licence": DECLINE,
+}
+BRIEF = "Answer in one word."
+
+
+def key_of(question: str) -> str:
+    """The one key of `REPLIES` that occurs in the question."""
+    (key,) = [key for key in REPLIES if key in question]
+    return key
+
+
+def keys_in_order(workspace: Workspace) -> list[str]:
+    """The keys of the questions, in the order in which a comparison asks them."""
+    return [key_of(row.question) for row in asking_order(load_rows(workspace.data / "eval.jsonl"))]
+
+
+class Chat:
+    """Says the first word alone where the prompt asks for it. Awaits `gate`, with the key, before a brief answer."""
+
+    def __init__(self) -> None:
+        self.gate: Callable[[str], Awaitable[Any]] | None = None
+        self.asked: list[str] = []
+
+    async def stream(
+        self,
+        messages: Messages,
+        parameters: ModelParameters,  # noqa: ARG002
+        *,
+        deadline: float,  # noqa: ARG002
+    ) -> AsyncGenerator[Delta, None]:
+        key = key_of(messages[-1]["content"].rsplit("Question:")[-1])
+        brief = BRIEF in messages[0]["content"]
+        self.note(REPLIES[key])
+        if brief and self.gate:
+            await self.gate(key)
+        yield Delta(REPLIES[key].split()[0] if brief else REPLIES[key])
+        yield Delta(finish_reason="stop", usage=Usage(11, 2))
+
+    def note(self, reply: str) -> None:
+        self.asked.append(reply)
+
+
+class Search:
+    """Finds one passage for every question."""
+
+    class embedder:  # noqa: N801
+        @staticmethod
+        def embed(texts: list[str]) -> Any:
+            return np.ones((len(texts), 1))
+
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:  # noqa: ARG002
+        return [hit(CHUNKS, doc_id="chunking", title="Chunking")]
+
+
+def lab_app(workspace: Workspace, chat: Chat, traffic: TrafficState) -> ASGIApp:
+    folder = workspace.root.parent
+    write_json(folder / "index" / "index.json", {"digest": "0" * 64})
+    file = folder / "model.gguf"
+    file.write_bytes(b"weights")
+    prompts = load_prompts(workspace.prompts)
+    bundle = replace(
+        scripted_bundle(), index=folder / "index", prompts=prompts, release="draft", model=file, embedder=file
+    )
+    application = run_application(chat, Search(), bundle=bundle)  # type: ignore[arg-type]
+    return create_app(bundle, application, traffic, parts=[prompt_lab(workspace, bundle)])
+
+
+def within(app: Any, steps: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
+    """What the steps give, with a client of the application."""
+
+    async def run() -> Any:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+            return await steps(client)
+
+    return asyncio.run(run())
+
+
+class NotedChat(Chat):
+    """Notes what it is asked in a file, and awaits the file of its key in a folder before a brief answer."""
+
+    def __init__(self, asked: Path, gates: Path) -> None:
+        super().__init__()
+        self._asked = asked
+        self.gate = lambda key: _existence(gates / key)
+
+    def note(self, reply: str) -> None:
+        with self._asked.open("a") as stream:
+            stream.write(f"{reply}\n")
+
+
+async def _existence(path: Path) -> None:
+    while not path.exists():
+        await asyncio.sleep(0.02)
+
+
+def run_service(port: int, root: str, killed_at: str = "") -> None:
+    """Serves the lab of the checkout `root` on loopback; for child processes of tests.
+
+    `killed_at`: the step of a write to prompts/ at which the process gets a SIGKILL: `half written`, `written`
+    or `renamed`.
+    """
+    workspace, traffic = Workspace(Path(root)), TrafficState()
+    folder = workspace.root.parent
+    chat = NotedChat(folder / "asked.txt", folder / "gates")
+    app = lab_app(workspace, chat, traffic)
+    if killed_at:
+        _be_killed(killed_at)
+    listen(app, traffic, "127.0.0.1", port, drain_seconds=60)
+
+
+def _be_killed(step: str) -> None:
+    """Has a synced write, which only that of the prompt is, end with a SIGKILL."""
+    sync, rename = os.fsync, Path.replace
+
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def fsync(descriptor: int) -> None:
+        if step != "renamed":
+            size = os.fstat(descriptor).st_size
+            os.ftruncate(descriptor, size // 2 if step == "half written" else size)
+            kill()
+        sync(descriptor)
+
+    def replaced(draft: Path, target: Path) -> Path:
+        done = rename(draft, target)
+        if target.parent.name == "prompts":
+            kill()
+        return done
+
+    os.fsync = fsync  # type: ignore[assignment]
+    Path.replace = replaced  # type: ignore[method-assign,assignment]

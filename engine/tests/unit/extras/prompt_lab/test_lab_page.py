@@ -1,0 +1,276 @@
+"""The page of the prompt lab in a real browser, over the served lab with its scripted model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Row, write_rows
+from unit.extras.prompt_lab.lab_service import BRIEF, REPLIES, keys_in_order
+from unit.serving.browser import Browser
+from unit.serving.process import Service
+
+pytestmark = pytest.mark.real
+SHOTS = Path(__file__).parents[5] / "build" / "browser"
+ROWS = "document.querySelectorAll('#rows tbody tr').length"
+VERDICT = "document.querySelector('#verdict strong')"
+FAULT = "document.getElementById('fault').textContent"
+MANY = 40  # questions: enough for a verdict
+
+
+@pytest.fixture
+def path(workspace: Workspace) -> Path:
+    return workspace.prompts / "answer.prompt.yml"
+
+
+@pytest.fixture
+def gates(workspace: Workspace) -> Path:
+    folder = workspace.root.parent / "gates"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def many(workspace: Workspace, rows: list[Row], gates: Path) -> None:
+    """As many questions as one comparison asks, none of which waits."""
+    asked = [rows[number % len(rows)] for number in range(MANY)]
+    numbered = [
+        row.model_copy(update={"id": f"q{number}", "question": f"{number}: {row.question}"})
+        for number, row in enumerate(asked)
+    ]
+    write_rows(workspace.data / "eval.jsonl", numbered)
+    for key in REPLIES:
+        (gates / key).touch()
+
+
+def served(workspace: Workspace) -> Iterator[Service]:
+    running = Service(f"{str(workspace.root)!r}", of="unit.extras.prompt_lab.lab_service")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def service(workspace: Workspace, gates: Path) -> Iterator[Service]:  # noqa: ARG001 - the folder is there before
+    yield from served(workspace)
+
+
+@pytest.fixture
+def service_of_many(workspace: Workspace, many: None) -> Iterator[Service]:  # noqa: ARG001
+    yield from served(workspace)
+
+
+@pytest.fixture
+def browser(program: str) -> Iterator[Browser]:
+    with Browser(program) as browser:
+        yield browser
+
+
+def asked(workspace: Workspace) -> list[str]:
+    path = workspace.root.parent / "asked.txt"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def opened(browser: Browser, service: Service) -> None:
+    browser.open(service.url + "/try")
+    browser.wait("document.getElementById('text').value !== '' && document.activeElement.id === 'text'")
+    assert browser.js("scrollY") == 0  # the chat, which may be below, has not taken the focus
+
+
+def write_before(browser: Browser, place: str, words: str) -> None:
+    """Types the words where the prompt has `place`."""
+    browser.js("document.getElementById('text').focus()")
+    at = browser.js(f"document.getElementById('text').value.indexOf({place!r})")
+    assert at > 0
+    browser.js(f"document.getElementById('text').setSelectionRange({at}, {at})")
+    browser.type(words)
+
+
+def press(browser: Browser, button: str) -> None:
+    """By keyboard."""
+    browser.js(f"document.getElementById({button!r}).focus()")
+    browser.press("Enter")
+
+
+def texts(browser: Browser, selector: str) -> list[str]:
+    found: list[str] = browser.js(f"[...document.querySelectorAll({selector!r})].map(one => one.textContent)")
+    return found
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def test_an_edit_is_compared_row_by_row_and_then_kept(
+    browser: Browser, service: Service, workspace: Workspace, path: Path, gates: Path
+) -> None:
+    before, files = path.read_bytes(), sorted(path.parent.iterdir())
+    edited = before.replace(b"Answer the question", f"{BRIEF} Answer the question".encode(), 1)
+    browser.look(width=1280, height=900)
+    opened(browser, service)
+    write_before(browser, "Answer the question", f"{BRIEF} ")
+    assert browser.js("document.getElementById('text').value").encode() == edited
+    assert path.read_bytes() == before
+
+    press(browser, "compare")
+    browser.wait("document.getElementById('result').checkVisibility()")
+    for number, key in enumerate(keys_in_order(workspace)):
+        assert browser.js(ROWS) == number
+        assert browser.js(VERDICT) is None
+        assert path.read_bytes() == before
+        (gates / key).touch()
+        browser.wait(f"{ROWS} === {number + 1}")
+    browser.wait(f"{VERDICT} !== null")
+    assert texts(browser, "#progress") == ["4 answered: 0 better, 4 worse"]
+    assert texts(browser, "#verdict strong") == ["Too few cases"]
+    assert "4 of 4 questions." in texts(browser, "#verdict")[0]
+    assert browser.js("document.querySelectorAll('#figures tbody tr').length") > 1
+    (overlap,) = [line for line in texts(browser, "#rows tbody tr") if line.startswith("How much overlap")]
+    assert "Expected: 64 tokens" in overlap
+    assert texts(browser, "#rows td:nth-of-type(3)") == ["Worse"] * 4
+    assert " chunks share 64 tokens." in texts(browser, "#rows del")
+    assert {reply.split()[0] for reply in REPLIES.values()} == {
+        words.removeprefix("Wrong") for words in texts(browser, "#rows td:nth-of-type(2)")
+    }
+    assert path.read_bytes() == before
+
+    press(browser, "keep")
+    browser.wait("document.activeElement.id === 'kept-title'")
+    assert path.read_bytes() == edited
+    assert sorted(path.parent.iterdir()) == files
+    (diff,) = texts(browser, "#diff")
+    assert [line for line in diff.splitlines() if BRIEF in line] == [
+        line for line in diff.splitlines() if line.startswith("+ ")
+    ]
+    assert browser.js("document.getElementById('diff').checkVisibility()")
+    assert browser.problems == []
+    assert {url for url in browser.asked if not url.startswith(("data:", service.url))} == set()
+
+
+def test_the_commands_that_the_page_shows_push_the_edit(
+    browser: Browser, service: Service, workspace: Workspace, path: Path, tmp_path: Path
+) -> None:
+    root, remote = workspace.root, tmp_path / "remote.git"
+    git(tmp_path, "init", "--quiet", "--bare", str(remote))
+    for words in (["init", "--quiet"], ["remote", "add", "origin", str(remote)], ["add", "."], ["commit", "-qm", "a"]):
+        git(root, *words)
+    opened(browser, service)
+    write_before(browser, "Answer the question", f"{BRIEF} ")
+    press(browser, "keep")
+    browser.wait("document.activeElement.id === 'kept-title'")
+    commands = texts(browser, "#commands")[0].splitlines()
+    assert len(commands) == 2
+    for name in ("user.name", "user.email"):
+        git(root, "config", name, "t@example.invalid")
+    for command in commands:
+        subprocess.run(command, shell=True, cwd=root, check=True, capture_output=True)
+    assert git(remote, "show", "edit-answer-prompt:prompts/answer.prompt.yml").encode() == path.read_bytes()
+    assert git(remote, "diff", "--name-only", "edit-answer-prompt~", "edit-answer-prompt").split() == [
+        "prompts/answer.prompt.yml"
+    ]
+
+
+def test_the_chat_beside_it_answers_with_the_edit_once_it_is_kept(browser: Browser, service_of_many: Service) -> None:
+    answers = "[...document.querySelector('iframe').contentDocument.querySelectorAll('.answer[aria-busy=false]')]"
+
+    def ask() -> None:
+        browser.js("document.querySelector('iframe').contentDocument.getElementById('question').focus()")
+        browser.type("How much overlap do chunks have?")
+        browser.press("Enter")
+
+    opened(browser, service_of_many)
+    write_before(browser, "Answer the question", f"{BRIEF} ")
+    ask()
+    browser.wait(f"{answers}.length === 1")
+    press(browser, "keep")
+    browser.wait("document.activeElement.id === 'kept-title'")
+    ask()
+    browser.wait(f"{answers}.length === 2")
+    assert browser.js(f"{answers}.map(one => one.textContent)") == [REPLIES["overlap"], "Neighbouring"]
+    assert browser.problems == []
+
+
+def test_a_wrong_edit_is_explained_and_nothing_is_asked_or_written(
+    browser: Browser, service: Service, workspace: Workspace, path: Path
+) -> None:
+    before = path.read_text()
+    wrong = [
+        ("{{question}}", "", "prompts/answer.prompt.yml:23: variables.2: 'question' is declared but never used"),
+        (
+            "{{question}}",
+            "{{questoin}}",
+            "prompts/answer.prompt.yml:13: messages.1.content: undeclared variable 'questoin' (did you mean 'question'",
+        ),
+        ("messages:", "messages: [", "prompts/answer.prompt.yml:8: not valid YAML: "),
+    ]
+    opened(browser, service)
+    for old, new, fault in wrong:
+        browser.js(
+            f"document.getElementById('text').setRangeText({json.dumps(before.replace(old, new, 1))}, 0, {len(before)})"
+        )
+        for button in ("compare", "keep"):
+            press(browser, button)
+            browser.wait(f"{FAULT}.includes({json.dumps(fault)})")
+            assert "\n  -> " in browser.js(FAULT)
+            assert browser.js("document.getElementById('fault').checkVisibility()")
+            assert browser.js("document.activeElement.id") == "text"
+            assert browser.js("document.activeElement.ariaInvalid") == "true"
+            assert not browser.js("document.getElementById('result').checkVisibility()")
+            assert not browser.js("document.getElementById('kept').checkVisibility()")
+        press(browser, "reload")
+        browser.wait(f"{FAULT} === ''")
+        assert browser.js("document.getElementById('text').value") == before
+    assert asked(workspace) == []
+    assert path.read_text() == before
+    assert browser.problems == []
+
+
+def test_a_server_that_is_gone_is_named_and_the_edit_stays(
+    browser: Browser, service: Service, workspace: Workspace, gates: Path
+) -> None:
+    opened(browser, service)
+    write_before(browser, "Answer the question", f"{BRIEF} ")
+    (gates / keys_in_order(workspace)[0]).touch()
+    press(browser, "compare")
+    browser.wait(f"{ROWS} === 1")
+    service.stop()
+    browser.wait(f"{FAULT}.includes('Start it again with `make try`')")
+    assert texts(browser, "#verdict") == ["Stopped before the verdict."]
+    assert not browser.js("document.getElementById('stop').checkVisibility()")
+    assert BRIEF in browser.js("document.getElementById('text').value")
+    browser.js("document.getElementById('fault').textContent = ''")
+    press(browser, "keep")
+    browser.wait(f"{FAULT}.includes('Start it again with `make try`')")
+    assert not browser.js("document.getElementById('kept').checkVisibility()")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (360, False)])
+def test_axe_finds_nothing_and_the_page_fits(
+    browser: Browser, service_of_many: Service, width: int, dark: bool
+) -> None:
+    def look(moment: str) -> None:
+        browser.shoot(SHOTS / f"try-{moment}-{width}{'-dark' if dark else ''}.png")
+        assert browser.accessibility_faults() == []
+        assert browser.js("document.scrollingElement.scrollWidth") <= width
+
+    browser.look(width=width, height=900, dark=dark)
+    opened(browser, service_of_many)
+    look("before")
+    press(browser, "compare")
+    browser.wait(f"{FAULT} !== ''")
+    look("fault")
+    write_before(browser, "Answer the question", f"{BRIEF} ")
+    press(browser, "compare")
+    browser.wait(f"{VERDICT} !== null")
+    assert texts(browser, "#verdict strong")[0].startswith("Worse: ")
+    browser.js("document.getElementById('result').scrollIntoView()")
+    look("compared")
+    press(browser, "keep")
+    browser.wait("document.activeElement.id === 'kept-title'")
+    look("kept")
+    assert browser.problems == []
