@@ -307,7 +307,7 @@ def test_without_a_provider_s_key_nobody_is_asked(
     path.write_text(
         path.read_text()
         .replace("kind: local ", "kind: openai\n    key_env: SLUICE_TEST_KEY ", 1)
-        .replace("max_concurrency: 32", "max_concurrency: 4")
+        .replace("max_concurrency: 8", "max_concurrency: 4")
     )
     monkeypatch.delenv("SLUICE_TEST_KEY", raising=False)
     found = review(here, "main")
