@@ -54,7 +54,6 @@ def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:
     ("stage", "how", "champion"),
     [
         ("index", signal.SIGINT, False),
-        ("train", signal.SIGKILL, False),
         ("baseline", signal.SIGKILL, False),
         ("evaluate", signal.SIGKILL, True),  # by then the untouched model is live
         ("rehearse", signal.SIGKILL, True),
