@@ -158,7 +158,7 @@ def _judge(
 def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> tuple[Manifest, Path]:
     """The first release has nothing to be compared with: the untouched model is what it must beat."""
     pipeline_progress.begin("baseline")
-    out = workspace.build / "baseline"
+    out = workspace.build / ("baseline" if draft_adapter(workspace) else "evaluation")
     evaluate(workspace, pipeline_progress, "--baseline", "--out", str(out))
     manifest, folder = _create(workspace, out, [], parent=None, adapter=None)
     mlflow_registry.record_release(workspace, manifest, folder)
