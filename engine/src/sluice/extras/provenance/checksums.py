@@ -21,7 +21,7 @@ _LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>\S.*)")
 
 
 def write_checksums(folder: Path) -> None:
-    """Closes a release: writes SHA256SUMS anew over what is in its folder.
+    """Close a release: write SHA256SUMS over the files in its folder.
 
     Args:
         folder: Of the release.
