@@ -30,7 +30,6 @@ TELLING = {
     "language": "same_language",
     "redteam": "redteam",
     "sagemaker": "sagemaker",
-    "sweep": "sluice sweep",  # conversations have a command of this name
     "synthetic": "synthetic",
 }
 READ = ("README.md", "Makefile", "engine/docs/README.md", "engine/docs/reference/cli.md", ".github/workflows", "config")

@@ -1,0 +1,32 @@
+"""Commands and settings that were removed, each with its replacement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sluice.core.errors import SluiceError
+
+_SEARCH = "queue experiments with `dvc exp run --queue --set-param` (engine/docs/reference/training.md#search)"
+# A command, a key of a file (`FILE: KEY`) or a whole file of config/.
+REMOVED = {
+    "sluice sweep": _SEARCH,
+    "params.yaml: sweep": _SEARCH,
+}
+
+
+def replacement(name: str) -> str:
+    """Return ` (removed: …)` for a name of the table, an empty string for every other."""
+    return f" (removed: {REMOVED[name]})" if name in REMOVED else ""
+
+
+def refuse_command(words: list[str]) -> None:
+    """Raise SluiceError if a command line, without the program, begins with a removed command."""
+    if (name := f"sluice {' '.join(words[:1])}") in REMOVED:
+        raise SluiceError(f"{name}: this command was removed", remedy=REMOVED[name])
+
+
+def refuse_files(config: Path) -> None:
+    """Raise SluiceError if a folder of config files has one that nothing reads any more."""
+    for name in REMOVED:
+        if (config / name).is_file():
+            raise SluiceError(f"{config / name}: this file was removed", remedy=f"delete it, and {REMOVED[name]}")

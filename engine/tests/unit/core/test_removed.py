@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.core.params import load_params, set_params
+from sluice.core.settings import Settings
+from sluice.core.workspace import Workspace
+
+
+class Index(Settings):
+    size: int
+
+
+def test_a_removed_section_is_named_with_its_line(workspace: Workspace) -> None:
+    workspace.params.write_text("index: {size: 1}\nsweep: {trials: 3}\n")
+    with pytest.raises(SluiceError, match=r"params\.yaml:2: sweep: unknown section \(removed: queue .*dvc exp run"):
+        load_params(workspace.params, "index", Index)
+    with pytest.raises(SluiceError, match=r"no section 'sweep' \(removed: queue .*dvc exp run"):
+        set_params(workspace.params, ["sweep.trials=4"], {"index": Index})

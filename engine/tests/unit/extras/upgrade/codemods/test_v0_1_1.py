@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sluice.core.removed import REMOVED
+from sluice.extras.upgrade.codemods import FOLDER, run_codemod
+from sluice.extras.upgrade.codemods.v0_1_1 import FILES, KEYS, cut
+
+ROOT = Path(__file__).resolve().parents[6]
+BEFORE = {
+    "config/project.yaml": "name: desk\nwithout: [guard, sweep]   # ours\n",
+    "pipelines/params.yaml": "index: {}\n\nsweep:   # ours\n  trials: 3\n\n  space: {}\n# the guard\nguard: {}\n",
+}
+AFTER = {
+    "config/project.yaml": "name: desk\nwithout: [guard]   # ours\n",
+    "pipelines/params.yaml": "index: {}\n\n# the guard\nguard: {}\n",
+}
+
+
+def test_it_takes_out_what_was_removed_and_nothing_else(tmp_path: Path) -> None:
+    for path, text in BEFORE.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    codemod = ROOT / FOLDER / "v0_1_1.py"
+    assert run_codemod(codemod, tmp_path) == sorted(BEFORE)
+    after = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.yaml")}
+    assert after == AFTER
+    assert run_codemod(codemod, tmp_path) == []
+
+
+def test_it_knows_every_removed_setting() -> None:
+    keys = {f"{Path(path).name}: {'.'.join(place)}" for path, place in KEYS.items()}
+    assert keys | {Path(path).name for path in FILES} == {name for name in REMOVED if ".yaml" in name}
+
+
+@pytest.mark.parametrize("path", [*KEYS, "config/service.yaml"])
+def test_a_key_is_cut_wherever_it_is(path: str) -> None:
+    text = (ROOT / path).read_text()
+    whole = yaml.safe_load(text)
+    for key in whole:
+        left = yaml.safe_load(cut(text, (key,))) or {}
+        assert left == {other: value for other, value in whole.items() if other != key}
+    assert cut(text, ("nothing",)) == text
