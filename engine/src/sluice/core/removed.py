@@ -7,10 +7,12 @@ from pathlib import Path
 from sluice.core.errors import SluiceError
 
 _SEARCH = "queue experiments with `dvc exp run --queue --set-param` (engine/docs/reference/training.md#search)"
+_PROXY = "set limits in the proxy in front (docs/operate.md#connections)"
 # A command, a key of a file (`FILE: KEY`) or a whole file of config/.
 REMOVED = {
     "sluice sweep": _SEARCH,
     "params.yaml: sweep": _SEARCH,
+    "service.yaml: limits.connections": _PROXY,
 }
 
 

@@ -79,7 +79,6 @@ def create_app(
     metrics = ServiceMetrics(bundle.release, lambda: traffic.in_flight)
     telemetry = telemetry or silent(bundle.release)
     metrics.watch(telemetry)
-    traffic.shed = metrics.shed
     if providers is not None:
         metrics.providers(providers)
     api = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)

@@ -35,7 +35,6 @@ from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.routing import load_router
 from sluice.serving.runtime import open_runtime
-from sluice.serving.settings import ConnectionSettings
 from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
@@ -47,6 +46,7 @@ _QUIET_SECONDS = 1.0
 _CUT_SECONDS = 1  # at the end of the drain: for answers that are cut off to be closed
 # Longer than proxies keep idle connections (Traefik: 90 s), so that they close them and never meet a closed one.
 _KEEP_ALIVE_SECONDS = 120
+_MOST_CONNECTIONS = 1024  # open ones; uvicorn answers the next one with 503
 
 
 def serve(
@@ -121,7 +121,6 @@ def serve(
             port,
             drain_seconds=bundle.service.drain_seconds,
             notice_seconds=bundle.service.notice_seconds,
-            limits=bundle.service.limits.connections,
             before=runtime.application.warm_up,
             ready=ready,
         )
@@ -148,7 +147,6 @@ def listen(
     *,
     drain_seconds: float,
     notice_seconds: float = 0,
-    limits: ConnectionSettings = ConnectionSettings(),
     before: Callable[[], Awaitable[None]] | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
@@ -161,7 +159,6 @@ def listen(
         port: TCP port.
         drain_seconds: from SIGTERM to the end, at most.
         notice_seconds: from SIGTERM to the end, at least.
-        limits: of connections, where the extra for them is there.
         before: awaited first, on the server's own event loop.
         ready: called once, when it listens.
     """
@@ -169,8 +166,7 @@ def listen(
         app,
         host=host,
         port=port,
-        http=next((make(limits, traffic.shed) for make in hooks("http_protocol").values()), "auto"),
-        backlog=128,  # so many are taken in before any of them can make room
+        limit_concurrency=_MOST_CONNECTIONS,
         log_config=None,  # the log is one: serving/telemetry/service_log.py
         access_log=False,
         server_header=False,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-PARTS = ("sweep",)
+PARTS = ("sweep", "connections")
 FILES: tuple[str, ...] = ()
-KEYS = {"pipelines/params.yaml": ("sweep",)}
+KEYS = {"pipelines/params.yaml": ("sweep",), "config/service.yaml": ("limits", "connections")}
 
 
 def apply(root: Path) -> list[str]:
