@@ -8,11 +8,13 @@ from sluice.core.errors import SluiceError
 
 _SEARCH = "queue experiments with `dvc exp run --queue --set-param` (engine/docs/reference/training.md#search)"
 _PROXY = "set limits in the proxy in front (docs/operate.md#connections)"
+_GATEWAY = "set budgets in an LLM gateway such as LiteLLM (docs/operate.md#api-keys)"
 # A command, a key of a file (`FILE: KEY`) or a whole file of config/.
 REMOVED = {
     "sluice sweep": _SEARCH,
     "params.yaml: sweep": _SEARCH,
     "service.yaml: limits.connections": _PROXY,
+    "budgets.yaml": _GATEWAY,
 }
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.params import load_params, set_params
+from sluice.core.removed import REMOVED
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 
@@ -18,3 +19,11 @@ def test_a_removed_section_is_named_with_its_line(workspace: Workspace) -> None:
         load_params(workspace.params, "index", Index)
     with pytest.raises(SluiceError, match=r"no section 'sweep' \(removed: queue .*dvc exp run"):
         set_params(workspace.params, ["sweep.trials=4"], {"index": Index})
+
+
+@pytest.mark.parametrize("name", [name for name in REMOVED if name.endswith(".yaml")])
+def test_a_removed_file_is_named_by_every_command(name: str, workspace: Workspace) -> None:
+    (workspace.config / name).write_text("{}\n")
+    with pytest.raises(SluiceError, match=rf"config/{name}: this file was removed") as raised:
+        Workspace.find(workspace.root)
+    assert raised.value.remedy == f"delete it, and {REMOVED[name]}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-PARTS = ("sweep", "connections")
-FILES: tuple[str, ...] = ()
+PARTS = ("sweep", "connections", "budgets")
+FILES: tuple[str, ...] = ("config/budgets.yaml",)
 KEYS = {"pipelines/params.yaml": ("sweep",), "config/service.yaml": ("limits", "connections")}
 
 
