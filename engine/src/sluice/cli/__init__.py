@@ -38,7 +38,7 @@ from sluice.cli import (
 from sluice.core.errors import SluiceError
 from sluice.core.extras import extras, load
 from sluice.core.processes import die_with_parent, watch_parent
-from sluice.core.removed import refuse_command
+from sluice.core.removed import REMOVED
 
 INTERRUPTED = 130
 
@@ -98,7 +98,8 @@ def main() -> int:
             from sluice.llm.settings import take_keys
 
             take_keys(os.environ)
-        refuse_command(sys.argv[1:])
+        if (name := f"sluice {' '.join(sys.argv[1:2])}") in REMOVED:
+            raise SluiceError(f"{name}: this command was removed", remedy=REMOVED[name])
         status = command()(standalone_mode=False)
     except SluiceError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,10 +9,13 @@ from sluice.core.errors import SluiceError
 _SEARCH = "queue experiments with `dvc exp run --queue --set-param` (engine/docs/reference/training.md#search)"
 _PROXY = "set limits in the proxy in front (docs/operate.md#connections)"
 _GATEWAY = "set budgets in an LLM gateway such as LiteLLM (docs/operate.md#api-keys)"
+_HISTORY = "keep the history in the caller (engine/docs/reference/service.md#conversations)"
 # A command, a key of a file (`FILE: KEY`) or a whole file of config/.
 REMOVED = {
     "sluice sweep": _SEARCH,
     "params.yaml: sweep": _SEARCH,
+    "sluice conversations": _HISTORY,
+    "conversations.yaml": _HISTORY,
     "service.yaml: limits.connections": _PROXY,
     "budgets.yaml": _GATEWAY,
 }
@@ -21,12 +24,6 @@ REMOVED = {
 def replacement(name: str) -> str:
     """Return ` (removed: …)` for a name of the table, an empty string for every other."""
     return f" (removed: {REMOVED[name]})" if name in REMOVED else ""
-
-
-def refuse_command(words: list[str]) -> None:
-    """Raise SluiceError if a command line, without the program, begins with a removed command."""
-    if (name := f"sluice {' '.join(words[:1])}") in REMOVED:
-        raise SluiceError(f"{name}: this command was removed", remedy=REMOVED[name])
 
 
 def refuse_files(config: Path) -> None:

@@ -68,7 +68,7 @@ def create_app(
         keys: without them no key is required, and only local requests are accepted.
         feedback: without it feedback is refused with 503.
         router: a fork's own endpoints, with the same keys, limits, errors and metrics.
-        parts: of extras; each gives the application anew, and what wraps the API, behind keys and queue.
+        parts: each gives the application anew, and what wraps the API, behind keys and queue.
 
     Returns:
         The outermost of its layers.

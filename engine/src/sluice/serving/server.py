@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,7 +22,6 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from sluice.core.errors import SluiceError
-from sluice.core.extras import hooks
 from sluice.core.processes import require_port
 from sluice.retrieval.stores import Stores
 from sluice.serving.api_keys import VARIABLE, keys_path
@@ -73,7 +71,7 @@ def serve(
         fault: of a drill: `delay=SECONDS` or `error=SHARE`.
         telemetry: config/telemetry.yaml.
         keyless: requires no API key, even where keys exist; for this machine only.
-        parts: of this service alone, beside those of extras; as of `create_app`.
+        parts: of this service alone; as of `create_app`.
         ready: called once, when the service listens.
 
     Raises:
@@ -91,7 +89,6 @@ def serve(
         logging_of(telemetry.logs, bundle.release) as log,
         open_telemetry(telemetry, bundle, state) as told,
         open_runtime(bundle, stores, state) as runtime,
-        ExitStack() as opened,
     ):
         log.on_lost = lambda reason, count: told.on_lost("log", reason, count)
         if bundle.other_code:
@@ -112,7 +109,7 @@ def serve(
             keys=keys,
             feedback=FeedbackLog(state / "feedback", told.score),
             router=load_router(),
-            parts=[*(opened.enter_context(part(stores, state)) for part in hooks("service").values()), *parts],
+            parts=parts,
         )
         listen(
             app,

@@ -12,8 +12,9 @@ from sluice.extras.upgrade.codemods.v0_1_1 import FILES, KEYS, cut
 ROOT = Path(__file__).resolve().parents[6]
 BEFORE = {
     "config/budgets.yaml": "each_key: {}\n",
+    "config/conversations.yaml": "retention_days: 30\n",
     "config/service.yaml": "limits:\n  max_queued: 1\n  connections:\n    max_open: 9\ndrain_seconds: 20\n",
-    "config/project.yaml": "name: desk\nwithout: [budgets, guard, sweep, connections]   # ours\n",
+    "config/project.yaml": "name: desk\nwithout: [budgets, guard, sweep, conversations, connections]   # ours\n",
     "pipelines/params.yaml": "index: {}\n\nsweep:   # ours\n  trials: 3\n\n  space: {}\n# the guard\nguard: {}\n",
 }
 AFTER = {
