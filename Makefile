@@ -101,7 +101,7 @@ test-workflows: $(READY) $(TRAINED)  ## the workflows of .github/, run by act wi
 test-drill: $(READY) $(TRAINED)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest engine/tests/unit/data
 
-test-parts: $(READY) $(TRAINED)  ## the drills of optional parts: training in shards, types of deployment behind the real proxy (tens of minutes)
+test-parts: $(READY) $(TRAINED)  ## the drills of optional parts: training in shards (tens of minutes)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/extras
 
 test-fork: $(READY) $(TRAINED)  ## the rules of the house in a copy with names of its own, as `sluice init` leaves it (minutes)

@@ -2,8 +2,8 @@
 
 Each run clones into a temporary folder with empty caches of models and packages and starts `make try`. Measured are the
 seconds from `git clone` to the first cited answer, the megabytes fetched, and for two planted edits of the prompt the
-seconds to a verdict and whether it is right: a prompt that asks for one word is worse than the starter's, and the
-starter's is better than that. A processor without AVX-512 may take 1.5 times the limits. Linux only.
+seconds to a verdict and whether it is right: a prompt whose answers end after one token is worse than the starter's,
+and the starter's is better than that. A processor without AVX-512 may take 1.5 times the limits. Linux only.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ PORT = 8089
 URL = f"http://127.0.0.1:{PORT}"
 LIMITS = {"answer, seconds": 60, "megabytes fetched": 450, "bad prompt, seconds": 60, "good prompt, seconds": 60}
 QUESTION = "How much overlap should chunks have?"
-GOOD = "Answer the question with the one or two\n      sentences of the passages that say it."
-BAD = "Answer every question with the single word maybe."
+GOOD, BAD = "maxTokens: 160", "maxTokens: 1"
 
 
 def main(runs: int, source: str) -> int:

@@ -275,8 +275,10 @@ def write() -> None:
             rows += [(name, *row, bad or "none", measured.commit) for row in figures(name, measured)]
             jobs += [(name, *row) for row in shares(situation.workflow, measured.seconds)]
     head = ("situation", "what", "minutes", "at most", "jobs that failed", "commit")
-    text = table(head, rows) + "\n\n" + table(
-        ("situation", "job", "minutes", "its time limit", "share of the limit, at most 67 %"), jobs
+    text = (
+        table(head, rows)
+        + "\n\n"
+        + table(("situation", "job", "minutes", "its time limit", "share of the limit, at most 67 %"), jobs)
     )
     write_between(PAGE, "minutes", text)
 

@@ -37,9 +37,9 @@ class ApiLine(ThreadingTCPServer):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
         self.open.clear()
-        mended = threading.Timer(seconds, setattr, (self, "is_cut", False))
-        mended.daemon = True
-        mended.start()
+        fixed = threading.Timer(seconds, setattr, (self, "is_cut", False))
+        fixed.daemon = True
+        fixed.start()
 
 
 class _Call(BaseRequestHandler):

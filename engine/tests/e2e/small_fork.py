@@ -7,35 +7,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sluice.release import starter
 from support.checkout import Checkout
 
 ROOT = Path(__file__).parents[3]
-# One passage in each prompt: a fifth of the reading, which is most of the work of the model. In few steps it learns to
-# decline before it learns to answer, so no question of the training is asked over passages without its answer. An
-# answer_key that falls is called worse from 11 lost answers on, where nothing is gained: that takes so many cases.
+# An answer_key that falls is called worse from 11 lost answers on, where nothing is gained: that takes so many cases.
 SMALL: Mapping[str, Mapping[str, Any]] = {
-    "train": {"steps": 24, "passages": 1, "decline_share": 0},
     "evaluate": {"limit": 72, "workers": 2},
     "rehearsal": {"time_scale": 0.1, "cases": 56},
 }
 
 
 class Fork(Checkout):
-    """A clone in which releases are made by the project's own gates; unless it `trains`, with the trained starter."""
+    """A clone in which releases are made of the trained starter, by the project's own gates.
 
-    def __init__(self, folder: Path, *, trains: bool = True) -> None:
+    One passage in each prompt is a fifth of the reading, which is most of the work of the model."""
+
+    def __init__(self, folder: Path) -> None:
         super().__init__(ROOT, folder)
-        small = SMALL if trains else {name: values for name, values in SMALL.items() if name not in starter.FILES}
-        self.edit("pipelines/params.yaml", lambda params: self._few(params, small))
+        self.edit("pipelines/params.yaml", self._few)
         self.edit("config/service.yaml", lambda service: service["retrieval"].update(k=1))
         self.edit("config/gates.yaml", self._small_sample)
         self.be_patient()
         self.commit("small")
 
     @staticmethod
-    def _few(params: dict[str, Any], small: Mapping[str, Mapping[str, Any]]) -> None:
-        for section, values in small.items():
+    def _few(params: dict[str, Any]) -> None:
+        for section, values in SMALL.items():
             params[section] |= values
 
     @staticmethod

@@ -56,7 +56,7 @@ def cut_short(prompt: dict[str, Any]) -> None:
 
 
 PLAIN = (
-    "first", "good", "slow", "failing", "third", "scaled", "mended", "unpullable", "crowded", "late", "away", "other",
+    "first", "good", "slow", "failing", "third", "scaled", "fixed", "unpullable", "crowded", "late", "away", "other",
 )  # fmt: skip
 VARIANTS = {name: describe(f"This is {name}.") for name in PLAIN} | {"worse": cut_short}
 
@@ -190,7 +190,7 @@ def test_a_first_release_that_is_bad_meets_no_visitor(cluster: Cluster) -> None:
     assert ended.status == 1
     assert "first deploy" in ended.said
     assert ended.stopped_by("quality"), "the reason is named"
-    assert "nothing else was live: mend it and deploy again" in ended.said
+    assert "nothing else was live: fix it and deploy again" in ended.said
     assert not cluster.site.has_visitors()
     ended = cluster.site.rollback()
     assert ended.status == 1
@@ -322,13 +322,13 @@ def test_a_stable_that_is_dead_is_replaced_with_one_flag(cluster: Cluster) -> No
     cluster.site.rest()
     nodes.dead = {cluster.id("scaled")}
     assert wait_until(lambda: not cluster.site.rollout["status"].get("availableReplicas"), seconds=300)
-    ended = cluster.deploy("mended", fails="quality")  # nobody answers for stable
+    ended = cluster.deploy("fixed", fails="quality")  # nobody answers for stable
     assert ended.status == 1
     assert ended.stopped_by("quality")
-    ended = cluster.deploy("mended", "--over-dead-stable")
+    ended = cluster.deploy("fixed", "--over-dead-stable")
     assert ended.status == 0
     assert "promoted without being judged" in ended.said
-    assert cluster.site.live() == cluster.id("mended")
+    assert cluster.site.live() == cluster.id("fixed")
     nodes.dead = set()
 
 
@@ -405,7 +405,7 @@ def test_a_first_release_that_is_bad_says_so_and_the_next_takes_its_place(cluste
     cluster.hand("a first release that is never ready").dead = {cluster.id("failing")}
     ended = cluster.other.deploy(cluster.releases["failing"])
     assert ended.status == 1
-    assert "nothing else was live: mend it and deploy again" in ended.said
+    assert "nothing else was live: fix it and deploy again" in ended.said
     assert not cluster.other.has_visitors()
     ended = cluster.other.deploy(cluster.releases["other"])
     assert ended.status == 0, "nobody is there to be protected from a stable that is dead"

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 @pytest.fixture(scope="module")
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
-    made = Fork(tmp_path_factory.mktemp("fork") / "clone", trains=False)
+    made = Fork(tmp_path_factory.mktemp("fork") / "clone")
     code, output = made.run("release", "make")
     assert code == 0, output
     yield made

@@ -54,7 +54,6 @@ def test_a_typo_is_refused_by_name(where: str, right: str, wrong: str, named: st
         ("blue-green", "previewService:", "previewservice:"),
         ("shadow", "setCanaryScale:", "setCanaryScales:"),
         ("ab", "setCanaryScale:", "setCanaryScales:"),
-        ("ab-experiment", "specRef: canary", "specref: canary"),
         ("ingress-alb", "rootService:", "rootservice:"),
     ],
 )

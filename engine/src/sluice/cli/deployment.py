@@ -76,7 +76,7 @@ def deploy(
     raise CanaryStopped(
         f"{done.release} {'was stopped' if done.kind == 'stopped' else 'failed'} in {env}\n"
         + "\n".join(f"  {reason}" for reason in done.reasons),
-        remedy="nothing else was live: mend it and deploy again" if done.first else kept,
+        remedy="nothing else was live: fix it and deploy again" if done.first else kept,
     )
 
 

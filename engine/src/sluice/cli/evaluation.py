@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,8 @@ def evaluate(
         summary = evaluate_candidate.run(workspace, bundle, find_release(workspace, against)[1], out)
     else:
         summary = evaluate_stage.run(workspace, bundle, out, asked=asked, replay=replay)
+    if recorded := summary["recorded"]:
+        print(f"evaluate: {recorded} of {summary['cases']} answers and their times out of the cache", file=sys.stderr)
     print_json({name: metric["value"] for name, metric in summary["metrics"].items()})
 
 

@@ -57,7 +57,6 @@ def rehearse(
     release: Annotated[str, typer.Argument(help="Release id of the canary.")],
     fault: FaultOption = "",
     env: EnvOption = "",
-    kind: Annotated[str, typer.Option("--type", help="blue-green, shadow, ab, rolling; default: canary.")] = "",
 ) -> None:
     """Rehearse a release's canary beside the champion, with real processes and load.
 
@@ -79,7 +78,7 @@ def rehearse(
             print(f"{release} is live or the first release of {env}: there is nothing to rehearse it beside")
             return
         pipeline_progress = PipelineProgress({"rehearse": EXPECTED["rehearse"]}, workspace.state / "durations.json")
-        result = run_rehearsal(workspace, canary, stable, pipeline_progress=pipeline_progress, fault=fault, kind=kind)
+        result = run_rehearsal(workspace, canary, stable, pipeline_progress=pipeline_progress, fault=fault)
     if result.verdict != "passed":
         set_outputs({"reason": " ".join(f"rehearsal: {result.reason}".split())})
         raise CanaryStopped(f"the canary {release} was stopped: {result.reason}")

@@ -47,7 +47,7 @@ def render(folder: Path) -> str:
     except subprocess.TimeoutExpired:
         raise SluiceError(f"{folder}: kubectl took longer than {_RENDER_SECONDS} s", remedy="run it again") from None
     if done.returncode:
-        raise SluiceError(f"{folder}: {done.stderr.strip()}", remedy="mend the kustomization; nothing was applied")
+        raise SluiceError(f"{folder}: {done.stderr.strip()}", remedy="fix the kustomization; nothing was applied")
     return done.stdout
 
 
@@ -74,7 +74,7 @@ def validate(documents: Sequence[Manifest], schemas: Path) -> None:
     if not documents:
         faults.append("nothing was rendered")
     if faults:
-        raise ValidationErrors("manifests", faults, remedy="mend the manifests in k8s/; nothing was applied")
+        raise ValidationErrors("manifests", faults, remedy="fix the manifests in k8s/; nothing was applied")
 
 
 def _led_to(document: Manifest) -> frozenset[str]:

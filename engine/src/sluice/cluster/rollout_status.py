@@ -110,7 +110,7 @@ class PodStatus:
     phase: str
     ready: bool
     problem: str  # why it does not start, empty when nothing is known to be wrong
-    stuck: bool  # a problem that waiting alone does not mend; for a node it waits as long as the rollout may take
+    stuck: bool  # a problem that waiting alone does not fix; for a node it waits as long as the rollout may take
     restarts: int
 
 

@@ -146,7 +146,7 @@ class CodeGraph:
         absent = [module for module in program.modules if module not in self._graph.modules]
         if absent:
             raise SluiceError(
-                f"{self._root}: no module {', '.join(absent)}", remedy="core/stages.py says what a stage runs: mend it"
+                f"{self._root}: no module {', '.join(absent)}", remedy="core/stages.py says what a stage runs: fix it"
             )
         mine = [module for module in program.application if module in self._graph.modules]
         return [one for root in (*program.modules, *mine) for one in self._whole(root)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 class SluiceError(Exception):
-    """Something a person can mend.
+    """Something a person can fix.
 
     `message` names the location and the fault, `remedy` says what to do next; both are printed, no traceback.
     """

@@ -87,11 +87,11 @@ def tracking_faults(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        mend = "move the file away; releases are recorded again when they are promoted"
+        fix = "move the file away; releases are recorded again when they are promoted"
         if not uri.startswith("sqlite:"):
-            mend = "mend the server and run it again: what was begun is completed"
+            fix = "fix the server and run it again: what was begun is completed"
         said = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SluiceError(f"{uri.removeprefix('sqlite:///')}: MLflow cannot use it: {said}", remedy=mend) from error
+        raise SluiceError(f"{uri.removeprefix('sqlite:///')}: MLflow cannot use it: {said}", remedy=fix) from error
 
 
 def set_globally(workspace: Workspace) -> None:

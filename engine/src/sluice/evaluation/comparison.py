@@ -228,7 +228,7 @@ def _silences(
     for side, cases in (("base", base), ("head", head)):
         if missing := _with(cases, "not_evaluated"):
             found.append(f"{len(missing)} not evaluated in {side}: {some(missing)}")
-        # A case that fails in the base only is one that the head mends.
+        # A case that fails in the base only is one that the head fixes.
         if side == "head" and (failed := _with(cases, "failed")):
             found.append(f"{len(failed)} failed in {side}: {some(failed)}")
         crashed: dict[str, list[str]] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -29,7 +28,7 @@ from sluice.serving.release_parts import ReleaseBundle, require_prompt
 
 
 class BundleEvaluation(Protocol):
-    """Asks the application of a bundle some rows and scores the answers: the records of runner.run_cases."""
+    """Ask the application some rows and score the answers; return the records of runner.run_cases."""
 
     def __call__(
         self, rows: Sequence[Row], on_progress: Callable[[int, int], None] = lambda *_: None
@@ -40,7 +39,7 @@ class BundleEvaluation(Protocol):
 def open_evaluation(
     workspace: Workspace, bundle: ReleaseBundle, *, replay: bool = False
 ) -> Iterator[tuple[BundleEvaluation, tuple[Metric, ...]]]:
-    """Opens the application and its metrics; they stay open from one call to the next.
+    """Open the application and its metrics; they stay open between calls.
 
     A prompt whose temperature is 0 is asked once: it would only repeat itself. `replay`: answers come out of the cache
     only, what is not there has the status `not_evaluated`.
@@ -106,7 +105,7 @@ def run(
 def write(
     folder: Path, rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric], *, planned: int
 ) -> dict[str, Any]:
-    """Writes the result files of the rows that were asked, of `planned` in all, and returns the summary."""
+    """Write the result files of the rows that were asked, out of `planned` rows; return the summary."""
     recorded = sum(bool(case.get("recorded")) for case in cases)
     summary = summarise(rows, cases, metrics) | {
         "planned": planned,
@@ -114,6 +113,4 @@ def write(
         "scored_by": metrics_digest(),
     }
     write_results(folder, summary, cases)
-    if recorded:
-        print(f"evaluate: {recorded} of {len(cases)} answers and their times out of the cache", file=sys.stderr)
     return summary

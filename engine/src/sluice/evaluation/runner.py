@@ -89,7 +89,7 @@ def require_rows(rows: Sequence[Row]) -> None:
     faults += [f"{name!r}: it has no answers (decline) but names documents" for name in contradicting]
     if faults:
         raise ValidationErrors(
-            "the evaluation set", faults, remedy="mend the rows; `sluice data check` says where they stand"
+            "the evaluation set", faults, remedy="fix the rows; `sluice data check` says where they stand"
         )
 
 

@@ -90,7 +90,7 @@ def pull(workspace: Workspace) -> bool:
         remotes = "\n".join(f"  remote {line}" for line in dvc(workspace, "remote", "list")[1].splitlines())
         raise SluiceError(
             f"data.dvc: dvc could not bring the data:\n{words}\n{remotes}",
-            remedy="mend the remote (.dvc/config); keep local changes of data/ with `dvc add data` first",
+            remedy="fix the remote (.dvc/config); keep local changes of data/ with `dvc add data` first",
         )
     write_atomic(synced, wanted)
     return True

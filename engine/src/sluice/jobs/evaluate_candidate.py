@@ -1,4 +1,4 @@
-"""Asks the candidate and the champion the same cases until the verdict is decided (`sluice evaluate --against`)."""
+"""Ask candidate and champion the same cases until the verdict is decided (`sluice evaluate --against`)."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ REFERENCE = "champion"  # folder of build/ with what the champion answered
 
 
 def run(workspace: Workspace, bundle: ReleaseBundle, champion: Path, out: Path) -> dict[str, Any]:
-    """Evaluates a bundle beside the champion, and writes the result files of both sides.
+    """Evaluate a bundle beside the champion, and write the result files of both sides.
 
-    Cases come in the order of `asking_order`, and no more of them than the verdict and the gates need. What the
-    champion was asked before is not asked again.
+    It asks the cases in `asking_order`, and stops when verdict and gates have enough. It reuses the champion's stored
+    answers to rows that have not changed.
 
     Args:
         workspace: the checkout.

@@ -17,7 +17,6 @@ from pydantic import Field
 from sluice.core import git, processes
 from sluice.core.atomic_files import read_json, write_json
 from sluice.core.closures import CodeGraph
-from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.params import load_params
 from sluice.core.progress import PipelineProgress
@@ -32,7 +31,6 @@ from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearsal_report import Rehearsal
 from sluice.rehearsal.rehearse import RehearsalProgress, rehearse
 from sluice.rehearsal.release_services import ReleaseServiceSpec
-from sluice.rehearsal.traefik_router import DeploymentType
 from sluice.release import champion, mlflow_registry, starter
 from sluice.release.decision import decide_release
 from sluice.release.environment_record import EnvironmentRecord, here
@@ -160,7 +158,7 @@ def _judge(
 def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> tuple[Manifest, Path]:
     """The first release has nothing to be compared with: the untouched model is what it must beat."""
     pipeline_progress.begin("baseline")
-    out = workspace.build / "baseline"
+    out = workspace.build / ("baseline" if draft_adapter(workspace) else "evaluation")
     evaluate(workspace, pipeline_progress, "--baseline", "--out", str(out))
     manifest, folder = _create(workspace, out, [], parent=None, adapter=None)
     mlflow_registry.record_release(workspace, manifest, folder)
@@ -203,7 +201,6 @@ def run_rehearsal(
     *,
     pipeline_progress: PipelineProgress,
     fault: str = "",
-    kind: str = "",
 ) -> Rehearsal:
     """Puts a release in front of real traffic beside the champion, as k8s/base/rollout.yaml says.
 
@@ -213,7 +210,6 @@ def run_rehearsal(
         live: the champion.
         pipeline_progress: what shows how far it is.
         fault: what is injected into the canary, for drills.
-        kind: of the deployment, as an extra knows it; default: the canary.
 
     Returns:
         What happened, also in the release's rehearsal.json.
@@ -227,15 +223,10 @@ def run_rehearsal(
     def show(event: RehearsalProgress) -> None:
         pipeline_progress.show(event.fraction, event.text, force=event.news)
 
-    file = workspace.root / "k8s" / "base" / "rollout.yaml"
-    types = [read(file, kind) for read in hooks("deployment_type").values()] if kind else []
-    if kind and not types:
-        raise SluiceError(f"--type {kind}: the extra deployment_types is not here", remedy="leave --type out")
-    plan, deployment = types[0] if kind else (load_plan(file), DeploymentType())
     folder = workspace.releases / manifest.id
     gates, questions = folder / JUDGING_GATES, folder / JUDGING_CASES
     rehearsal = rehearse(
-        plan,
+        load_plan(workspace.root / "k8s" / "base" / "rollout.yaml"),
         stable=_service(workspace, live),
         canary=_service(workspace, manifest, fault),
         files=JobFiles(gates, questions, workspace.root / "loadtest" / "locustfile.py", workspace.state),
@@ -243,7 +234,6 @@ def run_rehearsal(
         time_scale=parameters.time_scale,
         cases=parameters.cases,
         on_event=show,
-        deployment=deployment,
     )
     pipeline_progress.end(note=rehearsal.verdict)
     return rehearsal

@@ -22,13 +22,15 @@ class ConcurrencyLimit:
         """Holds one of the `count` permits. FailureKind.FULL when none becomes free before `until`, a time of the event
         loop's clock."""
         loop = asyncio.get_running_loop()
+        began = loop.time()
         if (places := self._places.get(loop)) is None:
             places = self._places[loop] = asyncio.Semaphore(self._count)
         try:
             async with asyncio.timeout_at(until if places.locked() else None):
                 await places.acquire()
         except TimeoutError:
-            raise ProviderError(FailureKind.FULL, f"{self._count} requests are being answered already") from None
+            what = f"{self._count} requests are being answered already"
+            raise ProviderError(FailureKind.FULL, what, retry_after=max(1, until - began)) from None
         try:
             yield
         finally:

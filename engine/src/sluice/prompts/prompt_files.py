@@ -15,7 +15,7 @@ from sluice.prompts.prompt import Prompt
 from sluice.prompts.prompt_consistency import inconsistencies
 
 SUFFIX = ".prompt.yml"
-_REMEDY = "mend what is named; the keys are listed in engine/docs/reference/prompts.md"
+_REMEDY = "fix what is named; the keys are listed in engine/docs/reference/prompts.md"
 
 
 def load_prompt(path: Path, *, roles: Collection[str] = ()) -> Prompt:

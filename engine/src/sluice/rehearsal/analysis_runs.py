@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,26 +124,10 @@ class AnalysisResult:
     visits: list[Visit] = field(default_factory=list)
 
 
-class OwnAnalysis(LoadParameters, ABC):
-    """Parameters of an extra's template: what it asks in a cluster is not on one machine, so it runs itself."""
-
-    @abstractmethod
-    def run(self, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]) -> AnalysisResult:
-        """Blocks until the analysis is over.
-
-        Args:
-            scene: What is running.
-            files: What may be read, and where to write.
-            watch: May raise to end it early.
-        """
-
-
 def analyse(
     step: AnalysisStep, index: int, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]
 ) -> AnalysisResult:
     """Blocks until the analysis is over. `watch` may raise to end it early; SluiceError when it measured nothing."""
-    if isinstance(step.parameters, OwnAnalysis):
-        return step.parameters.run(scene, files, watch)
     targets = JobTargets(router=scene.router.url, canary=scene.canary.url, stable=scene.stable.url)
     if isinstance(step.parameters, QualityParameters):
         compared = run_quality(step.parameters, targets, files, name=f"quality-{index}", watch=watch)

@@ -42,7 +42,6 @@ class TrafficRecord(Settings):
 class Rehearsal(Settings):
     """The whole file. `weights` are pairs of seconds and percent."""
 
-    type: str = "canary"
     release: str
     stable: str
     time_scale: float

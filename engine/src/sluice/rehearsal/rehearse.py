@@ -19,7 +19,7 @@ from sluice.core.errors import SluiceError
 from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, JobFiles, analyse
 from sluice.rehearsal.rehearsal_report import Rehearsal, StepRecord
 from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
-from sluice.rehearsal.traefik_router import DeploymentType, TraefikRouter
+from sluice.rehearsal.traefik_router import TraefikRouter
 from sluice.rehearsal.visitors import Visit, VisitorTraffic, count
 from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, PauseStep, SetWeight, Step
 
@@ -49,7 +49,6 @@ def rehearse(
     time_scale: float = 1.0,
     cases: int = 0,
     on_event: Callable[[RehearsalProgress], None] = lambda _: None,
-    deployment: DeploymentType = DeploymentType(),
 ) -> Rehearsal:
     """Runs a plan. A canary that does not start, dies, or fails a step is a result with the verdict failed.
 
@@ -62,7 +61,6 @@ def rehearse(
         time_scale: what pauses and load stages are multiplied by.
         cases: how many are compared where a step compares answers; 0: as many as the template says.
         on_event: told about progress.
-        deployment: how visitors are led to the canary.
 
     Raises:
         SluiceError: nothing could be decided: stable or the router does not start, or ends on the way.
@@ -76,11 +74,9 @@ def rehearse(
         plan=plan.fitted(time_scale=time_scale, cases=cases),
         setting=files,
         on_event=on_event,
-        deployment=deployment,
     )
     reason = walk.run(stable, canary, asked)
     result = Rehearsal(
-        type=deployment.name,
         release=canary.release,
         stable=stable.release,
         time_scale=time_scale,
@@ -101,7 +97,6 @@ class _RehearsalRun:
     plan: CanaryPlan
     setting: JobFiles
     on_event: Callable[[RehearsalProgress], None]
-    deployment: DeploymentType
     records: list[StepRecord] = field(default_factory=list)
     weights: list[tuple[float, int]] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
@@ -117,16 +112,14 @@ class _RehearsalRun:
             stable = self._start("stable", stable_spec, started)
             canary = self._start("canary", canary_spec, started)
             stable.wait_ready()
-            router = self.deployment.router(stable=stable.url, canary=canary.url, state=self.setting.state)
+            router = TraefikRouter(stable=stable.url, canary=canary.url, state=self.setting.state)
             started.enter_context(router)
             self._weigh(router, 0)
             analyses = (step for step in self.plan.steps if isinstance(step, AnalysisStep))
             patience = min((step.parameters.answer_timeout_s for step in analyses), default=60.0)
-            with VisitorTraffic(router.url, questions, timeout=patience, keys=self.deployment.keys) as visitors:
+            with VisitorTraffic(router.url, questions, timeout=patience) as visitors:
                 reason = self._judge(AnalysisContext(router, stable, canary, visitors))
                 self._say(f"canary stopped: {reason}" if reason else "every step held")
-                if not reason:
-                    router.promote()
                 self._weigh(router, 0 if reason else 100)
                 time.sleep(_HANDOVER_SECONDS)
                 (canary if reason else stable).stop()

@@ -12,8 +12,6 @@ engine/k8s/base/middleware-retry.yaml.) Idle connections to a service are droppe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +68,6 @@ class TraefikRouter:
             )
         self.weight = percent
 
-    def promote(self) -> None:
-        """Called when the canary is stable from now on, before the weight is 100."""
-
     def served_by(self) -> dict[str, str]:
         """Request id to `stable` or `canary`, for every finished request that carried an id."""
         found: dict[str, str] = {}
@@ -123,11 +118,7 @@ class TraefikRouter:
             "services": services,
             "serversTransports": {"backend": {"forwardingTimeouts": {"idleConnTimeout": _IDLE}}},
         }
-        self._lead(http)
         write_atomic(self._dynamic, json.dumps({"http": http}, indent=2))  # JSON is YAML
-
-    def _lead(self, http: dict[str, Any]) -> None:
-        """Other ways of visitors to the releases, for a type of deployment that has them."""
 
     def _serves(self, percent: int) -> bool:
         """Whether Traefik's own API reports this weight; it serves visitors by the same configuration."""
@@ -140,12 +131,3 @@ class TraefikRouter:
             return False
         weights = {entry["name"]: entry.get("weight", 1) for entry in services}
         return bool(weights == {"stable": 100 - percent, "canary": percent})
-
-
-@dataclass(frozen=True)
-class DeploymentType:
-    """How visitors are led to the canary: in `sluice rehearse`, by name. `keys`: those that the visitors have."""
-
-    name: str = "canary"
-    router: Callable[..., TraefikRouter] = TraefikRouter
-    keys: Sequence[str] = ()

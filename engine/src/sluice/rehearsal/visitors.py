@@ -24,7 +24,6 @@ class Visit:
 
     request_id: str
     error: str
-    key: str = ""
 
 
 def count(visits: Sequence[Visit], served_by: Mapping[str, str]) -> TrafficRecord:
@@ -44,31 +43,31 @@ def count(visits: Sequence[Visit], served_by: Mapping[str, str]) -> TrafficRecor
     )
 
 
-def visit(url: str, question: str, *, timeout: float, key: str = "") -> Visit:
+def visit(url: str, question: str, *, timeout: float) -> Visit:
     """Asks once, reads the whole stream and checks it."""
     request_id = uuid.uuid4().hex
-    headers = {REQUEST_ID: request_id} | ({"Authorization": f"Bearer {key}"} if key else {})
+    headers = {REQUEST_ID: request_id}
     stream = ChatStream(timeout)
     try:
         with request(url + PATH, timeout, body=request_body(question), headers=headers, stream=True) as response:
             if response.status_code != 200:
-                return Visit(request_id, f"status {response.status_code}", key)
+                return Visit(request_id, f"status {response.status_code}")
             lines = lines_of(response)
             any(map(stream.feed, lines))  # until the answer is over
             if not stream.fault:  # to the end of its body too: Traefik copies no request of who went before that
                 with suppress(OSError):
                     deque(lines, 0)
-            return Visit(request_id, stream.fault, key)
+            return Visit(request_id, stream.fault)
     except OSError as error:
-        return Visit(request_id, f"{type(error).__name__}: {error}", key)
+        return Visit(request_id, f"{type(error).__name__}: {error}")
 
 
 class VisitorTraffic:
-    """One visitor in a thread who asks, thinks for a second, asks again; with `keys` as many who take turns. Leaving
-    the context waits for the request in flight, so the router must outlive it."""
+    """One visitor in a thread who asks, thinks for a second, asks again. Leaving the context
+    waits for the request in flight, so the router must outlive it."""
 
-    def __init__(self, url: str, questions: Sequence[str], *, timeout: float, keys: Sequence[str] = ()) -> None:
-        self._url, self._questions, self._timeout, self.keys = url, questions, timeout, keys or [""]
+    def __init__(self, url: str, questions: Sequence[str], *, timeout: float) -> None:
+        self._url, self._questions, self._timeout = url, questions, timeout
         self._visits: list[Visit] = []
         self._over = threading.Event()
         self._busy = threading.Event()
@@ -97,10 +96,10 @@ class VisitorTraffic:
             self._busy.clear()
 
     def _run(self) -> None:
-        for question, key in zip(itertools.cycle(self._questions), itertools.cycle(self.keys), strict=True):
+        for question in itertools.cycle(self._questions):
             began = time.monotonic()
             if not self._busy.is_set():
-                self._visits.append(visit(self._url, question, timeout=self._timeout, key=key))
+                self._visits.append(visit(self._url, question, timeout=self._timeout))
             # As long as the answer took: visitors of a slow machine must not crowd out everything else.
             if self._over.wait(max(_THINK_SECONDS, time.monotonic() - began)):
                 return

@@ -70,7 +70,7 @@ def promote(
 ) -> bool:
     """Makes a release the champion: intent, alias, event. One without verdicts may be: the first has nothing to beat.
 
-    Going back to what the record says is live, or to a release where it says nothing, mends an alias that disagrees.
+    Going back to what the record says is live, or to a release where it says nothing, fixes an alias that disagrees.
 
     Args:
         workspace: Where it is, or is brought to.

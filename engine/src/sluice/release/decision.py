@@ -56,7 +56,7 @@ def compare_results(gates: Path, evaluation: Path, champion: Path) -> Comparison
 
 
 def sampled(gates: Path, cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> bool:
-    """Whether some cases have the samples that the gates of stage evaluation need.
+    """Tell whether the cases have as many samples as the gates of stage evaluation need.
 
     Args:
         gates: config/gates.yaml.

@@ -107,7 +107,7 @@ class EnvironmentRecord:
             if event.event == "rolled-back" and event.id != release and event.time > since:
                 raise GateFailed(
                     f"{release}: {self.environment} was rolled back to {event.id} after it was made",
-                    remedy="push a change; what it makes is judged against what is live now",
+                    remedy="push a new commit; it is compared with the live release",
                 )
 
     def previous(self) -> str:

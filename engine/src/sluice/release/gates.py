@@ -226,5 +226,5 @@ def require(verdicts: Sequence[Verdict]) -> None:
         lines = "\n".join(f"  {verdict.reason}" for verdict in failed)
         raise GateFailed(
             f"refused by {len(failed)} of {len(verdicts)} gates\n{lines}",
-            remedy="mend the change; the limits are in config/gates.yaml",
+            remedy="fix the change; the limits are in config/gates.yaml",
         )

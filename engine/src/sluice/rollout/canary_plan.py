@@ -7,11 +7,11 @@ cluster would do. What an analysis step runs comes from the argument defaults of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Place, place_of, read_yaml
@@ -100,20 +100,12 @@ def _fit(step: Step, time_scale: float, cases: int) -> Step:
     return replace(step, parameters=replace(known, cases=cases or known.cases))
 
 
-def load_plan(
-    path: Path,
-    root: Path | None = None,
-    *,
-    patch: Callable[[Any], Any] = lambda document: document,
-    others: Mapping[str, Parameters] = {},
-) -> CanaryPlan:
+def load_plan(path: Path, root: Path | None = None) -> CanaryPlan:
     """Reads a Rollout, and the AnalysisTemplates it names.
 
     Args:
         path: k8s/base/rollout.yaml of a checkout.
         root: the checkout whose engine/k8s/analysis has the templates; default: that of the file.
-        patch: changes the document first, as a component of kustomize does.
-        others: of templates that a rehearsal has no Job for.
 
     Raises:
         Faults: all at once, each as `path:line: where: what`.
@@ -121,14 +113,14 @@ def load_plan(
     checkout = path.parents[2]
     read = partial(read_parameters, (root or checkout) / TEMPLATES, shapes=known_shapes(checkout))
     document, lines = read_yaml(path)
-    specs = validate(path, patch(document), lines, Rollout).spec.strategy.canary.steps
+    specs = validate(path, document, lines, Rollout).spec.strategy.canary.steps
     faults: list[str] = []
     steps: list[Step] = []
     weight = -1
     for number, spec in enumerate(specs):
         place = (*_STEPS, number)
         try:
-            step = _step(spec, lambda name, args: others.get(name) or read(name, args))
+            step = _step(spec, read)
         except ValueError as error:
             faults.append(f"{place_of(path, place, lines)}: {error}")
             continue

@@ -211,7 +211,7 @@ def _require_one_release(name: str, side: ReleaseClient, cases: Sequence[Mapping
         (error, times), *_ = Counter(next(iter(case["errors"].values())) for case in cases).most_common(1)
         raise SluiceError(
             f"{side.url}: nobody answered for {name}: {times} of {len(cases)} questions ended with {error}",
-            remedy="where what is live is down, `sluice deploy --over-dead-stable` replaces it without comparing",
+            remedy="if the live release is down, `sluice deploy --over-dead-stable` replaces it without a comparison",
         )
     if len(side.releases) != 1:
         found = ", ".join(sorted(side.releases))

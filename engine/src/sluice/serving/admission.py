@@ -7,6 +7,7 @@ cannot. When the client disconnects, its work is cancelled at any stage.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
@@ -16,7 +17,6 @@ from sluice.serving.middleware import TrafficState, is_chat
 from sluice.serving.replies import error_response
 from sluice.serving.settings import LimitSettings
 
-_RETRY = {"retry-after": "1"}
 _GONE = 499  # never sent; the metrics count it
 
 
@@ -139,7 +139,9 @@ class AdmissionMiddleware:
     async def _refuse(self, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
         self._shed(reason)
         message = f"{self._queue.taken} answers are in progress and {self._queue.waiting} wait; try again soon"
-        await error_response(503, message, code="overloaded", headers=_RETRY)(scope, receive, send)
+        # By then whoever waits now has been answered or refused.
+        headers = {"retry-after": f"{math.ceil(self._limits.queue_seconds)}"}
+        await error_response(503, message, code="overloaded", headers=headers)(scope, receive, send)
 
 
 async def _read_body(scope: Scope, receive: Receive, largest: int) -> bytes | None:

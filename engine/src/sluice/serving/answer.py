@@ -37,6 +37,10 @@ class ModelTimeoutError(ModelError):
     """The answer was not there in time."""
 
 
+class ModelBusyError(ModelError):
+    """The model had no place for another answer in time."""
+
+
 class SearchError(ModelError):
     """The passages could not be searched, so the model was not asked."""
 

@@ -21,8 +21,8 @@ _WITHOUT_EFFECT = (
 )  # fmt: skip
 _LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")  # used where tools or a form are asked for
 OWN_INSTRUCTIONS = (
-    "the release has its own instructions and takes no others: leave this message out, and put what the answer needs "
-    "into the user message, or into response_format"
+    "the release has its own instructions and takes no others: leave this out, and put what the answer needs "
+    "into the user message, or its shape into response_format"
 )
 
 

@@ -24,7 +24,7 @@ from sluice.core.settings import nearest
 from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, ShapeParameters, ToolParameters
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters
-from sluice.serving.answer import ModelError, RequestError
+from sluice.serving.answer import ModelBusyError, ModelError, RequestError
 from sluice.serving.contracts import Checks
 from sluice.serving.langchain_callbacks import heard
 from sluice.serving.request_state import RequestState, current_request
@@ -219,7 +219,8 @@ def _model_error(error: Exception, request: RequestState) -> Exception:
         what = f"messages: the prompt has {count}: send a shorter question, fewer earlier messages, or fewer tools"
         return RequestError(what, param="messages", code="context_length_exceeded")
     late = error.failure is FailureKind.DEADLINE
-    failed = request.late() if late else ModelError(f"the model gave no answer: {error}")
+    kind = ModelBusyError if error.failure is FailureKind.FULL else ModelError
+    failed = request.late() if late else kind(f"the model gave no answer: {error}")
     failed.retry_after, failed.failure = error.retry_after, error.failure.value
     return failed
 

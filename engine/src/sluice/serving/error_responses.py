@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from sluice.core.settings import nearest
-from sluice.serving.answer import ModelError, ModelTimeoutError, RequestError, SearchError
+from sluice.serving.answer import ModelBusyError, ModelError, ModelTimeoutError, RequestError, SearchError
 from sluice.serving.feedback import FeedbackError
 from sluice.serving.replies import error_response
 from sluice.serving.telemetry.traces import current_trace
@@ -104,6 +104,8 @@ def model_fault(error: ModelError) -> tuple[int, str, str]:
     """Status, text and code for the client."""
     if isinstance(error, ModelTimeoutError):
         return 504, error.message, "model_timeout"
+    if isinstance(error, ModelBusyError):
+        return 503, "the model answers as many questions as it can; try again soon", "overloaded"
     if isinstance(error, SearchError):
         return 503, "the passages cannot be searched now; try again soon", "search_unavailable"
     return 502, "the model gave no answer", "model_error"

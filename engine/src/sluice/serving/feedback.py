@@ -107,7 +107,7 @@ class FeedbackLog:
                 append_whole(path, line)
                 self._scores[scored] = before + 1
         except OSError as error:
-            raise FeedbackError(f"{path}: {error.strerror}", remedy="free some space, or mend its rights") from error
+            raise FeedbackError(f"{path}: {error.strerror}", remedy="free some space, or fix its rights") from error
         if self._forward:
             try:
                 self._forward(feedback)

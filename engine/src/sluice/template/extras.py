@@ -96,7 +96,7 @@ def _run(root: Path, *words: str) -> str:
     done = subprocess.run([sys.executable, *words], cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise SluiceError(f"{root}: the extras could not be removed: {last}", remedy="mend that and run it again")
+        raise SluiceError(f"{root}: the extras could not be removed: {last}", remedy="fix that and run it again")
     return done.stdout
 
 

@@ -73,7 +73,7 @@ def combinations() -> Sequence[tuple[str, ...]]:
 
 
 # Of each row one stands in an overlay ("Not together" in engine/docs/reference/cluster.md).
-_TYPES = (("shadow", "ab-experiment"), ("blue-green",), ("rolling",), ("ab",))
+_TYPES = (("shadow",), ("blue-green",), ("rolling",), ("ab",))
 _STORES = ("database", "database-external", "pgvector", "cloudnative-pg")
 _KEYS = ("provider-keys", "provider-keys-external")
 _WITHOUT_BALANCER = ("ingress-tls", "shadow", "rolling", "ab", "blue-green")
@@ -84,7 +84,7 @@ def crowded() -> list[tuple[str, ...]]:
     """Overlays of as much as may stand together: every two components that may are in one of them."""
     told = {*chain(*_TYPES), *_STORES, *_KEYS, "ingress-tls", "ingress-alb", *_LAST}
     others = [name for name in COMPONENTS if name not in told]
-    ways = [("ingress-tls", kinds) for kinds in _TYPES] + [("ingress-alb", ("ab-experiment",))]
+    ways = [("ingress-tls", kinds) for kinds in _TYPES] + [("ingress-alb", ())]
     return [
         (ingress, store, _KEYS[(row + column) % 2], *others, *kinds, *_LAST)
         for row, (ingress, kinds) in enumerate(ways)
@@ -94,10 +94,9 @@ def crowded() -> list[tuple[str, ...]]:
 
 def may_stand_together(one: str, other: str) -> bool:
     pair = {one, other}
-    types = pair & {*chain(*_TYPES)}
     return not (
         any(pair <= {*row} for row in (_STORES, _KEYS))
-        or (len(types) == 2 and types != {"shadow", "ab-experiment"})
+        or len(pair & {*chain(*_TYPES)}) == 2
         or ("ingress-alb" in pair and pair & {*_WITHOUT_BALANCER})
     )
 

@@ -51,16 +51,18 @@ class Failing:
     """An application with `deadline` seconds for an answer.
 
     `a_first_token`: seconds that the first provider has for its first text; `failures`: those that open a breaker, by
-    default as in config/providers.yaml."""
+    default as in config/providers.yaml; `places`: requests that a provider takes at a time, and more do not wait."""
 
-    def __init__(self, servers: list[Upstream], *, deadline: float, a_first_token: float, failures: int) -> None:
+    def __init__(
+        self, servers: list[Upstream], *, deadline: float, a_first_token: float, failures: int, places: int | None
+    ) -> None:
         self.a, self.b = servers
         self.attempts: list[ProviderAttempt] = []
         self.sent: list[dict[str, Any]] = []  # of the last request
         breaker = {"window": 2 * failures, "failures": failures, "open_seconds": 5}
-        usual = {"retries": RETRIES, "max_concurrency": 64, "breaker": breaker}
-        first = {"connect": 60, "queue": 60, "first_token": a_first_token}
-        second = {"connect": 60, "queue": 60, "first_token": 60}
+        usual = {"retries": RETRIES, "max_concurrency": places or 64, "breaker": breaker}
+        waits = {"connect": 60, "queue": 0 if places else 60}
+        first, second = waits | {"first_token": a_first_token}, waits | {"first_token": 60}
         self.chat = chat_over(servers, usual | {"timeouts": first}, usual | {"timeouts": second})
         self.chat.observers.append(self.attempts.append)
         llm = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": deadline}
@@ -104,10 +106,12 @@ class Failing:
 
 
 @contextmanager
-def failing(*, deadline: float, a_first_token: float, failures: int = 10) -> Iterator[Failing]:
+def failing(
+    *, deadline: float, a_first_token: float, failures: int = 10, places: int | None = None
+) -> Iterator[Failing]:
     with ExitStack() as stack:
         servers = [stack.enter_context(upstream()) for _ in range(2)]
-        yield Failing(servers, deadline=deadline, a_first_token=a_first_token, failures=failures)
+        yield Failing(servers, deadline=deadline, a_first_token=a_first_token, failures=failures, places=places)
 
 
 def overshoots(first: str, second: str, *, deadline: float, callers: int, stream: bool) -> list[float]:

@@ -25,7 +25,6 @@ from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearsal_report import Rehearsal
 from sluice.rehearsal.rehearse import rehearse
 from sluice.rehearsal.release_services import ReleaseServiceSpec
-from sluice.rehearsal.traefik_router import DeploymentType
 from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, Step, load_plan
 from sluice.serving.fault_injection import parse_fault
 from sluice.serving.feedback import FeedbackLog
@@ -253,16 +252,15 @@ def drill(
     *,
     time_scale: float,
     cases: int = 0,
-    typed: tuple[CanaryPlan, DeploymentType] | None = None,
     patience: float = 0,
     piece: float = PIECE_SECONDS,
 ) -> Drilled:
     """Rehearses one canary beside a good stable; all that is written goes to `folder`. `cases`: as for `rehearse`;
-    `typed`: another type of deployment; `patience`: seconds that an answer may take, 0: as the plan says; `piece`: as
+    `patience`: seconds that an answer may take, 0: as the plan says; `piece`: as
     for `serve`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "eval.jsonl", ROWS)
-    plan, deployment = typed or (plan_of_the_cluster(), DeploymentType())
+    plan = plan_of_the_cluster()
     if patience:
         plan = replace(plan, steps=tuple(_patient(step, patience) for step in plan.steps))
     result = rehearse(
@@ -273,7 +271,6 @@ def drill(
         out=folder / "rehearsal.json",
         time_scale=time_scale,
         cases=cases,
-        deployment=deployment,
     )
     return drilled(way, result)
 

@@ -52,7 +52,7 @@ def fuzz(cases: int, *, start: int = 0, chain: Any = None) -> Answers:
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys.json"
         secret = add_key(keys, "fuzz", tenant="acme", scopes=["chat", "feedback", "metrics"], rate=10_000_000)
-        ring, bundle = KeyRing(keys), scripted_bundle()
+        ring, bundle = KeyRing(keys), scripted_bundle(limits={"max_body_bytes": 65536, "max_concurrent": 4})
         app: Any = create_app(
             bundle,
             chain or StubChain(),
@@ -157,10 +157,12 @@ class _Fuzz:
             one()
 
     def _meant(self, body: dict[str, Any], number: int) -> dict[str, Any]:
-        """The body as a caller means it, where the document cannot say so: the last message of the user has words, and
-        feedback is about an answer that was given."""
+        """The body as a caller means it, where the document cannot say so: a tool answers a call, the last message of
+        the user has words, and feedback is about an answer that was given."""
         if "messages" in body:
-            return {**body, "messages": [*body["messages"], {"role": "user", "content": "Why?"}][-256:]}
+            said = [one for one in body["messages"] if one["role"] != "tool" and not one.get("tool_calls")]
+            options = body if number % 4 == 1 else {}  # what no option refuses is answered
+            return {**options, "messages": [*said, {"role": "user", "content": "Why?"}][-256:]}
         if "trace_id" in body:
             return {name: value for name, value in body.items() if name != "release"} | {
                 "trace_id": self.answer_id(f"{number:032x}")

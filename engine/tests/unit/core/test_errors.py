@@ -5,13 +5,11 @@ from sluice.core.errors import GateFailed, SluiceError, ValidationErrors
 
 def test_the_remedy_stands_on_its_own_line() -> None:
     assert str(SluiceError("a.yaml: bad")) == "a.yaml: bad"
-    assert str(SluiceError("a.yaml: bad", remedy="mend it")) == "a.yaml: bad\n  -> mend it"
+    assert str(SluiceError("a.yaml: bad", remedy="fix it")) == "a.yaml: bad\n  -> fix it"
 
 
 def test_faults_are_all_shown() -> None:
-    assert (
-        str(ValidationErrors("a", ["a:1: x", "a:2: y"], remedy="mend")) == "a: 2 faults\n  a:1: x\n  a:2: y\n  -> mend"
-    )
+    assert str(ValidationErrors("a", ["a:1: x", "a:2: y"], remedy="fix")) == "a: 2 faults\n  a:1: x\n  a:2: y\n  -> fix"
     assert ValidationErrors("a", ["a:1: x"]).message.startswith("a: 1 fault\n")
 
 

@@ -186,13 +186,13 @@ def test_cases_that_were_not_evaluated_are_named_and_never_green() -> None:
 def test_a_failed_case_is_broken_or_mended() -> None:
     good = ask(seed=1)
     bad = changed(good, "q060", status="failed", answer=None, scores={}, assertions={}, errors={"f1": "HTTP 500"})
-    broke, mended = judged(good, bad), judged(bad, good)
+    broke, fixed = judged(good, bad), judged(bad, good)
     assert (broke.verdict, broke.reasons) == ("not evaluated", ("1 failed in head: q060",))
     assert broke.cases[0].status == "failed"
     assert "answered" in verdicts(broke)
-    assert (mended.verdict, mended.reasons) == ("no difference seen", ())
-    assert mended.cases[0].status == "fixed"
-    assert mended.named["failed"] == {"base": ("q060",), "head": ()}
+    assert (fixed.verdict, fixed.reasons) == ("no difference seen", ())
+    assert fixed.cases[0].status == "fixed"
+    assert fixed.named["failed"] == {"base": ("q060",), "head": ()}
 
 
 def test_many_failed_cases_are_worse() -> None:

@@ -94,7 +94,7 @@ class Pipeline:
 
     def reproduce(self, workspace: Workspace, pipeline_progress: Any, *, until: str) -> None:  # noqa: ARG002
         if "BROKEN" in (workspace.prompts / "answer.prompt.yml").read_text():
-            raise SluiceError("stage evaluate failed: BROKEN", remedy="mend it")
+            raise SluiceError("stage evaluate failed: BROKEN", remedy="fix it")
         self.calls.append((self.name(workspace), until))
         write_json(workspace.build / "check" / "report.json", {"digest": "d" * 64})
         (workspace.build / "adapter").mkdir(parents=True, exist_ok=True)
@@ -290,7 +290,7 @@ def test_an_error_says_whose_it_is_and_leaves_no_report(here: Workspace) -> None
     edit(here, "BROKEN")
     with pytest.raises(SluiceError, match=r"head, working tree \(.*-dirty\): stage evaluate failed: BROKEN") as caught:
         review(here, "main")
-    assert caught.value.remedy == "mend it"
+    assert caught.value.remedy == "fix it"
     assert not (here.build / "comparison").exists()
 
 
@@ -307,7 +307,7 @@ def test_without_a_provider_s_key_nobody_is_asked(
     path.write_text(
         path.read_text()
         .replace("kind: local ", "kind: openai\n    key_env: SLUICE_TEST_KEY ", 1)
-        .replace("max_concurrency: 32", "max_concurrency: 4")
+        .replace("max_concurrency: 8", "max_concurrency: 4")
     )
     monkeypatch.delenv("SLUICE_TEST_KEY", raising=False)
     found = review(here, "main")

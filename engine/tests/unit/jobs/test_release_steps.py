@@ -23,6 +23,7 @@ from sluice import cli
 from sluice.core import extras, git
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
 from sluice.core.workspace import Workspace
 from sluice.jobs import release_steps as delivery
 from sluice.release import artifact_store, catalogue, champion, environment_record, mlflow_registry, staging
@@ -163,7 +164,13 @@ def road(
         return create(evaluation=evaluation, verdicts=[judged], parent=live.id, adapter=adapter, images=images)
 
     monkeypatch.setattr(delivery, "run_pipeline", lambda *_: None)
-    monkeypatch.setattr(delivery, "write_report", lambda folder: (folder / "report.html").write_text("the cases"))
+
+    def report(folder: Path) -> None:
+        (folder / "report.html").write_text("the cases")
+        for follow in hooks("release_written").values():
+            follow(folder)
+
+    monkeypatch.setattr(delivery, "write_report", report)
     monkeypatch.setattr(delivery, "make_baseline", baseline)
     monkeypatch.setattr(delivery, "make_candidate", candidate)
     monkeypatch.setattr(
@@ -207,7 +214,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
 
 
 # Effects of an unbroken run: of the first release with its baseline, and of one that is stopped.
-WENT_WELL, WAS_STOPPED = 30, 26
+WENT_WELL, WAS_STOPPED = 31, 27
 
 
 def test_the_first_release_needs_nothing_that_is_live(road: Road) -> None:

@@ -36,7 +36,7 @@ def test_who_waits_too_long_is_told_and_leaves_the_queue() -> None:
             with pytest.raises(ProviderError) as caught:
                 async with slots.acquire(now() + 0.05):
                     pass
-            assert caught.value.failure is FailureKind.FULL
+            assert (caught.value.failure, caught.value.retry_after) == (FailureKind.FULL, 1)
         async with slots.acquire(now()):
             pass
 

@@ -39,6 +39,28 @@ def test_without_another_provider_it_is_a_502(word: str, stream: bool) -> None:
 
 
 @both_ways
+def test_models_without_a_place_are_a_503_that_says_when_to_come_back(stream: bool) -> None:
+    async def play() -> Told:
+        waiting = []
+        for server in (service.a, service.b):
+            waiting.append(asyncio.create_task(service.ask(stream=stream)))
+            while not server.asked:
+                await asyncio.sleep(0.01)
+        answer = await service.ask(stream=stream)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return answer
+
+    with failing(deadline=120, a_first_token=60, places=1) as service:
+        service.a.script = service.b.script = ["hang"]
+        answer = asyncio.run(play())
+    assert answer.status == 503
+    assert json.loads(answer.body)["error"]["code"] == "overloaded"
+    assert (b"retry-after", b"1") in service.sent[0]["headers"]
+
+
+@both_ways
 def test_a_prompt_that_is_too_long_is_the_caller_s_to_shorten(stream: bool) -> None:
     answer, asked = ask("too_long", "normal", stream=stream)
     assert (answer.status, asked) == (400, 1)

@@ -1,4 +1,4 @@
-"""A service whose PostgreSQL is in trouble: what callers get, what is counted, and that it mends itself."""
+"""A service whose PostgreSQL is in trouble: what callers get, what is counted, and that it fixes itself."""
 
 from __future__ import annotations
 

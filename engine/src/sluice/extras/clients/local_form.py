@@ -18,7 +18,8 @@ from sluice.extras.clients.bounded_schema import bounded
 from sluice.llm.chat import AnswerConstraint, Delta, Messages, ShapeParameters, ToolParameters
 
 _CALL = "<tool_call>"
-_WORDS = r"/[^<](.|\n)*/"
+# A token of its own may end them: llguidance knows one end of a turn, and that of SmolLM2 is another.
+_WORDS = r"/[^<](.|\n)*/ <[*]>?"
 _ONLY_OURS = {"tools", "tool_choice", "response_format", "brief"}
 _TOLD = (
     '\n\nYou can call a function: write <tool_call>{"name": …, "arguments": …}. Call one where it is needed for the '

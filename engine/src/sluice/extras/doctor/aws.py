@@ -90,11 +90,11 @@ def _checks(
         yield from checks(scope, client, stack)
 
 
-def _provider(iam: Any, mend: str) -> Diagnosis:
+def _provider(iam: Any, fix: str) -> Diagnosis:
     listed = [one["Arn"] for one in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]]
     found = next((arn for arn in listed if arn.endswith(f"/{_GITHUB}")), "")
     if not found:
-        return Diagnosis("sign-in from GitHub", "missing", "no OIDC provider for GitHub Actions", mend)
+        return Diagnosis("sign-in from GitHub", "missing", "no OIDC provider for GitHub Actions", fix)
     if _AUDIENCE not in iam.get_open_id_connect_provider(OpenIDConnectProviderArn=found)["ClientIDList"]:
         add = f"aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {found}"
         return Diagnosis(
@@ -129,26 +129,26 @@ def ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.P
     return re.compile(rf'\{{"StringEquals": \{{{pairs}\}}\}}')
 
 
-def trust(iam: Any, role: str, ways: re.Pattern[str], mend: str) -> Diagnosis:
+def trust(iam: Any, role: str, ways: re.Pattern[str], fix: str) -> Diagnosis:
     """Exactly one statement, and each claim by equality. Anything else lets others in, or nobody.
 
     Args:
         iam: client of boto3.
         role: its name.
         ways: of `ways_in`.
-        mend: what to do where it trusts others.
+        fix: what to do where it trusts others.
     """
     what = f"role {role}"
     statements = _statements(iam, role)
     if len(statements) != 1:
-        return Diagnosis(what, "missing", f"{len(statements)} ways to take it, not one", mend)
+        return Diagnosis(what, "missing", f"{len(statements)} ways to take it, not one", fix)
     (statement,) = statements
     held = statement.get("Condition", {})
     subjects = [value for one in held.values() for key, value in one.items() if key.endswith(":sub")]
     right = ways.fullmatch(json.dumps(held, sort_keys=True))
     if not right or statement.get("Action") != "sts:AssumeRoleWithWebIdentity":
         found = f"trusts {subjects or 'anybody who signs in'}; not the condition of engine/aws/bootstrap.yaml"
-        return Diagnosis(what, "missing", found, mend)
+        return Diagnosis(what, "missing", found, fix)
     branch = held["StringEquals"][f"{_GITHUB}:ref"].removeprefix("refs/heads/")
     return passed(what, f"for {' or '.join(subjects[0])}, on {branch} alone")
 
@@ -161,14 +161,14 @@ def _branch(scope: DiagnosisScope) -> str:
         return _MAIN
 
 
-def service_role(iam: Any, role: str, service: str, mend: str) -> Diagnosis:
+def service_role(iam: Any, role: str, service: str, fix: str) -> Diagnosis:
     """Whether a role trusts one service, and nobody else.
 
     Args:
         iam: client of boto3.
         role: its name.
         service: such as sagemaker.amazonaws.com.
-        mend: what to do where it does not.
+        fix: what to do where it does not.
 
     Returns:
         The diagnosis.
@@ -176,9 +176,7 @@ def service_role(iam: Any, role: str, service: str, mend: str) -> Diagnosis:
     what = f"role {role}"
     trusted = [one.get("Principal", {}).get("Service") for one in _statements(iam, role)]
     return (
-        passed(what, f"for {service}")
-        if trusted == [service]
-        else Diagnosis(what, "missing", f"trusts {trusted}", mend)
+        passed(what, f"for {service}") if trusted == [service] else Diagnosis(what, "missing", f"trusts {trusted}", fix)
     )
 
 
@@ -188,21 +186,21 @@ def _statements(iam: Any, role: str) -> list[dict[str, Any]]:
     return found if isinstance(found, list) else [found]
 
 
-def _images(ecr: Any, name: str, mend: str) -> Diagnosis:
+def _images(ecr: Any, name: str, fix: str) -> Diagnosis:
     (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
     if found.get("imageTagMutability") != "IMMUTABLE":
-        return Diagnosis(f"images {name}", "missing", "its tags can be moved", mend)
+        return Diagnosis(f"images {name}", "missing", "its tags can be moved", fix)
     return passed(f"images {name}", str(found["repositoryUri"]))
 
 
-def _bucket(s3: Any, bucket: str, mend: str) -> Diagnosis:
+def _bucket(s3: Any, bucket: str, fix: str) -> Diagnosis:
     what = f"bucket {bucket}"
     s3.head_bucket(Bucket=bucket)
     if s3.get_bucket_versioning(Bucket=bucket).get("Status") != "Enabled":
-        return Diagnosis(what, "missing", "not versioned", mend)
+        return Diagnosis(what, "missing", "not versioned", fix)
     closed = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     if not all(closed.get(one) for one in _CLOSED):
-        return Diagnosis(what, "missing", "not closed to the public", mend)
+        return Diagnosis(what, "missing", "not closed to the public", fix)
     return passed(what, "versioned, closed")
 
 
@@ -214,11 +212,11 @@ def _artefacts(s3: Any, scope: DiagnosisScope, overlay: str, account: str) -> Di
         return Diagnosis(
             what, "missing", f"{path.relative_to(scope.root)} names no bucket", f"add artefacts=s3://… to {path}"
         )
-    mend = f"write artefacts=s3://{scope.names.name}-artefacts-{account} into k8s/overlays/{overlay}/kustomization.yaml"
+    fix = f"write artefacts=s3://{scope.names.name}-artefacts-{account} into k8s/overlays/{overlay}/kustomization.yaml"
     try:
         s3.head_bucket(Bucket=found[1])
     except s3.exceptions.ClientError as error:
         if error.response.get("Error", {}).get("Code", "") not in _ABSENT:
             raise
-        return Diagnosis(what, "missing", f"no bucket {found[1]}", mend)
+        return Diagnosis(what, "missing", f"no bucket {found[1]}", fix)
     return passed(what, f"s3://{found[1]}")

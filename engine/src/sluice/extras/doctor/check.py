@@ -25,7 +25,7 @@ class Diagnosis:
     what: str
     state: State
     found: str
-    mend: str = ""
+    fix: str = ""
     changes: tuple[GitHubChange, ...] = ()
 
     @property
@@ -58,9 +58,9 @@ def passed(what: str, found: str) -> Diagnosis:
     return Diagnosis(what, "ok", found)
 
 
-def unverified(what: str, why: str, mend: str) -> Diagnosis:
+def unverified(what: str, why: str, fix: str) -> Diagnosis:
     """For what could not be looked at: the first line of why."""
-    return Diagnosis(what, "not verified", first_line(why.strip())[:200] or "no reason given", mend)
+    return Diagnosis(what, "not verified", first_line(why.strip())[:200] or "no reason given", fix)
 
 
 def run_program(argv: Sequence[str | Path], text: str = "") -> tuple[int, str]:

@@ -36,7 +36,7 @@ def doctor(
     from sluice.extras.doctor.targets import TARGETS, DiagnosisScope
 
     if (fix and (targets or ["github"]) != ["github"]) or ((yes or variables) and not fix):
-        raise SluiceError("only GitHub is mended from here", remedy="sluice doctor github --fix [--set …] [--yes]")
+        raise SluiceError("--fix works for GitHub only", remedy="sluice doctor github --fix [--set …] [--yes]")
     chosen = targets or (["github"] if fix else list(TARGETS))
     for target in chosen:
         if target not in TARGETS:
@@ -63,19 +63,19 @@ def _mend(scope: Any, found: list[Any], variables: list[str], *, yes: bool) -> b
 
     repository = repository_of(scope)
     wanted = wanted_variables(scope, repository, variables) if variables else []
-    mended = [one for one in (*found, *wanted) if one.changes]
-    for one in mended:
+    fixed = [one for one in (*found, *wanted) if one.changes]
+    for one in fixed:
         print(f"{one.what}: {one.found}", file=sys.stderr)
         for change in one.changes:
             print(f"  {change.command(repository)}", file=sys.stderr)
-    if not mended:
+    if not fixed:
         print("nothing to change that can be changed from here", file=sys.stderr)
     elif not yes:
         print("nothing was changed: --yes makes these changes", file=sys.stderr)
     else:
-        for line in apply(repository, mended, scope.environment):
+        for line in apply(repository, fixed, scope.environment):
             print(line, file=sys.stderr)
-    return bool(mended) and yes
+    return bool(fixed) and yes
 
 
 def _fields(one: Any) -> dict[str, Any]:
@@ -92,8 +92,8 @@ def _show(found: dict[str, list[Any]]) -> None:
         width = max(len(one.what) for one in checks)
         for one in checks:
             print(f"  {_SIGNS[one.state]:12}  {one.what:{width}}  {one.found}")
-            if one.mend and one.state != "ok":
-                print(f"  {'':12}  {'':{width}}  -> {one.mend}")
+            if one.fix and one.state != "ok":
+                print(f"  {'':12}  {'':{width}}  -> {one.fix}")
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:

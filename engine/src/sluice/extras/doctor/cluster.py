@@ -95,8 +95,8 @@ def _controller(call: _Kubectl) -> Diagnosis:
     place, given = found
     if absent := [flag for flag in ARGO_FLAGS if flag not in given]:
         patch = json.dumps([{"op": "add", "path": "/spec/template/spec/containers/0/args", "value": list(ARGO_FLAGS)}])
-        mend = f"kubectl patch deployment {place} --type json --patch '{patch}'"
-        return Diagnosis(what, "missing", f"without {', '.join(absent)} no canary gets traffic", mend)
+        fix = f"kubectl patch deployment {place} --type json --patch '{patch}'"
+        return Diagnosis(what, "missing", f"without {', '.join(absent)} no canary gets traffic", fix)
     return passed(what, "write to Traefik 3")
 
 
@@ -109,14 +109,14 @@ def _names_of_traefik(call: _Kubectl) -> Diagnosis:
     place, given = found
     if not given & {_SAFE_NAMING, f"{_SAFE_NAMING}=true"}:
         patch = [{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": f"{_SAFE_NAMING}=true"}]
-        mend = f"kubectl patch deployment {place} --type json --patch '{json.dumps(patch)}'"
+        fix = f"kubectl patch deployment {place} --type json --patch '{json.dumps(patch)}'"
         return Diagnosis(
-            what, "missing", f"without {_SAFE_NAMING} objects of two namespaces can have one name in Traefik", mend
+            what, "missing", f"without {_SAFE_NAMING} objects of two namespaces can have one name in Traefik", fix
         )
     return passed(what, "those of two namespaces differ")
 
 
-def _deployed(call: _Kubectl, what: str, name: str, mend: str) -> tuple[str, set[str]] | Diagnosis:
+def _deployed(call: _Kubectl, what: str, name: str, fix: str) -> tuple[str, set[str]] | Diagnosis:
     """Where the Deployment with this name is, and the words of its containers' command lines, in small letters."""
     words = ("get", "deployments", "-A", "-l", f"app.kubernetes.io/name={name}", "-o", "json")
     code, said = call(*words)
@@ -124,7 +124,7 @@ def _deployed(call: _Kubectl, what: str, name: str, mend: str) -> tuple[str, set
         return unverified(what, said, f"kubectl {' '.join(words)}")
     found = json.loads(said)["items"]
     if not found:
-        return unverified(what, f"no Deployment has the label app.kubernetes.io/name={name}", mend)
+        return unverified(what, f"no Deployment has the label app.kubernetes.io/name={name}", fix)
     containers = found[0]["spec"]["template"]["spec"]["containers"]
     given = {word.lower() for one in containers for word in (*one.get("command", ()), *one.get("args", ()))}
     return f"-n {found[0]['metadata']['namespace']} {found[0]['metadata']['name']}", given
@@ -136,8 +136,8 @@ def _overlay(call: _Kubectl, overlay: str, documents: list[Any], served: Groups)
     yield _there(
         call, f"{overlay}: namespace {namespace}", ("namespace", namespace), f"kubectl create namespace {namespace}"
     )
-    for secret, mend in sorted(_secrets(documents, namespace).items()):
-        yield _there(call, f"{overlay}: Secret {secret}", ("secret", secret, "-n", namespace), mend)
+    for secret, fix in sorted(_secrets(documents, namespace).items()):
+        yield _there(call, f"{overlay}: Secret {secret}", ("secret", secret, "-n", namespace), fix)
     groups = {one["apiVersion"].rpartition("/")[0] for one in documents if one["kind"] == "Rollout"}
     rights = [
         *_RIGHTS,
@@ -172,9 +172,9 @@ def _kinds(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -
             there |= {one["kind"] for one in json.loads(said)["resources"]}
         else:
             absent = ", ".join(sorted(kinds - there))
-            mend = _BRINGS.get(group, f"install what defines {group}")
+            fix = _BRINGS.get(group, f"install what defines {group}")
             yield (
-                Diagnosis(what, "missing", f"not served: {absent}", mend)
+                Diagnosis(what, "missing", f"not served: {absent}", fix)
                 if absent
                 else passed(what, ", ".join(sorted(kinds)))
             )
@@ -182,18 +182,18 @@ def _kinds(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -
 
 def _secrets(documents: Iterable[Any], namespace: str) -> dict[str, str]:
     """Secrets that pods and Jobs of the overlay name, and how each is made."""
-    named, external, mends = set(), set(), {}
+    named, external, fixes = set(), set(), {}
     for one in documents:
         if one["kind"] == "ExternalSecret":
             external.add(one["spec"]["target"]["name"])
         named |= set(_names_in(one))
     for name in named:
-        mends[name] = (
+        fixes[name] = (
             f"kubectl create secret generic {name} -n {namespace} …  (engine/docs/reference/cluster.md#secrets)"
         )
         if name in external:
-            mends[name] = f"kubectl describe externalsecret {name} -n {namespace}"
-    return mends
+            fixes[name] = f"kubectl describe externalsecret {name} -n {namespace}"
+    return fixes
 
 
 def _names_in(value: Any) -> Iterator[str]:
@@ -225,27 +225,27 @@ def _variables(call: _Kubectl, scope: DiagnosisScope, overlay: str, documents: l
     folder = f"k8s/overlays/{overlay}/kustomization.yaml"
     for name in sorted(needed):
         what, there = f"{overlay}: variable {name}", False
-        mend = f"add ../../../engine/k8s/components/provider-keys to the components of {folder}"
+        fix = f"add ../../../engine/k8s/components/provider-keys to the components of {folder}"
         for secret in secrets:
             keys = "go-template={{range $name, $value := .data}}{{$name}} {{end}}"
             code, said = call("get", "secret", secret, "-n", namespace, "-o", keys)
-            mend = f"kubectl create secret generic {secret} -n {namespace} --from-env-file keys.env, with {name}=…"
+            fix = f"kubectl create secret generic {secret} -n {namespace} --from-env-file keys.env, with {name}=…"
             if code:
-                yield unverified(what, said, mend)
+                yield unverified(what, said, fix)
                 break
             there = there or name in said.split()
         else:
             found = f"not in {', '.join(secrets)}" if secrets else "no pod of the service has it"
-            yield passed(what, "in the pods") if there else Diagnosis(what, "missing", found, mend)
+            yield passed(what, "in the pods") if there else Diagnosis(what, "missing", found, fix)
 
 
-def _there(call: _Kubectl, what: str, words: tuple[str, ...], mend: str) -> Diagnosis:
+def _there(call: _Kubectl, what: str, words: tuple[str, ...], fix: str) -> Diagnosis:
     code, said = call("get", *words, "-o", "name")
     if code == 0:
         return passed(what, "there")
     if "NotFound" in said:
-        return Diagnosis(what, "missing", "not there", mend)
-    return unverified(what, said, mend)
+        return Diagnosis(what, "missing", "not there", fix)
+    return unverified(what, said, fix)
 
 
 def _right(call: _Kubectl, overlay: str, verb: str, resource: str, namespace: str) -> Diagnosis:

@@ -60,8 +60,8 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
             yield passed("repository", f"{repository}, branch {facts['default_branch']}; {numbers}")
             yield _names(scope, repository)
             yield from _released(scope, repository, facts["default_branch"])
-            for what, mend, look in _checks(scope, repository, facts):
-                yield from _safely(what, mend, ask, look)
+            for what, fix, look in _checks(scope, repository, facts):
+                yield from _safely(what, fix, ask, look)
     except SluiceError as error:  # no token, no network
         yield unverified("GitHub", error.message, "export GITHUB_TOKEN=$(gh auth token)")
 
@@ -99,7 +99,7 @@ Look = Callable[[Ask], Iterator[Diagnosis]]
 
 
 def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> Iterator[tuple[str, str, Look]]:
-    """What is looked at, the command that mends it, and the function that looks."""
+    """What is looked at, the command that fixes it, and the function that looks."""
     branch = facts["default_branch"]
     look_up = f"gh api repos/{repository}"
     yield "token of workflows", f"{look_up}/actions/permissions/workflow", partial(_workflow_rights, repository)
@@ -118,11 +118,11 @@ def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> It
     yield "ruleset", f"{look_up}/rules/branches/{branch}", partial(_ruleset, scope, repository, branch)
 
 
-def _safely(what: str, mend: str, ask: Ask, look: Look) -> Iterator[Diagnosis]:
+def _safely(what: str, fix: str, ask: Ask, look: Look) -> Iterator[Diagnosis]:
     try:
         yield from list(look(ask))
     except SluiceError as error:
-        yield unverified(what, error.message, mend)
+        yield unverified(what, error.message, fix)
 
 
 def repository_of(scope: DiagnosisScope) -> str:
@@ -141,8 +141,8 @@ def _names(scope: DiagnosisScope, repository: str) -> Diagnosis:
     if scope.names.repository.lower() == repository.lower():
         return passed("names", scope.names.repository)
     owner, _, name = repository.lower().partition("/")
-    mend = f".venv/bin/sluice init --organisation {owner} --name {name}"
-    return Diagnosis("names", "missing", f"the files say {scope.names.repository}", mend)
+    fix = f".venv/bin/sluice init --organisation {owner} --name {name}"
+    return Diagnosis("names", "missing", f"the files say {scope.names.repository}", fix)
 
 
 def _released(scope: DiagnosisScope, repository: str, branch: str) -> Iterator[Diagnosis]:
@@ -152,8 +152,8 @@ def _released(scope: DiagnosisScope, repository: str, branch: str) -> Iterator[D
         if branch in re.split(r",\s*", branches):
             yield passed("releases", f"a merge to {branch} is released")
         else:
-            mend = f"gh api -X POST repos/{repository}/branches/{branch}/rename -f new_name=main, or add it there"
-            yield Diagnosis("releases", "missing", f"no merge to {branch} is: release.yml is for {branches}", mend)
+            fix = f"gh api -X POST repos/{repository}/branches/{branch}/rename -f new_name=main, or add it there"
+            yield Diagnosis("releases", "missing", f"no merge to {branch} is: release.yml is for {branches}", fix)
 
 
 def _workflow_rights(repository: str, ask: Ask) -> Iterator[Diagnosis]:
@@ -166,9 +166,9 @@ def _workflow_rights(repository: str, ask: Ask) -> Iterator[Diagnosis]:
         change = GitHubChange("PUT", path, body)
         yield fixable(what, "may write wherever a workflow does not say otherwise", repository, change)
     elif not opens:
-        mend = GitHubChange("PUT", path, body | {"can_approve_pull_request_reviews": True}).command(repository)
+        fix = GitHubChange("PUT", path, body | {"can_approve_pull_request_reviews": True}).command(repository)
         found = "reads; may not open pull requests: upgrade-template needs UPGRADE_TOKEN then"
-        yield Diagnosis(what, "optional", found, mend)
+        yield Diagnosis(what, "optional", found, fix)
     else:
         yield passed(what, "reads by default, may open pull requests")
 
@@ -210,8 +210,8 @@ def _variables(ask: Ask, scope: DiagnosisScope) -> Iterator[Diagnosis]:
     if cloud and _OF_ENVIRONMENTS in _named(scope, "vars"):
         for environment in scope.names.environments:
             own = {one["name"] for one in ask(f"/environments/{environment}/variables?per_page=100")["variables"]}
-            mend = f"gh variable set {_OF_ENVIRONMENTS} --env {environment}"
-            yield _held(f"variable {_OF_ENVIRONMENTS} of {environment}", _OF_ENVIRONMENTS, own, mend)
+            fix = f"gh variable set {_OF_ENVIRONMENTS} --env {environment}"
+            yield _held(f"variable {_OF_ENVIRONMENTS} of {environment}", _OF_ENVIRONMENTS, own, fix)
 
 
 def _secrets(ask: Ask, scope: DiagnosisScope) -> Iterator[Diagnosis]:
@@ -220,13 +220,13 @@ def _secrets(ask: Ask, scope: DiagnosisScope) -> Iterator[Diagnosis]:
         yield _held(f"secret {name}", name, there, f"gh secret set {name}")
 
 
-def _held(what: str, name: str, there: set[str], mend: str, more: Mapping[str, str] | None = None) -> Diagnosis:
+def _held(what: str, name: str, there: set[str], fix: str, more: Mapping[str, str] | None = None) -> Diagnosis:
     if name in there:
         return passed(what, "set")
     optional = dict(ChainMap(OPTIONAL, dict(more or {}), *(extra() for extra in hooks("variables").values())))
     if name in optional:
-        return Diagnosis(what, "optional", f"not set; for {optional[name]}", mend)
-    return Diagnosis(what, "missing", "not set", mend)
+        return Diagnosis(what, "optional", f"not set; for {optional[name]}", fix)
+    return Diagnosis(what, "missing", "not set", fix)
 
 
 def _named(scope: DiagnosisScope, kind: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Changes that mend a repository on GitHub: shown as commands of `gh api`, and made one by one.
+"""Changes that fix a repository on GitHub: shown as commands of `gh api`, and made one by one.
 
 Each is asked for only where it is missing, so a run that was cut off or refused half-way may be repeated.
 """
@@ -42,7 +42,7 @@ class GitHubChange:
 
 
 def fixable(what: str, found: str, repository: str, *changes: GitHubChange) -> Diagnosis:
-    """A diagnosis of what is missing, with the changes that mend it.
+    """A diagnosis of what is missing, with the changes that fix it.
 
     Args:
         what: was looked at.
@@ -50,8 +50,8 @@ def fixable(what: str, found: str, repository: str, *changes: GitHubChange) -> D
         repository: owner/name.
         changes: in the order in which they are made.
     """
-    mend = " && ".join(change.command(repository) for change in changes)
-    return Diagnosis(what, "missing", found, mend, changes)
+    fix = " && ".join(change.command(repository) for change in changes)
+    return Diagnosis(what, "missing", found, fix, changes)
 
 
 def apply(repository: str, found: Iterable[Diagnosis], environment: Mapping[str, str]) -> Iterator[str]:

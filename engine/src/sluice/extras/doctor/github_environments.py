@@ -49,8 +49,8 @@ def environment(
     elif not policies:
         yield fixable(what, f"{branch} may not deploy", repository, admitted)
     elif reviewed and not reviewers:
-        mend = "Settings > Environments > Required reviewers; a private repository has them on Enterprise alone"
-        yield Diagnosis(what, "optional" if private else "missing", "no reviewer is asked before a deployment", mend)
+        fix = "Settings > Environments > Required reviewers; a private repository has them on Enterprise alone"
+        yield Diagnosis(what, "optional" if private else "missing", "no reviewer is asked before a deployment", fix)
     else:
         yield passed(what, f"{branch} only" + (", after a review" if reviewers else ""))
 

@@ -36,8 +36,8 @@ _FREE_GB = 5  # a release with its index, database and caches
 
 def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     yield passed("python", sys.version.split()[0])  # an older one could not have run this
-    for name, words, oldest, mend in _SYSTEM:
-        yield _program(name, [name, *words], mend, oldest)
+    for name, words, oldest, fix in _SYSTEM:
+        yield _program(name, [name, *words], fix, oldest)
     for name, words in _OWN:
         yield _program(name, [Path(sys.executable).with_name(name), *words], _SETUP)
     for library in _LIBRARIES:
@@ -51,14 +51,14 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     yield from _hosted_models(scope.root)
 
 
-def _program(name: str, argv: list[str | Path], mend: str, oldest: tuple[int, ...] = ()) -> Diagnosis:
+def _program(name: str, argv: list[str | Path], fix: str, oldest: tuple[int, ...] = ()) -> Diagnosis:
     code, words = run_program(argv)
     said = first_line(words)
     if code:
-        return Diagnosis(name, "missing", said, mend)
+        return Diagnosis(name, "missing", said, fix)
     found = re.search(r"\d+(?:\.\d+)+", said)
     if oldest and (not found or tuple(map(int, found[0].split("."))) < oldest):
-        return Diagnosis(name, "missing", f"{said}: older than {'.'.join(map(str, oldest))}", mend)
+        return Diagnosis(name, "missing", f"{said}: older than {'.'.join(map(str, oldest))}", fix)
     return passed(name, said)
 
 
@@ -93,5 +93,5 @@ def _hosted_models(root: Path) -> Iterator[Diagnosis]:
     """Report each model of config/providers.yaml that has ended or ends soon."""
     providers, _ = read_yaml(Workspace(root).config / "providers.yaml")
     for end in load_end_dates().named_in(str(providers), date.today()):
-        mend = f"name another one in config/providers.yaml, see {end.source}"
-        yield Diagnosis(f"hosted model {end.model}", "missing", f"ends on {end.ends}", mend)
+        fix = f"name another one in config/providers.yaml, see {end.source}"
+        yield Diagnosis(f"hosted model {end.model}", "missing", f"ends on {end.ends}", fix)

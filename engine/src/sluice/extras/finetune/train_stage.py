@@ -38,7 +38,7 @@ def run(
     checkpoints: Path | None = None,
     track: bool = False,
 ) -> TrainingResult:
-    """Trains the chat model's `weights`, or the very file that is served: the adapter learns to mend its answers.
+    """Trains the chat model's `weights`, or the very file that is served: the adapter learns to fix its answers.
 
     `parameters` are by default those of pipelines/params.yaml. Every path has its default in the workspace: `rows`
     data/train.jsonl, `index` build/index, `base` the chat model of config/models.yaml (else a GGUF file or a folder of

@@ -57,7 +57,7 @@ class FleetAdvisory:
         for package, ranges in self.ranges.items():
             patched = " and ".join(self.patched.get(package, ()))
             lines.append(
-                f"{package}: {' or '.join(ranges)}; " + (f"mended in {patched}" if patched else "not mended yet")
+                f"{package}: {' or '.join(ranges)}; " + (f"fixed in {patched}" if patched else "not fixed yet")
             )
         lines += ["", f"{len(affected)} of {len(self.projects)} projects have it; of {len(unknown)} it is not known"]
         lines += [f"  {one.repository} ({one.ring}, engine {one.version}): {', '.join(one.pins)}" for one in affected]

@@ -91,7 +91,7 @@ class NewProject:
             yield from self._names(clone, template, own)
             scope = DiagnosisScope(clone, load_project(clone / "config"), own)
             yield from apply(name, [one for one in check(scope) if one.changes], own)
-            yield from (f"{one.state}  {one.what}: {one.found}; {one.mend}" for one in check(scope) if not one.good)
+            yield from (f"{one.state}  {one.what}: {one.found}; {one.fix}" for one in check(scope) if not one.good)
         if entry:
             write_atomic(self.file, entry)
             yield f"entry in {self.file.name}: commit it"
@@ -164,7 +164,7 @@ def _init(clone: Path, *words: str) -> None:
     done = subprocess.run(argv, cwd=clone, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise SluiceError(f"sluice init: {last}", remedy="nothing was pushed; mend that and run it again")
+        raise SluiceError(f"sluice init: {last}", remedy="nothing was pushed; fix that and run it again")
 
 
 def _with_entry(file: Path, project: FleetProject) -> str:
@@ -188,5 +188,5 @@ def _with_entry(file: Path, project: FleetProject) -> str:
         FleetFile.model_validate(bounded_yaml(made)[0])
     except (ValueError, yaml.YAMLError) as error:
         what = error.errors()[0]["msg"] if hasattr(error, "errors") else "it is written in another form"
-        raise SluiceError(f"{file}: no entry can be added: {what}", remedy="mend the file, or add it by hand") from None
+        raise SluiceError(f"{file}: no entry can be added: {what}", remedy="fix the file, or add it by hand") from None
     return made

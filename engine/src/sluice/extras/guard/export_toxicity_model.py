@@ -36,6 +36,6 @@ def export_toxicity(samples: list[str]) -> ToxicityModel:
     if not apart <= _MOST_APART:
         raise SluiceError(
             f"the exported toxicity model differs from alt-profanity-check by {apart:.2g}",
-            remedy="another release of it has another shape: mend extras/guard/export_toxicity_model.py",
+            remedy="another release of it has another shape: fix extras/guard/export_toxicity_model.py",
         )
     return exported

@@ -29,7 +29,7 @@ def secrets() -> dict[str, str]:
 def checks(
     scope: DiagnosisScope, repository: str, branch: str
 ) -> Iterator[tuple[str, str, Callable[[Ask], Iterator[Diagnosis]]]]:
-    """What is looked at, the command that mends it, and the function that looks.
+    """What is looked at, the command that fixes it, and the function that looks.
 
     Args:
         scope: where is looked.
@@ -42,8 +42,8 @@ def checks(
         what = f"environment {ENVIRONMENT}"
         yield what, f"gh api repos/{repository}/environments", partial(environment, repository, branch, ENVIRONMENT)
     if keyed:
-        mend = f"gh secret set {KEYS} --env {ENVIRONMENT}   # a line NAME=key for each key_env of config/providers.yaml"
-        yield f"secret {KEYS} of {ENVIRONMENT}", mend, lambda ask: _held(ask, "secret", KEYS, mend)
+        fix = f"gh secret set {KEYS} --env {ENVIRONMENT}   # a line NAME=key for each key_env of config/providers.yaml"
+        yield f"secret {KEYS} of {ENVIRONMENT}", fix, lambda ask: _held(ask, "secret", KEYS, fix)
     if len(keyed) < len(hosted):
         own = f"gh variable set {ROLE} --env {ENVIRONMENT}   # output EvaluationRole of engine/aws/bootstrap.yaml"
         yield f"variable {ROLE} of {ENVIRONMENT}", own, lambda ask: _held(ask, "variable", ROLE, own)
@@ -57,7 +57,7 @@ def account_checks(
     Args:
         scope: where is looked.
         client: of boto3, by the name of a service.
-        stack: the command that mends it.
+        stack: the command that fixes it.
     """
     if any(not one.key_env for one in _hosted(scope)):
         role = f"{scope.names.name}-evaluation"
@@ -75,8 +75,8 @@ def _hosted(scope: DiagnosisScope) -> list[RemoteSpec]:
     return [one for one in remote if one.key_env or isinstance(one, AwsSpec)]
 
 
-def _held(ask: Ask, kind: str, name: str, mend: str) -> Iterator[Diagnosis]:
+def _held(ask: Ask, kind: str, name: str, fix: str) -> Iterator[Diagnosis]:
     """A secret or a variable of the environment."""
     there = {one["name"] for one in ask(f"/environments/{ENVIRONMENT}/{kind}s?per_page=100")[f"{kind}s"]}
     what = f"{kind} {name} of {ENVIRONMENT}"
-    yield passed(what, "set") if name in there else Diagnosis(what, "missing", "not set", mend)
+    yield passed(what, "set") if name in there else Diagnosis(what, "missing", "not set", fix)

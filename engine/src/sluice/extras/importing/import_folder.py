@@ -55,7 +55,7 @@ def import_folder(place: Path, out: Path, *, licence: str, source: str, policy: 
         faults.append(ValidationIssue(place, 1, f"no {', '.join(SUFFIXES)} files"))
     if faults:
         raise ValidationErrors(
-            str(place), [str(fault) for fault in sorted(faults)], remedy="mend them; nothing was written"
+            str(place), [str(fault) for fault in sorted(faults)], remedy="fix them; nothing was written"
         )
     kept, redacted, dropped = _keep(documents, policy)
     if not kept:

@@ -140,7 +140,7 @@ def _read_rows(
         faults = [ValidationIssue(source, 1, "no rows")]
     if faults:
         told = [str(fault) for fault in sorted(set(faults))]
-        raise ValidationErrors(str(source), told, remedy="mend the places above; nothing was written")
+        raise ValidationErrors(str(source), told, remedy="fix the places above; nothing was written")
     return rows
 
 

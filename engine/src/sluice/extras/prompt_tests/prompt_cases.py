@@ -20,7 +20,7 @@ from sluice.extras.prompt_tests.case_files import LabelledCase, read_cases
 from sluice.prompts import Prompt
 from sluice.prompts.prompt import EXPECTED
 
-_REMEDY = "mend what is named; engine/docs/reference/evaluation.md says what a case holds"
+_REMEDY = "fix what is named; engine/docs/reference/evaluation.md says what a case holds"
 _DECLINE = "decline"  # the variable that holds the wording of a decline
 
 

@@ -1,7 +1,7 @@
 """SHA256SUMS of a release: one line for every file in its folder, as `sha256sum --check` reads it.
 
 release.json pins what serves. This pins what decided about it too - answers, scores, the champion's, training,
-rehearsal, statements, bill of materials, report - and release.json itself with its date.
+rehearsal, report - and release.json itself with its date. It is written whenever the report is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of_file
-from sluice.extras.provenance.bill_of_materials import FILE as BILL
+from sluice.release.release_report import FILE as REPORT
 from sluice.release.verification import VerificationResult
 
 FILE = "SHA256SUMS"
@@ -21,7 +21,11 @@ _LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>\S.*)")
 
 
 def write_checksums(folder: Path) -> None:
-    """Closes a release: writes SHA256SUMS anew over what is in its folder."""
+    """Close a release: write SHA256SUMS over the files in its folder.
+
+    Args:
+        folder: Of the release.
+    """
     write_atomic(folder / FILE, _lines({name: digest_of_file(folder / name) for name in _files(folder)}))
 
 
@@ -32,7 +36,7 @@ def check_checksums(folder: Path) -> VerificationResult:
         folder: Of the release.
     """
     if not (folder / FILE).is_file():
-        if (folder / BILL).exists():  # which is never without it
+        if (folder / REPORT).exists():  # which is never without it
             return VerificationResult("checksums", "failed", f"{FILE}: missing")
         return VerificationResult("checksums", "not verified", f"the release has no {FILE}")
     if faults := faults_of_checksums(folder):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sluice.core.extras import Extra
 
 EXTRA = Extra(
-    summary="bill of materials, in-toto statements and SHA256SUMS of each release; recomputes its scores and verdicts",
+    summary="SHA256SUMS of each release; recomputes its scores and verdicts",
     commands="cli:register",
     hooks={
-        "release_written": "write_provenance:write_provenance",
+        "release_written": "checksums:write_checksums",
         "verify_release": "checksums:check_checksums",
     },
     files=("engine/docs/decisions/provenance.md", "engine/docs/reference/provenance.md"),
@@ -16,7 +16,6 @@ EXTRA = Extra(
         ".github/workflows/release.yml": (
             "jobs > sign > steps > name=Fetch the release",
             "jobs > sign > steps > name=Where its other files come from",
-            "jobs > sign > steps > name=What the release is made of",
         ),
     },
     lines={

@@ -38,7 +38,7 @@ def _noted(host: str) -> str:
     except FileNotFoundError:
         return ""
     except ValueError as error:
-        raise SluiceError(f"{file}: not JSON: {error}", remedy="`docker login` writes it anew") from None
+        raise SluiceError(f"{file}: not JSON: {error}", remedy="run `docker login` to write it again") from None
     if noted := config.get("auths", {}).get(host, {}).get("auth"):
         return str(noted)
     helper = config.get("credHelpers", {}).get(host) or config.get("credsStore")

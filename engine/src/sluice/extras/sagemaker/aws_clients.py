@@ -99,4 +99,4 @@ def remedy_for(reason: str, again: str) -> str:
     """What to do about a step that failed for this reason. `again`: what the same command does then."""
     if _QUOTA_WORDS.search(reason):
         return _MORE
-    return f"its log above says more; mend it and run the same command: {again}"
+    return f"its log above says more; fix it and run the same command: {again}"

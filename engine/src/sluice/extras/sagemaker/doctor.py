@@ -42,8 +42,8 @@ def checks(place: DiagnosisScope, client: Client) -> Iterator[tuple[str, Callabl
         return
     if missing := settings.missing():
         found = f"not set up: {', '.join(missing)}"
-        mend = f"fill in {_FILE} (engine/docs/reference/sagemaker.md)"
-        yield "SageMaker", lambda: Diagnosis("SageMaker", "optional", found, mend)
+        fix = f"fill in {_FILE} (engine/docs/reference/sagemaker.md)"
+        yield "SageMaker", lambda: Diagnosis("SageMaker", "optional", found, fix)
         return
     yield "SageMaker: region", lambda: _region(place, settings)
     yield "SageMaker: role", lambda: _role(client("iam"), settings)
@@ -106,8 +106,8 @@ def _quota(quotas: Any, what: str, usage: str, wanted: int) -> Diagnosis:
     found = next((one for page in pages for one in page["Quotas"] if one["QuotaName"] == usage), None)
     value = int(found["Value"]) if found else 0
     if value < wanted:
-        mend = "aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code {} {}".format(
+        fix = "aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code {} {}".format(
             found["QuotaCode"] if found else "CODE", f"--desired-value {wanted}"
         )
-        return Diagnosis(what, "missing", f"{value}, and a run takes {wanted}", mend)
+        return Diagnosis(what, "missing", f"{value}, and a run takes {wanted}", fix)
     return passed(what, str(value))

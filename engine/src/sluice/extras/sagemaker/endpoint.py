@@ -82,7 +82,7 @@ def _require_alarms(account: EndpointAccount) -> None:
     if ringing := [name for name, state in there.items() if state == "ALARM"]:
         raise SluiceError(
             f"{', '.join(ringing)} rings already: a deployment would be taken back at once",
-            remedy="look at what is live first",
+            remedy="check the live endpoint first",
         )
 
 
@@ -94,7 +94,7 @@ def _reach(account: EndpointAccount, requests: EndpointRequests, say: Say) -> No
         tried = tried or requests.name in pending
         status = live["EndpointStatus"] if live else ""
         if live is None and tried:
-            raise SluiceError(f"{account.endpoint.name}: was deleted", remedy="the same command makes it anew")
+            raise SluiceError(f"{account.endpoint.name}: was deleted", remedy="run the same command to create it again")
         if live is None:
             _prepare(account, requests)
             _create(account, requests)
@@ -104,7 +104,7 @@ def _reach(account: EndpointAccount, requests: EndpointRequests, say: Say) -> No
                 raise SluiceError(
                     f"{account.endpoint.name}: {status.lower()}: {reason}",
                     remedy="the logs of its container say more, in /aws/sagemaker/Endpoints/"
-                    f"{account.endpoint.name}; the same command deletes it and makes it anew",
+                    f"{account.endpoint.name}; run the same command to delete it and create it again",
                 )
             say(f"{account.endpoint.name}: {status.lower()}: {reason}; it is deleted")
             with asking(account.endpoint.name):

@@ -87,7 +87,7 @@ def _reach(account: EndpointAccount, request: dict[str, Any], say: Say) -> None:
             raise SluiceError(
                 f"{name}: {found.get('FailureReason', 'failed') if found else 'was deleted'}",
                 remedy="the logs of its container say more, in /aws/sagemaker/InferenceComponents/"
-                f"{name}; the same command makes it anew",
+                f"{name}; run the same command to create it again",
             )
         elif found:
             with asking(name):

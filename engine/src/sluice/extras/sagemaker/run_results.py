@@ -52,7 +52,7 @@ def bring(workspace: Workspace, sagemaker: Any, s3: Any, run: str, steps: list[E
     _unpack(draft / Path(model).name, draft / "adapter")
     for name in ("index/index.json", "adapter/adapter.gguf", "adapter/training.json"):
         if not (draft / name).is_file():
-            raise SluiceError(f"{run}: made no {name}", remedy="its log says why; start it again when that is mended")
+            raise SluiceError(f"{run}: made no {name}", remedy="its log says why; start it again when that is fixed")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
     for name in BUILT:

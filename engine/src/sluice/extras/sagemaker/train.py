@@ -214,4 +214,4 @@ def _commit_stages(workspace: Workspace) -> None:
     """Tells DVC that what lies in build/ is what the stages make of the tree as it is, though it did not run them."""
     done, words = dvc(workspace, "commit", "--force", *(f"pipelines/dvc.yaml:{stage}" for stage in STAGES))
     if not done:
-        raise SluiceError(f"dvc could not take what was made:\n{words}", remedy="mend that and run it again")
+        raise SluiceError(f"dvc could not take what was made:\n{words}", remedy="fix that and run it again")

@@ -78,7 +78,7 @@ def pack(root: Path, out: Path) -> Path:
         # Reproducible by default, unless the environment says another time.
         environment = {key: value for key, value in os.environ.items() if key != "SOURCE_DATE_EPOCH"}
         argv = [str(program("hatchling")), "build", "--target", "wheel", "--directory", str(out.resolve())]
-        _run(argv, project, "the wheel cannot be built", "mend that and run it again", environment)
+        _run(argv, project, "the wheel cannot be built", "fix that and run it again", environment)
         return out / f"{_INSIDE.rstrip('/')}-{version_of(files)}-py3-none-any.whl"
 
 

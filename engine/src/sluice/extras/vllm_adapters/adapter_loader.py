@@ -1,6 +1,6 @@
 """Keeps the adapters that a vLLM has registered those of the releases that are alive.
 
-A pass looks at both sides and mends the difference, so it may be ended at any point and begun again: after vLLM was
+A pass looks at both sides and fixes the difference, so it may be ended at any point and begun again: after vLLM was
 restarted, after this was, and after the API server or the artifact store was away.
 """
 

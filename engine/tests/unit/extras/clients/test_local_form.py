@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from sluice.extras.clients.bounded_schema import bounded
-from sluice.extras.clients.local_form import held
+from sluice.extras.clients.local_form import grammar, held
 from sluice.llm.chat import Delta, Messages, ShapeParameters, ToolParameters
 from sluice.llm.llama_server import LocalServer
 from sluice.prompts import ModelParameters
@@ -97,3 +97,16 @@ def test_whatever_the_schema_the_answer_validates(models: Any, tmp_path: Path) -
         for number in range(40):
             schema = schema_of(random.Random(f"1-{number}"))
             assert fault(server, schema, call=bool(number % 2), seed=number, seen=seen) == "", schema
+
+
+@pytest.mark.real
+@pytest.mark.timeout(1800)
+def test_words_beside_tools_end_where_the_model_ends_them(models: Any) -> None:
+    words = {"messages": [{"role": "user", "content": "What is 2 + 2? Say the number."}], "temperature": 0}
+    offered = ToolParameters.model_validate({"tools": [TOOL]})
+    with LocalServer(models.chat, threads=1, context=2048, slots=1) as server:
+        free, held_to = (
+            server.answer({**words, "max_tokens": 100, **more}) for more in ({}, {"grammar": grammar(offered)})
+        )
+    assert free["choices"][0]["finish_reason"] == "stop"
+    assert held_to["choices"] == free["choices"]

@@ -81,7 +81,7 @@ def test_a_default_branch_of_another_name_is_the_one_that_roles_are_asked_for(ch
     head = ["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk"]
     subprocess.run(["git", "-C", str(checkout), *head], check=True)
     found = look(checkout, names)["role assistant-deploy-live"]
-    assert (found.state, found.mend.endswith(" Branch=trunk")) == ("missing", True)
+    assert (found.state, found.fix.endswith(" Branch=trunk")) == ("missing", True)
     live = boto3.client("iam").get_role(RoleName="assistant-deploy-live")["Role"]["AssumeRolePolicyDocument"]
     condition = live["Statement"][0]["Condition"]
     condition["StringEquals"]["token.actions.githubusercontent.com:ref"] = "refs/heads/trunk"
@@ -129,8 +129,8 @@ def test_a_role_that_trusts_others_too_is_found(checkout: Path, names: Project) 
         found = look(checkout, names)["role assistant-deploy-live"]
         assert found.state == "missing"
         assert words in found.found
-        assert "aws cloudformation deploy --template-file engine/aws/bootstrap.yaml" in found.mend
-        assert 'Repository=octo/assistant OwnerId="$(gh api repos/octo/assistant --jq .owner.id)"' in found.mend
+        assert "aws cloudformation deploy --template-file engine/aws/bootstrap.yaml" in found.fix
+        assert 'Repository=octo/assistant OwnerId="$(gh api repos/octo/assistant --jq .owner.id)"' in found.fix
 
 
 @pytest.mark.usefixtures("account")
@@ -154,7 +154,7 @@ def test_buckets_images_and_addresses_that_fall_short(checkout: Path, names: Pro
     assert found[f"bucket {BUCKETS[2]}"].found == "not there"
     assert found["images assistant"].found == "its tags can be moved"
     assert found["artefacts of live"].found == "no bucket of-nobody"
-    assert BUCKETS[1] in found["artefacts of live"].mend
+    assert BUCKETS[1] in found["artefacts of live"].fix
     assert found["artefacts of pre"].state == "ok"
 
 
@@ -186,4 +186,4 @@ def test_nothing_is_verified_when_aws_does_not_answer(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     (only,) = look(checkout, names).values()
-    assert (only.state, only.mend) == ("not verified", "aws sso login, or set AWS_PROFILE")
+    assert (only.state, only.fix) == ("not verified", "aws sso login, or set AWS_PROFILE")

@@ -61,7 +61,7 @@ def test_what_is_missing_stands_beside_what_mends_it(run: Run) -> None:
 def test_json_is_for_programs(run: Run) -> None:
     status, out, _ = run("local", "--json", local="missing")
     assert status == 1
-    assert json.loads(out) == {"local": [{"what": "git", "state": "missing", "found": "2.47", "mend": "get git"}]}
+    assert json.loads(out) == {"local": [{"what": "git", "state": "missing", "found": "2.47", "fix": "get git"}]}
 
 
 def test_a_target_that_is_none(run: Run) -> None:

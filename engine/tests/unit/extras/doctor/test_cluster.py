@@ -81,9 +81,9 @@ def test_what_is_missing_comes_with_what_mends_it(api: KubeApi) -> None:
     bad = {what: one for what, one in found.items() if not one.good}
     kinds = bad.pop("local: kinds of argoproj.io")
     assert kinds.found == "not served: AnalysisTemplate, Rollout"
-    assert "argo-rollouts" in kinds.mend
-    assert bad.pop(f"local: namespace {NAMESPACE}").mend == f"kubectl create namespace {NAMESPACE}"
-    assert f"kubectl create secret generic {NAMES.name}-keys" in bad.pop(f"local: Secret {NAMES.name}-keys").mend
+    assert "argo-rollouts" in kinds.fix
+    assert bad.pop(f"local: namespace {NAMESPACE}").fix == f"kubectl create namespace {NAMESPACE}"
+    assert f"kubectl create secret generic {NAMES.name}-keys" in bad.pop(f"local: Secret {NAMES.name}-keys").fix
     assert bad.pop("local: may patch rollouts.argoproj.io/status").state == "missing"
     assert bad.pop("local: may get pods/log").found == "no"
     assert bad == {}
@@ -96,7 +96,7 @@ def test_a_controller_that_writes_to_traefik_2_is_found(api: KubeApi) -> None:
     found = look()["Argo Rollouts: flags"]
     assert found.state == "missing"
     assert "--traefik-api-group=traefik.io" in found.found
-    assert found.mend.startswith(f"kubectl patch deployment -n {NAMESPACE} argo-rollouts --type json")
+    assert found.fix.startswith(f"kubectl patch deployment -n {NAMESPACE} argo-rollouts --type json")
     put(api, controller(*ARGO_FLAGS))
     assert look()["Argo Rollouts: flags"].good
 
@@ -106,7 +106,7 @@ def test_a_traefik_that_joins_names_of_two_namespaces_is_found(api: KubeApi) -> 
     put(api, traefik())
     found = look()["Traefik: names"]
     assert (found.state, "--providers.kubernetescrd.safenaming" in found.found) == ("missing", True)
-    assert found.mend.startswith(f"kubectl patch deployment -n {NAMESPACE} traefik --type json")
+    assert found.fix.startswith(f"kubectl patch deployment -n {NAMESPACE} traefik --type json")
     api.delete("Deployment", "traefik")
     assert look()["Traefik: names"].state == "not verified"
 
@@ -167,7 +167,7 @@ def test_a_key_that_no_pod_has_is_missing(api: KubeApi, tmp_path: Path) -> None:
     for name in ("MODEL_KEY", "MODEL_URL"):
         one = without[f"local: variable {name}"]
         assert (one.state, one.found) == ("missing", "no pod of the service has it")
-        assert "components/provider-keys" in one.mend
+        assert "components/provider-keys" in one.fix
     shutil.rmtree(tmp_path / "project")
     scope = hosted(tmp_path, "provider-keys", "private-images")
     absent = {one.what: one for one in TARGETS["cluster"](scope)}
@@ -179,7 +179,7 @@ def test_a_key_that_no_pod_has_is_missing(api: KubeApi, tmp_path: Path) -> None:
     assert partly["local: variable MODEL_URL"].state == "ok"
     one = partly["local: variable MODEL_KEY"]
     assert (one.state, one.found) == ("missing", "not in sluice-provider-keys")
-    assert "--from-env-file" in one.mend
+    assert "--from-env-file" in one.fix
 
 
 def test_a_cluster_that_is_away_is_not_verified(api: KubeApi) -> None:

@@ -171,7 +171,7 @@ def test_what_is_missing_comes_with_what_mends_it(
     there.facts[path] = answer
     check = look(there, checkout)[what]
     assert check.state == "missing"
-    assert words in check.mend
+    assert words in check.fix
 
 
 @pytest.mark.parametrize(("private", "state"), [(True, "optional"), (False, "missing")])
@@ -182,7 +182,7 @@ def test_reviewers_are_not_demanded_where_a_plan_may_have_none(
     there.facts["/environments"]["environments"][1]["protection_rules"] = []
     found = look(there, checkout)["environment live"]
     assert found.state == state
-    assert "a private repository has them on Enterprise alone" in found.mend
+    assert "a private repository has them on Enterprise alone" in found.fix
 
 
 def test_approving_pull_requests_is_offered_and_not_demanded(there: FakeRepository, checkout: Path) -> None:
@@ -194,7 +194,7 @@ def test_approving_pull_requests_is_offered_and_not_demanded(there: FakeReposito
     found = look(there, checkout)["token of workflows"]
     assert (found.state, found.changes) == ("optional", ())
     assert "needs UPGRADE_TOKEN" in found.found
-    assert "can_approve_pull_request_reviews=true" in found.mend
+    assert "can_approve_pull_request_reviews=true" in found.fix
 
 
 @pytest.mark.parametrize(
@@ -241,4 +241,4 @@ def test_names_that_are_still_the_template_s(there: FakeRepository, checkout: Pa
     )
     names = next(one for one in TARGETS["github"](scope) if one.what == "names")
     assert names.state == "missing"
-    assert "init --organisation octo --name app" in names.mend
+    assert "init --organisation octo --name app" in names.fix

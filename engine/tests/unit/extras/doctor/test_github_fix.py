@@ -206,8 +206,8 @@ def test_variables_are_set_where_they_differ(there: FakeSettings, run: Run) -> N
     [
         (["--fix", "--set", "AWS_REGOIN=x"], "no workflow reads AWS_REGOIN"),
         (["--fix", "--set", "AWS_REGION"], "no value"),
-        (["--yes"], "only GitHub is mended from here"),
-        (["aws", "--fix"], "only GitHub is mended from here"),
+        (["--yes"], "--fix works for GitHub only"),
+        (["aws", "--fix"], "--fix works for GitHub only"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_changed(

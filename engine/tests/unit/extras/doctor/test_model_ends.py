@@ -49,7 +49,7 @@ def test_doctor_names_the_model_of_a_provider_and_not_that_of_a_comment(
 
     def look() -> list[str]:
         checks = local.check(DiagnosisScope(workspace.root, STARTER, os.environ))
-        return [f"{one.state}: {one.found}; {one.mend}" for one in checks if one.what == "hosted model quill-4"]
+        return [f"{one.state}: {one.found}; {one.fix}" for one in checks if one.what == "hosted model quill-4"]
 
     text = path.read_text()
     path.write_text(f"{text}# after quill-4\n")

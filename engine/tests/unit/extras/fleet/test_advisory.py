@@ -22,9 +22,9 @@ def advisory(*vulnerabilities: tuple[str, str, str, str | None]) -> dict[str, An
         {
             "package": {"ecosystem": system, "name": name},
             "vulnerable_version_range": which,
-            "first_patched_version": mended,
+            "first_patched_version": fixed,
         }
-        for system, name, which, mended in vulnerabilities
+        for system, name, which, fixed in vulnerabilities
     ]
     page = "https://github.invalid/advisories/GHSA-h75v-3vvj-5mfj"
     return {"cve_id": NAME, "summary": "Attribute injection", "html_url": page, "vulnerabilities": listed}
@@ -58,7 +58,7 @@ def test_those_that_have_it_are_named_and_the_upgrade_that_mends_it(
     Path("fleet.yaml").write_text(json.dumps(fleet.model_dump(mode="json", exclude_none=True)))
     cli.command()(["fleet", "advise", NAME.lower()], standalone_mode=False)
     said = capsys.readouterr().out
-    assert "jinja2: <= 3.1.3; mended in 3.1.4" in said
+    assert "jinja2: <= 3.1.3; fixed in 3.1.4" in said
     assert "1 of 3 projects have it; of 1 it is not known" in said
     assert "  octo/old (first, engine 0.2.0): jinja2==3.1.2" in said
     assert f"template 0.3.0 does not: sluice fleet upgrade --skip-rings {NAME}" in said

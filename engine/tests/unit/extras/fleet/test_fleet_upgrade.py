@@ -99,8 +99,8 @@ def test_a_good_version_reaches_fifty_projects_and_touches_nothing_of_theirs(
     # The three that edit the engine, each with what to use in place of the edit.
     assert f"{METRIC}: changed; write a metric in src/assistant/metrics/ with @metric" in said
     assert f"{MANIFEST}: changed; patch it in k8s/overlays/" in said
-    mend = "changed; write a workflow of your own beside it, or adopt this one"
-    assert f"- octo/app-17: no difference seen; {CI}: {mend}" in said, "also after it was opened"
+    fix = "changed; write a workflow of your own beside it, or adopt this one"
+    assert f"- octo/app-17: no difference seen; {CI}: {fix}" in said, "also after it was opened"
     assert {name for name in fifty.projects if name not in dict(opened)} == {"octo/app-15", "octo/app-16"}
     merged = git(fifty.projects["octo/app-17"].bare, "show", f"{BRANCH}:{CI}").splitlines()
     assert (merged[1], merged[18]) == ("third", "mine"), "the edit beside the template's own change"
@@ -348,7 +348,7 @@ def test_what_a_person_does_with_a_pull_request_stays(
     assert [len(project.pulls) for project in projects] == [1] * 5
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", "--branch", BRANCH, str(projects[2].bare), str(clone))
-    own = commit(clone, "Mend", {"docs/more.md": "m\n"})
+    own = commit(clone, "Fix", {"docs/more.md": "m\n"})
     git(clone, "push", "--quiet", "origin", BRANCH)
     projects[2].pulls.clear()
     blocked = {one.repository: one for one in run().projects}[names[2]]

@@ -89,7 +89,7 @@ def test_what_falls_short_is_missing_with_the_command_that_mends_it(
     one = found(there, tmp_path, hosted("http://127.0.0.1:1"))[what]
     assert one.state == "missing"
     assert says in one.found
-    assert one.mend.startswith("gh ")
+    assert one.fix.startswith("gh ")
 
 
 def test_a_model_on_aws_needs_a_role_in_place_of_a_key(there: FakeRepository, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_role_that_is_not_named_is_missing(there: FakeRepository, tmp_path: 
     one = found(there, tmp_path, hosted("http://127.0.0.1:1", **ON_AWS))[
         "variable AWS_EVALUATION_ROLE_ARN of evaluation"
     ]
-    assert (one.state, one.mend.startswith("gh variable set")) == ("missing", True)
+    assert (one.state, one.fix.startswith("gh variable set")) == ("missing", True)
 
 
 @pytest.mark.parametrize("wide", [False, True])

@@ -95,13 +95,14 @@ def _gate(folder: Path, draw: random.Random) -> Path:
 
 
 def _licence(folder: Path, draw: random.Random) -> Path:
-    name = draw.choice(("config/models.yaml", "release.json", "bom.cdx.json"))
+    name = draw.choice(("config/models.yaml", "release.json"))
     return replace(folder / name, draw, r"(Apache-2\.0)", lambda _: draw.choice(("MIT", "CC0-1.0", "Apache-2.1")))
 
 
 def _date(folder: Path, draw: random.Random) -> Path:
-    name = draw.choice(("release.json", "bom.cdx.json", "statements/training.intoto.json"))
-    return replace(folder / name, draw, r"\"\d{4}-\d\d-\d\dT\d\d:\d\d:\d(\d)", lambda was: str((int(was) + 1) % 10))
+    return replace(
+        folder / "release.json", draw, r"\"\d{4}-\d\d-\d\dT\d\d:\d\d:\d(\d)", lambda was: str((int(was) + 1) % 10)
+    )
 
 
 def _model(folder: Path, draw: random.Random) -> Path:
@@ -114,10 +115,6 @@ def _prompt(folder: Path, draw: random.Random) -> Path:
 
 def _index(folder: Path, draw: random.Random) -> Path:
     return flip_byte(draw.choice(sorted((folder / "index").iterdir())), draw)
-
-
-def _statement(folder: Path, draw: random.Random) -> Path:
-    return alter_leaf(draw.choice(sorted((folder / "statements").iterdir())), draw)
 
 
 def _any(folder: Path, draw: random.Random) -> Path:
@@ -135,6 +132,5 @@ CHANGES: dict[str, Change] = {
     "model": _model,
     "prompt": _prompt,
     "index": _index,
-    "statement": _statement,
     "any byte": _any,
 }

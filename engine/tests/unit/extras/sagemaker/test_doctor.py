@@ -71,15 +71,15 @@ def test_an_account_that_has_all_of_it(place: DiagnosisScope) -> None:
 def test_a_quota_of_none_is_found_with_the_command_that_asks_for_more(place: DiagnosisScope) -> None:
     found = look(place, spot=0)["quota ml.m5.xlarge for spot training job usage"]
     assert (found.state, found.found) == ("missing", "0, and a run takes 1")
-    assert "--quota-code L-2 --desired-value 1" in found.mend
+    assert "--quota-code L-2 --desired-value 1" in found.fix
 
 
 def test_another_region_role_and_image_are_found(place: DiagnosisScope) -> None:
     other = ROLE.replace("role/", "role/elsewhere/")
     write_settings(place.root / "config", region="us-east-1", image=IMAGE.replace(":1", ":2"), role=other)
     found = look(place)
-    assert found["SageMaker: region"].mend == "set region: eu-west-1 in config/sagemaker.yaml"
-    assert found["SageMaker: role"].mend == f"set role: {ROLE} in config/sagemaker.yaml"
+    assert found["SageMaker: region"].fix == "set region: eu-west-1 in config/sagemaker.yaml"
+    assert found["SageMaker: role"].fix == f"set role: {ROLE} in config/sagemaker.yaml"
     assert found["SageMaker: image"].state == "missing"
 
 

@@ -18,7 +18,7 @@ from unit.template.conftest import commit, git, lines
 
 CODEMOD = """\
 def apply(root):
-    (root / "config/gates.yaml").write_text("gates: [mended]\\n")
+    (root / "config/gates.yaml").write_text("gates: [fixed]\\n")
     return ["config/gates.yaml"]
 """
 _RUN_BYTES = core_git.run_bytes
@@ -125,4 +125,4 @@ def test_a_process_that_is_killed_leaves_the_project_as_it_was(fork: Fork, tmp_p
     assert git(fork.root, "for-each-ref") == before
     assert git(fork.root, "status", "--porcelain") == ""
     run_upgrade(fork)
-    assert "mended" in git(fork.root, "show", f"{BRANCH}:config/gates.yaml")
+    assert "fixed" in git(fork.root, "show", f"{BRANCH}:config/gates.yaml")

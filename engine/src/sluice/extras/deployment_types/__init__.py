@@ -1,1 +1,0 @@
-"""Rehearses the other types of deployment: blue-green, rolling, shadow, A/B."""
