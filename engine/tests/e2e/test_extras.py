@@ -26,7 +26,7 @@ RULES = ("code_of_stages", "extras", "help", "house", "make", "pages", "tree", "
 # Words that mean an extra and nothing else, where a project reads them.
 TELLING = {
     "aws_models": "bedrock",
-    "guard": "toxicity",
+    "guard": "guard train",
     "language": "same_language",
     "redteam": "redteam",
     "sagemaker": "sagemaker",

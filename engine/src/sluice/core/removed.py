@@ -10,7 +10,8 @@ _SEARCH = "queue experiments with `dvc exp run --queue --set-param` (engine/docs
 _PROXY = "set limits in the proxy in front (docs/operate.md#connections)"
 _GATEWAY = "set budgets in an LLM gateway such as LiteLLM (docs/operate.md#api-keys)"
 _HISTORY = "keep the history in the caller (engine/docs/reference/service.md#conversations)"
-# A command, a key of a file (`FILE: KEY`) or a whole file of config/.
+_VALIDATOR = "take a validator of guardrails-ai (engine/docs/reference/guardrails.md#validators-of-guardrails-ai)"
+# A command, a key of a file or a check (`FILE: NAME`), or a whole file of config/.
 REMOVED = {
     "sluice sweep": _SEARCH,
     "params.yaml: sweep": _SEARCH,
@@ -18,6 +19,8 @@ REMOVED = {
     "conversations.yaml": _HISTORY,
     "service.yaml: limits.connections": _PROXY,
     "budgets.yaml": _GATEWAY,
+    "guardrails.yaml: toxicity": _VALIDATOR,
+    "gates.yaml: comparison.metrics.toxicity": _VALIDATOR,
 }
 
 

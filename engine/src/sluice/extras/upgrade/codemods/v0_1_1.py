@@ -5,27 +5,47 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-PARTS = ("sweep", "conversations", "connections", "budgets")
+PARTS = ("sweep", "conversations", "connections", "budgets", "status", "deployment_types")
 FILES = ("config/budgets.yaml", "config/conversations.yaml")
-KEYS = {"pipelines/params.yaml": ("sweep",), "config/service.yaml": ("limits", "connections")}
+KEYS = (
+    ("pipelines/params.yaml", ("sweep",)),
+    ("config/service.yaml", ("limits", "connections")),
+    ("config/gates.yaml", ("comparison", "metrics", "toxicity")),
+)
+CHECKS = ("toxicity",)  # of config/guardrails.yaml
 
 
 def apply(root: Path) -> list[str]:
     changed = [path for path in FILES if (root / path).is_file()]
     for path in changed:
         (root / path).unlink()
-    for path in ("config/project.yaml", *KEYS):
+    for path in ("config/project.yaml", "config/guardrails.yaml", *dict(KEYS)):
         if (root / path).is_file():
             before = (root / path).read_text(encoding="utf-8")
-            after = cut(before, KEYS[path]) if path in KEYS else re.sub(r"(?m)^without: *\[.*\]", _kept, before)
+            after = _edited(path, before)
             if after != before:
                 (root / path).write_text(after, encoding="utf-8")
                 changed.append(path)
     return sorted(changed)
 
 
+def _edited(path: str, text: str) -> str:
+    if path == "config/project.yaml":
+        return re.sub(r"(?m)^without: *\[.*\]", _kept, text)
+    if path == "config/guardrails.yaml":
+        return without_checks(text)
+    for place in (place for of, place in KEYS if of == path):
+        text = cut(text, place)
+    return text
+
+
 def _kept(without: re.Match[str]) -> str:
     return f"without: [{', '.join(name for name in re.findall(r'[a-z_]+', without[0])[1:] if name not in PARTS)}]"
+
+
+def without_checks(text: str) -> str:
+    """Cut the removed checks out of the lists of stages, in block style."""
+    return re.sub(rf"(?m)^( *)- check: *(?:{'|'.join(CHECKS)}) *(?:#.*)?\n(?:\1 +\S.*\n?)*", "", text)
 
 
 def cut(text: str, place: tuple[str, ...]) -> str:

@@ -7,18 +7,32 @@ import yaml
 
 from sluice.core.removed import REMOVED
 from sluice.extras.upgrade.codemods import FOLDER, run_codemod
-from sluice.extras.upgrade.codemods.v0_1_1 import FILES, KEYS, cut
+from sluice.extras.upgrade.codemods.v0_1_1 import CHECKS, FILES, KEYS, cut, without_checks
 
 ROOT = Path(__file__).resolve().parents[6]
 BEFORE = {
     "config/budgets.yaml": "each_key: {}\n",
     "config/conversations.yaml": "retention_days: 30\n",
     "config/service.yaml": "limits:\n  max_queued: 1\n  connections:\n    max_open: 9\ndrain_seconds: 20\n",
+    "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n    toxicity: {decides: always}   # ours\n",
+    "config/guardrails.yaml": (
+        "timeout_seconds: 2\n"
+        "input:\n  - check: attack\n    action: block\n"
+        "  - check: toxicity   # ours\n    action: block\n    options:\n      threshold: 0.9\n"
+        "  - check: length\n    action: block\n"
+        "output:\n  - check: toxicity\n    action: block\n  - check: markup\n    action: block\n"
+    ),
     "config/project.yaml": "name: desk\nwithout: [budgets, guard, sweep, conversations, connections]   # ours\n",
     "pipelines/params.yaml": "index: {}\n\nsweep:   # ours\n  trials: 3\n\n  space: {}\n# the guard\nguard: {}\n",
 }
 AFTER = {
     "config/service.yaml": "limits:\n  max_queued: 1\ndrain_seconds: 20\n",
+    "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n",
+    "config/guardrails.yaml": (
+        "timeout_seconds: 2\n"
+        "input:\n  - check: attack\n    action: block\n  - check: length\n    action: block\n"
+        "output:\n  - check: markup\n    action: block\n"
+    ),
     "config/project.yaml": "name: desk\nwithout: [guard]   # ours\n",
     "pipelines/params.yaml": "index: {}\n\n# the guard\nguard: {}\n",
 }
@@ -36,11 +50,12 @@ def test_it_takes_out_what_was_removed_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_it_knows_every_removed_setting() -> None:
-    keys = {f"{Path(path).name}: {'.'.join(place)}" for path, place in KEYS.items()}
+    keys = {f"{Path(path).name}: {'.'.join(place)}" for path, place in KEYS}
+    keys |= {f"guardrails.yaml: {name}" for name in CHECKS}
     assert keys | {Path(path).name for path in FILES} == {name for name in REMOVED if ".yaml" in name}
 
 
-@pytest.mark.parametrize("path", [*KEYS, "config/service.yaml"])
+@pytest.mark.parametrize("path", sorted(dict(KEYS)))
 def test_a_key_is_cut_wherever_it_is(path: str) -> None:
     text = (ROOT / path).read_text()
     whole = yaml.safe_load(text)
@@ -48,3 +63,8 @@ def test_a_key_is_cut_wherever_it_is(path: str) -> None:
         left = yaml.safe_load(cut(text, (key,))) or {}
         assert left == {other: value for other, value in whole.items() if other != key}
     assert cut(text, ("nothing",)) == text
+
+
+def test_the_checks_of_the_template_are_kept() -> None:
+    text = (ROOT / "config" / "guardrails.yaml").read_text()
+    assert without_checks(text) == text
