@@ -21,6 +21,7 @@ REMOVED = {
     "budgets.yaml": _GATEWAY,
     "guardrails.yaml: toxicity": _VALIDATOR,
     "gates.yaml: comparison.metrics.toxicity": _VALIDATOR,
+    "gates.yaml: drift.psi": "set `difference: 0.1`, of two means (engine/docs/reference/data.md#drift)",
 }
 
 

@@ -14,7 +14,8 @@ BEFORE = {
     "config/budgets.yaml": "each_key: {}\n",
     "config/conversations.yaml": "retention_days: 30\n",
     "config/service.yaml": "limits:\n  max_queued: 1\n  connections:\n    max_open: 9\ndrain_seconds: 20\n",
-    "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n    toxicity: {decides: always}   # ours\n",
+    "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n    toxicity: {decides: always}   # ours\n"
+    "drift:\n  p_value: 0.01   # ours\n  psi: 0.2   # as well\n  min_samples: 50\n",
     "config/guardrails.yaml": (
         "timeout_seconds: 2\n"
         "input:\n  - check: attack\n    action: block\n"
@@ -27,7 +28,8 @@ BEFORE = {
 }
 AFTER = {
     "config/service.yaml": "limits:\n  max_queued: 1\ndrain_seconds: 20\n",
-    "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n",
+    "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n"
+    "drift:\n  p_value: 0.01   # ours\n  difference: 0.1\n  min_samples: 50\n",
     "config/guardrails.yaml": (
         "timeout_seconds: 2\n"
         "input:\n  - check: attack\n    action: block\n  - check: length\n    action: block\n"
@@ -51,7 +53,7 @@ def test_it_takes_out_what_was_removed_and_nothing_else(tmp_path: Path) -> None:
 
 def test_it_knows_every_removed_setting() -> None:
     keys = {f"{Path(path).name}: {'.'.join(place)}" for path, place in KEYS}
-    keys |= {f"guardrails.yaml: {name}" for name in CHECKS}
+    keys |= {"gates.yaml: drift.psi", *(f"guardrails.yaml: {name}" for name in CHECKS)}
     assert keys | {Path(path).name for path in FILES} == {name for name in REMOVED if ".yaml" in name}
 
 
