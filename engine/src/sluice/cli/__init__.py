@@ -98,8 +98,9 @@ def main() -> int:
             from sluice.llm.settings import take_keys
 
             take_keys(os.environ)
-        if (name := f"sluice {' '.join(sys.argv[1:2])}") in REMOVED:
-            raise SluiceError(f"{name}: this command was removed", remedy=REMOVED[name])
+        for words in (2, 3):
+            if (name := " ".join(["sluice", *sys.argv[1:words]])) in REMOVED:
+                raise SluiceError(f"{name}: this command was removed", remedy=REMOVED[name])
         status = command()(standalone_mode=False)
     except SluiceError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -56,9 +56,9 @@ def index_load(
     manifest = load(folder)
     verify(folder, manifest, part="index")
     for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
-        spec = chosen_stores(workspace, name).chosen
+        vectors = chosen_stores(workspace, name).chosen.vectors
         with open_chosen(workspace, name, wait=wait) as connection:
-            info = load_release(connection, folder / "index", manifest.id, spec.vectors, spec.partition_by)
+            info = load_release(connection, folder / "index", manifest.id, vectors)
         print(f"{manifest.id}: {info.collection}, {info.chunks} chunks" + (f", store {name}" if tenants else ""))
 
 

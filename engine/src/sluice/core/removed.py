@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
@@ -11,7 +12,10 @@ _PROXY = "set limits in the proxy in front (docs/operate.md#connections)"
 _GATEWAY = "set budgets in an LLM gateway such as LiteLLM (docs/operate.md#api-keys)"
 _HISTORY = "keep the history in the caller (engine/docs/reference/service.md#conversations)"
 _VALIDATOR = "take a validator of guardrails-ai (engine/docs/reference/guardrails.md#validators-of-guardrails-ai)"
-# A command, a key of a file or a check (`FILE: NAME`), or a whole file of config/.
+_OWN_STORE = "give the tenant a store of its own (engine/docs/reference/vector-stores.md)"
+_HALF = "set `precision: half` (engine/docs/reference/vector-stores.md)"
+_ONE_MACHINE = "`sluice index build` embeds on one machine, and only what it has not embedded before"
+# A command, a key of a file or a check (`FILE: NAME`; `*` for any name), or a whole file of config/.
 REMOVED = {
     "sluice sweep": _SEARCH,
     "params.yaml: sweep": _SEARCH,
@@ -21,13 +25,20 @@ REMOVED = {
     "budgets.yaml": _GATEWAY,
     "guardrails.yaml: toxicity": _VALIDATOR,
     "gates.yaml: comparison.metrics.toxicity": _VALIDATOR,
+    "stores.yaml: stores.*.partition_by": _OWN_STORE,
+    "stores.yaml: stores.*.vectors.index": _HALF,
+    "stores.yaml: stores.*.vectors.oversampling": _HALF,
+    "sluice status": "use `sluice release list` and `kubectl argo rollouts get rollout`",
+    "sluice index drop-tenant": "take the documents out of the corpus and release it, then `sluice index prune`",
+    "sluice index shard": _ONE_MACHINE,
+    "sluice index take": _ONE_MACHINE,
     "gates.yaml: drift.psi": "set `difference: 0.1`, of two means (engine/docs/reference/data.md#drift)",
 }
 
 
 def replacement(name: str) -> str:
     """Return ` (removed: …)` for a name of the table, an empty string for every other."""
-    return f" (removed: {REMOVED[name]})" if name in REMOVED else ""
+    return next((f" (removed: {why})" for pattern, why in REMOVED.items() if fnmatchcase(name, pattern)), "")
 
 
 def refuse_files(config: Path) -> None:

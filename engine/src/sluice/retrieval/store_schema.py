@@ -17,7 +17,7 @@ from sluice.core.errors import SluiceError
 from sluice.retrieval import migrations
 from sluice.retrieval.index_files import IndexInfo
 from sluice.retrieval.postgres_collections import ensure_collection
-from sluice.retrieval.stores import PartitionBy, VectorSettings
+from sluice.retrieval.stores import VectorSettings
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -89,11 +89,7 @@ def require_current(connection: psycopg.Connection[Any]) -> None:
 
 
 def load_release(
-    connection: psycopg.Connection[Any],
-    folder: Path,
-    release: str,
-    vectors: VectorSettings | None = None,
-    partition_by: PartitionBy = None,
+    connection: psycopg.Connection[Any], folder: Path, release: str, vectors: VectorSettings | None = None
 ) -> IndexInfo:
     """Loads an index beside what is there and records it as that of a release; again, nothing changes.
 
@@ -102,13 +98,12 @@ def load_release(
         folder: of the index.
         release: id of the release.
         vectors: how vectors are stored and found; default: as config/stores.yaml does without a word.
-        partition_by: how the collection is cut.
 
     Raises:
         SluiceError: the store's schema is older than this code.
     """
     require_current(connection)
-    info = ensure_collection(connection, folder, vectors, partition_by)
+    info = ensure_collection(connection, folder, vectors)
     connection.execute(
         "INSERT INTO sluice_releases (id, collection) VALUES (%s, %s)"
         " ON CONFLICT (id) DO UPDATE SET collection = excluded.collection, loaded = now()",

@@ -5,8 +5,9 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.params import load_params, set_params
 from sluice.core.removed import REMOVED
-from sluice.core.settings import Settings
+from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
+from sluice.retrieval.stores import Stores
 
 
 class Index(Settings):
@@ -19,6 +20,14 @@ def test_a_removed_section_is_named_with_its_line(workspace: Workspace) -> None:
         load_params(workspace.params, "index", Index)
     with pytest.raises(SluiceError, match=r"no section 'sweep' \(removed: queue .*dvc exp run"):
         set_params(workspace.params, ["sweep.trials=4"], {"index": Index})
+
+
+def test_a_removed_key_is_named_below_any_name(workspace: Workspace) -> None:
+    stores = workspace.config / "stores.yaml"
+    stores.write_text("default: a\nstores: {a: {kind: embedded, partition_by: tenant, vectors: {index: binary}}}\n")
+    with pytest.raises(SluiceError, match=r"vectors\.index: unknown key \(removed: set `precision: half`") as raised:
+        load_settings(stores, Stores)
+    assert "stores.a.partition_by: unknown key (removed: give the tenant a store of its own" in str(raised.value)
 
 
 @pytest.mark.parametrize("name", [name for name in REMOVED if name.endswith(".yaml")])

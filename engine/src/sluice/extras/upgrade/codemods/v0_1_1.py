@@ -13,14 +13,15 @@ KEYS = (
     ("config/gates.yaml", ("comparison", "metrics", "toxicity")),
 )
 CHECKS = ("toxicity",)  # of config/guardrails.yaml
-DRIFT = re.compile(r"(?m)^(drift:\n(?:(?:[ #].*)?\n)*?)( +)psi *:.*")  # of config/gates.yaml
+DRIFT = re.compile(r"(?m)^(drift: *(?:#.*)?\n(?:(?:[ #].*)?\n)*?)( +)psi *:.*")  # of config/gates.yaml
+_BINARY = r"(?:oversampling: *\d+|index: *(?:binary|full))"  # of config/stores.yaml; `partition_by` is left to a person
 
 
 def apply(root: Path) -> list[str]:
     changed = [path for path in FILES if (root / path).is_file()]
     for path in changed:
         (root / path).unlink()
-    for path in ("config/project.yaml", "config/guardrails.yaml", *dict(KEYS)):
+    for path in ("config/project.yaml", "config/guardrails.yaml", "config/stores.yaml", *dict(KEYS)):
         if (root / path).is_file():
             before = (root / path).read_text(encoding="utf-8")
             after = _edited(path, before)
@@ -35,6 +36,8 @@ def _edited(path: str, text: str) -> str:
         return re.sub(r"(?m)^without: *\[.*\]", _kept, text)
     if path == "config/guardrails.yaml":
         return without_checks(text)
+    if path == "config/stores.yaml":
+        return without_binary(text)
     for place in (place for of, place in KEYS if of == path):
         text = cut(text, place)
     return DRIFT.sub(r"\1\2difference: 0.1", text) if path == "config/gates.yaml" else text
@@ -47,6 +50,13 @@ def _kept(without: re.Match[str]) -> str:
 def without_checks(text: str) -> str:
     """Cut the removed checks out of the lists of stages, in block style."""
     return re.sub(rf"(?m)^( *)- check: *(?:{'|'.join(CHECKS)}) *(?:#.*)?\n(?:\1 +\S.*\n?)*", "", text)
+
+
+def without_binary(text: str) -> str:
+    """Cut the settings of binary vector indexes, in block style and in flow style."""
+    text = re.sub(rf"(?m)^ +{_BINARY} *(?:#.*)?\n", "", text)
+    text = re.sub(rf", *{_BINARY}(?= *[,}}])|(?<={{){_BINARY}, *|(?<={{){_BINARY}(?=}})", "", text)
+    return re.sub(r"(?m)^( +)vectors: *(?:#.*)?\n(?!\1 )", "", text)
 
 
 def cut(text: str, place: tuple[str, ...]) -> str:

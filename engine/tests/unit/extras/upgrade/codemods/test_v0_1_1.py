@@ -7,7 +7,7 @@ import yaml
 
 from sluice.core.removed import REMOVED
 from sluice.extras.upgrade.codemods import FOLDER, run_codemod
-from sluice.extras.upgrade.codemods.v0_1_1 import CHECKS, FILES, KEYS, cut, without_checks
+from sluice.extras.upgrade.codemods.v0_1_1 import CHECKS, FILES, KEYS, cut, without_binary, without_checks
 
 ROOT = Path(__file__).resolve().parents[6]
 BEFORE = {
@@ -23,6 +23,13 @@ BEFORE = {
         "  - check: length\n    action: block\n"
         "output:\n  - check: toxicity\n    action: block\n  - check: markup\n    action: block\n"
     ),
+    "config/stores.yaml": (
+        "default: a\nstores:\n  a:\n    kind: postgres\n"
+        "    vectors:   # ours\n      index: binary\n      oversampling: 9\n"
+        "  b: {kind: postgres, vectors: {index: full, precision: half}}\n"
+        "  c: {kind: postgres, vectors: {index: binary}}\n"
+        "  d:\n    kind: postgres\n    vectors:\n      oversampling: 9   # more\n      m: 11\n"
+    ),
     "config/project.yaml": "name: desk\nwithout: [budgets, guard, sweep, conversations, connections]   # ours\n",
     "pipelines/params.yaml": "index: {}\n\nsweep:   # ours\n  trials: 3\n\n  space: {}\n# the guard\nguard: {}\n",
 }
@@ -34,6 +41,11 @@ AFTER = {
         "timeout_seconds: 2\n"
         "input:\n  - check: attack\n    action: block\n  - check: length\n    action: block\n"
         "output:\n  - check: markup\n    action: block\n"
+    ),
+    "config/stores.yaml": (
+        "default: a\nstores:\n  a:\n    kind: postgres\n"
+        "  b: {kind: postgres, vectors: {precision: half}}\n  c: {kind: postgres, vectors: {}}\n"
+        "  d:\n    kind: postgres\n    vectors:\n      m: 11\n"
     ),
     "config/project.yaml": "name: desk\nwithout: [guard]   # ours\n",
     "pipelines/params.yaml": "index: {}\n\n# the guard\nguard: {}\n",
@@ -54,6 +66,8 @@ def test_it_takes_out_what_was_removed_and_nothing_else(tmp_path: Path) -> None:
 def test_it_knows_every_removed_setting() -> None:
     keys = {f"{Path(path).name}: {'.'.join(place)}" for path, place in KEYS}
     keys |= {"gates.yaml: drift.psi", *(f"guardrails.yaml: {name}" for name in CHECKS)}
+    keys |= {f"stores.yaml: stores.*.vectors.{name}" for name in ("index", "oversampling")}
+    keys |= {"stores.yaml: stores.*.partition_by"}  # left to a person: it keeps tenants apart
     assert keys | {Path(path).name for path in FILES} == {name for name in REMOVED if ".yaml" in name}
 
 
@@ -67,6 +81,7 @@ def test_a_key_is_cut_wherever_it_is(path: str) -> None:
     assert cut(text, ("nothing",)) == text
 
 
-def test_the_checks_of_the_template_are_kept() -> None:
-    text = (ROOT / "config" / "guardrails.yaml").read_text()
-    assert without_checks(text) == text
+def test_what_the_template_has_is_kept() -> None:
+    for name, edited in (("guardrails", without_checks), ("stores", without_binary)):
+        text = (ROOT / "config" / f"{name}.yaml").read_text()
+        assert edited(text) == text
