@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from sluice.core.errors import SluiceError
 
@@ -39,6 +41,30 @@ REMOVED = {
 def replacement(name: str) -> str:
     """Return ` (removed: …)` for a name of the table, an empty string for every other."""
     return next((f" (removed: {why})" for pattern, why in REMOVED.items() if fnmatchcase(name, pattern)), "")
+
+
+def without_removed(file: str, document: Any, known: Container[str]) -> Any:
+    """Return a config file of an older release without the keys and the checks that were removed since.
+
+    Args:
+        file: Its name.
+        document: What it holds.
+        known: Names of the checks that are there; one of them has the name of a removed one if a project defines it.
+    """
+
+    def kept(value: Any, place: tuple[str, ...]) -> Any:
+        if isinstance(value, list):
+            return [kept(item, (*place, str(number))) for number, item in enumerate(value) if not gone(item)]
+        if not isinstance(value, dict):
+            return value
+        below = {key: (*place, str(key)) for key in value}
+        return {key: kept(value[key], at) for key, at in below.items() if not replacement(f"{file}: {'.'.join(at)}")}
+
+    def gone(item: Any) -> bool:
+        name = item.get("check") if isinstance(item, dict) else None
+        return isinstance(name, str) and bool(replacement(f"{file}: {name}")) and name not in known
+
+    return kept(document, ())
 
 
 def refuse_files(config: Path) -> None:

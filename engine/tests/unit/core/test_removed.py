@@ -4,7 +4,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.params import load_params, set_params
-from sluice.core.removed import REMOVED
+from sluice.core.removed import REMOVED, without_removed
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.retrieval.stores import Stores
@@ -36,3 +36,11 @@ def test_a_removed_file_is_named_by_every_command(name: str, workspace: Workspac
     with pytest.raises(SluiceError, match=rf"config/{name}: this file was removed") as raised:
         Workspace.find(workspace.root)
     assert raised.value.remedy == f"delete it, and {REMOVED[name]}"
+
+
+def test_what_a_release_has_of_removed_settings_is_left_out() -> None:
+    stage = [{"check": "toxicity", "action": "block"}, {"check": "length", "action": "block"}]
+    assert without_removed("guardrails.yaml", {"input": stage}, ()) == {"input": stage[1:]}
+    assert without_removed("guardrails.yaml", {"input": stage}, ("toxicity",)) == {"input": stage}, "a project's own"
+    service = {"limits": {"max_queued": 1, "connections": {"max_open": 9}}, "connections": 1}
+    assert without_removed("service.yaml", service, ()) == {"limits": {"max_queued": 1}, "connections": 1}
