@@ -71,8 +71,8 @@ def projects(template: _Whole, versions: list[str], folder: Path, count: int) ->
         write(work, {**OWN[number % len(OWN)], f"docs/{number}.md": "ours\n"})
         text = edit_project((work / "config/project.yaml").read_text(), {"name": f"app-{number:02}"})
         if number % 10 == 9:
-            remove(work, ["sweep"])
-            text = edit_project(text, {"without": ["sweep"]})
+            remove(work, ["notebook"])
+            text = edit_project(text, {"without": ["notebook"]})
         write(work, {"config/project.yaml": text})
         git(work, "add", "--all")
         if number % 10 == 9:

@@ -26,11 +26,10 @@ RULES = ("code_of_stages", "extras", "help", "house", "make", "pages", "tree", "
 # Words that mean an extra and nothing else, where a project reads them.
 TELLING = {
     "aws_models": "bedrock",
-    "guard": "toxicity",
+    "guard": "guard train",
     "language": "same_language",
     "redteam": "redteam",
     "sagemaker": "sagemaker",
-    "sweep": "sluice sweep",  # conversations have a command of this name
     "synthetic": "synthetic",
 }
 READ = ("README.md", "Makefile", "engine/docs/README.md", "engine/docs/reference/cli.md", ".github/workflows", "config")

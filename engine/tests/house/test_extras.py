@@ -104,7 +104,7 @@ def test_nothing_else_imports_an_extra(root: Path, tracked: list[str]) -> None:
 
 
 def test_what_needs_another_goes_with_it() -> None:
-    if {"finetune", "sweep"} <= set(EXTRAS):
-        assert "sweep" in with_dependents(["finetune"])
+    if {"finetune", "sagemaker"} <= set(EXTRAS):
+        assert "sagemaker" in with_dependents(["finetune"])
     for name in EXTRAS:
         assert name in with_dependents([name])

@@ -38,7 +38,7 @@ UNUSED = {
 _OF_EXTRAS = {
     ("aws_models",): ("aiobotocore", "aioitertools", "wrapt"),
     ("clients", "tools"): ("jsonschema-rs", "mcp", "mcp-types", "sse-starlette"),
-    ("conversations", "tools"): ("langgraph-checkpoint-postgres",),
+    ("tools",): ("langgraph-checkpoint-postgres",),
 }
 UNUSED |= {name: " or ".join(of) for of, names in _OF_EXTRAS.items() if not {*of} & extras().keys() for name in names}
 # Imported for a setting that an image cannot have.

@@ -7,16 +7,8 @@ import numpy as np
 from sluice.extras.guard.guard_features import BUCKETS
 from sluice.extras.guard.guard_model import LinearGuardModel, save_guard_model
 from sluice.extras.guard.kind_model import DIMENSION, KindModel
-from sluice.extras.guard.toxicity_model import ToxicityModel
 
-__all__ = ["TOXIC", "kinds_by", "save_guard_model", "trusting_model"]
-
-TOXIC = ToxicityModel(
-    places={"idiot": 0, "canary": 1},
-    idf=np.ones(2, np.float32),
-    weights=np.array([[4.0, -4.0]], np.float32),
-    lines=np.array([[0.0, -3.0, 0.0]], np.float32),
-)
+__all__ = ["kinds_by", "save_guard_model", "trusting_model"]
 
 
 def kinds_by(first: float) -> KindModel:
@@ -30,6 +22,4 @@ def trusting_model(embedder: str) -> LinearGuardModel:
     """Takes nothing for an attack, and asks no embedder."""
     weights = np.zeros(BUCKETS, np.float32)
     bounds = (-1.0, 1.0)
-    return LinearGuardModel(
-        weights, (-10.0, 1.0, 0.0), weights, (1.0, -10.0), kinds_by(0), bounds, 0.5, TOXIC, embedder
-    )
+    return LinearGuardModel(weights, (-10.0, 1.0, 0.0), weights, (1.0, -10.0), kinds_by(0), bounds, 0.5, embedder)

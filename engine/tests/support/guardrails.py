@@ -44,9 +44,6 @@ class FakeGuardModel:
             return float(embed([one.part for one in judged])[:, 0].max())
         return self._says() if callable(self._says) else self._says
 
-    def toxicity(self, texts: Sequence[str]) -> float:  # noqa: ARG002
-        return 0.0
-
 
 def place_guard_model(workspace: Workspace, embedder: str) -> None:
     """A file of a guard model that takes nothing for an attack, where the project has kept the extra.

@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT
 from sluice import cli
 from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
+from sluice.core.removed import REMOVED
 from sluice.core.workspace import Workspace
 from sluice.jobs import release_job as road
 
@@ -45,6 +46,15 @@ def test_what_a_command_raises_becomes_its_exit_status(
     monkeypatch.setattr(sys, "argv", ["sluice", "release", "make"])
     assert cli.main() == status
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [name for name in REMOVED if name.startswith("sluice ")])
+def test_a_removed_command_says_what_to_use(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [*name.split(), "--help"])
+    assert cli.main() == 1
+    assert capsys.readouterr().err == f"error: {name}: this command was removed\n  -> {REMOVED[name]}\n"
 
 
 def test_a_command_that_ends_well_is_0_and_a_wrong_option_is_2(

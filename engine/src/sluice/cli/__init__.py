@@ -38,6 +38,7 @@ from sluice.cli import (
 from sluice.core.errors import SluiceError
 from sluice.core.extras import extras, load
 from sluice.core.processes import die_with_parent, watch_parent
+from sluice.core.removed import REMOVED
 
 INTERRUPTED = 130
 
@@ -97,6 +98,9 @@ def main() -> int:
             from sluice.llm.settings import take_keys
 
             take_keys(os.environ)
+        for words in (2, 3):
+            if (name := " ".join(["sluice", *sys.argv[1:words]])) in REMOVED:
+                raise SluiceError(f"{name}: this command was removed", remedy=REMOVED[name])
         status = command()(standalone_mode=False)
     except SluiceError as error:
         print(f"error: {error}", file=sys.stderr)

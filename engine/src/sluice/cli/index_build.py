@@ -56,9 +56,9 @@ def index_load(
     manifest = load(folder)
     verify(folder, manifest, part="index")
     for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
-        spec = chosen_stores(workspace, name).chosen
+        vectors = chosen_stores(workspace, name).chosen.vectors
         with open_chosen(workspace, name, wait=wait) as connection:
-            info = load_release(connection, folder / "index", manifest.id, spec.vectors, spec.partition_by)
+            info = load_release(connection, folder / "index", manifest.id, vectors)
         print(f"{manifest.id}: {info.collection}, {info.chunks} chunks" + (f", store {name}" if tenants else ""))
 
 
@@ -74,14 +74,13 @@ def index_migrate(
     """Migrate the store's schema, completely or not at all; the live release keeps running.
 
     Downgrading (`--to` with an older revision) loses the record of what each release loaded."""
-    from sluice.retrieval.store_schema import HEAD, migrate, migrate_extras
+    from sluice.retrieval.store_schema import migrate
 
     workspace = Workspace.find()
     for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
         with open_chosen(workspace, name, wait=wait, autocommit=False) as connection:
             done = migrate(connection, to=to)
-            more = migrate_extras(connection) if to == HEAD else ()
-        for step in (*done.steps, *more):
+        for step in done.steps:
             print(step)
         where = f"store {name}: " if tenants else ""
         print(f"{where}schema {done.after or 'empty'}" + ("" if done.steps else ": nothing to do"))

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
-from sluice.core.settings import Lines, Settings, nearest, parse_yaml, read_yaml, validated
+from sluice.core.removed import replacement
+from sluice.core.settings import Lines, Settings, nearest, parse_yaml, place_of, read_yaml, validated
 
 S = TypeVar("S", bound=Settings)
 
@@ -51,7 +52,8 @@ def set_params(path: Path, assignments: Iterable[str], models: Mapping[str, type
         if not equals or not keys or not all(keys):
             raise SluiceError(f"{assignment!r} is not section.key=value", remedy="write it as train.steps=144")
         if section not in models:
-            raise SluiceError(f"{assignment!r}: no section {section!r}{nearest(section, list(models))}")
+            gone = replacement(f"{path.name}: {section}")
+            raise SluiceError(f"{assignment!r}: no section {section!r}{gone or nearest(section, list(models))}")
         _set(document, [section, *keys], _scalar(value, assignment), assignment)
     stream = io.StringIO()
     yaml.dump(document, stream)
@@ -66,6 +68,9 @@ def _section(path: Path, document: Any, lines: Lines, section: str, model: type[
         raise SluiceError(
             f"{path}: no section {section!r}", remedy="restore it; engine/docs/reference/pipeline.md lists the sections"
         )
+    for name in document:
+        if gone := replacement(f"{path.name}: {name}"):
+            raise SluiceError(f"{place_of(path, (name,), lines)}: unknown section{gone}")
     below = {place[1:]: line for place, line in lines.items() if place[:1] == (section,)}
     return validated(path, document[section], below, model)
 

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.errors import nearest as nearest
+from sluice.core.removed import replacement
 
 
 class Settings(BaseModel):
@@ -135,7 +136,8 @@ def _describe(path: PurePath | str, fault: dict[str, Any], lines: Lines, model: 
     place: Place = tuple(fault["loc"])
     what = str(fault["msg"])
     if fault["type"] == "extra_forbidden":
-        what = f"unknown key{nearest(str(place[-1]), _keys_at(model, place[:-1]))}"
+        gone = replacement(f"{PurePath(path).name}: {'.'.join(map(str, place))}")
+        what = f"unknown key{gone or nearest(str(place[-1]), _keys_at(model, place[:-1]))}"
     return f"{place_of(path, place, lines)}: {what}"
 
 

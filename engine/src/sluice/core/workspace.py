@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
+from sluice.core.removed import refuse_files
 
 # What pins the wheel of an installed engine, and a copy of it for the wheel that was unpacked into engine/.
 LOCK, MARKER = "config/engine.lock", ".sluice/engine.lock"
@@ -32,11 +33,13 @@ class Workspace:
 
     @classmethod
     def find(cls, start: Path | None = None) -> Workspace:
-        """The checkout around `start` (default: the current folder). SluiceError without one, or its engine."""
+        """The checkout around `start` (default: the current folder). SluiceError without one or its
+        engine, or with a config file that was removed."""
         if found := cls.around(start):
             lock, marker = found.root / LOCK, found.root / MARKER
             if lock.is_file() and (not marker.is_file() or marker.read_bytes() != lock.read_bytes()):
                 raise SluiceError(f"{found.engine}: not the engine that {LOCK} pins", remedy="install it: make setup")
+            refuse_files(found.config)
             return found
         here = (start or Path.cwd()).resolve()
         raise SluiceError(f"{here}: not inside a Sluice checkout", remedy="run it from a clone of the repository")

@@ -7,7 +7,7 @@ and `scan_corpus` are for the contract: they never raise, and return readable re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,12 +127,11 @@ def load_rows(path: Path) -> list[Row]:
     return require_whole(path, scan_rows(path))
 
 
-def load_corpus(folder: Path, *, keep: Callable[[Document], bool] = lambda _: True) -> list[Document]:
+def load_corpus(folder: Path) -> list[Document]:
     """Reads the documents of a folder of .md files.
 
     Args:
         folder: of the corpus.
-        keep: which documents are wanted.
 
     Returns:
         Documents sorted by id.
@@ -140,7 +139,7 @@ def load_corpus(folder: Path, *, keep: Callable[[Document], bool] = lambda _: Tr
     Raises:
         ValidationErrors: every malformed file.
     """
-    return sorted(require_whole(folder, scan_corpus(folder, keep=keep)), key=lambda document: document.id)
+    return sorted(require_whole(folder, scan_corpus(folder)), key=lambda document: document.id)
 
 
 def scan_rows(path: Path) -> tuple[list[LocatedRecord[Row]], list[ValidationIssue]]:
@@ -162,14 +161,13 @@ def parse_row(line: str) -> tuple[Row | None, list[str]]:
 
 
 def scan_corpus(
-    folder: Path, *, max_bytes: int | None = None, keep: Callable[[Document], bool] = lambda _: True
+    folder: Path, *, max_bytes: int | None = None
 ) -> tuple[list[LocatedRecord[Document]], list[ValidationIssue]]:
     """Reads the documents under a folder.
 
     Args:
         folder: of the corpus.
         max_bytes: what is larger is not read, and no fault here: that is the caller's rule, as are links that lead out.
-        keep: which documents are wanted.
 
     Returns:
         The readable documents, and a fault for each .md file that is not one.
@@ -185,7 +183,7 @@ def scan_corpus(
             continue
         document, found = _scan_document(path)
         faults += found
-        if document and keep(document.value):
+        if document:
             documents.append(document)
     if not paths:
         faults.append(ValidationIssue(folder, 1, "no documents (*.md)"))

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from sluice.core.errors import ValidationErrors
+from sluice.core.removed import replacement
 from sluice.core.settings import nearest
 from sluice.evaluation.case_changes import changes_of
 from sluice.evaluation.comparison_policy import ComparisonPolicy, Decides, LookPolicy
@@ -110,7 +111,12 @@ def _check_names(metrics: Sequence[ComparableMetric], policy: ComparisonPolicy) 
     known = [measure.name for measure in (*BUILT_IN, *metrics)]
     unknown = [name for name in policy.metrics if name not in known]
     if unknown:
-        faults = [f"comparison.metrics.{name}: no such metric{nearest(name, known)}" for name in unknown]
+        places = [f"comparison.metrics.{name}" for name in unknown]
+        hints = [replacement(f"gates.yaml: {place}") for place in places]
+        faults = [
+            f"{place}: no such metric{hint or nearest(name, known)}"
+            for name, place, hint in zip(unknown, places, hints, strict=True)
+        ]
         remedy = "name metrics of engine/docs/reference/metrics.md, or of src/assistant/metrics/"
         raise ValidationErrors("config/gates.yaml", faults, remedy=remedy)
 

@@ -56,9 +56,6 @@ class GuardModel(Protocol):
             embed: asked for the parts in doubt.
         """
 
-    def toxicity(self, texts: Sequence[str]) -> float:
-        """The probability that one of the texts is insulting or obscene."""
-
 
 @dataclass(frozen=True)
 class CheckResources:
@@ -135,12 +132,6 @@ class CheckContext:
     @cached_property
     def _judged(self) -> list[PartMargin]:
         return self._resources.require_model("attack").judged([reading.text for reading in self.readings])
-
-    @cached_property
-    def toxicity(self) -> float:
-        """The probability, by the guard model, that one reading of the text is insulting or obscene."""
-        texts = [reading.text for reading in self.readings]
-        return _probability(self._resources.require_model("toxicity").toxicity(texts))
 
     @cached_property
     def vector(self) -> npt.NDArray[np.float32]:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from sluice.core.removed import replacement
 from sluice.core.settings import Settings, nearest
 from sluice.guardrails.check import CHECKS, Action
 
@@ -54,7 +55,8 @@ class CheckSettings(Settings):
     @classmethod
     def _known(cls, name: str) -> str:
         if "/" not in name and name not in CHECKS:
-            raise ValueError(f"no check {name!r}{nearest(name, list(CHECKS))}; known: {', '.join(sorted(CHECKS))}")
+            hint = replacement(f"guardrails.yaml: {name}") or nearest(name, list(CHECKS))
+            raise ValueError(f"no check {name!r}{hint}; known: {', '.join(sorted(CHECKS))}")
         return name
 
     @model_validator(mode="after")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 from sluice.core.atomic_files import read_json
 from sluice.core.digests import digest_of_file
 from sluice.core.project import released_application
-from sluice.core.settings import load_settings
+from sluice.core.removed import without_removed
+from sluice.core.settings import Settings, read_yaml, validated
 from sluice.core.workspace import Workspace
+from sluice.guardrails.check import CHECKS
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import Models, ensure, load_models
 from sluice.llm.settings import load_providers
@@ -19,6 +22,8 @@ from sluice.release.manifest import ADAPTER, CODE, GUARD, load, verify
 from sluice.release.prompt_registry import restore_prompts
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.settings import ServiceSettings
+
+S = TypeVar("S", bound=Settings)
 
 
 def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
@@ -43,8 +48,8 @@ def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
         adapter=folder / ADAPTER if manifest.adapter else None,
         model=ensure(models.chat, workspace.cache),
         embedder=ensure(models.embed, workspace.cache),
-        service=load_settings(folder / "config" / "service.yaml", ServiceSettings),
-        guardrails=load_settings(folder / "config" / "guardrails.yaml", GuardrailSettings),
+        service=_released(folder / "config" / "service.yaml", ServiceSettings),
+        guardrails=_released(folder / "config" / "guardrails.yaml", GuardrailSettings),
         providers=load_providers(folder / "config" / "providers.yaml", roles=Models.roles()),
         manifest=manifest.model_dump(mode="json"),
         guard=folder / GUARD if GUARD in manifest.files else None,
@@ -52,6 +57,13 @@ def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
         config=folder / "config",
         other_code=_other_code(read_json(folder / CODE)["files"]) if manifest.code else (),
     )
+
+
+def _released(path: Path, model: type[S]) -> S:
+    """Read a config file of a release. Today's engine has to serve yesterday's releases, so what it no longer has is
+    left out."""
+    document, lines = read_yaml(path)
+    return validated(path, without_removed(path.name, document or {}, CHECKS), lines, model)
 
 
 def _other_code(recorded: Mapping[str, str]) -> tuple[str, ...]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from psycopg.rows import class_row
 
 from sluice.core.errors import SluiceError
-from sluice.retrieval.collection_tables import require_description, vector_indexed
+from sluice.retrieval.collection_tables import require_description
 from sluice.retrieval.index_files import TextEncoder, read_info
 from sluice.retrieval.passages import Hit
-from sluice.retrieval.postgres_collections import ensure_collection, hold, list_collections, require_cut
+from sluice.retrieval.postgres_collections import ensure_collection, hold, list_collections
 from sluice.retrieval.postgres_connections import BoundedPool, connected
 from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.search_sql import Mode, statement
@@ -29,19 +29,11 @@ Asked = dict[str, Any]  # the values of a statement
 
 
 class SearchStatements:
-    """The statements for one collection. SluiceError when it was loaded by older code: its tables are others.
+    """The statements for one collection. SluiceError when it was loaded by older code: its tables are others."""
 
-    `oversampling`: of a vector index of bits; None: what was set when the collection was loaded."""
-
-    def __init__(
-        self, connection: psycopg.Connection[Any], collection: str, *, oversampling: int | None = None
-    ) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], collection: str) -> None:
         self.description = require_description(connection, collection)
-        by_bits = self.description.vectors.index == "binary"
-        tables = (collection, self.description.base)
-        self._by_bits = vector_indexed(connection, tables) if by_bits else frozenset[str]()
-        self._oversampling = oversampling or self.description.vectors.oversampling
-        self._statements: dict[tuple[Mode, int, bool, bool], bytes] = {}
+        self._statements: dict[tuple[Mode, int, bool], bytes] = {}
 
     def run(
         self,
@@ -51,7 +43,6 @@ class SearchStatements:
         k: int,
         mode: Mode = "hybrid",
         documents: Sequence[str] | None = None,
-        by_vectors: bool = False,
     ) -> list[Hit]:
         """Searches the collection and returns the hits, best first.
 
@@ -61,23 +52,13 @@ class SearchStatements:
             k: number of chunks.
             mode: by what is searched.
             documents: ids of the only documents that are searched; None: all.
-            by_vectors: by the vectors also where the vector index holds bits, which is then of no use.
         """
-        key = mode, k, documents is not None, by_vectors
+        key = mode, k, documents is not None
         if key not in self._statements:
-            self._statements[key] = statement(
-                self.description,
-                mode,
-                k=k,
-                of_documents=documents is not None,
-                by_bits=frozenset() if by_vectors else self._by_bits,
-                oversampling=self._oversampling,
-            )
+            self._statements[key] = statement(self.description, mode, k=k, of_documents=documents is not None)
         values = asked if documents is None else {**asked, "documents": list(documents)}
         with connection.cursor(binary=True, row_factory=class_row(Hit)) as cursor:
-            # Of a collection that is cut by tenant each question is planned: a plan for all would lock every partition.
-            whole = self.description.partition_by is None
-            return cursor.execute(self._statements[key], values, prepare=whole).fetchall()
+            return cursor.execute(self._statements[key], values, prepare=True).fetchall()
 
 
 def values_of(question: str, embedder: TextEncoder, *, tenant: str | None) -> Asked:
@@ -160,11 +141,11 @@ def open_retriever(
     with open_store(spec, state) as address:
         with connected(stores, address) as connection:
             if load:
-                collection = ensure_collection(connection, index, spec.vectors, spec.partition_by).collection
+                collection = ensure_collection(connection, index, spec.vectors).collection
             else:
                 collection = read_info(index).collection
                 _require_loaded(connection, collection, stores)
-            searches = SearchStatements(connection, collection, oversampling=spec.vectors.oversampling)
+            searches = SearchStatements(connection, collection)
         connections = BoundedPool(
             address,
             seconds=spec.timeout_seconds,
@@ -183,4 +164,3 @@ def _require_loaded(connection: psycopg.Connection[Any], collection: str, stores
             remedy=f"sluice index build --store {stores.default}; of a release that was made before:"
             f" sluice index load RELEASE --store {stores.default}",
         )
-    require_cut(connection, collection, stores.chosen.partition_by)

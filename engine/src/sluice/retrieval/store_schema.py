@@ -7,8 +7,6 @@ second run waits, and finds nothing to do. Upgrades only add, which a test holds
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from sluice.core.errors import SluiceError
-from sluice.core.extras import hooks
 from sluice.retrieval import migrations
 from sluice.retrieval.index_files import IndexInfo
 from sluice.retrieval.postgres_collections import ensure_collection
-from sluice.retrieval.postgres_connections import BoundedPool, Configure, connected
-from sluice.retrieval.stores import PartitionBy, Stores, VectorSettings, open_store, reviver
+from sluice.retrieval.stores import VectorSettings
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -49,16 +45,13 @@ class MigrationResult:
     steps: tuple[str, ...]
 
 
-def migrate(
-    connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path = MIGRATIONS, table: str = _TABLE
-) -> MigrationResult:
+def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path = MIGRATIONS) -> MigrationResult:
     """Brings the store's schema to a revision. Repeating it changes nothing.
 
     Args:
         connection: to the store, not autocommitting.
         to: the revision, `head` or `base`.
         folder: of the migrations.
-        table: that names the revision.
 
     Raises:
         SluiceError: an unknown revision, or readers that leave no moment for a change.
@@ -73,7 +66,7 @@ def migrate(
     engine = create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=StaticPool)
     for _ in range(_ATTEMPTS):
         try:
-            return _run(engine, script, to, table)
+            return _run(engine, script, to)
         except _TableBusyError:
             time.sleep(_PAUSE)
     raise SluiceError(
@@ -82,49 +75,21 @@ def migrate(
     )
 
 
-@contextmanager
-def open_tables(stores: Stores, state: Path, name: str, configure: Configure) -> Iterator[BoundedPool]:
-    """Connections to the tables of an extra, beside the collections; in an embedded store they are made.
-
-    Args:
-        stores: config/stores.yaml; the default one has them.
-        state: the .sluice/ folder.
-        name: of the extra; its hook `migrations` gives the folder.
-        configure: run on each new connection.
-
-    Raises:
-        SluiceError: the store cannot be reached, or has no such tables yet.
-    """
-    spec, table, folder = stores.chosen, f"{_TABLE}_{name}", hooks("migrations")[name]()
-    with open_store(spec, state) as address:
-        with connected(stores, address, autocommit=spec.kind != "embedded") as connection:
-            if spec.kind == "embedded":
-                migrate(connection, folder=folder, table=table)
-            _require(connection, folder, table)
-        options: dict[str, Any] = {"seconds": spec.timeout_seconds, "most": spec.connections, "configure": configure}
-        with closing(BoundedPool(address, **options, revive=reviver(spec, state))) as pool:
-            yield pool
-
-
-def migrate_extras(connection: psycopg.Connection[Any]) -> list[str]:
-    """Makes the tables of all extras that have some; returns what was done. Arguments and errors as of `migrate`."""
-    found = {name: folder() for name, folder in hooks("migrations").items()}
-    done = {name: migrate(connection, folder=found[name], table=f"{_TABLE}_{name}").steps for name in found}
-    return [f"{name} {step}" for name in done for step in done[name]]
-
-
 def require_current(connection: psycopg.Connection[Any]) -> None:
     """SluiceError when a step of this code is still to be done in the store. A newer schema is fine: it has only added
     to what we know."""
-    _require(connection, MIGRATIONS, _TABLE)
+    from alembic.script import ScriptDirectory
+
+    there, known = _there(connection), _order(ScriptDirectory(str(MIGRATIONS)))
+    if there != known[-1] and there in ("", *known):
+        raise SluiceError(
+            f"the store's schema is {there or 'not there yet'}, this code needs {known[-1]} of {_TABLE}",
+            remedy="run `sluice index migrate`",
+        )
 
 
 def load_release(
-    connection: psycopg.Connection[Any],
-    folder: Path,
-    release: str,
-    vectors: VectorSettings | None = None,
-    partition_by: PartitionBy = None,
+    connection: psycopg.Connection[Any], folder: Path, release: str, vectors: VectorSettings | None = None
 ) -> IndexInfo:
     """Loads an index beside what is there and records it as that of a release; again, nothing changes.
 
@@ -133,13 +98,12 @@ def load_release(
         folder: of the index.
         release: id of the release.
         vectors: how vectors are stored and found; default: as config/stores.yaml does without a word.
-        partition_by: how the collection is cut.
 
     Raises:
         SluiceError: the store's schema is older than this code.
     """
     require_current(connection)
-    info = ensure_collection(connection, folder, vectors, partition_by)
+    info = ensure_collection(connection, folder, vectors)
     connection.execute(
         "INSERT INTO sluice_releases (id, collection) VALUES (%s, %s)"
         " ON CONFLICT (id) DO UPDATE SET collection = excluded.collection, loaded = now()",
@@ -148,25 +112,10 @@ def load_release(
     return info
 
 
-def _require(connection: psycopg.Connection[Any], folder: Path, table: str) -> None:
-    there, known = _there(connection, table), _known(folder)
-    if there != known[-1] and there in ("", *known):
-        raise SluiceError(
-            f"the store's schema is {there or 'not there yet'}, this code needs {known[-1]} of {table}",
-            remedy="run `sluice index migrate`",
-        )
-
-
-def _known(folder: Path) -> list[str]:
-    from alembic.script import ScriptDirectory
-
-    return _order(ScriptDirectory(str(folder)))
-
-
-def _there(connection: psycopg.Connection[Any], table: str) -> str:
-    if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() == (None,):
+def _there(connection: psycopg.Connection[Any]) -> str:
+    if connection.execute("SELECT to_regclass(%s)", (_TABLE,)).fetchone() == (None,):
         return ""
-    row = connection.execute(f"SELECT version_num FROM {table}").fetchone()
+    row = connection.execute(f"SELECT version_num FROM {_TABLE}").fetchone()
     return str(row[0]) if row else ""
 
 
@@ -174,7 +123,7 @@ class _TableBusyError(Exception):
     """Readers held a table for longer than `_WAIT`."""
 
 
-def _run(engine: Engine, script: ScriptDirectory, target: str, table: str) -> MigrationResult:
+def _run(engine: Engine, script: ScriptDirectory, target: str) -> MigrationResult:
     from sqlalchemy.exc import DBAPIError
 
     steps: list[str] = []
@@ -182,9 +131,9 @@ def _run(engine: Engine, script: ScriptDirectory, target: str, table: str) -> Mi
         with engine.begin() as connection:
             _take_turn(connection)
             inside: Any = connection.connection.driver_connection
-            before = _there(inside, table)
-            _go(connection, script, target, table, steps)
-            after = _there(inside, table)
+            before = _there(inside)
+            _go(connection, script, target, steps)
+            after = _there(inside)
     except DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.LockNotAvailable):
             raise _TableBusyError from None
@@ -198,7 +147,7 @@ def _take_turn(connection: Connection) -> None:
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
 
 
-def _go(connection: Connection, script: ScriptDirectory, target: str, table: str, steps: list[str]) -> None:
+def _go(connection: Connection, script: ScriptDirectory, target: str, steps: list[str]) -> None:
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
 
@@ -220,7 +169,7 @@ def _go(connection: Connection, script: ScriptDirectory, target: str, table: str
         return planned
 
     with EnvironmentContext(Config(), script, fn=plan, destination_rev=target) as environment:
-        environment.configure(connection=connection, version_table=table)
+        environment.configure(connection=connection, version_table=_TABLE)
         environment.run_migrations()
 
 

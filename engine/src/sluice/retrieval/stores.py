@@ -19,20 +19,14 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import interrupts_deferred
 from sluice.core.settings import Settings, nearest
 
-PartitionBy = Literal["tenant"] | None
 _DOWN: dict[str, float] = {}  # paths of embedded stores that do not come back, and since when
 
 
 class VectorSettings(Settings):
     """How vectors are stored and found. `precision`: of each number, 4 bytes or 2. `m`, `ef_construction`, `ef_search`:
-    of HNSW (pgvector's words): links of a vector, candidates while it is linked, candidates of a search.
-
-    `index`: what the vector index holds, the vectors or one bit for each of their numbers. With bits it finds
-    `oversampling` times as many as are asked for, which are then ranked by their vectors."""
+    of HNSW (pgvector's words): links of a vector, candidates while it is linked, candidates of a search."""
 
     precision: Literal["single", "half"] = "single"
-    index: Literal["full", "binary"] = "full"
-    oversampling: int = Field(default=20, ge=1, le=100)
     m: int = Field(default=16, ge=2, le=100)
     ef_construction: int = Field(default=64, ge=4, le=1000)
     ef_search: int = Field(default=200, ge=1, le=1000)
@@ -42,8 +36,7 @@ class StoreSpec(Settings):
     """`path`: folder under .sluice/ (embedded). `url_env`: name of the variable that holds the address (postgres).
 
     `timeout_seconds`: longest time of one search; a question that would wait longer gets an error. `connections`: the
-    most that one process opens for searching. `partition_by`: collections are cut by tenant
-    (`tenant_partitions.py`)."""
+    most that one process opens for searching."""
 
     kind: Literal["embedded", "postgres"]
     path: str = "pg"
@@ -51,7 +44,6 @@ class StoreSpec(Settings):
     timeout_seconds: float = Field(default=3, gt=0)
     connections: int = Field(default=8, ge=1)
     vectors: VectorSettings = VectorSettings()
-    partition_by: PartitionBy = None
 
 
 class Stores(Settings):

@@ -21,25 +21,8 @@ from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index_files import EmbedderIdentity, TextEncoder
 
 _KEY = 16  # bytes of the hash of a text
-# What `read_vectors` raises for a file that is not there or damaged.
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-
-
-def file_of(identity: EmbedderIdentity) -> str:
-    """Name of the file of an embedder's vectors: by its model and its code."""
-    return f"{digest_of([identity.model_dump(), digest_of_file(Path(embedder_code.__file__))])[:16]}.npz"
-
-
-def key_of(text: str) -> bytes:
-    """The key of a text among the vectors of a file."""
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=_KEY).digest()
-
-
-def read_vectors(path: Path) -> dict[bytes, Vectors]:
-    """Vectors by the key of their text."""
-    with np.load(path) as file:
-        keys, vectors = file["keys"], file["vectors"]
-    return {key.tobytes(): vector for key, vector in zip(keys, vectors, strict=True)}
+# Raised for a file that is not there or damaged.
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class RememberingEmbedder:
@@ -47,14 +30,15 @@ class RememberingEmbedder:
     another file. `fresh`: how many texts were not known, in all calls."""
 
     def __init__(self, embedder: TextEncoder, folder: Path, identity: EmbedderIdentity) -> None:
-        self._path = folder / file_of(identity)
+        made_by = digest_of([identity.model_dump(), digest_of_file(Path(embedder_code.__file__))])
+        self._path = folder / f"{made_by[:16]}.npz"
         self._embedder = embedder
         self.fresh = 0
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One row for each text, in order."""
         known = self._read()
-        keys = [key_of(text) for text in texts]
+        keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=_KEY).digest() for text in texts]
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if missing:
             vectors = self._embedder.embed(list(missing.values()))
@@ -66,8 +50,10 @@ class RememberingEmbedder:
     def _read(self) -> dict[bytes, Vectors]:
         """Nothing when the file is not there or cannot be read: then all is embedded again."""
         try:
-            return read_vectors(self._path)
-        except UNREADABLE:
+            with np.load(self._path) as file:
+                keys, vectors = file["keys"], file["vectors"]
+            return {key.tobytes(): vector for key, vector in zip(keys, vectors, strict=True)}
+        except _UNREADABLE:
             return {}
 
     def _write(self, found: dict[bytes, Vectors], keys: Sequence[bytes]) -> None:

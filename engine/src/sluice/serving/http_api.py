@@ -68,7 +68,7 @@ def create_app(
         keys: without them no key is required, and only local requests are accepted.
         feedback: without it feedback is refused with 503.
         router: a fork's own endpoints, with the same keys, limits, errors and metrics.
-        parts: of extras; each gives the application anew, and what wraps the API, behind keys and queue.
+        parts: each gives the application anew, and what wraps the API, behind keys and queue.
 
     Returns:
         The outermost of its layers.
@@ -79,7 +79,6 @@ def create_app(
     metrics = ServiceMetrics(bundle.release, lambda: traffic.in_flight)
     telemetry = telemetry or silent(bundle.release)
     metrics.watch(telemetry)
-    traffic.shed = metrics.shed
     if providers is not None:
         metrics.providers(providers)
     api = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)

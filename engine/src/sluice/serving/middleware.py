@@ -33,7 +33,6 @@ class TrafficState:
     def __init__(self) -> None:
         self.in_flight = 0
         self.draining_since: float | None = None
-        self.shed = lambda reason: None  # noqa: ARG005 - counts connections that are refused
         self._last_end = self._looked = 0.0
 
     @property

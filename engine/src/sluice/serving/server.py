@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,7 +22,6 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from sluice.core.errors import SluiceError
-from sluice.core.extras import hooks
 from sluice.core.processes import require_port
 from sluice.retrieval.stores import Stores
 from sluice.serving.api_keys import VARIABLE, keys_path
@@ -35,7 +33,6 @@ from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.routing import load_router
 from sluice.serving.runtime import open_runtime
-from sluice.serving.settings import ConnectionSettings
 from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
@@ -47,6 +44,7 @@ _QUIET_SECONDS = 1.0
 _CUT_SECONDS = 1  # at the end of the drain: for answers that are cut off to be closed
 # Longer than proxies keep idle connections (Traefik: 90 s), so that they close them and never meet a closed one.
 _KEEP_ALIVE_SECONDS = 120
+_MOST_CONNECTIONS = 1024  # open ones; uvicorn answers the next one with 503
 
 
 def serve(
@@ -73,7 +71,7 @@ def serve(
         fault: of a drill: `delay=SECONDS` or `error=SHARE`.
         telemetry: config/telemetry.yaml.
         keyless: requires no API key, even where keys exist; for this machine only.
-        parts: of this service alone, beside those of extras; as of `create_app`.
+        parts: of this service alone; as of `create_app`.
         ready: called once, when the service listens.
 
     Raises:
@@ -91,7 +89,6 @@ def serve(
         logging_of(telemetry.logs, bundle.release) as log,
         open_telemetry(telemetry, bundle, state) as told,
         open_runtime(bundle, stores, state) as runtime,
-        ExitStack() as opened,
     ):
         log.on_lost = lambda reason, count: told.on_lost("log", reason, count)
         if bundle.other_code:
@@ -112,7 +109,7 @@ def serve(
             keys=keys,
             feedback=FeedbackLog(state / "feedback", told.score),
             router=load_router(),
-            parts=[*(opened.enter_context(part(stores, state)) for part in hooks("service").values()), *parts],
+            parts=parts,
         )
         listen(
             app,
@@ -121,7 +118,6 @@ def serve(
             port,
             drain_seconds=bundle.service.drain_seconds,
             notice_seconds=bundle.service.notice_seconds,
-            limits=bundle.service.limits.connections,
             before=runtime.application.warm_up,
             ready=ready,
         )
@@ -148,7 +144,6 @@ def listen(
     *,
     drain_seconds: float,
     notice_seconds: float = 0,
-    limits: ConnectionSettings = ConnectionSettings(),
     before: Callable[[], Awaitable[None]] | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
@@ -161,7 +156,6 @@ def listen(
         port: TCP port.
         drain_seconds: from SIGTERM to the end, at most.
         notice_seconds: from SIGTERM to the end, at least.
-        limits: of connections, where the extra for them is there.
         before: awaited first, on the server's own event loop.
         ready: called once, when it listens.
     """
@@ -169,8 +163,7 @@ def listen(
         app,
         host=host,
         port=port,
-        http=next((make(limits, traffic.shed) for make in hooks("http_protocol").values()), "auto"),
-        backlog=128,  # so many are taken in before any of them can make room
+        limit_concurrency=_MOST_CONNECTIONS,
         log_config=None,  # the log is one: serving/telemetry/service_log.py
         access_log=False,
         server_header=False,

@@ -51,25 +51,12 @@ class CondenseSettings(Settings):
     timeout_seconds: float = Field(gt=0, description="after that the last question is taken as it is")
 
 
-class ConnectionSettings(Settings):
-    """What a connection may cost before a key is looked at; the extra `connections` holds it."""
-
-    max_open: int = Field(default=1024, ge=1, description="connections; at most half of the files that may be open")
-    max_open_of_peer: int = Field(default=512, ge=1, description="connections of one address, such as a proxy's")
-    max_headers: int = Field(default=100, ge=1)
-    max_header_bytes: int = Field(default=32768, ge=1024, description="request line and headers")
-    head_seconds: float = Field(default=10, gt=0, description="for request line and headers")
-    body_seconds: float = Field(default=30, gt=0)
-    read_seconds: float = Field(default=30, gt=0, description="without the caller reading any of what he is sent")
-
-
 class LimitSettings(Settings):
     max_body_bytes: int = Field(ge=1024)
     max_concurrent: int = Field(ge=1, description="answers in progress")
     # These came later. Their defaults are what the service did before, so that older releases can be served again.
     max_queued: int = Field(0, ge=0, description="requests that wait for an answer in progress to end")
     queue_seconds: float = Field(5, gt=0, description="longest wait in the queue")
-    connections: ConnectionSettings = ConnectionSettings()
 
 
 class PageSettings(Settings):

@@ -74,5 +74,5 @@ def run_service(port: int, chat: ScriptedChat, *, state: str = "", **service: An
     feedback = FeedbackLog(Path(state) / "feedback") if state else None
     app = create_app(bundle, chain, traffic, keys=keys, feedback=feedback)
     seconds = bundle.service.drain_seconds
-    notice, limits = bundle.service.notice_seconds, bundle.service.limits.connections
-    listen(app, traffic, "127.0.0.1", port, drain_seconds=seconds, notice_seconds=notice, limits=limits)
+    notice = bundle.service.notice_seconds
+    listen(app, traffic, "127.0.0.1", port, drain_seconds=seconds, notice_seconds=notice)

@@ -358,3 +358,5 @@ def test_what_it_costs() -> None:
 def test_a_policy_for_a_metric_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValidationErrors, match=r"comparison\.metrics\.f2: no such metric \(did you mean 'f1'\?\)"):
         judged([], [], metrics=POLICY.metrics | {"f2": POLICY.metrics["f1"]})
+    with pytest.raises(ValidationErrors, match=r"toxicity: no such metric \(removed: take a validator"):
+        judged([], [], metrics=POLICY.metrics | {"toxicity": POLICY.metrics["f1"]})

@@ -43,6 +43,10 @@ def test_options_are_typed(tmp_path: Path) -> None:
             [{"check": "secret", "action": "redact"}],
             ":2: input.0.check: Value error, no check 'secret' (did you mean 'secrets'?)",
         ),
+        (
+            [{"check": "toxicity", "action": "block"}],
+            "no check 'toxicity' (removed: take a validator of guardrails-ai",
+        ),
         ([{"check": "length", "action": "redact"}], "length cannot redact; use block"),
         ([{"check": "length", "action": "drop"}], "input: length cannot drop there; use block or redact or annotate"),
         (

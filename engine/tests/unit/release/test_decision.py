@@ -61,7 +61,7 @@ class Answers:
 
 
 def asked(rows: Sequence[Row] = ROWS, **answers: Any) -> Records:
-    cheap = [metric for metric in make_metrics() if metric.name not in ("toxicity", "language", "same_language")]
+    cheap = [metric for metric in make_metrics() if metric.name not in ("language", "same_language")]
     return asyncio.run(run_cases(rows, Answers(**answers), cheap, concurrency=8, on_progress=lambda *_: None))
 
 

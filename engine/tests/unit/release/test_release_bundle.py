@@ -7,12 +7,16 @@ import pytest
 
 from sluice.core.closures import Code
 from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
+from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import ModelSpec
 from sluice.release import release_bundle
 from sluice.release.manifest import Manifest
 from sluice.release.mlflow_registry import record_release
+from sluice.serving.settings import ServiceSettings
 
+MODELS: dict[str, type[Settings]] = {"service.yaml": ServiceSettings, "guardrails.yaml": GuardrailSettings}
 REPOSITORY = Path(__file__).parents[4]
 
 Make = Callable[..., tuple[Manifest, Path]]
@@ -46,6 +50,22 @@ def test_it_opens_what_the_folder_holds_and_not_the_checkout(
     assert bundle.model == workspace.cache / "chat.gguf"
     assert bundle.manifest["id"] == manifest.id
     assert ensured == ["file:/models/chat.gguf", "file:/models/embed.gguf"]
+
+
+@pytest.mark.usefixtures("ensured")
+def test_what_was_removed_is_left_out_of_the_settings_of_a_release(workspace: Workspace) -> None:
+    service, guardrails = workspace.config / "service.yaml", workspace.config / "guardrails.yaml"
+    toxicity = "input:\n  - check: toxicity\n    action: block\n    options: {threshold: 0.9}\n"
+    for path, old, new in (
+        (guardrails, "input:\n", toxicity),
+        (service, "limits:\n", "limits:\n  connections: {max_open: 9}\n"),
+    ):
+        text = path.read_text()
+        before = release_bundle._released(path, MODELS[path.name])
+        path.write_text(text.replace(old, new))
+        assert release_bundle._released(path, MODELS[path.name]) == before
+        with pytest.raises(ValidationErrors, match=r"\(removed: "):
+            load_settings(path, MODELS[path.name])
 
 
 def test_a_prompt_file_that_is_gone_comes_out_of_the_registry(

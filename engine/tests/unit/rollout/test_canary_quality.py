@@ -147,7 +147,7 @@ def test_every_metric_that_decides_is_compared_or_named_as_left_out(services: di
     policy = load_policy(ROOT / "config" / "gates.yaml")
     deciding = {name for name, one in policy.metrics.items() if one.decides != "never"} - {"answered", "consistency"}
     left_out = {text.split(" needs ")[0] for text in found.left_out}
-    of_extras = {"groundedness", "same_language", "toxicity"} & METRICS.keys()
+    of_extras = {"groundedness", "same_language"} & METRICS.keys()
     assert left_out == {"recall_at_5", "mrr", "ndcg_at_5"} | of_extras
     assert found.as_dict()["left_out"] == list(found.left_out)
     assert "~ not compared here: mrr needs what the search found" in in_the_terminal(found)

@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.retrieval.stores import Stores
-from sluice.serving import middleware
+from sluice.serving import middleware, server
 from sluice.serving.api_keys import add_key, revoke_key
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
@@ -160,6 +160,13 @@ def test_an_answer_that_does_not_end_is_cut_when_the_time_is_up(start: Callable[
     assert time.monotonic() - started >= 2
     reader.join(60)
     assert "[DONE]" not in reader.text
+
+
+def test_uvicorn_limits_open_and_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[uvicorn.Config] = []
+    monkeypatch.setattr(server, "_DrainingServer", lambda config, *_: SimpleNamespace(run=lambda: made.append(config)))
+    listen(FastAPI(), TrafficState(), "127.0.0.1", free_port(), drain_seconds=1)
+    assert (made[0].limit_concurrency, made[0].timeout_keep_alive) == (1024, 120)
 
 
 def _metrics(service: Service) -> str:

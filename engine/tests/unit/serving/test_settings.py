@@ -23,9 +23,10 @@ def test_the_file_of_the_repository_is_valid() -> None:
         ("llm", "slot", 1, "unknown key (did you mean 'slots'?)"),
         ("retrieval", "min_similarity", 2, "less than or equal to 1"),
         ("limits", "max_concurrent", 0, "greater than or equal to 1"),
+        ("limits", "connections", {"max_open": 9}, "limits.connections: unknown key (removed: set limits in the proxy"),
     ],
 )
-def test_faults_name_line_and_key(tmp_path: Path, section: str, key: str, value: float, said: str) -> None:
+def test_faults_name_line_and_key(tmp_path: Path, section: str, key: str, value: object, said: str) -> None:
     document = yaml.safe_load(FILE.read_text())
     document[section][key] = value
     path = tmp_path / "service.yaml"

@@ -18,7 +18,7 @@ def test_a_checkout_without_the_package_is_refused_and_no_process_starts_another
     """Python takes the package that is installed in its place, which is the one that has just asked."""
     (tmp_path / there).mkdir(parents=True, exist_ok=True)
     with pytest.raises(SluiceError, match=r"engine/src/sluice/__init__\.py: no such file") as caught:
-        remove(tmp_path, ["sweep"])
+        remove(tmp_path, ["notebook"])
     assert caught.value.remedy == "restore it with git"
     assert not (tmp_path / "engine/src/sluice/__init__.py").exists()
 

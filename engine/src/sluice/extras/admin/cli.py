@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -78,55 +77,19 @@ def index_prune(
     for name in done.dropped:
         print(f"{name}: dropped")
     for name in done.held:
-        print(f"{name}: stays, a service searches it or another is built on it")
+        print(f"{name}: stays, a service searches it")
     for name in done.unrecorded:
         print(f"{name}: stays, it was not loaded by `sluice index load`")
     print(f"{len(done.dropped)} dropped")
 
 
 def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
-    """Drop a collection, unless a release, another collection or a service needs it."""
+    """Drop a collection, unless a release or a service needs it."""
     from sluice.extras.admin.collection_needs import drop_one
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
         drop_one(connection, collection)
     print(f"{collection}: dropped")
-
-
-def index_drop_tenant(
-    name: Annotated[str, typer.Argument(help="Whose partitions go, of every collection.")],
-    store: StoreName = "",
-    env: StoreEnv = "",
-) -> None:
-    """Drop a tenant's documents from a store that is cut by tenant; all others stay as they are, and searches go on.
-
-    A release that was made with them and is loaded anew brings them again: take them out of the corpus first."""
-    from sluice.extras.admin.drop_tenant import drop_tenant
-
-    with open_chosen(Workspace.find(), store, env, "") as connection:
-        dropped = drop_tenant(connection, name)
-    for collection, chunks in dropped.items():
-        print(f"{collection}: {chunks} chunks dropped")
-
-
-def index_shard(
-    shard: Annotated[str, typer.Argument(help="K/N: which share of the documents.")],
-    out: Annotated[Path, typer.Argument(help="Folder, below which each shard has one of its own.")],
-) -> None:
-    """Embed a share of the documents, and no more; one that was cut off goes on."""
-    from sluice.extras.admin.sharded_embedding import CorpusShard, run_shard
-
-    found = run_shard(Workspace.find(), CorpusShard.parse(shard), out)
-    print(f"{out}: shard {shard}, vectors of {found} chunks")
-
-
-def index_take(
-    folders: Annotated[list[Path], typer.Argument(help="Of `sluice index shard`, with all shards.")],
-) -> None:
-    """Take the vectors of shards, so that `sluice index build` embeds nothing of what they have."""
-    from sluice.extras.admin.sharded_embedding import take_vectors
-
-    print(f"{take_vectors(Workspace.find(), folders)} chunks were not known")
 
 
 def models_list() -> None:
@@ -209,10 +172,7 @@ def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     groups["index"].command("stats")(index_stats)
     groups["index"].command("prune")(index_prune)
     groups["index"].command("drop")(index_drop)
-    groups["index"].command("drop-tenant")(index_drop_tenant)
     groups["index"].command("verify")(index_verify)
-    groups["index"].command("shard")(index_shard)
-    groups["index"].command("take")(index_take)
     groups["models"].command("list")(models_list)
     groups["models"].command("verify")(models_verify)
     groups["models"].command("prune")(models_prune)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
-from sluice.retrieval.postgres_collections import built_on, drop, list_collections
+from sluice.retrieval.postgres_collections import drop, list_collections
 from sluice.retrieval.store_schema import require_current
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PruneResult:
-    """Names of collections. `held`: no release that is kept has them, but a service searches them or one that stays is
-    built on them. `unrecorded`: loaded by a service itself, so the release is unknown; they stay."""
+    """Names of collections. `held`: no release that is kept has them, but a service searches them. `unrecorded`: loaded
+    by a service itself, so the release is unknown; they stay."""
 
     dropped: tuple[str, ...]
     held: tuple[str, ...]
@@ -28,12 +28,11 @@ class PruneResult:
 
 def needs(connection: psycopg.Connection[Any], collection: str) -> list[str]:
     """What the collection is needed for, in words; no release is known in a store without a schema."""
-    found = [f"{other} is built on it" for other in built_on(connection, collection)]
     releases: dict[str, str] = {}
     with suppress(SluiceError):
         require_current(connection)
         releases = _collections_of_releases(connection)
-    return found + [f"it is of release {release}" for release, name in releases.items() if name == collection]
+    return [f"it is of release {release}" for release, name in releases.items() if name == collection]
 
 
 def drop_one(connection: psycopg.Connection[Any], collection: str) -> None:
@@ -69,8 +68,9 @@ def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneRe
             )
     unneeded = set(recorded.values()) - {recorded[release] for release in keep}
     done: dict[str, bool] = {}
-    # Those that are built on others first: then the others may go as well.
-    for collection in sorted(unneeded, key=lambda name: (bool(built_on(connection, name)), name)):
+    # The newest first: a collection of older code may be built on one that was loaded before it.
+    newest = {name: place for place, name in enumerate(list_collections(connection, newest_first=True))}
+    for collection in sorted(unneeded, key=lambda name: (newest.get(name, -1), name)):
         with connection.transaction():
             done[collection] = drop(connection, collection)
             if done[collection]:

@@ -8,7 +8,6 @@ EXTRA = Extra(
     summary="looks after vector stores, caches, the artifact store, what a cluster keeps: lists, checks, prunes, drops",
     commands="cli:register",
     hooks={"promoted": "cluster_pruning:prune"},
-    files=("engine/benchmarks/tenants.py",),
     lines={
         "engine/docs/reference/failures.md": ("unit/extras/admin/test_killed.py",),
         "engine/docs/reference/record.md": (

@@ -45,7 +45,7 @@ def scan(connection: psycopg.Connection[Any], searches: SearchStatements, asked:
         connection.execute("SET LOCAL enable_indexscan = off")
         # Else the plan that the prepared statement already has, with the index, would be taken again.
         connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-        return _ids(searches.run(connection, asked, k=K, mode="vectors", by_vectors=True))
+        return _ids(searches.run(connection, asked, k=K, mode="vectors"))
 
 
 def _ids(hits: Sequence[Hit]) -> set[str]:

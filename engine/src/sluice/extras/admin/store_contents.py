@@ -10,7 +10,6 @@ from psycopg import sql
 from sluice.extras.admin.collection_needs import needs
 from sluice.retrieval.collection_tables import describe, vector_indexed, words_of
 from sluice.retrieval.postgres_collections import list_collections
-from sluice.retrieval.tenant_partitions import tenants_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -18,16 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CollectionInfo:
-    """`rows`: of its own table; fewer than `chunks` when it is the difference from `base`. None: it does not say
-    (older code). `partitions`: 0 where it is not cut by tenant. `table_bytes`: with what lies beside the table.
+    """`rows`: of its table. None: it does not say (older code). `table_bytes`: with what lies beside the table.
     `vector_index`: without one every vector is looked at."""
 
     collection: str
     documents: int | None
     chunks: int | None
     rows: int
-    base: str | None
-    partitions: int
     precision: str | None
     dimension: int | None
     vector_index: bool
@@ -49,10 +45,8 @@ def _look(connection: psycopg.Connection[Any], name: str) -> CollectionInfo:
     table = sql.Identifier(name)
     rows = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
     sizes = connection.execute(
-        "SELECT sum(pg_table_size(part.oid)), sum(pg_indexes_size(part.oid))"
-        " FROM pg_class c JOIN LATERAL"
-        " (SELECT c.oid UNION SELECT relid::oid FROM pg_partition_tree(c.oid)) part ON true"
-        " WHERE c.relname IN (%s, %s) AND pg_table_is_visible(c.oid)",
+        "SELECT sum(pg_table_size(oid)), sum(pg_indexes_size(oid)) FROM pg_class"
+        " WHERE relname IN (%s, %s) AND pg_table_is_visible(oid)",
         (name, words_of(name)),
     ).fetchone()
     table_bytes, index_bytes = sizes or (0, 0)
@@ -61,11 +55,9 @@ def _look(connection: psycopg.Connection[Any], name: str) -> CollectionInfo:
         documents=found.index.documents if found else None,
         chunks=found.index.chunks if found else None,
         rows=rows[0] if rows else 0,
-        base=found.base if found else None,
-        partitions=len(tenants_of(connection, name)),
         precision=found.vectors.precision if found else None,
         dimension=found.index.dimension if found else None,
-        vector_index=bool(vector_indexed(connection, (name,))),
+        vector_index=vector_indexed(connection, name),
         table_bytes=int(table_bytes),
         index_bytes=int(index_bytes),
         needed=tuple(needs(connection, name)),

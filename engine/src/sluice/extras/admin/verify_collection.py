@@ -10,7 +10,7 @@ from psycopg import sql
 
 from sluice.extras.admin.search_recall import questions_beside, sample, scan, search, share
 from sluice.retrieval.chunking import Chunk, starts
-from sluice.retrieval.collection_tables import TableDescription, require_description, view_of
+from sluice.retrieval.collection_tables import TableDescription, require_description
 from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index_files import digest_of_index
 from sluice.retrieval.postgres import SearchStatements, configure
@@ -55,7 +55,7 @@ def verify(
     chunks, faults = _chunks(connection, description)
     stored = _vectors(connection, description, chunks, faults)
     asked = min(questions, len(chunks))
-    searches = SearchStatements(connection, collection, oversampling=vectors.oversampling if vectors else None)
+    searches = SearchStatements(connection, collection)
     recall = _recall(connection, searches, chunks, stored, asked) if asked else 0.0
     return CollectionVerification(collection, len(chunks), tuple(faults), recall, asked)
 
@@ -65,17 +65,15 @@ def _chunks(connection: psycopg.Connection[Any], description: TableDescription) 
     rows = connection.execute(
         sql.SQL(
             'SELECT id, doc_id, title, text, tenant, start, content FROM {} ORDER BY doc_id COLLATE "C", start'
-        ).format(sql.Identifier(view_of(description)))
+        ).format(sql.Identifier(description.index.collection))
     ).fetchall()
     chunks = [Chunk(id=row[0], doc_id=row[1], title=row[2], text=row[3], tenant=row[4]) for row in rows]
-    dropped = sum(description.dropped.values())
-    if len(chunks) != info.chunks - dropped:
-        without = f", {dropped} of them dropped with their tenant" if dropped else ""
-        faults.append(f"{len(chunks)} chunks, index.json says {info.chunks}{without}")
+    if len(chunks) != info.chunks:
+        faults.append(f"{len(chunks)} chunks, index.json says {info.chunks}")
     if (documents := len({chunk.doc_id for chunk in chunks})) > info.documents:
         faults.append(f"chunks of {documents} documents, index.json says {info.documents}")
     digest = digest_of_index(info.embedder, info.chunker, [chunk.row() for chunk in chunks])
-    if digest != info.digest and not dropped:  # that of all chunks cannot be made again then; each has its own below
+    if digest != info.digest:
         faults.append(f"the chunks' digest is {digest[:16]}…, its name and index.json say {info.digest[:16]}…")
     wrong = [
         chunk.id
@@ -93,7 +91,7 @@ def _vectors(
     """Those of the chunks, in their order."""
     rows = connection.execute(
         sql.SQL('SELECT embedding::vector FROM {} ORDER BY doc_id COLLATE "C", start').format(
-            sql.Identifier(view_of(description))
+            sql.Identifier(description.index.collection)
         ),
         binary=True,
     )

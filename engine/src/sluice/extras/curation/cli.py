@@ -15,15 +15,13 @@ from sluice.core.workspace import Workspace
 def data_diff(
     base: Annotated[str, typer.Argument(help="Branch, tag or commit, or another data folder.")] = "origin/main",
 ) -> None:
-    """Compare data/ with another version: added rows and documents, and shifted distributions."""
+    """Compare data/ with another version: rows and documents that were added, removed or changed."""
     from sluice.extras.curation.checked_out import checked_out
     from sluice.extras.curation.data_diff import compare, read_version
-    from sluice.extras.curation.distribution_shift import load_shift_policy
 
     workspace = Workspace.find()
-    policy = load_shift_policy(workspace.config / "gates.yaml")
     with checked_out(workspace, base) as folder:
-        print_json(compare(read_version(folder), read_version(workspace.data)).as_dict(policy))
+        print_json(compare(read_version(folder), read_version(workspace.data)).as_dict())
 
 
 def data_card(

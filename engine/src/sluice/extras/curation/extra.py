@@ -8,5 +8,4 @@ EXTRA = Extra(
     summary="looks after the data set: its datasheet, differences of versions, rows that are proposed",
     needs=("pull_requests",),
     commands="cli:register",
-    entries={"config/gates.yaml": ("drift",)},
 )

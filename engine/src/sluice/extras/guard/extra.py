@@ -6,13 +6,10 @@ from sluice.core.extras import Extra
 
 _CHECKS = (
     "input > check=attack",
-    "input > check=toxicity",
     "passages > check=attack",
-    "output > check=toxicity",
 )
-_POLICY = ("comparison > metrics > toxicity",)
 EXTRA = Extra(
-    summary="finds attacks and insults: the guard model, its training, the stage `guard`, checks, and a metric",
+    summary="finds attacks: the guard model, its training, the stage `guard` and the checks",
     commands="cli:register",
     hooks={"data_check": "guard_rows:check_guard", "guard_model": "guard_model:load_guard_model"},
     parameters={"guard": "guard_parameters:GuardParameters"},
@@ -26,15 +23,11 @@ EXTRA = Extra(
         "engine/tests/support/guard_models.py",
     ),
     lines={
-        "engine/docs/decisions/metric-libraries.md": ("- `alt-profanity-check` for toxicity",),
-        "engine/docs/reference/guardrails.md": ("| `attack` |", "| `toxicity` |", "| `topic` |"),
-        "engine/docs/reference/metrics.md": ("| `toxicity` |", "**Toxicity.** "),
+        "engine/docs/reference/guardrails.md": ("| `attack` |", "| `topic` |"),
         "engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |"),
     },
     entries={
-        "config/gates.yaml": _POLICY,
         "config/guardrails.yaml": _CHECKS,
-        "engine/tests/starter/config/gates.yaml": _POLICY,
         "engine/tests/starter/config/guardrails.yaml": _CHECKS,
         "pipelines/dvc.yaml": (
             "stages > code > outs > build/code/guard.txt",

@@ -27,7 +27,6 @@ from sluice.extras.guard.guard_model import LinearGuardModel
 from sluice.extras.guard.guard_parameters import GuardParameters
 from sluice.extras.guard.guard_rows import GuardRow
 from sluice.extras.guard.kind_model import KindModel
-from sluice.extras.guard.toxicity_model import ToxicityModel
 from sluice.guardrails.context import Embed
 
 _FOLDS = 4
@@ -43,9 +42,7 @@ Flags = npt.NDArray[np.bool_]
 Fit = Callable[[Any, Any, Floats], Callable[[Any], Floats]]  # rows, labels and counts, then the margins of other rows
 
 
-def fit(
-    rows: Sequence[GuardRow], embed: Embed, toxicity: ToxicityModel, parameters: GuardParameters, embedder: str
-) -> LinearGuardModel:
+def fit(rows: Sequence[GuardRow], embed: Embed, parameters: GuardParameters, embedder: str) -> LinearGuardModel:
     """`embed`: unit-length rows, asked once for at most `parameters.embedded` of the texts. Deterministic."""
     away = [row for row in rows if foreign(row.text)]
     rows = [row for row in rows if not foreign(row.text)]
@@ -76,7 +73,6 @@ def fit(
         # What the n-grams settle alone must be on its side of the threshold.
         bounds=(min(clear, at_threshold), max(sure, at_threshold)),
         threshold=threshold,
-        toxicity_model=toxicity,
         embedder=embedder,
     )
 

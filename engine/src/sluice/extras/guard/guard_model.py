@@ -25,11 +25,10 @@ from sluice.core.errors import SluiceError
 from sluice.extras.guard.guard_features import BUCKETS, foreign, margins, parts
 from sluice.extras.guard.kind_model import TENSORS as KIND_TENSORS
 from sluice.extras.guard.kind_model import KindModel
-from sluice.extras.guard.toxicity_model import TENSORS as TOXICITY_TENSORS
-from sluice.extras.guard.toxicity_model import ToxicityModel, sigmoid
 from sluice.guardrails.context import Embed, PartMargin
 
 FORMAT = "9"
+_IGNORED = "toxicity."  # tensors of files that were made while there was a check `toxicity`
 _NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
 Floats = npt.NDArray[np.float32]
 _MOST_EMBEDDED = 4  # parts of one text whose embedding is asked for: the most suspicious ones
@@ -60,7 +59,6 @@ class LinearGuardModel:
     kinds: KindModel
     bounds: tuple[float, float]
     threshold: float
-    toxicity_model: ToxicityModel
     embedder: str
 
     def attack(self, texts: Sequence[str], embed: Embed) -> float:
@@ -108,11 +106,8 @@ class LinearGuardModel:
         return self.bounds[0] + math.log(_others(parts)) / self.grams[1]
 
     def _settled(self, margin: float) -> float:
-        return sigmoid(self.grams[1] * margin + self.grams[2])
-
-    def toxicity(self, texts: Sequence[str]) -> float:
-        """The probability that one of the texts is insulting or obscene."""
-        return max(map(self.toxicity_model.probability, texts), default=0.0)
+        odds = self.grams[1] * margin + self.grams[2]
+        return 1 / (1 + math.exp(-min(max(odds, -60.0), 60.0)))
 
 
 def _among(probability: float, parts: int) -> float:
@@ -131,7 +126,8 @@ def load_guard_model(path: Path) -> LinearGuardModel:
     try:
         with safe_open(str(path), framework="numpy") as file:
             notes: dict[str, str] = json.loads((file.metadata() or {}).get(_NOTES, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            names = [name for name in file.keys() if not name.startswith(_IGNORED)]  # noqa: SIM118 - not a mapping
+            tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise SluiceError(f"{path}: no such file; a check needs the guard model", remedy=_REMEDY) from None
     except (SafetensorError, OSError, ValueError) as error:
@@ -151,7 +147,6 @@ def load_guard_model(path: Path) -> LinearGuardModel:
             kinds=KindModel.of(tensors),
             bounds=(clear, sure),
             threshold=threshold,
-            toxicity_model=ToxicityModel.of(tensors),
             embedder=notes["embedder"],
         )
     except (KeyError, ValueError) as error:
@@ -169,7 +164,6 @@ def save_guard_model(model: LinearGuardModel, path: Path) -> None:
         "foreign.line": np.asarray(model.foreign_line, np.float32),
         "bounds": np.asarray((*model.bounds, model.threshold), np.float32),
         **model.kinds.tensors(),
-        **model.toxicity_model.tensors(),
     }
     notes = {"format": FORMAT, "embedder": model.embedder}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +174,7 @@ def save_guard_model(model: LinearGuardModel, path: Path) -> None:
 
 def _verify(tensors: Mapping[str, Any]) -> None:
     """ValueError for a tensor of another shape, or with a value that is not finite: it would pass every text."""
-    wanted = {*_SHAPES, *KIND_TENSORS, *TOXICITY_TENSORS}
+    wanted = {*_SHAPES, *KIND_TENSORS}
     if differ := wanted ^ set(tensors):
         raise ValueError(f"tensors differ: {', '.join(sorted(differ))}")
     for name, shape in _SHAPES.items():

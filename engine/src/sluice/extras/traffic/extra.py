@@ -9,6 +9,7 @@ EXTRA = Extra(
     needs=("curation", "traces"),
     commands="cli:register",
     entries={
+        "config/gates.yaml": ("drift",),
         ".github/workflows/nightly.yml": (
             "jobs > evaluate > steps > name=Keep what traffic is compared with",
             "jobs > drift",

@@ -33,8 +33,7 @@ from unit.retrieval.conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
 KILLS = 20
-# Forks a builder for each line, so that none spends its time on imports: where to write, a word for what is
-# changed, and how many documents are: one makes a difference from the live collection, many make a whole one.
+# Forks a builder for each line, so that none spends its time on imports: where to write, a word for what is changed.
 BUILDER = """
 import os, signal, sys
 from pathlib import Path
@@ -47,10 +46,10 @@ from unit.retrieval.conftest import Scattered, corpus
 spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
 print("ready", flush=True)
 for line in sys.stdin:
-    out, changed, many = line.split()
+    out, changed = line.split()
     child = os.fork()
     if not child:
-        documents = corpus(2200, **{f"d{n:04}": f"Changed {changed} {n}." for n in range(int(many))})
+        documents = corpus(2200, **{f"d{n:04}": f"Changed {changed} {n}." for n in range(500)})
         build_index(documents, Scattered(), spec, ChunkerSettings(), Path(out))
         with psycopg.connect(sys.argv[1], autocommit=True) as connection:
             ensure_collection(connection, Path(out))
@@ -74,11 +73,11 @@ class Builders:
         )
         assert self._line() == "ready"
 
-    def run(self, out: Path, changed: str, many: int, *, kill_after: float | None = None) -> tuple[int, float]:
+    def run(self, out: Path, changed: str, *, kill_after: float | None = None) -> tuple[int, float]:
         """The status that the system gives, and the seconds it took."""
         assert self._process.stdin
         began = time.monotonic()
-        self._process.stdin.write(f"{out} {changed} {many}\n")
+        self._process.stdin.write(f"{out} {changed}\n")
         self._process.stdin.flush()
         builder = int(self._line())
         if kill_after is not None:
@@ -108,25 +107,23 @@ def test_a_builder_that_is_killed_harms_nothing_and_the_next_one_completes(
     build_index(corpus(2200), Scattered(), spec, ChunkerSettings(), tmp_path / "live")
     with psycopg.connect(database, autocommit=True) as store:
         live = ensure_collection(store, tmp_path / "live")
-        done = {many: builders.run(tmp_path / "done", f"first{many}", many) for many in (1, 500)}
-        assert [status for status, _ in done.values()] == [0, 0]
-        takes = {many: seconds for many, (_, seconds) in done.items()}
+        status, takes = builders.run(tmp_path / "done", "first")
+        assert status == 0
         there, left = set(list_collections(store)), 0
         for number in range(KILLS):
             # The child may still be forking at the very beginning, and done at the very end: both are moments too.
-            many = (1, 500)[number % 2]
-            moment = takes[many] * (number + 0.5) / KILLS
-            status, _ = builders.run(tmp_path / "killed", f"c{number}", many, kill_after=moment)
+            moment = takes * (number + 0.5) / KILLS
+            status, _ = builders.run(tmp_path / "killed", f"c{number}", kill_after=moment)
             left += status != 0
             if not status:  # on a machine that has become quicker
-                takes[many] = min(takes[many], moment)
+                takes = min(takes, moment)
             for name in set(list_collections(store)) - there:
                 assert verify(store, name, questions=1).faults == ()  # it was done before it was killed
                 there.add(name)
             assert store.execute(f"SELECT count(*) FROM {live.collection}").fetchone() == (2200,)
         assert left >= KILLS / 2, "most are killed before they are done"
         assert verify(store, live.collection, questions=5).faults == ()
-        assert builders.run(tmp_path / "killed", "c1", 500)[0] == 0
+        assert builders.run(tmp_path / "killed", "c1")[0] == 0
         assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
             "chunks.jsonl",
             "index.json",

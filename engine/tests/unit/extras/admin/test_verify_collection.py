@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.extras.admin.store_contents import listed
 from sluice.extras.admin.verify_collection import verify
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres_collections import ensure_collection
+from sluice.retrieval.stores import VectorSettings
 from unit.retrieval.conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
@@ -38,6 +40,16 @@ def test_a_whole_one(store: Any, collection: str) -> None:
     found = verify(store, collection)
     assert (found.collection, found.chunks, found.faults) == (collection, 31, ())
     assert (found.recall, found.questions) == (1.0, 31)
+
+
+@pytest.mark.parametrize("precision", ["single", "half"])
+def test_one_with_a_vector_index(store: Any, spec: Any, tmp_path: Path, precision: Literal["single", "half"]) -> None:
+    build_index(corpus(2200), Scattered(), spec, ChunkerSettings(), tmp_path / "index")
+    info = ensure_collection(store, tmp_path / "index", VectorSettings(precision=precision))
+    found = verify(store, info.collection)
+    assert (found.chunks, found.faults) == (2200, ())
+    assert found.recall > 0.9
+    assert [one.vector_index for one in listed(store)] == [True]
 
 
 @pytest.mark.parametrize(

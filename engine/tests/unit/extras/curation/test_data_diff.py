@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 
 from sluice.extras.curation.data_diff import compare, read_version
-from sluice.extras.curation.distribution_shift import ShiftPolicy
-
-POLICY = ShiftPolicy(p_value=0.01, psi=0.2, min_samples=50)
 
 
 @pytest.fixture
@@ -32,33 +29,14 @@ def test_added_removed_changed_and_moved_are_told_by_id(folder: Path, base: Path
     (folder / "corpus" / "dunes.md").unlink()
     path = folder / "corpus" / "piers.md"
     path.write_text(path.read_text().replace("oak", "steel"))
-    found = compare(read_version(base), read_version(folder)).as_dict(POLICY)
+    found = compare(read_version(base), read_version(folder)).as_dict()
     assert found["documents"] == {"added": [], "removed": ["dunes"], "changed": {"piers": ["text"]}}
     assert found["train.jsonl"] == {"added": [], "removed": ["t2", "t3"], "changed": {"t1": ["question", "tags"]}}
     assert found["eval.jsonl"] == {"added": ["e9", "t3"], "removed": [], "changed": {}}
     assert found["moved"] == {"t3": "eval.jsonl"}
-    names = {shift["name"] for shift in found["shifts"]}
-    assert {"train: words of a question", "eval: to decline", "words of a document"} <= names
-    assert {shift["verdict"] for shift in found["shifts"]} == {"too few"}
-
-
-def test_a_shift_of_the_questions_is_told(folder: Path, base: Path) -> None:
-    rows = [
-        {"id": f"n{n}", "question": f"What is thing {n}?", "answers": [], "doc_ids": [], "tags": ["a"]}
-        for n in range(80)
-    ]
-    (base / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for row in rows:
-        row |= {"question": f"{row['question']} And what else would you say of it?", "tags": ["b"]}
-    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = compare(read_version(base), read_version(folder)).as_dict(POLICY)
-    verdicts = {shift["name"]: shift["verdict"] for shift in found["shifts"]}
-    assert verdicts["train: words of a question"] == verdicts["train: tags"] == "shifted"
-    assert verdicts["train: to decline"] == "steady"
 
 
 def test_the_same_data_differs_in_nothing(folder: Path, base: Path) -> None:
     found = compare(read_version(base), read_version(folder))
     nothing = {"added": [], "removed": [], "changed": {}}
     assert [found.documents.as_dict(), *(one.as_dict() for one in found.rows.values())] == [nothing] * 3
-    assert {shift.psi for shift in found.shifts} == {0}

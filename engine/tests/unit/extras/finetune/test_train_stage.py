@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import yaml
 
 from conftest import RealModels
 from sluice.core.digests import digest_of_file
@@ -90,30 +88,3 @@ def test_the_command_goes_on_after_each_kill_and_ends_as_if_there_was_none(
     weights = "out/peft/adapter_model.safetensors"
     assert digest_of_file(broken / weights) == digest_of_file(checkout.root / "unbroken" / weights)
     assert list((broken / "checkpoints").iterdir()) == []
-
-
-@pytest.mark.real
-def test_a_sweep_killed_in_a_trial_takes_it_up_from_its_checkpoint(checkout: Workspace, tiny_base: Path) -> None:
-    """Stands beside the test of `train` and not of the sweep, because the processes are forked once a file."""
-    pytest.importorskip("optuna")
-    params = yaml.safe_load(checkout.params.read_text())
-    params["train"] |= {"steps": 4, "learning_rate": 1e-4}
-    rates = {"low": 1e-4, "high": 1e-2, "log": True}
-    space = {"learning_rate": rates, "steps": {"choices": [4, 8]}}
-    params["sweep"] = {"trials": 3, "minutes": 60, "held_share": 0.25, "space": space}
-    checkout.params.write_text(yaml.safe_dump(params))
-    words = ("sweep", "--base", str(tiny_base))
-    ended = Training(checkout.root, "kill:6", words=words).end()
-    assert ended.code == -9, ended.output
-    (folder,) = (checkout.state / "sweeps").iterdir()
-    first = (folder / "trial-0000" / "training.json").read_bytes()
-    ended = Training(checkout.root, words=words).end()
-    assert ended.code == 0, ended.output
-    assert re.findall(r"step (\d) of 8", ended.output)[:2] == ["5", "6"], ended.output
-    assert (folder / "trial-0000" / "training.json").read_bytes() == first
-    assert len(list(folder.glob("trial-*/training.json"))) == 3
-    table = re.search(r"^trial  held loss.*\n((?: +\d+ .*\n){3})MLflow run ", ended.output, re.MULTILINE)
-    assert table, ended.output
-    losses = [float(line.split()[1]) for line in table[1].splitlines()]
-    assert losses == sorted(losses)
-    assert "adopt the best: sluice params set train.learning_rate=" in ended.output

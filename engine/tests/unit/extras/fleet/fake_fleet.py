@@ -58,7 +58,7 @@ _FILES: dict[str, str | None] = {
     "engine/src/sluice/__init__.py": "",
     "engine/src/sluice/template/__init__.py": "",
     "engine/src/sluice/template/extras.py": _REMOVE,
-    **{f"engine/src/sluice/extras/{name}/extra.py": f"EXTRA = {name!r}\n" for name in ("guard", "sweep", "traffic")},
+    **{f"engine/src/sluice/extras/{name}/extra.py": f"EXTRA = {name!r}\n" for name in ("guard", "notebook", "traffic")},
     "engine/requirements/serve.txt": "jinja2==3.1.2 \\\n    --hash=sha256:00\nrequests[socks]==2.30.0\n",
     "k8s/base/rollout.yaml": "kind: Rollout\n",
 }
@@ -236,7 +236,6 @@ OWN: tuple[dict[str, str | None], ...] = (
     {"k8s/overlays/actual/kustomization.yaml": "namespace: ours\n", "k8s/base/rollout.yaml": "kind: Rollout # ours\n"},
     {".github/workflows/own.yml": "name: own\n", "README.md": "# Ours\n"},
 )
-WITHOUT_SWEEP = {"engine/src/sluice/extras/sweep/extra.py": None}
 EDITS: tuple[dict[str, str | None], ...] = (
     {METRIC: "A = 'mine'\n"},
     {MANIFEST: "kind: Service # mine\n"},
@@ -284,7 +283,7 @@ class ProjectFactory:
             old, edit = 5 <= number < 15, number - 15 if 15 <= number < 18 else None
             files = dict(OWN[number % len(OWN)]) | {f"docs/{number}.md": f"{number}\n"}
             files |= EDITS[edit] if edit is not None else {}
-            without = ("sweep",) if number % 10 == 9 else ()
+            without = ("notebook",) if number % 10 == 9 else ()
             made = self.make(f"octo/app-{number:02}", "0.1.0" if old else "0.2.0", files, without=without)
             made.condenses = number % 7 == 3
             yield made

@@ -64,7 +64,7 @@ def test_a_project_that_differs_in_everything(github: FakeFleet, factory: Projec
     made.issues.append({"body": drifted, "state": "open", "user": {"login": "eve"}, "html_url": "no"})
     made.protected = False
     made.alerts = [{"state": "open"}, {"state": "open"}, {"state": "fixed"}]
-    rules = {"oldest_engine": "0.2.0", "gates": ["recall"], "extras": ["guard", "sweep"]}
+    rules = {"oldest_engine": "0.2.0", "gates": ["recall"], "extras": ["guard", "notebook"]}
     (one,) = read(github, factory, tmp_path, **rules).values()
     assert one.fault == ""
     assert (one.version, one.behind, one.without, one.missing) == ("0.1.0", 2, ("guard",), ("guard",))

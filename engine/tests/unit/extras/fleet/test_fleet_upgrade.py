@@ -93,7 +93,9 @@ def test_a_good_version_reaches_fifty_projects_and_touches_nothing_of_theirs(
         assert git(project.bare, "show", f"{BRANCH}:{METRIC}") == "A = 3"
         assert git(project.bare, "rev-parse", f"{BRANCH}^") == project.head
     assert ".github/workflows/own.yml" in fifty.projects["octo/app-06"].files(BRANCH)
-    assert not [path for path in fifty.projects["octo/app-09"].files(BRANCH) if "/sweep/" in path], "it stays removed"
+    assert not [path for path in fifty.projects["octo/app-09"].files(BRANCH) if "/notebook/" in path], (
+        "it stays removed"
+    )
     # The three that edit the engine, each with what to use in place of the edit.
     assert f"{METRIC}: changed; write a metric in src/assistant/metrics/ with @metric" in said
     assert f"{MANIFEST}: changed; patch it in k8s/overlays/" in said
@@ -120,7 +122,7 @@ def test_fifty_projects_are_read_in_a_minute(fifty: FakeFleet, factory: ProjectF
     assert [one.fault for one in found[0].projects if one.fault] == []
     assert sum(one.behind == 2 for one in found[0].projects) == 10
     assert sum(bool(one.edited) for one in found[0].projects) == 3
-    assert sum(one.without == ("sweep",) for one in found[0].projects) == 5
+    assert sum(one.without == ("notebook",) for one in found[0].projects) == 5
     assert found[1].projects == found[0].projects
     assert len(fifty.asked) == 50 * 5 * 2
     assert len(fifty.unchanged) == 50 * 4, "what has not changed is not sent again"

@@ -53,7 +53,7 @@ def test_the_checks_stand_between_the_engine_s_and_the_application_s() -> None:
     first, *extras, last = CHECKS.packages
     assert (first, last) == ("sluice.guardrails.checks", "assistant.guardrails")
     assert "sluice.extras.guard.checks" in extras
-    assert {"attack", "toxicity", "topic"} < set(CHECKS)
+    assert {"attack", "topic"} < set(CHECKS)
 
 
 @pytest.mark.parametrize("module", [attack, guard_model])

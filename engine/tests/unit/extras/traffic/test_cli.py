@@ -33,15 +33,16 @@ def test_without_traffic_a_notice_says_so_and_nothing_fails(
 
 
 def test_traffic_that_shifted_is_a_refusal_with_a_page(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"id": f"e{n}", "question": f"Short {n}?", "answers": [], "doc_ids": []} for n in range(60)]
-    (here.data / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cases = here.build / "evaluation" / "cases.jsonl"
+    cases.parent.mkdir(parents=True)
+    cases.write_text("".join(json.dumps({"declined": n % 4 == 0, "scores": {"f1": 1.0}}) + "\n" for n in range(60)))
     folder = here.state / "traces"
     folder.mkdir(parents=True)
-    asked = "And what, if I may ask at some length, would you say of that matter?"
-    (folder / f"1-{os.getpid()}-1.jsonl").write_bytes(b"".join(line(n, asked) for n in range(60)))
+    lines = (line(n, "What of that matter?", declined=n % 4 > 0) for n in range(60))
+    (folder / f"1-{os.getpid()}-1.jsonl").write_bytes(b"".join(lines))
     status, out, err = run(capsys, "drift")
     assert status == 3
-    assert "words of a question" in err
+    assert "declined" in err
     assert (here.build / "drift" / "drift.html").is_file()
     assert str(here.build / "drift" / "drift.html") in out
 

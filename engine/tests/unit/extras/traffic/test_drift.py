@@ -10,15 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.core.errors import GateFailed
+from sluice.core.errors import GateFailed, SluiceError
 from sluice.data.rows import Row
-from sluice.extras.curation.distribution_shift import ShiftPolicy
-from sluice.extras.traffic.drift import NO_CASES, NO_QUESTIONS, NO_SCORES, DriftReport, TrafficBaseline, compare, topics
+from sluice.extras.traffic.drift import (
+    NO_CASES,
+    NO_QUESTIONS,
+    NO_SCORES,
+    DriftPolicy,
+    DriftReport,
+    MeanShift,
+    TrafficBaseline,
+    compare,
+    load_drift_policy,
+)
 from sluice.extras.traffic.drift_page import write_page
 from sluice.extras.traffic.recorded_exchange import Exchange
 from unit.extras.traffic.conftest import exchange
 
-POLICY = ShiftPolicy(p_value=0.01, psi=0.2, min_samples=50)
+POLICY = DriftPolicy(p_value=0.01, difference=0.1, min_samples=50)
 SUBJECTS = ("tide", "dune", "pier", "mole", "buoy")
 
 
@@ -34,14 +43,12 @@ def baseline(rng: random.Random) -> TrafficBaseline:
 
 def traffic(rng: random.Random, **changed: Any) -> list[Exchange]:
     """Like the evaluation set, but for what is changed."""
-    subjects, near, declining, bad = (
-        changed.get(key, default)
-        for key, default in (("subjects", SUBJECTS), ("near", 0.7), ("declining", 4), ("bad", 3))
-    )
+    defaults = (("subjects", SUBJECTS), ("near", 0.7), ("declining", 4), ("bad", 3))
+    subjects, near, declining, bad = (changed.get(key, default) for key, default in defaults)
     return [
         exchange(
             n,
-            changed.get("prefix", "") + question(rng, subjects),
+            question(rng, subjects),
             declined=n % declining == 0,
             similarity=rng.gauss(near, 0.05),
             feedback=float(n % bad > 0) if n % 2 else None,
@@ -66,8 +73,6 @@ def test_traffic_like_the_evaluation_set_is_steady() -> None:
 @pytest.mark.parametrize(
     ("changed", "name"),
     [
-        ({"prefix": "Please tell me as exactly as you can: "}, "words of a question"),
-        ({"subjects": ("refund", "invoice", "login")}, "topics of the questions"),
         ({"near": 0.5}, "similarity of the nearest passage"),
         ({"declining": 2}, "declined"),
         ({"bad": 1}, "good answers, by F1 and by feedback"),
@@ -102,23 +107,34 @@ def test_what_cannot_be_compared_is_said() -> None:
     assert drift.shifts == ()
 
 
-def test_topics_are_words_and_pairs_with_a_subject() -> None:
-    assert topics(["What is the spring tide?", "And the spring tide, the spring tide?"]) == {
-        "spring": 2,
-        "tide": 2,
-        "spring tide": 2,
-        "tide spring": 1,
-    }
+def test_few_and_small_differences_are_no_shift() -> None:
+    assert MeanShift("n", [0.0] * 49, [1.0] * 500).verdict(POLICY) == "too few"
+    assert MeanShift("n", [0.0, 1.0] * 5000, [0.0, 1.0, 1.0] * 5000).verdict(POLICY) == "shifted"
+    large = MeanShift("n", [0.0, 1.0] * 50_000, [0.0] * 49_000 + [1.0] * 51_000)
+    assert large.p < POLICY.p_value
+    assert large.verdict(POLICY) == "steady"
 
 
-def test_the_page_shows_every_distribution_and_no_text_of_a_user(tmp_path: Path) -> None:
-    other = found(prefix="Dear Ms Nobody, ")
+def test_a_side_of_one_value_still_tells_another() -> None:
+    assert MeanShift("n", [0.5] * 60, [0.5] * 60).verdict(POLICY) == "steady"
+    assert MeanShift("n", [0.5] * 60, [0.9] * 60).verdict(POLICY) == "shifted"
+    assert MeanShift("n", [0.5] * 60, [0.9] * 60, higher_is_fine=True).verdict(POLICY) == "steady"
+
+
+def test_the_numbers_that_decide_are_those_of_the_gates(tmp_path: Path) -> None:
+    assert load_drift_policy(Path(__file__).parents[5] / "config" / "gates.yaml") == POLICY
+    (tmp_path / "gates.yaml").write_text("drift: {p_value: 0.01, psi: 0.2, min_samples: 50}\n")
+    with pytest.raises(SluiceError, match=r"drift\.psi: unknown key \(removed: set `difference: 0\.1`"):
+        load_drift_policy(tmp_path / "gates.yaml")
+
+
+def test_the_page_shows_every_figure(tmp_path: Path) -> None:
+    other = found(declining=2)
     page = write_page(other, POLICY, tmp_path).read_text()
-    assert page.count('<table class="pairs">') == len(other.shifts) == 5
     for shift in other.shifts:
-        assert f"{shift.name}: {shift.verdict(POLICY)}" in page
+        assert f"<td>{shift.name}</td><td>{shift.verdict(POLICY)}</td>" in page
     assert "http" not in page.replace("http-equiv", "")
-    assert "have shifted" in page
+    assert "1 of 3 figures have shifted" in page
     figures = json.loads((tmp_path / "drift.json").read_text())
-    assert figures["shifted"] == other.shifted(POLICY)
+    assert figures["shifted"] == other.shifted(POLICY) == ["declined"]
     assert figures["exchanges"] == 300

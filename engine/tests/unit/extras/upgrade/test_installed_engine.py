@@ -417,7 +417,7 @@ def test_a_lock_with_more_in_it_is_refused(installed: Fork, added: str) -> None:
 
 def test_an_extra_is_not_taken_out_of_a_wheel(installed: Fork) -> None:
     with pytest.raises(SluiceError, match="an installed engine is whole") as caught:
-        remove(installed.root, ["sweep"])
+        remove(installed.root, ["notebook"])
     assert "vendor" in str(caught.value.remedy)
 
 

@@ -175,51 +175,51 @@ def test_a_file_that_is_no_longer_the_engine_s_stays_as_it_is(fork: Fork, monkey
 
 
 @pytest.fixture
-def sweepless(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> Fork:
+def without_notebook(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> Fork:
     """A fork of a template with an extra, which it has removed. What removes one is stood in for."""
 
     def remove(root: Path, names: object) -> None:
-        assert names == ("sweep",)
-        (root / "engine/src/sluice/extras/sweep.py").unlink()
-        (root / ".github/workflows/sweep.yml").unlink()
-        (root / "Makefile").write_text((root / "Makefile").read_text().replace("sweep:\n", ""))
+        assert names == ("notebook",)
+        (root / "engine/src/sluice/extras/notebook.py").unlink()
+        (root / ".github/workflows/notebook.yml").unlink()
+        (root / "Makefile").write_text((root / "Makefile").read_text().replace("notebook:\n", ""))
 
     monkeypatch.setattr(upgrade_engine, "remove", remove)
     files: dict[str, str | None] = {
-        "engine/src/sluice/extras/sweep.py": "S = 1\n",
-        ".github/workflows/sweep.yml": "name: sweep\n",
-        "Makefile": "all:\nsweep:\n",
+        "engine/src/sluice/extras/notebook.py": "S = 1\n",
+        ".github/workflows/notebook.yml": "name: notebook\n",
+        "Makefile": "all:\nnotebook:\n",
     }
     fork.template.release("0.1.1", files)
     git(fork.root, "merge", "--quiet", "--ff-only", fork.upgraded().commit)
     project = (fork.root / "config/project.yaml").read_text()
-    write(fork.root, {"config/project.yaml": f"{project}without: [sweep]\n"})
-    remove(fork.root, ("sweep",))
+    write(fork.root, {"config/project.yaml": f"{project}without: [notebook]\n"})
+    remove(fork.root, ("notebook",))
     write_lists(fork.root, list_files(fork.root), listed=True)
-    commit(fork.root, "Without the sweep")
+    commit(fork.root, "Without the notebook")
     return fork
 
 
-def test_a_removed_extra_stays_removed(sweepless: Fork) -> None:
-    assert edits(sweepless.root, list_files(sweepless.root)) == []
+def test_a_removed_extra_stays_removed(without_notebook: Fork) -> None:
+    assert edits(without_notebook.root, list_files(without_notebook.root)) == []
     changed: dict[str, str | None] = {
-        "engine/src/sluice/extras/sweep.py": "S = 2\n",
-        "Makefile": "all:\nsweep:\nmore:\n",
+        "engine/src/sluice/extras/notebook.py": "S = 2\n",
+        "Makefile": "all:\nnotebook:\nmore:\n",
     }
-    sweepless.template.release("0.2.0", changed)
-    made = sweepless.upgraded()
-    assert not [path for path in sweepless.files(made.commit) if "sweep" in path]
-    assert sweepless.file(made.commit, "Makefile") == "all:\nmore:"
-    git(sweepless.root, "merge", "--quiet", "--ff-only", made.commit)
-    assert edits(sweepless.root, list_files(sweepless.root)) == []
-    assert ".github/workflows/sweep.yml" not in read_list(sweepless.root, OWNED)
+    without_notebook.template.release("0.2.0", changed)
+    made = without_notebook.upgraded()
+    assert not [path for path in without_notebook.files(made.commit) if "notebook" in path]
+    assert without_notebook.file(made.commit, "Makefile") == "all:\nmore:"
+    git(without_notebook.root, "merge", "--quiet", "--ff-only", made.commit)
+    assert edits(without_notebook.root, list_files(without_notebook.root)) == []
+    assert ".github/workflows/notebook.yml" not in read_list(without_notebook.root, OWNED)
 
 
-def test_an_edit_is_merged_beside_a_removed_extra(sweepless: Fork) -> None:
-    commit(sweepless.root, "Edit", {"Makefile": "all:\n" + lines(1, 9)})
-    sweepless.template.release("0.2.0", {"Makefile": "first:\nall:\nsweep:\n"})
-    made = sweepless.upgraded()
-    assert sweepless.file(made.commit, "Makefile") == ("first:\nall:\n" + lines(1, 9)).rstrip("\n")
+def test_an_edit_is_merged_beside_a_removed_extra(without_notebook: Fork) -> None:
+    commit(without_notebook.root, "Edit", {"Makefile": "all:\n" + lines(1, 9)})
+    without_notebook.template.release("0.2.0", {"Makefile": "first:\nall:\nnotebook:\n"})
+    made = without_notebook.upgraded()
+    assert without_notebook.file(made.commit, "Makefile") == ("first:\nall:\n" + lines(1, 9)).rstrip("\n")
 
 
 # -- codemods

@@ -70,9 +70,9 @@ def test_a_project_with_everything_of_its_own_takes_a_later_engine(tmp_path: Pat
     for name in _APPENDED:
         write(fork.root, {name: (fork.root / name).read_text() + "# ours\n"})
     if importlib.util.find_spec("sluice.template.extras"):
-        remove(fork.root, ["sweep"])
+        remove(fork.root, ["notebook"])
         text = (fork.root / "config/project.yaml").read_text()
-        write(fork.root, {"config/project.yaml": edit_project(text, {"without": ["sweep"]})})
+        write(fork.root, {"config/project.yaml": edit_project(text, {"without": ["notebook"]})})
         git(fork.root, "add", "--all")
         write_lists(fork.root, list_files(fork.root), listed=True)
     head = commit(fork.root, "Ours")
@@ -100,7 +100,7 @@ def test_a_project_with_everything_of_its_own_takes_a_later_engine(tmp_path: Pat
     outside = {path for path in made.changed if not path.startswith("engine/")}
     assert outside == {"Makefile", ".github/workflows/later.yml"}
     assert {ENGINE_FILE, "engine/src/sluice/core/later.py"} <= set(made.changed)
-    assert not [path for path in after if "sweep" in path and path not in before], "what was removed stays so"
+    assert not [path for path in after if "notebook" in path and path not in before], "what was removed stays so"
 
     git(fork.root, "merge", "--quiet", "--ff-only", made.commit)
     assert engine_check(fork.root).returncode == 0

@@ -43,11 +43,6 @@ def main():
         write("check/report.json", "{}")
     elif words == "index build":
         write("index/index.json", "{}")
-    elif words.startswith("index build --shard"):
-        assert Path("data/corpus").is_dir()
-        shard, out = sys.argv[4].replace("/", "-of-"), Path(sys.argv[6])
-        (out / shard).mkdir(exist_ok=True)
-        (out / shard / "shard.json").write_text("{}")
     elif words == "guard train":
         write("guard/report.json", "{}")
     elif words == "train":

@@ -1,0 +1,74 @@
+"""Commands and settings that were removed, each with its replacement."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from sluice.core.errors import SluiceError
+
+_SEARCH = "queue experiments with `dvc exp run --queue --set-param` (engine/docs/reference/training.md#search)"
+_PROXY = "set limits in the proxy in front (docs/operate.md#connections)"
+_GATEWAY = "set budgets in an LLM gateway such as LiteLLM (docs/operate.md#api-keys)"
+_HISTORY = "keep the history in the caller (engine/docs/reference/service.md#conversations)"
+_VALIDATOR = "take a validator of guardrails-ai (engine/docs/reference/guardrails.md#validators-of-guardrails-ai)"
+_OWN_STORE = "give the tenant a store of its own (engine/docs/reference/vector-stores.md)"
+_HALF = "set `precision: half` (engine/docs/reference/vector-stores.md)"
+_ONE_MACHINE = "`sluice index build` embeds on one machine, and only what it has not embedded before"
+# A command, a key of a file or a check (`FILE: NAME`; `*` for any name), or a whole file of config/.
+REMOVED = {
+    "sluice sweep": _SEARCH,
+    "params.yaml: sweep": _SEARCH,
+    "sluice conversations": _HISTORY,
+    "conversations.yaml": _HISTORY,
+    "service.yaml: limits.connections": _PROXY,
+    "budgets.yaml": _GATEWAY,
+    "guardrails.yaml: toxicity": _VALIDATOR,
+    "gates.yaml: comparison.metrics.toxicity": _VALIDATOR,
+    "stores.yaml: stores.*.partition_by": _OWN_STORE,
+    "stores.yaml: stores.*.vectors.index": _HALF,
+    "stores.yaml: stores.*.vectors.oversampling": _HALF,
+    "sluice status": "use `sluice release list` and `kubectl argo rollouts get rollout`",
+    "sluice index drop-tenant": "take the documents out of the corpus and release it, then `sluice index prune`",
+    "sluice index shard": _ONE_MACHINE,
+    "sluice index take": _ONE_MACHINE,
+    "gates.yaml: drift.psi": "set `difference: 0.1`, of two means (engine/docs/reference/data.md#drift)",
+}
+
+
+def replacement(name: str) -> str:
+    """Return ` (removed: …)` for a name of the table, an empty string for every other."""
+    return next((f" (removed: {why})" for pattern, why in REMOVED.items() if fnmatchcase(name, pattern)), "")
+
+
+def without_removed(file: str, document: Any, known: Container[str]) -> Any:
+    """Return a config file of an older release without the keys and the checks that were removed since.
+
+    Args:
+        file: Its name.
+        document: What it holds.
+        known: Names of the checks that are there; one of them has the name of a removed one if a project defines it.
+    """
+
+    def kept(value: Any, place: tuple[str, ...]) -> Any:
+        if isinstance(value, list):
+            return [kept(item, (*place, str(number))) for number, item in enumerate(value) if not gone(item)]
+        if not isinstance(value, dict):
+            return value
+        below = {key: (*place, str(key)) for key in value}
+        return {key: kept(value[key], at) for key, at in below.items() if not replacement(f"{file}: {'.'.join(at)}")}
+
+    def gone(item: Any) -> bool:
+        name = item.get("check") if isinstance(item, dict) else None
+        return isinstance(name, str) and bool(replacement(f"{file}: {name}")) and name not in known
+
+    return kept(document, ())
+
+
+def refuse_files(config: Path) -> None:
+    """Raise SluiceError if a folder of config files has one that nothing reads any more."""
+    for name in REMOVED:
+        if (config / name).is_file():
+            raise SluiceError(f"{config / name}: this file was removed", remedy=f"delete it, and {REMOVED[name]}")

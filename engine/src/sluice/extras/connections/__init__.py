@@ -1,1 +1,0 @@
-"""Limits of connections, ahead of every API key."""

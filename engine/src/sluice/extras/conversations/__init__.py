@@ -1,1 +1,0 @@
-"""Conversations that the service keeps in PostgreSQL, and the erasure of a person."""

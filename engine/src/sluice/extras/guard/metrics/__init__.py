@@ -1,1 +1,0 @@
-"""Metrics by the libraries of the guard: the registry in evaluation/registry.py finds them here."""

@@ -1,0 +1,73 @@
+"""Takes the settings of removed parts out of a project that was made before 0.1.0 was released."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PARTS = ("sweep", "conversations", "connections", "budgets", "status", "deployment_types")
+FILES = ("config/budgets.yaml", "config/conversations.yaml")
+KEYS = (
+    ("pipelines/params.yaml", ("sweep",)),
+    ("config/service.yaml", ("limits", "connections")),
+    ("config/gates.yaml", ("comparison", "metrics", "toxicity")),
+)
+CHECKS = ("toxicity",)  # of config/guardrails.yaml
+DRIFT = re.compile(r"(?m)^(drift: *(?:#.*)?\n(?:(?:[ #].*)?\n)*?)( +)psi *:.*")  # of config/gates.yaml
+_BINARY = r"(?:oversampling: *\d+|index: *(?:binary|full))"  # of config/stores.yaml; `partition_by` is left to a person
+
+
+def apply(root: Path) -> list[str]:
+    changed = [path for path in FILES if (root / path).is_file()]
+    for path in changed:
+        (root / path).unlink()
+    for path in ("config/project.yaml", "config/guardrails.yaml", "config/stores.yaml", *dict(KEYS)):
+        if (root / path).is_file():
+            before = (root / path).read_text(encoding="utf-8")
+            after = _edited(path, before)
+            if after != before:
+                (root / path).write_text(after, encoding="utf-8")
+                changed.append(path)
+    return sorted(changed)
+
+
+def _edited(path: str, text: str) -> str:
+    if path == "config/project.yaml":
+        return re.sub(r"(?m)^without: *\[.*\]", _kept, text)
+    if path == "config/guardrails.yaml":
+        return without_checks(text)
+    if path == "config/stores.yaml":
+        return without_binary(text)
+    for place in (place for of, place in KEYS if of == path):
+        text = cut(text, place)
+    return DRIFT.sub(r"\1\2difference: 0.1", text) if path == "config/gates.yaml" else text
+
+
+def _kept(without: re.Match[str]) -> str:
+    return f"without: [{', '.join(name for name in re.findall(r'[a-z_]+', without[0])[1:] if name not in PARTS)}]"
+
+
+def without_checks(text: str) -> str:
+    """Cut the removed checks out of the lists of stages, in block style."""
+    return re.sub(rf"(?m)^( *)- check: *(?:{'|'.join(CHECKS)}) *(?:#.*)?\n(?:\1 +\S.*\n?)*", "", text)
+
+
+def without_binary(text: str) -> str:
+    """Cut the settings of binary vector indexes, in block style and in flow style."""
+    text = re.sub(rf"(?m)^ +{_BINARY} *(?:#.*)?\n", "", text)
+    text = re.sub(rf", *{_BINARY}(?= *[,}}])|(?<={{){_BINARY}, *|(?<={{){_BINARY}(?=}})", "", text)
+    return re.sub(r"(?m)^( +)vectors: *(?:#.*)?\n(?!\1 )", "", text)
+
+
+def cut(text: str, place: tuple[str, ...]) -> str:
+    """Cut a key of a YAML file, in block style, with what is below it."""
+    lines = text.splitlines(keepends=True)
+    indents = [len(line) - len(line.lstrip(" ")) for line in lines]
+    at, end, indent = -1, len(lines), -1
+    for key in place:
+        numbers = (n for n in range(at + 1, end) if indents[n] > indent and re.match(rf" *{key} *:", lines[n]))
+        if (at := next(numbers, -1)) < 0:
+            return text
+        indent = indents[at]
+        end = next((n for n in range(at + 1, end) if lines[n].strip() and indents[n] <= indent), end)
+    return "".join(lines[:at] + lines[end:])

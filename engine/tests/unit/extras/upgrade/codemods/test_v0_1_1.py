@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sluice.core.removed import REMOVED
+from sluice.extras.upgrade.codemods import FOLDER, run_codemod
+from sluice.extras.upgrade.codemods.v0_1_1 import CHECKS, FILES, KEYS, cut, without_binary, without_checks
+
+ROOT = Path(__file__).resolve().parents[6]
+BEFORE = {
+    "config/budgets.yaml": "each_key: {}\n",
+    "config/conversations.yaml": "retention_days: 30\n",
+    "config/service.yaml": "limits:\n  max_queued: 1\n  connections:\n    max_open: 9\ndrain_seconds: 20\n",
+    "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n    toxicity: {decides: always}   # ours\n"
+    "drift:\n  p_value: 0.01   # ours\n  psi: 0.2   # as well\n  min_samples: 50\n",
+    "config/guardrails.yaml": (
+        "timeout_seconds: 2\n"
+        "input:\n  - check: attack\n    action: block\n"
+        "  - check: toxicity   # ours\n    action: block\n    options:\n      threshold: 0.9\n"
+        "  - check: length\n    action: block\n"
+        "output:\n  - check: toxicity\n    action: block\n  - check: markup\n    action: block\n"
+    ),
+    "config/stores.yaml": (
+        "default: a\nstores:\n  a:\n    kind: postgres\n"
+        "    vectors:   # ours\n      index: binary\n      oversampling: 9\n"
+        "  b: {kind: postgres, vectors: {index: full, precision: half}}\n"
+        "  c: {kind: postgres, vectors: {index: binary}}\n"
+        "  d:\n    kind: postgres\n    vectors:\n      oversampling: 9   # more\n      m: 11\n"
+    ),
+    "config/project.yaml": "name: desk\nwithout: [budgets, guard, sweep, conversations, connections]   # ours\n",
+    "pipelines/params.yaml": "index: {}\n\nsweep:   # ours\n  trials: 3\n\n  space: {}\n# the guard\nguard: {}\n",
+}
+AFTER = {
+    "config/service.yaml": "limits:\n  max_queued: 1\ndrain_seconds: 20\n",
+    "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n"
+    "drift:\n  p_value: 0.01   # ours\n  difference: 0.1\n  min_samples: 50\n",
+    "config/guardrails.yaml": (
+        "timeout_seconds: 2\n"
+        "input:\n  - check: attack\n    action: block\n  - check: length\n    action: block\n"
+        "output:\n  - check: markup\n    action: block\n"
+    ),
+    "config/stores.yaml": (
+        "default: a\nstores:\n  a:\n    kind: postgres\n"
+        "  b: {kind: postgres, vectors: {precision: half}}\n  c: {kind: postgres, vectors: {}}\n"
+        "  d:\n    kind: postgres\n    vectors:\n      m: 11\n"
+    ),
+    "config/project.yaml": "name: desk\nwithout: [guard]   # ours\n",
+    "pipelines/params.yaml": "index: {}\n\n# the guard\nguard: {}\n",
+}
+
+
+def test_it_takes_out_what_was_removed_and_nothing_else(tmp_path: Path) -> None:
+    for path, text in BEFORE.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    codemod = ROOT / FOLDER / "v0_1_1.py"
+    assert run_codemod(codemod, tmp_path) == sorted(BEFORE)
+    after = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.yaml")}
+    assert after == AFTER
+    assert run_codemod(codemod, tmp_path) == []
+
+
+def test_it_knows_every_removed_setting() -> None:
+    keys = {f"{Path(path).name}: {'.'.join(place)}" for path, place in KEYS}
+    keys |= {"gates.yaml: drift.psi", *(f"guardrails.yaml: {name}" for name in CHECKS)}
+    keys |= {f"stores.yaml: stores.*.vectors.{name}" for name in ("index", "oversampling")}
+    keys |= {"stores.yaml: stores.*.partition_by"}  # left to a person: it keeps tenants apart
+    assert keys | {Path(path).name for path in FILES} == {name for name in REMOVED if ".yaml" in name}
+
+
+@pytest.mark.parametrize("path", sorted(dict(KEYS)))
+def test_a_key_is_cut_wherever_it_is(path: str) -> None:
+    text = (ROOT / path).read_text()
+    whole = yaml.safe_load(text)
+    for key in whole:
+        left = yaml.safe_load(cut(text, (key,))) or {}
+        assert left == {other: value for other, value in whole.items() if other != key}
+    assert cut(text, ("nothing",)) == text
+
+
+def test_what_the_template_has_is_kept() -> None:
+    for name, edited in (("guardrails", without_checks), ("stores", without_binary)):
+        text = (ROOT / "config" / f"{name}.yaml").read_text()
+        assert edited(text) == text
