@@ -282,7 +282,7 @@ def test_a_pause_by_a_person_holds_deployments_and_no_rollback(cluster: Cluster)
     cluster.site.patch({"spec": {"paused": True}})
     ended = cluster.deploy("third")
     assert ended.status == 1
-    assert "a person has paused the Rollout" in ended.said
+    assert "the Rollout was paused by hand" in ended.said
     ended = cluster.site.rollback(cluster.id("first"))
     assert ended.status == 0
     assert cluster.site.live() == cluster.id("first")

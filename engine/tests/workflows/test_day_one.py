@@ -144,7 +144,7 @@ if "upgrade" in extras():
 
     def test_on_monday_nothing_says_where_the_template_is(alone: World) -> None:
         run = on_the_clock(alone, "upgrade-template.yml", "Monday", number=27)
-        assert "Nothing to take: nothing says where the template is" in run.summary
+        assert "Nothing to take: the template's address is unknown" in run.summary
 
 
 if "hosted" in extras():

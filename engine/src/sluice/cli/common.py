@@ -66,7 +66,7 @@ def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any
         return load(folder), folder
     if shared_address(os.environ):
         return bring_release(shared_artifact_store(os.environ), workspace, chosen)
-    raise SluiceError(f"{folder}: no such release", remedy="`sluice release list` names those of this machine")
+    raise SluiceError(f"{folder}: no such release", remedy="`sluice release list` lists those on this machine")
 
 
 def record_of(workspace: Workspace, env: str) -> EnvironmentRecord:

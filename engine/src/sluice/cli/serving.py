@@ -71,7 +71,7 @@ def rehearse(
     record = record_of(workspace, env)
     with workspace.exclusive():
         if not env and release == champion.champion_id(record):
-            raise SluiceError(f"{release} is the champion itself", remedy="`sluice release list` names the others")
+            raise SluiceError(f"{release} is the champion itself", remedy="`sluice release list` lists the others")
         canary, _ = find_release(workspace, release, env)
         stable = stable_of(workspace, record, canary)
         if stable is None:

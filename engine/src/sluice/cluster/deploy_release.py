@@ -71,7 +71,7 @@ def deploy(
         over_dead_stable: Promotes without steps and analyses, where no pod of stable is available.
 
     Raises:
-        SluiceError: A manifest or a Job failed before the Rollout was touched, a person has paused the Rollout, or the
+        SluiceError: A manifest or a Job failed before the Rollout was touched, the Rollout was paused by hand, or the
             watch cannot go on.
     """
     wanted = _marked(rollout_of(documents))
@@ -140,7 +140,7 @@ def _require_movable(before: RolloutStatus | None, *, retry: bool) -> None:
     """SluiceError when a deployment would hang, or be promoted without being judged."""
     if before is not None and before.paused:
         patched = f'kubectl patch rollout {before.name} --type merge --patch \'{{"spec":{{"paused":false}}}}\''
-        raise SluiceError(f"{before.name}: a person has paused the Rollout", remedy=f"let it go on: {patched}")
+        raise SluiceError(f"{before.name}: the Rollout was paused by hand", remedy=f"resume it: {patched}")
     if retry and before is not None and before.blue_green:
         raise SluiceError(
             "--retry: Argo Rollouts begins a blue-green rollout again unjudged, or judges pods that are not up",

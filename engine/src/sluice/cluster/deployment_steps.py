@@ -75,14 +75,15 @@ def _await_leaving(observer: RolloutObserver, stable: str) -> None:
 
     if not wait_until(gone, seconds=_LEAVING_SECONDS, every=observer.patience.poll):
         raise SluiceError(
-            "pods of the attempt before are still there", remedy="`sluice rollback`, wait a minute, and deploy again"
+            "pods of the previous attempt are still running",
+            remedy="`sluice rollback`, wait a minute, and deploy again",
         )
 
 
 def skip_steps(observer: RolloutObserver, why: str) -> None:
     """Promotes without steps and analyses: there is nothing to compare with, or no visitor yet."""
     if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
-        raise SluiceError("the controller does not begin", remedy=RUNNING)
+        raise SluiceError("the controller hasn't started the rollout", remedy=RUNNING)
     last = len(observer.picture.rollout.steps) if observer.picture.rollout else 0
     # An abort of before stands until the controller heeds this: whoever looks sooner takes it for the end.
     observer.ask_for(
@@ -108,7 +109,7 @@ def begin_again(observer: RolloutObserver) -> None:
     """Takes an abort back. SluiceError when the controller, whose own status tells, does not take notice."""
     observer.show("trying again")
     if not observer.ask_for({"abort": False}, lambda now: not now.get("abort") and now.get("phase") != "Degraded"):
-        raise SluiceError("the Rollout still says that it is aborted", remedy=RUNNING)
+        raise SluiceError("the Rollout is still marked as aborted", remedy=RUNNING)
 
 
 def forget_deadlines(observer: RolloutObserver) -> None:

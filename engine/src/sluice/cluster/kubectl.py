@@ -144,7 +144,7 @@ def _refusal(words: str) -> SluiceError:
     for pattern, error, remedy in _WORDS:
         if re.search(pattern, text):
             return error(text, remedy=remedy)
-    return SluiceError(text, remedy="nothing of the rollout was changed if it is not named here")
+    return SluiceError(text, remedy="only the objects named here were changed")
 
 
 def read(client: httpx.Client, path: str, **query: str) -> Any:

@@ -84,7 +84,7 @@ def rollout_of(documents: Sequence[Any]) -> Any:
     """The one Rollout of an environment."""
     found = [one for one in documents if one["kind"] == "Rollout"]
     if len(found) != 1:
-        raise SluiceError(f"{len(found)} Rollouts were rendered, not one", remedy="an overlay has exactly one")
+        raise SluiceError(f"{len(found)} Rollouts were rendered, expected one", remedy="an overlay has exactly one")
     return found[0]
 
 

@@ -69,7 +69,8 @@ def rollback(
         now, target = read_rollout(document), target_of(document)
         if is_unjudged(document):
             raise SluiceError(
-                f"{name}: no release was judged here yet", remedy="deploy one that passes: no visitor is there"
+                f"{name}: no release has passed its canary here yet",
+                remedy="deploy one that passes; nobody uses the service yet",
             )
         at_rest, remembered = now.current == now.stable, read_promotions(document)
         known = revisions(client, target, now.uid)
@@ -112,13 +113,13 @@ def revisions(client: httpx.Client, target: RolloutTarget, uid: str) -> list[Rev
 
 def choose(now: RolloutStatus, known: list[Revision], release: str, remembered: Promotions) -> Revision:
     """The revision of a release to go back to; without a name stable while another is under way, else what was promoted
-    before. SluiceError when it is not there, or never was promoted; it names those that are there."""
+    before. SluiceError when it is not there, or never was promoted; it lists them."""
     names = ", ".join(one.release or f"revision {one.number}" for one in known) or "none"
     if release:
         wanted = [one for one in known if one.release == release]
         if wanted and not any(_promoted(one, known, remembered) for one in wanted):
             raise SluiceError(
-                f"{now.name}: {release} was never promoted here, and a rollback would give it all traffic unjudged",
+                f"{now.name}: {release} was never promoted here, so a rollback would skip its canary",
                 remedy=f"deploy it: `sluice deploy --release {release}`",
             )
         wanted.sort(key=lambda one: one.template_hash not in remembered.known)
@@ -126,7 +127,7 @@ def choose(now: RolloutStatus, known: list[Revision], release: str, remembered: 
         wanted = [one for one in known if one.template_hash == now.stable]
     elif not remembered.promoted:
         raise SluiceError(
-            f"{now.name}: nothing says which release was promoted before; the cluster holds {names}",
+            f"{now.name}: unknown which release was promoted before; the cluster has {names}",
             remedy="name one: `sluice rollback RELEASE --env ENVIRONMENT`",
         )
     else:

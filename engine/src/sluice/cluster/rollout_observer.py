@@ -109,7 +109,7 @@ class RolloutObserver:
                 failed = found.kind == "failed"
             if now > end:
                 raise SluiceError(
-                    f"{self.target.name}: no end after {seconds:.0f} s of watching; {self._state()}",
+                    f"{self.target.name}: not finished after {seconds:.0f} s; {self._state()}",
                     remedy="the rollout goes on; run the same command again to watch it",
                 )
             time.sleep(self.patience.poll)
@@ -136,7 +136,7 @@ class RolloutObserver:
     def abort(self) -> None:
         """Gives all traffic to stable. SluiceError when that has not been done after `patience.settle`."""
         if not self.ask_for({"abort": True}, lambda now: bool(now.get("abort") and now.get("abortedAt"))):
-            raise SluiceError("the controller has not aborted the rollout", remedy=RUNNING)
+            raise SluiceError("the controller hasn't aborted the rollout", remedy=RUNNING)
 
     def look(self) -> RolloutSnapshot:
         """One picture, nothing printed. SluiceError when the API server does not show it."""

@@ -55,7 +55,7 @@ class Registry(Mapping[str, T], Generic[T]):
             SluiceError: the name is not one, or another module has it already.
         """
         if not _NAME.fullmatch(name):
-            raise SluiceError(f"{module}: {name!r} is no name of a {self.what}", remedy="use a-z, 0-9 and _")
+            raise SluiceError(f"{module}: {name!r} is not a valid name for a {self.what}", remedy="use a-z, 0-9 and _")
         if self._modules.setdefault(name, module) != module:
             raise SluiceError(
                 f"{module}: the {self.what} {name!r} is already defined in {self._modules[name]}",

@@ -75,7 +75,7 @@ def bounded_yaml(text: str) -> tuple[Any, Lines]:
             _collect_lines(node, (), lines)
         return yaml.safe_load(text), lines
     except RecursionError:
-        raise yaml.YAMLError("nested too deeply, or an alias that holds itself") from None
+        raise yaml.YAMLError("nested too deeply, or an alias that contains itself") from None
 
 
 def _collect_lines(node: yaml.Node, at: Place, lines: Lines) -> None:

@@ -29,6 +29,6 @@ def install_training_packages(stage: str) -> None:
             print(f"{stage}: installing torch and what trains (about 2 GB, once)", file=sys.stderr, flush=True)
             command = [sys.executable, str(_SETUP), str(folder), "training"]
             if subprocess.run(command, cwd=folder.parent).returncode:
-                raise SluiceError(f"{stage}: the packages that it needs were not installed", remedy="see above")
+                raise SluiceError(f"{stage}: the packages it needs were not installed", remedy="see above")
             marker.touch()
     importlib.invalidate_caches()

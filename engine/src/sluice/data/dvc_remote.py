@@ -108,7 +108,8 @@ def open_places(workspace: Workspace, remote: str = "") -> Iterator[DataStores]:
             yield DataStores(ObjectStore("cache", repo.cache.local), there, repo)
     except DvcException as error:
         raise SluiceError(
-            f"dvc: {str(error).splitlines()[0]}", remedy="`dvc remote list` names the remotes; .dvc/config holds them"
+            f"dvc: {str(error).splitlines()[0]}",
+            remedy="`dvc remote list` lists the remotes, which are set in .dvc/config",
         ) from error
 
 
@@ -127,7 +128,7 @@ def version_of(pointer: bytes, place: Path | str = POINTER) -> str:
         (out,) = document["outs"]
         return str(out["md5"])
     except (KeyError, TypeError, ValueError):
-        raise SluiceError(f"{place}: names no md5 of one folder", remedy="make it again: dvc add data") from None
+        raise SluiceError(f"{place}: has no md5 of a single folder", remedy="run `dvc add data` again") from None
 
 
 def version_here(workspace: Workspace) -> str:

@@ -62,9 +62,9 @@ def _send(stores: DataStores, version: str) -> Publication:
     after = absent(stores.remote, lost | listing)
     if after:
         raise ValidationErrors(
-            f"{stores.remote.name} does not take the data",
+            f"{stores.remote.name} cannot store the data",
             told(entries, after) or [f"{POINTER}: {version} {after[version]}"],
-            remedy="see whether it is full or may not be written; where it is neither, the cache of dvc is damaged",
+            remedy="check that it is not full and that you may write to it; if so, DVC's cache is damaged",
         )
     return Publication(
         stores.remote.name, version, len({entry.oid for entry in entries} | {version}), len(lost | listing)

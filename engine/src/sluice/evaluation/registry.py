@@ -78,7 +78,7 @@ def metric(given: type[Metric] | None = None, /, **about: Any) -> Any:
 def _add(made: Any, where: Any) -> Any:
     place = f"{where.__module__}: {where.__name__}"
     if missing := [name for name in ("name", "what", "unit") if not getattr(made, name, "")]:
-        raise SluiceError(f"{place} does not say its {' and '.join(missing)}")
+        raise SluiceError(f"{place} has no {' and '.join(missing)}")
     directions = (None, *get_args(Direction))
     for name, allowed in {"aggregate": get_args(Aggregate), "needs": get_args(Needs), "direction": directions}.items():
         if getattr(made, name) not in allowed:

@@ -81,7 +81,7 @@ def refusals() -> Iterator[None]:
     except GithubException as error:
         raise GitHubStatusError(error) from None
     except RequestException as error:
-        raise SluiceError(f"no answer of GitHub: {type(error).__name__}: {error}") from None
+        raise SluiceError(f"no answer from GitHub: {type(error).__name__}: {error}") from None
 
 
 def needed(environment: Mapping[str, str], name: str, remedy: str = "") -> str:

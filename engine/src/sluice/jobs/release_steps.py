@@ -145,7 +145,7 @@ def stable_of(workspace: Workspace, record: EnvironmentRecord, candidate: Manife
     if live is None and record.shared and candidate.parent:
         live, _ = catalogue.bring_release(record.store, workspace, candidate.parent)
     if live is None:
-        raise SluiceError("there is no champion to rehearse against", remedy="run `make release` first")
+        raise SluiceError("there is no champion to compare with", remedy="run `make release` first")
     return None if live.id == candidate.id else live
 
 

@@ -77,7 +77,7 @@ class LocalServer(AbstractContextManager["LocalServer"]):
                 ) from error
             reply = self.answer({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1})
         if "choices" not in reply:
-            raise SluiceError(f"{adapter or model}: llama.cpp does not answer: {reply}")
+            raise SluiceError(f"{adapter or model}: llama.cpp does not respond: {reply}")
 
     @property
     def base_url(self) -> str:

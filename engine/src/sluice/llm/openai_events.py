@@ -29,7 +29,7 @@ class OpenAIEvents:
         lines = (self._rest + block).split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > _LONGEST:
-            raise ProviderError(FailureKind.GARBAGE, "an event without an end")
+            raise ProviderError(FailureKind.GARBAGE, "an event that never ended")
         text = ""
         for line in lines:
             if line.startswith(b"data:"):

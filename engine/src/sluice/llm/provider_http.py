@@ -117,7 +117,7 @@ def _fault(error: Exception) -> ProviderError:
     if isinstance(error, aiohttp.ServerTimeoutError):
         return ProviderError(FailureKind.UNREACHABLE, f"no connection in time ({name})")
     if isinstance(error, TimeoutError):
-        return ProviderError(FailureKind.DEADLINE, "no whole answer before the deadline")
+        return ProviderError(FailureKind.DEADLINE, "no complete answer before the deadline")
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
         return ProviderError(FailureKind.GARBAGE, f"the reply cannot be read ({name})")
     return ProviderError(FailureKind.UNREACHABLE, f"the connection failed ({name})")

@@ -108,7 +108,7 @@ class ResilientProvider:
             seconds = self._spec.timeouts.first_token
             raise ProviderError(FailureKind.SLOW, f"no first token within {seconds:g} s") from None
         except StopAsyncIteration:
-            raise ProviderError(FailureKind.GARBAGE, "an answer without an end") from None
+            raise ProviderError(FailureKind.GARBAGE, "an answer that never ended") from None
 
     def _signed(self, delta: Delta, record: ProviderAttempt) -> Delta:
         """The last piece with the provider's name, the model and the price; all others as they are."""
@@ -118,7 +118,7 @@ class ResilientProvider:
         return delta._replace(provider=self.name, model=self._spec.model, cost=record.cost)
 
     def _is_open(self) -> ProviderError:
-        return ProviderError(FailureKind.OPEN, "left alone after too many failures").at(self.name)
+        return ProviderError(FailureKind.OPEN, "skipped after too many failures").at(self.name)
 
     def _report(self, attempt: ProviderAttempt) -> None:
         for observe in self._observers:

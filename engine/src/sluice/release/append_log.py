@@ -53,12 +53,12 @@ class AppendLog(Generic[E]):
         except ValidationError as error:
             raise SluiceError(
                 f"{self.store}/{name}: not an entry of the record: {error.errors()[0]['msg']}",
-                remedy="entries are never changed: bring the file back as it was made",
+                remedy="entries never change: restore the original file, or delete it if it is empty",
             ) from None
 
 
 def _number(name: str) -> int:
     stem = name.rpartition("/")[2].removesuffix(".json")
     if not stem.isdigit():
-        raise SluiceError(f"{name}: does not belong into the record", remedy="take the file away")
+        raise SluiceError(f"{name}: does not belong in the record", remedy="remove the file")
     return int(stem)

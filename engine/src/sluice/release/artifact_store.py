@@ -233,9 +233,7 @@ class _ObjectStore:
         """The key of a name; whatever obstore raises becomes an error that names it. `shared`: only in a store that
         others write to."""
         if shared and not self._shared:
-            raise SluiceError(
-                f"{self}/{name}: of a web address only artefacts are read", remedy="name a folder or a bucket"
-            )
+            raise SluiceError(f"{self}/{name}: a web address can only be read from", remedy="name a folder or a bucket")
         try:
             yield f"{self._prefix}{name}"
         except FileNotFoundError:

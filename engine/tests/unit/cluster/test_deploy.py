@@ -292,7 +292,7 @@ def test_a_deployment_over_a_pause_by_a_person_is_refused(plane: ControlPlane, r
     """The controller would scale no pod for it (Argo Rollouts 1.9.1, rollout/context.go:134-136, canary.go:422-426)."""
     hold(plane)
     write(plane, paused=True)
-    with pytest.raises(SluiceError, match="a person has paused the Rollout") as caught:
+    with pytest.raises(SluiceError, match="the Rollout was paused by hand") as caught:
         run()
     assert "kubectl patch rollout sluice" in str(caught.value)
     assert not [path for method, path in plane.api.requests if method in ("PATCH", "DRY")]
@@ -553,7 +553,7 @@ def test_a_rollout_that_never_ends_says_what_it_waits_for(
         monkeypatch.setattr(rollout_observer, "time", later)
 
     run.during["step 1 of 9"] = pass_by
-    with pytest.raises(SluiceError, match="no end after 240 s of watching; it is Progressing, step "):
+    with pytest.raises(SluiceError, match="not finished after 240 s; it is Progressing, step "):
         run()
 
 

@@ -52,8 +52,8 @@ def test_a_link_within_the_folder_and_a_folder_that_is_a_link_are_read(folder: P
     ("head", "said"),
     [
         (BOMB, "more than 100000 keys"),
-        ("title: &t [*t]", "nested too deeply, or an alias that holds itself"),
-        (f"title: {'[' * 5000}{']' * 5000}", "nested too deeply, or an alias that holds itself"),
+        ("title: &t [*t]", "nested too deeply, or an alias that contains itself"),
+        (f"title: {'[' * 5000}{']' * 5000}", "nested too deeply, or an alias that contains itself"),
         ("title: T\ntitle: U", "key 'title' stands here twice"),
     ],
 )

@@ -119,7 +119,7 @@ def test_a_remote_that_takes_nothing_leaves_data_dvc_as_it_was(
     path = checkout.data / "corpus" / "tides.md"
     path.write_text(path.read_text() + "Neap tides are small.\n")
     monkeypatch.setattr("sluice.data.dvc_remote.ObjectStore.copy_from", lambda *_: None)  # says yes and does nothing
-    with pytest.raises(ValidationErrors, match="does not take the data") as raised:
+    with pytest.raises(ValidationErrors, match="cannot store the data") as raised:
         push(checkout, POLICY)
     assert raised.value.faults[0].startswith("data/corpus/tides.md: object ")
     assert (checkout.root / "data.dvc").read_bytes() == pointer

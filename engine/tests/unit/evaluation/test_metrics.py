@@ -314,13 +314,13 @@ def test_every_file_of_a_metric_is_in_the_registry() -> None:
 @pytest.mark.parametrize(
     ("says", "fault"),
     [
-        ({"unit": ""}, "does not say its unit"),
-        ({"what": "", "name": ""}, "does not say its name and what"),
+        ({"unit": ""}, "has no unit"),
+        ({"what": "", "name": ""}, "has no name and what"),
         ({"aggregate": "median"}, "aggregate: 'median'"),
         ({"direction": "up"}, "direction: 'up'"),
         ({"direction": None}, "have no direction"),
         ({"name": "f1"}, "already defined in sluice.evaluation.metrics.f1"),
-        ({"name": "My metric"}, "is no name of a metric"),
+        ({"name": "My metric"}, "is not a valid name for a metric"),
     ],
 )
 def test_a_metric_that_does_not_say_what_it_is_is_refused(says: dict[str, object], fault: str) -> None:

@@ -57,7 +57,7 @@ def test_a_function_is_a_metric_with_what_its_decorator_says(row, output, monkey
     assert found["scores"] == {"signs": 4.0}
     with pytest.raises(SluiceError, match="a metric has no 'units'"):
         metric(what="x", units="signs")(lambda _row, _output: None)
-    with pytest.raises(SluiceError, match="does not say its unit"):
+    with pytest.raises(SluiceError, match="has no unit"):
         metric(what="x", name="y")(lambda _row, _output: None)
 
 

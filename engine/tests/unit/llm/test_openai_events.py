@@ -43,7 +43,7 @@ def test_what_is_not_an_event_is_garbage(line: bytes) -> None:
 
 
 def test_a_line_without_an_end_is_garbage() -> None:
-    with pytest.raises(ProviderError, match="an event without an end"):
+    with pytest.raises(ProviderError, match="an event that never ended"):
         OpenAIEvents().feed(b"data: " + b"x" * (1 << 21))
 
 

@@ -108,7 +108,7 @@ def test_a_bucket_in_which_another_is_quicker(loopback: None, monkeypatch: pytes
 
 def test_a_file_that_does_not_belong_there_is_named(store: str) -> None:
     open_artifact_store(store).make("record/here/notes.txt", b"")
-    with pytest.raises(SluiceError, match=r"notes\.txt: does not belong into the record"):
+    with pytest.raises(SluiceError, match=r"notes\.txt: does not belong in the record"):
         log(store).append(Word(word="a"))
 
 

@@ -87,7 +87,7 @@ def require_collection(connection: psycopg.Connection[Any], collection: str) -> 
     if collection not in known:
         raise SluiceError(
             f"{collection}: no such collection in the store{nearest(collection, known)}",
-            remedy="`sluice index list` names those that are there",
+            remedy="`sluice index list` lists them",
         )
 
 

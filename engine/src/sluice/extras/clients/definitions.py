@@ -19,10 +19,10 @@ def _schema(value: dict[str, Any]) -> dict[str, Any]:
     """A schema that can be held against an answer, without looking anything up and in time that is linear."""
     for number, (part, depth) in enumerate(_parts(value, 0)):
         if depth > _DEEPEST or number > _LARGEST:
-            raise ValueError(f"a schema of more than {_DEEPEST} levels or {_LARGEST} parts is not offered")
+            raise ValueError(f"a schema of more than {_DEEPEST} levels or {_LARGEST} parts is not supported")
         reference = part.get("$ref", "#")
         if not isinstance(reference, str) or not reference.startswith("#"):
-            raise ValueError("a $ref leads out of the schema")
+            raise ValueError("a $ref points outside the schema")
         for low, high in _LIMITS:
             least, most = part.get(low), part.get(high)
             if isinstance(least, int | float) and isinstance(most, int | float) and least > most:

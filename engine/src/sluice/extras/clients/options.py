@@ -78,7 +78,7 @@ class ClientOptions:
             return self._held(said, self._schema) if form else said
         except ValueError as error:
             if request.refused or request.text:
-                raise ModelError(f"the answer has not the form that was asked for: {error}") from None
+                raise ModelError(f"the answer does not have the requested format: {error}") from None
             request.refused = ("another form than asked for",)
             return ""
 
@@ -98,7 +98,7 @@ class ClientOptions:
         made = []
         for call in called if self._wishes.parallel_tool_calls is not False else called[:1]:
             if call["name"] not in self._tools or wanted not in (None, call["name"]):
-                raise ValueError("a tool was called that was not offered")
+                raise ValueError("the model called a tool that was not offered")
             schema = self._tools[call["name"]].parameters or {"type": "object"}
             given = self._held(call["args"] or "{}", schema)
             made.append({"id": call["id"] or f"call_{uuid4().hex[:24]}", "name": call["name"], "args": given})

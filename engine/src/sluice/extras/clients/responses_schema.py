@@ -53,7 +53,7 @@ class InputItem(BaseModel):
     def _only_text(cls, value: Any) -> Any:
         kinds = [part.get("type") for part in value if isinstance(part, dict)] if isinstance(value, list) else []
         if any(kind not in (*_PARTS, "reasoning_text") for kind in kinds):  # a kind may be an object, and in no set
-            raise ValueError("only parts of text are offered")
+            raise ValueError("only text parts are supported")
         return value
 
 
@@ -106,7 +106,7 @@ class ResponsesRequest(BaseModel):
     @classmethod
     def _asks_for_nothing(cls, value: Any) -> Any:
         if value:
-            raise ValueError("not offered by this service, which stores nothing: leave it out")
+            raise ValueError("not supported, because this service stores nothing: leave it out")
         return value
 
     def as_chat(self) -> tuple[ChatRequest, CallerOptions | None]:

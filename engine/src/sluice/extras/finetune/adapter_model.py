@@ -45,7 +45,7 @@ class AdapterModel(PythonModel):  # type: ignore[misc]  # MLflow is not typed
     def _answer(self, messages: list[dict[str, str]], params: dict[str, Any]) -> str:
         reply = self._server.answer({"messages": messages, **params})
         if "choices" not in reply:
-            raise SluiceError(f"llama.cpp does not answer: {reply}", remedy="look at the messages that were sent")
+            raise SluiceError(f"llama.cpp does not respond: {reply}", remedy="look at the messages that were sent")
         return str(reply["choices"][0]["message"]["content"])
 
 

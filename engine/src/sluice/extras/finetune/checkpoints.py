@@ -50,7 +50,7 @@ class Checkpoints:
                 raise
             raise SluiceError(
                 f"{checkpoint}: the checkpoint cannot be written: {error}",
-                remedy="free some space and run it again: it goes on from the checkpoint before",
+                remedy="free some space and run it again: it resumes from the previous checkpoint",
             ) from error
 
     def latest(self) -> Path | None:

@@ -31,7 +31,7 @@ def lineage(workspace: Workspace, manifest: Manifest, folder: Path) -> list[str]
     rows = training.get("rows")
     if not rows:
         raise SluiceError(
-            f"{folder / 'training.json'}: names no rows: the release is older than that record",
+            f"{folder / 'training.json'}: lists no rows: the release was made before they were recorded",
             remedy="make a release again: `make release`",
         )
     known = {row.id: digest_of(row.as_dict()) for row in load_rows(workspace.data / "train.jsonl")}

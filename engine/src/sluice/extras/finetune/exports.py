@@ -106,7 +106,7 @@ def _tried(model: Any, tokenizer: Any, trained: TrainingOutput, expected: float,
     if not abs(found - expected) <= _TOLERANCE * (1 + expected):
         raise SluiceError(
             f"{out.name}: the export does not answer as the trained model does: loss {found:.3f} and {expected:.3f}",
-            remedy="set train.dtype to float32, where rounding is the reason",
+            remedy="set train.dtype to float32, if rounding is the reason",
         )
     tail, answer = trained.sample.tails[0], trained.sample.answers[0]
     prompt = torch.tensor([trained.sample.prefix + tail[:-answer]], device=model.device)

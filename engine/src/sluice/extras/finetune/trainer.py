@@ -221,7 +221,7 @@ def _faults_named() -> Iterator[None]:
             ) from error
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and any(word in said for word in _LOST):
             raise SluiceError(
-                "another process of this training was lost",
-                remedy="look at its last words, then run the same command: it goes on from the last checkpoint",
+                "another training process died",
+                remedy="read the end of its log, then run the same command: training resumes from the last checkpoint",
             ) from error
         raise

@@ -90,10 +90,10 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
     with read_repository(fleet.projects[0].repository, environment, folder) as reader:
         listed = reader.get_global(f"/advisories?{key}={value}")
     if not listed:
-        raise SluiceError(f"{value}: GitHub's advisory database does not have it", remedy="look at its name again")
+        raise SluiceError(f"{value}: not in GitHub's advisory database", remedy="check the name")
     ranges, patched = _affected(listed)
     if not ranges:
-        raise SluiceError(f"{value}: it is about no Python package", remedy=listed[0]["html_url"])
+        raise SluiceError(f"{value}: it affects no Python package", remedy=listed[0]["html_url"])
     template, versions = template_mirror(fleet, environment, folder)
     own = _pins(read_facts(template, commit_of(template, versions[-1]), template), ranges)
 

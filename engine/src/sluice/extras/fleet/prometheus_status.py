@@ -97,7 +97,7 @@ def _ask(url: str, query: str) -> list[tuple[Labels, float]]:
         return [(one["metric"], float(one["value"][1])) for one in found]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SluiceError(
-            f"{url}: no answer of a Prometheus ({type(error).__name__})",
+            f"{url}: no answer from Prometheus ({type(error).__name__})",
             remedy="kubectl port-forward --namespace monitoring service/prometheus-operated 9090, "
             "then --prometheus http://127.0.0.1:9090",
         ) from error

@@ -39,7 +39,7 @@ def folder() -> Path:
 def missing(place: Path, what: str, parameter: str) -> SluiceError:
     """For corpora that are not in `place`, or not whole; `parameter`, of the section `guard`, turns them off."""
     return SluiceError(
-        f"{place}: the {what} are not there, or not whole",
+        f"{place}: the {what} are missing or incomplete",
         remedy=f"run `make setup`; without a network, set guard.{parameter} to false in pipelines/params.yaml: the "
         "guard model then learns from data/guard alone",
     )

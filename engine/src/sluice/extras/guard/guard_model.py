@@ -150,7 +150,7 @@ def load_guard_model(path: Path) -> LinearGuardModel:
             embedder=notes["embedder"],
         )
     except (KeyError, ValueError) as error:
-        raise SluiceError(f"{path}: not a whole guard model: {error}", remedy=_REMEDY) from None
+        raise SluiceError(f"{path}: the guard model is incomplete: {error}", remedy=_REMEDY) from None
 
 
 def save_guard_model(model: LinearGuardModel, path: Path) -> None:
@@ -182,4 +182,4 @@ def _verify(tensors: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} has the shape {tensors[name].shape}, not {shape}")
     for name, tensor in tensors.items():
         if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-            raise ValueError(f"{name} holds values that are no numbers")
+            raise ValueError(f"{name} contains values that are not numbers")

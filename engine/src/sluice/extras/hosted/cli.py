@@ -60,7 +60,7 @@ def resume(run: RunOption) -> None:
     with open_repository(os.environ) as repository:
         waiting_run(repository, run)
         if not repository.get_workflow_run(run).rerun_failed_jobs():
-            raise SluiceError(f"run {run}: GitHub does not run it again", remedy="run its failed jobs again by hand")
+            raise SluiceError(f"run {run}: GitHub refused to re-run it", remedy="re-run its failed jobs by hand")
     print(f"run {run}: its failed jobs run again")
 
 

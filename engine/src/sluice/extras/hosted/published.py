@@ -54,11 +54,13 @@ def waiting_run(repository: Repository, number: int) -> WaitingRun:
     run = repository.get_workflow_run(number)
     what = f"run {number}"
     if run.path.partition("@")[0] != _COMPARING or run.event != "pull_request":
-        raise SluiceError(f"{what}: not a run of ci for a pull request", remedy="take the number in the address of it")
+        raise SluiceError(f"{what}: not a run of ci for a pull request", remedy="use the number from its address")
     if run.status != "completed":
-        raise SluiceError(f"{what}: not at its end", remedy="wait for it")
+        raise SluiceError(f"{what}: has not finished", remedy="wait for it")
     if not run.head_repository:
-        raise SluiceError(f"{what}: its repository is gone", remedy="open the pull request from another")
+        raise SluiceError(
+            f"{what}: its repository no longer exists", remedy="open the pull request from another repository"
+        )
     change = f"{run.head_repository.full_name}:{run.head_branch}"
     return WaitingRun(number, run.run_attempt, change, run.actor.login, run.created_at)
 

@@ -61,7 +61,7 @@ class RequestMessage(Settings):
     @model_validator(mode="after")
     def _of_its_role(self) -> Self:
         if (self.role == "tool") != (self.tool_call_id is not None) or (self.tool_calls and self.role != "assistant"):
-            raise ValueError("a call or the result of one, of somebody else")
+            raise ValueError("a tool call or result from somebody else")
         return self
 
 
@@ -109,7 +109,7 @@ class RequestParameters(Settings):
     @model_validator(mode="after")
     def _of_one_kind(self) -> Self:
         if (self.tools is None) != (self.tool_choice is None) or (self.tools and self.grammar is not None):
-            raise ValueError("tools, the choice of one and a grammar do not go together")
+            raise ValueError("tools, tool_choice and a grammar cannot be combined")
         return self
 
 
@@ -127,10 +127,10 @@ class ProviderRequest(Settings):
     def _is_text(self) -> Self:
         written = json.dumps(self.model_dump(), ensure_ascii=False, allow_nan=False)  # ValueError: infinity, too deep
         if _SURROGATE.search(written):
-            raise ValueError("half a character")
+            raise ValueError("an incomplete character")
         for tool in self.parameters.tools or ():
             if not all(reference.startswith("#") for reference in _references(tool.function.parameters)):
-                raise ValueError("a schema that is elsewhere")
+                raise ValueError("a schema that is stored elsewhere")
         return self
 
     @property
@@ -231,7 +231,7 @@ _FIELDS = {
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key twice")
+        raise ValueError("a duplicate key")
     return found
 
 

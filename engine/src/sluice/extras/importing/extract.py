@@ -91,7 +91,7 @@ def _html(path: Path) -> ExtractedText:
 
     page = BeautifulSoup(path.read_bytes(), "lxml")
     if page.contains_replacement_characters:
-        raise ExtractError(f"is not the {page.original_encoding} that it seems to be: say its charset in a <meta>")
+        raise ExtractError(f"is not the {page.original_encoding} that it seems to be: declare its charset in a <meta>")
     title = page.title.get_text() if page.title else ""
     body = next((found for name in _CONTENT if (found := page.find(name))), page)
     for element in body.find_all(_NOT_CONTENT):

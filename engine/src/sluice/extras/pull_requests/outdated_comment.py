@@ -89,4 +89,4 @@ def _ask(method: str, path: str, environment: Mapping[str, str], body: Any = Non
     except HTTPError as error:
         raise SluiceError(f"{method} {path}: GitHub answers {error.code}: {error.reason}") from None
     except (OSError, ValueError) as error:  # no connection, no answer in time, no JSON
-        raise SluiceError(f"{method} {path}: no answer of GitHub: {error}") from None
+        raise SluiceError(f"{method} {path}: no answer from GitHub: {error}") from None

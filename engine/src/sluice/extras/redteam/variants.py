@@ -52,7 +52,7 @@ def release_at(url: str) -> str:
         found = request(f"{url.rstrip('/')}/version", timeout=10).json()["release"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SluiceError(
-            f"{url}: no service of Sluice answers there ({type(error).__name__})",
+            f"{url}: no Sluice service answers there ({type(error).__name__})",
             remedy="name its address without a path, as in http://127.0.0.1:8080",
         ) from None
     return str(found)

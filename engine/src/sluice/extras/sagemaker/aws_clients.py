@@ -84,9 +84,9 @@ def look_up(describe: Callable[..., Any], **words: str) -> Any:
 def _refused(what: str, said: dict[str, Any]) -> SluiceError:
     code, message = str(said.get("Code", "")), str(said.get("Message", ""))
     if code in _EXPIRED:
-        return SluiceError(f"{what}: AWS does not take the credentials any more: {message} ({code})", remedy=_SIGN_IN)
+        return SluiceError(f"{what}: AWS no longer accepts the credentials: {message} ({code})", remedy=_SIGN_IN)
     if code in _QUOTA:
-        return SluiceError(f"{what}: the quota of the account refused it: {message}", remedy=_MORE)
+        return SluiceError(f"{what}: the account's quota does not allow it: {message}", remedy=_MORE)
     if code in _FORBIDDEN:
         remedy = "`sluice doctor aws` says what the role lacks; engine/aws/bootstrap.yaml gives it"
         return SluiceError(f"{what}: not allowed: {message}", remedy=remedy)

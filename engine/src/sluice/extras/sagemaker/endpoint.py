@@ -77,11 +77,11 @@ def _require_alarms(account: EndpointAccount) -> None:
     if missing := [name for name in alarms if name not in there]:
         raise SluiceError(
             f"config/sagemaker.yaml: endpoint.alarms: CloudWatch has no {', '.join(missing)}",
-            remedy="engine/aws/endpoint.yaml makes them: without alarms nothing would take a bad deployment back",
+            remedy="engine/aws/endpoint.yaml makes them: without alarms nothing would roll a bad deployment back",
         )
     if ringing := [name for name, state in there.items() if state == "ALARM"]:
         raise SluiceError(
-            f"{', '.join(ringing)} rings already: a deployment would be taken back at once",
+            f"{', '.join(ringing)} is in alarm: a deployment would be rolled back at once",
             remedy="check the live endpoint first",
         )
 

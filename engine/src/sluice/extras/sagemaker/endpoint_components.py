@@ -58,7 +58,7 @@ def _artifact(account: EndpointAccount, package: dict[str, Any]) -> str:
         peft = folder / "peft"
         if not (peft / "adapter_config.json").is_file():
             raise SluiceError(
-                f"{package['ModelPackageArn']}: holds no PEFT adapter, which is what a GPU serves",
+                f"{package['ModelPackageArn']}: has no PEFT adapter, which is what a GPU serves",
                 remedy="train with `exports: [gguf, peft]` in pipelines/params.yaml, and promote that",
             )
         pack(peft, peft.rglob("*"), archive)

@@ -84,7 +84,7 @@ def generate(
     except ProviderError as error:
         raise SluiceError(
             f"a model could not be asked: {error.message}",
-            remedy="nothing was written; what was answered is kept, so the same command goes on where this one ended",
+            remedy="nothing was written; run the same command to continue where it stopped",
         ) from error
     if not found.proposals:
         why = "".join(f"\n  {number} × {what}" for what, number in found.left_out.most_common())

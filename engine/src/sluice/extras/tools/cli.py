@@ -38,7 +38,7 @@ def tools_check() -> None:
     if found is None:
         raise SluiceError(f"config/{FILE}: no such file")
     if moved := changed(found[1], _now().items()):
-        raise SluiceError(f"{', '.join(moved)}: says something else of itself than its pin", remedy=REPIN)
+        raise SluiceError(f"{', '.join(moved)}: its description no longer matches the pin", remedy=REPIN)
     print(f"{len(found[1])} tools are as they were pinned")
 
 

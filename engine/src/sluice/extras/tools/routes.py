@@ -72,7 +72,9 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count
         current_trace().tenant = caller.tenant or ""
         try:
             if not await agent.waits((await agent.approvals.find(name, caller.tenant)).thread):
-                raise DecisionError(409, "nothing waits for it: it is decided, or the process that asked has ended")
+                raise DecisionError(
+                    409, "nothing is waiting for it: it was decided, or the process that asked has ended"
+                )
             about = {"by": caller.key, "reason": request.reason, "release": release}
             found = await agent.approvals.decide(name, caller.tenant, approve=approve, **about)
         except DecisionError as error:

@@ -121,7 +121,7 @@ def _of_store(uri: str, experiment: str) -> list[Exchange]:
             if not token:
                 return put_together(spans, opinions)
     except MlflowException as error:
-        raise SluiceError(f"{uri}: MLflow does not hand out its traces: {str(error).splitlines()[0]}") from error
+        raise SluiceError(f"{uri}: MLflow did not return its traces: {str(error).splitlines()[0]}") from error
 
 
 def _assessments(trace_id: str, assessments: Any) -> Iterator[UserScore]:

@@ -32,12 +32,12 @@ def upgrade(
     origin = source or (project.template.repository if project.template else "")
     origin = origin or (origin_of(os.environ) if publish else "")
     if not origin and publish:  # the template itself, or a copy that was pushed rather than made from it
-        said = "Nothing to take: nothing says where the template is; `template:` in config/project.yaml does"
+        said = "Nothing to take: the template's address is unknown; `template:` in config/project.yaml does"
         write_job_summary(said, os.environ)
         print(said)
         return
     if not origin:
-        raise SluiceError("nothing says where the template is", remedy="name it: --from OWNER/NAME")
+        raise SluiceError("the template's address is unknown", remedy="pass it: --from OWNER/NAME")
     made = prepare(root, project, origin, to, discard=discard)
     if made is None:
         print("this engine is the newest version of the template")

@@ -13,7 +13,7 @@ _LOAD_SECONDS = 120  # vLLM reads an adapter between two steps of the model
 
 
 class VllmDownError(SluiceError):
-    """vLLM does not answer: it starts, or is gone."""
+    """vLLM does not respond: it starts, or is gone."""
 
 
 class VllmServer:
@@ -55,7 +55,7 @@ class VllmServer:
         try:
             response = self._client.request(method, path, json=body, timeout=_LOAD_SECONDS if body else 30)
         except httpx.HTTPError as error:
-            raise VllmDownError(f"{self.url}: vLLM does not answer ({type(error).__name__})") from error
+            raise VllmDownError(f"{self.url}: vLLM does not respond ({type(error).__name__})") from error
         if response.is_success or (absent and absent in response.text):
             return response
         raise SluiceError(f"{self.url}{path}: HTTP {response.status_code}: {_words(response)}", remedy=_REMEDY)

@@ -33,7 +33,7 @@ async def in_time(call: Awaitable[T], deadline: float) -> T:
             return await call
     except Exception as error:  # every SDK has exceptions of its own
         if limit.expired():
-            raise ProviderError(FailureKind.DEADLINE, "no whole answer before the deadline") from None
+            raise ProviderError(FailureKind.DEADLINE, "no complete answer before the deadline") from None
         raise classify(error) from error
 
 

@@ -89,7 +89,7 @@ def test_nobody_is_asked_about_a_decline(server, row, output) -> None:
 def test_what_is_no_verdict_is_asked_for_again_and_then_an_error(server, row, output, reply: str) -> None:
     found = ask(judge_at(server, lambda _: reply), row("x"), output("y"))
     assert found["assertions"] == {}
-    assert found["errors"] == {"judge": f"ValueError: the judge's reply is no verdict: {reply!r}"}
+    assert found["errors"] == {"judge": f"ValueError: the judge's reply is not a verdict: {reply!r}"}
     first, second = (asked.json["messages"] for asked in server.asked)
     assert second[: len(first)] == first
     assert [message["role"] for message in second[len(first) :]] == ["assistant", "user"]

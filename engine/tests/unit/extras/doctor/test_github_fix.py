@@ -145,7 +145,7 @@ def test_a_run_that_was_cut_off_in_between_is_completed(there: FakeSettings, run
 def test_a_connection_that_is_lost_leaves_what_the_next_run_completes(there: FakeSettings, run: Run) -> None:
     there.script = [("PUT", 0, {})] * 9
     status, _, err = run("--fix", "--yes")
-    assert (status, "no answer of GitHub" in err) == (1, True)
+    assert (status, "no answer from GitHub" in err) == (1, True)
     there.script = []
     run("--fix", "--yes")
     assert "nothing to change" in run("--fix", "--yes")[2]

@@ -93,7 +93,7 @@ def written(tmp_path: Path, count: int, telemetry: str | None) -> str:
     ("count", "width", "dark", "telemetry"),
     [
         (50, 1280, False, ""),
-        (50, 1280, True, "no answer of a Prometheus (ConnectionRefusedError)"),
+        (50, 1280, True, "no answer from Prometheus (ConnectionRefusedError)"),
         (50, 390, False, ""),
         (500, 1280, False, ""),
         (500, 1280, True, None),

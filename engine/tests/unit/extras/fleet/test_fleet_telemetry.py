@@ -120,7 +120,7 @@ def test_telemetry_out_of_reach_is_a_line_that_shows_no_address(
     file = fleet_of(fleet.projects, factory.template.root, 9)
     found = read_status(file, fleet.environment(factory.servers), tmp_path / "kept", url)
     assert [one.version for one in found.projects] == ["0.3.0", "0.3.0", ""]
-    line = "telemetry: no answer of a Prometheus (ConnectionRefusedError)"
+    line = "telemetry: no answer from Prometheus (ConnectionRefusedError)"
     for text in (status_reports.table(found), status_reports.page(found)):
         assert line in text
         assert "word" not in text.replace("keyword", "")

@@ -83,7 +83,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     """They would give a probability that is below every threshold: all attacks would pass."""
     path = tmp_path / "guard.safetensors"
     save_guard_model(dataclasses.replace(small_model(), kinds=kinds_by(np.nan)), path)
-    with pytest.raises(SluiceError, match=r"kinds\.weights holds values that are no numbers"):
+    with pytest.raises(SluiceError, match=r"kinds\.weights contains values that are not numbers"):
         load_guard_model(path)
 
 

@@ -61,8 +61,8 @@ def test_a_run_that_asks_for_nothing_is_left_alone(steps: Steps) -> None:
     [
         ({"workflow": "release.yml"}, "not a run of ci"),
         ({"event": "push"}, "not a run of ci"),
-        ({"status": "in_progress"}, "not at its end"),
-        ({"head_repository": None}, "its repository is gone"),
+        ({"status": "in_progress"}, "has not finished"),
+        ({"head_repository": None}, "its repository no longer exists"),
     ],
 )
 def test_only_a_run_of_ci_for_a_pull_request_is_answered(

@@ -95,7 +95,7 @@ def test_a_run_of_something_else_asks_nothing(github: FakeGitHub, environment: E
     [
         ({"GITHUB_TOKEN": READER}, "PATCH /repos/octo/app/issues/comments/101: GitHub answers 403"),
         ({"GITHUB_TOKEN": None}, "GITHUB_TOKEN is not set"),
-        ({"GITHUB_API_URL": "http://127.0.0.1:9"}, "no answer of GitHub"),
+        ({"GITHUB_API_URL": "http://127.0.0.1:9"}, "no answer from GitHub"),
         ({"GITHUB_API_URL": "http://api.example.invalid"}, "not https; the token is not sent there"),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_rate_limit_that_lasts_is_an_error_at_once(github: FakeGitHub, environ
     assert github.pauses == []
 
 
-@pytest.mark.parametrize(("status", "words"), [(503, "GitHub answers 503: planned"), (0, "no answer of GitHub")])
+@pytest.mark.parametrize(("status", "words"), [(503, "GitHub answers 503: planned"), (0, "no answer from GitHub")])
 def test_trouble_that_stays_is_an_error_after_four_tries(
     github: FakeGitHub, environment: Environment, status: int, words: str
 ) -> None:

@@ -89,7 +89,7 @@ def test_an_address_without_a_service_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "--url", f"http://127.0.0.1:{free_port()}") == 1
-    assert "no service of Sluice answers there (ConnectionRefusedError)" in capsys.readouterr().err
+    assert "no Sluice service answers there (ConnectionRefusedError)" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("loopback")

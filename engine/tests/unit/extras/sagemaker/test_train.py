@@ -286,7 +286,7 @@ def test_a_quota_that_refuses_a_job_is_said_to_be_one(played: Played, train: Tra
     ("call", "code", "said", "remedy"),
     [
         ("ListPipelineExecutions", "ExpiredTokenException", "does not take the credentials any more", "sign in again"),
-        ("StartPipelineExecution", "ResourceLimitExceeded", "the quota of the account refused it", "Service Quotas"),
+        ("StartPipelineExecution", "ResourceLimitExceeded", "the account's quota does not allow it", "Service Quotas"),
         ("StartPipelineExecution", "AccessDeniedException", "not allowed", "sluice doctor aws"),
         ("DescribePipelineExecution", "ExpiredTokenException", "does not take the credentials", "is picked up"),
     ],

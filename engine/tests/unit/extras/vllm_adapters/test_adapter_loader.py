@@ -231,7 +231,7 @@ def test_it_is_not_ready_while_vllm_is_down_and_until_its_adapters_are_back(pass
     passes.vllm.kill()
     assert passes.run() == {made.id: "waiting"}
     assert not passes.loader.ready
-    assert "vLLM does not answer" in passes.loader.fault
+    assert "vLLM does not respond" in passes.loader.fault
     restart(passes.vllm)
     assert not passes.loader.ready
     assert passes.run() == {made.id: "registered"}
@@ -250,7 +250,7 @@ def test_a_fault_that_lasts_is_logged_once(passes: Passes, caplog: pytest.LogCap
     passes.run()
     passes.vllm.kill()
     passes.run()
-    down = f"{passes.vllm.url}: vLLM does not answer (ConnectError)"
+    down = f"{passes.vllm.url}: vLLM does not respond (ConnectError)"
     assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == [
         down, "API server: gone", down
     ]  # fmt: skip

@@ -19,10 +19,10 @@ STATES = {
 
 @pytest.mark.parametrize("ready", [True, False])
 def test_what_it_says(ready: bool) -> None:
-    loader: Any = SimpleNamespace(ready=ready, states=STATES, fault="" if ready else "vLLM does not answer")
+    loader: Any = SimpleNamespace(ready=ready, states=STATES, fault="" if ready else "vLLM does not respond")
     client = TestClient(create_loader_app(loader, lambda: ready))
     assert client.get("/healthz").status_code == client.get("/readyz").status_code == (200 if ready else 503)
-    assert client.get("/readyz").text == ("ready" if ready else "vLLM does not answer")
+    assert client.get("/readyz").text == ("ready" if ready else "vLLM does not respond")
     assert client.get("/adapters").json()["r-00000000000b"] == {"state": "refused", "reason": "the sha256 is another"}
     lines = client.get("/metrics/").text.splitlines()
     assert f"sluice_vllm_ready {float(ready)}" in lines

@@ -258,7 +258,7 @@ def test_adapters_come_back_by_themselves_when_vllm_was_killed(served: Served, v
     assert served.is_registered("stable", "canary")
     assert [one for one in answers(served, vllm.url, names) if one[1] != SAYS[one[0]]] == []
     log = (served.shelf.root / "loader.log").read_text().splitlines()
-    down = [line for line in log if "vLLM does not answer" in line]
+    down = [line for line in log if "vLLM does not respond" in line]
     assert len(set(down)) == len(down) > 0, "once, and not in each pass"
 
 

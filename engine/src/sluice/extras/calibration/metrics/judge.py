@@ -80,7 +80,7 @@ class Judge(Metric):
                 reply = await self._ask(messages)
                 verdict = _parse(reply)
         if verdict is None:
-            raise ValueError(f"the judge's reply is no verdict: {reply[:200]!r}")
+            raise ValueError(f"the judge's reply is not a verdict: {reply[:200]!r}")
         return verdict
 
     async def _ask(self, messages: Messages) -> str:
