@@ -6,7 +6,7 @@
 For each question: whether its document is among the retrieved passages and near enough to be answered from, when the
 search is for the last question alone, for the condensed one, and for the earlier question and the last one joined.
 Joined questions are tried with questions about other things too, which must stay below `retrieval.min_similarity`.
-engine/docs/decisions/condense-is-off.md quotes the tables.
+What follows from it: engine/docs/decisions/condense-is-off.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Each edit takes the place of the sentence that says how to answer, and is asked the same questions. It has moved its
 metric where the verdict of `sluice eval` says so, in the edit's direction: `improved`, or `worse` where more is asked
-for of what less is better of. engine/docs/decisions/answers-by-kind.md quotes the table.
+for of what less is better of.
 """
 
 from __future__ import annotations
