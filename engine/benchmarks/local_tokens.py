@@ -5,8 +5,7 @@
 Two servers with the same model, threads, slots and context (config/service.yaml): llama.cpp's own, which gets the
 rendered prompts, and the service, which gets the questions and does everything: key, guards, search, citations, traces.
 Both answer the same questions in turns, at 1, 2 and 4 in flight; no question comes twice, so that it is in no cache.
-Needs data/ (`dvc pull`) and a quiet machine. Prints a table in Markdown; engine/docs/reference/service-speed.md quotes
-it.
+Needs data/ (`dvc pull`) and a quiet machine. Prints a table in Markdown.
 """
 
 from __future__ import annotations

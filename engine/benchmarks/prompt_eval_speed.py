@@ -5,8 +5,8 @@
 The job: 2 prompts x 100 cases with the checks `contains` and `regex`, 16 requests at once, against a stub that answers
 after 50 ms. No model is asked: the figures are waiting (200 / 16 x 50 ms = 0.63 s, the bound) and the tool's own work.
 Cold: nothing was asked before; warm: the same again. Prints a table in Markdown with medians of wall and CPU seconds;
-engine/docs/reference/evaluation.md quotes it. `plain` is the same job in forty lines without a cache: a floor, not a
-peer.
+engine/docs/decisions/response-cache.md has some of them. `plain` is the same job in forty lines without a cache: a
+floor, not a peer.
 
 `--peer` measures another tool too: a command that runs the job in the folder it is started in, which is empty before
 each cold run, asks {upstream} (also in UPSTREAM), and says that 200 of 200 have passed.

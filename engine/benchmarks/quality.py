@@ -20,7 +20,7 @@ pipelines/params.yaml has.
 With several seeds the adapter is trained with each, and the figures are their means: on a hundred questions one run and
 the next differ by a few hundredths.
 
-Works in a temporary copy of the checkout. Prints a table in Markdown; engine/docs/reference/training.md quotes it.
+Works in a temporary copy of the checkout. Prints a table in Markdown.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ The pass-throughs hand on what their caller asked for; the service always asks i
 (engine/docs/decisions/below-langchain.md), so it reads 32 events for every answer. Load is a closed loop over kept
 connections. Prints a table in Markdown: requests a second at 16 in flight with the server's CPU time for each, the
 middle latency at 1 in flight less that of the stub asked directly, and the server's resident memory after the load.
-engine/docs/decisions/service-speed.md quotes it. On a busy machine only the CPU times say something. `chat` asks with
-ten equal sentences, `others` with ten that never come again.
+engine/docs/decisions/service-speed.md has the main figures. On a busy machine only the CPU times say something. `chat`
+asks with ten equal sentences, `others` with ten that never come again.
 
 `--peer` measures another server too: a command that listens on {port}, asks the upstream {upstream}, and takes {key}.
 """

@@ -6,7 +6,7 @@ A worker is a process of its own; more of them are replicas, behind Kubernetes' 
 to each of them directly, 16 in flight for each. With one worker everything is on core 0, PostgreSQL, the stub upstream
 and the load as well; with two everything has cores 0 and 1. So the ratio says what a machine twice the size is worth,
 and not what moving the load to another core is. Needs data/ (`dvc pull`), two cores and a quiet machine. Prints a table
-in Markdown; engine/docs/reference/service-speed.md quotes it.
+in Markdown.
 """
 
 from __future__ import annotations

@@ -9,12 +9,7 @@ EXTRA = Extra(
     hooks={"artifact_store": "registry_store:open_registry_store"},
     files=("engine/docs/decisions/registry-store.md", "engine/tests/workflows/test_first_release.py"),
     lines={
-        "engine/docs/decisions/release-record.md": (
-            "- Git as the record needs a push",
-            "nothing else that creates a name at most once",
-            "- It is created by `git push",
-            "implementation beside that for other servers",
-        ),
+        "engine/docs/decisions/release-record.md": ("- In a registry, tags can be overwritten",),
         "engine/docs/reference/image.md": (
             "| `github` |",
             "| `oci://registry/name` |",
