@@ -194,7 +194,7 @@ def test_a_first_release_that_is_bad_meets_no_visitor(cluster: Cluster) -> None:
     assert not cluster.site.has_visitors()
     ended = cluster.site.rollback()
     assert ended.status == 1
-    assert "no release was judged here yet" in ended.said
+    assert "no release has passed its canary here yet" in ended.said
 
 
 def test_a_first_release_goes_live_without_steps(cluster: Cluster) -> None:

@@ -563,7 +563,7 @@ def test_a_rollout_whose_watch_was_lost_is_watched_to_its_end(
 ) -> None:
     hold(plane)
     plane.nodes.verdicts = verdicts
-    with pytest.raises(SluiceError, match="no end after"):
+    with pytest.raises(SluiceError, match="not finished after"):
         run(seconds=0)
     applied = len(patches(plane))
     monkeypatch.setattr(deploy_release, "WatchTimeouts", lambda: QUICK)

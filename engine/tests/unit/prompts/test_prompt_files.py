@@ -164,7 +164,7 @@ def test_what_is_no_prompt(write, text: str) -> None:
         ),
         (GOOD.replace("  temperature", "\ttemperature"), r":5: not valid YAML: found character"),
         (GOOD + "---\n" + GOOD, r":20: not valid YAML"),
-        ("name: &a [*a]", "an alias that holds itself"),
+        ("name: &a [*a]", "an alias that contains itself"),
         ("[" * 3000, "nested too deeply"),
         (
             "a: &a {x: 1, y: 2}\n"

@@ -139,7 +139,7 @@ def test_an_analysis_that_does_not_end_says_how_to_go_on(
 ) -> None:
     monkeypatch.setattr(deploy_release, "WatchTimeouts", lambda: QUICK)
     run.during["-quality: Running"] = lambda: setattr(plane, "fixed", True)
-    with pytest.raises(SluiceError, match="no end after 3 s of watching") as caught:
+    with pytest.raises(SluiceError, match="not finished after 3 s") as caught:
         run(seconds=3)
     assert "run the same command again" in str(caught.value)
     assert not has_visitors(plane)
