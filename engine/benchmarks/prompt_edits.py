@@ -51,7 +51,13 @@ def main(options: argparse.Namespace) -> int:
     metrics = [METRICS[name] for name in names]
     policy = load_policy(ROOT / "config" / "gates.yaml")
     policy = policy.model_copy(
-        update={"metrics": {name: policy.metrics[name] for name in names if name in policy.metrics}}
+        update={
+            "metrics": {
+                name: policy.metrics[name].model_copy(update={"decides": "when_asked"})
+                for name in names
+                if name in policy.metrics
+            }
+        }
     )
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -20,9 +20,9 @@ def evaluate(
     release: Annotated[str, typer.Option(help="Release id; default: the build in build/.")] = "",
     baseline: Annotated[bool, typer.Option("--baseline", help="Evaluate the base model without an adapter.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/evaluation.")] = None,
-    asked: Annotated[Path | None, typer.Option(help="File of rows to ask instead of data/eval.jsonl.")] = None,
-    replay: ReplayOption = False,
     against: Annotated[str, typer.Option(help="Release id: stop when the comparison with it is decided.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", help="Ask the rows of each file named on stdin.")] = False,
+    replay: ReplayOption = False,
 ) -> None:
     """Ask the application every case in data/eval.jsonl and score the answers (pipeline stage)."""
     from sluice.evaluation import evaluate_stage
@@ -35,11 +35,16 @@ def evaluate(
         bundle = open_bundle(find_release(workspace, release)[1], workspace)
     else:
         bundle = draft_bundle(workspace, adapter=None if baseline else draft_adapter(workspace))
+    if follow:
+        evaluate_stage.follow(workspace, bundle, (line.strip() for line in sys.stdin), replay=replay)
+        return
+    if replay:
+        raise typer.BadParameter("only with --follow", param_hint="--replay")
     out = out or workspace.build / "evaluation"
     if against:
         summary = evaluate_candidate.run(workspace, bundle, find_release(workspace, against)[1], out)
     else:
-        summary = evaluate_stage.run(workspace, bundle, out, asked=asked, replay=replay)
+        summary = evaluate_stage.run(workspace, bundle, out)
     if recorded := summary["recorded"]:
         print(f"evaluate: {recorded} of {summary['cases']} answers and their times out of the cache", file=sys.stderr)
     print_json({name: metric["value"] for name, metric in summary["metrics"].items()})

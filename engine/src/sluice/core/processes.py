@@ -128,7 +128,13 @@ def _signal_group(group: int, how: signal.Signals) -> None:
 
 
 def start(
-    name: str, argv: Sequence[str], *, state: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    name: str,
+    argv: Sequence[str],
+    *,
+    state: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: int = subprocess.DEVNULL,
 ) -> Child:
     """Starts a program; its output goes to logs/<name>.log, its record to run/<name>-<pid>.json.
 
@@ -138,6 +144,7 @@ def start(
         state: the .sluice/ folder, for log and record.
         env: variables beside those of this process.
         cwd: its current folder; default: that of this process.
+        stdin: as for subprocess.
 
     Raises:
         SluiceError: there is no such program, or it may not be run.
@@ -149,7 +156,7 @@ def start(
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 list(argv),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, _STARTER: f"{os.getpid()} {_started(os.getpid())}", **(env or {})},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -72,17 +72,8 @@ def open_evaluation(
         yield ask, metrics
 
 
-def run(
-    workspace: Workspace, bundle: ReleaseBundle, out: Path, *, asked: Path | None = None, replay: bool = False
-) -> dict[str, Any]:
-    """Evaluates a bundle, writes the result files, and records them when all rows of the checkout were asked.
-
-    Args:
-        workspace: the checkout.
-        bundle: what is asked.
-        out: folder of the files.
-        asked: a file of rows to ask in place of those of the checkout.
-        replay: as for `open_evaluation`.
+def run(workspace: Workspace, bundle: ReleaseBundle, out: Path) -> dict[str, Any]:
+    """Evaluates a bundle with the rows of the checkout, writes the result files to the folder `out`, and records them.
 
     Returns:
         The summary. `planned` in it: how many rows there are; `recorded`: how many answers came out of the response
@@ -92,14 +83,22 @@ def run(
     Raises:
         SluiceError: the application cannot start, or there is nothing to ask.
     """
-    rows = load_rows(asked) if asked else rows_of(workspace)
+    rows = rows_of(workspace)
     require_rows(rows)
-    with open_evaluation(workspace, bundle, replay=replay) as (ask, metrics):
+    with open_evaluation(workspace, bundle) as (ask, metrics):
         cases = ask(rows, partial(StageReporter("evaluate").report, note="cases"))
     summary = write(out, rows, cases, metrics, planned=len(rows))
-    if not replay and not asked:
-        record_evaluation(workspace, bundle, summary, out)
+    record_evaluation(workspace, bundle, summary, out)
     return summary
+
+
+def follow(workspace: Workspace, bundle: ReleaseBundle, files: Iterable[str], *, replay: bool = False) -> None:
+    """Evaluates a bundle with the rows of each file, as the names come; the results lie beside the file."""
+    with open_evaluation(workspace, bundle, replay=replay) as (ask, metrics):
+        for path in map(Path, files):
+            rows = load_rows(path)
+            cases = ask(rows, partial(StageReporter("evaluate").report, note="cases"))
+            write(path.parent, rows, cases, metrics, planned=len(rows))
 
 
 def write(

@@ -120,7 +120,8 @@ class SequentialComparison:
         if found.passed and all(self._excludes_a_fall(metric, look) for metric in found.deciding):
             if found.verdict == "improved":
                 return f"improved is decided ({names}), and no deciding metric can be worse by its detectable size"
-            if all(self._excludes(abs(one.judgement.difference or 0.0), one, look) for one in found.deciding):
+            both = [one for one in found.deciding if one.decides != "when_worse"]  # that can rise as well as fall
+            if all(self._excludes(abs(one.judgement.difference or 0.0), one, look) for one in both):
                 return "no deciding metric can differ by its detectable size"
         return ""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,7 +39,7 @@ from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
 from sluice.evaluation.scoring import rescore
 from sluice.evaluation.sequential import SequentialComparison, asking_order
 from sluice.evaluation.summary import cases_digest
-from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, PREPARED, data_edited, evaluate, expected, pull, reproduce
+from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, PREPARED, Evaluator, data_edited, expected, pull, reproduce
 from sluice.llm.model_files import Models, load_models
 from sluice.llm.settings import load_providers, missing_keys
 from sluice.prompts import load_prompts
@@ -118,13 +118,18 @@ def review(
         prepare_base = cache(lambda: _prepare(theirs.workspace))
         bundle = draft_bundle(here, adapter=draft_adapter(here))
         responses = ResponseCache(here.state / FOLDER)
-        with open_metrics(bundle, responses, replay=replay) as metrics:
+        options = ["--replay"] if replay else []
+        with (
+            open_metrics(bundle, responses, replay=replay) as metrics,
+            closing(Evaluator(here, *options)) as head_evaluator,
+            closing(Evaluator(theirs.workspace, *options)) as base_evaluator,
+        ):
 
             def ask(asked: Sequence[Row]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
                 with _named(mine):
-                    new = _answers(here, asked, replay=replay)
+                    new = _answers(here, asked, head_evaluator)
                 with _named(theirs):
-                    old = _base_answers(theirs.workspace, asked, prepare_base, replay=replay)
+                    old = _base_answers(theirs.workspace, asked, prepare_base, base_evaluator, replay=replay)
                 if _measures(here.root, changed):
                     digest = scores_digest(bundle, model_digest(bundle))
                     old = rescore(old, asked, RecordedScores(responses, metrics, digest))
@@ -182,27 +187,26 @@ def _pipeline_progress(side: Workspace) -> PipelineProgress:
     return PipelineProgress(expected(side, EXPECTED), side.state / "durations.json")
 
 
-def _answers(side: Workspace, rows: Sequence[Row], *, replay: bool) -> list[dict[str, Any]]:
+def _answers(side: Workspace, rows: Sequence[Row], evaluator: Evaluator) -> list[dict[str, Any]]:
     """The records of a prepared side."""
     out = side.build / f"evaluation-{cases_digest(rows)[:12]}"
     write_rows(out / "asked.jsonl", rows)
     pipeline_progress = _pipeline_progress(side)
     pipeline_progress.begin("evaluate")
-    options = ["--replay"] if replay else []
-    evaluate(side, pipeline_progress, "--asked", str(out / "asked.jsonl"), "--out", str(out), *options)
+    evaluator.ask(out / "asked.jsonl", pipeline_progress)
     pipeline_progress.end()
     return read_jsonl(out / "cases.jsonl")
 
 
 def _base_answers(
-    side: Workspace, rows: Sequence[Row], prepare: Callable[[], None], *, replay: bool
+    side: Workspace, rows: Sequence[Row], prepare: Callable[[], None], evaluator: Evaluator, *, replay: bool
 ) -> list[dict[str, Any]]:
     """As `_answers`, kept for the next comparison: the commit of a base does not change. `prepare`: called before."""
     kept = side.state / f"answers-{cases_digest(rows)[:12]}.jsonl"
     if kept.exists() and not replay:
         return read_jsonl(kept)
     prepare()
-    records = _answers(side, rows, replay=replay)
+    records = _answers(side, rows, evaluator)
     if not replay:
         write_jsonl(kept, records)
     return records

@@ -209,6 +209,58 @@ def evaluate(workspace: Workspace, pipeline_progress: PipelineProgress, *options
         raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
 
 
+class Evaluator:
+    """Asks a checkout rows in `sluice evaluate --follow`: one process for all of them, so that a model loads once."""
+
+    def __init__(self, workspace: Workspace, *options: str) -> None:
+        self._workspace, self._options = workspace, options
+        self._progress = workspace.state / "progress.json"
+        self._child: Child | None = None
+
+    def ask(self, asked: Path, pipeline_progress: PipelineProgress) -> None:
+        """Evaluate the rows of a file; the results lie beside it.
+
+        Raises:
+            SluiceError: the evaluation failed, with its own words.
+        """
+        done = asked.parent / "summary.json"
+        for old in (self._progress, done):
+            old.unlink(missing_ok=True)
+        child = self._child = self._child or self._start()
+        assert child.process.stdin
+        with suppress(BrokenPipeError):  # it has ended, which is seen below
+            child.process.stdin.write(f"{asked}\n".encode())
+            child.process.stdin.flush()
+        while not wait_until(lambda: done.exists() or not child.running, seconds=0.5):
+            pipeline_progress.follow(self._progress, "evaluate")
+        if done.exists():
+            return
+        child.stop()
+        if "No such option '--follow'" in child.tail():  # the base is of an older version
+            evaluate(
+                self._workspace, pipeline_progress, "--asked", str(asked), "--out", str(asked.parent), *self._options
+            )
+        else:
+            raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if (child := self._child) and child.process.stdin:
+            with suppress(BrokenPipeError):
+                child.process.stdin.close()
+            child.stop()
+
+    def _start(self) -> Child:
+        return start(
+            "evaluate",
+            command("sluice", "evaluate", "--follow", *self._options),
+            state=self._workspace.state,
+            env=environment(self._workspace, self._progress),
+            cwd=self._workspace.root,
+            stdin=subprocess.PIPE,
+        )
+
+
 def _whole_lines(log: Path) -> list[str]:
     """The lines that dvc has finished: one that is still being written would be heard by half, and never again."""
     text = log.read_text(errors="replace")

@@ -127,6 +127,16 @@ def test_a_better_prompt_is_improved() -> None:
     assert verdicts(found)["citation_correctness"] == "improved"
 
 
+def test_a_metric_that_decides_when_worse_improves_nothing() -> None:
+    words = POLICY.of("answer_words").model_copy(update={"decides": "when_worse"})
+    policy = POLICY.model_copy(update={"metrics": POLICY.metrics | {"answer_words": words}})
+    long, short = ask(seed=1, spoil="over-long"), ask(seed=2)
+    shorter = compare(long, short, METRICS, policy)
+    assert (verdicts(shorter)["answer_words"], shorter.verdict) == ("no difference seen", "no difference seen")
+    assert compare(short, long, METRICS, policy).verdict == "worse"
+    assert verdicts(judged(long, short))["answer_words"] == "improved"
+
+
 def test_worse_outweighs_improved() -> None:
     found = judged(ask(seed=1, spoil="citation dropped"), ask(seed=2, spoil="over-long"))
     assert (verdicts(found)["citation_correctness"], found.verdict) == ("improved", "worse")

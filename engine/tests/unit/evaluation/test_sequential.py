@@ -109,6 +109,13 @@ def test_the_same_answers_end_early_and_a_changed_search_does_not() -> None:
     assert (moved.verdict, moved.asked, moved.stopped) == ("no difference seen", CASES, "")
 
 
+def test_a_metric_that_improves_nothing_holds_no_verdict_up() -> None:
+    test = SequentialComparison(METRICS, policy(right={}, cited={"decides": "when_worse"}), CASES)
+    base = records(right=[1.0] * CASES, cited=[0.0] * CASES)
+    found = walk(test, base, records(right=[1.0] * CASES, cited=[1.0] * CASES))
+    assert (found.verdict, found.asked) == ("no difference seen", 100)
+
+
 def test_a_fall_of_a_deterministic_metric_counts_when_all_cases_are_asked() -> None:
     test = SequentialComparison(METRICS, policy(right={}, rank={"deterministic": True, "smallest": 0.02}), CASES)
     base = records(right=[1.0] * CASES, rank=[1.0] * CASES)

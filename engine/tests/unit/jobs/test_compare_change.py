@@ -23,6 +23,7 @@ from sluice.evaluation.sequential import asking_order
 from sluice.evaluation.summary import cases_digest
 from sluice.jobs import compare_change as module
 from sluice.jobs.compare_change import review
+from sluice.jobs.dvc_pipeline import Evaluator
 from support.serving.fakes import scripted_bundle
 
 ROOT = Path(__file__).parents[4]
@@ -103,13 +104,11 @@ class Pipeline:
             workspace.build / "index" / "index.json", {"digest": "i", "embedder": {}, "chunker": {}, "files": {}}
         )
 
-    def evaluate(self, workspace: Workspace, pipeline_progress: Any, *options: str) -> None:  # noqa: ARG002
-        words = dict(zip(options[::2], options[1::2], strict=False))
-        replay = ("--replay",) if "--replay" in options else ()
-        self.calls.append((self.name(workspace), "evaluate", *replay))
-        asked = load_rows(Path(words["--asked"]))
+    def evaluate(self, workspace: Workspace, path: Path, *options: str) -> None:
+        self.calls.append((self.name(workspace), "evaluate", *options))
+        asked = load_rows(path)
         self.asked += [row.id for row in asked] * (self.name(workspace) == "head")
-        self.write(workspace, asked, Path(words["--out"]))
+        self.write(workspace, asked, path.parent)
 
     def write(self, workspace: Workspace, asked: list[Row], out: Path) -> None:
         right = "LOST" not in (workspace.prompts / "answer.prompt.yml").read_text()
@@ -120,8 +119,9 @@ class Pipeline:
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     fake = Pipeline()
-    for name in ("pull", "data_edited", "reproduce", "evaluate"):
+    for name in ("pull", "data_edited", "reproduce"):
         monkeypatch.setattr(module, name, getattr(fake, name))
+    monkeypatch.setattr(Evaluator, "ask", lambda self, asked, _: fake.evaluate(self._workspace, asked, *self._options))
     monkeypatch.setattr(module, "draft_bundle", lambda *_, **__: scripted_bundle())  # no metric needs its files here
     return fake
 

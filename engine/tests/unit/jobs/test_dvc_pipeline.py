@@ -19,6 +19,7 @@ from sluice.core.progress import VARIABLE, PipelineProgress
 from sluice.core.workspace import Workspace
 from sluice.jobs import dvc_pipeline as pipeline
 from sluice.jobs.dvc_pipeline import (
+    Evaluator,
     _explain,
     _listen,
     command,
@@ -299,6 +300,52 @@ def test_a_run_may_end_before_the_last_stage(workspace: Workspace, pipeline_prog
     reproduce(workspace, pipeline_progress, until="train")
     older = "repro " + " ".join(f"pipelines/dvc.yaml:{stage}" for stage in ("check", "index", "train"))
     assert dvc.called() == [older, older.replace(":train", ":guard pipelines/dvc.yaml:train")]
+
+
+FOLLOWING = """
+from pathlib import Path
+for number, line in enumerate(sys.stdin):
+    asked = Path(line.strip())
+    (asked.parent / "summary.json").write_text(f"{os.getpid()} {number} {asked.read_text()}")
+"""
+
+
+def test_a_checkout_is_asked_by_one_process_until_it_is_closed(
+    workspace: Workspace, pipeline_progress: PipelineProgress, dvc
+) -> None:
+    dvc(code=FOLLOWING)
+    evaluator, answers = Evaluator(workspace, "--replay"), []
+    for name in ("first", "second"):
+        asked = workspace.build / name / "asked.jsonl"
+        asked.parent.mkdir(parents=True)
+        asked.write_text(name)
+        (asked.parent / "summary.json").write_text("of an earlier comparison")
+        evaluator.ask(asked, pipeline_progress)
+        answers.append((asked.parent / "summary.json").read_text().split())
+    evaluator.close()
+    assert [answer[1:] for answer in answers] == [["0", "first"], ["1", "second"]]
+    assert answers[0][0] == answers[1][0]
+    assert dvc.called() == ["evaluate --follow --replay"]
+    assert not Path(f"/proc/{answers[0][0]}").exists()
+    assert not records(workspace)
+
+
+def test_an_evaluation_that_fails_says_why(workspace: Workspace, pipeline_progress: PipelineProgress, dvc) -> None:
+    dvc("error: the model file is damaged\n", status=1)
+    evaluator = Evaluator(workspace)
+    with pytest.raises(SluiceError, match="the evaluation failed:\nerror: the model file is damaged"):
+        evaluator.ask(workspace.build / "asked.jsonl", pipeline_progress)
+    evaluator.close()
+    assert not records(workspace)
+
+
+def test_a_checkout_that_cannot_follow_is_asked_once_for_each_file(
+    workspace: Workspace, pipeline_progress: PipelineProgress, dvc
+) -> None:
+    dvc(code="if '--follow' in sys.argv: print(\"No such option '--follow'.\"); sys.exit(2)")
+    asked = workspace.build / "asked.jsonl"
+    Evaluator(workspace).ask(asked, pipeline_progress)
+    assert dvc.called()[1:] == [f"evaluate --asked {asked} --out {asked.parent}"]
 
 
 def test_what_a_killed_dvc_has_locked_is_free_again(workspace: Workspace) -> None:

@@ -34,6 +34,7 @@ def replace_parts() -> None:
 
     for name in ("pull", "data_edited", "reproduce", "evaluate"):
         setattr(pipeline, name, lazily(name))
+    pipeline.Evaluator.ask = lazily("ask")  # type: ignore[method-assign]
     for module, name in (
         (rehearsal, "rehearse"),
         (mlflow_registry, "record_release"),

@@ -37,6 +37,7 @@ from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
+from sluice.jobs.dvc_pipeline import Evaluator
 from sluice.llm.fallback import open_chat
 from sluice.llm.model_files import Models, load_models
 from sluice.llm.settings import Providers, load_providers, needs_local
@@ -183,19 +184,25 @@ def train(workspace: Workspace) -> None:
 def evaluate(workspace: Workspace, journey: Any, *words: str) -> None:  # noqa: ARG001
     options = argparse.ArgumentParser()
     options.add_argument("--out", type=Path, default=workspace.build / "evaluation")
-    options.add_argument("--asked", type=Path)
     options.add_argument("--against")
     options.add_argument("--baseline", action="store_true")
-    options.add_argument("--replay", action="store_true")
     chosen = options.parse_args(words)
     side = "live" if chosen.baseline else "candidate"
     if chosen.against:
         compare(workspace, side, workspace.releases / chosen.against, chosen.out)
         return
-    rows = load_rows(chosen.asked) if chosen.asked else rows_of(workspace)
-    with opened(workspace, side, replay=chosen.replay) as (ask, metrics):
+    answer(workspace, rows_of(workspace), side, chosen.out)
+
+
+def ask(evaluator: Evaluator, asked: Path, journey: Any) -> None:  # noqa: ARG001
+    replay = "--replay" in evaluator._options
+    answer(evaluator._workspace, load_rows(asked), "candidate", asked.parent, replay=replay)
+
+
+def answer(workspace: Workspace, rows: list[Row], side: str, out: Path, *, replay: bool = False) -> None:
+    with opened(workspace, side, replay=replay) as (ask, metrics):
         cases = ask(rows)
-    write_results(chosen.out, summarise(rows, cases, metrics) | {"recorded": 0}, cases)
+    write_results(out, summarise(rows, cases, metrics) | {"recorded": 0}, cases)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from sluice.core.settings import Settings, bounded_yaml
 from sluice.template.cuts import cut
 
 FILE = "config/gates.yaml"
-_DECIDES = ("never", "when_asked", "always")
+_STRICT = {"never": 0, "when_worse": 1, "when_asked": 1, "always": 2}
 
 
 class LoosenedGate(Settings):
@@ -97,7 +97,7 @@ def _comparison(mine: dict[str, Any], theirs: dict[str, Any]) -> Iterable[Loosen
     for name, policy in _mapping(theirs, "metrics").items():
         own = _mapping(metrics, name)
         before, after = policy.get("decides", "never"), own.get("decides", "never")
-        if after not in _DECIDES or _DECIDES.index(after) < _DECIDES.index(before):
+        if _STRICT.get(after, -1) < _STRICT[before]:
             yield LoosenedGate(name=name, change=f"decides {before} -> {after}")
         elif before != "never":
             for key in ("smallest", "smallest_ratio"):

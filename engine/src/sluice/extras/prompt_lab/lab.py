@@ -70,10 +70,11 @@ class PromptLab:
         installed = {one.name for one in distributions()}
         made = make_metrics(MetricResources(MetricBatcher(self._search.embedder.embed)))
         self._metrics = [m for m in made if policy.of(m.name).decides != "never" and installed.issuperset(m.libraries)]
+        rules = {one.name: policy.of(one.name) for one in (*BUILT_IN, *self._metrics)}
         relaxed = {
-            one.name: policy.of(one.name).model_copy(update={"decides": "when_asked"})
-            for one in (*BUILT_IN, *self._metrics)
-            if policy.of(one.name).decides != "never"
+            name: rule.model_copy(update={"decides": "when_asked"}) if rule.decides == "always" else rule
+            for name, rule in rules.items()
+            if rule.decides != "never"
         }
         self._policy = policy.model_copy(update={"metrics": relaxed})
 

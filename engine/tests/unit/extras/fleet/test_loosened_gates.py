@@ -12,6 +12,9 @@ def test_the_same_and_stricter_gates_are_not_loosened() -> None:
     assert loosened(GATES, GATES) == []
     stricter = GATES.replace("limit: 0.8", "limit: 0.9").replace("limit: 0.01", "limit: 0").replace("0.99", "0.95")
     stricter = stricter.replace("smallest: 0.02", "smallest: 0.01").replace("min_samples: 20", "min_samples: 50")
+    asked, worse = (GATES.replace("decides: always", f"decides: {word}") for word in ("when_asked", "when_worse"))
+    assert loosened(worse, asked) == []
+    assert loosened(asked, worse) == []
     assert loosened(stricter.replace("{smallest_ratio", "{decides: always, smallest_ratio"), GATES) == []
 
 

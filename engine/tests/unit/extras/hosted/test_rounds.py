@@ -29,6 +29,7 @@ from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import cases_digest
 from sluice.jobs import compare_change
+from sluice.jobs.dvc_pipeline import Evaluator
 from sluice.llm.chat import ChatProvider, ToolParameters
 from sluice.llm.fallback import open_chat
 from sluice.llm.model_files import Models
@@ -141,10 +142,8 @@ class Pipeline:
             asked = load_rows(workspace.data / "eval.jsonl")
             self.answer(workspace, asked, workspace.build / "evaluation", replay=False)
 
-    def evaluate(self, workspace: Workspace, _: Any, *options: str) -> None:
-        words = dict(zip(options[::2], options[1::2], strict=False))
-        asked, out = load_rows(Path(words["--asked"])), Path(words["--out"])
-        self.answer(workspace, asked, out, replay="--replay" in options)
+    def evaluate(self, workspace: Workspace, asked: Path, *options: str) -> None:
+        self.answer(workspace, load_rows(asked), asked.parent, replay="--replay" in options)
 
     def answer(self, workspace: Workspace, asked: list[Row], out: Path, *, replay: bool) -> None:
         providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
@@ -182,8 +181,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr(compare_change, "data_edited", lambda _: False)
     monkeypatch.setattr(compare_change, "record_comparison", lambda *_: None)  # takes seconds
     monkeypatch.setattr(compare_change, "draft_bundle", lambda *_, **__: scripted_bundle())
-    for name in ("reproduce", "evaluate"):
-        monkeypatch.setattr(compare_change, name, getattr(fake, name))
+    monkeypatch.setattr(compare_change, "reproduce", fake.reproduce)
+    monkeypatch.setattr(Evaluator, "ask", lambda self, asked, _: fake.evaluate(self._workspace, asked, *self._options))
     return fake
 
 
