@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -63,7 +64,10 @@ def _released(path: Path, model: type[S]) -> S:
     """Read a config file of a release. Today's engine has to serve yesterday's releases, so what it no longer has is
     left out."""
     document, lines = read_yaml(path)
-    return validated(path, without_removed(path.name, document or {}, CHECKS), lines, model)
+    kept = without_removed(path.name, document or {}, CHECKS)
+    if kept != document:
+        print(f"{path}: served without settings or checks that were removed from Sluice", file=sys.stderr)
+    return validated(path, kept, lines, model)
 
 
 def _other_code(recorded: Mapping[str, str]) -> tuple[str, ...]:

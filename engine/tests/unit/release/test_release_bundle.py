@@ -53,7 +53,9 @@ def test_it_opens_what_the_folder_holds_and_not_the_checkout(
 
 
 @pytest.mark.usefixtures("ensured")
-def test_what_was_removed_is_left_out_of_the_settings_of_a_release(workspace: Workspace) -> None:
+def test_what_was_removed_is_left_out_of_the_settings_of_a_release(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     service, guardrails = workspace.config / "service.yaml", workspace.config / "guardrails.yaml"
     toxicity = "input:\n  - check: toxicity\n    action: block\n    options: {threshold: 0.9}\n"
     for path, old, new in (
@@ -62,8 +64,10 @@ def test_what_was_removed_is_left_out_of_the_settings_of_a_release(workspace: Wo
     ):
         text = path.read_text()
         before = release_bundle._released(path, MODELS[path.name])
+        assert not capsys.readouterr().err
         path.write_text(text.replace(old, new))
         assert release_bundle._released(path, MODELS[path.name]) == before
+        assert f"{path}: served without settings or checks that were removed" in capsys.readouterr().err
         with pytest.raises(ValidationErrors, match=r"\(removed: "):
             load_settings(path, MODELS[path.name])
 
