@@ -60,7 +60,7 @@ EXTRA = Extra(
         "engine/docs/decisions/README.md": ("pull requests are compared without a key",),
         "engine/docs/reference/workflow-tests.md": ("runs of Actions and their artifacts",),
         "engine/docs/reference/workflows.md": (
-            "`answer-requests.yml` asks for them",
+            "- `answer-requests.yml` asks for answers",
             "- one exception, `answer-requests.yml`",
         ),
     },
