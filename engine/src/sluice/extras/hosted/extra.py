@@ -60,8 +60,8 @@ EXTRA = Extra(
         "engine/docs/decisions/README.md": ("pull requests are compared without a key",),
         "engine/docs/reference/workflow-tests.md": ("runs of Actions and their artifacts",),
         "engine/docs/reference/workflows.md": (
-            "`answer-requests.yml` asks for it",
-            "the one exception, `answer-requests.yml`",
+            "- `answer-requests.yml` asks for answers",
+            "- one exception, `answer-requests.yml`",
         ),
     },
 )

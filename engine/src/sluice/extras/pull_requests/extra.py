@@ -22,6 +22,6 @@ EXTRA = Extra(
     },
     lines={
         "engine/docs/decisions/README.md": ("what it shows, and how its report opens",),
-        "engine/docs/reference/workflows.md": ("The comment on a pull request is one",),
+        "engine/docs/reference/workflows.md": ("The pull request has one comment",),
     },
 )

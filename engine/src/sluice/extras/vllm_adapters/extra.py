@@ -22,7 +22,7 @@ EXTRA = Extra(
     },
     lines={
         "docs/hosted-models.md": ("- name: vllm", "kind: vllm ", "model: base", "http://vllm:8000/v1"),
-        "engine/docs/reference/cluster.md": ("| `llm-vllm` |", "| production on GPUs |", "for `llm-vllm` also EFS"),
+        "engine/docs/reference/cluster.md": ("| `llm-vllm` |", "| production on GPUs |", "`llm-vllm` also needs EFS"),
         "engine/docs/reference/manifest.md": ("| `peft/` |",),
         "engine/docs/reference/providers.md": ("| `vllm` |",),
     },
