@@ -12,7 +12,6 @@ import pytest
 @pytest.mark.parametrize(
     ("script", "page"),
     [
-        ("engine/scripts/write_cli_reference.py", "engine/docs/reference/cli.md"),
         ("engine/scripts/write_workflow_reference.py", "engine/docs/reference/workflows.md"),
         ("engine/scripts/write_metrics_reference.py", "engine/docs/reference/metrics.md"),
         ("engine/scripts/write_schemas.py", "engine/schemas/prompt.schema.json"),

@@ -25,7 +25,6 @@ from sluice.template.cuts import cut
 TESTS = "engine/tests/unit/extras"
 _PACKAGE = "engine/src/sluice/__init__.py"
 _WRITERS = {
-    "engine/scripts/write_cli_reference.py": "engine/docs/reference/cli.md",
     "engine/scripts/write_workflow_reference.py": "engine/docs/reference/workflows.md",
 }
 _NO_PAGES = ("build", "data", "dvc-store")
@@ -188,7 +187,7 @@ def _pages(root: Path) -> Iterator[Path]:
 
 
 def _write_pages(root: Path) -> list[str]:
-    """Writes anew the pages that are made of the commands and the workflows."""
+    """Writes anew the page that is made of the workflows."""
     for script in _WRITERS:
         if (root / script).is_file():
             _run(root, script)

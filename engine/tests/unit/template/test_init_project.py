@@ -187,7 +187,6 @@ TEMPLATE_ONLY = {
     ".github/workflows/template-tests.yml",
     "engine/FILES",
     "engine/OWNED",
-    "engine/docs/reference/cli.md",
     "engine/docs/reference/workflow-tests.md",
     "engine/docs/reference/workflows.md",
     "engine/src/sluice/extras/engine_tests/__init__.py",
