@@ -13,9 +13,7 @@ EXTRA = Extra(
         "engine/docs/reference/record.md": (
             "## Retention",
             "`sluice release prune --keep 10`",
-            "what is being promoted, the newest untouched model",
             "The catalogue says `removed` first",
-            "collects the files that no manifest names by itself",
             "the package the repository as its admin",
         ),
         "engine/docs/reference/workflows.md": ("`prune` removes releases",),

@@ -20,6 +20,6 @@ EXTRA = Extra(
         ),
         "engine/docs/decisions/below-langchain.md": ("Bedrock and SageMaker with aiobotocore",),
         "engine/docs/reference/providers.md": ("| `region` |", "| `component` |", "| `bedrock`, `sagemaker` |"),
-        "engine/docs/reference/sagemaker.md": ("(kind `sagemaker`)", "| what providers ask of endpoints"),
+        "engine/docs/reference/sagemaker.md": ("(kind `sagemaker`)",),
     },
 )

@@ -22,10 +22,7 @@ EXTRA = Extra(
         "engine/docs/reference/record.md": (
             "the artifact store `github` is the default",
             "is the ref `refs/sluice/record",
-            "Clones and checkouts leave these refs out",
-            "cover these refs: who may push",
             "GitHub's registry and its API",
-            "repositories of git, and a double",
         ),
         "engine/docs/reference/workflow-tests.md": (
             "GitHub's container registry and git server",
