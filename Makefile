@@ -93,10 +93,10 @@ test: $(READY) $(SCANNER)  ## the tests of what is yours, its contracts, and two
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests engine/tests/contract
 
 test-engine: $(READY) $(TRAINED) $(SCANNER)  ## the engine's own tests, with whole releases in a clone (minutes; where engine/ has changed)
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows --ignore=engine/tests/contract engine/tests
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=30 --ignore=engine/tests/workflows --ignore=engine/tests/contract engine/tests
 
 test-workflows: $(READY) $(TRAINED)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder engine/tests/workflows
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 engine/tests/workflows
 
 test-drill: $(READY) $(TRAINED)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest engine/tests/unit/data
