@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import subprocess
+from functools import cache as once
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,8 @@ class Pipeline:
 
         async def run() -> list[dict[str, Any]]:
             closed = ChainWorker(bundle, cache, DIGESTS, replay=replay)
-            chat = RecordedChat(cache, providers.chat, lambda: open_chat(providers.chat, local_url=None), replay=replay)
+            opening = once(lambda: open_chat(providers.chat, local_url=None))
+            chat = RecordedChat(cache, providers.chat, opening, replay=replay)
             target: Any = RunnerTarget(closed, workers, cache, concurrency=4)
             metrics = [metric for metric in make_metrics() if metric.name in METRICS]
             if self.application:
