@@ -100,7 +100,7 @@ def test_a_good_canary_walks_every_step_and_takes_all_visitors(
     _nothing_left(tmp_path / "state")
 
     document = read_json(tmp_path / "rehearsal.json")
-    names = ("type", "release", "stable", "time_scale", "steps", "weights", "traffic", "verdict", "reason")
+    names = ("release", "stable", "time_scale", "steps", "weights", "traffic", "verdict", "reason")
     assert list(document) == [*names]
     assert list(document["steps"][2]) == [
         *("index", "kind", "template", "weight", "started_s", "seconds", "verdict", "reason", "gates", "metrics")
