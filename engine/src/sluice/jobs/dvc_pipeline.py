@@ -216,6 +216,7 @@ class Evaluator:
         self._workspace, self._options = workspace, options
         self._progress = workspace.state / "progress.json"
         self._child: Child | None = None
+        self._follows = True  # False for a base of an older version, which is asked each file by itself
 
     def ask(self, asked: Path, pipeline_progress: PipelineProgress) -> None:
         """Evaluate the rows of a file; the results lie beside it.
@@ -223,6 +224,10 @@ class Evaluator:
         Raises:
             SluiceError: the evaluation failed, with its own words.
         """
+        if not self._follows:
+            words = ("--asked", str(asked), "--out", str(asked.parent))
+            evaluate(self._workspace, pipeline_progress, *words, *self._options)
+            return
         done = asked.parent / "summary.json"
         for old in (self._progress, done):
             old.unlink(missing_ok=True)
@@ -236,12 +241,10 @@ class Evaluator:
         if done.exists():
             return
         child.stop()
-        if "No such option '--follow'" in child.tail():  # the base is of an older version
-            evaluate(
-                self._workspace, pipeline_progress, "--asked", str(asked), "--out", str(asked.parent), *self._options
-            )
-        else:
+        if "No such option '--follow'" not in child.tail():
             raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+        self._follows = False
+        self.ask(asked, pipeline_progress)
 
     def close(self) -> None:
         """End the process, if there is one."""

@@ -344,8 +344,11 @@ def test_a_checkout_that_cannot_follow_is_asked_once_for_each_file(
 ) -> None:
     dvc(code="if '--follow' in sys.argv: print(\"No such option '--follow'.\"); sys.exit(2)")
     asked = workspace.build / "asked.jsonl"
-    Evaluator(workspace).ask(asked, pipeline_progress)
-    assert dvc.called()[1:] == [f"evaluate --asked {asked} --out {asked.parent}"]
+    evaluator = Evaluator(workspace)
+    for _ in range(2):
+        evaluator.ask(asked, pipeline_progress)
+    evaluator.close()
+    assert dvc.called() == ["evaluate --follow", *[f"evaluate --asked {asked} --out {asked.parent}"] * 2]
 
 
 def test_what_a_killed_dvc_has_locked_is_free_again(workspace: Workspace) -> None:
