@@ -126,7 +126,7 @@ def test_a_release_that_the_cluster_no_longer_holds(plane: ControlPlane, tmp_pat
 def test_nothing_is_guessed_where_nothing_was_remembered(plane: ControlPlane, tmp_path: Path) -> None:
     """The revision before may be one that its canary had stopped, and within the window no analysis judges it (Argo
     Rollouts 1.9.1, rollout/sync.go:905-935, analysis.go:75-83, canary.go:379-385)."""
-    with pytest.raises(SluiceError, match="nothing says which release was promoted before") as caught:
+    with pytest.raises(SluiceError, match="unknown which release was promoted before") as caught:
         back(plane, tmp_path)
     assert f"{TWO}, {ONE}" in str(caught.value)
     assert not patches(plane)

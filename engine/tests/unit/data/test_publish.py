@@ -129,7 +129,7 @@ def test_a_remote_that_is_not_there_is_told(checkout: Workspace) -> None:
     with pytest.raises(SluiceError, match="elsewhere"):
         push(checkout, POLICY, "elsewhere")
     (checkout.root / "data.dvc").write_text("outs: []\n")
-    with pytest.raises(SluiceError, match="names no md5"):
+    with pytest.raises(SluiceError, match="has no md5"):
         verify(checkout)
     (checkout.root / "data.dvc").unlink()
     with pytest.raises(SluiceError, match=r"data\.dvc: no such file"):

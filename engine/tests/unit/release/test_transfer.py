@@ -222,7 +222,7 @@ def test_a_web_server_is_a_place_to_fetch_from(
     (store / "sha256" / pushed.digest).unlink()
     with pytest.raises(SluiceError, match="not there"):
         fetch(pushed.digest, open_artifact_store(site), tmp_path / "other", pod)
-    with pytest.raises(SluiceError, match="only artefacts are read"):
+    with pytest.raises(SluiceError, match="a web address can only be read from"):
         push(release, workspace, open_artifact_store(site))
 
 

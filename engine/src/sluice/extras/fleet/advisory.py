@@ -93,7 +93,7 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
         raise SluiceError(f"{value}: not in GitHub's advisory database", remedy="check the name")
     ranges, patched = _affected(listed)
     if not ranges:
-        raise SluiceError(f"{value}: it affects no Python package", remedy=listed[0]["html_url"])
+        raise SluiceError(f"{value}: affects no Python package", remedy=listed[0]["html_url"])
     template, versions = template_mirror(fleet, environment, folder)
     own = _pins(read_facts(template, commit_of(template, versions[-1]), template), ranges)
 

@@ -31,14 +31,14 @@ def tools_pin() -> None:
 
 def tools_check() -> None:
     """Compare every tool's current description with its pin; exit code 1 if one has changed."""
-    from sluice.extras.tools.settings import FILE, REPIN, load_tools
+    from sluice.extras.tools.settings import FILE, LOCK, REPIN, load_tools
     from sluice.extras.tools.toolbox import changed
 
     found = load_tools(Workspace.find().config)
     if found is None:
         raise SluiceError(f"config/{FILE}: no such file")
     if moved := changed(found[1], _now().items()):
-        raise SluiceError(f"{', '.join(moved)}: its description no longer matches the pin", remedy=REPIN)
+        raise SluiceError(f"{', '.join(moved)}: no longer as config/{LOCK} pins it", remedy=REPIN)
     print(f"{len(found[1])} tools are as they were pinned")
 
 

@@ -26,7 +26,7 @@ def make_agent(services: Services, model: BaseChatModel) -> Runnable[Any, Any] |
         A Runnable over messages; None where the release offers no tools.
 
     Raises:
-        SluiceError: config/tools.yaml is not valid, or a function its description no longer matches the pin.
+        SluiceError: config/tools.yaml is not valid, or a function's description no longer matches the pin.
     """
     found = load_tools(services.bundle.config)
     if found is None:

@@ -168,7 +168,7 @@ def open_tools(tools: ToolsFile, lock: Mapping[str, PinnedTool]) -> dict[str, To
     """
     now = ((name, function_pin(name, settings)) for name, settings in tools.functions.items())
     if moved := changed(lock, now):
-        raise ToolChangedError(f"the function {moved[0]!r} its description no longer matches the pin", remedy=REPIN)
+        raise ToolChangedError(f"the function {moved[0]!r}: its description no longer matches the pin", remedy=REPIN)
     return {name: Tool(name, settings, lock[name], server) for name, settings, server in tools.each()}
 
 
@@ -224,7 +224,7 @@ async def _call_server(server: ServerSettings, tool: Tool, args: Mapping[str, An
         same = now is not None and now.digest == tool.pinned.digest
         result = await client.call_tool(tool.name, dict(args), meta=meta) if same else None
     if result is None:  # raised here: within the connection it would be one of a group
-        raise ToolChangedError(f"the tool {tool.name!r} its description no longer matches the pin")
+        raise ToolChangedError(f"the tool {tool.name!r}: its description no longer matches the pin")
     text = "\n".join(block.text for block in result.content if block.type == "text")
     if result.is_error:
         raise ToolFailedError(text[:300] or "it failed")

@@ -235,7 +235,7 @@ def test_a_part_of_an_odd_kind_is_refused_and_no_defect(kind: Any) -> None:
         (
             {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},
             "input[0].content",
-            "only parts of text",
+            "only text parts",
         ),
     ],
 )

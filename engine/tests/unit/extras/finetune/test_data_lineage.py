@@ -45,5 +45,5 @@ def test_each_row_is_named_with_its_digest_and_what_became_of_it(workspace: Work
 
 def test_a_release_without_training_says_so(workspace: Workspace, make: Make) -> None:
     assert lineage(workspace, *make(adapter=None))[-1] == "no adapter: nothing was trained"
-    with pytest.raises(SluiceError, match="names no rows"):
+    with pytest.raises(SluiceError, match="lists no rows"):
         lineage(workspace, *make())

@@ -43,7 +43,7 @@ def test_a_lost_process_is_named_and_the_others_go_on_later(place: Path, unbroke
     assert lost.code == -9
     assert first.code == 1, first.output
     assert "another training process died" in first.output
-    assert "goes on from the last checkpoint" in first.output
+    assert "resumes from the last checkpoint" in first.output
     assert not (place / "out").exists()
     ended = Training(place).end()  # alone: the checkpoint does not ask how many made it
     assert ended.code == 0, ended.output

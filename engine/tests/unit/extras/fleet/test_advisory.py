@@ -88,9 +88,9 @@ def test_ranges_are_githubs(
 
 def test_what_is_none_is_refused(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
     github.projects["octo/one"] = factory.make("octo/one", "0.3.0", {})
-    for name, words in (("log4shell", "not the name"), ("CVE-2020-12345", "does not have it")):
+    for name, words in (("log4shell", "not the name"), ("CVE-2020-12345", "not in GitHub's advisory database")):
         with pytest.raises(SluiceError, match=words):
             ask(github, factory, tmp_path, name)
     github.advisories[NAME] = [advisory(("npm", "requests", ">= 0", None))]
-    with pytest.raises(SluiceError, match="about no Python package"):
+    with pytest.raises(SluiceError, match="affects no Python package"):
         ask(github, factory, tmp_path)

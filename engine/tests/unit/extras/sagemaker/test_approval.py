@@ -81,7 +81,7 @@ def test_an_environment_before_production_decides_nothing(workspace: Workspace, 
 def test_while_sagemaker_cannot_be_asked_nothing_is_promoted(workspace: Workspace, played: Played) -> None:
     manifest, package = trained(workspace, b"one", played)
     played.refuse["UpdateModelPackage"] = ("ExpiredTokenException", "expired")
-    with pytest.raises(SluiceError, match="does not take the credentials any more"):
+    with pytest.raises(SluiceError, match="no longer accepts the credentials"):
         promote(workspace, manifest.id)
     assert champion.champion_id(here(workspace)) is None
     played.refuse.clear()

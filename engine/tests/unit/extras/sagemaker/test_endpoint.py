@@ -295,7 +295,7 @@ def test_nothing_begins_without_a_package_an_alarm_or_settings(played: Played, t
 def test_nothing_begins_while_an_alarm_rings(played: Played, run: Deploy) -> None:
     approved()
     boto3.client("cloudwatch").set_alarm_state(AlarmName="errors", StateValue="ALARM", StateReason="drill")
-    with pytest.raises(SluiceError, match="errors rings already"):
+    with pytest.raises(SluiceError, match="errors is in alarm"):
         run()
     assert played.count("CreateEndpoint") == 0
 

@@ -285,10 +285,10 @@ def test_a_quota_that_refuses_a_job_is_said_to_be_one(played: Played, train: Tra
 @pytest.mark.parametrize(
     ("call", "code", "said", "remedy"),
     [
-        ("ListPipelineExecutions", "ExpiredTokenException", "does not take the credentials any more", "sign in again"),
+        ("ListPipelineExecutions", "ExpiredTokenException", "no longer accepts the credentials", "sign in again"),
         ("StartPipelineExecution", "ResourceLimitExceeded", "the account's quota does not allow it", "Service Quotas"),
         ("StartPipelineExecution", "AccessDeniedException", "not allowed", "sluice doctor aws"),
-        ("DescribePipelineExecution", "ExpiredTokenException", "does not take the credentials", "is picked up"),
+        ("DescribePipelineExecution", "ExpiredTokenException", "no longer accepts the credentials", "is picked up"),
     ],
 )
 def test_a_refusal_of_aws_says_what_to_do(

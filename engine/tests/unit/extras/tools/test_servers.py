@@ -182,5 +182,5 @@ def test_a_function_that_says_something_else_is_refused_when_the_release_is_open
     lock["tools"]["find_tickets"]["digest"] = "0" * 64
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / LOCK).write_text(yaml.safe_dump(lock))
-    with pytest.raises(ToolChangedError, match="'find_tickets' says something else"):
+    with pytest.raises(ToolChangedError, match="'find_tickets': its description no longer matches"):
         scene("Hello.")
