@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RELEASES := $(VENV)/.release
 SERVES := $(VENV)/.serving
+TRIES := $(VENV)/.trying
 TRAINED := $(VENV)/.training
 SCANNER := $(VENV)/scan/.ready
 EXTRAS := engine/src/sluice/extras
@@ -49,27 +50,31 @@ engine: ;
 setup: $(READY) $(if $(filter yes,$(TRAINING)),$(TRAINED))  ## install everything into .venv (other tasks do this by themselves; TRAINING=yes: torch, too)
 
 # Each level brings what the ones above it have. A task names the least that it needs.
-$(SERVES): engine/requirements/bootstrap.txt engine/requirements/serve.txt engine/requirements/try.txt engine/pyproject.toml pyproject.toml
-	@$(PYTHON) engine/scripts/setup.py $(VENV) serving
+$(TRIES): engine/requirements/bootstrap.txt engine/requirements/try.txt engine/pyproject.toml pyproject.toml
+	@$(PYTHON) engine/scripts/setup.py $(VENV) trying
 	@touch $@
+
+$(SERVES): engine/requirements/bootstrap.txt engine/requirements/serve.txt engine/pyproject.toml pyproject.toml
+	@$(PYTHON) engine/scripts/setup.py $(VENV) serving
+	@touch $@ $(TRIES)
 
 $(RELEASES): engine/requirements/bootstrap.txt engine/requirements/release.txt engine/pyproject.toml pyproject.toml
 	@$(PYTHON) engine/scripts/setup.py $(VENV) release
-	@touch $@ $(SERVES)
+	@touch $@ $(SERVES) $(TRIES)
 
 $(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildcard $(EXTRAS)/*/requirements/mlflow.txt) engine/pyproject.toml pyproject.toml
 	@$(PYTHON) engine/scripts/setup.py $(VENV) development
-	@touch $@ $(RELEASES) $(SERVES)
+	@touch $@ $(RELEASES) $(SERVES) $(TRIES)
 
 $(TRAINED): $(wildcard $(EXTRAS)/*/requirements/t*.* $(EXTRAS)/guard/requirements/corpora.txt) | $(RELEASES)
 	@$(PYTHON) engine/scripts/setup.py $(VENV) training
 	@touch $@
 
 try: export TRY_BEGAN := $(shell date +%s)
-try: $(SERVES)  ## chat with the starter and edit its prompt on 127.0.0.1:8080, within a minute (PORT=… for another)
+try: $(TRIES)  ## chat with the starter and edit its prompt on 127.0.0.1:8080, within a minute (PORT=… for another)
 	@$(BIN)/sluice try $(if $(PORT),--port $(PORT))
 
-try-setup: $(SERVES)  ## what `make try` needs, for a dev container that is prepared
+try-setup: $(TRIES)  ## what `make try` needs, for a dev container that is prepared
 	@$(BIN)/sluice models pull
 
 release: $(RELEASES)  ## release the working tree: check, train, evaluate, rehearse, promote (REBUILD=yes: from nothing)

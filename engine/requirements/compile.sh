@@ -13,7 +13,8 @@ sed '/library.py/,$d' serve.exclude > .dev-exclude   # developers import guardra
 compile dev.in --excludes .dev-exclude -o dev.txt
 compile bootstrap.in -c dev.txt -o bootstrap.txt
 compile serve.in --excludes serve.exclude -c dev.txt -o serve.txt
-compile try.in --no-deps -c dev.txt -o try.txt
+cat serve.exclude try.exclude > .try-exclude
+compile try.in --excludes .try-exclude -c dev.txt -o try.txt
 cat serve.exclude release.exclude > .release-exclude
 compile release.in --excludes .release-exclude -c dev.txt -o release.txt
 compile load.in -c dev.txt -o load.txt
@@ -32,4 +33,4 @@ extra guard corpora --no-deps
 extra sagemaker sagemaker
 extra sagemaker mlflow --no-deps
 extra redteam redteam --excludes ../src/sluice/extras/redteam/requirements/redteam.exclude
-rm .no-torch .dev-exclude .release-exclude
+rm .no-torch .dev-exclude .try-exclude .release-exclude

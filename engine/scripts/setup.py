@@ -2,7 +2,8 @@
 
 Levels, each with what the ones before it have:
 
-serving      serve a release, try a prompt
+trying       try a prompt of the starter
+serving      serve a release: hosted models, buckets, agents
 release      release and compare: DVC, MLflow, Locust
 development  checks, tests, notebooks
 training     torch and what trains, beside any of them; about 2 GB
@@ -20,7 +21,7 @@ import time
 from pathlib import Path
 
 OLDEST = (3, 11)
-LEVELS = {"serving": "serve.txt", "release": "release.txt", "development": "dev.txt"}
+LEVELS = {"trying": "try.txt", "serving": "serve.txt", "release": "release.txt", "development": "dev.txt"}
 EXTRAS = "engine/src/sluice/extras"
 TRAIN = f"{EXTRAS}/finetune/requirements/train.txt"
 TORCH = f"{EXTRAS}/finetune/requirements/torch.in"

@@ -80,7 +80,7 @@ class ProviderSpec(Settings):
 
     @property
     def remedy_for_a_missing_package(self) -> str:
-        return "install engine/requirements/serve.txt"
+        return "install engine/requirements/serve.txt, as `make setup` does"
 
     @model_validator(mode="wrap")
     @classmethod

@@ -75,7 +75,10 @@ def load_build(name: str) -> Build:
     except ModuleNotFoundError as error:
         if error.name and f"{module}.".startswith(f"{error.name}."):
             raise SluiceError(f"{place}: no module {error.name!r}", remedy=remedy) from None
-        raise SluiceError(f"{place}: {module} needs a package that is not installed: {error.name}") from error
+        raise SluiceError(
+            f"{place}: {module} needs a package that is not installed: {error.name}",
+            remedy="name it in pyproject.toml; `make setup` brings what the engine has, and `make try` less",
+        ) from error
     except Exception as error:
         raise SluiceError(f"{place}: {module} cannot be imported: {type(error).__name__}: {error}") from error
     build = getattr(found, function, None)

@@ -49,7 +49,7 @@ def test_a_package_that_is_missing_is_named_with_the_remedy(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "aiobotocore.config", None)
     with pytest.raises(SluiceError, match="needs a package that is not installed") as caught:
         bedrock()
-    assert caught.value.remedy == "install engine/requirements/serve.txt"
+    assert caught.value.remedy.startswith("install engine/requirements/serve.txt")
 
 
 def test_no_credentials_are_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
