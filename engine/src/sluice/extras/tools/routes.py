@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from sluice.extras.tools.approvals import DecisionError
 from sluice.extras.tools.settings import KEPT
 from sluice.serving import openapi as documents
 from sluice.serving.answer import Answer
@@ -43,6 +42,8 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count
     agent = services.kept.get(KEPT) if services else None
     if agent is None:
         return
+    from sluice.extras.tools.approvals import DecisionError  # brings SQLAlchemy, which others do without
+
     scope = needs_scope("approve")
     replies = documents.answers(dict[str, Any], 401, 403, 429)
     one = documents.answers(dict[str, Any], 400, 401, 403, 409, 429, 500, 502, 503, 504)
