@@ -71,7 +71,7 @@ def compare(
     repeated = any(len(case.trials) > 1 for one in both for case in one)
     built_in = [measure for measure in BUILT_IN if repeated or measure.name != CONSISTENCY]
     scored = [measure for measure in (*built_in, *metrics) if measure.direction is not None]
-    found = _compare_metrics(scored, both, policy, look)
+    found = _weighed(_compare_metrics(scored, both, policy, look))
     deciding = {metric.name for metric in found if metric.decides != "never"}
     # To cross one half means something where a metric is a share, but for agreement over trials.
     shares = [one for one in scored if one.name != CONSISTENCY and "share" in (one.unit, one.aggregate)]
@@ -102,6 +102,16 @@ def compare(
         asked=len(pairs),
         planned=len(pairs),
     )
+
+
+def _weighed(found: list[MetricComparison]) -> list[MetricComparison]:
+    """What decides `when_worse` informs where it is better itself, or where answers improved that are longer for it."""
+    better = {one.name for one in found if one.verdict == "improved" and one.decides != "never"}
+    gained = any(one.decides != "when_worse" for one in found if one.name in better)
+    return [
+        replace(one, decides="never") if one.decides == "when_worse" and (gained or one.name in better) else one
+        for one in found
+    ]
 
 
 _STATUSES = ("failed", "not_evaluated")

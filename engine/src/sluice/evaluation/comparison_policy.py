@@ -17,10 +17,11 @@ class MetricPolicy(Settings):
     """What a metric does to the verdict, and from when a difference matters.
 
     `decides`: `always` (too few cases for it are too few for a verdict), `when_asked` (it decides if enough cases have
-    it), `when_worse` (as `when_asked`, but a better figure is no improvement) or `never` (it informs). A difference
-    smaller than `smallest` (in the metric's unit), or than `smallest_ratio` of the base, is no difference, however sure
-    it is; where both stand, both must be exceeded. `deterministic`: the same release gives the same value for a case
-    each time, so a fall that matters is worse without a test.
+    it), `when_worse` (as `when_asked`, but a better figure is no improvement, and a worse one informs where a metric of
+    the two kinds before improved) or `never` (it informs). A difference smaller than `smallest` (in the metric's unit),
+    or than `smallest_ratio` of the base, is no difference, however sure it is; where both stand, both must be exceeded.
+    `deterministic`: the same release gives the same value for a case each time, so a fall that matters is worse without
+    a test.
     """
 
     decides: Decides = "never"

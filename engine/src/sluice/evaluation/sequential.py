@@ -116,7 +116,9 @@ class SequentialComparison:
         """Say why the cases so far decide; empty when they do not."""
         names = some(metric.name for metric in found.deciding if metric.verdict == found.verdict)
         if found.verdict == "worse":
-            return f"worse is decided ({names})"
+            # Something else may still improve, and then what decides `when_worse` informs.
+            firm = any(one.verdict == "worse" and one.decides != "when_worse" for one in found.deciding)
+            return f"worse is decided ({names})" if firm else ""
         if found.passed and all(self._excludes_a_fall(metric, look) for metric in found.deciding):
             if found.verdict == "improved":
                 return f"improved is decided ({names}), and no deciding metric can be worse by its detectable size"

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sluice.evaluation.comparison_policy import ComparisonPolicy, LookPolicy, MetricPolicy
+from sluice.evaluation.comparison_policy import ComparisonPolicy, LookPolicy
 from sluice.evaluation.statistics import (
     Aggregate,
     Bootstrap,
@@ -138,7 +138,7 @@ def judge(
             sure = adjusted.rejected and not low <= 0 <= high
             one = replace(
                 one,
-                verdict=_verdict(one, sample, policy.of(sample.metric), sure=sure, last=share == 1),
+                verdict=_verdict(one, sample, sure=sure, exact=share == 1 and policy.of(sample.metric).deterministic),
                 low=_finite(low),
                 high=_finite(high),
                 level=adjusted.level,
@@ -152,15 +152,11 @@ def judge(
     return found
 
 
-def _verdict(
-    one: MetricJudgement, sample: PairedSample, rule: MetricPolicy, *, sure: bool, last: bool
-) -> MetricVerdict:
-    """`sure`: whether the difference is more than noise; `last`: whether all cases were asked."""
+def _verdict(one: MetricJudgement, sample: PairedSample, *, sure: bool, exact: bool) -> MetricVerdict:
+    """`sure`: whether the difference is more than noise; `exact`: whether a fall needs no test."""
     difference = one.difference or 0.0
     fell = difference != 0 and (difference < 0) == sample.higher
-    if not fell and rule.decides == "when_worse":
-        return "no difference seen"
-    sure = sure or (fell and last and rule.deterministic)
+    sure = sure or (fell and exact)
     if not sure or round(abs(difference), _DIGITS) < round(one.smallest, _DIGITS):
         return "no difference seen"
     return "worse" if fell else "improved"

@@ -132,8 +132,10 @@ def test_a_metric_that_decides_when_worse_improves_nothing() -> None:
     policy = POLICY.model_copy(update={"metrics": POLICY.metrics | {"answer_words": words}})
     long, short = ask(seed=1, spoil="over-long"), ask(seed=2)
     shorter = compare(long, short, METRICS, policy)
-    assert (verdicts(shorter)["answer_words"], shorter.verdict) == ("no difference seen", "no difference seen")
+    assert (verdicts(shorter)["answer_words"], shorter.verdict) == ("improved", "no difference seen")
     assert compare(short, long, METRICS, policy).verdict == "worse"
+    cited = compare(ask(seed=1, spoil="citation dropped"), long, METRICS, policy)
+    assert (verdicts(cited)["answer_words"], cited.verdict) == ("worse", "improved")
     assert verdicts(judged(long, short))["answer_words"] == "improved"
 
 

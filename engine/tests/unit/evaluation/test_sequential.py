@@ -116,6 +116,15 @@ def test_a_metric_that_improves_nothing_holds_no_verdict_up() -> None:
     assert (found.verdict, found.asked) == ("no difference seen", 100)
 
 
+def test_a_metric_that_may_yet_be_outweighed_decides_nothing_early() -> None:
+    test = SequentialComparison(METRICS, policy(right={}, cited={"decides": "when_worse"}), CASES)
+    base, head = (records(right=[1.0] * CASES, cited=[share] * CASES) for share in (1.0, 0.0))
+    found = walk(test, base, head)
+    assert (found.verdict, found.asked) == ("worse", CASES)
+    better = walk(test, records(right=[0.0] * CASES, cited=[1.0] * CASES), head)
+    assert (better.verdict, better.asked < CASES) == ("improved", True)
+
+
 def test_a_fall_of_a_deterministic_metric_counts_when_all_cases_are_asked() -> None:
     test = SequentialComparison(METRICS, policy(right={}, rank={"deterministic": True, "smallest": 0.02}), CASES)
     base = records(right=[1.0] * CASES, rank=[1.0] * CASES)
