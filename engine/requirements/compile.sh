@@ -9,8 +9,7 @@ compile() {
     ../../.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
         --no-emit-index-url --no-emit-find-links --exclude-newer "$cutoff" "$@"
 }
-sed '/library.py/,$d' serve.exclude > .dev-exclude   # developers import guardrails-ai without Sluice, too
-compile dev.in --excludes .dev-exclude -o dev.txt
+compile dev.in --excludes serve.exclude -o dev.txt
 compile bootstrap.in -c dev.txt -o bootstrap.txt
 compile serve.in --excludes serve.exclude -c dev.txt -o serve.txt
 cat serve.exclude try.exclude > .try-exclude
@@ -33,4 +32,4 @@ extra guard corpora --no-deps
 extra sagemaker sagemaker
 extra sagemaker mlflow --no-deps
 extra redteam redteam --excludes ../src/sluice/extras/redteam/requirements/redteam.exclude
-rm .no-torch .dev-exclude .try-exclude .release-exclude
+rm .no-torch .try-exclude .release-exclude

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sluice.guardrails.bounded_cache import BoundedCache
+from sluice.guardrails.check import CHECKS, Action, Finding
 from sluice.guardrails.context import CheckContext, CheckResources
 
 if TYPE_CHECKING:
-    from sluice.guardrails.check import Action
     from sluice.guardrails.settings import CheckSettings, GuardrailSettings
 
 Result = TypeVar("Result")
@@ -39,8 +39,8 @@ class GuardOutcome:
 
 
 class Guards:
-    """Safe for many concurrent requests. Building one imports guardrails-ai, about 3.5 s. SluiceError when a check
-    needs something that `resources` has not."""
+    """Safe for many concurrent requests. guardrails-ai is imported (3.5 s) where one of its validators is named.
+    SluiceError when a check needs something that `resources` has not."""
 
     def __init__(self, settings: GuardrailSettings, resources: CheckResources | None = None) -> None:
         resources = resources or CheckResources()
@@ -82,18 +82,17 @@ class _GuardStage:
         threads: ThreadPoolExecutor,
         timeout_seconds: float,
     ) -> None:
-        from sluice.guardrails.validators import build_validators, failures, judge
+        self._checks = [CHECKS[one.check](one.parsed(), resources) for one in checks if not one.external]
+        self._others: Callable[[GuardOutcome], GuardOutcome] | None = None
+        if external := [one for one in checks if one.external]:
+            from sluice.guardrails.validators import judge_of
 
-        validators = list(zip(checks, build_validators(checks, resources), strict=True))
-        self._validators = [made for entry, made in validators if not entry.external]
-        self._external = [(entry, made) for entry, made in validators if entry.external]
-        self._failures = failures
-        self._judge = judge
+            self._others = judge_of(external)
         self._actions: dict[str, Action] = {entry.check: entry.action for entry in checks}
         asking = {entry.check for entry in checks if entry.asks("needs_embedder")}
         self._doubts = "attack" in asking
         # What asks the embedder in any case, or is somebody's code, does not hold up the event loop.
-        self._always_beside = bool(asking - {"attack"} or self._external)
+        self._always_beside = bool(asking - {"attack"} or self._others)
         self._resources = resources
         self._threads = threads
         self._timeout = timeout_seconds
@@ -116,8 +115,8 @@ class _GuardStage:
             return GuardOutcome("", True, (ERROR,))
 
     def _verdict(self, context: CheckContext) -> GuardOutcome:
-        found = _outcome(context.text, self._failures(self._validators, context), self._actions)
-        return found if found.blocked or not self._external else self._judge(self._external, found)
+        found = _outcome(context.text, (each for one in self._checks for each in one.find(context)), self._actions)
+        return found if found.blocked or not self._others else self._others(found)
 
     async def _beside(self, work: Callable[..., Result], *given: Any) -> Result:
         """What takes long, or waits for the embedder, in a thread beside the event loop."""
@@ -126,16 +125,16 @@ class _GuardStage:
         return await asyncio.wait_for(done, self._timeout)
 
 
-def _outcome(text: str, spans: Iterable[Any], actions: Mapping[str, Action]) -> GuardOutcome:
+def _outcome(text: str, findings: Iterable[Finding], actions: Mapping[str, Action]) -> GuardOutcome:
     redact: list[tuple[int, int, str]] = []
     reasons: set[str] = set()
     taken: set[Action] = set()
-    for span in spans:
-        reasons.add(span.reason)
-        action = actions[span.reason.partition(".")[0]]
+    for one in findings:
+        reasons.add(one.reason)
+        action = actions[one.reason.partition(".")[0]]
         taken.add(action)
         if action == "redact":
-            redact.append((span.start, span.end, span.reason))
+            redact.append((one.start, one.end, one.reason))
     blocked = not taken.isdisjoint(_REFUSING)
     reask = "reask" in taken and "block" not in taken
     return GuardOutcome("" if blocked else redacted(text, redact), blocked, tuple(sorted(reasons)), reask)

@@ -1,4 +1,4 @@
-"""Checks as guardrails-ai validators, and validators of other packages, called in the library's public way.
+"""Validators of other packages for guardrails-ai, called in its public way, and our checks as validators of it.
 
 Imports guardrails-ai (3.5 s): import this module inside functions only.
 """
@@ -6,7 +6,7 @@ Imports guardrails-ai (3.5 s): import this module inside functions only.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -52,7 +52,7 @@ def validator_class(name: str) -> type[Any]:
 
 
 def build_validators(stage: Sequence[CheckSettings], resources: CheckResources) -> tuple[Any, ...]:
-    """A validator for each check of a stage, in its order; an AsyncGuard takes them too.
+    """A validator for each check of a stage, in its order, for a guard of guardrails-ai.
 
     Args:
         stage: entries of config/guardrails.yaml.
@@ -88,37 +88,22 @@ def _external(entry: CheckSettings) -> Any:
     return made
 
 
-def failures(validators: Sequence[Any], context: CheckContext) -> list[Any]:
-    """The error spans of our checks on one text.
+def judge_of(stage: Sequence[CheckSettings]) -> Callable[[GuardOutcome], GuardOutcome]:
+    """What validators of other packages make of a text that our checks let pass.
 
     Args:
-        validators: of our checks.
-        context: of the text.
+        stage: their entries in config/guardrails.yaml.
 
     Raises:
-        RuntimeError: a validator gives no verdict, or fails a text without a span.
+        SluiceError: a validator cannot be made.
     """
-    spans: list[Any] = []
-    for validator in validators:
-        result = validator.validate(context.text, {"context": context})
-        if isinstance(result, PassResult):
-            continue
-        if not isinstance(result, FailResult) or not result.error_spans:
-            raise RuntimeError(f"{validator.rail_alias} gave no verdict: {type(result).__name__}")
-        spans += result.error_spans
-    return spans
+    made = [(entry, _external(entry)) for entry in stage]
+    return lambda outcome: _judge(made, outcome)
 
 
-def judge(stage: Sequence[tuple[CheckSettings, Any]], outcome: GuardOutcome) -> GuardOutcome:
-    """Shows a text to validators of other packages, one after the other, each what the one before has made of it.
-
-    Args:
-        stage: their entries in config/guardrails.yaml, and the validators.
-        outcome: what our checks let pass.
-
-    Raises:
-        RuntimeError: a validator gives no verdict.
-    """
+def _judge(stage: Sequence[tuple[CheckSettings, Any]], outcome: GuardOutcome) -> GuardOutcome:
+    """Shows a text to validators, one after the other, each what the one before has made of it. RuntimeError where one
+    gives no verdict."""
     text, reasons = outcome.text, list(outcome.reasons)
     for entry, validator in stage:
         result = validator.validate(text, {})

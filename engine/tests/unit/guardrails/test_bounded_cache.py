@@ -75,5 +75,5 @@ def test_no_verdict_on_a_question_or_an_answer_is_remembered(monkeypatch: pytest
     guards = Guards(GuardrailSettings.model_validate({"timeout_seconds": 60} | stages))
     for stage, check in ((guards._input, guards.check_input), (guards._output, guards.check_output)):
         assert not asyncio.run(check("Who is on call?")).blocked
-        monkeypatch.setattr(stage._validators[0], "find", lambda seen: [Finding("injection.new", 0, len(seen.text))])
+        monkeypatch.setattr(stage._checks[0], "find", lambda seen: [Finding("injection.new", 0, len(seen.text))])
         assert asyncio.run(check("Who is on call?")).blocked
