@@ -93,7 +93,7 @@ class RecordedGuards:
         return found
 
 
-_LIBRARIES = ("guardrails-ai", "python-stdnum", "confusable-homoglyphs")
+_LIBRARIES = ("python-stdnum", "confusable-homoglyphs")
 
 
 def _folders() -> Iterator[Path]:
