@@ -39,19 +39,7 @@ PortOption = Annotated[int, typer.Option(help="Port to listen on.")]
 
 
 def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any, Path]:
-    """A release of this machine, or of the artifact store that machines share: it is fetched then.
-
-    Args:
-        workspace: the checkout.
-        release: its id; empty for the champion.
-        env: whose champion; empty for this machine's.
-
-    Returns:
-        Its manifest and its folder.
-
-    Raises:
-        SluiceError: there is no such release, or no champion yet.
-    """
+    """A release of this machine, or of the artifact store that machines share: it is fetched then."""
     from sluice.release import champion
     from sluice.release.catalogue import bring_release
     from sluice.release.environment_record import shared_address, shared_artifact_store
@@ -77,12 +65,7 @@ def record_of(workspace: Workspace, env: str) -> EnvironmentRecord:
 
 
 def elsewhere(occasion: str, on: str) -> Callable[..., Any]:
-    """What an extra does in place of this machine. SluiceError where none is called `on`.
-
-    Args:
-        occasion: The hook: what is done.
-        on: Name of the extra.
-    """
+    """What an extra does in place of this machine. SluiceError where none is called `on`."""
     there = hooks(occasion)
     if on not in there:
         remedy = f"there is {', '.join((HERE, *there))}"

@@ -87,14 +87,7 @@ def index_migrate(
 
 
 def chosen_stores(workspace: Workspace, store: str = "", env: str = "", tenant: str = "") -> Stores:
-    """config/stores.yaml, with the store that the options of a command choose as the default.
-
-    Args:
-        workspace: the checkout.
-        store: its name; default: the default one.
-        env: that of this environment.
-        tenant: that of this tenant.
-    """
+    """config/stores.yaml, with the store that the options of a command choose as the default."""
     from sluice.core.settings import load_settings
     from sluice.retrieval.stores import Stores
 
@@ -112,19 +105,7 @@ def names_of_stores(workspace: Workspace, store: str, env: str, tenant: str, *, 
 def open_chosen(
     workspace: Workspace, store: str = "", env: str = "", tenant: str = "", *, wait: float = 0, autocommit: bool = True
 ) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to the store that the options of a command choose.
-
-    Args:
-        workspace: the checkout.
-        store: its name; default: the default one.
-        env: that of this environment.
-        tenant: that of this tenant.
-        wait: seconds to wait for a store that is just starting.
-        autocommit: as of psycopg.
-
-    Yields:
-        The connection.
-    """
+    """A connection to the store that the options of a command choose."""
     from sluice.retrieval.postgres_connections import connected
     from sluice.retrieval.stores import open_store
 

@@ -59,21 +59,7 @@ def deploy(
 ) -> DeploymentResult:
     """Applies, watches, and after a promotion calls the hooks `promoted`.
 
-    An interrupt does not stop the rollout: another call with the same documents shows the rest of it.
-
-    Args:
-        cluster: Where to.
-        documents: The rendered release, with one Rollout.
-        show: Prints a line.
-        seconds: The most time for the whole rollout.
-        patience: How long a silent API server and pods that do not start are waited for.
-        retry: Lets a release that was stopped before begin again.
-        over_dead_stable: Promotes without steps and analyses, where no pod of stable is available.
-
-    Raises:
-        SluiceError: A manifest or a Job failed before the Rollout was touched, the Rollout was paused by hand, or the
-            watch cannot go on.
-    """
+    An interrupt does not stop the rollout: another call with the same documents shows the rest of it."""
     wanted = _marked(rollout_of(documents))
     live = next(iter(cluster.live([wanted])), None)
     before = read_rollout(live) if live else None
@@ -149,22 +135,7 @@ def _require_movable(before: RolloutStatus | None, *, retry: bool) -> None:
 
 
 def end_of_rollout(cluster: Cluster, namespace: str, name: str, release: str, *, show: Show, seconds: float) -> str:
-    """How a release ended that was applied before. One that is under way is watched.
-
-    Args:
-        cluster: Where.
-        namespace: Of the Rollout.
-        name: Of the Rollout.
-        release: Its id.
-        show: Prints a line.
-        seconds: The most time for the watch.
-
-    Returns:
-        `promoted`, or why it is not live.
-
-    Raises:
-        SluiceError: The cluster does not answer, or there is no end in that time.
-    """
+    """How a release ended that was applied before. One that is under way is watched."""
     with cluster.client() as client:
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts"
         found = read(client, path, fieldSelector=f"metadata.name={name}")["items"]

@@ -74,19 +74,7 @@ class Cluster:
     def apply(
         self, documents: Sequence[Manifest], *, dry_run: bool = False, force: bool = False, manager: str = MANAGER
     ) -> None:
-        """Server-side apply.
-
-        Args:
-            documents: What to apply, in this order.
-            dry_run: The API server checks rights, admission and conflicts, and keeps nothing.
-            force: Takes fields over from other managers.
-            manager: Whose fields they are.
-
-        Raises:
-            ConflictError: Another manager owns a field, and `force` is not set.
-            ClusterUnreachableError: The API server stayed silent for `lost_seconds`.
-            SluiceError: It refuses.
-        """
+        """Server-side apply."""
         if not documents:
             return
         words = ["apply", "--server-side", f"--field-manager={manager}", "-f", "-"]

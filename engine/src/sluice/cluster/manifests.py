@@ -56,15 +56,7 @@ def parse(text: str) -> list[Manifest]:
 
 
 def validate(documents: Sequence[Manifest], schemas: Path) -> None:
-    """Checks documents against the schemas of their kinds.
-
-    Args:
-        documents: What was rendered.
-        schemas: engine/schemas/cluster/.
-
-    Raises:
-        ValidationErrors: All faults, each as `Kind/name: where: what`; no document and an unknown kind are faults too.
-    """
+    """Checks documents against the schemas of their kinds."""
     faults = [f"{place(one)}: {fault}" for one in documents for fault in _faults(one, schemas)]
     places = Counter((place(one), str(one["metadata"].get("namespace", ""))) for one in documents)
     faults += [f"{name}: is there twice" for (name, _), times in places.items() if times > 1]
@@ -90,12 +82,7 @@ def place(document: Manifest) -> str:
 
 
 def unpinned(documents: Sequence[Manifest], *, placeholders: bool = True) -> list[str]:
-    """`Kind/name: image` of every image that is not named by digest.
-
-    Args:
-        documents: What was rendered.
-        placeholders: Whether a digest of zeros counts as one.
-    """
+    """`Kind/name: image` of every image that is not named by digest."""
     return [
         f"{place(one)}: {image}"
         for one in documents

@@ -42,18 +42,7 @@ _ROUTER_HOST = {
 def render_release(
     workspace: Workspace, environment: str, release: Manifest, image: str = "", load_image: str = ""
 ) -> list[Any]:
-    """The documents that a cluster gets, validated.
-
-    Args:
-        workspace: The checkout; its `.sluice/deploy/` holds the overlay with the release in it.
-        environment: The overlay.
-        release: What is deployed.
-        image: REPOSITORY@sha256:DIGEST of what serves it; empty: the overlay's.
-        load_image: The same of what judges its canary.
-
-    Raises:
-        SluiceError: An unknown environment, an image without digest, or what validation finds.
-    """
+    """The documents that a cluster gets, validated."""
     overlay = _overlay(workspace, environment)
     settings = yaml.safe_load((overlay / "kustomization.yaml").read_text()) or {}
     if not settings.get("namespace"):
@@ -89,12 +78,7 @@ def rollout_of(documents: Sequence[Any]) -> Any:
 
 
 def place_of_rollout(workspace: Workspace, environment: str) -> tuple[str, str]:
-    """Namespace and name of the Rollout.
-
-    Args:
-        workspace: The checkout.
-        environment: The overlay.
-    """
+    """Namespace and name of the Rollout."""
     metadata = rollout_of(manifests.parse(manifests.render(_overlay(workspace, environment))))["metadata"]
     return metadata["namespace"], metadata["name"]
 

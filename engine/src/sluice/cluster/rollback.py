@@ -44,25 +44,7 @@ def rollback(
     seconds: float,
     patience: WatchTimeouts,
 ) -> tuple[str, RolloutOutcome | None]:
-    """Goes back to an earlier release that the cluster still holds.
-
-    Args:
-        cluster: Where.
-        namespace: Of the Rollout.
-        name: Of the Rollout.
-        release: The release to go back to. Empty: to stable while a rollout is under way or stopped, else to `before`.
-        before: The release before the one that is live; empty: what was promoted before it, as the Rollout remembers.
-        show: Prints a line.
-        seconds: The most time for it.
-        patience: How long a silent API server and pods that do not start are waited for.
-
-    Returns:
-        The release that was gone back to, and how it ended: None when it was live already.
-
-    Raises:
-        SluiceError: The cluster does not hold that release, or its ConfigMaps, any more; it was never promoted; or
-            nothing says what was promoted before.
-    """
+    """Goes back to an earlier release that the cluster still holds."""
     with cluster.client() as client:
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/{name}"
         document = read(client, path)

@@ -84,16 +84,7 @@ class RolloutObserver:
         self._waiting = False
 
     def until_end(self, seconds: float, *, only: frozenset[str] = KINDS) -> RolloutOutcome:
-        """The first outcome of a kind that is asked for.
-
-        Args:
-            seconds: The most time for it.
-            only: These kinds; others are passed over.
-
-        Raises:
-            ClusterUnreachableError: The API server stayed silent for longer than `patience.lost`.
-            SluiceError: It does not show the Rollout, the Rollout is gone, or the time is over.
-        """
+        """The first outcome of a kind that is asked for."""
         end = time.monotonic() + seconds
         failed, settled_by = False, 0.0
         while True:

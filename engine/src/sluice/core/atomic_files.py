@@ -15,14 +15,7 @@ from sluice.core.errors import SluiceError
 
 
 def write_atomic(path: Path, content: bytes | str, *, sync: bool = True, mode: int = 0o666) -> None:
-    """Writes through a temporary file in the same folder, syncs, renames. A full disk leaves the old file in place.
-
-    Args:
-        path: the file; its folder is made.
-        content: text is written as UTF-8.
-        sync: without it a power failure may leave a torn file; a killed process still does not.
-        mode: of the file, less what the process's umask takes away.
-    """
+    """Writes through a temporary file in the same folder, syncs, renames. A full disk leaves the old file in place."""
     raw = content.encode() if isinstance(content, str) else content
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
     try:
@@ -43,12 +36,7 @@ def write_atomic(path: Path, content: bytes | str, *, sync: bool = True, mode: i
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented JSON for people and diffs, written atomically.
-
-    Args:
-        path: the file.
-        value: what JSON can say; NaN and infinity are refused (ValueError).
-    """
+    """Indented JSON for people and diffs, written atomically."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -86,10 +74,5 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """One compact object a line, written atomically.
-
-    Args:
-        path: the file.
-        rows: what JSON can say, each.
-    """
+    """One compact object a line, written atomically."""
     write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))

@@ -23,17 +23,7 @@ KEPT = 3  # checkouts of the last comparisons; each is as large as the index and
 def checkout(
     workspace: Workspace, commit: str, *, share: Sequence[str] = (), on_drop: Callable[[Path], object] = lambda _: None
 ) -> Workspace:
-    """The checkout of a commit, made when it is not there yet. Older ones beyond the last few are dropped.
-
-    Args:
-        workspace: this checkout.
-        commit: full name.
-        share: folders below .sluice/ that are the same in both; what lies in them must be named by its content.
-        on_drop: called with the .sluice folder of each before it goes.
-
-    Raises:
-        SluiceError: git cannot bring the commit.
-    """
+    """The checkout of a commit, made when it is not there yet. Older ones beyond the last few are dropped."""
     folder = workspace.state / FOLDER / commit[:12]
     if not (folder / ".git").exists():
         draft = folder.with_name(f"{folder.name}.draft")

@@ -72,15 +72,7 @@ class Code:
 
 
 def changed(before: str, now: str) -> str:
-    """What is different between two listings, in words.
-
-    Args:
-        before: listing of an earlier time, empty when there was none.
-        now: listing of today.
-
-    Returns:
-        Such as `2 files changed: sluice/core/git.py, requirements/dev.txt`.
-    """
+    """What is different between two listings, in words."""
     if not before:
         return "listed for the first time"
     lines = set(before.splitlines()[1:]) ^ set(now.splitlines()[1:])
@@ -90,14 +82,7 @@ def changed(before: str, now: str) -> str:
 
 def affecting(root: Path, changed: Sequence[str], *programs: Program, but_for: Program | None = None) -> list[str]:
     """Those of the changed files that can make a difference to programs. In doubt a file can: when it is no code, when
-    it is gone, and when the graph cannot be made.
-
-    Args:
-        root: the checkout after the change.
-        changed: paths of files in the checkout.
-        programs: what runs.
-        but_for: a program whose code does not count.
-    """
+    it is gone, and when the graph cannot be made."""
     try:
         graph = CodeGraph(root)
         left_out = graph.code_of(but_for).paths if but_for else {}

@@ -45,14 +45,6 @@ class CanaryStopped(SluiceError):
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """A hint for a word that is not known.
-
-    Args:
-        word: what was written.
-        known: what could have been.
-
-    Returns:
-        ` (did you mean 'x'?)`, or an empty string when nothing known is close.
-    """
+    """A hint for a word that is not known."""
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean {found[0]!r}?)" if found else ""

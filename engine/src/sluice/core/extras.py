@@ -59,12 +59,7 @@ def packages(name: str) -> tuple[str, ...]:
 
 
 def load(extra: str, reference: str) -> Any:
-    """What a reference of an extra stands for.
-
-    Args:
-        extra: its name.
-        reference: `module:name`, below its package.
-    """
+    """What a reference of an extra stands for."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(f"sluice.extras.{extra}.{module}"), name)
 

@@ -38,18 +38,7 @@ def commit_time(root: Path) -> int:
 
 
 def resolve(root: Path, ref: str) -> str:
-    """The commit that a name means.
-
-    Args:
-        root: the checkout.
-        ref: a branch, a tag, or a commit.
-
-    Returns:
-        Its full name.
-
-    Raises:
-        SluiceError: no commit has that name here.
-    """
+    """The commit that a name means."""
     found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     if found:
         return found
@@ -63,19 +52,7 @@ def resolve(root: Path, ref: str) -> str:
 
 
 def merge_base(root: Path, one: str, other: str) -> str:
-    """The commit at which two commits parted.
-
-    Args:
-        root: the checkout.
-        one: a commit.
-        other: another.
-
-    Returns:
-        Its full name.
-
-    Raises:
-        SluiceError: they have nothing in common here.
-    """
+    """The commit at which two commits parted."""
     if found := _git(root, "merge-base", one, other):
         return found
     raise SluiceError(
@@ -85,18 +62,7 @@ def merge_base(root: Path, one: str, other: str) -> str:
 
 
 def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".",), but_for: str = "") -> list[str]:
-    """Files that differ from a commit. One that was moved is two: one that went, one that came.
-
-    Args:
-        root: the checkout.
-        base: the earlier commit.
-        head: the later one; empty: the working tree, with files that git does not know yet but would take.
-        paths: files and folders that count.
-        but_for: a file that does not.
-
-    Returns:
-        Paths in the checkout, sorted.
-    """
+    """Files that differ from a commit. One that was moved is two: one that went, one that came."""
     where = ["--", *paths, *([f":(exclude){but_for}"] if but_for else [])]
     found = _names(root, "diff", "--name-only", "--no-renames", "-z", base, *([head] if head else []), *where)
     if not head:
@@ -105,25 +71,12 @@ def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".
 
 
 def run(root: Path, *words: str, **options: Any) -> str:
-    """What a command of git prints, without the last line end.
-
-    Args:
-        root: the checkout.
-        words: the command and its options.
-        options: as of `run_bytes`.
-    """
+    """What a command of git prints, without the last line end."""
     return run_bytes(root, *words, **options).decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 def commit_tree(root: Path, tree: str, message: str, parent: str) -> str:
-    """Makes a commit and returns its id, which follows from what it holds.
-
-    Args:
-        root: The repository.
-        tree: What it holds.
-        message: Its message.
-        parent: The commit before it; empty for none.
-    """
+    """Makes a commit and returns its id, which follows from what it holds."""
     parents = ("-p", parent) if parent else ()
     return run(root, "commit-tree", tree, *parents, "-m", message, env=_IDENTITY)
 
@@ -157,18 +110,7 @@ def _git(root: Path, *words: str) -> str:
 def run_bytes(
     root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "", given: bytes | None = None
 ) -> bytes:
-    """What a command prints, as it is.
-
-    Args:
-        root: the checkout.
-        words: the command and its options.
-        env: variables beside those of this process.
-        remedy: of a failure.
-        given: what it reads.
-
-    Raises:
-        SluiceError: it fails; with git's own words.
-    """
+    """What a command prints, as it is."""
     argv = ["git", "-C", str(root), *words]
     environment = {**os.environ, **env} if env else None
     done = subprocess.run(argv, capture_output=True, check=False, env=environment, input=given)

@@ -16,30 +16,12 @@ S = TypeVar("S", bound=Settings)
 
 
 def load_params(path: Path, section: str, model: type[S]) -> S:
-    """A section of params.yaml.
-
-    Args:
-        path: the file.
-        section: its name.
-        model: the settings of the section.
-
-    Raises:
-        ValidationErrors: with file and line of each fault.
-    """
+    """A section of params.yaml."""
     return _section(path, *read_yaml(path), section, model)
 
 
 def set_params(path: Path, assignments: Iterable[str], models: Mapping[str, type[Settings]]) -> None:
-    """Sets values in params.yaml; comments and order stay. After an error the file is as it was.
-
-    Args:
-        path: the file.
-        assignments: `section.key=value`, each.
-        models: the settings of every section.
-
-    Raises:
-        SluiceError: an assignment is none, or a section would no longer be valid.
-    """
+    """Sets values in params.yaml; comments and order stay. After an error the file is as it was."""
     from ruamel.yaml import YAML
 
     yaml = YAML()

@@ -39,13 +39,7 @@ def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
 def watch_parent(*, every: float = 1.0, again: float = 8.0, last: float = 12.0) -> None:
     """Ends this process when its parent has died and the signal of that was lost: it becomes an exception, which some
     library may catch. So too when the Sluice process has died that started it by way of others: a shell between them
-    lives on, and no signal is sent.
-
-    Args:
-        every: seconds between two looks, in a thread.
-        again: seconds after the death of the parent until SIGTERM; at once where the kernel has sent none.
-        last: seconds from then until SIGKILL.
-    """
+    lives on, and no signal is sent."""
     parent = os.getppid()
     starter, _, began = os.environ.get(_STARTER, "").partition(" ")
 
@@ -136,19 +130,7 @@ def start(
     cwd: Path | None = None,
     stdin: int = subprocess.DEVNULL,
 ) -> Child:
-    """Starts a program; its output goes to logs/<name>.log, its record to run/<name>-<pid>.json.
-
-    Args:
-        name: of its log and its record.
-        argv: the program and its words.
-        state: the .sluice/ folder, for log and record.
-        env: variables beside those of this process.
-        cwd: its current folder; default: that of this process.
-        stdin: as for subprocess.
-
-    Raises:
-        SluiceError: there is no such program, or it may not be run.
-    """
+    """Starts a program; its output goes to logs/<name>.log, its record to run/<name>-<pid>.json."""
     log = state / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)  # what a killed run left alive goes on in the old file, not over these lines
@@ -249,15 +231,7 @@ def free_port() -> int:
 
 
 def require_port(port: int, host: str = "127.0.0.1") -> None:
-    """Makes sure that a port can be listened on.
-
-    Args:
-        port: TCP port.
-        host: address of this machine.
-
-    Raises:
-        SluiceError: something listens there already.
-    """
+    """Makes sure that a port can be listened on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -270,16 +244,7 @@ def require_port(port: int, host: str = "127.0.0.1") -> None:
 
 
 def wait_until(ready: Callable[[], bool], *, seconds: float, every: float = 0.1) -> bool:
-    """Polls a condition.
-
-    Args:
-        ready: the condition.
-        seconds: how long to wait at most.
-        every: seconds between two looks.
-
-    Returns:
-        Its last answer.
-    """
+    """Polls a condition."""
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() >= end:

@@ -29,13 +29,7 @@ class StageReporter:
         self._began = time.monotonic()
 
     def report(self, done: float, total: float, note: str = "") -> None:
-        """Says how far the stage is; often enough is its caller's business, at most five times a second is ours.
-
-        Args:
-            done: units that are done.
-            total: all units.
-            note: shown behind.
-        """
+        """Says how far the stage is; often enough is its caller's business, at most five times a second is ours."""
         now = time.monotonic()
         target = os.environ.get(VARIABLE)
         if now - self._last < (0.2 if target else 2.0) and done < total:
@@ -76,12 +70,7 @@ class PipelineProgress:
         self.show(0.0, "", force=True)
 
     def end(self, *, cached: bool = False, note: str = "") -> None:
-        """Closes the current stage. A cached stage does not change the forecast for the next run.
-
-        Args:
-            cached: whether its result was there already.
-            note: shown behind.
-        """
+        """Closes the current stage. A cached stage does not change the forecast for the next run."""
         took = time.monotonic() - self._began
         self.taken.append({"stage": self.stage, "seconds": round(took, 1), "cached": cached})
         self._finished.add(self.stage)
@@ -92,13 +81,7 @@ class PipelineProgress:
         self._line(f"  {self.stage:<10} {words}{'  ' + note if note else ''}", final=True)
 
     def show(self, share: float, note: str, *, force: bool = False) -> None:
-        """The moving line: `[ 42%] train 60%  2 min 10 s left`.
-
-        Args:
-            share: of the stage that is done, 0 to 1.
-            note: shown behind.
-            force: also when the last line was shown a moment ago.
-        """
+        """The moving line: `[ 42%] train 60%  2 min 10 s left`."""
         now = time.monotonic()
         if not force and now - self._shown < (0.2 if self._live else _QUIET_SECONDS):
             return
@@ -114,12 +97,7 @@ class PipelineProgress:
         self._line(f"[{percent:3.0f}%] {self.stage} {share:4.0%} {note}  {seconds(left)} left", final=False)
 
     def follow(self, target: Path, reporter: str = "") -> None:
-        """Shows what another process has reported last.
-
-        Args:
-            target: the file that it writes to.
-            reporter: the stage that it reports as; default: the current one.
-        """
+        """Shows what another process has reported last."""
         try:
             entry = json.loads(target.read_text())
         except (FileNotFoundError, json.JSONDecodeError):

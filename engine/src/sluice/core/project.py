@@ -100,18 +100,7 @@ def released_application(config: Path) -> str:
 
 
 def edit_project(text: str, changes: dict[str, Any]) -> str:
-    """Sets top-level keys in the text of config/project.yaml; comments and the order of keys stay.
-
-    Args:
-        text: the file as it is.
-        changes: new values by key, as YAML has them.
-
-    Returns:
-        The new text, with keys that were not there at its end.
-
-    Raises:
-        SluiceError: a key whose value is on several lines.
-    """
+    """Sets top-level keys in the text of config/project.yaml; comments and the order of keys stay."""
     for key, value in changes.items():
         line = f"{key}: {yaml.safe_dump(value, default_flow_style=True, width=1_000).split(chr(10))[0]}"
         found = re.search(rf"^{re.escape(key)}:[^\n#]*?( +#[^\n]*)?$", text, re.MULTILINE)

@@ -44,16 +44,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._complete = False
 
     def add(self, name: str, entry: T, module: str) -> None:
-        """Adds an entry; the decorators call it.
-
-        Args:
-            name: lower case letters, digits and underscores.
-            entry: what is found under the name.
-            module: the module that defines it.
-
-        Raises:
-            SluiceError: the name is not one, or another module has it already.
-        """
+        """Adds an entry; the decorators call it."""
         if not _NAME.fullmatch(name):
             raise SluiceError(f"{module}: {name!r} is not a valid name for a {self.what}", remedy="use a-z, 0-9 and _")
         if self._modules.setdefault(name, module) != module:

@@ -44,13 +44,7 @@ def replacement(name: str) -> str:
 
 
 def without_removed(file: str, document: Any, known: Container[str]) -> Any:
-    """Return a config file of an older release without the keys and the checks that were removed since.
-
-    Args:
-        file: Its name.
-        document: What it holds.
-        known: Names of the checks that are there; one of them has the name of a removed one if a project defines it.
-    """
+    """Return a config file of an older release without the keys and the checks that were removed since."""
 
     def kept(value: Any, place: tuple[str, ...]) -> Any:
         if isinstance(value, list):

@@ -43,18 +43,7 @@ def read_yaml(path: Path) -> tuple[Any, Lines]:
 
 
 def parse_yaml(content: bytes, place: PurePath | str) -> tuple[Any, Lines]:
-    """As `read_yaml`, of a content that is at hand.
-
-    Args:
-        content: UTF-8.
-        place: how errors name it.
-
-    Returns:
-        The parsed document, and the 1-based line of each key path.
-
-    Raises:
-        SluiceError: it is not YAML, or has a key twice.
-    """
+    """As `read_yaml`, of a content that is at hand."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -95,16 +84,7 @@ def _collect_lines(node: yaml.Node, at: Place, lines: Lines) -> None:
 
 
 def load_settings(path: Path, model: type[S]) -> S:
-    """Reads a settings file.
-
-    Args:
-        path: a YAML file; an empty one is an empty mapping.
-        model: what it holds.
-
-    Raises:
-        ValidationErrors: all faults at once, each as `path:line: where: what`.
-        SluiceError: there is no such file, or it is not YAML.
-    """
+    """Reads a settings file."""
     document, lines = read_yaml(path)
     return validated(path, document if document is not None else {}, lines, model)
 
@@ -118,17 +98,7 @@ def validated(path: Path, document: Any, lines: Lines, model: type[S]) -> S:
 
 
 def describe_faults(path: PurePath | str, error: ValidationError, lines: Lines, model: type[BaseModel]) -> list[str]:
-    """Errors of pydantic in words, with the nearest valid key for an unknown one.
-
-    Args:
-        path: how errors name the file.
-        error: what pydantic raised.
-        lines: 1-based line of each key path, as of `read_yaml`.
-        model: what was to be read.
-
-    Returns:
-        One `path:line: key: what` for each error.
-    """
+    """Errors of pydantic in words, with the nearest valid key for an unknown one."""
     return [_describe(path, dict(fault), lines, model) for fault in error.errors()]
 
 
@@ -142,16 +112,7 @@ def _describe(path: PurePath | str, fault: dict[str, Any], lines: Lines, model: 
 
 
 def place_of(path: PurePath | str, place: Place, lines: Mapping[Place, int]) -> str:
-    """Where something is in a settings file.
-
-    Args:
-        path: the file.
-        place: the keys that lead to it.
-        lines: 1-based line of each key path.
-
-    Returns:
-        `path:line: keys`, the line being that of the innermost key that the file has; for the whole file no keys.
-    """
+    """Where something is in a settings file."""
     known = place
     while known and known not in lines:
         known = known[:-1]

@@ -50,18 +50,7 @@ def store_uri(workspace: Workspace) -> str:
 
 @functools.cache
 def open_tracking(workspace: Workspace, experiment: str) -> Tracking:
-    """The MLflow store with an experiment, which is made where it is missing.
-
-    Args:
-        workspace: the checkout.
-        experiment: its name.
-
-    Returns:
-        The client and the id of the experiment.
-
-    Raises:
-        SluiceError: MLflow cannot use the store.
-    """
+    """The MLflow store with an experiment, which is made where it is missing."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -106,14 +95,7 @@ def set_globally(workspace: Workspace) -> None:
 
 
 def log_values(client: Any, run_id: str, metrics: Sequence[tuple[str, float, int]], params: Mapping[str, str]) -> None:
-    """Logs metrics and parameters to a run, in batches of the sizes that MLflow takes.
-
-    Args:
-        client: of `open_tracking`.
-        run_id: the run.
-        metrics: (name, value, step), each.
-        params: values by name.
-    """
+    """Logs metrics and parameters to a run, in batches of the sizes that MLflow takes."""
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)

@@ -54,16 +54,7 @@ class ContractReport:
 
 
 def check_or_raise(folder: Path, max_shown: int | None = 50, policy: DataPolicy = DataPolicy()) -> ContractReport:
-    """The report of a data set that keeps the contract.
-
-    Args:
-        folder: of the data set.
-        max_shown: how many faults an error names; None: all.
-        policy: config/data.yaml's.
-
-    Raises:
-        ValidationErrors: the data set has faults.
-    """
+    """The report of a data set that keeps the contract."""
     report = check(folder, policy)
     shown = [str(fault) for fault in report.faults[:max_shown]]
     if shown:
@@ -83,12 +74,7 @@ def data_digest(folder: Path) -> str:
 
 
 def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
-    """Applies every rule to a data set and reports all faults at once.
-
-    Args:
-        folder: with corpus/*.md, train.jsonl, eval.jsonl and what extras look at.
-        policy: config/data.yaml's.
-    """
+    """Applies every rule to a data set and reports all faults at once."""
     if not folder.is_dir():
         raise SluiceError(f"{folder}: no such folder", remedy="fetch the data with: dvc pull data.dvc")
     documents, faults = scan_corpus(folder / "corpus", max_bytes=policy.documents.max_bytes)
@@ -126,12 +112,7 @@ def _check_documents_privacy(documents: list[LocatedRecord[Document]], policy: P
 
 
 def check_rows_privacy(rows: Sequence[LocatedRecord[Row]], policy: PrivacyPolicy) -> list[ValidationIssue]:
-    """Personal data and secrets in any text of a row, each kind once a row.
-
-    Args:
-        rows: with their places.
-        policy: config/data.yaml's.
-    """
+    """Personal data and secrets in any text of a row, each kind once a row."""
     faults = []
     for row in rows:
         said = (message["content"] for message in row.value.conversation)

@@ -88,15 +88,7 @@ class DataStores:
 
 @contextmanager
 def open_places(workspace: Workspace, remote: str = "") -> Iterator[DataStores]:
-    """DVC's cache of a checkout, and a remote.
-
-    Args:
-        workspace: the checkout.
-        remote: a name in .dvc/config; default: the one that is the default there.
-
-    Raises:
-        SluiceError: there is no such remote.
-    """
+    """DVC's cache of a checkout, and a remote."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -114,15 +106,7 @@ def open_places(workspace: Workspace, remote: str = "") -> Iterator[DataStores]:
 
 
 def version_of(pointer: bytes, place: Path | str = POINTER) -> str:
-    """The object that a data.dvc names.
-
-    Args:
-        pointer: its content.
-        place: its name in an error.
-
-    Raises:
-        SluiceError: it names no MD5 of one folder.
-    """
+    """The object that a data.dvc names."""
     document, _ = parse_yaml(pointer, place)
     try:
         (out,) = document["outs"]

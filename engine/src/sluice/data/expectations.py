@@ -17,12 +17,7 @@ _ALIKE = str.maketrans("-\u2010\u2011\u2012\u2013\u2014\u2212‘’“”", " " 
 
 
 def states_key(text: str, key: Iterable[Iterable[str]]) -> bool:
-    """Whether a text states every fact of a row's `expect.answer_key`, by one of its texts each.
-
-    Args:
-        text: an answer.
-        key: of the row. Case does not matter, hyphens and dashes are spaces; a number is no part of a longer one.
-    """
+    """Whether a text states every fact of a row's `expect.answer_key`, by one of its texts each."""
     held = _alike(text)
     return all(any(_states(held, _alike(one)) for one in fact) for fact in key)
 

@@ -38,12 +38,7 @@ def _repeats(
 def check_questions(
     train: Sequence[LocatedRecord[Row]], evaluation: Sequence[LocatedRecord[Row]]
 ) -> list[ValidationIssue]:
-    """No question twice: inside one set, or, which is leakage, in both.
-
-    Args:
-        train: rows of the one, with their places.
-        evaluation: rows of the other.
-    """
+    """No question twice: inside one set, or, which is leakage, in both."""
     faults = []
     for rows in (train, evaluation):
         for later, earlier in repeats_within([placed.value for placed in rows]).items():

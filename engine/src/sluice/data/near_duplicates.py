@@ -50,15 +50,7 @@ def repeats_within(rows: Sequence[Row]) -> dict[int, int]:
 
 
 def repeats_across(base: Sequence[Row], probe: Sequence[Row]) -> dict[int, int]:
-    """Questions that are nearly one of another set, whatever the answers.
-
-    Args:
-        base: rows of the other set.
-        probe: rows that are looked at.
-
-    Returns:
-        Positions in `probe`, and the position in `base`.
-    """
+    """Questions that are nearly one of another set, whatever the answers."""
     base_bags, probe_bags = [_bag(row.in_context) for row in base], [_bag(row.in_context) for row in probe]
     index = _WordIndex([*base_bags, *probe_bags])
     for number, bag in enumerate(base_bags):

@@ -71,30 +71,14 @@ class PersonalDataMatch:
 
 
 def findings(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> Iterator[tuple[int, str]]:
-    """Personal data and secrets that a policy does not allow.
-
-    Args:
-        text: any text.
-        policy: config/data.yaml's.
-
-    Returns:
-        Line, counted from 1, and what was found there, masked.
-    """
+    """Personal data and secrets that a policy does not allow."""
     for found in scan(text, policy):
         group = "secret" if found.kind == "secret" else "personal data"
         yield text.count("\n", 0, found.start) + 1, f"{group}: {found.name} {mask(text[found.start : found.end])}"
 
 
 def redact(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> str:
-    """Redacts a text; what the policy refuses stays, and is still found.
-
-    Args:
-        text: any text.
-        policy: config/data.yaml's.
-
-    Returns:
-        The text with what the policy redacts replaced by `[its kind]`.
-    """
+    """Redacts a text; what the policy refuses stays, and is still found."""
     for found in sorted(scan(text, policy), key=lambda one: one.start, reverse=True):
         if policy.action(found.kind) == "redact":
             text = text[: found.start] + found.placeholder + text[found.end :]

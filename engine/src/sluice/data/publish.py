@@ -29,16 +29,7 @@ class Publication:
 
 
 def push(workspace: Workspace, policy: DataPolicy, remote: str = "") -> Publication:
-    """Checks data/, notes its version in data.dvc, brings what is missing into the remote and reads all of it back.
-
-    Args:
-        workspace: the checkout.
-        policy: config/data.yaml's.
-        remote: a name in .dvc/config; default: the one that is the default there.
-
-    Raises:
-        ValidationErrors: the data breaks its contract or an object did not arrive; data.dvc is then as it was.
-    """
+    """Checks data/, notes its version in data.dvc, brings what is missing into the remote and reads all of it back."""
     check_or_raise(workspace.data, policy=policy)
     pointer = workspace.root / POINTER
     before = pointer.read_bytes() if pointer.is_file() else None
@@ -72,15 +63,7 @@ def _send(stores: DataStores, version: str) -> Publication:
 
 
 def verify(workspace: Workspace, remote: str = "") -> Publication:
-    """Reads every object of data.dvc out of the remote, with nothing but data.dvc to go by.
-
-    Args:
-        workspace: the checkout.
-        remote: a name in .dvc/config; default: the one that is the default there.
-
-    Raises:
-        ValidationErrors: every file that a fresh clone could not pull.
-    """
+    """Reads every object of data.dvc out of the remote, with nothing but data.dvc to go by."""
     version = version_here(workspace)
     with open_places(workspace, remote) as stores:
         try:

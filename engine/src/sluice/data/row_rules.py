@@ -17,12 +17,7 @@ _ID = "id is blank or has white space"
 
 
 def check_rows(rows: Sequence[LocatedRecord[Row]], documents: dict[str, Document]) -> list[ValidationIssue]:
-    """The faults of single rows.
-
-    Args:
-        rows: with their places.
-        documents: the corpus by id.
-    """
+    """The faults of single rows."""
     return [placed.fault(what) for placed in rows for wrong, what in _of_row(placed.value, documents) if wrong]
 
 
@@ -74,12 +69,7 @@ def check_documents(documents: Sequence[LocatedRecord[Document]]) -> list[Valida
 
 
 def occurs(answer: str, text: str) -> bool:
-    """Whether a text holds an answer as whole words; case and the kind of white space do not matter.
-
-    Args:
-        answer: that is looked for.
-        text: that may hold it.
-    """
+    """Whether a text holds an answer as whole words; case and the kind of white space do not matter."""
     answer, text = " ".join(answer.split()).casefold(), " ".join(text.split()).casefold()
     at = text.find(answer)
     while answer and at >= 0:

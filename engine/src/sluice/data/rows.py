@@ -128,17 +128,7 @@ def load_rows(path: Path) -> list[Row]:
 
 
 def load_corpus(folder: Path) -> list[Document]:
-    """Reads the documents of a folder of .md files.
-
-    Args:
-        folder: of the corpus.
-
-    Returns:
-        Documents sorted by id.
-
-    Raises:
-        ValidationErrors: every malformed file.
-    """
+    """Reads the documents of a folder of .md files."""
     return sorted(require_whole(folder, scan_corpus(folder)), key=lambda document: document.id)
 
 
@@ -163,15 +153,7 @@ def parse_row(line: str) -> tuple[Row | None, list[str]]:
 def scan_corpus(
     folder: Path, *, max_bytes: int | None = None
 ) -> tuple[list[LocatedRecord[Document]], list[ValidationIssue]]:
-    """Reads the documents under a folder.
-
-    Args:
-        folder: of the corpus.
-        max_bytes: what is larger is not read, and no fault here: that is the caller's rule, as are links that lead out.
-
-    Returns:
-        The readable documents, and a fault for each .md file that is not one.
-    """
+    """Reads the documents under a folder."""
     if not folder.is_dir():
         return [], [ValidationIssue(folder, 1, "no such folder")]
     documents: list[LocatedRecord[Document]] = []
@@ -225,22 +207,12 @@ def _scan_document(path: Path) -> tuple[LocatedRecord[Document] | None, list[Val
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Writes one row a line, atomically.
-
-    Args:
-        path: of the file.
-        rows: in their order.
-    """
+    """Writes one row a line, atomically."""
     write_jsonl(path, (row.as_dict() for row in rows))
 
 
 def write_document(folder: Path, document: Document) -> None:
-    """Writes `<folder>/<id>.md` with its front matter, atomically.
-
-    Args:
-        folder: where it goes.
-        document: its text and front matter.
-    """
+    """Writes `<folder>/<id>.md` with its front matter, atomically."""
     head = yaml.safe_dump(
         document.model_dump(exclude={"text"}, exclude_none=True),
         sort_keys=False,

@@ -41,15 +41,7 @@ class LocatedRecord(Generic[T]):
 
 
 def require_whole(path: Path, scanned: tuple[list[LocatedRecord[T]], list[ValidationIssue]]) -> list[T]:
-    """The records of a file or folder without a fault.
-
-    Args:
-        path: of what was read.
-        scanned: its records and faults.
-
-    Raises:
-        ValidationErrors: every fault.
-    """
+    """The records of a file or folder without a fault."""
     found, faults = scanned
     if faults:
         raise ValidationErrors(
@@ -76,15 +68,7 @@ def read_text(path: Path) -> tuple[str, list[ValidationIssue]]:
 def scan_lines(
     path: Path, parse: Callable[[str], tuple[T | None, list[str]]]
 ) -> tuple[list[LocatedRecord[T]], list[ValidationIssue]]:
-    """Reads a file of JSON lines.
-
-    Args:
-        path: of the file.
-        parse: makes a line a record, or says what is wrong with it.
-
-    Returns:
-        The readable records and the faults of all others; a file without a line is a fault.
-    """
+    """Reads a file of JSON lines."""
     text, faults = read_text(path)
     if faults:
         return [], faults
@@ -102,16 +86,7 @@ def scan_lines(
 
 
 def parse_line(model: type[M], line: str, keys: Sequence[str] = ()) -> tuple[M | None, list[str]]:
-    """Reads one line of JSON.
-
-    Args:
-        model: of the record.
-        line: its text.
-        keys: names that a misspelt one may have meant; default: the model's own.
-
-    Returns:
-        The record, or what is wrong with it.
-    """
+    """Reads one line of JSON."""
     try:
         return model.model_validate_json(line, strict=True), []
     except ValidationError as error:

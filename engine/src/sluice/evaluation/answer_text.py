@@ -22,15 +22,7 @@ def fold(text: str) -> str:
 
 
 def token_f1(found: str, expected: str) -> float:
-    """Harmonic mean of token precision and recall, after SQuAD's normalisation.
-
-    Args:
-        found: a text.
-        expected: another; the order of the two does not matter.
-
-    Returns:
-        0 to 1.
-    """
+    """Harmonic mean of token precision and recall, after SQuAD's normalisation."""
     ours, theirs = normalise(found).split(), normalise(expected).split()
     common = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * common / (len(ours) + len(theirs)) if common else 0.0

@@ -26,15 +26,7 @@ def rows_of(workspace: Workspace) -> list[Row]:
 
 
 def spread(rows: list[Row], limit: int) -> list[Row]:
-    """Takes rows at even distances.
-
-    Args:
-        rows: all of them.
-        limit: how many are wanted; 0, or more than there are: all.
-
-    Returns:
-        The chosen ones, in order.
-    """
+    """Takes rows at even distances."""
     if not 0 < limit < len(rows):
         return rows
     return [rows[number * len(rows) // limit] for number in range(limit)]

@@ -57,17 +57,7 @@ def changes_of(
     deciding: AbstractSet[str],
     worse: AbstractSet[str] = frozenset(),
 ) -> list[CaseChange]:
-    """The change of each case.
-
-    Args:
-        pairs: of `paired_cases.pair`.
-        flipping: share metric -> is higher better.
-        deciding: metrics that decide; others break no case.
-        worse: those that are worse over all cases.
-
-    Returns:
-        All cases in the order of ORDER; those that broke in a metric of `worse` first, then by their loss.
-    """
+    """The change of each case."""
     found = [_change(one, flipping, deciding) for one in pairs]
     return sorted(found, key=lambda one: (ORDER.index(one.status), worse.isdisjoint(one.broken), one.gain, one.id))
 

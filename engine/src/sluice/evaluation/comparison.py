@@ -47,21 +47,7 @@ def compare(
     policy: ComparisonPolicy,
     look: LookPolicy | None = None,
 ) -> Comparison:
-    """Compares two sets of records, one for each case and trial.
-
-    Args:
-        base: records of what the head is compared with.
-        head: records of the candidate, of the same cases.
-        metrics: those that scored, by what they are.
-        policy: section `comparison:` of config/gates.yaml.
-        look: the planned look that this is; default: the only one, at all cases.
-
-    Returns:
-        What differs, and the verdict.
-
-    Raises:
-        ValidationErrors: the policy names a metric that is not among `metrics`, so that it would never be judged.
-    """
+    """Compares two sets of records, one for each case and trial."""
     _check_names(metrics, policy)
     (old, faults), (new, more) = gather(base, "base"), gather(head, "head")
     pairs, differ = pair(old, new)

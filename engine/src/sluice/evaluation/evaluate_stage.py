@@ -73,16 +73,7 @@ def open_evaluation(
 
 
 def run(workspace: Workspace, bundle: ReleaseBundle, out: Path) -> dict[str, Any]:
-    """Evaluates a bundle with the rows of the checkout, writes the result files to the folder `out`, and records them.
-
-    Returns:
-        The summary. `planned` in it: how many rows there are; `recorded`: how many answers came out of the response
-        cache, so that their times are those of another run, and maybe of another machine; `scored_by`: digest of the
-        metrics.
-
-    Raises:
-        SluiceError: the application cannot start, or there is nothing to ask.
-    """
+    """Evaluates a bundle with the rows of the checkout, writes the result files to the folder `out`, and records them."""
     rows = rows_of(workspace)
     require_rows(rows)
     with open_evaluation(workspace, bundle) as (ask, metrics):

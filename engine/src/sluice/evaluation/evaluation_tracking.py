@@ -63,21 +63,7 @@ def record_evaluation(workspace: Workspace, bundle: ReleaseBundle, summary: Mapp
 def record_comparison(
     workspace: Workspace, comparison: Comparison, base: ComparedVersion, head: ComparedVersion, folder: Path
 ) -> str:
-    """Records a comparison.
-
-    Args:
-        workspace: the checkout, whose tracking store takes it.
-        comparison: what was found.
-        base: what the head was compared with.
-        head: the candidate.
-        folder: of the reports.
-
-    Returns:
-        The id of the run, the earlier one when nothing is new.
-
-    Raises:
-        SluiceError: MLflow cannot use its store.
-    """
+    """Records a comparison."""
     return _record(
         workspace,
         COMPARISONS,

@@ -20,19 +20,7 @@ from sluice.serving.release_parts import ReleaseBundle
 def open_metrics(
     bundle: ReleaseBundle, cache: ResponseCache | None = None, *, replay: bool = False
 ) -> Iterator[tuple[Metric, ...]]:
-    """Opens the metrics of a run. The embedder is loaded at the first text that is embedded.
-
-    Args:
-        bundle: whose embedder and judge they use.
-        cache: keeps what the judge says.
-        replay: the judge is not asked, its verdicts come out of the cache.
-
-    Returns:
-        A context with the metrics in the order of the registry; the judge is last, where the role `judge` is not empty.
-
-    Raises:
-        SluiceError: there is a judge, and no prompt for it or no extra that asks it.
-    """
+    """Opens the metrics of a run. The embedder is loaded at the first text that is embedded."""
     with ExitStack() as opened:
         embedder = once(lambda: opened.enter_context(Embedder(bundle.embedder)))
         vectors = MetricBatcher(lambda texts: embedder().embed(texts))

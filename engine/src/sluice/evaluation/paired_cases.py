@@ -87,15 +87,7 @@ class CasePair:
 
 
 def gather(records: Sequence[Record], side: str) -> tuple[dict[str, CaseResult], list[str]]:
-    """Puts the trials of each case together.
-
-    Args:
-        records: of one side, one for each case and trial.
-        side: base or head, for the faults.
-
-    Returns:
-        Cases by id in the order of the records, and faults: a case that stands there twice, or has no id.
-    """
+    """Puts the trials of each case together."""
     trials: dict[str, dict[int, Record]] = {}
     nameless: list[str] = []
     twice: dict[str, None] = {}
@@ -114,15 +106,7 @@ def gather(records: Sequence[Record], side: str) -> tuple[dict[str, CaseResult],
 
 
 def pair(base: Mapping[str, CaseResult], head: Mapping[str, CaseResult]) -> tuple[list[CasePair], list[str]]:
-    """Pairs the cases of two sides.
-
-    Args:
-        base: cases by id, of `gather`.
-        head: the same of the candidate.
-
-    Returns:
-        All cases of both sides, in the order of the head, and faults: where they were not asked the same.
-    """
+    """Pairs the cases of two sides."""
     names = [*head, *(name for name in base if name not in head)]
     pairs = [CasePair(name, base.get(name), head.get(name)) for name in names]
     faults = []

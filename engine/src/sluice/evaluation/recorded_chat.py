@@ -117,15 +117,7 @@ def times(
 def response_key(
     spec: ProviderSpec, messages: Messages, asked: ModelParameters, trial: int, model_digest: str = ""
 ) -> str:
-    """The key of a response, in hex.
-
-    Args:
-        spec: who is asked.
-        messages: as they are sent.
-        asked: with the seed of the trial.
-        trial: which of several answers it is.
-        model_digest: of a local model.
-    """
+    """The key of a response, in hex."""
     return digest_of(
         {
             "provider": dict.fromkeys(_ALWAYS) | spec.model_dump(mode="json", exclude=_NOT_ASKED),
@@ -154,13 +146,7 @@ class RecordedChat:
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
-        """The recorded response, else that of the provider, which is recorded.
-
-        Args:
-            messages: the rendered prompt.
-            parameters: of the prompt.
-            deadline: time of the event loop.
-        """
+        """The recorded response, else that of the provider, which is recorded."""
         record = current_asking()
         asked = parameters.model_copy(update={"seed": parameters.seed + record.trial})
         key = self._key(self.specs[0], messages, asked, record.trial)

@@ -45,15 +45,7 @@ class RecordedScores:
 
 
 def scores_digest(bundle: ReleaseBundle, model_digest: str) -> str:
-    """What decides about scores beside the cases.
-
-    Args:
-        bundle: whose embedder the metrics use.
-        model_digest: of a local judge.
-
-    Returns:
-        A digest over the metrics' code and libraries, and the models that they use.
-    """
+    """What decides about scores beside the cases."""
     embedder = digest_of_file(bundle.embedder)
     return digest_of({"metrics": metrics_digest(), "embedder": embedder, "model": model_digest})
 

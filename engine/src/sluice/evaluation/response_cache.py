@@ -49,15 +49,7 @@ class ResponseCache:
         return None
 
     def put(self, key: str, value: dict[str, Any]) -> None:
-        """Keeps an entry, which is there once this has returned.
-
-        Args:
-            key: hex digest over all that decides about the value.
-            value: anything that JSON holds.
-
-        Raises:
-            SluiceError: the disk is full.
-        """
+        """Keeps an entry, which is there once this has returned."""
         entry = {"key": key, "sha256": _seal(key, value), "value": value}
         write_atomic(self._path(key), json.dumps(entry, ensure_ascii=False, allow_nan=False), sync=False)
 

@@ -36,24 +36,7 @@ async def run_cases(
     score: Score | None = None,
 ) -> list[dict[str, Any]]:
     """Asks every row and scores the answers when all of them are there: what a metric computes must not slow an answer
-    that is being timed, and metrics that embed or ask a judge then see all cases at once.
-
-    Args:
-        rows: what is asked.
-        application: who answers.
-        metrics: what scores.
-        concurrency: requests at a time.
-        trials: answers to each row.
-        on_progress: called with (done, total) after each answer.
-        score: stands in for scoring.run_metrics over `metrics`, with the same results.
-
-    Returns:
-        One record for each row and trial, in the order of `rows`; engine/docs/reference/evaluation.md has its keys.
-
-    Raises:
-        SluiceError, ValidationErrors: as `require_rows`.
-        NotStartedError: as the application raises it.
-    """
+    that is being timed, and metrics that embed or ask a judge then see all cases at once."""
     require_rows(rows)
     asked = [(row, trial) for row in rows for trial in range(trials)]
     turns = asyncio.Semaphore(concurrency)

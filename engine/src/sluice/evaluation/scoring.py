@@ -16,20 +16,7 @@ _GIVES: dict[Aggregate, type] = {"mean": float, "p50": float, "p95": float, "sha
 
 
 async def run_metrics(row: Row, output: Output, metrics: Sequence[Metric]) -> dict[str, Any]:
-    """Scores one answer by every metric.
-
-    Args:
-        row: the case.
-        output: the answer.
-        metrics: of the run.
-
-    Returns:
-        {scores: {name: number or None}, labels: {name: word}, assertions: {name: {passed, reason}}, errors: {name:
-        why}}.
-        A score that does not apply is None; labels and assertions that do not apply are left out. A metric that
-        crashes, a score that is not finite and a result of another kind than `aggregate` says are entries of `errors`,
-        and fail the metric's gate.
-    """
+    """Scores one answer by every metric."""
     found: dict[str, Any] = {"scores": {}, "labels": {}, "assertions": {}, "errors": {}}
     for metric, result in zip(metrics, await _results(row, output, metrics), strict=True):
         if isinstance(result, Exception):
@@ -46,16 +33,7 @@ async def run_metrics(row: Row, output: Output, metrics: Sequence[Metric]) -> di
 
 
 def rescore(records: Sequence[Mapping[str, Any]], rows: Sequence[Row], score: Score) -> list[dict[str, Any]]:
-    """Scores the answers of records anew, so that results of another version stay comparable.
-
-    Args:
-        records: of runner.run_cases; those without an answer stay what they are.
-        rows: those that were asked.
-        score: scoring.run_metrics, or what stands for it.
-
-    Returns:
-        The records with the new results.
-    """
+    """Scores the answers of records anew, so that results of another version stay comparable."""
     known = {row.id: row for row in rows}
 
     async def one(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,15 +53,7 @@ class SequentialComparison:
         return tuple(self._planned)
 
     def look(self, base: Sequence[Record], head: Sequence[Record]) -> Comparison | None:
-        """Compare the cases so far.
-
-        Args:
-            base: records of the first cases, as many as a planned look has.
-            head: records of the candidate, of the same cases.
-
-        Returns:
-            The comparison when the verdict is decided or all cases are asked; None to go on.
-        """
+        """Compare the cases so far."""
         asked = len({str(record["id"]) for record in head})
         if asked not in self._planned:
             raise ValueError(f"{asked} cases are no planned look; planned are {self.looks}")
@@ -83,20 +75,7 @@ class SequentialComparison:
         enough: Callable[[list[Any]], bool] = lambda _: True,
         at_once: bool = False,
     ) -> tuple[Comparison, list[Any], list[Any]]:
-        """Ask both sides up to each look until the verdict is decided.
-
-        Args:
-            rows: all of them, in the order of `asking_order`.
-            ask: gives the records of base and head for some of them.
-            enough: whether the head's records so far suffice for what else judges them; all of them always do.
-            at_once: ask everything before the first look; the verdict is the same.
-
-        Returns:
-            The comparison, and the records of base and head that it is about.
-
-        Raises:
-            SluiceError, ValidationErrors: as `runner.require_rows`, of all rows.
-        """
+        """Ask both sides up to each look until the verdict is decided."""
         require_rows(rows)
         base: list[Any] = []
         head: list[Any] = []

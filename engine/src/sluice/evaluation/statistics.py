@@ -183,15 +183,7 @@ def detectable(error: float, *, level: float, power: float) -> float:
 
 
 def wilson(share: float, cases: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share; unlike share ± 2 errors it has a width at 0 and 1.
-
-    Args:
-        share: 0 to 1, a whole number of the cases.
-        cases: at least one.
-
-    Returns:
-        Its bounds, within 0 to 1.
-    """
+    """Wilson's 95 % interval of a share; unlike share ± 2 errors it has a width at 0 and 1."""
     from scipy import stats
 
     low, high = stats.binomtest(round(share * cases), cases).proportion_ci(0.95, method="wilson")

@@ -20,12 +20,7 @@ from sluice.evaluation.output import Metric, NamedMeasure
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Nearest rank: the smallest value that at least a share of all values do not exceed.
-
-    Args:
-        values: at least one, else ValueError.
-        share: in [0, 1].
-    """
+    """Nearest rank: the smallest value that at least a share of all values do not exceed."""
     ordered = sorted(values)
     if not ordered:
         raise ValueError("no values")
@@ -42,18 +37,7 @@ def aggregate(metric: Metric, scores: Sequence[float]) -> float | None:
 
 
 def summarise(rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> dict[str, Any]:
-    """What summary.json says.
-
-    Args:
-        rows: what was asked.
-        cases: a record for each answer.
-        metrics: those that were applied.
-
-    Returns:
-        {cases_digest, cases, metrics, labels, assertions}, each of the last three by name. metrics: {value, samples,
-        errors, unit, direction, aggregate}; labels: {counts: {word: number}, samples, errors}; assertions: {share,
-        passed, samples, errors, unit, direction, aggregate}. `value` and `share` are None without samples.
-    """
+    """What summary.json says."""
     summary: dict[str, Any] = {"metrics": {}, "labels": {}, "assertions": {}}
     for metric in metrics:
         kind, figure = _figure(metric, cases)
@@ -77,18 +61,7 @@ def _figure(metric: Metric, cases: Sequence[dict[str, Any]]) -> tuple[str, dict[
 
 
 def measures_of(summary: Mapping[str, Any], place: Path) -> list[NamedMeasure]:
-    """The metrics of a summary as a comparison has to know them.
-
-    Args:
-        summary: of `summarise`, also of an earlier release.
-        place: the file, for the error.
-
-    Returns:
-        One for each metric, assertion and label.
-
-    Raises:
-        SluiceError: it is not such a summary.
-    """
+    """The metrics of a summary as a comparison has to know them."""
     try:
         # The summaries of earlier releases do not say how a figure was made.
         found = [
@@ -102,15 +75,7 @@ def measures_of(summary: Mapping[str, Any], place: Path) -> list[NamedMeasure]:
 
 
 def not_a_summary(place: Path, error: Exception) -> SluiceError:
-    """The error for a file that is not a summary.
-
-    Args:
-        place: the file.
-        error: what reading it raised.
-
-    Returns:
-        To be raised by the caller.
-    """
+    """The error for a file that is not a summary."""
     return SluiceError(f"{place}: not an evaluation summary ({error!r})", remedy="run the evaluation again")
 
 

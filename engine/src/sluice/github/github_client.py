@@ -38,14 +38,7 @@ class GitHubStatusError(SluiceError):
 def open_repository(environment: Mapping[str, str]) -> Iterator[Repository]:
     """The repository that GITHUB_REPOSITORY names; it is not asked for anything yet.
 
-    Server errors, rate limits and lost connections are tried again, four times in all.
-
-    Args:
-        environment: GITHUB_TOKEN, GITHUB_REPOSITORY and, for another server than github.com, GITHUB_API_URL.
-
-    Raises:
-        SluiceError: One of them is missing, the address is not https, or GitHub refuses a call or does not answer.
-    """
+    Server errors, rate limits and lost connections are tried again, four times in all."""
     from github import Auth, Github, GithubRetry
 
     token = needed(environment, "GITHUB_TOKEN", "give the step env: GITHUB_TOKEN: ${{ github.token }}")
@@ -85,25 +78,14 @@ def refusals() -> Iterator[None]:
 
 
 def needed(environment: Mapping[str, str], name: str, remedy: str = "") -> str:
-    """The value of a variable; SluiceError where it is not set.
-
-    Args:
-        environment: The variables of GitHub Actions.
-        name: Of the variable.
-        remedy: What to do where it is not set.
-    """
+    """The value of a variable; SluiceError where it is not set."""
     if value := environment.get(name):
         return value
     raise SluiceError(f"{name} is not set", remedy=remedy or "GitHub Actions sets it; run this in a workflow")
 
 
 def require_safe(name: str, url: str) -> None:
-    """Refuses an address that would get the token over an open line.
-
-    Args:
-        name: Of the variable that names it.
-        url: The address.
-    """
+    """Refuses an address that would get the token over an open line."""
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise SluiceError(f"{name}: {url}: not https; the token is not sent there")

@@ -25,18 +25,7 @@ _CUT = "\n\n_The rest did not fit._\n"
 def publish_release(
     tag: str, notes: str, files: Mapping[str, bytes], environment: Mapping[str, str], *, commit: str
 ) -> CommentResult:
-    """Makes the release that is named by `tag`. What is there already stays; what is missing is added.
-
-    Args:
-        tag: The tag, also its name. GitHub makes one that is not there when the release is published.
-        notes: Markdown; cut where it is longer than GitHub takes.
-        files: Content by name.
-        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
-        commit: What a new tag points to; ignored where it is not a whole id.
-
-    Raises:
-        SluiceError: A variable is missing, or GitHub refuses.
-    """
+    """Makes the release that is named by `tag`. What is there already stays; what is missing is added."""
     from github.GithubObject import NotSet
 
     with open_repository(environment) as repository:

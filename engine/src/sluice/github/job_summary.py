@@ -12,12 +12,7 @@ _CUT = "\n\n_The rest did not fit; it is in the artifacts of the run._\n"
 
 def write_job_summary(markdown: str, environment: Mapping[str, str]) -> str:
     """Appends to the file that GITHUB_STEP_SUMMARY names; returns what it did, in words. Without one there is
-    nothing to do.
-
-    Args:
-        markdown: Cut at a line where the summary would be too long.
-        environment: The variables of GitHub Actions.
-    """
+    nothing to do."""
     if not (name := environment.get("GITHUB_STEP_SUMMARY")):
         return "no job summary: GITHUB_STEP_SUMMARY is not set"
     path = Path(name)

@@ -6,12 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown.
-
-    Args:
-        head: Titles of the columns, ours.
-        rows: Anybody's text: each cell is shown as code.
-    """
+    """A table in Markdown."""
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     lines += [f"| {' | '.join(code(cell) for cell in row)} |" for row in rows]
     return "\n".join(lines) + "\n"

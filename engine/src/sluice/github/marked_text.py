@@ -31,13 +31,7 @@ class CommentResult:
 
 
 def marked(markdown: str, marker: str, run: Run) -> str:
-    """The text behind its hidden line, cut at a line where GitHub would refuse it for its length.
-
-    Args:
-        markdown: The text.
-        marker: A word that is its own.
-        run: Who writes it.
-    """
+    """The text behind its hidden line, cut at a line where GitHub would refuse it for its length."""
     body = f"<!-- sluice:{marker} run={run[0]}.{run[1]} -->\n{markdown}"
     if len(body) <= LIMIT:
         return body

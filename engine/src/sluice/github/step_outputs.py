@@ -12,15 +12,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def write_outputs(values: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Appends `name=value` for each to the file that GITHUB_OUTPUT names; returns what it did, in words.
-
-    Args:
-        values: By name; one line each.
-        environment: The variables of GitHub Actions. Without GITHUB_OUTPUT there is nothing to do.
-
-    Raises:
-        SluiceError: A name is not valid, or a value has several lines, which would be several outputs.
-    """
+    """Appends `name=value` for each to the file that GITHUB_OUTPUT names; returns what it did, in words."""
     for name, value in values.items():
         if not _NAME.fullmatch(name) or "\n" in value or "\r" in value:
             raise SluiceError(f"output {name!r} = {value!r}: a name is letters, digits, - and _; a value is one line")

@@ -26,30 +26,14 @@ _MESSAGES = {
 
 
 def upsert_issue(title: str, markdown: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
-    """Opens or updates the issue that `marker` names. Needs the right `issues: write`.
-
-    Args:
-        title: Made one line, and cut where it is longer than GitHub takes.
-        markdown: Its text; cut too.
-        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
-        marker: A word that is the issue's own.
-
-    Raises:
-        SluiceError: Whatever GitHub refuses: without the issue, the failure would go unnoticed.
-    """
+    """Opens or updates the issue that `marker` names. Needs the right `issues: write`."""
     with open_repository(environment) as repository:
         issue, done = _issues(repository, environment, marker, _one_line(title), markdown).upsert()
         return CommentResult(_MESSAGES[done], issue.html_url)
 
 
 def close_issue(markdown: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
-    """Closes the open issue that `marker` names; without one, does nothing.
-
-    Args:
-        markdown: Its last comment.
-        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
-        marker: A word that is the issue's own.
-    """
+    """Closes the open issue that `marker` names; without one, does nothing."""
     with open_repository(environment) as repository:
         issues = _issues(repository, environment, marker)
         found = issues.ours()
@@ -68,15 +52,6 @@ def report_trouble(title: str, needs: str, environment: Mapping[str, str], *, ma
 
     A job is skipped where the repository lacks what it needs, or because another failed: it says nothing by itself. One
     that ran out of time or lost its runner is `cancelled`, and trouble; a run that a person cancels does not get here.
-
-    Args:
-        title: Of the issue.
-        needs: The context `needs` of the job, as JSON.
-        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
-        marker: A word that is the issue's own.
-
-    Raises:
-        SluiceError: `needs` is not that context, or GitHub refuses.
     """
     results = {job: str(facts.get("result")) for job, facts in jobs_of(needs).items()}
     url = run_url(environment)

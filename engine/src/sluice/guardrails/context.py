@@ -49,12 +49,7 @@ class GuardModel(Protocol):
         """The parts whose embedding decides."""
 
     def probability(self, judged: Sequence[PartMargin], embed: Embed) -> float:
-        """P(attack) of the most suspicious part.
-
-        Args:
-            judged: the parts as `judged` has found them.
-            embed: asked for the parts in doubt.
-        """
+        """P(attack) of the most suspicious part."""
 
 
 @dataclass(frozen=True)

@@ -52,12 +52,7 @@ class Guards:
         )
 
     async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
-        """The verdict on a question.
-
-        Args:
-            text: the question.
-            earlier: what was said before it, which may lead up to it.
-        """
+        """The verdict on a question."""
         return await self._input.check(text, tuple(earlier))
 
     async def check_passage(self, text: str) -> GuardOutcome:

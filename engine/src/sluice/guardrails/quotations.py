@@ -14,15 +14,7 @@ _LONG, _AROUND = 14, 4  # characters, and words around them, at least
 
 
 def told_apart(text: str, quotation: Callable[[str], str]) -> str:
-    """The text with something else in the place of its quotations.
-
-    Args:
-        text: of any length.
-        quotation: what is put there for a quotation, marks included.
-
-    Returns:
-        The text, as it is where hardly a word stands around its quotations.
-    """
+    """The text with something else in the place of its quotations."""
     if not any(mark in text for mark in _MARKS) or len(_QUOTED.sub(" ", text).split()) < _AROUND:
         return text
     return _QUOTED.sub(lambda found: quotation(found[0]) if len(found[0]) >= _LONG else found[0], text)

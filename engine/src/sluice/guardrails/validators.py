@@ -52,15 +52,7 @@ def validator_class(name: str) -> type[Any]:
 
 
 def build_validators(stage: Sequence[CheckSettings], resources: CheckResources) -> tuple[Any, ...]:
-    """A validator for each check of a stage, in its order, for a guard of guardrails-ai.
-
-    Args:
-        stage: entries of config/guardrails.yaml.
-        resources: what checks may use beside the text.
-
-    Raises:
-        SluiceError: a check needs something that `resources` has not, or a validator cannot be made.
-    """
+    """A validator for each check of a stage, in its order, for a guard of guardrails-ai."""
     return tuple(
         _external(entry) if entry.external else validator_class(entry.check)(entry.parsed(), resources)
         for entry in stage
@@ -89,14 +81,7 @@ def _external(entry: CheckSettings) -> Any:
 
 
 def judge_of(stage: Sequence[CheckSettings]) -> Callable[[GuardOutcome], GuardOutcome]:
-    """What validators of other packages make of a text that our checks let pass.
-
-    Args:
-        stage: their entries in config/guardrails.yaml.
-
-    Raises:
-        SluiceError: a validator cannot be made.
-    """
+    """What validators of other packages make of a text that our checks let pass."""
     made = [(entry, _external(entry)) for entry in stage]
     return lambda outcome: _judge(made, outcome)
 

@@ -83,19 +83,7 @@ class _ComparedCheckout:
 def review(
     workspace: Workspace, base: str, head: str = "", *, replay: bool = False, out: Path | None = None
 ) -> ChangeComparison:
-    """Compares a change with the commit at which it left its base.
-
-    Args:
-        workspace: the checkout.
-        base: branch, tag or commit.
-        head: the same of the change; default: the working tree.
-        replay: no model is called, answers come out of the response cache, and a missing case is reported as not
-            evaluated. So it is where a provider's key is missing, as on a pull request from a fork.
-        out: folder of the reports; default: build/comparison.
-
-    Raises:
-        SluiceError: a side cannot be evaluated; the message has its name.
-    """
+    """Compares a change with the commit at which it left its base."""
     root, out = workspace.root, out or workspace.build / "comparison"
     with workspace.exclusive():
         tip = git.resolve(root, head or "HEAD")

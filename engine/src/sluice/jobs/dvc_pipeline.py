@@ -54,15 +54,7 @@ def command(*words: str) -> list[str]:
 
 
 def environment(workspace: Workspace, progress: Path | None = None) -> dict[str, str]:
-    """What child commands need.
-
-    Args:
-        workspace: the checkout, whose code they run.
-        progress: file in which they report how far they are.
-
-    Returns:
-        Variables: this environment first on PATH, the code of the checkout, no telemetry, the place of the report.
-    """
+    """What child commands need."""
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": workspace.code,
@@ -115,16 +107,7 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
     """`dvc repro`: runs the stages that are stale.
 
     Where data/ was edited, dvc notes the new version in data.dvc before the first stage; a run that fails or is
-    interrupted takes that back.
-
-    Args:
-        workspace: the checkout.
-        pipeline_progress: what shows how far it is.
-        until: the last stage that is wanted.
-
-    Raises:
-        SluiceError: a stage failed, with its own words.
-    """
+    interrupted takes that back."""
     pointer = workspace.root / "data.dvc"
     noted = pointer.read_text()
     progress = workspace.state / "progress.json"
@@ -219,11 +202,7 @@ class Evaluator:
         self._follows = True  # False for a base of an older version, which is asked each file by itself
 
     def ask(self, asked: Path, pipeline_progress: PipelineProgress) -> None:
-        """Evaluate the rows of a file; the results lie beside it.
-
-        Raises:
-            SluiceError: the evaluation failed, with its own words.
-        """
+        """Evaluate the rows of a file; the results lie beside it."""
         if not self._follows:
             words = ("--asked", str(asked), "--out", str(asked.parent))
             evaluate(self._workspace, pipeline_progress, *words, *self._options)

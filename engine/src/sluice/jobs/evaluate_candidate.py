@@ -33,20 +33,7 @@ def run(workspace: Workspace, bundle: ReleaseBundle, champion: Path, out: Path) 
     """Evaluate a bundle beside the champion, and write the result files of both sides.
 
     It asks the cases in `asking_order`, and stops when verdict and gates have enough. It reuses the champion's stored
-    answers to rows that have not changed.
-
-    Args:
-        workspace: the checkout.
-        bundle: what is asked.
-        champion: folder of the release that it is compared with.
-        out: folder of its files; those of the champion go to build/champion.
-
-    Returns:
-        The summary, as `evaluate_stage.run`.
-
-    Raises:
-        SluiceError: an application cannot start, or there is nothing to ask.
-    """
+    answers to rows that have not changed."""
     rows, gates = asking_order(rows_of(workspace)), workspace.config / "gates.yaml"
     stored, scored = _stored(champion, rows)
     progress = StageReporter("evaluate")

@@ -16,14 +16,7 @@ from sluice.release import starter
 
 
 def hand_out(workspace: Workspace) -> Iterator[str]:
-    """Record what was built, add it to DVC, push it, and drop what an earlier starter left in a local remote.
-
-    Returns:
-        Lines that say what was done.
-
-    Raises:
-        SluiceError: Nothing was rebuilt here, or DVC failed.
-    """
+    """Record what was built, add it to DVC, push it, and drop what an earlier starter left in a local remote."""
     from ruamel.yaml import YAML
 
     os.environ[REBUILD] = "yes"  # the answers of the rebuild are handed out

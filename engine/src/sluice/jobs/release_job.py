@@ -78,18 +78,7 @@ class ReleaseOutcome:
 
 
 def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
-    """Releases the working tree.
-
-    Args:
-        workspace: the checkout.
-        fault: what is injected into the canary, for drills.
-
-    Returns:
-        What came out; a release that was refused is a result, not an error.
-
-    Raises:
-        SluiceError: a stage could not do its work.
-    """
+    """Releases the working tree."""
     record = here(workspace)
     with workspace.exclusive():
         champion.reconcile(workspace, record)
@@ -202,21 +191,7 @@ def run_rehearsal(
     pipeline_progress: PipelineProgress,
     fault: str = "",
 ) -> Rehearsal:
-    """Puts a release in front of real traffic beside the champion, as k8s/base/rollout.yaml says.
-
-    Args:
-        workspace: the checkout.
-        manifest: the release.
-        live: the champion.
-        pipeline_progress: what shows how far it is.
-        fault: what is injected into the canary, for drills.
-
-    Returns:
-        What happened, also in the release's rehearsal.json.
-
-    Raises:
-        SluiceError: a service, the router or the load did not start.
-    """
+    """Puts a release in front of real traffic beside the champion, as k8s/base/rollout.yaml says."""
     pipeline_progress.begin("rehearse")
     parameters = load_params(workspace.params, "rehearsal", RehearsalParameters)
 

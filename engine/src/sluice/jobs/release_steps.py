@@ -39,15 +39,7 @@ class ReleasePlan:
 
 def plan(workspace: Workspace, record: EnvironmentRecord) -> ReleasePlan:
     """Decides whether there is anything to release. A commit to docs/ after a refused release does not release that one
-    again. In doubt, yes.
-
-    Args:
-        workspace: the checkout.
-        record: of the environment, with the last commit that was decided about: promoted, refused, gone back from.
-
-    Returns:
-        Whether, and why.
-    """
+    again. In doubt, yes."""
     decided = record.decided()
     if decided is None:
         return ReleasePlan(True, f"nothing was decided in {record.environment} yet")
@@ -67,20 +59,7 @@ def plan(workspace: Workspace, record: EnvironmentRecord) -> ReleasePlan:
 
 def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = Images()) -> tuple[Manifest, Path]:
     """Makes the candidate of the commit that is checked out, and puts it into the artifact store. An earlier result of
-    this commit, against the same champion, is taken as it is.
-
-    Args:
-        workspace: the checkout.
-        record: of the environment, whose champion it is judged against; it takes a refusal.
-        images: what a cluster runs it with.
-
-    Returns:
-        The candidate and its folder; one that its gates refused is a result, not an error. Where only files of
-        deployment changed, the champion.
-
-    Raises:
-        SluiceError: a stage could not do its work.
-    """
+    this commit, against the same champion, is taken as it is."""
     commit = git.commit(workspace.root)
     with workspace.exclusive():
         champion.reconcile(workspace, record)
@@ -99,19 +78,7 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
 
 def reconcile(workspace: Workspace, record: EnvironmentRecord, end_of: Callable[[str], str] | None) -> str:
     """Completes a promotion that was cut off, and settles the release whose end is not known: its job ran out of
-    time, was cancelled or lost its runner, and its rollout may have gone on.
-
-    Args:
-        workspace: The checkout.
-        record: Of the environment.
-        end_of: `promoted`, or why the release is not live in the cluster; None where nothing but the record can move.
-
-    Returns:
-        What was done, in words.
-
-    Raises:
-        SluiceError: The cluster does not say: it stays unknown.
-    """
+    time, was cancelled or lost its runner, and its rollout may have gone on."""
     if completed := champion.reconcile(workspace, record):
         return f"{completed}: its promotion was cut off, and is complete now"
     if (lost := record.unknown()) is None:
@@ -125,20 +92,7 @@ def reconcile(workspace: Workspace, record: EnvironmentRecord, end_of: Callable[
 
 
 def stable_of(workspace: Workspace, record: EnvironmentRecord, candidate: Manifest) -> Manifest | None:
-    """What a candidate is rehearsed beside.
-
-    Args:
-        workspace: the checkout.
-        record: of the environment.
-        candidate: the release.
-
-    Returns:
-        The champion of the record, or at first the untouched model that the candidate was judged against. None where
-        there is nothing to compare it with: it is live itself, or the first release of a project that trains nothing.
-
-    Raises:
-        SluiceError: no champion is known here.
-    """
+    """What a candidate is rehearsed beside."""
     live = champion.champion(workspace, record)
     if live is None and candidate.adapter is None and candidate.parent is None and record.shared:
         return None

@@ -37,17 +37,7 @@ class FallbackProvider:
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
-        """The answer of the first provider that gives one.
-
-        Args:
-            messages: as for every `ChatProvider`.
-            parameters: of the prompt.
-            deadline: of the whole answer, by any provider; a time of the event loop's clock.
-
-        Raises:
-            ProviderError: the last failure, in the words of all of them, with the shortest time that one of them asked
-                to wait.
-        """
+        """The answer of the first provider that gives one."""
         failed: list[ProviderError] = []
         messages = read_as_text(messages)
         if tools := getattr(parameters, "tools", ()):
@@ -74,19 +64,7 @@ class FallbackProvider:
 def open_chat(
     specs: Sequence[ProviderSpec], *, local_url: str | None, clock: Callable[[], float] = time.monotonic
 ) -> FallbackProvider:
-    """Opens the providers of a role as one. Nothing is sent yet.
-
-    Args:
-        specs: the entries of the role, in the order in which they are asked.
-        local_url: of the local llama.cpp, without /v1; None when it does not run.
-        clock: of the breakers, in seconds.
-
-    Returns:
-        The fallback over them.
-
-    Raises:
-        SluiceError: a key, a package or an address is missing.
-    """
+    """Opens the providers of a role as one. Nothing is sent yet."""
     observers: list[Observer] = []
     guarded = [
         ResilientProvider(spec, connect(ProviderContext(spec, local_url)), clock=clock, observers=observers)

@@ -96,15 +96,7 @@ class LocalServer(AbstractContextManager["LocalServer"]):
 
 
 def probe(model: Path, adapter: Path | None = None) -> None:
-    """Loads a model in a child process and has it answer.
-
-    Args:
-        model: a GGUF file.
-        adapter: a LoRA adapter of it in GGUF.
-
-    Raises:
-        SluiceError: llama.cpp refuses it, dies or hangs.
-    """
+    """Loads a model in a child process and has it answer."""
     argv = [sys.executable, "-c", _PROBE, str(model), str(adapter or "")]
     seconds = _PROBE_SECONDS + (model.stat().st_size if model.is_file() else 0) // _PROBE_PACE
     try:

@@ -94,18 +94,7 @@ def load_models(path: Path) -> Models:
 
 
 def ensure_source(spec: PinnedFiles, cache: Path) -> Path:
-    """Fetches a model as published, unless the cache has it. The digests are checked on every call.
-
-    Args:
-        spec: source and digests.
-        cache: the folder of the user's cache.
-
-    Returns:
-        The source file; further files lie beside it.
-
-    Raises:
-        SluiceError: a file cannot be fetched or is another one, or the disk is full.
-    """
+    """Fetches a model as published, unless the cache has it. The digests are checked on every call."""
     pinned = spec.cached(cache)
     source_file = next(iter(pinned))
     folder = source_file.parent
@@ -125,18 +114,7 @@ def ensure_source(spec: PinnedFiles, cache: Path) -> Path:
 
 
 def ensure(spec: ModelSpec, cache: Path) -> Path:
-    """Fetches a model, and converts it where the configuration says so.
-
-    Args:
-        spec: one role of config/models.yaml.
-        cache: the folder of the user's cache.
-
-    Returns:
-        The file that is served: the source, or its conversion, made once and checked by its own record.
-
-    Raises:
-        SluiceError: as for `ensure_source`.
-    """
+    """Fetches a model, and converts it where the configuration says so."""
     source = ensure_source(spec, cache)
     if spec.convert is None:
         return source

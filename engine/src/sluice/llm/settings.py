@@ -184,18 +184,7 @@ class Providers(Settings):
 
 
 def load_providers(path: Path, *, roles: list[str]) -> Providers:
-    """Reads config/providers.yaml.
-
-    Args:
-        path: of the file.
-        roles: the roles of config/models.yaml, which a local provider may name.
-
-    Returns:
-        The providers of each role.
-
-    Raises:
-        ValidationErrors: all faults of the file, with their lines.
-    """
+    """Reads config/providers.yaml."""
     providers = load_settings(path, Providers)
     faults = [
         f"{path}: {spec.name}: model: no role {spec.model!r} in models.yaml{nearest(spec.model, roles)}"

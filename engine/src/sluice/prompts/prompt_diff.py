@@ -79,15 +79,7 @@ class PromptChange:
 
 
 def diff_prompts(base: Mapping[str, Prompt], head: Mapping[str, Prompt]) -> list[PromptChange]:
-    """Compares all prompts of two versions.
-
-    Args:
-        base: prompts by name.
-        head: the same of the later version.
-
-    Returns:
-        One change for every prompt of either side, by name; those that are the same version are among them.
-    """
+    """Compares all prompts of two versions."""
     return [_compare(name, base.get(name), head.get(name)) for name in sorted({*base, *head})]
 
 

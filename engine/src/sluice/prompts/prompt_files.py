@@ -35,13 +35,7 @@ def load_prompts(folder: Path, *, roles: Collection[str] = ()) -> dict[str, Prom
 
 
 def parse_prompts(where: str, contents: Mapping[str, bytes], *, roles: Collection[str] = ()) -> dict[str, Prompt]:
-    """All prompts of files that are at hand.
-
-    Args:
-        where: what faults of all of them name.
-        contents: by place as errors name it, `main:prompts/a.prompt.yml`.
-        roles: as of `load_prompt`.
-    """
+    """All prompts of files that are at hand."""
     read = {PurePath(place): partial(parse_yaml, content, place) for place, content in contents.items()}
     return _load(where, read, roles)
 

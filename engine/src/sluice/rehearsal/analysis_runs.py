@@ -83,12 +83,7 @@ class JobFiles:
     state: Path
 
     def report(self, kind: str, name: str) -> Path:
-        """Where a Job shall write its report; an earlier one is removed.
-
-        Args:
-            kind: of the analysis; a folder of `state`.
-            name: of the Job.
-        """
+        """Where a Job shall write its report; an earlier one is removed."""
         path = (self.state / kind / f"{name}.json").resolve()
         path.unlink(missing_ok=True)
         return path
@@ -202,23 +197,7 @@ def run_job(
     env: Mapping[str, str] = {},
     watch: Callable[[], None] = lambda: None,
 ) -> int:
-    """Runs the Job of an analysis on this machine, to its end.
-
-    Args:
-        name: of its process and log.
-        argv: what it runs.
-        what: how errors name it.
-        state: the .sluice/ folder.
-        seconds: how long it may take.
-        env: variables beside those of this process.
-        watch: called a few times a second; may raise to end it.
-
-    Returns:
-        PASSED or GATE_FAILED.
-
-    Raises:
-        SluiceError: it measured nothing: it could not start, crashed, or was not done in time.
-    """
+    """Runs the Job of an analysis on this machine, to its end."""
     # The child must find this very package, installed or not.
     code = os.pathsep.join(filter(None, [str(Path(sluice.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     child = processes.start(name, argv, state=state, env={**env, "PYTHONPATH": code})
@@ -238,16 +217,7 @@ def run_job(
 
 
 def read_report(path: Path, status: int, model: type[R]) -> R:
-    """The report of a Job that has ended.
-
-    Args:
-        path: the file.
-        status: what the Job ended with.
-        model: what the report holds.
-
-    Raises:
-        SluiceError: it cannot be read, or says something else than the status.
-    """
+    """The report of a Job that has ended."""
     try:
         report = model.model_validate(read_json(path))
     except ValidationError as error:

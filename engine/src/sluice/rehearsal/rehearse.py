@@ -50,21 +50,7 @@ def rehearse(
     cases: int = 0,
     on_event: Callable[[RehearsalProgress], None] = lambda _: None,
 ) -> Rehearsal:
-    """Runs a plan. A canary that does not start, dies, or fails a step is a result with the verdict failed.
-
-    Args:
-        plan: the steps.
-        stable: the release that is live.
-        canary: the release that is judged.
-        files: what it is judged by, and the .sluice/ folder.
-        out: the file rehearsal.json.
-        time_scale: what pauses and load stages are multiplied by.
-        cases: how many are compared where a step compares answers; 0: as many as the template says.
-        on_event: told about progress.
-
-    Raises:
-        SluiceError: nothing could be decided: stable or the router does not start, or ends on the way.
-    """
+    """Runs a plan. A canary that does not start, dies, or fails a step is a result with the verdict failed."""
     if time_scale <= 0:
         raise SluiceError(f"the time scale must be above 0, found {time_scale:g}")
     asked = [str(row["question"]) for row in read_jsonl(files.questions) if row.get("question")]

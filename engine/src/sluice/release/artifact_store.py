@@ -46,20 +46,10 @@ class ArtifactStore(Protocol):
     def has(self, digest: str) -> bool: ...
 
     def put(self, digest: str, path: Path) -> None:
-        """Stores a file.
-
-        Args:
-            digest: Its sha256 in hex.
-            path: Where it lies here.
-        """
+        """Stores a file."""
 
     def get(self, digest: str, target: Path) -> None:
-        """Writes a file, unverified.
-
-        Args:
-            digest: Its sha256 in hex.
-            target: Where it shall be.
-        """
+        """Writes a file, unverified."""
 
     def notes(self, folder: str) -> list[str]:
         """Names of the notes that lie directly in a folder, such as `record/production/000001.json`, sorted."""
@@ -68,15 +58,7 @@ class ArtifactStore(Protocol):
     def read(self, name: str) -> bytes: ...
 
     def make(self, name: str, content: bytes) -> bool:
-        """Makes a note.
-
-        Args:
-            name: Such as `record/production/000001.json`.
-            content: What it shall hold.
-
-        Returns:
-            False, and nothing is changed, when there is one of that name.
-        """
+        """Makes a note."""
         ...
 
     def folders(self, folder: str) -> list[str]:
@@ -84,21 +66,10 @@ class ArtifactStore(Protocol):
         ...
 
     def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
-        """Protects what a release needs from the collection of others' waste.
-
-        Args:
-            release: Its id.
-            folder: Where it lies here.
-            blobs: Each file that it needs, by digest; all were put before.
-        """
+        """Protects what a release needs from the collection of others' waste."""
 
     def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
-        """The names of what is old and not needed, sorted.
-
-        Args:
-            needed: Ids of releases, and sha256.
-            before: What was put there since is left out.
-        """
+        """The names of what is old and not needed, sorted."""
         ...
 
     def remove(self, name: str) -> None:
@@ -129,19 +100,7 @@ def open_artifact_store(store: str) -> ArtifactStore:
 
 
 def fetch_artifact(store: ArtifactStore, digest: str, target: Path) -> bool:
-    """Makes `target` the file with a digest; what arrives damaged is not kept.
-
-    Args:
-        store: Where the file lies.
-        digest: Its sha256 in hex.
-        target: Where it shall be; missing folders are made.
-
-    Returns:
-        False when it was there already.
-
-    Raises:
-        SluiceError: The store does not have it, has another content under this digest, or the disk is full.
-    """
+    """Makes `target` the file with a digest; what arrives damaged is not kept."""
     if target.is_file() and digest_of_file(target) == digest:
         return False
     target.parent.mkdir(parents=True, exist_ok=True)

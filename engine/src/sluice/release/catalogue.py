@@ -46,21 +46,7 @@ class CatalogueEntry(Settings):
 def add(
     store: ArtifactStore, workspace: Workspace, folder: Path, commit: str = "", *, baseline: bool = False
 ) -> TransferResult:
-    """Puts a release with its evaluation record into the artifact store; its entry last, so that it is complete.
-
-    Args:
-        store: Where to.
-        workspace: The checkout, whose cache has the models.
-        folder: Of the release.
-        commit: What it was made of; empty for none.
-        baseline: It is the untouched model.
-
-    Returns:
-        As `push`.
-
-    Raises:
-        SluiceError: The release is damaged, or the store cannot be written.
-    """
+    """Puts a release with its evaluation record into the artifact store; its entry last, so that it is complete."""
     moved = push(folder, workspace, store)
     there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     papers = {name: path for name, path in there.items() if name not in (FILE, *moved.manifest.files)}
@@ -86,15 +72,7 @@ def newest(store: ArtifactStore) -> Iterator[CatalogueEntry]:
 
 
 def find(store: ArtifactStore, release: str) -> CatalogueEntry:
-    """The entry of a release.
-
-    Args:
-        store: Where it is looked for.
-        release: Its id.
-
-    Raises:
-        SluiceError: There is none, or it was removed.
-    """
+    """The entry of a release."""
     for entry in newest(store):
         if entry.id == release:
             return entry
@@ -102,12 +80,7 @@ def find(store: ArtifactStore, release: str) -> CatalogueEntry:
 
 
 def made_for(store: ArtifactStore, commit: str) -> CatalogueEntry | None:
-    """What was made of a commit last; None when nothing was.
-
-    Args:
-        store: Where it is looked for.
-        commit: The whole id.
-    """
+    """What was made of a commit last; None when nothing was."""
     return next((entry for entry in newest(store) if entry.commit == commit and not entry.baseline), None)
 
 
@@ -120,16 +93,7 @@ def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> t
     """Makes `.sluice/releases/<id>` whole here, with the record of its making, without its models; returns its
     manifest and folder.
 
-    Most of what asks for it serves nothing, and a machine that makes releases reaches the models' sources.
-
-    Args:
-        store: Where from.
-        workspace: Where to.
-        release: Its id.
-
-    Raises:
-        SluiceError: There is no such release, or it is damaged, here or there.
-    """
+    Most of what asks for it serves nothing, and a machine that makes releases reaches the models' sources."""
     folder = workspace.releases / release
     if folder.is_dir():
         manifest = load(folder)

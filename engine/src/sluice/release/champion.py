@@ -35,15 +35,7 @@ def champion_id(record: EnvironmentRecord) -> str | None:
 
 
 def champion(workspace: Workspace, record: EnvironmentRecord) -> Manifest | None:
-    """The manifest of the live release; None when nothing is live.
-
-    Args:
-        workspace: Where it is, or is brought to.
-        record: Of the environment.
-
-    Raises:
-        SluiceError: It is gone, changed, or made for a model that is no longer served.
-    """
+    """The manifest of the live release; None when nothing is live."""
     live = champion_id(record)
     if live is None:
         return None
@@ -70,23 +62,7 @@ def promote(
 ) -> bool:
     """Makes a release the champion: intent, alias, event. One without verdicts may be: the first has nothing to beat.
 
-    Going back to what the record says is live, or to a release where it says nothing, fixes an alias that disagrees.
-
-    Args:
-        workspace: Where it is, or is brought to.
-        record: Of the environment.
-        release: Its id.
-        commit: What this decides about; empty: the release's own.
-        reason: Why; it stands in the record.
-        back: It was live before.
-
-    Returns:
-        False when it was that already, for the same commit.
-
-    Raises:
-        GateFailed: A gate refused it; the record is as it was.
-        SluiceError: It is damaged or missing, or record and alias disagree; the record is as it was.
-    """
+    Going back to what the record says is live, or to a release where it says nothing, fixes an alias that disagrees."""
     manifest = _whole(workspace, record, release)
     if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
         raise GateFailed(
@@ -112,13 +88,7 @@ def promote(
 
 
 def restore(workspace: Workspace, record: EnvironmentRecord, release: str) -> str:
-    """Makes an earlier release the champion again; returns a sentence for people.
-
-    Args:
-        workspace: Where it is, or is brought to.
-        record: Of the environment.
-        release: Its id, or `previous`.
-    """
+    """Makes an earlier release the champion again; returns a sentence for people."""
     with workspace.exclusive():
         chosen = record.previous() if release == "previous" else release
         commit, reason = git.commit(workspace.root), "rolled back by hand"
@@ -128,15 +98,7 @@ def restore(workspace: Workspace, record: EnvironmentRecord, release: str) -> st
 
 
 def require_agreement(workspace: Workspace, record: EnvironmentRecord) -> None:
-    """Refuses to begin where a tracking server's alias is not at what is live. A store of this machine is not asked.
-
-    Args:
-        workspace: Where the live release is, or is brought to.
-        record: Of the environment.
-
-    Raises:
-        SluiceError: Names both, and the remedy.
-    """
+    """Refuses to begin where a tracking server's alias is not at what is live. A store of this machine is not asked."""
     if not on_server():
         return
     # A promotion that was cut off has moved its aliases, or some of them, or none.
@@ -155,21 +117,7 @@ def require_agreement(workspace: Workspace, record: EnvironmentRecord) -> None:
 
 
 def reject(workspace: Workspace, record: EnvironmentRecord, release: str, reason: str, *, commit: str = "") -> bool:
-    """Notes that a release was refused, also in registries that follow the champion; nothing else changes.
-
-    Args:
-        workspace: Where it is, or is brought to.
-        record: Of the environment.
-        release: Its id.
-        reason: Why.
-        commit: What this decides about.
-
-    Returns:
-        False when that was the last thing said of it.
-
-    Raises:
-        SluiceError: Its promotion has begun: it was decided, and may be served already.
-    """
+    """Notes that a release was refused, also in registries that follow the champion; nothing else changes."""
     begun = record.pending()
     if begun and begun.id == release:
         raise SluiceError(
@@ -186,15 +134,7 @@ def reject(workspace: Workspace, record: EnvironmentRecord, release: str, reason
 
 
 def reconcile(workspace: Workspace, record: EnvironmentRecord) -> str | None:
-    """Completes a promotion that was cut off. Where its release is damaged, the alias goes back to the live one.
-
-    Args:
-        workspace: Where the release is, or is brought to.
-        record: Of the environment.
-
-    Returns:
-        The id of the release, None when there was nothing to complete.
-    """
+    """Completes a promotion that was cut off. Where its release is damaged, the alias goes back to the live one."""
     cut_off = record.pending()
     if cut_off is None:
         return None

@@ -25,15 +25,7 @@ _REMEDY = (
 
 
 def require_rows(rows: Sequence[Row], gates: Path) -> None:
-    """Refuses an evaluation set with too few rows for a gate or for a metric that decides always.
-
-    Args:
-        rows: those that an evaluation asks.
-        gates: config/gates.yaml.
-
-    Raises:
-        Faults: each of them by name, with how many rows there are and how many it needs.
-    """
+    """Refuses an evaluation set with too few rows for a gate or for a metric that decides always."""
     policy = load_policy(gates)
     wanted = [
         (f"gate {gate.name}", gate.metric, gate.min_samples) for gate in load_gates(gates) if gate.stage == "evaluation"

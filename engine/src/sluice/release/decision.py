@@ -26,17 +26,7 @@ _WORST = 10
 
 
 def decide_release(gates: Path, evaluation: Path, champion: Path) -> list[Verdict]:
-    """All verdicts about a candidate: those of the gates of stage evaluation, then those of the comparison.
-
-    Args:
-        gates: config/gates.yaml.
-        evaluation: folder with the candidate's summary.json and cases.jsonl.
-        champion: the same of the champion, on the same cases.
-
-    Raises:
-        SluiceError: a file cannot be read, the champion was asked other cases, or the policy names a metric that the
-            evaluation does not have.
-    """
+    """All verdicts about a candidate: those of the gates of stage evaluation, then those of the comparison."""
     verdicts = decide(load_gates(gates), "evaluation", figures(evaluation), reference(evaluation, champion))
     return [*verdicts, *verdicts_of(compare_results(gates, evaluation, champion / "cases.jsonl"), "comparison")]
 
@@ -56,13 +46,7 @@ def compare_results(gates: Path, evaluation: Path, champion: Path) -> Comparison
 
 
 def sampled(gates: Path, cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> bool:
-    """Tell whether the cases have as many samples as the gates of stage evaluation need.
-
-    Args:
-        gates: config/gates.yaml.
-        cases: records of a candidate.
-        metrics: those that scored them.
-    """
+    """Tell whether the cases have as many samples as the gates of stage evaluation need."""
     found = summarise((), cases, metrics)
     samples = {name: one["samples"] for kind in ("metrics", "assertions") for name, one in found[kind].items()}
     return all(

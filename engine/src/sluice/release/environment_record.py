@@ -68,17 +68,7 @@ class EnvironmentRecord:
         return [*self.newest()][::-1]
 
     def append(self, what: What, release: str, *, commit: str = "", reason: str = "") -> None:
-        """Adds an event; what is there stays as it is.
-
-        Args:
-            what: Intent, or what closes it.
-            release: Its id.
-            commit: What is decided about.
-            reason: Why.
-
-        Raises:
-            SluiceError: The store cannot be written.
-        """
+        """Adds an event; what is there stays as it is."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         fields = {"event": what, "id": release, "time": now, "commit": commit, "reason": reason, **self.origin}
         self._log.append(RecordEvent.model_validate(fields))
@@ -138,16 +128,7 @@ def here(workspace: Workspace) -> EnvironmentRecord:
 
 
 def open_record(workspace: Workspace, environment: str, variables: Mapping[str, str]) -> EnvironmentRecord:
-    """The record of an environment, in the artifact store that machines share.
-
-    Args:
-        workspace: The checkout.
-        environment: Its name; empty: the record of this machine.
-        variables: With SLUICE_ARTEFACTS, and those of a run on GitHub.
-
-    Raises:
-        SluiceError: Not the name of an environment, or no store is named.
-    """
+    """The record of an environment, in the artifact store that machines share."""
     if not environment:
         return here(workspace)
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", environment) or environment in (HERE, "releases"):

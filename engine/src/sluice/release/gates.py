@@ -118,14 +118,7 @@ def load_gates(path: Path) -> tuple[Gate, ...]:
 def decide(
     gates: Sequence[Gate], stage: Stage, figures: Mapping[str, Measurement], reference: Mapping[str, Measurement] | None
 ) -> list[Verdict]:
-    """One verdict for each gate of a stage, in the order of the file; a failed one where the stage has no gate.
-
-    Args:
-        gates: All gates.
-        stage: Whose are decided.
-        figures: What was measured, by metric.
-        reference: The same of the champion (evaluation) or of stable (load, analysis); None: relative gates fail.
-    """
+    """One verdict for each gate of a stage, in the order of the file; a failed one where the stage has no gate."""
     chosen = [gate for gate in gates if gate.stage == stage]
     if not chosen:
         reason = f"no gate is defined for stage {stage}; nothing was checked, so nothing passes"

@@ -209,16 +209,7 @@ def load(folder: Path) -> Manifest:
 
 
 def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
-    """Compares every pinned file with its sha256, and the pinned folders with the list.
-
-    Args:
-        folder: Of the release.
-        manifest: What it says.
-        part: The one folder whose files must be there, for who fetched no more of the release.
-
-    Raises:
-        ValidationErrors: All faults.
-    """
+    """Compares every pinned file with its sha256, and the pinned folders with the list."""
     faults = []
     for name, expected in sorted(manifest.files.items()):
         if part and not name.startswith(f"{part}/"):

@@ -31,17 +31,7 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 
 
 def record_release(workspace: Workspace, manifest: Manifest, folder: Path, alias: str = CANDIDATE) -> str:
-    """Records a release as a run, with the files of its making, and registers what it brings.
-
-    Args:
-        workspace: The checkout, whose store is used unless MLFLOW_TRACKING_URI names a server.
-        manifest: Of the release.
-        folder: Of the release.
-        alias: What names the versions then.
-
-    Returns:
-        The id of the run. One that a killed process left unfinished is deleted and made again.
-    """
+    """Records a release as a run, with the files of its making, and registers what it brings."""
     with open_registry(workspace) as client:
         run_id = finished_run(client, manifest) or _new_run(client, manifest, folder)
         for name, sha256 in _trained(manifest).items():
@@ -114,12 +104,7 @@ def _experiment(client: Any) -> str:
 
 
 def finished_run(client: Any, manifest: Manifest) -> str | None:
-    """The id of a release's run, None when there is none; unfinished ones are deleted.
-
-    Args:
-        client: Of `open_registry`.
-        manifest: Of the release.
-    """
+    """The id of a release's run, None when there is none; unfinished ones are deleted."""
     finished = None
     for run in client.search_runs([_experiment(client)], f"tags.release = '{manifest.id}'"):
         if run.info.status == "FINISHED":
@@ -157,13 +142,7 @@ def _trained(manifest: Manifest) -> dict[str, str]:
 
 
 def trained_version(client: Any, name: str, sha256: str) -> str | None:
-    """The version of a model that has a content; one that can be asked, where there are two.
-
-    Args:
-        client: Of `open_registry`.
-        name: Of the model.
-        sha256: Of its file.
-    """
+    """The version of a model that has a content; one that can be asked, where there are two."""
     versions = client.search_model_versions(f"name = '{name}' AND tag.sha256 = '{sha256}'")
     return _first(sorted(versions, key=lambda version: not version.source.startswith("models:/")))
 
@@ -178,18 +157,7 @@ def _register_file(client: Any, manifest: Manifest, folder: Path, run_id: str, n
 
 
 def new_version(client: Any, name: str, source: str, sha256: str, run_id: str) -> str:
-    """A new version of a model, which is made where it is missing.
-
-    Args:
-        client: Of `open_registry`.
-        name: Of the model.
-        source: `runs:/…` or `models:/m-…`.
-        sha256: Of its file.
-        run_id: The run that made it; empty for none.
-
-    Returns:
-        Its number.
-    """
+    """A new version of a model, which is made where it is missing."""
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=f"{_TRAINED[name][1]}, one version for each content")
     model = source.removeprefix("models:/") if source.startswith("models:/") else None

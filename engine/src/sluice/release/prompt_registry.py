@@ -27,11 +27,7 @@ def keep_file(client: Any, name: str, version: str, folder: Path) -> None:
 
 
 def restore_prompts(workspace: Workspace, manifest: Manifest, folder: Path) -> None:
-    """Writes prompt files of a release that are gone; the caller verifies them. MLflow is opened only where one is.
-
-    Raises:
-        SluiceError: The registry does not have the file that the release pins, or is not installed.
-    """
+    """Writes prompt files of a release that are gone; the caller verifies them. MLflow is opened only where one is."""
     for path, sha256 in manifest.files.items():
         if path.startswith(_FOLDER) and not (folder / path).is_file():
             name = path.removeprefix(_FOLDER).removesuffix(_SUFFIX)

@@ -29,15 +29,7 @@ S = TypeVar("S", bound=Settings)
 
 def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
     """Opens a release for serving; every file is verified before any of it is read. A prompt file that is gone comes
-    out of MLflow's prompt registry.
-
-    Args:
-        folder: Of the release.
-        workspace: Whose cache has the base models, checked by their sha256.
-
-    Raises:
-        SluiceError: Names all that differs.
-    """
+    out of MLflow's prompt registry."""
     manifest = load(folder)
     restore_prompts(workspace, manifest, folder)
     verify(folder, manifest)

@@ -24,12 +24,7 @@ _LONGEST = 100_000
 
 def markdown(before: tuple[Manifest, Path] | None, after: tuple[Manifest, Path]) -> str:
     """What differs between two releases, for people, on GitHub and in a terminal. Texts of prompts and settings are
-    shown as code, whatever they hold; one may read differently and mean the same, then it is no part.
-
-    Args:
-        before: Manifest and folder; None before the first release.
-        after: The same of the other.
-    """
+    shown as code, whatever they hold; one may read differently and mean the same, then it is no part."""
     old, new = before[0].parts() if before else {}, after[0].parts()
     parts = [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
     theirs, ours = before[0].evaluation.metrics if before else {}, after[0].evaluation.metrics

@@ -33,15 +33,7 @@ _TEMPLATE = Path(templates.__file__).parent / "report.html.j2"
 
 
 def write_report(folder: Path, *, live: bool = False) -> Path:
-    """Writes report.html into a release's folder. Only release.json must be there.
-
-    Args:
-        folder: Of the release.
-        live: Whether it is the champion.
-
-    Raises:
-        SluiceError: release.json is missing or damaged. Another file that cannot be read is a note on the page.
-    """
+    """Writes report.html into a release's folder. Only release.json must be there."""
     notes: list[str] = []
     evaluation = folder / "evaluation"
     manifest = load(folder)

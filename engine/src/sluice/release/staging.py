@@ -73,26 +73,7 @@ def create(
     """Makes `.sluice/releases/<id>/` from the checkout.
 
     A refused candidate is made too: its verdicts are part of it. A release that is already there, whole, is reused with
-    its first creation time; a damaged one is replaced.
-
-    Args:
-        workspace: The checkout.
-        evaluation: Folder with summary.json and cases.jsonl.
-        verdicts: What was decided about it.
-        parent: Id of the champion that it was judged against.
-        commit: What it is made of.
-        data_digest: Of the data set.
-        adapter: The GGUF file, with training.json beside it; None for a release of the base model.
-        reference: Folder with the champion's results on the same cases; default: those of `parent`.
-        images: What a cluster runs it with.
-        code: What serves it; None where that is not known.
-
-    Returns:
-        Its manifest and its folder.
-
-    Raises:
-        SluiceError: A file is missing or damaged, or the disk is full; no release is left then.
-    """
+    its first creation time; a damaged one is replaced."""
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     models = load_models(workspace.config / "models.yaml")
     summary = read_json(evaluation / "summary.json")

@@ -127,11 +127,7 @@ def inputs(workspace: Workspace, stage: str) -> dict[str, str]:
 
 
 def place(workspace: Workspace) -> None:
-    """Make data/ and build/ servable from the starter alone: no DVC, no training, no question asked.
-
-    Raises:
-        SluiceError: The tree no longer fits the starter, or a file is missing or damaged.
-    """
+    """Make data/ and build/ servable from the starter alone: no DVC, no training, no question asked."""
     from sluice.retrieval import index_stage
 
     if not workspace.data.is_dir():
@@ -152,14 +148,7 @@ def place(workspace: Workspace) -> None:
 
 
 def record(workspace: Workspace) -> StarterRecord:
-    """Write starter/ from what a rebuild has left in build/ and in its recorded answers.
-
-    Returns:
-        The record of it. The caller adds both to DVC.
-
-    Raises:
-        SluiceError: Something was not built here, or was taken from the starter.
-    """
+    """Write starter/ from what a rebuild has left in build/ and in its recorded answers."""
     folder, cache = workspace.root / "starter", responses_folder(workspace.state)
     stages = _trained(workspace)
     names = [name for stage in stages for name in FILES[stage]]

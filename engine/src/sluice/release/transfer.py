@@ -35,16 +35,7 @@ class TransferResult:
 
 
 def push(folder: Path, workspace: Workspace, store: ArtifactStore) -> TransferResult:
-    """Puts a release and the sources of its models into an artifact store; its manifest last, so that it is complete.
-
-    Args:
-        folder: Of the release.
-        workspace: The checkout; its cache has the models, or gets them.
-        store: Where to.
-
-    Raises:
-        SluiceError: The folder is not what its manifest says, a model is missing, or the store cannot be written.
-    """
+    """Puts a release and the sources of its models into an artifact store; its manifest last, so that it is complete."""
     manifest = load(folder)
     verify(folder, manifest)
     models = load_models(folder / _MODELS)
@@ -66,18 +57,7 @@ def fetch(
     """Makes a folder the release that is wanted, and fills the cache with its models, converted for serving.
 
     Every file is checked as it arrives, the whole folder at the end. What is there already and right is kept, so a run
-    that was cut off goes on; what another release left in the folder goes away.
-
-    Args:
-        wanted: A release.json, or the sha256 of one, with or without `sha256:`.
-        store: Where from.
-        folder: Where to.
-        workspace: Whose cache gets the models.
-        models: False leaves them where they are: what needs one fetches it itself.
-
-    Raises:
-        SluiceError: `wanted` names no release, or a file is missing or damaged.
-    """
+    that was cut off goes on; what another release left in the folder goes away."""
     digest, manifest, moved = _fetch_manifest(wanted, store, folder)
     moved += [fetch_artifact(store, sha256, folder / name) for name, sha256 in sorted(manifest.files.items())]
     verify(folder, manifest)
@@ -91,17 +71,7 @@ def fetch(
 
 
 def fetch_folders(wanted: str, store: ArtifactStore, folder: Path, names: Collection[str]) -> TransferResult:
-    """As `fetch`, but no model and only some folders: for who judges and does not serve.
-
-    Args:
-        wanted: As for `fetch`.
-        store: Where from.
-        folder: Where to.
-        names: Folders of the release.
-
-    Raises:
-        SluiceError: As for `fetch`, and when the release has nothing in one of them.
-    """
+    """As `fetch`, but no model and only some folders: for who judges and does not serve."""
     digest, manifest, moved = _fetch_manifest(wanted, store, folder)
     files = {name: sha256 for name, sha256 in sorted(manifest.files.items()) if name.partition("/")[0] in names}
     if absent := set(names) - {name.partition("/")[0] for name in files}:
@@ -136,12 +106,7 @@ def _fetch_manifest(wanted: str, store: ArtifactStore, folder: Path) -> tuple[st
 
 
 def artefacts(folder: Path, workspace: Workspace) -> set[str]:
-    """sha256 of everything that `fetch` brings for a release, but release.json itself.
-
-    Args:
-        folder: The release.
-        workspace: The checkout, with the cache of models.
-    """
+    """sha256 of everything that `fetch` brings for a release, but release.json itself."""
     return {*load(folder).files.values(), *_sources(load_models(folder / _MODELS), workspace.cache)}
 
 

@@ -22,12 +22,7 @@ class Verdict(Settings):
 
     @classmethod
     def unjudged(cls, gate: str, reason: str) -> Verdict:
-        """A refusal because nothing was measured.
-
-        Args:
-            gate: Its name.
-            reason: Why there is no figure.
-        """
+        """A refusal because nothing was measured."""
         return cls(
             gate=gate, metric="", passed=False, figure=None, limit=None, reference=None, samples=0, reason=reason
         )

@@ -17,13 +17,7 @@ _CASES = 10
 
 
 def verdicts_of(found: Comparison, asking: Asking) -> list[Verdict]:
-    """All of them passed exactly when the comparison did.
-
-    Args:
-        found: what the comparison found.
-        asking: the prefix of the gates' names: `comparison` at release, against the champion; `quality` in the canary,
-            against stable.
-    """
+    """All of them passed exactly when the comparison did."""
     verdicts = [Verdict.unjudged(asking, f"{asking}: {reason}") for reason in found.reasons]
     # Where something was not evaluated, too few cases are only what follows from it.
     judged = [one for one in found.deciding if not found.reasons or one.verdict != "too few cases"]

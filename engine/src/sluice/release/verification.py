@@ -51,13 +51,7 @@ def check_folder(folder: Path) -> VerificationResult:
 
 
 def check_artifact_store(store: ArtifactStore | None, workspace: Workspace, folder: Path) -> VerificationResult:
-    """Reads every artefact of a release from the artifact store, with its models and its evaluation record.
-
-    Args:
-        store: None where none is named.
-        workspace: The checkout.
-        folder: Of the release.
-    """
+    """Reads every artefact of a release from the artifact store, with its models and its evaluation record."""
     if store is None:
         return VerificationResult("artifact store", "not verified", "SLUICE_ARTEFACTS is not set")
     faults = []
@@ -80,12 +74,7 @@ def check_artifact_store(store: ArtifactStore | None, workspace: Workspace, fold
 def check_champion(manifest: Manifest, record: EnvironmentRecord) -> VerificationResult:
     """Whether the release was judged against what is live now, or is that itself.
 
-    A run that is repeated after others have passed it must not bring its release over theirs.
-
-    Args:
-        manifest: Of the release.
-        record: Of the environment.
-    """
+    A run that is repeated after others have passed it must not bring its release over theirs."""
     live = record.champion()
     where = record.environment
     try:
@@ -104,14 +93,7 @@ def check_champion(manifest: Manifest, record: EnvironmentRecord) -> Verificatio
 def check_attestation(
     folder: Path, variables: Mapping[str, str], *, gh: str = "gh", signed: bool = True
 ) -> VerificationResult:
-    """Asks GitHub whether release.yml of this repository made release.json, by `gh attestation verify`.
-
-    Args:
-        folder: Of the release.
-        variables: With GITHUB_REPOSITORY.
-        gh: The program.
-        signed: Whether anything is signed there.
-    """
+    """Asks GitHub whether release.yml of this repository made release.json, by `gh attestation verify`."""
     repository = variables.get("GITHUB_REPOSITORY")
     if not repository or not signed:
         why = "GITHUB_REPOSITORY is not set" if signed else "nothing is signed here"

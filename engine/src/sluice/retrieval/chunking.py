@@ -36,15 +36,7 @@ class Chunk(Settings):
 
 
 def chunk(documents: list[Document], settings: ChunkerSettings) -> list[Chunk]:
-    """Chunks of all documents in order.
-
-    Args:
-        documents: in the order of the index.
-        settings: how they are cut.
-
-    Returns:
-        Chunks whose ids are `<doc id>#<number from 0>`.
-    """
+    """Chunks of all documents in order."""
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
     splitter = RecursiveCharacterTextSplitter(

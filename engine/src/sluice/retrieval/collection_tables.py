@@ -48,15 +48,7 @@ class TableDescription(Settings):
 
 
 def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescription | None:
-    """Reads a table's comment.
-
-    Args:
-        connection: to the store.
-        collection: its name.
-
-    Returns:
-        None for a table of older code, which says nothing about itself, or is of another form.
-    """
+    """Reads a table's comment."""
     row = connection.execute("SELECT obj_description(to_regclass(%s))", (collection,)).fetchone()
     try:
         return TableDescription.model_validate_json(row[0]) if row and row[0] else None
@@ -65,15 +57,7 @@ def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescr
 
 
 def require_description(connection: psycopg.Connection[Any], collection: str) -> TableDescription:
-    """Reads a table's comment, which must be there.
-
-    Args:
-        connection: to the store.
-        collection: its name.
-
-    Raises:
-        SluiceError: the table is of older code; UndefinedTable: there is no collection.
-    """
+    """Reads a table's comment, which must be there."""
     found = describe(connection, collection)
     if found is None:
         if connection.execute("SELECT to_regclass(%s)", (collection,)).fetchone() == (None,):
@@ -86,12 +70,7 @@ def require_description(connection: psycopg.Connection[Any], collection: str) ->
 
 
 def vector_indexed(connection: psycopg.Connection[Any], collection: str) -> bool:
-    """Return whether the collection has a vector index.
-
-    Args:
-        connection: to the store.
-        collection: its name.
-    """
+    """Return whether the collection has a vector index."""
     row = connection.execute(
         "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
         " WHERE a.amname = 'hnsw' AND i.indrelid = to_regclass(%s))",
@@ -126,14 +105,7 @@ def create(connection: psycopg.Connection[Any], description: TableDescription) -
 def make_indexes(
     connection: psycopg.Connection[Any], description: TableDescription, rows: int, *, tenants: bool
 ) -> None:
-    """Makes the full text and the indexes after the rows, which takes a fraction of the time.
-
-    Args:
-        connection: to the store, in a transaction.
-        description: of the collection.
-        rows: how many its table has.
-        tenants: whether rows belong to tenants.
-    """
+    """Makes the full text and the indexes after the rows, which takes a fraction of the time."""
     table = sql.Identifier(description.index.collection)
     words = sql.Identifier(words_of(description.index.collection))
     connection.execute(

@@ -97,13 +97,7 @@ def identity_of(spec: ModelSpec) -> EmbedderIdentity:
 
 
 def digest_of_index(embedder: EmbedderIdentity, chunker: ChunkerSettings, rows: list[dict[str, str]]) -> str:
-    """Digest of an index's content.
-
-    Args:
-        embedder: of its vectors.
-        chunker: settings that its documents were cut with.
-        rows: of all chunks, in the order of their documents' ids.
-    """
+    """Digest of an index's content."""
     return digest_of({"embedder": embedder.model_dump(), "chunker": chunker.model_dump(), "chunks": rows})
 
 

@@ -33,14 +33,7 @@ class IndexBuild:
 
 
 def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "") -> IndexBuild:
-    """Builds the index and proves that the store can serve it by one search.
-
-    Args:
-        workspace: the checkout.
-        store: name of the store; default: as config/stores.yaml says.
-        env: environment whose store is taken.
-        tenant: whose documents are indexed beside those for everybody, as build/index-<tenant> and in its store.
-    """
+    """Builds the index and proves that the store can serve it by one search."""
     from sluice.retrieval.postgres import open_retriever  # imports LangChain, which takes a second
 
     progress = StageReporter("index")

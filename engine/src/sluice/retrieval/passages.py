@@ -28,10 +28,6 @@ def format_passages(hits: Sequence[Hit]) -> str:
 
 
 def format_history(messages: Sequence[Mapping[str, str]]) -> str:
-    """Earlier messages, one line each, with a blank line behind; empty where there are none.
-
-    Args:
-        messages: role and content; a content is one line, so that no message can pass for two.
-    """
+    """Earlier messages, one line each, with a blank line behind; empty where there are none."""
     lines = [f"{message['role'].capitalize()}: {' '.join(message['content'].split())}" for message in messages]
     return "\n".join(["Earlier:", *lines, "", ""]) if lines else ""

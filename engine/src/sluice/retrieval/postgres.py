@@ -44,15 +44,7 @@ class SearchStatements:
         mode: Mode = "hybrid",
         documents: Sequence[str] | None = None,
     ) -> list[Hit]:
-        """Searches the collection and returns the hits, best first.
-
-        Args:
-            connection: configured for searching (`configure`).
-            asked: vector, question and tenant (`values_of`).
-            k: number of chunks.
-            mode: by what is searched.
-            documents: ids of the only documents that are searched; None: all.
-        """
+        """Searches the collection and returns the hits, best first."""
         key = mode, k, documents is not None
         if key not in self._statements:
             self._statements[key] = statement(self.description, mode, k=k, of_documents=documents is not None)
@@ -62,13 +54,7 @@ class SearchStatements:
 
 
 def values_of(question: str, embedder: TextEncoder, *, tenant: str | None) -> Asked:
-    """Values of a search's statement.
-
-    Args:
-        question: any text.
-        embedder: makes its vector.
-        tenant: who asks; None: nobody in particular.
-    """
+    """Values of a search's statement."""
     # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
     question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
     return {"vector": embedder.embed([question])[0], "question": question[:_LONGEST], "tenant": tenant}
@@ -103,13 +89,7 @@ class PostgresRetriever(Retriever):
 
 def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: str | None = None) -> None:
     """Prepares a connection for searching: an index scan goes on until enough visible chunks are found, in exact order;
-    by default it would look at the `ef_search` nearest and filter those.
-
-    Args:
-        connection: a new one of a pool.
-        vectors: settings of the store.
-        held: a collection that must stay while the connection is open.
-    """
+    by default it would look at the `ef_search` nearest and filter those."""
     from pgvector.psycopg import register_vector
 
     register_vector(connection)
@@ -124,19 +104,7 @@ def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: 
 def open_retriever(
     index: Path, embedder: TextEncoder, stores: Stores, state: Path, *, load: bool = True
 ) -> Iterator[PostgresRetriever]:
-    """A search of an index in the default store. While it is open the collection stays.
-
-    Args:
-        index: folder of the index.
-        embedder: what the index was made with.
-        stores: the stores of config/stores.yaml.
-        state: the .sluice/ folder, where an embedded store lives.
-        load: loads the collection if it is missing in the store.
-
-    Raises:
-        SluiceError: the store cannot be reached, the index does not match its files, or the collection is missing and
-            not to be loaded.
-    """
+    """A search of an index in the default store. While it is open the collection stays."""
     spec = stores.chosen
     with open_store(spec, state) as address:
         with connected(stores, address) as connection:

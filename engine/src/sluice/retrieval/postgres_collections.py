@@ -101,12 +101,7 @@ def _require_iterative_scan(connection: psycopg.Connection[Any]) -> None:
 
 
 def list_collections(connection: psycopg.Connection[Any], *, newest_first: bool = False) -> list[str]:
-    """The names of the collections in a store.
-
-    Args:
-        connection: to the store.
-        newest_first: sorted by age instead of by name.
-    """
+    """The names of the collections in a store."""
     rows = connection.execute(
         r"SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname LIKE 'chunks\_%'"
         f" AND pg_table_is_visible(oid) ORDER BY {'oid DESC' if newest_first else 'relname'}"
@@ -120,15 +115,7 @@ def hold(connection: psycopg.Connection[Any], collection: str) -> None:
 
 
 def drop(connection: psycopg.Connection[Any], collection: str) -> bool:
-    """Drops a collection that is neither searched nor, in a store of older code, the base of another.
-
-    Args:
-        connection: to the store, in a transaction.
-        collection: its name.
-
-    Returns:
-        Whether it is gone.
-    """
+    """Drops a collection that is neither searched nor, in a store of older code, the base of another."""
     row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", (_HELD, collection)).fetchone()
     if row != (True,):
         return False

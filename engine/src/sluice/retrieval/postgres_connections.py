@@ -44,15 +44,7 @@ class BoundedPool:
     def __init__(
         self, address: str, *, seconds: float, most: int, configure: Configure, revive: Callable[[], None] | None = None
     ) -> None:
-        """Opens the first connection in the background.
-
-        Args:
-            address: of the server.
-            seconds: longest time for getting a connection, and for each statement.
-            most: number of connections.
-            configure: run on each new connection.
-            revive: starts the server again if it does not run; called beside the questions when connecting fails.
-        """
+        """Opens the first connection in the background."""
         self._seconds = seconds
         self._refuse_until = 0.0
 
@@ -122,17 +114,7 @@ class BoundedPool:
 def connected(
     stores: Stores, address: str, *, autocommit: bool = True, wait: float = 0.0
 ) -> Iterator[psycopg.Connection[Any]]:
-    """One connection to the default store, for a task.
-
-    Args:
-        stores: the stores of config/stores.yaml.
-        address: where the default one is.
-        autocommit: whether each statement is a transaction.
-        wait: seconds for a server that is just starting.
-
-    Raises:
-        SluiceError: the store cannot be reached, or is lost on the way.
-    """
+    """One connection to the default store, for a task."""
     end = time.monotonic() + wait
     try:
         with _connect(address, autocommit, stores.chosen.timeout_seconds, end) as connection:

@@ -26,19 +26,7 @@ class Retriever(BaseRetriever):
 
     @abstractmethod
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
-        """Searches the chunks for everybody and the tenant's own.
-
-        Args:
-            question: any text.
-            k: number of chunks.
-            tenant: whose chunks may be found beside those for everybody.
-
-        Returns:
-            The best chunks, best first.
-
-        Raises:
-            RetrievalError: the store does not answer in time.
-        """
+        """Searches the chunks for everybody and the tenant's own."""
 
     def _get_relevant_documents(
         self,

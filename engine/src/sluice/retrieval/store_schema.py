@@ -46,16 +46,7 @@ class MigrationResult:
 
 
 def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path = MIGRATIONS) -> MigrationResult:
-    """Brings the store's schema to a revision. Repeating it changes nothing.
-
-    Args:
-        connection: to the store, not autocommitting.
-        to: the revision, `head` or `base`.
-        folder: of the migrations.
-
-    Raises:
-        SluiceError: an unknown revision, or readers that leave no moment for a change.
-    """
+    """Brings the store's schema to a revision. Repeating it changes nothing."""
     from alembic.script import ScriptDirectory
     from sqlalchemy import create_engine
     from sqlalchemy.pool import StaticPool
@@ -91,17 +82,7 @@ def require_current(connection: psycopg.Connection[Any]) -> None:
 def load_release(
     connection: psycopg.Connection[Any], folder: Path, release: str, vectors: VectorSettings | None = None
 ) -> IndexInfo:
-    """Loads an index beside what is there and records it as that of a release; again, nothing changes.
-
-    Args:
-        connection: to the store.
-        folder: of the index.
-        release: id of the release.
-        vectors: how vectors are stored and found; default: as config/stores.yaml does without a word.
-
-    Raises:
-        SluiceError: the store's schema is older than this code.
-    """
+    """Loads an index beside what is there and records it as that of a release; again, nothing changes."""
     require_current(connection)
     info = ensure_collection(connection, folder, vectors)
     connection.execute(

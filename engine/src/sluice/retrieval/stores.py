@@ -74,16 +74,7 @@ class Stores(Settings):
         return self.stores[self.default]
 
     def using(self, *, store: str = "", env: str = "", tenant: str = "") -> Stores:
-        """These stores with another default.
-
-        Args:
-            store: its name; it goes before the others.
-            env: environment whose store is meant.
-            tenant: whose store is meant; it goes before that of the environment.
-
-        Raises:
-            SluiceError: there is none of that name.
-        """
+        """These stores with another default."""
         for kind, name, known in (
             ("store", store, {name: name for name in self.stores}),
             ("tenant", tenant, self.tenants),
@@ -106,15 +97,7 @@ EMBEDDED = Stores(default="local", stores={"local": StoreSpec(kind="embedded")})
 
 @contextmanager
 def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
-    """The store's PostgreSQL address. The embedded server starts with its first user and stops with its last.
-
-    Args:
-        spec: the store.
-        state: the .sluice/ folder.
-
-    Raises:
-        SluiceError: the embedded server does not start, or the variable with the address is not set.
-    """
+    """The store's PostgreSQL address. The embedded server starts with its first user and stops with its last."""
     if spec.kind != "embedded":
         yield _address_from_environment(spec)
         return

@@ -31,18 +31,7 @@ class TenantRetriever(Retriever):
 
 @contextmanager
 def open_for_tenants(index: Path, embedder: TextEncoder, stores: Stores, state: Path) -> Iterator[Retriever]:
-    """`open_retriever`, and for tenants that have a store of their own a retriever over that one.
-
-    Args:
-        index: folder of the index.
-        embedder: what the index was made with.
-        stores: the stores of config/stores.yaml.
-        state: the .sluice/ folder, where an embedded store lives.
-
-    Raises:
-        SluiceError: names the tenants whose store cannot be reached or does not have the collection, which is never
-            loaded unasked; another store never answers in its place.
-    """
+    """`open_retriever`, and for tenants that have a store of their own a retriever over that one."""
     elsewhere = {tenant: store for tenant, store in stores.tenants.items() if store != stores.default}
     with ExitStack() as opened:
         shared = opened.enter_context(open_retriever(index, embedder, stores, state))

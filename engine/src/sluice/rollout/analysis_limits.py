@@ -46,19 +46,7 @@ def limits_of(gates: Sequence[Gate]) -> dict[str, dict[str, str]]:
 
 
 def sync(gates: Path, templates: Path, out: Path) -> bool:
-    """Writes the limits as patches, which kustomize applies to the templates.
-
-    Args:
-        gates: config/gates.yaml.
-        templates: engine/k8s/analysis.
-        out: k8s/base/analysis-limits.yaml.
-
-    Returns:
-        Whether the file changed.
-
-    Raises:
-        Faults: a gate has no template, or its template no such argument: it would decide nothing.
-    """
+    """Writes the limits as patches, which kustomize applies to the templates."""
     faults: list[str] = []
     entries: list[str] = []
     for name, arguments in limits_of(load_gates(gates)).items():

@@ -80,12 +80,7 @@ class CanaryPlan:
         return sum(step.seconds for step in self.steps)
 
     def fitted(self, *, time_scale: float, cases: int = 0) -> CanaryPlan:
-        """The plan as one machine walks it.
-
-        Args:
-            time_scale: what pauses and loads are multiplied by.
-            cases: how many are compared, in place of the number of the template; 0: as many as it says.
-        """
+        """The plan as one machine walks it."""
         return replace(self, steps=tuple(_fit(step, time_scale, cases) for step in self.steps))
 
 
@@ -101,15 +96,7 @@ def _fit(step: Step, time_scale: float, cases: int) -> Step:
 
 
 def load_plan(path: Path, root: Path | None = None) -> CanaryPlan:
-    """Reads a Rollout, and the AnalysisTemplates it names.
-
-    Args:
-        path: k8s/base/rollout.yaml of a checkout.
-        root: the checkout whose engine/k8s/analysis has the templates; default: that of the file.
-
-    Raises:
-        Faults: all at once, each as `path:line: where: what`.
-    """
+    """Reads a Rollout, and the AnalysisTemplates it names."""
     checkout = path.parents[2]
     read = partial(read_parameters, (root or checkout) / TEMPLATES, shapes=known_shapes(checkout))
     document, lines = read_yaml(path)

@@ -56,15 +56,7 @@ class ReleaseClient:
     releases: set[str] = field(default_factory=set)
 
     def ask(self, conversation: Sequence[Mapping[str, str]], *, stream: bool) -> Output:
-        """Asks once.
-
-        Args:
-            conversation: its messages, the question last.
-            stream: whether the answer comes as a stream.
-
-        Raises:
-            SluiceError: there is none.
-        """
+        """Asks once."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         body = request_body(conversation) | {"stream": stream}
         body |= {"stream_options": {"include_usage": True}} if stream else {}
@@ -120,16 +112,7 @@ class _SampledRelease:
 
 
 def sample(rows: Sequence[Row], cases: int) -> list[Row]:
-    """Rows to ask: as many that must be declined as others (as far as there are), evenly spread.
-
-    Args:
-        rows: all of them. Declining has the fewest: with both in equal number the fewest cases reach the minimum of
-            each metric.
-        cases: how many; 0: all.
-
-    Returns:
-        The chosen ones, in their order.
-    """
+    """Rows to ask: as many that must be declined as others (as far as there are), evenly spread."""
     if not 0 < cases < len(rows):
         return list(rows)
     kinds = [[row for row in rows if row.answerable], [row for row in rows if not row.answerable]]
@@ -163,19 +146,7 @@ def compare_served(
 ) -> Comparison:
     """Asks both releases every row, every second one as a stream, at the same time, so that what slows one slows the
     other, until the verdict is decided. The first question that the canary fails ends it: the comparison is then not
-    green, for that reason.
-
-    Args:
-        stable: the release that is live.
-        canary: the release that is judged.
-        rows: what is asked.
-        policy: `comparison:` of config/gates.yaml.
-        concurrency: questions at once, of each side.
-        on_progress: called with the number of answers, and of all that will come.
-
-    Raises:
-        SluiceError: a side was not one release: several answered under its address, or none did.
-    """
+    green, for that reason."""
     metrics = [metric for metric in make_metrics() if metric.needs == "answer"]
     known = {metric.name for metric in (*metrics, *BUILT_IN)}
     judged = policy.model_copy(update={"metrics": {n: one for n, one in policy.metrics.items() if n in known}})

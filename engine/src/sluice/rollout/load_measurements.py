@@ -114,12 +114,7 @@ def _slowdowns(pairs: Sequence[tuple[RequestSample, RequestSample]]) -> dict[str
 
 def surely_above(samples: Sequence[RequestSample], verdict: Verdict) -> bool:
     """Whether so many pairs are slower than a limit that a slowdown within it is out of the question (binomial test of
-    the median's half, or the p95's twentieth, at 5 %).
-
-    Args:
-        samples: of a stage.
-        verdict: on one of SLOWDOWNS.
-    """
+    the median's half, or the p95's twentieth, at 5 %)."""
     name, _, p95 = verdict.metric.removesuffix("_slowdown").partition("_")
     times, chance = _times_beside(pairs_of(samples), name), 0.05 if p95 else 0.5
     count, above = len(times), sum(mine > (verdict.limit or 0) * other for mine, other in times)

@@ -14,18 +14,7 @@ REQUEST_ID = "X-Request-Id"
 def request(
     url: str, timeout: float, *, body: Any = None, headers: Mapping[str, str] = {}, stream: bool = False
 ) -> requests.Response:
-    """Asks once, by POST where there is a body; any status is an answer.
-
-    Args:
-        url: what is asked.
-        timeout: seconds, for each wait.
-        body: sent as JSON.
-        headers: beside those of every request.
-        stream: whether the answer is read as it comes.
-
-    Raises:
-        OSError: there is no answer.
-    """
+    """Asks once, by POST where there is a body; any status is an answer."""
     session = requests.Session()
     session.trust_env = False
     try:

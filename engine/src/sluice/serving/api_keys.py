@@ -84,21 +84,7 @@ def id_of(presented: str) -> str | None:
 
 
 def add_key(path: Path, name: str, *, tenant: str | None, scopes: Sequence[str], rate: int) -> str:
-    """Adds a key to the file.
-
-    Args:
-        path: the file; made where it is missing.
-        name: of the key; no other key in force may have it.
-        tenant: whose documents it may use beside those for everybody.
-        scopes: what it may do.
-        rate: requests a minute.
-
-    Returns:
-        The key. It cannot be seen again.
-
-    Raises:
-        SluiceError: a name, a scope or the rate is not valid, or the file may not be written.
-    """
+    """Adds a key to the file."""
     _require_name("the name of a key", name)
     if tenant is not None:
         _require_name("a tenant", tenant)
@@ -131,15 +117,7 @@ def add_key(path: Path, name: str, *, tenant: str | None, scopes: Sequence[str],
 
 
 def revoke_key(path: Path, name: str) -> None:
-    """Ends a key. A running service refuses it within a second.
-
-    Args:
-        path: the file.
-        name: of the key.
-
-    Raises:
-        SluiceError: no key of that name is in force.
-    """
+    """Ends a key. A running service refuses it within a second."""
     with _locked(path):
         file = read_keys(path)
         if not any(key.name == name for key in file.in_force):

@@ -37,30 +37,10 @@ class CallerOptions(Protocol):
     claims: Sequence[str]
 
     def parameters(self, longest: int, *, brief: bool) -> dict[str, Any]:
-        """Parameters of the model's call.
-
-        Args:
-            longest: tokens of an answer.
-            brief: an answer before had another form, or no end.
-
-        Returns:
-            What changes beside those of the prompt.
-        """
+        """Parameters of the model's call."""
 
     async def settle(self, text: str, request: RequestState, check: Callable[..., Awaitable[str]]) -> str:
-        """Notes calls of the caller's tools in the request. Another form is refused once, where nothing was sent yet.
-
-        Args:
-            text: what is left of the answer.
-            request: whose answer it is.
-            check: the output guard.
-
-        Returns:
-            The text in its form.
-
-        Raises:
-            ModelError: it has another form again.
-        """
+        """Notes calls of the caller's tools in the request. Another form is refused once, where nothing was sent yet."""
 
     def quotes(self, text: str) -> list[str]:
         """The texts of an answer that may be quotations."""
@@ -99,15 +79,7 @@ def _check(messages: Sequence[ChatMessage]) -> None:
 
 
 def ignored(request: Any, options: CallerOptions | None) -> dict[str, str]:
-    """The header of a reply that names the parameters without effect.
-
-    Args:
-        request: of the chat or of the Responses API.
-        options: what it asks for.
-
-    Returns:
-        The header; nothing where each has an effect.
-    """
+    """The header of a reply that names the parameters without effect."""
     names = (*_WITHOUT_EFFECT, *(() if options and options.names else _LENGTHS))
     found = [name for name in names if getattr(request, name, None) is not None]
     found += [] if request.model == MODEL else ["model"]

@@ -33,16 +33,7 @@ class Search(Protocol):
     """Retrieval as the engine needs it; called in a thread."""
 
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
-        """The passages that are nearest to a question.
-
-        Args:
-            question: what is asked.
-            k: how many passages at most.
-            tenant: whose documents are searched beside those for everybody.
-
-        Returns:
-            The passages, best first.
-        """
+        """The passages that are nearest to a question."""
         ...
 
 
@@ -50,12 +41,7 @@ class Checks(Protocol):
     """The guards as the engine needs them."""
 
     async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
-        """As Guards.check_input.
-
-        Args:
-            text: the question.
-            earlier: what was said before it.
-        """
+        """As Guards.check_input."""
         ...
 
     async def check_passage(self, text: str) -> GuardOutcome: ...

@@ -48,13 +48,7 @@ class Feedback:
 
 def proof_of(caller: Caller, trace_id: str, release: str) -> str:
     """What only a service that knows the secret can put behind the trace id of its answer. It is remembered, so that
-    this process takes the trace id alone, too.
-
-    Args:
-        caller: whose answer it is.
-        trace_id: of the answer.
-        release: that answered.
-    """
+    this process takes the trace id alone, too."""
     _PROOFS[trace_id] = proof = _proof(caller, trace_id, release)
     return proof
 

@@ -56,26 +56,7 @@ def create_app(
     router: APIRouter | None = None,
     parts: Sequence[Callable[..., Any]] = (),
 ) -> ASGIApp:
-    """The service as an ASGI application.
-
-    Args:
-        bundle: the release.
-        application: answers; an endpoint of a fork's own may use its services.
-        traffic: shared with the server that drains it.
-        fault: of a drill; injected into the chat.
-        telemetry: without it requests have trace ids, and nothing is exported.
-        providers: whose attempts are counted.
-        keys: without them no key is required, and only local requests are accepted.
-        feedback: without it feedback is refused with 503.
-        router: a fork's own endpoints, with the same keys, limits, errors and metrics.
-        parts: each gives the application anew, and what wraps the API, behind keys and queue.
-
-    Returns:
-        The outermost of its layers.
-
-    Raises:
-        SluiceError: a route of the fork is one of the service's, or needs a scope that no key can have.
-    """
+    """The service as an ASGI application."""
     metrics = ServiceMetrics(bundle.release, lambda: traffic.in_flight)
     telemetry = telemetry or silent(bundle.release)
     metrics.watch(telemetry)

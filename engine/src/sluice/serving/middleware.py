@@ -51,16 +51,7 @@ class TrafficState:
         self._last_end = time.monotonic()
 
     def drained(self, quiet: float, at_most: float, at_least: float = 0) -> bool:
-        """Whether the service may end.
-
-        Args:
-            quiet: seconds without a request in flight that are enough.
-            at_most: seconds of draining after which it ends in any case.
-            at_least: seconds of draining before which it does not.
-
-        Returns:
-            False as long as it is not draining.
-        """
+        """Whether the service may end."""
         if self.draining_since is None:
             return False
         now, looked = time.monotonic(), self._looked

@@ -177,13 +177,7 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def answers(model: Any, *statuses: int, content: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a path.
-
-    Args:
-        model: the shape of a 200.
-        statuses: of failures that may come.
-        content: of a 200 in other types than JSON.
-    """
+    """The `responses` of a path."""
     return {200: {"model": model, **({"content": content} if content else {})}, **failures(*statuses)}
 
 

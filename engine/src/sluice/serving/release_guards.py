@@ -15,18 +15,7 @@ from sluice.serving.release_parts import ReleaseBundle
 
 
 def open_guards(bundle: ReleaseBundle, embedder: TextEncoder) -> Guards:
-    """The guards of a release.
-
-    Args:
-        bundle: the release.
-        embedder: the one of its index.
-
-    Returns:
-        The guards, with what their checks need.
-
-    Raises:
-        SluiceError: a check needs the guard model, and it is missing, damaged, or made for another embedder.
-    """
+    """The guards of a release."""
     model = _model(bundle) if bundle.guardrails.needs_model else None
     messages = bundle.prompts["answer"].messages if "answer" in bundle.prompts else ()
     system = [message.content for message in messages if message.role == "system"]

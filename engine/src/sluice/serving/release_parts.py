@@ -52,18 +52,7 @@ def draft_adapter(workspace: Workspace) -> Path | None:
 
 
 def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> ReleaseBundle:
-    """What the working tree would release now: its prompts and config, and the index in build/.
-
-    Args:
-        workspace: the checkout.
-        adapter: of the local model; None for the model as it is.
-
-    Returns:
-        A release with the id DRAFT.
-
-    Raises:
-        SluiceError: a file is missing or not valid, or a model cannot be fetched.
-    """
+    """What the working tree would release now: its prompts and config, and the index in build/."""
     models = load_models(workspace.config / "models.yaml")
     return ReleaseBundle(
         release=DRAFT,
@@ -83,18 +72,7 @@ def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> ReleaseBundle
 
 
 def require_prompt(bundle: ReleaseBundle, name: str = PROMPT) -> Prompt:
-    """A prompt that the service uses.
-
-    Args:
-        bundle: the release.
-        name: prompts/<name>.prompt.yml.
-
-    Returns:
-        The prompt.
-
-    Raises:
-        SluiceError: the release has none of that name, or it names a role that is not asked.
-    """
+    """A prompt that the service uses."""
     if name not in bundle.prompts:
         raise SluiceError(
             f"release {bundle.release}: it has no prompt {name!r}", remedy=f"add prompts/{name}.prompt.yml"

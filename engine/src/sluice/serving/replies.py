@@ -94,15 +94,7 @@ def error_response(
     param: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """OpenAI's error object as a response.
-
-    Args:
-        status: of HTTP.
-        message: for people.
-        code: for programs.
-        param: the field at fault.
-        headers: of the response.
-    """
+    """OpenAI's error object as a response."""
     # A message may quote what the client sent, such as the name of a field with half a character in it.
     message = message.encode("utf-8", "replace").decode()
     param = param.encode("utf-8", "replace").decode() if param else param

@@ -75,21 +75,7 @@ class ApplicationRunner:
     async def answer(
         self, messages: Messages, *, tenant: str | None = None, options: CallerOptions | None = None
     ) -> Answer:
-        """The whole answer.
-
-        Args:
-            messages: the conversation, each with `role` and `content`.
-            tenant: whose documents may be used beside those for everybody.
-            options: what the caller asks for beside the answer.
-
-        Returns:
-            The answer.
-
-        Raises:
-            RequestError: there is nothing to answer, or the application or its model cannot give what the caller asks
-                for.
-            ModelError: the model gave no whole answer; ModelTimeoutError: not in time.
-        """
+        """The whole answer."""
         async with aclosing(self.stream(messages, tenant=tenant, options=options)) as items:
             async for item in items:
                 if isinstance(item, Answer):
@@ -99,16 +85,7 @@ class ApplicationRunner:
     async def stream(
         self, messages: Messages, *, tenant: str | None = None, options: CallerOptions | None = None
     ) -> AsyncGenerator[str | Answer, None]:
-        """As `answer`, in pieces.
-
-        Args:
-            messages: the conversation.
-            tenant: whose documents may be used.
-            options: what the caller asks for.
-
-        Yields:
-            Pieces of text that add up to the text of the Answer, which comes last; of a refusal there are none.
-        """
+        """As `answer`, in pieces."""
         for name in sorted((options.names if options else frozenset()) - self.services.takes):
             raise RequestError(f"{name}: this application takes none of the caller's", param=name)
         request = self._request(messages, tenant, options=options)

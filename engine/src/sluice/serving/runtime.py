@@ -34,15 +34,7 @@ class Runtime:
 
 @contextmanager
 def open_model(bundle: ReleaseBundle, role: str = "chat") -> Iterator[FallbackProvider]:
-    """The providers of a role, with the local model and its adapter running where one of them needs it.
-
-    Args:
-        bundle: the release.
-        role: of config/providers.yaml.
-
-    Yields:
-        The providers as one.
-    """
+    """The providers of a role, with the local model and its adapter running where one of them needs it."""
     llm = bundle.service.llm
     # Traces and attempts name the model itself, where providers.yaml names its role.
     own = {"local": bundle.model.stem}
@@ -59,17 +51,7 @@ def open_model(bundle: ReleaseBundle, role: str = "chat") -> Iterator[FallbackPr
 
 @contextmanager
 def open_search(bundle: ReleaseBundle, stores: Stores, state: Path, *, tenants: bool = False) -> Iterator[Retriever]:
-    """The search of a release.
-
-    Args:
-        bundle: the release.
-        stores: config/stores.yaml.
-        state: the .sluice/ folder, where an embedded store lives.
-        tenants: for questions of tenants, too, who may have stores of their own; the evaluation asks for none.
-
-    Yields:
-        What searches.
-    """
+    """The search of a release."""
     from sluice.retrieval.postgres import open_retriever  # imports LangChain, which takes a second
     from sluice.retrieval.tenant_retriever import open_for_tenants
 
@@ -87,21 +69,7 @@ def open_runtime(
     stand_in: ChatProvider | None = None,
     guards: Checks | None = None,
 ) -> Iterator[Runtime]:
-    """A release, ready to answer.
-
-    Args:
-        bundle: the release.
-        stores: config/stores.yaml.
-        state: the .sluice/ folder.
-        stand_in: of a drill: answers in place of the models.
-        guards: of a drill: check in place of those of the release.
-
-    Yields:
-        Its parts, until the block ends.
-
-    Raises:
-        SluiceError: a part is missing, or does not fit the others.
-    """
+    """A release, ready to answer."""
     require_prompt(bundle)
     with (
         nullcontext() if stand_in else open_model(bundle) as chat,

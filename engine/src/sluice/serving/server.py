@@ -60,23 +60,7 @@ def serve(
     parts: Sequence[Callable[..., Any]] = (),
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then returns.
-
-    Args:
-        bundle: the release.
-        host: address to listen on.
-        port: TCP port.
-        stores: config/stores.yaml.
-        state: the .sluice/ folder.
-        fault: of a drill: `delay=SECONDS` or `error=SHARE`.
-        telemetry: config/telemetry.yaml.
-        keyless: requires no API key, even where keys exist; for this machine only.
-        parts: of this service alone; as of `create_app`.
-        ready: called once, when the service listens.
-
-    Raises:
-        SluiceError: before anything is loaded, when it cannot work.
-    """
+    """Serves until SIGTERM or SIGINT, then returns."""
     # LangChain would send every text to LangSmith, unredacted and past config/telemetry.yaml.
     for name in [name for name in os.environ if _FOREIGN_TRACES.fullmatch(name)]:
         del os.environ[name]
@@ -147,18 +131,7 @@ def listen(
     before: Callable[[], Awaitable[None]] | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Runs the server until it has drained.
-
-    Args:
-        app: what answers.
-        traffic: of the application.
-        host: address to listen on.
-        port: TCP port.
-        drain_seconds: from SIGTERM to the end, at most.
-        notice_seconds: from SIGTERM to the end, at least.
-        before: awaited first, on the server's own event loop.
-        ready: called once, when it listens.
-    """
+    """Runs the server until it has drained."""
     config = uvicorn.Config(
         app,
         host=host,

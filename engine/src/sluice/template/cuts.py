@@ -17,12 +17,7 @@ _Part = tuple[yaml.Node, yaml.Node]  # where a part begins, and its value
 
 
 def cut(text: str, steps: str) -> str:
-    """The text without all parts that the steps lead to; the same text where there is none.
-
-    Args:
-        text: One document of YAML.
-        steps: What leads to the parts, joined by ` > `.
-    """
+    """The text without all parts that the steps lead to; the same text where there is none."""
     *way, last = steps.split(" > ")
     while True:
         node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -48,16 +48,7 @@ def with_dependents(names: Iterable[str]) -> list[str]:
 def remove(root: Path, names: Iterable[str], leave: Collection[str] = ()) -> list[str]:
     """Removes extras, and those that need them, from a checkout.
 
-    Another version of the engine removes its own extras: its code runs, in a process that knows no secrets.
-
-    Args:
-        root: The checkout; it need not be a repository of git.
-        names: Extras; one that the checkout does not have is passed over.
-        leave: Pages that stay as they are.
-
-    Returns:
-        The paths that were changed or are gone.
-    """
+    Another version of the engine removes its own extras: its code runs, in a process that knows no secrets."""
     if (root / LOCK).is_file():
         raise SluiceError(f"{root / LOCK}: an installed engine is whole", remedy="`sluice engine vendor` first")
     if (root / FOLDER).resolve() != HERE:

@@ -57,16 +57,7 @@ def require_clean(root: Path, writes: Collection[str] = (), own: tuple[str, ...]
 
 
 def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
-    """Works out every change. Reads, writes nothing.
-
-    Args:
-        root: the checkout.
-        project: the names that it shall have.
-        starter_data: whether the starter data stay. A project's own data always stay.
-
-    Raises:
-        SluiceError: an overlay of a new environment is there already, an old one is missing, or git lacks a file.
-    """
+    """Works out every change. Reads, writes nothing."""
     tracked = list_files(root, untracked=False)
     starter = any(path.startswith(STARTER[1]) for path in tracked) and not starter_data
     removed = [path for path in tracked if starter and path.startswith(STARTER)]
@@ -82,12 +73,7 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
 
 
 def apply(root: Path, plan: InitPlan) -> None:
-    """Writes the plan and stages it.
-
-    Args:
-        root: the checkout.
-        plan: what `plan` returned for it.
-    """
+    """Writes the plan and stages it."""
     for path in (*plan.removed, *(change.old for change in plan.changes if change.old != change.new)):
         drop(root, path)
     for change in plan.changes:

@@ -58,15 +58,7 @@ class Edit:
 
 
 def list_files(root: Path, *, untracked: bool = True) -> list[str]:
-    """Files of a checkout.
-
-    Args:
-        root: the checkout.
-        untracked: whether those count that git does not know yet but would take.
-
-    Returns:
-        Their paths, sorted.
-    """
+    """Files of a checkout."""
     others = ("--others", "--exclude-standard") if untracked else ()
     listed = run(root, "ls-files", "--cached", *others, "-z").split("\0")
     if (root / LOCK).is_file():  # git ignores an installed engine
@@ -75,15 +67,7 @@ def list_files(root: Path, *, untracked: bool = True) -> list[str]:
 
 
 def read_list(root: Path, name: str) -> dict[str, str]:
-    """sha256 by path of engine/OWNED or engine/FILES.
-
-    Args:
-        root: the checkout.
-        name: `OWNED` or `FILES`.
-
-    Raises:
-        SluiceError: there is no such list, or a line of it is none of its form.
-    """
+    """sha256 by path of engine/OWNED or engine/FILES."""
     path = root / name
     if not path.is_file():
         raise SluiceError(f"{path}: no such file", remedy="restore it with git")
@@ -107,15 +91,7 @@ def version_of(root: Path) -> str:
 
 
 def edits(root: Path, files: Iterable[str]) -> list[Edit]:
-    """Files of the engine that differ from its lists.
-
-    Args:
-        root: the checkout.
-        files: paths of all that is in it.
-
-    Returns:
-        One entry for each edited, added or removed file, by path.
-    """
+    """Files of the engine that differ from its lists."""
     there = set(files)
     wanted = {**read_list(root, OWNED), **read_list(root, FILES)}
     inside = {path for path in there if path.startswith(ENGINE)} - {FILES}
@@ -129,16 +105,7 @@ def edits(root: Path, files: Iterable[str]) -> list[Edit]:
 
 
 def write_lists(root: Path, files: Iterable[str], *, listed: bool = False) -> list[str]:
-    """Writes engine/OWNED and engine/FILES for the files as they are.
-
-    Args:
-        root: the checkout.
-        files: paths of all that is in it.
-        listed: of a project that has removed a part: OWNED keeps what it lists and is still there.
-
-    Returns:
-        Which of the two lists changed.
-    """
+    """Writes engine/OWNED and engine/FILES for the files as they are."""
     there = sorted(set(files))
     if listed:
         before = (root / OWNED).read_text(encoding="utf-8").splitlines(keepends=True)
@@ -157,13 +124,7 @@ def write_lists(root: Path, files: Iterable[str], *, listed: bool = False) -> li
 
 
 def refused(found: Iterable[Edit], adopted: Iterable[str], owned: Mapping[str, str]) -> list[Edit]:
-    """The edits that a project may not make: all but those of files of OWNED that it has adopted.
-
-    Args:
-        found: what `edits` returned.
-        adopted: `adopted:` of config/project.yaml.
-        owned: engine/OWNED.
-    """
+    """The edits that a project may not make: all but those of files of OWNED that it has adopted."""
     free = set(adopted) & set(owned)
     return [edit for edit in found if edit.path not in free]
 

@@ -10,12 +10,7 @@ if TYPE_CHECKING:
 
 
 def page_environment(*templates: Path, escape: bool = True) -> Environment:
-    """Templates of the first folder that has them, with `house.css` to include. A missing name is an error.
-
-    Args:
-        templates: Folders, looked through in order.
-        escape: Escapes what is put in, as HTML needs it and Markdown for people does not.
-    """
+    """Templates of the first folder that has them, with `house.css` to include. A missing name is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(

@@ -25,15 +25,7 @@ def write_reports(
     head: ComparedVersion,
     prompts: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Writes the four files.
-
-    Args:
-        folder: where to.
-        comparison: what was found.
-        base: what the head was compared with.
-        head: the candidate.
-        prompts: `PromptChange.as_dict()` of each prompt.
-    """
+    """Writes the four files."""
     changed = [prompt for prompt in prompts if prompt.get("status") != "same"]
     write_atomic(folder / COMMENT, write_comment(comparison, base, head, changed))
     write_atomic(folder / PAGE, page(comparison, base, head, changed))

@@ -72,18 +72,7 @@ def write_comment(
     prompts: Sequence[Mapping[str, Any]] = (),
     limit: int = LIMIT,
 ) -> str:
-    """Writes the whole comment.
-
-    Args:
-        comparison: what was found.
-        base: what the head is compared with.
-        head: the candidate.
-        prompts: `PromptChange.as_dict()` of those that changed.
-        limit: bytes, which must leave room for the verdict itself: 4,000.
-
-    Returns:
-        Markdown, at most `limit` bytes.
-    """
+    """Writes the whole comment."""
     page, pieces = _CommentBlocks(limit - 100), _pieces()
     page.add(f"## {phrasing.MARKS[comparison.verdict]} {_plain(phrasing.title(comparison))}")
     page.add(_plain(phrasing.sentence(comparison), 1200))

@@ -37,17 +37,7 @@ def page(
     template: Path | None = None,
     **more: Any,
 ) -> str:
-    """The whole page. Pure ASCII inside the data, so that no text can end it early.
-
-    Args:
-        comparison: None for a page of a template that has a heading of its own, where nothing could be compared.
-        base: what the head is compared with; its name heads a column.
-        head: the same of the candidate.
-        prompts: those that changed, as `sluice prompts diff` finds them.
-        cases: those to show where there is no comparison.
-        template: a page that extends comparison.html.j2, in place of it.
-        more: what its own blocks show.
-    """
+    """The whole page. Pure ASCII inside the data, so that no text can end it early."""
     from markupsafe import Markup
 
     script = (_TEMPLATES / "cases.js").read_text(encoding="utf-8")

@@ -46,15 +46,7 @@ def clipped(text: str, length: int) -> str:
 
 def quoted(text: str, length: int = 200) -> str:
     """As code, safe in a cell of a table. All punctuation is written as character references: nothing is markup. GitHub
-    makes mentions, links to issues and emoji out of rendered text, but not inside code.
-
-    Args:
-        text: anything.
-        length: the most characters of it.
-
-    Returns:
-        HTML on one line; empty where nothing of the text can be seen.
-    """
+    makes mentions, links to issues and emoji out of rendered text, but not inside code."""
     shown = clipped(text, length)
     return f"<code>{shown.translate(_PUNCTUATION)}</code>" if shown else ""
 

@@ -53,15 +53,7 @@ def time_and_spending(comparison: Comparison, base: ComparedVersion, head: Compa
 
 
 def figure(value: float | None, unit: str) -> str:
-    """A value in words.
-
-    Args:
-        value: in the unit.
-        unit: of the metric: `share`, `USD`, `ms` or any noun.
-
-    Returns:
-        As many digits as count; a dash where there is no value.
-    """
+    """A value in words."""
     if value is None:
         return "–"
     if unit == "USD":  # at least cents; small amounts with two digits that count
@@ -73,15 +65,7 @@ def figure(value: float | None, unit: str) -> str:
 
 
 def signed(value: float | None, unit: str) -> str:
-    """A difference in words.
-
-    Args:
-        value: in the unit.
-        unit: as for `figure`.
-
-    Returns:
-        As `figure`, with a sign.
-    """
+    """A difference in words."""
     if value is None:
         return "–"
     shown = figure(abs(value), unit)
@@ -89,15 +73,7 @@ def signed(value: float | None, unit: str) -> str:
 
 
 def interval(judgement: MetricJudgement, unit: str) -> str:
-    """The interval of a difference in words.
-
-    Args:
-        judgement: of a metric.
-        unit: as for `figure`.
-
-    Returns:
-        `−0.1 to +0.2`; a dash where none was computed.
-    """
+    """The interval of a difference in words."""
     if judgement.low is None or judgement.high is None:
         return "–"
     return f"{signed(judgement.low, unit)} to {signed(judgement.high, unit)}"

@@ -49,15 +49,7 @@ def drop_one(connection: psycopg.Connection[Any], collection: str) -> None:
 
 
 def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneResult:
-    """Drops every collection that was loaded for other releases alone, unless a service searches it.
-
-    Args:
-        connection: to the store.
-        keep: ids of releases whose collections stay.
-
-    Raises:
-        SluiceError: a release that was never loaded: with a misspelt name its collection would go.
-    """
+    """Drops every collection that was loaded for other releases alone, unless a service searches it."""
     require_current(connection)
     recorded = _collections_of_releases(connection)
     for release in keep:

@@ -34,20 +34,7 @@ class PrunedReleases:
 
 
 def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: bool = False) -> PrunedReleases:
-    """Removes what none of the kept releases needs.
-
-    Args:
-        store: Shared by machines.
-        workspace: The checkout, for the paths of models.
-        keep: How many stay, of the newest and of what was live in each environment.
-        dry_run: Nothing is removed.
-
-    Returns:
-        What stays and what goes.
-
-    Raises:
-        SluiceError: What a kept release needs cannot be read, and nothing was removed; or the store refuses.
-    """
+    """Removes what none of the kept releases needs."""
     if not store.notes(FOLDER):  # before the first release GitHub's registry knows no such place, and refuses
         return PrunedReleases(frozenset(), (), ())
     before = datetime.now(UTC) - _GRACE

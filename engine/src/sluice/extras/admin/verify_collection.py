@@ -39,17 +39,7 @@ def verify(
     questions: int = 100,
     vectors: VectorSettings | None = None,
 ) -> CollectionVerification:
-    """Reads the whole collection, and searches it.
-
-    Args:
-        connection: to the store.
-        collection: its name.
-        questions: how many are asked.
-        vectors: how it is searched; default: as was set when it was loaded.
-
-    Raises:
-        SluiceError: it is of older code, which does not say what it should hold.
-    """
+    """Reads the whole collection, and searches it."""
     description = require_description(connection, collection)
     configure(connection, vectors=vectors or description.vectors)
     chunks, faults = _chunks(connection, description)

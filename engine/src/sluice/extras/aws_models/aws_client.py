@@ -52,17 +52,7 @@ class AwsClient:
     async def events(
         self, operation: str, member: str, request: dict[str, Any], deadline: float
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """The events of an operation that answers with an event stream.
-
-        Args:
-            operation: the method of the client.
-            member: where its response has the stream.
-            request: its arguments.
-            deadline: a time of the event loop's clock.
-
-        Raises:
-            ProviderError: of the kind that the failure is.
-        """
+        """The events of an operation that answers with an event stream."""
         reply = await in_time(self._reply(operation, request), deadline)
         try:
             events = aiter(reply[member])

@@ -82,18 +82,7 @@ def load_calibration(path: Path) -> list[CalibrationCase]:
 
 
 def calibrate_bundle(bundle: ReleaseBundle, cases: Sequence[CalibrationCase]) -> CalibrationResult:
-    """Calibrates the judge of a release.
-
-    Args:
-        bundle: the release.
-        cases: of `load_calibration`.
-
-    Returns:
-        How far it agrees with people.
-
-    Raises:
-        SluiceError: it has no judge.
-    """
+    """Calibrates the judge of a release."""
     with ExitStack() as opened:
         judge = open_judge(bundle, opened)
         if judge is None:

@@ -21,17 +21,7 @@ PROMPT = "judge"  # the name of the prompt, and of the role that answers it
 def open_judge(
     bundle: ReleaseBundle, opened: ExitStack, cache: ResponseCache | None = None, *, replay: bool = False
 ) -> Judge | None:
-    """The judge, or None where the role `judge` is empty.
-
-    Args:
-        bundle: whose judge and prompt it is.
-        opened: a local model that it starts ends with it.
-        cache: keeps what the judge says.
-        replay: the judge is not asked, its verdicts come out of the cache.
-
-    Raises:
-        SluiceError: there is a judge and no prompt for it.
-    """
+    """The judge, or None where the role `judge` is empty."""
     specs = bundle.providers.judge
     if not specs:
         return None

@@ -39,15 +39,7 @@ _FREE, _BRIEF = _Bounds(400, 8, 2), _Bounds(24, 1, 1)
 
 
 def bounded(schema: Mapping[str, Any], *, brief: bool = False) -> dict[str, Any]:
-    """The schema with limits.
-
-    Args:
-        schema: of an answer or of a tool's arguments.
-        brief: the narrowest: short strings, no item or property that may be left out, little recursion.
-
-    Returns:
-        A new schema.
-    """
+    """The schema with limits."""
     made: dict[str, Any] = _Limiter(schema, _BRIEF if brief else _FREE, brief=brief).of(schema)
     return made
 

@@ -34,17 +34,7 @@ async def held(
     *,
     deadline: float,
 ) -> AsyncGenerator[Delta, None]:
-    """The answer of a local model under the grammar of a request.
-
-    Args:
-        ask: the model.
-        messages: of the request.
-        parameters: with tools, a form, or both.
-        deadline: of the answer.
-
-    Yields:
-        Text as it comes, or one call when it is whole, then the end.
-    """
+    """The answer of a local model under the grammar of a request."""
     values = parameters.model_dump(exclude=_ONLY_OURS) | {"grammar": grammar(parameters)}
     constraint = AnswerConstraint.model_validate(values, by_name=True)
     said, in_words = "", not parameters.tools

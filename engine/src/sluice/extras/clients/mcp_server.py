@@ -64,16 +64,7 @@ async def handle(
     receive: Receive,
     send: Send,
 ) -> None:
-    """One request of a client.
-
-    Args:
-        application: answers and finds.
-        count: counts an answer in the metrics.
-        release: that is served.
-        scope: of ASGI, of a caller who may ask.
-        receive: of ASGI.
-        send: of ASGI.
-    """
+    """One request of a client."""
     caller = caller_of(scope)
     current_trace().tenant = caller.tenant or ""
 

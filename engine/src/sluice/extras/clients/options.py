@@ -117,17 +117,7 @@ class ClientOptions:
 
 
 def read_options(request: ChatRequest) -> ClientOptions:
-    """What a request asks for.
-
-    Args:
-        request: a chat request.
-
-    Returns:
-        Its options.
-
-    Raises:
-        RequestError: they are not valid, with the place.
-    """
+    """What a request asks for."""
     try:
         wishes = Wishes.model_validate(request.model_dump(include={*Wishes.model_fields}))
         return _checked(wishes, ClientOptions(wishes, request.messages))

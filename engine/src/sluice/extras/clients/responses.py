@@ -153,17 +153,7 @@ async def response_events(
     items: AsyncGenerator[str | Answer, None],
     count: Callable[[Answer], None],
 ) -> AsyncGenerator[bytes, None]:
-    """The events of an answer.
-
-    Args:
-        frame: of the response.
-        first: what has come already.
-        items: the rest.
-        count: counts it in the metrics.
-
-    Yields:
-        Server-sent events; a failure is one, too.
-    """
+    """The events of an answer."""
     async with aclosing(items):
         yield frame.opening()
         try:

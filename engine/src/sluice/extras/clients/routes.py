@@ -32,14 +32,7 @@ _STREAM = {"text/event-stream": {"schema": {"type": "object", "required": ["even
 
 
 def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
-    """Adds the paths to the service.
-
-    Args:
-        api: the service's.
-        release: that is served.
-        application: of the release.
-        count: counts an answer in the metrics.
-    """
+    """Adds the paths to the service."""
     replies = documents.answers(dict[str, Any], *_STATUSES, content=_STREAM)
 
     @api.post("/v1/responses", responses=replies, openapi_extra=needs_scope("chat"))

@@ -104,13 +104,7 @@ def _provider(iam: Any, fix: str) -> Diagnosis:
 
 
 def ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.Pattern[str]:
-    """A role's condition as JSON. The numbers are GitHub's where a run of a workflow has them, else any that agree.
-
-    Args:
-        scope: where is looked.
-        repository: owner/name.
-        subjects: what the role is for, such as environment:production.
-    """
+    """A role's condition as JSON. The numbers are GitHub's where a run of a workflow has them, else any that agree."""
     owner, _, name = map(re.escape, repository.partition("/"))
     owner_id = scope.environment.get("GITHUB_REPOSITORY_OWNER_ID") or r"\d+"
     repository_id = scope.environment.get("GITHUB_REPOSITORY_ID") or r"\d+"
@@ -130,14 +124,7 @@ def ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.P
 
 
 def trust(iam: Any, role: str, ways: re.Pattern[str], fix: str) -> Diagnosis:
-    """Exactly one statement, and each claim by equality. Anything else lets others in, or nobody.
-
-    Args:
-        iam: client of boto3.
-        role: its name.
-        ways: of `ways_in`.
-        fix: what to do where it trusts others.
-    """
+    """Exactly one statement, and each claim by equality. Anything else lets others in, or nobody."""
     what = f"role {role}"
     statements = _statements(iam, role)
     if len(statements) != 1:
@@ -162,17 +149,7 @@ def _branch(scope: DiagnosisScope) -> str:
 
 
 def service_role(iam: Any, role: str, service: str, fix: str) -> Diagnosis:
-    """Whether a role trusts one service, and nobody else.
-
-    Args:
-        iam: client of boto3.
-        role: its name.
-        service: such as sagemaker.amazonaws.com.
-        fix: what to do where it does not.
-
-    Returns:
-        The diagnosis.
-    """
+    """Whether a role trusts one service, and nobody else."""
     what = f"role {role}"
     trusted = [one.get("Principal", {}).get("Service") for one in _statements(iam, role)]
     return (

@@ -46,15 +46,7 @@ class DiagnosisScope:
 
 
 def passed(what: str, found: str) -> Diagnosis:
-    """A diagnosis that is good.
-
-    Args:
-        what: was looked at.
-        found: what it is like.
-
-    Returns:
-        The diagnosis.
-    """
+    """A diagnosis that is good."""
     return Diagnosis(what, "ok", found)
 
 

@@ -68,12 +68,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
 
 @contextmanager
 def reader(scope: DiagnosisScope, repository: str) -> Iterator[Ask]:
-    """A function that reads a path below the repository.
-
-    Args:
-        scope: with the token.
-        repository: owner/name.
-    """
+    """A function that reads a path below the repository."""
     with open_repository({**scope.environment, "GITHUB_REPOSITORY": repository}) as there:
 
         def ask(path: str) -> Any:
@@ -84,13 +79,7 @@ def reader(scope: DiagnosisScope, repository: str) -> Iterator[Ask]:
 
 
 def wanted_variables(scope: DiagnosisScope, repository: str, wanted: list[str]) -> list[Diagnosis]:
-    """What sets the variables of `--set` that are not set so; SluiceError for one that no workflow reads.
-
-    Args:
-        scope: where is looked.
-        repository: owner/name.
-        wanted: as for `variables`.
-    """
+    """What sets the variables of `--set` that are not set so; SluiceError for one that no workflow reads."""
     with reader(scope, repository) as ask:
         return list(variables(ask, repository, wanted, _named(scope, "vars")))
 

@@ -32,42 +32,19 @@ class GitHubChange:
     right: str = "Administration"
 
     def command(self, repository: str) -> str:
-        """The same as a command of `gh`.
-
-        Args:
-            repository: owner/name.
-        """
+        """The same as a command of `gh`."""
         fields = ["--input", self.source] if self.source else _fields(self.body or {})
         return shlex.join(["gh", "api", "-X", self.method, f"repos/{repository}{self.path}", *fields])
 
 
 def fixable(what: str, found: str, repository: str, *changes: GitHubChange) -> Diagnosis:
-    """A diagnosis of what is missing, with the changes that fix it.
-
-    Args:
-        what: was looked at.
-        found: what it is like.
-        repository: owner/name.
-        changes: in the order in which they are made.
-    """
+    """A diagnosis of what is missing, with the changes that fix it."""
     fix = " && ".join(change.command(repository) for change in changes)
     return Diagnosis(what, "missing", found, fix, changes)
 
 
 def apply(repository: str, found: Iterable[Diagnosis], environment: Mapping[str, str]) -> Iterator[str]:
-    """Makes the changes of each diagnosis; what comes after one that is refused waits for the next run.
-
-    Args:
-        repository: owner/name.
-        found: The diagnoses.
-        environment: GITHUB_TOKEN and GITHUB_API_URL.
-
-    Returns:
-        A line for each change, when it was made or refused.
-
-    Raises:
-        SluiceError: There is no token, or no answer.
-    """
+    """Makes the changes of each diagnosis; what comes after one that is refused waits for the next run."""
     with open_repository({**environment, "GITHUB_REPOSITORY": repository}) as there:
         for one in found:
             for change in one.changes:
@@ -83,17 +60,7 @@ def apply(repository: str, found: Iterable[Diagnosis], environment: Mapping[str,
 
 
 def variables(ask: Any, repository: str, wanted: Sequence[str], known: Sequence[str]) -> Iterator[Diagnosis]:
-    """What sets variables of the repository or of its environments.
-
-    Args:
-        ask: reads a path below the repository.
-        repository: owner/name.
-        wanted: each NAME=VALUE, or ENVIRONMENT/NAME=VALUE.
-        known: variables that workflows read.
-
-    Raises:
-        SluiceError: one is none of these, or no workflow reads it.
-    """
+    """What sets variables of the repository or of its environments."""
     for text in wanted:
         place, equals, value = text.partition("=")
         environment, _, name = place.rpartition("/")

@@ -16,16 +16,7 @@ def environment(
 ) -> Iterator[Diagnosis]:
     """Whether runs of one branch alone may enter an environment.
 
-    It has to have a list of branches: `protected_branches` counts classic rules, and lets everybody in without one.
-
-    Args:
-        repository: owner/name.
-        branch: the one that may.
-        name: of the environment.
-        ask: reads a path below the repository.
-        reviewed: whether people have to agree before a run goes on.
-        private: whether the plan may have no reviewers.
-    """
+    It has to have a list of branches: `protected_branches` counts classic rules, and lets everybody in without one."""
     what, place = f"environment {name}", f"/environments/{name}"
     listed = {one["name"]: one for one in ask("/environments?per_page=100")["environments"]}
     admitted = GitHubChange("POST", f"{place}/deployment-branch-policies", {"name": branch})

@@ -28,19 +28,7 @@ The engine as a wheel, for projects that have it installed: `sluice engine insta
 
 
 def pack_twice(root: Path, tag: str, out: Path) -> Path:
-    """Packs the wheel of a tag, and again, unless an earlier run has left it: both must be the same bytes.
-
-    Args:
-        root: The checkout of the template.
-        tag: Such as v0.2.0; of the version that is here.
-        out: The folder for the wheel, and for its sha256 beside it.
-
-    Returns:
-        The wheel.
-
-    Raises:
-        SluiceError: It is another version, or packed again it is another wheel; `out` is as before.
-    """
+    """Packs the wheel of a tag, and again, unless an earlier run has left it: both must be the same bytes."""
     if tag != f"v{version_of(root)}":
         said = f"the tag {tag} is not that of the engine, which is {version_of(root)}"
         remedy = "tag vVERSION of engine/pyproject.toml; a project removes this workflow with `sluice init`"
@@ -60,17 +48,7 @@ def pack_twice(root: Path, tag: str, out: Path) -> Path:
 
 
 def publish(root: Path, tag: str, wheel: Path, environment: Mapping[str, str]) -> CommentResult:
-    """Puts the wheel and its sha256 into the GitHub Release of a tag. Notes that a person has written there stay.
-
-    Args:
-        root: The checkout of the template.
-        tag: Such as v0.2.0.
-        wheel: What `pack_twice` returned.
-        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
-
-    Raises:
-        SluiceError: The release has another wheel, or GitHub refuses.
-    """
+    """Puts the wheel and its sha256 into the GitHub Release of a tag. Notes that a person has written there stay."""
     paths = (wheel, wheel.with_name(f"{wheel.name}.sha256"))
     repository = environment.get("GITHUB_REPOSITORY", "")
     notes = _NOTES.format(digest=digest_of_file(wheel), name=wheel.name, repository=repository)

@@ -90,17 +90,7 @@ class EvidenceReader:
         self._known: dict[str, npt.NDArray[np.float16]] = {}
 
     def read(self, question: str, hits: Sequence[Hit], number: int) -> PassageEvidence:
-        """The sentences that say most about a question, and the doubt.
-
-        Args:
-            question: of several lines the last one counts: those before are what the search needs to understand it.
-            hits: the passages, best first.
-            number: of sentences at most; one more where a question asks why or how, compares, is long, or is a second,
-                or asks what something is, or whether, and they are short.
-
-        Returns:
-            The evidence.
-        """
+        """The sentences that say most about a question, and the doubt."""
         found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
         before, _, asked = question.rpartition("\n")
         read = self._encoder.token_states([asked])[0]

@@ -27,24 +27,13 @@ _SCALE, _OF_TOKENS, _BIAS = 0.0508, -3.44, -2.9
 
 
 def figures(text: TokenStates) -> Vector:
-    """What the regression is over.
-
-    Args:
-        text: as the embedder reads it.
-
-    Returns:
-        Its unit vector, and the number of its tokens over ten.
-    """
+    """What the regression is over."""
     mean = text.states.mean(axis=0)
     return np.append(mean / np.linalg.norm(mean), min(len(text.tokens), _LONGEST) / 10)
 
 
 def is_small_talk(text: TokenStates) -> bool:
-    """Whether a message greets, thanks, or asks about the assistant; never by an embedder of another dimension.
-
-    Args:
-        text: as the embedder reads it.
-    """
+    """Whether a message greets, thanks, or asks about the assistant; never by an embedder of another dimension."""
     weights = _weights()
     if text.states.shape[1] != len(weights) - 1:
         return False

@@ -26,19 +26,7 @@ _EXAMPLE = {"messages": [{"role": "user", "content": "What is a canary release?"
 
 
 def log_adapter(client: Any, experiment: str, adapter: Path, base: ModelSpec, sha256: str, run_id: str) -> str:
-    """Logs an adapter, with the training.json beside it: both are in the folder `artifacts` of the model.
-
-    Args:
-        client: Of MLflow.
-        experiment: Id of the experiment.
-        adapter: The GGUF file.
-        base: The model that it is served with.
-        sha256: Of the adapter.
-        run_id: The run that made it; empty for none.
-
-    Returns:
-        `models:/m-…`, the source of a model version.
-    """
+    """Logs an adapter, with the training.json beside it: both are in the folder `artifacts` of the model."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
     from mlflow.pyfunc import save_model

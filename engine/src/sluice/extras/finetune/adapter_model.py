@@ -30,16 +30,7 @@ class AdapterModel(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         self._server = LocalServer(base, adapter=Path(context.artifacts["adapter"]))
 
     def predict(self, context: Any, model_input: DataFrame, params: dict[str, Any] | None = None) -> list[str]:  # noqa: ARG002
-        """The answers.
-
-        Args:
-            context: Of MLflow.
-            model_input: A table; each row has `messages`, a list of objects with `role` and `content`.
-            params: `max_tokens`, `temperature`.
-
-        Raises:
-            SluiceError: llama.cpp refuses a chat.
-        """
+        """The answers."""
         return [self._answer([dict(message) for message in chat], params or {}) for chat in model_input["messages"]]
 
     def _answer(self, messages: list[dict[str, str]], params: dict[str, Any]) -> str:

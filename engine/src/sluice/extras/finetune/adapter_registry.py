@@ -27,17 +27,7 @@ _URI = f"models:/{ADAPTER_MODEL}@{CANDIDATE}"
 
 
 def register_adapter(client: Any, adapter: Path, config: Path, run_id: str = "") -> str:
-    """Logs an adapter as a model and registers it, unless a version that can be asked has its content.
-
-    Args:
-        client: Of `open_registry`.
-        adapter: The GGUF file, with training.json beside it.
-        config: Folder with models.yaml.
-        run_id: The run that made it.
-
-    Returns:
-        The version.
-    """
+    """Logs an adapter as a model and registers it, unless a version that can be asked has its content."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     sha256 = digest_of_file(adapter)
     version = trained_version(client, ADAPTER_MODEL, sha256)
@@ -51,18 +41,7 @@ def register_adapter(client: Any, adapter: Path, config: Path, run_id: str = "")
 
 
 def take_adapter(workspace: Workspace, evaluated: Path) -> Path:
-    """The adapter of a release: registered as candidate, and then what `models:/sluice-adapter@candidate` names.
-
-    Args:
-        workspace: The checkout, whose store is used unless MLFLOW_TRACKING_URI names a server.
-        evaluated: What the pipeline made.
-
-    Returns:
-        The file as MLflow has it, with training.json beside it.
-
-    Raises:
-        SluiceError: MLflow has another content under this alias than was evaluated.
-    """
+    """The adapter of a release: registered as candidate, and then what `models:/sluice-adapter@candidate` names."""
     store, into = tracking_uri(workspace), workspace.state / CANDIDATE
     with open_registry(workspace) as client:
         from mlflow.artifacts import download_artifacts

@@ -30,17 +30,7 @@ def require_training_packages() -> None:
 
 
 def load_base(path: Path, params: TrainingParameters, group: ProcessGroup | None = None) -> tuple[Any, Any]:
-    """(model, tokenizer) of any causal model that transformers reads, in `params.dtype`.
-
-    Args:
-        path: A GGUF file, or a safetensors file or folder with config.json and the tokenizer's files beside it.
-        params: The recipe.
-        group: That trains it. Where that shards the model, the first process alone reads weights, and the others have
-            a model of the same shape whose memory nothing was written to, so that it takes none.
-
-    Raises:
-        SluiceError: There is no such model, or none that can be trained.
-    """
+    """(model, tokenizer) of any causal model that transformers reads, in `params.dtype`."""
     if not path.exists():
         raise SluiceError(f"{path}: the base model is missing", remedy="fetch it with `sluice models pull`")
     import torch

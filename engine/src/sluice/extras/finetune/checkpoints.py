@@ -29,15 +29,7 @@ class Checkpoints:
 
     @contextmanager
     def written(self, checkpoint: Path, *, leads: bool = True) -> Iterator[None]:
-        """Around what writes a checkpoint: it is one when the block has ended.
-
-        Args:
-            checkpoint: Its folder.
-            leads: Whether this is the process that writes, of several.
-
-        Raises:
-            SluiceError: It cannot be written, as on a full disk.
-        """
+        """Around what writes a checkpoint: it is one when the block has ended."""
         from safetensors import SafetensorError
 
         try:

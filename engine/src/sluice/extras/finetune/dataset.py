@@ -185,17 +185,7 @@ def _answers(row: Row, text: str) -> bool:
 def targets_of(
     row: Row, texts: Sequence[Sequence[str]], styles: Iterable[AnswerStyle], title: str = ""
 ) -> dict[AnswerStyle, str]:
-    """The right answer to a row in each style.
-
-    Args:
-        row: the question.
-        texts: the sentences of each text that holds its answer.
-        styles: those that are wanted.
-        title: of the document.
-
-    Returns:
-        Texts by style. Sentences are those of a text; a style that asks for what the row has not is left out.
-    """
+    """The right answer to a row in each style."""
     if not row.answers or (row.doc_ids and not texts):
         return {}
     found: dict[AnswerStyle, str] = dict.fromkeys(_LONG, row.answers[0])
@@ -226,16 +216,7 @@ def targets_of(
 
 def evidence_targets(row: Row, evidence: Sequence[Hit], styles: Iterable[AnswerStyle]) -> dict[AnswerStyle, str]:
     """As `targets_of`, where sentences are shown best first: a small model copies the first ones more surely than it
-    chooses. The answer is all but the last of three and more.
-
-    Args:
-        row: the question, with documents.
-        evidence: the sentences that are shown, with the titles of their documents.
-        styles: those that are wanted.
-
-    Returns:
-        Texts by style; none where the evidence does not state the answer.
-    """
+    chooses. The answer is all but the last of three and more."""
     found: dict[AnswerStyle, str] = {}
     texts = [hit.text for hit in evidence]
     if not _answers(row, " ".join(texts)):

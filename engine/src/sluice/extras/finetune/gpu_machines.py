@@ -49,28 +49,14 @@ _WITHOUT = "cmrt"  # first letters of the families that have none
 
 
 def machine_of(instance_type: str) -> GpuMachine | None:
-    """The GPUs of an instance type.
-
-    Args:
-        instance_type: With or without `ml.`.
-
-    Returns:
-        None where it has none, or none that are known.
-    """
+    """The GPUs of an instance type."""
     family, _, size = instance_type.removeprefix("ml.").partition(".")
     card, sizes = _FAMILIES.get(family, (None, {}))
     return GpuMachine(f"{family}.{size}", card, *sizes[size]) if card and size in sizes else None
 
 
 def gpus_of(instance_type: str) -> int | None:
-    """How many GPUs an instance type has.
-
-    Args:
-        instance_type: With or without `ml.`.
-
-    Returns:
-        None where it is not known.
-    """
+    """How many GPUs an instance type has."""
     if machine := machine_of(instance_type):
         return machine.count
     family = instance_type.removeprefix("ml.").partition(".")[0]

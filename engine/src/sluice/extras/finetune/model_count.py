@@ -44,16 +44,7 @@ class ModelCount:
 
 
 def count_model(config: Any, params: TrainingParameters, *, gpu: bool) -> ModelCount:
-    """Counts by a pass over the meta device.
-
-    Args:
-        config: The model's, as transformers reads it.
-        params: The recipe.
-        gpu: Attention is that of a GPU, which keeps no heads × tokens².
-
-    Raises:
-        SluiceError: transformers has no such causal model, or the recipe does not fit it.
-    """
+    """Counts by a pass over the meta device."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -18,15 +18,7 @@ _MODELS, _PARAMS, _PROVIDERS = "config/models.yaml", "pipelines/params.yaml", "c
 
 
 def model_lifecycle(workspace: Workspace, params: TrainingParameters) -> Iterator[str]:
-    """Source, tuning and who answers, a line for each.
-
-    Args:
-        workspace: The checkout.
-        params: Of the training.
-
-    Raises:
-        SluiceError: The files contradict each other; it comes before the first line.
-    """
+    """Source, tuning and who answers, a line for each."""
     chat, providers = require_consistent(workspace, params)
     answering = [line for spec in providers if (line := _answers(spec, chat))]
     yield f"source    {(chat.weights or chat).source}"
@@ -36,15 +28,7 @@ def model_lifecycle(workspace: Workspace, params: TrainingParameters) -> Iterato
 
 
 def require_consistent(workspace: Workspace, params: TrainingParameters) -> tuple[ModelSpec, tuple[ProviderSpec, ...]]:
-    """The chat model, and who answers in its role.
-
-    Args:
-        workspace: The checkout.
-        params: Of the training.
-
-    Raises:
-        SluiceError: The files contradict each other.
-    """
+    """The chat model, and who answers in its role."""
     chat = load_models(workspace.config / "models.yaml").chat
     providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles()).chat
     _require_tunable(chat, params)

@@ -135,14 +135,7 @@ def mask(pack_: Pack, dtype: Any) -> Any:
 
 
 def pack_loss(model: Any, item: Pack, dtype: Any, device: str = "cpu") -> Any:
-    """Summed loss of the examples of a pack, each example weighing one.
-
-    Args:
-        model: A causal model, as transformers makes it.
-        item: What is computed.
-        dtype: Of the attention mask: the type that the model computes in.
-        device: Where the model is.
-    """
+    """Summed loss of the examples of a pack, each example weighing one."""
     import torch
 
     at, expected, shares = item.labels()

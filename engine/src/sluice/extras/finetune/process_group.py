@@ -44,14 +44,7 @@ class ProcessGroup:
 
 @contextmanager
 def joined(device: str) -> Iterator[ProcessGroup]:
-    """The group that the environment names; what joins it in the block is undone after it.
-
-    Args:
-        device: auto, cpu or cuda.
-
-    Raises:
-        SluiceError: There is no such device.
-    """
+    """The group that the environment names; what joins it in the block is undone after it."""
     import torch
 
     cuda = torch.cuda.is_available()

@@ -74,23 +74,7 @@ def prepare(
     out: Path | None = None,
     checkpoints: Path | None = None,
 ) -> tuple[TrainingPaths, list[Example], dict[str, str]]:
-    """Arguments of `train`. Models are fetched where they are missing.
-
-    Args:
-        workspace: The checkout.
-        parameters: The recipe.
-        rows: File to learn from; here and below, without one: as `run` says.
-        index: Folder of the index.
-        base: What is trained: a GGUF file, or a folder of safetensors.
-        out: Folder for the results.
-        checkpoints: Folder for checkpoints.
-
-    Returns:
-        Paths, examples, and the digest of each row by its id.
-
-    Raises:
-        SluiceError: A file is missing or faulty, a model cannot be fetched, no row has its answer in the index.
-    """
+    """Arguments of `train`. Models are fetched where they are missing."""
     models = load_models(workspace.config / "models.yaml")
     decline = load_settings(workspace.config / "service.yaml", ServiceSettings).decline
     prompt = load_prompt(workspace.prompts / "finetune.prompt.yml", roles=Models.roles())

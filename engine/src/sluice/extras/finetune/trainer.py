@@ -66,18 +66,7 @@ def train(
 ) -> TrainingResult:
     """Trains, and writes what `params.exports` names, training.json and loss.csv.
 
-    Of several processes the first alone reports and writes.
-
-    Args:
-        paths: What is read and written.
-        examples: In training order.
-        params: The recipe.
-        on_progress: Told step, steps and loss after each optimiser step.
-        rows: Id to digest of the data's rows, for the record.
-
-    Raises:
-        SluiceError: No examples, no base, no memory, a loss that is not finite, a process that was lost.
-    """
+    Of several processes the first alone reports and writes."""
     require_training_packages()
     if not examples:
         raise SluiceError("no training examples", remedy="add rows to data/train.jsonl")

@@ -49,21 +49,7 @@ def fit(
 ) -> TrainingRun:
     """`params.steps` optimiser steps over the packs, reshuffled for each epoch; fewer when `held` gets no better.
 
-    With `held`, the weights with the lowest loss on it are what remains.
-
-    Args:
-        model: What is trained, with the weights that are to be trained requiring a gradient.
-        packs: What is learned.
-        params: The recipe.
-        on_progress: Told step, steps and loss after each step.
-        group: This process among those that train together; each calls this.
-        checkpoints: Of this run, whose newest is taken up where there is one.
-        held: Evaluated every `evaluate_every` steps and after the last; a checkpoint follows.
-
-    Raises:
-        SluiceError: The loss is not finite, processes that cannot share a step, a checkpoint that cannot be read or
-            written.
-    """
+    With `held`, the weights with the lowest loss on it are what remains."""
     require_shareable(params, group)
     for weight in model.parameters():
         if weight.requires_grad:

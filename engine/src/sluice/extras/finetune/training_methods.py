@@ -44,12 +44,7 @@ def add_adapter(model: Any, params: TrainingParameters) -> Any:
 
 
 def trained_weights(model: Any, *, leads: bool = True) -> dict[str, Any]:
-    """The trained weights by name, whole and on the CPU.
-
-    Args:
-        model: All processes of a group must ask; no other one holds more than one whole weight at a time.
-        leads: Whether this is the process that gets them; the others get nothing.
-    """
+    """The trained weights by name, whole and on the CPU."""
     found = {}
     for name, value in _trained(model).items():
         whole = value.full_tensor() if hasattr(value, "full_tensor") else value

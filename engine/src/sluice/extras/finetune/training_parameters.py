@@ -100,14 +100,7 @@ class TrainingParameters(Settings):
 
 
 def require_releasable(params: TrainingParameters) -> None:
-    """Refuses exports without GGUF, the form of an adapter that a release serves.
-
-    Args:
-        params: Of a training whose result goes into build/.
-
-    Raises:
-        SluiceError: It makes none.
-    """
+    """Refuses exports without GGUF, the form of an adapter that a release serves."""
     if "gguf" not in params.exports:
         raise SluiceError(
             "pipelines/params.yaml: train.exports has no gguf, and a release serves build/adapter/adapter.gguf",

@@ -54,14 +54,7 @@ class MemoryNeed:
 
 
 def memory_need(count: ModelCount, params: TrainingParameters, processes: int, on_machine: int) -> MemoryNeed:
-    """What each process needs.
-
-    Args:
-        count: Of the model.
-        params: The recipe.
-        processes: That train together, each with a device of its own.
-        on_machine: How many of them share a machine.
-    """
+    """What each process needs."""
     shards = processes if params.sharded(processes) else 1
     computed = 4 if params.dtype == "float32" else 2
     full = params.method == "full"
@@ -91,11 +84,7 @@ def memory_need(count: ModelCount, params: TrainingParameters, processes: int, o
 
 def base_config(workspace: Workspace, base: Path | None = None) -> Any:
     """transformers' config of what would be trained: of `base`, else of the chat model of config/models.yaml. Of its
-    `weights` config.json alone is fetched.
-
-    Raises:
-        SluiceError: There is none, or it cannot be fetched.
-    """
+    `weights` config.json alone is fetched."""
     from transformers import AutoConfig
 
     chat = load_models(workspace.config / "models.yaml").chat
@@ -119,20 +108,7 @@ def base_config(workspace: Workspace, base: Path | None = None) -> Any:
 
 
 def plan(workspace: Workspace, machines: TrainingMachines | None = None, base: Path | None = None) -> Iterator[str]:
-    """What a training needs of GPUs.
-
-    Args:
-        workspace: The checkout.
-        machines: That shall train; without them, of each card the smallest machine that could.
-        base: GGUF file or folder of safetensors; by default that of config/models.yaml.
-
-    Returns:
-        Lines, as they are shown.
-
-    Raises:
-        SluiceError: The files of the model contradict each other, or it is missing.
-        UntrainableError: The machines, or all that are known, cannot train it. It comes after the lines.
-    """
+    """What a training needs of GPUs."""
     require_training_packages()
     params = load_params(workspace.params, "train", TrainingParameters)
     if params.dtype == "auto":  # the cards that are fast enough to plan with have bfloat16

@@ -28,16 +28,7 @@ _GONE_SECONDS = 60.0
 def first_release(
     live: Mapping[str, Any] | None, rollout: dict[str, Any], documents: Sequence[Manifest]
 ) -> FirstRelease | None:
-    """What a deployment is judged by where no release has been promoted before.
-
-    Args:
-        live: The Rollout as the cluster has it; None: it has none.
-        rollout: The one to be applied, which is marked as unjudged.
-        documents: All that was rendered.
-
-    Returns:
-        None where a release has been judged here.
-    """
+    """What a deployment is judged by where no release has been promoted before."""
     if live is not None and not is_unjudged(live):
         return None
     rollout["metadata"].setdefault("annotations", {})[UNJUDGED] = "true"
@@ -59,16 +50,7 @@ class FirstRelease:
         return [one for one in self.documents if one["kind"] in kinds and one["metadata"]["name"] != "sluice"]
 
     def judge(self, cluster: Cluster, observer: RolloutObserver, seconds: float) -> RolloutOutcome:
-        """Runs the analyses one after the other, and lets visitors in when all have passed.
-
-        Args:
-            cluster: Where.
-            observer: Has seen the release promoted.
-            seconds: The most time for each analysis.
-
-        Raises:
-            SluiceError: The cluster does not answer, a template is missing, or an analysis does not end.
-        """
+        """Runs the analyses one after the other, and lets visitors in when all have passed."""
         for route in self.routes:
             observer.show(f"{place(route)} waits: no visitor before the release is judged")
         for document in _runs(cluster, self.rollout, self.documents, observer):
@@ -83,11 +65,7 @@ class FirstRelease:
 
 
 def analyses_of(strategy: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """The templates of a strategy's analyses, with the arguments of the first that has them.
-
-    Args:
-        strategy: Of a Rollout.
-    """
+    """The templates of a strategy's analyses, with the arguments of the first that has them."""
     analyses = [step["analysis"] for step in strategy.get("canary", {}).get("steps", ()) if "analysis" in step]
     analyses += [strategy.get("blueGreen", {}).get("prePromotionAnalysis", {})]
     given: dict[str, dict[str, str]] = {}

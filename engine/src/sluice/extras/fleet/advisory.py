@@ -70,17 +70,7 @@ class FleetAdvisory:
 
 
 def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> FleetAdvisory:
-    """Who has a vulnerability.
-
-    Args:
-        name: CVE-… or GHSA-….
-        fleet: The projects.
-        environment: GITHUB_TOKEN and the addresses of GitHub's servers.
-        folder: Of the fleet on this machine.
-
-    Raises:
-        SluiceError: Not such a name, no such advisory, or one that is about no Python package.
-    """
+    """Who has a vulnerability."""
     if not (found := _NAME.fullmatch(name)):
         raise SluiceError(
             f"{name}: not the name of an advisory", remedy="such as CVE-2026-12345 or GHSA-xxxx-xxxx-xxxx"

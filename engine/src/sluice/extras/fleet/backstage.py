@@ -19,15 +19,7 @@ _NAME = re.compile(r"(?=.{1,63}$)[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
 
 
 def catalogue(fleet: FleetFile) -> str:
-    """One component for each project, as YAML documents for catalog-info.yaml.
-
-    Args:
-        fleet: The projects. The first owner of each is the component's: `@example/search` is the group `search`,
-            `@octocat` the user `octocat`.
-
-    Raises:
-        ValidationErrors: A repository whose name Backstage does not take.
-    """
+    """One component for each project, as YAML documents for catalog-info.yaml."""
     counts = Counter(one.repository.partition("/")[2].lower() for one in fleet.projects)
     entities = [_component(one, unique=counts[one.repository.partition("/")[2].lower()] == 1) for one in fleet.projects]
     names = [entity["metadata"]["name"] for entity in entities]

@@ -51,16 +51,7 @@ class FleetStatus:
 
 
 def template_mirror(fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> tuple[GitMirror, list[str]]:
-    """The released versions of the template, fetched; and their numbers, the newest last.
-
-    Args:
-        fleet: Names the template.
-        environment: GITHUB_TOKEN and GITHUB_SERVER_URL.
-        folder: Of the fleet on this machine.
-
-    Raises:
-        SluiceError: The template cannot be reached, or has released nothing.
-    """
+    """The released versions of the template, fetched; and their numbers, the newest last."""
     named = address_of(fleet.template) != fleet.template  # owner/name
     address = clone_address(fleet.template, environment) if named else fleet.template
     mirror = GitMirror(folder / "git" / "template.git", address, environment)
@@ -71,17 +62,7 @@ def template_mirror(fleet: FleetFile, environment: Mapping[str, str], folder: Pa
 
 
 def read_status(fleet: FleetFile, environment: Mapping[str, str], folder: Path, telemetry: str = "") -> FleetStatus:
-    """Reads every project.
-
-    Args:
-        fleet: The projects, and the rules that they keep to.
-        environment: GITHUB_TOKEN, and GITHUB_API_URL and GITHUB_SERVER_URL for another server than github.com.
-        folder: Where answers and files are kept until the next time.
-        telemetry: Address of a Prometheus that has the projects; empty for none.
-
-    Raises:
-        SluiceError: The template cannot be reached. A project that cannot is one line of the status.
-    """
+    """Reads every project."""
     template, versions = template_mirror(fleet, environment, folder)
     figures, note = _telemetry(telemetry)
     reader = StatusReader(fleet.rules, template, versions, environment, folder, figures)

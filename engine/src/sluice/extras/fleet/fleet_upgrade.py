@@ -71,20 +71,7 @@ def advance(
     skip: str = "",
     dry_run: bool = False,
 ) -> FleetUpgrade:
-    """One pass: opens what may be opened now, and reads the verdicts of what is open.
-
-    Args:
-        fleet: The projects and their rings.
-        environment: GITHUB_TOKEN, and GITHUB_REPOSITORY, where issues are opened.
-        folder: Of the fleet on this machine.
-        version: Of the template; default: the newest.
-        skip: Why all rings are asked at once, such as the name of a vulnerability; recorded in an issue before anything
-            else is written, and in each pull request.
-        dry_run: Nothing is written.
-
-    Raises:
-        SluiceError: No such version, the template cannot be reached, or the issue cannot be written.
-    """
+    """One pass: opens what may be opened now, and reads the verdicts of what is open."""
     template, versions = template_mirror(fleet, environment, folder)
     version = version.removeprefix("v") or versions[-1]
     if version not in versions:

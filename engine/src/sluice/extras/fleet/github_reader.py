@@ -41,11 +41,7 @@ class GitHubReader:
 
     def renamed(self, facts: Mapping[str, Any]) -> GitHubReader:
         """The reader of the name that the repository has now: PyGithub 2.10.0 follows GitHub's redirect of an old name
-        without the query (Requester.py, __requestRaw).
-
-        Args:
-            facts: Of the repository.
-        """
+        without the query (Requester.py, __requestRaw)."""
         return replace(self, name=facts["full_name"])
 
     def get_global(self, path: str) -> Any:
@@ -68,24 +64,14 @@ class GitHubReader:
 
 
 def in_a_line(error: Exception) -> str:
-    """What went wrong with one project of many, for a cell of a table.
-
-    Args:
-        error: One of ours for people, or whatever a file or an answer that nobody foresaw has led to.
-    """
+    """What went wrong with one project of many, for a cell of a table."""
     said = error.message if isinstance(error, SluiceError) else f"cannot be read: {type(error).__name__}: {error}"
     return said.splitlines()[0][:_LONGEST]
 
 
 @contextmanager
 def read_repository(name: str, environment: Mapping[str, str], cache: Path) -> Iterator[GitHubReader]:
-    """A reader of the repository owner/name.
-
-    Args:
-        name: owner/name.
-        environment: GITHUB_TOKEN and, for another server than github.com, GITHUB_API_URL.
-        cache: A folder of this machine.
-    """
+    """A reader of the repository owner/name."""
     logging.getLogger("github").setLevel(logging.ERROR)  # it prints every refusal; the status says what they mean
     with open_repository({**environment, "GITHUB_REPOSITORY": name}) as repository:
         yield GitHubReader(name, name, repository, cache)

@@ -27,13 +27,7 @@ class LoosenedGate(Settings):
 
 def loosened(ours: str, template: str, without: Iterable[str] = ()) -> list[LoosenedGate]:
     """What a project's config/gates.yaml lets pass that the template's would not. Another metric, stage or direction of
-    a gate of the same name counts as the gate's removal.
-
-    Args:
-        ours: Its text.
-        template: The text of the template's, of the same version.
-        without: Extras that the project has removed; their gates went with them.
-    """
+    a gate of the same name counts as the gate's removal."""
     for name in without:
         for steps in extras()[name].entries.get(FILE, ()) if name in extras() else ():
             template = cut(template, steps)
@@ -50,12 +44,7 @@ def loosened(ours: str, template: str, without: Iterable[str] = ()) -> list[Loos
 
 
 def limit_of(text: str, name: str) -> float | None:
-    """The limit of a gate; None where there is none of this name, or it is no number.
-
-    Args:
-        text: Of config/gates.yaml.
-        name: Of the gate.
-    """
+    """The limit of a gate; None where there is none of this name, or it is no number."""
     gates = _document(text).get("gates")
     there = [gate for gate in gates if isinstance(gate, dict)] if isinstance(gates, list) else []
     limit = next((gate.get("limit") for gate in there if gate.get("name") == name), None)

@@ -67,11 +67,7 @@ class NewProject:
         yield f"entry in {self.file.name}: ring {self.project.ring}, owners {', '.join(self.project.owners)}"
 
     def make(self) -> Iterator[str]:
-        """Does it; a line for each thing that is done.
-
-        Raises:
-            SluiceError: The entry cannot be written, the repository is another's, or GitHub refuses.
-        """
+        """Does it; a line for each thing that is done."""
         fleet = load_fleet(self.file)
         entry = _with_entry(self.file, self.project)
         template, name = _template(fleet), self.project.repository

@@ -39,16 +39,7 @@ class ProjectFacts(Settings):
 
 
 def read_facts(mirror: GitMirror, commit: str, template: GitMirror) -> ProjectFacts:
-    """The facts of a commit; those that were found before are kept, for a commit does not change.
-
-    Args:
-        mirror: The project's; the commit is fetched where it is not there.
-        commit: Its id.
-        template: Has the engine of a project that holds a wheel of a version, and no engine/ in git.
-
-    Raises:
-        SluiceError: It cannot be fetched, or is not a project made from the template.
-    """
+    """The facts of a commit; those that were found before are kept, for a commit does not change."""
     kept = mirror.folder / "facts" / f"{commit}-{_CODE}.json"
     if kept.is_file():
         return ProjectFacts.model_validate(read_json(kept))

@@ -166,13 +166,7 @@ class StatusReader:
 
 
 def mirror_of(reader: GitHubReader, environment: Mapping[str, str], folder: Path) -> GitMirror:
-    """Where a project's files are kept on this machine.
-
-    Args:
-        reader: Of its repository.
-        environment: GITHUB_TOKEN and GITHUB_SERVER_URL.
-        folder: Of the fleet.
-    """
+    """Where a project's files are kept on this machine."""
     place = folder / "git" / f"{reader.listed.lower().replace('/', '+')}.git"
     return GitMirror(place, clone_address(reader.name, environment), environment)
 

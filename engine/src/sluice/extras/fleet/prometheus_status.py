@@ -45,14 +45,7 @@ class PrometheusStatus:
 
 
 def read_prometheus(url: str) -> PrometheusStatus:
-    """Asks a Prometheus.
-
-    Args:
-        url: Its address.
-
-    Raises:
-        SluiceError: It does not answer, or not as Prometheus does.
-    """
+    """Asks a Prometheus."""
     questions, errors, dollars = (
         {_where(one): value for one, value in _ask(url, query)} for query in (_QUESTIONS, _ERRORS, _COST)
     )
@@ -68,13 +61,7 @@ def read_prometheus(url: str) -> PrometheusStatus:
 
 def budget_left(questions: float, errors: float, objective: float | None) -> float | None:
     """The share of the errors that an objective allows which is left; below 0 it is overdrawn. None where there was no
-    question, or an objective that allows some.
-
-    Args:
-        questions: Without those that callers got wrong.
-        errors: Server errors among them.
-        objective: The share that has to succeed.
-    """
+    question, or an objective that allows some."""
     if objective is None or objective >= 1 or not questions:
         return None
     return 1 - errors / questions / (1 - objective)

@@ -15,11 +15,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def table(status: FleetStatus) -> str:
-    """One line for each project, and below it what is wrong with it.
-
-    Args:
-        status: Of the fleet.
-    """
+    """One line for each project, and below it what is wrong with it."""
     head = ("project", "ring", "engine", "behind", "live", "last verdict")
     served = status.telemetry == ""
     rows: list[tuple[str, ...]] = [(*head, "budget", "cost") if served else head]
@@ -45,22 +41,14 @@ def _row(one: ProjectStatus) -> tuple[str, ...]:
 
 
 def budget_and_cost(one: ProjectStatus) -> tuple[str, str]:
-    """What is left of the error budget where least of it is, and the cost of all namespaces, of 30 days.
-
-    Args:
-        one: The project.
-    """
+    """What is left of the error budget where least of it is, and the cost of all namespaces, of 30 days."""
     left = min((each.budget for each in one.served if each.budget is not None), default=None)
     cost = f"${sum(each.dollars for each in one.served):.2f}" if one.served else "-"
     return ("-" if left is None else f"{left:.0%}"), cost
 
 
 def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
-    """What a person should know of a project: (what, how it is), the gravest first.
-
-    Args:
-        one: The project.
-    """
+    """What a person should know of a project: (what, how it is), the gravest first."""
     if one.fault:
         yield "not read", one.fault
     yield from (("rule broken", rule) for rule in one.broken)
@@ -80,11 +68,7 @@ def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
 
 
 def page(status: FleetStatus) -> str:
-    """One HTML page for people; it needs nothing from elsewhere and runs no script.
-
-    Args:
-        status: Of the fleet.
-    """
+    """One HTML page for people; it needs nothing from elsewhere and runs no script."""
     known = Counter(one.version or "not known" for one in status.projects)
     ordered = sorted(known.items(), key=lambda item: (-item[1], item[0]))
     projects = [
@@ -96,11 +80,7 @@ def page(status: FleetStatus) -> str:
 
 
 def metrics(status: FleetStatus) -> str:
-    """Gauges in Prometheus' text format, one series for each repository. What is not known has none.
-
-    Args:
-        status: Of the fleet.
-    """
+    """Gauges in Prometheus' text format, one series for each repository. What is not known has none."""
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
     registry = CollectorRegistry()

@@ -35,14 +35,7 @@ _ENTRY = re.compile(r'^msgid ".+"\nmsgstr "(.+)"$', re.MULTILINE)
 
 
 def honest_corpora(place: Path | None = None) -> list[GuardRow]:
-    """Rows of the wheels Django and awscli in `place`, the same ones every time.
-
-    Args:
-        place: the folder of the wheels.
-
-    Raises:
-        SluiceError: one of them is not there.
-    """
+    """Rows of the wheels Django and awscli in `place`, the same ones every time."""
     place = place or folder()
     django, examples = place / "django", place / "awscli" / "examples"
     if not (django / "conf" / "locale").is_dir() or not examples.is_dir():

@@ -22,15 +22,7 @@ def overlaps(training: Sequence[GuardRow], rows: Sequence[GuardRow]) -> list[flo
 
 
 def overlap_report(rows: Sequence[GuardRow], shared: Sequence[float]) -> dict[str, Any]:
-    """By label and kind: how many rows share more than `MOST_SHARED` of their runs, and the mean share.
-
-    Args:
-        rows: those that were compared.
-        shared: what `overlaps` found of each.
-
-    Returns:
-        `not_held_out`, the number of such rows, and the same for each kind in `kinds`.
-    """
+    """By label and kind: how many rows share more than `MOST_SHARED` of their runs, and the mean share."""
     kinds: dict[str, list[float]] = defaultdict(list)
     for row, share in zip(rows, shared, strict=True):
         kinds[f"{row.label}/{row.kind}"].append(share)

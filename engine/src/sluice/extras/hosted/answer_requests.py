@@ -31,18 +31,7 @@ _ROLE = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # of the sign-in to AWS,
 
 
 def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[list[dict[str, Any]], float, int]:
-    """Answers requests: out of the response cache, else by their providers.
-
-    Args:
-        workspace: of main.
-        requests: as `check_requests` returns them.
-
-    Returns:
-        A line of answers.jsonl for each that has an answer; US dollars; how many have none.
-
-    Raises:
-        SluiceError: a key, a package or an address is missing.
-    """
+    """Answers requests: out of the response cache, else by their providers."""
     cache = ResponseCache(workspace.state / FOLDER)
     seconds = load_settings(workspace.config / "service.yaml", ServiceSettings).llm.timeout_seconds
     specs = {id(one.spec): one.spec for one in requests}

@@ -64,19 +64,7 @@ def refusal(error: SluiceError) -> dict[str, str]:
 
 
 def bring_answers(workspace: Workspace, repository: Repository, environment: Mapping[str, str]) -> int:
-    """Takes what main has answered to this run of ci into the response cache.
-
-    Args:
-        workspace: the checkout.
-        repository: of this run.
-        environment: the variables of GitHub Actions, with GITHUB_TOKEN.
-
-    Returns:
-        How many responses there are. Where the latest requests were refused, the reason is kept for `sluice eval`.
-
-    Raises:
-        SluiceError: a line is not a response, or GitHub refuses a call.
-    """
+    """Takes what main has answered to this run of ci into the response cache."""
     number, _ = this_run(environment)
     since = repository.get_workflow_run(number).created_at
     cache, brought, latest = ResponseCache(workspace.state / FOLDER), 0, True

@@ -38,20 +38,7 @@ class CheckedRun(NamedTuple):
 
 
 def check_run(workspace: Workspace, run: int, out: Path, environment: Mapping[str, str]) -> CheckedRun:
-    """Checks the requests of a run of ci and reserves what they cost.
-
-    Args:
-        workspace: the checkout of main.
-        run: its number.
-        out: folder of what is written: requests.jsonl and spend.json, or answers.jsonl with the reason of a refusal.
-        environment: the variables of GitHub Actions, with GITHUB_TOKEN.
-
-    Returns:
-        What is to be done.
-
-    Raises:
-        SluiceError: the run is not one of ci for a pull request, the ledger cannot be read, or GitHub does not answer.
-    """
+    """Checks the requests of a run of ci and reserves what they cost."""
     limits = load_limits(workspace.config)
     with open_repository(environment) as repository:
         waiting = waiting_run(repository, run)
@@ -78,20 +65,7 @@ def check_run(workspace: Workspace, run: int, out: Path, environment: Mapping[st
 
 
 def ask_file(workspace: Workspace, file: Path | None, out: Path) -> str:
-    """Asks the requests of a file, which is checked as if it came from anywhere.
-
-    Args:
-        workspace: the checkout of main.
-        file: requests.jsonl; None for the one that `check_run` wrote.
-        out: folder of answers.jsonl, and of spend.json where it has been reserved.
-
-    Returns:
-        What was done, for people.
-
-    Raises:
-        RefusedRequestsError: the file is refused; nothing was asked.
-        SluiceError: it is not there, or a key is missing.
-    """
+    """Asks the requests of a file, which is checked as if it came from anywhere."""
     path = file or out / request_file.NAME
     if not path.is_file():
         raise SluiceError(f"{path}: no such file", remedy="`sluice eval --replay` writes build/requests.jsonl")

@@ -29,13 +29,7 @@ def secrets() -> dict[str, str]:
 def checks(
     scope: DiagnosisScope, repository: str, branch: str
 ) -> Iterator[tuple[str, str, Callable[[Ask], Iterator[Diagnosis]]]]:
-    """What is looked at, the command that fixes it, and the function that looks.
-
-    Args:
-        scope: where is looked.
-        repository: owner/name.
-        branch: the default one.
-    """
+    """What is looked at, the command that fixes it, and the function that looks."""
     hosted = _hosted(scope)
     keyed = [one for one in hosted if one.key_env]
     if hosted:
@@ -52,13 +46,7 @@ def checks(
 def account_checks(
     scope: DiagnosisScope, client: Callable[[str], Any], stack: str
 ) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
-    """What `sluice doctor aws` looks at: the role that models on AWS are asked with.
-
-    Args:
-        scope: where is looked.
-        client: of boto3, by the name of a service.
-        stack: the command that fixes it.
-    """
+    """What `sluice doctor aws` looks at: the role that models on AWS are asked with."""
     if any(not one.key_env for one in _hosted(scope)):
         role = f"{scope.names.name}-evaluation"
         ways = ways_in(scope, repository_of(scope) or scope.names.repository, [f"environment:{ENVIRONMENT}"])

@@ -46,11 +46,7 @@ class WaitingRun:
 
 
 def waiting_run(repository: Repository, number: int) -> WaitingRun:
-    """The run of ci with this number.
-
-    Raises:
-        SluiceError: it is another workflow, not of a pull request, or not at its end.
-    """
+    """The run of ci with this number."""
     run = repository.get_workflow_run(number)
     what = f"run {number}"
     if run.path.partition("@")[0] != _COMPARING or run.event != "pull_request":
@@ -70,12 +66,7 @@ def may_write(repository: Repository, login: str) -> bool:
 
 
 def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRun]:
-    """Runs of answer-requests.yml on the default branch, latest first.
-
-    Args:
-        repository: this one.
-        since: runs that were made before are left out.
-    """
+    """Runs of answer-requests.yml on the default branch, latest first."""
     branch, name = repository.default_branch, repository.full_name
     created = f">={since.strftime('%Y-%m-%dT%H:%M:%SZ')}"
     for run in repository.get_workflow(ANSWERING).get_runs(branch=branch, created=created):
@@ -85,17 +76,7 @@ def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRu
 
 
 def read_file(run: WorkflowRun, artifact: str, name: str, environment: Mapping[str, str]) -> bytes | None:
-    """The only file of an artifact of a run; None where it has no such artifact.
-
-    Args:
-        run: whose artifact it is.
-        artifact: its name.
-        name: of the file.
-        environment: with GITHUB_TOKEN.
-
-    Raises:
-        UnusableArtifactError: it is too large, damaged, or holds anything else.
-    """
+    """The only file of an artifact of a run; None where it has no such artifact."""
     for found in run.get_artifacts():
         if found.name == artifact and not found.expired:
             if found.size_in_bytes > _MOST_BYTES:

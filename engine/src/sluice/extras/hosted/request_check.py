@@ -34,19 +34,7 @@ class AllowedRequest:
 
 
 def check_requests(workspace: Workspace, raw: bytes) -> tuple[list[AllowedRequest], list[AllowedRequest]]:
-    """Checks a file of requests against the settings of this checkout.
-
-    Args:
-        workspace: of main.
-        raw: the file.
-
-    Returns:
-        All requests, and those of them that have no recorded response here, so that they cost something.
-
-    Raises:
-        RefusedRequestsError: a request is not what the schema says, not of a provider of this checkout, has another
-            digest than its content, or there are more tokens than allowed.
-    """
+    """Checks a file of requests against the settings of this checkout."""
     limits = load_limits(workspace.config)
     providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
     specs = (*providers.chat, *providers.judge)

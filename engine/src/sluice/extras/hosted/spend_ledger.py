@@ -38,16 +38,7 @@ class Spend:
 def read_ledger(
     repository: Repository, since: datetime, environment: Mapping[str, str]
 ) -> list[tuple[datetime, Spend]]:
-    """The entries since a time, each with the time of its run; without that of this attempt.
-
-    Args:
-        repository: whose runs they are of.
-        since: the earliest.
-        environment: the variables of GitHub Actions, with GITHUB_TOKEN.
-
-    Raises:
-        SluiceError: an entry cannot be read: what was spent is not known then, and nothing may be.
-    """
+    """The entries since a time, each with the time of its run; without that of this attempt."""
     entries, here = [], this_run(environment)
     for run in runs_of_main(repository, since):
         for attempt in range(1, run.run_attempt + 1) if run.conclusion != "skipped" else ():
@@ -66,18 +57,7 @@ def read_ledger(
 def require_budget(
     waiting: WaitingRun, dollars: float, limits: HostedLimits, entries: list[tuple[datetime, Spend]], now: datetime
 ) -> None:
-    """Refuses what the limits of rounds and money do not allow.
-
-    Args:
-        waiting: whose requests they are.
-        dollars: what they cost at most.
-        limits: config/hosted.yaml of main.
-        entries: of the ledger, since the start of the day and of the waiting run.
-        now: in UTC; a day is that of UTC.
-
-    Raises:
-        RefusedRequestsError: a limit would be passed.
-    """
+    """Refuses what the limits of rounds and money do not allow."""
     rounds = sum(spend.run == waiting.number for _, spend in entries)
     if rounds >= limits.rounds:
         remedy = "push again, or raise `rounds` in config/hosted.yaml of main"

@@ -24,15 +24,7 @@ class AnswersAwaitedError(SluiceError):
 
 
 def unanswered(comparison: Any, environment: Mapping[str, str]) -> SluiceError | None:
-    """Writes build/requests.jsonl after a comparison that called no model.
-
-    Args:
-        comparison: as `review` returns it.
-        environment: the variables of GitHub Actions; without them nobody answers, and the verdict stays what it is.
-
-    Returns:
-        What to end with, whose message and remedy are the comment; None where the verdict counts.
-    """
+    """Writes build/requests.jsonl after a comparison that called no model."""
     workspace = Workspace.find()
     written = workspace.build / NAME
     written.unlink(missing_ok=True)

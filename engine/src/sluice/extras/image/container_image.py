@@ -57,18 +57,7 @@ class BuiltImage:
 def build(
     root: Path, base: str, name: str, options: Sequence[str] = (), *, target: ImageTarget = SERVING
 ) -> BuiltImage:
-    """Builds an image of a checkout; what buildah says is passed on.
-
-    Args:
-        root: The checkout.
-        base: The image it stands on, NAME@sha256:….
-        name: Its name, to which the target's suffix is added.
-        options: Further words for `buildah build`.
-        target: Which image.
-
-    Raises:
-        SluiceError: The base has no digest, or a step fails.
-    """
+    """Builds an image of a checkout; what buildah says is passed on."""
     if not PINNED.fullmatch(base):  # a tag can be moved to other content later
         raise SluiceError(
             f"base image {base or '(none)'}: not named by digest",
@@ -88,12 +77,7 @@ def build(
 
 
 def suffixed(name: str, target: ImageTarget) -> str:
-    """The name of a target's image.
-
-    Args:
-        name: May end with a tag, which stays at the end; the colon of a registry's port is before the last slash.
-        target: Whose suffix is added.
-    """
+    """The name of a target's image."""
     path, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
     return f"{path}{slash}{last}{target.suffix}{colon}{tag}"
@@ -115,19 +99,7 @@ class PushedImage:
 def push(root: Path, image: str, to: str, *, user: str = "", token: str = "", tag: str = "") -> PushedImage:
     """Pushes a local image, tagged with the commit of the checkout.
 
-    What was pushed for this commit before is taken: a second build of it need not have the same digest.
-
-    Args:
-        root: The checkout.
-        image: The local image.
-        to: REGISTRY/NAME.
-        user: For the registry.
-        token: For the registry; kept in a file for as long as it takes.
-        tag: What follows the commit in the tag.
-
-    Raises:
-        SluiceError: podman or skopeo is missing, or the registry refuses.
-    """
+    What was pushed for this commit before is taken: a second build of it need not have the same digest."""
     target = f"docker://{to}:{git.commit(root)}{tag}"
     with tempfile.TemporaryDirectory() as scratch:
         login = Path(scratch) / "auth.json"

@@ -12,14 +12,7 @@ _ECR = re.compile(r"\d{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/.+")
 
 
 def login(name: str) -> tuple[str, str]:
-    """User and password for the registry of an image; both empty where there are none.
-
-    Args:
-        name: REGISTRY/NAME.
-
-    Raises:
-        SluiceError: It is Amazon's, and AWS gives none.
-    """
+    """User and password for the registry of an image; both empty where there are none."""
     ecr = _ECR.fullmatch(name)
     if not ecr:
         return os.environ.get("GITHUB_ACTOR", ""), os.environ.get("GITHUB_TOKEN", "")

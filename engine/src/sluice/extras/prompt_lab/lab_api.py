@@ -29,12 +29,7 @@ class EditedPrompt(Settings):
 
 
 def prompt_lab(workspace: Workspace, bundle: ReleaseBundle) -> Callable[..., Any]:
-    """Make the part of a service that has the prompt lab, as `create_app` takes it.
-
-    Args:
-        workspace: The checkout whose prompt is edited.
-        bundle: The draft that is served.
-    """
+    """Make the part of a service that has the prompt lab, as `create_app` takes it."""
 
     def add(api: FastAPI, application: Any, _metrics: Any) -> Any:
         lab = PromptLab(workspace, bundle, application)

@@ -25,17 +25,7 @@ C = TypeVar("C", bound=LabelledCase)
 def read_cases(
     path: Path, model: type[C], *, remedy: str, wrong: Callable[[C], Iterable[str]] = lambda _: ()
 ) -> list[tuple[str, C]]:
-    """Reads a file of labelled cases and returns (`file:line`, case) of each line.
-
-    Args:
-        path: the file.
-        model: of a case.
-        remedy: of the error.
-        wrong: what else is wrong with a case.
-
-    Raises:
-        ValidationErrors: every malformed line and every id that is used twice; or the file has no cases.
-    """
+    """Reads a file of labelled cases and returns (`file:line`, case) of each line."""
     text, unreadable = read_text(path)
     faults = [str(fault) for fault in unreadable]
     found: list[tuple[str, C]] = []

@@ -12,20 +12,7 @@ from sluice.prompts.prompt_files import SUFFIX, parse_prompts
 
 
 def changes_since(root: Path, ref: str, head: Mapping[str, Prompt]) -> tuple[list[PromptChange], set[str]]:
-    """Compares the working tree with a commit.
-
-    Args:
-        root: the checkout.
-        ref: a branch, tag or commit.
-        head: the prompts of the working tree.
-
-    Returns:
-        The changes, and the names of the prompts whose file has other bytes.
-
-    Raises:
-        SluiceError: there is no such commit.
-        ValidationErrors: its prompts cannot be read; each fault as `ref:file:line: what`.
-    """
+    """Compares the working tree with a commit."""
     contents = files_at(root, git.resolve(root, ref), "prompts", suffix=SUFFIX)
     base = parse_prompts(ref, {f"{ref}:prompts/{name}": content for name, content in contents.items()})
     folder = root / "prompts"
@@ -34,17 +21,7 @@ def changes_since(root: Path, ref: str, head: Mapping[str, Prompt]) -> tuple[lis
 
 
 def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[str, bytes]:
-    """Files that lie directly in a folder at a commit.
-
-    Args:
-        root: the checkout.
-        commit: any name of it.
-        folder: path in the checkout; one that is not there has no files.
-        suffix: how the names of the files end.
-
-    Returns:
-        Contents by name.
-    """
+    """Files that lie directly in a folder at a commit."""
     listed = git.run_bytes(root, "ls-tree", "-z", commit, f"{folder}/").decode("utf-8", "surrogateescape")
     found = {}
     for entry in filter(None, listed.split("\0")):

@@ -44,14 +44,7 @@ def markdown_changes(changes: Sequence[PromptChange], *, base: str, edited: Coll
 def print_changes(
     changes: Sequence[PromptChange], *, base: str, edited: Collection[str], file: IO[str] | None = None
 ) -> None:
-    """Prints what changed, then what did not.
-
-    Args:
-        changes: of `diff_prompts`.
-        base: what the prompts were compared with, as it was named.
-        edited: names of the prompts whose file has other bytes than at `base`.
-        file: where to; None: the terminal.
-    """
+    """Prints what changed, then what did not."""
     console = _console(file)
     for change in changes:
         if change.status != "same":

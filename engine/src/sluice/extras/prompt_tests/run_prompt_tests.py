@@ -55,21 +55,7 @@ def run_tests(
     lines: Path | None = None,
     replay: bool = False,
 ) -> PromptRun:
-    """Asks the cases of prompts and checks the answers.
-
-    Args:
-        workspace: the checkout.
-        names: of prompts; default: all of them.
-        lines: a file of cases, in place of each prompt's testData.
-        replay: no model is called; what is not in the cache is not evaluated.
-
-    Returns:
-        The cases with their records, and what was not asked.
-
-    Raises:
-        SluiceError: there is no such prompt, nobody in its role, or nothing that could fail.
-        ValidationErrors: cases that are malformed, each with its place.
-    """
+    """Asks the cases of prompts and checks the answers."""
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     if unknown := [name for name in names if name not in prompts]:
         raise SluiceError(f"no prompt {unknown[0]!r}{nearest(unknown[0], list(prompts))}")
@@ -108,12 +94,7 @@ def _faults(case: PromptCase, record: Mapping[str, Any]) -> list[str]:
 
 
 def write_tests(tested: PromptRun, out: Path) -> None:
-    """Writes cases.jsonl and summary.json.
-
-    Args:
-        tested: of `run_tests`.
-        out: the folder.
-    """
+    """Writes cases.jsonl and summary.json."""
     write_jsonl(out / "cases.jsonl", tested.records)
     counts = dict.fromkeys(("answered", "failed", "not_evaluated"), 0)
     counts |= Counter(record["status"] for record in tested.records)
@@ -172,18 +153,7 @@ class _PromptApplication:
 def open_role(
     workspace: Workspace, providers: Providers, role: str, store: ResponseCache, *, replay: bool = False
 ) -> Iterator[RecordedChat]:
-    """Opens the providers of a role behind the response cache; a model starts with its first request.
-
-    Args:
-        workspace: the checkout.
-        providers: config/providers.yaml.
-        role: one that is not empty.
-        store: the cache.
-        replay: no model is called.
-
-    Returns:
-        A context with what is asked.
-    """
+    """Opens the providers of a role behind the response cache; a model starts with its first request."""
     specs: tuple[ProviderSpec, ...] = getattr(providers, role)
     with ExitStack() as opened:
         open_chat, digest = _local(workspace, role, opened) if needs_local(specs) else (_remote(specs), "")

@@ -21,20 +21,12 @@ _LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>\S.*)")
 
 
 def write_checksums(folder: Path) -> None:
-    """Close a release: write SHA256SUMS over the files in its folder.
-
-    Args:
-        folder: Of the release.
-    """
+    """Close a release: write SHA256SUMS over the files in its folder."""
     write_atomic(folder / FILE, _lines({name: digest_of_file(folder / name) for name in _files(folder)}))
 
 
 def check_checksums(folder: Path) -> VerificationResult:
-    """Every file of a release against its SHA256SUMS; a check of `sluice release verify`.
-
-    Args:
-        folder: Of the release.
-    """
+    """Every file of a release against its SHA256SUMS; a check of `sluice release verify`."""
     if not (folder / FILE).is_file():
         if (folder / REPORT).exists():  # which is never without it
             return VerificationResult("checksums", "failed", f"{FILE}: missing")
@@ -45,14 +37,7 @@ def check_checksums(folder: Path) -> VerificationResult:
 
 
 def faults_of_checksums(folder: Path) -> list[str]:
-    """What is not as SHA256SUMS says: files that changed, are missing or were added, and lines that are none.
-
-    Args:
-        folder: Of the release, with SHA256SUMS in it.
-
-    Returns:
-        One line for each fault, with the file's name.
-    """
+    """What is not as SHA256SUMS says: files that changed, are missing or were added, and lines that are none."""
     text = (folder / FILE).read_bytes().decode("utf-8", "replace")
     listed: dict[str, str] = {}
     faults = []

@@ -43,18 +43,7 @@ _SHOWN = 12
 
 
 def recompute(workspace: Workspace, folder: Path) -> list[VerificationResult]:
-    """Recomputes what a release was judged by.
-
-    Args:
-        workspace: Whose cache has the embedder that some metrics use.
-        folder: Of the release.
-
-    Returns:
-        One result for the rows, the scores, what of them could not be recomputed, the figures, and the verdicts.
-
-    Raises:
-        SluiceError: A file cannot be read, or holds something else.
-    """
+    """Recomputes what a release was judged by."""
     try:
         return _recompute(workspace, folder, load(folder))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -30,15 +30,7 @@ class PullRequestText:
 
 
 def upsert_pull(text: PullRequestText, environment: Mapping[str, str]) -> CommentResult:
-    """Opens or updates the pull request of a branch, against the default branch.
-
-    Args:
-        text: The branch, and what its pull request shall say.
-        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
-
-    Raises:
-        SluiceError: A variable is missing, or GitHub refuses.
-    """
+    """Opens or updates the pull request of a branch, against the default branch."""
     from github import GithubException
 
     with open_repository(environment) as repository:
@@ -57,15 +49,7 @@ def upsert_pull(text: PullRequestText, environment: Mapping[str, str]) -> Commen
 
 
 def closed_before(text: PullRequestText, environment: Mapping[str, str]) -> str:
-    """The address of the pull request of this title that a person closed without merging it; empty without one.
-
-    Args:
-        text: Branch and title.
-        environment: As for `upsert_pull`.
-
-    Raises:
-        SluiceError: As for `upsert_pull`.
-    """
+    """The address of the pull request of this title that a person closed without merging it; empty without one."""
     with open_repository(environment) as repository:
         if _pulls(repository, environment, text.branch, "open"):
             return ""

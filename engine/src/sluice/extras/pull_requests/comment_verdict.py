@@ -44,12 +44,7 @@ class CommentVerdict(Settings):
 
 
 def verdict_line(folder: Path, head: str) -> str:
-    """The hidden line.
-
-    Args:
-        folder: Of the comparison, with comparison.json where there was one.
-        head: The commit that was compared.
-    """
+    """The hidden line."""
     found = CommentVerdict(head=head, verdict="not compared", passed=False)
     if (path := folder / JSON).is_file():
         document = read_json(path)
@@ -63,12 +58,7 @@ def verdict_line(folder: Path, head: str) -> str:
 
 
 def find_verdict(comments: Iterable[str], head: str) -> CommentVerdict | None:
-    """The verdict on a commit.
-
-    Args:
-        comments: Texts of comments of the engine.
-        head: The commit; what was said of another is outdated.
-    """
+    """The verdict on a commit."""
     lines = [line for text in comments if (line := _LINE.search(text))]
     found = [CommentVerdict.model_validate_json(line[1]) for line in lines]
     return next((one for one in found if one.head == head), None)

@@ -10,13 +10,7 @@ from sluice.core.git import run, sign_in_to_github
 
 
 def with_files(root: Path, tree: str, files: Mapping[str, str]) -> str:
-    """The tree with some files more.
-
-    Args:
-        root: The repository.
-        tree: Id of the tree or commit.
-        files: Content by path from the root.
-    """
+    """The tree with some files more."""
     with tempfile.TemporaryDirectory(prefix="branch-") as name:
         index = {"GIT_INDEX_FILE": str(Path(name) / "index")}
         run(root, "read-tree", tree, env=index)
@@ -38,20 +32,7 @@ def push_branch(
     remote: str = "origin",
     remedy: str = "",
 ) -> str:
-    """Puts a commit on a branch of the remote; returns what it did, in words.
-
-    Args:
-        root: The repository.
-        commit: The commit.
-        branch: The branch, replaced where it is ours.
-        mark: What the message of its last commit says where it is: another belongs to who made it, and stays.
-        environment: With GITHUB_TOKEN and GITHUB_SERVER_URL, where the remote wants a token.
-        remote: Its name or address.
-        remedy: For a push that is refused.
-
-    Raises:
-        SluiceError: git cannot reach the remote, or may not push.
-    """
+    """Puts a commit on a branch of the remote; returns what it did, in words."""
     sign_in = sign_in_to_github(environment)
     listed = run(root, "ls-remote", "--", remote, f"refs/heads/{branch}", env=sign_in).split()
     there = listed[0] if listed else ""

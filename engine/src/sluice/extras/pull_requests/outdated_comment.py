@@ -24,18 +24,7 @@ _TIMEOUT_S = 30
 
 
 def mark_outdated(environment: Mapping[str, str], *, compares: bool) -> str:
-    """Puts a notice above the comparison of an earlier run. The comparison of this run will replace both.
-
-    Args:
-        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
-        compares: Whether this run compares at all.
-
-    Returns:
-        What was done, in words.
-
-    Raises:
-        SluiceError: A variable is missing, or GitHub refuses or does not answer.
-    """
+    """Puts a notice above the comparison of an earlier run. The comparison of this run will replace both."""
     number = pull_request_of(environment)
     if number is None:
         return "nothing is outdated: this run is not of a pull request"

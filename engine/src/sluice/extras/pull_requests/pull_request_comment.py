@@ -22,19 +22,7 @@ _MESSAGES = {
 
 
 def upsert_comment(markdown: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
-    """Creates or updates the comment that `marker` names, on the pull request of this run.
-
-    Args:
-        markdown: Its text; cut where it is longer than GitHub takes.
-        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
-        marker: A word that is the comment's own.
-
-    Returns:
-        What was done. A token that may only read, as a pull request from a fork has, is no failure.
-
-    Raises:
-        SluiceError: A variable is missing, or GitHub refuses anything else.
-    """
+    """Creates or updates the comment that `marker` names, on the pull request of this run."""
     number = pull_request_of(environment)
     if number is None:
         return CommentResult("no comment: this run is not of a pull request")
@@ -65,16 +53,7 @@ def upsert_comment(markdown: str, environment: Mapping[str, str], *, marker: str
 
 def comparison_text(file: Path, report: str, environment: Mapping[str, str]) -> str:
     """The comment on a comparison: the verdict, and below it which commit it is about and where all of it is; a hidden
-    line says the verdict to programs.
-
-    Args:
-        file: comment.md of the comparison; without it, the comment says that there was none.
-        report: The address of report.html; empty where it was not kept.
-        environment: The variables of GitHub Actions.
-
-    Raises:
-        SluiceError: As for `pull_request_of`.
-    """
+    line says the verdict to programs."""
     from sluice.extras.pull_requests.comment_verdict import verdict_line  # the job `plan` has the bare Python
 
     text = file.read_text(encoding="utf-8") if file.is_file() else "## ! Not compared\n\nThe run ended before that.\n"

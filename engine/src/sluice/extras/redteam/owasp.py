@@ -42,14 +42,7 @@ ENTRIES: Sequence[OwaspEntry] = (
 
 
 def coverage(successes: Mapping[str, str]) -> list[dict[str, str]]:
-    """The entries as a report shows them.
-
-    Args:
-        successes: what the families that were tried came to, by name.
-
-    Returns:
-        A row an entry: number, title, and what was tried with its success, or what holds it instead.
-    """
+    """The entries as a report shows them."""
     found = []
     for entry in ENTRIES:
         tried = [f"{name}: {successes[name]}" for name in entry.families if name in successes]

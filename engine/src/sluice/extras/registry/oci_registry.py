@@ -97,14 +97,7 @@ class OciRegistry(AuthBase):
         raise AssertionError("the last attempt returns or raises")
 
     def tag(self, tag: str, folder: Path, blobs: Mapping[str, Path], source: str) -> None:
-        """Makes a manifest of blobs that are there, under a tag; another manifest gives the tag up.
-
-        Args:
-            tag: Its name.
-            folder: Files below it have their paths as titles.
-            blobs: Where the content of each lies here, by its digest.
-            source: Web page of the repository, which GitHub links the package with; or empty.
-        """
+        """Makes a manifest of blobs that are there, under a tag; another manifest gives the tag up."""
         empty = hashlib.sha256(_EMPTY).hexdigest()
         if not self.has(empty):
             self.put(empty, _EMPTY)

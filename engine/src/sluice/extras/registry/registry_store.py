@@ -24,11 +24,7 @@ _ADDRESS = r"oci://([a-zA-Z0-9.-]+(?::\d+)?)/([a-z0-9]+(?:(?:[._]|__|-+|/)[a-z0-
 
 
 def open_registry_store(address: str) -> RegistryStore:
-    """Opens the store at an address; neither registry nor repository is asked for anything yet.
-
-    Raises:
-        SluiceError: It is not such an address, or `github` where no repository is known.
-    """
+    """Opens the store at an address; neither registry nor repository is asked for anything yet."""
     if address == "github":
         return RegistryStore(GithubRegistry(GITHUB, f"{_github_repository().lower()}-artifacts"), "")
     found = re.fullmatch(_ADDRESS, address)

@@ -18,13 +18,7 @@ Client = Callable[[str], Any]
 
 
 def account_checks(place: DiagnosisScope, client: Client, stack: str) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
-    """What `sluice doctor aws` looks at beside its own: the role that engine/aws/bootstrap.yaml makes, and `checks`.
-
-    Args:
-        place: Where is looked.
-        client: Makes a client of boto3 for a service.
-        stack: The command that makes the role.
-    """
+    """What `sluice doctor aws` looks at beside its own: the role that engine/aws/bootstrap.yaml makes, and `checks`."""
     role = f"{place.names.name}-sagemaker"
     yield f"role {role}", lambda: service_role(client("iam"), role, "sagemaker.amazonaws.com", stack)
     yield from checks(place, client)

@@ -30,15 +30,7 @@ def deploy(account: EndpointAccount, say: Say) -> str:
     """Makes the endpoint serve what was approved last, and waits until it does.
 
     What is served already stays, what is on its way is followed, what failed is deleted and made anew. What is approved
-    meanwhile follows.
-
-    Returns:
-        The name of what serves: of the endpoint's configuration, or of the component.
-
-    Raises:
-        CanaryStopped: It was taken back; what was live is.
-        SluiceError: It could not be made, or something that it needs is missing; then nothing was begun.
-    """
+    meanwhile follows."""
     while True:
         package = _approved(account)
         _require_alarms(account)

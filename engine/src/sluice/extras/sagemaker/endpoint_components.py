@@ -25,14 +25,7 @@ _UNDER_WAY = ("Creating", "Updating", "Deleting")
 
 
 def serve_adapter(account: EndpointAccount, components: EndpointComponents, package: dict[str, Any], say: Say) -> str:
-    """Serves the adapter of a package beside those before it; the oldest ones above `keep` go.
-
-    Returns:
-        The name of its component.
-
-    Raises:
-        SluiceError: The package holds no PEFT adapter, or a component could not be made.
-    """
+    """Serves the adapter of a package beside those before it; the oldest ones above `keep` go."""
     artifact = _artifact(account, package)
     base = base_component(account.settings, account.endpoint, components)
     _reach(account, base, say)

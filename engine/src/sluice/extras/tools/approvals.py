@@ -129,18 +129,7 @@ class Approvals:
         tenant: str | None,
         conversation: Sequence[Mapping[str, str]],
     ) -> str:
-        """Asks for an approval.
-
-        Args:
-            thread: that waits for it.
-            actions: name and arguments of each call.
-            release: that asks.
-            tenant: whose question it was.
-            conversation: the question, and what was said before.
-
-        Returns:
-            Its id, which cannot be guessed.
-        """
+        """Asks for an approval."""
         name, now = secrets.token_hex(16), time.time()
         row: dict[str, Any] = {"id": name, "thread": thread, "release": release, "tenant": tenant, "state": "pending"}
         row |= {"conversation": [dict(one) for one in conversation], "created": now, "expires": now + self._seconds}
@@ -176,22 +165,7 @@ class Approvals:
     async def decide(
         self, name: str, tenant: str | None, *, approve: bool, by: str | None, reason: str, release: str
     ) -> Approval:
-        """Approves or denies, once.
-
-        Args:
-            name: id of the approval.
-            tenant: of who decides, which has to be that of the question.
-            approve: or deny.
-            by: name of the key.
-            reason: in words.
-            release: that is to go on.
-
-        Returns:
-            The approval as it is now.
-
-        Raises:
-            DecisionError: there is no such approval, it is decided, or expired, or another release has asked.
-        """
+        """Approves or denies, once."""
         found = await self.find(name, tenant)
         if found.release != release:
             raise DecisionError(409, f"{found.release} has asked, and {release} answers here: ask again")
@@ -210,16 +184,7 @@ class Approvals:
         return replace(await self.find(name, tenant), conversation=found.conversation)
 
     async def take(self, thread: str, tool: str, args: Mapping[str, Any]) -> str:
-        """Takes the approved call of a thread, once.
-
-        Args:
-            thread: that goes on.
-            tool: that is about to be called.
-            args: with which.
-
-        Returns:
-            The idempotency key of the call; empty if it was not approved, or it was taken before.
-        """
+        """Takes the approved call of a thread, once."""
         digest = call_digest(tool, args)
         approved = (_ACTIONS.c.state == "approved") & (_ACTIONS.c.digest == digest) & (_ACTIONS.c.tool == tool)
         of_thread = (_APPROVALS.c.thread == thread) & (_APPROVALS.c.state == "approved")
@@ -237,12 +202,7 @@ class Approvals:
         return key
 
     async def note(self, key: str, outcome: str) -> None:
-        """What became of a call that was taken.
-
-        Args:
-            key: its idempotency key.
-            outcome: done, failed or unknown.
-        """
+        """What became of a call that was taken."""
         name, _, place = key.rpartition("-")
         one = (_ACTIONS.c.approval == name) & (_ACTIONS.c.place == int(place))
         await self._do(lambda connection: connection.execute(update(_ACTIONS).where(one).values(state=outcome)))

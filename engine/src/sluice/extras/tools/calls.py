@@ -84,16 +84,7 @@ class ToolCalls(AgentMiddleware[Any, Any]):
 
 
 async def called(tool: Tool, args: dict[str, Any], key: str) -> tuple[str, str]:
-    """Calls a tool within its time.
-
-    Args:
-        tool: that is called.
-        args: that fit it.
-        key: of what writes.
-
-    Returns:
-        What the model is told, and the outcome in a word.
-    """
+    """Calls a tool within its time."""
     try:
         async with asyncio.timeout(tool.settings.timeout_seconds) as limit:
             return await tool.call(args, key), "done"

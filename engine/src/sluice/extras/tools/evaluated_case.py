@@ -17,18 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def evaluated_case(row: Row, services: Services) -> Iterator[None]:
-    """A case of the evaluation: functions act on a world of their own, and the row decides about what would wait.
-
-    Args:
-        row: that is asked.
-        services: of the release.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        SluiceError: the row wants a world, and the release names none.
-    """
+    """A case of the evaluation: functions act on a world of their own, and the row decides about what would wait."""
     agent, wanted = services.kept.get(KEPT), expected_calls(row)
     if agent is None:
         yield

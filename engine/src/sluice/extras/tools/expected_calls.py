@@ -69,15 +69,7 @@ def check_rows(data: Path) -> list[ValidationIssue]:
 
 
 def fault_of_calls(wanted: ExpectedCalls, steps: Sequence[Step]) -> str:
-    """Where the calls of an answer part from what is expected.
-
-    Args:
-        wanted: of the row.
-        steps: of the answer.
-
-    Returns:
-        The first fault in words; empty where there is none.
-    """
+    """Where the calls of an answer part from what is expected."""
     called = [step for step in steps if step["outcome"] not in ("world", "denied")]
     if broken := [step for step in called if step["outcome"] not in _OK]:
         return f"call {called.index(broken[0]) + 1}: {shown(broken[0])}"
@@ -97,15 +89,7 @@ def fault_of_calls(wanted: ExpectedCalls, steps: Sequence[Step]) -> str:
 
 
 def parting(base: CaseResult | None, head: CaseResult | None) -> str:
-    """Where the calls of two sides part, for the reports; empty where they are the same, or there are none.
-
-    Args:
-        base: the case before.
-        head: the case after.
-
-    Returns:
-        The first call that differs, in words.
-    """
+    """Where the calls of two sides part, for the reports; empty where they are the same, or there are none."""
     for old, new in zip(base.trials if base else (), head.trials if head else (), strict=False):
         before, after = (
             [step for step in trial.get("steps") or () if step["outcome"] != "world"] for trial in (old, new)

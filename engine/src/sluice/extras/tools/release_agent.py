@@ -16,18 +16,7 @@ if TYPE_CHECKING:
 
 
 def make_agent(services: Services, model: BaseChatModel) -> Runnable[Any, Any] | None:
-    """The loop of a release with its tools.
-
-    Args:
-        services: of the release.
-        model: who is asked.
-
-    Returns:
-        A Runnable over messages; None where the release offers no tools.
-
-    Raises:
-        SluiceError: config/tools.yaml is not valid, or a function's description no longer matches the pin.
-    """
+    """The loop of a release with its tools."""
     found = load_tools(services.bundle.config)
     if found is None:
         return None

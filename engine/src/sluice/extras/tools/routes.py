@@ -30,14 +30,7 @@ class DecisionRequest(BaseModel):
 
 
 def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
-    """Adds the paths, where the release offers its model tools.
-
-    Args:
-        api: the service's.
-        release: that is served.
-        application: of the release.
-        count: counts an answer in the metrics.
-    """
+    """Adds the paths, where the release offers its model tools."""
     services = getattr(application, "services", None)
     agent = services.kept.get(KEPT) if services else None
     if agent is None:

@@ -102,17 +102,7 @@ class ToolsLock(Settings):
 
 
 def load_tools(config: Path | None) -> tuple[ToolsFile, dict[str, PinnedTool]] | None:
-    """The tools of a release and their pins.
-
-    Args:
-        config: its folder of settings.
-
-    Returns:
-        None where it has no tools.
-
-    Raises:
-        SluiceError: a file is not valid, or a tool has no pin.
-    """
+    """The tools of a release and their pins."""
     if config is None or not (config / FILE).is_file():
         return None
     tools = load_settings(config / FILE, ToolsFile)
@@ -125,13 +115,6 @@ def load_tools(config: Path | None) -> tuple[ToolsFile, dict[str, PinnedTool]] |
 
 
 def tool_pins(config: Path) -> dict[str, str] | None:
-    """The digest of what each tool says of itself, for release.json; None for a release without tools.
-
-    Args:
-        config: folder of settings.
-
-    Returns:
-        Digests by the name of the tool.
-    """
+    """The digest of what each tool says of itself, for release.json; None for a release without tools."""
     found = load_tools(config)
     return {name: one.digest for name, one in sorted(found[1].items())} or None if found else None

@@ -67,19 +67,7 @@ class Tool:
         return f"{'/'.join(map(str, found.instance_path)) or 'the arguments'}: {found.message}"[:300]
 
     async def call(self, args: Mapping[str, Any], key: str = "") -> str:
-        """Calls it once.
-
-        Args:
-            args: that fit its schema.
-            key: of what writes: the same call has the same, and is done once.
-
-        Returns:
-            Its result as text, cut where it is too long.
-
-        Raises:
-            ToolChangedError: it was not called.
-            ToolFailedError: it says that it has failed.
-        """
+        """Calls it once."""
         if self._function:
             text = await self._function.ainvoke({**args, **({KEY: key} if key else {})})
         else:
@@ -100,18 +88,7 @@ def _function(name: str, settings: ToolSettings) -> StructuredTool:
 
 
 def function_pin(name: str, settings: ToolSettings) -> PinnedTool:
-    """What a function says of itself now: its docstring and the schema of its arguments.
-
-    Args:
-        name: of the function.
-        settings: what it may do.
-
-    Returns:
-        Its pin.
-
-    Raises:
-        SluiceError: there is no such function, or it does not fit its settings.
-    """
+    """What a function says of itself now: its docstring and the schema of its arguments."""
     made = _function(name, settings)
     schema: dict[str, Any] = made.get_input_jsonschema()
     properties = {key: one for key, one in schema.get("properties", {}).items() if key != KEY}
@@ -123,18 +100,7 @@ def function_pin(name: str, settings: ToolSettings) -> PinnedTool:
 
 
 async def server_pins(name: str, server: ServerSettings) -> dict[str, PinnedTool]:
-    """What the tools of a server that config/tools.yaml names say of themselves now.
-
-    Args:
-        name: of the server.
-        server: its settings.
-
-    Returns:
-        Pins by the name of the tool.
-
-    Raises:
-        SluiceError: it does not answer, or lacks one of them.
-    """
+    """What the tools of a server that config/tools.yaml names say of themselves now."""
     try:
         async with asyncio.timeout(server.timeout_seconds), _connected(server) as client:
             found = await _listed(client)
@@ -154,18 +120,7 @@ def changed(pinned: Mapping[str, PinnedTool], said: Iterable[tuple[str, PinnedTo
 
 
 def open_tools(tools: ToolsFile, lock: Mapping[str, PinnedTool]) -> dict[str, Tool]:
-    """The tools of a release by name.
-
-    Args:
-        tools: config/tools.yaml.
-        lock: the pins.
-
-    Returns:
-        Tools by name; those of servers are not asked yet.
-
-    Raises:
-        ToolChangedError: a function says something else of itself than what was pinned.
-    """
+    """The tools of a release by name."""
     now = ((name, function_pin(name, settings)) for name, settings in tools.functions.items())
     if moved := changed(lock, now):
         raise ToolChangedError(f"the function {moved[0]!r}: its description no longer matches the pin", remedy=REPIN)
@@ -173,16 +128,7 @@ def open_tools(tools: ToolsFile, lock: Mapping[str, PinnedTool]) -> dict[str, To
 
 
 async def check_servers(tools: ToolsFile, lock: Mapping[str, PinnedTool]) -> None:
-    """Asks every server what its tools say of themselves.
-
-    Args:
-        tools: config/tools.yaml.
-        lock: the pins.
-
-    Raises:
-        ToolChangedError: one says something else than what was pinned.
-        SluiceError: a server does not answer.
-    """
+    """Asks every server what its tools say of themselves."""
     for name, server in tools.servers.items():
         if moved := changed(lock, (await server_pins(name, server)).items()):
             said = f"the MCP server {name!r} says something else of {moved[0]!r} than its pin"

@@ -31,18 +31,7 @@ class TraceImport:
 
 
 def push(workspace: Workspace, experiment: str) -> TraceImport:
-    """Loads every file of the checkout's .sluice/traces/, one process at a time.
-
-    Args:
-        workspace: the checkout; MLflow's store is that of its runs.
-        experiment: name of the experiment that holds the traces.
-
-    Returns:
-        What was loaded.
-
-    Raises:
-        SluiceError: the store does not take them; files that are not loaded then stay.
-    """
+    """Loads every file of the checkout's .sluice/traces/, one process at a time."""
     done = TraceImport()
     folder = workspace.state / "traces"
     if not any(folder.glob("*.jsonl")):

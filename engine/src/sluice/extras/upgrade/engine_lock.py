@@ -50,14 +50,7 @@ class EngineLock:
 
 
 def lock_of(requirement: str) -> EngineLock:
-    """The lock of a requirement, without a digest.
-
-    Args:
-        requirement: `sluice-engine==0.2.0`, or `sluice-engine @ ADDRESS` of a wheel.
-
-    Raises:
-        SluiceError: It has another form.
-    """
+    """The lock of a requirement, without a digest."""
     found = _REQUIREMENT.fullmatch(requirement)
     if not found:
         said = f"{requirement}: not {PACKAGE}==VERSION, nor the address of a sluice_engine-VERSION-py3-none-any.whl"
@@ -66,14 +59,7 @@ def lock_of(requirement: str) -> EngineLock:
 
 
 def read_lock(root: Path) -> EngineLock | None:
-    """The lock of a checkout; None where engine/ is in git.
-
-    Args:
-        root: The checkout.
-
-    Raises:
-        SluiceError: It is not one line of its form: what pip would take beside it, such as another index, is refused.
-    """
+    """The lock of a checkout; None where engine/ is in git."""
     path = root / LOCK
     if not path.is_file():
         return None

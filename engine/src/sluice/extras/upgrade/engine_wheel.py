@@ -46,18 +46,7 @@ build-backend = "hatchling.build"
 
 
 def pack(root: Path, out: Path) -> Path:
-    """Builds the wheel of the engine that is committed. Of the template: as a project has it after `sluice init`.
-
-    Args:
-        root: The checkout.
-        out: The folder for the wheel.
-
-    Returns:
-        The wheel.
-
-    Raises:
-        SluiceError: The engine is not in git, or not as its lists say.
-    """
+    """Builds the wheel of the engine that is committed. Of the template: as a project has it after `sluice init`."""
     if read_lock(root):
         raise SluiceError(f"{root / LOCK}: this engine is a wheel already", remedy="take that one")
     with tempfile.TemporaryDirectory(prefix="engine-") as name:
@@ -83,18 +72,7 @@ def pack(root: Path, out: Path) -> Path:
 
 
 def fetch(lock: EngineLock, folder: Path) -> Path:
-    """Fetches the wheel of a lock by pip, with the indexes and the sign-in that pip is set to.
-
-    Args:
-        lock: One without a digest takes what is there.
-        folder: Where to.
-
-    Returns:
-        The wheel.
-
-    Raises:
-        SluiceError: It is not there, or is another one than the lock pins.
-    """
+    """Fetches the wheel of a lock by pip, with the indexes and the sign-in that pip is set to."""
     line = folder / "engine.txt"
     line.write_text(f"{lock.line}\n", encoding="utf-8")
     pinned = ("--require-hashes",) if lock.sha256 else ()
@@ -103,14 +81,7 @@ def fetch(lock: EngineLock, folder: Path) -> Path:
 
 
 def unpack(root: Path) -> None:
-    """Puts the wheel of config/engine.lock in the place of engine/, as `make` does.
-
-    Args:
-        root: The checkout; without a lock nothing is done.
-
-    Raises:
-        SluiceError: The wheel is not there, or is another one than the lock pins.
-    """
+    """Puts the wheel of config/engine.lock in the place of engine/, as `make` does."""
     if not read_lock(root):
         return
     (root / MARKER).parent.mkdir(exist_ok=True)
@@ -143,14 +114,7 @@ def pinned(root: Path) -> dict[str, str]:
 
 
 def require_same(found: Mapping[str, str], wanted: Mapping[str, str], what: str, remedy: str) -> None:
-    """SluiceError where a wheel holds another engine.
-
-    Args:
-        found: What `contents` returned.
-        wanted: What `pinned` returned.
-        what: Which wheel is not which engine, in words.
-        remedy: What to do then.
-    """
+    """SluiceError where a wheel holds another engine."""
     if differing := sorted(path for path in {*found, *wanted} if found.get(path) != wanted.get(path)):
         raise SluiceError(f"{what}: {len(differing)} files differ, such as {differing[0]}", remedy=remedy)
 

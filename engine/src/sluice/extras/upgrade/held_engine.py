@@ -30,19 +30,7 @@ _LINE = f"/{ENGINE}\n"  # of .gitignore
 
 
 def install(root: Path, source: str, repository: str) -> str:
-    """Takes engine/ out of git, and pins the wheel that holds the same files.
-
-    Args:
-        root: The checkout, without changes.
-        source: A file, an address, or `index`; empty for the release of the template on GitHub.
-        repository: OWNER/NAME of the template.
-
-    Returns:
-        What was done, in words.
-
-    Raises:
-        SluiceError: The wheel is not there or holds another engine, or the checkout has changes; nothing was changed.
-    """
+    """Takes engine/ out of git, and pins the wheel that holds the same files."""
     require_clean(root, [_IGNORED], _own(root, _ignoring(root)))
     if (lock := read_lock(root)) and run(root, "ls-files", "--", LOCK):
         raise SluiceError(f"{LOCK}: has {lock.version} installed already", remedy="`sluice upgrade` takes a later one")
@@ -50,16 +38,7 @@ def install(root: Path, source: str, repository: str) -> str:
 
 
 def prepare(root: Path, how: str, repository: str) -> Callable[[], str]:
-    """For `sluice init --engine`: fetches the wheel, and returns what changes the checkout, whatever is staged there.
-
-    Args:
-        root: The checkout.
-        how: `vendored`, `installed`, or the source of the wheel as for `install`.
-        repository: OWNER/NAME of the template.
-
-    Raises:
-        SluiceError: The wheel is not there, or of another version. What is returned raises it for another engine.
-    """
+    """For `sluice init --engine`: fetches the wheel, and returns what changes the checkout, whatever is staged there."""
     if how == VENDORED:
         return lambda: _vendor(root) if read_lock(root) else f"{ENGINE} is in git"
     lock = _lock(root, "" if how == INSTALLED else how, repository)
@@ -83,17 +62,7 @@ def prepare(root: Path, how: str, repository: str) -> Callable[[], str]:
 
 
 def vendor(root: Path) -> str:
-    """Puts engine/ into git, as the wheel has it, and removes the lock.
-
-    Args:
-        root: The checkout, without changes.
-
-    Returns:
-        What was done, in words.
-
-    Raises:
-        SluiceError: It is in git already, was edited, or the checkout has changes; nothing was changed.
-    """
+    """Puts engine/ into git, as the wheel has it, and removes the lock."""
     require_clean(root, [_IGNORED], _own(root, _not_ignoring(root)))
     if not read_lock(root):
         raise SluiceError(f"{root / LOCK}: no such file: {ENGINE} is in git already", remedy="there is nothing to do")
@@ -114,15 +83,7 @@ def _vendor(root: Path) -> str:
 
 
 def bring(root: Path, draft: Path) -> None:
-    """The engine of another checkout of this repository: copied from here where its lock pins what was unpacked here.
-
-    Args:
-        root: This checkout.
-        draft: The other one; where engine/ is in git nothing is done.
-
-    Raises:
-        SluiceError: The wheel that it pins is not there, or is another one.
-    """
+    """The engine of another checkout of this repository: copied from here where its lock pins what was unpacked here."""
     lock, here = read_lock(draft), root / MARKER
     if lock and here.is_file() and here.read_bytes() == (draft / LOCK).read_bytes() and (root / FILES).is_file():
         shutil.rmtree(draft / ENGINE, ignore_errors=True)

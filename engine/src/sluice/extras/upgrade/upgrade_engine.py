@@ -61,22 +61,7 @@ class UpgradeResult:
 
 
 def prepare(root: Path, project: Project, source: str, to: str = "", *, discard: bool = False) -> UpgradeResult | None:
-    """Puts a version of the template on what is committed.
-
-    Args:
-        root: the checkout.
-        project: its config/project.yaml.
-        source: owner/name or address of the template.
-        to: the version; default: the newest.
-        discard: whether edits of engine/, and of files of OWNED that cannot be merged, are given up.
-
-    Returns:
-        The commit, or None when the version, or a later one, is there already.
-
-    Raises:
-        SluiceError: no such version, or the template is out of reach.
-        ValidationErrors: edits that would be lost, each with what to use in their place.
-    """
+    """Puts a version of the template on what is committed."""
     address = address_of(source)
     known = released(root, address)
     with tempfile.TemporaryDirectory(prefix="upgrade-") as name:
@@ -111,20 +96,7 @@ def prepare(root: Path, project: Project, source: str, to: str = "", *, discard:
 
 
 def template_files(address: str, version: str, folder: Path, project: Project) -> Path:
-    """The files of a version of the template, without the extras that a project has removed.
-
-    Args:
-        address: Of the template.
-        version: Such as 0.2.0.
-        folder: Where a folder of that name is made.
-        project: What it has removed.
-
-    Returns:
-        The folder that has them.
-
-    Raises:
-        SluiceError: There is no such version.
-    """
+    """The files of a version of the template, without the extras that a project has removed."""
     place = folder / version
     place.mkdir()
     files = fetch_version(address, version, place)
@@ -247,17 +219,7 @@ def _walk(root: Path) -> list[str]:
 def push(root: Path, upgrade: UpgradeResult, environment: Mapping[str, str], *, remote: str = "origin") -> str:
     """Puts the commit on the branch of the remote; says what it did.
 
-    A branch whose last commit was made by somebody else is theirs, and stays.
-
-    Args:
-        root: the checkout.
-        upgrade: what `prepare` made.
-        environment: of the process; GITHUB_TOKEN signs in.
-        remote: where to.
-
-    Returns:
-        What became of the branch, in words.
-    """
+    A branch whose last commit was made by somebody else is theirs, and stays."""
     return push_branch(
         root,
         upgrade.commit,

@@ -25,12 +25,7 @@ def address_of(source: str) -> str:
 
 
 def released(root: Path, address: str) -> list[str]:
-    """Released versions of the template, the newest last. Tags of other forms, such as v1.0.0-rc1, are none.
-
-    Args:
-        root: where git runs.
-        address: of the template.
-    """
+    """Released versions of the template, the newest last. Tags of other forms, such as v1.0.0-rc1, are none."""
     words, remedy = ("ls-remote", "--tags", "--refs", "--", address, "v*"), "check the address of the template"
     listed = run(root, *words, env=sign_in_to_github(os.environ), remedy=f"{remedy}; {_PRIVATE}")
     found = re.findall(r"refs/tags/v(\d+\.\d+\.\d+)$", listed, re.MULTILINE)
@@ -54,13 +49,7 @@ def fetch_version(address: str, version: str, folder: Path) -> Path:
 
 
 def check_out(repository: Path, commit: str, folder: Path) -> Path:
-    """The files of a commit, with an index of their own (`index_of`) beside them.
-
-    Args:
-        repository: that has the commit; it may be bare.
-        commit: its id, or a name of it.
-        folder: that is made.
-    """
+    """The files of a commit, with an index of their own (`index_of`) beside them."""
     folder.mkdir()
     work = index_of(repository, folder)
     run(folder, *_AS_IT_IS, "read-tree", commit, env=work)

@@ -20,20 +20,7 @@ from sluice.release.manifest import load
 
 
 def await_adapter(folder: Path, loaders: str, *, seconds: float, show: Callable[[str], None]) -> str:
-    """Asks the loaders until all of them have registered the adapter.
-
-    Args:
-        folder: Of the release.
-        loaders: Their address; behind its host name are all of them.
-        seconds: The longest wait.
-        show: Prints a line.
-
-    Returns:
-        What there is, in words.
-
-    Raises:
-        SluiceError: A loader refuses the adapter, or the time is over.
-    """
+    """Asks the loaders until all of them have registered the adapter."""
     manifest = load(folder)
     providers = load_providers(folder / "config" / "providers.yaml", roles=Models.roles())
     if not any(spec.kind == KIND for spec in providers.chat):

@@ -32,15 +32,7 @@ def identify_base(base: Path) -> dict[str, Any]:
 
 
 def require_base(adapter: Path, served: Path) -> None:
-    """Compares what an adapter pins with what a vLLM has read.
-
-    Args:
-        adapter: Folder of the adapter.
-        served: Folder of the base model, as vLLM names it.
-
-    Raises:
-        SluiceError: It is another one, or cannot be told.
-    """
+    """Compares what an adapter pins with what a vLLM has read."""
     if not (adapter / FILE).is_file():
         raise SluiceError(f"{adapter}: no base model is pinned", remedy="make the release again")
     if not served.is_dir():

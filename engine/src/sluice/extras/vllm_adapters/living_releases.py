@@ -73,11 +73,7 @@ class ReplicaSetReleases:
 
 
 def in_cluster(account: Path = _ACCOUNT) -> ReplicaSetReleases:
-    """Those of the namespace that this pod runs in.
-
-    Raises:
-        SluiceError: This is not a pod, or it has no token.
-    """
+    """Those of the namespace that this pod runs in."""
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host or not (account / "token").is_file():
         raise SluiceError(f"{account}: no account of a pod", remedy="outside of a cluster name a folder: --releases")

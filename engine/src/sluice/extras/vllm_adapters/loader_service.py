@@ -56,14 +56,7 @@ def create_loader_app(loader: AdapterLoader, alive: Callable[[], bool]) -> Starl
 
 
 def run_loader(loader: AdapterLoader, host: str, port: int, *, every: float) -> None:
-    """Makes passes and answers until SIGTERM.
-
-    Args:
-        loader: What makes them.
-        host: Address to listen on.
-        port: TCP port.
-        every: Seconds between two passes.
-    """
+    """Makes passes and answers until SIGTERM."""
     ended = threading.Event()
 
     def passes() -> None:

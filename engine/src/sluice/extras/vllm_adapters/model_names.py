@@ -17,10 +17,5 @@ def model_names(bundle: ReleaseBundle) -> dict[str, str]:
 
 def adapter_name(release: str, adapter: Path) -> str:
     """The id of the release. What is not released yet is named by its content: vLLM keeps what it has computed for a
-    name, so that another adapter under the same one would get a part of the first one's answers.
-
-    Args:
-        release: Its id, or DRAFT.
-        adapter: Its GGUF file.
-    """
+    name, so that another adapter under the same one would get a part of the first one's answers."""
     return f"{DRAFT}-{digest_of_file(adapter)[:12]}" if release == DRAFT else release

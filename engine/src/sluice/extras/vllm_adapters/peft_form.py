@@ -45,15 +45,7 @@ _INTERLEAVED = "llama"
 
 
 def pin_peft_form(draft: Path, workspace: Workspace) -> None:
-    """Hook of a release that is being made: adds `peft/` where the release asks a vLLM.
-
-    Args:
-        draft: Its folder, with config/ and adapter.gguf.
-        workspace: Whose cache has the base model.
-
-    Raises:
-        SluiceError: The adapter has no such form.
-    """
+    """Hook of a release that is being made: adds `peft/` where the release asks a vLLM."""
     file = draft / "config" / "providers.yaml"
     # As it is written: what is not valid in it was refused before there was anything to release.
     if file.is_file() and any(entry.get("kind") == KIND for entry in read_yaml(file)[0].get("chat", ())):
@@ -62,16 +54,7 @@ def pin_peft_form(draft: Path, workspace: Workspace) -> None:
 
 
 def write_peft(adapter: Path, base: Path, folder: Path) -> None:
-    """Writes adapter_config.json, adapter_model.safetensors, and what the base model is.
-
-    Args:
-        adapter: A LoRA adapter in llama.cpp's format.
-        base: The GGUF file of the model that it belongs to, which says how many heads there are.
-        folder: Where to; it is made.
-
-    Raises:
-        SluiceError: It is of an architecture or has a tensor that is not known here, or the base has no weights.
-    """
+    """Writes adapter_config.json, adapter_model.safetensors, and what the base model is."""
     from gguf import GGUFReader
     from safetensors.numpy import save_file
 

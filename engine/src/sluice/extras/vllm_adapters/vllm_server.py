@@ -35,16 +35,7 @@ class VllmServer:
         return list(self._ask("GET", "/v1/models").json()["data"])
 
     def register(self, name: str, folder: Path) -> None:
-        """Registers an adapter.
-
-        Args:
-            name: The model that requests ask for.
-            folder: With the adapter in peft's form, as vLLM sees it.
-
-        Raises:
-            VllmDownError: There is no answer.
-            SluiceError: vLLM does not take it, and says why.
-        """
+        """Registers an adapter."""
         self._ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
 
     def unregister(self, name: str) -> None:

@@ -19,15 +19,7 @@ _IN_STREAM = {
 
 
 async def in_time(call: Awaitable[T], deadline: float) -> T:
-    """The result of a call of an SDK.
-
-    Args:
-        call: the call; it is cancelled at the deadline.
-        deadline: a time of the event loop's clock.
-
-    Raises:
-        ProviderError: the deadline has passed, or the SDK raised.
-    """
+    """The result of a call of an SDK."""
     try:
         async with asyncio.timeout_at(deadline) as limit:
             return await call

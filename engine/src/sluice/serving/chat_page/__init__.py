@@ -20,12 +20,7 @@ _POLICY = (
 
 
 def load_page(page: PageSettings, most: int | None = None) -> tuple[bytes, dict[str, str]]:
-    """The page and the headers it is sent with.
-
-    Args:
-        page: the words that a project chooses.
-        most: characters of a question; `None` means unlimited.
-    """
+    """The page and the headers it is sent with."""
     words = {name: escape(value) for name, value in page.model_dump(exclude={"examples"}).items()}
     words["examples"] = "".join(f'<li><button type="button">{escape(one)}</button></li>' for one in page.examples)
     words["most"] = str(most or "")
@@ -35,12 +30,7 @@ def load_page(page: PageSettings, most: int | None = None) -> tuple[bytes, dict[
 
 
 def page_headers(html: str, *, frames: str = "'none'") -> dict[str, str]:
-    """Return the headers that a page of the service is sent with.
-
-    Args:
-        html: The page, with one inline style and one inline script.
-        frames: The sources that it may show in a frame, as an expression of the policy.
-    """
+    """Return the headers that a page of the service is sent with."""
     hashes = {tag: _hash_of(html, tag) for tag in ("script", "style")}
     return {
         "content-security-policy": _POLICY.format(**hashes, frames=frames),

@@ -50,15 +50,7 @@ class Judge(Metric):
         self._turns = asyncio.Semaphore(concurrency)
 
     async def score(self, row: Row, output: Output) -> Assertion | None:
-        """The verdict on an answer; None for one that declines.
-
-        Args:
-            row: brings the question, the expected answers, and a rubric where it has one.
-            output: the answer and its passages.
-
-        Raises:
-            ValueError: neither reply is a verdict; ProviderError: there is none.
-        """
+        """The verdict on an answer; None for one that declines."""
         if output.declined:
             return None
         messages = self._prompt.render(

@@ -13,15 +13,7 @@ from sluice.evaluation.registry import Assertion, Output, Row, metric
     aggregate="share",
 )
 def tool_calls(row: Row, output: Output) -> Assertion | None:
-    """Judges one case.
-
-    Args:
-        row: what was asked.
-        output: what came of it.
-
-    Returns:
-        An assertion with where the calls part from what is expected; None where nothing is expected.
-    """
+    """Judges one case."""
     from sluice.extras.tools.expected_calls import expected_calls, fault_of_calls
 
     wanted = expected_calls(row)

@@ -13,15 +13,7 @@ from sluice.evaluation.registry import Assertion, Output, Row, metric
     aggregate="share",
 )
 def world_after(row: Row, output: Output) -> Assertion | None:
-    """Judges one case.
-
-    Args:
-        row: what was asked.
-        output: what came of it.
-
-    Returns:
-        An assertion with the first that does not hold; None where the row says nothing, or no world was looked at.
-    """
+    """Judges one case."""
     from sluice.extras.tools.expected_calls import expected_calls, shown
 
     wanted = expected_calls(row)
