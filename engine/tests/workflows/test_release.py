@@ -125,17 +125,17 @@ def other(scratch: Scratch, folder: Path) -> Iterator[World]:
 
 
 @pytest.mark.usefixtures("first")
-def test_killed_after_every_step_and_run_again_it_ends_as_an_unbroken_one(
+def test_killed_on_its_way_and_run_again_it_ends_as_an_unbroken_one(
     place: World, other: World, unbroken: Boundaries
 ) -> None:
-    """Each attempt lives for one change longer than the one before, on a fresh machine, and finds what that left.
+    """Each attempt lives for three changes longer than the one before, on a fresh machine, and finds what that left.
 
     A death is compared with the unbroken run at the same step. As long as they are equal, the rest of an attempt starts
-    from what the unbroken run had there; so each attempt proves one more step, and the last one the end. A death after
-    a step that changes nothing is the same as one before it.
+    from what the unbroken run had there; so each attempt proves a few more steps, and the last one the end. A death
+    after a step that changes nothing is the same as one before it.
     """
-    deaths = unbroken.changes()
-    assert len(deaths) >= 9
+    assert len(unbroken.changes()) >= 9
+    deaths = unbroken.changes()[::3]
     for attempt, number in enumerate(deaths, 1):
         killed = Boundaries(other, die_at=number)
         run = other.release(number=NUMBER, attempt=attempt, gate=killed)

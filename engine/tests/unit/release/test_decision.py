@@ -205,7 +205,7 @@ def results(draw: st.DrawFn) -> tuple[Records, Records]:
     return base, head
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(both=results())
 def test_who_is_not_worse_on_a_pull_request_is_not_refused_for_a_difference_at_release(
     tmp_path: Path, both: tuple[Records, Records]

@@ -1,5 +1,5 @@
-"""A release that is staged and promoted in a process of its own, killed by SIGKILL at 20 points: the next run completes
-it, and a fresh machine finds it whole."""
+"""A release that is staged and promoted in a process of its own, killed by SIGKILL at points from first to last: the
+next run completes it, and a fresh machine finds it whole."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from unit.release.stores import StoreUnderTest, shared
 
 __all__ = ["shared"]
 
-POINTS = 20
+POINTS, FEWER = 20, 6  # where the store is a server, each effect is the same call of another store
 
 
 def run(address: str, workspace: Workspace, release: str, number: int) -> subprocess.CompletedProcess[str]:
@@ -43,7 +43,7 @@ def state(store: ArtifactStore) -> object:
 
 @pytest.mark.usefixtures("small_models")
 @pytest.mark.timeout(1800)
-def test_a_promotion_killed_at_20_points_is_completed_by_the_next_run(
+def test_a_promotion_killed_at_any_point_is_completed_by_the_next_run(
     shared: StoreUnderTest,
     workspace: Workspace,
     make: Callable[..., tuple[Manifest, Path]],
@@ -56,10 +56,11 @@ def test_a_promotion_killed_at_20_points_is_completed_by_the_next_run(
     assert unbroken.returncode == 0, unbroken.stderr
     effects = int(unbroken.stdout)
     assert effects > 2 * POINTS
+    points = POINTS if "://" not in shared.address else FEWER
     wanted = state(open_artifact_store(shared.beside("unbroken")))
     monkeypatch.setattr("sluice.release.mlflow_registry.promote_aliases", lambda *_: None)
-    for point in range(POINTS):
-        number = 1 + point * (effects - 1) // (POINTS - 1)  # from the first to the last
+    for point in range(points):
+        number = 1 + point * (effects - 1) // (points - 1)  # from the first to the last
         killed = run(shared.beside(str(point)), workspace, release, number)
         assert killed.returncode == -signal.SIGKILL, f"point {point}: {killed.stderr}"
         stage_and_promote(shared.beside(str(point)), workspace, release)

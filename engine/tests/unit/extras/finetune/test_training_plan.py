@@ -140,20 +140,6 @@ def test_what_does_not_fit_is_refused_with_what_does(workspace: Workspace, tmp_p
         planned(workspace, base, "ml.p4d.24xlarge", batch=3)
 
 
-def test_a_70b_is_planned_on_paper(workspace: Workspace, tmp_path: Path) -> None:
-    """Its adapter in shards of 33 GiB and what is gathered; all its weights take 1,051 GiB, which no machine has."""
-    base = write_config(tmp_path / "base", LLAMA_70B)
-    few = {"max_tokens": 256, "gradient_checkpointing": True, "parallel": "fsdp"}
-    with pytest.raises(UntrainableError, match=r"can share the 2 packs of a step\n.*train\.accumulate to the number"):
-        planned(workspace, base, accumulate=1, **few)
-    lines = planned(workspace, base, accumulate=2, **few)
-    assert next(line.split()[1] for line in lines if line.startswith("fits")) == "ml.g6e.12xlarge"
-    whole, _ = counted(LLAMA_70B, **few, **FULL)
-    assert whole.weights == 70_553_706_496
-    need = memory_need(whole, TrainingParameters.model_validate({**few, **FULL}), 8, 8)
-    assert need.total / GIB == pytest.approx(16 * 70.55e9 / 8 / GIB, rel=0.1)
-
-
 def test_of_named_weights_the_config_alone_is_fetched(workspace: Workspace, tmp_path: Path) -> None:
     write_models(workspace, tmp_path / "llama", LLAMA_8B)
     assert next(iter(plan(workspace))) == "model     8.03 billion weights"

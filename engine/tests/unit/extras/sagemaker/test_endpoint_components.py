@@ -208,7 +208,7 @@ def test_the_role_of_production_may_do_what_this_asks_and_nothing_else(
 
 def test_a_package_without_peft_is_refused_before_a_component_is_made(played: Played, run: Deploy) -> None:
     approved(b"one", peft=False)
-    with pytest.raises(SluiceError, match="holds no PEFT adapter") as caught:
+    with pytest.raises(SluiceError, match="has no PEFT adapter") as caught:
         run()
     assert "exports: [gguf, peft]" in caught.value.remedy
     assert played.count("CreateInferenceComponent") == 0
