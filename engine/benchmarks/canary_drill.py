@@ -46,7 +46,7 @@ def main() -> int:
     print(table(head, [_row(one) for one in bad]))
     verdicts = _figures(bad, good)
     if options.write:
-        write_block("drill", table(("figure", "found", "must be"), [one[:3] for one in verdicts]))
+        write_block("drill", table(("figure", "found", "must be"), [one[:3] for one in verdicts if one[2]]))
     return show(verdicts)
 
 

@@ -18,7 +18,7 @@ BEGIN, END = "<!-- written by engine/scripts/write_metrics_reference.py -->\n", 
 HEAD = """| metric | kind | what | better | rows | canary |
 |---|---|---|---|---|---|
 """
-KINDS = {"mean": "score, mean", "p50": "score, p50", "p95": "score, p95", "share": "assertion", "counts": "label"}
+KINDS = {"mean": "score", "p50": "score, p50", "p95": "score, p95", "share": "assertion", "counts": "label"}
 
 
 def row(metric: type[Metric] | Metric) -> str:
