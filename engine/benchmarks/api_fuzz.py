@@ -1,12 +1,12 @@
 """Thousands of requests made from the OpenAPI document, over a socket: no answer may be 5xx or of a status that is not
 described, no connection may be lost, and the memory of the service stays.
 
-    .venv/bin/python engine/benchmarks/api_fuzz.py [--cases 20000] [--seed N] [--write]
+    .venv/bin/python engine/benchmarks/api_fuzz.py [--cases 20000] [--seed N]
 
 The service is a process of its own with stubs for model and search. Half of the requests are made from seed 0, which
 always makes the same ones, half from a new seed that is printed; `--seed` gives it, to send them again. Schemathesis
 makes one body in five, the others are such bodies with one change. The first wrong answer ends it with the request that
-led to it. `--write` puts the tables into engine/docs/figures/fuzzing.md.
+led to it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
-from figures import Figure, show, table, write_between
+from figures import Figure, show, table
 
 from support.load.service import SteadyService
 from support.serving.api_fuzz import Answers, fuzz_service
 
-PAGE = Path("engine/docs/figures/fuzzing.md")
 MOST_MIB = 64
 WARM_UP = 500  # requests until what is made once is there
 MUTANTS = 4  # of each body
@@ -45,7 +44,6 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     print(f"engine/benchmarks/api_fuzz.py --cases {options.cases} --seed {options.seed}", flush=True)
     began = time.monotonic()
@@ -67,11 +65,7 @@ def main() -> int:
         ("seconds", f"{time.monotonic() - began:.0f}", "", True),
     ]
     rows = [(operation, str(status), str(number)) for (operation, status), number in sorted(seen.items())]
-    answers = table(("operation", "status", "answers"), rows)
-    if options.write:
-        summary = table(("figure", "found", "must be"), [(name, found, limit) for name, found, limit, _ in figures])
-        write_between(PAGE, "fuzz", f"{summary}\n\n{answers}")
-    print(answers)
+    print(table(("operation", "status", "answers"), rows))
     return show(figures)
 
 

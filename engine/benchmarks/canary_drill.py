@@ -3,8 +3,8 @@
     .venv/bin/python engine/benchmarks/canary_drill.py [--good 50] [--at-once 3] [--write]
 
 Real services, Traefik, Locust, k8s/base/rollout.yaml and config/gates.yaml; only model and search are scripts
-(engine/tests/support/rollout/drill.py). Prints the tables of engine/docs/figures/canary.md, with --write into
-that page. Exit status 1: a figure misses what it must be. Takes half an hour.
+(engine/tests/support/rollout/drill.py). Prints what became of each; --write puts the figures into
+engine/docs/figures.md. Exit status 1: a figure misses what it must be. Takes half an hour.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")]
 
-from figures import Figure, show, table, write_between  # noqa: E402
+from figures import Figure, show, table, write_block  # noqa: E402
 
 from support.rollout.drill import BAD, GOOD, Drilled, Way, drill  # noqa: E402
 
-PAGE = ROOT / "engine" / "docs" / "figures" / "canary.md"
 TIME_SCALE = 0.1  # somewhat more than in pipelines/params.yaml, where a model of a laptop has to be waited for
 INTERVALS, EXPOSED, BACK, FALSE = 2, 0.12, 10.0, 1 / 50
 
@@ -32,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--good", type=int, default=50, help="good canaries")
     parser.add_argument("--at-once", type=int, default=3, help="rehearsals side by side")
-    parser.add_argument("--write", action="store_true", help="write the tables into the page")
+    parser.add_argument("--write", action="store_true", help="write the figures into the page")
     options = parser.parse_args()
     ways = [*BAD, *[GOOD] * options.good]
     with (
@@ -43,16 +42,11 @@ def main() -> int:
         running = [pool.submit(_one, way, Path(folder) / str(number)) for number, way in enumerate(ways)]
         found = [one.result() for one in running]
     bad, good = found[: len(BAD)], found[len(BAD) :]
-    rows = table(
-        ("canary", "stopped by", "analyses", "exposed", "back, s", "visits", "failed outside"),
-        [_row(one) for one in bad],
-    )
-    print(rows)
+    head = ("canary", "stopped by", "analyses", "exposed", "back, s", "visits", "failed outside")
+    print(table(head, [_row(one) for one in bad]))
     verdicts = _figures(bad, good)
     if options.write:
-        write_between(
-            PAGE, "drill", f"{rows}\n\n{table(('figure', 'found', 'must be'), [one[:3] for one in verdicts])}"
-        )
+        write_block("drill", table(("figure", "found", "must be"), [one[:3] for one in verdicts if one[2]]))
     return show(verdicts)
 
 

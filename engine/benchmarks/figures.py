@@ -12,6 +12,7 @@ from pathlib import Path
 
 Figure = tuple[str, str, str, bool]
 Tables = list[str]  # lines of one
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "figures.md"
 
 
 def percent(share: float) -> str:
@@ -39,11 +40,12 @@ def which_run() -> str:
     return f"Measured on {date.today()} at {commit.stdout.strip()}, on {cores} cores, load average {load:.1f}."
 
 
-def write_between(page: Path, name: str, text: str) -> None:
-    """Puts `text`, and of which run it is, between the comments `<!-- name: begin -->` and `<!-- name: end -->`."""
+def write_block(name: str, text: str) -> None:
+    """Puts `text`, and of which run it is, between the comments `<!-- name: begin -->` and `<!-- name: end -->` of
+    engine/docs/figures.md."""
     text = f"{which_run()}\n\n{text}"
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    found = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", page.read_text(), flags=re.DOTALL)
+    found = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", PAGE.read_text(), flags=re.DOTALL)
     if begin not in found:
-        sys.exit(f"{page} has no {begin}")
-    page.write_text(found)
+        sys.exit(f"{PAGE} has no {begin}")
+    PAGE.write_text(found)

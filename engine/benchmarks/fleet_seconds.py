@@ -1,4 +1,4 @@
-"""What a fleet of projects as large as this one costs: `.venv/bin/python engine/benchmarks/fleet_seconds.py [--write]`.
+"""What a fleet of projects as large as this one costs: `.venv/bin/python engine/benchmarks/fleet_seconds.py`.
 
 Fifty bare repositories, each with this repository's files and changes of its own: prompts, metrics, guardrails, tools,
 endpoints, overlays, a removed extra in five, an edit of the engine in three, ten of them two versions behind. git is
@@ -6,7 +6,7 @@ real, GitHub is played (engine/tests/unit/extras/fleet/fake_fleet.py), so the ne
 with nothing kept of an earlier one, and again; then every project is looked at and upgraded by itself, with nothing
 kept either, and the work is processor time of this process and of each git and pip that it starts.
 
-With --write the table goes into engine/docs/figures/fleet.md; --projects N takes fewer.
+--projects N takes fewer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "engine" / "tests"))
 
-from figures import show, table, write_between  # noqa: E402 - beside this file
+from figures import show  # noqa: E402 - beside this file
 
 from sluice.core.project import edit_project  # noqa: E402
 from sluice.extras.fleet.fleet_file import FleetProject  # noqa: E402
@@ -37,7 +37,6 @@ from unit.extras.upgrade.test_whole_upgrade import _Whole  # noqa: E402
 from unit.github.fake_github import fake_github  # noqa: E402
 from unit.template.conftest import commit, git, write  # noqa: E402
 
-PAGE = ROOT / "engine" / "docs" / "figures" / "fleet.md"
 NEXT, NEWEST = "98.0.0", "99.0.0"
 CODE, MANIFEST, WORKFLOW = (
     "engine/src/sluice/core/digests.py",
@@ -117,7 +116,6 @@ def touched(project: FakeProject) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--projects", type=int, default=50)
-    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fleet-seconds-") as name, fake_github(FakeFleet()) as github:
         assert isinstance(github, FakeFleet)
@@ -156,9 +154,6 @@ def main() -> int:
         ("need a person, with an edit of engine/", str(len(blocked)), "<= 2", len(blocked) + len(opened) == len(done)),
         ("changed files of a project's own", str(len(own)), "0", not own),
     ]
-    if options.write:
-        rows = [(what, value, limit or "-") for what, value, limit, _ in found]
-        write_between(PAGE, "fleet", table(("figure", "found", "must be"), rows))
     return show(found)
 
 

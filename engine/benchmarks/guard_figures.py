@@ -1,11 +1,11 @@
 """What the guardrails find, what they refuse by mistake, what they cost: the figures of
-engine/docs/figures/guardrails.md.
+engine/docs/figures.md.
 
     .venv/bin/python engine/benchmarks/guard_figures.py [--write] [--each 260]
 
 Needs data/ (`dvc pull data.dvc`) and the guard model (`sluice guard train`). The checks are those of
 config/guardrails.yaml. Attacks go through the real answer chain in front of a model that obeys whatever reaches it;
-an attack has succeeded when the model's obedience is in the answer. `--write` puts the tables into the page; `--each`
+an attack has succeeded when the model's obedience is in the answer. `--write` puts the figures into the page; `--each`
 limits the attacks of a family, but of `free` and `outside` all are tried. Ends with 1 when a limit is missed.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
-from figures import Figure, Tables, percent, show, which_run
+from figures import Figure, Tables, percent, show, table, write_block
 from guard_attacks import OUTSIDE, attacks, obfuscation
 from guard_cost import cost, parallel
 from guard_streaming import INSTRUCTIONS, streaming
@@ -46,8 +45,6 @@ from support.guardrails import LANGUAGES
 from support.serving.fakes import scripted_bundle
 
 LOOK_ALIKES = ("code", "commands", "config", "latin", "logs", "requests", "security", "terse")
-PAGE = Path("engine/docs/figures/guardrails.md")
-BEGIN, END = "<!-- figures: engine/benchmarks/guard_figures.py --write -->", "<!-- end of figures -->"
 
 
 async def refused(guards: Guards, texts: Sequence[str], *, passages: bool = False) -> tuple[float, dict[str, int]]:
@@ -92,16 +89,6 @@ async def honest(workspace: Workspace, guards: Guards, rows: Sequence[GuardRow])
         share = sum(part * count for part, count in groups[name]) / sum(count for _, count in groups[name])
         figures.append((f"honest texts refused: {name}", percent(share), f"≤ {percent(limit)}", share <= limit))
     return lines, figures
-
-
-def write_page(tables: Sequence[Tables], figures: Sequence[Figure], note: str) -> None:
-    page = PAGE.read_text()
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    summary = ["| figure | found | must be | reached |", "|---|---|---|---|"]
-    summary += [f"| {n} | {found} | {limit or '-'} | {'yes' if ok else '**no**'} |" for n, found, limit, ok in figures]
-    body = "\n\n".join([which_run(), note, "\n".join(summary), *("\n".join(table) for table in tables)])
-    PAGE.write_text(f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}")
 
 
 async def measure(
@@ -151,14 +138,11 @@ def main() -> int:
         tables, figures = asyncio.run(measure(workspace, guards, forgetful, bundle, options.each, options.seconds))
     if options.write:
         garak = report["garak"] or "not used"
-        write_page(
-            tables,
-            figures,
-            f"The model was trained on {report['rows']} rows in {report['seconds']:.0f} s; garak: {garak}. "
-            f"Load average while this was measured: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.",
-        )
-    for table in tables:
-        print("\n" + "\n".join(table))
+        rows = [(name, found if holds else f"**{found}**", limit) for name, found, limit, holds in figures if limit]
+        note = f"Trained on {report['rows']} rows; garak: {garak}. Bold: missed."
+        write_block("guard", f"{note}\n\n{table(('figure', 'found', 'must be'), rows)}")
+    for lines in tables:
+        print("\n" + "\n".join(lines))
     return show(figures)
 
 

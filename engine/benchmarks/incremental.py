@@ -1,11 +1,10 @@
 """What it costs to change one document in a hundred: the index and its collection built anew, and built on.
 
-    .venv/bin/python engine/benchmarks/incremental.py [--documents 6000] [--write]     # two minutes
+    .venv/bin/python engine/benchmarks/incremental.py [--documents 6000]     # two minutes
 
 Documents are made up, of a hundred words each; the embedder is the real one. Each build is that of `sluice index build`
 without the start of its process: embed, write build/index, load the collection, search once. The same build of the same
-documents is then compared with one that knew nothing. With --write the table goes into
-engine/docs/figures/vector-stores.md.
+documents is then compared with one that knew nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from figures import show, table, write_between
+from figures import show, table
 
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document
@@ -30,7 +29,6 @@ from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.stores import Stores
 from sluice.retrieval.vector_cache import RememberingEmbedder
 
-PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "vector-stores.md"
 WORDS = 100
 VOCABULARY = (
     "the a of in to with for on by from one each some many old new small large first last good clear quick slow work"
@@ -67,7 +65,6 @@ def build(documents: list[Document], embedder: Embedder, spec: ModelSpec, state:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--documents", type=int, default=6000)
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     workspace = Workspace.find()
     spec = load_models(workspace.config / "models.yaml").embed
@@ -88,18 +85,14 @@ def main() -> int:
         shutil.rmtree(state, ignore_errors=True)
     share = took / full
     rows = [["all", f"{full:.2f}", str(embedded)], [f"{CHANGED:.0%} changed", f"{took:.2f}", str(fresh)]]
-    shown = table(["build", "seconds", "chunks embedded"], rows)
+    print(
+        f"{options.documents:,} documents of {WORDS} words:\n\n{table(['build', 'seconds', 'chunks embedded'], rows)}"
+    )
     figures = [
         ("time of a build with 1 % changed, of a full one's", f"{share:.3f}", f"at most {LIMIT}", share <= LIMIT),
         ("chunks embedded again", str(fresh), f"{few - 1}", fresh == few - 1),
         ("cosine of a sample of vectors with those of a build that knew nothing", f"{same:.4f}", "1", same > 0.999),
     ]
-    if options.write:
-        write_between(
-            PAGE,
-            "incremental",
-            f"{options.documents:,} documents of {WORDS} words:\n\n{shown}\n\nThat is {share:.1%} of the time.",
-        )
     return show(figures)
 
 

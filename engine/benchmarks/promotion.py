@@ -4,7 +4,7 @@
 
 Two real services with a scripted model (engine/tests/support/rollout/promotion.py), the real Traefik, sixteen callers
 who stream; the weight goes 0, 10, 50, 100, then the old release is drained and stopped. --write puts the table into
-engine/docs/figures/canary.md.
+engine/docs/figures.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")]
 
-from figures import Figure, show, table, write_between  # noqa: E402
+from figures import Figure, show, table, write_block  # noqa: E402
 
 from support.rollout.promotion import NEW, OLD, promote  # noqa: E402
 
@@ -43,8 +43,7 @@ def main(words: list[str]) -> int:
         ("99th percentile of an answer, ms", f"{1000 * found.p99:.0f}", "", True),
     ]
     if "--write" in words:
-        page = ROOT / "engine" / "docs" / "figures" / "canary.md"
-        write_between(page, "promotion", table(("figure", "found", "must be"), [one[:3] for one in figures]))
+        write_block("promotion", table(("figure", "found", "must be"), [one[:3] for one in figures if one[2]]))
     return show(figures)
 
 

@@ -8,7 +8,7 @@ that the service uses, in one run.
 All answerable questions of train.jsonl and eval.jsonl of each folder; retrieval is not trained, so both are unseen. The
 index is built as the pipeline builds it, into a store of its own. Recall, MRR and nDCG are of the right document; the
 last column is the share of questions whose answer is a part of one of the best five passages. Fails when hybrid misses
-a limit. With --write the tables go into engine/docs/figures/retrieval.md.
+a limit. With --write the tables go into engine/docs/figures.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from figures import Figure, show, table, write_between
+from figures import Figure, show, table, write_block
 from text_search import LOCAL, by_ts_rank
 
 from sluice.core.params import load_params
@@ -37,7 +37,6 @@ from sluice.retrieval.index_stage import IndexParameters
 from sluice.retrieval.postgres import PostgresRetriever, open_retriever
 from sluice.retrieval.search_sql import Mode
 
-PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "retrieval.md"
 K = 5
 SEARCHES: dict[str, Mode] = {
     "vectors alone": "vectors",
@@ -83,7 +82,7 @@ def main() -> int:
             print(shown[-1], flush=True)
             figures += judged(folder.name, found)
     if options.write:
-        write_between(PAGE, "retrieval", "\n\n".join(shown))
+        write_block("retrieval", "\n\n".join(shown))
     return show(figures)
 
 

@@ -1,13 +1,12 @@
 """A tenant's search in a store of many: one table and a filter.
 
-    .venv/bin/python engine/benchmarks/tenants.py [--rows 100000] [--queries 200] [--write]     # five minutes
+    .venv/bin/python engine/benchmarks/tenants.py [--rows 100000] [--queries 200]     # five minutes
 
 The vectors are those of engine/benchmarks/vectors.py: 384 numbers, around 500 centres. Whose a row is does not depend
 on its vector. One in a hundred is of the tenant `one`, ten in a hundred are of `ten`, one in a hundred is for
 everybody, the rest is spread over twenty more. `one` and `ten` ask the same questions, by vectors alone, for ten; what
 is exact is a scan of what the tenant may see. A question is asked six times, in turn with that of the other tenant, and
-its fastest counts: what else the machine does is left out as far as that goes. With --write the table goes into
-engine/docs/figures/vector-stores.md.
+its fastest counts: what else the machine does is left out as far as that goes.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from figures import table, write_between
+from figures import table
 from vector_loads import DIMENSION, Given, drawn, text_of
 from vector_searches import K, Search, Searched, recall_of
 
@@ -38,7 +37,6 @@ from sluice.retrieval.postgres import PostgresRetriever, open_retriever
 from sluice.retrieval.postgres_collections import ensure_collection
 from sluice.retrieval.stores import Stores
 
-PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "vector-stores.md"
 TENANTS = {"one": "1 %", "ten": "10 %"}
 EF_SEARCH = (40, 200)
 ROUNDS = 6
@@ -56,7 +54,6 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     folder = Path(tempfile.mkdtemp(prefix="st"))  # a short path: that of the server's socket is limited
@@ -78,10 +75,7 @@ def run(options: argparse.Namespace, folder: Path) -> int:
     measures = ("recall@10", "p50 ms", "p95 ms")
     head = ["ef_search", *(f"{what}, {share}" for share in TENANTS.values() for what in measures)]
     heading = f"{options.rows:,} vectors of {DIMENSION} numbers, {options.queries} questions of each tenant"
-    text = f"{heading}:\n\n{table(head, rows)}\n\nLoading, with all indexes: {seconds:.0f} s."
-    print(text, flush=True)
-    if options.write:
-        write_between(PAGE, "tenants", text)
+    print(f"{heading}:\n\n{table(head, rows)}\n\nLoading, with all indexes: {seconds:.0f} s.", flush=True)
     return 0
 
 

@@ -1,11 +1,10 @@
 """Full text alone, ours beside PostgreSQL's own ranking (`ts_rank_cd`), over growing collections, in one run.
 
-    .venv/bin/python engine/benchmarks/text_search.py [--rows 2000 50000] [--write]     # a minute; needs data/ (`dvc
-    pull`)
+    .venv/bin/python engine/benchmarks/text_search.py [--rows 2000 50000]     # a minute; needs data/ (`dvc pull`)
 
 A chunk is five sentences of the corpus, drawn at random; the questions are those of data/eval.jsonl, and one of 2,000
 characters, the most that a search reads. Both rank in one server for the best twenty, in turn; the first round is not
-counted. With --write the table goes into engine/docs/figures/retrieval.md.
+counted.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from figures import Figure, show, table, write_between
+from figures import Figure, show, table
 from psycopg import sql
 from psycopg.rows import class_row
 
@@ -36,7 +35,6 @@ from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres import PostgresRetriever, open_retriever
 from sluice.retrieval.stores import Stores
 
-PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "retrieval.md"
 LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})
 BY_TS_RANK = """WITH asked AS MATERIALIZED (
     SELECT replace(plainto_tsquery('english', %(question)s)::text, '&', '|')::tsquery AS words
@@ -71,7 +69,6 @@ class Anywhere:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, nargs="+", default=[2_000, 50_000])
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     data = Workspace.find().data
     corpus = load_corpus(data / "corpus")
@@ -83,10 +80,7 @@ def main() -> int:
             lines.append([f"{rows:,}", name, f"{other:.1f}", f"{mine:.1f}", f"{other / mine:.1f}"])
         share = ours[1] / theirs[1]
         figures.append((f"{rows:,} chunks: p95, ours of theirs", f"{share:.2f}", "at most 1", share <= 1))
-    text = table(["chunks", "", "ts_rank_cd, ms", "ours, ms", "ratio"], lines)
-    print(text)
-    if options.write:
-        write_between(PAGE, "text search", text)
+    print(table(["chunks", "", "ts_rank_cd, ms", "ours, ms", "ratio"], lines))
     return show(figures)
 
 

@@ -1,7 +1,6 @@
 """Vectors in PostgreSQL: our collections beside raw psycopg with pgvector and beside LangChain's stores, in one run.
 
-    .venv/bin/python engine/benchmarks/vectors.py [--rows 200000] [--queries 500] [--few 5000] [--write]     # ten
-    minutes
+    .venv/bin/python engine/benchmarks/vectors.py [--rows 200000] [--queries 500] [--few 5000]     # ten minutes
     .venv/bin/python engine/benchmarks/vectors.py --keep /tmp/vectors --until ours     # in pieces: what is there stays
 
 The vectors are made up: unit vectors of 384 numbers around 500 centres (cosine about 0.6 within a cluster); questions
@@ -11,8 +10,7 @@ COPY, a prepared statement; ours has the columns of a collection, the full text 
 vectors alone, for ten, with the smallest ef_search of a few with which the limits of recall are kept, if there is one.
 
 LangChain's stores take in `--few` rows only: at a thousand a second all would take minutes. Ratios are of rows a
-second. With --write the tables go into engine/docs/figures/vector-stores.md, which has places for 200,000 and 50,000
-rows.
+second.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from figures import Figure, show, table, write_between
+from figures import Figure, show, table
 from vector_loads import (
     CONSTRUCTION,
     DIMENSION,
@@ -50,7 +48,6 @@ from vector_searches import K, Searched, search_all
 from sluice.core.atomic_files import read_json, write_json
 from sluice.retrieval.stores import VectorSettings
 
-PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "vector-stores.md"
 RECALL, LOST = 0.99, 0.005
 # All that is searched stays in memory, as in any server that is meant to be fast.
 SERVER = {"shared_buffers": "4GB", "maintenance_work_mem": "1GB", "max_parallel_maintenance_workers": "1"}
@@ -72,7 +69,6 @@ def main() -> int:
     parser.add_argument("--few", type=int, default=5_000)
     parser.add_argument("--keep", type=Path, help="folder for the server and what was found, to go on with later")
     parser.add_argument("--until", choices=STEPS, help="the last step of this piece; without, all and the searches")
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     # A short path: that of the server's socket is limited.
@@ -170,11 +166,7 @@ def conclude(
     shown = table([*head, "loader's peak MiB"], rows)
     heading = f"{options.rows:,} vectors of {DIMENSION} numbers, ef_search = {ef_search}"
     print(f"{heading}\n\n{shown}")
-    figures = compared(loaded, langchain["PGVectorStore"], searched)
-    if options.write:
-        limits = table(["figure", "found", "must be"], [[name, value, limit] for name, value, limit, _ in figures])
-        write_between(PAGE, f"vectors {options.rows}", f"{heading}:\n\n{shown}\n\n{limits}")
-    return show(figures)
+    return show(compared(loaded, langchain["PGVectorStore"], searched))
 
 
 def compared(loaded: dict[str, Loaded], langchain: float, searched: dict[str, Searched]) -> list[Figure]:

@@ -7,7 +7,7 @@ wall clock is that of the longest way through `needs`. GitHub is played (engine/
 releases go to a real registry (`docker-registry`) and a repository of git.
 
 A situation that was measured for this commit is not measured again, unless with --again, so a run that was cut off goes
-on. The table in engine/docs/figures/workflow-minutes.md is written after each, from the last measurement of every one.
+on. The tables are printed after each, from the last measurement of every one, which build/workflow-minutes/ keeps.
 `night` comes first: it fills the cache that a pull request starts from.
 """
 
@@ -31,16 +31,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "engine" / "tests"))
 
-from figures import table, write_between  # noqa: E402 - beside this file
+from figures import table  # noqa: E402 - beside this file
 
 from unit.github.fake_github import WRITER, fake_github  # noqa: E402 - found by the line above
 from unit.release.stores import store_under_test  # noqa: E402
 from workflows.act import ACT, HERE, RUNNER, VENV, end_session, load, stubs  # noqa: E402
 from workflows.scratch import REPOSITORY, pull_request, pushed, repository  # noqa: E402
 
-PAGE = ROOT / "engine" / "docs" / "figures" / "workflow-minutes.md"
-ROWS = PAGE.with_suffix(".json")  # the last measurement of every situation, for the next machine too
 KEPT = ROOT / "build" / "workflow-minutes"
+ROWS = KEPT / "measured.json"  # the last measurement of every situation
 PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 # Of the runner, for `setup`: packages come out of this machine's caches, torch from where it has it.
 _MAKE = """#!/bin/sh
@@ -266,7 +265,7 @@ def keep(name: str, measured: Measured) -> None:
     ROWS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
 
 
-def write() -> None:
+def show() -> None:
     rows: list[tuple[str, ...]] = []
     jobs: list[tuple[str, ...]] = []
     for name, situation in SITUATIONS.items():
@@ -275,12 +274,8 @@ def write() -> None:
             rows += [(name, *row, bad or "none", measured.commit) for row in figures(name, measured)]
             jobs += [(name, *row) for row in shares(situation.workflow, measured.seconds)]
     head = ("situation", "what", "minutes", "at most", "jobs that failed", "commit")
-    text = (
-        table(head, rows)
-        + "\n\n"
-        + table(("situation", "job", "minutes", "its time limit", "share of the limit, at most 67 %"), jobs)
-    )
-    write_between(PAGE, "minutes", text)
+    print(table(head, rows), end="\n\n")
+    print(table(("situation", "job", "minutes", "its time limit", "share of the limit, at most 67 %"), jobs))
 
 
 def main() -> int:
@@ -298,7 +293,7 @@ def main() -> int:
             print(f"{name}, its log is {KEPT / name}.log:", flush=True)
             with tempfile.TemporaryDirectory(prefix="sluice-minutes-") as folder:
                 keep(name, measure(name, Path(folder)))
-        write()
+        show()
     return 0
 
 

@@ -15,15 +15,15 @@ from sluice.evaluation.registry import METRICS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "metrics.md"
 BEGIN, END = "<!-- written by engine/scripts/write_metrics_reference.py -->\n", "<!-- end -->\n"
-HEAD = """| metric | kind | what | unit | better | rows | canary |
-|---|---|---|---|---|---|---|
+HEAD = """| metric | kind | what | better | rows | canary |
+|---|---|---|---|---|---|
 """
-KINDS = {"mean": "score, mean", "p50": "score, p50", "p95": "score, p95", "share": "assertion", "counts": "label"}
+KINDS = {"mean": "score", "p50": "score, p50", "p95": "score, p95", "share": "assertion", "counts": "label"}
 
 
 def row(metric: type[Metric] | Metric) -> str:
     canary = "yes" if metric.needs == "answer" else ""
-    cells = (KINDS[metric.aggregate], metric.what, metric.unit, metric.direction or "", metric.rows, canary)
+    cells = (KINDS[metric.aggregate], metric.what, metric.direction or "", metric.rows, canary)
     return f"| `{metric.name}` | {' | '.join(cells)} |\n".replace("|  |", "| |")
 
 

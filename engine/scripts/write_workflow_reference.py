@@ -1,9 +1,8 @@
 """Writes the tables in engine/docs/reference/workflows.md: `.venv/bin/python
 engine/scripts/write_workflow_reference.py [FOLDER]`.
 
-Everything in them is read from .github/workflows/: what a workflow is for is the comment at its top, why it may do
-something is the comment behind the right; which jobs run in a new repository is evaluated as GitHub does
-(engine/tests/support/day_one.py). A test compares.
+Everything in them is read from .github/workflows/: what a workflow is for is the comment at its top;
+which jobs run in a new repository is evaluated as GitHub does (engine/tests/support/day_one.py). A test compares.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ sys.path.insert(0, str(ROOT / "engine" / "tests"))  # what reads .github/ for th
 
 from policy.files import File, Repository, expressions  # noqa: E402 - found by the line above
 from sluice.template.owned import OWNED, read_list  # noqa: E402 - in order with the line above
-from support.day_one import SITUATIONS, Found, find, starts  # noqa: E402
+from support.day_one import SITUATIONS, find, starts  # noqa: E402
 
 FOLDER = ROOT / "engine" / "docs" / "reference"
 BEGIN, END = "<!-- {}: begin -->\n", "<!-- {}: end -->\n"
-DAY_ONE = "| when | workflow | runs | skipped | says |\n|---|---|---|---|---|\n"
-HEAD = "| workflow | for | started by | may, and why | secrets | variables |\n|---|---|---|---|---|---|\n"
+DAY_ONE = "| when | workflow | runs |\n|---|---|---|\n"
+HEAD = "| workflow | for | started by | may | secrets | variables |\n|---|---|---|---|---|---|\n"
 NAMES = {
     "pull_request": "a pull request",
     "push": "a push",
@@ -67,16 +66,10 @@ def starters(file: File, workflows: list[File]) -> Iterator[str]:
             yield NAMES[event]
 
 
-def rights(file: File) -> Iterator[str]:
-    """Each right once, with every reason that a job gives for it."""
-    reasons: dict[str, list[str]] = {}
-    for name, job in file.jobs.items():
-        for scope, level in (job.get("permissions") or {}).items():
-            comment = re.search(r"\s# (.+)$", file.line("jobs", name, "permissions", scope))
-            known = reasons.setdefault(f"`{scope}: {level}`", [])
-            if comment and comment[1] not in known:
-                known.append(comment[1])
-    yield from (f"{right} {'; '.join(why)}" for right, why in reasons.items())
+def rights(file: File) -> list[str]:
+    """Each right that a job has, once."""
+    levels = [pair for job in file.jobs.values() for pair in (job.get("permissions") or {}).items()]
+    return list(dict.fromkeys(f"`{scope}: {level}`" for scope, level in levels))
 
 
 def named(file: File, context: str) -> Iterator[str]:
@@ -93,7 +86,7 @@ def row(file: File, workflows: list[File]) -> str:
         f"`{file.name}`",
         purpose(file),
         "; ".join(starters(file, workflows)),
-        "<br>".join(rights(file)) or "nothing",
+        ", ".join(rights(file)) or "nothing",
         ", ".join(named(file, "secrets")) or "none",
         ", ".join(named(file, "vars")) or "none",
     )
@@ -102,19 +95,19 @@ def row(file: File, workflows: list[File]) -> str:
 
 def day_one(repository: Repository, workflows: list[File]) -> Iterator[str]:
     """What each workflow does at first, one row for what is the same; a private repository's where it differs."""
-    rows: dict[tuple[str, Found, str], list[str]] = {}
+    rows: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
     for situation in SITUATIONS:
         if "Dependabot" in situation.name and not (ROOT / ".github" / "dependabot.yml").exists():
             continue
         for file in workflows:
             if starts(file, situation):
-                public, private = (find(repository, file, situation, private=one) for one in (False, True))
+                public, private = (tuple(find(repository, file, situation, private=one).runs) for one in (False, True))
                 rows.setdefault((file.name, public, ""), []).append(situation.name)
                 if private != public:
                     rows.setdefault((file.name, private, "**private repository:** "), []).append(situation.name)
-    for (name, found, where), names in rows.items():
-        jobs = (", ".join(f"`{job}`" for job in some) or "none" for some in (found.runs, found.skipped))
-        yield f"| {where}{'; '.join(names)} | `{name}` | {' | '.join(jobs)} | {'<br>'.join(found.says)} |\n"
+    for (name, runs, where), names in rows.items():
+        jobs = ", ".join(f"`{job}`" for job in runs) or "none"
+        yield f"| {where}{'; '.join(names)} | `{name}` | {jobs} |\n"
 
 
 def put(page: str, name: str, table: str) -> str:

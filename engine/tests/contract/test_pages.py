@@ -71,7 +71,7 @@ def test_a_link_to_nothing_is_found(root: Path, text: str, faults: int) -> None:
 def test_every_page_of_the_engine_is_in_its_index(root: Path, tracked: list[str]) -> None:
     for folder in ("engine/docs", "engine/docs/decisions"):
         index = {target.partition("#")[0] for target in _LINK.findall((root / folder / "README.md").read_text())}
-        below = "" if folder.endswith("decisions") else r"(?:reference/|figures/)?"
+        below = "" if folder.endswith("decisions") else "(?:reference/)?"
         here = {
             name.removeprefix(f"{folder}/") for name in tracked if re.fullmatch(rf"{folder}/{below}[\w-]+\.md", name)
         }

@@ -12,7 +12,6 @@ EXTRA = Extra(
     lines={"engine/docs/reference/monitoring.md": ("fleet.md#monitoring",)},
     files=(
         "engine/benchmarks/fleet_seconds.py",
-        "engine/docs/figures/fleet.md",
         "engine/docs/images/fleet.png",
         "engine/docs/reference/fleet.md",
         "engine/schemas/fleet.schema.json",

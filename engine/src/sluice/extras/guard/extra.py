@@ -19,7 +19,6 @@ EXTRA = Extra(
         "engine/benchmarks/guard_figures.py",
         "engine/benchmarks/guard_streaming.py",
         "engine/docs/decisions/guard-model.md",
-        "engine/docs/figures/guardrails.md",
         "engine/tests/support/guard_models.py",
     ),
     lines={

@@ -9,5 +9,4 @@ EXTRA = Extra(
     commands="cli:register",
     hooks={"stray_file": "extract:fault_of_stray"},
     files=("engine/docs/decisions/document-extractors.md",),
-    lines={"engine/docs/reference/holding-up.md": ("unit/extras/importing/",)},
 )

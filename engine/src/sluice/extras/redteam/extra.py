@@ -10,9 +10,7 @@ EXTRA = Extra(
     parameters={"redteam": "drill:RedTeamParameters"},
     files=(
         "engine/docs/decisions/garak.md",
-        "engine/docs/figures/redteam.md",
         "engine/docs/reference/redteam.md",
-        "engine/scripts/write_redteam_figures.py",
         "engine/tests/support/redteam",
     ),
     entries={

@@ -21,7 +21,6 @@ from sluice.extras.finetune.packing import Pack, pack_loss
 from sluice.extras.finetune.training_methods import prepare
 from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError
 from sluice.extras.finetune.training_plan import GIB, TrainingMachines, memory_need, plan
-from sluice.llm.model_files import Models
 from support.libraries import Library
 from unit.extras.finetune.configs import LLAMA_8B, LLAMA_70B, write_config, write_models
 from unit.extras.finetune.tiny import PARAMS, model
@@ -191,19 +190,3 @@ def test_the_table_of_the_page_is_what_the_plan_says(root: Path) -> None:
         assert line.endswith(f"{each} each, {speed} tokens/s, {line.rpartition(', ')[2]}"), line
         need = memory_need(count, params, machine.count, machine.count)
         assert f"{need.host / GIB:.1f} GiB" == host
-
-
-def test_the_files_of_the_page_are_taken_by_the_settings(root: Path) -> None:
-    """The example of an 8B: every key is known, and what is tuned can be exported."""
-    text = (root / "engine" / "docs" / "reference" / "training-plans.md").read_text()
-    found = dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", text.replace("<sha256>", "a" * 64), re.DOTALL))
-    here = yaml.safe_load((root / "config" / "models.yaml").read_text())
-    models = Models.model_validate({**here, **yaml.safe_load(found.pop("config/models.yaml"))})
-    assert models.chat.weights
-    assert "config.json" in models.chat.weights.files
-    params = TrainingParameters.model_validate(yaml.safe_load(found.pop("pipelines/params.yaml"))["train"])
-    job = yaml.safe_load(found.pop("config/sagemaker.yaml"))["jobs"]["train"]
-    assert not found
-    machine = machine_of(job["instance_type"])
-    assert machine
-    assert params.packs_a_step % (machine.count * job["instances"]) == 0

@@ -187,7 +187,7 @@ def test_free_rows_are_no_kind_that_was_held_out() -> None:
 
 
 def test_weakness_5_orders_in_eight_languages_are_found() -> None:
-    """By the n-grams of their own rows alone. What the whole model finds is in engine/docs/figures/guardrails.md: it
+    """By the n-grams of their own rows alone. What the whole model finds is in engine/docs/figures.md: it
     knows the interfaces of two wheels too, so that its threshold there is lower."""
     abroad = [GuardRow.model_validate(row) for row in stored_rows("train.jsonl") if foreign(row["text"])]
     learnt = rows() + guard_stage._as_read(abroad)

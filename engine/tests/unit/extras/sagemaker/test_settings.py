@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import yaml
 
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import load_settings
-from sluice.extras.sagemaker.settings import SageMakerSettings, TrainJob, read, require
+from sluice.extras.sagemaker.settings import SageMakerSettings, read, require
 from support.aws.sagemaker_runs import ROOT, write_settings
 
 
@@ -31,12 +30,6 @@ def test_a_price_is_needed_for_every_machine(tmp_path: Path) -> None:
     write_settings(tmp_path, jobs=jobs)
     with pytest.raises(ValidationErrors, match=r"prices\.ml\.g5\.12xlarge: no price for what jobs use"):
         require(tmp_path)
-
-
-def test_the_machine_of_the_page_of_plans_is_one() -> None:
-    text = (ROOT / "engine" / "docs" / "reference" / "training-plans.md").read_text()
-    (example,) = re.findall(r"```yaml\n# config/sagemaker\.yaml\n(.*?)```", text, re.DOTALL)
-    assert TrainJob.model_validate(yaml.safe_load(example)["jobs"]["train"]).instance_type == "ml.g5.12xlarge"
 
 
 PLAIN = {"name": "sluice-assistant", "instance_type": "ml.m5.xlarge", "alarms": ["errors"]}
