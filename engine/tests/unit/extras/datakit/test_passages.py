@@ -1,0 +1,100 @@
+"""Which passages questions are written about, and what of a teacher's reply is good enough."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.data.data_policy import PrivacyPolicy
+from sluice.data.rows import Document, Row
+from sluice.extras.datakit.passages import QuestionCandidate, choose, fault, read_reply, span
+from sluice.retrieval.chunking import ChunkerSettings
+
+PARAGRAPH = "This paragraph has words enough that a question can be asked about it, number {}."
+LONG = '{"question": "How  long?", "answer": "50 years"}'
+WHERE = '{"question": "Where?", "answer": "the ledger"}'
+PASSAGE = "Piles of oak last 50 years in salt water. Costs are in the ledger of the Harbour  Office."
+
+
+def document(name: str, title: str, *, paragraphs: int = 2, tenant: str | None = None) -> Document:
+    text = "\n\n".join([PARAGRAPH.format(f"{name} {number}") for number in range(paragraphs)] + ["A heading"])
+    return Document(id=name, title=title, licence="CC0-1.0", source="tests", tenant=tenant, text=text)
+
+
+CORPUS = [
+    document("oak-1", "Oak"),
+    document("oak-2", "Oak"),
+    document("elm-1", "Elm", paragraphs=3),
+    document("ash-1", "Ash"),
+    document("own-1", "Own", tenant="acme"),
+]
+ASKED = [Row(id="e", question="What of oak?", answers=("words",), doc_ids=("oak-1",))]
+
+
+def test_an_article_that_evaluation_asks_about_is_left_out_whole_and_so_is_a_tenants() -> None:
+    found = choose(CORPUS, ASKED, ChunkerSettings(), seed=1)
+    assert {one.document.id for one in found} == {"elm-1", "ash-1"}
+    assert len(found) == 5, "headings are no passages"
+
+
+def test_the_seed_alone_decides_the_order() -> None:
+    orders = {tuple(p.text for p in choose(CORPUS, ASKED, ChunkerSettings(), seed=seed)) for seed in (1, 1, 2, 3)}
+    assert len(orders) == 3
+
+
+def test_nothing_that_may_be_used_is_an_error_that_says_why() -> None:
+    with pytest.raises(SluiceError, match="none of 3 documents may be used: 3 are of articles"):
+        choose([*CORPUS[:2], CORPUS[-1]], ASKED, ChunkerSettings(), seed=1)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"{LONG}\n{WHERE}",
+        f"Here:\n```json\n[{LONG},\n {WHERE}]\n```",
+        f'{LONG} {WHERE[:-1]}, "note": {{"a": 1}}}}',
+    ],
+)
+def test_a_reply_may_be_lines_a_list_or_a_block(reply: str) -> None:
+    expected = [QuestionCandidate("How long?", "50 years"), QuestionCandidate("Where?", "the ledger")]
+    assert read_reply(reply) == (expected, 0)
+
+
+def test_what_is_no_candidate_is_counted_and_the_next_is_read() -> None:
+    bad = ['{"question": "How long?"', '{"question": "How?", "answer": 50}', '{"question": " ", "answer": "x"}', "{}"]
+    assert read_reply("\n".join([*bad, LONG])) == ([QuestionCandidate("How long?", "50 years")], 4)
+    assert read_reply('Cut: {"question": "How lo') == ([], 1)
+    assert read_reply("No questions.") == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("50 years", "50 years"),
+        ("PILES OF OAK", "Piles of oak"),
+        ('"the Harbour Office."', "the Harbour  Office"),
+        ("0 years", None),
+        ("ledge", None),
+        ("fifty years", None),
+        (" . ", None),
+    ],
+)
+def test_an_answer_is_spelled_as_its_passage_spells_it_or_is_none(answer: str, found: str | None) -> None:
+    assert span(answer, PASSAGE) == found
+    assert span("三年", "橡木桩可用三年。") == "三年"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "good"),
+    [
+        ("How long do piles of oak last?", "50 years", True),
+        ("How long do piles of oak last?", "60 years", False),
+        ("What is said of oak?", "50 years in salt water. Costs are in the ledger of the Harbour Office", False),
+        ("How long?", "50 years", False),
+        ("Do piles last 50 years or more?", "50 years", False),
+        ("How long do piles last by this passage?", "50 years", False),
+        ("Does a.b@company.org know how long piles last?", "50 years", False),
+    ],
+)
+def test_a_candidate_is_good_enough_or_has_a_fault(question: str, answer: str, good: bool) -> None:
+    assert (fault(QuestionCandidate(question, answer), PASSAGE, PrivacyPolicy()) == "") == good

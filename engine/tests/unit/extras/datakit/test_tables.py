@@ -1,0 +1,254 @@
+"""Tables and lines of JSON come in as proposed rows: what is read, what is a fault, what is left out and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.workspace import Workspace
+from sluice.data.data_policy import DataPolicy, PrivacyPolicy
+from sluice.data.row_sources import scan_sources
+from sluice.extras.datakit import cli
+from sluice.extras.datakit.tables import TableLayout, import_table, parse_columns
+from unit.cli.published import here, run  # noqa: F401 - a fixture
+
+HEADER = "id,question,answers,doc_ids,tags\n"
+PIERS = "p1,What do piers stand on?,piles|piles of oak,piers,sea\n"
+
+
+def write(tmp_path: Path, text: str, name: str = "table.csv", *, encoding: str = "utf-8") -> Path:
+    path = tmp_path / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def bring_in(
+    source: Path, folder: Path, policy: DataPolicy = DataPolicy(), **layout: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    out = folder.parent / "out.jsonl"
+    report = import_table(source, out, folder, TableLayout(**layout), licence="CC0-1.0", origin="tests", policy=policy)
+    return report, [json.loads(line) for line in out.read_text().strip().split("\n")]
+
+
+def faulty_lines(source: Path, folder: Path, **layout: Any) -> list[int]:
+    """The lines of what is told; nothing is written then."""
+    with pytest.raises(ValidationErrors) as error:
+        bring_in(source, folder, **layout)
+    assert not (folder.parent / "out.jsonl").exists()
+    return [int(fault.removeprefix(f"{source}:").partition(":")[0]) for fault in error.value.faults]
+
+
+def test_a_table_comes_in_as_proposed_rows_with_its_source_beside_it(tmp_path: Path, folder: Path) -> None:
+    source = write(tmp_path, HEADER + PIERS + "p2,Who owns the quay?,,,\n")
+    report, rows = bring_in(source, folder, tags=("imported",))
+    first = {"id": "p1", "question": "What do piers stand on?", "answers": ["piles", "piles of oak"]}
+    second = {"id": "p2", "question": "Who owns the quay?", "answers": [], "doc_ids": []}
+    assert rows == [
+        {**first, "doc_ids": ["piers"], "tags": ["sea", "imported"], "status": "proposed"},
+        {**second, "tags": ["imported", "unanswerable"], "status": "proposed"},
+    ]
+    assert report == {"rows": 2, "unanswerable": 1, "located": 0, "ignored": [], "dropped": []}
+    (kept,), faults = scan_sources(tmp_path / "out.sources.jsonl")
+    assert (kept.file, kept.rows, kept.licence, kept.source, faults) == ("table.csv", 2, "CC0-1.0", "tests", [])
+
+
+@pytest.mark.parametrize("delimiter", [";", ",", "\t"])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", "\n \n"])
+def test_delimiters_byte_order_marks_and_blank_lines(
+    tmp_path: Path, folder: Path, delimiter: str, start: str, end: str
+) -> None:
+    lines = [["question", "answers"], ['"Where, or on what; do ""piers""\nstand?"', "piles"], ["What is a groyne?", ""]]
+    text = start + end.join(delimiter.join(cells) for cells in lines) + end
+    _, rows = bring_in(write(tmp_path, text), folder)
+    assert rows[0]["question"] == 'Where, or on what; do "piers"\nstand?'
+    assert rows[0]["doc_ids"] == ["piers"]
+    assert len(rows) == 2
+
+
+def test_a_tsv_and_other_names_of_columns(tmp_path: Path, folder: Path) -> None:
+    source = write(tmp_path, "Frage\tAntworten\tNotiz\nWhat do piers stand on?\tpiles / piles of oak\tx\n", "table.tsv")
+    columns = parse_columns(["question=Frage", "answers=Antworten"])
+    report, rows = bring_in(source, folder, columns=columns, separator=" / ")
+    assert (report["ignored"], report["located"]) == (["Notiz"], 1)
+    assert rows[0]["answers"] == ["piles", "piles of oak"]
+
+
+def test_ids_are_made_of_the_question_where_there_are_none(tmp_path: Path, folder: Path) -> None:
+    text = "question,answers\nWhat do piers stand on?,piles\nWho owns the quay?,\n"
+    _, rows = bring_in(write(tmp_path, text), folder)
+    (folder.parent / "out.jsonl").unlink()
+    _, again = bring_in(write(tmp_path, "question,answers\nWho owns the quay?,\n"), folder)
+    assert rows[1]["id"] == again[0]["id"] != rows[0]["id"]
+
+
+def test_lines_of_json(tmp_path: Path, folder: Path) -> None:
+    lines = [
+        {"id": 7, "prompt": "What do piers stand on?", "answers": "piles", "level": 3},
+        {"prompt": "Who owns\u2028the quay?", "answers": [], "expect": {"contains": ["not say"]}},
+        {"prompt": "How long do piles of oak last?", "answers": ["50 years"], "doc_ids": ["piers"], "tags": ["sea"]},
+        {"prompt": "Which crane is red?", "answers": None},
+    ]
+    text = "\ufeff" + "\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    source = write(tmp_path, text, "set.jsonl")
+    assert faulty_lines(source, folder, columns={"question": "prompt"}) == [7]  # null is not the same as no answers
+    source = write(tmp_path, "\n".join(json.dumps(line) for line in lines[:3]), "set.jsonl")
+    report, rows = bring_in(source, folder, columns={"question": "prompt"})
+    assert report == {"rows": 3, "unanswerable": 1, "located": 1, "ignored": ["level"], "dropped": []}
+    assert [rows[0]["id"], rows[0]["answers"]] == ["7", ["piles"]]
+    assert [rows[1]["expect"], rows[1]["question"]] == [{"contains": ["not say"]}, "Who owns\u2028the quay?"]
+
+
+def test_expect_in_a_cell(tmp_path: Path, folder: Path) -> None:
+    text = 'question;answers;expect\nWhat do piers stand on?;piles;"{""regex"": ""pile""}"\nWho owns it?;;\n'
+    _, rows = bring_in(write(tmp_path, text), folder)
+    assert rows[0]["expect"] == {"regex": "pile"}
+    assert "expect" not in rows[1]
+
+
+def test_all_faults_at_once_with_their_lines(tmp_path: Path, folder: Path) -> None:
+    text = (
+        HEADER + PIERS + 'p2,"two\nlines?",,,\n\n'  # lines 2 to 5
+        "p1,What is a weir?,,,\n"  # 6: an id again
+        "t1,What is a lock?,,,\n"  # 7: the id of a training row
+        "p4,What is a sluice?,,\n"  # 8: a cell too few
+        "p5,What is a gate?,,,,x\n"  # 9: one too many
+        "p6,What is a dam?,,,\n"
+    )
+    assert faulty_lines(write(tmp_path, text), folder) == [6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", [1]),
+        ("\n \n", [1]),
+        (HEADER, [1]),
+        ("id;frage;answer\n1;x;y\n", [1, 1]),
+        ("question,answers,question\na,b,c\n", [1]),
+        ('question,answers\n"What is a weir?,\nx,y\n', [2]),
+        ('question,answers\n"What" is a weir?,\n', [2]),
+        (f"question,answers\nfine?,\nlong?,{'x' * 140_000}\n", [3]),
+        ("question,answers,expect\na?,,{x}\n", [2]),
+        ('question,answers,expect\na?,,"{""regex"": ""(""}"\n', [2]),
+        ('question,answers,expect\na?,,"{""regexp"": ""x""}"\n', [2]),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path: Path, folder: Path, text: str, lines: list[int]) -> None:
+    assert faulty_lines(write(tmp_path, text), folder) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", [1]),
+        ("[1]\n{{\n{}\n", [1, 2, 3]),
+        ("[" * 100_000, [1]),
+        ('{"data": ' * 100_000, [1]),
+        ("9" * 5000, [1]),
+        ('{"question": 3, "answers": []}', [1]),
+        ('{"question": "a?", "answers": {"x": 1}}', [1]),
+        ('{"question": "a?"}\n{"answers": []}', [1, 2]),
+        ('{"question": "\\ud800?", "answers": []}', [1]),
+    ],
+)
+def test_weakness_8_lines_that_cannot_be_read(tmp_path: Path, folder: Path, text: str, lines: list[int]) -> None:
+    assert faulty_lines(write(tmp_path, text, "set.jsonl"), folder) == lines
+
+
+def test_a_file_in_another_encoding(tmp_path: Path, folder: Path) -> None:
+    assert faulty_lines(write(tmp_path, "question;answers\nWie weit läuft es?;\n", encoding="cp1252"), folder) == [2]
+
+
+def test_what_would_break_the_contract_is_left_out_with_its_reason(tmp_path: Path, folder: Path) -> None:
+    text = (
+        "question,answers,doc_ids\n"
+        "What do piers stand on?,piles,piers\n"  # 2 is kept
+        "Who owns the quay?,the harbour,\n"  # 3 no document holds the answer
+        "How long do piles last?,50 years,dunes\n"  # 4 not in that document, which serves training
+        "How long does it hold?,20 years,\n"  # 5 found in a document of the training rows
+        "How often does the tide turn?,,\n"  # 6 a training question
+        "What do the piers stand on?,piles,piers\n"  # 7 nearly the same as line 2
+        " ,,\n"  # 8 blank, like an empty line
+        "Whom to ask at first.last@" + "company.org?,,\n"  # 9
+        "What lies in the harbour?,,harbours\n"  # 10 declines and names a document, which is unknown
+        "What does it say?,in,\n"  # 11 in several documents
+    )
+    report, rows = bring_in(write(tmp_path, text), folder, DataPolicy(privacy=PrivacyPolicy(email="refuse")))
+    assert [row["question"] for row in rows] == ["What do piers stand on?"]
+    dropped = [int(fault.removeprefix(f"{tmp_path}/table.csv:").partition(":")[0]) for fault in report["dropped"]]
+    assert dropped == [3, 4, 4, 5, 6, 7, 9, 10, 10, 11]
+
+
+def test_what_is_there_is_not_overwritten_and_nothing_left_is_an_error(tmp_path: Path, folder: Path) -> None:
+    text = "question,answers\nWho owns it?,the harbour\n"
+    assert faulty_lines(write(tmp_path, text), folder) == [2]
+    (tmp_path / "out.jsonl").write_text("mine")
+    with pytest.raises(SluiceError, match="already exists"):
+        bring_in(write(tmp_path, HEADER + PIERS), folder)
+    assert (tmp_path / "out.jsonl").read_text() == "mine"
+
+
+def test_personal_data_is_replaced_where_the_policy_redacts_it(tmp_path: Path, folder: Path) -> None:
+    _, (row,) = bring_in(write(tmp_path, "question,answers\nWhom to ask at first.last@" + "company.org?,\n"), folder)
+    assert row["question"] == "Whom to ask at [e-mail address]?"
+
+
+@pytest.mark.parametrize("pairs", [["question"], ["question="], ["questions=Frage"], ["id=a", "id=b"]])
+def test_columns_that_mean_nothing(pairs: list[str]) -> None:
+    with pytest.raises(SluiceError, match="--column"):
+        parse_columns(pairs)
+    assert parse_columns(["question=a=b"]) == {"question": "a=b"}
+
+
+def test_the_command_imports_and_accepts(
+    here: Workspace,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = "Frage;Antworten;level\nWhat links to the runbook?;The alert;3\nWho sells the licence?;;1\nWho?;nobody;\n"
+    words = ["import", str(write(tmp_path, text)), "out.jsonl", "--licence", "CC0-1.0", "--origin", "tests"]
+    words += ["--column", "question=Frage"]
+    status, _, err = run(capsys, *words)
+    assert (status, "--column answers=NAME" in err) == (1, True)
+    status, out, err = run(capsys, *words, "--column", "answers=Antworten", "--tag", "helpdesk")
+    assert status == 0, err
+    report = json.loads(out)
+    assert (report["rows"], report["located"], len(report["dropped"])) == (2, 1, 1)
+    status, out, err = run(capsys, "accept", "out.jsonl", "eval")
+    assert status == 0, err
+    *_, first, second = map(json.loads, (here.data / "eval.jsonl").read_text().splitlines())
+    assert (first["answers"], first["doc_ids"], first["tags"]) == (["The alert"], ["paging"], ["helpdesk"])
+    assert second["tags"] == ["helpdesk", "unanswerable"]
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "what"),
+    [
+        ("q.csv", {"--licence": " "}, "--licence"),
+        ("q.csv", {"--origin": ""}, "--origin"),
+        ("q.xlsx", {}, "not one of .csv"),
+        ("none.csv", {}, "no such file"),
+        ("large.csv", {}, "split it"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_a_source_that_cannot_be_taken_is_told(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    changed: dict[str, str],
+    what: str,
+) -> None:
+    monkeypatch.setattr(cli, "_MOST_BYTES", 100)
+    if name != "none.csv":
+        write(tmp_path, "question,answers\n" + ("A?,b\n" * (100 if name == "large.csv" else 1)), name)
+    options = {"--licence": "CC0-1.0", "--origin": "tests", **changed}
+    words = [word for pair in options.items() for word in pair]
+    status, _, err = run(capsys, "import", str(tmp_path / name), str(tmp_path / "out"), *words)
+    assert (status, what in err, list(tmp_path.glob("out*"))) == (1, True, [])
