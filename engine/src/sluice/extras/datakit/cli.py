@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,7 +52,6 @@ def data_import(
 
     workspace = Workspace.find()
     layout = tables.TableLayout(tables.parse_columns(column or []), delimiter, separator, tuple(tag or []))
-    policy = load_policy(workspace.config)
     suffix = source.suffix.lower()
     if not licence.strip() or not origin.strip():
         remedy = "texts without a licence and a source may not be published"
@@ -61,14 +60,13 @@ def data_import(
         raise SluiceError(f"{source}: no such file or folder")
     if source.is_file() and source.stat().st_size > _MOST_BYTES:
         raise SluiceError(f"{source}: over {_MOST_BYTES >> 20} MiB", remedy="split it: it is read as a whole")
+    terms: dict[str, Any] = {"licence": licence, "origin": origin, "policy": load_policy(workspace.config)}
     if source.is_dir() or suffix in documents.SUFFIXES:
-        report = documents.import_documents(source, out, licence=licence, origin=origin, policy=policy)
+        report = documents.import_documents(source, out, **terms)
     elif suffix == ".json":
-        report = squad.import_squad(
-            source, out, train_articles=train_articles, licence=licence, origin=origin, policy=policy
-        )
+        report = squad.import_squad(source, out, train_articles=train_articles, **terms)
     elif suffix in tables.SUFFIXES:
-        report = tables.import_table(source, out, workspace.data, layout, licence=licence, origin=origin, policy=policy)
+        report = tables.import_table(source, out, workspace.data, layout, **terms)
     else:
         known = ", ".join((*tables.SUFFIXES, ".json", *documents.SUFFIXES))
         raise SluiceError(f"{source}: not a folder, and not one of {known}")
@@ -119,7 +117,7 @@ def _propose(workspace: Workspace, found: Proposals, out: Path | None, *, publis
     from sluice.extras.datakit import proposals
 
     proposals.write(found, out or workspace.build / found.name)
-    print_json(found.as_dict())
+    print_json({"proposed": len(found.proposals), "left_out": found.left_out})
     if publish and found.proposals:
         proposals.publish(workspace, found)
 
@@ -134,7 +132,6 @@ def data_accept(
 
     workspace = Workspace.find()
     print(f"{accept(rows, side, workspace.data, load_policy(workspace.config))} rows accepted into data/{side}.jsonl")
-    print("next: `sluice data push`, then commit data.dvc")
 
 
 def data_drift(
@@ -196,8 +193,6 @@ def data_redact() -> None:
 
 
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
-    for command in (
-        *(data_import, data_generate, data_harvest, data_accept),
-        *(data_drift, data_diff, data_card, data_redact),
-    ):
+    proposing = (data_import, data_generate, data_harvest, data_accept)
+    for command in (*proposing, data_drift, data_diff, data_card, data_redact):
         groups["data"].command(command.__name__.removeprefix("data_"))(command)

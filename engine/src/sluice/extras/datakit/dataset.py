@@ -31,8 +31,7 @@ _Records = Mapping[str, dict[str, Any]]  # fields by id
 
 @contextmanager
 def checked_out(workspace: Workspace, base: str) -> Iterator[Path]:
-    """The data of a commit, branch or tag in a folder of its own, gone after the block; `base` may name a folder. It
-    comes from the cache, or from the default remote."""
+    """The data of a folder, or of a commit, branch or tag: then from the cache or the remote, gone after the block."""
     if Path(base).is_dir():
         yield Path(base)
         return
@@ -79,10 +78,7 @@ def redact_row(row: Row, policy: PrivacyPolicy) -> Row:
 
 
 def redact_folder(folder: Path, policy: PrivacyPolicy) -> dict[str, int]:
-    """Redact a data set and return how many documents and rows were changed.
-
-    A file is written only when it changed; an unreadable one is left to `sluice data check`.
-    """
+    """Redact a data set, but for unreadable files; return how many documents and rows were changed."""
     changed = {"documents": 0, "rows": 0}
     for path in sorted((folder / "corpus").rglob("*.md")):
         text, faults = read_text(path)

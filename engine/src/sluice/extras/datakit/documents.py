@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -30,6 +30,7 @@ from sluice.data.scanning import ValidationIssue, read_text
 _NOT_CONTENT = ("script", "style", "template", "noscript", "svg", "iframe", "form", "nav", "header", "footer", "aside")
 _CONTENT = ("main", "article", "body")
 _HEADING = re.compile(r"^#\s+(.+?)\s*#*$", re.MULTILINE)
+ExtractedText = tuple[str, str, dict[str, Any]]  # title, empty where there is none; text; front matter of Markdown
 _MOST_PDF_BYTES = 256 << 20  # pictures weigh, text does not
 
 
@@ -56,7 +57,7 @@ def import_documents(source: Path, out: Path, *, licence: str, origin: str, poli
     """
     with whole_folder(out) as fresh:
         files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
-        readable = {path: None for path in files if path.suffix.lower() in SUFFIXES}
+        readable = [path for path in files if path.suffix.lower() in SUFFIXES]
         faults: list[ValidationIssue] = []
         documents: dict[Path, Document] = {}
         ids: dict[str, Path] = {}
@@ -94,18 +95,18 @@ def _read(path: Path, source: Path, licence: str, origin: str, policy: DataPolic
     most = policy.documents.max_bytes
     if path.stat().st_size > (_MOST_PDF_BYTES if path.suffix.lower() == ".pdf" else most):
         raise ExtractError("is too large: split it")
-    found = extract(path)
-    if len(found.text.encode()) > most:
+    title, text, head = extract(path)
+    if len(text.encode()) > most:
         raise ExtractError(f"its text is over {most >> 10:,} KiB: split it")
     relative = path.relative_to(root)
-    head = {key: str(value).strip() for key, value in found.head.items() if value}
+    head = {key: str(value).strip() for key, value in head.items() if value}
     return Document(
         id=_slug(relative.with_suffix("").as_posix()),
-        title=found.title or path.stem.replace("_", " ").replace("-", " "),
+        title=title or path.stem.replace("_", " ").replace("-", " "),
         licence=head.get("licence") or head.get("license") or licence,
         source=head.get("source") or f"{origin} ({relative.as_posix()})",
         tenant=head.get("tenant"),
-        text=found.text,
+        text=text,
     )
 
 
@@ -138,25 +139,17 @@ class ExtractError(Exception):
     """Why a file cannot be read, in words that follow its name."""
 
 
-class ExtractedText(NamedTuple):
-    """`title`: empty where the file has none. `head`: the front matter of a Markdown file."""
-
-    title: str
-    text: str
-    head: dict[str, Any]
-
-
 def extract(path: Path) -> ExtractedText:
     """Return the text of a file whose suffix is one of SUFFIXES; raise ExtractError if there is none."""
     try:
-        found = _READERS[path.suffix.lower()](path)
+        title, text, head = _READERS[path.suffix.lower()](path)
     except RecursionError:
         raise ExtractError("is nested too deeply") from None
-    text = re.sub(r"[ \t\xa0]+\n", "\n", found.text)
+    text = re.sub(r"[ \t\xa0]+\n", "\n", text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     if not text:
         raise ExtractError("holds no text" + (": are its pages pictures?" if path.suffix.lower() == ".pdf" else ""))
-    return ExtractedText(" ".join(found.title.split()), text, found.head)
+    return " ".join(title.split()), text, head
 
 
 def fault_of_stray(path: Path) -> str:
@@ -184,7 +177,7 @@ def _markdown(path: Path) -> ExtractedText:
             raise ExtractError(f"front matter: expected keys and values, found {type(head).__name__}")
         text = text[match.end() :]
     heading = _HEADING.search(text)
-    return ExtractedText(str(head.get("title") or (heading[1] if heading else "")), text, head)
+    return str(head.get("title") or (heading[1] if heading else "")), text, head
 
 
 def _html(path: Path) -> ExtractedText:
@@ -200,7 +193,7 @@ def _html(path: Path) -> ExtractedText:
         element.decompose()
     heading = body.find("h1")
     text = MarkdownConverter(heading_style="ATX", bullets="-", strip=["a", "img"], escape_misc=False).convert_soup(body)
-    return ExtractedText(title or (heading.get_text() if heading else ""), str(text), {})
+    return title or (heading.get_text() if heading else ""), str(text), {}
 
 
 def _pdf(path: Path) -> ExtractedText:
@@ -216,7 +209,7 @@ def _pdf(path: Path) -> ExtractedText:
         raise ExtractError("is an encrypted PDF: save it without a password") from None
     except Exception as error:  # a broken PDF raises whatever its bytes lead to
         raise ExtractError(f"broken PDF: {error or type(error).__name__}") from None
-    return ExtractedText(title, "\n\n".join(pages), {})
+    return title, "\n\n".join(pages), {}
 
 
 _READERS: dict[str, Callable[[Path], ExtractedText]] = {

@@ -40,8 +40,7 @@ class DriftPolicy(Settings):
 
 
 class _GatesFile(Settings):
-    """config/gates.yaml as it is read here; the rest is read by release/gates.py and
-    evaluation/comparison_policy.py."""
+    """config/gates.yaml as it is read here; others read the rest."""
 
     gates: Any = None
     comparison: Any = None

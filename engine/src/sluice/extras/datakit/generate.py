@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, aclosing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass
 from time import monotonic
 
 from sluice.core.errors import SluiceError
@@ -42,6 +42,7 @@ each row's `provenance`."""
 # What a provider will not or cannot say of one passage. Anything else would fail of the next one too, and ends the run.
 _OF_ONE_PASSAGE = (FailureKind.REFUSED, FailureKind.GARBAGE)
 _Draft = tuple[SourcePassage, Row]
+Reply = tuple[str, str]  # its text, and who gave it, as provider/model: a fallback may have
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,6 @@ class GenerationSettings:
     seed: int = 1
     agreement: float = 0.6
     minutes: float = 30.0
-
-
-@dataclass(frozen=True)
-class Reply:
-    """`by`: who gave it, as provider/model; a fallback may have."""
-
-    text: str
-    by: str
 
 
 @dataclass
@@ -92,45 +85,36 @@ class Role:
                 return None
         last, first = deltas[-1], self.specs[0]
         by = f"{last.provider}/{last.model}" if last.provider else f"{first.name}/{first.model}"
-        return Reply("".join(delta.text for delta in deltas), by)
-
-
-@contextmanager
-def open_roles(workspace: Workspace, checked_by: str, seconds: float) -> Iterator[tuple[Role, Role]]:
-    """The role `teacher` of config/providers.yaml, and the one that finds answers again.
-
-    Replies are cached in .sluice/responses/: the same command repeats no request, so an interrupted run resumes.
-    SluiceError for a role without providers.
-    """
-    providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
-    cache, roles = ResponseCache(workspace.state / FOLDER), []
-    with ExitStack() as opened:
-        for role, name in ((TEACHER, "generate"), (checked_by, "answer")):
-            if role not in PROMPT_ROLES or not (specs := getattr(providers, role)):
-                remedy = "list a provider there; engine/docs/reference/providers.md lists the keys of an entry"
-                raise SluiceError(f"config/providers.yaml: no provider in the role {role}", remedy=remedy)
-            chat = opened.enter_context(open_role(workspace, providers, role, cache))
-            prompt = load_prompt(workspace.prompts / f"{name}.prompt.yml", roles=PROMPT_ROLES)
-            roles.append(Role(chat, prompt, specs, seconds))
-        yield roles[0], roles[1]
+        return "".join(delta.text for delta in deltas), by
 
 
 def generate_rows(
     workspace: Workspace, settings: GenerationSettings, policy: PrivacyPolicy, *, checked_by: str = TEACHER
 ) -> Proposals:
-    """Return rows about data/corpus, written by the role `teacher` and found again by the role `checked_by`."""
+    """Return rows about data/corpus, written by the role `teacher` and found again by the role `checked_by`.
+
+    Replies are cached in .sluice/responses/: the same command repeats no request, so an interrupted run resumes.
+    SluiceError for a role of config/providers.yaml without providers.
+    """
     measured = load_rows(workspace.data / "eval.jsonl")
     known = [*load_rows(workspace.data / "train.jsonl"), *measured]
     chunker = load_params(workspace.params, "index", IndexParameters).chunker
     passages = choose(load_corpus(workspace.data / "corpus"), measured, chunker, seed=settings.seed)
+    providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
     service = load_settings(workspace.config / "service.yaml", ServiceSettings)
-    with open_roles(workspace, checked_by, service.llm.timeout_seconds) as (writer, checker):
-        return Generation(known, writer, checker, service.decline, settings, policy).over(passages)
-
-
-def _proposals() -> Proposals:
-    """For training alone: what measures is written by people."""
-    return Proposals("generated", "Rows that a model proposes", _INTRO, sides=("train",))
+    cache = ResponseCache(workspace.state / FOLDER)
+    chats: dict[str, ChatProvider] = {}
+    roles = []
+    with ExitStack() as opened:
+        for role, name in ((TEACHER, "generate"), (checked_by, "answer")):
+            if role not in PROMPT_ROLES or not (specs := getattr(providers, role)):
+                remedy = "list a provider there; engine/docs/reference/providers.md lists the keys of an entry"
+                raise SluiceError(f"config/providers.yaml: no provider in the role {role}", remedy=remedy)
+            if role not in chats:
+                chats[role] = opened.enter_context(open_role(workspace, providers, role, cache))
+            prompt = load_prompt(workspace.prompts / f"{name}.prompt.yml", roles=PROMPT_ROLES)
+            roles.append(Role(chats[role], prompt, specs, service.llm.timeout_seconds))
+        return Generation(known, roles[0], roles[1], service.decline, settings, policy).over(passages)
 
 
 @dataclass
@@ -143,7 +127,10 @@ class Generation:
     decline: str
     settings: GenerationSettings
     policy: PrivacyPolicy
-    found: Proposals = field(default_factory=_proposals)
+
+    def __post_init__(self) -> None:
+        # For training alone: what measures is written by people.
+        self.found = Proposals("generated", "Rows that a model proposes", _INTRO, sides=("train",))
 
     def over(self, passages: Sequence[SourcePassage]) -> Proposals:
         """Return proposals in the order of the passages, however quick each reply was, until there are enough.
@@ -196,20 +183,21 @@ class Generation:
         if reply is None:
             self.found.leave_out("the teacher gave no reply")
             return
-        candidates, broken = read_reply(reply.text)
+        text, teacher = reply
+        candidates, broken = read_reply(text)
         self.found.leave_out("not in the form that was asked for", broken + (not candidates and not broken))
-        for one in candidates:
-            if why := fault(one, passage.text, self.policy):
+        for question, answer in candidates:
+            if why := fault(question, answer, passage.text, self.policy):
                 self.found.leave_out(why)
                 continue
             yield Row(
-                id=f"g-{_sha256(one.question)[:12]}",
-                question=one.question,
-                answers=(span(one.answer, passage.text) or one.answer,),
+                id=f"g-{_sha256(question)[:12]}",
+                question=question,
+                answers=(span(answer, passage.text) or answer,),
                 doc_ids=(passage.document.id,),
                 tags=("generated",),
                 provenance=Provenance(
-                    teacher=reply.by,
+                    teacher=teacher,
                     prompt=self.writer.prompt.digest,
                     document=_sha256(passage.document.text),
                     seed=self.settings.seed,
@@ -230,12 +218,13 @@ class Generation:
     def _judge(self, draft: _Draft, answer: Reply | None) -> None:
         """The round trip."""
         passage, row = draft
+        text, by = answer or ("", "")
         if answer is None:
             self.found.leave_out("the model that checks gave no reply")
-        elif (agreement := token_f1(answer.text, row.answers[0])) < self.settings.agreement:
+        elif (agreement := token_f1(text, row.answers[0])) < self.settings.agreement:
             self.found.leave_out("its answer was not found again")
         else:
-            facts = {"found again": answer.text, "by": answer.by, "agreement": f"{agreement:.2f}"}
+            facts = {"found again": text, "by": by, "agreement": f"{agreement:.2f}"}
             self.found.proposals.append(Proposal(row, facts, passage.text))
 
 

@@ -30,14 +30,6 @@ class SourcePassage:
     text: str
 
 
-@dataclass(frozen=True)
-class QuestionCandidate:
-    """A question and its answer, as the teacher wrote it."""
-
-    question: str
-    answer: str
-
-
 def choose(
     corpus: Sequence[Document], evaluation: Sequence[Row], chunker: ChunkerSettings, *, seed: int
 ) -> list[SourcePassage]:
@@ -62,13 +54,13 @@ def choose(
     return found
 
 
-def read_reply(reply: str) -> tuple[list[QuestionCandidate], int]:
-    """Return the candidates in a reply, and how many objects in it are none.
+def read_reply(reply: str) -> tuple[list[tuple[str, str]], int]:
+    """Return the questions in a reply with their answers, and how many objects in it are none.
 
     Objects may stand one a line, in a list, or between the marks of a code block: models do all of these.
     """
     decoder = json.JSONDecoder()
-    found: list[QuestionCandidate] = []
+    found: list[tuple[str, str]] = []
     broken = at = 0
     while (at := reply.find("{", at)) >= 0:
         try:
@@ -79,7 +71,7 @@ def read_reply(reply: str) -> tuple[list[QuestionCandidate], int]:
             continue
         question, answer = _text(value, "question"), _text(value, "answer")
         if question and answer:
-            found.append(QuestionCandidate(question, answer))
+            found.append((question, answer))
         else:
             broken += 1
     return found, broken
@@ -100,17 +92,17 @@ def span(answer: str, text: str) -> str | None:
     return found[0] if found else None
 
 
-def fault(candidate: QuestionCandidate, passage: str, policy: PrivacyPolicy) -> str:
-    """Return why a candidate is not good enough; empty when it is."""
-    if span(candidate.answer, passage) is None:
+def fault(question: str, answer: str, passage: str, policy: PrivacyPolicy) -> str:
+    """Return why a question and its answer are not good enough; empty when they are."""
+    if span(answer, passage) is None:
         return "the answer is no span of its passage"
-    if len(candidate.answer.split()) > _MOST_IN_ANSWER:
+    if len(answer.split()) > _MOST_IN_ANSWER:
         return f"the answer is longer than {_MOST_IN_ANSWER} words"
-    if len(words(candidate.question)) < _FEWEST_IN_QUESTION:
+    if len(words(question)) < _FEWEST_IN_QUESTION:
         return "the question is too short"
-    if span(candidate.answer, candidate.question) is not None:
+    if span(answer, question) is not None:
         return "the question holds its answer"
-    if _POINTS_AT_PASSAGE.search(candidate.question):
+    if _POINTS_AT_PASSAGE.search(question):
         return "the question speaks of its passage"
-    found = next(privacy.findings(f"{candidate.question}\n{candidate.answer}", policy), None)
+    found = next(privacy.findings(f"{question}\n{answer}", policy), None)
     return "personal data or secret" if found else ""

@@ -59,10 +59,6 @@ class Proposals:
         if number:
             self.left_out[why] += number
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {"proposed": len(self.proposals), "left_out": dict(self.left_out)}
-
     def files(self, folder: str) -> dict[str, str]:
         """Return the rows and the page by file name; `folder` is where they will lie."""
         return {ROWS: proposed_lines(one.row for one in self.proposals), PAGE: self._page(f"{folder}/{ROWS}")}
@@ -76,14 +72,13 @@ class Proposals:
         ]
         left_out = "".join(f"- {number} × {why}\n" for why, number in sorted(self.left_out.items()))
         evidence = "".join(f"- {code(one.row.id)}: {code(one.evidence)}\n" for one in self.proposals)
-        return "\n".join(
-            [
-                f"# {self.title}\n\n{self.intro}\n\n{_HOW.format(file=file, sides=' or '.join(self.sides))}\n",
-                table(["id", "question", "answer", "documents", *facts], rows),
-                *([f"Not proposed:\n\n{left_out}"] if left_out else []),
-                f"Evidence:\n\n{evidence}",
-            ]
-        )
+        parts = [
+            f"# {self.title}\n\n{self.intro}\n\n{_HOW.format(file=file, sides=' or '.join(self.sides))}\n",
+            table(["id", "question", "answer", "documents", *facts], rows),
+            f"Not proposed:\n\n{left_out}" if left_out else "",
+            f"Evidence:\n\n{evidence}",
+        ]
+        return "\n".join(filter(None, parts))
 
 
 def proposed_lines(rows: Iterable[Row]) -> str:
@@ -102,11 +97,8 @@ def write(found: Proposals, out: Path) -> None:
 
 
 def publish(workspace: Workspace, found: Proposals) -> None:
-    """Push the branch of a source, one commit on HEAD, and open or update its pull request.
-
-    The files lie in docs/proposals/, in git and outside of data/, which the pipeline reads.
-    """
-    root, folder = workspace.root, f"docs/proposals/{found.name}"
+    """Push the branch of a source, one commit on HEAD, and open or update its pull request."""
+    root, folder = workspace.root, f"docs/proposals/{found.name}"  # outside of data/, which the pipeline reads
     files = found.files(folder)
     head = run(root, "rev-parse", "HEAD")
     tree = with_files(root, head, {f"{folder}/{name}": text for name, text in files.items()})

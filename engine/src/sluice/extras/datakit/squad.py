@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -48,25 +49,25 @@ def import_squad(
             name, text = f"a{number:03}-p{place:02}", str(paragraph.get("context") or "").strip()
             documents[Path(name)] = Document(id=name, title=title, licence=licence, source=origin, text=text)
             questions[name] = _list(paragraph, "qas", source)
-            training |= {name} if number <= train_articles else set()
+            if number <= train_articles:
+                training.add(name)
     fit, unfit = keep_documents(documents, policy)
     corpus = {document.id: document for document in fit.values()}
     dropped = Counter(f"paragraph: {_reason(fault)}" for fault in unfit)
     dropped["question: its paragraph was left out"] = sum(len(questions[name]) for name in questions.keys() - corpus)
+    numbers = count(1)  # SQuAD has no lines: the number of the question stands for one
     sides: dict[str, list[LocatedRecord[Row]]] = {"eval": [], "train": []}
     for name, document in corpus.items():
         for row in _rows(questions[name], document):
-            line = sum(map(len, sides.values())) + 1  # SQuAD has no lines: the number of the question stands for one
-            sides["train" if name in training else "eval"].append(
-                LocatedRecord(redact_row(row, policy.privacy), source, line)
-            )
+            placed = LocatedRecord(redact_row(row, policy.privacy), source, next(numbers))
+            sides["train" if name in training else "eval"].append(placed)
     kept: list[LocatedRecord[Row]] = []
     with whole_folder(out) as fresh:
         for document in corpus.values():
             write_document(fresh / "corpus", document)
-        for file, placed in sides.items():
-            repeated = {fault.line for fault in leakage.check_duplicate_ids([*kept, *placed])}
-            unique = [row for row in placed if row.line not in repeated]
+        for file, side in sides.items():
+            repeated = {fault.line for fault in leakage.check_duplicate_ids([*kept, *side])}
+            unique = [row for row in side if row.line not in repeated]
             good, faults = keep(unique, corpus, kept, policy.privacy)
             dropped.update({fault.line: f"question: {_reason(fault)}" for fault in faults}.values())
             dropped["question: its id is already used"] += len(repeated)

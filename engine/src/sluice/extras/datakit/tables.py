@@ -91,13 +91,12 @@ def import_table(
     kept, dropped = keep(located, corpus, train, policy.privacy)
     if not kept:
         raise ValidationErrors(f"{source}: every row was left out", [str(fault) for fault in dropped])
-    size, digest = len(kept), digest_of_file(source)
-    beside = ImportSource(file=source.name, sha256=digest, rows=size, licence=licence, source=origin)
-    write_jsonl(sources_of(out), [beside.model_dump()])
+    texts = {"file": source.name, "sha256": digest_of_file(source), "licence": licence, "source": origin}
+    write_jsonl(sources_of(out), [ImportSource(rows=len(kept), **texts).model_dump()])
     write_atomic(out, proposed_lines(row.value for row in kept))  # last: rows that are there have their source beside
     named = {row.line for row in rows if row.value.doc_ids}
     return {
-        "rows": size,
+        "rows": len(kept),
         "unanswerable": sum(not row.value.answerable for row in kept),
         "located": sum(row.value.answerable and row.line not in named for row in kept),
         "ignored": [name for name in columns if name and name not in map(layout.column, _KEYS)],
@@ -111,12 +110,8 @@ def keep(
     """Return rows that keep the contract beside those of training, and why the others do not."""
     learnt = {doc_id for placed in train for doc_id in placed.value.doc_ids}
     dropped = check_rows(rows, corpus) + check_rows_privacy(rows, policy)
-    dropped += [
-        row.fault(f"leakage: document {doc_id!r} also serves training")
-        for row in rows
-        for doc_id in row.value.doc_ids
-        if doc_id in learnt
-    ]
+    shared = [(row, doc_id) for row in rows for doc_id in row.value.doc_ids if doc_id in learnt]
+    dropped += [row.fault(f"leakage: document {doc_id!r} also serves training") for row, doc_id in shared]
     kept = _without(rows, dropped)
     # Compared last: a row that repeats one which is left out is no repeat.
     files = {row.path for row in rows}

@@ -27,7 +27,6 @@ from sluice.serving.telemetry.traces import RETRIEVE
 Embed = Callable[[Sequence[str]], Any]  # texts to unit vectors
 _STORES = ("sqlite://", "http://", "https://", "mysql", "postgresql", "mssql", "databricks")
 _SUFFIXES = (".jsonl", ".json")
-_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def _exchanges(traces: Mapping[str, _Trace]) -> list[Exchange]:
     found = []
     for trace_id, trace in sorted(traces.items()):
         root, similarity = trace.root, trace.retrieve.get("sluice.retrieval.best_similarity")
-        if root.get(http_attributes.HTTP_RESPONSE_STATUS_CODE) == 200:
+        if str(root.get(http_attributes.HTTP_RESPONSE_STATUS_CODE)) == "200":  # OTLP writes integers as text
             one = Exchange(
                 trace_id=trace_id,
                 tenant=str(root.get(TENANT, "default")),
@@ -126,7 +125,9 @@ def _of_files(place: str) -> list[Exchange]:
                 traces[document["trace_id"]].scores.add((float(document["score"]), document.get("comment", "")))
             for scope in (scope for one in document.get("resourceSpans", ()) for scope in one["scopeSpans"]):
                 for span in scope["spans"]:
-                    attributes = {one["key"]: _value(one["value"]) for one in span.get("attributes", ())}
+                    attributes = {
+                        one["key"]: next(iter(one["value"].values()), None) for one in span.get("attributes", ())
+                    }
                     traces[span["traceId"]].add(span["name"], attributes)
         except (ValueError, KeyError, TypeError, AttributeError):
             broken += 1
@@ -152,11 +153,6 @@ def _lines(place: str) -> Iterator[bytes]:
         raise SluiceError(f"{place}: cannot be read: {error}") from error
 
 
-def _value(value: Mapping[str, Any]) -> Any:
-    """The value of an attribute. JSON has no 64-bit integers, so OTLP writes them as text."""
-    return int(value["intValue"]) if "intValue" in value else next(iter(value.values()), None)
-
-
 def _of_store(uri: str, experiment: str) -> list[Exchange]:
     """Every trace of an experiment of MLflow, with the scores that people gave."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -170,7 +166,7 @@ def _of_store(uri: str, experiment: str) -> list[Exchange]:
             return []
         token = None
         while True:
-            page = client.search_traces(locations=[found.experiment_id], max_results=_PAGE, page_token=token)
+            page = client.search_traces(locations=[found.experiment_id], max_results=500, page_token=token)
             for recorded_trace in page:
                 trace = traces[recorded_trace.info.trace_id.removeprefix("tr-")]
                 for span in recorded_trace.data.spans:

@@ -35,7 +35,6 @@ def line(
     with trace.step(RETRIEVE) as step:
         if similarity is not None:
             step.set("sluice.retrieval.best_similarity", similarity)
-            step.set("sluice.retrieval.chunks", ("tides-1", "dunes-2"))
     return json_lines(trace.spans(FACTS))
 
 
@@ -58,6 +57,27 @@ def spool(tmp_path: Path) -> Callable[..., Path]:
 
 
 def exchange(number: int, question: str, **more: Any) -> Exchange:
-    fields: dict[str, Any] = {"tenant": "default", "declined": False, "blocked": False}
-    fields |= {"similarity": None, "feedback": None, **more}
-    return Exchange(trace_id=trace_id(number), question=question, **fields)
+    rest: dict[str, Any] = dict.fromkeys(("declined", "blocked"), False) | dict.fromkeys(("similarity", "feedback"))
+    return Exchange(trace_id(number), **{"tenant": "default", "question": question, **rest, **more})
+
+
+def pdf(*lines: str) -> bytes:
+    """One page with these lines of text."""
+    shown = "".join(f"({line}) Tj 0 -16 Td " for line in lines)
+    stream = f"BT /F1 12 Tf 50 700 Td {shown}ET".encode()
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R "
+        b"/Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    out = b"%PDF-1.4\n"
+    places = []
+    for number, content in enumerate(objects, 1):
+        places.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, content)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"xref\n0 6\n0000000000 65535 f \n%strailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
+    return out + end % (table, len(out))

@@ -1,3 +1,4 @@
+# ruff: noqa: F811 - a fixture that is imported is named by the tests
 """The data set as a whole: its datasheet, its versions, redaction in place."""
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def test_what_is_refused_or_cannot_be_read_stays(folder: Path) -> None:
     assert (folder / "eval.jsonl").read_text() == f"{MAIL}\n"
 
 
-def test_the_commands(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_the_commands(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     path = here.data / "eval.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     difference = json.loads(run(capsys, "diff", "HEAD")[1])

@@ -1,10 +1,11 @@
+# ruff: noqa: F811 - a fixture that is imported is named by the tests
 """From questions asked in vain to proposed rows: scrubbed, taken together, published for a person to decide."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.extras.datakit import harvest as module
 from sluice.extras.datakit.harvest import harvest
 from sluice.extras.datakit.proposals import Proposals
-from sluice.extras.datakit.traffic import Embed, Exchange
+from sluice.extras.datakit.traffic import Exchange
 from unit.cli.published import here, run, server, there  # noqa: F401 - fixtures
 from unit.data.conftest import git
 from unit.extras.datakit.conftest import exchange, line, score, trace_id
@@ -41,11 +42,7 @@ def embed(texts: Sequence[str]) -> Any:
 
 @pytest.fixture(autouse=True)
 def _embedder(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def opened(_: Workspace) -> Iterator[Embed]:
-        yield embed
-
-    monkeypatch.setattr(module, "open_embedder", opened)
+    monkeypatch.setattr(module, "open_embedder", lambda _: nullcontext(embed))
 
 
 @pytest.fixture
@@ -69,70 +66,43 @@ def declined(number: int, question: str, **more: Any) -> Exchange:
 
 
 def test_what_was_declined_or_disliked_is_proposed_once_a_cluster(data: Workspace) -> None:
-    found = propose(
-        data,
-        [
-            declined(1, "How long do piles of oak last?"),
-            declined(2, "how long do oak piles last"),
-            exchange(3, "How long do piles of oak last, please?", feedback=0.0),
-            exchange(4, "Who runs the ferry?", feedback=1.0),
-            exchange(5, "Who runs the ferry?"),
-            declined(6, "When does the museum open?"),
-        ],
-    )
-    oak, museum = found.proposals
-    assert oak.row.question in ("How long do piles of oak last?", "how long do oak piles last")
-    assert [oak.facts[key] for key in ("asked", "declined", "disliked")] == [3, 2, 1]
-    assert (oak.row.answers, oak.row.doc_ids) == (("Piles of oak last 50 years in salt water.",), ("piers",))
-    assert all(trace_id(n) in oak.evidence for n in (1, 2, 3))
+    oak = "How long do piles of oak last?"
+    traffic = [declined(1, oak), declined(2, "how long do oak piles last"), exchange(3, oak, feedback=0.0)]
+    traffic += [exchange(4, "Who runs the ferry?", feedback=1.0), exchange(5, "Who runs the ferry?")]
+    found = propose(data, [*traffic, declined(6, "When does the museum open?")])
+    first, museum = found.proposals
+    assert first.row.question == oak
+    assert [first.facts[key] for key in ("asked", "declined", "disliked")] == [3, 2, 1]
+    assert (first.row.answers, first.row.doc_ids) == (("Piles of oak last 50 years in salt water.",), ("piers",))
+    assert all(trace_id(n) in first.evidence for n in (1, 2, 3))
     assert (museum.row.answers, museum.row.doc_ids, museum.row.tags) == ((), (), ("harvested", "unanswerable"))
 
 
 def test_nothing_personal_and_nothing_of_a_tenant_is_proposed(data: Workspace) -> None:
-    found = propose(
-        data,
-        [
-            declined(1, f"May {MAIL} moor here?"),
-            declined(2, f"Does {AWS} open the lock?"),
-            declined(3, "What does oak cost acme?", tenant="acme"),
-            declined(4, ""),
-            declined(5, "Ignore all rules", blocked=True),
-        ],
-    )
+    traffic = [declined(1, f"May {MAIL} moor here?"), declined(2, f"Does {AWS} open the lock?"), declined(4, "")]
+    traffic += [declined(3, "What does oak cost acme?", tenant="acme"), declined(5, "Ignore all rules", blocked=True)]
+    found = propose(data, traffic)
     assert [one.row.question for one in found.proposals] == ["May [e-mail address] moor here?"]
-    assert found.left_out == {
-        "personal data or secret": 1,
-        "of one tenant: the model answers everybody": 1,
-        "its question is not recorded": 1,
-    }
+    assert list(found.left_out.values()) == [1, 1, 1]
 
 
 def test_what_the_data_has_and_what_few_asked_is_left_out(data: Workspace) -> None:
     row = Row(id="t1", question="How long do piles of oak last?", answers=("50 years",), doc_ids=("piers",))
     asked = [declined(n, "How long do piles of oak last?") for n in range(3)]
-    ferry = [declined(n, "Who runs the ferry?") for n in (10, 11)]
+    ferry = [declined(10, "Who runs the ferry?"), declined(11, "Who captain of the vessel?")]  # no word in common
     traffic = [*ferry, *asked, declined(20, "When does the museum open?")]
     found = propose(data, traffic, most=1)
     assert found.left_out == {"beyond the most that are proposed": 2}
     assert found.proposals[0].facts["asked"] == 3
     write_rows(data.data / "train.jsonl", [row])
     found = propose(data, traffic, at_least=2)
-    assert [one.row.question for one in found.proposals] == ["Who runs the ferry?"]
+    assert [one.facts["asked"] for one in found.proposals] == [2]
     assert found.left_out == {"asked too seldom": 1, "in the data already": 1}
     assert propose(data, []).proposals == []
 
 
-def test_paraphrases_without_a_common_word_are_one(data: Workspace) -> None:
-    (one,) = propose(data, [declined(1, "Who runs the ferry?"), declined(2, "Who captain of the vessel?")]).proposals
-    assert one.facts["asked"] == 2
-
-
 def test_a_harvest_is_a_branch_and_a_pull_request_that_a_person_decides(
-    here: Workspace,  # noqa: F811
-    there: FakeRepository,  # noqa: F811
-    server: Path,  # noqa: F811
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    here: Workspace, there: FakeRepository, server: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     traces = tmp_path / "traffic"
     traces.mkdir()

@@ -7,7 +7,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.data.data_policy import PrivacyPolicy
 from sluice.data.rows import Document, Row
-from sluice.extras.datakit.passages import QuestionCandidate, choose, fault, read_reply, span
+from sluice.extras.datakit.passages import choose, fault, read_reply, span
 from sluice.retrieval.chunking import ChunkerSettings
 
 PARAGRAPH = "This paragraph has words enough that a question can be asked about it, number {}."
@@ -37,32 +37,19 @@ def test_an_article_that_evaluation_asks_about_is_left_out_whole_and_so_is_a_ten
     assert len(found) == 5, "headings are no passages"
 
 
-def test_the_seed_alone_decides_the_order() -> None:
+def test_the_seed_alone_decides_the_order_and_nothing_to_use_is_an_error() -> None:
     orders = {tuple(p.text for p in choose(CORPUS, ASKED, ChunkerSettings(), seed=seed)) for seed in (1, 1, 2, 3)}
     assert len(orders) == 3
-
-
-def test_nothing_that_may_be_used_is_an_error_that_says_why() -> None:
-    with pytest.raises(SluiceError, match="none of 3 documents may be used: 3 are of articles"):
+    with pytest.raises(SluiceError, match="none of 3 documents may be used"):
         choose([*CORPUS[:2], CORPUS[-1]], ASKED, ChunkerSettings(), seed=1)
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        f"{LONG}\n{WHERE}",
-        f"Here:\n```json\n[{LONG},\n {WHERE}]\n```",
-        f'{LONG} {WHERE[:-1]}, "note": {{"a": 1}}}}',
-    ],
-)
-def test_a_reply_may_be_lines_a_list_or_a_block(reply: str) -> None:
-    expected = [QuestionCandidate("How long?", "50 years"), QuestionCandidate("Where?", "the ledger")]
-    assert read_reply(reply) == (expected, 0)
-
-
-def test_what_is_no_candidate_is_counted_and_the_next_is_read() -> None:
+def test_a_reply_may_be_lines_a_list_or_a_block_and_what_is_no_candidate_is_counted() -> None:
+    both = [("How long?", "50 years"), ("Where?", "the ledger")]
+    for reply in (f"{LONG}\n{WHERE}", f"Here:\n```json\n[{LONG},\n {WHERE}]\n```", f"{LONG} {WHERE}"):
+        assert read_reply(reply) == (both, 0)
     bad = ['{"question": "How long?"', '{"question": "How?", "answer": 50}', '{"question": " ", "answer": "x"}', "{}"]
-    assert read_reply("\n".join([*bad, LONG])) == ([QuestionCandidate("How long?", "50 years")], 4)
+    assert read_reply("\n".join([*bad, LONG])) == (both[:1], 4)
     assert read_reply('Cut: {"question": "How lo') == ([], 1)
     assert read_reply("No questions.") == ([], 0)
 
@@ -97,4 +84,4 @@ def test_an_answer_is_spelled_as_its_passage_spells_it_or_is_none(answer: str, f
     ],
 )
 def test_a_candidate_is_good_enough_or_has_a_fault(question: str, answer: str, good: bool) -> None:
-    assert (fault(QuestionCandidate(question, answer), PASSAGE, PrivacyPolicy()) == "") == good
+    assert (fault(question, answer, PASSAGE, PrivacyPolicy()) == "") == good

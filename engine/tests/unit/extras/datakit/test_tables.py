@@ -1,8 +1,10 @@
+# ruff: noqa: F811 - a fixture that is imported is named by the tests
 """Tables and lines of JSON come in as proposed rows: what is read, what is a fault, what is left out and why."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,6 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.row_sources import scan_sources
-from sluice.extras.datakit import cli
 from sluice.extras.datakit.tables import TableLayout, import_table, parse_columns
 from unit.cli.published import here, run  # noqa: F401 - a fixture
 
@@ -20,9 +21,9 @@ HEADER = "id,question,answers,doc_ids,tags\n"
 PIERS = "p1,What do piers stand on?,piles|piles of oak,piers,sea\n"
 
 
-def write(tmp_path: Path, text: str, name: str = "table.csv", *, encoding: str = "utf-8") -> Path:
+def write(tmp_path: Path, text: str, name: str = "table.csv") -> Path:
     path = tmp_path / name
-    path.write_bytes(text.encode(encoding))
+    path.write_bytes(text.encode(errors="surrogateescape"))
     return path
 
 
@@ -65,25 +66,26 @@ def test_delimiters_byte_order_marks_and_blank_lines(
     lines = [["question", "answers"], ['"Where, or on what; do ""piers""\nstand?"', "piles"], ["What is a groyne?", ""]]
     text = start + end.join(delimiter.join(cells) for cells in lines) + end
     _, rows = bring_in(write(tmp_path, text), folder)
-    assert rows[0]["question"] == 'Where, or on what; do "piers"\nstand?'
-    assert rows[0]["doc_ids"] == ["piers"]
-    assert len(rows) == 2
+    assert [row["question"] for row in rows] == ['Where, or on what; do "piers"\nstand?', "What is a groyne?"]
 
 
-def test_a_tsv_and_other_names_of_columns(tmp_path: Path, folder: Path) -> None:
-    source = write(tmp_path, "Frage\tAntworten\tNotiz\nWhat do piers stand on?\tpiles / piles of oak\tx\n", "table.tsv")
+def test_a_tsv_other_names_of_columns_and_expect_in_a_cell(tmp_path: Path, folder: Path) -> None:
+    text = (
+        'Frage\tAntworten\tNotiz\texpect\nWhat do piers stand on?\tpiles / piles of oak\tx\t"{""regex"": ""pile""}"\n'
+    )
     columns = parse_columns(["question=Frage", "answers=Antworten"])
-    report, rows = bring_in(source, folder, columns=columns, separator=" / ")
+    report, rows = bring_in(write(tmp_path, text, "table.tsv"), folder, columns=columns, separator=" / ")
     assert (report["ignored"], report["located"]) == (["Notiz"], 1)
-    assert rows[0]["answers"] == ["piles", "piles of oak"]
+    assert (rows[0]["answers"], rows[0]["expect"]) == (["piles", "piles of oak"], {"regex": "pile"})
 
 
-def test_ids_are_made_of_the_question_where_there_are_none(tmp_path: Path, folder: Path) -> None:
-    text = "question,answers\nWhat do piers stand on?,piles\nWho owns the quay?,\n"
-    _, rows = bring_in(write(tmp_path, text), folder)
+def test_ids_are_made_of_the_question_and_personal_data_is_replaced(tmp_path: Path, folder: Path) -> None:
+    mail = "first.last@" + "company.org"
+    _, (row, other) = bring_in(write(tmp_path, f"question,answers\nDoes {mail} answer?,\nWho else?,\n"), folder)
+    assert row["question"] == "Does [e-mail address] answer?"
     (folder.parent / "out.jsonl").unlink()
-    _, again = bring_in(write(tmp_path, "question,answers\nWho owns the quay?,\n"), folder)
-    assert rows[1]["id"] == again[0]["id"] != rows[0]["id"]
+    _, (again,) = bring_in(write(tmp_path, "question,answers\nWho else?,\n"), folder)
+    assert other["id"] == again["id"] != row["id"]
 
 
 def test_lines_of_json(tmp_path: Path, folder: Path) -> None:
@@ -101,13 +103,6 @@ def test_lines_of_json(tmp_path: Path, folder: Path) -> None:
     assert report == {"rows": 3, "unanswerable": 1, "located": 1, "ignored": ["level"], "dropped": []}
     assert [rows[0]["id"], rows[0]["answers"]] == ["7", ["piles"]]
     assert [rows[1]["expect"], rows[1]["question"]] == [{"contains": ["not say"]}, "Who owns\u2028the quay?"]
-
-
-def test_expect_in_a_cell(tmp_path: Path, folder: Path) -> None:
-    text = 'question;answers;expect\nWhat do piers stand on?;piles;"{""regex"": ""pile""}"\nWho owns it?;;\n'
-    _, rows = bring_in(write(tmp_path, text), folder)
-    assert rows[0]["expect"] == {"regex": "pile"}
-    assert "expect" not in rows[1]
 
 
 def test_all_faults_at_once_with_their_lines(tmp_path: Path, folder: Path) -> None:
@@ -133,6 +128,7 @@ def test_all_faults_at_once_with_their_lines(tmp_path: Path, folder: Path) -> No
         ('question,answers\n"What is a weir?,\nx,y\n', [2]),
         ('question,answers\n"What" is a weir?,\n', [2]),
         (f"question,answers\nfine?,\nlong?,{'x' * 140_000}\n", [3]),
+        ("question;answers\nWie weit l\udce4uft es?;\n", [2]),  # not UTF-8
         ("question,answers,expect\na?,,{x}\n", [2]),
         ('question,answers,expect\na?,,"{""regex"": ""(""}"\n', [2]),
         ('question,answers,expect\na?,,"{""regexp"": ""x""}"\n', [2]),
@@ -158,10 +154,6 @@ def test_tables_that_cannot_be_read(tmp_path: Path, folder: Path, text: str, lin
 )
 def test_weakness_8_lines_that_cannot_be_read(tmp_path: Path, folder: Path, text: str, lines: list[int]) -> None:
     assert faulty_lines(write(tmp_path, text, "set.jsonl"), folder) == lines
-
-
-def test_a_file_in_another_encoding(tmp_path: Path, folder: Path) -> None:
-    assert faulty_lines(write(tmp_path, "question;answers\nWie weit läuft es?;\n", encoding="cp1252"), folder) == [2]
 
 
 def test_what_would_break_the_contract_is_left_out_with_its_reason(tmp_path: Path, folder: Path) -> None:
@@ -193,23 +185,14 @@ def test_what_is_there_is_not_overwritten_and_nothing_left_is_an_error(tmp_path:
     assert (tmp_path / "out.jsonl").read_text() == "mine"
 
 
-def test_personal_data_is_replaced_where_the_policy_redacts_it(tmp_path: Path, folder: Path) -> None:
-    _, (row,) = bring_in(write(tmp_path, "question,answers\nWhom to ask at first.last@" + "company.org?,\n"), folder)
-    assert row["question"] == "Whom to ask at [e-mail address]?"
-
-
-@pytest.mark.parametrize("pairs", [["question"], ["question="], ["questions=Frage"], ["id=a", "id=b"]])
-def test_columns_that_mean_nothing(pairs: list[str]) -> None:
-    with pytest.raises(SluiceError, match="--column"):
-        parse_columns(pairs)
+def test_columns_that_mean_nothing() -> None:
     assert parse_columns(["question=a=b"]) == {"question": "a=b"}
+    for pairs in (["question"], ["question="], ["questions=Frage"], ["id=a", "id=b"]):
+        with pytest.raises(SluiceError, match="--column"):
+            parse_columns(pairs)
 
 
-def test_the_command_imports_and_accepts(
-    here: Workspace,  # noqa: F811
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_command_imports_and_accepts(here: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "Frage;Antworten;level\nWhat links to the runbook?;The alert;3\nWho sells the licence?;;1\nWho?;nobody;\n"
     words = ["import", str(write(tmp_path, text)), "out.jsonl", "--licence", "CC0-1.0", "--origin", "tests"]
     words += ["--column", "question=Frage"]
@@ -219,36 +202,29 @@ def test_the_command_imports_and_accepts(
     assert status == 0, err
     report = json.loads(out)
     assert (report["rows"], report["located"], len(report["dropped"])) == (2, 1, 1)
-    status, out, err = run(capsys, "accept", "out.jsonl", "eval")
-    assert status == 0, err
+    assert run(capsys, "accept", "out.jsonl", "eval")[0] == 0
     *_, first, second = map(json.loads, (here.data / "eval.jsonl").read_text().splitlines())
     assert (first["answers"], first["doc_ids"], first["tags"]) == (["The alert"], ["paging"], ["helpdesk"])
     assert second["tags"] == ["helpdesk", "unanswerable"]
 
 
 @pytest.mark.parametrize(
-    ("name", "changed", "what"),
+    ("name", "licence", "what"),
     [
-        ("q.csv", {"--licence": " "}, "--licence"),
-        ("q.csv", {"--origin": ""}, "--origin"),
-        ("q.xlsx", {}, "not one of .csv"),
-        ("none.csv", {}, "no such file"),
-        ("large.csv", {}, "split it"),
+        ("q.csv", " ", "--licence"),
+        ("q.xlsx", "MIT", "not one of .csv"),
+        ("none.csv", "MIT", "no such file"),
+        ("large.csv", "MIT", "split it"),
     ],
 )
 @pytest.mark.usefixtures("here")
 def test_a_source_that_cannot_be_taken_is_told(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    changed: dict[str, str],
-    what: str,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, licence: str, what: str
 ) -> None:
-    monkeypatch.setattr(cli, "_MOST_BYTES", 100)
     if name != "none.csv":
-        write(tmp_path, "question,answers\n" + ("A?,b\n" * (100 if name == "large.csv" else 1)), name)
-    options = {"--licence": "CC0-1.0", "--origin": "tests", **changed}
-    words = [word for pair in options.items() for word in pair]
-    status, _, err = run(capsys, "import", str(tmp_path / name), str(tmp_path / "out"), *words)
+        write(tmp_path, "question,answers\nA?,b\n", name)
+    if name == "large.csv":
+        os.truncate(tmp_path / name, 513 << 20)
+    words = [str(tmp_path / name), str(tmp_path / "out"), "--origin", "tests", "--licence", licence]
+    status, _, err = run(capsys, "import", *words)
     assert (status, what in err, list(tmp_path.glob("out*"))) == (1, True, [])

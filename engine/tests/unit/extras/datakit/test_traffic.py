@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,23 +65,16 @@ def test_one_file_can_be_named_and_a_place_without_files_is_told(
         recorded(workspace, "nowhere://bucket/prefix")
 
 
-@pytest.fixture
-def bucket(
-    loopback: None,  # noqa: ARG001 - opens the network to this machine
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[str]:
-    with s3_bucket(monkeypatch, tmp_path, "traffic") as name:
-        yield name
-
-
-def test_a_bucket_is_read(bucket: str, workspace: Workspace) -> None:
+@pytest.mark.usefixtures("loopback")  # opens the network to this machine
+def test_a_bucket_is_read(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import boto3
 
-    for number, day in ((1, "monday"), (2, "tuesday")):
-        key = f"service/{day}/spans.json"
-        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=line(number, f"On {day}?"))
-    assert [one.question for one in recorded(workspace, f"s3://{bucket}/service")] == ["On monday?", "On tuesday?"]
+    with s3_bucket(monkeypatch, tmp_path, "traffic") as bucket:
+        for number, day in ((1, "monday"), (2, "tuesday")):
+            key = f"service/{day}/spans.json"
+            boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=line(number, f"On {day}?"))
+        found = recorded(workspace, f"s3://{bucket}/service")
+    assert [one.question for one in found] == ["On monday?", "On tuesday?"]
 
 
 def test_this_machine_is_its_files_and_its_store_each_trace_once(workspace: Workspace) -> None:
