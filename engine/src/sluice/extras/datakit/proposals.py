@@ -31,8 +31,7 @@ ROWS, PAGE = "rows.jsonl", "README.md"
 SIDES = ("train", "eval")
 _MARK = "Proposed-Rows: "  # in the message of a commit: the branch is ours
 _LONGEST_BODY = 60_000  # characters; GitHub refuses a pull request with some more
-_HOW = """Read every row. Correct questions and answers in `{file}`, delete the lines that you reject, then run
-`sluice data accept {file} {sides}`."""
+_HOW = "Read every row. Correct questions and answers in `{}`, delete the lines that you reject, then run {}."
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,9 @@ class Proposals:
         ]
         left_out = "".join(f"- {number} × {why}\n" for why, number in sorted(self.left_out.items()))
         evidence = "".join(f"- {code(one.row.id)}: {code(one.evidence)}\n" for one in self.proposals)
+        commands = " or ".join(f"`sluice data accept {file} {side}`" for side in self.sides)
         parts = [
-            f"# {self.title}\n\n{self.intro}\n\n{_HOW.format(file=file, sides=' or '.join(self.sides))}\n",
+            f"# {self.title}\n\n{self.intro}\n\n{_HOW.format(file, commands)}\n",
             table(["id", "question", "answer", "documents", *facts], rows),
             f"Not proposed:\n\n{left_out}" if left_out else "",
             f"Evidence:\n\n{evidence}",

@@ -29,9 +29,7 @@ def test_the_datasheet_counts_what_is_there(folder: Path, add_row: Callable[...,
     for cells in (
         ("documents", "3", "", "13, 14, 14"),
         ("train questions", "3", "1", "5, 5, 6"),
-        ("eval questions", "2", "1", "5, 5.5, 6"),
         ("sea", "0", "1"),
-        ("CC0-1.0", "tests", "3 documents"),
         ("MIT", "a ¦ b", "2 rows of q.csv"),
         ("email", "refused here, replaced by importers"),
     ):
@@ -72,8 +70,7 @@ def test_another_version_comes_from_the_cache_or_the_remote(checkout: Workspace)
     push(checkout, DataPolicy())
     first = commit(checkout.root)
     digest = data_digest(checkout.data)
-    head = "---\nid: notes\ntitle: N\nlicence: CC0-1.0\nsource: tests\n---\n"
-    (checkout.data / "corpus" / "notes.md").write_text(f"{head}A note.\n")
+    (checkout.data / "README.md").write_text("New.")
     push(checkout, DataPolicy())
     with checked_out(checkout, first) as cached:
         assert data_digest(cached) == digest
@@ -94,7 +91,6 @@ def test_documents_rows_and_answers_lose_the_same(folder: Path, add_row: Callabl
     assert redact_folder(folder, PrivacyPolicy()) == {"documents": 1, "rows": 1}
     assert check(folder).faults == ()
     row = load_rows(folder / "train.jsonl")[-1]
-    assert row.question == "Who but [e-mail address] knows?"
     assert row.answers == ("[e-mail address]", "Ask [e-mail address]")
     changed = {path.name for path, content in before.items() if path.read_bytes() != content}
     assert changed == {"tides.md", "train.jsonl"}
@@ -102,12 +98,11 @@ def test_documents_rows_and_answers_lose_the_same(folder: Path, add_row: Callabl
 
 
 def test_what_is_refused_or_cannot_be_read_stays(folder: Path) -> None:
-    (folder / "eval.jsonl").write_text(f"{MAIL}\n")
-    path = folder / "corpus" / "tides.md"
-    path.write_text(path.read_text() + f"\nAsk {MAIL}.\n")
+    for path in (folder / "eval.jsonl", folder / "corpus" / "tides.md"):
+        path.write_text(path.read_text() + f"Ask {MAIL}.\n")
     assert redact_folder(folder, PrivacyPolicy(email="refuse")) == {"documents": 0, "rows": 0}
-    assert MAIL in path.read_text()
-    assert (folder / "eval.jsonl").read_text() == f"{MAIL}\n"
+    assert redact_folder(folder, PrivacyPolicy()) == {"documents": 1, "rows": 0}
+    assert MAIL in (folder / "eval.jsonl").read_text()
 
 
 def test_the_commands(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

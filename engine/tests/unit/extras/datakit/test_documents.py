@@ -89,19 +89,11 @@ def test_an_encrypted_pdf_says_so(tmp_path: Path) -> None:
         extract(tmp_path / "sealed.pdf")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "what"),
-    [
-        ("good.pdf", pdf("Harbours"), "`sluice data import`"),
-        ("BAD.PDF", b"%PDF-1.7\nnothing", "broken PDF"),
-        ("page.html", b"<p>Hi</p>", "`sluice data import`"),
-    ],
-)
-def test_the_contract_says_of_a_stray_file_why_or_how(folder: Path, name: str, content: bytes, what: str) -> None:
-    (folder / "corpus" / name).write_bytes(content)
-    (found,) = check(folder).faults
-    assert found.path.name == name
-    assert what in found.what
+def test_the_contract_says_of_a_stray_file_why_or_how(folder: Path) -> None:
+    (folder / "corpus" / "BAD.PDF").write_bytes(b"%PDF-1.7\nnothing")
+    (folder / "corpus" / "page.html").write_text("<p>Hi</p>")
+    bad, page = check(folder).faults
+    assert ("broken PDF" in bad.what, "`sluice data import`" in page.what) == (True, True)
 
 
 @pytest.fixture
@@ -136,12 +128,9 @@ def test_every_kind_comes_in_with_licence_and_source(place: Path) -> None:
     assert (start.licence, start.source) == ("CC-BY-4.0", "https://docs.example.org (Guide/Getting started.html)")
     assert (moles.title, moles.licence) == ("Moles", "MIT")  # it says its own
     assert (piers.title, piers.text) == ("piers", "A pier stands on piles.")
-
-
-def test_one_file_can_be_brought_alone_by_a_link_too(place: Path, tmp_path: Path) -> None:
-    (tmp_path / "link.pdf").symlink_to(place / "piers.pdf")
-    report, found = bring(tmp_path / "link.pdf")
-    assert (report["documents"], found["link"].source) == (1, "https://docs.example.org (link.pdf)")
+    (place.parent / "link.pdf").symlink_to(place / "piers.pdf")  # one that is named itself may lead anywhere
+    (place.parent / "corpus").rename(place.parent / "first")
+    assert bring(place.parent / "link.pdf")[1]["link"].source == "https://docs.example.org (link.pdf)"
 
 
 def test_with_one_fault_nothing_is_written_and_all_faults_are_told(place: Path) -> None:
@@ -176,33 +165,24 @@ def test_sizes_are_bounded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_the_contract_would_refuse_is_left_out_with_its_reason(place: Path) -> None:
     (place / "copy.md").write_text("Cast off, the LINES!")
     (place / "key.md").write_text(f"It is {AWS}.")
-    report, found = bring(place)
-    copy, key = report["dropped"]
-    assert copy == f"{place}/copy.md:1: the same text as Getting started.html"
-    assert key.startswith(f"{place}/key.md:1: secret")
-    assert found.keys() == {"guide-getting-started", "moles", "piers"}
-
-
-def test_personal_data_goes_by_the_policy(place: Path) -> None:
     (place / "contact.md").write_text(f"Write to {MAIL}.")
     report, found = bring(place)
+    assert report["dropped"][0] == f"{place}/copy.md:1: the same text as Getting started.html"
+    assert report["dropped"][1].startswith(f"{place}/key.md:1: secret")
+    assert found.keys() == {"contact", "guide-getting-started", "moles", "piers"}
     assert (report["redacted"], found["contact"].text) == (1, "Write to [e-mail address].")
     (place.parent / "corpus").rename(place.parent / "first")
     report, found = bring(place, DataPolicy(privacy=PrivacyPolicy(email="refuse")))
-    assert "contact" not in found
-    assert len(report["dropped"]) == 1
+    assert ("contact" in found, len(report["dropped"])) == (False, 3)
 
 
 def test_nothing_to_bring_and_a_place_that_is_taken_are_told(place: Path) -> None:
     (place.parent / "empty").mkdir()
     with pytest.raises(ValidationErrors, match=r"no \.md, \.markdown, \.html, \.htm, \.pdf files"):
         bring(place.parent / "empty")
-    for path in place.rglob("*.*"):
-        path.unlink()
-    (place / "key.md").write_text(f"It is {AWS}.")
+    (place.parent / "empty" / "key.md").write_text(f"It is {AWS}.")
     with pytest.raises(ValidationErrors, match="every file was left out"):
-        bring(place)
-    assert not (place.parent / "corpus").exists()
+        bring(place.parent / "empty")
     (place.parent / "corpus").mkdir()
     (place.parent / "corpus" / "mine.md").touch()
     with pytest.raises(SluiceError, match="already exists"):

@@ -104,8 +104,7 @@ def test_what_cannot_be_compared_is_said(workspace: Workspace, embedder: pytest.
 @pytest.mark.parametrize(
     ("base", "head", "higher_is_fine", "verdict"),
     [
-        ([0.0] * 49, [1.0] * 500, False, "too few"),
-        ([0.0], [1.0], False, "too few"),
+        ([0.0], [1.0] * 500, False, "too few"),
         ([0.0, 1.0] * 5000, [0.0, 1.0, 1.0] * 5000, False, "shifted"),
         ([0.0, 1.0] * 50_000, [0.0] * 49_000 + [1.0] * 51_000, False, "steady"),  # not by chance, but small
         ([0.5] * 60, [0.5] * 60, False, "steady"),

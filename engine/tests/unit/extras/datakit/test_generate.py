@@ -18,7 +18,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
 from sluice.data.data_policy import DataPolicy, PrivacyPolicy
-from sluice.data.rows import Document, Row, write_rows
+from sluice.data.rows import Document, Provenance, Row, write_rows
 from sluice.extras.datakit import generate as module
 from sluice.extras.datakit.generate import Generation, GenerationSettings, Reply, generate_rows
 from sluice.extras.datakit.passages import SourcePassage
@@ -26,19 +26,18 @@ from sluice.extras.datakit.proposals import ROWS, Proposals, accept, write
 from sluice.llm import fallback
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from support.serving.fakes import ScriptedChat, provider_entry
-from unit.cli.published import here, run, server, there  # noqa: F401 - fixtures
-from unit.data.conftest import git
-from unit.github.fake_repository import FakeRepository
+from unit.cli.published import here, run  # noqa: F401 - a fixture
 
 OAK = "Piles of oak last 50 years in salt water, and 80 years in sweet water."
 ELM = "Piles of elm are driven by a steam hammer of the Harbour Office."
 SALT = ("How long does oak last at sea?", "50 years")
 SWEET = ("How long does oak last in a river?", "80 years")
 HAMMER = ("What drives elm into the ground?", "steam hammer")
-PASSAGES = [
-    SourcePassage(Document(id=name, title=name, licence="CC0-1.0", source="tests", text=text), text)
-    for name, text in (("oak", OAK), ("elm", ELM))
+TEXTS = {"oak": OAK, "elm": ELM}
+DOCUMENTS = [
+    Document(id=name, title=name, licence="CC0-1.0", source="tests", text=text) for name, text in TEXTS.items()
 ]
+PASSAGES = [SourcePassage(document, document.text) for document in DOCUMENTS]
 DOWN = ProviderError(FailureKind.UNREACHABLE, "connection refused")
 
 
@@ -81,12 +80,9 @@ def test_a_row_says_what_it_was_made_from() -> None:
     found = made(Scripted({"oak": [("How long does oak last at sea?", "50 YEARS.")], "elm": [HAMMER]}), seed=7)
     first = found.proposals[0].row
     assert (first.answers, first.doc_ids, first.tags) == (("50 years",), ("oak",), ("generated",))
-    assert first.as_dict()["provenance"] == {
-        "teacher": "stub/teacher",
-        "prompt": "d" * 64,
-        "document": hashlib.sha256(OAK.encode()).hexdigest(),
-        "seed": 7,
-    }
+    assert first.provenance == Provenance(
+        teacher="stub/teacher", prompt="d" * 64, document=hashlib.sha256(OAK.encode()).hexdigest(), seed=7
+    )
     assert (questions(found), found.left_out) == ([SALT[0], HAMMER[0]], {})
 
 
@@ -119,15 +115,12 @@ def test_it_ends_when_there_are_enough_or_its_time_is_over(monkeypatch: pytest.M
     assert (questions(found), found.left_out) == ([SALT[0]], {"passages that were not reached in time": 1})
 
 
-def test_how_quick_a_model_is_does_not_decide_the_order() -> None:
-    writes = {"oak": [SALT, SWEET], "elm": [HAMMER]}
-    assert made(Scripted(writes, concurrency=2)) == made(Scripted(writes))
-
-
-def test_what_is_refused_of_one_passage_costs_only_that_one() -> None:
+def test_a_refusal_costs_one_passage_and_the_order_is_that_of_the_passages() -> None:
     office = ("Who owns the steam hammer?", "the Harbour Office")
     found = made(Scripted({"oak": None, "elm": [HAMMER, office]}, {HAMMER[0]: None}))
     assert (questions(found), sum(found.left_out.values())) == ([office[0]], 2)
+    writes = {"oak": [SALT, SWEET], "elm": [HAMMER]}
+    assert made(Scripted(writes, concurrency=2)).proposals == made(Scripted(writes)).proposals
 
 
 def test_a_provider_that_is_down_ends_the_run_and_nothing_that_survives_is_an_error() -> None:
@@ -205,19 +198,12 @@ def test_another_role_may_find_the_answers_again(checkout: Workspace, monkeypatc
     assert generated(checkout, "judge").proposals[0].facts["by"] == "a-judge/m"
 
 
-def test_what_a_teacher_writes_is_a_branch_and_a_pull_request_too(
-    here: Workspace,
-    there: FakeRepository,
-    server: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_command_writes_what_a_teacher_wrote(
+    here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_rows(here.data / "eval.jsonl", [ASKED])
     in_role(here, "teacher")
     said(monkeypatch, {CHUNKING: WROTE, QUESTION: "64 tokens"})
-    status, _, err = run(capsys, "generate", "--rows", "1", "--publish")
-    assert status == 0, err
-    (pull,) = there.pulls
-    assert pull["head"] == "generated"
-    (row,) = map(json.loads, git(server, "show", "generated:docs/proposals/generated/rows.jsonl").splitlines())
+    assert run(capsys, "generate", "--rows", "1")[0] == 0
+    (row,) = map(json.loads, (here.build / "generated" / ROWS).read_text().splitlines())
     assert (row["answers"], row["status"], row["provenance"]["teacher"]) == (["64 tokens"], "proposed", "a-teacher/m")

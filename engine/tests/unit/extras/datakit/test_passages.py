@@ -21,13 +21,8 @@ def document(name: str, title: str, *, paragraphs: int = 2, tenant: str | None =
     return Document(id=name, title=title, licence="CC0-1.0", source="tests", tenant=tenant, text=text)
 
 
-CORPUS = [
-    document("oak-1", "Oak"),
-    document("oak-2", "Oak"),
-    document("elm-1", "Elm", paragraphs=3),
-    document("ash-1", "Ash"),
-    document("own-1", "Own", tenant="acme"),
-]
+CORPUS = [document("oak-1", "Oak"), document("oak-2", "Oak"), document("own-1", "Own", tenant="acme")]
+CORPUS += [document("elm-1", "Elm", paragraphs=3), document("ash-1", "Ash")]
 ASKED = [Row(id="e", question="What of oak?", answers=("words",), doc_ids=("oak-1",))]
 
 
@@ -41,7 +36,7 @@ def test_the_seed_alone_decides_the_order_and_nothing_to_use_is_an_error() -> No
     orders = {tuple(p.text for p in choose(CORPUS, ASKED, ChunkerSettings(), seed=seed)) for seed in (1, 1, 2, 3)}
     assert len(orders) == 3
     with pytest.raises(SluiceError, match="none of 3 documents may be used"):
-        choose([*CORPUS[:2], CORPUS[-1]], ASKED, ChunkerSettings(), seed=1)
+        choose(CORPUS[:3], ASKED, ChunkerSettings(), seed=1)
 
 
 def test_a_reply_may_be_lines_a_list_or_a_block_and_what_is_no_candidate_is_counted() -> None:
@@ -54,34 +49,25 @@ def test_a_reply_may_be_lines_a_list_or_a_block_and_what_is_no_candidate_is_coun
     assert read_reply("No questions.") == ([], 0)
 
 
-@pytest.mark.parametrize(
-    ("answer", "found"),
-    [
-        ("50 years", "50 years"),
-        ("PILES OF OAK", "Piles of oak"),
-        ('"the Harbour Office."', "the Harbour  Office"),
-        ("0 years", None),
-        ("ledge", None),
-        ("fifty years", None),
-        (" . ", None),
-    ],
-)
-def test_an_answer_is_spelled_as_its_passage_spells_it_or_is_none(answer: str, found: str | None) -> None:
-    assert span(answer, PASSAGE) == found
+def test_an_answer_is_spelled_as_its_passage_spells_it_or_is_none() -> None:
+    assert span("50 years", PASSAGE) == "50 years"
+    assert span("PILES OF OAK", PASSAGE) == "Piles of oak"
+    assert span('"the Harbour Office."', PASSAGE) == "the Harbour  Office"
     assert span("三年", "橡木桩可用三年。") == "三年"
+    assert [span(answer, PASSAGE) for answer in ("0 years", "ledge", "fifty years", " . ")] == [None] * 4
 
 
 @pytest.mark.parametrize(
-    ("question", "answer", "good"),
+    ("question", "answer"),
     [
-        ("How long do piles of oak last?", "50 years", True),
-        ("How long do piles of oak last?", "60 years", False),
-        ("What is said of oak?", "50 years in salt water. Costs are in the ledger of the Harbour Office", False),
-        ("How long?", "50 years", False),
-        ("Do piles last 50 years or more?", "50 years", False),
-        ("How long do piles last by this passage?", "50 years", False),
-        ("Does a.b@company.org know how long piles last?", "50 years", False),
+        ("How long do piles of oak last?", "60 years"),
+        ("What is said of oak?", "50 years in salt water. Costs are in the ledger of the Harbour Office"),
+        ("How long?", "50 years"),
+        ("Do piles last 50 years or more?", "50 years"),
+        ("How long do piles last by this passage?", "50 years"),
+        ("Does a.b@company.org know how long piles last?", "50 years"),
     ],
 )
-def test_a_candidate_is_good_enough_or_has_a_fault(question: str, answer: str, good: bool) -> None:
-    assert (fault(question, answer, PASSAGE, PrivacyPolicy()) == "") == good
+def test_what_is_not_good_enough_has_a_fault(question: str, answer: str) -> None:
+    assert fault(question, answer, PASSAGE, PrivacyPolicy())
+    assert not fault("How long do piles of oak last?", "50 years", PASSAGE, PrivacyPolicy())
