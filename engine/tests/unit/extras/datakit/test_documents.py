@@ -12,7 +12,6 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.contract import check
 from sluice.data.data_policy import DataPolicy, DocumentPolicy, PrivacyPolicy
 from sluice.data.rows import Document, load_corpus
-from sluice.extras.datakit import documents
 from sluice.extras.datakit.documents import ExtractedText, ExtractError, extract, import_documents
 from unit.extras.datakit.conftest import pdf
 
@@ -38,8 +37,7 @@ def test_html_gives_its_content_as_markdown_and_nothing_of_the_site(tmp_path: Pa
     assert found[0] == "Piers & quays"
     assert found[1].startswith("# Piers\n\nA **pier** stands on piles.\n\n- oak\n- steel")
     assert "| oak | 50 |" in found[1]
-    for foreign in ("Home", "Our site", "Imprint", "alert", "color"):
-        assert foreign not in found[1]
+    assert not [foreign for foreign in ("Home", "Our site", "Imprint", "alert", "color") if foreign in found[1]]
 
 
 @pytest.mark.parametrize(
@@ -51,9 +49,7 @@ def test_html_gives_its_content_as_markdown_and_nothing_of_the_site(tmp_path: Pa
         ("a.md", b"---\ntitle: Moles\nlicence: MIT\n---\n# Other\nText.", "Moles", "# Other\nText."),
     ],
 )
-def test_each_kind_gives_its_text_and_its_title(
-    tmp_path: Path, name: str, content: bytes, title: str, text: str
-) -> None:
+def test_each_kind_gives_title_and_text(tmp_path: Path, name: str, content: bytes, title: str, text: str) -> None:
     assert read(tmp_path, name, content)[:2] == (title, text)
 
 
@@ -72,9 +68,7 @@ def test_each_kind_gives_its_text_and_its_title(
         ("a.pdf", pdf("Half of it.")[:150], "broken PDF"),
     ],
 )
-def test_weakness_8_what_cannot_be_read_completely_is_an_error(
-    tmp_path: Path, name: str, content: bytes, why: str
-) -> None:
+def test_weakness_8_what_cannot_be_read(tmp_path: Path, name: str, content: bytes, why: str) -> None:
     with pytest.raises(ExtractError, match=why):
         read(tmp_path, name, content)
 
@@ -152,14 +146,12 @@ def test_weakness_8_a_link_that_leads_out_is_refused_and_nothing_is_written(tmp_
     assert not (tmp_path / "corpus").exists()
 
 
-def test_sizes_are_bounded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "_MOST_PDF_BYTES", 10_000)
-    (place / "large.pdf").write_bytes(b"%PDF-1.7" + bytes(10_000))
+def test_sizes_are_bounded(place: Path) -> None:
     (place / "long.md").write_text("a word " * 400)
     (place / "wide.pdf").write_bytes(pdf(*["a word " * 20] * 20))
     with pytest.raises(ValidationErrors) as raised:
         bring(place, DataPolicy(documents=DocumentPolicy(max_kib=1)))
-    assert names(raised.value) == ["large.pdf", "long.md", "wide.pdf"]
+    assert names(raised.value) == ["long.md", "wide.pdf"]
 
 
 def test_what_the_contract_would_refuse_is_left_out_with_its_reason(place: Path) -> None:

@@ -127,15 +127,9 @@ def test_the_numbers_that_decide_are_those_of_the_gates(tmp_path: Path) -> None:
         drift.load_drift_policy(tmp_path / "gates.yaml")
 
 
-def test_without_traffic_nothing_fails(
-    here: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SLUICE_TRAFFIC", "")  # a variable of the repository that nobody has set
-    assert run(capsys, "drift")[0] == 0
+def test_a_shift_is_a_refusal_and_no_traffic_is_none(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "drift", "--from", "")[0] == 0  # a variable of the repository that nobody has set
     assert not (here.build / "drift").exists()
-
-
-def test_traffic_that_shifted_is_a_refusal_with_a_page(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     cases = here.build / "evaluation" / "cases.jsonl"
     cases.parent.mkdir(parents=True)
     cases.write_text("".join(json.dumps({"declined": n % 4 == 0, "scores": {"f1": 1.0}}) + "\n" for n in range(60)))

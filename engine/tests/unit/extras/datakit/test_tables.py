@@ -58,9 +58,7 @@ def test_a_table_comes_in_as_proposed_rows_with_its_source_beside_it(tmp_path: P
 @pytest.mark.parametrize("delimiter", [";", ",", "\t"])
 @pytest.mark.parametrize("start", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", "\n \n"])
-def test_delimiters_byte_order_marks_and_blank_lines(
-    tmp_path: Path, folder: Path, delimiter: str, start: str, end: str
-) -> None:
+def test_forms_of_csv(tmp_path: Path, folder: Path, delimiter: str, start: str, end: str) -> None:
     lines = [["question", "answers"], ['"Where, or on what; do ""piers""\nstand?"', "piles"], ["What is a groyne?", ""]]
     text = start + end.join(delimiter.join(cells) for cells in lines) + end
     _, rows = bring_in(write(tmp_path, text), folder)
@@ -113,37 +111,27 @@ def test_all_faults_at_once_with_their_lines(tmp_path: Path, folder: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "lines"),
+    ("kind", "text", "lines"),
     [
-        ("", [1]),
-        (HEADER, [1]),
-        ("id;frage;answer\n1;x;y\n", [1, 1]),
-        ("question,answers,question\na,b,c\n", [1]),
-        ('question,answers\n"What is a weir?,\nx,y\n', [2]),
-        (f"question,answers\nfine?,\nlong?,{'x' * 140_000}\n", [3]),
-        ("question;answers\nWie weit l\udce4uft es?;\n", [2]),  # not UTF-8
-        ("question,answers,expect\na?,,{x}\n", [2]),
-        ('question,answers,expect\na?,,"{""regexp"": ""x""}"\n', [2]),
+        ("csv", "", [1]),
+        ("csv", HEADER, [1]),
+        ("csv", "id;frage;answer\n1;x;y\n", [1, 1]),
+        ("csv", "question,answers,question\na,b,c\n", [1]),
+        ("csv", 'question,answers\n"What is a weir?,\nx,y\n', [2]),
+        ("csv", f"question,answers\nfine?,\nlong?,{'x' * 140_000}\n", [3]),
+        ("csv", "question;answers\nWie weit l\udce4uft es?;\n", [2]),  # not UTF-8
+        ("csv", "question,answers,expect\na?,,{x}\n", [2]),
+        ("csv", 'question,answers,expect\na?,,"{""regexp"": ""x""}"\n', [2]),
+        ("jsonl", "[1]\n{{\n{}\n", [1, 2, 3]),
+        ("jsonl", "[" * 100_000, [1]),
+        ("jsonl", "9" * 5000, [1]),
+        ("jsonl", '{"question": "a?", "answers": {"x": 1}}', [1]),
+        ("jsonl", '{"question": "a?"}\n{"answers": []}', [1, 2]),
+        ("jsonl", '{"question": "\\ud800?", "answers": []}', [1]),
     ],
 )
-def test_tables_that_cannot_be_read(tmp_path: Path, folder: Path, text: str, lines: list[int]) -> None:
-    assert faulty_lines(write(tmp_path, text), folder) == lines
-
-
-@pytest.mark.parametrize(
-    ("text", "lines"),
-    [
-        ("", [1]),
-        ("[1]\n{{\n{}\n", [1, 2, 3]),
-        ("[" * 100_000, [1]),
-        ("9" * 5000, [1]),
-        ('{"question": "a?", "answers": {"x": 1}}', [1]),
-        ('{"question": "a?"}\n{"answers": []}', [1, 2]),
-        ('{"question": "\\ud800?", "answers": []}', [1]),
-    ],
-)
-def test_weakness_8_lines_that_cannot_be_read(tmp_path: Path, folder: Path, text: str, lines: list[int]) -> None:
-    assert faulty_lines(write(tmp_path, text, "set.jsonl"), folder) == lines
+def test_weakness_8_what_cannot_be_read(tmp_path: Path, folder: Path, kind: str, text: str, lines: list[int]) -> None:
+    assert faulty_lines(write(tmp_path, text, f"set.{kind}"), folder) == lines
 
 
 def test_what_would_break_the_contract_is_left_out_with_its_reason(tmp_path: Path, folder: Path) -> None:

@@ -21,9 +21,8 @@ Write = Callable[..., Path]
 
 def test_a_trace_and_its_scores_are_one_exchange(spool: Write, workspace: Workspace) -> None:
     asked = line(1, "How high is the tide?", tenant="acme")
-    place = spool(asked, score(1, 1.0), score(1, 1.0), score(1, 0.0, "Bad."))
+    place = spool(asked, score(1, 1.0), score(1, 1.0), score(1, 0.0, "Bad."))  # two scores
     (one,) = recorded(workspace, str(place))
-    # A line that comes twice is one score of its own: its value and comment are the same.
     assert (one.trace_id, one.tenant, one.question) == (trace_id(1), "acme", "How high is the tide?")
     assert (one.declined, one.blocked, one.similarity, one.feedback) == (False, False, 0.7, 0.5)
 
@@ -36,9 +35,7 @@ def test_what_failed_is_left_out_and_what_is_not_recorded_is_empty(spool: Write,
     assert third.blocked
 
 
-def test_broken_lines_are_counted_and_lines_of_feedback_count(
-    spool: Write, workspace: Workspace, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_broken_and_feedback_lines(spool: Write, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     kept = json.dumps({"trace_id": trace_id(1), "score": 0.0, "comment": "No."}).encode() + b"\n"
     broken = (b"{half\n", b'{"other": 1}\n', b"[]\n", b'{"resourceSpans": [{"scopeSpans": [{"spans": [3]}]}]}\n')
     (found,) = recorded(workspace, str(spool(line(1, "A?"), *broken, kept)))
@@ -46,9 +43,7 @@ def test_broken_lines_are_counted_and_lines_of_feedback_count(
     assert "4 lines" in capsys.readouterr().err
 
 
-def test_one_file_can_be_named_and_a_place_without_files_is_told(
-    spool: Write, workspace: Workspace, tmp_path: Path
-) -> None:
+def test_a_file_and_a_place_without_files(spool: Write, workspace: Workspace, tmp_path: Path) -> None:
     folder = spool(line(1, "A?"))
     spool(line(2, "B?"), name="2.jsonl")
     assert len(recorded(workspace, str(folder / "2.jsonl"))) == 1
