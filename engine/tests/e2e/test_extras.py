@@ -26,11 +26,11 @@ RULES = ("code_of_stages", "extras", "help", "house", "make", "pages", "tree", "
 # Words that mean an extra and nothing else, where a project reads them.
 TELLING = {
     "aws_models": "bedrock",
+    "datakit": "datakit",
     "guard": "guard train",
     "language": "same_language",
     "redteam": "redteam",
     "sagemaker": "sagemaker",
-    "synthetic": "synthetic",
 }
 READ = ("README.md", "Makefile", "engine/docs/README.md", ".github/workflows", "config")
 RECORDED = ":!config/project.yaml"  # which remembers what was left out

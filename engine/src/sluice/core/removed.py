@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ _VALIDATOR = "take a validator of guardrails-ai (engine/docs/reference/guardrail
 _OWN_STORE = "give the tenant a store of its own (engine/docs/reference/vector-stores.md)"
 _HALF = "set `precision: half` (engine/docs/reference/vector-stores.md)"
 _ONE_MACHINE = "`sluice index build` embeds on one machine, and only what it has not embedded before"
-# A command, a key of a file or a check (`FILE: NAME`; `*` for any name), or a whole file of config/.
+# Extras that are one now, by its name.
+MERGED = {"datakit": frozenset(("curation", "importing", "synthetic", "traffic"))}
+# A command, a key of a file or a check (`FILE: NAME`; `*` for any name), an extra, or a whole file of config/.
 REMOVED = {
     "sluice sweep": _SEARCH,
     "params.yaml: sweep": _SEARCH,
@@ -34,8 +36,19 @@ REMOVED = {
     "sluice index drop-tenant": "take the documents out of the corpus and release it, then `sluice index prune`",
     "sluice index shard": _ONE_MACHINE,
     "sluice index take": _ONE_MACHINE,
-    "gates.yaml: drift.psi": "set `difference: 0.1`, of two means (engine/docs/reference/data.md#drift)",
+    "gates.yaml: drift.psi": "set `difference: 0.1`, of two means (engine/docs/reference/datakit.md#drift)",
+    **{
+        f"extra: {part}": f"leave out `{whole}`, which holds it now"
+        for whole, parts in MERGED.items()
+        for part in parts
+    },
 }
+
+
+def merged(extras: Iterable[str]) -> set[str]:
+    """Return names of extras, with one that was merged from others where all of those are named."""
+    names = set(extras)
+    return names | {whole for whole, parts in MERGED.items() if parts <= names}
 
 
 def replacement(name: str) -> str:

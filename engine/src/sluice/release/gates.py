@@ -80,7 +80,7 @@ def _fault(what: str) -> PydanticCustomError:
 
 class GatesFile(Settings):
     """config/gates.yaml as the gates read it; what stands under `comparison` is read by
-    evaluation/comparison_policy.py, and `drift` by extras/traffic/drift.py."""
+    evaluation/comparison_policy.py, and `drift` by extras/datakit/drift.py."""
 
     gates: tuple[Gate, ...]
     comparison: Any = None

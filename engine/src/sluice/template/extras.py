@@ -18,6 +18,7 @@ from pathlib import Path
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.extras import FOLDER, HERE, Extra, extras
+from sluice.core.removed import merged, replacement
 from sluice.core.settings import nearest
 from sluice.core.workspace import LOCK
 from sluice.template.cuts import cut
@@ -39,7 +40,8 @@ def with_dependents(names: Iterable[str]) -> list[str]:
     """The named extras and all that need one of them. SluiceError for an unknown name."""
     there, chosen = extras(), set(names)
     for name in sorted(chosen - set(there)):
-        raise SluiceError(f"no extra {name!r}{nearest(name, list(there))}", remedy=f"there are {', '.join(there)}")
+        hint = replacement(f"extra: {name}") or nearest(name, list(there))
+        raise SluiceError(f"no extra {name!r}{hint}", remedy=f"there are {', '.join(there)}")
     while more := {name for name, extra in there.items() if chosen & set(extra.needs)} - chosen:
         chosen |= more
     return sorted(chosen)
@@ -53,7 +55,7 @@ def remove(root: Path, names: Iterable[str], leave: Collection[str] = ()) -> lis
         raise SluiceError(f"{root / LOCK}: an installed engine is whole", remedy="`sluice engine vendor` first")
     if (root / FOLDER).resolve() != HERE:
         return _removed_by_its_own(root, sorted(names))
-    chosen = with_dependents(name for name in names if name in extras())
+    chosen = with_dependents(name for name in merged(names) if name in extras())
     if not chosen:
         return []
     going = {name: extras()[name] for name in chosen}

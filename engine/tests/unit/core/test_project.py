@@ -71,7 +71,7 @@ def test_a_value_is_set_and_comments_stay() -> None:
 
 def test_a_value_on_several_lines_is_refused() -> None:
     with pytest.raises(SluiceError, match="without is written over several lines"):
-        edit_project("without:\n  - notebook\n", {"without": ["notebook", "traffic"]})
+        edit_project("without:\n  - notebook\n", {"without": ["notebook", "datakit"]})
 
 
 def test_this_project_is_valid() -> None:

@@ -9,7 +9,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.extras import FOLDER, Extra
 from sluice.template import extras
-from sluice.template.extras import remove
+from sluice.template.extras import remove, with_dependents
 
 
 @pytest.mark.timeout(240)
@@ -41,6 +41,12 @@ def of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(extras, "extras", lambda: there)
     monkeypatch.setattr(extras, "HERE", (tmp_path / FOLDER).resolve())
     return tmp_path
+
+
+@pytest.mark.parametrize("name", ["curation", "importing", "synthetic", "traffic"])
+def test_an_extra_that_was_merged_names_the_one_that_holds_it(name: str) -> None:
+    with pytest.raises(SluiceError, match=f"no extra '{name}' .*`datakit`"):
+        with_dependents([name])
 
 
 def test_an_action_goes_with_the_last_extra_that_uses_it(of_two: Path) -> None:

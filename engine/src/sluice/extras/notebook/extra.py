@@ -6,7 +6,7 @@ from sluice.core.extras import Extra
 
 EXTRA = Extra(
     summary="a notebook: data, a training run, comparison and promotion by hand",
-    needs=("curation", "finetune"),
+    needs=("datakit", "finetune"),
     files=(
         "engine/tests/contract/test_notebooks.py",
         "engine/tests/unit/notebooks",

@@ -58,7 +58,7 @@ _FILES: dict[str, str | None] = {
     "engine/src/sluice/__init__.py": "",
     "engine/src/sluice/template/__init__.py": "",
     "engine/src/sluice/template/extras.py": _REMOVE,
-    **{f"engine/src/sluice/extras/{name}/extra.py": f"EXTRA = {name!r}\n" for name in ("guard", "notebook", "traffic")},
+    **{f"engine/src/sluice/extras/{name}/extra.py": f"EXTRA = {name!r}\n" for name in ("datakit", "guard", "notebook")},
     "engine/requirements/serve.txt": "jinja2==3.1.2 \\\n    --hash=sha256:00\nrequests[socks]==2.30.0\n",
     "k8s/base/rollout.yaml": "kind: Rollout\n",
 }

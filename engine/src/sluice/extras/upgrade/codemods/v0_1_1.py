@@ -6,6 +6,11 @@ import re
 from pathlib import Path
 
 PARTS = ("sweep", "conversations", "connections", "budgets", "status", "deployment_types")
+KIT, PARTS_OF_KIT = "datakit", ("curation", "importing", "synthetic", "traffic")
+IMPORTS = {  # of notebooks
+    "sluice.extras.curation.datasheet": "sluice.extras.datakit.dataset",
+    "sluice.extras.curation.retained_releases": "sluice.extras.notebook.retained_releases",
+}
 FILES = ("config/budgets.yaml", "config/conversations.yaml")
 KEYS = (
     ("pipelines/params.yaml", ("sweep",)),
@@ -21,7 +26,8 @@ def apply(root: Path) -> list[str]:
     changed = [path for path in FILES if (root / path).is_file()]
     for path in changed:
         (root / path).unlink()
-    for path in ("config/project.yaml", "config/guardrails.yaml", "config/stores.yaml", *dict(KEYS)):
+    notebooks = (path.relative_to(root).as_posix() for path in root.glob("notebooks/*.ipynb"))
+    for path in ("config/project.yaml", "config/guardrails.yaml", "config/stores.yaml", *dict(KEYS), *notebooks):
         if (root / path).is_file():
             before = (root / path).read_text(encoding="utf-8")
             after = _edited(path, before)
@@ -34,6 +40,8 @@ def apply(root: Path) -> list[str]:
 def _edited(path: str, text: str) -> str:
     if path == "config/project.yaml":
         return re.sub(r"(?m)^without: *\[.*\]", _kept, text)
+    if path.endswith(".ipynb"):
+        return re.sub("|".join(map(re.escape, IMPORTS)), lambda name: IMPORTS[name[0]], text)
     if path == "config/guardrails.yaml":
         return without_checks(text)
     if path == "config/stores.yaml":
@@ -44,7 +52,9 @@ def _edited(path: str, text: str) -> str:
 
 
 def _kept(without: re.Match[str]) -> str:
-    return f"without: [{', '.join(name for name in re.findall(r'[a-z_]+', without[0])[1:] if name not in PARTS)}]"
+    names = re.findall(r"[a-z_]+", without[0])[1:]
+    whole = [KIT] if {*names} >= {*PARTS_OF_KIT} else []
+    return f"without: [{', '.join([*whole, *(name for name in names if name not in PARTS + PARTS_OF_KIT)])}]"
 
 
 def without_checks(text: str) -> str:

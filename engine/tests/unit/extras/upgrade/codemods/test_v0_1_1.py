@@ -5,9 +5,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.core.removed import REMOVED
+from sluice.core.extras import extras
+from sluice.core.removed import MERGED, REMOVED, merged
 from sluice.extras.upgrade.codemods import FOLDER, run_codemod
-from sluice.extras.upgrade.codemods.v0_1_1 import CHECKS, FILES, KEYS, cut, without_binary, without_checks
+from sluice.extras.upgrade.codemods.v0_1_1 import (
+    CHECKS,
+    FILES,
+    KEYS,
+    KIT,
+    PARTS_OF_KIT,
+    cut,
+    without_binary,
+    without_checks,
+)
 
 ROOT = Path(__file__).resolve().parents[6]
 BEFORE = {
@@ -30,7 +40,8 @@ BEFORE = {
         "  c: {kind: postgres, vectors: {index: binary}}\n"
         "  d:\n    kind: postgres\n    vectors:\n      oversampling: 9   # more\n      m: 11\n"
     ),
-    "config/project.yaml": "name: desk\nwithout: [budgets, guard, sweep, conversations, connections]   # ours\n",
+    "config/project.yaml": "name: desk\nwithout: [budgets, guard, sweep, traffic, connections]   # ours\n",
+    "notebooks/explore.ipynb": '"from sluice.extras.curation.datasheet import card\\n", "curation"\n',
     "pipelines/params.yaml": "index: {}\n\nsweep:   # ours\n  trials: 3\n\n  space: {}\n# the guard\nguard: {}\n",
 }
 AFTER = {
@@ -48,6 +59,7 @@ AFTER = {
         "  d:\n    kind: postgres\n    vectors:\n      m: 11\n"
     ),
     "config/project.yaml": "name: desk\nwithout: [guard]   # ours\n",
+    "notebooks/explore.ipynb": '"from sluice.extras.datakit.dataset import card\\n", "curation"\n',
     "pipelines/params.yaml": "index: {}\n\n# the guard\nguard: {}\n",
 }
 
@@ -58,9 +70,25 @@ def test_it_takes_out_what_was_removed_and_nothing_else(tmp_path: Path) -> None:
         (tmp_path / path).write_text(text)
     codemod = ROOT / FOLDER / "v0_1_1.py"
     assert run_codemod(codemod, tmp_path) == sorted(BEFORE)
-    after = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.yaml")}
+    after = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.*")}
     assert after == AFTER
     assert run_codemod(codemod, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("curation, importing, notebook, synthetic, traffic", "datakit, notebook"),
+        ("curation, notebook, synthetic, traffic", "notebook"),  # it imports, so it has the kit
+    ],
+)
+def test_extras_that_are_one_are_left_out_where_all_of_them_were(tmp_path: Path, before: str, after: str) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "project.yaml").write_text(f"without: [{before}]\n")
+    run_codemod(ROOT / FOLDER / "v0_1_1.py", tmp_path)
+    assert (tmp_path / "config" / "project.yaml").read_text() == f"without: [{after}]\n"
+    names = merged(before.split(", "))
+    assert [name for name in extras() if name in names] == after.split(", "), "what an upgrade takes out of the engine"
 
 
 def test_it_knows_every_removed_setting() -> None:
@@ -68,6 +96,7 @@ def test_it_knows_every_removed_setting() -> None:
     keys |= {"gates.yaml: drift.psi", *(f"guardrails.yaml: {name}" for name in CHECKS)}
     keys |= {f"stores.yaml: stores.*.vectors.{name}" for name in ("index", "oversampling")}
     keys |= {"stores.yaml: stores.*.partition_by"}  # left to a person: it keeps tenants apart
+    assert set(MERGED[KIT]) == set(PARTS_OF_KIT)
     assert keys | {Path(path).name for path in FILES} == {name for name in REMOVED if ".yaml" in name}
 
 

@@ -1,0 +1,198 @@
+"""The commands of the kit, below `sluice data`: import, generate, harvest, accept; drift, diff, card, redact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluice.cli.common import print_json, tell
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.extras.datakit.proposals import Proposals
+
+PlaceOption = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        envvar="SLUICE_TRAFFIC",
+        help="Recorded traffic: a folder or file of OTLP lines, s3://…, or an MLflow store; default: this machine's.",
+    ),
+]
+ProposalsOption = Annotated[Path | None, typer.Option("--out", help="Folder for the files; default: below build/.")]
+PublishOption = Annotated[bool, typer.Option("--publish", help="Push a branch and open or update its PR.")]
+_MOST_BYTES = 512 << 20  # an import is read as a whole
+
+
+def data_import(
+    source: Annotated[
+        Path,
+        typer.Argument(help="Questions (.csv, .tsv, .jsonl), SQuAD (.json) or documents (folder, .md, .html, .pdf)."),
+    ],
+    out: Annotated[Path, typer.Argument(help="Path to create: a .jsonl file for questions, otherwise a folder.")],
+    licence: Annotated[str, typer.Option(help="Licence of the texts, such as CC-BY-4.0; recorded with them.")],
+    origin: Annotated[str, typer.Option(help="Source of the texts, such as a URL; recorded with them.")],
+    column: Annotated[
+        list[str] | None, typer.Option(help="key=column if they differ, such as question=Frage; repeatable.")
+    ] = None,
+    delimiter: Annotated[str, typer.Option(help="Column delimiter of a .csv; default: that of its first line.")] = "",
+    separator: Annotated[str, typer.Option(help="Separator of entries in answers, doc_ids and tags of a .csv.")] = "|",
+    tag: Annotated[list[str] | None, typer.Option(help="Tag for every row; repeatable.")] = None,
+    train_articles: Annotated[
+        int, typer.Option(help="SQuAD: use the first N articles for training, the rest for evaluation.")
+    ] = 0,
+) -> None:
+    """Import questions or documents, completely or not at all; list dropped items with reasons."""
+    from sluice.data.data_policy import load_policy
+    from sluice.extras.datakit import documents, squad, tables
+
+    workspace = Workspace.find()
+    layout = tables.TableLayout(tables.parse_columns(column or []), delimiter, separator, tuple(tag or []))
+    suffix = source.suffix.lower()
+    if not licence.strip() or not origin.strip():
+        remedy = "texts without a licence and a source may not be published"
+        raise SluiceError("--licence or --origin is blank", remedy=remedy)
+    if not source.exists():
+        raise SluiceError(f"{source}: no such file or folder")
+    if source.is_file() and source.stat().st_size > _MOST_BYTES:
+        raise SluiceError(f"{source}: over {_MOST_BYTES >> 20} MiB", remedy="split it: it is read as a whole")
+    terms: dict[str, Any] = {"licence": licence, "origin": origin, "policy": load_policy(workspace.config)}
+    if source.is_dir() or suffix in documents.SUFFIXES:
+        report = documents.import_documents(source, out, **terms)
+    elif suffix == ".json":
+        report = squad.import_squad(source, out, train_articles=train_articles, **terms)
+    elif suffix in tables.SUFFIXES:
+        report = tables.import_table(source, out, workspace.data, layout, **terms)
+    else:
+        known = ", ".join((*tables.SUFFIXES, ".json", *documents.SUFFIXES))
+        raise SluiceError(f"{source}: not a folder, and not one of {known}")
+    print_json(report)
+
+
+def data_generate(
+    rows: Annotated[int, typer.Option(min=1, help="Number of rows to propose.")] = 50,
+    each: Annotated[int, typer.Option(min=1, help="Questions to request per passage.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed for drawing passages; the teacher gets it too.")] = 1,
+    agreement: Annotated[float, typer.Option(min=0, max=1, help="Minimum token F1 of the second answer.")] = 0.6,
+    checked_by: Annotated[
+        str, typer.Option(help="Role in config/providers.yaml that gives the second answer: teacher, judge or chat.")
+    ] = "teacher",
+    minutes: Annotated[float, typer.Option(min=0.1, help="Time limit; the rows so far count.")] = 30,
+    out: ProposalsOption = None,
+    publish: PublishOption = False,
+) -> None:
+    """Propose rows about the corpus, written by the role `teacher`; none counts until a person has read it."""
+    from sluice.data.data_policy import load_policy
+    from sluice.extras.datakit.generate import GenerationSettings, generate_rows
+
+    workspace = Workspace.find()
+    settings = GenerationSettings(rows=rows, each=each, seed=seed, agreement=agreement, minutes=minutes)
+    found = generate_rows(workspace, settings, load_policy(workspace.config).privacy, checked_by=checked_by)
+    _propose(workspace, found, out, publish=publish)
+
+
+def data_harvest(
+    place: PlaceOption = "",
+    at_least: Annotated[int, typer.Option(min=1, help="Minimum number of questions per proposed row.")] = 2,
+    most: Annotated[int, typer.Option(min=1, help="Maximum number of proposed rows, most asked first.")] = 50,
+    out: ProposalsOption = None,
+    publish: PublishOption = False,
+) -> None:
+    """Propose rows for declined and low-scored questions; none counts until a person has read it."""
+    from sluice.data.data_policy import load_policy
+    from sluice.extras.datakit.harvest import harvest
+    from sluice.extras.datakit.traffic import recorded
+
+    workspace = Workspace.find()
+    policy = load_policy(workspace.config).privacy
+    found = harvest(workspace, recorded(workspace, place), policy, at_least=at_least, most=most)
+    _propose(workspace, found, out, publish=publish)
+
+
+def _propose(workspace: Workspace, found: Proposals, out: Path | None, *, publish: bool) -> None:
+    from sluice.extras.datakit import proposals
+
+    proposals.write(found, out or workspace.build / found.name)
+    print_json({"proposed": len(found.proposals), "left_out": found.left_out})
+    if publish and found.proposals:
+        proposals.publish(workspace, found)
+
+
+def data_accept(
+    rows: Annotated[Path, typer.Argument(help="File of proposed rows, read and corrected.")],
+    side: Annotated[str, typer.Argument(help="`train` or `eval`.")],
+) -> None:
+    """Add proposed rows that you have read to data/, unless they break its rules."""
+    from sluice.data.data_policy import load_policy
+    from sluice.extras.datakit.proposals import accept
+
+    workspace = Workspace.find()
+    print(f"{accept(rows, side, workspace.data, load_policy(workspace.config))} rows accepted into data/{side}.jsonl")
+
+
+def data_drift(
+    place: PlaceOption = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for the report; default: build/drift.")] = None,
+) -> None:
+    """Compare recorded questions and answers with the evaluation set; exit code 3 if they have shifted."""
+    from sluice.core.atomic_files import write_atomic, write_json
+    from sluice.core.errors import GateFailed
+    from sluice.extras.datakit.drift import load_drift_policy, measure, page
+    from sluice.extras.datakit.traffic import recorded
+    from sluice.jobs import dvc_pipeline as pipeline
+
+    workspace = Workspace.find()
+    traffic = recorded(workspace, place)
+    if not traffic:
+        print("no traffic is recorded, so there is nothing to compare: engine/docs/reference/datakit.md#drift")
+        return
+    pipeline.pull(workspace)
+    policy = load_drift_policy(workspace.config / "gates.yaml")
+    figures = measure(workspace, traffic, policy)
+    folder = out or workspace.build / "drift"
+    write_json(folder / "drift.json", figures)
+    write_atomic(folder / "drift.md", page(figures))
+    tell(page(figures))
+    print_json(figures)
+    if figures["shifted"]:
+        what = f"the traffic is not what the evaluation set asks any more: {', '.join(figures['shifted'])}"
+        raise GateFailed(what, remedy="look at the report; `sluice data harvest` proposes rows for what is asked now")
+
+
+def data_diff(
+    base: Annotated[str, typer.Argument(help="Branch, tag or commit, or another data folder.")] = "origin/main",
+) -> None:
+    """Compare data/ with another version: rows and documents that were added, removed or changed."""
+    from sluice.extras.datakit.dataset import checked_out, diff
+
+    workspace = Workspace.find()
+    with checked_out(workspace, base) as folder:
+        print_json(diff(folder, workspace.data))
+
+
+def data_card() -> None:
+    """Print the datasheet of data/ as Markdown, computed from the data."""
+    from sluice.data.data_policy import load_policy
+    from sluice.extras.datakit.dataset import card
+
+    workspace = Workspace.find()
+    print(card(workspace.data, load_policy(workspace.config)), end="")
+
+
+def data_redact() -> None:
+    """Redact the personal data in data/ that config/data.yaml selects."""
+    from sluice.data.data_policy import load_policy
+    from sluice.extras.datakit.dataset import redact_folder
+
+    workspace = Workspace.find()
+    print_json(redact_folder(workspace.data, load_policy(workspace.config).privacy))
+
+
+def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
+    proposing = (data_import, data_generate, data_harvest, data_accept)
+    for command in (*proposing, data_drift, data_diff, data_card, data_redact):
+        groups["data"].command(command.__name__.removeprefix("data_"))(command)

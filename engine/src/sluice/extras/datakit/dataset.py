@@ -1,0 +1,143 @@
+"""The data set as a whole: its datasheet, what differs between two versions, redaction in place.
+
+Runs as `sluice data card`, `sluice data diff` and `sluice data redact`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sluice.core import git
+from sluice.core.atomic_files import write_atomic
+from sluice.core.workspace import Workspace
+from sluice.data.contract import check
+from sluice.data.data_policy import KINDS, DataPolicy, PrivacyPolicy
+from sluice.data.privacy import redact
+from sluice.data.row_sources import FILE, scan_sources
+from sluice.data.rows import Row, scan_corpus, scan_rows, write_rows
+from sluice.data.scanning import read_text
+from sluice.github.markdown_table import table
+
+_FILES = ("train.jsonl", "eval.jsonl")
+_ACTIONS = {"refuse": "refused", "redact": "refused here, replaced by importers", "allow": "not looked for"}
+_Records = Mapping[str, dict[str, Any]]  # fields by id
+
+
+@contextmanager
+def checked_out(workspace: Workspace, base: str) -> Iterator[Path]:
+    """The data of a folder, or of a commit, branch or tag: then from the cache or the remote, gone after the block."""
+    if Path(base).is_dir():
+        yield Path(base)
+        return
+    from dvc.api import DVCFileSystem
+
+    commit = git.resolve(workspace.root, base)
+    with tempfile.TemporaryDirectory(prefix="sluice-data-") as made:
+        DVCFileSystem(str(workspace.root), rev=commit).get("data", f"{made}/data", recursive=True)
+        yield Path(made) / "data"
+
+
+def diff(base: Path, head: Path) -> dict[str, Any]:
+    """Return what differs between the readable parts of two data folders.
+
+    By file, ids `added`, `removed`, and `changed` with the keys that differ; under `moved`, ids of rows that have
+    changed sides, with the file that they are in now.
+    """
+    old, new = _read(base), _read(head)
+    before = {name: file for file in _FILES for name in old[file]}
+    after = {name: file for file in _FILES for name in new[file]}
+    moved = {name: file for name, file in sorted(after.items()) if before.get(name, file) != file}
+    return {**{file: _changes(old[file], new[file]) for file in old}, "moved": moved}
+
+
+def _read(folder: Path) -> dict[str, _Records]:
+    documents = {one.value.id: one.value.model_dump() for one in scan_corpus(folder / "corpus")[0]}
+    rows = {file: {one.value.id: one.value.as_dict() for one in scan_rows(folder / file)[0]} for file in _FILES}
+    return {"documents": documents, **rows}
+
+
+def _changes(old: _Records, new: _Records) -> dict[str, Any]:
+    changed = {
+        name: [key for key in sorted(old[name].keys() | new[name].keys()) if old[name].get(key) != new[name].get(key)]
+        for name in sorted(old.keys() & new.keys())
+        if old[name] != new[name]
+    }
+    return {"added": sorted(new.keys() - old.keys()), "removed": sorted(old.keys() - new.keys()), "changed": changed}
+
+
+def redact_row(row: Row, policy: PrivacyPolicy) -> Row:
+    """Return a row without what the policy redacts in question and answers, both as in a document."""
+    answers = tuple(dict.fromkeys(redact(answer, policy) for answer in row.answers))
+    return row.model_copy(update={"question": redact(row.question, policy), "answers": answers})
+
+
+def redact_folder(folder: Path, policy: PrivacyPolicy) -> dict[str, int]:
+    """Redact a data set, but for unreadable files; return how many documents and rows were changed."""
+    changed = {"documents": 0, "rows": 0}
+    for path in sorted((folder / "corpus").rglob("*.md")):
+        text, faults = read_text(path)
+        clean = redact(text, policy)
+        if not faults and clean != text:
+            write_atomic(path, clean)
+            changed["documents"] += 1
+    for name in _FILES:
+        placed, faults = scan_rows(folder / name)
+        rows = [one.value for one in placed]
+        after = [redact_row(row, policy) for row in rows]
+        if not faults and after != rows:
+            write_rows(folder / name, after)
+            changed["rows"] += sum(old != new for old, new in zip(rows, after, strict=True))
+    return changed
+
+
+def card(folder: Path, policy: DataPolicy) -> str:
+    """Return the page. Faults of the data are counted in it and do not stop it."""
+    report = check(folder, policy)
+    documents = [one.value for one in scan_corpus(folder / "corpus")[0]]
+    sides = {name: [one.value for one in scan_rows(folder / f"{name}.jsonl")[0]] for name in ("train", "eval")}
+    tags = {name: Counter(tag for row in side for tag in row.tags) for name, side in sides.items()}
+    private = sum(one.tenant is not None for one in documents)
+    origins = Counter((one.licence, one.source) for one in documents)
+    contents = [["documents", str(len(documents)), "", _spread([len(one.text.split()) for one in documents])]]
+    contents += [_questions(name, side) for name, side in sides.items()]
+    topics = [[tag, *(str(tags[name][tag]) for name in sides)] for tag in sorted(set().union(*tags.values()))]
+    sources = [[*origin, f"{number} documents"] for origin, number in sorted(origins.items())]
+    sources += [[one.licence, one.source, f"{one.rows} rows of {one.file}"] for one in scan_sources(folder / FILE)[0]]
+    actions = [[kind.replace("_", " "), _ACTIONS[policy.privacy.action(kind)]] for kind in KINDS]
+    return f"""# Datasheet
+
+Made of the data with digest `{report.digest}` by `sluice data card`.
+
+## Composition
+
+{table(["", "number", "to decline", "words (least, median, most)"], contents)}
+For one tenant only: {private} documents.
+
+## Topics
+
+{table(["tag", *sides], topics)}
+## Collection
+
+{table(["licence", "source", "what"], sources)}
+## Checks
+
+Faults that the contract finds: {len(report.faults)}.
+
+{table(["personal data", "policy"], [["secrets", "refused"], *actions])}
+Names, and other personal data without a form of its own, are not looked for.
+"""
+
+
+def _questions(name: str, side: Sequence[Row]) -> list[str]:
+    declined = sum(not row.answerable for row in side)
+    return [f"{name} questions", str(len(side)), str(declined), _spread([len(row.question.split()) for row in side])]
+
+
+def _spread(lengths: Sequence[int]) -> str:
+    return f"{min(lengths)}, {median(lengths):g}, {max(lengths)}" if lengths else "–"

@@ -1,1 +1,0 @@
-"""Questions and documents of other formats, brought into the data set."""

@@ -1,0 +1,77 @@
+"""Data folders that keep the contract, and traffic as the service records it: made by its own code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.extras.datakit.traffic import Exchange
+from sluice.serving.telemetry.spans import ProcessFacts, feedback_span
+from sluice.serving.telemetry.traces import RETRIEVE
+from support.telemetry.recording import RESOURCE, RecordedTrace, feedback_on, json_lines
+from unit.data.conftest import *  # noqa: F403 - data folders that keep the contract
+
+FACTS = ProcessFacts("r-" + "a" * 12, "answer", "d" * 64)
+
+
+def trace_id(number: int) -> str:
+    return f"{number:032x}"
+
+
+def line(
+    number: int, question: str = "", *, declined: bool = False, similarity: float | None = 0.7, **more: Any
+) -> bytes:
+    """What the service writes of one request. `more`: status, tenant, blocked, contents."""
+    trace = RecordedTrace(trace_id(number), contents=more.get("contents", True))
+    trace.route, trace.status, trace.tenant = "/v1/chat/completions", more.get("status", 200), more.get("tenant", "")
+    trace.text("input", [{"role": "user", "content": question}])
+    trace.text("output", [{"role": "assistant", "content": "The handbook does not say." if declined else "So it is."}])
+    trace.set("sluice.declined", declined)
+    if more.get("blocked"):
+        trace.set("sluice.blocked", "injection")
+    with trace.step(RETRIEVE) as step:
+        if similarity is not None:
+            step.set("sluice.retrieval.best_similarity", similarity)
+    return json_lines(trace.spans(FACTS))
+
+
+def score(number: int, value: float, comment: str = "") -> bytes:
+    """What the service writes of one piece of feedback."""
+    return json_lines([feedback_span(feedback_on(trace_id(number), value, comment=comment), FACTS, RESOURCE)])
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Callable[..., Path]:
+    """Writes lines as a file of the spool; its folder."""
+
+    def write(*lines: bytes, name: str = "1-1-1.jsonl") -> Path:
+        folder = tmp_path / "traces"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"".join(lines))
+        return folder
+
+    return write
+
+
+def exchange(number: int, question: str, **more: Any) -> Exchange:
+    rest: dict[str, Any] = dict.fromkeys(("declined", "blocked"), False) | dict.fromkeys(("similarity", "feedback"))
+    return Exchange(trace_id(number), **{"tenant": "default", "question": question, **rest, **more})
+
+
+def pdf(*lines: str) -> bytes:
+    """One page with these lines of text."""
+    shown = "".join(f"({line}) Tj 0 -16 Td " for line in lines)
+    stream = f"BT /F1 12 Tf 50 700 Td {shown}ET".encode()
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R "
+        b"/Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    numbered = b"".join(b"%d 0 obj\n%s\nendobj\n" % (number, content) for number, content in enumerate(objects, 1))
+    return b"%PDF-1.4\n" + numbered + b"trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n0\n%%EOF\n"
