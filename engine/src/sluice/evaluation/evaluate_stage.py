@@ -73,7 +73,7 @@ def open_evaluation(
 
 
 def run(workspace: Workspace, bundle: ReleaseBundle, out: Path) -> dict[str, Any]:
-    """Evaluates a bundle with the rows of the checkout, writes the result files to the folder `out`, and records them."""
+    """Evaluates a bundle with the checkout's rows, writes the result files to the folder `out`, and records them."""
     rows = rows_of(workspace)
     require_rows(rows)
     with open_evaluation(workspace, bundle) as (ask, metrics):

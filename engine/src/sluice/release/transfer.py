@@ -35,7 +35,7 @@ class TransferResult:
 
 
 def push(folder: Path, workspace: Workspace, store: ArtifactStore) -> TransferResult:
-    """Puts a release and the sources of its models into an artifact store; its manifest last, so that it is complete."""
+    """Puts a release and its models' sources into an artifact store; its manifest last, so that it is complete."""
     manifest = load(folder)
     verify(folder, manifest)
     models = load_models(folder / _MODELS)

@@ -40,7 +40,7 @@ class CallerOptions(Protocol):
         """Parameters of the model's call."""
 
     async def settle(self, text: str, request: RequestState, check: Callable[..., Awaitable[str]]) -> str:
-        """Notes calls of the caller's tools in the request. Another form is refused once, where nothing was sent yet."""
+        """Notes calls of the caller's tools in the request. Another form is refused once, if nothing was sent yet."""
 
     def quotes(self, text: str) -> list[str]:
         """The texts of an answer that may be quotations."""

@@ -38,7 +38,7 @@ def install(root: Path, source: str, repository: str) -> str:
 
 
 def prepare(root: Path, how: str, repository: str) -> Callable[[], str]:
-    """For `sluice init --engine`: fetches the wheel, and returns what changes the checkout, whatever is staged there."""
+    """For `sluice init --engine`: fetches the wheel, and returns what changes the checkout, whatever is staged."""
     if how == VENDORED:
         return lambda: _vendor(root) if read_lock(root) else f"{ENGINE} is in git"
     lock = _lock(root, "" if how == INSTALLED else how, repository)
@@ -83,7 +83,7 @@ def _vendor(root: Path) -> str:
 
 
 def bring(root: Path, draft: Path) -> None:
-    """The engine of another checkout of this repository: copied from here where its lock pins what was unpacked here."""
+    """The engine of another checkout of this repository: copied where its lock pins what was unpacked here."""
     lock, here = read_lock(draft), root / MARKER
     if lock and here.is_file() and here.read_bytes() == (draft / LOCK).read_bytes() and (root / FILES).is_file():
         shutil.rmtree(draft / ENGINE, ignore_errors=True)
