@@ -30,8 +30,8 @@ from sluice.release.artifact_store import open_artifact_store
 from sluice.release.manifest import Manifest, load
 from sluice.release.transfer import push
 from support.kubernetes.api_server import KubeApi, serving
-from support.kubernetes.control_plane import ControlPlane, Nodes
-from support.kubernetes.marked_pods import marked_pods
+from support.kubernetes.marked_pods import Nodes, marked_pods
+from support.kubernetes.player import Player
 from unit.release.conftest import miniature, release_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
@@ -70,7 +70,7 @@ class Cluster:
     other: Site
     releases: dict[str, Manifest]
     nodes: Nodes | None = None
-    plane: ControlPlane | None = None
+    plane: Player | None = None
     line: ApiLine | None = None
 
     def deploy(self, release: str, *words: str, fails: str = "", **options: Any) -> Ended:
@@ -126,7 +126,7 @@ def cluster(
             yield replace(made, line=line)
         return
     api = KubeApi("sluice-e2e")
-    plane = ControlPlane(api)
+    plane = Player(api)
     with serving(api):
         environment = {"KUBECONFIG": str(api.kubeconfig(root / "kubeconfig")), "KUBECACHEDIR": str(root / "cache")}
         made = small_cluster(root, Checkout(root / "checkout", patch, environment, poll=0.02, pull=1))

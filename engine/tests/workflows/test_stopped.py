@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.kubernetes.control_plane import ControlPlane
+from support.kubernetes.player import Player
 from workflows.act import Run
 from workflows.scratch import Scratch, repository
 from workflows.world import World, world
@@ -153,7 +153,7 @@ def test_a_canary_that_outlasts_its_watch_is_taken_up_by_the_clock(patient: Worl
     assert second in [tag for tag, *_ in patient.state()["releases"]]
 
 
-def promote_by_hand(plane: ControlPlane) -> None:
+def promote_by_hand(plane: Player) -> None:
     """`kubectl argo rollouts promote` at a step that waits: it takes the conditions of the pause out of the status
     (Argo Rollouts 1.9, pkg/kubectl-argo-rollouts/cmd/promote/promote.go, clearPauseConditionsPatch)."""
     while plane.turn():

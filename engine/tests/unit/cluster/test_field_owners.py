@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sluice.cluster.deploy_release import deploy
-from sluice.cluster.kubectl import Cluster, ConflictError
-from support.kubernetes.api_server import KubeApi, serving
-from support.kubernetes.control_plane import ControlPlane
+from sluice.cluster.kubectl import ConflictError
 from support.kubernetes.field_ownership import FieldConflictError, applied, updated
+from support.kubernetes.player import Player
 
-from .cluster import documents_of
-from .test_deploy import QUICK
+from .conftest import Runner, hold, rollout
 
 SERVICE = {
     "apiVersion": "v1",
@@ -62,30 +58,25 @@ def test_a_value_that_is_the_same_is_no_conflict(live: dict[str, Any]) -> None:
     assert applied(live, same, "sluice", force=False)["spec"] == live["spec"]
 
 
-@pytest.fixture
-def cluster(loopback: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ARG001
-    api = KubeApi()
-    ControlPlane(api)
-    with serving(api):
-        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path / "kubeconfig")))
-        monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "kubecache"))
-        yield api
-
-
-def test_an_autoscaler_that_is_turned_on_finds_the_pods_that_are_there(cluster: KubeApi, tmp_path: Path) -> None:
+def test_an_autoscaler_that_is_turned_on_finds_the_pods_that_are_there(plane: Player, run: Runner) -> None:
     """Of a number that nobody owns the controller makes 1 (Argo Rollouts 1.9.1, rollout/controller.go:445-447)."""
-    documents = documents_of()
-    (rollout,) = (one for one in documents if one["kind"] == "Rollout")
-    rollout["spec"]["replicas"] = 3
-    kubectl = Cluster(tmp_path / "state", lost_seconds=3)
-
-    def run() -> str:
-        return deploy(kubectl, documents, show=lambda _: None, seconds=240, patience=QUICK).kind
-
-    assert run() == "promoted"
-    del rollout["spec"]["replicas"]
-    assert run() in ("promoted", "unchanged")
-    assert cluster.objects[cluster.path("Rollout", "sluice")]["spec"]["replicas"] == 3
-    assert all(one["spec"]["replicas"] == 3 for one in cluster.all("ReplicaSet"))
+    run.one("Rollout")["spec"]["replicas"] = 3
+    assert run().kind == "promoted"
+    del run.one("Rollout")["spec"]["replicas"]
+    assert run().passed
+    assert rollout(plane)["spec"]["replicas"] == 3
+    assert all(one["spec"]["replicas"] == 3 for one in plane.api.all("ReplicaSet"))
     with pytest.raises(ConflictError, match="rollouts-controller"):
-        kubectl.apply([SERVICE])
+        run.cluster.apply([SERVICE])
+
+
+def test_an_environment_that_goes_over_to_other_services_takes_the_weights_with_it(plane: Player, run: Runner) -> None:
+    """The controller owns them from its first canary on (1.9.1, rollout/trafficrouting/traefik/traefik.go:88-137)."""
+    hold(plane)
+    assert run().kind == "promoted"
+    weighted = run.one("TraefikService")["spec"]["weighted"]
+    weighted["services"] = [one for one in weighted["services"] if one["name"] == "sluice-stable"]
+    assert run().passed
+    live = plane.api.find("TraefikService", "sluice")
+    assert live is not None
+    assert [one["name"] for one in live["spec"]["weighted"]["services"]] == ["sluice-stable"]

@@ -1,4 +1,4 @@
-"""Jobs before the pods, against the stub API server and its controllers."""
+"""Jobs before the pods, in a played cluster."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from sluice.cluster.deploy_release import deploy
 from sluice.cluster.kubectl import Cluster
 from sluice.core.errors import SluiceError
 from support.kubernetes.api_server import status
-from support.kubernetes.control_plane import ControlPlane
+from support.kubernetes.player import Player
 
-from .cluster import IMAGE, documents_of, hold
-from .test_deploy import QUICK, patches, plane, rollout
-
-__all__ = ["plane"]
+from .conftest import IMAGE, QUICK, documents_of, hold, patches, rollout
 
 JOB: dict[str, Any] = {
     "apiVersion": "batch/v1",
@@ -27,7 +24,7 @@ JOB: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def before(plane: ControlPlane) -> None:
+def before(plane: Player) -> None:
     hold(plane)
 
 
@@ -38,7 +35,7 @@ def run(tmp_path: Path) -> tuple[str, list[str]]:
     return deploy(cluster, documents, show=lines.append, seconds=240, patience=QUICK).kind, lines
 
 
-def pod(plane: ControlPlane, state: dict[str, Any], phase: str) -> None:
+def pod(plane: Player, state: dict[str, Any], phase: str) -> None:
     """Of the Job; its controller has made it."""
     container = {"name": "migrate", "image": IMAGE, "state": state}
     plane.api.write(
@@ -53,24 +50,24 @@ def pod(plane: ControlPlane, state: dict[str, Any], phase: str) -> None:
     )
 
 
-def applied(plane: ControlPlane) -> list[str]:
+def applied(plane: Player) -> list[str]:
     """Names of what was applied, in order."""
     asked = [path for method, path in plane.api.requests if method == "PATCH" and "fieldManager=" in path]
     return [path.partition("?")[0].rpartition("/")[2] for path in asked]
 
 
-def deleted(plane: ControlPlane) -> list[str]:
+def deleted(plane: Player) -> list[str]:
     return [path.partition("?")[0] for method, path in plane.api.requests if method == "DELETE"]
 
 
-def test_jobs_run_before_the_rollout(plane: ControlPlane, tmp_path: Path) -> None:
+def test_jobs_run_before_the_rollout(plane: Player, tmp_path: Path) -> None:
     kind, lines = run(tmp_path)
     assert kind == "promoted"
     assert applied(plane)[-2:] == ["migrate-1", "sluice"]
     assert "job migrate-1: done" in lines
 
 
-def test_a_job_that_fails_leaves_the_rollout_alone(plane: ControlPlane, tmp_path: Path) -> None:
+def test_a_job_that_fails_leaves_the_rollout_alone(plane: Player, tmp_path: Path) -> None:
     pod(plane, {"terminated": {"exitCode": 1}}, "Failed")
     plane.nodes.verdicts = {"migrate-1": "Failed"}
     plane.api.logs["migrate-1-x"] = "relation is locked\n"
@@ -80,7 +77,7 @@ def test_a_job_that_fails_leaves_the_rollout_alone(plane: ControlPlane, tmp_path
     assert rollout(plane)["metadata"]["generation"] == 1
 
 
-def test_a_job_that_failed_before_is_made_anew(plane: ControlPlane, tmp_path: Path) -> None:
+def test_a_job_that_failed_before_is_made_anew(plane: Player, tmp_path: Path) -> None:
     plane.nodes.verdicts = {"migrate-1": "Failed"}
     with pytest.raises(SluiceError, match="deploying again runs the job again"):
         run(tmp_path)
@@ -91,13 +88,13 @@ def test_a_job_that_failed_before_is_made_anew(plane: ControlPlane, tmp_path: Pa
     assert deleted(plane) == [plane.api.path("Job", "migrate-1")]
 
 
-def test_a_job_that_was_done_before_is_not_made_anew(plane: ControlPlane, tmp_path: Path) -> None:
+def test_a_job_that_was_done_before_is_not_made_anew(plane: Player, tmp_path: Path) -> None:
     run(tmp_path)
     assert run(tmp_path)[0] == "unchanged"
     assert not deleted(plane)
 
 
-def test_why_a_job_does_not_start_is_told_once(plane: ControlPlane, tmp_path: Path) -> None:
+def test_why_a_job_does_not_start_is_told_once(plane: Player, tmp_path: Path) -> None:
     pod(plane, {"waiting": {"reason": "ErrImagePull", "message": "manifest for the digest not found"}}, "Pending")
     looks: list[bool] = []
 
@@ -112,7 +109,7 @@ def test_why_a_job_does_not_start_is_told_once(plane: ControlPlane, tmp_path: Pa
     assert lines.count("job migrate-1: pod migrate-1-x: ErrImagePull: manifest for the digest not found") == 1
 
 
-def test_a_job_whose_pods_may_not_be_seen_decides_by_itself(plane: ControlPlane, tmp_path: Path) -> None:
+def test_a_job_whose_pods_may_not_be_seen_decides_by_itself(plane: Player, tmp_path: Path) -> None:
     words = 'pods is forbidden: User "ci" cannot list resource "pods"'
     plane.api.refuse["GET", "/pods"] = status(403, "Forbidden", words)
     assert run(tmp_path)[0] == "promoted"

@@ -13,7 +13,7 @@ from sluice.cluster.release_overlay import place_of_rollout, render_release, rol
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
-from .cluster import IMAGE, LOAD_IMAGE, checkout, release
+from .conftest import IMAGE, LOAD_IMAGE, checkout, release
 
 
 @pytest.fixture(scope="module")
