@@ -113,6 +113,8 @@ class _Stage:
         if "promoteFull" in asked:
             self._begin("promoted-in-full", rollout, live)
         elif asked:
+            if digest(rollout) == self.status.get("currentPodHash"):
+                self.spec = copied(rollout["spec"])  # a pause by a person is nothing beside it
             self._begin("aborted", rollout, live)
         elif rollout["spec"] != self.spec or (self.story == "refused" and not self._missing(rollout)):
             before, self.spec = self.spec, copied(rollout["spec"])
@@ -166,13 +168,12 @@ class _Stage:
         self.roles["<why>"] = f"spec.strategy.canary.steps: AnalysisTemplate '{self._missing(rollout)}' not found"
         # The status of before is published under the new generation (recorded: replicas-lowered, and
         # new-after-stop-in-pause-flapping), so that whoever goes by observedGeneration alone is misled.
-        first = [{"kind": "Rollout", "status": {**live, "observedGeneration": generation}}]
+        first = [{"kind": "Rollout", "status": {**self.status, "observedGeneration": generation}}]
         recorded = copied(_recorded(story)["looks"]) if story else []
         if story == "paused-by-a-person":  # nothing else moves, wherever it was
             said = {key: recorded[0][0]["status"][key] for key in ("phase", "message", "observedGeneration")}
-            recorded[0][0]["status"] = {**live, **said}
+            recorded[0][0]["status"] = {**self.status, **said}
         self.looks = [*([first] if stable and live.get("observedGeneration") != generation else []), *recorded]
-        self.status = copied(live)
 
     def _number(self, rollout: Object, new: str) -> str:
         """Of the revision; its ReplicaSet is made where there is none."""
@@ -202,13 +203,17 @@ class _Stage:
             up, own = one["status"].get("availableReplicas"), _hash(one) == stable
             if own and up and one["metadata"]["labels"][RELEASE] in self.player.nodes.dead:
                 self.looks = copied(_recorded("dead-stable")["looks"])
-            elif not own and DEADLINE in one["metadata"]["annotations"] and one["status"].get("replicas"):
+            elif one["status"].get("replicas") and not own and self._leaves(one):
                 self.looks = copied(_recorded("pods-of-before-gone")["looks"])
             else:
                 continue
             generation = str(rollout["metadata"]["generation"])
             self.roles = {"<new>": _hash(one), "<stable>": stable, "<generation>": generation, "<revision>": ""}
             return
+
+    def _leaves(self, one: Object) -> bool:
+        """It has a time to go, or is neither stable nor what is coming (recorded: over-another)."""
+        return DEADLINE in one["metadata"]["annotations"] or _hash(one) != self.status.get("currentPodHash")
 
     def _play_Rollout(self, row: Object) -> None:  # noqa: N802 - of a kind
         self.status = row["status"]

@@ -152,6 +152,17 @@ def test_a_first_release_that_is_never_ready_has_nothing_to_go_back_to(plane: Pl
     assert not patches(plane, "/status")
 
 
+def test_pods_that_are_not_ready_are_the_reason_where_no_analysis_gives_one(plane: Player, run: Runner) -> None:
+    """The reconcile after the one that aborts for a deadline writes "Rollout aborted update to revision 2" and no more
+    (Argo Rollouts 1.9.1, rollout/sync.go:607-617; recordings/deadline-abort.json)."""
+    hold(plane)
+    plane.nodes.dead = {release().id}
+    done = run()
+    assert done.kind == "stopped"
+    assert "aborting" not in run.text, "the controller does"
+    assert re.fullmatch(r"pod \S+: Running, not ready", done.reasons[-1])
+
+
 def test_an_image_that_cannot_be_pulled_is_aborted_in_time(plane: Player, run: Runner) -> None:
     hold(plane)
     containers = run.one("Rollout")["spec"]["template"]["spec"]["containers"]
@@ -195,7 +206,7 @@ def test_a_rollout_that_is_refused_for_a_moment_goes_on(plane: Player, run: Runn
 
 def test_a_release_over_another_is_not_taken_for_it(plane: Player, run: Runner) -> None:
     """Somebody else's is promoted: whoever watches this one is not told that it is live. A status names the template of
-    now and no other (Argo Rollouts 1.9.1, rollout/sync.go:415, 890-903; recorded/argo/over-another.txt)."""
+    now and no other (Argo Rollouts 1.9.1, rollout/sync.go:415, 890-903; recordings/over-another.json)."""
     hold(plane)
     (other,) = (one for one in documents_of("r-999999999999") if one["kind"] == "Rollout")
     run.during["weight: canary 10 %"] = lambda: write(plane, template=other["spec"]["template"])

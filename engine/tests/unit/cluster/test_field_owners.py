@@ -1,13 +1,10 @@
-"""Who owns a field: the stub API server's server-side apply, and what our commands make of it."""
+"""Who owns a field, and what our commands make of it."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
 from sluice.cluster.kubectl import ConflictError
-from support.kubernetes.field_ownership import FieldConflictError, applied, updated
 from support.kubernetes.player import Player
 
 from .conftest import Runner, hold, rollout
@@ -18,44 +15,6 @@ SERVICE = {
     "metadata": {"name": "sluice-canary", "namespace": "sluice-local"},
     "spec": {"selector": {"app": "sluice"}, "ports": [{"port": 80, "name": "http"}]},
 }
-
-
-def changed(**spec: Any) -> dict[str, Any]:
-    return {**SERVICE, "spec": {**SERVICE["spec"], **spec}}  # type: ignore[dict-item]
-
-
-@pytest.fixture
-def live() -> dict[str, Any]:
-    """Ours, and then with a selector by the controller."""
-    ours = applied(None, SERVICE, "sluice", force=False)
-    return updated(
-        ours, {**ours, "spec": {**ours["spec"], "selector": {"app": "sluice", "hash": "1"}}}, "rollouts-controller"
-    )
-
-
-def test_what_another_has_changed_is_a_conflict_until_it_is_forced(live: dict[str, Any]) -> None:
-    with pytest.raises(FieldConflictError) as caught:
-        applied(live, SERVICE, "sluice", force=False)
-    # As Kubernetes 1.34 said it to us.
-    words = 'Apply failed with 1 conflict: conflict with "rollouts-controller" using v1: .spec.selector'
-    assert caught.value.message == words
-    assert applied(live, SERVICE, "sluice", force=True)["spec"]["selector"] == {"app": "sluice"}
-
-
-def test_what_is_let_go_of_goes_only_where_nobody_else_owns_it(live: dict[str, Any]) -> None:
-    without = {key: one for key, one in SERVICE["spec"].items() if key != "selector"}  # type: ignore[attr-defined]
-    assert applied(live, {**SERVICE, "spec": without}, "sluice", force=False)["spec"]["selector"]["hash"] == "1"
-    ours = applied(None, SERVICE, "sluice", force=False)
-    assert "selector" not in applied(ours, {**SERVICE, "spec": without}, "sluice", force=False)["spec"]
-    port = [{"port": 80}]
-    assert applied(ours, changed(ports=port), "sluice", force=False)["spec"]["ports"] == port, "a field of an item"
-    other = applied(ours, changed(ports=[{"port": 81}]), "sluice", force=False)
-    assert other["spec"]["ports"] == [{"port": 81}], "an item is known by its port"
-
-
-def test_a_value_that_is_the_same_is_no_conflict(live: dict[str, Any]) -> None:
-    same = changed(selector={"app": "sluice", "hash": "1"})
-    assert applied(live, same, "sluice", force=False)["spec"] == live["spec"]
 
 
 def test_an_autoscaler_that_is_turned_on_finds_the_pods_that_are_there(plane: Player, run: Runner) -> None:
