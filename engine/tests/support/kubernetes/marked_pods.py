@@ -29,12 +29,11 @@ Object = dict[str, Any]
 class Nodes:
     """What becomes of pods and Jobs.
 
-    `verdicts`: how a judge's metric or a Job ends, by its name; else it passes. `values`, `logs`: what it measured
-    and wrote. `dead`: releases whose pods run and are not ready; `waiting`: what a container of theirs waits for, by
-    release. An image whose name ends with `absent` is not there to pull."""
+    `verdicts`: how a judge's metric or a Job ends, by its name; else it passes. `logs`: what it wrote. `dead`: releases
+    whose pods run and are not ready; `waiting`: what a container of theirs waits for, by release. An image whose name
+    ends with `absent` is not there to pull."""
 
     verdicts: dict[str, str] = field(default_factory=dict)
-    values: dict[str, str] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
     waiting: dict[str, Object] = field(default_factory=dict)
