@@ -382,7 +382,6 @@ def test_an_api_server_that_is_away_for_five_minutes_in_mid_canary(cluster: Clus
     def leave() -> None:
         if plane:
             plane.api.down = True
-            plane.move(seconds=AWAY_SECONDS)
         elif line:
             line.cut(AWAY_SECONDS)
 
