@@ -15,7 +15,6 @@ from sluice.rollout.canary_plan import AnalysisStep, SetCanaryScale, SetWeight, 
 from sluice.serving.api_keys import VARIABLE
 from sluice.serving.settings import ServiceSettings
 from starter_files import GATES, ROLLOUT, ROOT, STARTER
-from support.kubernetes.argo_replicas import desired_canary
 
 K8S = STARTER / "k8s"
 
@@ -96,12 +95,10 @@ def test_no_step_of_a_canary_hangs_on_one_pod_and_probes_have_patience() -> None
     """A node that is drained would else stop a good release: at 10 % of three pods the controller makes one (Argo
     Rollouts 1.9.1, utils/replicaset/canary.go:417-419), unless minPodsPerReplicaSet says more (:357-365)."""
     rollout = _read("base/rollout.yaml")
-    steps = rollout["spec"]["strategy"]["canary"]["steps"]
-    for replicas in (2, 3, 10):
-        rollout["spec"]["replicas"] = replicas
-        for index in range(len(steps)):
-            rollout["status"] = {"stableRS": "old", "currentPodHash": "new", "currentStepIndex": index}
-            assert desired_canary(rollout) >= 2, (replicas, steps[index])
+    canary = rollout["spec"]["strategy"]["canary"]
+    assert canary["minPodsPerReplicaSet"] >= 2
+    scales = [step["setCanaryScale"] for step in canary["steps"] if "setCanaryScale" in step]
+    assert all(one.get("replicas", 2) >= 2 for one in scales), "a number of pods is taken as it is"
     (container,) = rollout["spec"]["template"]["spec"]["containers"]
     for probe in ("readinessProbe", "livenessProbe"):
         assert container[probe]["timeoutSeconds"] >= 3, "Kubernetes waits for one second"

@@ -1,9 +1,9 @@
 """The life of releases in a cluster with Argo Rollouts and Traefik: promoted, stopped, begun again, taken back.
 
 Against the cluster of KUBECONFIG by `make e2e-cluster` alone; engine/docs/reference/cluster.md says what has to be
-there, and `make kind` makes one. The same tests run everywhere against a stub API server whose controllers are
-transcribed from their sources (engine/tests/support/kubernetes) and held to what the real ones wrote. There a test says
-what becomes of pods and judges; in a cluster the releases themselves are bad. SLUICE_E2E_PODS=marked is for a control
+there, and `make kind` makes one. The same tests run everywhere against a stub API server that plays what real
+controllers wrote (engine/tests/support/kubernetes/recordings). There a test says what becomes of pods and judges; in a
+cluster the releases themselves are bad. SLUICE_E2E_PODS=marked is for a control
 plane without nodes: as against the stub, and the tests mark the pods. The tests follow two namespaces through their
 lives and depend on their order.
 """
@@ -30,8 +30,8 @@ from sluice.release.artifact_store import open_artifact_store
 from sluice.release.manifest import Manifest, load
 from sluice.release.transfer import push
 from support.kubernetes.api_server import KubeApi, serving
-from support.kubernetes.control_plane import ControlPlane, Nodes
-from support.kubernetes.marked_pods import marked_pods
+from support.kubernetes.marked_pods import Nodes, marked_pods
+from support.kubernetes.player import Player
 from unit.release.conftest import miniature, release_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
@@ -70,7 +70,7 @@ class Cluster:
     other: Site
     releases: dict[str, Manifest]
     nodes: Nodes | None = None
-    plane: ControlPlane | None = None
+    plane: Player | None = None
     line: ApiLine | None = None
 
     def deploy(self, release: str, *words: str, fails: str = "", **options: Any) -> Ended:
@@ -86,7 +86,7 @@ class Cluster:
         """Whether a canary had 10 %, 50 % and then all.
 
         The controller writes 100 on its way (1.9.1, rollout/trafficrouting.go:266-268, rollout/sync.go:414) for less
-        than a quarter of a second (unit/cluster/recorded/argo/promoted.txt): a command that looks once a second hardly
+        than a quarter of a second (recordings/promoted.json): a command that looks once a second hardly
         meets it. Where the controllers are played every state is seen."""
         seen = [weight for weight in ended.weights if weight]
         return seen == [10, 50, 100] or (self.plane is None and seen == [10, 50])
@@ -126,7 +126,7 @@ def cluster(
             yield replace(made, line=line)
         return
     api = KubeApi("sluice-e2e")
-    plane = ControlPlane(api)
+    plane = Player(api)
     with serving(api):
         environment = {"KUBECONFIG": str(api.kubeconfig(root / "kubeconfig")), "KUBECACHEDIR": str(root / "cache")}
         made = small_cluster(root, Checkout(root / "checkout", patch, environment, poll=0.02, pull=1))
@@ -369,8 +369,8 @@ def test_a_release_that_is_never_ready_is_taken_back_also_after_one_that_was_sto
     nodes.dead = set()
     assert ended.status == 1
     assert re.search(r"^  pod \S+: Running, not ready$", ended.said, re.MULTILINE), "the reason is named"
-    # The controller's own words are there for less than a quarter of a second (unit/cluster/recorded/argo/
-    # unpullable-deadline-abort.txt): the next reconcile writes that it aborted, and not why (rollout/sync.go:607-617).
+    # The controller's own words are there for less than a quarter of a second (recordings/deadline-abort.json): the
+    # next reconcile writes that it aborted, and not why (rollout/sync.go:607-617).
     assert cluster.plane is None or "has timed out progressing" in ended.said
     assert "aborting" not in ended.said, "the controller does, also where nobody watches"
     assert cluster.site.live() == before
@@ -382,7 +382,6 @@ def test_an_api_server_that_is_away_for_five_minutes_in_mid_canary(cluster: Clus
     def leave() -> None:
         if plane:
             plane.api.down = True
-            plane.move(seconds=AWAY_SECONDS)
         elif line:
             line.cut(AWAY_SECONDS)
 

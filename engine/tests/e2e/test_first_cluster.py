@@ -16,8 +16,8 @@ import pytest
 from e2e.cluster import ROOT, Checkout, variant
 from sluice.cluster.manifests import ARGO_FLAGS
 from support.kubernetes.api_server import KubeApi, serving
-from support.kubernetes.control_plane import ControlPlane
-from unit.cluster.cluster import template_hash
+from support.kubernetes.player import Player
+from unit.cluster.conftest import template_hash
 from unit.release.conftest import miniature, release_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
@@ -30,7 +30,7 @@ def test_the_page_leads_to_a_promoted_release_and_back(tmp_path: Path) -> None:
     script = "".join(RUN.findall(PAGE.read_text()))
     assert [one for one in ("keys add", "manifests check", "doctor", "deploy", "rollback") if one not in script] == []
     api = KubeApi()
-    plane = ControlPlane(api)
+    plane = Player(api)
     plane.hurry(6)
     with serving(api), pytest.MonkeyPatch.context() as patch:
         checkout = Checkout(tmp_path / "checkout", patch, {})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.kubernetes.control_plane import ControlPlane
+from support.kubernetes.player import Player
 from workflows.act import Run
 from workflows.scratch import Scratch, repository
 from workflows.world import World, world
@@ -130,10 +130,7 @@ def test_a_canary_that_outlasts_its_watch_is_taken_up_by_the_clock(patient: Worl
     scratch.edit(PROMPT, "the one or two", "one or two")
     scratch.commit("The first that is live")
     assert patient.release(number=710).status == 0
-    overlay = scratch.root / "k8s/overlays/production/kustomization.yaml"
-    overlay.write_text(
-        f"{overlay.read_text()}      - {{op: add, path: /spec/strategy/canary/steps/0, value: {{pause: {{}}}}}}\n"
-    )
+    plane.holds = True
     scratch.edit(PROMPT, "one or two", "one, or two")
     scratch.commit("The second")
     patient.variables["CANARY_WATCH"] = "3s"
@@ -153,17 +150,16 @@ def test_a_canary_that_outlasts_its_watch_is_taken_up_by_the_clock(patient: Worl
     assert second in [tag for tag, *_ in patient.state()["releases"]]
 
 
-def promote_by_hand(plane: ControlPlane) -> None:
-    """`kubectl argo rollouts promote` at a step that waits: it takes the conditions of the pause out of the status
-    (Argo Rollouts 1.9, pkg/kubectl-argo-rollouts/cmd/promote/promote.go, clearPauseConditionsPatch)."""
-    while plane.turn():
-        pass
+def promote_by_hand(plane: Player) -> None:
+    """`kubectl argo rollouts promote` at a pause: it takes the conditions of the pause out of the status (Argo Rollouts
+    1.9, pkg/kubectl-argo-rollouts/cmd/promote/promote.go, clearPauseConditionsPatch)."""
+    plane.settle()
     found = plane.api.objects[plane.api.path("Rollout", "sluice")]
     assert found["status"]["pauseConditions"]
     status = {key: value for key, value in found["status"].items() if key != "pauseConditions"}
     plane.api.write({**found, "status": status}, "kubectl-argo-rollouts")
-    while plane.turn():
-        pass
+    plane.holds = False
+    plane.settle()
     assert plane.api.objects[plane.api.path("Rollout", "sluice")]["status"]["phase"] == "Healthy"
 
 

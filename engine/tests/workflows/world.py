@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from support.kubernetes.api_server import KubeApi, serving
-from support.kubernetes.control_plane import ControlPlane
+from support.kubernetes.player import Player
 from unit.github.fake_github import WRITER, FakeGitHub, fake_github
 from workflows.act import Run, Runner
 from workflows.code_scanning import CodeScanningGitHub
@@ -30,7 +30,7 @@ class World:
 
     scratch: Scratch
     github: FakeGitHub
-    clusters: dict[str, ControlPlane]
+    clusters: dict[str, Player]
     runner: Runner
     variables: dict[str, str]
     runs: list[Run] = field(default_factory=list)
@@ -154,7 +154,7 @@ def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[Wor
     """A world in which nothing has happened yet. `whole`: with an image, a cluster, an account; else without."""
     place = folder / "place"
     with fake_github(CodeScanningGitHub(scanned=place / "scanned")) as github, ExitStack() as stack:
-        clusters = {name: ControlPlane(stack.enter_context(serving(KubeApi()))) for name in ENVIRONMENTS}
+        clusters = {name: Player(stack.enter_context(serving(KubeApi()))) for name in ENVIRONMENTS}
         (place / "clusters").mkdir(parents=True)
         for name, plane in clusters.items():
             plane.hurry(10)

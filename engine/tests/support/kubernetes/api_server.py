@@ -1,12 +1,10 @@
 """A stub of a Kubernetes API server: real HTTP on the loopback address, for kubectl and for our own calls.
 
 It keeps objects with one resourceVersion for all, answers discovery, server-side apply (field_ownership.py), merge
-patches and lists. Controllers take a turn whenever somebody looks at what they write (control_plane.py), so that every
-state can be seen, on a busy machine too. The first look after a write to a Rollout sees what was there before, as a
-cluster's controllers take their time. A patch that changes nothing is no event (Kubernetes 1.34,
-staging/src/k8s.io/apiserver/pkg/storage/etcd3/store.go, GuaranteedUpdate), and a write may be overwritten in the cache
-of the controller (Argo Rollouts 1.9.1, rollout/controller.go:464-499: recorded is an abort that stood in the status for
-30 s before it was heeded).
+patches and lists. Controllers take a turn whenever somebody looks at what they write (player.py), so that every state
+can be seen, on a busy machine too. The first look after a write to a Rollout sees what was there before, as a cluster's
+controllers take their time. A patch that changes nothing is no event (Kubernetes 1.34,
+staging/src/k8s.io/apiserver/pkg/storage/etcd3/store.go, GuaranteedUpdate).
 """
 
 from __future__ import annotations
@@ -29,7 +27,6 @@ import jsonschema
 from sluice.cluster.manifests import read_schema, schema_name
 from support.kubernetes.field_ownership import FieldConflictError, applied, copied, updated
 from support.kubernetes.manifests import SCHEMAS
-from support.kubernetes.pod_defaults import defaulted
 from support.local_server import reply
 
 KINDS = (
@@ -79,15 +76,9 @@ class KubeApi:
         self.missing_groups: set[str] = set()
         self.denied: set[tuple[str, str]] = set()  # (verb, resource or resource/subresource) that nobody may
         self.lock = threading.RLock()
-        self.overwritten = 0  # so many more writes to a Rollout come while the controller writes its own status
-        self.stale: dict[str, Object] = {}  # by path: the status that the controller's cache has, where it is older
         self.patched = False  # a Rollout, since somebody looked: no controller has come to it yet
         self.now = datetime(2026, 1, 1, tzinfo=UTC)  # of the controllers
         self.controllers: Callable[[], bool] | None = None  # one turn of them
-        self.counted = 0
-        self.events: list[str] = []
-        self.seen: list[Object] = []  # every state of every object, where somebody wants them
-        self.keeps_states = False
         self.server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
 
     @property
@@ -125,13 +116,6 @@ class KubeApi:
         """A copy."""
         return copied(self.objects.get(self.path(kind, name)))
 
-    def cached(self, kind: str, name: str) -> Object | None:
-        """As a controller's informer has it."""
-        found = self.find(kind, name)
-        if found is not None and (status := self.stale.get(self.path(kind, name))) is not None:
-            found["status"] = copied(status)
-        return found
-
     def all(self, kind: str) -> list[Object]:
         """Copies."""
         root = self.path(kind, "")
@@ -147,10 +131,7 @@ class KubeApi:
         path = self.path(document["kind"], document["metadata"]["name"])
         with self.lock:
             live = self.objects.get(path)
-            document = copied(document)
-            if document["kind"] == "ReplicaSet":
-                document["spec"]["template"] = defaulted(document["spec"]["template"])
-            return self._store(path, live, updated(live, document, manager))
+            return self._store(path, live, updated(live, copied(document), manager))
 
     def apply(
         self, config: Object, manager: str = "sluice", *, force: bool = False, keep: bool = True, path: str = ""
@@ -186,12 +167,7 @@ class KubeApi:
             document = {**copied(live), **{key: document[key] for key in kept if key in document}}
             if document == live:
                 return live  # no new version, and no event to anybody who watches
-            before = self.stale.get(main, copied(live.get("status", {})))
-            stored = self._store(main, live, updated(live, document, manager))
-            if live["kind"] == "Rollout" and self.overwritten:
-                self.overwritten -= 1
-                self.stale[main] = before
-            return stored
+            return self._store(main, live, updated(live, document, manager))
 
     @contextmanager
     def inside(self, namespace: str) -> Iterator[None]:
@@ -209,8 +185,6 @@ class KubeApi:
             gone = self.objects.pop(self.path(kind, name))
             uid = gone["metadata"].get("uid")
             self.version += 1
-            if self.keeps_states:
-                self.seen.append({"at": self.now, "deleted": True, **gone})
             for one in list(self.objects.values()):
                 if uid and uid in [owner.get("uid") for owner in one["metadata"].get("ownerReferences") or ()]:
                     with contextlib.suppress(KeyError):
@@ -230,9 +204,6 @@ class KubeApi:
         self.version += 1
         metadata["resourceVersion"] = str(self.version)
         self.objects[path] = document
-        self.stale.pop(path, None)
-        if self.keeps_states:
-            self.seen.append({"at": self.now, **copied(document)})
         return copied(document)
 
 

@@ -10,17 +10,58 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from sluice.cluster.kubectl import Cluster, patch, read
 from sluice.core.errors import SluiceError
-from support.kubernetes.control_plane import Nodes
 
-_JOB = "batch.kubernetes.io/job-name"
+JOB_LABEL, RELEASE = "batch.kubernetes.io/job-name", "app.kubernetes.io/version"
+BAD = ("Failed", "Error", "Inconclusive")
 _ENDED = ("Succeeded", "Failed")  # for good, whatever a later release is judged to be
 _SECONDS = 0.2
+Object = dict[str, Any]
+
+
+@dataclass
+class Nodes:
+    """What becomes of pods and Jobs.
+
+    `verdicts`: how a judge's metric or a Job ends, by its name; else it passes. `logs`: what it wrote. `dead`: releases
+    whose pods run and are not ready; `waiting`: what a container of theirs waits for, by release. An image whose name
+    ends with `absent` is not there to pull."""
+
+    verdicts: dict[str, str] = field(default_factory=dict)
+    logs: dict[str, str] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
+    waiting: dict[str, Object] = field(default_factory=dict)
+
+    def pod_status(self, pod: Object) -> Object:
+        """The status that its node reports."""
+        spec = pod["spec"]["containers"][0]
+        absent = spec.get("image", "").partition("@")[0].endswith("absent")
+        release = pod["metadata"].get("labels", {}).get(RELEASE, "")
+        dead = release in self.dead or release in self.waiting
+        state: Object = {"waiting": self.waiting[release]} if release in self.waiting else {"running": {}}
+        if absent:
+            state = {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{spec["image"]}"'}}
+        ready = not absent and not dead
+        container = {"name": spec["name"], "image": spec.get("image", ""), "imageID": "", "ready": ready}
+        return {
+            "phase": "Pending" if absent else "Running",
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+            "containerStatuses": [{**container, "restartCount": 0, "state": state}],
+        }
+
+    def job_ends(self, job: Object) -> str:
+        """`Complete` or `Failed`."""
+        failed = any(
+            f".{metric}." in f".{job['metadata']['name']}." and verdict in BAD
+            for metric, verdict in self.verdicts.items()
+        )
+        return "Failed" if failed else "Complete"
 
 
 @contextmanager
@@ -51,7 +92,7 @@ def _mark(client: httpx.Client, namespaces: Sequence[str], nodes: Nodes, over: t
 
 def _status(pod: Any, nodes: Nodes) -> Any:
     status = nodes.pod_status(pod)
-    if job := (pod["metadata"].get("labels") or {}).get(_JOB):
+    if job := (pod["metadata"].get("labels") or {}).get(JOB_LABEL):
         failed = nodes.job_ends({"metadata": {"name": job}}) == "Failed"
         (container,) = status["containerStatuses"]
         ended = {"terminated": {"exitCode": int(failed)}}

@@ -6,31 +6,27 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from support.kubernetes.api_server import KubeApi, serving
-from support.kubernetes.control_plane import ControlPlane
+from support.kubernetes.player import Player
 
-from .cluster import IMAGE, checkout, hold, release
+from .conftest import IMAGE, checkout, hold, release
 
 Start = Callable[[], subprocess.Popen[str]]
 COMMAND = [str(Path(sys.executable).with_name("sluice")), "deploy", "--env", "local", "--image", IMAGE]
 
 
-@pytest.fixture
-def plane(loopback: None) -> Iterator[ControlPlane]:  # noqa: ARG001
-    with serving(KubeApi()) as stub:
-        played = ControlPlane(stub)
-        hold(played)
-        played.hurry(5)
-        yield played
+@pytest.fixture(autouse=True)
+def held(plane: Player) -> None:
+    hold(plane)
+    plane.hurry(5)
 
 
 @pytest.fixture
-def start(plane: ControlPlane, tmp_path: Path) -> Start:
+def start(plane: Player, tmp_path: Path) -> Start:
     workspace = checkout(tmp_path / "checkout")
     manifest = release()
     folder = workspace.releases / manifest.id
@@ -52,7 +48,7 @@ def start(plane: ControlPlane, tmp_path: Path) -> Start:
     return begin
 
 
-def test_an_interrupt_leaves_the_rollout_going(plane: ControlPlane, start: Start) -> None:
+def test_an_interrupt_leaves_the_rollout_going(plane: Player, start: Start) -> None:
     first = start()
     assert first.stdout is not None
     for line in first.stdout:
@@ -79,7 +75,7 @@ def test_an_interrupt_leaves_the_rollout_going(plane: ControlPlane, start: Start
     assert plane.api.objects[path]["metadata"]["generation"] == 2
 
 
-def test_a_stop_is_exit_code_1_and_in_the_summary(plane: ControlPlane, start: Start, tmp_path: Path) -> None:
+def test_a_stop_is_exit_code_1_and_in_the_summary(plane: Player, start: Start, tmp_path: Path) -> None:
     plane.nodes.verdicts = {"load": "Failed"}
     plane.nodes.logs = {"load": "p95 of ttft is 1900 ms, the limit is 1200 ms\n"}
     process = start()

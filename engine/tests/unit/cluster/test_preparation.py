@@ -1,22 +1,16 @@
-"""Jobs before the pods, against the stub API server and its controllers."""
+"""Jobs before the pods, in a played cluster."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sluice.cluster.deploy_release import deploy
-from sluice.cluster.kubectl import Cluster
 from sluice.core.errors import SluiceError
 from support.kubernetes.api_server import status
-from support.kubernetes.control_plane import ControlPlane
+from support.kubernetes.player import Player
 
-from .cluster import IMAGE, documents_of, hold
-from .test_deploy import QUICK, patches, plane, rollout
-
-__all__ = ["plane"]
+from .conftest import IMAGE, Runner, hold, patches, rollout
 
 JOB: dict[str, Any] = {
     "apiVersion": "batch/v1",
@@ -27,18 +21,12 @@ JOB: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def before(plane: ControlPlane) -> None:
+def before(plane: Player, run: Runner) -> None:
     hold(plane)
+    run.documents.append(JOB)
 
 
-def run(tmp_path: Path) -> tuple[str, list[str]]:
-    lines: list[str] = []
-    cluster = Cluster(tmp_path / "state", lost_seconds=3)
-    documents = [*documents_of(), JOB]
-    return deploy(cluster, documents, show=lines.append, seconds=240, patience=QUICK).kind, lines
-
-
-def pod(plane: ControlPlane, state: dict[str, Any], phase: str) -> None:
+def pod(plane: Player, state: dict[str, Any], phase: str) -> None:
     """Of the Job; its controller has made it."""
     container = {"name": "migrate", "image": IMAGE, "state": state}
     plane.api.write(
@@ -53,51 +41,49 @@ def pod(plane: ControlPlane, state: dict[str, Any], phase: str) -> None:
     )
 
 
-def applied(plane: ControlPlane) -> list[str]:
+def applied(plane: Player) -> list[str]:
     """Names of what was applied, in order."""
     asked = [path for method, path in plane.api.requests if method == "PATCH" and "fieldManager=" in path]
     return [path.partition("?")[0].rpartition("/")[2] for path in asked]
 
 
-def deleted(plane: ControlPlane) -> list[str]:
+def deleted(plane: Player) -> list[str]:
     return [path.partition("?")[0] for method, path in plane.api.requests if method == "DELETE"]
 
 
-def test_jobs_run_before_the_rollout(plane: ControlPlane, tmp_path: Path) -> None:
-    kind, lines = run(tmp_path)
-    assert kind == "promoted"
+def test_jobs_run_before_the_rollout(plane: Player, run: Runner) -> None:
+    assert run().kind == "promoted"
     assert applied(plane)[-2:] == ["migrate-1", "sluice"]
-    assert "job migrate-1: done" in lines
+    assert "job migrate-1: done" in run.lines
 
 
-def test_a_job_that_fails_leaves_the_rollout_alone(plane: ControlPlane, tmp_path: Path) -> None:
+def test_a_job_that_fails_leaves_the_rollout_alone(plane: Player, run: Runner) -> None:
     pod(plane, {"terminated": {"exitCode": 1}}, "Failed")
     plane.nodes.verdicts = {"migrate-1": "Failed"}
     plane.api.logs["migrate-1-x"] = "relation is locked\n"
     with pytest.raises(SluiceError, match="relation is locked"):
-        run(tmp_path)
+        run()
     assert "sluice" not in applied(plane)[-1:]
     assert rollout(plane)["metadata"]["generation"] == 1
 
 
-def test_a_job_that_failed_before_is_made_anew(plane: ControlPlane, tmp_path: Path) -> None:
+def test_a_job_that_failed_before_is_made_anew(plane: Player, run: Runner) -> None:
     plane.nodes.verdicts = {"migrate-1": "Failed"}
     with pytest.raises(SluiceError, match="deploying again runs the job again"):
-        run(tmp_path)
+        run()
     plane.nodes.verdicts = {}
-    kind, lines = run(tmp_path)
-    assert kind == "promoted"
-    assert "job migrate-1: failed before, once more" in lines
+    assert run().kind == "promoted"
+    assert "job migrate-1: failed before, once more" in run.lines
     assert deleted(plane) == [plane.api.path("Job", "migrate-1")]
 
 
-def test_a_job_that_was_done_before_is_not_made_anew(plane: ControlPlane, tmp_path: Path) -> None:
-    run(tmp_path)
-    assert run(tmp_path)[0] == "unchanged"
+def test_a_job_that_was_done_before_is_not_made_anew(plane: Player, run: Runner) -> None:
+    run()
+    assert run().kind == "unchanged"
     assert not deleted(plane)
 
 
-def test_why_a_job_does_not_start_is_told_once(plane: ControlPlane, tmp_path: Path) -> None:
+def test_why_a_job_does_not_start_is_told_once(plane: Player, run: Runner) -> None:
     pod(plane, {"waiting": {"reason": "ErrImagePull", "message": "manifest for the digest not found"}}, "Pending")
     looks: list[bool] = []
 
@@ -107,13 +93,12 @@ def test_why_a_job_does_not_start_is_told_once(plane: ControlPlane, tmp_path: Pa
         return plane.turn() if not looks[-1] or sum(looks) > 3 else False
 
     plane.api.controllers = turn
-    kind, lines = run(tmp_path)
-    assert kind == "promoted"
-    assert lines.count("job migrate-1: pod migrate-1-x: ErrImagePull: manifest for the digest not found") == 1
+    assert run().kind == "promoted"
+    assert run.lines.count("job migrate-1: pod migrate-1-x: ErrImagePull: manifest for the digest not found") == 1
 
 
-def test_a_job_whose_pods_may_not_be_seen_decides_by_itself(plane: ControlPlane, tmp_path: Path) -> None:
+def test_a_job_whose_pods_may_not_be_seen_decides_by_itself(plane: Player, run: Runner) -> None:
     words = 'pods is forbidden: User "ci" cannot list resource "pods"'
     plane.api.refuse["GET", "/pods"] = status(403, "Forbidden", words)
-    assert run(tmp_path)[0] == "promoted"
+    assert run().kind == "promoted"
     assert patches(plane, "/jobs/migrate-1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -105,14 +104,6 @@ def test_a_template_is_known_by_its_annotation_and_without_one_by_its_release() 
     assert read_replica_set(made) == ReplicaSetStatus("h", "abc", 0, 0, False)
 
 
-def test_a_quota_is_a_reason() -> None:
-    """Argo Rollouts 1.9.1 copies the condition of the ReplicaSet (rollout/sync.go:713-720, 856-888)."""
-    words = 'pods "sluice-x" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=1, limited: pods=1'
-    refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": words}
-    now = picture({"phase": "Progressing", "conditions": [refused]})
-    assert f"the cluster makes no pods for it: {words}" in changes(RolloutSnapshot(), now)
-
-
 def test_the_analysis_of_an_experiment_is_a_reason() -> None:
     """Argo Rollouts 1.9.1 names an Experiment after the Rollout and its template (rollout/experiment.go:45-50)."""
     run = read_run(
@@ -129,45 +120,11 @@ def test_the_analysis_of_an_experiment_is_a_reason() -> None:
     assert found.reasons == ("sluice-new-2-0-paired: load: Failed",)
 
 
-def test_analyses_that_had_ended_before_are_no_reason() -> None:
-    """Argo Rollouts 1.9.1 keeps five that failed (utils/defaults/defaults.go:22, utils/analysis/filter.go:173-177)."""
-    from dataclasses import replace
-
-    now = replace(picture({"abort": True, "message": "now"}, runs=[run("Failed")]), earlier=frozenset({"run"}))
-    found = outcome(now)
-    assert found is not None
-    assert found.reasons == ("now",)
-
-
 def test_the_deciding_value_is_the_last_of_its_phase() -> None:
     bad = run("Failed", measurements=[{"phase": "Successful", "value": "[0]"}, {"phase": "Failed", "value": "[0.3]"}])
     found = outcome(picture({"abort": True}, runs=[bad]))
     assert found is not None
     assert found.reasons == ("run: errors: Failed; value [0.3]; must hold: not (result[0] > 0.02)",)
-
-
-def test_pods_that_are_not_ready_are_the_reason_where_no_analysis_gives_one() -> None:
-    """The reconcile after the one that aborts for a deadline writes "Rollout aborted update to revision 2" and no
-    more (Argo Rollouts 1.9.1, rollout/sync.go:607-617; recorded/argo/unpullable-deadline-abort.txt)."""
-    pods = [
-        read_pod(
-            {
-                "metadata": {"name": name, "labels": {"rollouts-pod-template-hash": digest}},
-                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]},
-            }
-        )
-        for name, digest, ready in (("dead", "new", "False"), ("up", "new", "True"), ("of-before", "old", "False"))
-    ]
-    status = {"abort": True, "message": "RolloutAborted: Rollout aborted update to revision 2"}
-    for runs, why in (
-        ((), (status["message"], "pod dead: Running, not ready")),
-        ([run("Failed")], ("run: errors: F",)),
-    ):
-        seen = replace(picture(status, runs=runs), pods={one.name: one for one in pods})
-        found = outcome(seen)
-        assert found is not None
-        assert len(found.reasons) == len(why)
-        assert all(line.startswith(begin) for line, begin in zip(found.reasons, why, strict=True))
 
 
 def test_analyses_of_another_release_are_no_reason() -> None:
@@ -202,8 +159,3 @@ def test_what_keeps_a_pod_from_starting() -> None:
     assert pod(conditions=[unschedulable]).problem == "Unschedulable: 0/3 nodes"
     assert not pod(conditions=[unschedulable]).stuck  # a new node may be on its way
     assert pod(containerStatuses=[{"state": {"waiting": {"reason": "ContainerCreating"}}}]).problem == ""
-
-
-def test_a_pod_that_is_gone_is_shown() -> None:
-    before = RolloutSnapshot(rollout=rollout(), pods={"p": pod()})
-    assert changes(before, RolloutSnapshot(rollout=rollout())) == ["pod p (canary): gone"]

@@ -15,9 +15,8 @@ from sluice.cluster.rollout_observer import RolloutTarget, WatchTimeouts
 from sluice.cluster.rollout_status import read_rollout
 from sluice.extras.admin.cluster_pruning import prune
 from support.kubernetes.api_server import KubeApi, serving, status
-from support.kubernetes.control_plane import ControlPlane
-from unit.cluster.cluster import hold
-from unit.cluster.test_deploy import QUICK, Runner, crashing, plane, run, without_a_template
+from support.kubernetes.player import Player
+from unit.cluster.conftest import QUICK, Runner, crashing, hold, plane, run, without_a_template
 
 __all__ = ["plane", "run"]
 NOW = "r-444444444444"
@@ -153,7 +152,7 @@ def test_an_api_server_that_goes_away_is_told(api: KubeApi) -> None:
     assert lines[0].startswith("nothing more was tidied up: ")
 
 
-def left_behind(plane: ControlPlane) -> str:
+def left_behind(plane: Player) -> str:
     """Where the manifest of a release is that was deployed nine days ago."""
     config(plane.api, "sluice-release-aaaaaaaaaa")
     return plane.api.path("ConfigMap", "sluice-release-aaaaaaaaaa")
@@ -162,7 +161,7 @@ def left_behind(plane: ControlPlane) -> str:
 @pytest.mark.parametrize(
     ("becomes", "kept"), [("promoted", False), ("stopped", True), ("degraded", True), ("invalid", True)]
 )
-def test_only_a_promotion_tidies_up(plane: ControlPlane, run: Runner, becomes: str, kept: bool) -> None:
+def test_only_a_promotion_tidies_up(plane: Player, run: Runner, becomes: str, kept: bool) -> None:
     if becomes == "degraded":
         crashing(plane, run)
     else:
@@ -182,7 +181,7 @@ def test_only_a_promotion_tidies_up(plane: ControlPlane, run: Runner, becomes: s
     assert plane.api.path("ConfigMap", manifest) in plane.api.objects, "the manifest of the release itself"
 
 
-def test_a_release_that_was_live_before_tidies_nothing_up(plane: ControlPlane, run: Runner) -> None:
+def test_a_release_that_was_live_before_tidies_nothing_up(plane: Player, run: Runner) -> None:
     hold(plane)
     run()
     old = left_behind(plane)
@@ -190,7 +189,7 @@ def test_a_release_that_was_live_before_tidies_nothing_up(plane: ControlPlane, r
     assert old in plane.api.objects
 
 
-def test_a_cluster_that_does_not_let_us_tidy_up_changes_no_verdict(plane: ControlPlane, run: Runner) -> None:
+def test_a_cluster_that_does_not_let_us_tidy_up_changes_no_verdict(plane: Player, run: Runner) -> None:
     hold(plane)
     left_behind(plane)
     words = 'configmaps "sluice-release-aaaaaaaaaa" is forbidden: User "ci" cannot delete resource "configmaps"'

@@ -13,10 +13,9 @@ from sluice.cluster import deploy_release
 from sluice.cluster.deploy_release import end_of_rollout
 from sluice.core.errors import SluiceError
 from sluice.extras.first_release.first_release import analyses_of
-from support.kubernetes.control_plane import ControlPlane
 from support.kubernetes.manifests import SCHEMAS
-from unit.cluster.cluster import hold, release, template_hash
-from unit.cluster.test_deploy import QUICK, Runner, plane, rollout, run
+from support.kubernetes.player import Player
+from unit.cluster.conftest import QUICK, Runner, hold, plane, release, rollout, run, template_hash
 
 __all__ = ["plane", "run"]
 ROUTE = {
@@ -34,11 +33,11 @@ def visited(run: Runner) -> None:
     run.documents.append(ROUTE)
 
 
-def has_visitors(plane: ControlPlane) -> bool:
+def has_visitors(plane: Player) -> bool:
     return plane.api.find("IngressRoute", "sluice-tls") is not None
 
 
-def test_visitors_come_after_the_analyses(plane: ControlPlane, run: Runner) -> None:
+def test_visitors_come_after_the_analyses(plane: Player, run: Runner) -> None:
     seen: list[bool] = []
     run.during["-quality: Successful"] = lambda: seen.append(has_visitors(plane))
     run.during["-load: Successful"] = lambda: seen.append(has_visitors(plane))
@@ -53,7 +52,7 @@ def test_visitors_come_after_the_analyses(plane: ControlPlane, run: Runner) -> N
     assert run().kind == "unchanged"
 
 
-def test_one_that_is_bad_gets_none_and_the_reason_is_told(plane: ControlPlane, run: Runner) -> None:
+def test_one_that_is_bad_gets_none_and_the_reason_is_told(plane: Player, run: Runner) -> None:
     plane.nodes.verdicts, plane.nodes.logs = {"load": "Failed"}, {"load": "gate canary_errors: error_rate is 0.5\n"}
     done = run()
     assert (done.kind, done.first) == ("failed", True)
@@ -68,7 +67,7 @@ def test_one_that_is_bad_gets_none_and_the_reason_is_told(plane: ControlPlane, r
     assert "was not judged" in end_of_rollout(*place, show=run.lines.append, seconds=240)
 
 
-def test_the_same_release_is_judged_again(plane: ControlPlane, run: Runner) -> None:
+def test_the_same_release_is_judged_again(plane: Player, run: Runner) -> None:
     """The cause was outside."""
     plane.nodes.verdicts = {"load": "Failed"}
     run()
@@ -79,7 +78,7 @@ def test_the_same_release_is_judged_again(plane: ControlPlane, run: Runner) -> N
     assert [path.partition("?")[0].rpartition("-")[2] for path in gone] == ["quality", "load"]
 
 
-def test_a_release_over_one_that_was_not_judged_is_no_canary(plane: ControlPlane, run: Runner) -> None:
+def test_a_release_over_one_that_was_not_judged_is_no_canary(plane: Player, run: Runner) -> None:
     run.documents[:] = [json.loads(json.dumps(one).replace(release().id, "r-000000000000")) for one in run.documents]
     plane.nodes.verdicts = {"quality": "Failed"}
     assert run().kind == "failed"
@@ -92,7 +91,7 @@ def test_a_release_over_one_that_was_not_judged_is_no_canary(plane: ControlPlane
     assert has_visitors(plane)
 
 
-def test_a_release_after_one_that_was_judged_is_a_canary(plane: ControlPlane, run: Runner) -> None:
+def test_a_release_after_one_that_was_judged_is_a_canary(plane: Player, run: Runner) -> None:
     hold(plane)
     done = run()
     assert (done.kind, done.first) == ("promoted", False)
@@ -101,7 +100,7 @@ def test_a_release_after_one_that_was_judged_is_a_canary(plane: ControlPlane, ru
     assert UNJUDGED not in rollout(plane)["metadata"]["annotations"]
 
 
-def test_an_analysis_is_the_templates_with_the_arguments_of_the_step(plane: ControlPlane, run: Runner) -> None:
+def test_an_analysis_is_the_templates_with_the_arguments_of_the_step(plane: Player, run: Runner) -> None:
     (step,) = [
         one["analysis"] for one in run.one("Rollout")["spec"]["strategy"]["canary"]["steps"][5:6] if "analysis" in one
     ]
@@ -124,7 +123,7 @@ def test_an_analysis_is_the_templates_with_the_arguments_of_the_step(plane: Cont
         assert (owner["kind"], owner["name"], owner.get("controller")) == ("ReplicaSet", f"sluice-{digest}", None)
 
 
-def test_an_api_server_that_goes_away_while_it_is_judged(plane: ControlPlane, run: Runner) -> None:
+def test_an_api_server_that_goes_away_while_it_is_judged(plane: Player, run: Runner) -> None:
     def leave() -> None:
         plane.api.down = True
         threading.Timer(1, setattr, (plane.api, "down", False)).start()
@@ -135,7 +134,7 @@ def test_an_api_server_that_goes_away_while_it_is_judged(plane: ControlPlane, ru
 
 
 def test_an_analysis_that_does_not_end_says_how_to_go_on(
-    plane: ControlPlane, run: Runner, monkeypatch: pytest.MonkeyPatch
+    plane: Player, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deploy_release, "WatchTimeouts", lambda: QUICK)
     run.during["-quality: Running"] = lambda: setattr(plane, "fixed", True)
@@ -148,7 +147,7 @@ def test_an_analysis_that_does_not_end_says_how_to_go_on(
     assert has_visitors(plane)
 
 
-def test_a_template_that_is_not_rendered_is_named(plane: ControlPlane, run: Runner) -> None:
+def test_a_template_that_is_not_rendered_is_named(plane: Player, run: Runner) -> None:
     (template,) = (
         one for one in run.documents if one["kind"] == "AnalysisTemplate" and one["metadata"]["name"] == "load"
     )
