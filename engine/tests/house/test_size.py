@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-LIMIT = 32_100  # lines of Python in engine/src without the extras, which a project may leave out
+LIMIT = 29_900  # lines of Python in engine/src without the extras, which a project may leave out
 
 
 def test_the_engine_without_its_extras_keeps_its_size(root: Path) -> None:
