@@ -1,9 +1,11 @@
-"""The guards through the real guardrails-ai: verdicts, redaction, silence on the network, failure of a check."""
+"""The guards: verdicts, redaction, silence on the network, failure of a check; guardrails-ai beside them."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -31,6 +33,21 @@ SETTINGS = GuardrailSettings.model_validate(
 @pytest.fixture(scope="module")
 def guards() -> Guards:
     return Guards(SETTINGS)
+
+
+def test_the_library_is_imported_only_for_its_validators() -> None:
+    code = """
+import sys
+from sluice.guardrails.guards import Guards
+from sluice.guardrails.settings import GuardrailSettings
+ours = {"check": "secrets", "action": "block"}
+def made(*output):
+    Guards(GuardrailSettings.model_validate({"input": [ours], "output": output}))
+    return "guardrails" in sys.modules
+print(made(ours), made(ours, {"check": "guardrails/lowercase", "on_fail": "fix"}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["False", "True"], done.stderr
 
 
 def test_a_clean_text_passes_unchanged(guards: Guards) -> None:
