@@ -313,7 +313,7 @@ def test_two_hundred_requests_behind_a_guard_that_is_not_there_get_no_answer(
     if how is killed:
         killed(guards)
     else:
-        monkeypatch.setattr(guards._input._validators[0], "find", how)
+        monkeypatch.setattr(guards._input._checks[0], "find", how)
     model = Speaking()
     app = create_app(
         bundle, ApplicationRunner(bundle, model, ScriptedRetriever({QUESTION: [HONEST]}), guards), TrafficState()
