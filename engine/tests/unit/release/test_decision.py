@@ -72,8 +72,9 @@ def written(folder: Path, records: Records, rows: Sequence[Row] = ROWS) -> Path:
 
 
 def pull_request(base: Records, head: Records, gates: Path = GATES) -> Comparison:
-    """As sluice.jobs.compare_change compares."""
-    return compare(base, head, [*make_metrics(), *NEVER_ASKED], load_policy(gates))
+    """As sluice.jobs.compare_change compares, at its last look."""
+    policy = load_policy(gates)
+    return compare(base, head, [*make_metrics(), *NEVER_ASKED], policy, policy.looks[-1])
 
 
 def release(folder: Path, champion: Records, candidate: Records, gates: Path = GATES) -> list[Verdict]:
