@@ -91,7 +91,7 @@ def compare(
 
 
 def _weighed(found: list[MetricComparison]) -> list[MetricComparison]:
-    """What decides `when_worse` informs where it is better itself, or where answers improved that are longer for it."""
+    """A metric that decides `when_worse` only informs if it is better, or if another deciding metric improved."""
     better = {one.name for one in found if one.verdict == "improved" and one.decides != "never"}
     gained = any(one.decides != "when_worse" for one in found if one.name in better)
     return [
