@@ -1,6 +1,6 @@
 """The code of an adapter that MLflow keeps as a model: `mlflow.pyfunc.load_model(uri).predict(...)`.
 
-MLflow runs this file when the model is loaded, on any machine: adapter_logging.py puts the modules that it
+MLflow runs this file when the model is loaded, on any machine: training_record.py puts the modules that it
 imports beside it, and the model names the libraries. The base model is fetched by its pin, once into the user's cache.
 """
 

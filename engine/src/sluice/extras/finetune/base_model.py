@@ -1,104 +1,180 @@
-"""Loads the base model and its tokenizer from a GGUF file or a Hugging Face folder of safetensors."""
+"""Loads the base model and its tokenizer, for one process or several that train together.
+
+`torchrun --nproc-per-node N --no-python sluice train` (and SageMaker's torchrun distribution) gives every process its
+rank in RANK, LOCAL_RANK and WORLD_SIZE. They join before a model is loaded: through nccl on GPUs, gloo on CPUs.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.training_packages import install_training_packages
-from sluice.extras.finetune import attention
 from sluice.extras.finetune.dataset import Example
-from sluice.extras.finetune.dtype import computed_dtype
-from sluice.extras.finetune.packing import TokenizedExample
-from sluice.extras.finetune.process_group import ProcessGroup
 from sluice.extras.finetune.training_parameters import TrainingParameters
 
 _QLORA = "engine/src/sluice/extras/finetune/requirements/qlora.txt"
+_PACKAGES = ("torch", "transformers", "accelerate", "peft", "trl", "datasets", "gguf")
+# Flags of /proc/cpuinfo. AVX-512 without AVX512_BF16 is not enough: torch then converts element by element, which is
+# 10 to 100 times slower than float32 (pytorch issues 118499 and 146508).
+_MULTIPLY_BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16", "svebf16"}
+# For a process that lives but does not answer; a dead one is noticed at once. The others wait while the first writes
+# and hashes a checkpoint, which has 96 GB where 8 billion weights are trained.
+PATIENCE = timedelta(hours=1)
 
 
 def require_training_packages() -> None:
-    """Install torch, transformers, accelerate and peft where one is missing; SluiceError where that cannot be done."""
-    needed = ("torch", "transformers", "accelerate", "peft", "gguf")
-    if any(importlib.util.find_spec(name) is None for name in needed):
+    """Install torch and what trains where a package is missing. SluiceError where that cannot be done."""
+    if any(importlib.util.find_spec(name) is None for name in _PACKAGES):
         install_training_packages("train")
 
 
+@dataclass(frozen=True)
+class ProcessGroup:
+    """This process among those that train together. Process 0 alone writes files and reports."""
+
+    rank: int
+    world: int
+    device: str
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def agreed(self, value: Any) -> Any:
+        """Return the value of process 0, on each of them."""
+        box = [value]
+        if self.world > 1:
+            import torch
+
+            torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+@contextlib.contextmanager
+def joined(device: str) -> Iterator[ProcessGroup]:
+    """Join the group that the environment names, for the block."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if device == "cuda" and not cuda:
+        raise SluiceError("train.device is cuda, but torch finds no GPU here", remedy="set it to auto or cpu")
+    place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda and device != "cpu" else "cpu"
+    group = ProcessGroup(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), place)
+    try:
+        if group.world > 1:
+            if place != "cpu":
+                torch.cuda.set_device(place)
+            backend = "gloo" if place == "cpu" else "cpu:gloo,cuda:nccl"
+            torch.distributed.init_process_group(backend, rank=group.rank, world_size=group.world, timeout=PATIENCE)
+        yield group
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def computed_dtype(
+    dtype: Literal["auto", "bfloat16", "float32"], device: str = "cpu"
+) -> Literal["bfloat16", "float32"]:
+    """Return `dtype`; for auto, bfloat16 where the device multiplies it in hardware, else float32."""
+    if dtype != "auto":
+        return dtype
+    if device == "cpu":
+        fast = bool(_MULTIPLY_BFLOAT16 & processor_flags())
+    else:
+        import torch
+
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if fast else "float32"
+
+
+def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """Return the first core's feature flags; none outside Linux, as torch has no bfloat16 kernels for Apple's cores."""
+    if sys.platform != "linux":
+        return set()
+    lines = cpuinfo.read_text(errors="replace").splitlines()
+    # x86 has `flags`, Arm has `Features`.
+    flags = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
+    return set(next(flags, "").split())
+
+
 def load_base(path: Path, params: TrainingParameters, group: ProcessGroup | None = None) -> tuple[Any, Any]:
-    """(model, tokenizer) of any causal model that transformers reads, in `params.dtype`."""
+    """Return (model, tokenizer) of any causal model that transformers reads."""
     if not path.exists():
         raise SluiceError(f"{path}: the base model is missing", remedy="fetch it with `sluice models pull`")
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    attention.register()
     folder = path if path.is_dir() else path.parent
     file = {"gguf_file": path.name} if is_gguf(path) else {}
-    options = _packed(path) if params.method == "qlora" else _dense() if file else {}
-    sharded = group is not None and params.sharded(group.world)
     dtype = computed_dtype(params.dtype, group.device if group else "cpu")
-    how = {
-        # Shards of weights that are trained are float32: cast here, before the others' would be written to.
-        "dtype": torch.float32 if sharded and params.method == "full" else getattr(torch, dtype),
-        "attn_implementation": _attention(params, group),
-    }
     with quiet(), parsed_once():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, **file, local_files_only=True)
-            if sharded and group and not group.leads:
-                config = AutoConfig.from_pretrained(folder, **file, local_files_only=True)
-                model = _unwritten(lambda: AutoModelForCausalLM.from_config(config, **how))
-            else:
-                model = AutoModelForCausalLM.from_pretrained(
-                    folder,
-                    **file,
-                    **options,
-                    **how,
-                    local_files_only=True,  # what it needs was fetched and checked before
-                )
-        except (OSError, ValueError, LookupError, NotImplementedError) as error:
+            model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                **file,
+                **(_packed(path) if params.method == "qlora" else _dense() if file else {}),
+                # Trained weights are float32, and computed with in `dtype`, so that small steps are not lost.
+                dtype=torch.float32 if params.method == "full" else getattr(torch, dtype),
+                attn_implementation="sdpa" if params.attention == "auto" else params.attention,
+                local_files_only=True,  # what it needs was fetched and checked before
+            )
+        except (OSError, ValueError, LookupError, NotImplementedError, ImportError) as error:
             raise SluiceError(f"{path}: transformers cannot read this model: {error}") from error
     if tokenizer.chat_template is None:
         raise SluiceError(f"{path}: its tokenizer has no chat template", remedy="choose a model made for chat")
     return model, tokenizer
 
 
-def _attention(params: TrainingParameters, group: ProcessGroup | None) -> str:
-    if params.attention != "auto":
-        return params.attention
-    return attention.NAME if group is None or group.device == "cpu" else "sdpa"
+def lora_config(config: Any, params: TrainingParameters) -> Any:
+    """Return peft's config of the adapter; with `layers`, only the upper ones, so that backward stops there."""
+    from peft import LoraConfig
 
-
-def _unwritten(make: Callable[[], Any]) -> Any:
-    """The model that `make` makes, its buffers as they are, its weights memory that the system gives when it is used:
-    accelerate tells weights apart by where they lie, and those of the meta device lie nowhere."""
-    import torch
-    from accelerate import init_empty_weights
-
-    with init_empty_weights(include_buffers=False):
-        model = make()
-    for module in model.modules():
-        for name, weight in module.named_parameters(recurse=False):
-            module.register_parameter(name, torch.nn.Parameter(torch.empty_like(weight, device="cpu")))
-    model.tie_weights()
-    return model
+    blocks = config.num_hidden_layers
+    if params.layers > blocks:
+        raise SluiceError(f"train.layers is {params.layers}, but the model has only {blocks}")
+    return LoraConfig(
+        r=params.rank,
+        lora_alpha=params.alpha,
+        target_modules=list(params.targets),
+        layers_to_transform=list(range(blocks - params.layers, blocks)) if params.layers else None,
+        task_type="CAUSAL_LM",
+    )
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether this is one GGUF file. Everything else is read as safetensors."""
+    """Return True for one GGUF file. Everything else is read as safetensors."""
     return path.is_file() and path.suffix != ".safetensors"
 
 
 def digest_of_base(path: Path) -> str:
-    """sha256 of a model's file; of a folder, over the names and sha256 of its files."""
+    """Return the sha256 of a model's file; of a folder, over the names and sha256 of its files."""
     if path.is_file():
         return digest_of_file(path)
     return digest_of({file.name: digest_of_file(file) for file in sorted(path.iterdir()) if file.is_file()})
+
+
+def tokenise(examples: Sequence[Example], tokenizer: Any) -> list[dict[str, list[int]]]:
+    """Return `input_ids` and `labels` of each example: the prompt in the model's own chat template, and the answer
+    closed by its end-of-turn token, which alone is learned."""
+    rows = []
+    for example in examples:
+        text = tokenizer.apply_chat_template(list(example.messages), add_generation_prompt=True, tokenize=False)
+        prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
+        answer = [*tokenizer(example.target, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        rows.append({"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer})
+    return rows
 
 
 def _packed(path: Path) -> dict[str, Any]:
@@ -137,7 +213,7 @@ def _dense() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the progress bars and warnings of transformers, which would tear the one line of progress."""
+    """Silence the progress bars and warnings of transformers, which would tear the one line of progress."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
@@ -163,18 +239,3 @@ def parsed_once() -> Iterator[None]:
     finally:
         for name, slow in before.items():
             setattr(gguf, name, slow)
-
-
-def tokenise(examples: Sequence[Example], tokenizer: Any) -> list[TokenizedExample]:
-    """Prompts in the model's own chat template, answers closed by its end-of-turn token."""
-    end = tokenizer.eos_token_id
-    rows = []
-    for example in examples:
-        prompt = tokenizer.apply_chat_template(list(example.messages), add_generation_prompt=True, tokenize=False)
-        rows.append(
-            TokenizedExample(
-                tokenizer(prompt, add_special_tokens=False)["input_ids"],
-                [*tokenizer(example.target, add_special_tokens=False)["input_ids"], end],
-            )
-        )
-    return rows

@@ -9,7 +9,11 @@ from typing import Annotated
 import typer
 
 from sluice.cli.common import HERE, OnOption, WatchOption, elsewhere, find_release
+from sluice.core.atomic_files import read_json, write_atomic
+from sluice.core.digests import digest_of
+from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+from sluice.release.manifest import Manifest
 
 Release = Annotated[str, typer.Argument(help="Release id; default: the champion.")]
 
@@ -29,20 +33,20 @@ def train(
     ] = None,
     track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow; a release logs its own.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what it needs of GPUs: memory, time, cost, what fits.")
+        bool, typer.Option("--dry-run", help="Only say what is trained, and how much memory it needs.")
     ] = False,
 ) -> None:
     """Fine-tune the adapter here (pipeline stage), or train the working tree on other machines.
 
     Under torchrun, each process is one such call. A run on other machines is identified by its inputs: the same command
     picks up a run that already started, so you never pay twice. Exit code 3 if the gates refuse the adapter. With
-    --dry-run nothing is trained: exit code 1 when it would not fit."""
+    --dry-run nothing is trained: exit code 1 if the settings contradict each other."""
     if dry_run:
         from sluice.extras.finetune.training_plan import plan
 
         workspace = Workspace.find()
-        machines = None if on == HERE else elsewhere("training_machines", on)(workspace)
-        for line in plan(workspace, machines, base):
+        processes = 1 if on == HERE else elsewhere("training_processes", on)(workspace)
+        for line in plan(workspace, processes, base):
             print(line)
         return
     if on == HERE:
@@ -64,8 +68,7 @@ def models_card(
     out: Annotated[Path | None, typer.Option(help="File to write; default: standard output.")] = None,
 ) -> None:
     """Print the model card of a release's adapter as Markdown, from its records in MLflow."""
-    from sluice.core.atomic_files import write_atomic
-    from sluice.extras.finetune.model_card import model_card
+    from sluice.extras.finetune.training_record import model_card
 
     workspace = Workspace.find()
     card = model_card(workspace, find_release(workspace, release)[0])
@@ -77,12 +80,44 @@ def models_card(
 
 def models_lineage(release: Release = "") -> None:
     """Print the lineage of a release: adapter, base model, and the digest of each training row."""
-    from sluice.extras.finetune.data_lineage import lineage
-
     workspace = Workspace.find()
     manifest, folder = find_release(workspace, release)
     for line in lineage(workspace, manifest, folder):
         print(line)
+
+
+def lineage(workspace: Workspace, manifest: Manifest, folder: Path) -> list[str]:
+    """Return a line for each thing and row. A row says whether data/train.jsonl still has it as it was."""
+    from sluice.data.rows import load_rows
+
+    chat = manifest.models["chat"]
+    lines = [
+        f"release {manifest.id} of commit {manifest.commit}, made on {manifest.created}",
+        f"data {manifest.data.digest}",
+        f"base model sha256 {chat.sha256}, {chat.source}",
+    ]
+    if manifest.adapter is None:
+        return [*lines, "no adapter: nothing was trained"]
+    training = read_json(folder / "training.json")
+    lines += [
+        f"adapter sha256 {manifest.adapter.sha256}",
+        f"trained on base sha256 {training.get('base_sha256', 'unknown')}",
+        f"examples {training.get('data_digest', 'unknown')}",
+    ]
+    rows = training.get("rows")
+    if not rows:
+        raise SluiceError(
+            f"{folder / 'training.json'}: lists no rows: the release was made before they were recorded",
+            remedy="make a release again: `make release`",
+        )
+    known = {row.id: digest_of(row.as_dict()) for row in load_rows(workspace.data / "train.jsonl")}
+    return lines + [f"row {row} {digest} {_state(known.get(row), digest)}" for row, digest in rows.items()]
+
+
+def _state(now: str | None, then: str) -> str:
+    if now is None:
+        return "gone"
+    return "as it is" if now == then else "changed since"
 
 
 def register(app: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:

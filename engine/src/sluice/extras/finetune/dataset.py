@@ -1,14 +1,10 @@
-"""Converts training rows into examples: the prompt as serving renders it, and the expected answer.
-
-Rows whose answers lie in the same passages become neighbours with one and the same prompt beginning; packing.py then
-computes that beginning once for all of them. It is most of a prompt, so this is where training time is saved.
-"""
+"""Converts training rows into examples: the prompt as serving renders it, and the expected answer."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -45,22 +41,26 @@ class Example:
 
 
 @dataclass
-class _PassageGroup:
-    """Rows that share their passages (chunk numbers, in prompt order): (row number, declines)."""
+class _Drawn:
+    """Passages that were drawn for a row (chunk numbers, in prompt order) and how it is asked. `rows`: (row number,
+    declines), of that row and of one that is asked over the same passages in vain."""
 
     chunks: list[int]
-    members: list[tuple[int, bool]] = field(default_factory=list)
-    style: AnswerStyle = "span"
-    instruction: str = ""
+    rows: list[tuple[int, bool]]
+    style: AnswerStyle
+    instruction: str
 
 
 @dataclass(frozen=True)
 class _PassageIndex:
+    """The rows, and what the index has for each of them."""
+
+    rows: Sequence[Row]
+    params: TrainingParameters
     chunks: list[dict[str, Any]]
     gold: list[set[int]]  # for each row, the chunks that hold one of its answers
     targets: list[dict[AnswerStyle, str]]  # for each row, its answer in each style that it has one in
     similarity: Matrix  # (rows, chunks)
-    least: float
 
     def hits(self, row: int, chunks: Sequence[int]) -> list[Hit]:
         """Chunks as the search would give them for a row."""
@@ -69,7 +69,7 @@ class _PassageIndex:
 
     def bare(self, row: int) -> bool:
         """Whether a row is asked without passages: it has none of its own, and serving would find none."""
-        return not self.gold[row] and float(self.similarity[row].max()) < self.least
+        return not self.gold[row] and float(self.similarity[row].max()) < self.params.min_similarity
 
 
 def build_examples(
@@ -80,14 +80,14 @@ def build_examples(
     decline: str,
     params: TrainingParameters,
 ) -> list[Example]:
-    """Examples in training order, the same for the same seed; neighbours from one group share passages and instruction.
+    """Return examples, the same for the same seed.
 
-    Every row gives an example, answered in the style of its group's instruction, or with `decline` when it has no
-    answer. The passages are the top `params.passages` by cosine similarity to the question; for an answerable row one
-    of them holds the answer. Then answerable rows are asked over passages without their answer, until `decline_share`
-    of all examples decline; of these none is kept that serving would not ask a model (`max_doubt`). Where rows have
-    histories, some others are asked behind them: the last question counts.
-    All that is done `params.draws` times, each time with other neighbours and another order of passages.
+    Every row gives an example, answered in the style of its instruction, or with `decline` when it has no answer. The
+    passages are the top `params.passages` by cosine similarity to the question; for an answerable row one of them holds
+    the answer. Then answerable rows are asked over passages without their answer, until `decline_share` of all examples
+    decline; of these none is kept that serving would not ask a model (`max_doubt`). Where rows have histories, some
+    others are asked behind them: the last question counts. All that is done `params.draws` times, each time with other
+    instructions and another order of passages.
     An answerable row whose answers occur in no chunk of its documents is left out. SluiceError when nothing is left.
     """
     if not rows:
@@ -101,20 +101,11 @@ def build_examples(
             f"none of the {len(rows)} training rows has its answer in the index",
             remedy="build the index again: `sluice index build`",
         )
-    groups = []
-    for _ in range(params.draws):
-        drawn = _share(usable, rows, index, params, rng)
-        _add_declines(drawn, usable, rows, index, params, rng)
-        drawn += [one for one in drawn if index.targets[one.members[0][0]] and not rows[one.members[0][0]].doc_ids] * (
-            params.replies - 1
-        )
-        rng.shuffle(drawn)
-        groups += drawn
     reader = EvidenceReader(embedder)
     found = []
-    for group in groups:
-        for number, declines in group.members:
-            row, hits, targets = rows[number], index.hits(number, group.chunks), index.targets[number]
+    for one in _draws(usable, index, rng):
+        for number, declines in one.rows:
+            row, hits, targets = rows[number], index.hits(number, one.chunks), index.targets[number]
             if params.sentences and hits:
                 evidence = reader.read(row.in_context, hits, params.sentences)
                 if declines and evidence.doubt > params.max_doubt:
@@ -122,10 +113,10 @@ def build_examples(
                 hits = evidence.sentences
                 if row.doc_ids:
                     targets = evidence_targets(row, hits, params.instructions)
-            first = group.style if hits or "welcome" not in params.instructions else "welcome"  # small talk
-            style = next((one for one in (first, "explain") if declines or one in targets), None)
+            first = one.style if hits or "welcome" not in params.instructions else "welcome"  # small talk
+            style = next((name for name in (first, "explain") if declines or name in targets), None)
             if style is not None:
-                told = group.instruction if style == group.style else params.instructions[style][0]
+                told = one.instruction if style == one.style else params.instructions[style][0]
                 found.append(_example(row, hits, told, decline if declines else targets[style], prompt, decline))
     return found
 
@@ -160,9 +151,8 @@ def _read(rows: Sequence[Row], folder: Path, embedder: TokenEncoder, params: Tra
         for row, held in zip(rows, gold, strict=True)
     ]
     # As the application searches: with the question before.
-    return _PassageIndex(
-        chunks, gold, targets, embedder.embed([row.in_context for row in rows]) @ vectors.T, params.min_similarity
-    )
+    similarity = embedder.embed([row.in_context for row in rows]) @ vectors.T
+    return _PassageIndex(rows, params, chunks, gold, targets, similarity)
 
 
 def _gold(row: Row, candidates: Sequence[int], chunks: Sequence[dict[str, Any]]) -> set[int]:
@@ -259,111 +249,72 @@ def _likeness(row: Row, parts: Sequence[str], chosen: Sequence[int]) -> float:
     return token_f1(" ".join(parts[place] for place in chosen), row.answers[0])
 
 
-def _share(
-    usable: list[int],
-    rows: Sequence[Row],
-    index: _PassageIndex,
-    params: TrainingParameters,
-    rng: random.Random,
-) -> list[_PassageGroup]:
-    """Each row at least once: one not yet seen opens a group, and rows join whose answer its passages hold."""
-    order = list(usable)
-    rng.shuffle(order)
-    seen: set[int] = set()
-    groups = []
-    for first in order:
-        if first in seen:
-            continue
-        chunks = _passages(first, index, params, rng)
-        style = _style(first, index, params, rng, span=not rows[first].answers or _is_span(rows[first]))
-        declines = not rows[first].answers
-        group = _PassageGroup(chunks, [(first, declines)], style, rng.choice(params.instructions[style]))
-        held = set(group.chunks)
-        joins = [number for number in order if number != first and _joins(number, group, held, index)]
-        joins.sort(key=lambda number: (number in seen, params.order == "rank" and not _leads(number, group, index)))
-        if not held:  # without passages nothing is gained by asking a row twice
-            joins = [number for number in joins if number not in seen]
-        group.members += [(number, not rows[number].answers) for number in joins[: params.share - 1]]
-        seen |= {number for number, _ in group.members}
-        groups.append(group)
-    return groups
+def _draws(usable: list[int], index: _PassageIndex, rng: random.Random) -> list[_Drawn]:
+    """Every usable row with its passages, style and instruction, and declines beside them; `params.draws` times."""
+    drawn, rows, params = [], index.rows, index.params
+    for _ in range(params.draws):
+        order, ones = list(usable), []
+        rng.shuffle(order)
+        for row in order:
+            chunks, style = _passages(row, index, rng), _style(row, index, rng)
+            instruction = rng.choice(params.instructions[style])
+            ones.append(_Drawn(chunks, [(row, not rows[row].answers)], style, instruction))
+        _add_declines(ones, usable, index, rng)
+        replies = [one for one in ones if index.targets[one.rows[0][0]] and not rows[one.rows[0][0]].doc_ids]
+        ones += replies * (params.replies - 1)
+        rng.shuffle(ones)
+        drawn += ones
+    return drawn
 
 
-def _style(
-    row: int, index: _PassageIndex, params: TrainingParameters, rng: random.Random, *, span: bool
-) -> AnswerStyle:
+def _style(row: int, index: _PassageIndex, rng: random.Random) -> AnswerStyle:
     """One that is asked for; a span seldom where the answer is none."""
-    if index.bare(row) and "welcome" in params.instructions:
+    instructions, targets = index.params.instructions, index.targets[row]
+    if index.bare(row) and "welcome" in instructions:
         return "welcome"
-    targets = index.targets[row]
-    known = [style for style in params.instructions if style != "welcome" and (style in targets or not targets)]
+    span = not index.rows[row].answers or _is_span(index.rows[row])
+    known = [style for style in instructions if style != "welcome" and (style in targets or not targets)]
     often = [_OFTEN.get(style, 1) if span or style != "span" else 1 for style in known]
     return rng.choices(known, often)[0]
 
 
-def _joins(number: int, group: _PassageGroup, held: set[int], index: _PassageIndex) -> bool:
-    targets = index.targets[number]
-    if not held:
-        return index.bare(number) and (not targets or group.style in targets)
-    return group.style in targets and bool(index.gold[number] & held)
-
-
-def _leads(row: int, group: _PassageGroup, index: _PassageIndex) -> bool:
-    """Whether retrieval would put the group's first passage first for this row too."""
-    return not group.chunks or group.chunks[0] == max(
-        group.chunks, key=lambda number: float(index.similarity[row, number])
-    )
-
-
-def _passages(row: int, index: _PassageIndex, params: TrainingParameters, rng: random.Random) -> list[int]:
+def _passages(row: int, index: _PassageIndex, rng: random.Random) -> list[int]:
     """The most similar chunks, the last one replaced where none of them holds the answer, in `params.order`; none where
     no chunk is near, as in serving."""
     if index.bare(row):
         return []
-    top = [int(number) for number in np.argsort(-index.similarity[row], kind="stable")[: params.passages]]
+    top = [int(number) for number in np.argsort(-index.similarity[row], kind="stable")[: index.params.passages]]
     if index.gold[row] and not index.gold[row] & set(top):
         top[-1] = max(index.gold[row], key=lambda number: float(index.similarity[row, number]))
-    if params.order == "random":
+    if index.params.order == "random":
         rng.shuffle(top)
     return top
 
 
-def _add_declines(
-    groups: list[_PassageGroup],
-    usable: list[int],
-    rows: Sequence[Row],
-    index: _PassageIndex,
-    params: TrainingParameters,
-    rng: random.Random,
-) -> None:
-    """Asks answerable rows in the nearest group that does not hold the answer: what a retrieval miss is.
+def _add_declines(drawn: list[_Drawn], usable: list[int], index: _PassageIndex, rng: random.Random) -> None:
+    """Asks answerable rows over the nearest passages that do not hold the answer: what a retrieval miss is.
 
     Data without a single unanswerable row does not ask for declining, and gets none.
     """
-    total = sum(len(group.members) for group in groups)
-    already = sum(declines for group in groups for _, declines in group.members)
+    already = sum(not index.rows[number].answers for number in usable)
     if not already:
         return
-    wanted = round((params.decline_share * total - already) / (1 - params.decline_share))
+    share = index.params.decline_share
+    wanted = round((share * len(drawn) - already) / (1 - share))
     answerable = [number for number in usable if index.gold[number]]
     rng.shuffle(answerable)
     for row in answerable[: max(wanted, 0)]:
-        fitting = [
-            group
-            for group in groups
-            if group.chunks and len(group.members) <= params.share and not _holds(group, row, rows, index)
-        ]
+        fitting = [one for one in drawn if one.chunks and len(one.rows) == 1 and not _holds(one, row, index)]
         if fitting:
-            best = max(fitting, key=lambda group: float(index.similarity[row, group.chunks].max()))
-            best.members.append((row, True))
+            best = max(fitting, key=lambda one: float(index.similarity[row, one.chunks].max()))
+            best.rows.append((row, True))
 
 
-def _holds(group: _PassageGroup, row: int, rows: Sequence[Row], index: _PassageIndex) -> bool:
-    """Whether the group's passages hold an answer of the row, from its documents or by chance."""
-    texts = [index.chunks[number]["text"] for number in group.chunks]
-    return bool(index.gold[row] & set(group.chunks)) or any(
-        answer in text for answer in rows[row].answers for text in texts
-    )
+def _holds(drawn: _Drawn, row: int, index: _PassageIndex) -> bool:
+    """Whether passages hold an answer of the row, from its documents or by chance."""
+    texts = [index.chunks[number]["text"] for number in drawn.chunks]
+    answers = index.rows[row].answers
+    return bool(index.gold[row] & set(drawn.chunks)) or any(answer in text for answer in answers for text in texts)
 
 
 def _example(row: Row, hits: Sequence[Hit], instruction: str, target: str, prompt: Prompt, decline: str) -> Example:

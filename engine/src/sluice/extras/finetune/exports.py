@@ -8,45 +8,66 @@ merged   merged/, a whole model as safetensors with its tokenizer; loaded from t
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from sluice.core.atomic_files import read_json, write_json
 from sluice.core.errors import SluiceError
-from sluice.extras.finetune.base_model import load_base
-from sluice.extras.finetune.gguf_adapter import BaseModelShape, write_adapter
-from sluice.extras.finetune.packing import Pack, pack_loss
-from sluice.extras.finetune.training_methods import prepare, put_weights
+from sluice.extras.finetune.base_model import computed_dtype, load_base
 from sluice.extras.finetune.training_parameters import ExportKind, TrainingParameters
 from sluice.llm.llama_server import probe
 
+Array = npt.NDArray[np.float32]
 _TOLERANCE = 0.05  # of the loss, and absolute: merged weights are rounded anew
+_WEIGHTS = "adapter_model.safetensors"
+_KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
+
+
+@dataclass(frozen=True)
+class BaseModelShape:
+    """What naming and ordering adapter tensors needs to know of the base GGUF."""
+
+    architecture: str
+    blocks: int
+    heads: int
+    kv_heads: int
 
 
 @dataclass(frozen=True)
 class TrainingOutput:
     """What there is to write. `base` was trained; `served` is the GGUF file that an adapter is served with, of `shape`;
-    `weights` were trained; `sample` is a pack that an export must find as likely as the trained model does."""
+    `weights` is the folder of what was trained, as the trainer saves it; of the tokens of `sample`, an export must have
+    the same `loss` as the trained model has."""
 
     base: Path
     served: Path
     shape: BaseModelShape | None
     params: TrainingParameters
-    weights: Mapping[str, Any]
-    sample: Pack
+    weights: Path
+    sample: Mapping[str, list[int]]
+    loss: float
 
 
 def export(kind: ExportKind, trained: TrainingOutput, folder: Path) -> tuple[Path, str]:
-    """Writes one form into `folder`. Returns its file or folder and what it answered; SluiceError when it does not."""
+    """Write one form into `folder`. Return its file or folder and what it answered; SluiceError when it does not."""
     return EXPORTS[kind](trained, folder)
 
 
 def _gguf(trained: TrainingOutput, folder: Path) -> tuple[Path, str]:
+    from safetensors import safe_open
+
     out = folder / "adapter.gguf"
     if trained.shape is None:
         raise SluiceError(f"{trained.served}: no GGUF file to write an adapter for")
-    state = {name: value.float().numpy() for name, value in trained.weights.items()}
+    with safe_open(trained.weights / _WEIGHTS, framework="pt") as file:
+        state = {name: file.get_tensor(name).float().numpy() for name in file.keys()}  # noqa: SIM118 - no dictionary
     write_adapter(state, out, trained.shape, alpha=trained.params.alpha)
     probe(trained.served, out)
     return out, "llama.cpp answers with it"
@@ -56,24 +77,29 @@ def _peft(trained: TrainingOutput, folder: Path) -> tuple[Path, str]:
     from peft import PeftModel
 
     out = folder / "peft"
-    model, _ = _rebuilt(trained)
-    expected = _loss(model, trained)
-    config = model.peft_config["default"]
-    config.target_modules = sorted(config.target_modules)  # a set, in another order in each process
-    config.base_model_name_or_path = trained.base.name  # a path of this machine must not be published
-    model.save_pretrained(out, save_embedding_layers=False)  # else peft looks the base up on the network
+    out.mkdir()
+    config = read_json(trained.weights / "adapter_config.json")
+    config["target_modules"] = sorted(config["target_modules"])  # a set, in another order in each process
+    config["base_model_name_or_path"] = trained.base.name  # a path of this machine must not be published
+    write_json(out / "adapter_config.json", config)
+    shutil.copyfile(trained.weights / _WEIGHTS, out / _WEIGHTS)
     base, tokenizer = load_base(trained.base, trained.params)
-    return out, _tried(PeftModel.from_pretrained(base, out), tokenizer, trained, expected, out)
+    return out, _tried(PeftModel.from_pretrained(base, out), tokenizer, trained, out)
 
 
 def _merged(trained: TrainingOutput, folder: Path) -> tuple[Path, str]:
+    import torch
+    from peft import PeftModel
+
     out = folder / "merged"
-    model, tokenizer = _rebuilt(trained)
-    expected = _loss(model, trained)
-    whole = model if trained.params.method == "full" else model.merge_and_unload()
-    whole.save_pretrained(out)
+    if trained.params.method == "full":
+        whole, tokenizer = load_base(trained.weights, trained.params)
+    else:
+        base, tokenizer = load_base(trained.base, trained.params)
+        whole = PeftModel.from_pretrained(base, trained.weights).merge_and_unload()
+    whole.to(getattr(torch, computed_dtype(trained.params.dtype))).save_pretrained(out)
     tokenizer.save_pretrained(out)
-    return out, _tried(*load_base(out, trained.params), trained, expected, out)
+    return out, _tried(*load_base(out, trained.params), trained, out)
 
 
 EXPORTS: dict[ExportKind, Callable[[TrainingOutput, Path], tuple[Path, str]]] = {
@@ -83,32 +109,115 @@ EXPORTS: dict[ExportKind, Callable[[TrainingOutput, Path], tuple[Path, str]]] = 
 }
 
 
-def _rebuilt(trained: TrainingOutput) -> tuple[Any, Any]:
-    """The trained model anew, whole and in this process, however it was spread while it was trained."""
-    base, tokenizer = load_base(trained.base, trained.params)
-    model = prepare(base, trained.params)
-    put_weights(model, trained.weights)
-    return model.eval(), tokenizer
-
-
-def _loss(model: Any, trained: TrainingOutput) -> float:
+def _tried(model: Any, tokenizer: Any, trained: TrainingOutput, out: Path) -> str:
+    """Return the export's answer to the sample's question. SluiceError when it is another model than was trained."""
     import torch
 
+    from sluice.extras.finetune.sft_trainer import answer_loss
+
+    model.eval()
+    batch = {name: torch.tensor([tokens], device=model.device) for name, tokens in trained.sample.items()}
     with torch.no_grad():  # packed weights are on a GPU, and stay there
-        return float(pack_loss(model, trained.sample, model.dtype, str(model.device))) / len(trained.sample.tails)
-
-
-def _tried(model: Any, tokenizer: Any, trained: TrainingOutput, expected: float, out: Path) -> str:
-    """The export's answer to the sample's first question. SluiceError when it is another model than was trained."""
-    import torch
-
-    found = _loss(model.eval(), trained)
-    if not abs(found - expected) <= _TOLERANCE * (1 + expected):
+        found = float(answer_loss(model, batch))
+    if not abs(found - trained.loss) <= _TOLERANCE * (1 + trained.loss):
         raise SluiceError(
-            f"{out.name}: the export does not answer as the trained model does: loss {found:.3f} and {expected:.3f}",
+            f"{out.name}: the export does not answer as the trained model does: loss {found:.3f},"
+            f" not {trained.loss:.3f}",
             remedy="set train.dtype to float32, if rounding is the reason",
         )
-    tail, answer = trained.sample.tails[0], trained.sample.answers[0]
-    prompt = torch.tensor([trained.sample.prefix + tail[:-answer]], device=model.device)
+    prompt = batch["input_ids"][batch["labels"] == -100][None]
     said = model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=16, do_sample=False)
     return str(tokenizer.decode(said[0, prompt.shape[1] :], skip_special_tokens=True)).strip()
+
+
+def read_shape(base: Path) -> BaseModelShape:
+    """Return the shape that the metadata of a GGUF file names."""
+    import gguf
+
+    fields = gguf.GGUFReader(base).fields
+    architecture = str(fields["general.architecture"].contents())
+
+    def number(name: str, default: int | None = None) -> int:
+        field = fields.get(f"{architecture}.{name}")
+        if field is None and default is None:
+            raise SluiceError(f"{base}: the file says nothing of {architecture}.{name}")
+        return int(field.contents()) if field is not None else int(default or 0)
+
+    heads = number("attention.head_count")
+    return BaseModelShape(architecture, number("block_count"), heads, number("attention.head_count_kv", heads))
+
+
+def _llama_order(module: str, b: Array, shape: BaseModelShape) -> Array:
+    """llama.cpp keeps the rotary halves of q and k interleaved: rows (head, half, i) become (head, i, half)."""
+    heads = {"q_proj": shape.heads, "k_proj": shape.kv_heads}.get(module.rpartition(".")[2])
+    if heads is None:
+        return b
+    rows, rank = b.shape
+    return b.reshape(heads, 2, rows // heads // 2, rank).swapaxes(1, 2).reshape(rows, rank)
+
+
+def _same_order(module: str, b: Array, shape: BaseModelShape) -> Array:  # noqa: ARG001
+    return b
+
+
+# How the output rows of a module are ordered in GGUF, by architecture of the base. A Mistral is a llama there.
+ROW_ORDERS = {
+    "llama": _llama_order,
+    "qwen2": _same_order,
+    "qwen3": _same_order,
+    "gemma3": _same_order,
+    "phi3": _same_order,
+}
+
+
+def require_known(shape: BaseModelShape) -> None:
+    """SluiceError when adapters of this architecture cannot be written, for before hours of training."""
+    if shape.architecture not in ROW_ORDERS:
+        known = ", ".join(ROW_ORDERS)
+        raise SluiceError(
+            f"no adapter export for the architecture {shape.architecture!r} (known: {known})",
+            remedy=f"add its row order to ROW_ORDERS in {__name__}, or choose another base model",
+        )
+
+
+def adapter_tensors(state: Mapping[str, Any], shape: BaseModelShape) -> dict[str, Array]:
+    """Return GGUF tensors `blk.N.x.weight.lora_a` (rank, in) and `.lora_b` (out, rank) out of peft's state dict."""
+    import gguf
+
+    require_known(shape)
+    order = ROW_ORDERS[shape.architecture]
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[shape.architecture.upper()], shape.blocks)
+    tensors = {}
+    for key, value in state.items():
+        found = _KEY.fullmatch(key)
+        name = names.get_name(found["module"]) if found else None
+        if found is None or name is None:
+            raise SluiceError(
+                f"the adapter tensor {key!r} has no name in GGUF", remedy="take its module out of `targets`"
+            )
+        array = np.ascontiguousarray(value, dtype=np.float32)
+        if not np.isfinite(array).all():
+            raise SluiceError(f"the adapter tensor {key!r} holds NaN or infinity", remedy="lower learning_rate")
+        if found["side"] == "B":
+            array = np.ascontiguousarray(order(found["module"], array, shape))
+        tensors[f"{name}.weight.lora_{found['side'].lower()}"] = array
+    if not tensors:
+        raise SluiceError("the adapter has no tensors")
+    return tensors
+
+
+def write_adapter(state: Mapping[str, Any], out: Path, shape: BaseModelShape, *, alpha: float) -> None:
+    """Write the adapter to `out` in float16."""
+    import gguf
+
+    tensors = adapter_tensors(state, shape)
+    writer = gguf.GGUFWriter(out, shape.architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", alpha)
+    for name, array in sorted(tensors.items()):
+        writer.add_tensor(name, array.astype(np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

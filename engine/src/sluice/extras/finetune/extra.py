@@ -8,15 +8,14 @@ EXTRA = Extra(
     summary="fine-tunes the adapter: the stage `train`",
     needs=("evidence",),
     commands="cli:register",
-    hooks={"adapter": "adapter_registry:register_adapter", "take_adapter": "adapter_registry:take_adapter"},
+    hooks={"adapter": "training_record:register_adapter", "take_adapter": "training_record:take_adapter"},
     parameters={"train": "training_parameters:TrainingParameters"},
     files=(
         ".github/workflows/train.yml",
         "engine/benchmarks/training_speed.py",
-        "engine/docs/decisions/packed-training.md",
+        "engine/docs/decisions/sft-trainer.md",
         "engine/docs/decisions/training-recipe.md",
         "engine/docs/reference/training.md",
-        "engine/docs/reference/training-plans.md",
         "prompts/finetune.prompt.yml",
     ),
     entries={

@@ -1,30 +1,66 @@
-"""The `train` stage: data/train.jsonl and build/index -> build/adapter. Runs as `sluice train`."""
+"""The `train` stage: data/train.jsonl and build/index -> build/adapter. Runs as `sluice train`.
+
+The adapter and its records appear whole at the end or not at all; a run that was killed resumes from its last
+checkpoint. engine/docs/reference/training.md has the parameters.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 
-from sluice.core.digests import digest_of
+from sluice.core.digests import digest_of, digest_of_code
+from sluice.core.errors import SluiceError
 from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
+from sluice.extras.finetune.base_model import (
+    ProcessGroup,
+    computed_dtype,
+    digest_of_base,
+    joined,
+    load_base,
+    parsed_once,
+    require_training_packages,
+    tokenise,
+)
 from sluice.extras.finetune.dataset import Example, build_examples
-from sluice.extras.finetune.trainer import TrainingPaths, train
-from sluice.extras.finetune.training_parameters import TrainingParameters, require_releasable
-from sluice.extras.finetune.training_record import TrainingResult
-from sluice.extras.finetune.training_tracking import log_training
+from sluice.extras.finetune.exports import BaseModelShape, TrainingOutput, export, read_shape, require_known
+from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError, require_releasable
+from sluice.extras.finetune.training_record import TrainingResult, describe_hardware, log_training, write_records
 from sluice.llm.model_files import Models, PinnedFiles, ensure, ensure_source, load_models
 from sluice.prompts import load_prompt
 from sluice.retrieval.embedder import Embedder
 from sluice.serving.settings import ServiceSettings
 
+if TYPE_CHECKING:
+    from sluice.extras.finetune.sft_trainer import Progress, Tokens
+
 _Files = TypeVar("_Files", bound=PinnedFiles)
+_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "gloo")
+
+
+@dataclass(frozen=True)
+class TrainingPaths:
+    """`base`: what is trained; `served`: the GGUF file that an adapter is served with, often `base` itself."""
+
+    base: Path
+    served: Path
+    out: Path
+    checkpoints: Path
 
 
 def run(
@@ -38,7 +74,7 @@ def run(
     checkpoints: Path | None = None,
     track: bool = False,
 ) -> TrainingResult:
-    """Trains the chat model's `weights`, or the very file that is served: the adapter learns to fix its answers.
+    """Train the chat model's `weights`, or the very file that is served: the adapter learns to fix its answers.
 
     `parameters` are by default those of pipelines/params.yaml. Every path has its default in the workspace: `rows`
     data/train.jsonl, `index` build/index, `base` the chat model of config/models.yaml (else a GGUF file or a folder of
@@ -49,32 +85,6 @@ def run(
     parameters = parameters or load_params(workspace.params, "train", TrainingParameters)
     if out is None:
         require_releasable(parameters)
-    paths, examples, asked = prepare(
-        workspace, parameters, rows=rows, index=index, base=base, out=out, checkpoints=checkpoints
-    )
-    result = train(
-        paths,
-        examples,
-        parameters,
-        lambda step, steps, loss: progress.report(step, steps, f"loss {loss:.2f}"),
-        rows=asked,
-    )
-    if track and result.exports:  # only the first process of a group has written any
-        print(f"MLflow run {log_training(workspace, paths.out)}")
-    return result
-
-
-def prepare(
-    workspace: Workspace,
-    parameters: TrainingParameters,
-    *,
-    rows: Path | None = None,
-    index: Path | None = None,
-    base: Path | None = None,
-    out: Path | None = None,
-    checkpoints: Path | None = None,
-) -> tuple[TrainingPaths, list[Example], dict[str, str]]:
-    """Arguments of `train`. Models are fetched where they are missing."""
     models = load_models(workspace.config / "models.yaml")
     decline = load_settings(workspace.config / "service.yaml", ServiceSettings).decline
     prompt = load_prompt(workspace.prompts / "finetune.prompt.yml", roles=Models.roles())
@@ -93,7 +103,16 @@ def prepare(
         out=out or workspace.build / "adapter",
         checkpoints=checkpoints or workspace.state / "checkpoints",
     )
-    return paths, examples, {row.id: digest_of(row.as_dict()) for row in asked}
+    result = train(
+        paths,
+        examples,
+        parameters,
+        lambda step, steps, loss: progress.report(step, steps, f"loss {loss:.2f}"),
+        rows={row.id: digest_of(row.as_dict()) for row in asked},
+    )
+    if track and result.exports:  # only the first process of a group has written any
+        print(f"MLflow run {log_training(workspace, paths.out)}")
+    return result
 
 
 def fetched_once(fetch: Callable[[_Files, Path], Path], files: _Files, cache: Path) -> Path:
@@ -103,3 +122,156 @@ def fetched_once(fetch: Callable[[_Files, Path], Path], files: _Files, cache: Pa
         if not all(path.exists() for path in files.cached(cache)):
             fetch(files, cache)
     return fetch(files, cache)
+
+
+def train(
+    paths: TrainingPaths,
+    examples: Sequence[Example],
+    params: TrainingParameters,
+    on_progress: Progress,
+    *,
+    rows: Mapping[str, str] | None = None,
+) -> TrainingResult:
+    """Train, and write what `params.exports` names, training.json and loss.csv.
+
+    `rows`: digests of the data's rows by id. Of several processes the first alone reports and writes."""
+    require_training_packages()
+    if not examples:
+        raise SluiceError("no training examples", remedy="add rows to data/train.jsonl")
+    with _faults_named(), joined(params.device) as group:
+        return _learn(paths, examples, params, on_progress, group, rows or {})
+
+
+def _learn(
+    paths: TrainingPaths,
+    examples: Sequence[Example],
+    params: TrainingParameters,
+    on_progress: Progress,
+    group: ProcessGroup,
+    rows: Mapping[str, str],
+) -> TrainingResult:
+    # torch, which the serving set lacks
+    from sluice.extras.finetune.sft_trainer import arguments_of, clear_checkpoints, fit, require_shareable
+
+    require_shareable(params, group)
+    params = params.model_copy(update={"dtype": group.agreed(computed_dtype(params.dtype, group.device))})
+    arguments = arguments_of(params, group)
+    with parsed_once():
+        shape = _shape(paths.served, params)
+        base = load_base(paths.base, params, group)
+    learned, held, skipped = _tokenised(examples, *base, params, group)
+    if params.epochs:
+        enough = math.ceil(params.epochs * len(learned) / params.examples_a_step)
+        params = params.model_copy(update={"steps": min(params.steps, enough)})
+    base_sha256 = group.agreed(digest_of_base(paths.base) if group.leads else "")
+    folder = paths.checkpoints / _key(base_sha256, learned, held, params)[:16]
+    arguments.output_dir = str(folder)
+    trainer, done = fit(base, learned, held, params, arguments, on_progress, group)
+    loss = trainer.loss_of(learned[0])
+    result = TrainingResult(done, len(examples), len(held), skipped)
+    with _draft(paths.out, leads=group.leads) as draft:
+        trainer.save_model(str(draft / "trained"))  # by every process: with FSDP each has a shard
+        del trainer, base  # an export loads the model anew
+        if group.leads:
+            trained = TrainingOutput(paths.base, paths.served, shape, params, draft / "trained", learned[0], loss)
+            made = {kind: export(kind, trained, draft) for kind in params.exports}
+            write_records(
+                result,
+                base_sha256,
+                examples,
+                params,
+                answers={str(kind): answer for kind, (_, answer) in made.items()},
+                rows=rows,
+                hardware=describe_hardware(group.device, group.world),
+                out=paths.out,
+            )
+            for kind, (written, _) in made.items():  # the records come before the first export has its name
+                final = paths.out / written.name
+                if final.is_dir():
+                    shutil.rmtree(final)
+                result.exports[kind] = written.replace(final)
+            clear_checkpoints(folder)
+    return result
+
+
+def _shape(served: Path, params: TrainingParameters) -> BaseModelShape | None:
+    """Of the served model, where an adapter shall be written for it; refused now rather than after the training."""
+    if "gguf" not in params.exports:
+        return None
+    if not served.is_file():
+        raise SluiceError(f"{served}: the base model is missing", remedy="fetch it with `sluice models pull`")
+    try:
+        shape = read_shape(served)
+    except (ValueError, LookupError) as error:
+        raise SluiceError(f"{served}: not a GGUF file that can be read: {error}") from error
+    require_known(shape)
+    return shape
+
+
+def _tokenised(
+    examples: Sequence[Example], model: Any, tokenizer: Any, params: TrainingParameters, group: ProcessGroup
+) -> tuple[list[Tokens], list[Tokens], int]:
+    """Return examples to train on, examples to evaluate on, and how many were longer than the context."""
+    limit = min(params.max_tokens, getattr(model.config, "max_position_embeddings", params.max_tokens))
+    rows = sorted({example.id for example in examples})
+    kept_out = set(random.Random(params.seed).sample(rows, round(params.held_share * len(rows))))
+    both: tuple[list[Tokens], list[Tokens]] = ([], [])
+    for example, tokens in zip(examples, tokenise(examples, tokenizer), strict=True):
+        if len(tokens["input_ids"]) <= limit:
+            both[example.id in kept_out].append(tokens)
+    learned, held = both
+    skipped = len(examples) - len(learned) - len(held)
+    if not learned:
+        raise SluiceError(
+            f"all {len(examples)} training examples are longer than {limit} tokens",
+            remedy="raise train.max_tokens in pipelines/params.yaml, or use fewer or shorter passages",
+        )
+    if params.held_share and not held:
+        raise SluiceError(
+            f"train.held_share is {params.held_share}, but none of {len(rows)} rows could be held out",
+            remedy="raise it, add rows, or set it to 0",
+        )
+    if skipped and group.leads:
+        print(f"train: {skipped} of {len(examples)} examples are longer than {limit} tokens: left out", file=sys.stderr)
+    return learned, held, skipped
+
+
+def _key(base_sha256: str, learned: Sequence[Tokens], held: Sequence[Tokens], params: TrainingParameters) -> str:
+    """Digest of all that decides the weights; how often and in what form they are written does not."""
+    tuned = params.model_dump(mode="json", exclude={"checkpoint_every", "exports", "threads", "device"})
+    return digest_of([base_sha256, learned, held, tuned, digest_of_code(Path(__file__).parent)])
+
+
+@contextmanager
+def _draft(out: Path, *, leads: bool) -> Iterator[Path]:
+    """A folder in which every export is written and tried; it is gone after the block."""
+    draft = out / f".draft-{os.getpid()}"
+    if leads:
+        for left in out.glob(".draft-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        draft.mkdir(parents=True)
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _faults_named() -> Iterator[None]:
+    """No memory and a lost process, which torch raises as RuntimeError, in words that say what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = str(error)
+        if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
+            raise UntrainableError(
+                f"training needs more memory than there is: {said.splitlines()[0] if said else 'allocation failed'}",
+                remedy="lower train.batch (and raise train.accumulate) or train.max_tokens, "
+                "or set train.gradient_checkpointing",
+            ) from error
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and any(word in said for word in _LOST):
+            raise SluiceError(
+                "another training process died",
+                remedy="read the end of its log, then run the same command: training resumes from the last checkpoint",
+            ) from error
+        raise

@@ -28,23 +28,23 @@ class TrainingParameters(Settings):
     learning_rate: float = Field(1e-3, gt=0, le=1)
     warmup: int = Field(4, ge=0, description="steps in which the learning rate rises")
     steps: int = Field(72, ge=1, le=100_000, description="optimiser steps")
-    epochs: float = Field(0, ge=0, description="at most this many passes over the packs; 0 sets no limit")
-    batch: int = Field(2, ge=1, le=1024, description="packs that are computed side by side")
-    accumulate: int = Field(1, ge=1, le=1024, description="times `batch` packs whose gradients make one step")
+    epochs: float = Field(0, ge=0, description="at most this many passes over the examples; 0 sets no limit")
+    batch: int = Field(4, ge=1, le=1024, description="examples that are computed together")
+    accumulate: int = Field(2, ge=1, le=1024, description="times `batch` examples whose gradients make one step")
     weight_decay: float = Field(0.0, ge=0, le=1)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="auto: bfloat16 where the device multiplies it in hardware, else float32"
     )
-    attention: Literal["auto", "grouped", "eager", "sdpa"] = Field(
-        "auto", description="grouped on a processor, and sdpa on a GPU, which keeps no heads × tokens²"
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        "auto", description="auto: sdpa; flash_attention_2 trains batches without padding, on a GPU"
     )
     gradient_checkpointing: bool = Field(False, description="compute twice what would have to be kept: less memory")
-    threads: int = Field(0, ge=0, le=512, description="CPU threads, split over the packs of a step; 0 takes all cores")
+    threads: int = Field(0, ge=0, le=512, description="CPU threads; 0 takes all cores")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
     parallel: Literal["ddp", "fsdp"] = Field("ddp", description="several processes: each the whole model, or a shard")
     seed: int = Field(1, ge=0)
-    max_tokens: int = Field(1024, ge=16, description="longest pack; a longer example is skipped")
+    max_tokens: int = Field(1024, ge=16, description="longest example; a longer one is skipped")
     instructions: dict[AnswerStyle, tuple[str, ...]] = Field(
         {"span": ("Copy the shortest span of the passages that answers the question.",)},
         min_length=1,
@@ -60,12 +60,6 @@ class TrainingParameters(Settings):
         1, ge=0, le=1, description="above it serving declines and asks no model, so such rows are not learned"
     )
     passages: int = Field(3, ge=1, le=20, description="passages in each prompt, as in serving")
-    share: int = Field(
-        4, ge=1, le=64, description="most questions that are trained on one set of passages; 1 packs nothing"
-    )
-    join: int = Field(
-        1, ge=1, le=16, description="packs of one question that are one sequence and share their system message"
-    )
     order: Literal["random", "rank"] = Field(
         "random", description="of the passages in a prompt; rank is that of serving, most similar first"
     )
@@ -83,7 +77,7 @@ class TrainingParameters(Settings):
     exports: tuple[ExportKind, ...] = Field(("gguf",), min_length=1, description="forms in which the result is written")
 
     @property
-    def packs_a_step(self) -> int:
+    def examples_a_step(self) -> int:
         return self.batch * self.accumulate
 
     def sharded(self, processes: int) -> bool:

@@ -10,7 +10,7 @@ EXTRA = Extra(
     commands="cli:register",
     hooks={
         "train": "train:train",
-        "training_machines": "train:training_machines",
+        "training_processes": "train:training_processes",
         "champion": "packages:follow_champion",
         "account": "doctor:account_checks",
         "variables": "doctor:variables",

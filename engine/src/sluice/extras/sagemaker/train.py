@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from sluice.core.digests import digest_of_file
@@ -18,10 +17,8 @@ from sluice.core.params import load_params
 from sluice.core.progress import PipelineProgress
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune.gpu_machines import gpus_of, machine_of
-from sluice.extras.finetune.model_lifecycle import require_consistent
 from sluice.extras.finetune.training_parameters import TrainingParameters, require_releasable
-from sluice.extras.finetune.training_plan import TrainingMachines, plan
+from sluice.extras.finetune.training_plan import plan, require_consistent
 from sluice.extras.sagemaker import executions, follow_run, run_cost, run_results, source_archives
 from sluice.extras.sagemaker.account import AwsAccount
 from sluice.extras.sagemaker.aws_clients import remedy_for
@@ -36,6 +33,12 @@ from sluice.release.environment_record import open_record
 # The SDK has an environment of its own, beside the programs of this one: engine/docs/decisions/sagemaker-sdk.md.
 SDK = Path(".venv") / "sagemaker" / "bin" / "python"
 _AGAIN = "training goes on from its last checkpoint"
+# GPUs of a machine by its size, where the families that have few have the same; then those of the others.
+_SMALL = {"xlarge": 1, "2xlarge": 1, "4xlarge": 1, "8xlarge": 1, "16xlarge": 1, "12xlarge": 4, "24xlarge": 4}
+_GPUS = {family: {**_SMALL, "48xlarge": 8} for family in ("g4dn", "g5", "g6", "g6e")}
+_GPUS |= {"p3": {"2xlarge": 1, "8xlarge": 4, "16xlarge": 8}, "p4d": {"24xlarge": 8}, "p4de": {"24xlarge": 8}}
+_GPUS |= {family: {"4xlarge": 1, "48xlarge": 8} for family in ("p5", "p5e", "p5en")}
+_WITHOUT_GPU = "cmrt"  # first letters of families
 Say = Callable[[str], None]
 
 
@@ -87,8 +90,8 @@ def _start(
     require_releasable(params)
     require_consistent(workspace, params)
     _require_shareable(params, settings, say)
-    if machine_of(settings.jobs.train.instance_type):
-        for line in plan(workspace, training_machines(workspace)):
+    if gpus_of(settings.jobs.train.instance_type):
+        for line in plan(workspace, training_processes(workspace)):
             say(line)
     estimate = run_cost.estimate(settings, run_cost.pipeline_jobs(settings))
     for line in estimate.lines():
@@ -109,34 +112,37 @@ def _start(
 
 
 def _require_shareable(params: TrainingParameters, settings: SageMakerSettings, say: Say) -> None:
-    """The processes of all machines share the packs of a step, or training ends once they are paid for."""
+    """The processes of all machines share the examples of a step, or training ends once they are paid for."""
     job = settings.jobs.train
-    gpus = gpus_of(job.instance_type)
-    if not job.processes and gpus is None:
+    if not job.processes and gpus_of(job.instance_type) is None:
         say(f"not known  how many GPUs {job.instance_type} has: batch × accumulate must be a multiple of all of them")
         return
-    world = job.instances * (job.processes or gpus or 1)
-    if params.packs_a_step % world:
+    world = _processes(settings)
+    if params.examples_a_step % world:
         raise SluiceError(
-            f"pipelines/params.yaml: train.batch × train.accumulate is {params.packs_a_step}, and {job.instances} ×"
+            f"pipelines/params.yaml: train.batch × train.accumulate is {params.examples_a_step}, and {job.instances} ×"
             f" {job.instance_type} train with {world} processes, which cannot share them",
             remedy=f"make it a multiple of {world}, or set jobs.train.processes in config/sagemaker.yaml; nothing was"
             " started",
         )
 
 
-def training_machines(workspace: Workspace) -> TrainingMachines:
-    """Those of config/sagemaker.yaml. SluiceError where they have no GPU that is known."""
-    settings = load_settings(workspace.config / FILE, SageMakerSettings)
+def training_processes(workspace: Workspace) -> int:
+    """Return how many processes train on the machines of config/sagemaker.yaml."""
+    return _processes(load_settings(workspace.config / FILE, SageMakerSettings))
+
+
+def _processes(settings: SageMakerSettings) -> int:
     job = settings.jobs.train
-    machine = machine_of(job.instance_type)
-    if machine is None:
-        raise SluiceError(
-            f"config/sagemaker.yaml: nothing is known of GPUs of jobs.train.instance_type {job.instance_type}",
-            remedy="name a machine with GPUs, or leave --on out to see which fit",
-        )
-    machine = replace(machine, count=job.processes or machine.count)
-    return TrainingMachines(machine, job.instances, settings.prices.get(job.instance_type, 0) * job.instances)
+    return job.instances * (job.processes or gpus_of(job.instance_type) or 1)
+
+
+def gpus_of(instance_type: str) -> int | None:
+    """Return the number of GPUs of an instance type; None if it is not known."""
+    family, _, size = instance_type.removeprefix("ml.").partition(".")
+    if family in _GPUS:
+        return _GPUS[family].get(size)
+    return 0 if family[0] in _WITHOUT_GPU and not family.startswith("trn") else None
 
 
 def _upsert(workspace: Workspace) -> None:

@@ -24,6 +24,7 @@ _HEAVY = [
     "transformers.trainer",
     "transformers.models.llama.modeling_llama",
     "peft",
+    "trl",
     "gguf",
     "sluice.cli",
     "unit.extras.finetune.process",
@@ -89,7 +90,7 @@ def _begin(work: Any, how: Any, folder: str, death: str, env: dict[str, str], lo
 
 
 def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
-    from sluice.extras.finetune.trainer import TrainingPaths, train
+    from sluice.extras.finetune.train_stage import TrainingPaths, train
     from sluice.extras.finetune.training_parameters import TrainingParameters
 
     paths = TrainingPaths(here / "base", here / "base", here / "out", here / "checkpoints")
@@ -111,13 +112,13 @@ def _weigh() -> None:
     import torch.distributed.tensor
     from accelerate.utils import fsdp_utils  # noqa: F401
 
-    from sluice.extras.finetune.pack_trainer import PackTrainer
+    from sluice.extras.finetune.sft_trainer import AnswerTrainer
 
     def resident(name: str) -> int:
         lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
         return int(lines[name].split()[0]) << 10
 
-    before, save = resident("VmRSS"), PackTrainer._save_checkpoint
+    before, save = resident("VmRSS"), AnswerTrainer._save_checkpoint
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
 
     def weighed(trainer: Any, *words: Any) -> None:
@@ -126,7 +127,7 @@ def _weigh() -> None:
         print(f"peak {peak}", flush=True)
         save(trainer, *words)
 
-    PackTrainer._save_checkpoint = weighed  # type: ignore[method-assign]
+    AnswerTrainer._save_checkpoint = weighed  # type: ignore[method-assign]
 
 
 def _sluice(here: Path, death: str, words: tuple[str, ...]) -> None:
@@ -150,15 +151,15 @@ def _stepped(step: float, steps: float, death: str) -> None:
 
 def _die_at_step(step: int) -> None:
     """Only the first process reports its steps; another one counts those of its trainer."""
-    from sluice.extras.finetune.pack_trainer import PackTrainer
+    from sluice.extras.finetune.sft_trainer import AnswerTrainer
 
     steps = iter(range(1, step))
-    real = PackTrainer.training_step
+    real = AnswerTrainer.training_step
 
     def training_step(self: Any, *words: Any, **more: Any) -> Any:
         return real(self, *words, **more) if next(steps, None) else die()
 
-    PackTrainer.training_step = training_step  # type: ignore[method-assign]
+    AnswerTrainer.training_step = training_step  # type: ignore[method-assign]
 
 
 def die() -> Any:

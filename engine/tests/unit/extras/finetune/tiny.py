@@ -24,6 +24,7 @@ PARAMS = TrainingParameters(
     steps=12,
     warmup=1,
     batch=2,
+    accumulate=1,
     rank=4,
     learning_rate=1e-2,
     dtype="float32",

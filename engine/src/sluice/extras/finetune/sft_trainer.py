@@ -1,0 +1,339 @@
+"""The training run: TRL's SFTTrainer over answers, with held-out rows, early stopping, checkpoints and resuming.
+
+A step is a function of the state before it and of its number, and a checkpoint holds the state: so a run that was
+killed and resumed ends with the same weights, bit by bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors import SafetensorError
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
+from trl import SFTConfig, SFTTrainer
+
+from sluice.core.atomic_files import read_json, write_json
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.extras.finetune.base_model import PATIENCE, ProcessGroup, lora_config, quiet
+from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError
+from sluice.extras.finetune.training_record import TrainingRun
+
+Progress = Callable[[int, int, float], None]
+Tokens = Mapping[str, list[int]]
+
+_KEPT = 2  # checkpoints: the newest, and the one before for when the newest is broken; the best besides
+_RUNS_KEPT = 3  # unfinished runs of other inputs; older ones are deleted
+_RECORD = "files.json"  # of a checkpoint, written last: without it there is none
+_FULL = ("No space left", "PytorchStreamWriter", "iostream", "I/O error")
+# Tokens of an answer beyond which none weighs less: a copied sentence is decided by its first words, the rest follow.
+_WHOLE = 8
+
+
+def answer_loss(model: Any, batch: Mapping[str, Any]) -> Any:
+    """Return the mean loss of a batch's examples: an example of up to `_WHOLE` answer tokens weighs 1 in all.
+
+    Logits are computed only where a token of an answer follows; the others would take most of the memory. The batch
+    may have an example in each row, or several in one row without padding.
+    """
+    learned = batch["labels"][:, 1:] != -100  # (rows, tokens - 1)
+    begins = learned & ~torch.nn.functional.pad(learned, (1, 0))[:, :-1]
+    number = begins.flatten().cumsum(0)[learned.flatten()] - 1  # of the example that a learned token belongs to
+    lengths = torch.bincount(number)
+    at = learned.any(0).nonzero().flatten()
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    logits = model(**inputs, logits_to_keep=at, use_cache=False).logits[learned[:, at]]  # (learned tokens, vocabulary)
+    losses = torch.nn.functional.cross_entropy(logits.float(), batch["labels"][:, 1:][learned], reduction="none")
+    return (losses / lengths.clamp(max=_WHOLE)[number]).sum() / len(lengths)
+
+
+class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer whose examples weigh the same however long their answers are, and whose checkpoints are whole."""
+
+    loss_is_scaled_for_ga = False  # each batch of a step has as many examples: the mean of their means is the step's
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,  # noqa: ARG002
+    ) -> Any:
+        loss = answer_loss(model, inputs)
+        return (loss, {}) if return_outputs else loss
+
+    def loss_of(self, example: Tokens) -> float:
+        """Return the loss of one example, in every process alike: with FSDP each computes its part."""
+        self.model.eval()
+        batch = {name: torch.tensor([tokens], device=self.args.device) for name, tokens in example.items()}
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return float(answer_loss(self.model, batch))
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """A release's card is `sluice models card`."""
+
+    def _send_telemetry(self) -> None:
+        """Nothing about a run leaves this machine."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with _written(folder, leads=self.args.should_save):
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # each process has a file of its own in it
+
+
+def fit(
+    base: tuple[Any, Any],
+    examples: Sequence[Tokens],
+    held: Sequence[Tokens],
+    params: TrainingParameters,
+    arguments: SFTConfig,
+    on_progress: Progress,
+    group: ProcessGroup,
+) -> tuple[AnswerTrainer, TrainingRun]:
+    """Train `params.steps` optimiser steps; fewer when the loss of the `held` examples gets no better.
+
+    `base`: model and tokenizer. With `held`, the weights with the lowest loss on it are what remains in the trainer.
+    Checkpoints are read from and written to `arguments.output_dir`."""
+    torch.set_num_threads(params.threads or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    found = group.agreed(_latest(Path(arguments.output_dir)) if group.leads else None)
+    order = _order([len(one["input_ids"]) for one in examples], params)
+    model, tokenizer = base
+    state = TrainerState.load_from_json(str(found / "trainer_state.json")) if found else TrainerState()
+    earlier = _run(state, examples, order, params)
+    # Fewer where a run that stopped early was killed while it was exported.
+    arguments.max_steps = earlier.steps if earlier.stopped else params.steps
+    with quiet():
+        try:
+            trainer = AnswerTrainer(
+                model=model,
+                args=arguments,
+                processing_class=tokenizer,
+                train_dataset=Dataset.from_list([dict(one) for one in examples]).select(order),
+                eval_dataset=Dataset.from_list([dict(one) for one in held]) if held else None,
+                peft_config=None if params.method == "full" else lora_config(model.config, params),
+                callbacks=[_Follow(params, on_progress, group, earlier.seconds, held=bool(held))]
+                + ([EarlyStoppingCallback(params.patience)] if held else []),
+            )
+        except ValueError as error:
+            raise SluiceError(f"train.targets: {error}") from error
+        if params.method != "full":
+            trainer.model.peft_config["default"].base_model_name_or_path = None  # else peft asks the network for it
+        trainer.remove_callback(PrinterCallback)
+        try:
+            trainer.train(resume_from_checkpoint=str(found) if found else None)
+        except pickle.UnpicklingError as error:  # torch refuses what would call code
+            raise SluiceError(
+                f"{found}: torch cannot read this checkpoint: {str(error).splitlines()[0]}",
+                remedy="delete its folder and train again",
+            ) from error
+    return trainer, _run(trainer.state, examples, order, params)
+
+
+def require_shareable(params: TrainingParameters, group: ProcessGroup) -> None:
+    """SluiceError when these processes cannot train together, for before a model is loaded."""
+    if params.examples_a_step % group.world:
+        raise SluiceError(
+            f"{group.world} processes cannot share the {params.examples_a_step} examples of a step",
+            remedy=f"make train.batch × train.accumulate a multiple of {group.world}",
+        )
+    if params.sharded(group.world) and params.method == "qlora":
+        raise SluiceError("packed weights cannot be sharded", remedy="set train.parallel to ddp, or method to lora")
+
+
+def arguments_of(params: TrainingParameters, group: ProcessGroup) -> SFTConfig:
+    """Return TRL's arguments. With FSDP they must be made before a model is loaded: then one process alone reads it."""
+    held = params.held_share > 0
+    sharded = params.sharded(group.world)
+    each = params.examples_a_step // group.world
+    batch = math.gcd(params.batch, each)
+    judged = {"eval_strategy": "steps", "eval_steps": params.evaluate_every, "load_best_model_at_end": True}
+    arguments = SFTConfig(
+        max_steps=params.steps,
+        per_device_train_batch_size=batch,
+        per_device_eval_batch_size=batch,
+        gradient_accumulation_steps=each // batch,
+        train_sampling_strategy="sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        # Several examples in one row see each other unless attention knows where each begins.
+        padding_free=params.attention == "flash_attention_2",
+        learning_rate=params.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=params.warmup,
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.clip,
+        optim="adamw_torch",
+        seed=params.seed,
+        bf16=params.dtype == "bfloat16",
+        use_cpu=group.device == "cpu",
+        gradient_checkpointing=params.gradient_checkpointing and not sharded,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        ddp_find_unused_parameters=False,
+        ddp_timeout=int(PATIENCE.total_seconds()),
+        fsdp=sharded or None,
+        fsdp_config={
+            "cpu_ram_efficient_loading": True,
+            "activation_checkpointing": params.gradient_checkpointing,
+            "state_dict_type": "FULL_STATE_DICT",
+        }
+        if sharded
+        else None,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_steps=params.evaluate_every if held else params.checkpoint_every,  # the best is one of them
+        save_total_limit=_KEPT,
+        restore_callback_states_from_checkpoint=True,
+        disable_tqdm=True,
+        report_to="none",
+        **(judged if held else {}),
+    )
+    if group.world == 1 and group.device != "cpu":
+        arguments._n_gpu = 1  # else every GPU of the machine by nn.DataParallel
+    return arguments
+
+
+def _order(lengths: Sequence[int], params: TrainingParameters) -> list[int]:
+    """Return the numbers of the examples as the steps learn them: shuffled for each epoch, and sorted by length within
+    a step, so that its batches have little padding."""
+    rng = random.Random(params.seed)
+    drawn: list[int] = []
+    while len(drawn) < params.steps * params.examples_a_step:
+        drawn += rng.sample(range(len(lengths)), len(lengths))
+    size = params.examples_a_step
+    steps = (drawn[start : start + size] for start in range(0, params.steps * size, size))
+    return [number for step in steps for number in sorted(step, key=lambda one: (lengths[one], one))]
+
+
+def _run(state: Any, examples: Sequence[Tokens], order: Sequence[int], params: TrainingParameters) -> TrainingRun:
+    """Return what a run has done, from the history that transformers keeps of it."""
+    history = state.log_history
+    held = [(one["step"], round(one["eval_loss"], 4)) for one in history if "eval_loss" in one]
+    learned = order[: state.global_step * params.examples_a_step]
+    best = min(held, key=lambda point: point[1], default=(0, 0.0))[0]
+    return TrainingRun(
+        steps=state.global_step,
+        seconds=max((one["seconds"] for one in history if "seconds" in one), default=0.0),
+        tokens=sum(len(examples[number]["input_ids"]) for number in learned),
+        answers=len(learned),
+        loss=[(one["step"], round(one["loss"], 4)) for one in history if "loss" in one],
+        held_loss=held,
+        resumed=[one["resumed"] for one in history if "resumed" in one],
+        stopped=sum(step > best for step, _ in held) >= params.patience,
+    )
+
+
+class _Follow(TrainerCallback):  # type: ignore[misc]
+    """Stops at a loss that is not finite, reports, saves and evaluates where it is due.
+
+    At SIGTERM, with which a machine is taken away, it saves after the step and ends. transformers' own way
+    (`enable_jit_checkpoint`) waits three seconds, and its mark would be part of a checkpoint's record."""
+
+    def __init__(
+        self, params: TrainingParameters, on_progress: Progress, group: ProcessGroup, seconds: float, *, held: bool
+    ) -> None:
+        self._params, self._on_progress, self._group, self._held = params, on_progress, group, held
+        self._began = time.perf_counter() - seconds
+        self._told, self._ends, self._before = False, False, signal.getsignal(signal.SIGTERM)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._end)
+        if state.global_step:
+            state.log_history.append({"resumed": state.global_step, "step": state.global_step})
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        self._ends = bool(self._group.agreed(self._told))
+        if self._ends or state.global_step % self._params.checkpoint_every == 0:
+            control.should_save = True
+        if self._held and state.global_step == self._params.steps:
+            control.should_evaluate = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        if self._ends:
+            print(f"train: ended by a signal after step {state.global_step}, which is saved", file=sys.stderr)
+            raise SystemExit(128 + signal.SIGTERM)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._before)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **_: Any) -> None:  # noqa: ARG002
+        state.log_history[-1]["seconds"] = time.perf_counter() - self._began
+        if "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise UntrainableError(
+                f"step {state.global_step} of {self._params.steps}: the loss is {logs['loss']}",
+                remedy="lower train.learning_rate, or set train.dtype to float32",
+            )
+        if self._group.leads:
+            self._on_progress(state.global_step, self._params.steps, logs["loss"])
+
+    def _end(self, *_: Any) -> None:
+        self._told = True
+
+
+@contextmanager
+def _written(checkpoint: Path, *, leads: bool) -> Iterator[None]:
+    """Around what writes a checkpoint: it is one when the block has ended, with the digest of each of its files."""
+    try:
+        yield
+        if leads:
+            files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != _RECORD]
+            write_json(checkpoint / _RECORD, {str(p.relative_to(checkpoint)): digest_of_file(p) for p in files})
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+        if not isinstance(error, OSError) and not any(words in str(error) for words in _FULL):
+            raise
+        raise SluiceError(
+            f"{checkpoint}: the checkpoint cannot be written: {error}",
+            remedy="free some space and run it again: it resumes from the previous checkpoint",
+        ) from error
+
+
+def _latest(folder: Path) -> Path | None:
+    """Return the newest checkpoint that is whole. A broken one is reported, and deleted as is one that was cut off."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for checkpoint in reversed(found):
+        if not (fault := _fault(checkpoint)):
+            return checkpoint
+        if (checkpoint / _RECORD).is_file():
+            print(f"train: the checkpoint {checkpoint} {fault}: it is not used", file=sys.stderr)
+        shutil.rmtree(checkpoint)
+    return None
+
+
+def _fault(checkpoint: Path) -> str:
+    try:
+        expected = dict(read_json(checkpoint / _RECORD))
+    except (SluiceError, TypeError, ValueError):
+        return "has no whole record"
+    for name, sha256 in expected.items():
+        if not (checkpoint / name).is_file():
+            return f"has no {name}"
+        if digest_of_file(checkpoint / name) != sha256:
+            return f"does not match the sha256 of {name}"
+    return ""
+
+
+def clear_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a run that is finished, and those of the oldest unfinished ones beside it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.is_dir():
+        others = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for other in others[_RUNS_KEPT:]:
+            shutil.rmtree(other, ignore_errors=True)
