@@ -16,6 +16,7 @@ _HISTORY = "keep the history in the caller (engine/docs/reference/service.md#con
 _VALIDATOR = "take a validator of guardrails-ai (engine/docs/reference/guardrails.md#validators-of-guardrails-ai)"
 _OWN_STORE = "give the tenant a store of its own (engine/docs/reference/vector-stores.md)"
 _HALF = "set `precision: half` (engine/docs/reference/vector-stores.md)"
+_BATCH = "set `train.batch`, the examples that are computed together (engine/docs/decisions/sft-trainer.md)"
 _ONE_MACHINE = "`sluice index build` embeds on one machine, and only what it has not embedded before"
 # Extras that are one now, by its name.
 MERGED = {"datakit": frozenset(("curation", "importing", "synthetic", "traffic"))}
@@ -23,6 +24,8 @@ MERGED = {"datakit": frozenset(("curation", "importing", "synthetic", "traffic")
 REMOVED = {
     "sluice sweep": _SEARCH,
     "params.yaml: sweep": _SEARCH,
+    "params.yaml: share": _BATCH,  # of a section, so is the next one
+    "params.yaml: join": _BATCH,
     "sluice conversations": _HISTORY,
     "conversations.yaml": _HISTORY,
     "service.yaml: limits.connections": _PROXY,

@@ -44,7 +44,7 @@ EDITS = {
     "application": ("engine/src/sluice/serving/runner.py", {"evaluate", "serve"}),
     # The check counts the rows that a metric can score.
     "a metric": ("engine/src/sluice/evaluation/metrics/f1.py", {"check", "evaluate"}),
-    "training": ("engine/src/sluice/extras/finetune/training_loop.py", {"train"}),
+    "training": ("engine/src/sluice/extras/finetune/sft_trainer.py", {"train"}),
     "rollout": ("engine/src/sluice/cluster/rollout_observer.py", set()),
     "docs": ("engine/docs/architecture.md", set()),
 }
@@ -176,7 +176,7 @@ def test_a_release_has_another_id_exactly_where_what_serves_has_changed(
 def test_a_release_is_looked_at_again_for_what_makes_or_deploys_it(checkout: Path) -> None:
     """As the first job on GitHub asks: the road itself counts, what only looks at things does not."""
     road = ["engine/src/sluice/cluster/rollout_observer.py", "engine/src/sluice/release/decision.py"]
-    made = ["engine/src/sluice/extras/finetune/training_loop.py", "engine/src/sluice/serving/http_api.py"]
+    made = ["engine/src/sluice/extras/finetune/sft_trainer.py", "engine/src/sluice/serving/http_api.py"]
     nothing = ["engine/src/sluice/extras/doctor/local.py", "engine/src/sluice/extras/redteam/attack.py"]
     made = [name for name in made if (checkout / name).exists()]
     names = [name for name in (*road, *made, *nothing) if (checkout / name).exists()]

@@ -113,18 +113,21 @@ def load_base(path: Path, params: TrainingParameters, group: ProcessGroup | None
     if not path.exists():
         raise SluiceError(f"{path}: the base model is missing", remedy="fetch it with `sluice models pull`")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     folder = path if path.is_dir() else path.parent
     file = {"gguf_file": path.name} if is_gguf(path) else {}
     dtype = computed_dtype(params.dtype, group.device if group else "cpu")
+    options = {"quantization_config": GgufConfig(dequantize=True)} if file else {}
+    if params.method == "qlora":
+        options = _packed(path)
     with quiet(), parsed_once():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, **file, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
                 folder,
                 **file,
-                **(_packed(path) if params.method == "qlora" else _dense() if file else {}),
+                **options,
                 # Trained weights are float32, and computed with in `dtype`, so that small steps are not lost.
                 dtype=torch.float32 if params.method == "full" else getattr(torch, dtype),
                 attn_implementation="sdpa" if params.attention == "auto" else params.attention,
@@ -200,15 +203,6 @@ def _packed(path: Path) -> dict[str, Any]:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     return {"quantization_config": kind, "device_map": {"": torch.cuda.current_device()}}
-
-
-def _dense() -> dict[str, Any]:
-    """Newer transformers can keep GGUF blocks packed; training wants plain weights from every version."""
-    try:
-        from transformers import GgufConfig
-    except ImportError:
-        return {}
-    return {"quantization_config": GgufConfig(dequantize=True)}
 
 
 @contextlib.contextmanager

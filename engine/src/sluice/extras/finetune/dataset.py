@@ -53,8 +53,6 @@ class _Drawn:
 
 @dataclass(frozen=True)
 class _PassageIndex:
-    """The rows, and what the index has for each of them."""
-
     rows: Sequence[Row]
     params: TrainingParameters
     chunks: list[dict[str, Any]]
@@ -123,12 +121,12 @@ def build_examples(
 
 def _behind_histories(rows: Sequence[Row], rng: random.Random) -> list[Row]:
     known = [row.history for row in rows if row.history]
-    return [
-        row.model_copy(update={"history": rng.choice(known)})
-        if known and not row.history and rng.random() < _BEHIND
-        else row
-        for row in rows
-    ]
+
+    def behind(row: Row) -> Row:
+        taken = known and not row.history and rng.random() < _BEHIND
+        return row.model_copy(update={"history": rng.choice(known)}) if taken else row
+
+    return [behind(row) for row in rows]
 
 
 def _read(rows: Sequence[Row], folder: Path, embedder: TokenEncoder, params: TrainingParameters) -> _PassageIndex:

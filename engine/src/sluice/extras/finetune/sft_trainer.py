@@ -73,8 +73,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Any = None,  # noqa: ARG002
     ) -> Any:
-        loss = answer_loss(model, inputs)
-        return (loss, {}) if return_outputs else loss
+        return (answer_loss(model, inputs), {}) if return_outputs else answer_loss(model, inputs)
 
     def loss_of(self, example: Tokens) -> float:
         """Return the loss of one example, in every process alike: with FSDP each computes its part."""
@@ -161,6 +160,8 @@ def arguments_of(params: TrainingParameters, group: ProcessGroup) -> SFTConfig:
     sharded = params.sharded(group.world)
     each = params.examples_a_step // group.world
     batch = math.gcd(params.batch, each)
+    whole = {"cpu_ram_efficient_loading": True, "state_dict_type": "FULL_STATE_DICT"}
+    sharding = {"fsdp": True, "fsdp_config": {**whole, "activation_checkpointing": params.gradient_checkpointing}}
     judged = {"eval_strategy": "steps", "eval_steps": params.evaluate_every, "load_best_model_at_end": True}
     arguments = SFTConfig(
         max_steps=params.steps,
@@ -185,14 +186,7 @@ def arguments_of(params: TrainingParameters, group: ProcessGroup) -> SFTConfig:
         gradient_checkpointing_kwargs={"use_reentrant": False},
         ddp_find_unused_parameters=False,
         ddp_timeout=int(PATIENCE.total_seconds()),
-        fsdp=sharded or None,
-        fsdp_config={
-            "cpu_ram_efficient_loading": True,
-            "activation_checkpointing": params.gradient_checkpointing,
-            "state_dict_type": "FULL_STATE_DICT",
-        }
-        if sharded
-        else None,
+        **(sharding if sharded else {}),
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_steps=params.evaluate_every if held else params.checkpoint_every,  # the best is one of them
@@ -322,18 +316,13 @@ def _fault(checkpoint: Path) -> str:
         expected = dict(read_json(checkpoint / _RECORD))
     except (SluiceError, TypeError, ValueError):
         return "has no whole record"
-    for name, sha256 in expected.items():
-        if not (checkpoint / name).is_file():
-            return f"has no {name}"
-        if digest_of_file(checkpoint / name) != sha256:
-            return f"does not match the sha256 of {name}"
-    return ""
+    files = ((checkpoint / name, sha256) for name, sha256 in expected.items())
+    wrong = (path.name for path, sha256 in files if not path.is_file() or digest_of_file(path) != sha256)
+    return next((f"does not match the sha256 of {name}" for name in wrong), "")
 
 
 def clear_checkpoints(folder: Path) -> None:
     """Delete the checkpoints of a run that is finished, and those of the oldest unfinished ones beside it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.parent.is_dir():
-        others = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for other in others[_RUNS_KEPT:]:
-            shutil.rmtree(other, ignore_errors=True)
+    others = sorted(set(folder.parent.glob("*")) - {folder}, key=lambda path: path.stat().st_mtime, reverse=True)
+    for ended in (folder, *others[_RUNS_KEPT:]):
+        shutil.rmtree(ended, ignore_errors=True)

@@ -72,10 +72,6 @@ class TrainingResult:
     skipped: int
     exports: dict[str, Path] = field(default_factory=dict)
 
-    @property
-    def tokens_per_second(self) -> float:
-        return self.run.tokens / self.run.seconds if self.run.seconds else 0.0
-
 
 def write_records(
     result: TrainingResult,
@@ -95,7 +91,7 @@ def write_records(
         "data_digest": digest_of([[list(e.messages), e.target] for e in examples]),
         "parameters": params.model_dump(mode="json"),
         "seconds": round(run.seconds, 1),
-        "tokens_per_second": round(result.tokens_per_second, 1),
+        "tokens_per_second": round(run.tokens / run.seconds, 1) if run.seconds else 0.0,
         "tokens": run.tokens,
         "answers": run.answers,
         "loss": [list(point) for point in run.loss],

@@ -1,4 +1,4 @@
-"""config.json of large models as their makers published them, for plans: their weights are never asked for."""
+"""config.json of a large model as its maker published it, for plans: its weights are never asked for."""
 
 from __future__ import annotations
 
@@ -23,13 +23,6 @@ LLAMA_8B: dict[str, Any] = {
     "num_key_value_heads": 8,
     "max_position_embeddings": 131072,
     "tie_word_embeddings": False,
-}
-LLAMA_70B = {
-    **LLAMA_8B,
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_hidden_layers": 80,
-    "num_attention_heads": 64,
 }
 
 

@@ -1,4 +1,4 @@
-"""Training of the tiny model in a process of its own, by the trainer or by `sluice train`, which may be told to die.
+"""Training of the tiny model in a process of its own, which may be told to die.
 
 The processes are forked off one that has imported torch and its like already (multiprocessing's forkserver), so that
 each takes a second in place of ten.
@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ _HEAVY = [
     "peft",
     "trl",
     "gguf",
-    "sluice.cli",
     "unit.extras.finetune.process",
 ]
 _SECONDS = 600  # for one that hangs
@@ -40,8 +39,7 @@ class Ended:
 
 class Training:
     """A process that trains the model in `folder`. `death`: `kill:STEP` or `kill:export`, where it ends itself;
-    `end:STEP`, where it is told to; `weigh`: it lives, and prints how much memory loading and training took.
-    `words`: of the command line, which is then run in `folder`."""
+    `end:STEP`, where it is told to."""
 
     def __init__(
         self,
@@ -49,14 +47,12 @@ class Training:
         death: str = "",
         *,
         env: Mapping[str, str] | None = None,
-        words: Sequence[str] = (),
         **changes: Any,
     ) -> None:
         rank = (env or {}).get("RANK", "0")
         self._log = folder / f"log-{rank}"
-        work = (_sluice, tuple(words)) if words else (_train, changes)
         self.process = _context().Process(
-            target=_begin, args=(*work, str(folder), death, dict(env or {}), str(self._log)), daemon=True
+            target=_begin, args=(changes, str(folder), death, dict(env or {}), str(self._log)), daemon=True
         )
         self.process.start()
 
@@ -75,18 +71,40 @@ def _context() -> Any:
     return context
 
 
-def _begin(work: Any, how: Any, folder: str, death: str, env: dict[str, str], log: str) -> None:
+def _begin(changes: dict[str, Any], folder: str, death: str, env: dict[str, str], log: str) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.environ.update(env, OMP_NUM_THREADS="1")
     from sluice.extras.finetune import exports
 
+    if changes.get("parallel") == "fsdp":
+        _shard_on_processors()
     if death == "kill:export":
         exports.EXPORTS["peft"] = lambda *_: die()
     elif death.startswith("kill:") and env.get("RANK", "0") != "0":
         _die_at_step(int(death.removeprefix("kill:")))
-    work(Path(folder), death, how)
+    _train(Path(folder), death, changes)
+
+
+def _shard_on_processors() -> None:
+    """accelerate (1.15, `AcceleratorState`) allows FSDP on GPUs alone. torch's, which it calls, shards on processors
+    too, so that what trains on GPUs is tested without one."""
+    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+    from sluice.extras.finetune.sft_trainer import AnswerTrainer
+
+    def create(self: Any) -> None:
+        super(AnswerTrainer, self).create_accelerator_and_postprocess()
+        state = self.accelerator.state
+        if self.args.fsdp and state.distributed_type == DistributedType.MULTI_CPU:
+            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+            if state.mixed_precision != "no":
+                state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
+            state.distributed_type = DistributedType.FSDP
+            self.is_fsdp_enabled = True
+
+    AnswerTrainer.create_accelerator_and_postprocess = create  # type: ignore[method-assign]
 
 
 def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
@@ -94,8 +112,6 @@ def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
     from sluice.extras.finetune.training_parameters import TrainingParameters
 
     paths = TrainingPaths(here / "base", here / "base", here / "out", here / "checkpoints")
-    if death == "weigh":
-        _weigh()
     try:
         params = TrainingParameters.model_validate(PARAMS.model_dump() | changes)
         train(paths, EXAMPLES, params, lambda step, steps, _: _stepped(step, steps, death))
@@ -104,48 +120,11 @@ def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
         sys.exit(error.exit_code)
 
 
-def _weigh() -> None:
-    """Before the first checkpoint, for which the first process gathers everything in the memory of its machine. Where
-    it trains on a GPU it is the memory of that."""
-    import torch._dynamo  # with the rest, what FSDP imports: code is no memory of a model
-    import torch.distributed.fsdp
-    import torch.distributed.tensor
-    from accelerate.utils import fsdp_utils  # noqa: F401
-
-    from sluice.extras.finetune.sft_trainer import AnswerTrainer
-
-    def resident(name: str) -> int:
-        lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-        return int(lines[name].split()[0]) << 10
-
-    before, save = resident("VmRSS"), AnswerTrainer._save_checkpoint
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-
-    def weighed(trainer: Any, *words: Any) -> None:
-        on_gpu = trainer.args.device.type == "cuda"
-        peak = torch.cuda.max_memory_allocated() if on_gpu else resident("VmHWM") - before
-        print(f"peak {peak}", flush=True)
-        save(trainer, *words)
-
-    AnswerTrainer._save_checkpoint = weighed  # type: ignore[method-assign]
-
-
-def _sluice(here: Path, death: str, words: tuple[str, ...]) -> None:
-    from sluice import cli
-    from sluice.core.progress import StageReporter
-
-    # Every step is told, where the reporter itself shows no more than one in two seconds.
-    StageReporter.report = lambda _, step, steps, *__: _stepped(step, steps, death)  # type: ignore[method-assign]
-    os.chdir(here)
-    sys.argv = ["sluice", *words]
-    sys.exit(cli.main())
-
-
-def _stepped(step: float, steps: float, death: str) -> None:
-    print(f"step {step:.0f} of {steps:.0f}", flush=True)
-    if death == f"kill:{step:.0f}":
+def _stepped(step: int, steps: int, death: str) -> None:
+    print(f"step {step} of {steps}", flush=True)
+    if death == f"kill:{step}":
         die()
-    if death == f"end:{step:.0f}":
+    if death == f"end:{step}":
         os.kill(os.getpid(), signal.SIGTERM)
 
 

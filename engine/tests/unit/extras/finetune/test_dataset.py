@@ -69,7 +69,7 @@ def build(index: Path, rows: Sequence[Row] = ROWS, **changes: object) -> list[Ex
 
 
 def test_every_row_is_learned_and_answerable_ones_have_their_answer_in_the_prompt(index: Path) -> None:
-    examples = build(index, share=1)
+    examples = build(index)
     assert sorted(e.id for e in examples) == sorted(r.id for r in ROWS)
     for example in examples:
         if not example.declines:
@@ -120,14 +120,14 @@ def test_a_tenant_s_passages_are_never_learned(index: Path) -> None:
 
 
 def test_more_draws_ask_every_row_again_among_other_neighbours(index: Path) -> None:
-    once, thrice = build(index, share=1), build(index, share=1, draws=3)
+    once, thrice = build(index), build(index, draws=3)
     assert [e.id for e in thrice[: len(once)]] == [e.id for e in once]
     assert len(thrice) == 3 * len(once)
     assert len({e.messages[0]["content"] for e in thrice}) > len({e.messages[0]["content"] for e in once})
 
 
 def test_passages_may_stand_in_the_order_of_retrieval(index: Path) -> None:
-    for example in build(index, share=1, order="rank"):
+    for example in build(index, order="rank"):
         if not example.declines:
             topic = example.id.removesuffix("-q")
             assert example.messages[0]["content"].startswith(f"[1] {topic}: ")
@@ -216,7 +216,7 @@ def test_of_four_sentences_the_answer_is_the_first_three() -> None:
 def test_small_talk_near_a_passage_is_learned_without_any(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence_reader, "is_small_talk", lambda text: text.tokens[0] == "Hello!")
     hello = Row(id="hello", question="Hello! Any clocks?", answers=("Good day.",), doc_ids=())
-    params = {"instructions": {**STYLES, "welcome": ("Greet.",)}, "sentences": 1, "min_similarity": 0.5, "share": 1}
+    params = {"instructions": {**STYLES, "welcome": ("Greet.",)}, "sentences": 1, "min_similarity": 0.5}
     shown = {one.id: one.messages[0]["content"] for one in build(index, [*ROWS[:-1], hello], **params)}
     assert shown["hello"].startswith("(no passages)\n")
     assert shown["clocks-q"].startswith("[1]")
@@ -229,7 +229,6 @@ def test_sentences_are_shown_in_place_of_passages_and_a_reply_needs_none(index: 
         "instructions": {**STYLES, "welcome": ("Greet.",)},
         "sentences": 1,
         "min_similarity": 0.5,
-        "share": 1,
         "replies": 3,
     }
     assert [example.id for example in build(index, rows, **params)].count("hello") == 3

@@ -1,59 +1,55 @@
-"""Each form of the result holds the trained model: it is loaded again and answers as that one."""
+"""Each form of the result holds the trained model: it is loaded again and answers as that one. And the adapter as
+llama.cpp reads it: tensor names, the row order of rotary projections, refusals."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune import exports
-from sluice.extras.finetune.base_model import load_base, tokenise
-from sluice.extras.finetune.checkpoints import Checkpoints
-from sluice.extras.finetune.exports import TrainingOutput, export
-from sluice.extras.finetune.packing import pack
-from sluice.extras.finetune.process_group import ProcessGroup
-from sluice.extras.finetune.training_methods import prepare, trained_weights
-from sluice.extras.finetune.training_parameters import ExportKind, TrainingParameters
+from sluice.extras.finetune.exports import BaseModelShape, adapter_tensors
+from sluice.extras.finetune.train_stage import TrainingPaths, train
+from sluice.extras.finetune.training_parameters import TrainingParameters
 from support.libraries import Library
 from unit.extras.finetune.tiny import CODES, EXAMPLES, PARAMS
 
-Library("peft")
+Library("trl")
 LEARNED = {"steps": 25, "batch": 1, "warmup": 2, "threads": 1}
+SHAPE = BaseModelShape("llama", blocks=2, heads=2, kv_heads=1)
+LAYER = "base_model.model.model.layers.1."
 
 
-def learned(base: Path, **changes: Any) -> TrainingOutput:
-    from sluice.extras.finetune.training_loop import fit
-
+def learned(place: Path, **changes: Any) -> dict[str, Any]:
+    """What the exports answered."""
     params = TrainingParameters.model_validate(PARAMS.model_dump() | LEARNED | changes)
-    model, tokenizer = load_base(base, params)
-    packs, _ = pack(tokenise(EXAMPLES[:1], tokenizer), max_tokens=128, share=1)
-    model = prepare(model, params)
-    with TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder), "0" * 64)
-        fit(model, packs, params, lambda *_: None, ProcessGroup(0, 1, "cpu"), checkpoints)
-    return TrainingOutput(base, base, None, params, trained_weights(model), packs[0])
+    paths = TrainingPaths(place / "base", place / "base", place / "out", place / "checkpoints")
+    result = train(paths, EXAMPLES[:1], params, lambda *_: None)
+    assert all(any(path.glob("*.safetensors")) for path in result.exports.values())
+    return dict(exports.read_json(place / "out" / "training.json")["exports"])
 
 
-@pytest.fixture(scope="module")
-def adapter(tiny_base: Path) -> TrainingOutput:
-    return learned(tiny_base)
+def test_an_export_answers_what_was_learned(place: Path) -> None:
+    answers = learned(place, exports=("peft", "merged"))
+    assert {kind: answer.replace(" ", "") for kind, answer in answers.items()} == dict.fromkeys(
+        ("peft", "merged"), CODES["alpha"]
+    )
+    config = exports.read_json(place / "out" / "peft" / "adapter_config.json")
+    assert config["base_model_name_or_path"] == "base"
+    assert config["target_modules"] == sorted(PARAMS.targets)
 
 
-@pytest.mark.parametrize("kind", ["peft", "merged"])
-def test_it_answers_what_was_learned(adapter: TrainingOutput, tmp_path: Path, kind: ExportKind) -> None:
-    path, answer = export(kind, adapter, tmp_path)
-    assert answer.replace(" ", "") == CODES["alpha"]
-    assert path == tmp_path / kind
-    assert any(path.glob("*.safetensors"))
+def test_all_weights_of_a_model(place: Path) -> None:
+    answers = learned(place, method="full", exports=("merged",), learning_rate=5e-3)
+    assert answers["merged"].replace(" ", "") == CODES["alpha"]
 
 
 @pytest.mark.parametrize("kind", ["peft", "merged"])
 def test_one_that_is_not_what_was_trained_is_refused(
-    adapter: TrainingOutput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: ExportKind
+    place: Path, monkeypatch: pytest.MonkeyPatch, kind: exports.ExportKind
 ) -> None:
     """The base alone, written in its place."""
     from peft import PeftModel
@@ -64,26 +60,41 @@ def test_one_that_is_not_what_was_trained_is_refused(
     else:
         monkeypatch.setattr(LoraModel, "merge_and_unload", lambda model: model.unload())
     with pytest.raises(SluiceError, match=f"{kind}: the export does not answer as the trained model does"):
-        export(kind, adapter, tmp_path)
+        learned(place, exports=(kind,))
+    assert not list((place / "out").iterdir())
 
 
-def test_packed_weights_are_asked_where_they_are(adapter: TrainingOutput, monkeypatch: pytest.MonkeyPatch) -> None:
-    """bitsandbytes has them on a GPU: an export that asked from a processor would end hours of training."""
-    import torch
-
-    where: list[str] = []
-
-    def pack_loss(_model: Any, _item: Any, _dtype: Any, device: str = "cpu") -> float:
-        where.append(device)
-        return 1.0
-
-    monkeypatch.setattr(exports, "pack_loss", pack_loss)
-    exports._loss(SimpleNamespace(dtype=torch.bfloat16, device=torch.device("cuda:0")), adapter)
-    assert where == ["cuda:0"]
+def state(module: str, rows: int = 8) -> dict[str, np.ndarray]:
+    return {
+        f"{LAYER}{module}.lora_A.weight": np.ones((4, 16), np.float32),
+        f"{LAYER}{module}.lora_B.weight": np.arange(rows * 4, dtype=np.float32).reshape(rows, 4),
+    }
 
 
-def test_all_weights_of_a_model(tiny_base: Path, tmp_path: Path) -> None:
-    full = learned(tiny_base, method="full", exports=("merged",), learning_rate=5e-3)
-    assert len(full.weights) == 21
-    _, answer = export("merged", full, tmp_path)
-    assert answer.replace(" ", "") == CODES["alpha"]
+def test_names_and_shapes() -> None:
+    tensors = adapter_tensors(state("mlp.down_proj"), SHAPE)
+    assert set(tensors) == {"blk.1.ffn_down.weight.lora_a", "blk.1.ffn_down.weight.lora_b"}
+    assert tensors["blk.1.ffn_down.weight.lora_b"][0].tolist() == [0, 1, 2, 3]
+
+
+def test_rotary_halves_are_interleaved_for_q_and_k_only() -> None:
+    q = adapter_tensors(state("self_attn.q_proj"), SHAPE)["blk.1.attn_q.weight.lora_b"]
+    # 8 rows are 2 heads of 2 halves of 2: rows 0 1 | 2 3 become 0 2 1 3, and likewise for the second head.
+    assert (q[:, 0] / 4).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    k = adapter_tensors(state("self_attn.k_proj", rows=4), SHAPE)["blk.1.attn_k.weight.lora_b"]
+    assert (k[:, 0] / 4).tolist() == [0, 2, 1, 3]
+    v = adapter_tensors(state("self_attn.v_proj"), SHAPE)["blk.1.attn_v.weight.lora_b"]
+    assert (v[:, 0] / 4).tolist() == list(range(8))
+
+
+def test_what_cannot_be_exported_is_named() -> None:
+    with pytest.raises(SluiceError, match="architecture 'falcon'"):
+        adapter_tensors(state("mlp.down_proj"), BaseModelShape("falcon", 2, 2, 1))
+    with pytest.raises(SluiceError, match="rotary_gate"):
+        adapter_tensors(state("self_attn.rotary_gate"), SHAPE)
+    broken = state("mlp.down_proj")
+    broken[f"{LAYER}mlp.down_proj.lora_A.weight"][0, 0] = np.nan
+    with pytest.raises(SluiceError, match="NaN"):
+        adapter_tensors(broken, SHAPE)
+    with pytest.raises(SluiceError, match="no tensors"):
+        adapter_tensors({}, SHAPE)

@@ -1,23 +1,115 @@
-"""The stage: what it refuses before anything is loaded, and the command that is killed and given again."""
+"""The stage: what it refuses before anything is loaded, that its result appears whole and tried or not at all, and a
+few real steps whose adapter llama.cpp follows."""
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conftest import RealModels
+from conftest import ROOT
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune import train_stage
-from sluice.extras.finetune.train_stage import run
+from sluice.extras.finetune import exports, train_stage
+from sluice.extras.finetune.dataset import Example
+from sluice.extras.finetune.exports import BaseModelShape
+from sluice.extras.finetune.train_stage import TrainingPaths, run, train
+from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.training_record import TrainingResult
 from sluice.llm import model_files
-from sluice.llm.model_files import PinnedFiles, ensure_source
-from unit.extras.finetune.process import Training
-from unit.extras.finetune.tiny import write_codes
+from sluice.llm.model_files import PinnedFiles, ensure, ensure_source, load_models
+from support.libraries import Library
+from support.providers.clients import ask_local
+from unit.extras.finetune.tiny import EXAMPLES, PARAMS
+
+Library("trl")
+LONG = Example("long", ({"role": "user", "content": "x" * 200},), "y", False)
+
+
+def trained(place: Path, examples: list[Example] = EXAMPLES, **changes: Any) -> TrainingResult:
+    params = TrainingParameters.model_validate(PARAMS.model_dump() | {"steps": 2} | changes)
+    paths = TrainingPaths(place / "base", place / "base", place / "out", place / "checkpoints")
+    return train(paths, examples, params, lambda *_: None)
+
+
+def test_no_examples_and_no_base_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="no training examples"):
+        trained(tmp_path, [])
+    with pytest.raises(SluiceError, match="base: the base model is missing"):
+        trained(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_longer_than_the_context_are_counted_and_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = trained(place, [*EXAMPLES, LONG], max_tokens=100_000)
+    assert "train: 1 of 5 examples are longer than 128 tokens: left out" in capsys.readouterr().err
+    assert result.skipped == 1
+    assert json.loads((place / "out" / "training.json").read_text())["skipped"] == 1
+
+
+def test_rows_that_are_all_too_long_are_an_error(place: Path) -> None:
+    with pytest.raises(SluiceError, match="all 4 training examples are longer than 16 tokens"):
+        trained(place, max_tokens=16)
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")],
+    ids=["of Python", "of torch"],
+)
+def test_no_memory_is_said_with_what_to_change(place: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("sluice.extras.finetune.sft_trainer.answer_loss", fails)
+    with pytest.raises(SluiceError, match=r"more memory than there is.*\n.*lower train\.batch"):
+        trained(place)
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize("accepted", [True, False], ids=["llama.cpp takes it", "llama.cpp refuses it"])
+def test_the_adapter_appears_whole_and_tried_or_not_at_all(
+    place: Path, monkeypatch: pytest.MonkeyPatch, accepted: bool
+) -> None:
+    out = place / "out"
+
+    def probe(_: Path, adapter: Path) -> None:
+        assert adapter.stat().st_size > 0
+        assert not (out / "adapter.gguf").exists()
+        if not accepted:
+            raise SluiceError("llama.cpp cannot load it")
+
+    monkeypatch.setattr(exports, "probe", probe)
+    monkeypatch.setattr(train_stage, "_shape", lambda *_: BaseModelShape("llama", 2, 4, 2))
+    if accepted:
+        result = trained(place, exports=("gguf",))
+        assert result.exports == {"gguf": out / "adapter.gguf"}
+        assert sorted(p.name for p in out.iterdir()) == ["adapter.gguf", "loss.csv", "training.json"]
+        assert (out / "loss.csv").read_text().startswith("step,loss\n1,")
+    else:
+        with pytest.raises(SluiceError, match="cannot load it"):
+            trained(place, exports=("gguf",))
+        assert list(out.iterdir()) == []
+
+
+def test_the_record_says_what_was_learned_from_and_on_what(place: Path) -> None:
+    result = trained(place, held_share=0.25)
+    record = json.loads((place / "out" / "training.json").read_text())
+    assert record["held"] == 1
+    assert record["samples"] == 4
+    assert record["held_loss"]
+    assert record["hardware"]["processes"] == 1
+    assert record["hardware"]["trl"]
+    assert record["parameters"]["method"] == "lora"
+    assert record["tokens_per_second"] > 0
+    assert record["exports"]["peft"] is not None
+    assert result.run.steps == 2
 
 
 def test_a_release_must_have_the_adapter_that_it_serves(workspace: Workspace) -> None:
@@ -53,38 +145,31 @@ def test_of_the_processes_of_a_machine_one_downloads(tmp_path: Path, monkeypatch
         train_stage.fetched_once(ensure_source, spec, tmp_path / "cache")
 
 
-@pytest.fixture
-def checkout(workspace: Workspace, models: RealModels) -> Workspace:
-    write_codes(workspace, models)
-    return workspace
+@pytest.fixture(scope="module")
+def served() -> Path:
+    return ensure(load_models(ROOT / "config" / "models.yaml").chat, Workspace(ROOT).cache)
 
 
 @pytest.mark.real
-def test_the_command_goes_on_after_each_kill_and_ends_as_if_there_was_none(
-    checkout: Workspace, tiny_base: Path
-) -> None:
-    """Killed in training, the newest checkpoint broken, killed in the export: the weights of an unbroken run."""
+def test_a_few_steps_teach_what_llama_cpp_then_answers(served: Path, tmp_path: Path) -> None:
+    from sluice.llm.llama_server import LocalServer
 
-    def train(name: str, death: str = "") -> tuple[int | None, str]:
-        words = ("train", "--base", str(tiny_base), "--out", f"{name}/out", "--checkpoints", f"{name}/checkpoints")
-        ended = Training(checkout.root, death, words=words).end()
-        return ended.code, ended.output
+    steps: list[tuple[int, int, float]] = []
+    params = TrainingParameters(steps=8, warmup=1, batch=4, accumulate=1, learning_rate=2e-3)
+    out = tmp_path / "out"
+    paths = TrainingPaths(served, served, out, tmp_path / "checkpoints")
+    result = train(paths, EXAMPLES, params, lambda *step: steps.append(step))
+    assert [step[0] for step in steps] == list(range(1, 9))
+    assert steps[-1][2] < steps[0][2] / 2
+    record = json.loads((out / "training.json").read_text())
+    assert record["samples"] == len(EXAMPLES)
+    assert len(record["loss"]) == 8
+    assert sorted(p.name for p in out.iterdir()) == ["adapter.gguf", "loss.csv", "training.json"]
 
-    code, said = train("unbroken")
-    assert code == 0, said
-    broken = checkout.root / "broken"
-    assert train("broken", "kill:11")[0] == -9
-    (newest,) = broken.glob("checkpoints/*/checkpoint-8/optimizer.pt")
-    newest.write_bytes(newest.read_bytes()[:-1] + b"?")
-    code, said = train("broken", "kill:export")
-    assert code == -9, said
-    assert "checkpoint-8 does not match the sha256 of optimizer.pt" in said
-    assert "step 4 of 12" not in said
-    assert "step 5 of 12" in said
-    assert not list(broken.glob("out/peft"))
-    code, said = train("broken")
-    assert code == 0, said
-    assert "step" not in said
-    weights = "out/peft/adapter_model.safetensors"
-    assert digest_of_file(broken / weights) == digest_of_file(checkout.root / "unbroken" / weights)
-    assert list((broken / "checkpoints").iterdir()) == []
+    def answers(adapter: Path | None) -> list[str]:
+        with LocalServer(served, adapter=adapter, threads=1, slots=1, context=1024) as server:
+            return [ask_local(server.base_url, e.messages, maxTokens=8)[0] for e in EXAMPLES]
+
+    targets = [e.target for e in EXAMPLES]
+    assert answers(result.exports["gguf"]) == targets
+    assert answers(None) != targets

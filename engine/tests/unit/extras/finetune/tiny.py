@@ -69,19 +69,23 @@ def model(layers: int = 2, architecture: str = "llama", width: int = 32, **more:
     return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
 
 
-def write_base(folder: Path, *, dtype: str = "float32", **shape: Any) -> Path:
-    """The model and a tokenizer whose tokens are letters."""
-    import torch
+def tokenizer() -> Any:
+    """Its tokens are letters."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    model(**shape).to(getattr(torch, dtype)).save_pretrained(folder)
     letters = {"<end>": 0, "<unknown>": 1} | {letter: number for number, letter in enumerate(LETTERS, 2)}
-    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="<unknown>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unknown>")
+    words = Tokenizer(models.WordLevel(letters, unk_token="<unknown>"))
+    words.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    fast = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", unk_token="<unknown>")
     fast.chat_template = TEMPLATE
-    fast.save_pretrained(folder)
+    return fast
+
+
+def write_base(folder: Path, **shape: Any) -> Path:
+    """The model and its tokenizer."""
+    model(**shape).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
     return folder
 
 

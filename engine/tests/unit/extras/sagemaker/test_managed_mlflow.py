@@ -17,7 +17,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune.training_tracking import EXPERIMENT, log_training
+from sluice.extras.finetune.training_record import EXPERIMENT, log_training
 from sluice.release import mlflow_registry
 from sluice.release.mlflow_registry import ADAPTER_MODEL
 from support.aws.managed_mlflow import ARN, ManagedMlflow, managed

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from sluice.core.errors import SluiceError
 from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune.gguf_adapter import BaseModelShape, write_adapter
+from sluice.extras.finetune.exports import BaseModelShape, write_adapter
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.vllm_adapters import peft_form
 from sluice.extras.vllm_adapters.peft_form import pin_peft_form, write_peft

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sluice.extras.finetune.gguf_adapter import read_shape, write_adapter
+from sluice.extras.finetune.exports import read_shape, write_adapter
 from sluice.extras.vllm_adapters.peft_form import write_peft
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 ?|"

@@ -22,7 +22,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.sagemaker import source_archives
 from support.aws.sagemaker_runs import ROOT
 from support.libraries import Library
-from unit.extras.finetune.test_gguf_adapter_real import ARCHITECTURES, write_gguf
+from unit.extras.finetune.test_exports_real import ARCHITECTURES, write_gguf
 from unit.extras.finetune.tiny import model, write_base, write_codes
 from unit.extras.sagemaker.pipelines.test_job import JOB
 

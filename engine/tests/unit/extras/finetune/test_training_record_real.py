@@ -19,11 +19,10 @@ from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune.adapter_registry import take_adapter
+from sluice.extras.finetune.training_record import take_adapter
 from sluice.llm.llama_server import LocalServer
 from sluice.llm.model_files import ensure, load_models
-from sluice.release import champion, mlflow_registry
-from sluice.release.environment_record import here
+from sluice.release import mlflow_registry
 from sluice.release.manifest import Manifest
 from sluice.release.mlflow_registry import ADAPTER_MODEL, CANDIDATE
 from support.mlflow_server import MlflowServer, client_of, running, server  # noqa: F401 - fixtures
@@ -38,20 +37,6 @@ import json, mlflow, sys
 model = mlflow.pyfunc.load_model(sys.argv[1])
 json.dump(model.predict(json.loads(sys.argv[2]), params={"max_tokens": 12}), open("answer.json", "w"))
 """
-
-
-def test_on_a_laptop_the_store_is_sqlite(workspace: Workspace, make: Make) -> None:
-    trained = workspace.build / "adapter/adapter.gguf"
-    manifest, folder = make(adapter=take_adapter(workspace, trained))
-    assert manifest.adapter is not None
-    assert manifest.adapter.sha256 == digest_of_file(trained)
-    mlflow_registry.record_release(workspace, manifest, folder)
-    champion.promote(workspace, here(workspace), manifest.id)
-    client, _ = open_tracking(workspace, mlflow_registry.EXPERIMENT)
-    (version,) = client.search_model_versions(f"name = '{ADAPTER_MODEL}'")
-    assert version.source.startswith("models:/m-")
-    for alias in (CANDIDATE, "champion"):
-        assert client.get_model_version_by_alias(ADAPTER_MODEL, alias).version == version.version
 
 
 def test_an_adapter_that_was_kept_as_a_file_is_logged_as_a_model(workspace: Workspace, make: Make) -> None:

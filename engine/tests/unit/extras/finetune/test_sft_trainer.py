@@ -1,0 +1,228 @@
+"""The loop: the loss, refusals, resuming after a kill, checkpoints that are whole or not there, stopping early."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.extras.finetune.base_model import ProcessGroup
+from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.training_record import TrainingRun
+from support.libraries import Library
+from unit.extras.finetune.process import Training
+from unit.extras.finetune.tiny import PARAMS, model, tokenizer
+
+Library("trl")
+ALONE = ProcessGroup(0, 1, "cpu")
+SHARED = list(range(20, 40))
+
+
+def tokens(prompt: list[int], answer: list[int]) -> dict[str, list[int]]:
+    return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+
+
+EXAMPLES = [
+    tokens([*SHARED, 1, 2], [7, 8]),
+    tokens([*SHARED, 3], [9]),
+    tokens([*SHARED, 4, 5, 6], [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]),  # more than weigh less each
+]
+
+
+def fitted(params: TrainingParameters, folder: Path, **options: Any) -> tuple[Any, TrainingRun]:
+    from sluice.extras.finetune.sft_trainer import arguments_of, fit
+
+    arguments = arguments_of(params, ALONE)
+    arguments.output_dir = str(folder)
+    base = (options.get("model") or model(), tokenizer())
+    told = options.get("on_progress", lambda *_: None)
+    return fit(base, EXAMPLES, options.get("held", ()), params, arguments, told, ALONE)
+
+
+def batches() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same examples in padded rows, and in one row without padding."""
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    padded = DataCollatorForLanguageModeling(pad_token_id=0)(EXAMPLES)
+    flat = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)(EXAMPLES)
+    return padded, {name: flat[name] for name in ("input_ids", "labels", "position_ids")}
+
+
+def plain_loss(whole: Any) -> float:
+    """Each example alone, by the logits of all its tokens: the sum over its answer, by its length but at most by 8."""
+    import torch
+
+    losses = []
+    for example in EXAMPLES:
+        ids, labels = (torch.tensor([example[name]]) for name in ("input_ids", "labels"))
+        logits = whole(input_ids=ids).logits[0, :-1]
+        each = torch.nn.functional.cross_entropy(logits, labels[0, 1:], ignore_index=-100, reduction="sum")
+        losses.append(float(each) / min(8, int((labels != -100).sum())))
+    return sum(losses) / len(losses)
+
+
+def test_the_loss_is_that_of_each_answer_alone_padded_and_without_padding() -> None:
+    """Of answers only; and no example sees another one that stands in its row."""
+    import torch
+
+    from sluice.extras.finetune.sft_trainer import answer_loss
+
+    whole = model().eval()
+    with torch.no_grad():
+        expected = plain_loss(whole)
+        for batch in batches():
+            assert float(answer_loss(whole, batch)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_training_lowers_the_loss_and_repeats_itself(tmp_path: Path) -> None:
+    runs = [fitted(PARAMS, tmp_path / str(number))[1] for number in range(2)]
+    assert runs[0].loss == runs[1].loss
+    assert runs[0].loss[-1][1] < runs[0].loss[0][1]
+    assert (runs[0].answers, runs[0].steps) == (24, 12)
+
+
+def test_accumulating_is_a_larger_batch(tmp_path: Path) -> None:
+    _, larger = fitted(PARAMS.model_copy(update={"batch": 4}), tmp_path / "larger")
+    _, often = fitted(PARAMS.model_copy(update={"batch": 2, "accumulate": 2}), tmp_path / "often")
+    assert [loss for _, loss in often.loss] == pytest.approx([loss for _, loss in larger.loss], abs=2e-4)
+    assert often.answers == larger.answers == 48
+
+
+def test_recomputing_activations_changes_nothing(tmp_path: Path) -> None:
+    _, plain = fitted(PARAMS, tmp_path / "plain")
+    _, recomputed = fitted(PARAMS.model_copy(update={"gradient_checkpointing": True}), tmp_path / "recomputed")
+    assert [loss for _, loss in recomputed.loss] == pytest.approx([loss for _, loss in plain.loss], abs=2e-4)
+
+
+def test_a_target_that_the_model_has_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match=r"train\.targets.*no_such_projection"):
+        fitted(PARAMS.model_copy(update={"targets": ("no_such_projection",)}), tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path) -> None:
+    import torch
+
+    broken = model()
+    with torch.no_grad():
+        broken.model.norm.weight.fill_(float("nan"))
+    steps: list[int] = []
+    with pytest.raises(SluiceError, match="step 1 of 12: the loss is nan"):
+        fitted(PARAMS, tmp_path, model=broken, on_progress=lambda step, *_: steps.append(step))
+    assert steps == []
+
+
+def test_it_stops_when_held_rows_are_no_longer_better_and_keeps_the_best(tmp_path: Path) -> None:
+    """The held answer contradicts what is learned, so its loss rises."""
+    changes = {"steps": 60, "evaluate_every": 2, "patience": 3, "learning_rate": 0.05, "held_share": 0.2}
+    held = tokens([*SHARED, 1, 2], [50, 51])
+    trainer, run = fitted(PARAMS.model_copy(update=changes), tmp_path, held=[held])
+    step, best = min(run.held_loss, key=lambda point: point[1])
+    assert run.stopped
+    assert run.steps == step + 6 < 60
+    assert trainer.loss_of(held) == pytest.approx(best, abs=1e-4)
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(place: Path, unbroken: Path) -> None:
+    assert Training(place, "kill:7").end().code == -9
+    assert not (place / "out").exists()
+    went_on = Training(place).end()
+    assert went_on.code == 0, went_on.output
+    assert "step 4 of 12" not in went_on.output
+    assert "step 5 of 12" in went_on.output
+    _require_equal(place, unbroken, resumed=[4])
+
+
+def test_a_run_that_is_told_to_end_saves_first(place: Path, unbroken: Path) -> None:
+    """As on a spot machine: no step is lost, not even one that no checkpoint was due after."""
+    ended = Training(place, "end:5").end()
+    assert ended.code == 128 + signal.SIGTERM, ended.output
+    assert "which is saved" in ended.output
+    assert not (place / "out").exists()
+    (saved,) = ended.output.split("after step ")[1].split(",")[:1]
+    went_on = Training(place).end()
+    assert went_on.code == 0, went_on.output
+    _require_equal(place, unbroken, resumed=[int(saved)])
+
+
+def test_killed_during_the_export_it_trains_no_step_again(place: Path, unbroken: Path) -> None:
+    assert Training(place, "kill:export").end().code == -9
+    assert not [p for p in (place / "out").glob("*") if not p.name.startswith(".draft-")]
+    went_on = Training(place).end()
+    assert went_on.code == 0, went_on.output
+    assert "step" not in went_on.output
+    _require_equal(place, unbroken, resumed=[12])
+
+
+@pytest.mark.parametrize("how", ["a bit turned", "record cut short", "tensors gone", "no record"])
+def test_a_broken_checkpoint_is_passed_over(place: Path, unbroken: Path, how: str) -> None:
+    assert Training(place, "kill:11").end().code == -9
+    (newest,) = (place / "checkpoints").glob("*/checkpoint-8/optimizer.pt")
+    if how == "a bit turned":
+        newest.write_bytes(newest.read_bytes()[:-1] + b"?")
+    elif how == "record cut short":
+        newest.with_name("files.json").write_text('{"optimizer.pt": "sha')
+    elif how == "tensors gone":
+        newest.unlink()
+    else:
+        newest.with_name("files.json").unlink()
+    went_on = Training(place).end()
+    assert went_on.code == 0, went_on.output
+    assert ("checkpoint-8" in went_on.output) == (how != "no record")
+    _require_equal(place, unbroken, resumed=[4])
+
+
+def test_nothing_is_run_that_a_checkpoint_holds(place: Path) -> None:
+    """Its digests guard against broken disks; torch refuses what would call code."""
+    import torch
+
+    from sluice.extras.finetune.sft_trainer import _written
+
+    assert Training(place, "kill:7").end().code == -9
+    (state,) = (place / "checkpoints").glob("*/checkpoint-4/optimizer.pt")
+    torch.save({"run": Path("x")}, state)
+    with _written(state.parent, leads=True):
+        pass
+    refused = Training(place).end()
+    assert refused.code == 1, refused.output
+    assert "checkpoint-4: torch cannot read this checkpoint" in refused.output
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trl import SFTTrainer
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(SFTTrainer, "_save_checkpoint", fails)
+    with pytest.raises(SluiceError, match=r"checkpoint-4: the checkpoint cannot be written.*\n.*free some space"):
+        fitted(PARAMS, tmp_path)
+
+
+def test_a_finished_run_leaves_nothing_and_few_unfinished_ones_are_kept(tmp_path: Path) -> None:
+    import os
+
+    from sluice.extras.finetune.sft_trainer import clear_checkpoints
+
+    for number in range(5):
+        (tmp_path / f"other{number}").mkdir()
+        os.utime(tmp_path / f"other{number}", (number, number))
+    (tmp_path / "done").mkdir()
+    clear_checkpoints(tmp_path / "done")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other2", "other3", "other4"]
+
+
+def _require_equal(place: Path, unbroken: Path, *, resumed: list[int]) -> None:
+    """The adapter bit by bit, the record but for times; and nothing is left behind."""
+    names = ("peft/adapter_model.safetensors", "peft/adapter_config.json", "loss.csv")
+    for name in names:
+        assert (place / "out" / name).read_bytes() == (unbroken / "out" / name).read_bytes(), name
+    found, expected = (json.loads((folder / "out" / "training.json").read_text()) for folder in (place, unbroken))
+    assert found["resumed"] == resumed
+    for name in ("tokens", "answers", "loss", "data_digest", "base_sha256", "steps"):
+        assert found[name] == expected[name], name
+    assert list((place / "checkpoints").iterdir()) == []
+    assert sorted(p.name for p in (place / "out").iterdir()) == ["loss.csv", "peft", "training.json"]
