@@ -25,7 +25,6 @@ from sluice.retrieval import Hit, format_history, format_passages
 
 Matrix = npt.NDArray[np.float32]
 _SPAN_WORDS = 8  # a longer answer is no span
-_LONG: tuple[AnswerStyle, ...] = ("answer", "sentence", "explain", "steps", "welcome")
 _BEHIND = 0.15  # of the rows without a history are asked behind that of another row
 _OFTEN: dict[AnswerStyle, int] = {"span": 3, "answer": 8}  # times as often as another style
 
@@ -139,15 +138,10 @@ def _read(rows: Sequence[Row], folder: Path, embedder: TokenEncoder, params: Tra
     for number, chunk in enumerate(chunks):
         of_document.setdefault(chunk["doc_id"], []).append(number)
     gold = [_gold(row, [n for doc_id in row.doc_ids for n in of_document.get(doc_id, [])], chunks) for row in rows]
-    targets = [
-        targets_of(
-            row,
-            [sentences(chunks[number]["text"]) for number in sorted(held)],
-            params.instructions,
-            chunks[min(held)]["title"] if held else "",
-        )
-        for row, held in zip(rows, gold, strict=True)
-    ]
+    targets = []
+    for row, held in zip(rows, gold, strict=True):
+        texts = [sentences(chunks[number]["text"]) for number in sorted(held)]
+        targets.append(targets_of(row, texts, params.instructions, chunks[min(held)]["title"] if held else ""))
     # As the application searches: with the question before.
     similarity = embedder.embed([row.in_context for row in rows]) @ vectors.T
     return _PassageIndex(rows, params, chunks, gold, targets, similarity)
@@ -176,7 +170,7 @@ def targets_of(
     """The right answer to a row in each style."""
     if not row.answers or (row.doc_ids and not texts):
         return {}
-    found: dict[AnswerStyle, str] = dict.fromkeys(_LONG, row.answers[0])
+    found: dict[AnswerStyle, str] = dict.fromkeys(("answer", "sentence", "explain", "steps", "welcome"), row.answers[0])
     if _is_span(row) or "answer" not in styles:
         found["span"] = row.answers[0]
     choices = [
@@ -290,10 +284,8 @@ def _passages(row: int, index: _PassageIndex, rng: random.Random) -> list[int]:
 
 
 def _add_declines(drawn: list[_Drawn], usable: list[int], index: _PassageIndex, rng: random.Random) -> None:
-    """Asks answerable rows over the nearest passages that do not hold the answer: what a retrieval miss is.
-
-    Data without a single unanswerable row does not ask for declining, and gets none.
-    """
+    """Asks answerable rows over the nearest passages that do not hold the answer, as after a retrieval miss; but not
+    where the data have no unanswerable row."""
     already = sum(not index.rows[number].answers for number in usable)
     if not already:
         return

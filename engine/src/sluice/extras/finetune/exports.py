@@ -55,11 +55,6 @@ class TrainingOutput:
     loss: float
 
 
-def export(kind: ExportKind, trained: TrainingOutput, folder: Path) -> tuple[Path, str]:
-    """Write one form into `folder`. Return its file or folder and what it answered; SluiceError when it does not."""
-    return EXPORTS[kind](trained, folder)
-
-
 def _gguf(trained: TrainingOutput, folder: Path) -> tuple[Path, str]:
     from safetensors import safe_open
 
@@ -102,6 +97,7 @@ def _merged(trained: TrainingOutput, folder: Path) -> tuple[Path, str]:
     return out, _tried(*load_base(out, trained.params), trained, out)
 
 
+# Each writes one form into a folder. Returns its file or folder and what it answered; SluiceError when it does not.
 EXPORTS: dict[ExportKind, Callable[[TrainingOutput, Path], tuple[Path, str]]] = {
     "gguf": _gguf,
     "peft": _peft,
@@ -113,19 +109,17 @@ def _tried(model: Any, tokenizer: Any, trained: TrainingOutput, out: Path) -> st
     """Return the export's answer to the sample's question. SluiceError when it is another model than was trained."""
     import torch
 
-    from sluice.extras.finetune.sft_trainer import answer_loss
+    from sluice.extras.finetune.sft_trainer import loss_of
 
-    model.eval()
-    batch = {name: torch.tensor([tokens], device=model.device) for name, tokens in trained.sample.items()}
-    with torch.no_grad():  # packed weights are on a GPU, and stay there
-        found = float(answer_loss(model, batch))
+    found = loss_of(model, trained.sample)
     if not abs(found - trained.loss) <= _TOLERANCE * (1 + trained.loss):
         raise SluiceError(
             f"{out.name}: the export does not answer as the trained model does: loss {found:.3f},"
             f" not {trained.loss:.3f}",
             remedy="set train.dtype to float32, if rounding is the reason",
         )
-    prompt = batch["input_ids"][batch["labels"] == -100][None]
+    asked = trained.sample["labels"].count(-100)
+    prompt = torch.tensor([trained.sample["input_ids"][:asked]], device=model.device)
     said = model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=16, do_sample=False)
     return str(tokenizer.decode(said[0, prompt.shape[1] :], skip_special_tokens=True)).strip()
 
@@ -147,36 +141,26 @@ def read_shape(base: Path) -> BaseModelShape:
     return BaseModelShape(architecture, number("block_count"), heads, number("attention.head_count_kv", heads))
 
 
-def _llama_order(module: str, b: Array, shape: BaseModelShape) -> Array:
-    """llama.cpp keeps the rotary halves of q and k interleaved: rows (head, half, i) become (head, i, half)."""
+# Architectures of bases that adapters can be written for. A Mistral is a llama in GGUF.
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3", "phi3")
+
+
+def rows_in_gguf(module: str, rows: Array, shape: BaseModelShape) -> Array:
+    """Return output rows of a module in the order of GGUF: of a llama's q and k, the rotary halves are interleaved, so
+    rows (head, half, i) become (head, i, half)."""
     heads = {"q_proj": shape.heads, "k_proj": shape.kv_heads}.get(module.rpartition(".")[2])
-    if heads is None:
-        return b
-    rows, rank = b.shape
-    return b.reshape(heads, 2, rows // heads // 2, rank).swapaxes(1, 2).reshape(rows, rank)
-
-
-def _same_order(module: str, b: Array, shape: BaseModelShape) -> Array:  # noqa: ARG001
-    return b
-
-
-# How the output rows of a module are ordered in GGUF, by architecture of the base. A Mistral is a llama there.
-ROW_ORDERS = {
-    "llama": _llama_order,
-    "qwen2": _same_order,
-    "qwen3": _same_order,
-    "gemma3": _same_order,
-    "phi3": _same_order,
-}
+    if shape.architecture != "llama" or heads is None:
+        return rows
+    count, rank = rows.shape
+    return rows.reshape(heads, 2, count // heads // 2, rank).swapaxes(1, 2).reshape(count, rank)
 
 
 def require_known(shape: BaseModelShape) -> None:
     """SluiceError when adapters of this architecture cannot be written, for before hours of training."""
-    if shape.architecture not in ROW_ORDERS:
-        known = ", ".join(ROW_ORDERS)
+    if shape.architecture not in ARCHITECTURES:
         raise SluiceError(
-            f"no adapter export for the architecture {shape.architecture!r} (known: {known})",
-            remedy=f"add its row order to ROW_ORDERS in {__name__}, or choose another base model",
+            f"no adapter export for the architecture {shape.architecture!r} (known: {', '.join(ARCHITECTURES)})",
+            remedy=f"add it, with the order of its rows, to {__name__}, or choose another base model",
         )
 
 
@@ -185,7 +169,6 @@ def adapter_tensors(state: Mapping[str, Any], shape: BaseModelShape) -> dict[str
     import gguf
 
     require_known(shape)
-    order = ROW_ORDERS[shape.architecture]
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[shape.architecture.upper()], shape.blocks)
     tensors = {}
     for key, value in state.items():
@@ -199,7 +182,7 @@ def adapter_tensors(state: Mapping[str, Any], shape: BaseModelShape) -> dict[str
         if not np.isfinite(array).all():
             raise SluiceError(f"the adapter tensor {key!r} holds NaN or infinity", remedy="lower learning_rate")
         if found["side"] == "B":
-            array = np.ascontiguousarray(order(found["module"], array, shape))
+            array = np.ascontiguousarray(rows_in_gguf(found["module"], array, shape))
         tensors[f"{name}.weight.lora_{found['side'].lower()}"] = array
     if not tensors:
         raise SluiceError("the adapter has no tensors")

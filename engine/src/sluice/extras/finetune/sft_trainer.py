@@ -15,8 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,13 @@ def answer_loss(model: Any, batch: Mapping[str, Any]) -> Any:
     return (losses / lengths.clamp(max=_WHOLE)[number]).sum() / len(lengths)
 
 
+def loss_of(model: Any, example: Tokens) -> float:
+    """Return the loss of one example. With FSDP every process computes it, each its part."""
+    batch = {name: torch.tensor([tokens], device=model.device) for name, tokens in example.items()}
+    with torch.no_grad():  # packed weights are on a GPU, and stay there
+        return float(answer_loss(model.eval(), batch))
+
+
 class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer whose examples weigh the same however long their answers are, and whose checkpoints are whole."""
 
@@ -75,13 +81,6 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
     ) -> Any:
         return (answer_loss(model, inputs), {}) if return_outputs else answer_loss(model, inputs)
 
-    def loss_of(self, example: Tokens) -> float:
-        """Return the loss of one example, in every process alike: with FSDP each computes its part."""
-        self.model.eval()
-        batch = {name: torch.tensor([tokens], device=self.args.device) for name, tokens in example.items()}
-        with torch.no_grad(), self.compute_loss_context_manager():
-            return float(answer_loss(self.model, batch))
-
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """A release's card is `sluice models card`."""
 
@@ -89,10 +88,20 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         """Nothing about a run leaves this machine."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        with _written(folder, leads=self.args.should_save):
+        """It is one when its record is written, with the digest of each of its files."""
+        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        try:
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()  # each process has a file of its own in it
+            if self.args.should_save:
+                write_json(checkpoint / _RECORD, _digests(checkpoint))
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+            if not isinstance(error, OSError) and not any(words in str(error) for words in _FULL):
+                raise
+            raise SluiceError(
+                f"{checkpoint}: the checkpoint cannot be written: {error}",
+                remedy="free some space and run it again: it resumes from the previous checkpoint",
+            ) from error
 
 
 def fit(
@@ -112,6 +121,7 @@ def fit(
     found = group.agreed(_latest(Path(arguments.output_dir)) if group.leads else None)
     order = _order([len(one["input_ids"]) for one in examples], params)
     model, tokenizer = base
+    model.name_or_path = None  # else peft asks the network for it when it saves an adapter
     state = TrainerState.load_from_json(str(found / "trainer_state.json")) if found else TrainerState()
     earlier = _run(state, examples, order, params)
     # Fewer where a run that stopped early was killed while it was exported.
@@ -129,17 +139,13 @@ def fit(
                 + ([EarlyStoppingCallback(params.patience)] if held else []),
             )
         except ValueError as error:
-            raise SluiceError(f"train.targets: {error}") from error
-        if params.method != "full":
-            trainer.model.peft_config["default"].base_model_name_or_path = None  # else peft asks the network for it
+            raise SluiceError(f"train.targets: {error}") if "Target modules" in str(error) else error from error
         trainer.remove_callback(PrinterCallback)
         try:
             trainer.train(resume_from_checkpoint=str(found) if found else None)
         except pickle.UnpicklingError as error:  # torch refuses what would call code
-            raise SluiceError(
-                f"{found}: torch cannot read this checkpoint: {str(error).splitlines()[0]}",
-                remedy="delete its folder and train again",
-            ) from error
+            said = f"{found}: torch cannot read this checkpoint: {str(error).splitlines()[0]}"
+            raise SluiceError(said, remedy="delete its folder and train again") from error
     return trainer, _run(trainer.state, examples, order, params)
 
 
@@ -160,8 +166,7 @@ def arguments_of(params: TrainingParameters, group: ProcessGroup) -> SFTConfig:
     sharded = params.sharded(group.world)
     each = params.examples_a_step // group.world
     batch = math.gcd(params.batch, each)
-    whole = {"cpu_ram_efficient_loading": True, "state_dict_type": "FULL_STATE_DICT"}
-    sharding = {"fsdp": True, "fsdp_config": {**whole, "activation_checkpointing": params.gradient_checkpointing}}
+    how = {"cpu_ram_efficient_loading": True, "activation_checkpointing": params.gradient_checkpointing}
     judged = {"eval_strategy": "steps", "eval_steps": params.evaluate_every, "load_best_model_at_end": True}
     arguments = SFTConfig(
         max_steps=params.steps,
@@ -186,7 +191,7 @@ def arguments_of(params: TrainingParameters, group: ProcessGroup) -> SFTConfig:
         gradient_checkpointing_kwargs={"use_reentrant": False},
         ddp_find_unused_parameters=False,
         ddp_timeout=int(PATIENCE.total_seconds()),
-        **(sharding if sharded else {}),
+        **({"fsdp": True, "fsdp_config": how} if sharded else {}),
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_steps=params.evaluate_every if held else params.checkpoint_every,  # the best is one of them
@@ -214,8 +219,7 @@ def _order(lengths: Sequence[int], params: TrainingParameters) -> list[int]:
 
 
 def _run(state: Any, examples: Sequence[Tokens], order: Sequence[int], params: TrainingParameters) -> TrainingRun:
-    """Return what a run has done, from the history that transformers keeps of it."""
-    history = state.log_history
+    history = state.log_history  # which transformers keeps
     held = [(one["step"], round(one["eval_loss"], 4)) for one in history if "eval_loss" in one]
     learned = order[: state.global_step * params.examples_a_step]
     best = min(held, key=lambda point: point[1], default=(0, 0.0))[0]
@@ -282,23 +286,6 @@ class _Follow(TrainerCallback):  # type: ignore[misc]
         self._told = True
 
 
-@contextmanager
-def _written(checkpoint: Path, *, leads: bool) -> Iterator[None]:
-    """Around what writes a checkpoint: it is one when the block has ended, with the digest of each of its files."""
-    try:
-        yield
-        if leads:
-            files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != _RECORD]
-            write_json(checkpoint / _RECORD, {str(p.relative_to(checkpoint)): digest_of_file(p) for p in files})
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
-        if not isinstance(error, OSError) and not any(words in str(error) for words in _FULL):
-            raise
-        raise SluiceError(
-            f"{checkpoint}: the checkpoint cannot be written: {error}",
-            remedy="free some space and run it again: it resumes from the previous checkpoint",
-        ) from error
-
-
 def _latest(folder: Path) -> Path | None:
     """Return the newest checkpoint that is whole. A broken one is reported, and deleted as is one that was cut off."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
@@ -316,9 +303,14 @@ def _fault(checkpoint: Path) -> str:
         expected = dict(read_json(checkpoint / _RECORD))
     except (SluiceError, TypeError, ValueError):
         return "has no whole record"
-    files = ((checkpoint / name, sha256) for name, sha256 in expected.items())
-    wrong = (path.name for path, sha256 in files if not path.is_file() or digest_of_file(path) != sha256)
+    found = _digests(checkpoint)
+    wrong = (name for name, sha256 in expected.items() if found.get(name) != sha256)
     return next((f"does not match the sha256 of {name}" for name in wrong), "")
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != _RECORD]
+    return {str(path.relative_to(checkpoint)): digest_of_file(path) for path in files}
 
 
 def clear_checkpoints(folder: Path) -> None:

@@ -33,11 +33,12 @@ from sluice.extras.finetune.base_model import (
     joined,
     load_base,
     parsed_once,
+    quiet,
     require_training_packages,
     tokenise,
 )
 from sluice.extras.finetune.dataset import Example, build_examples
-from sluice.extras.finetune.exports import BaseModelShape, TrainingOutput, export, read_shape, require_known
+from sluice.extras.finetune.exports import EXPORTS, BaseModelShape, TrainingOutput, read_shape, require_known
 from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError, require_releasable
 from sluice.extras.finetune.training_record import TrainingResult, describe_hardware, log_training, write_records
 from sluice.llm.model_files import Models, PinnedFiles, ensure, ensure_source, load_models
@@ -151,7 +152,7 @@ def _learn(
     rows: Mapping[str, str],
 ) -> TrainingResult:
     # torch, which the serving set lacks
-    from sluice.extras.finetune.sft_trainer import arguments_of, clear_checkpoints, fit, require_shareable
+    from sluice.extras.finetune.sft_trainer import arguments_of, clear_checkpoints, fit, loss_of, require_shareable
 
     require_shareable(params, group)
     params = params.model_copy(update={"dtype": group.agreed(computed_dtype(params.dtype, group.device))})
@@ -167,14 +168,15 @@ def _learn(
     folder = paths.checkpoints / _key(base_sha256, learned, held, params)[:16]
     arguments.output_dir = str(folder)
     trainer, done = fit(base, learned, held, params, arguments, on_progress, group)
-    loss = trainer.loss_of(learned[0])
+    loss = loss_of(trainer.model, learned[0])
     result = TrainingResult(done, len(examples), len(held), skipped)
     with _draft(paths.out, leads=group.leads) as draft:
-        trainer.save_model(str(draft / "trained"))  # by every process: with FSDP each has a shard
+        with quiet():
+            trainer.save_model(str(draft / "trained"))  # by every process: with FSDP each has a shard
         del trainer, base  # an export loads the model anew
         if group.leads:
             trained = TrainingOutput(paths.base, paths.served, shape, params, draft / "trained", learned[0], loss)
-            made = {kind: export(kind, trained, draft) for kind in params.exports}
+            made = {kind: EXPORTS[kind](trained, draft) for kind in params.exports}
             write_records(
                 result,
                 base_sha256,

@@ -104,8 +104,18 @@ def require_consistent(workspace: Workspace, params: TrainingParameters) -> tupl
     """The chat model, and who answers in its role."""
     chat = load_models(workspace.config / "models.yaml").chat
     providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles()).chat
-    _require_tunable(chat, params)
-    _require_served(providers, params)
+    if params.method == "qlora" and (chat.weights or chat).file_name.endswith(".gguf"):
+        raise SluiceError(
+            f"{_PARAMS}: train.method is qlora, which packs published weights, and {_MODELS} has a GGUF file alone",
+            remedy=f"name safetensors as `weights` of the chat model in {_MODELS}, or set train.method to lora",
+        )
+    components = [spec.name for spec in providers if getattr(spec, "component", None)]
+    if components and "peft" not in params.exports:
+        raise SluiceError(
+            f"{_PARAMS}: train.exports has no peft, of which the component that {components[0]} in {_PROVIDERS} asks is"
+            " made",
+            remedy="set train.exports to [gguf, peft]",
+        )
     return chat, providers
 
 
@@ -120,25 +130,6 @@ def _answers(spec: ProviderSpec, chat: ModelSpec) -> str:
         case "sagemaker":
             return f"{spec.name}: endpoint {spec.model}{f', component {component}' if component else ''}"
     return ""
-
-
-def _require_tunable(chat: ModelSpec, params: TrainingParameters) -> None:
-    if params.method == "qlora" and (chat.weights or chat).file_name.endswith(".gguf"):
-        raise SluiceError(
-            f"{_PARAMS}: train.method is qlora, which packs published weights, and {_MODELS} has a GGUF file alone",
-            remedy=f"name safetensors as `weights` of the chat model in {_MODELS}, or set train.method to lora",
-        )
-
-
-def _require_served(providers: tuple[ProviderSpec, ...], params: TrainingParameters) -> None:
-    """The adapter of a component is made of the package's PEFT form."""
-    components = [spec.name for spec in providers if getattr(spec, "component", None)]
-    if components and "peft" not in params.exports:
-        raise SluiceError(
-            f"{_PARAMS}: train.exports has no peft, of which the component that {components[0]} in {_PROVIDERS} asks is"
-            " made",
-            remedy="set train.exports to [gguf, peft]",
-        )
 
 
 def _gib(size: float) -> str:

@@ -76,19 +76,19 @@ def test_every_row_is_learned_and_answerable_ones_have_their_answer_in_the_promp
             assert example.target in example.messages[0]["content"]
 
 
-def test_rows_without_answers_learn_the_decline_text(index: Path) -> None:
-    declined = [e for e in build(index) if e.id == "zebras-q"]
-    assert {e.target for e in declined} == {DECLINE}
-
-
 def test_declines_are_added_over_passages_without_the_answer(index: Path) -> None:
     examples = build(index, decline_share=0.4)
     declined = [e for e in examples if e.declines]
     assert 0.3 <= len(declined) / len(examples) <= 0.5
+    assert {example.target for example in declined} == {DECLINE}
+    assert "zebras-q" in {example.id for example in declined}
     answers = {r.id: r.answers for r in ROWS}
     for example in declined:
-        assert example.target == DECLINE
         assert not any(answer in example.messages[0]["content"] for answer in answers[example.id])
+
+
+def test_data_that_never_declines_teaches_no_declining(index: Path) -> None:
+    assert not any(example.declines for example in build(index, ROWS[:-1], decline_share=0.4))
 
 
 def test_the_same_seed_gives_the_same_examples(index: Path) -> None:
@@ -101,11 +101,6 @@ def test_nothing_to_learn_from_is_an_error(index: Path) -> None:
         build(index, [])
     with pytest.raises(SluiceError, match="has its answer in the index"):
         build(index, [row("apples", "a thousand")])
-
-
-def test_data_that_never_declines_teaches_no_declining(index: Path) -> None:
-    examples = build(index, ROWS[:-1], decline_share=0.4)
-    assert not any(e.declines for e in examples)
 
 
 def test_a_tenant_s_passages_are_never_learned(index: Path) -> None:
@@ -189,6 +184,8 @@ def test_of_evidence_the_first_sentences_are_learned() -> None:
     }
     late = evidence_targets(row("clocks", "two hundred"), shown(SENTENCES[::-1]), STYLES)
     assert (late.get("answer"), late["sentence"]) == (None, SENTENCES[0])
+    four = shown([*SENTENCES, "Nothing more."])
+    assert evidence_targets(row("clocks", "two hundred"), four, STYLES)["answer"] == " ".join(SENTENCES)
     assert evidence_targets(row("clocks", "a thousand"), shown(SENTENCES), STYLES) == {}
 
 
@@ -208,33 +205,21 @@ def shown(texts: Sequence[str]) -> list[Hit]:
     return [Hit("clocks#0", "clocks", "Clocks", text, 0.5, 0.5, 0) for text in texts]
 
 
-def test_of_four_sentences_the_answer_is_the_first_three() -> None:
-    four = shown([*SENTENCES, "Nothing more."])
-    assert evidence_targets(row("clocks", "two hundred"), four, STYLES)["answer"] == " ".join(SENTENCES)
-
-
-def test_small_talk_near_a_passage_is_learned_without_any(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sentences_are_shown_in_place_of_passages_and_a_reply_needs_none(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does small talk that is near a passage."""
     monkeypatch.setattr(evidence_reader, "is_small_talk", lambda text: text.tokens[0] == "Hello!")
-    hello = Row(id="hello", question="Hello! Any clocks?", answers=("Good day.",), doc_ids=())
-    params = {"instructions": {**STYLES, "welcome": ("Greet.",)}, "sentences": 1, "min_similarity": 0.5}
-    shown = {one.id: one.messages[0]["content"] for one in build(index, [*ROWS[:-1], hello], **params)}
-    assert shown["hello"].startswith("(no passages)\n")
-    assert shown["clocks-q"].startswith("[1]")
-
-
-def test_sentences_are_shown_in_place_of_passages_and_a_reply_needs_none(index: Path) -> None:
-    hello = Row(id="hello", question="Hello!", answers=("Good day.",), doc_ids=())
-    rows = [*ROWS[:-1], hello]
-    params = {
-        "instructions": {**STYLES, "welcome": ("Greet.",)},
-        "sentences": 1,
-        "min_similarity": 0.5,
-        "replies": 3,
-    }
-    assert [example.id for example in build(index, rows, **params)].count("hello") == 3
-    for example in build(index, rows, **params):
+    hello = [
+        Row(id=f"hello-{number}", question=question, answers=("Good day.",), doc_ids=())
+        for number, question in enumerate(("Hello there!", "Hello! Any clocks?"))
+    ]
+    styles = {"instructions": {**STYLES, "welcome": ("Greet.",)}}
+    examples = build(index, [*ROWS[:-1], *hello], sentences=1, min_similarity=0.5, replies=3, **styles)
+    assert [example.id for example in examples].count("hello-0") == 3
+    for example in examples:
         shown = example.messages[0]["content"]
-        if example.id == "hello":
+        if example.id.startswith("hello"):
             assert example.target == "Good day."
             assert shown.startswith("(no passages)\n")
         else:
@@ -250,16 +235,13 @@ def test_what_serving_declines_without_a_model_is_not_learned(index: Path) -> No
 
 
 def test_the_last_question_is_learned_behind_others_too(index: Path) -> None:
-    said = (
-        EarlierMessage(role="user", content="And bridges?"),
-        EarlierMessage(role="assistant", content="one hundred"),
+    said = tuple(
+        EarlierMessage(role=role, content=content)
+        for role, content in (("user", "And bridges?"), ("assistant", "one hundred"))
     )
-    prompt = PROMPT.model_copy(
-        update={
-            "messages": (PROMPT.messages[0].model_copy(update={"content": "{{history}}{{question}}"}),),
-            "variables": tuple(Variable(name=name) for name in ("history", "question")),
-        }
-    )
+    messages = (PROMPT.messages[0].model_copy(update={"content": "{{history}}{{question}}"}),)
+    variables = tuple(Variable(name=name) for name in ("history", "question"))
+    prompt = PROMPT.model_copy(update={"messages": messages, "variables": variables})
     rows = [one.model_copy(update={"history": said} if number == 0 else {}) for number, one in enumerate(ROWS * 20)]
     rows = [one.model_copy(update={"id": f"{one.id}{number}"}) for number, one in enumerate(rows)]
     params = TrainingParameters.model_validate({"passages": 2, "decline_share": 0.0})

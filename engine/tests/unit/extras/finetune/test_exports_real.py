@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sluice.extras.finetune.base_model import lora_config
-from sluice.extras.finetune.exports import ROW_ORDERS, BaseModelShape, read_shape, require_known, write_adapter
+from sluice.extras.finetune.exports import BaseModelShape, read_shape, require_known, rows_in_gguf, write_adapter
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.llm.llama_server import LocalServer
 from support.libraries import Library
@@ -76,7 +76,7 @@ def write_gguf(whole: Any, path: Path, architecture: str) -> Path:
         if architecture == "gemma3" and array.ndim == 1:
             array = array + 1  # what is kept of a norm is its difference from one
         if array.ndim == 2:
-            array = ROW_ORDERS[architecture](module, array, shape)
+            array = rows_in_gguf(module, array, shape)
         writer.add_tensor(f"{names.get_name(module)}.{kind}", array.copy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

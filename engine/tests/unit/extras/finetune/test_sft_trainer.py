@@ -85,17 +85,13 @@ def test_training_lowers_the_loss_and_repeats_itself(tmp_path: Path) -> None:
     assert (runs[0].answers, runs[0].steps) == (24, 12)
 
 
-def test_accumulating_is_a_larger_batch(tmp_path: Path) -> None:
-    _, larger = fitted(PARAMS.model_copy(update={"batch": 4}), tmp_path / "larger")
-    _, often = fitted(PARAMS.model_copy(update={"batch": 2, "accumulate": 2}), tmp_path / "often")
-    assert [loss for _, loss in often.loss] == pytest.approx([loss for _, loss in larger.loss], abs=2e-4)
-    assert often.answers == larger.answers == 48
-
-
-def test_recomputing_activations_changes_nothing(tmp_path: Path) -> None:
-    _, plain = fitted(PARAMS, tmp_path / "plain")
-    _, recomputed = fitted(PARAMS.model_copy(update={"gradient_checkpointing": True}), tmp_path / "recomputed")
-    assert [loss for _, loss in recomputed.loss] == pytest.approx([loss for _, loss in plain.loss], abs=2e-4)
+@pytest.mark.parametrize("changes", [{"batch": 2, "accumulate": 2}, {"gradient_checkpointing": True}])
+def test_accumulating_and_recomputing_change_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
+    runs = []
+    for number, more in enumerate(({}, changes)):
+        runs.append(fitted(PARAMS.model_copy(update={"batch": 4, **more}), tmp_path / str(number))[1])
+    assert [loss for _, loss in runs[1].loss] == pytest.approx([loss for _, loss in runs[0].loss], abs=2e-4)
+    assert runs[0].answers == runs[1].answers == 48
 
 
 def test_a_target_that_the_model_has_not_is_named(tmp_path: Path) -> None:
@@ -117,13 +113,15 @@ def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path) -> None:
 
 def test_it_stops_when_held_rows_are_no_longer_better_and_keeps_the_best(tmp_path: Path) -> None:
     """The held answer contradicts what is learned, so its loss rises."""
+    from sluice.extras.finetune.sft_trainer import loss_of
+
     changes = {"steps": 60, "evaluate_every": 2, "patience": 3, "learning_rate": 0.05, "held_share": 0.2}
     held = tokens([*SHARED, 1, 2], [50, 51])
     trainer, run = fitted(PARAMS.model_copy(update=changes), tmp_path, held=[held])
     step, best = min(run.held_loss, key=lambda point: point[1])
     assert run.stopped
     assert run.steps == step + 6 < 60
-    assert trainer.loss_of(held) == pytest.approx(best, abs=1e-4)
+    assert loss_of(trainer.model, held) == pytest.approx(best, abs=1e-4)
 
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(place: Path, unbroken: Path) -> None:
@@ -179,13 +177,13 @@ def test_nothing_is_run_that_a_checkpoint_holds(place: Path) -> None:
     """Its digests guard against broken disks; torch refuses what would call code."""
     import torch
 
-    from sluice.extras.finetune.sft_trainer import _written
+    from sluice.core.atomic_files import write_json
+    from sluice.extras.finetune.sft_trainer import _RECORD, _digests
 
     assert Training(place, "kill:7").end().code == -9
     (state,) = (place / "checkpoints").glob("*/checkpoint-4/optimizer.pt")
     torch.save({"run": Path("x")}, state)
-    with _written(state.parent, leads=True):
-        pass
+    write_json(state.with_name(_RECORD), _digests(state.parent))
     refused = Training(place).end()
     assert refused.code == 1, refused.output
     assert "checkpoint-4: torch cannot read this checkpoint" in refused.output

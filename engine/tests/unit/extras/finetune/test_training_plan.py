@@ -19,7 +19,7 @@ from sluice.llm.providers import PROVIDERS
 from support.libraries import Library
 from unit.extras.finetune.configs import LLAMA_8B, write_config, write_models
 
-Library("peft")
+Library("trl")
 COMMON = ("timeouts", "retries", "max_concurrency", "breaker", "prices")
 LOCAL = {"name": "here", "kind": "local", "model": "chat"}
 ENDPOINT = {"name": "endpoint", "kind": "sagemaker", "model": "assistant", "region": "eu-west-1"}
@@ -119,11 +119,6 @@ def test_source_tuning_and_serving_have_a_line_each(workspace: Workspace) -> Non
     ]
 
 
-def test_a_model_that_nobody_asks_is_said(workspace: Workspace) -> None:
-    write(workspace, HOSTED)
-    assert "nobody: no provider" in list(model_lifecycle(workspace, TrainingParameters()))[-1]
-
-
 def test_a_component_needs_the_peft_form(workspace: Workspace) -> None:
     write(workspace, COMPONENT, LOCAL)
     with pytest.raises(SluiceError, match="the component that endpoint in config") as refused:
@@ -131,6 +126,8 @@ def test_a_component_needs_the_peft_form(workspace: Workspace) -> None:
     assert "[gguf, peft]" in refused.value.remedy
     write(workspace, ENDPOINT, LOCAL)
     assert list(model_lifecycle(workspace, TrainingParameters()))
+    write(workspace, HOSTED)
+    assert "nobody: no provider" in list(model_lifecycle(workspace, TrainingParameters()))[-1]
 
 
 def test_a_gguf_file_alone_cannot_be_packed(workspace: Workspace) -> None:
