@@ -24,7 +24,6 @@ from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.training_parameters import TrainingParameters
 
 _QLORA = "engine/src/sluice/extras/finetune/requirements/qlora.txt"
-_PACKAGES = ("torch", "transformers", "accelerate", "peft", "trl", "datasets", "gguf")
 # Flags of /proc/cpuinfo. AVX-512 without AVX512_BF16 is not enough: torch then converts element by element, which is
 # 10 to 100 times slower than float32 (pytorch issues 118499 and 146508).
 _MULTIPLY_BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16", "svebf16"}
@@ -35,7 +34,8 @@ PATIENCE = timedelta(hours=1)
 
 def require_training_packages() -> None:
     """Install torch and what trains where a package is missing. SluiceError where that cannot be done."""
-    if any(importlib.util.find_spec(name) is None for name in _PACKAGES):
+    needed = ("torch", "transformers", "accelerate", "peft", "trl", "datasets", "gguf")
+    if any(importlib.util.find_spec(name) is None for name in needed):
         install_training_packages("train")
 
 

@@ -193,12 +193,11 @@ def write_adapter(state: Mapping[str, Any], out: Path, shape: BaseModelShape, *,
     """Write the adapter to `out` in float16."""
     import gguf
 
-    tensors = adapter_tensors(state, shape)
     writer = gguf.GGUFWriter(out, shape.architecture)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", alpha)
-    for name, array in sorted(tensors.items()):
+    for name, array in sorted(adapter_tensors(state, shape).items()):
         writer.add_tensor(name, array.astype(np.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

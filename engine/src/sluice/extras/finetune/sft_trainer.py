@@ -29,7 +29,7 @@ from sluice.core.atomic_files import read_json, write_json
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune.base_model import PATIENCE, ProcessGroup, lora_config, quiet
-from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError
+from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.finetune.training_record import TrainingRun
 
 Progress = Callable[[int, int, float], None]
@@ -275,7 +275,7 @@ class _Follow(TrainerCallback):  # type: ignore[misc]
         if "loss" not in logs:
             return
         if not math.isfinite(logs["loss"]):
-            raise UntrainableError(
+            raise SluiceError(
                 f"step {state.global_step} of {self._params.steps}: the loss is {logs['loss']}",
                 remedy="lower train.learning_rate, or set train.dtype to float32",
             )

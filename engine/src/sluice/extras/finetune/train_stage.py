@@ -39,7 +39,7 @@ from sluice.extras.finetune.base_model import (
 )
 from sluice.extras.finetune.dataset import Example, build_examples
 from sluice.extras.finetune.exports import EXPORTS, BaseModelShape, TrainingOutput, read_shape, require_known
-from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError, require_releasable
+from sluice.extras.finetune.training_parameters import TrainingParameters, require_releasable
 from sluice.extras.finetune.training_record import TrainingResult, describe_hardware, log_training, write_records
 from sluice.llm.model_files import Models, PinnedFiles, ensure, ensure_source, load_models
 from sluice.prompts import load_prompt
@@ -266,7 +266,7 @@ def _faults_named() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         said = str(error)
         if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
-            raise UntrainableError(
+            raise SluiceError(
                 f"training needs more memory than there is: {said.splitlines()[0] if said else 'allocation failed'}",
                 remedy="lower train.batch (and raise train.accumulate) or train.max_tokens, "
                 "or set train.gradient_checkpointing",

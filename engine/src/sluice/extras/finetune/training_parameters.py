@@ -13,10 +13,6 @@ ExportKind = Literal["gguf", "peft", "merged"]
 AnswerStyle = Literal["span", "answer", "sentence", "explain", "steps", "source", "formal", "welcome"]
 
 
-class UntrainableError(SluiceError):
-    """Nothing can be learned with these parameters on this machine; with others it may."""
-
-
 class TrainingParameters(Settings):
     """Defaults are the recipe that engine/docs/reference/training.md measures; params.yaml may change them."""
 
