@@ -22,9 +22,7 @@ class AdapterModel(PythonModel):  # type: ignore[misc]  # MLflow is not typed
     """Answers chats by llama.cpp, as the service does: with the base model of the release, and the adapter."""
 
     def load_context(self, context: Any) -> None:
-        """Args:
-        context: Of MLflow: `adapter` is the GGUF file, `base` the entry of config/models.yaml as JSON.
-        """
+        """Load the GGUF file `adapter` onto the model that `base` pins, an entry of config/models.yaml as JSON."""
         spec = ModelSpec.model_validate(read_json(Path(context.artifacts["base"])))
         base = ensure(spec, Workspace(Path()).cache)
         self._server = LocalServer(base, adapter=Path(context.artifacts["adapter"]))

@@ -113,7 +113,6 @@ def write_records(
 
 
 def describe_hardware(device: str, processes: int) -> dict[str, Any]:
-    """What the run was computed on, and with which libraries."""
     import torch
 
     found = {

@@ -20,12 +20,9 @@ from sluice.core.errors import SluiceError
 from unit.extras.finetune.tiny import EXAMPLES, PARAMS
 
 _HEAVY = [
-    "torch",
-    "transformers.trainer",
     "transformers.models.llama.modeling_llama",
-    "peft",
-    "trl",
-    "gguf",
+    "sluice.extras.finetune.sft_trainer",
+    "sluice.extras.finetune.train_stage",
     "unit.extras.finetune.process",
 ]
 _SECONDS = 600  # for one that hangs
