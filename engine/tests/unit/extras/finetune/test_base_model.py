@@ -23,29 +23,17 @@ from sluice.extras.finetune.base_model import (
 )
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.training_parameters import TrainingParameters
-from unit.extras.finetune.tiny import model
+from unit.extras.finetune.tiny import LETTERS, model, tokenizer
 
 AVX512 = "fpu sse2 avx f16c avx2 fma bmi2 avx512f avx512dq avx512bw avx512vl avx512_vnni"
 
 
-class Words:
-    """A tokenizer whose tokens are the lengths of words, and a chat template that names roles."""
-
-    eos_token_id = 0
-
-    def apply_chat_template(self, messages: list[dict[str, str]], **options: bool) -> str:
-        assert options == {"add_generation_prompt": True, "tokenize": False}
-        return " ".join(f"{m['role']} {m['content']}" for m in messages) + " assistant"
-
-    def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
-        assert not add_special_tokens
-        return {"input_ids": [len(word) for word in text.split()]}
-
-
 def test_answers_follow_the_chat_template_end_the_turn_and_alone_are_learned() -> None:
-    example = Example("e", ({"role": "user", "content": "how long"},), "forty days", False)
-    (tokens,) = tokenise([example], Words())
-    assert tokens == {"input_ids": [4, 3, 4, 9, 5, 4, 0], "labels": [-100] * 4 + [5, 4, 0]}
+    pytest.importorskip("transformers")
+    example = Example("e", ({"role": "user", "content": "ab"},), "cd", False)
+    (tokens,) = tokenise([example], tokenizer())
+    bar = LETTERS.index("|") + 2  # of the template, where an answer begins; 0 ends it
+    assert tokens == {"input_ids": [2, 3, bar, 4, 5, 0], "labels": [-100] * 3 + [4, 5, 0]}
 
 
 def test_missing_packages_are_installed_by_a_checkout_and_named_elsewhere(
@@ -94,11 +82,8 @@ def test_a_processor_computes_in_bfloat16_only_where_it_multiplies_it(
     monkeypatch.setattr(base_model, "processor_flags", lambda: flags)
     assert computed_dtype("auto") == expected
     assert (computed_dtype("bfloat16"), computed_dtype("float32")) == ("bfloat16", "float32")
-
-
-def test_an_apple_processor_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_model.sys, "platform", "darwin")
-    assert computed_dtype("auto") == "float32"
+    assert processor_flags(cpuinfo) == set()  # torch has no bfloat16 for Apple's
 
 
 @pytest.mark.parametrize("content", [b"", b"no model at all, only words" * 20], ids=["empty", "not GGUF"])

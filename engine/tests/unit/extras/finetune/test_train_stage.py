@@ -50,22 +50,13 @@ def test_rows_longer_than_the_context_are_counted_and_reported(place: Path, caps
     assert "train: 1 of 5 examples are longer than 128 tokens: left out" in capsys.readouterr().err
     assert result.skipped == 1
     assert json.loads((place / "out" / "training.json").read_text())["skipped"] == 1
-
-
-def test_rows_that_are_all_too_long_are_an_error(place: Path) -> None:
     with pytest.raises(SluiceError, match="all 4 training examples are longer than 16 tokens"):
         trained(place, max_tokens=16)
-    assert not (place / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")],
-    ids=["of Python", "of torch"],
-)
-def test_no_memory_is_said_with_what_to_change(place: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+def test_no_memory_is_said_with_what_to_change(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
-        raise fault
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
 
     monkeypatch.setattr("sluice.extras.finetune.sft_trainer.answer_loss", fails)
     with pytest.raises(SluiceError, match=r"more memory than there is.*\n.*lower train\.batch"):
