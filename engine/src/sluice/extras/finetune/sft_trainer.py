@@ -36,6 +36,7 @@ Progress = Callable[[int, int, float], None]
 Tokens = Mapping[str, list[int]]
 
 _KEPT = 2  # checkpoints: the newest, and the one before for when the newest is broken; the best besides
+_WINDOW = 16  # batches, whose examples are put together by length
 _RUNS_KEPT = 3  # unfinished runs of other inputs; older ones are deleted
 _RECORD = "files.json"  # of a checkpoint, written last: without it there is none
 _FULL = ("No space left", "PytorchStreamWriter", "iostream", "I/O error")
@@ -72,13 +73,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
 
     loss_is_scaled_for_ga = False  # each batch of a step has as many examples: the mean of their means is the step's
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,  # noqa: ARG002
-    ) -> Any:
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         return (answer_loss(model, inputs), {}) if return_outputs else answer_loss(model, inputs)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
@@ -207,15 +202,19 @@ def arguments_of(params: TrainingParameters, group: ProcessGroup) -> SFTConfig:
 
 
 def _order(lengths: Sequence[int], params: TrainingParameters) -> list[int]:
-    """Return the numbers of the examples as the steps learn them: shuffled for each epoch, and sorted by length within
-    a step, so that its batches have little padding."""
+    """Return the numbers of the examples as the steps learn them: shuffled for each epoch, and put together into
+    batches of about the same length, which need little padding, in random order."""
     rng = random.Random(params.seed)
     drawn: list[int] = []
-    while len(drawn) < params.steps * params.examples_a_step:
+    total, window, batches = params.steps * params.examples_a_step, _WINDOW * params.batch, []
+    while len(drawn) < total:
         drawn += rng.sample(range(len(lengths)), len(lengths))
-    size = params.examples_a_step
-    steps = (drawn[start : start + size] for start in range(0, params.steps * size, size))
-    return [number for step in steps for number in sorted(step, key=lambda one: (lengths[one], one))]
+    for start in range(0, total, window):
+        near = sorted(drawn[start : min(start + window, total)], key=lambda one: (lengths[one], one))
+        found = [near[first : first + params.batch] for first in range(0, len(near), params.batch)]
+        rng.shuffle(found)
+        batches += found
+    return [number for batch in batches for number in batch]
 
 
 def _run(state: Any, examples: Sequence[Tokens], order: Sequence[int], params: TrainingParameters) -> TrainingRun:

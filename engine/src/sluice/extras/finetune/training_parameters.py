@@ -25,8 +25,8 @@ class TrainingParameters(Settings):
     warmup: int = Field(4, ge=0, description="steps in which the learning rate rises")
     steps: int = Field(72, ge=1, le=100_000, description="optimiser steps")
     epochs: float = Field(0, ge=0, description="at most this many passes over the examples; 0 sets no limit")
-    batch: int = Field(2, ge=1, le=1024, description="examples that are computed together")
-    accumulate: int = Field(4, ge=1, le=1024, description="times `batch` examples whose gradients make one step")
+    batch: int = Field(4, ge=1, le=1024, description="examples that are computed together")
+    accumulate: int = Field(2, ge=1, le=1024, description="times `batch` examples whose gradients make one step")
     weight_decay: float = Field(0.0, ge=0, le=1)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
