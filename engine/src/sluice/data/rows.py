@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
 from sluice.core.atomic_files import write_atomic, write_jsonl
@@ -220,3 +221,24 @@ def write_document(folder: Path, document: Document) -> None:
         width=1 << 16,
     )
     write_atomic(folder / f"{document.id}.md", f"---\n{head}---\n\n{document.text.strip()}\n")
+
+
+SOURCES = "sources.jsonl"
+
+
+class ImportSource(Settings):
+    """One import of rows. `file` and `sha256`: what was read; `source`: where it is from."""
+
+    file: str = Field(min_length=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    rows: int = Field(ge=1)
+    licence: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+
+
+def scan_sources(path: Path) -> tuple[list[ImportSource], list[ValidationIssue]]:
+    """The lines of a sources.jsonl that can be read, and a fault for each that cannot; no file is no fault."""
+    if not path.exists():
+        return [], []
+    found, faults = scan_lines(path, partial(parse_line, ImportSource))
+    return [placed.value for placed in found], faults

@@ -16,7 +16,7 @@ from sluice.core.atomic_files import write_json, write_jsonl
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.output import Metric, NamedMeasure
+from sluice.evaluation.registry import Metric, NamedMeasure
 
 
 def percentile(values: Sequence[float], share: float) -> float:

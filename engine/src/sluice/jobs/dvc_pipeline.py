@@ -5,12 +5,13 @@ Stages run with the code of their own checkout, so that another commit is evalua
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from sluice.core.processes import Child, is_running, program, start, wait_until
 from sluice.core.progress import VARIABLE, PipelineProgress
 from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
-from sluice.evaluation.response_cache import rebuilding
+from sluice.evaluation.response_cache import REBUILD, rebuilding
 from sluice.release import starter
 
 # What dvc noted of its last run here: of this machine only, but dvc wants it where git could see it.
@@ -269,3 +270,38 @@ def _explain(child: Child) -> str:
     """The stage's own words out of DVC's log."""
     lines = [line for line in child.log.read_text(errors="replace").splitlines() if not _NOISE.match(line)]
     return "\n".join(f"  {line}" for line in lines[-25:])
+
+
+def hand_out(workspace: Workspace) -> Iterator[str]:
+    """Record what was built, add it to DVC, push it, and drop what an earlier starter left in a local remote."""
+    from ruamel.yaml import YAML
+
+    os.environ[REBUILD] = "yes"  # the answers of the rebuild are handed out
+    pointer = workspace.root / starter.POINTER
+    before = _stored(workspace) if pointer.is_file() else set()
+    made = starter.record(workspace)
+    _run(workspace, "add", "starter")
+    yaml = YAML()
+    yaml.width = 4096  # one line for each digest
+    document = yaml.load(pointer.read_text(encoding="utf-8"))
+    document["meta"] = made.model_dump(mode="json")
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    write_atomic(pointer, stream.getvalue())
+    _run(workspace, "push", starter.POINTER)
+    for path in before - _stored(workspace):
+        path.unlink(missing_ok=True)
+    for name, path in starter.objects(workspace, pointer).items():
+        yield f"{path.stat().st_size:>12,}  {name}"
+    yield f"commit {starter.POINTER} and what was pushed"
+
+
+def _stored(workspace: Workspace) -> set[Path]:
+    pointer = workspace.root / starter.POINTER
+    return {starter.folder_list(workspace, pointer), *starter.objects(workspace, pointer).values()}
+
+
+def _run(workspace: Workspace, *words: str) -> None:
+    done, said = dvc(workspace, *words)
+    if not done:
+        raise SluiceError(f"dvc {' '.join(words)} failed:\n{said}")
