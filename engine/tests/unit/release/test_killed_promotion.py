@@ -15,16 +15,16 @@ import pytest
 from sluice.core.workspace import Workspace
 from sluice.release import catalogue
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
+from sluice.release.catalogue import fetch
 from sluice.release.environment_record import EnvironmentRecord
 from sluice.release.manifest import Manifest
-from sluice.release.transfer import fetch
 from unit.release import killed_promotion
 from unit.release.killed_promotion import COMMIT, stage_and_promote
 from unit.release.stores import StoreUnderTest, shared
 
 __all__ = ["shared"]
 
-POINTS, FEWER = 20, 6  # where the store is a server, each effect is the same call of another store
+POINTS, FEWER = 8, 4  # where the store is a server, each effect is the same call of another store
 
 
 def run(address: str, workspace: Workspace, release: str, number: int) -> subprocess.CompletedProcess[str]:
