@@ -10,7 +10,7 @@ from functools import cache as once
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import sluice.data
 import sluice.evaluation
@@ -34,13 +34,8 @@ from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 
-
-class BundleEvaluation(Protocol):
-    """Ask the application some rows and score the answers; return the records of runner.run_cases."""
-
-    def __call__(
-        self, rows: Sequence[Row], on_progress: Callable[[int, int], None] = lambda *_: None
-    ) -> list[dict[str, Any]]: ...
+# Asks the application some rows and scores the answers: (rows, on_progress) -> the records of runner.run_cases.
+BundleEvaluation: TypeAlias = Callable[..., list[dict[str, Any]]]
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
     interrupted takes that back."""
     pointer = workspace.root / "data.dvc"
     noted = pointer.read_text()
-    progress = workspace.state / "progress.json"
+    progress = _progress(workspace)
     progress.unlink(missing_ok=True)
     pipeline_progress.begin(STAGES[0])
     targets = [f"pipelines/dvc.yaml:{stage}" for stage in _wanted(workspace, until)]
@@ -179,18 +179,14 @@ def forget_dead_locks(workspace: Workspace) -> None:
 
 def evaluate(workspace: Workspace, pipeline_progress: PipelineProgress, *options: str) -> None:
     """`sluice evaluate` in a process of its own: a model that llama.cpp dies of must not take its caller with it."""
-    progress = workspace.state / "progress.json"
-    progress.unlink(missing_ok=True)
-    argv = command("sluice", "evaluate", *options)
-    env = environment(workspace, progress)
-    child = start("evaluate", argv, state=workspace.state, env=env, cwd=workspace.root)
+    child = _start_evaluate(workspace, *options)
     try:
         while not wait_until(lambda: not child.running, seconds=0.5):
-            pipeline_progress.follow(progress, "evaluate")
+            pipeline_progress.follow(_progress(workspace), "evaluate")
     finally:
         status = child.stop()
     if status != 0:
-        raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+        raise _failed_evaluation(child)
 
 
 class Evaluator:
@@ -198,7 +194,6 @@ class Evaluator:
 
     def __init__(self, workspace: Workspace, *options: str) -> None:
         self._workspace, self._options = workspace, options
-        self._progress = workspace.state / "progress.json"
         self._child: Child | None = None
         self._follows = True  # False for a base of an older version, which is asked each file by itself
 
@@ -209,20 +204,22 @@ class Evaluator:
             evaluate(self._workspace, pipeline_progress, *words, *self._options)
             return
         done = asked.parent / "summary.json"
-        for old in (self._progress, done):
+        for old in (_progress(self._workspace), done):
             old.unlink(missing_ok=True)
-        child = self._child = self._child or self._start()
+        if self._child is None:
+            self._child = _start_evaluate(self._workspace, "--follow", *self._options, stdin=subprocess.PIPE)
+        child = self._child
         assert child.process.stdin
         with suppress(BrokenPipeError):  # it has ended, which is seen below
             child.process.stdin.write(f"{asked}\n".encode())
             child.process.stdin.flush()
         while not wait_until(lambda: done.exists() or not child.running, seconds=0.5):
-            pipeline_progress.follow(self._progress, "evaluate")
+            pipeline_progress.follow(_progress(self._workspace), "evaluate")
         if done.exists():
             return
         child.stop()
         if "No such option '--follow'" not in child.tail():
-            raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+            raise _failed_evaluation(child)
         self._follows = False
         self.ask(asked, pipeline_progress)
 
@@ -233,15 +230,20 @@ class Evaluator:
                 child.process.stdin.close()
             child.stop()
 
-    def _start(self) -> Child:
-        return start(
-            "evaluate",
-            command("sluice", "evaluate", "--follow", *self._options),
-            state=self._workspace.state,
-            env=environment(self._workspace, self._progress),
-            cwd=self._workspace.root,
-            stdin=subprocess.PIPE,
-        )
+
+def _start_evaluate(workspace: Workspace, *options: str, stdin: int = subprocess.DEVNULL) -> Child:
+    progress = _progress(workspace)
+    progress.unlink(missing_ok=True)
+    argv, env = command("sluice", "evaluate", *options), environment(workspace, progress)
+    return start("evaluate", argv, state=workspace.state, env=env, cwd=workspace.root, stdin=stdin)
+
+
+def _failed_evaluation(child: Child) -> SluiceError:
+    return SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+
+
+def _progress(workspace: Workspace) -> Path:
+    return workspace.state / "progress.json"
 
 
 def _whole_lines(log: Path) -> list[str]:

@@ -21,7 +21,7 @@ from sluice.evaluation.statistics import (
     wilson,
 )
 
-ROUNDS = 200
+ROUNDS = 400
 
 
 def rng(seed: int = 1) -> np.random.Generator:
@@ -87,19 +87,16 @@ def skewed(n: int) -> Callable[[np.random.Generator], tuple[Vector, Vector]]:
 @pytest.mark.parametrize(
     ("draw", "truth", "share", "least"),
     [
-        (flips(20, 0.1, 0.1), 0.0, True, 0.93),
         (flips(40, 0.02, 0.02), 0.0, True, 0.95),
         (flips(40, 0.3, 0.05), -0.25, True, 0.92),
-        (flips(150, 0.05, 0.01), -0.04, True, 0.92),
         (skewed(20), 50.0, False, 0.89),
-        (skewed(150), 50.0, False, 0.92),
     ],
-    ids=["20 flips", "40 rare flips", "40 broken", "150 broken", "20 skewed", "150 skewed"],
+    ids=["rare flips", "broken", "skewed"],
 )
 def test_intervals_cover_the_truth(
     draw: Callable[[np.random.Generator], tuple[Vector, Vector]], truth: float, share: bool, least: float
 ) -> None:
-    """Of 95 % intervals; 200 rounds have a standard error of 1.5 points."""
+    """Of 95 % intervals; 400 rounds have a standard error of 1.1 points."""
     source, held = rng(7), 0
     for number in range(ROUNDS):
         low, high = resampled(*draw(source), share=share, resamples=800, seed=number).interval(0.95)

@@ -1,4 +1,4 @@
-"""A release goes into each kind of artifact store with the record of its making, and another machine brings it."""
+"""A release goes into an artifact store with the record of its making, and another machine brings it whole."""
 
 from __future__ import annotations
 
@@ -20,17 +20,14 @@ from sluice.release import artifact_store, catalogue
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
 from sluice.release.catalogue import fetch, fetch_folders, push
 from sluice.release.manifest import Manifest, load, verify
-from unit.release.stores import StoreUnderTest, shared
-
-__all__ = ["shared"]
 
 Make = Callable[..., tuple[Manifest, Path]]
 COMMIT = "1" * 40
 
 
 @pytest.fixture
-def store(shared: StoreUnderTest) -> ArtifactStore:
-    return shared.open()
+def store(place: Path) -> ArtifactStore:
+    return open_artifact_store(str(place))
 
 
 @pytest.fixture
@@ -274,5 +271,5 @@ def test_addresses_of_places(place: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("place", ["ftp://host/x", "s3://", "https://"])
 def test_other_addresses_are_no_places(place: str) -> None:
-    with pytest.raises(SluiceError, match="not an artifact place"):
+    with pytest.raises(SluiceError, match="not an artifact store"):
         open_artifact_store(place)
