@@ -129,7 +129,6 @@ def load_rows(path: Path) -> list[Row]:
 
 
 def load_corpus(folder: Path) -> list[Document]:
-    """Reads the documents of a folder of .md files."""
     return sorted(require_whole(folder, scan_corpus(folder)), key=lambda document: document.id)
 
 
@@ -154,7 +153,6 @@ def parse_row(line: str) -> tuple[Row | None, list[str]]:
 def scan_corpus(
     folder: Path, *, max_bytes: int | None = None
 ) -> tuple[list[LocatedRecord[Document]], list[ValidationIssue]]:
-    """Reads the documents under a folder."""
     if not folder.is_dir():
         return [], [ValidationIssue(folder, 1, "no such folder")]
     documents: list[LocatedRecord[Document]] = []
@@ -208,7 +206,6 @@ def _scan_document(path: Path) -> tuple[LocatedRecord[Document] | None, list[Val
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Writes one row a line, atomically."""
     write_jsonl(path, (row.as_dict() for row in rows))
 
 

@@ -34,7 +34,6 @@ def rows_of(workspace: Workspace) -> list[Row]:
 
 
 def spread(rows: list[Row], limit: int) -> list[Row]:
-    """Takes rows at even distances."""
     if not 0 < limit < len(rows):
         return rows
     return [rows[number * len(rows) // limit] for number in range(limit)]

@@ -62,7 +62,6 @@ def changes_of(
     deciding: AbstractSet[str],
     worse: AbstractSet[str] = frozenset(),
 ) -> list[CaseChange]:
-    """The change of each case."""
     found = [_change(one, flipping, deciding) for one in pairs]
     return sorted(found, key=lambda one: (ORDER.index(one.status), worse.isdisjoint(one.broken), one.gain, one.id))
 

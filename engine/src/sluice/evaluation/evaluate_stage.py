@@ -156,7 +156,6 @@ class RecordedScores:
 
 
 def scores_digest(bundle: ReleaseBundle, model_digest: str) -> str:
-    """What decides about scores beside the cases."""
     embedder = digest_of_file(bundle.embedder)
     return digest_of({"metrics": metrics_digest(), "embedder": embedder, "model": model_digest})
 

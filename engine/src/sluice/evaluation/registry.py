@@ -232,7 +232,6 @@ class MetricBatcher(Generic[T]):
         self._worker: asyncio.Task[None] | None = None
 
     async def of(self, texts: Sequence[str]) -> list[T]:
-        """The values of `texts`, in their order."""
         unknown = [text for text in texts if text not in self._known]
         if unknown:
             self._waiting |= {text: None for text in unknown if text not in self._computing}

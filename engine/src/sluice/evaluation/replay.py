@@ -43,7 +43,6 @@ _ALWAYS = ("base_url", "base_url_env", "region", "integration")
 def response_key(
     spec: ProviderSpec, messages: Messages, asked: ModelParameters, trial: int, model_digest: str = ""
 ) -> str:
-    """The key of a response, in hex."""
     return digest_of(
         {
             "provider": dict.fromkeys(_ALWAYS) | spec.model_dump(mode="json", exclude=_NOT_ASKED),

@@ -114,7 +114,6 @@ class CaseRequest:
         return kept
 
     def made(self, key: str) -> None:
-        """An entry that was made anew."""
         self.keys.append(key)
         self.live = True
 

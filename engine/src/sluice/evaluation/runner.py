@@ -92,7 +92,6 @@ def _unanswered(status: str, errors: dict[str, str]) -> dict[str, Any]:
 
 
 async def run_metrics(row: Row, output: Output, metrics: Sequence[Metric]) -> dict[str, Any]:
-    """Scores one answer by every metric."""
     found: dict[str, Any] = {"scores": {}, "labels": {}, "assertions": {}, "errors": {}}
     for metric, result in zip(metrics, await _results(row, output, metrics), strict=True):
         if isinstance(result, Exception):

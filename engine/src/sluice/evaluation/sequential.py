@@ -44,7 +44,6 @@ class SequentialComparison:
         return tuple(self._planned)
 
     def look(self, base: Sequence[Record], head: Sequence[Record]) -> Comparison | None:
-        """Compare the cases so far."""
         asked = len({str(record["id"]) for record in head})
         if asked not in self._planned:
             raise ValueError(f"{asked} cases are no planned look; planned are {self.looks}")

@@ -37,7 +37,6 @@ def aggregate(metric: Metric, scores: Sequence[float]) -> float | None:
 
 
 def summarise(rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> dict[str, Any]:
-    """What summary.json says."""
     summary: dict[str, Any] = {"metrics": {}, "labels": {}, "assertions": {}}
     for metric in metrics:
         kind, figure = _figure(metric, cases)

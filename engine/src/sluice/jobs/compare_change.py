@@ -175,7 +175,6 @@ def _pipeline_progress(side: Workspace) -> PipelineProgress:
 
 
 def _answers(side: Workspace, rows: Sequence[Row], evaluator: Evaluator) -> list[dict[str, Any]]:
-    """The records of a prepared side."""
     out = side.build / f"evaluation-{cases_digest(rows)[:12]}"
     write_rows(out / "asked.jsonl", rows)
     pipeline_progress = _pipeline_progress(side)

@@ -224,7 +224,6 @@ class Evaluator:
         self.ask(asked, pipeline_progress)
 
     def close(self) -> None:
-        """End the process, if there is one."""
         if (child := self._child) and child.process.stdin:
             with suppress(BrokenPipeError):
                 child.process.stdin.close()

@@ -180,7 +180,6 @@ def newest(store: ArtifactStore) -> Iterator[CatalogueEntry]:
 
 
 def find(store: ArtifactStore, release: str) -> CatalogueEntry:
-    """The entry of a release."""
     for entry in newest(store):
         if entry.id == release:
             return entry

@@ -108,11 +108,9 @@ class EnvironmentRecord:
         return "champion" if self.environment in (HERE, PRODUCTION) else self.environment
 
     def newest(self) -> Iterator[RecordEvent]:
-        """Events, the newest first."""
         return self._log.newest()
 
     def history(self) -> list[RecordEvent]:
-        """All events, the oldest first."""
         return [*self.newest()][::-1]
 
     def append(self, what: What, release: str, *, commit: str = "", reason: str = "") -> None:
@@ -171,7 +169,6 @@ class EnvironmentRecord:
 
 
 def here(workspace: Workspace) -> EnvironmentRecord:
-    """The record of this machine."""
     return EnvironmentRecord(open_artifact_store(str(workspace.state)), HERE)
 
 

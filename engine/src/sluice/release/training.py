@@ -18,7 +18,6 @@ _FIGURES = (
 
 
 def recorded_params(record: Mapping[str, Any]) -> dict[str, str]:
-    """How it was trained, from what and on what."""
     found = dict(record.get("parameters", {}))
     found |= {name: record[name] for name in ("base_sha256", "data_digest") if name in record}
     found |= {f"hardware_{name}": value for name, value in record.get("hardware", {}).items()}

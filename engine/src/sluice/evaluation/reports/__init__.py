@@ -25,7 +25,6 @@ def write_reports(
     head: ComparedVersion,
     prompts: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Writes the four files."""
     changed = [prompt for prompt in prompts if prompt.get("status") != "same"]
     write_atomic(folder / COMMENT, write_comment(comparison, base, head, changed))
     write_atomic(folder / PAGE, page(comparison, base, head, changed))

@@ -70,7 +70,6 @@ def write_comment(
     prompts: Sequence[Mapping[str, Any]] = (),
     limit: int = LIMIT,
 ) -> str:
-    """Writes the whole comment."""
     page, pieces = _CommentBlocks(limit - 100), _pieces()
     page.add(f"## {phrasing.MARKS[comparison.verdict]} {_plain(phrasing.title(comparison))}")
     page.add(_plain(phrasing.sentence(comparison), 1200))
@@ -103,7 +102,6 @@ def write_comment(
 
 
 def _pieces() -> Any:
-    """The macros of the template, as functions."""
     environment = page_environment(_TEMPLATES)
     environment.filters |= {"code": _code, "plain": _plain}
     words = {"words": phrasing, "moved": _moved, "some": some}

@@ -89,7 +89,6 @@ def _case(change: CaseChange, texts: dict[str, int]) -> dict[str, Any]:
 
 
 def _side(case: CaseResult | None, texts: dict[str, int]) -> list[dict[str, Any]] | None:
-    """What a side answered, trial by trial."""
     if case is None:
         return None
     return [

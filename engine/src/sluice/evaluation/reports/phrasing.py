@@ -39,7 +39,6 @@ class ComparedVersion:
 
     @property
     def parts(self) -> dict[str, str]:
-        """Every digest by what it is of."""
         return {
             **{f"prompt {name}": digest for name, digest in self.prompts.items()},
             "data": self.data,
@@ -61,14 +60,12 @@ _AT_MOST = 4
 
 
 def title(comparison: Comparison) -> str:
-    """Return the verdict and the metrics that caused it."""
     named = [metric.name for metric in comparison.deciding if metric.verdict == comparison.verdict]
     words = comparison.verdict.capitalize()
     return f"{words}: {some(named, _AT_MOST)}" if named and comparison.verdict in ("worse", "improved") else words
 
 
 def sentence(comparison: Comparison) -> str:
-    """Return the one-line summary."""
     parts = [*_moved(comparison, "worse", "Worse"), *_moved(comparison, "improved", "Improved")]
     if not parts:
         parts = ["No deciding metric differs"]
@@ -100,7 +97,6 @@ def time_and_spending(comparison: Comparison, base: ComparedVersion, head: Compa
 
 
 def figure(value: float | None, unit: str) -> str:
-    """A value in words."""
     if value is None:
         return "–"
     if unit == "USD":  # at least cents; small amounts with two digits that count
@@ -112,7 +108,6 @@ def figure(value: float | None, unit: str) -> str:
 
 
 def signed(value: float | None, unit: str) -> str:
-    """A difference in words."""
     if value is None:
         return "–"
     shown = figure(abs(value), unit)
@@ -120,7 +115,6 @@ def signed(value: float | None, unit: str) -> str:
 
 
 def interval(judgement: MetricJudgement, unit: str) -> str:
-    """The interval of a difference in words."""
     if judgement.low is None or judgement.high is None:
         return "–"
     return f"{signed(judgement.low, unit)} to {signed(judgement.high, unit)}"
