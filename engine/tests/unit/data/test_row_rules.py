@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from sluice.data.contract import check
 from sluice.data.row_rules import check_documents, check_rows, faults_of, occurs
 from sluice.data.rows import Document, EarlierMessage, ExpectedBehaviour, Row, load_rows, write_rows
 from sluice.data.scanning import LocatedRecord
@@ -101,18 +100,6 @@ def test_a_key_and_what_was_said_before(changes: dict[str, object], says: str | 
 )
 def test_what_no_answer_could_be_checked_by_is_a_fault(expect: dict[str, Any], faults: list[str]) -> None:
     assert faults_of(ExpectedBehaviour.model_validate(expect)) == faults
-
-
-def test_the_contract_names_the_line(folder: Path, add_row: Any) -> None:
-    add_row("eval.jsonl", id="e3", expect={"regex": "("})
-    add_row("eval.jsonl", id="e4", question="What is a weir?", expect={"contain": ["x"]})
-    add_row("eval.jsonl", id="e5", question="Who built the quay?", expect={"contains": ["first.last@" + "company.org"]})
-    told = [str(fault).replace(f"{folder}/", "") for fault in check(folder).faults]
-    assert told[0].startswith("eval.jsonl:3: expect.regex: '(' is no regular expression")
-    assert told[1] == "eval.jsonl:4: unknown key 'expect.contain' (did you mean 'expect.contains'?)"
-    assert told[2].startswith("eval.jsonl:5: ")
-    assert "e-mail" in told[2]
-    assert len(told) == 3
 
 
 def test_expect_survives_the_file_and_rows_without_it_stay_as_they_were(tmp_path: Path) -> None:

@@ -375,19 +375,6 @@ def test_an_error_reaches_all_who_wait_and_the_next_try_is_a_new_call() -> None:
     assert compute.calls == [["a", "bb"], ["a"]]
 
 
-def test_one_who_gives_up_does_not_stop_the_others() -> None:
-    compute = Counting()
-    batched = MetricBatcher(compute)
-
-    async def ask() -> list[int]:
-        leaving, staying = asyncio.create_task(batched.of(["a"])), asyncio.create_task(batched.of(["bb"]))
-        await asyncio.sleep(0)
-        leaving.cancel()
-        return await staying
-
-    assert asyncio.run(ask()) == [2]
-
-
 class Embedder:
     """In place of the real one: the same vector for every text. Keeps what happens to it."""
 

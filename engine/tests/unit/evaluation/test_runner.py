@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ from sluice.core.atomic_files import read_json, read_jsonl
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
 from sluice.evaluation.asked_rows import spread
-from sluice.evaluation.metrics import decline_accuracy, exact_match, latency_p50_ms
+from sluice.evaluation.metrics import decline_accuracy, exact_match
 from sluice.evaluation.registry import Assertion, Label, NamedMeasure, Output, make_metrics
 from sluice.evaluation.response_cache import NotRecordedError
-from sluice.evaluation.runner import rescore, run_cases, run_metrics
+from sluice.evaluation.runner import run_cases, run_metrics
 from sluice.evaluation.summary import percentile, summarise, write_results
 
 
@@ -207,42 +206,6 @@ def test_scores_labels_and_assertions_are_kept_apart(scored, later: bool) -> Non
 def test_a_metric_that_fails_is_an_error_and_the_others_stand(scored, later, result, aggregate, error) -> None:
     found = scored(Metric("bad", result, aggregate, later=later), Metric("good", 1.0))
     assert found == {"scores": {"good": 1.0}, "labels": {}, "assertions": {}, "errors": {"bad": error}}
-
-
-ROW = Row(id="a", question="How much overlap?", answers=("64 tokens",), doc_ids=("chunking",))
-RECORD: dict[str, Any] = {
-    "id": "a",
-    "answer": "64 tokens",
-    "declined": False,
-    "retrieved": ["chunking"],
-    "citations": ["chunking"],
-    "latency_ms": 12.5,
-    "ttft_ms": None,
-    "prompt_tokens": 9,
-    "completion_tokens": 2,
-    "scores": {"of_an_older_version": 0.1},
-    "errors": {"gone": "it crashed"},
-}
-SCORE = partial(run_metrics, metrics=(exact_match, latency_p50_ms))
-
-
-def test_answers_get_the_scores_of_today_and_lose_those_of_before() -> None:
-    (found,) = rescore([RECORD], [ROW], SCORE)
-    assert found["scores"] == {"exact_match": 1.0, "latency_p50_ms": 12.5}
-    assert (found["labels"], found["assertions"], found["errors"]) == ({}, {}, {})
-    assert {key: found[key] for key in RECORD if key not in ("scores", "errors")} == {
-        key: value for key, value in RECORD.items() if key not in ("scores", "errors")
-    }
-    assert RECORD["scores"] == {"of_an_older_version": 0.1}
-
-
-def test_a_record_is_what_the_metrics_saw() -> None:
-    seen = Output("64 tokens", False, ("chunking",), ("chunking",), 12.5, None, 9, 2)
-    assert Output.from_record(RECORD) == seen
-    later = {"passages": ["p"], "cost": 0.5, "recorded": True}
-    assert Output.from_record(RECORD | later) == Output(
-        "64 tokens", False, ("chunking",), ("chunking",), 12.5, None, 9, 2, passages=("p",), cost=0.5, recorded=True
-    )
 
 
 LANGUAGE = NamedMeasure("language", "language", None, "counts")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
@@ -58,15 +57,6 @@ def test_what_the_model_does_not_see_is_the_same_version(changes: dict[str, Any]
     assert found.parameters == found.variables == ()
 
 
-def test_parameters_by_their_names_in_the_file() -> None:
-    found = change(model="judge", modelParameters={"maxTokens": 9, "temperature": 0.5})
-    assert found.parameters == (
-        ValueChange("model", "chat", "judge"),
-        ValueChange("temperature", 0.0, 0.5),
-        ValueChange("maxTokens", 48, 9),
-    )
-
-
 def test_variables_added_removed_and_changed() -> None:
     found = change(
         messages=[GOOD["messages"][0], {"role": "user", "content": "{{name}}: {{tone}}"}],
@@ -99,18 +89,6 @@ def test_messages_are_compared_with_their_counterparts() -> None:
         TextPiece("+", "two sentences"),
         TextPiece(" ", "."),
     )
-
-
-def test_a_change_as_plain_json() -> None:
-    found = change(modelParameters={"temperature": 1}, description="Other.").as_dict()
-    assert json.loads(json.dumps(found)) == found
-    assert found["parameters"] == [{"name": "temperature", "base": 0.0, "head": 1.0}]
-    assert found["messages"][1] == {
-        "base_role": "user",
-        "head_role": "user",
-        "pieces": [[" ", "{{name}}: {{text}}"]],
-    }
-    assert (found["name"], found["status"], found["unseen"]) == ("greet", "changed", ["description"])
 
 
 def test_a_variable_is_one_word() -> None:

@@ -11,9 +11,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.reports import ComparedVersion, phrasing
+from sluice.evaluation.reports import ComparedVersion
 from sluice.evaluation.reports.comparison_comment import LIMIT, write_comment
-from sluice.evaluation.significance import MetricJudgement
 from unit.evaluation.asking import ask
 from unit.evaluation.reports.conftest import HOSTILE, Comparing
 
@@ -168,21 +167,3 @@ def test_the_three_worst_and_the_three_best_come_with_both_answers(
     assert (worst[0][5], best[0][5]) == ("✕ <code>f1</code> 0.9 → 0.1", "✓ <code>f1</code> 0.1 → 0.8")
     assert "<summary>1 more broken</summary>" in text
     assert "<summary>1 more fixed</summary>" in text
-
-
-def judged(difference: float, low: float | None, high: float | None) -> MetricJudgement:
-    return MetricJudgement(0.0, difference, 99, "no difference seen", low, high, smallest=0.02)
-
-
-@pytest.mark.parametrize(
-    ("judgement", "line"),
-    [
-        (judged(-0.2, -0.3, -0.1), "━━━━●━━━··│··········"),
-        (judged(0.0, -0.1, 0.1), "━━━━━━━━━━●━━━━━━━━━━"),
-        (judged(0.05, -0.05, 0.1), "·····━━━━━┿━━━━●━━━━━"),
-        (judged(0.2, 0.2, 0.2), "··········│·········●"),
-        (judged(0.2, None, None), ""),
-    ],
-)
-def test_an_interval_is_drawn_beside_nothing(judgement: MetricJudgement, line: str) -> None:
-    assert phrasing.drawn(judgement) == line
