@@ -16,9 +16,9 @@ from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.extras import hooks
 from sluice.data import privacy, row_rules
+from sluice.data.expectations import check_expectations
 from sluice.data.near_duplicates import repeats_across, repeats_within, words
 from sluice.data.privacy import DataPolicy, DocumentPolicy, PrivacyPolicy
-from sluice.data.row_rules import check_expectations
 from sluice.data.rows import SOURCES, Document, Row, scan_corpus, scan_rows, scan_sources
 from sluice.data.scanning import LocatedRecord, ValidationIssue
 

@@ -1,46 +1,24 @@
-"""The metrics of the engine, and the normal forms of text that they compare."""
+"""The metrics of the engine."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
-import string
-import unicodedata
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sluice.data.row_rules import states_key
+from sluice.data.expectations import states_key
+from sluice.evaluation.answer_text import fold, normalise, token_f1
 from sluice.evaluation.registry import Assertion, Metric, MetricBatcher, Output, Row, metric
 
 if TYPE_CHECKING:
     from sluice.retrieval.embedder import Vectors
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # The chunks that rank metrics look at.
 K = 5
 _REGEX_SECONDS = 1.0
 _NAMED = "that name the documents with the answer (doc_ids)"
 _ASKED = "that reached the model"
-
-
-def normalise(text: str) -> str:
-    """Without case, punctuation, articles and needless white space, as in the SQuAD evaluation (Rajpurkar, 2016)."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
-
-
-def fold(text: str) -> str:
-    """Without case and with single spaces; Unicode's compatibility forms (NFKC) are equal. Punctuation stays."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def token_f1(found: str, expected: str) -> float:
-    """Harmonic mean of token precision and recall, after SQuAD's normalisation."""
-    ours, theirs = normalise(found).split(), normalise(expected).split()
-    common = sum((Counter(ours) & Counter(theirs)).values())
-    return 2 * common / (len(ours) + len(theirs)) if common else 0.0
 
 
 @metric(

@@ -23,6 +23,7 @@ from sluice.evaluation.comparison_result import Comparison, changes_of
 from sluice.evaluation.paired_cases import gather, pair
 from sluice.evaluation.reports.comparison_page import page
 from sluice.evaluation.reports.phrasing import ComparedVersion
+from sluice.release import templates
 from sluice.release.decision import compare_results
 from sluice.release.gates import number
 from sluice.release.manifest import JUDGING_GATES, Manifest, load
@@ -30,7 +31,7 @@ from sluice.release.staging import CHAMPION_CASES, CHAMPION_SUMMARY
 from sluice.release.verdict import Verdict
 
 FILE = "report.html"
-_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATES = Path(templates.__file__).parent
 
 
 def write_report(folder: Path, *, live: bool = False) -> Path:

@@ -14,6 +14,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.evaluation import evaluate_stage
+from sluice.evaluation.answer_text import fold, normalise
 from sluice.evaluation.evaluate_stage import open_metrics
 from sluice.evaluation.metrics import (
     AnswerSimilarity,
@@ -26,13 +27,11 @@ from sluice.evaluation.metrics import (
     exact_match,
     f1,
     false_declines,
-    fold,
     json_schema,
     latency_p50_ms,
     latency_p95_ms,
     mrr,
     ndcg_at_5,
-    normalise,
     not_contains,
     recall_at_5,
     regex,

@@ -13,7 +13,7 @@ from sluice.core.workspace import Workspace
 from sluice.release import champion, mlflow_registry
 from sluice.release.environment_record import here
 from sluice.release.manifest import Manifest
-from sluice.release.training import recorded_metrics, recorded_params
+from sluice.release.mlflow_registry import recorded_metrics, recorded_params
 
 Make = Callable[..., tuple[Manifest, Path]]
 

@@ -21,7 +21,7 @@ from sluice.core.workspace import Workspace
 from sluice.data.near_duplicates import repeats_across, repeats_within
 from sluice.data.privacy import PrivacyPolicy
 from sluice.data.rows import Provenance, Row, load_corpus, load_rows
-from sluice.evaluation.metrics import token_f1
+from sluice.evaluation.answer_text import token_f1
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.extras.datakit.passages import SourcePassage, choose, fault, read_reply, span
 from sluice.extras.datakit.proposals import Proposal, Proposals

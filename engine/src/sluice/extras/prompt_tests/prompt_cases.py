@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.data.row_rules import faults_of
+from sluice.data.expectations import faults_of
 from sluice.data.rows import ExpectedBehaviour, Row
-from sluice.evaluation.metrics import normalise
+from sluice.evaluation.answer_text import normalise
 from sluice.extras.prompt_tests.case_files import LabelledCase, read_cases
 from sluice.prompts import Prompt
 from sluice.prompts.prompt import EXPECTED
