@@ -46,9 +46,6 @@ class ObjectStore:
     name: str
     odb: Any
 
-    def has(self, oid: str) -> bool:
-        return self.fault(oid) is None
-
     def fault(self, oid: str) -> str | None:
         """Why an object cannot be pulled; None where its bytes have its MD5."""
         try:
