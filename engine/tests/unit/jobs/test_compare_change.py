@@ -224,21 +224,6 @@ def test_both_sides_are_asked_the_cases_of_the_head(here: Workspace, pipeline: P
     assert ("base", "evaluate") in pipeline.calls[-1:]
 
 
-def test_replay_asks_nobody_and_keeps_nothing(here: Workspace, pipeline: Pipeline) -> None:
-    edit(here, "LOST")
-    for _ in range(2):
-        pipeline.calls.clear()
-        review(here, "main", replay=True)
-        assert pipeline.calls == [
-            ("head", "pull"),
-            ("head", "train"),
-            ("head", "evaluate", "--replay"),
-            ("base", "pull"),
-            ("base", "train"),
-            ("base", "evaluate", "--replay"),
-        ]
-
-
 @pytest.mark.usefixtures("pipeline")
 def test_an_error_says_whose_it_is_and_leaves_no_report(here: Workspace) -> None:
     edit(here, "BROKEN")

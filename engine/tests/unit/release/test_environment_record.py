@@ -200,10 +200,3 @@ def test_a_file_that_does_not_belong_there_is_named(store: str) -> None:
     open_artifact_store(store).make("record/here/notes.txt", b"")
     with pytest.raises(SluiceError, match=r"notes\.txt: does not belong in the record"):
         log(store).append(Word(word="a"))
-
-
-def test_others_who_are_always_quicker_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = log(str(tmp_path))
-    monkeypatch.setattr(type(mine.store), "make", lambda *_: False)
-    with pytest.raises(SluiceError, match="concurrent appends came first"):
-        mine.append(Word(word="a"))

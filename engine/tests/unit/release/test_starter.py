@@ -5,7 +5,6 @@ DVC itself adds and pushes the files here, so the layout of its remote is that o
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -151,9 +150,3 @@ def test_a_newer_starter_replaces_the_objects_of_an_older_one(tree: Workspace, m
     assert read_json(files["guard/report.json"]) == {"made": "later"}
     listed = starter.folder_list(tree, tree.root / starter.POINTER)
     assert {path for path in listed.parents[1].rglob("*") if path.is_file()} == {listed, *files.values()}
-
-
-def test_the_listing_is_dvcs(tree: Workspace) -> None:
-    listed = starter.objects(tree, tree.root / starter.POINTER)
-    assert set(listed) == {name for names in starter.FILES.values() for name in names} | {"responses.jsonl.gz"}
-    assert json.loads(listed["adapter/training.json"].read_text()) == TRAINING
