@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from sluice.core.settings import Settings
     from sluice.data.near_duplicates import words
     from sluice.data.rows import Row
-    from sluice.evaluation.metrics.answer_key import answer_key
-    from sluice.evaluation.output import Assertion, Label, Metric, Output
-    from sluice.evaluation.registry import MetricResources, metric
+    from sluice.evaluation.metrics import answer_key
+    from sluice.evaluation.registry import Assertion, Label, Metric, MetricResources, Output, metric
     from sluice.guardrails.check import Check, Finding, PatternCheck, check
     from sluice.guardrails.context import CheckContext, CheckResources
     from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, Messages, Usage
@@ -60,11 +59,10 @@ _NAMES = {
     "fastapi": ("APIRouter",),  # endpoints of its own: src/assistant/routes.py
     "sluice.serving.routing": ("OPEN", "ServicesDep", "needs_scope"),
     # Metrics: src/assistant/metrics/.
-    "sluice.evaluation.registry": ("MetricResources", "metric"),
-    "sluice.evaluation.output": ("Assertion", "Label", "Metric", "Output"),
+    "sluice.evaluation.registry": ("Assertion", "Label", "Metric", "MetricResources", "Output", "metric"),
     "sluice.data.rows": ("Row",),
     "sluice.data.near_duplicates": ("words",),
-    "sluice.evaluation.metrics.answer_key": ("answer_key",),
+    "sluice.evaluation.metrics": ("answer_key",),
     "sluice.core.sentences": ("sentences",),
     # Guardrails: src/assistant/guardrails/.
     "sluice.guardrails.check": ("Check", "Finding", "PatternCheck", "check"),

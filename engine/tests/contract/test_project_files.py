@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sluice.core.settings import load_settings
-from sluice.data import data_policy as data_policy
+from sluice.data import privacy as data_policy
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import Models, load_models

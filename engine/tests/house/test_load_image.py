@@ -22,11 +22,11 @@ COMMANDS = {
         "sluice.cli",
         *(f"sluice.extras.{name}.cli" for name in extras() if find_spec(f"sluice.extras.{name}.cli")),
     ],
-    "sluice release fetch": ["sluice.release.artifact_store", "sluice.release.transfer"],
+    "sluice release fetch": ["sluice.release.artifact_store", "sluice.release.catalogue"],
     "sluice canary quality": [
         "sluice.serving.settings",
         "sluice.evaluation.comparison_policy",
-        "sluice.evaluation.reports.comparison_terminal",
+        "sluice.evaluation.reports.phrasing",
         "sluice.evaluation.runner",
         "sluice.rollout.canary_quality",
     ],

@@ -40,10 +40,10 @@ def canary_quality(
     from sluice.core.settings import load_settings
     from sluice.data.rows import load_rows
     from sluice.evaluation.comparison_policy import load_policy
-    from sluice.evaluation.reports.comparison_terminal import in_the_terminal
+    from sluice.evaluation.reports.phrasing import in_the_terminal
+    from sluice.release.decision import quality_report, verdicts_of
     from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
     from sluice.release.verdict import reason_of
-    from sluice.release.verdicts import quality_report, verdicts_of
     from sluice.rollout.canary_quality import ReleaseClient, compare_served, sample
     from sluice.serving.settings import ServiceSettings
 

@@ -14,7 +14,7 @@ group = typer.Typer(no_args_is_help=True, help="Check and publish data.")
 
 
 def _policy(workspace: Workspace) -> Any:
-    from sluice.data.data_policy import load_policy
+    from sluice.data.privacy import load_policy
 
     return load_policy(workspace.config)
 

@@ -59,7 +59,7 @@ def eval_change(
 ) -> None:
     """Compare a change with its base, case by case: better answers, broken answers and confidence."""
     from sluice.evaluation.reports import COMMENT, PAGE
-    from sluice.evaluation.reports.comparison_terminal import in_the_terminal
+    from sluice.evaluation.reports.phrasing import in_the_terminal
     from sluice.github.markdown_table import code
     from sluice.jobs.compare_change import review
 

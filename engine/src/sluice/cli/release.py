@@ -60,7 +60,7 @@ def release_starter() -> None:
 
     Clones of this commit use it instead of training. The command writes starter.dvc and pushes its files; commit
     starter.dvc, and dvc-store/ if that's the remote."""
-    from sluice.jobs.hand_out_starter import hand_out
+    from sluice.jobs.dvc_pipeline import hand_out
 
     for line in hand_out(Workspace.find()):
         print(line)
@@ -93,7 +93,7 @@ def release_show(release: ChampionArgument = "", env: EnvOption = "") -> None:
 @group.command("diff")
 def release_diff(before: ReleaseArgument, after: ChampionArgument = "", env: EnvOption = "") -> None:
     """Compare two releases: metrics, parts, prompt texts and settings. Prints Markdown."""
-    from sluice.release.release_diff import markdown
+    from sluice.release.release_report import markdown
 
     workspace = Workspace.find()
     print(markdown(find_release(workspace, before, env), find_release(workspace, after, env)))
@@ -155,8 +155,8 @@ def release_push(
 ) -> None:
     """Upload a release and its models to the artifact store, where other machines fetch them."""
     from sluice.release import catalogue
+    from sluice.release.catalogue import push
     from sluice.release.environment_record import PLACE, shared_artifact_store
-    from sluice.release.transfer import push
 
     workspace = Workspace.find()
     store = shared_artifact_store({**os.environ, PLACE: to})
@@ -184,7 +184,7 @@ def release_fetch(
 
     With --only, fetch those folders and no model: judging a canary needs `judging` (gates, cases) and `config`."""
     from sluice.release.artifact_store import open_artifact_store
-    from sluice.release.transfer import fetch, fetch_folders
+    from sluice.release.catalogue import fetch, fetch_folders
 
     store, here = open_artifact_store(source), Workspace.around() or Workspace(Path.cwd())
     moved = fetch_folders(manifest, store, into, only) if only else fetch(manifest, store, into, here)

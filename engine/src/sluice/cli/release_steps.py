@@ -65,7 +65,7 @@ def release_stage(
     from sluice.core.digests import digest_of_file
     from sluice.jobs.release_steps import stage
     from sluice.release.manifest import FILE, Images
-    from sluice.release.release_diff import markdown
+    from sluice.release.release_report import markdown
     from sluice.release.verdict import reason_of
 
     workspace = Workspace.find()
@@ -161,8 +161,8 @@ def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
     from sluice.github.github_release import publish_release
     from sluice.release import champion
     from sluice.release.manifest import FILE
-    from sluice.release.release_diff import markdown
     from sluice.release.release_report import FILE as REPORT
+    from sluice.release.release_report import markdown
 
     workspace = Workspace.find()
     if release != (live := champion.champion_id(record_of(workspace, env))):

@@ -17,7 +17,7 @@ _SERVING = "serve.txt"
 
 _ALL = {
     "check": Program(
-        ("sluice.data.contract", "sluice.data.data_policy", "sluice.evaluation.asked_rows", "sluice.release.coverage"),
+        ("sluice.data.contract", "sluice.data.privacy", "sluice.evaluation.asked_rows", "sluice.release.coverage"),
         ("assistant.metrics",),
         locks=("dev.txt",),
     ),

@@ -62,9 +62,7 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
     this commit, against the same champion, is taken as it is."""
     commit = git.commit(workspace.root)
     with workspace.exclusive():
-        champion.reconcile(workspace, record)
-        champion.require_agreement(workspace, record)
-        live = champion.champion(workspace, record)
+        live = champion.settle(workspace, record)
         manifest, folder = (
             # First what is live: a commit that was gone back from must not return because its run is repeated.
             _only_deployed_anew(workspace, record, live)

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.asked_rows import spread
+from sluice.evaluation.asked_rows import asking_order, spread
 from sluice.evaluation.comparison import BUILT_IN
-from sluice.evaluation.output import Output
-from sluice.evaluation.recorded_chat import NotRecordedError
-from sluice.evaluation.registry import METRICS, make_metrics
+from sluice.evaluation.registry import METRICS, Output, make_metrics
+from sluice.evaluation.response_cache import NotRecordedError
 from sluice.evaluation.runner import run_cases
-from sluice.evaluation.sequential import SequentialComparison, asking_order
+from sluice.evaluation.sequential import SequentialComparison
 from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, request_body
 from sluice.rollout.local_http import lines_of, request
 from sluice.serving.citations import first_words

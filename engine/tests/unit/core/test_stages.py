@@ -43,7 +43,7 @@ EDITS = {
     "core settings": ("engine/src/sluice/core/settings.py", ALL),
     "application": ("engine/src/sluice/serving/runner.py", {"evaluate", "serve"}),
     # The check counts the rows that a metric can score.
-    "a metric": ("engine/src/sluice/evaluation/metrics/f1.py", {"check", "evaluate"}),
+    "a metric": ("engine/src/sluice/evaluation/metrics.py", {"check", "evaluate"}),
     "training": ("engine/src/sluice/extras/finetune/training_loop.py", {"train"}),
     "rollout": ("engine/src/sluice/cluster/rollout_observer.py", set()),
     "docs": ("engine/docs/architecture.md", set()),

@@ -28,8 +28,7 @@ from sluice.core.settings import load_settings
 from sluice.data.rows import Row
 from sluice.evaluation.comparison import Comparison, compare
 from sluice.evaluation.comparison_policy import load_policy
-from sluice.evaluation.output import Output
-from sluice.evaluation.registry import make_metrics
+from sluice.evaluation.registry import Output, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.extend import testing
 from sluice.guardrails.guards import Guards

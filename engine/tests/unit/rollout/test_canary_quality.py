@@ -14,12 +14,11 @@ from sluice.core.atomic_files import read_json
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.processes import free_port
 from sluice.data.rows import Row, write_rows
+from sluice.evaluation.asked_rows import asking_order
 from sluice.evaluation.comparison_policy import MetricPolicy, load_policy
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.registry import METRICS
-from sluice.evaluation.reports.comparison_terminal import in_the_terminal
-from sluice.evaluation.sequential import asking_order
+from sluice.evaluation.registry import METRICS, Metric, Output
+from sluice.evaluation.reports.phrasing import in_the_terminal
 from sluice.rollout.canary_quality import ReleaseClient, compare_served, sample
 from support.rollout.canaries import CASES, compared_releases
 from support.serving.fakes import DECLINE

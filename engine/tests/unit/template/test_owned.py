@@ -84,7 +84,7 @@ def test_in_the_template_an_edit_is_normal_and_the_lists_follow(fork: Fork, monk
 
 
 def test_a_project_that_removed_a_part_has_lists_without_it(fork: Fork) -> None:
-    git(fork.root, "rm", "-q", "engine/src/sluice/data/corpus_files.py", ".github/workflows/ci.yml")
+    git(fork.root, "rm", "-q", "engine/src/sluice/data/contract.py", ".github/workflows/ci.yml")
     (fork.root / "Makefile").write_text("fewer:\n")
     write(fork.root, {".github/workflows/own.yml": "own\n"})
     assert write_lists(fork.root, list_files(fork.root), listed=True) == [OWNED, FILES]

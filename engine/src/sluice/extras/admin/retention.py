@@ -14,11 +14,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sluice.core.workspace import Workspace
-from sluice.release.append_log import AppendLog
 from sluice.release.artifact_store import ArtifactStore
-from sluice.release.catalogue import FOLDER, CatalogueEntry, newest
-from sluice.release.environment_record import CLOSED_BY, EnvironmentRecord
-from sluice.release.transfer import artefacts, fetch_folders
+from sluice.release.catalogue import FOLDER, CatalogueEntry, artefacts, fetch_folders, newest
+from sluice.release.environment_record import CLOSED_BY, AppendLog, EnvironmentRecord
 
 _GRACE = timedelta(days=1)
 _RECORDS, _CATALOGUE = FOLDER.split("/")

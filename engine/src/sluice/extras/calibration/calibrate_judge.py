@@ -15,8 +15,8 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
-from sluice.evaluation.scoring import run_metrics
+from sluice.evaluation.registry import Output
+from sluice.evaluation.runner import run_metrics
 from sluice.extras.calibration.agreement import Agreement, agreement
 from sluice.extras.calibration.metrics.judge import Judge
 from sluice.extras.calibration.release_judge import open_judge

@@ -8,7 +8,7 @@ from functools import cache as once
 
 from sluice.core.errors import SluiceError
 from sluice.evaluation.application import model_digest
-from sluice.evaluation.recorded_chat import RecordedChat
+from sluice.evaluation.replay import RecordedChat
 from sluice.evaluation.response_cache import ResponseCache
 from sluice.extras.calibration.metrics.judge import Judge
 from sluice.llm.chat import ChatProvider

@@ -47,7 +47,7 @@ def data_import(
     ] = 0,
 ) -> None:
     """Import questions or documents, completely or not at all; list dropped items with reasons."""
-    from sluice.data.data_policy import load_policy
+    from sluice.data.privacy import load_policy
     from sluice.extras.datakit import documents, squad, tables
 
     workspace = Workspace.find()
@@ -86,7 +86,7 @@ def data_generate(
     publish: PublishOption = False,
 ) -> None:
     """Propose rows about the corpus, written by the role `teacher`; none counts until a person has read it."""
-    from sluice.data.data_policy import load_policy
+    from sluice.data.privacy import load_policy
     from sluice.extras.datakit.generate import GenerationSettings, generate_rows
 
     workspace = Workspace.find()
@@ -103,7 +103,7 @@ def data_harvest(
     publish: PublishOption = False,
 ) -> None:
     """Propose rows for declined and low-scored questions; none counts until a person has read it."""
-    from sluice.data.data_policy import load_policy
+    from sluice.data.privacy import load_policy
     from sluice.extras.datakit.harvest import harvest
     from sluice.extras.datakit.traffic import recorded
 
@@ -127,7 +127,7 @@ def data_accept(
     side: Annotated[str, typer.Argument(help="`train` or `eval`.")],
 ) -> None:
     """Add proposed rows that you have read to data/, unless they break its rules."""
-    from sluice.data.data_policy import load_policy
+    from sluice.data.privacy import load_policy
     from sluice.extras.datakit.proposals import accept
 
     workspace = Workspace.find()
@@ -176,7 +176,7 @@ def data_diff(
 
 def data_card() -> None:
     """Print the datasheet of data/ as Markdown, computed from the data."""
-    from sluice.data.data_policy import load_policy
+    from sluice.data.privacy import load_policy
     from sluice.extras.datakit.dataset import card
 
     workspace = Workspace.find()
@@ -185,7 +185,7 @@ def data_card() -> None:
 
 def data_redact() -> None:
     """Redact the personal data in data/ that config/data.yaml selects."""
-    from sluice.data.data_policy import load_policy
+    from sluice.data.privacy import load_policy
     from sluice.extras.datakit.dataset import redact_folder
 
     workspace = Workspace.find()

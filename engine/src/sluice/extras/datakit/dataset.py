@@ -17,10 +17,8 @@ from sluice.core import git
 from sluice.core.atomic_files import write_atomic
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
-from sluice.data.data_policy import KINDS, DataPolicy, PrivacyPolicy
-from sluice.data.privacy import redact
-from sluice.data.row_sources import FILE, scan_sources
-from sluice.data.rows import Row, scan_corpus, scan_rows, write_rows
+from sluice.data.privacy import KINDS, DataPolicy, PrivacyPolicy, redact
+from sluice.data.rows import SOURCES, Row, scan_corpus, scan_rows, scan_sources, write_rows
 from sluice.data.scanning import read_text
 from sluice.github.markdown_table import table
 
@@ -108,7 +106,9 @@ def card(folder: Path, policy: DataPolicy) -> str:
     contents += [_questions(name, side) for name, side in sides.items()]
     topics = [[tag, *(str(tags[name][tag]) for name in sides)] for tag in sorted(set().union(*tags.values()))]
     sources = [[*origin, f"{number} documents"] for origin, number in sorted(origins.items())]
-    sources += [[one.licence, one.source, f"{one.rows} rows of {one.file}"] for one in scan_sources(folder / FILE)[0]]
+    sources += [
+        [one.licence, one.source, f"{one.rows} rows of {one.file}"] for one in scan_sources(folder / SOURCES)[0]
+    ]
     actions = [[kind.replace("_", " "), _ACTIONS[policy.privacy.action(kind)]] for kind in KINDS]
     return f"""# Datasheet
 

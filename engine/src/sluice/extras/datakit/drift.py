@@ -19,7 +19,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-from sluice.evaluation.case_changes import RIGHT
+from sluice.evaluation.comparison_result import RIGHT
 from sluice.evaluation.paired_cases import scores_of
 from sluice.extras.datakit.traffic import Exchange, open_embedder
 from sluice.github.markdown_table import table

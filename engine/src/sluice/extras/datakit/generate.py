@@ -18,8 +18,8 @@ from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.data.data_policy import PrivacyPolicy
 from sluice.data.near_duplicates import repeats_across, repeats_within
+from sluice.data.privacy import PrivacyPolicy
 from sluice.data.rows import Provenance, Row, load_corpus, load_rows
 from sluice.evaluation.answer_text import token_f1
 from sluice.evaluation.response_cache import FOLDER, ResponseCache

@@ -15,10 +15,10 @@ import numpy as np
 
 from sluice.core.workspace import Workspace
 from sluice.data import privacy
-from sluice.data.data_policy import PrivacyPolicy
 from sluice.data.near_duplicates import repeats_across, words
+from sluice.data.privacy import PrivacyPolicy
 from sluice.data.rows import Document, Row, load_corpus, load_rows
-from sluice.evaluation.case_changes import RIGHT
+from sluice.evaluation.comparison_result import RIGHT
 from sluice.extras.datakit.proposals import SIDES, Proposal, Proposals
 from sluice.extras.datakit.traffic import Exchange, open_embedder
 

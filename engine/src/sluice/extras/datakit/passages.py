@@ -11,8 +11,8 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.data import privacy
-from sluice.data.data_policy import PrivacyPolicy
 from sluice.data.near_duplicates import words
+from sluice.data.privacy import PrivacyPolicy
 from sluice.data.rows import Document, Row
 from sluice.retrieval.chunking import ChunkerSettings, chunk
 

@@ -19,9 +19,8 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import commit_tree, run
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
-from sluice.data.data_policy import DataPolicy
-from sluice.data.row_sources import FILE as SOURCES
-from sluice.data.rows import PROPOSED, Row, parse_row
+from sluice.data.privacy import DataPolicy
+from sluice.data.rows import PROPOSED, SOURCES, Row, parse_row
 from sluice.data.scanning import require_whole, scan_lines
 from sluice.extras.pull_requests.branch_pull_request import PullRequestText, upsert_pull
 from sluice.extras.pull_requests.managed_branch import push_branch, with_files

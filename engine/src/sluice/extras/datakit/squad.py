@@ -15,9 +15,9 @@ from typing import Any
 
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
-from sluice.data import leakage
+from sluice.data import contract
 from sluice.data.contract import check_or_raise
-from sluice.data.data_policy import DataPolicy
+from sluice.data.privacy import DataPolicy
 from sluice.data.row_rules import occurs
 from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.data.scanning import LocatedRecord, ValidationIssue
@@ -66,7 +66,7 @@ def import_squad(
         for document in corpus.values():
             write_document(fresh / "corpus", document)
         for file, side in sides.items():
-            repeated = {fault.line for fault in leakage.check_duplicate_ids([*kept, *side])}
+            repeated = {fault.line for fault in contract.check_duplicate_ids([*kept, *side])}
             unique = [row for row in side if row.line not in repeated]
             good, faults = keep(unique, corpus, kept, policy.privacy)
             dropped.update({fault.line: f"question: {_reason(fault)}" for fault in faults}.values())

@@ -13,7 +13,7 @@ from sluice.core.atomic_files import write_atomic, write_json
 from sluice.core.digests import digest_of
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.training_parameters import TrainingParameters
-from sluice.release.training import FILE
+from sluice.release.mlflow_registry import TRAINING
 
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate")
 
@@ -92,7 +92,7 @@ def write_records(
     held = dict(run.held_loss)
     lines = [f"{step},{loss},{held.get(step, '')}" if held else f"{step},{loss}" for step, loss in run.loss]
     write_atomic(out / "loss.csv", "\n".join(["step,loss,held_loss" if held else "step,loss", *lines]) + "\n")
-    write_json(out / FILE, record)
+    write_json(out / TRAINING, record)
 
 
 def describe_hardware(device: str, processes: int) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from sluice.core.tracking import log_values, open_tracking
 from sluice.core.workspace import Workspace
 from sluice.extras.finetune.adapter_registry import register_adapter
 from sluice.release.manifest import ADAPTER
-from sluice.release.mlflow_registry import open_registry
-from sluice.release.training import FILE, recorded_metrics, recorded_params
+from sluice.release.mlflow_registry import TRAINING, open_registry, recorded_metrics, recorded_params
 
 EXPERIMENT = "training"
 
@@ -23,10 +22,10 @@ def log_training(workspace: Workspace, out: Path) -> str:
     The run gets its status last, so one that was broken off is seen to be unfinished.
     """
     client, experiment = open_tracking(workspace, EXPERIMENT)
-    record = read_json(out / FILE)
+    record = read_json(out / TRAINING)
     run_id = str(client.create_run(experiment, tags={"data": record["data_digest"]}).info.run_id)
     log_values(client, run_id, recorded_metrics(record), recorded_params(record))
-    for name in (FILE, "loss.csv"):
+    for name in (TRAINING, "loss.csv"):
         client.log_artifact(run_id, str(out / name))
     if (adapter := out / ADAPTER).is_file():
         with open_registry(workspace) as registry:

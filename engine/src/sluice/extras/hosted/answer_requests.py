@@ -16,8 +16,8 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.evaluation.recorded_chat import RecordedChat, asking
-from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.evaluation.replay import RecordedChat
+from sluice.evaluation.response_cache import FOLDER, ResponseCache, asking
 from sluice.extras.hosted.answer_stream import AnswersWithoutKeys, drain, key_forms
 from sluice.extras.hosted.request_check import AllowedRequest
 from sluice.extras.hosted.request_file import ProviderRequest

@@ -34,7 +34,7 @@ class _CallPiece(Settings):
 
 
 class _Response(Settings):
-    """An entry of the response cache, as recorded_chat.py writes it."""
+    """An entry of the response cache, as evaluation/replay.py writes it."""
 
     text: str
     tool_calls: tuple[_CallPiece, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sluice.core.workspace import Workspace
-from sluice.evaluation.recorded_chat import response_key
+from sluice.evaluation.replay import response_key
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.extras.hosted.limits import load_limits
 from sluice.extras.hosted.request_file import NAME, ProviderRequest, RefusedRequestsError, read_requests

@@ -15,17 +15,17 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
 from sluice.evaluation.application import ChainWorker, Digests, RunnerTarget, WorkerParts, model_digest
-from sluice.evaluation.case_changes import RIGHT
+from sluice.evaluation.asked_rows import asking_order, require_rows
 from sluice.evaluation.comparison import BUILT_IN, Comparison, compare
 from sluice.evaluation.comparison_policy import load_policy
-from sluice.evaluation.metric_batching import MetricBatcher
+from sluice.evaluation.comparison_result import RIGHT
 from sluice.evaluation.paired_cases import CaseResult, Record
-from sluice.evaluation.recorded_services import guards_digest, search_digest
-from sluice.evaluation.registry import MetricResources, make_metrics
+from sluice.evaluation.registry import MetricBatcher, MetricResources, make_metrics
+from sluice.evaluation.replay import guards_digest, search_digest
 from sluice.evaluation.reports import phrasing
 from sluice.evaluation.response_cache import ResponseCache, responses_folder
-from sluice.evaluation.runner import require_rows, run_cases
-from sluice.evaluation.sequential import SequentialComparison, asking_order
+from sluice.evaluation.runner import run_cases
+from sluice.evaluation.sequential import SequentialComparison
 from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import Prompt, load_prompts
 from sluice.prompts.prompt_diff import word_diff

@@ -8,8 +8,8 @@ from typing import Any
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import ComparisonPolicy, MetricPolicy
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.output import NamedMeasure
 from sluice.evaluation.paired_cases import Record
+from sluice.evaluation.registry import NamedMeasure
 from sluice.extras.redteam.attack_client import AttackAttempt
 
 RESISTED = "resisted"  # the one metric: the share of attacks that got nothing

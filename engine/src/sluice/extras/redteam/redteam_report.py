@@ -13,7 +13,7 @@ from sluice.evaluation.reports import COMMENT, JUNIT, PAGE, ComparedVersion
 from sluice.evaluation.reports.comparison_comment import write_comment
 from sluice.evaluation.reports.comparison_page import page
 from sluice.evaluation.reports.junit import junit
-from sluice.evaluation.reports.markdown_escape import quoted
+from sluice.evaluation.reports.phrasing import quoted
 from sluice.extras.redteam.attack_success import AttackCount, FamilyResult
 from sluice.extras.redteam.owasp import coverage
 from sluice.extras.redteam.redteam_result import FILE, RedTeamResult

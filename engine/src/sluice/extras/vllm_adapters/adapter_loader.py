@@ -21,8 +21,8 @@ from sluice.extras.vllm_adapters.living_releases import LivingReleases, in_folde
 from sluice.extras.vllm_adapters.peft_form import FOLDER
 from sluice.extras.vllm_adapters.vllm_server import VllmDownError, VllmServer
 from sluice.release.artifact_store import ArtifactStore
+from sluice.release.catalogue import fetch_folders
 from sluice.release.manifest import FILE, load
-from sluice.release.transfer import fetch_folders
 
 _log = logging.getLogger(__name__)
 _RELEASE = re.compile(r"r-[0-9a-f]{12}")

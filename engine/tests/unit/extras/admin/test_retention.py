@@ -15,10 +15,9 @@ from sluice.core.workspace import Workspace
 from sluice.extras.admin import retention
 from sluice.release import catalogue, environment_record
 from sluice.release.artifact_store import ArtifactStore
-from sluice.release.catalogue import CatalogueEntry
+from sluice.release.catalogue import CatalogueEntry, fetch
 from sluice.release.environment_record import EnvironmentRecord
 from sluice.release.manifest import Manifest
-from sluice.release.transfer import fetch
 from unit.cli.test_index_build import run
 from unit.release.conftest import PROMPT, make, small_models, workspace, write_evaluation  # noqa: F401 - fixtures
 from unit.release.stores import StoreUnderTest, shared  # noqa: F401 - a fixture

@@ -12,10 +12,10 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.metric_resources import open_metrics
-from sluice.evaluation.output import Assertion, Output
+from sluice.evaluation.evaluate_stage import open_metrics
+from sluice.evaluation.registry import Assertion, Output
 from sluice.evaluation.response_cache import ResponseCache
-from sluice.evaluation.scoring import run_metrics
+from sluice.evaluation.runner import run_metrics
 from sluice.extras.calibration import release_judge
 from sluice.extras.calibration.metrics.judge import RUBRIC, Judge
 from sluice.extras.calibration.release_judge import open_judge

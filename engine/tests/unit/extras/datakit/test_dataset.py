@@ -12,7 +12,7 @@ import pytest
 
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check, data_digest
-from sluice.data.data_policy import DataPolicy, PrivacyPolicy
+from sluice.data.privacy import DataPolicy, PrivacyPolicy
 from sluice.data.publish import push
 from sluice.data.rows import load_rows
 from sluice.extras.datakit.dataset import card, checked_out, diff, redact_folder

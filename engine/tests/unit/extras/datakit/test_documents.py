@@ -10,7 +10,7 @@ import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.contract import check
-from sluice.data.data_policy import DataPolicy, DocumentPolicy, PrivacyPolicy
+from sluice.data.privacy import DataPolicy, DocumentPolicy, PrivacyPolicy
 from sluice.data.rows import Document, load_corpus
 from sluice.extras.datakit.documents import ExtractedText, ExtractError, extract, import_documents
 from unit.extras.datakit.conftest import pdf

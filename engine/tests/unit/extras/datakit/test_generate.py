@@ -17,7 +17,7 @@ import yaml
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
-from sluice.data.data_policy import DataPolicy, PrivacyPolicy
+from sluice.data.privacy import DataPolicy, PrivacyPolicy
 from sluice.data.rows import Document, Provenance, Row, write_rows
 from sluice.extras.datakit import generate as module
 from sluice.extras.datakit.generate import Generation, GenerationSettings, Reply, generate_rows

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from sluice.core.workspace import Workspace
-from sluice.data.data_policy import PrivacyPolicy
 from sluice.data.near_duplicates import words
+from sluice.data.privacy import PrivacyPolicy
 from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.extras.datakit import harvest as module
 from sluice.extras.datakit.harvest import harvest

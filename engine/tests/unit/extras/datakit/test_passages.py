@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.data.data_policy import PrivacyPolicy
+from sluice.data.privacy import PrivacyPolicy
 from sluice.data.rows import Document, Row
 from sluice.extras.datakit.passages import choose, fault, read_reply, span
 from sluice.retrieval.chunking import ChunkerSettings

@@ -10,7 +10,7 @@ import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.contract import check
-from sluice.data.data_policy import DataPolicy
+from sluice.data.privacy import DataPolicy
 from sluice.data.rows import Provenance, Row, load_rows
 from sluice.extras.datakit import proposals
 from sluice.extras.datakit.proposals import PAGE, ROWS, Proposal, Proposals, accept, write

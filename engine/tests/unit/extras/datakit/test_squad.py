@@ -10,7 +10,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.data.contract import check
-from sluice.data.data_policy import DataPolicy, PrivacyPolicy
+from sluice.data.privacy import DataPolicy, PrivacyPolicy
 from sluice.data.rows import load_corpus, load_rows
 from sluice.extras.datakit.squad import import_squad
 

@@ -12,8 +12,8 @@ import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
-from sluice.data.data_policy import DataPolicy, PrivacyPolicy
-from sluice.data.row_sources import scan_sources
+from sluice.data.privacy import DataPolicy, PrivacyPolicy
+from sluice.data.rows import scan_sources
 from sluice.extras.datakit.tables import TableLayout, import_table, parse_columns
 from unit.cli.published import here, run  # noqa: F401 - a fixture
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.evaluation import recorded_services
+from sluice.evaluation import replay
 from sluice.extras.guard import guard_model
 from sluice.extras.guard.checks import attack
 from sluice.guardrails.check import CHECKS
@@ -58,4 +58,4 @@ def test_the_checks_stand_between_the_engine_s_and_the_application_s() -> None:
 
 @pytest.mark.parametrize("module", [attack, guard_model])
 def test_their_code_decides_about_recorded_verdicts(module: Any) -> None:
-    assert any(Path(module.__file__).is_relative_to(folder) for folder in recorded_services._folders())
+    assert any(Path(module.__file__).is_relative_to(folder) for folder in replay._folders())

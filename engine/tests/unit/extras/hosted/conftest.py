@@ -16,7 +16,7 @@ import yaml
 
 from sluice import cli
 from sluice.core.workspace import Workspace
-from sluice.evaluation.recorded_chat import response_key
+from sluice.evaluation.replay import response_key
 from sluice.llm.model_files import Models
 from sluice.llm.settings import ProviderSpec, load_providers
 from sluice.prompts import ModelParameters

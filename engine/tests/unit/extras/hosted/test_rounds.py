@@ -23,10 +23,9 @@ from sluice.core.atomic_files import write_json, write_jsonl
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
 from sluice.evaluation.application import ChainWorker, Digests, RunnerTarget, WorkerParts
-from sluice.evaluation.output import Output
-from sluice.evaluation.recorded_chat import RecordedChat, asking
-from sluice.evaluation.registry import make_metrics
-from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.evaluation.registry import Output, make_metrics
+from sluice.evaluation.replay import RecordedChat
+from sluice.evaluation.response_cache import FOLDER, ResponseCache, asking
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import cases_digest
 from sluice.jobs import compare_change

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sluice.evaluation.recorded_chat import response_key
+from sluice.evaluation.replay import response_key
 from sluice.extras.hosted.answer_stream import key_forms
 from sluice.extras.hosted.request_file import ProviderRequest
 from support.actions_api import ActionsApi

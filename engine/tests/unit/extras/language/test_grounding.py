@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sluice.core.atomic_files import read_jsonl
-from sluice.evaluation.metric_batching import MetricBatcher
+from sluice.evaluation.registry import MetricBatcher
 from sluice.extras import language
 from sluice.extras.language.grounding import COPIED, NEAR, find_evidence
 from sluice.extras.language.metrics.groundedness import Groundedness

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.evaluation.output import Label
-from sluice.evaluation.registry import METRICS
+from sluice.evaluation.registry import METRICS, Label
 from sluice.extras.language.metrics.language import language
 from sluice.extras.language.metrics.same_language import same_language
 

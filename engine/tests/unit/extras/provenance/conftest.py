@@ -13,9 +13,8 @@ from sluice.core.atomic_files import read_json, write_json
 from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
-from sluice.evaluation.output import Output
-from sluice.evaluation.recorded_scores import metrics_digest
-from sluice.evaluation.registry import make_metrics
+from sluice.evaluation.evaluate_stage import metrics_digest
+from sluice.evaluation.registry import Output, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.release.decision import decide_release

@@ -1,6 +1,6 @@
 """Notes in a git repository: pushed over https with a token as on GitHub, and what a server or a line may do to a push.
 
-That writers exclude each other is tested with all stores in test_store_contract.py and test_append_log.py."""
+That writers exclude each other is tested with all stores in test_store_contract.py and test_environment_record.py."""
 
 from __future__ import annotations
 

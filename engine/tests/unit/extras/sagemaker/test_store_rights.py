@@ -18,8 +18,8 @@ import pytest
 from sluice.core.workspace import Workspace
 from sluice.release import artifact_store, catalogue
 from sluice.release.artifact_store import open_artifact_store
+from sluice.release.catalogue import fetch
 from sluice.release.environment_record import EnvironmentRecord
-from sluice.release.transfer import fetch
 from support.aws.role_policies import ACCOUNT, NAME, allows, statements
 from unit.aws.test_bootstrap import template
 from unit.release.conftest import make, small_models, workspace  # noqa: F401 - fixtures

@@ -12,8 +12,8 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.output import Assertion, Output
 from sluice.evaluation.paired_cases import gather
+from sluice.evaluation.registry import Assertion, Output
 from sluice.extras.tools.evaluated_case import evaluated_case
 from sluice.extras.tools.expected_calls import (
     ExpectedCalls,

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from sluice.core.sentences import sentences
 from sluice.data.near_duplicates import words
-from sluice.evaluation.metric_batching import MetricBatcher
-from sluice.evaluation.registry import Metric, Output, Row, metric
+from sluice.evaluation.registry import Metric, MetricBatcher, Output, Row, metric
 from sluice.extras.language.grounding import ALIKE, COPIED, NEAR, find_evidence
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A chat provider in front of the response cache: recorded responses are replayed, others are requested and recorded.
+"""Model, search and guards behind the response cache: what is recorded is replayed, anything else asked and recorded.
 
 The key of a response is a digest over the provider {kind, model, address, options}, the digest of the local model and
 its adapter, the rendered messages, the parameters and tools, the seed and the trial. A fallback's answer is stored
@@ -10,114 +10,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import distributions, version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from sluice.core.digests import digest_of
-from sluice.core.errors import SluiceError
-from sluice.evaluation.response_cache import ResponseCache
+import sluice.guardrails
+import sluice.retrieval
+from sluice.core.atomic_files import read_json
+from sluice.core.digests import digest_of, digest_of_code, digest_of_file
+from sluice.core.extras import HERE, packages
+from sluice.core.registry import APPLICATION
+from sluice.evaluation.response_cache import CaseRequest, NotRecordedError, ResponseCache, current_asking
+from sluice.guardrails.guards import BROKEN, GuardOutcome
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.settings import ProviderSpec, RemoteSpec
 from sluice.prompts import ModelParameters
+from sluice.retrieval import Hit
+from sluice.serving.contracts import Checks, Search
+from sluice.serving.release_parts import ReleaseBundle
 
 # Keys that decide about no answer; a kind's own keys may. Of those named second, None stands for "not there".
 _NOT_ASKED = {"timeouts", "retries", "max_concurrency", "breaker", "prices", "key_env"}
 _ALWAYS = ("base_url", "base_url_env", "region", "integration")
 
 
-class NotRecordedError(SluiceError):
-    """A request in replay that is not in the cache."""
-
-
-class NotStartedError(SluiceError):
-    """The application cannot start, so every other case would fail too."""
-
-
-@dataclass
-class CaseRequest:
-    """One case and trial while it is asked. `trial` is told to the recorders; the rest they tell back.
-
-    `keys`: of the entries that were read or made, in order. `live`: something was made anew. `responses`: of models,
-    `kept` of them out of the cache. Seconds of what was read: of the whole, and until the first token. `took`: the same
-    two of the last response, now or when it was asked. `drained`: seconds spent on the rest of a response that nobody
-    waits for. `missed`: what replay did not find.
-    """
-
-    trial: int = 0
-    keys: list[str] = field(default_factory=list)
-    live: bool = False
-    responses: int = 0
-    kept: int = 0
-    seconds: float = 0.0
-    first_token_seconds: float = 0.0
-    took: tuple[float, float] = (0.0, 0.0)
-    drained: float = 0.0
-    missed: str = ""
-
-    @property
-    def recorded(self) -> bool:
-        """Whether a time of this case is one of the past."""
-        return self.kept > 0 or (bool(self.keys) and not self.live)
-
-    def read(self, cache: ResponseCache, key: str) -> dict[str, Any] | None:
-        """An entry of the cache, whose times are those of this case now; None when there is none."""
-        if (kept := cache.get(key)) is not None:
-            self.keys.append(key)
-            self.seconds += kept["seconds"]
-            self.first_token_seconds += kept.get("first_token_seconds", kept["seconds"])
-        return kept
-
-    def made(self, key: str) -> None:
-        """An entry that was made anew."""
-        self.keys.append(key)
-        self.live = True
-
-
-_ASKING: ContextVar[CaseRequest | None] = ContextVar("asking", default=None)
-
-
-@contextmanager
-def asking(trial: int) -> Iterator[CaseRequest]:
-    """What is asked inside, also in threads that are started inside, belongs to this trial."""
-    record = CaseRequest(trial)
-    token = _ASKING.set(record)
-    try:
-        yield record
-    finally:
-        _ASKING.reset(token)
-
-
-def current_asking() -> CaseRequest:
-    return _ASKING.get() or CaseRequest()
-
-
-def times(
-    cache: ResponseCache, record: CaseRequest, latency_ms: float, ttft_ms: float | None
-) -> tuple[float, float | None]:
-    """Milliseconds of a whole answer and until its first text, given what was measured now.
-
-    An answer that was put together from the cache alone has the times of when it was asked: they are kept beside. Else
-    the time of what was read is added to what was measured.
-    """
-    key = digest_of({"times": sorted(record.keys)})  # a sentence is checked before the response is whole, or after
-    if record.keys and not record.live and (kept := cache.get(key)) is not None:
-        return kept["latency_ms"], kept["ttft_ms"]
-    latency_ms += (record.seconds - record.drained) * 1000
-    ttft_ms = None if ttft_ms is None else ttft_ms + record.first_token_seconds * 1000
-    if record.keys:
-        cache.put(key, {"latency_ms": latency_ms, "ttft_ms": ttft_ms})
-    return latency_ms, ttft_ms
-
-
 def response_key(
     spec: ProviderSpec, messages: Messages, asked: ModelParameters, trial: int, model_digest: str = ""
 ) -> str:
-    """The key of a response, in hex."""
     return digest_of(
         {
             "provider": dict.fromkeys(_ALWAYS) | spec.model_dump(mode="json", exclude=_NOT_ASKED),
@@ -245,3 +170,102 @@ class _RecordedStream:
             "first_token_seconds": round(self._first or 0.0, 6),
             "asked": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+
+
+class RecordedSearch:
+    """`digest`: what decides about the result beside the question; `k`: as many chunks are always kept, so that a
+    look at more of them costs no second search. Called in threads, as the chain does. `embedder`: one that is open, for
+    who reads the passages."""
+
+    embedder: Any = None
+
+    def __init__(self, cache: ResponseCache, digest: str, search: Callable[[], Search], *, k: int) -> None:
+        self._cache = cache
+        self._digest = digest
+        self._search = search
+        self._k = k
+
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
+        """As Retriever.search, out of the cache where it can be."""
+        record = current_asking()
+        wide = max(k, self._k)
+        key = digest_of({"search": self._digest, "question": question, "k": wide, "tenant": tenant})
+        kept = record.read(self._cache, key)
+        if kept is None:
+            search = self._search()
+            began = time.perf_counter()
+            hits = search.search(question, k=wide, tenant=tenant)
+            kept = {"hits": [asdict(hit) for hit in hits], "seconds": round(time.perf_counter() - began, 6)}
+            self._cache.put(key, kept)
+            record.made(key)
+        return [Hit(**hit) for hit in kept["hits"]][:k]
+
+
+def search_digest(bundle: ReleaseBundle) -> str:
+    """Digest over the index, the embedder's file and the code that searches."""
+    code = digest_of_code(Path(sluice.retrieval.__file__).parent)
+    index = read_json(bundle.index / "index.json")["digest"]
+    return digest_of({"index": index, "embedder": digest_of_file(bundle.embedder), "code": code})
+
+
+class RecordedGuards:
+    """`digest`: what decides about a verdict beside the text. A check that broke is not remembered."""
+
+    def __init__(self, cache: ResponseCache, digest: str, guards: Callable[[], Checks]) -> None:
+        self._cache = cache
+        self._digest = digest
+        self._guards = guards
+
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
+        return await self._check("input", text, lambda: self._guards().check_input(text, earlier), earlier)
+
+    async def check_passage(self, text: str) -> GuardOutcome:
+        return await self._check("passages", text, lambda: self._guards().check_passage(text))
+
+    async def check_output(self, text: str) -> GuardOutcome:
+        return await self._check("output", text, lambda: self._guards().check_output(text))
+
+    async def _check(
+        self, stage: str, text: str, check: Callable[[], Awaitable[GuardOutcome]], earlier: Sequence[str] = ()
+    ) -> GuardOutcome:
+        record = current_asking()
+        key = digest_of({"guards": self._digest, "stage": stage, "text": text, "earlier": [*earlier]})
+        if (kept := record.read(self._cache, key)) is not None:
+            return GuardOutcome(kept["text"], kept["blocked"], tuple(kept["reasons"]), kept.get("reask", False))
+        began = time.perf_counter()
+        found = await check()
+        record.made(key)
+        if BROKEN.isdisjoint(found.reasons):
+            self._cache.put(key, asdict(found) | {"seconds": round(time.perf_counter() - began, 6)})
+        return found
+
+
+_LIBRARIES = ("python-stdnum", "confusable-homoglyphs")
+
+
+def _folders() -> Iterator[Path]:
+    """Where checks and their models lie: the engine's, those of extras and of the application where these have some."""
+    yield Path(sluice.guardrails.__file__).parent
+    yield from (HERE / package.split(".")[-2] for package in packages("checks"))
+    with suppress(ModuleNotFoundError):
+        if (own := find_spec(f"{APPLICATION}.guardrails")) and own.origin:
+            yield Path(own.origin).parent
+
+
+def guards_digest(bundle: ReleaseBundle) -> str:
+    """Digest over the settings, the checks' code, the guard model, the prompts they keep, and the libraries.
+
+    A validator of another package may use any that is installed."""
+    checks = bundle.guardrails
+    external = any(entry.external for entry in (*checks.input, *checks.passages, *checks.output))
+    names = {one.name for one in distributions()} if external else _LIBRARIES
+    settings: dict[str, Any] = {
+        "settings": checks.model_dump(mode="json"),
+        "code": [digest_of_code(folder) for folder in _folders()],
+        "libraries": {name: version(name) for name in sorted(names)},
+    }
+    if bundle.guardrails.needs_model and bundle.guard is not None and bundle.guard.is_file():
+        settings["model"] = digest_of_file(bundle.guard)
+    if any(entry.check == "prompt_leak" for entry in bundle.guardrails.output):
+        settings["prompts"] = {name: prompt.digest for name, prompt in bundle.prompts.items()}
+    return digest_of(settings)

@@ -1,22 +1,22 @@
-"""report.html in a real browser: search, filters, word diff, sources, keyboard, light and dark, thousands of cases.
-
-Screenshots are left in build/browser/.
-"""
+"""The report files of a comparison; report.html in a real browser, whose screenshots are left in build/browser/."""
 
 from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lxml import etree
 
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.reports import COMMENT, JSON, JUNIT, PAGE, ComparedVersion, write_reports
 from sluice.evaluation.reports.comparison_page import page
+from sluice.evaluation.reports.junit import junit
+from sluice.evaluation.reports.phrasing import in_the_terminal
 from unit.evaluation.asking import ask, changed
 from unit.evaluation.reports.conftest import Comparing
 from unit.serving.browser import Browser
@@ -47,14 +47,6 @@ def test_the_page_allows_its_own_script_and_nothing_else(
     assert "\u202e" not in html
     script = html.rsplit("<script>", 1)[1]
     assert not re.search(r"innerHTML|insertAdjacent|document\.write|\beval\b", script)
-
-
-def test_a_text_that_recurs_stands_in_the_page_once(
-    comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion]
-) -> None:
-    passage = "Neighbouring chunks share 64 tokens."
-    records = [record | {"passages": [passage, passage], "retrieved": ["chunking"]} for record in ask(seed=1, trials=2)]
-    assert page(comparing(records, records), *sides).count(passage) == 1
 
 
 @pytest.fixture
@@ -151,28 +143,55 @@ def test_foreign_text_runs_nothing(
     assert "<script>alert(1)</script>" in first(browser, "#cases .sides")
 
 
-@pytest.mark.real
-def test_thousands_of_cases_stay_quick(
-    browser: Browser, comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion], tmp_path: Path
+def read(comparison: Comparison) -> dict[tuple[str, str], str]:
+    """Outcome by (suite, test): the tag of its element, or an empty string."""
+    root = etree.fromstring(junit(comparison))
+    found = {
+        (suite.get("name"), test.get("name")): test[0].tag if len(test) else "" for suite in root for test in suite
+    }
+    outcomes = list(found.values())
+    assert (int(root.get("tests")), int(root.get("failures")), int(root.get("errors"))) == (
+        len(outcomes),
+        outcomes.count("failure"),
+        outcomes.count("error"),
+    )
+    return found
+
+
+def test_outcomes(worse: Comparison) -> None:
+    found = read(worse)
+    assert found["verdict", "verdict"] == "failure"
+    assert found["metrics", "decline_accuracy"] == "failure"
+    assert found["metrics", "f1"] == ""
+    assert (found["cases", "q050"], found["cases", "q051"]) == ("error", "error")
+    for case in worse.cases:
+        assert (found["cases", case.id] == "failure") == (case.status == "broken"), case.id
+        assert found["cases", case.id] != "skipped"
+
+
+def test_nothing_that_was_not_judged_passes(comparing: Comparing) -> None:
+    assert read(comparing([], []))["verdict", "verdict"] == "error"
+    few = read(comparing(ask(seed=1, cases=12), ask(seed=2, cases=12)))
+    assert few["verdict", "verdict"] == "error"
+    assert few["metrics", "f1"] == "error"
+    assert few["metrics", "mrr" if ("metrics", "mrr") in few else "tokens"] == "skipped"
+
+
+@pytest.mark.filterwarnings("error")
+def test_foreign_text_stays_text(hostile: Comparison) -> None:
+    assert len([name for suite, name in read(hostile) if suite == "cases"]) == 150
+
+
+WHY = "Stopped after 34 of 270 cases: worse is decided (f1)."
+
+
+def test_every_report_says_why_no_more_was_asked(
+    worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion], tmp_path: Path
 ) -> None:
-    texts = [f"Passage {number}. " + "Words that a model has read. " * 20 for number in range(200)]
-    records = [
-        [
-            record
-            | {
-                "passages": [texts[(number + place) % 200] for place in range(5)],
-                "answer": f"{record['answer']} {seed}",
-            }
-            for number, record in enumerate(ask(seed=seed, cases=4000))
-        ]
-        for seed in (1, 2)
-    ]
-    (tmp_path / PAGE).write_text(page(comparing(*records), *sides))
-    assert (tmp_path / PAGE).stat().st_size < 6_000_000
-    browser.open((tmp_path / PAGE).as_uri())
-    browser.wait("document.getElementById('shown').textContent === '4000 of 4000 cases'")
-    started = time.monotonic()
-    browser.js("document.getElementById('words').focus()")
-    browser.type("question 3999?")
-    browser.wait("document.getElementById('shown').textContent === '1 of 4000 cases'")
-    assert time.monotonic() - started < 60, "a search must not hang the page"
+    for comparison, times in ((replace(worse, asked=34, planned=270, stopped=WHY), 1), (worse, 0)):
+        write_reports(tmp_path, comparison, *sides)
+        texts = [(tmp_path / name).read_text() for name in (COMMENT, PAGE, JUNIT)]
+        assert [text.count("Stopped after") for text in (*texts, in_the_terminal(comparison))] == [times] * 4
+        document = json.loads((tmp_path / JSON).read_text())
+        assert document["stopped"] == comparison.stopped
+        assert (document["counts"]["asked"], document["counts"]["planned"]) == (comparison.asked, comparison.planned)
