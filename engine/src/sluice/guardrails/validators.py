@@ -16,8 +16,7 @@ from guardrails.settings import settings
 from guardrails.validator_base import ErrorSpan, FailResult, PassResult, validators_registry
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.check import CHECKS
-from sluice.guardrails.context import CheckContext, CheckResources
+from sluice.guardrails.check import CHECKS, CheckContext, CheckResources
 from sluice.guardrails.guards import GuardOutcome, redacted
 from sluice.guardrails.settings import CheckSettings
 

@@ -25,8 +25,7 @@ from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, ShapeParamete
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters
 from sluice.serving.answer import ModelBusyError, ModelError, RequestError
-from sluice.serving.contracts import Checks
-from sluice.serving.langchain_callbacks import heard
+from sluice.serving.contracts import Checks, heard
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.telemetry import traces
 

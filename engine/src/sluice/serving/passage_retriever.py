@@ -16,13 +16,13 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig
 from pydantic import PrivateAttr, SkipValidation
 
+from sluice import retrieval
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
-from sluice.retrieval import Hit, RetrievalError, passages
+from sluice.retrieval import Hit, RetrievalError
 from sluice.retrieval.embedder import Embedder
 from sluice.serving.answer import SearchError
-from sluice.serving.contracts import Checks, Search
-from sluice.serving.langchain_callbacks import heard
+from sluice.serving.contracts import Checks, Search, heard
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import RetrievalSettings
 from sluice.serving.telemetry import traces
@@ -147,4 +147,4 @@ class PassageRetriever(BaseRetriever):
 def format_passages(documents: Sequence[Document]) -> str:
     """Passages as a prompt has them, in the form in which training showed them: one a line, `[1] Title: text`."""
     hits = [Hit(chunk_id=one.id or "", text=one.page_content, **one.metadata) for one in documents]
-    return passages.format_passages(hits)
+    return retrieval.format_passages(hits)

@@ -9,9 +9,8 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
 from sluice.evaluation import application
 from sluice.evaluation.evaluate_stage import open_evaluation
-from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index_files import build_index
+from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.serving.release_parts import draft_bundle
 from support.guardrails import place_guard_model
 

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.guardrails.bounded_cache import BoundedCache
-from sluice.guardrails.check import Finding
-from sluice.guardrails.context import CheckContext, CheckResources
+from sluice.guardrails.check import BoundedCache, CheckContext, CheckResources, Finding
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
 from support.guardrails import FakeGuardModel

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sluice.guardrails import context
-from sluice.guardrails.context import CheckContext, CheckResources
+from sluice.guardrails import check
+from sluice.guardrails.check import CheckContext, CheckResources
 
 
 def test_texts_of_two_requests_are_normalized_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_texts_of_two_requests_are_normalized_at_the_same_time(monkeypatch: pyte
         both.wait(240)
         return text
 
-    monkeypatch.setattr(context, "normalize_text", normalize)
+    monkeypatch.setattr(check, "normalize_text", normalize)
     checked = [CheckContext(text, CheckResources()) for text in ("one", "two")]
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(lambda one: one.normalized, checked)) == ["one", "two"]

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.guardrails.check import CHECKS, Finding
-from sluice.guardrails.context import CheckResources
+from sluice.guardrails.check import CHECKS, CheckResources, Finding
 from sluice.guardrails.guards import GuardOutcome, Guards, redacted
 from sluice.guardrails.settings import GuardrailSettings
 

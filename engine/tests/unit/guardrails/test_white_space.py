@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sluice.guardrails.white_space import one_space
+from sluice.guardrails.checks.attacks import one_space
 
 
 @pytest.mark.parametrize("text", ["", " ", "  a b ", "a  b", "a\tb\n", "a\u00a0b", "a\x1cb\u3000 c", "é à", "a\u200bb"])

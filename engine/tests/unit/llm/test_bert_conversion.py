@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from sluice.llm.bert_conversion import bert_to_ctranslate2_int8
+from sluice.llm.model_conversion import bert_to_ctranslate2_int8
 from sluice.retrieval.embedder import Embedder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "how", "long", "are", "chunk", "##s", "?", "canary"]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.llm.circuit_breaker import BreakerTicket, CircuitBreaker
+from sluice.llm.resilience import BreakerTicket, CircuitBreaker
 from sluice.llm.settings import BreakerSettings
 
 

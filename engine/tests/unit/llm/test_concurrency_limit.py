@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from sluice.llm.concurrency_limit import ConcurrencyLimit
 from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.resilience import ConcurrencyLimit
 
 
 def test_no_more_than_so_many_at_once_and_everybody_in_turn() -> None:

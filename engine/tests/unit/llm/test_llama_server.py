@@ -15,8 +15,8 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider, Delta
-from sluice.llm.fallback import open_chat
 from sluice.llm.llama_server import LocalServer, probe
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 from support.providers.clients import PATIENT, ask_local, collect

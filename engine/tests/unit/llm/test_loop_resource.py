@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from sluice.llm.loop_resource import LoopResource
+from sluice.llm.provider_http import LoopResource
 
 
 class Resource:

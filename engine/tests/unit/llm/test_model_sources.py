@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.llm import model_sources
-from sluice.llm.model_sources import fetch
+from sluice.llm import model_files
+from sluice.llm.model_files import fetch
 
 
 @pytest.mark.parametrize(
@@ -155,4 +155,4 @@ def test_hugging_face_offline_is_an_error_and_not_a_traceback(tmp_path: Path) ->
 
 
 def test_every_scheme_is_in_the_list() -> None:
-    assert list(model_sources.SCHEMES) == ["wheel", "file", "hf", "s3", "models"]
+    assert list(model_files.SCHEMES) == ["wheel", "file", "hf", "s3", "models"]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from sluice.llm.chat import Delta, Usage
-from sluice.llm.openai_events import OpenAIEvents
 from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.providers.openai_compatible import OpenAIEvents
 from support.providers.server import TEXT, openai_blocks, sse
 
 STREAM = b"".join(openai_blocks())

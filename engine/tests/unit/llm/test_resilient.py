@@ -11,7 +11,7 @@ import pytest
 
 from sluice.llm.chat import Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.resilient import pause
+from sluice.llm.resilience import pause
 from support.event_loop import run
 from support.providers.clients import MESSAGES, PARAMETERS, ask, chat_over, collect, text, unasked, watched
 from support.providers.server import TEXT, Upstream

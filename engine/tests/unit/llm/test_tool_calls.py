@@ -13,10 +13,10 @@ from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
 from openai.types.chat import ChatCompletionChunk
 
 from sluice.llm.chat import Delta, ToolParameters
-from sluice.llm.fallback import open_chat
 from sluice.llm.llama_server import LocalServer
-from sluice.llm.openai_events import OpenAIEvents
 from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.providers.openai_compatible import OpenAIEvents
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import ProviderSpec
 from support.providers.clients import PATIENT
 from support.providers.server import CALLS, openai_blocks, sse
@@ -135,6 +135,6 @@ def test_a_real_llama_cpp_calls_a_tool(models: Any, monkeypatch: pytest.MonkeyPa
 def test_a_model_whose_template_takes_no_tools_is_refused_without_the_extra(
     models: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.llm.providers.local.hooks", lambda _: {})
+    monkeypatch.setattr("sluice.llm.providers.openai_compatible.hooks", lambda _: {})
     with pytest.raises(ProviderError, match="local: the chat template of the local model has no place for tools"):
         ask_local(models.chat)

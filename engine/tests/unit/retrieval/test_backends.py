@@ -11,10 +11,9 @@ import psycopg
 import pytest
 
 from sluice.data.rows import Document
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import IndexInfo, build_index
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
 from sluice.retrieval.postgres_collections import drop, ensure_collection, list_collections
+from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
 
 from .conftest import Scattered, corpus

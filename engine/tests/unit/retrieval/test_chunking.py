@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from sluice.data.rows import Document
-from sluice.retrieval.chunking import ChunkerSettings, chunk, starts
+from sluice.retrieval.index_files import ChunkerSettings, chunk, starts
 
 NAMES = get_args(ChunkerSettings.model_fields["name"].annotation)
 

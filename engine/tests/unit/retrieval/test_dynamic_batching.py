@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sluice.core.processes import wait_until
-from sluice.retrieval.dynamic_batching import DynamicBatcher
+from sluice.retrieval.embedder import DynamicBatcher
 
 
 def waiting(batches: DynamicBatcher[int, int], count: int) -> Callable[[], bool]:

@@ -13,11 +13,9 @@ from langchain_core.callbacks import BaseCallbackHandler
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.data.rows import Document
-from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import PostgresRetriever, open_retriever
-from sluice.retrieval.retriever import Retriever
+from sluice.retrieval.index_files import ChunkerSettings, build_index
+from sluice.retrieval.retriever import PostgresRetriever, Retriever, open_retriever
 from sluice.retrieval.search_sql import Mode
 from sluice.retrieval.stores import Stores
 

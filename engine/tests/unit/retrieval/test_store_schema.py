@@ -16,7 +16,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.store_schema import MIGRATIONS, load_release, migrate, require_current
 from sluice.retrieval.stores import Stores
 

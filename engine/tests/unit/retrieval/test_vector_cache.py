@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from sluice.core.atomic_files import read_jsonl
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index, identity_of
-from sluice.retrieval.vector_cache import RememberingEmbedder
+from sluice.retrieval.index_files import ChunkerSettings, build_index, identity_of
+from sluice.retrieval.index_stage import RememberingEmbedder
 
 from .conftest import Scattered, corpus
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.serving.citations import cite, first_words
+from sluice.serving.answer import cite, first_words
 from support.serving.fakes import hit
 
 PASSAGE = "Canary steps: start at 5 %, then 25 %. The ﬁrst step lasts ten minutes; the second, one hour."

@@ -14,11 +14,10 @@ import pytest
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import CheckSettings
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.serving import fault_injection, http_api
+from sluice.serving import http_api, middleware
 from sluice.serving.answer import REFUSED, TOO_LONG
-from sluice.serving.fault_injection import parse_fault
 from sluice.serving.http_api import create_app
-from sluice.serving.middleware import TrafficState
+from sluice.serving.middleware import TrafficState, parse_fault
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.services import Services
@@ -237,7 +236,7 @@ def test_what_cannot_be_done_is_refused_by_name(client: Client, fields: dict[str
 def test_without_the_extra_what_is_the_caller_s_own_is_refused(
     client: Client, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("sluice.serving.caller_options.hooks", lambda _: {})
+    monkeypatch.setattr("sluice.serving.request_schema.hooks", lambda _: {})
     value = {"tools": [{"type": "function"}], "tool_choice": "required", "response_format": {"type": "json_object"}}
     response = client.chat(**{name: value[name]})
     assert (response.status_code, response.json()["error"]["param"]) == (400, name)
@@ -422,7 +421,7 @@ def test_an_injected_delay_is_there_for_the_chat_only(
         slept.append(seconds)
         await sleep(seconds)
 
-    monkeypatch.setattr(fault_injection.asyncio, "sleep", noted)
+    monkeypatch.setattr(middleware.asyncio, "sleep", noted)
     assert client.get("/version").status_code == 200
     assert slept.count(0.3) == 0
     assert client.chat().elapsed.total_seconds() >= 0.3

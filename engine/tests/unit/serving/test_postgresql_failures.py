@@ -20,10 +20,8 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import open_retriever
-from sluice.retrieval.retriever import Retriever
+from sluice.retrieval.index_files import ChunkerSettings, build_index
+from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores, StoreSpec, open_store
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState

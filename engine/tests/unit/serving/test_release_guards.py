@@ -18,20 +18,19 @@ import numpy as np
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.check import CHECKS
-from sluice.guardrails.context import GUARD_FILE, CheckResources
+from sluice.guardrails.check import CHECKS, GUARD_FILE, CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
-from sluice.serving import release_guards
+from sluice.serving import runtime
 from sluice.serving.answer import REFUSED, Answer
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
-from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
+from sluice.serving.runtime import open_guards
 from support.guardrails import FakeGuardModel
 from support.serving.fakes import ScriptedRetriever, hit, scripted_bundle
 
@@ -192,7 +191,7 @@ def needing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReleaseBundle:
 
 
 def loads(monkeypatch: pytest.MonkeyPatch, **by_extra: Any) -> None:
-    monkeypatch.setattr(release_guards, "hooks", lambda occasion: {"guard_model": by_extra}[occasion])
+    monkeypatch.setattr(runtime, "hooks", lambda occasion: {"guard_model": by_extra}[occasion])
 
 
 def test_the_guard_model_is_loaded_by_the_extra_that_trains_it(

@@ -16,9 +16,8 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import Document
 from sluice.llm.model_files import load_models
 from sluice.llm.settings import ProviderSpec
-from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index_files import build_index
+from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import ReleaseBundle, draft_bundle
 from sluice.serving.runtime import Runtime, open_runtime

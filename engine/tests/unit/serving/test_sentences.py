@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.serving.sentences import SentenceSplitter
+from sluice.serving.runner import SentenceSplitter
 
 TEXT = 'One is 3.14 long. "Two!" Three?) \n\n Four… five e.g. six\n seven'
 SENTENCES = ["One is 3.14 long.", ' "Two!"', " Three?)", " \n\n Four…", " five e.g.", " six\n seven"]

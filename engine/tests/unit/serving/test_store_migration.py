@@ -13,8 +13,7 @@ import pytest
 from sluice.core.processes import wait_until
 from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index
+from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.postgres_collections import drop
 from sluice.retrieval.store_schema import load_release, migrate
 from support.network.tcp_proxy import Proxy

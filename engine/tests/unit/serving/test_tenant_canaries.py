@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.retrieval.postgres import PostgresRetriever
+from sluice.retrieval.retriever import PostgresRetriever
 from support.serving.tenant_canaries import OTHER, OWNER, look_across_tenants
 
 pytestmark = pytest.mark.real

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sluice.guardrails.checks.length import LengthOptions
+from sluice.guardrails.checks.attacks import LengthOptions
 from support.guardrails import finder
 
 find = finder("length")

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.guardrails.text_normalization.letters import plain, skeleton
-from sluice.guardrails.text_normalization.reading import original
+from sluice.guardrails.reading import original, plain, skeleton
 
 
 @pytest.mark.parametrize(

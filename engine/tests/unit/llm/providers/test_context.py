@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sluice.llm.chat import AnswerConstraint
-from sluice.llm.providers.context import ProviderContext
+from sluice.llm.providers import ProviderContext
 from sluice.llm.settings import ProviderSpec
 from support.serving.fakes import provider_entry
 

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sluice.llm.provider_failures import FailureKind
-from sluice.llm.providers.sdk_calls import classify
+from sluice.llm.provider_failures import FailureKind, classify
 
 
 def exception(name: str, base: type[Exception] = Exception, **fields: object) -> Exception:

@@ -15,8 +15,7 @@ from sluice.core.processes import wait_until
 from sluice.serving.telemetry import export_queue
 from sluice.serving.telemetry import telemetry as telemetry_module
 from sluice.serving.telemetry.export_queue import ExportQueue, SpansLostError, TraceExporter
-from sluice.serving.telemetry.spans import ProcessFacts
-from sluice.serving.telemetry.telemetry import Telemetry
+from sluice.serving.telemetry.telemetry import ProcessFacts, Telemetry
 from support.telemetry.collector import telemetry_settings
 from support.telemetry.recording import feedback_on
 

@@ -42,13 +42,13 @@ def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_pa
 
 
 def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluice.serving.telemetry import spool
+    from sluice.serving.telemetry import export_queue
 
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
     service = serve("mlflow")
-    monkeypatch.setattr(spool, "append_whole", full)
+    monkeypatch.setattr(export_queue, "append_whole", full)
     assert service.chat().status_code == 200
     service.flush()
     assert service.lost == {("mlflow", "disk"): 6}

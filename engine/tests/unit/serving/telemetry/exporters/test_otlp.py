@@ -13,7 +13,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.serving.telemetry.exporters import otlp
-from sluice.serving.telemetry.spans import ProcessFacts, feedback_span
+from sluice.serving.telemetry.telemetry import ProcessFacts, feedback_span
 from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, attributes_of, telemetry_settings
 from support.telemetry.recording import RESOURCE, feedback_on
