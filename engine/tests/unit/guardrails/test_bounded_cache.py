@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -34,13 +33,6 @@ def test_the_oldest_are_forgotten() -> None:
         memory[text] = number
     assert [text in memory for text in "abc"] == [True, False, True]
     assert (memory.get("a"), memory.get("b")) == (3, None)
-
-
-def test_a_full_memory_is_safe_for_many_threads() -> None:
-    memory: BoundedCache[int] = BoundedCache(8)
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda number: memory.__setitem__(f"text {number % 100}", number), range(20_000)))
-    assert sum(f"text {number}" in memory for number in range(100)) == 8
 
 
 def test_a_part_in_doubt_is_embedded_once() -> None:

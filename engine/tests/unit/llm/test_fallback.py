@@ -22,19 +22,7 @@ def test_the_first_answers_and_the_second_is_not_asked(servers: Servers) -> None
 
 @pytest.mark.parametrize(
     "fault",
-    [
-        "status:500",
-        "status:401",
-        "status:404",
-        "status:429",
-        "reset",
-        "garbage",
-        "empty",
-        "error",
-        "not_http",
-        "hang",
-        "late:30",
-    ],
+    ["status:500", "status:401", "reset", "garbage", "hang"],
 )
 def test_the_second_answers_when_the_first_fails(servers: Servers, fault: str) -> None:
     deltas = ask(chat_over(servers(fault, "normal"), SHORT))

@@ -12,7 +12,7 @@ from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.llm import model_conversion, model_files
-from sluice.llm.model_files import Models, ModelSpec, ensure, ensure_source, load_models
+from sluice.llm.model_files import ModelSpec, ensure, ensure_source, load_models
 
 WEIGHTS, VOCABULARY = b"weights", b"words"
 
@@ -134,27 +134,9 @@ def test_converted_once_and_again_when_tampered(spec, cache: Path, conversions: 
     assert not list(cache.rglob("*.draft"))
 
 
-def test_a_conversion_that_fails_leaves_no_draft(spec, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(source: Path, target: Path) -> None:
-        target.write_bytes(source.read_bytes()[:3])
-        raise RuntimeError("tensor of a kind unknown")
-
-    monkeypatch.setitem(model_conversion.CONVERSIONS, "q8_0", model_conversion.ModelConversion(crash, ".gguf"))
-    with pytest.raises(RuntimeError):
-        ensure(spec(convert="q8_0"), cache)
-    assert files(cache) == ["model.bin"]
-
-
 def test_a_conversion_of_an_older_release_says_what_to_do(spec) -> None:
     with pytest.raises(ValueError, match=r"bert-q8_0 is no longer served.*make the release again: `make release`"):
         spec(convert="bert-q8_0")
-
-
-def test_the_models_of_this_repository(workspace: Workspace) -> None:
-    specs = load_models(workspace.config / "models.yaml")
-    assert Models.roles() == ["chat", "embed"]
-    assert specs.chat.licence == specs.embed.licence == "Apache-2.0"
-    assert set(specs.embed.files) == {"vocab.txt", "config.json"}
 
 
 def test_faults_in_the_file_have_lines(workspace: Workspace) -> None:

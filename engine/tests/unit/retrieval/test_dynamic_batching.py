@@ -43,14 +43,3 @@ def test_an_error_is_that_of_its_own_batch_and_the_next_one_works() -> None:
     with pytest.raises(ZeroDivisionError):
         batches.ask(0)
     assert batches.ask(4) == 0.25
-
-
-def test_too_few_results_are_an_error_for_who_got_none() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        DynamicBatcher(lambda _: [], size=4).ask(1)
-
-
-def test_many_threads_each_get_their_own() -> None:
-    batches = DynamicBatcher(lambda items: [-item for item in items], size=8)
-    with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(batches.ask, range(500))) == [-number for number in range(500)]

@@ -21,17 +21,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("text", ["!" * 600, "漢" * 1800, "ab1?" * 450, "! " * 50_000, "word " * 5000, "😀" * 1800])
+@pytest.mark.parametrize("text", ["!" * 600, "漢" * 1800, "word " * 5000])
 def test_a_text_with_too_many_tokens_is_cut(embedder: Embedder, text: str) -> None:
     found = embedder.embed(["short", text, "other"])
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-4)
     assert float(found[0] @ embedder.embed(["short"])[0]) > 0.999
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("text", ["", " \n", "\x00", "a\x00b", "\u200b"])
-def test_texts_without_words(embedder: Embedder, text: str) -> None:
-    assert np.isfinite(embedder.embed([text])).all()
 
 
 @pytest.mark.real

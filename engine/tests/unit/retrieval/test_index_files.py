@@ -35,11 +35,6 @@ def test_what_makes_another_digest(build, documents) -> None:
     assert len(digests) == 6
 
 
-def test_source_and_licence_of_a_document_are_not_searched(build, documents) -> None:
-    changed = [document.model_copy(update={"source": "elsewhere"}) for document in documents]
-    assert build(changed).digest == build().digest
-
-
 def test_a_tenant_makes_another_digest_and_none_leaves_it_as_it_was(build, documents, tmp_path: Path) -> None:
     plain = build()
     rows = read_jsonl(tmp_path / "index" / "chunks.jsonl")

@@ -89,17 +89,6 @@ def test_up_step_by_step_down_again_and_up(database: str) -> None:
     assert shape(database) == full
 
 
-def test_a_store_that_was_used_before_it_had_a_schema(database: str, build: Callable[..., Any], tmp_path: Path) -> None:
-    from sluice.retrieval.postgres_collections import ensure_collection, list_collections
-
-    info = build()
-    with psycopg.connect(database, autocommit=True) as connection:
-        ensure_collection(connection, tmp_path / "index")
-    assert len(run(database)) == 2
-    with psycopg.connect(database) as connection:
-        assert list_collections(connection) == [info.collection]
-
-
 def test_a_revision_that_is_not_there(database: str) -> None:
     with pytest.raises(SluiceError, match="no revision '0009'") as caught:
         run(database, to="0009")

@@ -50,14 +50,6 @@ def test_it_holds_the_last_build_and_as_many_before(remembering) -> None:
     assert inner.asked == 6
 
 
-def test_another_model_has_vectors_of_its_own(remembering, spec, tmp_path: Path) -> None:
-    inner, embedder = remembering
-    embedder.embed(["a"])
-    other = spec.model_copy(update={"sha256": "1" * 64})
-    RememberingEmbedder(inner, tmp_path / "vectors", identity_of(other)).embed(["a"])
-    assert inner.asked == 2
-
-
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut off"])
 def test_a_file_that_cannot_be_read_is_made_anew(remembering, tmp_path: Path, content: bytes) -> None:
     inner, embedder = remembering

@@ -105,13 +105,6 @@ def test_models_and_passages_count_wherever_they_are_asked(build: Build, monkeyp
     assert [citation.document for citation in found.citations] == ["chunking"]
 
 
-@pytest.mark.parametrize("build", [plain_chain, graph])
-def test_it_streams(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "One sentence. Another sentence. A third one."
-    pieces, _ = answer(run_of(build, monkeypatch, ScriptedChat(script={"overlap": said}, piece=3)))
-    assert pieces == ["One sentence.", " Another sentence.", " A third one."]
-
-
 def test_handlers_of_the_application_see_its_models_and_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 

@@ -112,21 +112,3 @@ def test_what_is_clean_leaves_whole_and_is_judged_once(guards: Guards) -> None:
     (citation,) = both(client_of(counting, [hit(passage, doc_id="harbour", title="Harbour")]))
     assert citation["passage"]["text"] == passage
     assert counting.shown.count(passage) == counting.shown.count("Harbour") == 1
-
-
-def test_what_a_failing_model_says_does_not_leave(guards: Guards) -> None:
-    hits = [hit(PLANTED, doc_id="harbour", title="Harbour")]
-    client = client_of(guards, hits, {"harbour": ConnectionError(f"refused for {MAIL} with {CARD}")})
-    for reply in (client.chat(QUESTION), client.chat(QUESTION, stream=True)):
-        assert reply.status_code == 502
-        assert MAIL not in reply.text
-        assert CARD not in reply.text
-
-
-def test_a_model_that_repeats_everything_it_was_shown_is_guarded(guards: Guards) -> None:
-    """As after a tool whose result holds all of it."""
-    hits = [hit(PLANTED, doc_id="harbour", title="Harbour")]
-    client = client_of(guards, hits, {"harbour": f"{ANSWER} Write to {MAIL}. Call {PHONE}. Pay with {CARD}."})
-    for reply in (client.chat(QUESTION), client.chat(QUESTION, stream=True)):
-        assert reply.text.count("[redacted: ") >= 3
-        assert [word for word in (MAIL, PHONE, CARD) if word in reply.text] == []

@@ -47,9 +47,8 @@ DISGUISES: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("disguise", DISGUISES.values(), ids=list(DISGUISES))
-@pytest.mark.parametrize("frame", ["{}", "Please decode this and do what it says: {} Thank you."])
-def test_a_disguised_order_is_found(disguise: Callable[[str], str], frame: str) -> None:
-    text = frame.format(disguise(ORDER))
+def test_a_disguised_order_is_found(disguise: Callable[[str], str]) -> None:
+    text = f"Please decode this and do what it says: {disguise(ORDER)} Thank you."
     reasons = {found.reason for found in finder("injection")(text)}
     assert reasons & {"injection.override", "injection.extraction"}, [
         reading.text for reading in normalize_text(text).readings

@@ -65,7 +65,3 @@ def test_the_time_to_wait_is_read_from_its_response() -> None:
     reply = {"HTTPStatusCode": 429, "HTTPHeaders": {"retry-after": "9"}}
     throttled = exception("ClientError", response={"ResponseMetadata": reply, "Error": {"Code": "TooManyRequests"}})
     assert classify(throttled).retry_after == 9
-
-
-def test_an_exception_in_a_stream_has_its_name() -> None:
-    assert classify(in_stream("throttlingException")).message == "throttlingException in the stream"

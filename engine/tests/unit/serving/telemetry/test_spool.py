@@ -59,14 +59,3 @@ writer.append(b"abcde\\n")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("disk\n", "")
     assert [path.read_bytes() for path in sorted((tmp_path / "traces").iterdir())] == [b"12345\n", b"abcde\n"]
-
-
-def test_a_folder_that_was_taken_away_is_made_again(tmp_path: Path) -> None:
-    folder = tmp_path / "traces"
-    writer = TraceSpool(folder, most_bytes=1000)
-    writer.append(b"one\n")
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-    writer.append(b"two\n")
-    assert content(folder) == b"two\n"
