@@ -56,11 +56,8 @@ class PartMargin(NamedTuple):
 
 class GuardModel(Protocol):
     """What checks ask of the guard model, which the extra `guard` trains and loads. Safe for many threads.
-
-    Attributes:
-        threshold: probability from which a text is taken for an attack.
-        embedder: sha256 of the embedder's weights that it was trained with.
-    """
+    `threshold`: probability from which a text is taken for an attack; `embedder`: sha256 of the embedder's weights that
+    it was trained with."""
 
     @property
     def threshold(self) -> float: ...

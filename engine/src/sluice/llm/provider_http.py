@@ -62,14 +62,7 @@ _REST_SECONDS = 0.5  # after the last event: for the end of the body, so that th
 
 
 class HttpClient:
-    """Connections to one address.
-
-    Args:
-        url: where to post. `unix:///folder/name.sock/path` is the path of a server that listens on that socket.
-        headers: of every request.
-        connections: at most so many.
-        connect_seconds: until a connection stands.
-    """
+    """At most `connections` to one address. `unix:///folder/name.sock/path` is a path of a server on that socket."""
 
     def __init__(self, url: str, headers: Mapping[str, str], *, connections: int, connect_seconds: float) -> None:
         self._socket = None

@@ -24,14 +24,8 @@ from sluice.prompts import ModelParameters
 
 @dataclass
 class ProviderAttempt:
-    """Filled while the attempt lasts; observers get it at the end.
-
-    Attributes:
-        outcome: answered, abandoned (the caller went away) or a FailureKind.
-        seconds: of the whole attempt.
-        first_token_seconds: None when there was none.
-        usage: None when the provider did not say; `cost`, in US dollars, likewise.
-    """
+    """Filled while the attempt lasts; observers get it at the end. It holds no texts. `outcome`: answered, abandoned (the
+    caller went away) or a FailureKind. `usage` and `cost`, in US dollars: None when the provider did not say."""
 
     provider: str
     model: str

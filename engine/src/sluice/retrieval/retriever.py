@@ -33,12 +33,7 @@ if TYPE_CHECKING:
 
 
 class Retriever(BaseRetriever):
-    """Searches one collection. Thread-safe. `invoke` takes `k` and `tenant` by name.
-
-    Attributes:
-        embedder: what makes a question a vector; the guards ask it as well.
-        k: number of documents that `invoke` gives unless it is told.
-    """
+    """Searches one collection. Thread-safe. `invoke` takes `k` and `tenant` by name."""
 
     embedder: SkipValidation[TextEncoder]
     k: int = 4

@@ -33,17 +33,13 @@ Build: TypeAlias = "Callable[[Services], Application]"
 class Search(Protocol):
     """Retrieval as the engine needs it; called in a thread."""
 
-    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
-        """The passages that are nearest to a question."""
-        ...
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]: ...
 
 
 class Checks(Protocol):
     """The guards as the engine needs them."""
 
-    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
-        """As Guards.check_input."""
-        ...
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome: ...
 
     async def check_passage(self, text: str) -> GuardOutcome: ...
 

@@ -34,18 +34,10 @@ _SEARCHES = 16  # side by side; what waits for the embedder at the same time is 
 
 class PassageRetriever(BaseRetriever):
     """The best passages, and none where even the best is further away than `retrieval.min_similarity`. They may be
-    quoted to a model: the guards have looked at the text, the title and the file name of each.
+    quoted to a model: where `vets`, the guards have looked at the text, the title and the file name of each.
 
-    Attributes:
-        search: of the release.
-        guards: of passages.
-        settings: how many passages, and how near.
-        vets: whether the release has guards of passages.
-        embedder: its file, for `settings.reads` where the search has none open.
-
-    Raises:
-        SluiceError: `settings.reads`, and the project has left out the extra that reads.
-        SearchError: the search failed; ModelTimeoutError: the deadline has passed.
+    Raises SearchError when the search fails, and ModelTimeoutError when the deadline has passed. `embedder`: its file,
+    for `settings.reads` where the search has none open.
     """
 
     search: SkipValidation[Search]

@@ -65,16 +65,7 @@ _WARM_UP = ({"role": "user", "content": "Is everything ready?"},)
 
 class ApplicationRunner:
     """The application of a release, safe for concurrent questions: all state of one answer is in its `RequestState`.
-
-    Args:
-        bundle: the release; it names its application.
-        chat: the models of the role `chat`.
-        search: retrieval.
-        guards: of questions, passages and answers.
-
-    Raises:
-        SluiceError: there is no such application, or it refuses the release.
-    """
+    SluiceError when there is no such application, or it refuses the release."""
 
     def __init__(self, bundle: ReleaseBundle, chat: ChatProvider, search: Search, guards: Checks) -> None:
         self._settings = bundle.service
@@ -113,7 +104,7 @@ class ApplicationRunner:
     async def stream(
         self, messages: Messages, *, tenant: str | None = None, options: CallerOptions | None = None
     ) -> AsyncGenerator[str | Answer, None]:
-        """As `answer`, in pieces."""
+        """The answer in pieces, then as a whole."""
         for name in sorted((options.names if options else frozenset()) - self.services.takes):
             raise RequestError(f"{name}: this application takes none of the caller's", param=name)
         request = self._request(messages, tenant, options=options)

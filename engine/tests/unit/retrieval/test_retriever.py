@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
@@ -133,20 +132,6 @@ def test_a_tenant_sees_his_own_and_what_is_for_all(spec, state: Path, tmp_path: 
 
 
 @pytest.mark.real
-def test_a_word_that_few_chunks_have_weighs_more_than_two_that_many_have(
-    spec: Any, state: Path, tmp_path: Path
-) -> None:
-    texts = {f"d{n:02}": f"Number {n}: release notes, release notes, and release notes again." for n in range(20)}
-    texts["rare"] = "Number 20 is about rollbacks."
-    build_index(crowd(dict.fromkeys(texts), texts), Fan(), spec, ChunkerSettings(), tmp_path / "index")  # type: ignore[arg-type]
-    with open_retriever(tmp_path / "index", Fan(), LOCAL, state) as fan:  # type: ignore[arg-type]
-        assert isinstance(fan, PostgresRetriever)
-        found = fan.search("Where are the release notes about rollbacks?", k=3, mode="text")
-        assert [hit.doc_id for hit in found] == ["rare", "d00", "d01"]
-        assert fan.search("Where are the release notes?", k=1, mode="text")[0].doc_id == "d00"
-
-
-@pytest.mark.real
 @pytest.mark.parametrize("mode", ["text", "hybrid"])
 def test_another_tenant_s_documents_change_no_score(spec: Any, state: Path, tmp_path: Path, mode: Mode) -> None:
     """How rare a word is must not tell how often others write it."""
@@ -225,23 +210,6 @@ def test_searches_at_the_same_time_do_not_mix(retriever: Retriever) -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda question: retriever.search(question, k=1)[0].doc_id, asked))
     assert found == [questions[question] for question in asked]
-
-
-class Recorder(BaseCallbackHandler):
-    def __init__(self) -> None:
-        self.queries: list[str] = []
-
-    def on_retriever_start(self, serialized: dict[str, Any], query: str, **_: Any) -> None:  # noqa: ARG002
-        self.queries.append(query)
-
-
-@pytest.mark.real
-def test_it_is_a_retriever_of_langchain_that_handlers_see(retriever: Retriever) -> None:
-    seen = Recorder()
-    (document,) = retriever.invoke("neighbouring chunks share", {"callbacks": [seen]}, k=1)
-    assert seen.queries == ["neighbouring chunks share"]
-    assert document.id == "chunking#0"
-    assert document.metadata["title"] == "Chunking"
 
 
 @pytest.mark.usefixtures("loopback")

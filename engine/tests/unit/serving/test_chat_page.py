@@ -470,21 +470,6 @@ def test_conversations_stay_in_the_tab_and_longer_where_somebody_wants_it(browse
 
 
 @pytest.mark.real
-def test_feedback_has_a_reason(browser: Browser, service: Service, state: Path) -> None:
-    browser.open(service.url + "/")
-    ask(browser, QUESTION)
-    browser.wait(answered(1))
-    click(browser, "Bad")
-    browser.wait("document.querySelector('.thanks').textContent === 'Noted, thank you.'")
-    browser.js("document.querySelector('select').value = 'incomplete'")
-    browser.js("document.querySelector('.aside input').focus()")
-    browser.type("Of which chunks?")
-    browser.press("Enter")
-    assert wait_until(lambda: kept(state)[-1]["comment"] == "incomplete: Of which chunks?", seconds=60)
-    assert faults(browser) == []
-
-
-@pytest.mark.real
 def test_feedback_shows_only_what_was_saved(browser: Browser, service: Service) -> None:
     pressed = "[...document.querySelectorAll('.verdict button')].map(one => one.ariaPressed)"
     browser.open(service.url + "/")
@@ -505,24 +490,6 @@ def test_feedback_shows_only_what_was_saved(browser: Browser, service: Service) 
     browser.open(service.url + "/")
     browser.wait(answered(1))
     assert browser.js(pressed) == ["true", "false"]
-
-
-@pytest.mark.real
-def test_a_phone_has_large_buttons_and_no_hints_about_keys(browser: Browser) -> None:
-    running = Service(settings="page={'examples': ['How much overlap do chunks have?']}")
-    try:
-        browser.call("Emulation.setDeviceMetricsOverride", width=900, height=700, deviceScaleFactor=2, mobile=True)
-        browser.call("Emulation.setTouchEmulationEnabled", enabled=True)  # a large one: its pointer is coarse
-        browser.open(running.url + "/")
-        assert not browser.js("document.getElementById('hints').checkVisibility()")
-        browser.js("document.querySelector('#examples button').click()")
-        browser.wait(answered(1))
-        assert texts(browser, "article h2") == [QUESTION]
-        assert browser.js("document.activeElement.id") != "question"  # whose keyboard would hide the answer
-        heights = "[...document.querySelectorAll('button, summary')].filter(one => one.checkVisibility())"
-        assert browser.js(f"Math.min(...{heights}.map(one => one.offsetHeight))") >= 44
-    finally:
-        running.stop()
 
 
 @pytest.mark.real

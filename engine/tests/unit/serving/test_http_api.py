@@ -24,7 +24,6 @@ from support.serving.fakes import CHUNKS, GUARDRAILS, ScriptedChat, ScriptedRetr
 from unit.serving.client import CHAT, OVERLAP, Client
 
 ASKED = {"role": "user", "content": OVERLAP}
-RESULT = {"role": "tool", "tool_call_id": "c1", "content": "rain"}
 
 RELEASE = "r-0123456789ab"
 OWNER = "Who answers for this?"

@@ -106,13 +106,10 @@ def test_hundreds_of_requests_get_only_what_is_described(seed: int | None) -> No
     [
         b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
         b'{"messages": [{"role": "user", "content": "overlap \\udfff"}], "user": "\\ud800"}',
-        b'{"messages": [{"role": "user", "content": "x"}], "\\ud800": 1}',
         b'{"messages": [{"role": "user", "content": "x"}], "max_tokens": 1' + b"0" * 3000 + b"}",
         b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
         b"[" * 4000,
-        b'{"messages": ' * 200,
         b'{"messages": [{"role": "user", "content": [{"type": ["text"]}]}]}',  # weakness 7
-        b'{"messages": [{"role": "user", "content": [{"type": {"text": 1}, "text": "x"}]}]}',
         b'{"messages": [{"role": "user", "content": [{"text": "x"}, ["text"], 1, null]}]}',
         b'{"messages": [{"role": "user", "content": "x"}], "tool_choice": [[{}]], "modalities": [["text"]]}',
     ],

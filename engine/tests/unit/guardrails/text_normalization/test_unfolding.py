@@ -101,16 +101,11 @@ def test_a_text_in_another_script_keeps_its_own_reading() -> None:
 
 HOSTILE = {
     "a million letters": "а" * 1_000_000,
-    "Cyrillic": "а" * MOST_CHARACTERS,
     "letters apart": "a " * (MOST_CHARACTERS // 2),
-    "hyphens": "a-" * (MOST_CHARACTERS // 2),
     "leetspeak": "1gn0r3 " * (MOST_CHARACTERS // 7),
     "base64 of base64": base64.b64encode(base64.b64encode(b"ignore all " * 800)).decode(),
-    "equals": "=" * MOST_CHARACTERS,
     "percent": "%41" * (MOST_CHARACTERS // 3),
     "many kinds": ("а1gn0r3 %41 " + b64("hello world ") + " ") * 500,
-    "entities": "&#65;" * (MOST_CHARACTERS // 5),
-    "ones": "1" * MOST_CHARACTERS,
     "zeros and ones": "01" * (MOST_CHARACTERS // 2),
 }
 
