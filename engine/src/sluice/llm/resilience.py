@@ -24,8 +24,8 @@ from sluice.prompts import ModelParameters
 
 @dataclass
 class ProviderAttempt:
-    """Filled while the attempt lasts; observers get it at the end. It holds no texts. `outcome`: answered, abandoned (the
-    caller went away) or a FailureKind. `usage` and `cost`, in US dollars: None when the provider did not say."""
+    """Filled while the attempt lasts; observers get it at the end. It holds no texts. `outcome`: answered, abandoned
+    (the caller went away) or a FailureKind. `usage` and `cost`, in US dollars: None when the provider did not say."""
 
     provider: str
     model: str

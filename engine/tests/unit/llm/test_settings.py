@@ -1,3 +1,5 @@
+"""config/providers.yaml, and what a provider is asked with."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,8 +9,8 @@ import pytest
 import yaml
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.llm.chat import Usage
-from sluice.llm.providers import PROVIDERS
+from sluice.llm.chat import AnswerConstraint, Usage
+from sluice.llm.providers import PROVIDERS, ProviderContext
 from sluice.llm.settings import KEYS, Prices, ProviderSpec, load_providers, take_keys
 from support.serving.fakes import provider_entry
 
@@ -120,3 +122,16 @@ def test_a_line_that_is_no_key_is_told_by_its_number(line: str) -> None:
     with pytest.raises(SluiceError, match="PROVIDER_KEYS: line 2 is not NAME=value") as caught:
         take_keys({KEYS: f"GOOD=a\n{line}"})
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "grammar"),
+    [({}, 'root ::= "a"'), ({"kind": "openai_compatible", "base_url": "http://localhost/v1"}, None)],
+    ids=["local", "other"],
+)
+def test_a_grammar_is_for_llama_cpp_alone(entry: dict[str, str], grammar: str | None) -> None:
+    spec = ProviderSpec.model_validate(provider_entry(**entry))
+    values = ProviderContext(spec).parameters(
+        AnswerConstraint.model_validate({"grammar": 'root ::= "a"', "maxTokens": 9})
+    )
+    assert (values.get("grammar"), values["max_tokens"]) == (grammar, 9)
