@@ -33,8 +33,7 @@ from sluice.extras.evidence import small_talk
 from sluice.extras.evidence.evidence_reader import EvidenceReader, PassageEvidence
 from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.postgres import open_retriever
-from sluice.retrieval.retriever import Retriever
+from sluice.retrieval.retriever import Retriever, open_retriever
 
 KIND, PASSAGES, FALSE_DECLINES = "unanswered", 5, 0.08
 MOST = 12  # passages of a document

@@ -21,16 +21,16 @@ from providers import entry
 from sluice.core.extras import hooks
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.guardrails.context import GUARD_FILE, CheckResources
+from sluice.guardrails.check import GUARD_FILE, CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.fallback import open_chat
 from sluice.llm.model_files import ensure, load_models
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import PROMPT_ROLES, Providers
 from sluice.prompts import load_prompts
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
 from sluice.serving.auth import KeyRing
 from sluice.serving.feedback import FeedbackLog

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from sluice.evaluation.registry import Assertion, Label, Metric, MetricResources, Output, metric
     from sluice.guardrails.check import Check, Finding, PatternCheck, check
     from sluice.guardrails.context import CheckContext, CheckResources
+    from sluice.evaluation.metrics.answer_key import answer_key
+    from sluice.evaluation.output import Assertion, Label, Metric, Output
+    from sluice.evaluation.registry import MetricResources, metric
+    from sluice.guardrails.check import Check, CheckContext, CheckResources, Finding, PatternCheck, check
     from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, Messages, Usage
     from sluice.llm.provider_failures import FailureKind, ProviderError
-    from sluice.llm.providers import provider
-    from sluice.llm.providers.context import ProviderContext
+    from sluice.llm.providers import ProviderContext, provider
     from sluice.llm.settings import AwsSpec, KeyedSpec, ProviderSpec, RemoteSpec
     from sluice.prompts import ModelParameters, Prompt
     from sluice.retrieval import Hit, format_history
@@ -35,24 +38,20 @@ if TYPE_CHECKING:
     from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, SearchError
     from sluice.serving.contracts import Application
     from sluice.serving.passage_retriever import format_passages
-    from sluice.serving.prompt_template import ReleasePrompt
     from sluice.serving.request_state import RequestState
     from sluice.serving.routing import OPEN, ServicesDep, needs_scope
-    from sluice.serving.services import Services
+    from sluice.serving.services import ReleasePrompt, Services, tool
     from sluice.serving.telemetry.traces import TraceStep
-    from sluice.serving.tools import tool
     from sluice.testing import fakes as testing
 
 # Module -> the names that it gives.
 _NAMES = {
     "sluice.serving.contracts": ("Application",),  # `build(services) -> Application`, a Runnable of LangChain
-    "sluice.serving.services": ("Services",),
-    "sluice.serving.prompt_template": ("ReleasePrompt",),
+    "sluice.serving.services": ("ReleasePrompt", "Services", "tool"),
     "sluice.serving.passage_retriever": ("format_passages",),
     "sluice.serving.request_state": ("RequestState",),
     "sluice.serving.answer": ("Answer", "ModelError", "ModelTimeoutError", "SearchError"),
     "sluice.serving.telemetry.traces": ("TraceStep",),
-    "sluice.serving.tools": ("tool",),
     "sluice.prompts": ("ModelParameters", "Prompt"),
     "sluice.retrieval": ("Hit", "format_history"),
     "sluice.llm.chat": ("AnswerConstraint", "ChatProvider", "Delta", "Messages", "Usage"),
@@ -65,11 +64,9 @@ _NAMES = {
     "sluice.evaluation.metrics": ("answer_key",),
     "sluice.core.sentences": ("sentences",),
     # Guardrails: src/assistant/guardrails/.
-    "sluice.guardrails.check": ("Check", "Finding", "PatternCheck", "check"),
-    "sluice.guardrails.context": ("CheckContext", "CheckResources"),
+    "sluice.guardrails.check": ("Check", "CheckContext", "CheckResources", "Finding", "PatternCheck", "check"),
     # Providers: src/assistant/providers/.
-    "sluice.llm.providers": ("provider",),
-    "sluice.llm.providers.context": ("ProviderContext",),
+    "sluice.llm.providers": ("ProviderContext", "provider"),
     "sluice.llm.settings": ("AwsSpec", "KeyedSpec", "ProviderSpec", "RemoteSpec"),
     "sluice.llm.provider_failures": ("FailureKind", "ProviderError"),
     # The load test: loadtest/.

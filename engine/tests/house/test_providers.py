@@ -20,8 +20,7 @@ from sluice.core.extras import extras
 from sluice.core.processes import free_port
 from sluice.llm.chat import ChatProvider, Delta, ToolParameters, Usage
 from sluice.llm.provider_failures import RULES, FailureKind, ProviderError
-from sluice.llm.providers import PROVIDERS, connect
-from sluice.llm.providers.context import ProviderContext
+from sluice.llm.providers import PROVIDERS, ProviderContext, connect
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 from support.event_loop import run
@@ -311,7 +310,7 @@ def test_a_local_model_without_tools_refuses_and_falls_back_to_none(
     server: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the extra `clients`, which holds a model to calls by a grammar."""
-    monkeypatch.setattr("sluice.llm.providers.local.hooks", lambda _: {})
+    monkeypatch.setattr("sluice.llm.providers.openai_compatible.hooks", lambda _: {})
     server.template_takes_tools = False
     try:
         with pytest.raises(ProviderError, match="chat template of the local model has no place for tools") as caught:
@@ -475,8 +474,8 @@ HEAVY = "langchain_anthropic anthropic langchain_aws boto3 botocore langchain_op
 def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
     code = (
         "import sys, json;"
-        "import sluice.serving.http_api, sluice.serving.runner, sluice.serving.release_parts, sluice.llm.fallback;"
-        "from support.serving.fakes import *; from sluice.llm.fallback import open_chat;"
+        "import sluice.serving.http_api, sluice.serving.runner, sluice.serving.release_parts, sluice.llm.resilience;"
+        "from support.serving.fakes import *; from sluice.llm.resilience import open_chat;"
         "open_chat(PROVIDERS.chat, local_url='http://127.0.0.1:1');"
         f"print(json.dumps([name for name in {HEAVY.split()!r} if name in sys.modules]))"
     )

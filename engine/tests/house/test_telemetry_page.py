@@ -14,13 +14,12 @@ from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage
 from sluice.serving.service_metrics import ServiceMetrics
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.export_queue import Reason
+from sluice.serving.telemetry.export_queue import Reason, TraceSpool
 from sluice.serving.telemetry.exporters.langfuse import LangfuseExporter
 from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 from sluice.serving.telemetry.settings import SILENT
-from sluice.serving.telemetry.spans import ProcessFacts, feedback_span
-from sluice.serving.telemetry.spool import TraceSpool
-from sluice.serving.telemetry.trace_outcome import record, record_call
+from sluice.serving.telemetry.telemetry import ProcessFacts, feedback_span
+from sluice.serving.telemetry.traces import record, record_call
 from support.telemetry.recording import RESOURCE, RecordedTrace, feedback_on
 
 

@@ -25,10 +25,9 @@ from sluice.evaluation.response_cache import NotRecordedError, NotStartedError, 
 from sluice.llm.chat import ChatProvider
 from sluice.retrieval.stores import Stores
 from sluice.serving.contracts import Checks, Search
-from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
-from sluice.serving.runtime import open_model, open_search
+from sluice.serving.runtime import open_guards, open_model, open_search
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from sluice.evaluation.runner import run_cases
 from sluice.evaluation.sequential import SequentialComparison
 from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, request_body
 from sluice.rollout.local_http import lines_of, request
-from sluice.serving.citations import first_words
+from sluice.serving.answer import first_words
 
 if TYPE_CHECKING:
     from requests import Response

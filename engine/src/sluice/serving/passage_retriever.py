@@ -16,13 +16,13 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig
 from pydantic import PrivateAttr, SkipValidation
 
+from sluice import retrieval
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
-from sluice.retrieval import Hit, RetrievalError, passages
+from sluice.retrieval import Hit, RetrievalError
 from sluice.retrieval.embedder import Embedder
 from sluice.serving.answer import SearchError
-from sluice.serving.contracts import Checks, Search
-from sluice.serving.langchain_callbacks import heard
+from sluice.serving.contracts import Checks, Search, heard
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import RetrievalSettings
 from sluice.serving.telemetry import traces
@@ -34,18 +34,10 @@ _SEARCHES = 16  # side by side; what waits for the embedder at the same time is 
 
 class PassageRetriever(BaseRetriever):
     """The best passages, and none where even the best is further away than `retrieval.min_similarity`. They may be
-    quoted to a model: the guards have looked at the text, the title and the file name of each.
+    quoted to a model: where `vets`, the guards have looked at the text, the title and the file name of each.
 
-    Attributes:
-        search: of the release.
-        guards: of passages.
-        settings: how many passages, and how near.
-        vets: whether the release has guards of passages.
-        embedder: its file, for `settings.reads` where the search has none open.
-
-    Raises:
-        SluiceError: `settings.reads`, and the project has left out the extra that reads.
-        SearchError: the search failed; ModelTimeoutError: the deadline has passed.
+    Raises SearchError when the search fails, and ModelTimeoutError when the deadline has passed. `embedder`: its file,
+    for `settings.reads` where the search has none open.
     """
 
     search: SkipValidation[Search]
@@ -147,4 +139,4 @@ class PassageRetriever(BaseRetriever):
 def format_passages(documents: Sequence[Document]) -> str:
     """Passages as a prompt has them, in the form in which training showed them: one a line, `[1] Title: text`."""
     hits = [Hit(chunk_id=one.id or "", text=one.page_content, **one.metadata) for one in documents]
-    return passages.format_passages(hits)
+    return retrieval.format_passages(hits)

@@ -11,7 +11,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.project import APPLICATION, load_project
 from sluice.core.settings import load_settings, read_yaml
 from sluice.core.workspace import Workspace
-from sluice.guardrails.context import GUARD_FILE
+from sluice.guardrails.check import GUARD_FILE
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import Models, ensure, load_models
 from sluice.llm.settings import PROMPT_ROLES, Providers, load_providers

@@ -14,11 +14,10 @@ from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import GuardOutcome
 from sluice.llm.chat import Delta, Messages
 from sluice.retrieval import Hit
-from sluice.serving.answer import REFUSED, TOO_LONG, Answer, ModelTimeoutError, Usage
-from sluice.serving.caller_options import CallerOptions
-from sluice.serving.citations import cite, first_words
+from sluice.serving.answer import REFUSED, TOO_LONG, Answer, ModelTimeoutError, Usage, cite, first_words
+from sluice.serving.request_schema import CallerOptions
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.trace_outcome import record_call
+from sluice.serving.telemetry.traces import record_call
 
 T = TypeVar("T")
 

@@ -28,8 +28,7 @@ ROOT = Path(__file__).resolve().parents[4]
 def release(workspace: Workspace, documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> str:
     """A release of the miniature checkout, with a real index; the id."""
     from sluice.llm.model_files import ModelSpec
-    from sluice.retrieval.chunking import ChunkerSettings
-    from sluice.retrieval.index_files import build_index
+    from sluice.retrieval.index_files import ChunkerSettings, build_index
 
     monkeypatch.chdir(workspace.root)
     spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")

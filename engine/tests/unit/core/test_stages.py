@@ -32,13 +32,13 @@ ROOT = Path(__file__).parents[4]
 ALL = {*STAGES, "serve"}
 EDITS = {
     # A timeout, or a limit: what asks a model, and what serves one. Training loads its weights by itself.
-    "llm": ("engine/src/sluice/llm/resilient.py", {"evaluate", "serve"}),
+    "llm": ("engine/src/sluice/llm/resilience.py", {"evaluate", "serve"}),
     # The stage index proves by one search that the store can serve.
     "retrieval search": ("engine/src/sluice/retrieval/search_sql.py", {"index", "evaluate", "serve"}),
     # Training renders prompts/finetune.prompt.yml.
     "prompts": ("engine/src/sluice/prompts/prompt.py", {"train", "evaluate", "serve"}),
     # A check by rules: nothing of it is trained.
-    "guardrails": ("engine/src/sluice/guardrails/checks/injection.py", {"evaluate", "serve"}),
+    "guardrails": ("engine/src/sluice/guardrails/checks/attacks.py", {"evaluate", "serve"}),
     # Every program reads settings.
     "core settings": ("engine/src/sluice/core/settings.py", ALL),
     "application": ("engine/src/sluice/serving/runner.py", {"evaluate", "serve"}),
@@ -53,7 +53,7 @@ MORE = {
     "HTTP": ("engine/src/sluice/serving/http_api.py", {"serve"}),
     "a page": ("engine/src/sluice/serving/chat_page/index.html", {"serve"}),
     "a provider, which is imported by its name": (
-        "engine/src/sluice/llm/providers/anthropic.py",
+        "engine/src/sluice/llm/providers/langchain.py",
         {"evaluate", "serve"},
     ),
     "a provider of an extra": (f"{FOLDER}/aws_models/providers/bedrock.py", {"evaluate", "serve"}),

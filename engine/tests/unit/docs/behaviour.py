@@ -33,8 +33,7 @@ from sluice.evaluation.runner import run_cases
 from sluice.extend import testing
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.providers import connect
-from sluice.llm.providers.context import ProviderContext
+from sluice.llm.providers import ProviderContext, connect
 from sluice.llm.settings import load_providers
 from sluice.prompts import ModelParameters, load_prompts
 from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan

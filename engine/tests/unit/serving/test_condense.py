@@ -16,7 +16,7 @@ from sluice.prompts import ModelParameters, Prompt
 from sluice.serving.answer import Usage
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.spans import ProcessFacts
+from sluice.serving.telemetry.telemetry import ProcessFacts
 from support.serving.fakes import HITS, ScriptedRetriever, scripted_bundle
 from support.telemetry.recording import RecordedTrace
 

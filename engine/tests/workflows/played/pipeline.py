@@ -36,8 +36,8 @@ from sluice.evaluation.response_cache import FOLDER, ResponseCache, asking
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.jobs.dvc_pipeline import Evaluator
-from sluice.llm.fallback import open_chat
 from sluice.llm.model_files import Models, load_models
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import Providers, load_providers, needs_local
 from sluice.prompts import load_prompts
 from sluice.retrieval.embedder import TokenStates

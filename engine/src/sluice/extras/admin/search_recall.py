@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Vectors
-from sluice.retrieval.passages import Hit
-from sluice.retrieval.postgres import Asked, SearchStatements
+from sluice.retrieval.retriever import Asked, SearchStatements
 
 if TYPE_CHECKING:
     import psycopg

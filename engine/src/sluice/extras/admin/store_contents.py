@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from sluice.extras.admin.collection_needs import needs
-from sluice.retrieval.collection_tables import describe, vector_indexed, words_of
-from sluice.retrieval.postgres_collections import list_collections
+from sluice.retrieval.postgres_collections import describe, list_collections, vector_indexed, words_of
 
 if TYPE_CHECKING:
     import psycopg

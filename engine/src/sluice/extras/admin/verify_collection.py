@@ -9,12 +9,10 @@ import numpy as np
 from psycopg import sql
 
 from sluice.extras.admin.search_recall import questions_beside, sample, scan, search, share
-from sluice.retrieval.chunking import Chunk, starts
-from sluice.retrieval.collection_tables import TableDescription, require_description
 from sluice.retrieval.embedder import Vectors
-from sluice.retrieval.index_files import digest_of_index
-from sluice.retrieval.postgres import SearchStatements, configure
-from sluice.retrieval.postgres_collections import contents
+from sluice.retrieval.index_files import Chunk, digest_of_index, starts
+from sluice.retrieval.postgres_collections import TableDescription, contents, require_description
+from sluice.retrieval.retriever import SearchStatements, configure
 from sluice.retrieval.stores import VectorSettings
 
 if TYPE_CHECKING:

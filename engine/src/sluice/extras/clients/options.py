@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from sluice.extras.clients.definitions import CalledTool, NamedTool, SchemaForm, TextForm, Wishes, validator
 from sluice.serving.answer import ModelError, RequestError
-from sluice.serving.error_responses import param_of
+from sluice.serving.replies import param_of
 from sluice.serving.request_schema import whole
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sluice.serving.answer import Answer, ModelError, RequestError
-from sluice.serving.error_responses import BROKEN, model_fault
-from sluice.serving.replies import event
+from sluice.serving.replies import BROKEN, event, model_fault
 from sluice.serving.request_schema import MODEL
 from sluice.serving.telemetry.traces import current_trace
 

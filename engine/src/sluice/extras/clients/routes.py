@@ -15,9 +15,9 @@ from sluice.extras.clients.responses_schema import ResponsesRequest
 from sluice.serving import openapi as documents
 from sluice.serving.answer import Answer
 from sluice.serving.auth import caller_of
-from sluice.serving.caller_options import ignored
-from sluice.serving.event_stream import EventStream
 from sluice.serving.feedback import proof_of
+from sluice.serving.replies import EventStream
+from sluice.serving.request_schema import ignored
 from sluice.serving.routing import needs_scope
 from sluice.serving.telemetry.traces import current_trace
 

@@ -14,7 +14,7 @@ from sluice.data import privacy
 from sluice.data.near_duplicates import words
 from sluice.data.privacy import PrivacyPolicy
 from sluice.data.rows import Document, Row
-from sluice.retrieval.chunking import ChunkerSettings, chunk
+from sluice.retrieval.index_files import ChunkerSettings, chunk
 
 _FEWEST_WORDS = 12  # a heading or a list of names holds no question worth asking
 _FEWEST_IN_QUESTION = 3

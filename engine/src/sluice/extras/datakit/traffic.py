@@ -21,7 +21,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings
 from sluice.core.tracking import VARIABLE, tracking_uri
 from sluice.core.workspace import Workspace
-from sluice.serving.telemetry.spans import FEEDBACK, TENANT
+from sluice.serving.telemetry.telemetry import FEEDBACK, TENANT
 from sluice.serving.telemetry.traces import RETRIEVE
 
 Embed = Callable[[Sequence[str]], Any]  # texts to unit vectors

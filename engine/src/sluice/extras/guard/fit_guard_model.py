@@ -27,7 +27,7 @@ from sluice.extras.guard.guard_model import LinearGuardModel
 from sluice.extras.guard.guard_parameters import GuardParameters
 from sluice.extras.guard.guard_rows import GuardRow
 from sluice.extras.guard.kind_model import KindModel
-from sluice.guardrails.context import Embed
+from sluice.guardrails.check import Embed
 
 _FOLDS = 4
 _THREADS = 2

@@ -25,7 +25,7 @@ from sluice.core.errors import SluiceError
 from sluice.extras.guard.guard_features import BUCKETS, foreign, margins, parts
 from sluice.extras.guard.kind_model import TENSORS as KIND_TENSORS
 from sluice.extras.guard.kind_model import KindModel
-from sluice.guardrails.context import Embed, PartMargin
+from sluice.guardrails.check import Embed, PartMargin
 
 FORMAT = "9"
 _IGNORED = "toxicity."  # tensors of files that were made while there was a check `toxicity`

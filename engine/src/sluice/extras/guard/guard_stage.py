@@ -22,7 +22,7 @@ from sluice.extras.guard.guard_parameters import GuardParameters
 from sluice.extras.guard.guard_rows import FREE, GuardRow, load_guard_rows
 from sluice.extras.guard.honest_corpora import honest_corpora
 from sluice.extras.guard.row_overlap import MOST_SHARED, overlap_report, overlaps
-from sluice.guardrails.context import GUARD_FILE, CheckContext, CheckResources, Embed
+from sluice.guardrails.check import GUARD_FILE, CheckContext, CheckResources, Embed
 from sluice.guardrails.text_normalization import normalize_text
 from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder

@@ -22,8 +22,8 @@ from sluice.extras.hosted.answer_stream import AnswersWithoutKeys, drain, key_fo
 from sluice.extras.hosted.request_check import AllowedRequest
 from sluice.extras.hosted.request_file import ProviderRequest
 from sluice.llm.chat import ChatProvider
-from sluice.llm.fallback import open_chat
 from sluice.llm.provider_failures import ProviderError
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import RemoteSpec
 from sluice.serving.settings import ServiceSettings
 
@@ -62,7 +62,7 @@ def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[li
 
         await asyncio.gather(*(one_by_one(one) for one in missing))
 
-    log = logging.getLogger("sluice.llm.fallback")
+    log = logging.getLogger("sluice.llm.resilience")
     log.disabled = True  # it says what a provider says of a failure, which may hold anything
     try:
         asyncio.run(ask_all())

@@ -30,9 +30,9 @@ from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import Prompt, load_prompts
 from sluice.prompts.prompt_diff import word_diff
 from sluice.prompts.prompt_files import SUFFIX, parse_prompts
-from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import PROMPT, ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
+from sluice.serving.runtime import open_guards
 
 _RIGHTNESS = ("share", "answer", "higher")  # unit, needs and direction of a metric that calls an answer right
 CASES = 40  # questions of one comparison, at most

@@ -1,5 +1,5 @@
 """The page and the routes of the prompt lab, below /try. `sluice try` alone has them, and serves this machine only:
-serving/loopback.py checks `Host` and `Origin` of each request."""
+serving/auth.py checks `Host` and `Origin` of each request."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.extras.prompt_lab.lab import PromptLab
 from sluice.serving.chat_page import load_page, page_headers
-from sluice.serving.event_stream import EventStream
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.replies import error_response, event
+from sluice.serving.replies import EventStream, error_response, event
 
 
 class EditedPrompt(Settings):

@@ -161,7 +161,7 @@ def open_role(
 
 def _remote(specs: Sequence[ProviderSpec]) -> Callable[[], ChatProvider]:
     def open_remote() -> ChatProvider:
-        from sluice.llm.fallback import open_chat
+        from sluice.llm.resilience import open_chat
 
         return open_chat(specs, local_url=None)
 

@@ -14,9 +14,8 @@ import numpy as np
 from sluice.core.atomic_files import write_atomic, write_json, write_jsonl
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.data.rows import Document
-from sluice.retrieval.chunking import chunk
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index_files import IndexInfo, read_index
+from sluice.retrieval.index_files import IndexInfo, chunk, read_index
 
 
 def planted(name: str, title: str, text: str, tenant: str | None = None) -> Document:

@@ -33,7 +33,7 @@ from sluice.extras.tools.calls import LoopBounds, ToolCalls, called
 from sluice.extras.tools.settings import FILE, ToolsFile
 from sluice.extras.tools.toolbox import Tool, ToolFailedError, check_servers
 from sluice.serving.request_state import RequestState, current_request
-from sluice.serving.tools import TOOLS
+from sluice.serving.services import TOOLS
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

@@ -18,7 +18,7 @@ import jsonschema_rs
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.extras.tools.settings import FILE, REPIN, PinnedTool, ServerSettings, ToolSettings, ToolsFile
-from sluice.serving.tools import TOOLS
+from sluice.serving.services import TOOLS
 
 if TYPE_CHECKING:
     from langchain_core.tools import StructuredTool

@@ -16,7 +16,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.tracking import open_tracking, store_uri, tracking_uri
 from sluice.core.workspace import Workspace
 from sluice.extras.traces.spool_reader import parse_json_line, waiting
-from sluice.serving.telemetry.spans import FEEDBACK, TENANT
+from sluice.serving.telemetry.telemetry import FEEDBACK, TENANT
 
 
 @dataclass

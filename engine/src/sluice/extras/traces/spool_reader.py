@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.serving.telemetry.spool import OPEN_FILE, locked
+from sluice.serving.telemetry.export_queue import OPEN_FILE, locked
 
 if TYPE_CHECKING:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest

@@ -12,8 +12,8 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 from sluice.extras.admin.collection_needs import prune
-from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.postgres_collections import ensure_collection, list_collections
+from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.store_schema import load_release
 from unit.retrieval.conftest import FakeEmbedder
 from unit.retrieval.test_load_release import NEW, OLD, STOPPED, loaded, store  # noqa: F401 - fixtures

@@ -14,10 +14,9 @@ from sluice.core.errors import SluiceError
 from sluice.extras.admin.collection_needs import prune
 from sluice.extras.admin.store_contents import listed
 from sluice.extras.admin.verify_collection import verify
-from sluice.retrieval.collection_tables import describe, words_of
 from sluice.retrieval.index_files import IndexInfo
-from sluice.retrieval.postgres import SearchStatements
-from sluice.retrieval.postgres_collections import drop, ensure_collection, hold, list_collections
+from sluice.retrieval.postgres_collections import describe, drop, ensure_collection, hold, list_collections, words_of
+from sluice.retrieval.retriever import SearchStatements
 from sluice.retrieval.store_schema import load_release, migrate
 
 pytestmark = pytest.mark.real

@@ -12,8 +12,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.extras.admin.store_contents import listed
 from sluice.extras.admin.verify_collection import verify
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index
+from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.postgres_collections import ensure_collection
 from sluice.retrieval.stores import VectorSettings
 from unit.retrieval.conftest import Scattered, corpus

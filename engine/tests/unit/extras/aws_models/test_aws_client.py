@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.providers import PROVIDERS, connect
-from sluice.llm.providers.context import ProviderContext
+from sluice.llm.providers import PROVIDERS, ProviderContext, connect
 from sluice.llm.settings import ProviderSpec
 from support.aws.service_model import faults
 from support.providers.clients import ask, collect

@@ -23,7 +23,7 @@ from sluice.extras.datakit import generate as module
 from sluice.extras.datakit.generate import Generation, GenerationSettings, Reply, generate_rows
 from sluice.extras.datakit.passages import SourcePassage
 from sluice.extras.datakit.proposals import ROWS, Proposals, accept, write
-from sluice.llm import fallback
+from sluice.llm import resilience
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from support.serving.fakes import ScriptedChat, provider_entry
 from unit.cli.published import here, run  # noqa: F401 - a fixture
@@ -157,7 +157,7 @@ def in_role(workspace: Workspace, role: str) -> None:
 
 def said(monkeypatch: pytest.MonkeyPatch, script: dict[str, str | Exception]) -> ScriptedChat:
     scripted = ScriptedChat({PAGING: "No."} | script)
-    monkeypatch.setattr(fallback, "open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
+    monkeypatch.setattr(resilience, "open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
     return scripted
 
 

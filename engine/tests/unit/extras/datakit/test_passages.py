@@ -8,7 +8,7 @@ from sluice.core.errors import SluiceError
 from sluice.data.privacy import PrivacyPolicy
 from sluice.data.rows import Document, Row
 from sluice.extras.datakit.passages import choose, fault, read_reply, span
-from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.index_files import ChunkerSettings
 
 PARAGRAPH = "This paragraph has words enough that a question can be asked about it, number {}."
 LONG = '{"question": "How  long?", "answer": "50 years"}'

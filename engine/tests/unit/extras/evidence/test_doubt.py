@@ -11,7 +11,7 @@ from assistant.app import HELP, NEAREST
 from sluice.core.errors import SluiceError
 from sluice.extend import Answer, testing
 from sluice.serving import passage_retriever
-from sluice.serving.caller_options import CallerOptions
+from sluice.serving.request_schema import CallerOptions
 from unit.extras.evidence.test_evidence_reader import Encoder, hit
 
 UNSAID = "Which rollbacks mind canaries?"  # of its rare words the passages say none

@@ -15,7 +15,7 @@ from sluice.extras.guard.guard_model import LinearGuardModel
 from sluice.extras.guard.guard_parameters import GuardParameters
 from sluice.extras.guard.guard_rows import GuardRow
 from sluice.extras.guard.kind_model import DIMENSION
-from sluice.guardrails.context import CheckContext, CheckResources
+from sluice.guardrails.check import CheckContext, CheckResources
 from support.guardrails import LANGUAGES, stored_rows
 
 THINGS = ["canaries", "gates", "chunks", "tokens", "alerts", "caches", "traces", "prompts"]

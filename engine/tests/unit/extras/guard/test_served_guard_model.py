@@ -15,12 +15,11 @@ from sluice.core.errors import SluiceError
 from sluice.evaluation import replay
 from sluice.extras.guard import guard_model
 from sluice.extras.guard.checks import attack
-from sluice.guardrails.check import CHECKS
-from sluice.guardrails.context import GUARD_FILE
+from sluice.guardrails.check import CHECKS, GUARD_FILE
 from sluice.guardrails.guards import GuardOutcome
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.runtime import open_guards
 from support.guard_models import save_guard_model, trusting_model
 from support.serving.fakes import scripted_bundle
 

@@ -31,9 +31,9 @@ from sluice.evaluation.summary import cases_digest
 from sluice.jobs import compare_change
 from sluice.jobs.dvc_pipeline import Evaluator
 from sluice.llm.chat import ChatProvider, ToolParameters
-from sluice.llm.fallback import open_chat
 from sluice.llm.model_files import Models
 from sluice.llm.providers import PROVIDERS
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from sluice.serving.release_parts import ReleaseBundle

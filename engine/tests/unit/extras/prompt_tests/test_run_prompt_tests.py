@@ -12,7 +12,7 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.extras.prompt_tests.prompt_report import print_tests
 from sluice.extras.prompt_tests.run_prompt_tests import PromptRun, run_tests, write_tests
-from sluice.llm import fallback
+from sluice.llm import resilience
 from support.serving.fakes import ScriptedChat, provider_entry
 from unit.evaluation.test_imports import heavy_imports
 
@@ -38,7 +38,7 @@ SCRIPT: dict[str, str | Exception] = {
 def chat(monkeypatch: pytest.MonkeyPatch) -> ScriptedChat:
     """Who answers, in place of the provider."""
     scripted = ScriptedChat(SCRIPT)
-    monkeypatch.setattr(fallback, "open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
+    monkeypatch.setattr(resilience, "open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
     return scripted
 
 

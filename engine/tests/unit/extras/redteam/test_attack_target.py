@@ -17,9 +17,8 @@ from sluice.extras.redteam.attack_wording import evenly
 from sluice.extras.redteam.drill import GarakParameters, RedTeamParameters, RedTeamPlan, attack, planted_index, scene_of
 from sluice.extras.redteam.suites import SUITES
 from sluice.extras.redteam.variants import ServiceLauncher, draft
-from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index_files import build_index, read_index
+from sluice.retrieval.index_files import ChunkerSettings, build_index, read_index
 from support.guardrails import place_guard_model
 
 pytestmark = pytest.mark.real

@@ -14,7 +14,7 @@ from sluice.extras.redteam.owasp import ENTRIES, coverage
 from sluice.extras.redteam.suites import ASKED, SUITES
 from sluice.extras.redteam.suites.honest_questions import NAME
 from sluice.llm.chat import Delta, ToolParameters
-from sluice.retrieval.passages import Hit, format_passages
+from sluice.retrieval import Hit, format_passages
 
 SCENE = AttackFixture(
     questions=[f"How long is step number {number} of a canary?" for number in range(97)],

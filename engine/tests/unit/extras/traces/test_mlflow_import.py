@@ -14,7 +14,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.traces.mlflow_import import push
 from sluice.guardrails.guards import Guards
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.telemetry.spans import ProcessFacts
+from sluice.serving.telemetry.telemetry import ProcessFacts
 from support.telemetry.recording import feedback_on
 from unit.serving.telemetry.seeded_people import MANY, left_of_people, serve_people
 

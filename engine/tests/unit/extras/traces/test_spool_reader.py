@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sluice.extras.traces.spool_reader import waiting
-from sluice.serving.telemetry.spool import TraceSpool
+from sluice.serving.telemetry.export_queue import TraceSpool
 from support.telemetry.spooling import LINE, LINES, start_writers
 
 

@@ -20,8 +20,8 @@ import pytest
 
 from sluice.core.processes import free_port, program, wait_until
 from sluice.extras.vllm_adapters.vllm_server import VllmServer
-from sluice.llm.fallback import FallbackProvider
 from sluice.llm.provider_failures import ProviderError
+from sluice.llm.resilience import FallbackProvider
 from sluice.prompts import ModelParameters
 from sluice.release.manifest import Manifest
 from sluice.serving.runtime import open_model

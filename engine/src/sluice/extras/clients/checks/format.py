@@ -9,8 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from sluice.core.settings import Settings
-from sluice.guardrails.check import Check, Finding, check
-from sluice.guardrails.context import CheckContext
+from sluice.guardrails.check import Check, CheckContext, Finding, check
 
 
 class FormatOptions(Settings):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from sluice.core.settings import Settings
-from sluice.guardrails.check import WHOLE, Check, Finding, check
-from sluice.guardrails.context import CheckContext, CheckResources
+from sluice.guardrails.check import WHOLE, Check, CheckContext, CheckResources, Finding, check
 
 # By how much the odds of an attack rise once one was refused in the same conversation: the guard finds some 95 of 100
 # attacks, and refuses some 6 of 100 honest texts.

@@ -7,8 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sluice.core.settings import Settings
-from sluice.guardrails.check import WHOLE, Check, Finding, check
-from sluice.guardrails.context import CheckContext, CheckResources
+from sluice.guardrails.check import WHOLE, Check, CheckContext, CheckResources, Finding, check
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
 

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
-from sluice.serving.tools import tool
+from sluice.serving.services import tool
 
 _SCRATCH: ContextVar[sqlite3.Connection | None] = ContextVar("scratch", default=None)
 _ONE = threading.Lock()  # a tool runs in a thread of its own

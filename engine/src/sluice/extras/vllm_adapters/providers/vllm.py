@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sluice.llm.chat import ChatProvider
-from sluice.llm.providers import provider
-from sluice.llm.providers.context import ProviderContext
+from sluice.llm.providers import ProviderContext, provider
 from sluice.llm.providers.openai_compatible import OpenAICompatibleSpec
 from sluice.llm.providers.openai_compatible import connect as connect_openai_compatible
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.guardrails.context import CheckResources
+from sluice.guardrails.check import CheckResources
 from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.guardrails.settings import GuardrailSettings
 from support.guardrails import BY_EMBEDDING, FakeGuardModel

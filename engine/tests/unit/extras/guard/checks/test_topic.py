@@ -7,7 +7,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.extras.guard.checks.topic import TopicExamples, TopicOptions
-from sluice.guardrails.context import CheckResources
+from sluice.guardrails.check import CheckResources
 from support.guardrails import finder
 
 

@@ -1,20 +1,40 @@
-"""Prompt injection: instructions to ignore the system prompt, to change roles, or to reveal the prompt.
-
-The patterns want an imperative ("ignore all previous instructions"), not a mention ("why does a model ignore earlier
-instructions?"): this is a first filter, and it must not block honest questions.
-"""
+"""Attacks on the model: prompt injection, text that uses encoding to evade the checks, and texts that are too long."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Callable
 
 from pydantic import Field
 
 from sluice.core.settings import Settings
-from sluice.guardrails.check import WHOLE, Finding, PatternCheck, check
-from sluice.guardrails.quotations import told_apart
-from sluice.guardrails.text_normalization.prefilter import said
-from sluice.guardrails.white_space import one_space
+from sluice.guardrails.check import WHOLE, Check, CheckContext, Finding, PatternCheck, check
+from sluice.guardrails.reading import TAGS, is_invisible, said
+from sluice.guardrails.text_normalization import MOST_CHARACTERS
+
+
+def one_space(text: str) -> str:
+    """Each run of white space as one space, and none around the text."""
+    if text.isprintable() and "  " not in text:  # most texts, ten times as quick; no other white space is printable
+        return text.strip(" ")
+    return " ".join(text.split())
+
+
+_QUOTED = re.compile(  # of bounded length: a long text of opening marks takes no longer than another
+    r"(?<!\w)(?:\"[^\"]{,400}\"|`[^`]{,400}`|\u201c[^\u201d]{,400}\u201d"
+    r"|['\u2018](?:[^'\u2019]|['\u2019](?=\w)){,400}['\u2019](?!\w))|<!--.{,400}?-->"
+)
+_MARKS = ('"', "'", "`", "\u201c", "\u2018", "<!--")
+_LONG, _AROUND = 14, 4  # characters, and words around them, at least
+
+
+def told_apart(text: str, quotation: Callable[[str], str]) -> str:
+    """The text with something else in the place of its quotations."""
+    if not any(mark in text for mark in _MARKS) or len(_QUOTED.sub(" ", text).split()) < _AROUND:
+        return text
+    return _QUOTED.sub(lambda found: quotation(found[0]) if len(found[0]) >= _LONG else found[0], text)
+
 
 # Where an imperative may stand: where a clause begins, or behind a word that leads up to one; else a quote mentions it.
 _LEAD = (
@@ -139,3 +159,68 @@ class InjectionCheck(PatternCheck):
             if not words_said.isdisjoint(words) and any(pattern.search(form) for form in forms)
         }
         return [Finding(f"injection.{kind}", 0, len(text)) for kind in sorted(kinds)]
+
+
+# The flag of a region is a black flag and a few tag letters; tags anywhere else are text for the model alone.
+_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e007e]{1,6}\U000e007f")
+_OVERRIDES = frozenset("\u202d\u202e")
+_JOINERS = frozenset("\u200c\u200d\ufe0e\ufe0f")  # of emoji, and of scripts that need them
+_ENCODINGS = frozenset(("base64", "base32", "hex", "binary", "rot13", "atbash"))
+
+
+class EncodingOptions(Settings):
+    max_invisible: int = Field(3, ge=0, description="invisible characters beside joiners of emoji and scripts")
+    max_nesting: int = Field(1, ge=0, description="encodings inside each other")
+    max_marks: int = Field(8, ge=0, description="combining marks in a row")
+
+
+@check
+class EncodingCheck(Check):
+    name = "encoding"
+    options_model = EncodingOptions
+    actions = WHOLE
+
+    def find(self, context: CheckContext) -> list[Finding]:
+        """At most one finding of each kind, over the whole text."""
+        text = context.text
+        kinds = set() if text.isascii() else _letters(text[:MOST_CHARACTERS], self.options)
+        if not context.normalized.complete:
+            kinds.add("unreadable")
+        deepest = max((sum(step in _ENCODINGS for step in reading.steps) for reading in context.readings), default=0)
+        if deepest > self.options.max_nesting:
+            kinds.add("nested")
+        return [Finding(f"encoding.{kind}", 0, len(text)) for kind in sorted(kinds)]
+
+
+def _letters(text: str, options: EncodingOptions) -> set[str]:
+    kinds = set()
+    text = _FLAG.sub("", text)
+    if sum(is_invisible(letter) and letter not in _JOINERS for letter in text) > options.max_invisible:
+        kinds.add("invisible")
+    if any(ord(letter) in TAGS for letter in text):
+        kinds.add("tags")
+    if not _OVERRIDES.isdisjoint(text):
+        kinds.add("direction")
+    row = 0
+    for letter in text:
+        row = row + 1 if unicodedata.combining(letter) else 0
+        if row > options.max_marks:
+            kinds.add("marks")
+            break
+    return kinds
+
+
+class LengthOptions(Settings):
+    max_characters: int = Field(2000, ge=1, description="longest text, in characters as they were sent")
+
+
+@check
+class LengthCheck(Check):
+    name = "length"
+    options_model = LengthOptions
+    actions = ("block", "drop")
+
+    def find(self, context: CheckContext) -> list[Finding]:
+        """One finding over all that is too much."""
+        most, length = self.options.max_characters, len(context.text)
+        return [Finding("length.too_long", most, length)] if length > most else []

@@ -1,4 +1,4 @@
-"""Calls of tools by what is not ours: the schema of OpenAI's library, and a real llama.cpp."""
+"""Events in OpenAI's format; calls of tools by OpenAI's library and a real llama.cpp."""
 
 from __future__ import annotations
 
@@ -12,15 +12,84 @@ import xllamacpp
 from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
 from openai.types.chat import ChatCompletionChunk
 
-from sluice.llm.chat import Delta, ToolParameters
-from sluice.llm.fallback import open_chat
+from sluice.llm.chat import Delta, ToolParameters, Usage
 from sluice.llm.llama_server import LocalServer
-from sluice.llm.openai_events import OpenAIEvents
 from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.providers.openai_compatible import OpenAIEvents
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import ProviderSpec
 from support.providers.clients import PATIENT
-from support.providers.server import CALLS, openai_blocks, sse
+from support.providers.server import CALLS, TEXT, openai_blocks, sse
 from support.serving.fakes import provider_entry
+
+STREAM = b"".join(openai_blocks())
+
+
+@pytest.mark.parametrize("size", [1, 64, 10_000])
+def test_the_text_is_the_same_however_the_bytes_are_cut(size: int) -> None:
+    events = OpenAIEvents()
+    found = [events.feed(STREAM[start : start + size]) for start in range(0, len(STREAM), size)]
+    assert "".join(delta.text for delta in found if delta) == TEXT
+    assert events.done
+    assert events.last() == Delta(finish_reason="stop", usage=Usage(11, 3))
+
+
+def test_comments_names_and_carriage_returns_are_no_matter() -> None:
+    other = b": ping\r\n\r\nevent: x\r\nid: 1\r\n" + STREAM.replace(b"\n", b"\r\n").replace(b"data: ", b"data:")
+    assert OpenAIEvents().feed(other) == Delta(TEXT)
+
+
+def test_nothing_is_read_after_the_end() -> None:
+    events = OpenAIEvents()
+    assert events.feed(STREAM + b"data: {broken\n\n") == Delta(TEXT)
+
+
+@pytest.mark.parametrize(
+    "line", [b"data: {", b"data: []\n", b"data: 1\n", b'data: {"id": 1}\n', b'data: {"choices": 3}\n', b"data: \xff\n"]
+)
+def test_what_is_not_an_event_is_garbage(line: bytes) -> None:
+    with pytest.raises(ProviderError) as caught:
+        OpenAIEvents().feed(line + b"\n")
+    assert caught.value.failure is FailureKind.GARBAGE
+
+
+def test_a_line_without_an_end_is_garbage() -> None:
+    with pytest.raises(ProviderError, match="an event that never ended"):
+        OpenAIEvents().feed(b"data: " + b"x" * (1 << 21))
+
+
+def test_an_end_without_a_reason_is_not_an_answer() -> None:
+    events = OpenAIEvents()
+    events.feed(b"".join(openai_blocks()[:3]))
+    with pytest.raises(ProviderError, match="ended before the answer"):
+        events.last()
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        ({"code": 429}, FailureKind.RATE_LIMITED),
+        ({"code": 400}, FailureKind.REFUSED),
+        ({"code": "overloaded"}, FailureKind.SERVER_ERROR),
+        ("text", FailureKind.SERVER_ERROR),
+    ],
+)
+def test_an_error_in_the_stream_is_what_its_code_says(error: object, failure: FailureKind) -> None:
+    with pytest.raises(ProviderError) as caught:
+        OpenAIEvents().feed(sse({"error": error}))
+    assert caught.value.failure is failure
+
+
+def test_servers_that_leave_usage_out_or_repeat_it() -> None:
+    plain = OpenAIEvents()
+    plain.feed(sse({"choices": [{"delta": {"content": "x"}, "finish_reason": "length"}]}))
+    assert plain.last() == Delta(finish_reason="length")
+    repeating = OpenAIEvents()
+    for tokens in (1, 2):
+        usage = {"prompt_tokens": 5, "completion_tokens": tokens}
+        repeating.feed(sse({"choices": [{"delta": {"content": None}, "finish_reason": "stop"}], "usage": usage}))
+    assert repeating.last().usage == Usage(5, 2)
+
 
 BLOCKS = openai_blocks((), finish="tool_calls", calls=CALLS)
 WEATHER = {
@@ -74,7 +143,7 @@ def test_the_double_s_events_are_those_of_openai_s_library() -> None:
         ChatCompletionChunk.model_validate_json(block.removeprefix(b"data: "), strict=True)
 
 
-@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
+@pytest.mark.parametrize("size", [1, 64, 10_000])
 def test_calls_are_the_same_however_the_bytes_are_cut(size: int) -> None:
     events, stream = OpenAIEvents(), b"".join(BLOCKS)
     found = [events.feed(stream[start : start + size]) for start in range(0, len(stream), size)]
@@ -135,6 +204,6 @@ def test_a_real_llama_cpp_calls_a_tool(models: Any, monkeypatch: pytest.MonkeyPa
 def test_a_model_whose_template_takes_no_tools_is_refused_without_the_extra(
     models: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.llm.providers.local.hooks", lambda _: {})
+    monkeypatch.setattr("sluice.llm.providers.openai_compatible.hooks", lambda _: {})
     with pytest.raises(ProviderError, match="local: the chat template of the local model has no place for tools"):
         ask_local(models.chat)

@@ -1,7 +1,9 @@
-"""Decodes encoded spans of a text: base64, base32, hexadecimal, binary, URL and HTML escapes.
+"""Text normalization against obfuscation: all readings of a text that a model might understand.
 
-Each decoder looks for spans of its alphabet and keeps those that decode to printable text. A digest, a key or an
-identifier decodes to bytes that are no text, and stays what it is.
+`normalize_text` undoes what hides a text from those who check it: Unicode tricks, letters apart, digits for letters,
+and encodings inside encodings. Checks look at each reading; what they find is told as a span of the text as it was
+sent, so that it can be redacted. The work is bounded: the length of the text, the depth, the readings, their length
+together.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ import binascii
 import html
 import re
 import string
+from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from sluice.guardrails.text_normalization.prefilter import Prefilter, ascii_letters
-from sluice.guardrails.text_normalization.reading import Reading, Rewrite
+from sluice.guardrails.reading import Prefilter, Reading, Rewrite, ascii_letters, original, plain, skeleton
+from sluice.guardrails.spellings import ciphers, joined, letters_for_digits
 
 _PRINTABLE = 0.9  # of the characters of a decoded text
 _BASE64 = re.compile(
@@ -94,3 +98,53 @@ _DECODERS: tuple[tuple[str, Prefilter, re.Pattern[str], Callable[[str], str]], .
     ("base64", Prefilter("x" * 12, x=string.ascii_letters + string.digits + "+/_-"), _BASE64, _base64),
     ("base32", Prefilter("x" * 16, x=string.ascii_uppercase + "234567"), _BASE32, _base32),
 )
+
+
+MOST_CHARACTERS = 16_384  # of a text; what is longer is not read at all
+MOST_DEPTH = 4  # steps behind the first reading
+MOST_READINGS = 16
+_MOST_TOGETHER = 3 * MOST_CHARACTERS  # characters of all readings
+
+
+@dataclass(frozen=True)
+class NormalizedText:
+    """`readings`: the plainest first, no text twice. `complete`: nothing was left unread for the bounds."""
+
+    readings: tuple[Reading, ...]
+    complete: bool = True
+
+
+def normalize_text(text: str) -> NormalizedText:
+    """All readings of a text within the bounds. Of a text that is too long there is none, and it is not complete."""
+    if len(text) > MOST_CHARACTERS:
+        return NormalizedText((), False)
+    first = plain(original(text))
+    readings: list[Reading] = []
+    context: set[str] = set()
+    waiting = deque([(0, first)])
+    left = _MOST_TOGETHER
+    complete = True
+    while waiting:
+        depth, reading = waiting.popleft()
+        if reading.text in context:
+            continue
+        if len(readings) >= MOST_READINGS or len(reading.text) > left or depth > MOST_DEPTH:
+            complete = False
+            break
+        context.add(reading.text)
+        readings.append(reading)
+        left -= len(reading.text)
+        waiting.extend((depth + 1, each) for each in _readings(reading))
+    return NormalizedText(tuple(readings), complete)
+
+
+def _readings(reading: Reading) -> Iterator[Reading]:
+    """The readings one step behind this one."""
+    if not reading.text.isascii():
+        yield plain(reading)
+        yield skeleton(reading)
+    for each in (joined(reading), letters_for_digits(reading)):
+        if each is not None:
+            yield each
+    yield from decoded(reading)
+    yield from ciphers(reading)
