@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from sluice.data.rows import Row
     from sluice.evaluation.metrics import answer_key
     from sluice.evaluation.registry import Assertion, Label, Metric, MetricResources, Output, metric
-    from sluice.guardrails.check import Check, Finding, PatternCheck, check
-    from sluice.guardrails.context import CheckContext, CheckResources
-    from sluice.evaluation.metrics.answer_key import answer_key
-    from sluice.evaluation.output import Assertion, Label, Metric, Output
-    from sluice.evaluation.registry import MetricResources, metric
     from sluice.guardrails.check import Check, CheckContext, CheckResources, Finding, PatternCheck, check
     from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, Messages, Usage
     from sluice.llm.provider_failures import FailureKind, ProviderError

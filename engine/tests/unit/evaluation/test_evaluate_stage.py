@@ -19,9 +19,6 @@ from sluice.evaluation.evaluation_tracking import record_evaluation
 from sluice.evaluation.registry import METRICS, Output
 from sluice.evaluation.response_cache import ResponseCache
 from sluice.evaluation.summary import write_results
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.evaluation import application
-from sluice.evaluation.evaluate_stage import open_evaluation
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.serving.release_parts import draft_bundle
