@@ -12,13 +12,12 @@ import pytest
 import yaml
 
 from sluice.cli import app
-from sluice.cli.canary import KEY, canary_quality
+from sluice.cli.deployment import KEY, canary_quality
 from sluice.cluster.manifests import parse, render
 from sluice.cluster.release_overlay import LOAD
 from sluice.release.gates import Gate, load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
-from sluice.rollout.analysis_limits import limits_of
-from sluice.rollout.analysis_templates import TEMPLATES, parse_duration
+from sluice.rollout.analysis_templates import TEMPLATES, limits_of, parse_duration
 from sluice.serving.middleware import CHAT
 from sluice.serving.service_metrics import ServiceMetrics
 from starter_files import GATES as STARTER_GATES

@@ -121,7 +121,7 @@ def test_the_load_job_gives_locust_every_variable_it_needs() -> None:
     template = _read("analysis/load.yaml")["spec"]
     container = template["metrics"][0]["provider"]["job"]["spec"]["template"]["spec"]["containers"][0]
     given = {entry["name"] for entry in container["env"]}
-    source = (ROOT / "engine/src/sluice/rollout/load_test/stage.py").read_text()
+    source = (ROOT / "engine/src/sluice/rollout/load_stage.py").read_text()
     needed = {f"SLUICE_{part.split(chr(34))[0]}" for part in source.split('need("')[1:]}
     # NAMESPACE is in the value of another; a key is optional for Locust, but the services of a cluster ask for it.
     assert given == needed | {"NAMESPACE", "SLUICE_LOAD_KEY"}

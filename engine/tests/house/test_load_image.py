@@ -86,7 +86,7 @@ def test_a_command_of_a_job_imports_what_its_image_holds(root: Path, command: st
 def test_the_load_stage_imports_what_its_image_holds(root: Path) -> None:
     modules = imports_of(root / "loadtest")
     assert "locust" in modules
-    assert "sluice.rollout.load_test.run" in modules
+    assert "sluice.rollout.locust_stage" in modules
     assert missing(root, modules) == {}
 
 

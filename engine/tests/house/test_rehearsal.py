@@ -168,8 +168,8 @@ _CONCLUDE = """
 import json, sys
 from pathlib import Path
 from sluice.rollout.load_measurements import RequestSample
-from sluice.rollout.load_test.stage import LoadStage
-from sluice.rollout.load_test.verdict import conclude
+from sluice.rollout.load_stage import LoadStage
+from sluice.rollout.load_stage import conclude
 a = json.loads(sys.argv[1])
 samples = []
 for pair in range(100):

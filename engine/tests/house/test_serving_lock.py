@@ -12,9 +12,8 @@ import re
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from sluice.core.closures import CodeGraph, Program
+from sluice.core.closures import SERVE, CodeGraph, Program
 from sluice.core.extras import extras
-from sluice.core.stages import SERVE
 from support.left_out import left_out, run_in_image
 
 ROOT = Path(__file__).parents[3]

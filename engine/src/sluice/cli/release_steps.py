@@ -158,7 +158,7 @@ def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
 
     Notes list the changes since its parent. Keeps existing parts, adds missing ones, skips a release that isn't
     live."""
-    from sluice.github.github_release import publish_release
+    from sluice.github.github_client import publish_release
     from sluice.release import champion
     from sluice.release.manifest import FILE
     from sluice.release.release_diff import markdown
@@ -202,6 +202,6 @@ Reason: {_code(reason or "no job gave one")}
 
 
 def _code(text: str) -> str:
-    from sluice.github.markdown_table import code
+    from sluice.core.text import code
 
     return code(text)

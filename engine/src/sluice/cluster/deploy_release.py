@@ -10,12 +10,11 @@ from typing import Any, Literal
 import httpx
 
 from sluice.cluster import deployment_steps as steps
-from sluice.cluster.apply import apply
-from sluice.cluster.jobs import job_log, run_jobs
+from sluice.cluster.apply import apply, job_log, run_jobs
 from sluice.cluster.kubectl import Cluster, Show, read
 from sluice.cluster.manifests import Manifest
-from sluice.cluster.promotions import is_unjudged
 from sluice.cluster.release_overlay import rollout_of
+from sluice.cluster.rollback import is_unjudged
 from sluice.cluster.rollout_observer import RolloutObserver, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.cluster.rollout_status import RELEASE_LABEL, TEMPLATE_ANNOTATION, RolloutStatus, read_rollout, template_key

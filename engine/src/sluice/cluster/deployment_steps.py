@@ -6,8 +6,7 @@ import httpx
 
 from sluice.cluster.kubectl import MANAGER, Cluster, find, patch, read
 from sluice.cluster.manifests import Manifest
-from sluice.cluster.promotions import is_unjudged, read_promotions, write_promotions
-from sluice.cluster.rollback import owns_replicas
+from sluice.cluster.rollback import is_unjudged, owns_replicas, read_promotions, write_promotions
 from sluice.cluster.rollout_observer import RUNNING, RolloutObserver
 from sluice.cluster.rollout_status import ENDED, SCALE_DOWN_DEADLINE
 from sluice.core.errors import SluiceError

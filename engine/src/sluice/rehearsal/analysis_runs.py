@@ -18,14 +18,13 @@ from sluice.core import processes
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
-from sluice.rehearsal.release_services import ReleaseService
-from sluice.rehearsal.traefik_router import TraefikRouter
+from sluice.rehearsal.services import ReleaseService, TraefikRouter
 from sluice.rehearsal.visitors import Visit, VisitorTraffic
 from sluice.release.verdict import Verdict, reason_of
 from sluice.rollout.analysis_templates import LoadParameters, QualityParameters
 from sluice.rollout.canary_plan import AnalysisStep
 from sluice.rollout.load_measurements import Target
-from sluice.rollout.load_test.stage import longest
+from sluice.rollout.load_stage import longest
 
 PASSED, GATE_FAILED = 0, 3
 # activeDeadlineSeconds of the Job of engine/k8s/analysis/quality.yaml.

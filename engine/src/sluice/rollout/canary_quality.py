@@ -25,8 +25,7 @@ from sluice.evaluation.recorded_chat import NotRecordedError
 from sluice.evaluation.registry import METRICS, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.sequential import SequentialComparison, asking_order
-from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, request_body
-from sluice.rollout.local_http import lines_of, request
+from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, lines_of, request, request_body
 from sluice.serving.citations import first_words
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sluice.cli.release_summary import show_release, summary
+from sluice.cli.release import show_release, summary
 from sluice.core.atomic_files import write_json
 from sluice.jobs.release_job import ReleaseOutcome
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sluice.cluster.jobs import job_log
+from sluice.cluster.apply import job_log
 
 
 def client(pod: dict[str, Any], asked: list[str]) -> httpx.Client:

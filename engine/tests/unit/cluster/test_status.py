@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from sluice.cluster.rollout_changes import changes
-from sluice.cluster.rollout_outcome import outcome, waits_for_a_person
+from sluice.cluster.rollout_outcome import changes, outcome, waits_for_a_person
 from sluice.cluster.rollout_status import (
     ReplicaSetStatus,
     RolloutSnapshot,

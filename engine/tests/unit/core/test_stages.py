@@ -17,10 +17,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.cli.code import code_digest
-from sluice.core.closures import Code, CodeGraph, affecting
+from sluice.cli.project_files import code_digest
+from sluice.core.closures import PROGRAMS, ROAD, SERVE, STAGES, Code, CodeGraph, affecting
 from sluice.core.extras import FOLDER
-from sluice.core.stages import PROGRAMS, ROAD, SERVE, STAGES
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc_pipeline import command, environment
 from sluice.release.manifest import Manifest

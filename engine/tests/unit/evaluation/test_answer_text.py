@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.core.sentences import sentences
+from sluice.core.text import sentences
 from sluice.evaluation.answer_text import fold, normalise
 
 

@@ -8,9 +8,7 @@ import pytest
 from requests import Session
 
 from sluice.core.errors import SluiceError
-from sluice.github.github_client import GitHubStatusError
-from sluice.github.github_release import LIMIT, publish_release
-from sluice.github.marked_text import CommentResult
+from sluice.github.github_client import LIMIT, CommentResult, GitHubStatusError, publish_release
 from unit.github.conftest import Environment
 from unit.github.fake_github import READER, REPOSITORY, FakeGitHub
 

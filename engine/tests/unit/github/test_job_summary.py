@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sluice.github.job_summary import LIMIT, write_job_summary
+from sluice.github.workflow_run import LIMIT, write_job_summary
 
 
 def test_it_is_appended(tmp_path: Path) -> None:

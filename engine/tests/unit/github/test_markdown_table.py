@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from markdown_it import MarkdownIt
 
-from sluice.github.markdown_table import code, table
+from sluice.core.text import code, table
 
 HOSTILE = [
     "$(touch pwn)",

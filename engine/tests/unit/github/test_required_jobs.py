@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.github.job_plan import JOBS
-from sluice.github.required_jobs import judge, summary
+from sluice.github.job_plan import JOBS, judge, summary
 
 
 def needs(*, planned: dict[str, Any] | None = None, plan: str = "success", **results: str | None) -> str:

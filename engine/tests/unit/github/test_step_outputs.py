@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.github.step_outputs import write_outputs
+from sluice.github.workflow_run import write_outputs
 
 
 def test_outputs_are_appended(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.rollout.local_http import request
+from sluice.rollout.chat_stream import request
 from starter_files import GATES, LOCUSTFILE
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]

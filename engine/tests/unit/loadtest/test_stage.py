@@ -10,12 +10,12 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.release.gates import load_gates
 from sluice.rollout.load_measurements import RequestSample
-from sluice.rollout.load_test.verdict import settled
+from sluice.rollout.load_stage import settled
 
 
 @pytest.fixture
 def module() -> ModuleType:
-    return importlib.import_module("sluice.rollout.load_test.stage")
+    return importlib.import_module("sluice.rollout.load_stage")
 
 
 @pytest.fixture

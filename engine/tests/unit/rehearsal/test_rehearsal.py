@@ -19,7 +19,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
-from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.rollout.canary_plan import load_plan
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
@@ -200,7 +200,7 @@ from pathlib import Path
 from sluice.rollout.canary_plan import load_plan
 from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import rehearse
-from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rehearsal.services import ReleaseServiceSpec
 a = json.loads(sys.argv[1])
 rehearse(load_plan(Path(a["plan"])), stable=ReleaseServiceSpec("r-old", a["stable"]),
          canary=ReleaseServiceSpec("r-new", a["canary"]),

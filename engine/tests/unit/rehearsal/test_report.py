@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from sluice.rehearsal.rehearsal_report import Rehearsal, StepRecord, TrafficRecord
+from sluice.rehearsal.rehearse import Rehearsal, StepRecord, TrafficRecord
 
 TRAFFIC = TrafficRecord(requests=3, to_canary=1, failed=0, failed_outside_canary=0)
 

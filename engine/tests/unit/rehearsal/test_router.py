@@ -12,8 +12,7 @@ import pytest
 
 from sluice.core import processes
 from sluice.core.errors import SluiceError
-from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
-from sluice.rehearsal.traefik_router import TraefikRouter
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec, TraefikRouter
 from sluice.rehearsal.visitors import Visit, visit
 from unit.rehearsal.conftest import running_pair
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
-from sluice.rollout.local_http import request
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
+from sluice.rollout.chat_stream import request
 
 pytestmark = pytest.mark.usefixtures("loopback")
 

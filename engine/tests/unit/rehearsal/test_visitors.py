@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
 from sluice.rehearsal.visitors import Visit, VisitorTraffic, count, visit
 
 pytestmark = pytest.mark.usefixtures("loopback")

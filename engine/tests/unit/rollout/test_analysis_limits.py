@@ -10,7 +10,7 @@ import yaml
 
 from sluice.cluster.manifests import parse, render
 from sluice.core.errors import ValidationErrors
-from sluice.rollout.analysis_limits import sync
+from sluice.rollout.analysis_templates import sync
 
 GATES = """\
 gates:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.cli.canary import canary_quality
+from sluice.cli.deployment import canary_quality
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.processes import free_port

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sluice.core.processes import free_port
-from sluice.rollout.local_http import request
+from sluice.rollout.chat_stream import request
 
 pytestmark = pytest.mark.usefixtures("loopback")
 

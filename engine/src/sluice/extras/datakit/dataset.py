@@ -15,6 +15,7 @@ from typing import Any
 
 from sluice.core import git
 from sluice.core.atomic_files import write_atomic
+from sluice.core.text import table
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
 from sluice.data.data_policy import KINDS, DataPolicy, PrivacyPolicy
@@ -22,7 +23,6 @@ from sluice.data.privacy import redact
 from sluice.data.row_sources import FILE, scan_sources
 from sluice.data.rows import Row, scan_corpus, scan_rows, write_rows
 from sluice.data.scanning import read_text
-from sluice.github.markdown_table import table
 
 _FILES = ("train.jsonl", "eval.jsonl")
 _ACTIONS = {"refuse": "refused", "redact": "refused here, replaced by importers", "allow": "not looked for"}

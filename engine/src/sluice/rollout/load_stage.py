@@ -1,4 +1,4 @@
-"""The parameters of one load stage and everything it measured; shared by users, shapes and the verdict.
+"""One load stage: its parameters, everything it measured, and the verdict by config/gates.yaml.
 
 Parameters come from the environment, so that a Kubernetes Job and the rehearsal start Locust in the same way.
 """
@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sluice.core.atomic_files import read_jsonl
+from sluice.core.atomic_files import read_jsonl, write_json
 from sluice.core.errors import SluiceError
+from sluice.release.gates import Gate, decide, load_gates
+from sluice.release.verdict import Verdict
 from sluice.rollout.analysis_templates import parse_duration
-from sluice.rollout.load_measurements import RequestSample
+from sluice.rollout.load_measurements import SLOWDOWNS, RequestSample, figures_of, pairs_of, surely_above
 
 # On a slow machine a stage may take this many times its duration to get the samples that the gates need, and at least
 # so many seconds: one that a rehearsal makes short needs as many samples as a long one.
@@ -42,7 +45,7 @@ class LoadStage:
     answer_timeout: float
     # Where the services ask for keys; a rehearsal's do not.
     key: str = field(default="", repr=False)
-    # Pairs that the gates need at least, and whether more would hardly change what they say: of verdict.py.
+    # Pairs that the gates need at least, and whether more would hardly change what they say: see `settled`.
     pairs_needed: int = 0
     settled: Callable[[LoadStage], bool] = lambda _: True
     stable_release: str = ""
@@ -99,3 +102,38 @@ class LoadStage:
         failed = any(sample.error for sample in self.samples if sample.pair is not None)
         enough = self.pairs >= self.pairs_needed and self.settled(self)
         return failed or enough or elapsed >= longest(self.seconds)
+
+
+VERDICTS = "gates of the load stage:"
+
+
+def settled(gates: Sequence[Gate], stage: LoadStage) -> bool:
+    """Whether more pairs would hardly change the verdict: no gate fails only by a slowdown that may be chance."""
+    figures = figures_of(stage.samples)
+    failed = [one for one in decide(gates, "load", figures["canary"], figures["stable"]) if not one.passed]
+    slow = [one for one in failed if one.metric in SLOWDOWNS]
+    return not slow or len(slow) < len(failed) or any(surely_above(stage.samples, one) for one in slow)
+
+
+def conclude(stage: LoadStage) -> list[Verdict]:
+    """Writes SLUICE_LOAD_OUT; one verdict for each load gate."""
+    figures = figures_of(stage.samples)
+    verdicts = decide(load_gates(stage.gates), "load", figures["canary"], figures["stable"])
+    visits = [sample for sample in stage.samples if sample.pair is None]
+    document: dict[str, Any] = {
+        "targets": {target: {name: figure.value for name, figure in row.items()} for target, row in figures.items()},
+        "samples": {target: {name: figure.samples for name, figure in row.items()} for target, row in figures.items()},
+        "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
+        "visits": [
+            {"request_id": visit.request_id, "release": visit.release, "error": visit.error} for visit in visits
+        ],
+        "pairs": [(stable.total_ms, canary.total_ms) for stable, canary in pairs_of(stage.samples)],
+    }
+    write_json(stage.out, document)
+    return verdicts
+
+
+def lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """What the log of the stage ends with: a heading, and a line for each gate, those that failed last."""
+    ordered = sorted(verdicts, key=lambda verdict: not verdict.passed)
+    return [VERDICTS, *(f"{'passed' if one.passed else 'FAILED'}: {one.reason}" for one in ordered)]
