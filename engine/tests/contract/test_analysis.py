@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from pathlib import Path
@@ -12,12 +11,11 @@ import pytest
 import yaml
 
 from sluice.cli import app
-from sluice.cli.deployment import KEY, canary_quality
 from sluice.cluster.manifests import parse, render
 from sluice.cluster.release_overlay import LOAD
 from sluice.release.gates import Gate, load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
-from sluice.rollout.analysis_templates import TEMPLATES, limits_of, parse_duration
+from sluice.rollout.analysis_templates import limits_of, parse_duration
 from sluice.serving.middleware import CHAT
 from sluice.serving.service_metrics import ServiceMetrics
 from starter_files import GATES as STARTER_GATES
@@ -46,12 +44,6 @@ TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash", "project", "name
 
 def _read(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
-
-
-def test_every_template_lies_in_a_file_of_its_name_and_is_in_the_kustomization() -> None:
-    listed = _read(ENGINE / "analysis" / "kustomization.yaml")["resources"]
-    assert {f"{name}.yaml" for name in ANALYSIS} <= set(listed)
-    assert set(TEMPLATES) <= set(ANALYSIS)
 
 
 def test_the_limits_in_the_templates_are_those_of_the_gates() -> None:
@@ -136,15 +128,6 @@ def test_prometheus_is_asked_while_the_load_runs() -> None:
         (metric,) = templates[name]["spec"]["metrics"]
         window = parse_duration(argo_metric.defaults(templates[name])["window"])
         assert window + (metric["count"] - 1) * parse_duration(metric["interval"]) <= min(loads)
-
-
-def test_a_canary_that_takes_four_seconds_an_answer_has_samples_enough() -> None:
-    """The window begins with the run, not with the load (Argo Rollouts 1.9.1, analysis/analysis.go:204-215): the Job
-    starts in a minute at most. One user asks stable and the canary in turn, the other meets the canary at 10 %."""
-    for name in set(PROMETHEUS) - SCORES:
-        given = argo_metric.defaults(ANALYSIS[name])
-        seconds = parse_duration(given["window"]) - 60
-        assert seconds / 4 * (1 / 2 + 1 / 10) >= float(given[f"{name}-samples"])
 
 
 # -- the component
@@ -271,22 +254,6 @@ def test_metrics_and_labels_are_those_of_the_service_and_the_exporters(place: st
     assert set(re.findall(r'route="([^"]*)"', query)) <= {CHAT}
 
 
-def test_no_metric_of_an_exporter_is_listed_in_vain() -> None:
-    asked = " ".join(_queries().values())
-    assert [name for one in _read(EXPORTERS) for name in one["metrics"] if name not in asked] == []
-
-
-def test_the_names_that_are_checked_are_those_of_the_page() -> None:
-    metrics = ServiceMetrics("r-0123456789ab", lambda: 0)
-    metrics.request(CHAT, 200, 0.1)
-    metrics.feedback(1, "r-0123456789ab")
-    page = metrics.page().decode()
-    known = _labels_of_metrics()
-    for series, labels in re.findall(r"^(sluice_\w+)\{([^}]*)\}", page, re.MULTILINE):
-        if not series.endswith("_created"):
-            assert set(re.findall(r'(\w+)="', labels)) - {"le"} == known[series] - TARGET_LABELS, series
-
-
 # -- Jobs
 
 
@@ -357,11 +324,3 @@ def test_workers_find_their_master_and_it_waits_for_all_of_them() -> None:
     assert f"--expect-workers={workers['parallelism']}" in master["args"]
     assert workers["completions"] == workers["parallelism"]
     assert service["spec"]["ports"][0]["port"] == master["ports"][0]["containerPort"] == 5557, "Locust's own port"
-
-
-def test_the_quality_job_calls_a_command_that_exists() -> None:
-    (container,) = _containers("quality")
-    assert container["args"][:2] == ["canary", "quality"]
-    options = {arg.removeprefix("--").split("=")[0] for arg in container["args"][2:]}
-    assert options <= set(inspect.signature(canary_quality).parameters)
-    assert [one["name"] for one in container["env"]] == [KEY]

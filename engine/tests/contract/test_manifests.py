@@ -50,10 +50,6 @@ def test_a_combination_validates(names: tuple[str, ...]) -> None:
     validate(combined(*names), SCHEMAS)
 
 
-def test_every_component_is_in_a_documented_combination() -> None:
-    assert {name for names in documented() for name in names} == set(COMPONENTS)
-
-
 def test_every_two_components_that_may_stand_together_are_in_a_combination() -> None:
     pairs = {pair for pair in permutations(sorted(COMPONENTS), 2) if may_stand_together(*pair)}
     tried = {pair for names in combinations() for pair in permutations(names, 2)}
@@ -119,15 +115,6 @@ def test_every_file_of_a_folder_is_used(folder: Path) -> None:
     for generator in spec.get("configMapGenerator", ()):
         used |= {entry.rpartition("=")[2] for entry in generator.get("files", ())}
     assert used | {"kustomization.yaml"} == {path.name for path in folder.iterdir()}
-
-
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
-def test_a_resource_has_a_file_named_by_its_kind(folder: Path) -> None:
-    for name in _kustomization(folder).get("resources", ()):
-        if (folder / name).is_file():
-            (document,) = yaml.safe_load_all((folder / name).read_text())
-            kind = document["kind"].lower()
-            assert name == f"{kind}.yaml" or name.startswith(f"{kind}-"), f"{name} holds a {document['kind']}"
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -266,12 +253,6 @@ def test_keys_of_hosted_models_reach_the_service_and_nobody_else(component: str)
     assert having == [("Rollout", "sluice", "sluice")]
     made = [one["spec"]["target"]["name"] for one in documents if one["kind"] == "ExternalSecret"]
     assert made == ["sluice-provider-keys"] * (component == "provider-keys-external")
-
-
-def test_without_the_component_no_pod_has_variables_of_a_secret() -> None:
-    assert not [
-        pod for name in OVERLAYS for document in overlay(name) for pod in pods(document) if "envFrom" in str(pod)
-    ]
 
 
 @pytest.mark.parametrize("names", documented(), ids="+".join)

@@ -181,11 +181,6 @@ def test_of_pages_alone_what_has_changed_is_checked(path: str, base: str) -> Non
     assert "$(if $(BASE),--from-ref $(BASE) --to-ref HEAD,--files)" in (ROOT / "Makefile").read_text()
 
 
-def test_what_needs_no_comparison_is_rehearsed_without() -> None:
-    results = play(jobs_of("ci.yml"), {"plan": PLANNED | {"eval": "false"}})
-    assert (results["eval"], results["rehearse"]) == ("skipped", "success")
-
-
 @pytest.mark.parametrize(
     ("event", "begins"),
     [
@@ -207,17 +202,6 @@ def test_another_base_is_another_change_and_a_title_is_none(event: dict[str, Any
     assert results["required"] == "success"
     assert jobs["required"]["name"] == "${{ needs.plan.result == 'skipped' && 'nothing to check' || 'required' }}"
     assert {step["if"] for step in jobs["required"]["steps"]} == {"needs.plan.result != 'skipped'"}
-
-
-@pytest.mark.parametrize(
-    ("private", "variable", "scored"),
-    [(False, "", True), (False, "on", True), (True, "", False), (True, "off", False), (True, "on", True)],
-)
-def test_a_private_repository_is_scored_where_it_says_so(private: bool, variable: str, scored: bool) -> None:
-    """Where a plan has no code scanning, GitHub refuses the upload."""
-    context = {"github": {"event": {"repository": {"private": private}}}, "vars": {"CODE_SCANNING": variable}}
-    steps = [step for step in jobs_of("nightly.yml")["scorecard"]["steps"] if "if" in step]
-    assert [runs(step["if"], context, {}) for step in steps] == [not scored, scored, scored]
 
 
 def test_a_branch_that_is_not_the_default_one_is_not_scored() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.core.closures import CODE, PROGRAMS, ROAD, SERVE, STAGES, CodeGraph
+from sluice.core.closures import CODE, PROGRAMS, SERVE, STAGES, CodeGraph
 from sluice.core.extras import extras, packages
 
 # Import libraries, not modules of ours; is given names of packages by those who have a registry; imports extras, which
@@ -61,15 +61,6 @@ def test_no_stage_reaches_the_commands_or_the_road(graph: CodeGraph) -> None:
     above = ("cli", "jobs", "github", "template", "extras/doctor", "cluster", "rehearsal", "rollout")
     assert not [name for name in reached if name.startswith(tuple(f"sluice/{part}/" for part in above))]
     assert not reached & {"sluice/core/closures.py"}
-
-
-def test_the_road_reaches_gates_rehearsal_and_cluster(graph: CodeGraph) -> None:
-    found = graph.code_of(ROAD).files
-    assert {
-        "sluice/release/gates.py",
-        "sluice/rehearsal/rehearse.py",
-        "sluice/cluster/deploy_release.py",
-    } <= found.keys()
 
 
 def test_modules_that_are_imported_by_name_can_be_seen(root: Path) -> None:

@@ -116,11 +116,3 @@ def test_an_editor_can_explain_every_key(schema: dict[str, Any]) -> None:
         if not entry.get("description") and not schema["$defs"][entry["$ref"].rpartition("/")[2]].get("description")
     ]
     assert not silent
-
-
-def test_visual_studio_code_uses_it(root: Path, tracked: list[str]) -> None:
-    settings = json.loads((root / ".vscode" / "settings.json").read_text())["yaml.schemas"]
-    (path, pattern), *others = [(key, value) for key, value in settings.items() if key.endswith("prompt.schema.json")]
-    assert not others
-    assert path.removeprefix("./") in tracked
-    assert [name for name in tracked if Path(name).match(pattern)]

@@ -88,7 +88,7 @@ def test_the_first_push_is_released_on_github_itself(fresh: World, first: str) -
     assert not fresh.artefacts.exists()
 
 
-@pytest.mark.parametrize(("branch", "private"), [("trunk", False), ("trunk", True), ("main", True)])
+@pytest.mark.parametrize(("branch", "private"), [("trunk", True)])
 def test_a_first_push_to_trunk_or_of_a_private_repository_is_released_as_well(
     fresh: World, first: str, branch: str, private: bool
 ) -> None:
@@ -98,26 +98,11 @@ def test_a_first_push_to_trunk_or_of_a_private_repository_is_released_as_well(
     assert run.job("release").outputs["stage.release"] == first, "the commit was released before"
 
 
-in_both = pytest.mark.parametrize("private", [False, True], ids=["public", "private"])
-
-
-@in_both
-def test_by_the_clock_nothing_is_released(fresh: World, merged: str, private: bool) -> None:
-    event = {"schedule": "37 1 * * *", "repository": repository(private=private)}
+def test_by_the_clock_nothing_is_released(fresh: World, merged: str) -> None:
+    event = {"schedule": "37 1 * * *", "repository": repository()}
     run = fresh._run("release.yml", CLOCK, event, number=33)
     assert merged
-    compare(run, "release.yml", "the night", private=private)
-    assert "### Nothing to release" in run.summary
-
-
-@in_both
-def test_a_page_that_is_merged_releases_nothing(fresh: World, merged: str, private: bool) -> None:
-    fresh.scratch.git("checkout", "--quiet", "-B", "page-after", "merged")
-    fresh.scratch.write("docs/set-up.md", "# Set up\n")
-    fresh.scratch.commit("A page")
-    run = fresh.release(number=32, event={"private": private})
-    assert merged
-    compare(run, "release.yml", "merge of a page", private=private)
+    compare(run, "release.yml", "the night")
     assert "### Nothing to release" in run.summary
 
 

@@ -18,7 +18,6 @@ ENGINE = ROOT / "engine" / "k8s"
 SCHEMAS = ROOT / "engine" / "schemas" / "cluster"
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
 COMPONENTS = sorted(path.parent.name for path in ENGINE.glob("components/*/kustomization.yaml"))
-WORKLOADS = ("Rollout", "Deployment", "StatefulSet", "Job", "AnalysisTemplate")
 
 
 @cache

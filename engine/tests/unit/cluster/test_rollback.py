@@ -88,12 +88,6 @@ def test_what_is_under_way_goes_back_to_stable_whatever_was_live_before(plane: P
     assert "aborted" in lines[0]
 
 
-def test_what_is_live_already_changes_nothing(plane: Player, tmp_path: Path) -> None:
-    done, _ = back(plane, tmp_path, TWO)
-    assert done == (TWO, None)
-    assert not patches(plane)
-
-
 def test_a_release_that_the_cluster_no_longer_holds(plane: Player, tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match="r-999999999999 is not in the cluster any more; it holds r-2") as caught:
         back(plane, tmp_path, "r-999999999999")

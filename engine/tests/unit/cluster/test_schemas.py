@@ -97,14 +97,3 @@ def test_a_file_that_has_changed_is_refused_and_nothing_is_written(tmp_path: Pat
     with pytest.raises(SluiceError, match="its sha256 is"):
         write_schemas(tmp_path, host=host)
     assert not list(tmp_path.glob("*.json"))
-
-
-def test_a_place_that_does_not_answer_is_an_error(tmp_path: Path, host: str) -> None:
-    sources(tmp_path, "0" * 64)
-    with pytest.raises(SluiceError, match="404"):
-        write_schemas(tmp_path, host=f"{host}/elsewhere")
-
-
-def test_closing_leaves_maps_open_to_their_values() -> None:
-    assert close(SPEC)["properties"]["labels"]["additionalProperties"] == {"type": "string"}
-    assert close(SPEC)["additionalProperties"] is False

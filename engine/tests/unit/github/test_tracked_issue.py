@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.github.github_client import CommentResult, close_issue, report_trouble, upsert_issue
+from sluice.github.github_client import CommentResult
+from sluice.github.tracked_issue import close_issue, report_trouble, upsert_issue
 from unit.github.conftest import Environment
 from unit.github.fake_github import APP, LOGINS, READER, FakeGitHub
 

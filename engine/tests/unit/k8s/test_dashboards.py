@@ -72,19 +72,6 @@ def _lost(ours: Any, theirs: Any) -> Iterator[str]:
         yield str(ours)
 
 
-@pytest.mark.parametrize("name", DASHBOARDS)
-def test_panels_lie_side_by_side(name: str) -> None:
-    panels = DASHBOARDS[name]["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels)
-    taken: set[tuple[int, int]] = set()
-    for panel in panels:
-        at = panel["gridPos"]
-        cells = set(itertools.product(range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])))
-        assert at["x"] + at["w"] <= 24
-        assert not cells & taken, panel["title"]
-        taken |= cells
-
-
 def _metrics() -> dict[str, set[str]]:
     found = {name: {*labels, *one["labels"]} for one in EXPORTERS for name, labels in one["metrics"].items()}
     for collector in ServiceMetrics("r-0123456789ab", lambda: 0).registry._collector_to_names:

@@ -83,19 +83,6 @@ def test_a_failure_is_charged_to_the_release_that_the_router_chose(
     assert {v.error for v in visits} == {"", "status 502"}
 
 
-def test_nobody_listens_after_stop(router: TraefikRouter) -> None:
-    router.stop()
-    assert not router.child.running
-    assert "refused" in _ask(router, 1)[0].error
-
-
-@pytest.mark.parametrize("percent", [-1, 101])
-def test_a_weight_is_a_percentage(router: TraefikRouter, percent: int) -> None:
-    with pytest.raises(ValueError, match="0 to 100"):
-        router.set_weight(percent)
-    assert router.weight == 0
-
-
 def test_a_router_that_dies_is_an_error_with_its_log(router: TraefikRouter) -> None:
     router.child.process.kill()
     with pytest.raises(SluiceError, match="the router ended with status -9"):

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: every message that it explains is one that the code has."""
+"""docs/ of the template: twelve pages and twelve thousand words at most, all of them in the index."""
 
 from __future__ import annotations
 
@@ -9,9 +9,24 @@ import pytest
 
 from unit.docs.guide import ROOT
 
+PAGES, WORDS = 12, 12_000
+DOCS = ROOT / "docs"
+pytestmark = pytest.mark.skipif(not (DOCS / "README.md").exists(), reason="a project without these pages")
+
+
+def test_the_pages_for_a_fork_are_few_and_short() -> None:
+    pages = [page for page in DOCS.rglob("*.md") if "proposals" not in page.parts]
+    assert len(pages) <= PAGES
+    assert sum(len(page.read_text().split()) for page in pages) <= WORDS
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = set(re.findall(r"\]\(([\w-]+\.md)\)", (DOCS / "README.md").read_text()))
+    assert {page.name for page in DOCS.glob("*.md")} - {"README.md"} <= index
+
+
 PAGE = ROOT / "docs" / "troubleshooting.md"
 FOLDERS = ("engine/src", "engine/scripts", "loadtest")
-pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="a project without this page")
 
 
 def messages(page: str) -> list[str]:
@@ -39,7 +54,3 @@ def test_every_message_is_one_of_the_code() -> None:
     assert len(explained) >= 35
     faults = {message: missing for message in explained if (missing := unknown(message, code))}
     assert not faults
-
-
-def test_a_message_that_nobody_says_is_found() -> None:
-    assert unknown("… is used more than once, twice", "is used more than once") == ["is used more than once, twice"]

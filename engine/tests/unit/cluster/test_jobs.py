@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from support.kubernetes.api_server import status
 from support.kubernetes.player import Player
 
-from .conftest import IMAGE, Runner, hold, patches, rollout
+from .conftest import IMAGE, Runner, hold, rollout
 
 JOB: dict[str, Any] = {
     "apiVersion": "batch/v1",
@@ -95,10 +94,3 @@ def test_why_a_job_does_not_start_is_told_once(plane: Player, run: Runner) -> No
     plane.api.controllers = turn
     assert run().kind == "promoted"
     assert run.lines.count("job migrate-1: pod migrate-1-x: ErrImagePull: manifest for the digest not found") == 1
-
-
-def test_a_job_whose_pods_may_not_be_seen_decides_by_itself(plane: Player, run: Runner) -> None:
-    words = 'pods is forbidden: User "ci" cannot list resource "pods"'
-    plane.api.refuse["GET", "/pods"] = status(403, "Forbidden", words)
-    assert run().kind == "promoted"
-    assert patches(plane, "/jobs/migrate-1")

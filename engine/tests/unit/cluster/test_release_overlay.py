@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluice.cluster import manifests
-from sluice.cluster.release_overlay import place_of_rollout, render_release, rollout_of
+from sluice.cluster.release_overlay import render_release, rollout_of
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
@@ -87,15 +86,6 @@ def test_a_canary_is_judged_by_its_own_release(workspace: Workspace) -> None:
         assert names["manifest"] == serving
 
 
-def test_the_overlay_itself_is_not_written(workspace: Workspace) -> None:
-    def content() -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in (workspace.root / "k8s").rglob("*") if path.is_file()}
-
-    before = content()
-    render_release(workspace, "local", release(), IMAGE)
-    assert content() == before
-
-
 def test_an_environment_that_is_not_there(workspace: Workspace) -> None:
     known = sorted(path.name for path in (workspace.root / "k8s" / "overlays").iterdir())
     with pytest.raises(SluiceError, match=f"did you mean '{known[-1]}'") as caught:
@@ -121,10 +111,6 @@ def test_a_manifest_that_fits_in_no_configmap(workspace: Workspace) -> None:
     large = release(files={f"config/{number}": "a" * 64 for number in range(15_000)})
     with pytest.raises(SluiceError, match="a ConfigMap holds"):
         render_release(workspace, "local", large, IMAGE)
-
-
-def test_where_the_rollout_is(workspace: Workspace) -> None:
-    assert place_of_rollout(workspace, "staging") == ("sluice-staging", "sluice")
 
 
 def test_each_namespace_has_a_way_in_of_its_own(workspace: Workspace) -> None:

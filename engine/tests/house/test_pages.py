@@ -1,0 +1,207 @@
+"""Pages say what the code says: the tests that they name, the metrics and attributes that they list, what is written
+from the code, and paths."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from sluice.core.project import load_project
+from sluice.guardrails.guards import GuardOutcome
+from sluice.llm.chat import Delta
+from sluice.retrieval import Hit
+from sluice.serving.answer import Answer, Usage
+from sluice.serving.service_metrics import ServiceMetrics
+from sluice.serving.telemetry import traces
+from sluice.serving.telemetry.export_queue import Reason
+from sluice.serving.telemetry.exporters.langfuse import LangfuseExporter
+from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
+from sluice.serving.telemetry.settings import SILENT
+from sluice.serving.telemetry.spans import ProcessFacts, feedback_span
+from sluice.serving.telemetry.spool import TraceSpool
+from sluice.serving.telemetry.trace_outcome import record, record_call
+from starter_files import ROOT
+from support.telemetry.recording import RESOURCE, RecordedTrace, feedback_on
+
+REFERENCE = Path("engine", "docs", "reference")
+_NAMED = re.compile(r"`([\w/.]+\.py(?:::\w+)?)`")
+
+
+def missing_test(root: Path, name: str) -> str:
+    """What is wrong with a test or a benchmark that a page names; empty when it is there."""
+    path, _, test = name.partition("::")
+    file = root / path if path.startswith("engine/benchmarks/") else root / "engine" / "tests" / path
+    if not file.is_file():
+        return f"no file {path}"
+    functions = {node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
+    return "" if not test or test in functions else f"no test {test} in {path}"
+
+
+@pytest.mark.parametrize("page", ["failures.md", "holding-up.md"])
+def test_every_row_names_tests_that_exist(root: Path, page: str) -> None:
+    lines = [line for line in (root / REFERENCE / page).read_text().splitlines() if line.startswith("| ")]
+    cells = [line.strip("| ").split(" | ")[-1] for line in lines]
+    rows = [_NAMED.findall(cell) for cell in cells if cell not in ("test", "test or benchmark")]
+    assert len(rows) >= 10
+    assert all(rows), "a row without a test or a benchmark"
+    assert [fault for row in rows for name in row if (fault := missing_test(root, name))] == []
+
+
+@pytest.mark.parametrize(
+    ("script", "page"),
+    [
+        ("engine/scripts/write_workflow_reference.py", "engine/docs/reference/workflows.md"),
+        ("engine/scripts/write_metrics_reference.py", "engine/docs/reference/metrics.md"),
+        ("engine/scripts/write_schemas.py", "engine/schemas/prompt.schema.json"),
+    ],
+)
+def test_a_written_file_is_up_to_date(root: Path, tmp_path: Path, script: str, page: str) -> None:
+    subprocess.run([sys.executable, root / script, tmp_path], cwd=root, check=True)
+    written = (tmp_path / Path(page).name).read_text()
+    assert (root / page).read_text() == written, f"{page} is out of date, run: .venv/bin/python {script}"
+
+
+WITHOUT = load_project(ROOT / "config").without
+whole = pytest.mark.skipif(bool(WITHOUT), reason="pages and comments may name what was left out")
+
+_FENCE = re.compile(r"^```(.*)\n(?:.*\n)*?```$", re.MULTILINE)
+# Not `../x`, and not a path with a placeholder, as `k8s/overlays/ENV`.
+_SPAN = re.compile(r"`((?!\.\.?/|.*/[A-Z]+\b)[\w.-]+(?:/[\w.-]+)*/?)`")
+_MODULE = re.compile(r"(?<![\w/.<>-])(?:[a-z_]+/)+\w+\.py\b")
+_PACKAGE = "engine/src/sluice/"
+# Where the paths of a page begin, beside the top of the repository.
+_BELOW = {"engine/CONTRIBUTING.md": "engine/", "engine/docs/architecture.md": _PACKAGE}
+# Git does not have them: a wheel that is pinned, and what DVC writes.
+_WRITTEN = {"config/engine.lock", "pipelines/dvc.lock"}
+
+
+def missing(root: Path, page: str, text: str) -> list[str]:
+    """Code spans of a page that begin with a folder of the repository and lead nowhere. New files of examples count as
+    there."""
+    new = {words for head in _FENCE.findall(text) for words in head.split()}
+    found = []
+    for span in _SPAN.findall(_FENCE.sub("", text)):
+        places = [place for place in ("", _BELOW.get(page, "")) if (root / place / span.partition("/")[0]).is_dir()]
+        if "/" in span and places and not any((root / place / span).exists() for place in places):
+            found.append(span)
+    return [span for span in found if span not in new | _WRITTEN]
+
+
+@whole
+def test_every_path_in_a_page_is_there(root: Path, tracked: list[str]) -> None:
+    pages = [name for name in tracked if name.endswith(".md") and not name.startswith(("dvc-store/", "CHANGELOG"))]
+    ignored = ("build/", "data/", ".sluice/", ".venv/", ".dvc/cache")
+    found = {
+        page: [span for span in missing(root, page, (root / page).read_text()) if not span.startswith(ignored)]
+        for page in pages
+    }
+    assert {page: spans for page, spans in found.items() if spans} == {}
+
+
+@whole
+def test_every_module_that_the_engine_names_is_there(root: Path, tracked: list[str]) -> None:
+    found = set()
+    for name in tracked:
+        if name.startswith(_PACKAGE) and name.endswith(".py"):
+            places = [
+                "",
+                "engine/",
+                "engine/src/",
+                _PACKAGE,
+                "engine/tests/",
+                f"{Path(name).parent}/",
+                f"{Path(name).parents[1]}/",
+            ]
+            for path in _MODULE.findall((root / name).read_text()):
+                if not path.startswith("gguf/") and not any((root / place / path).is_file() for place in places):
+                    found.add(f"{name}: {path}")
+    assert found == set()
+
+
+@whole
+def test_the_layers_of_the_architecture_are_the_packages(root: Path) -> None:
+    table = (root / "engine/docs/architecture.md").read_text().partition("## Layers")[2].partition("\n## ")[0]
+    listed = re.findall(r"`(\w+)/`", " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `")))
+    packages = {path.name for path in (root / _PACKAGE).iterdir() if (path / "__init__.py").is_file()}
+    assert sorted(listed) == sorted(packages)
+
+
+@pytest.fixture(scope="module")
+def page(root: Path) -> str:
+    return (root / "engine" / "docs" / "reference" / "telemetry.md").read_text()
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """Cells of every table of a section, without the heads."""
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_metric_is_listed_with_its_type_and_labels(page: str) -> None:
+    listed = {row[0].strip("`"): (row[1], set(re.findall(r"`(\w+)`", row[2]))) for row in rows(page, "Metrics")}
+    there = {}
+    for series in vars(ServiceMetrics("r", lambda: 0)).values():
+        metric = getattr(series, "_metric", None)
+        if metric is not None:
+            name = metric._name + ("_total" if metric._type == "counter" else "")
+            there[name] = (metric._type, set(metric._labelnames) - {"release"})
+    assert listed == there
+
+
+def every_span(tmp_path: Path) -> list[Any]:
+    """Spans with everything that can be on them, in the words of each backend."""
+    trace = RecordedTrace(contents=True)
+    trace.text("input", [{"role": "user", "content": "q"}])
+    trace.set("sluice.time_to_first_token", 0.1)
+    with trace.step(traces.GUARD_INPUT) as step:
+        step.verdict(GuardOutcome("", True, ("injection.override",)))
+    with trace.step(traces.RETRIEVE) as step:
+        step.text("query", "q")
+        step.hits([Hit("c-0", "c", "Title", "Text", 0.1, 0.5)])
+    trace.set("sluice.retrieval.doubt", 0.5)
+    with trace.step(traces.CHAT) as step, trace.step(traces.PROMPT) as prompt:
+        prompt.text("input", [{"role": "user", "content": "p"}])
+        step.fail("ModelError")
+    answer = Answer("a", False, "x.y", (), (), Usage(1, 2), "stop", 1.0, 2.0, provider="local", cost=0.1)
+    with trace.step(traces.CONDENSE) as step:
+        record_call(step, Delta(finish_reason="stop", usage=Usage(1, 2), cost=0.1), "model")
+        step.set("sluice.condense.taken", True)
+    record(trace, answer, Delta(finish_reason="stop", usage=Usage(1, 2), cost=0.1), "model")
+    facts = ProcessFacts("r", "answer", "0" * 64)
+    exporters = [
+        LangfuseExporter("http://127.0.0.1:1", "a:none", SILENT.traces),
+        SpoolExporter(TraceSpool(tmp_path, most_bytes=1)),
+    ]
+    spans = trace.spans(facts, [exporter.dialect for exporter in exporters])
+    for exporter in exporters:
+        exporter.shutdown()
+    return [*spans, feedback_span(feedback_on("a" * 32, 1, "good"), facts, RESOURCE)]
+
+
+def test_every_attribute_is_listed(page: str, tmp_path: Path) -> None:
+    listed = {name for row in rows(page, "Traces") for name in re.findall(r"`([\w.]+)`", row[0])}
+    own = page.split("Attributes for one backend only:")[1].split("\n\n")[0]
+    listed |= set(re.findall(r"`([\w.]+)`", own))
+    there = {name for span in every_span(tmp_path) for name in span.attributes}
+    spans = {"guard", "condense", "retrieve", "prompt", "feedback"}
+    assert listed - spans == there
+
+
+def test_every_reason_of_a_loss_is_listed(page: str) -> None:
+    listed = {row[0].strip("`") for row in rows(page, "Exporters")} - {"mlflow", "langfuse", "otlp"}
+    assert listed == set(get_args(Reason))
+
+
+def test_the_log_s_keys_are_listed(root: Path, page: str) -> None:
+    listed = {name for row in rows(page, "Log") for name in re.findall(r"`(\w+)`", row[0])}
+    source = (root / "engine" / "src" / "sluice" / "serving" / "telemetry" / "service_log.py").read_text()
+    there = set(re.findall(r'(?:line|fields)\["(\w+)"\]', source)) | {"guard_input", "guard_output"}
+    there |= set(re.findall(r'^ {12}"(\w+)":', source, re.MULTILINE)) | {"route", "status", "ms"}
+    assert listed == there
