@@ -213,16 +213,6 @@ def test_types_are_checked_without_what_trains(root: Path) -> None:
     assert {f"{name}.*" for name in found} - set(untyped) == set()
 
 
-LIMIT = 29_900  # lines of Python in engine/src without the extras, which a project may leave out
-
-
-def test_the_engine_without_its_extras_keeps_its_size(root: Path) -> None:
-    package = root / "engine" / "src" / "sluice"
-    files = [path for path in package.rglob("*.py") if package / "extras" not in path.parents]
-    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
-    assert 20_000 < lines <= LIMIT
-
-
 def test_zizmor_is_told_to_pass_over_little_and_why(root: Path, texts: dict[str, str]) -> None:
     path = root / ".github" / "zizmor.yml"
     rules = yaml.safe_load(path.read_text())["rules"]

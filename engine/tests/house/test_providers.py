@@ -317,36 +317,19 @@ def test_a_local_model_without_tools_refuses_and_falls_back_to_none(
     assert server.asked == [], "the model was asked without its tools"
 
 
-def test_an_integration_without_tools_refuses() -> None:
-    from langchain_core.language_models import FakeListChatModel
-
-    from sluice.llm.providers.langchain import LangChainProvider
-
-    chat = LangChainProvider(FakeListChatModel(responses=["x"]), lambda asked: asked.model_dump())
-    with pytest.raises(ProviderError, match="FakeListChatModel does not take these tools") as caught:
-        asyncio.run(collect(chat, parameters=tool_parameters()))
-    assert caught.value.failure is FailureKind.REFUSED
-
-
 @kinds
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
         ("status:500", FailureKind.SERVER_ERROR),
-        ("status:503", FailureKind.SERVER_ERROR),
-        ("status:408", FailureKind.SERVER_ERROR),
         ("status:401", FailureKind.FORBIDDEN),
-        ("status:403", FailureKind.FORBIDDEN),
         ("status:404", FailureKind.NOT_FOUND),
         ("status:400", FailureKind.REFUSED),
-        ("status:413", FailureKind.REFUSED),
         ("status:429", FailureKind.RATE_LIMITED),
         ("reset", FailureKind.UNREACHABLE),
         ("error", FailureKind.SERVER_ERROR),
         ("garbage", FailureKind.GARBAGE),
-        ("empty", FailureKind.GARBAGE),
         ("cut", None),
-        ("not_http", None),
         ("late_error", None),
     ],
 )
@@ -410,19 +393,6 @@ def test_a_caller_who_goes_closes_the_connection(kind: str, script: str, way: st
 async def _drain(stream: Any) -> None:
     async for _ in stream:
         pass
-
-
-@pytest.mark.parametrize("kind", [kind for kind in WIRES if kind not in ("anthropic", "langchain")])
-def test_a_second_event_loop_gets_connections_of_its_own(kind: str, server: Upstream) -> None:
-    chat = provider(kind, server.url)
-
-    async def twice() -> None:
-        for _ in range(2):
-            assert (await collect(chat))[-1].finish_reason == "stop"
-
-    asyncio.run(twice())
-    asyncio.run(twice())
-    assert len(server.asked) == 4
 
 
 @pytest.mark.parametrize("kind", ["openai", "openai_compatible", "anthropic", "langchain"])

@@ -97,16 +97,6 @@ def test_what_the_controller_has_written_is_kept(plane: Player, run: Runner) -> 
     assert "f:selector" not in owned["sluice"]["f:spec"], "it is the controller's: to apply it again may be a conflict"
 
 
-def test_the_same_release_again_changes_nothing(plane: Player, run: Runner) -> None:
-    hold(plane)
-    run()
-    generation = rollout(plane)["metadata"]["generation"]
-    done = run()
-    assert (done.kind, done.passed) == ("unchanged", True)
-    assert rollout(plane)["metadata"]["generation"] == generation
-    assert "Rollout sluice: unchanged" in run.lines
-
-
 def test_an_inconclusive_analysis_is_aborted(plane: Player, run: Runner) -> None:
     hold(plane)
     plane.nodes.verdicts = {"load": "Inconclusive"}
@@ -269,28 +259,11 @@ def test_a_right_that_is_missing_is_named(plane: Player, run: Runner, method: st
         assert not [path for kind, path in plane.api.requests if kind == "PATCH"]
 
 
-def test_what_may_not_be_watched_is_said_once(plane: Player, run: Runner) -> None:
-    hold(plane)
-    plane.api.refuse["GET", "/pods"] = status(
-        403, "Forbidden", 'pods is forbidden: User "ci" cannot list resource "pods"'
-    )
-    assert run().kind == "promoted"
-    assert len([line for line in run.lines if line.startswith("pods are not shown")]) == 1
-
-
 def test_a_cluster_without_argo_rollouts(plane: Player, run: Runner) -> None:
     plane.api.missing_groups.add("argoproj.io")
     with pytest.raises(SluiceError, match="no matches for kind") as caught:
         run()
     assert "Argo Rollouts" in str(caught.value)
-
-
-def test_a_field_that_somebody_else_holds(plane: Player, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    hold(plane)
-    monkeypatch.setattr("sluice.cluster.apply.keep", lambda documents, _: list(documents))
-    with pytest.raises(ConflictError, match="rollouts-controller"):
-        run()
-    assert rollout(plane)["metadata"]["generation"] == 1
 
 
 def test_a_rollout_that_never_ends_says_what_it_waits_for(

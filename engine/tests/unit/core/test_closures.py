@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,16 +122,6 @@ def test_a_door_that_is_taken_as_a_whole_brings_all_behind_it(root: Path, text: 
     assert "sluice/metrics/all/f1.py" in reached(root)
 
 
-def test_a_project_need_not_have_code_of_its_own(root: Path) -> None:
-    (root / "src").rename(root / "gone")
-    assert not {name for name in reached(root) if name.startswith("assistant/")}
-
-
-def test_a_part_that_was_left_out_brings_nothing(root: Path) -> None:
-    extra = Program(("sluice.extras.finetune.train_stage",), locks=("train.txt",))
-    assert reached(root, extra) == set()
-
-
 def test_what_extras_add_by_a_package_or_a_hook_is_seen_where_it_is_asked_for(root: Path) -> None:
     assert {name for name in reached(root, Program(("sluice.checks",))) if "/extras/" in name} == {
         "sluice/extras/__init__.py",
@@ -142,12 +131,6 @@ def test_what_extras_add_by_a_package_or_a_hook_is_seen_where_it_is_asked_for(ro
         "sluice/extras/guard/extra.py",
         "sluice/extras/guard/model.py",
     }
-
-
-def test_a_project_without_the_extra_has_a_digest_without_it(root: Path) -> None:
-    whole = reached(root, Program(("sluice.checks",)))
-    shutil.rmtree(root / "engine/src/sluice/extras/guard")
-    assert reached(root, Program(("sluice.checks",))) == {name for name in whole if "extras/" not in name}
 
 
 @pytest.mark.parametrize(
@@ -160,11 +143,6 @@ def test_a_project_without_the_extra_has_a_digest_without_it(root: Path) -> None
 def test_what_is_not_there_is_named(root: Path, program: Program, says: str) -> None:
     with pytest.raises(SluiceError, match=says):
         reached(root, program)
-
-
-def test_a_checkout_without_the_engine_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SluiceError, match="engine/src/sluice: no such package"):
-        CodeGraph(tmp_path)
 
 
 def test_a_folder_of_mine_whose_imports_nobody_would_see_is_refused(root: Path) -> None:
@@ -213,7 +191,3 @@ def test_which_changes_matter(root: Path) -> None:
     assert affecting(root, names, SERVE) == [names[0], names[2], names[4], names[6]]
     assert affecting(root, names, SERVE, EVALUATE) == [names[0], names[2], names[3], names[4], names[6]]
     assert affecting(root, names, EVALUATE, but_for=SERVE) == [names[2], names[3], names[6]]
-
-
-def test_in_doubt_every_change_matters(tmp_path: Path) -> None:
-    assert affecting(tmp_path, ["engine/src/sluice/x.py"], SERVE) == ["engine/src/sluice/x.py"]

@@ -16,9 +16,7 @@ from sluice.github.job_plan import (
     ENGINE,
     JOBS,
     REHEARSE,
-    RULES,
     JobPlan,
-    jobs_for,
     judge,
     plan_change,
     plan_for,
@@ -79,13 +77,6 @@ def test_what_a_change_of_these_paths_needs(paths: list[str], jobs: set[str]) ->
     wanted = (jobs | {CODE}) & EVERYTHING  # a project without the extra `engine_tests` has no job for them
     assert set(plan.reasons) == wanted
     assert plan.outputs() == {job: "true" if job in wanted else "false" for job in JOBS}
-
-
-def test_every_rule_decides_about_some_path() -> None:
-    shadowed = [
-        pattern for place, (pattern, jobs) in enumerate(RULES) if jobs_for(pattern.replace("*", "x")) != RULES[place][1]
-    ]
-    assert not shadowed
 
 
 def git(root: Path, *words: str) -> str:
@@ -149,12 +140,6 @@ def test_a_base_that_is_not_there_asks_for_everything(tmp_path: Path, start: str
     assert f"no commit, branch or tag {base!r}" in plan.reasons[EVAL]
 
 
-def test_a_history_that_was_cut_off_asks_for_everything(tmp_path: Path, start: str) -> None:
-    git(tmp_path, "checkout", "-q", "--orphan", "alone")
-    commit(tmp_path, docs__page="edited")
-    assert set(plan_change(tmp_path, start).reasons) == EVERYTHING
-
-
 def test_a_person_can_ask_for_the_rehearsal(tmp_path: Path, start: str) -> None:
     commit(tmp_path, prompts__a="edited")
     assert asked(plan_change(tmp_path, start)) == {TEST, EVAL}
@@ -207,10 +192,6 @@ def test_a_skip_that_the_plan_asked_for_passes() -> None:
     text = needs(planned={"eval": "false"}, eval="skipped")
     assert faults(text) == {}
     assert "| `eval` | `skipped` | `not needed` |" in required_summary(judge(text))
-
-
-def test_what_was_not_needed_and_succeeded_passes() -> None:
-    assert faults(needs(planned={"eval": "false"})) == {}
 
 
 @pytest.mark.parametrize("result", ["failure", "cancelled", ""])

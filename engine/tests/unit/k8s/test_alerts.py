@@ -58,31 +58,18 @@ CASES: dict[str, tuple[Case, list[Case]]] = {
         (10, {'up{service="sluice-metrics", pod="a"}': "1 0x20", 'up{service="other"}': "1x20"}),
         [
             (10, {'up{service="sluice-metrics", pod="a"}': "0x20", 'up{service="sluice-metrics", pod="b"}': "1x20"}),
-            (2, {'up{service="sluice-metrics", pod="a"}': "1 0x20"}),
-            (
-                10,
-                {
-                    'kube_service_info{namespace="staging", service="sluice-metrics"}': "1x20",
-                    'up{namespace="staging", service="sluice-metrics"}': "1x20",
-                },
-            ),
         ],
     ),
     "SluiceErrors": (
         (30, requests("0+54x40", "0+6x40")),
         [
             (30, requests("0+59x40", "0+1x40")),
-            (30, requests("0+1x40", "0+1x40")),
-            (30, requests("0+60x40", "0x40")),
-            (4, requests("0+54x40", "0+6x40")),
         ],
     ),
     "SluiceSlow": (
         (30, seconds("sluice_request_seconds", f"{CHAT}, ", "0+50x40", "0+60x40")),
         [
             (30, seconds("sluice_request_seconds", f"{CHAT}, ", "0+59x40", "0+60x40")),
-            (30, seconds("sluice_request_seconds", f"{CHAT}, ", "0x40", "0+1x40")),
-            (30, seconds("sluice_request_seconds", 'route="/metrics", ', "0+50x40", "0+60x40")),
         ],
     ),
     "SluiceFirstTokenSlow": (
@@ -93,7 +80,6 @@ CASES: dict[str, tuple[Case, list[Case]]] = {
         (30, requests("0+90x40", "0+10x40") | {'sluice_shed_total{reason="queue_full"}': "0+10x40"}),
         [
             (30, requests("0+99x40", "0+1x40") | {'sluice_shed_total{reason="queue_full"}': "0+1x40"}),
-            (30, requests("0+90x40", "0+10x40") | {'sluice_shed_total{reason="rate_limit"}': "0+10x40"}),
         ],
     ),
     "SluiceProviderOpen": (
@@ -128,7 +114,6 @@ CASES: dict[str, tuple[Case, list[Case]]] = {
         (90, {'sluice_feedback_total{mark="good"}': "0+1x100", 'sluice_feedback_total{mark="bad"}': "0+2x100"}),
         [
             (90, {'sluice_feedback_total{mark="good"}': "0+2x100", 'sluice_feedback_total{mark="bad"}': "0+1x100"}),
-            (90, {'sluice_feedback_total{mark="good"}': "0x100", 'sluice_feedback_total{mark="bad"}': "0x80 1x20"}),
         ],
     ),
     "SluiceTelemetryLost": (
@@ -145,30 +130,18 @@ CASES: dict[str, tuple[Case, list[Case]]] = {
                     'sluice_in_flight{release="r-1", pod="b"}': "0x200",
                 },
             ),
-            (60, {'sluice_in_flight{release="r-1"}': "0x200", 'sluice_in_flight{release="r-2"}': "0x200"}),
-            (
-                150,
-                {
-                    'sluice_in_flight{namespace="staging", release="r-1"}': "0x200",
-                    'sluice_in_flight{namespace="production", release="r-2"}': "0x200",
-                },
-            ),
         ],
     ),
     "SluiceBudgetBurnsFast": (
         (60, requests("0+80x60", "0+20x60")),
         [
             (60, requests("0+95x60", "0+5x60")),
-            (60, requests("0+80x30 2400+100x30", "0+20x30 600x30")),  # over since half an hour
-            (60, requests("0+0.06x60", "0+0.03x60")),  # two errors
-            (60, {f'sluice_requests_total{{{CHAT}, status="422"}}': "0+50x60"} | requests("0+80x60", "0x60")),
         ],
     ),
     "SluiceBudgetBurnsSlowly": (
         (200, requests("0+96x200", "0+4x200")),
         [
-            (200, requests("0+99.5x200", "0+0.5x200")),
-            (500, requests("0+96x100 9600+100x400", "0+4x100 400x400")),  # over since more than six hours
+            (200, requests("0+99.5x200", "0+0.5x200")),  # over since more than six hours
         ],
     ),
 } | infrastructure_alerts.CASES

@@ -59,12 +59,3 @@ def test_visitors_ask_until_they_are_told_to_stop(stub: Callable[..., ReleaseSer
         assert len(visitors.visits) == seen
     finally:
         service.stop()
-
-
-def test_a_silent_service_fails_by_the_time_limit(stub: Callable[..., ReleaseServiceSpec], tmp_path: Path) -> None:
-    service = ReleaseService("stable", stub("r-1", "--delay", "30"), state=tmp_path)
-    try:
-        service.wait_ready(60)
-        assert "TimeoutError" in visit(service.url, "Why?", timeout=0.3).error
-    finally:
-        service.stop()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import yaml
 
-from sluice.cluster.manifests import parse, render
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.rollout.analysis_templates import LoadParameters, QualityParameters, parse_duration, read_parameters, sync
 from sluice.rollout.argo_models import TemplateArgument
@@ -90,14 +88,6 @@ def test_each_number_goes_to_the_argument_of_its_name_and_only_once(gates: Path,
         wanted.append({"op": "replace", "path": f"{place}/value", "value": value})
     assert yaml.safe_load(found["patch"]) == wanted
     assert not sync(gates, LIMITS, out)
-
-
-def test_without_a_gate_of_the_stage_nothing_is_changed(gates: Path, tmp_path: Path) -> None:
-    gates.write_text(GATES.replace("stage: analysis", "stage: load"))
-    assert sync(gates, LIMITS, tmp_path / "out.yaml")
-    base = tmp_path / "kustomization.yaml"
-    base.write_text(f"resources: [{os.path.relpath(LIMITS, tmp_path.resolve())}]\ntransformers: [out.yaml]\n")
-    assert parse(render(tmp_path)) == parse(render(LIMITS))
 
 
 def test_a_gate_without_its_template_or_argument_is_a_fault_and_nothing_is_written(gates: Path, tmp_path: Path) -> None:

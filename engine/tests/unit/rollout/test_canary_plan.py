@@ -139,18 +139,6 @@ def test_a_plan_without_analysis_is_refused(rollout_file: RolloutWriter) -> None
         load_plan(rollout_file("- setWeight: 10\n- pause: {duration: 1m}\n"))
 
 
-def test_all_faults_are_reported_at_once(rollout_file: RolloutWriter) -> None:
-    with pytest.raises(SluiceError, match="2 faults"):
-        load_plan(rollout_file("- setWeight: 50\n- setWeight: 20\n"))
-
-
-def test_another_strategy_is_refused_by_name(rollout_file: RolloutWriter) -> None:
-    path = rollout_file(GOOD)
-    path.write_text(path.read_text().replace("    canary:\n", "    blueGreen: {}\n    canary:\n"))
-    with pytest.raises(SluiceError, match=r"spec\.strategy\.blueGreen: not supported by the rehearsal"):
-        load_plan(path)
-
-
 def test_a_missing_template_is_named(rollout_file: RolloutWriter) -> None:
     path = rollout_file(GOOD)
     template = path.parents[2] / "engine" / "k8s" / "analysis" / "load.yaml"

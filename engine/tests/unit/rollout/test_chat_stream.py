@@ -32,22 +32,12 @@ def test_a_whole_answer_has_no_fault_and_both_times() -> None:
     assert 0 < stream.ttft_ms <= stream.total_ms
 
 
-def test_lengths_are_those_of_the_answer_and_of_its_first_piece() -> None:
-    stream = _read(ROLE, CONTENT, CONTENT, CONTENT, DONE)
-    assert (stream.ttft_length, stream.total_length) == (4, 12)
-
-
 @pytest.mark.parametrize("first", ["No.", "No.\n\n1. That"])
 def test_what_stands_below_a_decline_is_no_part_of_its_length(first: str) -> None:
     pieces = [json.dumps({"choices": [{"delta": {"content": text}}]}) for text in (first, "\n2. is near.")]
     last = json.dumps({"choices": [{"delta": {}}], "declined": True})
     stream = _read(ROLE, *(f"data: {one}\n".encode() for one in (*pieces, last)), USAGE, DONE)
     assert (stream.ttft_length, stream.total_length, stream.fault) == (3, 3, "")
-
-
-def test_a_role_alone_is_not_the_first_token() -> None:
-    stream = _read(ROLE)
-    assert stream.ttft_ms is None
 
 
 @pytest.mark.parametrize(
