@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from sluice.llm.settings import AwsSpec, KeyedSpec, ProviderSpec, RemoteSpec
     from sluice.prompts import ModelParameters, Prompt
     from sluice.retrieval import Hit, format_history
-    from sluice.rollout.load_measurements import charge
-    from sluice.rollout.load_stage import LoadStage
+    from sluice.rollout.load_stage import LoadStage, charge
     from sluice.rollout.locust_stage import ask, start_stage
     from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, SearchError
     from sluice.serving.contracts import Application
@@ -74,9 +73,8 @@ _NAMES = {
     "sluice.llm.settings": ("AwsSpec", "KeyedSpec", "ProviderSpec", "RemoteSpec"),
     "sluice.llm.provider_failures": ("FailureKind", "ProviderError"),
     # The load test: loadtest/.
-    "sluice.rollout.load_stage": ("LoadStage",),
     "sluice.rollout.locust_stage": ("ask", "start_stage"),
-    "sluice.rollout.load_measurements": ("charge",),
+    "sluice.rollout.load_stage": ("LoadStage", "charge"),
     # All of them, and tests/.
     "sluice.core.errors": ("SluiceError",),
     "sluice.core.settings": ("Settings",),

@@ -15,13 +15,12 @@ from sluice.cluster.manifests import parse, render
 from sluice.cluster.release_overlay import LOAD
 from sluice.release.gates import Gate, load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
-from sluice.rollout.analysis_templates import limits_of, parse_duration
+from sluice.rollout.analysis_templates import limits_of
 from sluice.serving.middleware import CHAT
 from sluice.serving.service_metrics import ServiceMetrics
 from starter_files import GATES as STARTER_GATES
 from starter_files import ROLLOUT, ROOT
 from support.kubernetes import argo_metric
-from support.kubernetes.manifests import combined
 
 ENGINE = ROOT / "engine" / "k8s"
 MONITORING = ENGINE / "components" / "monitoring"
@@ -121,15 +120,6 @@ def test_arguments_are_declared_and_used(name: str) -> None:
     assert set(re.findall(r"\{\{args\.([\w-]+)\}\}", json.dumps(ANALYSIS[name]["spec"]["metrics"]))) == declared
 
 
-def test_prometheus_is_asked_while_the_load_runs() -> None:
-    templates = {one["metadata"]["name"]: one for one in combined("monitoring") if one["kind"] == "AnalysisTemplate"}
-    loads = [parse_duration(argo_metric.defaults(templates[name])["duration"]) for name in ("load", "load-distributed")]
-    for name in set(PROMETHEUS) - SCORES:
-        (metric,) = templates[name]["spec"]["metrics"]
-        window = parse_duration(argo_metric.defaults(templates[name])["window"])
-        assert window + (metric["count"] - 1) * parse_duration(metric["interval"]) <= min(loads)
-
-
 # -- the component
 
 
@@ -178,24 +168,6 @@ def test_the_rehearsal_runs_what_every_overlay_has() -> None:
             for patch in _read(path.parent / component / "kustomization.yaml").get("patches", ()):
                 if patch.get("target", {}).get("kind") == "Rollout" and "path" in patch:
                     assert "canary/steps" not in (path.parent / component / patch["path"]).read_text()
-
-
-def test_prometheus_finds_each_pod_once_and_with_its_hash() -> None:
-    monitor = _read(MONITORING / "servicemonitor.yaml")["spec"]
-    service = _read(MONITORING / "service-metrics.yaml")
-    pod = _read(ROLLOUT)["spec"]["template"]
-    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    for name in ("stable", "canary"):
-        labels = _read(ENGINE / "base" / f"service-{name}.yaml")["metadata"].get("labels", {})
-        assert not monitor["selector"]["matchLabels"].items() <= labels.items(), "each pod would be read twice"
-    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
-    (endpoint,), (port,) = monitor["endpoints"], service["spec"]["ports"]
-    (container,) = pod["spec"]["containers"]
-    assert endpoint["port"] == port["name"]
-    assert port["targetPort"] in {one["name"] for one in container["ports"]}
-    # Prometheus' operator writes labels of pods with underscores.
-    assert "rollouts_pod_template_hash" in {label.replace("-", "_") for label in monitor["podTargetLabels"]}
-    assert endpoint["path"] == "/metrics"
 
 
 # -- names of metrics and labels
@@ -302,16 +274,6 @@ def test_a_job_runs_what_its_image_holds(name: str) -> None:
             assert (ROOT / folder / rest).is_file()
         else:
             assert container["args"][0] in {info.name for info in app.registered_groups}
-
-
-def test_load_from_several_machines_is_the_load_of_one() -> None:
-    (fetching,) = {json.dumps(pod["initContainers"]) for name in ("load", "load-distributed") for pod in _pods(name)}
-    assert fetching
-    (alone,), (master, worker) = _containers("load"), _containers("load-distributed")
-    assert alone["env"] == master["env"] == worker["env"]
-    assert set(argo_metric.defaults(ANALYSIS["load"])) == set(argo_metric.defaults(ANALYSIS["load-distributed"]))
-    assert set(alone["args"]) <= set(master["args"])
-    assert set(alone["args"]) <= set(worker["args"])
 
 
 def test_workers_find_their_master_and_it_waits_for_all_of_them() -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-import sys
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +12,10 @@ import yaml
 from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import load_settings
-from sluice.retrieval.stores import Stores
 from sluice.serving.settings import ServiceSettings
 from sluice.serving.telemetry.settings import TelemetrySettings
 from starter_files import STARTER
 from support.kubernetes.manifests import (
-    COMPONENTS,
     ENGINE,
     K8S,
     OVERLAYS,
@@ -31,7 +25,6 @@ from support.kubernetes.manifests import (
     combined,
     documented,
     everything,
-    may_stand_together,
     one,
     overlay,
     overlay_text,
@@ -50,32 +43,6 @@ def test_a_combination_validates(names: tuple[str, ...]) -> None:
     validate(combined(*names), SCHEMAS)
 
 
-def test_every_two_components_that_may_stand_together_are_in_a_combination() -> None:
-    pairs = {pair for pair in permutations(sorted(COMPONENTS), 2) if may_stand_together(*pair)}
-    tried = {pair for names in combinations() for pair in permutations(names, 2)}
-    assert tried == pairs, "and no two that may not"
-
-
-def test_prometheus_as_it_is_installed_takes_every_monitor_and_rule() -> None:
-    """kube-prometheus-stack selects them by the name of its own release, in whatever namespace (67.8.0,
-    templates/prometheus/prometheus.yaml: serviceMonitorSelector, podMonitorSelector and ruleSelector by default); its
-    Grafana takes dashboards by the label grafana_dashboard, value 1 (values.yaml, grafana.sidecar.dashboards)."""
-    page = (ROOT / "engine" / "docs" / "reference" / "cluster.md").read_text()
-    (release,) = re.findall(r"kube-prometheus-stack under the name `(\w+)`", page)
-    labels = [
-        (place(one), one["metadata"].get("labels", {}))
-        for _, documents in everything()
-        for one in documents
-        if one["apiVersion"] == "monitoring.coreos.com/v1" or "dashboard" in one["metadata"]["name"]
-    ]
-    assert {name.partition("/")[0] for name, _ in labels} == {
-        "ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"
-    }  # fmt: skip
-    for name, found in labels:
-        wanted = ("grafana_dashboard", "1") if name.startswith("ConfigMap") else ("release", release)
-        assert wanted in found.items(), name
-
-
 @pytest.mark.parametrize("name", ["shadow", "ab"])
 def test_visitors_by_tls_are_led_as_others_or_the_overlay_is_refused(name: str) -> None:
     """The component's patch of a route that comes after it finds nothing, and kustomize says nothing."""
@@ -90,13 +57,6 @@ def test_an_overlay_renders_to_what_is_kept(name: str) -> None:
     assert overlay_text(name) == kept.read_text(), (
         "look at the difference; then engine/scripts/write_golden_manifests.py"
     )
-
-
-def test_what_is_kept_belongs_to_an_overlay(tmp_path: Path) -> None:
-    command = [sys.executable, "engine/scripts/write_golden_manifests.py", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
-    kept = {path.name for path in (ROOT / "engine" / "tests" / "golden" / "k8s").iterdir()}
-    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def _kustomization(folder: Path) -> dict[str, Any]:
@@ -191,13 +151,6 @@ def test_a_pod_has_only_volumes_that_restricted_allows() -> None:
             for pod in pods(document):
                 for volume in pod.get("volumes", ()):
                     assert set(volume) - {"name"} <= allowed, f"{name}: {place(document)}: {volume['name']}"
-
-
-@pytest.mark.parametrize("path", sorted(ENGINE.rglob("stores.yaml")), ids=lambda path: path.parent.name)
-def test_the_stores_of_a_place_are_what_the_service_reads(path: Path) -> None:
-    stores = load_settings(path, Stores)
-    ours = load_settings(STARTER / "config" / "stores.yaml", Stores)
-    assert stores.chosen.timeout_seconds == ours.chosen.timeout_seconds
 
 
 @pytest.mark.parametrize("path", sorted(ENGINE.rglob("telemetry.yaml")), ids=lambda path: path.parent.name)

@@ -24,7 +24,7 @@ from sluice.retrieval.stores import Stores
 from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan
 from sluice.serving.settings import ServiceSettings
 from sluice.serving.telemetry.settings import TelemetrySettings
-from sluice.template.owned import OWNED, edits, read_list, refused, version_of
+from sluice.template.owned import OWNED, edits, read_list, refused
 
 FILES: dict[str, Callable[[Path], Any]] = {
     "config/data.yaml": lambda root: data_policy.load_policy(root / "config"),
@@ -57,12 +57,6 @@ def test_the_overlays_are_those_of_the_project(root: Path) -> None:
     for environment in project.environments:
         overlay = yaml.safe_load((root / "k8s" / "overlays" / environment / "kustomization.yaml").read_text())
         assert {"project": project.name} in [entry.get("pairs") for entry in overlay["labels"]]
-
-
-def test_in_the_template_itself_the_version_is_the_one_that_is_tagged(root: Path) -> None:
-    if load_project(root / "config").template is None:
-        version, changes = version_of(root), (root / "CHANGELOG.md").read_text()
-        assert f"This will be {version}," in changes or f"## [{version}]" in changes
 
 
 def test_the_branch_asks_for_the_job_that_stands_for_all_others(root: Path) -> None:

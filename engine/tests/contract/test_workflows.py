@@ -11,7 +11,6 @@ import yaml
 from policy import Repository, faults
 from policy.files import expressions
 from policy.pins import ledger, used
-from policy.reach import reached
 from sluice.core.extras import FOLDER, extras
 from sluice.github.job_plan import ENGINE, JOBS, jobs_for
 from sluice.jobs import compare_change as review
@@ -33,12 +32,6 @@ def test_the_ledger_has_what_is_used_and_nothing_else(github: Repository) -> Non
     assert used(github) == ledger(github)
 
 
-def test_the_walk_comes_to_every_job_of_a_pull_request(github: Repository) -> None:
-    """Otherwise it would find nothing because it looks nowhere."""
-    called = {".github/workflows/template-tests.yml"} if ENGINE in JOBS else set()
-    assert reached(github) == called | {".github/workflows/ci.yml", ".github/actions/setup/action.yml"}
-
-
 def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> None:
     ci = next(file for file in github.workflows if file.name == "ci.yml")
     assert list(ci.jobs) == ["plan", *JOBS, "required"]
@@ -46,16 +39,6 @@ def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> 
     for job in JOBS:
         assert f"needs.plan.outputs.{job} == 'true'" in ci.jobs[job]["if"]
         assert "plan" in ci.jobs[job]["needs"]
-
-
-def test_what_decides_about_jobs_installs_nothing(github: Repository) -> None:
-    """Neither `plan` nor `required` waits for what the others install; an engine that is not in git is all."""
-    ci = next(file for file in github.workflows if file.name == "ci.yml")
-    for name in ("plan", "required"):
-        steps = ci.jobs[name]["steps"]
-        assert not [step for step in steps if str(step.get("uses", "")).startswith("./")]
-        commands = {tuple(step["run"].split()[:2]) for step in steps if "run" in step}
-        assert commands == {("make", "engine"), ("python3", "engine/scripts/ci.py")}
 
 
 def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:

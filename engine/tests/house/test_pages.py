@@ -8,25 +8,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sluice.core.project import load_project
-from sluice.guardrails.guards import GuardOutcome
-from sluice.llm.chat import Delta
-from sluice.retrieval import Hit
-from sluice.serving.answer import Answer, Usage
 from sluice.serving.service_metrics import ServiceMetrics
-from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.exporters.langfuse import LangfuseExporter
-from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
-from sluice.serving.telemetry.settings import SILENT
-from sluice.serving.telemetry.spans import ProcessFacts, feedback_span
-from sluice.serving.telemetry.spool import TraceSpool
-from sluice.serving.telemetry.trace_outcome import record, record_call
 from starter_files import ROOT
-from support.telemetry.recording import RESOURCE, RecordedTrace, feedback_on
 
 REFERENCE = Path("engine", "docs", "reference")
 _NAMED = re.compile(r"`([\w/.]+\.py(?:::\w+)?)`")
@@ -152,42 +139,3 @@ def test_every_metric_is_listed_with_its_type_and_labels(page: str) -> None:
             name = metric._name + ("_total" if metric._type == "counter" else "")
             there[name] = (metric._type, set(metric._labelnames) - {"release"})
     assert listed == there
-
-
-def every_span(tmp_path: Path) -> list[Any]:
-    """Spans with everything that can be on them, in the words of each backend."""
-    trace = RecordedTrace(contents=True)
-    trace.text("input", [{"role": "user", "content": "q"}])
-    trace.set("sluice.time_to_first_token", 0.1)
-    with trace.step(traces.GUARD_INPUT) as step:
-        step.verdict(GuardOutcome("", True, ("injection.override",)))
-    with trace.step(traces.RETRIEVE) as step:
-        step.text("query", "q")
-        step.hits([Hit("c-0", "c", "Title", "Text", 0.1, 0.5)])
-    trace.set("sluice.retrieval.doubt", 0.5)
-    with trace.step(traces.CHAT) as step, trace.step(traces.PROMPT) as prompt:
-        prompt.text("input", [{"role": "user", "content": "p"}])
-        step.fail("ModelError")
-    answer = Answer("a", False, "x.y", (), (), Usage(1, 2), "stop", 1.0, 2.0, provider="local", cost=0.1)
-    with trace.step(traces.CONDENSE) as step:
-        record_call(step, Delta(finish_reason="stop", usage=Usage(1, 2), cost=0.1), "model")
-        step.set("sluice.condense.taken", True)
-    record(trace, answer, Delta(finish_reason="stop", usage=Usage(1, 2), cost=0.1), "model")
-    facts = ProcessFacts("r", "answer", "0" * 64)
-    exporters = [
-        LangfuseExporter("http://127.0.0.1:1", "a:none", SILENT.traces),
-        SpoolExporter(TraceSpool(tmp_path, most_bytes=1)),
-    ]
-    spans = trace.spans(facts, [exporter.dialect for exporter in exporters])
-    for exporter in exporters:
-        exporter.shutdown()
-    return [*spans, feedback_span(feedback_on("a" * 32, 1, "good"), facts, RESOURCE)]
-
-
-def test_every_attribute_is_listed(page: str, tmp_path: Path) -> None:
-    listed = {name for row in rows(page, "Traces") for name in re.findall(r"`([\w.]+)`", row[0])}
-    own = page.split("Attributes for one backend only:")[1].split("\n\n")[0]
-    listed |= set(re.findall(r"`([\w.]+)`", own))
-    there = {name for span in every_span(tmp_path) for name in span.attributes}
-    spans = {"guard", "condense", "retrieve", "prompt", "feedback"}
-    assert listed - spans == there

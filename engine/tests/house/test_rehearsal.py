@@ -13,9 +13,6 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.core.params import load_params
-from sluice.evaluation.comparison_policy import load_policy
-from sluice.jobs.release_job import RehearsalParameters
 from sluice.rehearsal import analysis_runs
 from sluice.rehearsal.analysis_runs import (
     GATE_FAILED,
@@ -143,21 +140,10 @@ def test_the_load_of_a_rehearsal_is_the_load_of_the_job(tmp_path: Path, started:
     assert {"--headless", "--only-summary"} <= set(words) & set(job["args"])
 
 
-def test_one_machine_compares_enough_cases_for_each_metric_that_always_decides() -> None:
-    policy = load_policy(GATES)
-    here = load_params(ROOT / "pipelines" / "params.yaml", "rehearsal", RehearsalParameters).cases
-    for cases in (here or _parameters("quality").cases, _parameters("quality").cases):
-        for name, metric in policy.metrics.items():
-            if metric.decides == "always":
-                assert cases // 2 > policy.least(name), f"{name}: half of {cases} cases are too few"
-
-
 # -- the same figures, the same verdict
 
 # Loads: (seconds of stable, seconds of the canary, errors of the canary in a hundred) -> the gates that say no.
 FIGURES: dict[str, tuple[float, float, int, set[str]]] = {
-    "alike": (1.0, 1.0, 0, set()),
-    "at the limit": (1.0, 1.6, 0, set()),
     "slower": (1.0, 1.7, 0, {"canary_slowdown", "canary_ttft_slowdown"}),
     "far slower": (1.0, 4.0, 0, {"canary_slowdown", "canary_ttft_slowdown", "canary_total_p95"}),
     "one error in a hundred": (1.0, 1.0, 1, set()),
@@ -167,7 +153,7 @@ FIGURES: dict[str, tuple[float, float, int, set[str]]] = {
 _CONCLUDE = """
 import json, sys
 from pathlib import Path
-from sluice.rollout.load_measurements import RequestSample
+from sluice.rollout.load_stage import RequestSample
 from sluice.rollout.load_stage import LoadStage
 from sluice.rollout.load_stage import conclude
 a = json.loads(sys.argv[1])

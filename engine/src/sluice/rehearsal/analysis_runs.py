@@ -23,8 +23,7 @@ from sluice.rehearsal.visitors import Visit, VisitorTraffic
 from sluice.release.verdict import Verdict, reason_of
 from sluice.rollout.analysis_templates import LoadParameters, QualityParameters
 from sluice.rollout.canary_plan import AnalysisStep
-from sluice.rollout.load_measurements import Target
-from sluice.rollout.load_stage import longest
+from sluice.rollout.load_stage import Target, longest
 
 PASSED, GATE_FAILED = 0, 3
 # activeDeadlineSeconds of the Job of engine/k8s/analysis/quality.yaml.

@@ -20,8 +20,7 @@ from sluice.core.errors import SluiceError
 from sluice.release.gates import load_gates
 from sluice.release.verdict import Verdict
 from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, REQUEST_ID, ChatStream, request, request_body
-from sluice.rollout.load_measurements import RequestSample
-from sluice.rollout.load_stage import LoadStage, conclude, lines, settled
+from sluice.rollout.load_stage import LoadStage, RequestSample, conclude, lines, settled
 
 
 class LoadAnswer:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from sluice.cluster.apply import job_log
-from sluice.cluster.rollout_outcome import outcome, waits_for_a_person
+from sluice.cluster.rollout_outcome import outcome
 from sluice.cluster.rollout_status import (
     RELEASE_LABEL,
     ReplicaSetStatus,
@@ -117,12 +117,6 @@ def test_analyses_of_another_release_are_no_reason() -> None:
     found = outcome(picture({"abort": True, "currentPodHash": "newest", "message": "stopped by hand"}, runs=[old]))
     assert found is not None
     assert found.reasons == ("stopped by hand",)
-
-
-def test_a_person_is_waited_for_at_a_pause_without_end_only() -> None:
-    paused = {"pauseConditions": [{"reason": "CanaryPauseStep"}], "currentStepIndex": 0}
-    assert waits_for_a_person(rollout(paused, steps=[{"pause": {}}]))
-    assert not waits_for_a_person(rollout(paused, steps=[{"pause": {"duration": "30s"}}]))
 
 
 def pod(**status: Any) -> Any:

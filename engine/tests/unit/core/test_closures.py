@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -149,18 +147,6 @@ def test_a_folder_of_mine_whose_imports_nobody_would_see_is_refused(root: Path) 
     (root / "src/assistant/metrics/__init__.py").unlink()
     with pytest.raises(ValidationErrors, match="src/assistant/metrics/: has modules and no __init__"):
         CodeGraph(root)
-
-
-def test_the_digest_is_of_names_and_contents_and_not_of_places(root: Path, tmp_path_factory: Callable) -> None:
-    other = tmp_path_factory.mktemp("other")  # type: ignore[attr-defined]
-    for name, text in FILES.items():
-        write(other / name, text)
-    os.utime(other / "engine/src/sluice/serve.py", (0, 0))
-    (other / "engine/src/sluice/__pycache__").mkdir()
-    (other / "engine/src/sluice/__pycache__/serve.pyc").write_bytes(b"")
-    first, second = (CodeGraph(place).code_of(SERVE) for place in (root, other))
-    assert first.digest == second.digest
-    assert first.listing() == second.listing()
 
 
 def test_the_listing_says_what_has_changed(root: Path) -> None:

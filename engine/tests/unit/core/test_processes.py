@@ -237,20 +237,6 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-def test_an_interrupt_is_not_lost_when_the_block_fails() -> None:
-    def work() -> None:
-        with processes.interrupts_deferred():
-            signal.raise_signal(signal.SIGINT)
-            raise ValueError("a fault")
-
-    before = [signal.getsignal(how) for how in processes._INTERRUPTS]
-    with pytest.raises(KeyboardInterrupt) as raised:
-        work()
-    assert isinstance(raised.value.__context__, ValueError)
-    assert [signal.getsignal(how) for how in processes._INTERRUPTS] == before
-    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(processes._INTERRUPTS)
-
-
 def test_require_port_names_a_taken_port() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

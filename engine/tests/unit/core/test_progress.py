@@ -61,17 +61,6 @@ def test_the_next_run_forecasts_what_this_one_took(tmp_path: Path, clock: Clock)
     assert left(out.getvalue()) == "42 s"
 
 
-def test_without_a_terminal_a_line_each_ten_seconds(tmp_path: Path, clock: Clock) -> None:
-    out = io.StringIO()
-    journey = PipelineProgress({"train": 100}, tmp_path / "memory.json", out)
-    journey.begin("train")
-    for _ in range(95):
-        clock.now += 0.25
-        journey.show(0.1, "")
-    assert len(out.getvalue().splitlines()) == 3  # at 0, 10 and 20 s
-    assert "\r" not in out.getvalue()
-
-
 def test_reporter_alone_prints_with_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     reporter = StageReporter("train")
     clock.now += 10

@@ -144,19 +144,3 @@ def test_the_budget_that_is_left_is_what_the_errors_leave(tmp_path: Path) -> Non
 
     wanted = [rounded("Error budget left, of 30 days", 0.5, 1), rounded("Burn rate of the last hour", 0.5, 0)]
     assert _promtool(tmp_path, series, wanted) == ""
-
-
-@with_promtool
-def test_a_marker_stands_where_a_release_begins(tmp_path: Path) -> None:
-    labels = 'project="p", namespace="n", release='
-    series = [
-        {"series": f'sluice_in_flight{{{labels}"r-1"}}', "values": "0x60"},
-        {"series": f'sluice_in_flight{{{labels}"r-2"}}', "values": "_x20 0x40"},
-    ]
-    (marker,) = DASHBOARDS["dashboard"]["annotations"]["list"]
-    begun = [{"labels": f'{{{labels}"r-2"}}', "value": 1}]
-    wanted = [
-        {"expr": _asked(marker["expr"]), "eval_time": f"{minute}m", "exp_samples": samples}
-        for minute, samples in ((19, []), (22, begun), (40, []))
-    ]
-    assert _promtool(tmp_path, series, wanted) == ""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core import processes
 from sluice.core.errors import SluiceError
 from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec, TraefikRouter
 from sluice.rehearsal.visitors import Visit, visit
@@ -87,10 +86,3 @@ def test_a_router_that_dies_is_an_error_with_its_log(router: TraefikRouter) -> N
     router.child.process.kill()
     with pytest.raises(SluiceError, match="the router ended with status -9"):
         router.set_weight(10)
-
-
-def test_a_missing_binary_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes.sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(SluiceError, match="traefik: no such file") as caught:
-        TraefikRouter(stable="http://127.0.0.1:1", canary="http://127.0.0.1:2", state=tmp_path)
-    assert "make setup" in caught.value.remedy

@@ -10,8 +10,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.release.gates import load_gates
 from sluice.release.verdict import Verdict
-from sluice.rollout.load_measurements import RequestSample, charge, figures_of, surely_above
-from sluice.rollout.load_stage import settled
+from sluice.rollout.load_stage import RequestSample, charge, figures_of, settled, surely_above
 
 
 def _sample(release: str, pair: int | None, total: float | None = 100, error: str = "") -> RequestSample:
