@@ -205,7 +205,7 @@ _LEAVING_SECONDS = 150.0
 
 
 def _prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:
-    """The runs that have ended already. SluiceError when stable answers and is to be replaced, or old pods do not go."""
+    """The runs that have ended. SluiceError when stable answers and is to be replaced, or old pods do not go."""
     picture = observer.look() if live else observer.picture
     if (rollout := picture.rollout) is None:
         return frozenset()
