@@ -161,15 +161,6 @@ def test_with_monitoring_prometheus_judges_every_step_that_is_loaded() -> None:
         assert declared == set(values) | set(given), "an argument without a value stops the rollout"
 
 
-def test_the_rehearsal_runs_what_every_overlay_has() -> None:
-    """No component of an overlay reaches into the steps, so a step may be added anywhere."""
-    for path in (ROOT / "k8s").glob("overlays/*/kustomization.yaml"):
-        for component in _read(path).get("components", ()):
-            for patch in _read(path.parent / component / "kustomization.yaml").get("patches", ()):
-                if patch.get("target", {}).get("kind") == "Rollout" and "path" in patch:
-                    assert "canary/steps" not in (path.parent / component / patch["path"]).read_text()
-
-
 # -- names of metrics and labels
 
 
@@ -274,15 +265,3 @@ def test_a_job_runs_what_its_image_holds(name: str) -> None:
             assert (ROOT / folder / rest).is_file()
         else:
             assert container["args"][0] in {info.name for info in app.registered_groups}
-
-
-def test_workers_find_their_master_and_it_waits_for_all_of_them() -> None:
-    masters, workers = (one["provider"]["job"]["spec"] for one in ANALYSIS["load-distributed"]["spec"]["metrics"])
-    master, worker = _containers("load-distributed")
-    service = _read(ENGINE / "analysis" / "service-load-master.yaml")
-    assert service["spec"]["selector"].items() <= masters["template"]["metadata"]["labels"].items()
-    assert not service["spec"]["selector"].items() <= workers["template"]["metadata"]["labels"].items()
-    assert f"--master-host={service['metadata']['name']}" in worker["args"]
-    assert f"--expect-workers={workers['parallelism']}" in master["args"]
-    assert workers["completions"] == workers["parallelism"]
-    assert service["spec"]["ports"][0]["port"] == master["ports"][0]["containerPort"] == 5557, "Locust's own port"

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import typer.main
-import yaml
 
 from sluice.cli import app
 from sluice.cluster.manifests import Manifest, as_builtin, place, pods
@@ -21,7 +19,6 @@ NAMED = pytest.mark.parametrize(
 )
 # Made by an operator, with the labels and ports that its documentation names.
 OPERATED = {"cnpg.io/cluster": {5432, 8000}}
-MADE_BY_EXPERIMENT = {"sluice-a", "sluice-b"}
 # In each namespace by kube-controller-manager, since Kubernetes 1.21 (rootcacertpublisher: RootCACertConfigMapName).
 PUBLISHED = {"kube-root-ca.crt"}
 
@@ -108,29 +105,6 @@ def test_a_route_leads_to_a_service_and_a_port_of_it(what: tuple[str, Any]) -> N
                 assert value in names(documents, "TraefikService")
             elif key == "templateName":
                 assert value in names(documents, "AnalysisTemplate")
-
-
-@NAMED
-def test_an_address_inside_the_cluster_is_that_of_a_service(what: tuple[str, Any]) -> None:
-    documents = documents_of(what)
-    services = {
-        one["metadata"]["name"]: {
-            port["port"] for port in one["spec"].get("ports", [{"port": 80}])
-        }  # or another's name
-        for one in of_kind(documents, "Service")
-    }
-    services |= {name: {8000} for name in MADE_BY_EXPERIMENT}
-    told = yaml.safe_dump_all(of_kind(documents, "AnalysisTemplate", "Rollout", "ConfigMap"))
-    told = told.replace(".$(NAMESPACE).svc", "")  # Kubernetes puts the namespace of the Job in
-    canaries = {"sluice-canary", "sluice-stable"} if "sluice-canary" in services else {"sluice-stable"}
-    for address in set(re.findall(r"http://[\w.:-]+", told)):
-        parts = urlsplit(address)
-        name = str(parts.hostname)
-        if name.endswith((".traefik", ".monitoring")) or (
-            name.startswith("sluice-") and not canaries >= {"sluice-canary"}
-        ):
-            continue  # installed beside; `rolling` keeps the load stage unused
-        assert (parts.port or 80) in services.get(name, ()), address
 
 
 @NAMED

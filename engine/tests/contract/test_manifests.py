@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
+from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, place, pods, unpinned, validate
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.serving.settings import ServiceSettings
-from sluice.serving.telemetry.settings import TelemetrySettings
 from starter_files import STARTER
 from support.kubernetes.manifests import (
     ENGINE,
@@ -151,31 +149,6 @@ def test_a_pod_has_only_volumes_that_restricted_allows() -> None:
             for pod in pods(document):
                 for volume in pod.get("volumes", ()):
                     assert set(volume) - {"name"} <= allowed, f"{name}: {place(document)}: {volume['name']}"
-
-
-@pytest.mark.parametrize("path", sorted(ENGINE.rglob("telemetry.yaml")), ids=lambda path: path.parent.name)
-def test_the_telemetry_of_a_place_is_what_the_service_reads(path: Path) -> None:
-    telemetry = load_settings(path, TelemetrySettings)
-    ours = load_settings(STARTER / "config" / "telemetry.yaml", TelemetrySettings)
-    assert not telemetry.traces.contents, "what users write stays here"
-    assert telemetry.traces.flush_seconds == ours.traces.flush_seconds
-
-
-def test_another_release_is_another_pod_template(tmp_path: Path) -> None:
-    def volumes(folder: Path) -> set[str]:
-        (pod,) = pods(one(parse(render(folder)), "Rollout", "sluice"))
-        return {volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume}
-
-    before = volumes(K8S / "overlays" / "local")
-    (tmp_path / "kustomization.yaml").write_text(
-        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: sluice-local\n"
-        f"resources: [{os.path.relpath(K8S / 'overlays' / 'local', tmp_path.resolve())}]\n"
-        "configMapGenerator:\n- {name: sluice-release, behavior: replace, literals: ['release.json={\"id\": 1}']}\n"
-    )
-    after = volumes(tmp_path)
-    changed = {name.rpartition("-")[0] for name in before ^ after}
-    assert changed == {"sluice-release"}
-    assert len(before & after) == 1, "the settings of the place stay"
 
 
 def test_autoscaling_and_the_rollout_do_not_both_say_how_many() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.core.extras import FOLDER, extras
+from sluice.core.extras import FOLDER
 
 HOSTS = [
     ".".join(parts)
@@ -169,23 +169,6 @@ def test_classes_and_modules_use_the_words_of_the_field() -> None:
 
 def test_a_class_is_named_by_a_noun() -> None:
     assert [f"{where} {name}" for name, where in classes() if participle(name)] == []
-
-
-FOUND = {"engine/schemas/cluster/sources.yaml": "external-secrets.io_externalsecrets.yaml: "}
-OF_FINETUNE = {"engine/tests/unit/extras/finetune/test_checkpoints.py": "KEY = "}  # without it, in the history alone
-
-
-def test_each_entry_is_of_one_line_that_a_scanner_reports(root: Path) -> None:
-    document = tomllib.loads((root / ".gitleaks.toml").read_text())
-    assert document["extend"] == {"useDefault": True}
-    assert {one["regexTarget"] for one in document["allowlists"]} == {"line"}
-    patterns = [re.compile(pattern) for one in document["allowlists"] for pattern in one["regexes"]]
-    there = FOUND | OF_FINETUNE if "finetune" in extras() else FOUND
-    for name, begins in there.items():
-        lines = (root / name).read_text().splitlines()
-        passed = [line for line in lines if any(pattern.search(line) for pattern in patterns)]
-        assert [begins in line for line in passed] == [True]
-    assert len(patterns) == len(FOUND | OF_FINETUNE)
 
 
 def test_types_are_checked_without_what_trains(root: Path) -> None:

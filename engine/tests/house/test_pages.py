@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from sluice.core.project import load_project
-from sluice.serving.service_metrics import ServiceMetrics
 from starter_files import ROOT
 
 REFERENCE = Path("engine", "docs", "reference")
@@ -116,26 +115,3 @@ def test_the_layers_of_the_architecture_are_the_packages(root: Path) -> None:
     listed = re.findall(r"`(\w+)/`", " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `")))
     packages = {path.name for path in (root / _PACKAGE).iterdir() if (path / "__init__.py").is_file()}
     assert sorted(listed) == sorted(packages)
-
-
-@pytest.fixture(scope="module")
-def page(root: Path) -> str:
-    return (root / "engine" / "docs" / "reference" / "telemetry.md").read_text()
-
-
-def rows(page: str, heading: str) -> list[list[str]]:
-    """Cells of every table of a section, without the heads."""
-    section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("| `")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
-def test_every_metric_is_listed_with_its_type_and_labels(page: str) -> None:
-    listed = {row[0].strip("`"): (row[1], set(re.findall(r"`(\w+)`", row[2]))) for row in rows(page, "Metrics")}
-    there = {}
-    for series in vars(ServiceMetrics("r", lambda: 0)).values():
-        metric = getattr(series, "_metric", None)
-        if metric is not None:
-            name = metric._name + ("_total" if metric._type == "counter" else "")
-            there[name] = (metric._type, set(metric._labelnames) - {"release"})
-    assert listed == there

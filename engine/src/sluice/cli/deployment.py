@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -44,14 +44,13 @@ def deploy(
     from sluice.cluster.release_overlay import render_release
     from sluice.cluster.rollout_observer import WatchTimeouts
     from sluice.github.workflow_run import write_job_summary
-    from sluice.rollout.analysis_templates import parse_duration
 
     workspace = Workspace.find()
     manifest, _ = find_release(workspace, release, _recorded(env))
     if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
         raise GateFailed(f"{manifest.id} was refused by {', '.join(refused)}", remedy="deploy one that passed")
     _agreed(workspace, env)
-    seconds = _seconds(timeout, parse_duration)
+    seconds = _seconds(timeout)
     documents = render_release(
         workspace, env, manifest, image or manifest.image or "", load_image or manifest.load_image or ""
     )
@@ -97,11 +96,10 @@ def rollback(
     from sluice.cluster.rollback import rollback as roll_back
     from sluice.cluster.rollout_observer import WatchTimeouts
     from sluice.release.champion import restore
-    from sluice.rollout.analysis_templates import parse_duration
 
     workspace = Workspace.find()
     _agreed(workspace, env)
-    seconds = _seconds(timeout, parse_duration)
+    seconds = _seconds(timeout)
     namespace, name = place_of_rollout(workspace, env)
     cluster = Cluster(workspace.state, context=context)
     chosen = {"before": _before(workspace, env)} if release == "previous" else {"release": release}
@@ -154,9 +152,11 @@ def _show(line: str) -> None:
     print(f"{datetime.now():%H:%M:%S}  {line}", flush=True)
 
 
-def _seconds(text: str, parse: Callable[[str], float]) -> float:
+def _seconds(text: str) -> float:
+    from sluice.rollout.analysis_templates import parse_duration
+
     try:
-        return parse(text)
+        return parse_duration(text)
     except ValueError as error:
         raise SluiceError(f"--timeout: {error}", remedy="write it as 90s, 30m or 2h") from None
 

@@ -91,15 +91,6 @@ def crowded() -> list[tuple[str, ...]]:
     ]
 
 
-def may_stand_together(one: str, other: str) -> bool:
-    pair = {one, other}
-    return not (
-        any(pair <= {*row} for row in (_STORES, _KEYS))
-        or len(pair & {*chain(*_TYPES)}) == 2
-        or ("ingress-alb" in pair and pair & {*_WITHOUT_BALANCER})
-    )
-
-
 def one(documents: Sequence[Manifest], kind: str, name: str) -> Manifest:
     (found,) = (each for each in documents if each["kind"] == kind and each["metadata"]["name"] == name)
     return found

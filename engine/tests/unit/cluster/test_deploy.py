@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -81,20 +80,6 @@ def test_the_rollout_comes_last_and_after_a_dry_run(plane: Player, run: Runner) 
     assert set(tried) == set(patches(plane))
     applied = [path.partition("?")[0] for method, path in plane.api.requests if method == "PATCH" and "fieldM" in path]
     assert applied[-1].endswith("/rollouts/sluice")
-
-
-def test_what_the_controller_has_written_is_kept(plane: Player, run: Runner) -> None:
-    """After an abort it moves the selector of the canary's Service to and fro in each reconcile (Argo Rollouts 1.9.1,
-    rollout/trafficrouting.go:212, rollout/service.go:283)."""
-    hold(plane)
-    seen: list[Any] = []
-    api = plane.api
-    run.during["applied "] = lambda: seen.append(api.find("Service", "sluice-canary"))
-    run()
-    assert seen[0]["spec"]["selector"]["rollouts-pod-template-hash"] == template_hash(api, BEFORE)
-    owned = {one["manager"]: one["fieldsV1"] for one in seen[0]["metadata"]["managedFields"]}
-    assert "f:ports" in owned["sluice"]["f:spec"]
-    assert "f:selector" not in owned["sluice"]["f:spec"], "it is the controller's: to apply it again may be a conflict"
 
 
 def test_an_inconclusive_analysis_is_aborted(plane: Player, run: Runner) -> None:
@@ -257,13 +242,6 @@ def test_a_right_that_is_missing_is_named(plane: Player, run: Runner, method: st
     assert rollout(plane)["metadata"]["generation"] == 1
     if method == "DRY":
         assert not [path for kind, path in plane.api.requests if kind == "PATCH"]
-
-
-def test_a_cluster_without_argo_rollouts(plane: Player, run: Runner) -> None:
-    plane.api.missing_groups.add("argoproj.io")
-    with pytest.raises(SluiceError, match="no matches for kind") as caught:
-        run()
-    assert "Argo Rollouts" in str(caught.value)
 
 
 def test_a_rollout_that_never_ends_says_what_it_waits_for(

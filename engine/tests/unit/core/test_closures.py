@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.closures import CodeGraph, Program, affecting, changed
+from sluice.core.closures import CodeGraph, Program, affecting
 from sluice.core.errors import SluiceError, ValidationErrors
 
 SERVE = Program(("sluice.serve",), ("assistant.app",), ("serve.txt",))
@@ -147,17 +147,6 @@ def test_a_folder_of_mine_whose_imports_nobody_would_see_is_refused(root: Path) 
     (root / "src/assistant/metrics/__init__.py").unlink()
     with pytest.raises(ValidationErrors, match="src/assistant/metrics/: has modules and no __init__"):
         CodeGraph(root)
-
-
-def test_the_listing_says_what_has_changed(root: Path) -> None:
-    before = CodeGraph(root).code_of(SERVE)
-    assert before.listing().splitlines()[0] == before.digest
-    assert f"{before.files['sluice/late.py']}  sluice/late.py" in before.listing().splitlines()
-    write(root / "engine/src/sluice/late.py", "MORE = 1")
-    write(root / "engine/src/sluice/parts/more.html", "")
-    after = CodeGraph(root).code_of(SERVE)
-    assert changed(before.listing(), after.listing()) == "2 files changed: sluice/late.py, sluice/parts/more.html"
-    assert changed("", after.listing()) == "listed for the first time"
 
 
 def test_which_changes_matter(root: Path) -> None:

@@ -53,16 +53,6 @@ def test_where_two_commits_parted(tmp_path: Path, forked: dict[str, str]) -> Non
         git.merge_base(tmp_path, git.resolve(tmp_path, "HEAD"), forked["main"])
 
 
-def test_what_differs_from_a_commit_in_the_working_tree(tmp_path: Path, forked: dict[str, str]) -> None:
-    assert git.changed(tmp_path, forked["mine"]) == []
-    (tmp_path / ".gitignore").write_text("ignored\n")
-    for name in ("ignored", "folder/lock", "folder/new"):
-        (tmp_path / name).write_text("x")
-    (tmp_path / "a").write_text("edited")
-    assert git.changed(tmp_path, forked["mine"], but_for="folder/lock") == [".gitignore", "a", "folder/new"]
-    assert git.changed(tmp_path, forked["mine"], paths=["folder"]) == ["folder/lock", "folder/new"]
-
-
 def test_a_file_that_moved_and_a_name_that_git_would_quote(tmp_path: Path, forked: dict[str, str]) -> None:
     run(tmp_path, "mv", "folder/b", 'ä "b"')
     run(tmp_path, "commit", "-q", "-m", "moved")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core import progress
-from sluice.core.atomic_files import read_json, write_json
+from sluice.core.atomic_files import read_json
 from sluice.core.progress import VARIABLE, PipelineProgress, StageReporter
 
 
@@ -46,19 +46,6 @@ def test_forecast_is_this_stage_and_those_ahead(tmp_path: Path, clock: Clock) ->
     journey.begin("train")
     assert left(out.getvalue().splitlines()[-1]) == "3 min 00 s"
     assert journey.taken == [{"stage": "index", "seconds": 40.0, "cached": False}]
-
-
-def test_the_next_run_forecasts_what_this_one_took(tmp_path: Path, clock: Clock) -> None:
-    memory = tmp_path / "memory.json"
-    write_json(memory, {"other": 3.0})
-    first = PipelineProgress({"train": 100}, memory, io.StringIO())
-    first.begin("train")
-    clock.now += 42
-    first.end()
-    assert read_json(memory) == {"other": 3.0, "train": 42.0}
-    out = io.StringIO()
-    PipelineProgress({"train": 100}, memory, out).begin("train")
-    assert left(out.getvalue()) == "42 s"
 
 
 def test_reporter_alone_prints_with_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

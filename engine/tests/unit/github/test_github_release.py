@@ -96,20 +96,6 @@ def test_an_answer_that_got_lost_leaves_one_release(github: FakeGitHub, environm
     assert state(github) == WHOLE
 
 
-def test_a_file_that_was_not_sent_whole_is_sent_again(github: FakeGitHub, environment: Environment) -> None:
-    number = draft(github)
-    cut_off = {
-        "id": 1,
-        "url": f"{github.url}{RELEASES}/assets/1",
-        "name": "release.json",
-        "state": "starter",
-        "size": 0,
-    }
-    github.releases.by_id[number]["assets"] = [cut_off]
-    publish(environment)
-    assert state(github) == WHOLE
-
-
 def test_one_that_is_published_keeps_its_place_and_gets_new_notes(github: FakeGitHub, environment: Environment) -> None:
     publish(environment)
     draft(github)
