@@ -175,15 +175,6 @@ def real_cluster(root: Path, patch: pytest.MonkeyPatch) -> Cluster:
     return made
 
 
-def test_the_variants_are_releases_of_their_own(cluster: Cluster) -> None:
-    made = cluster.releases
-    assert len({one.id for one in made.values()}) == len(VARIANTS)
-    digests = {name: one.prompts["answer"] for name, one in made.items()}
-    assert {name for name, digest in digests.items() if digest != digests["first"]} == {"worse"}
-    for one in made.values():
-        assert load(cluster.site.checkout.workspace.releases / one.id) == one
-
-
 def test_a_first_release_that_is_bad_meets_no_visitor(cluster: Cluster) -> None:
     """Argo Rollouts runs no analysis for it (1.9.1, rollout/analysis.go:76-83): `sluice deploy` does."""
     ended = cluster.deploy("failing", fails="quality", fault="error=0.5")

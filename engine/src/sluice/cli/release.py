@@ -222,7 +222,6 @@ def show_release(outcome: ReleaseOutcome) -> None:
 
 
 def summary(outcome: ReleaseOutcome) -> str:
-    """Return the outcome as Markdown for GitHub."""
     head = f"### Release {outcome.manifest.id}: {outcome.verdict}\n\n"
     if outcome.verdict == "unchanged":
         return head

@@ -47,7 +47,6 @@ class DeploymentResult:
         return self.kind in ("promoted", "unchanged")
 
     def markdown(self, environment: str) -> str:
-        """For the summary of a job."""
         lines = [f"### {self.release} in {environment}: {self.kind}", "", *(f"- {reason}" for reason in self.reasons)]
         if self.logs:
             lines += ["", "```", *self.logs, "```"]

@@ -47,7 +47,6 @@ def rollback(
     seconds: float,
     patience: WatchTimeouts,
 ) -> tuple[str, RolloutOutcome | None]:
-    """Goes back to an earlier release that the cluster still holds."""
     with cluster.client() as client:
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/{name}"
         document = read(client, path)

@@ -27,7 +27,6 @@ def sentences(text: str) -> list[str]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     lines += [f"| {' | '.join(code(cell) for cell in row)} |" for row in rows]
     return "\n".join(lines) + "\n"

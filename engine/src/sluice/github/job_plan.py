@@ -99,7 +99,6 @@ def plan_change(root: Path, base: str, *, rehearse: bool = False) -> JobPlan:
 
 
 def summary(plan: JobPlan) -> str:
-    """Markdown for the summary of the job."""
     said = {job: ("yes", reason) for job, reason in plan.reasons.items()}
     rows = [(job, *said.get(job, ("no", "no path that it depends on"))) for job in JOBS]
     return "### What this change needs\n\n" + table(("job", "runs", "because of"), rows)
@@ -146,6 +145,5 @@ def _of_job(job: str, result: str, planned: Mapping[str, Any]) -> JobOutcome:
 
 
 def required_summary(outcomes: list[JobOutcome]) -> str:
-    """Markdown for the summary of the job."""
     rows = [(one.job, one.result, one.fault or ("not needed" if one.result == "skipped" else "")) for one in outcomes]
     return "### Required\n\n" + table(("job", "result", ""), rows)

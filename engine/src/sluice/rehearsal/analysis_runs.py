@@ -89,8 +89,6 @@ class JobFiles:
 
 @dataclass(frozen=True)
 class JobTargets:
-    """Base URLs of what an analysis talks to."""
-
     router: str
     canary: str
     stable: str
@@ -98,8 +96,6 @@ class JobTargets:
 
 @dataclass(frozen=True)
 class AnalysisContext:
-    """What is running."""
-
     router: TraefikRouter
     stable: ReleaseService
     canary: ReleaseService
@@ -195,7 +191,6 @@ def run_job(
     env: Mapping[str, str] = {},
     watch: Callable[[], None] = lambda: None,
 ) -> int:
-    """Runs the Job of an analysis on this machine, to its end."""
     # The child must find this very package, installed or not.
     code = os.pathsep.join(filter(None, [str(Path(sluice.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     child = processes.start(name, argv, state=state, env={**env, "PYTHONPATH": code})
@@ -215,7 +210,6 @@ def run_job(
 
 
 def read_report(path: Path, status: int, model: type[R]) -> R:
-    """The report of a Job that has ended."""
     try:
         report = model.model_validate(read_json(path))
     except ValidationError as error:

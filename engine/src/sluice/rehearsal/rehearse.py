@@ -114,8 +114,6 @@ def rehearse(
 
 @dataclass
 class _RehearsalRun:
-    """The state of one rehearsal."""
-
     plan: CanaryPlan
     setting: JobFiles
     on_event: Callable[[RehearsalProgress], None]

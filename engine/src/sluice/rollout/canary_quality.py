@@ -55,7 +55,6 @@ class ReleaseClient:
     releases: set[str] = field(default_factory=set)
 
     def ask(self, conversation: Sequence[Mapping[str, str]], *, stream: bool) -> Output:
-        """Asks once."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         body = request_body(conversation) | {"stream": stream}
         body |= {"stream_options": {"include_usage": True}} if stream else {}
