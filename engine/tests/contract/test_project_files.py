@@ -1,4 +1,4 @@
-"""What a project owns can be read: its prompts, its settings and its pass/fail numbers."""
+"""What a project owns can be read and fits together: settings, prompts, overlays, canary, pages; the engine is unedited."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.release import champion, environment_record
 from sluice.release.artifact_store import open_artifact_store
-from sluice.release.manifest import Manifest, load
+from sluice.release.manifest import Manifest
 from sluice.release.transfer import push
 from support.kubernetes.api_server import KubeApi, serving
 from support.kubernetes.marked_pods import Nodes, marked_pods

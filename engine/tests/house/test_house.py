@@ -212,3 +212,14 @@ def test_make_check_asks_them(root: Path) -> None:
     entries = {hook["id"]: hook["entry"] for hook in hooks}
     assert "--persona auditor --min-severity low" in entries["zizmor"]
     assert "-shellcheck .venv/bin/shellcheck" in entries["actionlint"]
+
+
+LIMIT = 29_900  # lines of Python in engine/src without the extras, which a project may leave out
+
+
+def test_the_engine_without_its_extras_keeps_its_size(root: Path) -> None:
+    """Every line is a burden to each project, so it may only get smaller."""
+    package = root / "engine" / "src" / "sluice"
+    files = [path for path in package.rglob("*.py") if package / "extras" not in path.parents]
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+    assert 20_000 < lines <= LIMIT

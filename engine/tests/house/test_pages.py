@@ -1,5 +1,5 @@
-"""Pages say what the code says: the tests that they name, the metrics and attributes that they list, what is written
-from the code, and paths."""
+"""Pages say what the code says: the tests and the paths that they name are there, and what is written from the code is
+up to date."""
 
 from __future__ import annotations
 
