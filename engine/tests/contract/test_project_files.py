@@ -1,4 +1,4 @@
-"""What a project owns can be read and fits together: settings, prompts, overlays, canary, pages; the engine is unedited."""
+"""What a project owns can be read and fits together, and nobody has edited the engine."""
 
 from __future__ import annotations
 
