@@ -19,6 +19,9 @@ from sluice.core.workspace import Workspace
 Environment = Annotated[str, typer.Option("--env", help="Environment: a folder of k8s/overlays/.")]
 Context = Annotated[str, typer.Option(help="Context in the kubeconfig; default: the current one.")]
 Timeout = Annotated[str, typer.Option(help="Maximum total time, such as 30m or 2h.")]
+canary = typer.Typer(no_args_is_help=True, help="Judge a canary that runs beside stable.")
+# The same variable as for the load stage: one Secret holds the key of both Jobs.
+KEY = "SLUICE_LOAD_KEY"
 
 
 def deploy(
@@ -159,11 +162,6 @@ def _seconds(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise SluiceError(f"--timeout: {error}", remedy="write it as 90s, 30m or 2h") from None
-
-
-canary = typer.Typer(no_args_is_help=True, help="Judge a canary that runs beside stable.")
-# The same variable as for the load stage: one Secret holds the key of both Jobs.
-KEY = "SLUICE_LOAD_KEY"
 
 
 @canary.command("quality")

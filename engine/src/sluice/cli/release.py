@@ -31,6 +31,8 @@ from sluice.release.staging import CHAMPION_SUMMARY
 
 ARTEFACTS = "SLUICE_ARTEFACTS"  # so that a pod's manifest names the artifact store once
 group = typer.Typer(no_args_is_help=True, help="Make, list, show, compare, verify, ship and roll back releases.")
+_METRICS = ("metric", "champion", "candidate", "change")
+_STEPS = ("step", "weight", "seconds", "verdict")
 
 
 @group.command("make")
@@ -195,10 +197,6 @@ def release_fetch(
     store, here = open_artifact_store(source), Workspace.around() or Workspace(Path.cwd())
     moved = fetch_folders(manifest, store, into, only) if only else fetch(manifest, store, into, here)
     print(f"{moved.manifest.id}: {moved.files} files verified, {moved.moved} of them fetched\nsha256:{moved.digest}")
-
-
-_METRICS = ("metric", "champion", "candidate", "change")
-_STEPS = ("step", "weight", "seconds", "verdict")
 
 
 def show_release(outcome: ReleaseOutcome) -> None:

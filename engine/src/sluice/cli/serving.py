@@ -12,6 +12,8 @@ from sluice.cli.common import EnvOption, FaultOption, PortOption, find_release, 
 from sluice.core.errors import CanaryStopped, SluiceError
 from sluice.core.workspace import Workspace
 
+keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+
 
 def serve(
     release: Annotated[Path | None, typer.Option(help="Release folder; default: the champion's.")] = None,
@@ -83,9 +85,6 @@ def rehearse(
     if result.verdict != "passed":
         set_outputs({"reason": " ".join(f"rehearsal: {result.reason}".split())})
         raise CanaryStopped(f"the canary {release} was stopped: {result.reason}")
-
-
-keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
 
 @keys.command("add")

@@ -22,6 +22,10 @@ from sluice.core.processes import wait_until
 from sluice.rollout.load_stage import VERDICTS
 
 _ATTEMPTS = 3
+_JOB_SECONDS = 3600.0
+_GONE_SECONDS = 60.0
+# As core/progress.py writes it where nobody sits at a terminal: "quality: 84/240 answers (44 s left)".
+_PROGRESS = re.compile(r"\w+: \d+/\d+ ")
 
 
 def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later: Sequence[Manifest] = ()) -> None:
@@ -90,12 +94,6 @@ def _parts(document: Manifest) -> set[str]:
 def _absent(cluster: Cluster, documents: Sequence[Manifest]) -> list[Manifest]:
     there = {place(one) for one in (cluster.live(documents) if documents else ())}
     return [one for one in documents if place(one) not in there]
-
-
-_JOB_SECONDS = 3600.0
-_GONE_SECONDS = 60.0
-# As core/progress.py writes it where nobody sits at a terminal: "quality: 84/240 answers (44 s left)".
-_PROGRESS = re.compile(r"\w+: \d+/\d+ ")
 
 
 def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], show: Show) -> None:

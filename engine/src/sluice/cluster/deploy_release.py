@@ -30,6 +30,9 @@ from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.processes import wait_until
 
+# Longer than the `abortScaleDownDelaySeconds` of engine/k8s/components/blue-green.
+_LEAVING_SECONDS = 150.0
+
 
 @dataclass(frozen=True)
 class DeploymentResult:
@@ -197,10 +200,6 @@ def _conclude(observer: RolloutObserver, found: RolloutOutcome, seconds: float) 
         reasons = (*found.reasons, f"it could not be aborted: {error.message}; {hint}")
         return RolloutOutcome("failed", reasons, found.jobs)
     return replace(found, kind="stopped") if ended.kind == "stopped" else ended
-
-
-# Longer than the `abortScaleDownDelaySeconds` of engine/k8s/components/blue-green.
-_LEAVING_SECONDS = 150.0
 
 
 def _prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:

@@ -23,6 +23,10 @@ from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStat
 from sluice.core.errors import SluiceError
 
 _REVISION = "rollout.argoproj.io/revision"
+_PROMOTED, _LEFT = "sluice/promoted", "sluice/rolled-back-from"
+_KEPT = 20
+# On a Rollout of which no release was judged yet: the extra `first_release` writes it.
+UNJUDGED = "sluice/unjudged"
 
 
 @dataclass(frozen=True)
@@ -175,12 +179,6 @@ def _require_maps(client: httpx.Client, namespace: str, chosen: Revision) -> Non
     for volume in chosen.template["spec"].get("volumes") or ():
         if named := (volume.get("configMap") or {}).get("name"):
             read(client, f"/api/v1/namespaces/{namespace}/configmaps/{named}")
-
-
-_PROMOTED, _LEFT = "sluice/promoted", "sluice/rolled-back-from"
-_KEPT = 20
-# On a Rollout of which no release was judged yet: the extra `first_release` writes it.
-UNJUDGED = "sluice/unjudged"
 
 
 @dataclass(frozen=True)

@@ -284,7 +284,6 @@ _ALL = {
         locks=("dev.txt",),
     ),
 }
-_EXTRAS = "sluice.extras."
 
 
 def _is_there(program: Program) -> bool:

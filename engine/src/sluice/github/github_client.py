@@ -25,6 +25,8 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _RETRIES = 3
 _LONGEST_PAUSE_S = 60
 _REMEDIES = {410: "switch issues on: Settings, General, Features"}
+LIMIT = 120_000
+_CUT = "\n\n_The rest did not fit._\n"
 
 
 class GitHubStatusError(SluiceError):
@@ -120,10 +122,6 @@ def login_of(repository: Repository) -> str:
         if error.status not in (403, 404):
             raise
         return BOT
-
-
-LIMIT = 120_000
-_CUT = "\n\n_The rest did not fit._\n"
 
 
 def publish_release(

@@ -27,6 +27,9 @@ _MESSAGES = {
     "updated": "issue updated",
     "later": "issue left as it is: a later run has written it",
 }
+T = TypeVar("T", "Issue", "IssueComment")
+LIMIT = 65_536
+_CUT = "\n\n_The rest did not fit; it is in the job summary._\n"
 
 
 def upsert_issue(title: str, markdown: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
@@ -92,11 +95,6 @@ def _issues(
 def _one_line(title: str) -> str:
     shown = " ".join(title.split())
     return shown if len(shown) <= TITLE_LIMIT else shown[: TITLE_LIMIT - 1] + "…"
-
-
-T = TypeVar("T", "Issue", "IssueComment")
-LIMIT = 65_536
-_CUT = "\n\n_The rest did not fit; it is in the job summary._\n"
 
 
 def marked(markdown: str, marker: str, run: Run) -> str:

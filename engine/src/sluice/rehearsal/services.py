@@ -27,6 +27,10 @@ from sluice.rollout.chat_stream import REQUEST_ID, request
 READY_SECONDS = 300.0
 # As terminationGracePeriodSeconds in k8s/base/rollout.yaml, less what nobody waits for on a laptop.
 DRAIN_SECONDS = 30.0
+_SERVICE = "release"
+_START_SECONDS = 120.0
+_SWITCH_SECONDS = 60.0
+_IDLE = "2s"
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,6 @@ class ReleaseService:
             return request(f"{self.url}/readyz", timeout=2).status_code == 200
         except OSError:
             return False
-
-
-_SERVICE = "release"
-_START_SECONDS = 120.0
-_SWITCH_SECONDS = 60.0
-_IDLE = "2s"
 
 
 class TraefikRouter:

@@ -21,6 +21,22 @@ from sluice.release.gates import Gate, load_gates
 from sluice.rollout.argo_models import REMEDY, AnalysisTemplate, StepArg, validate
 
 _DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_HEAD = """\
+# The limits of config/gates.yaml, for the analyses of the canary in a cluster. `make sync` writes this file.
+"""
+# A transformer: kustomize before 5.7, which `kubectl apply -k` and Argo CD may bring, knows no `sourceValue`.
+_ENTRY = """\
+---
+apiVersion: builtin
+kind: PatchTransformer
+metadata: {{name: {name}}}
+target: {{kind: AnalysisTemplate, name: {name}}}
+patch: |
+{changes}"""
+_CHANGE = """\
+  - {{op: test, path: /spec/args/{index}/name, value: {argument}}}
+  - {{op: replace, path: /spec/args/{index}/value, value: "{value}"}}
+"""
 
 
 @dataclass(frozen=True)
@@ -108,24 +124,6 @@ def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, sh
         return TEMPLATES[name](values, shapes)
     except KeyError as missing:
         raise SluiceError(f"{path}:{lines.get(('spec', 'args'), 1)}: no argument {missing}", remedy=REMEDY) from None
-
-
-_HEAD = """\
-# The limits of config/gates.yaml, for the analyses of the canary in a cluster. `make sync` writes this file.
-"""
-# A transformer: kustomize before 5.7, which `kubectl apply -k` and Argo CD may bring, knows no `sourceValue`.
-_ENTRY = """\
----
-apiVersion: builtin
-kind: PatchTransformer
-metadata: {{name: {name}}}
-target: {{kind: AnalysisTemplate, name: {name}}}
-patch: |
-{changes}"""
-_CHANGE = """\
-  - {{op: test, path: /spec/args/{index}/name, value: {argument}}}
-  - {{op: replace, path: /spec/args/{index}/value, value: "{value}"}}
-"""
 
 
 def limits_of(gates: Sequence[Gate]) -> dict[str, dict[str, str]]:

@@ -14,6 +14,8 @@ import requests
 
 PATH = "/v1/chat/completions"
 RELEASE_HEADER = "x-sluice-release"
+# The proxy's log names it, so that an answer that never came can be charged to a release.
+REQUEST_ID = "X-Request-Id"
 
 
 def request_body(asked: str | Sequence[Mapping[str, str]]) -> dict[str, Any]:
@@ -76,10 +78,6 @@ class ChatStream:
 
     def _elapsed(self) -> float:
         return (time.perf_counter() - self._started) * 1000
-
-
-# The proxy's log names it, so that an answer that never came can be charged to a release.
-REQUEST_ID = "X-Request-Id"
 
 
 def request(

@@ -22,6 +22,10 @@ from sluice.release.verdict import Verdict
 from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, REQUEST_ID, ChatStream, request, request_body
 from sluice.rollout.load_stage import LoadStage, RequestSample, conclude, lines, settled
 
+GATE_FAILED = 3
+NOT_MEASURED = 2
+_SAMPLES = "sluice_samples"
+
 
 class LoadAnswer:
     """What came back: `error` is empty for a whole answer, `release` is its header or None."""
@@ -92,11 +96,6 @@ def _report(user: FastHttpUser, name: str, answer: LoadAnswer) -> None:
             user.environment.events.request.fire(
                 request_type=kind, name=name, response_time=value, response_length=0, exception=None, context={}
             )
-
-
-GATE_FAILED = 3
-NOT_MEASURED = 2
-_SAMPLES = "sluice_samples"
 
 
 def start_stage(shapes: Collection[str]) -> LoadStage:
