@@ -18,6 +18,7 @@ import pytest
 
 from sluice.core.processes import free_port, wait_until
 from support.checkout import Checkout
+from support.local_server import answers
 from support.providers.server import Calls, Upstream, upstream
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
@@ -151,19 +152,12 @@ def address(project: Checkout, released: Path) -> Iterator[str]:  # noqa: ARG001
     service = project.start("serve", "--port", str(port))
     try:
         address = f"http://127.0.0.1:{port}"
-        assert wait_until(lambda: ready(address), seconds=600)
+        assert wait_until(lambda: answers(f"{address}/readyz"), seconds=600)
         yield address
         service.send_signal(signal.SIGTERM)
         assert service.wait(240) == 0
     finally:
         service.kill()
-
-
-def ready(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/readyz", timeout=10).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def test_it_answers_streaming_and_not_and_its_handler_sees_it(project: Checkout, released: Path, address: str) -> None:

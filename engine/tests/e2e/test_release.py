@@ -23,6 +23,7 @@ import pytest
 from e2e.small_fork import Fork, released
 from sluice.core.processes import free_port, wait_until
 from support.checkout import Checkout
+from support.local_server import answers
 from unit.release.stores import OF_EXTRAS, store_under_test
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
@@ -120,7 +121,7 @@ def serve_and_ask(checkout: Checkout, release: str, *words: str) -> None:
     service = checkout.start("serve", "--port", str(port), *words)
     address = f"http://127.0.0.1:{port}"
     try:
-        assert wait_until(lambda: ready(address), seconds=600)
+        assert wait_until(lambda: answers(f"{address}/readyz"), seconds=600)
         row = next(
             json.loads(line)
             for line in (checkout.root / "data" / "train.jsonl").read_text().splitlines()
@@ -146,15 +147,6 @@ def listening(pid: int) -> set[int]:
     process = psutil.Process(pid)
     found = [one for each in (process, *process.children(recursive=True)) for one in each.net_connections("tcp")]
     return {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
-
-
-def ready(address: str) -> bool:
-    import httpx
-
-    try:
-        return httpx.get(f"{address}/readyz", timeout=10).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 @dataclass(frozen=True)

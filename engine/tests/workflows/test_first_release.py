@@ -20,6 +20,7 @@ import pytest
 from sluice.core.processes import free_port, wait_until
 from support.day_one import CLOCK
 from support.git_server import GitServer, git_server
+from support.local_server import answers
 from support.providers.server import TEXT
 from unit.extras.registry.registries import registry_server
 from unit.github.fake_github import READER, WRITER
@@ -168,7 +169,7 @@ def test_there_it_is_served(laptop: Laptop, merged: str, tmp_path: Path) -> None
     with log.open("w") as said:
         service = subprocess.Popen(words, cwd=laptop.root, env=laptop.environment, stdout=said, stderr=said)
         try:
-            wait_until(lambda: service.poll() is not None or ready(port), seconds=1800)
+            wait_until(lambda: service.poll() is not None or answers(f"http://127.0.0.1:{port}/readyz"), seconds=1800)
             assert service.poll() is None, log.read_text()
             body = {"model": "sluice", "messages": [{"role": "user", "content": "What does a canary release get?"}]}
             reply = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=600)
@@ -192,10 +193,3 @@ def test_and_from_there_it_goes_back(laptop: Laptop, first: str, merged: str) ->
     (live,) = [line for line in listed if line.startswith("*")]
     assert first in live
     assert merged not in live
-
-
-def ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60).status_code == 200
-    except httpx.HTTPError:
-        return False
