@@ -16,9 +16,8 @@ sys.path.insert(0, str(ROOT / "engine" / "src"))
 
 from sluice.core.errors import SluiceError  # noqa: E402 - found by the line above
 from sluice.core.extras import hooks  # noqa: E402
-from sluice.github import job_plan, required_jobs  # noqa: E402
-from sluice.github.job_summary import write_job_summary  # noqa: E402
-from sluice.github.step_outputs import write_outputs  # noqa: E402
+from sluice.github import job_plan  # noqa: E402
+from sluice.github.workflow_run import write_job_summary, write_outputs  # noqa: E402
 
 
 def plan(words: argparse.Namespace) -> list[str]:
@@ -41,8 +40,8 @@ def outdated(_: argparse.Namespace) -> list[str]:
 
 def required(_: argparse.Namespace) -> list[str]:
     """What keeps the change from being merged, of the results of all jobs in NEEDS."""
-    outcomes = required_jobs.judge(os.environ.get("NEEDS", ""))
-    tell(required_jobs.summary(outcomes))
+    outcomes = job_plan.judge(os.environ.get("NEEDS", ""))
+    tell(job_plan.required_summary(outcomes))
     return [f"{one.job}: {one.result}: {one.fault}" for one in outcomes if one.fault]
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from sluice.core.errors import SluiceError
-    from sluice.core.sentences import sentences
     from sluice.core.settings import Settings
+    from sluice.core.text import sentences
     from sluice.data.near_duplicates import words
     from sluice.data.rows import Row
     from sluice.evaluation.metrics import answer_key
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from sluice.llm.settings import AwsSpec, KeyedSpec, ProviderSpec, RemoteSpec
     from sluice.prompts import ModelParameters, Prompt
     from sluice.retrieval import Hit, format_history
-    from sluice.rollout.load_measurements import charge
-    from sluice.rollout.load_test.ask import ask
-    from sluice.rollout.load_test.run import start_stage
-    from sluice.rollout.load_test.stage import LoadStage
+    from sluice.rollout.load_stage import LoadStage, charge
+    from sluice.rollout.locust_stage import ask, start_stage
     from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, SearchError
     from sluice.serving.contracts import Application
     from sluice.serving.passage_retriever import format_passages
@@ -57,7 +55,7 @@ _NAMES = {
     "sluice.data.rows": ("Row",),
     "sluice.data.near_duplicates": ("words",),
     "sluice.evaluation.metrics": ("answer_key",),
-    "sluice.core.sentences": ("sentences",),
+    "sluice.core.text": ("sentences",),
     # Guardrails: src/assistant/guardrails/.
     "sluice.guardrails.check": ("Check", "CheckContext", "CheckResources", "Finding", "PatternCheck", "check"),
     # Providers: src/assistant/providers/.
@@ -65,10 +63,8 @@ _NAMES = {
     "sluice.llm.settings": ("AwsSpec", "KeyedSpec", "ProviderSpec", "RemoteSpec"),
     "sluice.llm.provider_failures": ("FailureKind", "ProviderError"),
     # The load test: loadtest/.
-    "sluice.rollout.load_test.run": ("start_stage",),
-    "sluice.rollout.load_test.stage": ("LoadStage",),
-    "sluice.rollout.load_test.ask": ("ask",),
-    "sluice.rollout.load_measurements": ("charge",),
+    "sluice.rollout.locust_stage": ("ask", "start_stage"),
+    "sluice.rollout.load_stage": ("LoadStage", "charge"),
     # All of them, and tests/.
     "sluice.core.errors": ("SluiceError",),
     "sluice.core.settings": ("Settings",),

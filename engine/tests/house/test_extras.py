@@ -101,10 +101,3 @@ def test_nothing_else_imports_an_extra(root: Path, tracked: list[str]) -> None:
             if found:
                 strangers[path] = sorted(found)
     assert strangers == {}
-
-
-def test_what_needs_another_goes_with_it() -> None:
-    if {"finetune", "sagemaker"} <= set(EXTRAS):
-        assert "sagemaker" in with_dependents(["finetune"])
-    for name in EXTRAS:
-        assert name in with_dependents([name])

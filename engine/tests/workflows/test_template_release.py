@@ -49,13 +49,6 @@ def test_a_tag_of_another_version_publishes_nothing(bare: World) -> None:
     assert bare.kept("attested") == []
 
 
-def test_a_tag_of_a_copy_is_a_version_of_that_copy(bare: World) -> None:
-    """Which has not been initialised yet: it is neither red nor published as an engine."""
-    run = tag(bare, f"v{VERSION}", 929, template=False)
-    assert (run.status, run.jobs) == (0, {})
-    assert bare.github.releases.by_id == {}
-
-
 def test_a_tag_has_its_wheel_signed_and_beside_it(bare: World) -> None:
     assert load_project(bare.scratch.root / "config").template is None
     run = tag(bare, f"v{VERSION}", 931)

@@ -1,6 +1,6 @@
 """The command line, `sluice <noun> <verb>`; make targets, pipeline stages and workflow steps call it.
 
-Each noun has one file; extras add their own. Commands import their dependencies when they run, which keeps `sluice
+Extras add commands of their own. Commands import their dependencies when they run, which keeps `sluice
 --help` fast. `main` is the only place that catches errors.
 """
 
@@ -16,25 +16,7 @@ from typing import Any
 import typer
 import typer.main
 
-from sluice.cli import (
-    canary,
-    ci,
-    code,
-    data,
-    deployment,
-    engine,
-    evaluation,
-    gates,
-    index_build,
-    keys,
-    manifests,
-    models,
-    params,
-    prompts,
-    release_steps,
-    serving,
-    template,
-)
+from sluice.cli import ci, deployment, evaluation, index_build, project_files, release_steps, serving, template
 from sluice.core.errors import SluiceError
 from sluice.core.extras import extras, load
 from sluice.core.processes import die_with_parent, watch_parent
@@ -48,24 +30,23 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they may hold keys
     help="Ship LLM applications in small, measured steps.",
 )
-groups: dict[str, typer.Typer] = {}
-for noun, module in (
-    ("release", release_steps),
-    ("data", data),
-    ("index", index_build),
-    ("prompts", prompts),
-    ("gates", gates),
-    ("canary", canary),
-    ("models", models),
-    ("keys", keys),
-    ("manifests", manifests),
-    ("params", params),
-    ("engine", engine),
-    ("ci", ci),
-    ("code", code),
-):
-    app.add_typer(module.group, name=noun)
-    groups[noun] = module.group
+groups: dict[str, typer.Typer] = {
+    "release": release_steps.group,
+    "data": project_files.data,
+    "index": index_build.group,
+    "prompts": project_files.prompts,
+    "gates": project_files.gates,
+    "canary": deployment.canary,
+    "models": project_files.models,
+    "keys": serving.keys,
+    "manifests": project_files.manifests,
+    "params": project_files.params,
+    "engine": project_files.engine,
+    "ci": ci.group,
+    "code": project_files.code,
+}
+for noun, group in groups.items():
+    app.add_typer(group, name=noun)
 app.command()(serving.rehearse)
 app.command()(serving.serve)
 app.command()(deployment.deploy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -19,12 +20,19 @@ from sluice.cli.common import (
     print_json,
     record_of,
 )
+from sluice.core.atomic_files import read_json
 from sluice.core.errors import CanaryStopped, GateFailed, ValidationErrors
 from sluice.core.extras import hooks
+from sluice.core.text import table
 from sluice.core.workspace import Workspace
+from sluice.github.workflow_run import write_job_summary
+from sluice.jobs.release_job import ReleaseOutcome
+from sluice.release.staging import CHAMPION_SUMMARY
 
 ARTEFACTS = "SLUICE_ARTEFACTS"  # so that a pod's manifest names the artifact store once
 group = typer.Typer(no_args_is_help=True, help="Make, list, show, compare, verify, ship and roll back releases.")
+_METRICS = ("metric", "champion", "candidate", "change")
+_STEPS = ("step", "weight", "seconds", "verdict")
 
 
 @group.command("make")
@@ -36,7 +44,7 @@ def release_make(
     ] = False,
 ) -> None:
     """Release the working tree: check, index, train, evaluate, judge, rehearse and promote."""
-    from sluice.cli.release_summary import show_release
+    from sluice.cli.release import show_release
     from sluice.evaluation.response_cache import FOLDER, REBUILD, responses_folder
     from sluice.jobs.release_job import make_release
 
@@ -189,3 +197,55 @@ def release_fetch(
     store, here = open_artifact_store(source), Workspace.around() or Workspace(Path.cwd())
     moved = fetch_folders(manifest, store, into, only) if only else fetch(manifest, store, into, here)
     print(f"{moved.manifest.id}: {moved.files} files verified, {moved.moved} of them fetched\nsha256:{moved.digest}")
+
+
+def show_release(outcome: ReleaseOutcome) -> None:
+    """Print the outcome and, in GitHub Actions, write it to the job summary."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    write_job_summary(summary(outcome), os.environ)
+    console = Console(highlight=False)
+    if outcome.verdict == "unchanged":
+        console.print(f"Nothing changed: {outcome.manifest.id} is live and stays live.")
+        return
+    console.print(f"{outcome.manifest.id} against the champion {outcome.champion.id if outcome.champion else 'none'}")
+    console.print(Markdown(_tables(outcome)))
+    taken = ", ".join(f"{entry['stage']} {entry['seconds']:.0f} s" for entry in outcome.stages)
+    console.print(f"stages   {taken}", soft_wrap=True)
+    console.print(f"release  [bold]{outcome.manifest.id}[/bold]  {outcome.verdict}")
+    if outcome.passed:
+        console.print("talk     make serve, then POST http://127.0.0.1:8080/v1/chat/completions", soft_wrap=True)
+    console.print(f"report   {outcome.folder / 'report.html'}", soft_wrap=True)
+
+
+def summary(outcome: ReleaseOutcome) -> str:
+    head = f"### Release {outcome.manifest.id}: {outcome.verdict}\n\n"
+    if outcome.verdict == "unchanged":
+        return head
+    reason = table(("reason",), [(outcome.reason,)]) + "\n" if outcome.reason else ""
+    return head + reason + _tables(outcome)
+
+
+def _tables(outcome: ReleaseOutcome) -> str:
+    steps = "\n" + table(_STEPS, _steps(outcome)) if outcome.rehearsal else ""
+    return table(_METRICS, _metrics(outcome)) + steps
+
+
+def _metrics(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
+    folder = outcome.folder / "evaluation"
+    theirs = read_json(folder / CHAMPION_SUMMARY)["metrics"] if outcome.champion else {}
+    for name, figure in read_json(folder / "summary.json")["metrics"].items():
+        mine, other = figure["value"], theirs.get(name, {}).get("value")
+        change = "" if mine is None or other is None else f"{mine - other:+.3g}"
+        yield name, _number(other), _number(mine), change
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def _steps(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
+    for step in outcome.rehearsal.steps if outcome.rehearsal else ():
+        name = f"{step.kind} {step.template}".strip()
+        yield name, f"{step.weight} %", f"{step.seconds:.0f}", f"{step.verdict} {step.reason}".strip()

@@ -1,4 +1,4 @@
-"""Code that a program can reach: the closure of its imports in a checkout, with packaged data files and locks.
+"""Code that a stage of the pipeline, or the service, can reach: the closure of its imports, with data files and locks.
 
 The graph is grimp's: imports inside functions count, those for type checkers do not. What it cannot see, a module that
 is imported by its name, is found by the names that stand as strings in a module that imports so; what extras have for
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.extras import HERE
 
 if TYPE_CHECKING:
     from grimp import ImportGraph
@@ -131,7 +132,7 @@ class CodeGraph:
         absent = [module for module in program.modules if module not in self._graph.modules]
         if absent:
             raise SluiceError(
-                f"{self._root}: no module {', '.join(absent)}", remedy="core/stages.py says what a stage runs: fix it"
+                f"{self._root}: no module {', '.join(absent)}", remedy="core/closures.py says what a stage runs: fix it"
             )
         mine = [module for module in program.application if module in self._graph.modules]
         return [one for root in (*program.modules, *mine) for one in self._whole(root)]
@@ -261,3 +262,38 @@ def _data_of(folder: Path) -> dict[Path, list[Path]]:
         if package != path.parent or path.suffix != ".py":
             found.setdefault(package, []).append(path)
     return found
+
+
+# The modules of a fork that can change an answer; metrics only read answers.
+_ANSWERS = ("assistant.app", "assistant.guardrails", "assistant.providers", "assistant.tools", "assistant.routes")
+# The same versions as in dev.txt, without the tools of developers.
+_SERVING = "serve.txt"
+
+_ALL = {
+    "check": Program(
+        ("sluice.data.contract", "sluice.data.privacy", "sluice.evaluation.asked_rows", "sluice.release.coverage"),
+        ("assistant.metrics",),
+        locks=("dev.txt",),
+    ),
+    "index": Program(("sluice.retrieval.index_stage",), locks=(_SERVING,)),
+    "guard": Program(("sluice.extras.guard.guard_stage",), locks=("dev.txt", "corpora.txt")),
+    "train": Program(("sluice.extras.finetune.train_stage",), locks=(_SERVING, "train.txt", "qlora.txt", "torch.in")),
+    "evaluate": Program(
+        ("sluice.evaluation.evaluate_stage", "sluice.serving.release_parts"),
+        (*_ANSWERS, "assistant.metrics"),
+        locks=("dev.txt",),
+    ),
+}
+
+
+def _is_there(program: Program) -> bool:
+    """Whether the project has kept the extra that a stage is of."""
+    extras = {module.split(".")[2] for module in program.modules if module.startswith(_EXTRAS)}
+    return all((HERE / name).is_dir() for name in extras)
+
+
+STAGES: Mapping[str, Program] = {name: program for name, program in _ALL.items() if _is_there(program)}
+SERVE = Program(("sluice.serving.server", "sluice.release.release_bundle"), _ANSWERS, locks=(_SERVING,))
+# What judges a release, deploys it, and watches over its canary.
+ROAD = Program(("sluice.jobs.release_steps", "sluice.rollout", "sluice.cluster", "sluice.rehearsal"))
+PROGRAMS: Mapping[str, Program] = {**STAGES, "serve": SERVE}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sluice.core.plain_names import NAME, RULE
+from sluice.core.text import NAME, RULE
 from sluice.data.expectations import states_key
 from sluice.data.near_duplicates import words
 from sluice.data.rows import Document, Row

@@ -19,12 +19,11 @@ from typing import Any
 from sluice.core import git
 from sluice.core.atomic_files import read_json, read_jsonl, write_jsonl
 from sluice.core.checkouts import checkout
-from sluice.core.closures import CODE, affecting
+from sluice.core.closures import CODE, SERVE, STAGES, affecting
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.progress import PipelineProgress
 from sluice.core.settings import load_settings
-from sluice.core.stages import SERVE, STAGES
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
 from sluice.evaluation.application import model_digest

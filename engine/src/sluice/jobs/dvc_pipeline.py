@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sluice.core import stages
+from sluice.core import closures
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.processes import Child, is_running, program, start, wait_until
@@ -28,7 +28,7 @@ from sluice.release import starter
 
 # What dvc noted of its last run here: of this machine only, but dvc wants it where git could see it.
 LOCK = "pipelines/dvc.lock"
-STAGES = tuple(stages.STAGES)
+STAGES = tuple(closures.STAGES)
 PREPARED = STAGES[-2]  # after it every question can be asked
 # Seconds of each stage on two cores without AVX-512, until a run has measured its own: with the trained starter, and
 # where these stages have to work.

@@ -16,21 +16,19 @@ from pydantic import Field
 
 from sluice.core import git, processes
 from sluice.core.atomic_files import read_json, write_json
-from sluice.core.closures import CodeGraph
+from sluice.core.closures import SERVE, CodeGraph
 from sluice.core.extras import hooks
 from sluice.core.params import load_params
 from sluice.core.progress import PipelineProgress
 from sluice.core.settings import Settings, load_settings
-from sluice.core.stages import SERVE
 from sluice.core.workspace import Workspace
 from sluice.evaluation.response_cache import rebuilding, responses_folder
 from sluice.jobs import dvc_pipeline as pipeline
 from sluice.jobs.dvc_pipeline import PREPARED, command, environment, evaluate, expected, pull, reproduce
 from sluice.jobs.evaluate_candidate import REFERENCE
 from sluice.rehearsal.analysis_runs import JobFiles
-from sluice.rehearsal.rehearsal_report import Rehearsal
-from sluice.rehearsal.rehearse import RehearsalProgress, rehearse
-from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
+from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.release import champion, mlflow_registry, starter
 from sluice.release.decision import decide_release
 from sluice.release.environment_record import EnvironmentRecord, here

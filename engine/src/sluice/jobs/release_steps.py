@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.core import git
-from sluice.core.closures import CODE, Program, affecting
+from sluice.core.closures import CODE, PROGRAMS, ROAD, Program, affecting
 from sluice.core.errors import SluiceError
 from sluice.core.progress import PipelineProgress
-from sluice.core.stages import PROGRAMS, ROAD
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc_pipeline import LOCK, expected
 from sluice.jobs.release_job import EXPECTED, make_baseline, make_candidate, run_pipeline

@@ -94,8 +94,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """In GitHub Actions: how many passed, what did not, and what was left out, in the summary of the job."""
-    from sluice.github.job_summary import write_job_summary
-    from sluice.github.markdown_table import table
+    from sluice.core.text import table
+    from sluice.github.workflow_run import write_job_summary
 
     stats = terminalreporter.stats
     counts = [(word, str(len(stats[word]))) for word in ("passed", "failed", "error", "skipped") if stats.get(word)]

@@ -22,9 +22,8 @@ from sluice.data.rows import Row, write_rows
 from sluice.llm.chat import Delta, Messages
 from sluice.prompts import ModelParameters
 from sluice.rehearsal.analysis_runs import JobFiles
-from sluice.rehearsal.rehearsal_report import Rehearsal
-from sluice.rehearsal.rehearse import rehearse
-from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rehearsal.rehearse import Rehearsal, rehearse
+from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, Step, load_plan
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app

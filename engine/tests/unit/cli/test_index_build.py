@@ -80,15 +80,6 @@ def test_a_job_loads_what_it_has_fetched_of_a_release(
     assert (status, "vectors.npy: missing" in said) == (1, True), said
 
 
-def test_a_release_that_was_changed_is_not_loaded(
-    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path: Path = workspace.releases / release / "index" / "chunks.jsonl"
-    path.write_text(path.read_text() + "\n")
-    status, said = run(capsys, "index", "load", release)
-    assert (status, "chunks.jsonl: sha256 is" in said) == (1, True)
-
-
 def test_a_store_that_does_not_come_is_named(
     workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

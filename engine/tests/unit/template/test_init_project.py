@@ -146,19 +146,16 @@ WORDS += ("--environments", "uat,live")
 # What a project's names could break: its own files, and the rules that look at them.
 TESTS = (
     "engine/tests/unit/core/test_project.py",
-    "engine/tests/unit/cluster/test_released.py",
+    "engine/tests/unit/cluster/test_release_overlay.py",
     "engine/tests/unit/test_cli.py",
     "engine/tests/unit/extras/doctor",
     "engine/tests/contract/test_analysis.py",
-    "engine/tests/contract/test_engine_files.py",
-    "engine/tests/house/test_help.py",
+    "engine/tests/house/test_pages.py",
     "engine/tests/house/test_make.py",
     "engine/tests/contract/test_manifests.py",
-    "engine/tests/house/test_manifest_typos.py",
-    "engine/tests/contract/test_project_file.py",
+    "engine/tests/unit/cluster/test_manifests.py",
+    "engine/tests/contract/test_project_files.py",
     "engine/tests/contract/test_rollout_file.py",
-    "engine/tests/house/test_telemetry_page.py",
-    "engine/tests/contract/test_tree.py",
     "engine/tests/contract/test_workflows.py",
 )
 

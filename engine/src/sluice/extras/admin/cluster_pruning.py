@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from sluice.cluster.jobs import ended, jobs_of
+from sluice.cluster.apply import ended, jobs_of
 from sluice.cluster.kubectl import Show, check
 from sluice.cluster.rollout_observer import RolloutTarget
 from sluice.cluster.rollout_status import RELEASE_LABEL

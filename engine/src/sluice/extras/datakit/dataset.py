@@ -15,12 +15,12 @@ from typing import Any
 
 from sluice.core import git
 from sluice.core.atomic_files import write_atomic
+from sluice.core.text import table
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
 from sluice.data.privacy import KINDS, DataPolicy, PrivacyPolicy, redact
 from sluice.data.rows import SOURCES, Row, scan_corpus, scan_rows, scan_sources, write_rows
 from sluice.data.scanning import read_text
-from sluice.github.markdown_table import table
 
 _FILES = ("train.jsonl", "eval.jsonl")
 _ACTIONS = {"refuse": "refused", "redact": "refused here, replaced by importers", "allow": "not looked for"}

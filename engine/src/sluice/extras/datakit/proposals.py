@@ -17,6 +17,7 @@ from typing import Any
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import commit_tree, run
+from sluice.core.text import code, table
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
 from sluice.data.privacy import DataPolicy
@@ -24,7 +25,6 @@ from sluice.data.rows import PROPOSED, SOURCES, Row, parse_row
 from sluice.data.scanning import require_whole, scan_lines
 from sluice.extras.pull_requests.branch_pull_request import PullRequestText, upsert_pull
 from sluice.extras.pull_requests.managed_branch import push_branch, with_files
-from sluice.github.markdown_table import code, table
 
 ROWS, PAGE = "rows.jsonl", "README.md"
 SIDES = ("train", "eval")

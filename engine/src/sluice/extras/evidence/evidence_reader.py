@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sluice.core.sentences import sentences
+from sluice.core.text import sentences
 from sluice.extras.evidence.small_talk import is_small_talk
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import TokenStates, Vectors

@@ -77,7 +77,7 @@ def upgrade(
 
     from sluice.extras.fleet.fleet_file import load_fleet
     from sluice.extras.fleet.fleet_upgrade import advance
-    from sluice.github.job_summary import write_job_summary
+    from sluice.github.workflow_run import write_job_summary
 
     fleet, folder = load_fleet(file), folder_of(file)
     for left in range(wait, -1, -1):

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
+from sluice.core.text import code, table
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject
 from sluice.extras.fleet.fleet_status import commit_of, template_mirror
 from sluice.extras.fleet.project_upgrade import ProjectUpgrade, ProjectUpgrader
 from sluice.github.github_client import needed
-from sluice.github.markdown_table import code, table
 from sluice.github.tracked_issue import close_issue, upsert_issue
 from sluice.github.workflow_run import run_url
 

@@ -18,7 +18,7 @@ from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
 from sluice.extras.fleet.prometheus_status import OBJECTIVE, NamespaceFigures, budget_left
 from sluice.extras.upgrade.codemods import order
 from sluice.github.github_client import BOT, GitHubStatusError
-from sluice.github.marked_text import run_of
+from sluice.github.tracked_issue import run_of
 from sluice.release.artifact_store import ArtifactStore
 from sluice.release.environment_record import EnvironmentRecord
 

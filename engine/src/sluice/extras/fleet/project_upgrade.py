@@ -27,7 +27,7 @@ from sluice.extras.pull_requests.pull_request_comment import MARKER
 from sluice.extras.upgrade.codemods import order
 from sluice.extras.upgrade.upgrade_engine import BRANCH, UpgradeResult, describe, prepare, push
 from sluice.github.github_client import BOT
-from sluice.github.marked_text import run_of
+from sluice.github.tracked_issue import run_of
 from sluice.template.extension_points import point_for
 
 CHECK = "required"  # the job of ci.yml that a branch rule asks for

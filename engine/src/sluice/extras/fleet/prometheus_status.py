@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sluice.core.errors import SluiceError
-from sluice.rollout.local_http import request
+from sluice.rollout.chat_stream import request
 from sluice.serving.middleware import CHAT
 
 WINDOW = "30d"

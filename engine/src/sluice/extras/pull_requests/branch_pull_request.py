@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sluice.github.github_client import BOT, login_of, open_repository
-from sluice.github.marked_text import CommentResult
+from sluice.github.github_client import BOT, CommentResult, login_of, open_repository
 
 if TYPE_CHECKING:
     from github.PullRequest import PullRequest

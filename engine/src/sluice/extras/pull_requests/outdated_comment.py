@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 from sluice.core.errors import SluiceError
 from sluice.extras.pull_requests.pull_request_comment import MARKER, head_of, pull_request_of
 from sluice.github.github_client import BOT, needed, require_safe
-from sluice.github.marked_text import marked, run_of
+from sluice.github.tracked_issue import marked, run_of
 from sluice.github.workflow_run import run_url, this_run
 
 _NOTICE = "> **Outdated.** "

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.github.github_client import GitHubStatusError, login_of, needed, open_repository
-from sluice.github.marked_text import CommentResult, MarkedTexts, marked
+from sluice.github.github_client import CommentResult, GitHubStatusError, login_of, needed, open_repository
+from sluice.github.tracked_issue import MarkedTexts, marked
 from sluice.github.workflow_run import run_url, this_run
 
 MARKER = "comparison"

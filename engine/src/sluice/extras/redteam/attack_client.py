@@ -11,8 +11,7 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.extras.redteam.attack import Attack, ServiceReply
 from sluice.extras.redteam.attack_target import AttackTarget
-from sluice.rollout.chat_stream import PATH
-from sluice.rollout.local_http import request
+from sluice.rollout.chat_stream import PATH, request
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias, get_args
 from sluice.extras.redteam.attack import TENANTS
 from sluice.extras.redteam.complying_model import ComplyingModel
 from sluice.guardrails.guards import GuardOutcome
-from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
 from sluice.retrieval.stores import Stores, StoreSpec
 from sluice.serving.api_keys import VARIABLE, add_key, keys_path
 from sluice.serving.auth import KeyRing

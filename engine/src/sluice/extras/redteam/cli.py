@@ -60,7 +60,7 @@ def redteam(
 def _show(result: RedTeamResult, folder: Path, *, publish: bool) -> None:
     from sluice.evaluation.reports import COMMENT
     from sluice.extras.redteam.redteam_report import in_the_terminal
-    from sluice.github.job_summary import write_job_summary
+    from sluice.github.workflow_run import write_job_summary
 
     print(in_the_terminal(result))
     print(f"reports: {folder}")

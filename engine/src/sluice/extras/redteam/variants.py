@@ -13,7 +13,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.redteam.attack_target import AttackTarget, TargetKind, started
 from sluice.jobs.dvc_pipeline import EXPECTED, command, environment, pull, reproduce
 from sluice.release.release_bundle import open_bundle
-from sluice.rollout.local_http import request
+from sluice.rollout.chat_stream import request
 from sluice.serving.release_parts import DRAFT, ReleaseBundle, draft_adapter, draft_bundle
 
 FOLDER = "redteam"

@@ -11,11 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sluice.core.closures import STAGES as PROGRAMS
 from sluice.core.closures import CodeGraph
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.settings import read_yaml
-from sluice.core.stages import STAGES as PROGRAMS
 from sluice.core.workspace import Workspace
 
 STAGES = ("index", "train")  # of an adapter

@@ -9,8 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sluice.cluster.promotions import Promotions
-from sluice.cluster.rollback import choose, revisions
+from sluice.cluster.rollback import Promotions, choose, revisions
 from sluice.cluster.rollout_observer import RolloutTarget, WatchTimeouts
 from sluice.cluster.rollout_status import read_rollout
 from sluice.extras.admin.cluster_pruning import prune

@@ -13,7 +13,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.extras.pull_requests.comment_verdict import verdict_line
 from sluice.extras.pull_requests.pull_request_comment import comparison_text, upsert_comment
-from sluice.github.marked_text import CommentResult
+from sluice.github.github_client import CommentResult
 from unit.github.conftest import Environment
 from unit.github.fake_github import PERSON, READER, FakeGitHub
 

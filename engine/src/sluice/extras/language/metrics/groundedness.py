@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from sluice.core.sentences import sentences
+from sluice.core.text import sentences
 from sluice.data.near_duplicates import words
 from sluice.evaluation.registry import Metric, MetricBatcher, Output, Row, metric
 from sluice.extras.language.grounding import ALIKE, COPIED, NEAR, find_evidence
