@@ -71,8 +71,3 @@ def test_one_version_is_installed_validated_against_and_recommended(script: Modu
         text = (ROOT / "engine" / "docs" / page).read_text()
         named = re.findall(r"argo-rollouts/releases/download/v([\d.]+)/|Argo Rollouts (\d[\d.]*\d)", text)
         assert {"".join(one) for one in named} == {version}, page
-
-
-def test_names_of_two_namespaces_are_two_to_traefik(script: ModuleType) -> None:
-    script.install_traefik()
-    assert "additionalArguments={--providers.kubernetescrd.safenaming=true}" in script.ran[0]

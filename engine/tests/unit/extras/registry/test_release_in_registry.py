@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from sluice.release.manifest import load
-from starter_files import STARTER
 from unit.extras.registry.registries import RegistryServer, bare_repository, registry_server
 from unit.jobs.test_release_steps import ENV, Road, github, road
 from unit.release.conftest import small_models, workspace
@@ -52,26 +51,6 @@ def test_releases_are_made_listed_and_gone_back_from_by_fresh_machines(
     capsys.readouterr()
     assert road.run("release", "list", *ENV) == 0
     assert capsys.readouterr().out == ""
-
-
-def test_a_fresh_machine_serves_what_is_live_in_an_environment(
-    road: Road, server: RegistryServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    road.whole()
-    release = road.outputs()["release"]
-    road.fresh()
-    for name in ("stores.yaml", "telemetry.yaml"):
-        shutil.copy2(STARTER / "config" / name, road.workspace.config)
-    served: list[str] = []
-    monkeypatch.setattr("sluice.serving.server.serve", lambda *_, **__: None)
-    monkeypatch.setattr("sluice.release.release_bundle.open_bundle", lambda folder, _: served.append(folder.name))
-    assert road.run("serve") != 0  # nothing is live on this machine
-    assert road.run("serve", "--live-in", "production") == 0
-    assert served == [release]
-    monkeypatch.setenv("SLUICE_ARTEFACTS", "")
-    road.fresh()
-    assert road.run("serve", "--live-in", "production") != 0
-    assert server.port
 
 
 def test_a_pushed_release_is_fetched_by_its_digest_without_the_record(

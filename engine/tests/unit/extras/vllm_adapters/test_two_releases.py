@@ -166,19 +166,6 @@ def test_two_thousand_requests_of_stable_and_canary_are_answered_by_their_own_ad
     assert [(name, said) for name, said in found if said != SAYS[name]] == []
 
 
-def test_a_swapped_byte_is_refused_before_vllm_is_told(served: Served, vllm: VllmProcess) -> None:
-    release = served.releases["next"]
-    served.shelf.swap_byte(release)
-    served.shelf.start(release)
-    assert wait_until(lambda: served.state("next").get("state") == "refused", seconds=PATIENCE)
-    assert "the sha256 of its content is" in served.state("next")["reason"]
-    assert release.id not in VllmServer(vllm.url).adapters()
-    assert served.ready(), "an adapter that is refused takes no other release down"
-    found = answers(served, vllm.url, ["stable", "canary", "next"] * 10)
-    assert [one for one in found if one[0] != "next" and one[1] != SAYS[one[0]]] == []
-    assert all(said.startswith("failed: vllm: HTTP 404") for name, said in found if name == "next")
-
-
 def test_an_adapter_of_another_base_is_refused_before_vllm_is_told(served: Served, vllm: VllmProcess) -> None:
     release, server = served.releases["foreign"], VllmServer(vllm.url)
     served.shelf.start(release)
