@@ -12,14 +12,8 @@ from sluice.core.errors import SluiceError
 from sluice.extras.sagemaker.settings import EndpointSettings, SageMakerSettings
 
 Say = Callable[[str], None]
-_EXPIRED = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "RequestExpired",
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-    "InvalidToken",
-}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_EXPIRED |= {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidToken"}
 _FORBIDDEN = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 # Of SageMaker, and of Application Auto Scaling.
 _ABSENT = ("Could not find", "No scaling policy found")

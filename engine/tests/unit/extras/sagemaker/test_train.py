@@ -192,26 +192,6 @@ def test_a_run_is_started_once_and_its_result_taken_again(
     assert told.tags[0]["execution"] == arn
 
 
-def test_what_is_sent_is_the_tree_without_what_decides_nothing(played: Played, train: Train) -> None:
-    train(follow=False)
-    (asked,) = played.asked("StartPipelineExecution")
-    given = {one["Name"]: one["Value"] for one in asked["PipelineParameters"]}
-    assert set(given) == {"Checkout", "Data", "Live", "Recipe"}
-    s3 = boto3.client("s3")
-    names = {}
-    for name in ("Checkout", "Data", "Live"):
-        key = given[name].removeprefix(f"s3://{BUCKET}/") + "/sources.tar.gz"
-        packed = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-        listed = subprocess.run(["tar", "-tzf", "-"], input=packed, capture_output=True, check=True)
-        names[name] = set(listed.stdout.decode().split())
-    assert {"engine/src/sluice/extras/finetune/train_stage.py", "pipelines/dvc.yaml", "config/models.yaml"} <= names[
-        "Checkout"
-    ]
-    assert "config/sagemaker.yaml" not in names["Checkout"]
-    assert names["Data"] == {"data/corpus/canary.md", "data/eval.jsonl", "data/train.jsonl"}
-    assert names["Live"] == set()
-
-
 def test_no_secret_of_this_machine_or_of_the_account_is_in_an_archive_or_a_request(
     workspace: Workspace, played: Played, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,16 +205,18 @@ def test_no_secret_of_this_machine_or_of_the_account_is_in_an_archive_or_a_reque
         monkeypatch.setenv(name, canary)
     REQUESTS.clear()
     said = train()
-    s3, held = boto3.client("s3"), 0
+    s3, held = boto3.client("s3"), set[str]()
     for one in s3.list_objects_v2(Bucket=BUCKET, Prefix="training/sources/")["Contents"]:
         packed = s3.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read()
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             for entry in filter(tarfile.TarInfo.isfile, archive):
                 content = archive.extractfile(entry)
                 assert content
-                held += 1
+                held.add(entry.name)
                 assert canary.encode() not in content.read(), entry.name
-    assert held > 100
+    code = {"engine/src/sluice/extras/finetune/train_stage.py", "pipelines/dvc.yaml", "config/models.yaml"}
+    assert held >= code | {"data/corpus/canary.md", "data/eval.jsonl", "data/train.jsonl"}
+    assert "config/sagemaker.yaml" not in held, "it decides nothing in a job"
     assert [one for one in (*played.calls, *REQUESTS, *said) if canary in str(one)] == []
 
 
@@ -257,9 +239,6 @@ def test_a_failed_step_is_named_with_what_to_do_and_changes_nothing(
     assert played.count("StartPipelineExecution") == 2  # another attempt, for the same checkpoints
     names = [asked["PipelineExecutionDisplayName"] for asked in played.asked("StartPipelineExecution")]
     assert [name[-1] for name in names] == ["0", "1"]
-
-
-def test_a_quota_that_refuses_a_job_is_said_to_be_one(played: Played, train: Train) -> None:
     played.looks = [Look("Failed", [step("Process", "Failed", reason=QUOTA)])]
     with pytest.raises(SluiceError, match="step Process failed: ResourceLimitExceeded") as caught:
         train()
@@ -365,22 +344,6 @@ def test_processes_that_cannot_share_a_step_are_refused_before_anything_is_paid_
     jobs = jobs_with(instance_type=machine, **more)
     write_settings(workspace.config, jobs=jobs, prices={"ml.m5.xlarge": 0.24, machine: 0.1})
     with pytest.raises(SluiceError, match=said):
-        train()
-    assert not played.started
-
-
-def test_what_cannot_fit_is_refused_before_anything_is_paid_for(
-    workspace: Workspace, played: Played, train: Train, tmp_path: Path
-) -> None:
-    """An 8B, whole on each of four cards of 24 GiB. Of the model only its config.json is there to be had."""
-    write_models(workspace, tmp_path / "llama", LLAMA_8B)
-    params = yaml.safe_load(workspace.params.read_text())
-    params["train"] |= {"method": "lora", "parallel": "ddp", "max_tokens": 1024, "gradient_checkpointing": False}
-    params["train"] |= {"batch": 8, "accumulate": 1}  # packs for the eight cards of the p4d, too
-    workspace.params.write_text(yaml.safe_dump(params))
-    prices = {"ml.m5.xlarge": 0.24, "ml.g5.12xlarge": 7.0}
-    write_settings(workspace.config, jobs=jobs_with(instance_type="ml.g5.12xlarge"), prices=prices)
-    with pytest.raises(SluiceError, match=r"1 × ml\.g5\.12xlarge cannot train this: each A10G needs .*\n.*ml\.p4d"):
         train()
     assert not played.started
 

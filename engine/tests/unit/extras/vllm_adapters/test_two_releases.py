@@ -12,7 +12,7 @@ import random
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -208,20 +208,6 @@ def test_a_rollback_needs_no_restart_of_vllm(served: Served, vllm: VllmProcess) 
     assert vllm.process is before
     assert before is not None
     assert before.poll() is None
-
-
-def test_of_more_adapters_than_vllm_keeps_in_memory_each_answers(
-    served: Served, vllm: VllmProcess, adapters: AdapterFiles
-) -> None:
-    """Twelve, where the component's flags keep eight: what was put out of memory is read from the disk again."""
-    many = {
-        f"{name} {n}": served.shelf.make(adapters.files[name], commit=f"{n:040x}") for name in SAYS for n in range(4)
-    }
-    served.shelf.start(*many.values())
-    more = replace(served, releases=many)
-    assert wait_until(lambda: more.is_registered(*many), seconds=PATIENCE)
-    found = answers(more, vllm.url, random.Random(2).choices(list(many), k=300))
-    assert [(name, said) for name, said in found if said != SAYS[name.split()[0]]] == []
 
 
 def test_adapters_come_back_by_themselves_when_vllm_was_killed(served: Served, vllm: VllmProcess) -> None:
