@@ -73,9 +73,10 @@ def test_while_sagemaker_cannot_be_asked_nothing_is_promoted_or_refused(workspac
     manifest, package = trained(workspace, b"one", played)
     played.refuse["UpdateModelPackage"] = ("ExpiredTokenException", "expired")
     with pytest.raises(SluiceError, match="no longer accepts the credentials"):
-        promote(workspace, manifest.id)
-    with pytest.raises(SluiceError, match="no longer accepts the credentials"):
         champion.reject(workspace, here(workspace), manifest.id, "too slow")
+    assert list(here(workspace).history()) == []
+    with pytest.raises(SluiceError, match="no longer accepts the credentials"):
+        promote(workspace, manifest.id)
     assert champion.champion_id(here(workspace)) is None
     played.refuse.clear()
     assert aliases.reconcile(workspace, here(workspace), move_alias=no_alias) == manifest.id
