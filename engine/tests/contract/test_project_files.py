@@ -13,7 +13,7 @@ import yaml
 
 from sluice.core.project import load_project
 from sluice.core.settings import load_settings
-from sluice.data.privacy import load_policy
+from sluice.data import privacy
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import Models, load_models
@@ -27,7 +27,7 @@ from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.template.owned import OWNED, edits, read_list, refused
 
 FILES: dict[str, Callable[[Path], Any]] = {
-    "config/data.yaml": lambda root: load_policy(root / "config"),
+    "config/data.yaml": lambda root: privacy.load_policy(root / "config"),
     "config/gates.yaml": lambda root: (
         load_gates(root / "config" / "gates.yaml"),
         load_policy(root / "config/gates.yaml"),

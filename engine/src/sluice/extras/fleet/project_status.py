@@ -232,7 +232,7 @@ def _record(mirror: GitMirror, reader: GitHubReader, environments: Sequence[str]
 
 @dataclass(frozen=True)
 class _RecordRefs:
-    """The notes of a record in refs, as far as they are read (extras/registry/git_refs.py writes them)."""
+    """The notes of a record in refs, as far as they are read (extras/registry/registry_store.py writes them)."""
 
     mirror: GitMirror
 

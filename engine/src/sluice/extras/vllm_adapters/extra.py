@@ -7,7 +7,7 @@ from sluice.core.extras import Extra
 EXTRA = Extra(
     summary="serves the adapter of each release by one vLLM: the kind of provider `vllm`, a loader beside vLLM",
     commands="cli:register",
-    hooks={"model_names": "model_names:model_names", "adapter_forms": "peft_form:pin_peft_form"},
+    hooks={"model_names": "providers.vllm:model_names", "adapter_forms": "peft_form:pin_peft_form"},
     files=(
         "engine/docs/decisions/runtime-lora.md",
         "engine/docs/reference/vllm.md",

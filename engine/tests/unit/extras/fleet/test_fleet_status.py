@@ -35,7 +35,7 @@ def add(github: FakeFleet, project: FakeProject) -> FakeProject:
 
 
 def note(project: FakeProject, name: str, **event: str) -> None:
-    """Adds to the record of a project, as extras/registry/git_refs.py does."""
+    """Adds to the record of a project, as extras/registry/registry_store.py does."""
     blob = project.bare / "note.json"
     blob.write_text(json.dumps(event))
     sha = git(project.bare, "hash-object", "-w", str(blob))

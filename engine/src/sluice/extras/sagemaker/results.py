@@ -1,25 +1,31 @@
-"""Downloads the results of a run from the bucket into build/ and MLflow."""
+"""What a run leaves: files for build/, a run in MLflow, and a model package in SageMaker's registry.
+
+MLflow's alias says which adapter is live. The approval of the adapter's package follows it: promoted is Approved,
+stopped or rolled back is Rejected. The sha256 of the adapter links the two.
+"""
 
 from __future__ import annotations
 
 import shutil
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
-from sluice.extras.sagemaker.aws_clients import asking
-from sluice.extras.sagemaker.executions import ExecutionStep
-from sluice.extras.sagemaker.settings import SageMakerSettings
+from sluice.extras.sagemaker.aws_clients import AwsAccount, asking, client
+from sluice.extras.sagemaker.pipeline_runs import Execution, ExecutionStep
+from sluice.extras.sagemaker.settings import SageMakerSettings, read
+from sluice.release.manifest import Manifest
 
 EXPERIMENT = "training"
-# Folders of build/ that are taken.
-BUILT = ("index", "adapter")
+Approval = Literal["Approved", "Rejected"]
+_BUILT = ("index", "adapter")  # folders of build/ that are taken
+_KEY = "adapter_sha256"
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,14 @@ class RunResults:
     gates: Path
 
 
-def bring(workspace: Workspace, sagemaker: Any, s3: Any, run: str, steps: list[ExecutionStep]) -> RunResults:
+def bring(workspace: Workspace, account: AwsAccount, run: Execution, steps: list[ExecutionStep]) -> RunResults:
     """Downloads what the steps of a run made, then puts it into build/; a run that was cut off begins again.
 
     SluiceError when something is missing: build/ then is as it was.
     """
-    folder = workspace.state / "sagemaker" / run
-    draft = folder.with_name(f".{run}.draft")
+    sagemaker, s3 = account.sagemaker, account.s3
+    folder = workspace.state / "sagemaker" / run.id
+    draft = folder.with_name(f".{run.id}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     jobs = {step.name: step.job_name for step in steps}
     for step in ("Process", "Evaluate"):
@@ -52,10 +59,10 @@ def bring(workspace: Workspace, sagemaker: Any, s3: Any, run: str, steps: list[E
     _unpack(draft / Path(model).name, draft / "adapter")
     for name in ("index/index.json", "adapter/adapter.gguf", "adapter/training.json"):
         if not (draft / name).is_file():
-            raise SluiceError(f"{run}: made no {name}", remedy="its log says why; start it again when that is fixed")
+            raise SluiceError(f"{run.id}: made no {name}", remedy="its log says why; start it again when that is fixed")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
-    for name in BUILT:
+    for name in _BUILT:
         target = workspace.build / name
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(folder / name, target)
@@ -115,3 +122,75 @@ def record(
     if found.gates.is_file():
         client.log_artifact(run, str(found.gates))
     client.set_terminated(run)
+
+
+def name_adapter(sagemaker: Any, package: str, sha256: str) -> None:
+    """Writes into a package which adapter it holds."""
+    with asking(package):
+        sagemaker.update_model_package(ModelPackageArn=package, CustomerMetadataProperties={_KEY: sha256})
+
+
+def follow_champion(config: Path) -> Callable[[Manifest, bool, str], None] | None:
+    """What approves or rejects the packages of a release's adapter; None where SageMaker is not set up."""
+    settings = read(config)
+    if settings is None or settings.missing():
+        return None
+
+    def follow(manifest: Manifest, approved: bool, why: str) -> None:
+        if manifest.adapter:
+            decision: Approval = "Approved" if approved else "Rejected"
+            decide(settings, manifest.adapter.sha256, decision, f"{manifest.id}: {why}")
+
+    return follow
+
+
+def decide(settings: SageMakerSettings, sha256: str, approval: Approval, why: str) -> None:
+    """Approves or rejects the packages of an adapter; one that was trained elsewhere has none.
+
+    SluiceError when SageMaker could not be asked: then the two are not in step, and the caller stops.
+    """
+    sagemaker = client("sagemaker", settings.region)
+    for package in _packages_of(sagemaker, settings.model_package_group, sha256):
+        if package["ModelApprovalStatus"] == approval:
+            continue
+        with asking(package["ModelPackageArn"]):
+            sagemaker.update_model_package(
+                ModelPackageArn=package["ModelPackageArn"],
+                ModelApprovalStatus=approval,
+                ApprovalDescription=why[:1024],
+            )
+
+
+def newest_approved(sagemaker: Any, group: str) -> dict[str, Any] | None:
+    """What SageMaker knows of the package that was approved last, None when there is none."""
+    with asking(group):
+        listed = sagemaker.list_model_packages(
+            ModelPackageGroupName=group,
+            ModelApprovalStatus="Approved",
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            MaxResults=1,
+        )["ModelPackageSummaryList"]
+        if not listed:
+            return None
+        found: dict[str, Any] = sagemaker.describe_model_package(ModelPackageName=listed[0]["ModelPackageArn"])
+        return found
+
+
+def _packages_of(sagemaker: Any, group: str, sha256: str) -> list[dict[str, Any]]:
+    from botocore.exceptions import ClientError
+
+    found = []
+    with asking(group):
+        try:
+            pages = [*sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)]
+        except ClientError as error:  # the first run that passes its gates makes the group
+            if "does not exist" in str(error):
+                return []
+            raise
+        for page in pages:
+            for one in page["ModelPackageSummaryList"]:
+                package = sagemaker.describe_model_package(ModelPackageName=one["ModelPackageArn"])
+                if package.get("CustomerMetadataProperties", {}).get(_KEY) == sha256:
+                    found.append(package)
+    return found

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -14,17 +13,15 @@ from sluice.core.workspace import Workspace
 from sluice.release import champion
 from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import Manifest
-from support.aws.sagemaker_runs import account, make_jobs, make_package, write_settings
+from support.aws.sagemaker_runs import make_jobs, make_package, write_settings
 from support.aws.sagemaker_server import Played
 from unit.release import aliases
 from unit.release.conftest import release_of, workspace  # noqa: F401 - a fixture
 
 
-@pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch, workspace: Workspace, loopback: None) -> Iterator[Played]:  # noqa: ARG001
+@pytest.fixture(autouse=True)
+def settings(workspace: Workspace) -> None:
     write_settings(workspace.config)
-    with account(monkeypatch) as found:
-        yield found
 
 
 def trained(workspace: Workspace, content: bytes, played: Played) -> tuple[Manifest, str]:
@@ -58,12 +55,6 @@ def test_promoted_is_approved_and_stopped_is_rejected(workspace: Workspace, play
     assert approval(other)[0] == "PendingManualApproval"
     champion.reject(workspace, here(workspace), second.id, "too slow")
     assert approval(other) == ("Rejected", f"{second.id}: too slow")
-
-
-def test_what_is_gone_back_from_is_rejected(workspace: Workspace, played: Played) -> None:
-    first, package = trained(workspace, b"one", played)
-    second, other = trained(workspace, b"two", played)
-    promote(workspace, first.id)
     promote(workspace, second.id)
     promote(workspace, first.id, back=True, reason="by hand")
     assert approval(package)[0] == "Approved"
@@ -78,9 +69,12 @@ def test_an_environment_before_production_decides_nothing(workspace: Workspace, 
     assert approval(package)[0] == "PendingManualApproval"
 
 
-def test_while_sagemaker_cannot_be_asked_nothing_is_promoted(workspace: Workspace, played: Played) -> None:
+def test_while_sagemaker_cannot_be_asked_nothing_is_promoted_or_refused(workspace: Workspace, played: Played) -> None:
     manifest, package = trained(workspace, b"one", played)
     played.refuse["UpdateModelPackage"] = ("ExpiredTokenException", "expired")
+    with pytest.raises(SluiceError, match="no longer accepts the credentials"):
+        champion.reject(workspace, here(workspace), manifest.id, "too slow")
+    assert list(here(workspace).history()) == []
     with pytest.raises(SluiceError, match="no longer accepts the credentials"):
         promote(workspace, manifest.id)
     assert champion.champion_id(here(workspace)) is None
@@ -89,28 +83,14 @@ def test_while_sagemaker_cannot_be_asked_nothing_is_promoted(workspace: Workspac
     assert approval(package)[0] == "Approved"
 
 
-def test_a_refusal_that_sagemaker_did_not_hear_of_is_not_noted(
-    workspace: Workspace, played: Played, monkeypatch: pytest.MonkeyPatch
+def test_an_adapter_without_a_package_is_promoted_and_before_the_first_run_there_is_no_group(
+    workspace: Workspace, played: Played
 ) -> None:
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
-    manifest, package = trained(workspace, b"one", played)
-    played.refuse["UpdateModelPackage"] = ("ThrottlingException", "slow down")
-    with pytest.raises(SluiceError, match="slow down"):
-        champion.reject(workspace, here(workspace), manifest.id, "too slow")
-    played.refuse.clear()
-    assert champion.reject(workspace, here(workspace), manifest.id, "too slow")
-    assert approval(package)[0] == "Rejected"
-
-
-def test_an_adapter_of_another_place_has_no_package(workspace: Workspace, played: Played) -> None:
     make_jobs()
     manifest, _ = release_of(workspace)
     promote(workspace, manifest.id)
-    assert champion.champion_id(here(workspace)) == manifest.id
     assert not played.asked("UpdateModelPackage")
-
-
-def test_before_the_first_run_there_is_no_group(workspace: Workspace, played: Played) -> None:
+    (workspace.build / "adapter" / "adapter.gguf").write_bytes(b"two")
     manifest, _ = release_of(workspace)
     played.refuse["ListModelPackages"] = ("ValidationException", "Model Package Group sluice-adapter does not exist.")
     promote(workspace, manifest.id)
