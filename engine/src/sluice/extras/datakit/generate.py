@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import random
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
+from sluice.data import privacy
 from sluice.data.data_policy import PrivacyPolicy
-from sluice.data.near_duplicates import repeats_across, repeats_within
-from sluice.data.rows import Provenance, Row, load_corpus, load_rows
+from sluice.data.near_duplicates import repeats_across, repeats_within, words
+from sluice.data.rows import Document, Provenance, Row, load_corpus, load_rows
 from sluice.evaluation.answer_text import token_f1
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
-from sluice.extras.datakit.passages import SourcePassage, choose, fault, read_reply, span
 from sluice.extras.datakit.proposals import Proposal, Proposals
 from sluice.extras.prompt_tests.run_prompt_tests import open_role
 from sluice.llm.chat import ChatProvider
@@ -32,8 +36,101 @@ from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.settings import PROMPT_ROLES, ProviderSpec, load_providers
 from sluice.prompts import Prompt, load_prompt
 from sluice.retrieval import Hit, format_passages
+from sluice.retrieval.chunking import ChunkerSettings, chunk
 from sluice.retrieval.index_stage import IndexParameters
 from sluice.serving.settings import ServiceSettings
+
+_FEWEST_WORDS = 12  # a heading or a list of names holds no question worth asking
+_FEWEST_IN_QUESTION = 3
+_MOST_IN_ANSWER = 12
+_POINTS_AT_PASSAGE = re.compile(r"\b(?:the|this|that|given|above)\s+(?:passage|paragraph|excerpt|text|article)\b", re.I)
+
+
+@dataclass(frozen=True)
+class SourcePassage:
+    """A piece of a document, cut as the index cuts it: what training and serving show the model."""
+
+    document: Document
+    text: str
+
+
+def choose_passages(
+    corpus: Sequence[Document], evaluation: Sequence[Row], chunker: ChunkerSettings, *, seed: int
+) -> list[SourcePassage]:
+    """Return all passages that may be used, in an order drawn by `seed`.
+
+    An article is what has one title, however many documents it is cut into. Articles with a document that an evaluation
+    row names are left out whole, and so are documents of one tenant: the model answers everybody. SluiceError when
+    nothing is left.
+    """
+    asked = {name for row in evaluation for name in row.doc_ids}
+    measured = {document.title for document in corpus if document.id in asked}
+    usable = [document for document in corpus if document.tenant is None and document.title not in measured]
+    pieces = [(document, piece.text) for document in usable for piece in chunk([document], chunker)]
+    found = [SourcePassage(document, text) for document, text in pieces if len(text.split()) >= _FEWEST_WORDS]
+    random.Random(seed).shuffle(found)
+    if not found:
+        what = f"{len(corpus) - len(usable)} are of articles that evaluation asks about, or of one tenant"
+        raise SluiceError(
+            f"none of {len(corpus)} documents may be used: {what}",
+            remedy="add documents to data/corpus that no row of data/eval.jsonl names",
+        )
+    return found
+
+
+def read_reply(reply: str) -> tuple[list[tuple[str, str]], int]:
+    """Return the questions in a reply with their answers, and how many objects in it are none.
+
+    Objects may stand one a line, in a list, or between the marks of a code block: models do all of these.
+    """
+    decoder = json.JSONDecoder()
+    found: list[tuple[str, str]] = []
+    broken = at = 0
+    while (at := reply.find("{", at)) >= 0:
+        try:
+            value, at = decoder.raw_decode(reply, at)
+        except (ValueError, RecursionError):
+            broken += 1
+            at = reply.find("\n", at) if "\n" in reply[at:] else len(reply)
+            continue
+        question, answer = _text(value, "question"), _text(value, "answer")
+        if question and answer:
+            found.append((question, answer))
+        else:
+            broken += 1
+    return found, broken
+
+
+def _text(value: Any, key: str) -> str:
+    said = value.get(key)
+    return " ".join(said.split()) if isinstance(said, str) else ""
+
+
+def span(answer: str, text: str) -> str | None:
+    """Return the answer as `text` writes it, as whole words; None where it does not."""
+    said = answer.strip().strip("\"'“”").rstrip(".").strip()
+    if not said:
+        return None
+    pattern = r"\s+".join(map(re.escape, said.split()))
+    found = re.search(rf"(?<![0-9A-Za-z]){pattern}(?![0-9A-Za-z])", text, re.IGNORECASE)
+    return found[0] if found else None
+
+
+def fault(question: str, answer: str, passage: str, policy: PrivacyPolicy) -> str:
+    """Return why a question and its answer are not good enough; empty when they are."""
+    if span(answer, passage) is None:
+        return "the answer is no span of its passage"
+    if len(answer.split()) > _MOST_IN_ANSWER:
+        return f"the answer is longer than {_MOST_IN_ANSWER} words"
+    if len(words(question)) < _FEWEST_IN_QUESTION:
+        return "the question is too short"
+    if span(answer, question) is not None:
+        return "the question holds its answer"
+    if _POINTS_AT_PASSAGE.search(question):
+        return "the question speaks of its passage"
+    found = next(privacy.findings(f"{question}\n{answer}", policy), None)
+    return "personal data or secret" if found else ""
+
 
 TEACHER = "teacher"
 _INTRO = """Questions that a model wrote about the corpus. Each answer is a span of its document, and was found again
@@ -99,7 +196,7 @@ def generate_rows(
     measured = load_rows(workspace.data / "eval.jsonl")
     known = [*load_rows(workspace.data / "train.jsonl"), *measured]
     chunker = load_params(workspace.params, "index", IndexParameters).chunker
-    passages = choose(load_corpus(workspace.data / "corpus"), measured, chunker, seed=settings.seed)
+    passages = choose_passages(load_corpus(workspace.data / "corpus"), measured, chunker, seed=settings.seed)
     providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
     service = load_settings(workspace.config / "service.yaml", ServiceSettings)
     cache = ResponseCache(workspace.state / FOLDER)

@@ -23,8 +23,7 @@ from sluice.data.data_policy import DataPolicy
 from sluice.data.row_sources import FILE as SOURCES
 from sluice.data.rows import PROPOSED, Row, parse_row
 from sluice.data.scanning import require_whole, scan_lines
-from sluice.extras.pull_requests.branch_pull_request import PullRequestText, upsert_pull
-from sluice.extras.pull_requests.managed_branch import push_branch, with_files
+from sluice.extras.pull_requests.branch_pull_request import PullRequestText, push_branch, upsert_pull, with_files
 from sluice.github.markdown_table import code, table
 
 ROWS, PAGE = "rows.jsonl", "README.md"

@@ -16,10 +16,27 @@ from pydantic import Field, ValidationError, model_validator
 
 from sluice.core.atomic_files import write_jsonl
 from sluice.core.errors import SluiceError
-from sluice.core.settings import Settings
-from sluice.extras.hosted.limits import HostedLimits
+from sluice.core.settings import Settings, load_settings
 from sluice.llm.chat import AnswerConstraint, ToolParameters
 from sluice.prompts import ModelParameters
+
+
+class HostedLimits(Settings):
+    """config/hosted.yaml: what a pull request may ask. Only the file of main counts; its numbers have no defaults."""
+
+    rounds: int = Field(ge=1, le=20, description="times that the requests of one run of ci are answered")
+    requests: int = Field(ge=1, description="requests of a file")
+    request_bytes: int = Field(ge=1, description="messages of a request, as UTF-8")
+    output_tokens: int = Field(ge=1, description="longest answer that a request may ask for")
+    tokens: int = Field(ge=1, description="tokens of all requests of a file, at most")
+    dollars_per_change: float = Field(ge=0, description="US dollars a day (UTC) for one branch")
+    dollars_per_day: float = Field(ge=0, description="US dollars a day (UTC) for all branches together")
+    authors: Literal["write", "all"] = Field(description="whose requests are answered unasked")
+
+
+def load_limits(config: Path) -> HostedLimits:
+    return load_settings(config / "hosted.yaml", HostedLimits)
+
 
 NAME = "requests.jsonl"
 SCHEMA = 1

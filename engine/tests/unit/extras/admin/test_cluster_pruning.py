@@ -13,7 +13,7 @@ from sluice.cluster.promotions import Promotions
 from sluice.cluster.rollback import choose, revisions
 from sluice.cluster.rollout_observer import RolloutTarget, WatchTimeouts
 from sluice.cluster.rollout_status import read_rollout
-from sluice.extras.admin.cluster_pruning import prune
+from sluice.extras.admin.retention import prune
 from support.kubernetes.api_server import KubeApi, serving, status
 from support.kubernetes.player import Player
 from unit.cluster.conftest import QUICK, Runner, crashing, hold, plane, run, without_a_template

@@ -11,7 +11,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
-from sluice.extras.admin.collection_needs import prune
+from sluice.extras.admin.collections import prune
 from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.postgres_collections import ensure_collection, list_collections
 from sluice.retrieval.store_schema import load_release

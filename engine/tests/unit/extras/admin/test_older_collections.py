@@ -11,8 +11,7 @@ import psycopg
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.admin.collection_needs import prune
-from sluice.extras.admin.store_contents import listed
+from sluice.extras.admin.collections import listed, prune
 from sluice.extras.admin.verify_collection import verify
 from sluice.retrieval.collection_tables import describe, words_of
 from sluice.retrieval.index_files import IndexInfo

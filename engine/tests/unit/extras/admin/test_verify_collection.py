@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.admin.store_contents import listed
+from sluice.extras.admin.collections import listed
 from sluice.extras.admin.verify_collection import verify
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index_files import build_index

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-
 from sluice.extras.clients.bounded_schema import bounded
+
 from sluice.extras.clients.local_form import grammar, held
 from sluice.llm.chat import Delta, Messages, ShapeParameters, ToolParameters
 from sluice.llm.llama_server import LocalServer

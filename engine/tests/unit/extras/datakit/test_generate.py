@@ -20,8 +20,7 @@ from sluice.data.contract import check
 from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.rows import Document, Provenance, Row, write_rows
 from sluice.extras.datakit import generate as module
-from sluice.extras.datakit.generate import Generation, GenerationSettings, Reply, generate_rows
-from sluice.extras.datakit.passages import SourcePassage
+from sluice.extras.datakit.generate import Generation, GenerationSettings, Reply, SourcePassage, generate_rows
 from sluice.extras.datakit.proposals import ROWS, Proposals, accept, write
 from sluice.llm import fallback
 from sluice.llm.provider_failures import FailureKind, ProviderError

@@ -16,10 +16,9 @@ from sluice.core.workspace import Workspace
 from sluice.data.data_policy import PrivacyPolicy
 from sluice.data.near_duplicates import words
 from sluice.data.rows import Document, Row, write_document, write_rows
-from sluice.extras.datakit import harvest as module
-from sluice.extras.datakit.harvest import harvest
+from sluice.extras.datakit import traffic as module
 from sluice.extras.datakit.proposals import Proposals
-from sluice.extras.datakit.traffic import Exchange
+from sluice.extras.datakit.traffic import Exchange, harvest
 from unit.cli.published import here, run, server, there  # noqa: F401 - fixtures
 from unit.data.conftest import git
 from unit.extras.datakit.conftest import exchange, line, score, trace_id

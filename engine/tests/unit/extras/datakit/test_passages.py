@@ -7,7 +7,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.data.data_policy import PrivacyPolicy
 from sluice.data.rows import Document, Row
-from sluice.extras.datakit.passages import choose, fault, read_reply, span
+from sluice.extras.datakit.generate import choose, fault, read_reply, span
 from sluice.retrieval.chunking import ChunkerSettings
 
 PARAGRAPH = "This paragraph has words enough that a question can be asked about it, number {}."

@@ -12,7 +12,7 @@ from sluice.core.errors import SluiceError
 from sluice.data.contract import check
 from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.rows import load_corpus, load_rows
-from sluice.extras.datakit.squad import import_squad
+from sluice.extras.datakit.dataset import import_squad
 
 
 def ask(id_: str, question: str, *answers: str, **more: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from sluice.extras.hosted.answer_stream import key_forms
+from sluice.extras.hosted.answer_requests import key_forms
 from unit.extras.hosted.conftest import KEY, PARAMETERS, Main, everything, lines
 
 ROOT = Path(__file__).resolve().parents[5]

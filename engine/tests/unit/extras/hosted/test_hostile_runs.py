@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.extras.hosted.answer_stream import key_forms
+from sluice.extras.hosted.answer_requests import key_forms
 from support.actions_api import ActionsApi
 from unit.extras.hosted.conftest import KEY, Main, everything, lines
 from unit.extras.hosted.steps import Steps, steps_of

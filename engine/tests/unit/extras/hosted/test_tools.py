@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sluice.evaluation.recorded_chat import response_key
-from sluice.extras.hosted.answer_stream import key_forms
+from sluice.extras.hosted.answer_requests import key_forms
 from sluice.extras.hosted.request_file import ProviderRequest
 from support.actions_api import ActionsApi
 from unit.extras.hosted.conftest import KEY, PARAMETERS, Main, everything, lines

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.git import commit_tree
-from sluice.extras.pull_requests.managed_branch import push_branch, with_files
+from sluice.extras.pull_requests.branch_pull_request import push_branch, with_files
 from unit.data.conftest import commit, git
 
 MARK = "Kept-Branch: "

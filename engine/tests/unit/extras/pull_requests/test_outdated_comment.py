@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.pull_requests.outdated_comment import mark_outdated
-from sluice.extras.pull_requests.pull_request_comment import MARKER, upsert_comment
+from sluice.extras.pull_requests.pull_request_comment import mark_outdated, upsert_comment
 from unit.github.conftest import Environment
 from unit.github.fake_github import READER, FakeGitHub
 
@@ -33,7 +32,7 @@ def body(github: FakeGitHub) -> str:
 
 
 def test_a_push_marks_the_comment_and_its_comparison_replaces_it(github: FakeGitHub, environment: Environment) -> None:
-    upsert_comment(VERDICT, environment(), marker=MARKER)
+    upsert_comment(VERDICT, environment())
     later = environment(GITHUB_RUN_ID="501", **SERVER)
     assert mark_outdated(later, compares=True).startswith("outdated: https://github.invalid/octo/app/pull/7#")
     marker, notice, _, title, *_ = body(github).splitlines()
@@ -42,23 +41,23 @@ def test_a_push_marks_the_comment_and_its_comparison_replaces_it(github: FakeGit
     assert notice.startswith(f"> **Outdated.** {run} compares {HEAD} now.")
     assert title == "## ✕ Worse: f1"
     # The run before is quicker in its last step than in being cancelled.
-    said = upsert_comment("## = Late", environment(), marker=MARKER)
+    said = upsert_comment("## = Late", environment())
     assert said.message == "no comment: a later run has commented already"
-    upsert_comment("## ✓ Improved", later, marker=MARKER)
+    upsert_comment("## ✓ Improved", later)
     assert body(github) == "<!-- sluice:comparison run=501.1 -->\n## ✓ Improved"
 
 
 def test_a_push_that_takes_the_change_back_says_that_nothing_is_compared(
     github: FakeGitHub, environment: Environment
 ) -> None:
-    upsert_comment(VERDICT, environment(), marker=MARKER)
+    upsert_comment(VERDICT, environment())
     mark_outdated(environment(GITHUB_RUN_ID="501", **SERVER), compares=False)
     assert f"compares nothing: at {HEAD} nothing is changed that an answer depends on." in body(github)
     assert body(github).endswith(VERDICT)
 
 
 def test_the_notice_stands_once(github: FakeGitHub, environment: Environment) -> None:
-    upsert_comment(VERDICT, environment(), marker=MARKER)
+    upsert_comment(VERDICT, environment())
     for run in ("501", "502", "503"):
         mark_outdated(environment(GITHUB_RUN_ID=run, **SERVER), compares=run != "503")
     assert body(github).count("Outdated") == 1
@@ -67,7 +66,7 @@ def test_the_notice_stands_once(github: FakeGitHub, environment: Environment) ->
 
 
 def test_a_comment_that_is_full_stays_below_the_limit(github: FakeGitHub, environment: Environment) -> None:
-    upsert_comment("## ✕ Worse\n\n" + "a line of the text\n" * 4000, environment(), marker=MARKER)
+    upsert_comment("## ✕ Worse\n\n" + "a line of the text\n" * 4000, environment())
     mark_outdated(environment(GITHUB_RUN_ID="501", **SERVER), compares=True)
     assert len(body(github)) <= 65_536
     assert "## ✕ Worse" in body(github)

@@ -21,7 +21,7 @@ MARKER = "<!-- sluice:comparison run=500.1 -->\n"
 
 
 def post(text: str, environment: dict[str, str]) -> CommentResult:
-    return upsert_comment(text, environment, marker="comparison")
+    return upsert_comment(text, environment)
 
 
 def bodies(github: FakeGitHub) -> list[str]:

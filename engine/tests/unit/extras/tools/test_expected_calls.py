@@ -14,15 +14,14 @@ from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.output import Assertion, Output
 from sluice.evaluation.paired_cases import gather
-from sluice.extras.tools.evaluated_case import evaluated_case
 from sluice.extras.tools.expected_calls import (
     ExpectedCalls,
     check_rows,
     fault_of_calls,
     parting,
 )
-from sluice.extras.tools.metrics.tool_calls import tool_calls
-from sluice.extras.tools.metrics.world_after import world_after
+from sluice.extras.tools.metrics import tool_calls, world_after
+from sluice.extras.tools.release_agent import evaluated_case
 
 from .conftest import FIND, OPEN, QUESTION, Scene, run, tickets
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.extras.tools.functions.world import find_tickets, open_ticket, release_status, scratch
+from sluice.extras.tools.functions import find_tickets, open_ticket, release_status, scratch
 
 
 def test_the_same_key_is_one_ticket() -> None:

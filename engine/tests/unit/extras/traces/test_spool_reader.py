@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sluice.extras.traces.spool_reader import waiting
+from sluice.extras.traces.mlflow_import import waiting
 from sluice.serving.telemetry.spool import TraceSpool
 from support.telemetry.spooling import LINE, LINES, start_writers
 
