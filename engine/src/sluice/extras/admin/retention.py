@@ -37,6 +37,9 @@ from sluice.release.transfer import artefacts, fetch_folders
 # What is younger may belong to a release that is put there now, or to a deployment that has no ReplicaSet yet.
 _GRACE = timedelta(days=1)
 _RECORDS, _CATALOGUE = FOLDER.split("/")
+# As kustomize names them: by a hash of their content.
+_MANIFEST = re.compile(r"sluice-release-[a-z0-9]{10}")
+_Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,6 @@ def _needed(store: ArtifactStore, workspace: Workspace, entries: Iterable[Catalo
             fetch_folders(entry.digest, store, Path(folder), ["config"])
             needed |= {entry.id, entry.digest, *entry.making.values(), *artefacts(Path(folder), workspace)}
     return needed
-
-
-# As kustomize names them: by a hash of their content.
-_MANIFEST = re.compile(r"sluice-release-[a-z0-9]{10}")
-_Object = Mapping[str, Any]
 
 
 def tidy_cluster(client: httpx.Client, target: RolloutTarget, show: Show) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _DEEPEST, _LARGEST = 32, 2_000  # of a schema: levels and parts
 _LIMITS = (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"))
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
 def _schema(value: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +58,6 @@ def validator(schema: dict[str, Any]) -> Any:
 
 
 Schema = Annotated[dict[str, Any], AfterValidator(_schema)]
-Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
 class _Definition(BaseModel):

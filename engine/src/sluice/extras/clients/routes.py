@@ -33,12 +33,14 @@ from sluice.serving.telemetry.traces import current_trace
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from sluice.extras.clients.responses_schema import ResponsesRequest
     from sluice.serving.runner import ApplicationRunner
 
 
 _log = logging.getLogger(__name__)
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+_STATUSES = (400, 401, 403, 413, 429, 500, 502, 503, 504)
+_BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+_STREAM = {"text/event-stream": {"schema": {"type": "object", "required": ["event", "data"]}}}
 
 
 class ResponseFrame:
@@ -200,11 +202,6 @@ async def response_events(
             current_trace().fail("internal_error")
             _log.exception("answer broken off")
             yield frame.failed(BROKEN)
-
-
-_STATUSES = (400, 401, 403, 413, 429, 500, 502, 503, 504)
-_BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
-_STREAM = {"text/event-stream": {"schema": {"type": "object", "required": ["event", "data"]}}}
 
 
 def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:

@@ -1,4 +1,4 @@
-"""The data set as a whole: imported from SQuAD, its datasheet, what differs between two versions, redaction in place."""
+"""The data set as a whole: imported from SQuAD, described, compared with other versions, redacted in place."""
 
 from __future__ import annotations
 

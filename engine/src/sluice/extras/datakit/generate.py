@@ -44,6 +44,13 @@ _FEWEST_WORDS = 12  # a heading or a list of names holds no question worth askin
 _FEWEST_IN_QUESTION = 3
 _MOST_IN_ANSWER = 12
 _POINTS_AT_PASSAGE = re.compile(r"\b(?:the|this|that|given|above)\s+(?:passage|paragraph|excerpt|text|article)\b", re.I)
+TEACHER = "teacher"
+_INTRO = """Questions that a model wrote about the corpus. Each answer is a span of its document, and was found again
+given the question and the passage alone. Both replies may be wrong together. Teacher, prompt, document and seed are in
+each row's `provenance`."""
+# What a provider will not or cannot say of one passage. Anything else would fail of the next one too, and ends the run.
+_OF_ONE_PASSAGE = (FailureKind.REFUSED, FailureKind.GARBAGE)
+Reply = tuple[str, str]  # its text, and who gave it, as provider/model: a fallback may have
 
 
 @dataclass(frozen=True)
@@ -132,14 +139,7 @@ def fault(question: str, answer: str, passage: str, policy: PrivacyPolicy) -> st
     return "personal data or secret" if found else ""
 
 
-TEACHER = "teacher"
-_INTRO = """Questions that a model wrote about the corpus. Each answer is a span of its document, and was found again
-given the question and the passage alone. Both replies may be wrong together. Teacher, prompt, document and seed are in
-each row's `provenance`."""
-# What a provider will not or cannot say of one passage. Anything else would fail of the next one too, and ends the run.
-_OF_ONE_PASSAGE = (FailureKind.REFUSED, FailureKind.GARBAGE)
 _Draft = tuple[SourcePassage, Row]
-Reply = tuple[str, str]  # its text, and who gave it, as provider/model: a fallback may have
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,12 @@ from sluice.serving.telemetry.traces import RETRIEVE
 Embed = Callable[[Sequence[str]], Any]  # texts to unit vectors
 _STORES = ("sqlite://", "http://", "https://", "mysql", "postgresql", "mssql", "databricks")
 _SUFFIXES = (".jsonl", ".json")
+_INTRO = """Questions that users asked in vain, taken together by likeness. The answers are suggestions: sentences of
+the corpus that lie near the question, not what the model said."""
+_ALIKE = 0.3  # cosine distance up to which questions are taken for the same, on average of a cluster
+_NEAR = 0.5  # cosine from which a sentence of the corpus is suggested as the answer
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_TRACES = 5  # of a cluster, to look at
 
 
 @dataclass(frozen=True)
@@ -205,12 +211,6 @@ def open_embedder(workspace: Workspace) -> Iterator[Embed]:
         yield opened.embed
 
 
-_INTRO = """Questions that users asked in vain, taken together by likeness. The answers are suggestions: sentences of
-the corpus that lie near the question, not what the model said."""
-_ALIKE = 0.3  # cosine distance up to which questions are taken for the same, on average of a cluster
-_NEAR = 0.5  # cosine from which a sentence of the corpus is suggested as the answer
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_TRACES = 5  # of a cluster, to look at
 _Wanted = list[tuple[str, Exchange]]  # with the redacted question
 
 

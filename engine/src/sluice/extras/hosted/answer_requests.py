@@ -37,6 +37,8 @@ from sluice.prompts import ModelParameters
 from sluice.serving.settings import ServiceSettings
 
 _NUMBERED = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ROLE = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # of the sign-in to AWS, which the step that asks has
+_MOST_FILE_BYTES = 256 << 20
 
 
 class AnswersWithoutKeys:
@@ -78,12 +80,6 @@ async def drain(chat: ChatProvider, messages: Messages, parameters: ModelParamet
     async with aclosing(chat.stream(messages, parameters, deadline=deadline)) as stream:
         async for _ in stream:
             pass
-
-
-_ROLE = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # of the sign-in to AWS, which the step that asks has
-
-
-_MOST_FILE_BYTES = 256 << 20
 
 
 def ask_file(workspace: Workspace, file: Path | None, out: Path) -> str:

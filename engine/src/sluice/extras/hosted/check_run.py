@@ -31,6 +31,9 @@ from sluice.github.github_client import open_repository
 from sluice.llm.model_files import Models
 from sluice.llm.settings import ProviderSpec, RemoteSpec, load_providers
 
+_STRANGER = "the author may not write to the repository"
+_BY_HAND = "a maintainer can start answer-requests by hand, with the number of the run"
+
 
 @dataclass(frozen=True)
 class AllowedRequest:
@@ -75,10 +78,6 @@ def _asked(number: int, request: ProviderRequest, specs: Sequence[ProviderSpec])
     what = "another digest than main's settings make of it" if named else "not a hosted model of main"
     remedy = "a new or changed entry is merged in reserve first, behind those that answer"
     raise RefusedRequestsError(f"{NAME}: line {number}: {what} (config/providers.yaml)", remedy=remedy)
-
-
-_STRANGER = "the author may not write to the repository"
-_BY_HAND = "a maintainer can start answer-requests by hand, with the number of the run"
 
 
 class CheckedRun(NamedTuple):

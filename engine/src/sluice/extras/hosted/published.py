@@ -36,6 +36,7 @@ ANSWERING = "answer-requests.yml"
 _COMPARING = ".github/workflows/ci.yml"
 _STARTED_BY = ("workflow_run", "workflow_dispatch")
 _MOST_BYTES = 256 << 20
+SPEND = "spend.json"
 
 
 class UnusableArtifactError(SluiceError):
@@ -127,9 +128,6 @@ def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> 
     if len(raw) > _MOST_BYTES:
         raise UnusableArtifactError(f"artifact {artifact}: {name} is too large")
     return raw
-
-
-SPEND = "spend.json"
 
 
 @dataclass(frozen=True)

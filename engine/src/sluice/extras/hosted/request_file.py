@@ -20,6 +20,15 @@ from sluice.core.settings import Settings, load_settings
 from sluice.llm.chat import AnswerConstraint, ToolParameters
 from sluice.prompts import ModelParameters
 
+NAME = "requests.jsonl"
+SCHEMA = 1
+# A line holds little beside its messages, whose characters JSON writes with six bytes at most.
+_BESIDE_MESSAGES = 64 * 1024
+_ESCAPED = 6
+# What vendors write around tools, in tokens: Anthropic's pricing page names 804 at most.
+_ABOUT_TOOLS = 1024
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
 
 class HostedLimits(Settings):
     """config/hosted.yaml: what a pull request may ask. Only the file of main counts; its numbers have no defaults."""
@@ -36,16 +45,6 @@ class HostedLimits(Settings):
 
 def load_limits(config: Path) -> HostedLimits:
     return load_settings(config / "hosted.yaml", HostedLimits)
-
-
-NAME = "requests.jsonl"
-SCHEMA = 1
-# A line holds little beside its messages, whose characters JSON writes with six bytes at most.
-_BESIDE_MESSAGES = 64 * 1024
-_ESCAPED = 6
-# What vendors write around tools, in tokens: Anthropic's pricing page names 804 at most.
-_ABOUT_TOOLS = 1024
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class RefusedRequestsError(SluiceError):

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from github.PullRequest import PullRequest
     from github.Repository import Repository
 
+# What GitHub's own token opens starts no workflow by itself (github.blog, changelog of 2026-06-11).
+APPROVAL = (
+    "\n> Opened by GitHub's own token: its checks begin when somebody who may write presses "
+    "*Approve workflows to run*.\n"
+)
+
 
 def with_files(root: Path, tree: str, files: Mapping[str, str]) -> str:
     """The tree with some files more."""
@@ -61,13 +67,6 @@ def push_branch(
         remedy=remedy,
     )
     return "branch pushed" if not there else "branch pushed anew"
-
-
-# What GitHub's own token opens starts no workflow by itself (github.blog, changelog of 2026-06-11).
-APPROVAL = (
-    "\n> Opened by GitHub's own token: its checks begin when somebody who may write presses "
-    "*Approve workflows to run*.\n"
-)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ _MESSAGES = {
     "updated": "comment updated",
     "later": "no comment: a later run has commented already",
 }
+_NOTICE = "> **Outdated.** "
+_PAGE = 100
+_TIMEOUT_S = 30
 
 
 def upsert_comment(markdown: str, environment: Mapping[str, str]) -> CommentResult:
@@ -84,11 +87,6 @@ def _event_of(environment: Mapping[str, str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SluiceError(f"GITHUB_EVENT_PATH: {path}: {error}") from None
     return event if isinstance(event, dict) else {}
-
-
-_NOTICE = "> **Outdated.** "
-_PAGE = 100
-_TIMEOUT_S = 30
 
 
 def mark_outdated(environment: Mapping[str, str], *, compares: bool) -> str:

@@ -36,16 +36,14 @@ from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.tools import TOOLS
 
 if TYPE_CHECKING:
-    from weakref import WeakKeyDictionary
-
     from langchain_core.language_models import BaseChatModel
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    from sluice.extras.tools.approvals import Approvals
     from sluice.extras.tools.expected_calls import ExpectedState
     from sluice.extras.tools.settings import LoopLimits, PinnedTool
-    from sluice.extras.tools.toolbox import Tool
     from sluice.serving.services import Services
+
+_STEPS_OF_GRAPH = 8  # nodes of LangGraph for one reply of the model and its tools, with room
 
 
 class LoopBounds(AgentMiddleware[Any, Any]):
@@ -104,13 +102,13 @@ class ToolCalls(AgentMiddleware[Any, Any]):
             key = await self._approvals.take(thread, name, args)
             if not key:
                 return "(not called: nobody has approved this call)", "unapproved"
-        text, outcome = await called(tool, args, key if tool.writes else "")
+        text, outcome = await _called(tool, args, key if tool.writes else "")
         if key:
             await self._approvals.note(key, outcome)
         return text, outcome
 
 
-async def called(tool: Tool, args: dict[str, Any], key: str) -> tuple[str, str]:
+async def _called(tool: Tool, args: dict[str, Any], key: str) -> tuple[str, str]:
     """Calls a tool within its time."""
     try:
         async with asyncio.timeout(tool.settings.timeout_seconds) as limit:
@@ -125,9 +123,6 @@ async def called(tool: Tool, args: dict[str, Any], key: str) -> tuple[str, str]:
         return f"(no result within {tool.settings.timeout_seconds:g} s; it may have been done)", "unknown result"
     except Exception as error:  # any failure of a tool is a result of this call; its message may hold anything
         return f"(failed: {type(error).__name__})", "failed"
-
-
-_STEPS_OF_GRAPH = 8  # nodes of LangGraph for one reply of the model and its tools, with room
 
 
 @dataclass
@@ -263,7 +258,7 @@ class ToolAgent:
         step = {"name": one.tool, "args": one.args, "outcome": "world"}
         if tool is None or tool.settings.effect != "read" or tool.fault(one.args):
             return step | {"fault": "this is no call of a tool that reads"}
-        said, outcome = await called(tool, one.args, "")
+        said, outcome = await _called(tool, one.args, "")
         right = outcome == "done" and one.holds in said and not (one.lacks and one.lacks in said)
         return step | {"fault": "" if right else f"it says {said[:200]}"}
 
@@ -307,13 +302,9 @@ async def _opened_saver(database: str) -> BaseCheckpointSaver[Any]:
 
 def _decision(approved: bool, approval: Approval, request: RequestState) -> Command[Any]:
     if not approved:
-        request.steps += [{**_entry(one), "outcome": "denied"} for one in approval.actions]
+        request.steps += [{"name": one["tool"], "args": one["args"], "outcome": "denied"} for one in approval.actions]
     one = {"type": "approve"} if approved else {"type": "reject", "message": approval.reason or "it was denied"}
     return Command(resume={"decisions": [one] * len(approval.actions)})
-
-
-def _entry(action: dict[str, Any]) -> dict[str, Any]:
-    return {"name": action["tool"], "args": action["args"]}
 
 
 def _shown(tool: Tool) -> StructuredTool:

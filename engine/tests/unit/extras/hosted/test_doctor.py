@@ -69,7 +69,6 @@ def test_an_environment_of_main_alone_with_its_secret_passes(there: FakeReposito
 @pytest.mark.parametrize(
     ("path", "facts", "what", "says"),
     [
-        ("/environments", {"environments": []}, "environment evaluation", "there are: none"),
         (
             POLICIES,
             {"branch_policies": [{"id": 1, "name": "main"}, {"id": 2, "name": "*"}]},
