@@ -31,10 +31,11 @@ def index_verify(
     from sluice.extras.admin.collections import require_collection
     from sluice.extras.admin.verify_collection import verify
     from sluice.release.gates import Measurement, decide, load_gates, require
+    from sluice.retrieval.index_files import read_index
 
     workspace = Workspace.find()
     gates = load_gates(workspace.config / "gates.yaml")
-    name = collection or _collection_of(workspace)
+    name = collection or read_index(workspace.build / "index")[0].collection
     with open_chosen(workspace, store, env, tenant) as connection:
         require_collection(connection, name)
         vectors = chosen_stores(workspace, store, env, tenant).chosen.vectors
@@ -160,13 +161,6 @@ def release_prune(
     for name in (*done.releases, *done.names):
         print(f"{'would remove' if dry_run else 'removed'} {name}")
     print(f"{len(done.kept)} releases stay")
-
-
-def _collection_of(workspace: Workspace) -> str:
-    """Return the collection of build/index."""
-    from sluice.retrieval.index_files import read_index
-
-    return read_index(workspace.build / "index")[0].collection
 
 
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:

@@ -108,7 +108,6 @@ class CollectionInfo:
 
 
 def listed(connection: psycopg.Connection[Any]) -> list[CollectionInfo]:
-    """All collections, by name."""
     return [_look(connection, name) for name in list_collections(connection)]
 
 

@@ -52,7 +52,6 @@ class PrunedReleases:
 
 
 def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: bool = False) -> PrunedReleases:
-    """Removes what none of the kept releases needs."""
     if not store.notes(FOLDER):  # before the first release GitHub's registry knows no such place, and refuses
         return PrunedReleases(frozenset(), (), ())
     before = datetime.now(UTC) - _GRACE
@@ -154,7 +153,6 @@ def _delete(client: httpx.Client, path: str) -> None:
 
 
 def _releases(objects: Sequence[_Object]) -> set[str]:
-    """Those that the pod templates belong to."""
     templates = (one["spec"]["template"].get("metadata") or {} for one in objects)
     return {str((metadata.get("labels") or {}).get(RELEASE_LABEL, "")) for metadata in templates}
 

@@ -48,7 +48,6 @@ def search(connection: psycopg.Connection[Any], searches: SearchStatements, aske
 
 
 def scan(connection: psycopg.Connection[Any], searches: SearchStatements, asked: Asked) -> set[str]:
-    """Ids of the best ten of all vectors."""
     with connection.transaction():
         connection.execute("SET LOCAL enable_indexscan = off")
         # Else the plan that the prepared statement already has, with the index, would be taken again.
@@ -83,7 +82,6 @@ def verify(
     questions: int = 100,
     vectors: VectorSettings | None = None,
 ) -> CollectionVerification:
-    """Reads the whole collection, and searches it."""
     description = require_description(connection, collection)
     configure(connection, vectors=vectors or description.vectors)
     chunks, faults = _chunks(connection, description)
@@ -122,7 +120,6 @@ def _chunks(connection: psycopg.Connection[Any], description: TableDescription) 
 def _vectors(
     connection: psycopg.Connection[Any], description: TableDescription, chunks: list[Chunk], faults: list[str]
 ) -> Vectors:
-    """Those of the chunks, in their order."""
     rows = connection.execute(
         sql.SQL('SELECT embedding::vector FROM {} ORDER BY doc_id COLLATE "C", start').format(
             sql.Identifier(description.index.collection)

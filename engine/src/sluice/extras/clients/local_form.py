@@ -38,7 +38,6 @@ async def held(
     *,
     deadline: float,
 ) -> AsyncGenerator[Delta, None]:
-    """The answer of a local model under the grammar of a request."""
     values = parameters.model_dump(exclude=_ONLY_OURS) | {"grammar": grammar(parameters)}
     constraint = AnswerConstraint.model_validate(values, by_name=True)
     said, in_words = "", not parameters.tools
@@ -90,7 +89,7 @@ def limited(schema: Any, *, brief: bool) -> Any:
     made = {} if schema is True else dict(schema)
     if not made.keys() & _SAYS:
         made["type"] = _SCALARS if brief else [*_SCALARS, "array", "object"]
-    for key in made.keys() & {"anyOf", "oneOf", "prefixItems"}:
+    for key in made.keys() & {"anyOf", "oneOf", "allOf", "prefixItems"}:
         made[key] = [limited(one, brief=brief) for one in made[key]]
     for key in made.keys() & {"$defs", "definitions"}:
         made[key] = {name: limited(one, brief=brief) for name, one in made[key].items()}
@@ -98,10 +97,11 @@ def limited(schema: Any, *, brief: bool) -> Any:
     characters, most = _BRIEF if brief else _FREE
     if "string" in kinds and "const" not in made and "enum" not in made:
         room = _ROOM if {"format", "pattern"} & made.keys() else 0
-        made["maxLength"] = made.get("maxLength", max(characters, room, made.get("minLength", 0)))
+        longest = max(characters, room, made.get("minLength", 0))
+        made["maxLength"] = min(longest, made.get("maxLength", longest))
     if "array" in kinds:
-        fewest = max(made.get("minItems", 0), len(made.get("prefixItems", ())))
-        made["maxItems"] = min(max(most, fewest), made.get("maxItems", most))
+        longest = max(most, made.get("minItems", 0), len(made.get("prefixItems", ())))
+        made["maxItems"] = min(longest, made.get("maxItems", longest))
         if brief or "items" in made:
             made["items"] = limited(made.get("items", True), brief=brief)
     if "properties" in made:
@@ -111,7 +111,9 @@ def limited(schema: Any, *, brief: bool) -> Any:
         made["properties"] = {key: limited(one, brief=brief) for key, one in kept.items()}
         made["additionalProperties"] = False
     elif "object" in kinds and made.get("additionalProperties") is not False:
-        made["maxProperties"] = made.get("maxProperties", max(most, len(made.get("required", ()))))
+        made["additionalProperties"] = limited(made.get("additionalProperties", True), brief=True)
+        longest = max(most, made.get("minProperties", 0), len(made.get("required", ())))
+        made["maxProperties"] = min(longest, made.get("maxProperties", longest))
     return made
 
 

@@ -179,7 +179,6 @@ class ClientOptions:
         return values | ({"brief": True} if brief and self.names else {})
 
     async def settle(self, text: str, request: RequestState, check: Callable[[str], Awaitable[str]]) -> str:
-        """See `CallerOptions`."""
         again = bool(request.refused)
         try:
             calls = self._calls(list(request.called.values()))
@@ -232,7 +231,6 @@ class ClientOptions:
 
 
 def read_options(request: ChatRequest) -> ClientOptions:
-    """What a request asks for."""
     try:
         wishes = Wishes.model_validate(request.model_dump(include={*Wishes.model_fields}))
         return _checked(wishes, ClientOptions(wishes, request.messages))

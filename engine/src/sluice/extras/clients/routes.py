@@ -72,7 +72,6 @@ class ResponseFrame:
         }
 
     def whole(self, answer: Answer) -> dict[str, Any]:
-        """The response of an answer."""
         reason, usage = _INCOMPLETE.get(answer.finish_reason), answer.usage
         output = [self._message(_part(answer))] if answer.text or not answer.tool_calls else []
         return self._frame | {
@@ -173,7 +172,6 @@ async def response_events(
     items: AsyncGenerator[str | Answer, None],
     count: Callable[[Answer], None],
 ) -> AsyncGenerator[bytes, None]:
-    """The events of an answer."""
     async with aclosing(items):
         yield frame.opening()
         try:
@@ -205,7 +203,6 @@ async def response_events(
 
 
 def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
-    """Adds the paths to the service."""
     replies = documents.answers(dict[str, Any], *_STATUSES, content=_STREAM)
 
     @api.post("/v1/responses", responses=replies, openapi_extra=needs_scope("chat"))

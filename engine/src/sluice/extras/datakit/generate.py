@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.params import load_params
@@ -100,17 +99,13 @@ def read_reply(reply: str) -> tuple[list[tuple[str, str]], int]:
             broken += 1
             at = reply.find("\n", at) if "\n" in reply[at:] else len(reply)
             continue
-        question, answer = _text(value, "question"), _text(value, "answer")
+        pair = [value.get(key) for key in ("question", "answer")]
+        question, answer = (" ".join(one.split()) if isinstance(one, str) else "" for one in pair)
         if question and answer:
             found.append((question, answer))
         else:
             broken += 1
     return found, broken
-
-
-def _text(value: Any, key: str) -> str:
-    said = value.get(key)
-    return " ".join(said.split()) if isinstance(said, str) else ""
 
 
 def span(answer: str, text: str) -> str | None:
@@ -269,7 +264,6 @@ class Generation:
         return await self.writer.ask(self.settings.seed, **values)
 
     async def _answer(self, draft: _Draft) -> Reply | None:
-        """From the passage alone."""
         passage, row = draft
         document = passage.document
         hit = Hit(chunk_id="", doc_id=document.id, title=document.title, text=passage.text, score=0.0, similarity=0.0)
@@ -287,18 +281,14 @@ class Generation:
             if why := fault(question, answer, passage.text, self.policy):
                 self.found.leave_out(why)
                 continue
+            prompt, document = self.writer.prompt.digest, _sha256(passage.document.text)
             yield Row(
                 id=f"g-{_sha256(question)[:12]}",
                 question=question,
                 answers=(span(answer, passage.text) or answer,),
                 doc_ids=(passage.document.id,),
                 tags=("generated",),
-                provenance=Provenance(
-                    teacher=teacher,
-                    prompt=self.writer.prompt.digest,
-                    document=_sha256(passage.document.text),
-                    seed=self.settings.seed,
-                ),
+                provenance=Provenance(teacher=teacher, prompt=prompt, document=document, seed=self.settings.seed),
             )
 
     def _fresh(self, drafts: list[_Draft]) -> list[_Draft]:
@@ -313,7 +303,6 @@ class Generation:
         return [draft for number, draft in enumerate(drafts) if number not in in_data | again]
 
     def _judge(self, draft: _Draft, answer: Reply | None) -> None:
-        """The round trip."""
         passage, row = draft
         text, by = answer or ("", "")
         if answer is None:

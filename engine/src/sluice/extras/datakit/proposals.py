@@ -90,7 +90,6 @@ def _lines(values: Iterable[Mapping[str, Any]]) -> str:
 
 
 def write(found: Proposals, out: Path) -> None:
-    """Write the rows and the page into a folder."""
     for name, text in found.files(str(out)).items():
         write_atomic(out / name, text)
 

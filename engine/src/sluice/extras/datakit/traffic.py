@@ -72,7 +72,6 @@ class _Trace:
     scores: set[tuple[float, str]] = field(default_factory=set)
 
     def add(self, name: str, attributes: Mapping[str, Any]) -> None:
-        """Take a span."""
         if http_attributes.HTTP_ROUTE in attributes:
             self.root = attributes
         elif name == RETRIEVE:

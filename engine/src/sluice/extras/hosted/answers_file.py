@@ -59,12 +59,10 @@ class _Line(Settings):
 
 
 def artifact_of(run: int) -> str:
-    """Name of the artifact with the answers to a run of ci."""
     return f"answers-{run}"
 
 
 def refusal(error: SluiceError) -> dict[str, str]:
-    """The line that says why there are no answers."""
     return {"refused": str(error)}
 
 

@@ -55,7 +55,6 @@ class AllowedRequest:
 
 
 def check_requests(workspace: Workspace, raw: bytes) -> tuple[list[AllowedRequest], list[AllowedRequest]]:
-    """Checks a file of requests against the settings of this checkout."""
     limits = load_limits(workspace.config)
     providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
     specs = (*providers.chat, *providers.judge)
@@ -88,7 +87,6 @@ class CheckedRun(NamedTuple):
 
 
 def check_run(workspace: Workspace, run: int, out: Path, environment: Mapping[str, str]) -> CheckedRun:
-    """Checks the requests of a run of ci and reserves what they cost."""
     limits = load_limits(workspace.config)
     with open_repository(environment) as repository:
         waiting = waiting_run(repository, run)

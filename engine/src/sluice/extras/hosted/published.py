@@ -55,7 +55,6 @@ class WaitingRun:
 
 
 def waiting_run(repository: Repository, number: int) -> WaitingRun:
-    """The run of ci with this number."""
     run = repository.get_workflow_run(number)
     what = f"run {number}"
     if run.path.partition("@")[0] != _COMPARING or run.event != "pull_request":
@@ -161,7 +160,6 @@ def read_ledger(
 def require_budget(
     waiting: WaitingRun, dollars: float, limits: HostedLimits, entries: list[tuple[datetime, Spend]], now: datetime
 ) -> None:
-    """Refuses what the limits of rounds and money do not allow."""
     rounds = sum(spend.run == waiting.number for _, spend in entries)
     if rounds >= limits.rounds:
         remedy = "push again, or raise `rounds` in config/hosted.yaml of main"

@@ -191,7 +191,6 @@ def write_requests(path: Path, requests: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_requests(raw: bytes, limits: HostedLimits) -> list[ProviderRequest]:
-    """Reads a file from an untrusted source."""
     if raw.count(b"\n") > limits.requests or len(raw) > limits.requests * _longest(limits):
         raise _refused(f"more than {limits.requests} requests", "ask for less, or raise `requests`")
     found: dict[str, ProviderRequest] = {}

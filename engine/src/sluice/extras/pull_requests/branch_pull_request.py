@@ -27,7 +27,6 @@ APPROVAL = (
 
 
 def with_files(root: Path, tree: str, files: Mapping[str, str]) -> str:
-    """The tree with some files more."""
     with tempfile.TemporaryDirectory(prefix="branch-") as name:
         index = {"GIT_INDEX_FILE": str(Path(name) / "index")}
         run(root, "read-tree", tree, env=index)

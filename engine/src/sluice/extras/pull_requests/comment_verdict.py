@@ -46,7 +46,6 @@ class CommentVerdict(Settings):
 
 
 def verdict_line(folder: Path, head: str) -> str:
-    """The hidden line."""
     found = CommentVerdict(head=head, verdict="not compared", passed=False)
     if (path := folder / JSON).is_file():
         document = read_json(path)
@@ -60,7 +59,6 @@ def verdict_line(folder: Path, head: str) -> str:
 
 
 def find_verdict(comments: Iterable[str], head: str) -> CommentVerdict | None:
-    """The verdict on a commit."""
     lines = [line for text in comments if (line := _LINE.search(text))]
     found = [CommentVerdict.model_validate_json(line[1]) for line in lines]
     return next((one for one in found if one.head == head), None)

@@ -109,7 +109,6 @@ class ToolCalls(AgentMiddleware[Any, Any]):
 
 
 async def _called(tool: Tool, args: dict[str, Any], key: str) -> tuple[str, str]:
-    """Calls a tool within its time."""
     try:
         async with asyncio.timeout(tool.settings.timeout_seconds) as limit:
             return await tool.call(args, key), "done"

@@ -130,7 +130,6 @@ class Approvals:
         tenant: str | None,
         conversation: Sequence[Mapping[str, str]],
     ) -> str:
-        """Asks for an approval."""
         name, now = secrets.token_hex(16), time.time()
         row: dict[str, Any] = {"id": name, "thread": thread, "release": release, "tenant": tenant, "state": "pending"}
         row |= {"conversation": [dict(one) for one in conversation], "created": now, "expires": now + self._seconds}
@@ -166,7 +165,6 @@ class Approvals:
     async def decide(
         self, name: str, tenant: str | None, *, approve: bool, by: str | None, reason: str, release: str
     ) -> Approval:
-        """Approves or denies, once."""
         found = await self.find(name, tenant)
         if found.release != release:
             raise DecisionError(409, f"{found.release} has asked, and {release} answers here: ask again")

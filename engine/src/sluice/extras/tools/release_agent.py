@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 
 def make_agent(services: Services, model: BaseChatModel) -> Runnable[Any, Any] | None:
-    """The loop of a release with its tools."""
     found = load_tools(services.bundle.config)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Approvals: who may see and decide over HTTP, what is decided once, what expires; two replicas over one PostgreSQL (the
+"""Approvals: who may see and decide over HTTP, what is decided once, what expires; two replicas over one PostgreSQL (a
 real server); and random models and people, who write nothing that nobody approved."""
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from sluice.evaluation.registry import Assertion, Output, Row, metric
     aggregate="share",
 )
 def tool_calls(row: Row, output: Output) -> Assertion | None:
-    """Judges one case."""
     from sluice.extras.tools.expected_calls import expected_calls, fault_of_calls
 
     wanted = expected_calls(row)
@@ -31,7 +30,6 @@ def tool_calls(row: Row, output: Output) -> Assertion | None:
     aggregate="share",
 )
 def world_after(row: Row, output: Output) -> Assertion | None:
-    """Judges one case."""
     from sluice.extras.tools.expected_calls import expected_calls, shown
 
     wanted = expected_calls(row)
