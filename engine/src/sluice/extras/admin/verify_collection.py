@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from sluice.retrieval.chunking import Chunk, starts
 from sluice.retrieval.collection_tables import TableDescription, require_description
 from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index_files import digest_of_index
-from sluice.retrieval.passages import Hit
 from sluice.retrieval.postgres import Asked, SearchStatements, configure
 from sluice.retrieval.postgres_collections import contents
 from sluice.retrieval.stores import VectorSettings
@@ -22,46 +20,9 @@ if TYPE_CHECKING:
     import psycopg
 
 
-K = 10
+_K = 10
 _NOISE = 0.5  # a question is not one of the stored vectors: it lies beside one, by this much of its length
 _SEED = 7
-
-
-def sample(chunks: int, questions: int) -> list[int]:
-    """Places of the chunks that are asked about, always the same."""
-    rng = np.random.default_rng(_SEED)
-    return [int(place) for place in rng.choice(chunks, size=min(questions, chunks), replace=False)]
-
-
-def questions_beside(vectors: Vectors, tenants: Sequence[str | None]) -> list[Asked]:
-    """A question beside each of the vectors, asked by the tenant whose it is; always the same."""
-    rng = np.random.default_rng(_SEED)
-    noise = rng.normal(size=vectors.shape)
-    beside = vectors + _NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    beside = (beside / np.linalg.norm(beside, axis=1, keepdims=True)).astype(np.float32)
-    return [{"vector": vector, "tenant": tenant} for vector, tenant in zip(beside, tenants, strict=True)]
-
-
-def search(connection: psycopg.Connection[Any], searches: SearchStatements, asked: Asked) -> set[str]:
-    """Ids of the best ten, as a service finds them."""
-    return _ids(searches.run(connection, asked, k=K, mode="vectors"))
-
-
-def scan(connection: psycopg.Connection[Any], searches: SearchStatements, asked: Asked) -> set[str]:
-    with connection.transaction():
-        connection.execute("SET LOCAL enable_indexscan = off")
-        # Else the plan that the prepared statement already has, with the index, would be taken again.
-        connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-        return _ids(searches.run(connection, asked, k=K, mode="vectors"))
-
-
-def _ids(hits: Sequence[Hit]) -> set[str]:
-    return {hit.chunk_id for hit in hits}
-
-
-def share(found: set[str], exact: set[str]) -> float:
-    """Recall: how much of `exact` is found."""
-    return len(found & exact) / max(1, len(exact))
 
 
 @dataclass(frozen=True)
@@ -88,7 +49,7 @@ def verify(
     stored = _vectors(connection, description, chunks, faults)
     asked = min(questions, len(chunks))
     searches = SearchStatements(connection, collection)
-    recall = _recall(connection, searches, chunks, stored, asked) if asked else 0.0
+    recall = _recall(connection, searches, _questions(chunks, stored, asked)) if asked else 0.0
     return CollectionVerification(collection, len(chunks), tuple(faults), recall, asked)
 
 
@@ -134,16 +95,28 @@ def _vectors(
     return vectors
 
 
-def _recall(
-    connection: psycopg.Connection[Any],
-    searches: SearchStatements,
-    chunks: list[Chunk],
-    vectors: Vectors,
-    asked: int,
-) -> float:
-    """The share of the exact best ten that the search finds, over questions that lie beside stored vectors."""
-    places = sample(len(chunks), asked)
-    questions = questions_beside(vectors[places], [chunks[place].tenant for place in places])
-    return float(
-        np.mean([share(search(connection, searches, each), scan(connection, searches, each)) for each in questions])
-    )
+def _questions(chunks: list[Chunk], vectors: Vectors, number: int) -> list[Asked]:
+    """Questions beside some of the stored vectors, each asked by the tenant whose vector it is; always the same."""
+    places = np.random.default_rng(_SEED).choice(len(chunks), size=number, replace=False)
+    noise = np.random.default_rng(_SEED).normal(size=(number, vectors.shape[1]))
+    beside = vectors[places] + _NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    beside = (beside / np.linalg.norm(beside, axis=1, keepdims=True)).astype(np.float32)
+    return [{"vector": vector, "tenant": chunks[place].tenant} for vector, place in zip(beside, places, strict=True)]
+
+
+def _recall(connection: psycopg.Connection[Any], searches: SearchStatements, questions: list[Asked]) -> float:
+    """The share of the exact best ten that the search finds, on average."""
+    shares = []
+    for question in questions:
+        found = _best(connection, searches, question)
+        with connection.transaction():
+            connection.execute("SET LOCAL enable_indexscan = off")
+            # Else the plan that the prepared statement already has, with the index, would be taken again.
+            connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            exact = _best(connection, searches, question)
+        shares.append(len(found & exact) / max(1, len(exact)))
+    return float(np.mean(shares))
+
+
+def _best(connection: psycopg.Connection[Any], searches: SearchStatements, question: Asked) -> set[str]:
+    return {hit.chunk_id for hit in searches.run(connection, question, k=_K, mode="vectors")}

@@ -74,14 +74,6 @@ def key_forms(key: str) -> list[str]:
     return [form.lower() for form in (key, key[::-1], raw.hex(), quote(key, safe=""), *inner) if len(form) >= 6]
 
 
-async def drain(chat: ChatProvider, messages: Messages, parameters: ModelParameters, seconds: float) -> None:
-    """Takes an answer to its end, for what is recorded on the way."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    async with aclosing(chat.stream(messages, parameters, deadline=deadline)) as stream:
-        async for _ in stream:
-            pass
-
-
 def ask_file(workspace: Workspace, file: Path | None, out: Path) -> str:
     """Asks the requests of a file, which is checked as if it came from anywhere."""
     path = file or out / NAME
@@ -151,10 +143,12 @@ async def _ask(
     told."""
     messages, asked = request.asked()
     parameters = asked.model_copy(update={"seed": asked.seed - request.trial})  # recording adds the trial
-    chat = RecordedChat(cache, [spec], lambda: model)
+    chat, deadline = RecordedChat(cache, [spec], lambda: model), asyncio.get_running_loop().time() + seconds
     with asking(request.trial):
         try:
-            await drain(chat, messages, parameters, seconds)
+            async with aclosing(chat.stream(messages, parameters, deadline=deadline)) as stream:
+                async for _ in stream:  # what matters is recorded on the way
+                    pass
         except ProviderError as error:
             print(f"{request.digest[:12]}: no answer: {error.failure.value}", file=sys.stderr)
         except SluiceError:

@@ -58,14 +58,6 @@ class _Line(Settings):
     refused: str = ""
 
 
-def artifact_of(run: int) -> str:
-    return f"answers-{run}"
-
-
-def refusal(error: SluiceError) -> dict[str, str]:
-    return {"refused": str(error)}
-
-
 def bring_answers(workspace: Workspace, repository: Repository, environment: Mapping[str, str]) -> int:
     """Takes what main has answered to this run of ci into the response cache."""
     number, _ = this_run(environment)
@@ -73,7 +65,7 @@ def bring_answers(workspace: Workspace, repository: Repository, environment: Map
     cache, brought, latest = ResponseCache(workspace.state / FOLDER), 0, True
     (workspace.state / _REFUSED).unlink(missing_ok=True)
     for run in runs_of_main(repository, since):
-        raw = read_file(run, artifact_of(number), NAME, environment)
+        raw = read_file(run, f"answers-{number}", NAME, environment)
         if raw is None:
             continue
         for line in _lines(raw):

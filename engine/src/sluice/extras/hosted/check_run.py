@@ -15,7 +15,7 @@ from sluice.core.atomic_files import write_json, write_jsonl
 from sluice.core.workspace import Workspace
 from sluice.evaluation.recorded_chat import response_key
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
-from sluice.extras.hosted import answers_file
+from sluice.extras.hosted.answers_file import NAME as ANSWERS
 from sluice.extras.hosted.published import (
     SPEND,
     Spend,
@@ -105,7 +105,7 @@ def check_run(workspace: Workspace, run: int, out: Path, environment: Mapping[st
             ledger = read_ledger(repository, since, environment)
             require_budget(waiting, dollars, limits, ledger, now)
         except (RefusedRequestsError, UnusableArtifactError) as error:
-            write_jsonl(out / answers_file.NAME, [answers_file.refusal(error)])
+            write_jsonl(out / ANSWERS, [{"refused": str(error)}])
             return CheckedRun("refused", f"Refused, nothing was asked: {error}")
     write_jsonl(out / NAME, [one.request.model_dump(mode="json", exclude_unset=True) for one in allowed])
     write_json(out / SPEND, asdict(Spend(waiting.number, waiting.change, dollars)))
