@@ -7,7 +7,7 @@ from sluice.core.extras import Extra
 EXTRA = Extra(
     summary="looks after vector stores, caches, the artifact store, what a cluster keeps: lists, checks, prunes, drops",
     commands="cli:register",
-    hooks={"promoted": "cluster_pruning:prune"},
+    hooks={"promoted": "retention:tidy_cluster"},
     lines={
         "engine/docs/reference/failures.md": ("unit/extras/admin/test_killed.py",),
         "engine/docs/reference/record.md": (

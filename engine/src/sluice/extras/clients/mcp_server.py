@@ -63,7 +63,6 @@ async def handle(
     receive: Receive,
     send: Send,
 ) -> None:
-    """One request of a client."""
     caller = caller_of(scope)
     current_trace().tenant = caller.tenant or ""
 

@@ -48,7 +48,7 @@ def data_import(
 ) -> None:
     """Import questions or documents, completely or not at all; list dropped items with reasons."""
     from sluice.data.privacy import load_policy
-    from sluice.extras.datakit import documents, squad, tables
+    from sluice.extras.datakit import dataset, documents, tables
 
     workspace = Workspace.find()
     layout = tables.TableLayout(tables.parse_columns(column or []), delimiter, separator, tuple(tag or []))
@@ -64,7 +64,7 @@ def data_import(
     if source.is_dir() or suffix in documents.SUFFIXES:
         report = documents.import_documents(source, out, **terms)
     elif suffix == ".json":
-        report = squad.import_squad(source, out, train_articles=train_articles, **terms)
+        report = dataset.import_squad(source, out, train_articles=train_articles, **terms)
     elif suffix in tables.SUFFIXES:
         report = tables.import_table(source, out, workspace.data, layout, **terms)
     else:
@@ -104,8 +104,7 @@ def data_harvest(
 ) -> None:
     """Propose rows for declined and low-scored questions; none counts until a person has read it."""
     from sluice.data.privacy import load_policy
-    from sluice.extras.datakit.harvest import harvest
-    from sluice.extras.datakit.traffic import recorded
+    from sluice.extras.datakit.traffic import harvest, recorded
 
     workspace = Workspace.find()
     policy = load_policy(workspace.config).privacy

@@ -23,11 +23,10 @@ from sluice.core.settings import nearest
 from sluice.data import contract
 from sluice.data.contract import check_rows_privacy
 from sluice.data.expectations import check_expectations
-from sluice.data.privacy import DataPolicy, PrivacyPolicy
+from sluice.data.privacy import DataPolicy, PrivacyPolicy, redact
 from sluice.data.row_rules import check_rows, occurs
 from sluice.data.rows import Document, ImportSource, Row, load_corpus, parse_row, scan_rows
 from sluice.data.scanning import LocatedRecord, ValidationIssue, read_text, scan_lines
-from sluice.extras.datakit.dataset import redact_row
 from sluice.extras.datakit.proposals import proposed_lines, sources_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -38,6 +37,12 @@ _OBJECTS = ("expect", "provenance", "history")
 _REQUIRED = ("question", "answers")
 _Record = LocatedRecord[dict[str, Any]]  # values by column
 _Placed = LocatedRecord[Row]
+
+
+def redact_row(row: Row, policy: PrivacyPolicy) -> Row:
+    """Return a row without what the policy redacts in question and answers, both as in a document."""
+    answers = tuple(dict.fromkeys(redact(answer, policy) for answer in row.answers))
+    return row.model_copy(update={"question": redact(row.question, policy), "answers": answers})
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ from sluice.extras.doctor.github import check
 from sluice.extras.doctor.github_changes import apply
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject, load_fleet
 from sluice.extras.fleet.github_reader import GitHubReader, clone_address, read_repository
-from sluice.extras.pull_requests.branch_pull_request import PullRequestText, upsert_pull
-from sluice.extras.pull_requests.managed_branch import push_branch
+from sluice.extras.pull_requests.branch_pull_request import PullRequestText, push_branch, upsert_pull
 from sluice.github.github_client import GitHubStatusError, refusals
 
 BRANCH, TITLE = "set-up-project", "Give the project its names"

@@ -64,7 +64,6 @@ def _hosted(scope: DiagnosisScope) -> list[RemoteSpec]:
 
 
 def _held(ask: Ask, kind: str, name: str, fix: str) -> Iterator[Diagnosis]:
-    """A secret or a variable of the environment."""
     there = {one["name"] for one in ask(f"/environments/{ENVIRONMENT}/{kind}s?per_page=100")[f"{kind}s"]}
     what = f"{kind} {name} of {ENVIRONMENT}"
     yield passed(what, "set") if name in there else Diagnosis(what, "missing", "not set", fix)

@@ -15,7 +15,7 @@ EXTRA = Extra(
     summary="compares pull requests with a hosted model, although they have no key",
     commands="cli:register",
     hooks={
-        "unanswered": "unanswered:unanswered",
+        "unanswered": "answers_file:unanswered",
         "schemas": "request_file:schemas",
         "variables": "doctor:secrets",
         "github": "doctor:checks",

@@ -9,7 +9,7 @@ _STEPS = "jobs > {0} > steps > name={1}"
 EXTRA = Extra(
     summary="comments on pull requests, and opens those of parts that propose changes: rows of data, upgrades",
     commands="cli:register",
-    hooks={"outdated": "outdated_comment:mark_outdated"},
+    hooks={"outdated": "pull_request_comment:mark_outdated"},
     files=("engine/docs/decisions/pull-request-comment.md",),
     entries={
         ".github/workflows/ci.yml": (

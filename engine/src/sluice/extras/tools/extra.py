@@ -12,7 +12,7 @@ EXTRA = Extra(
         "agent": "release_agent:make_agent",
         "case_note": "expected_calls:parting",
         "data_check": "expected_calls:check_rows",
-        "evaluated_case": "evaluated_case:evaluated_case",
+        "evaluated_case": "release_agent:evaluated_case",
         "routes": "routes:add_routes",
         "tool_pins": "settings:tool_pins",
     },

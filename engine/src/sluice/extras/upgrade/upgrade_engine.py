@@ -20,7 +20,7 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import commit_tree, run
 from sluice.core.project import Project
 from sluice.core.workspace import LOCK
-from sluice.extras.pull_requests.managed_branch import push_branch
+from sluice.extras.pull_requests.branch_pull_request import push_branch
 from sluice.extras.upgrade.codemods import codemods, order, run_codemod
 from sluice.extras.upgrade.engine_lock import EngineLock, read_lock
 from sluice.extras.upgrade.engine_wheel import contents, fetch, pinned, require_same

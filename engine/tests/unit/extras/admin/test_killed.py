@@ -1,4 +1,4 @@
-"""`kill -9`: of what builds a collection, at twenty moments, and of the embedded PostgreSQL while many search in it."""
+"""`kill -9` of what builds a collection, at several moments, and of the embedded PostgreSQL while many search in it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from support.retrieval.patience import open_patiently
 from unit.retrieval.conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
-KILLS = 20
+KILLS = 8
 # Forks a builder for each line, so that none spends its time on imports: where to write, a word for what is changed.
 BUILDER = """
 import os, signal, sys

@@ -113,17 +113,6 @@ def test_what_is_of_today_stays(
 
 
 @pytest.mark.usefixtures("later")
-def test_a_removed_release_can_be_put_there_again(
-    shared: StoreUnderTest, add: Callable[..., CatalogueEntry], workspace: Workspace, tmp_path: Path
-) -> None:
-    first, second = add(), add()
-    assert retention.prune(shared.open(), workspace, 1).releases == (first.id,)
-    catalogue.add(shared.open(), workspace, workspace.releases / first.id, first.commit)
-    assert [entry.id for entry in catalogue.newest(shared.open())] == [first.id, second.id]
-    assert whole(shared.open(), first, tmp_path)
-
-
-@pytest.mark.usefixtures("later")
 def test_a_release_that_is_added_meanwhile_is_whole(
     shared: StoreUnderTest,
     add: Callable[..., CatalogueEntry],

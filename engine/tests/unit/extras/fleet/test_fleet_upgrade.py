@@ -14,7 +14,7 @@ from sluice.core.errors import SluiceError
 from sluice.extras.fleet import fleet_upgrade, project_upgrade
 from sluice.extras.fleet.fleet_status import read_status
 from sluice.extras.fleet.fleet_upgrade import FleetUpgrade, advance
-from sluice.extras.pull_requests import branch_pull_request, managed_branch
+from sluice.extras.pull_requests import branch_pull_request
 from sluice.extras.pull_requests.comment_verdict import CommentVerdict, WorseMetric
 from sluice.extras.upgrade.upgrade_engine import BRANCH
 from sluice.github.github_client import open_repository
@@ -185,7 +185,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]
             raise _Killed
         done.append(what)
 
-    push, request, issue = managed_branch.run, project_upgrade.upsert_pull, fleet_upgrade.upsert_issue
+    push, request, issue = branch_pull_request.run, project_upgrade.upsert_pull, fleet_upgrade.upsert_issue
 
     def pushing(root: Path, *words: str, **more: object) -> str:
         if words[0] == "push":
@@ -201,7 +201,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]
         return issue(*words, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(fleet_upgrade, "upsert_issue", recording)
-    monkeypatch.setattr(managed_branch, "run", pushing)
+    monkeypatch.setattr(branch_pull_request, "run", pushing)
     monkeypatch.setattr(project_upgrade, "upsert_pull", opening)
 
     prepare, prepared = project_upgrade.prepare, dict[Path, object]()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from sluice.extras.clients.checks.format import FormatOptions
+from sluice.extras.clients.checks import FormatOptions
 from support.guardrails import finder
 
 find = finder("format")

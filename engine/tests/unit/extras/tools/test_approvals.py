@@ -1,10 +1,11 @@
-"""/v1/approvals over HTTP: who may see and decide, what is decided once, what expires."""
+"""Approvals: who may see and decide over HTTP, what is decided once, what expires; two replicas over one PostgreSQL (a
+real server); and random models and people, who write nothing that nobody approved."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,17 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from sluice.extras.tools.approvals import Approvals
+from sluice.core.errors import SluiceError
+from sluice.core.processes import free_port
+from sluice.extras.tools.approvals import Approvals, DecisionError
+from sluice.retrieval.stores import StoreSpec, open_store
 from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
+from support.tool_fuzz import fuzz, write_config
 
 from .conftest import OPEN, QUESTION, Scene, run, tickets
-
-Made = Callable[..., Scene]
 
 
 class Service:
@@ -133,13 +136,6 @@ def test_another_release_does_not_go_on(served: Any, world: sqlite3.Connection) 
     assert len(tickets(world)) == 3
 
 
-def test_a_stream_carries_the_steps_too(served: Any) -> None:
-    _, service = served()
-    body = {"messages": [{"role": "user", "content": QUESTION}], "stream": True}
-    text = run(service.send("POST", "/v1/chat/completions", scope="chat", json=body)).text
-    assert '"outcome":"pending"' in text
-
-
 def test_a_caller_who_brings_tools_gets_no_others(served: Any) -> None:
     made, service = served("Fine.")
     given = {"type": "function", "function": {"name": "mine", "parameters": {"type": "object"}}}
@@ -168,3 +164,93 @@ def test_what_was_said_is_kept_no_longer_than_it_waits(end: str) -> None:
         assert (left.conversation, len(left.actions)) == ([], 1)
 
     run(talk())
+
+
+Made = Callable[..., Scene]
+SHARED = {"says": "{actions} {approval}", "expire_seconds": 900, "database_env": "TEST_APPROVALS"}
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    pytest.importorskip("langgraph.checkpoint.postgres", reason="the lock of this environment has no such package yet")
+    with open_store(StoreSpec(kind="embedded"), tmp_path / "state") as address:
+        monkeypatch.setenv("TEST_APPROVALS", address)
+        yield address
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_one_asks_and_another_goes_on(scene: Made, world: sqlite3.Connection) -> None:
+    first, second = (scene([OPEN], "Ticket 4 is open.", approvals=SHARED) for _ in range(2))
+    second.chat.replies = ["Ticket 4 is open."]
+
+    async def talk() -> None:
+        name = str((await first.ask()).steps[0]["approval"])
+        assert [one.id for one in await second.agent.approvals.all(None)] == [name]
+        answer = await second.decide(name)
+        assert (answer.text, answer.steps[0]["outcome"]) == ("Ticket 4 is open.", "done")
+        assert (await first.agent.approvals.find(name, None)).actions[0]["state"] == "done"
+        with pytest.raises(DecisionError, match="this approval is approved"):
+            await first.decide(name)
+
+    run(talk())
+    assert tickets(world)[3:] == ["Citations are lost"]
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_of_many_who_decide_at_once_one_is_heard(scene: Made, world: sqlite3.Connection) -> None:
+    replicas = [scene([OPEN], "Done.", approvals=SHARED) for _ in range(2)]
+    for one in replicas:
+        one.chat.replies = ["Done."]
+    replicas[0].chat.replies = [[OPEN], "Done."]
+
+    async def decide(made: Scene, name: str, approve: bool) -> Any:
+        try:
+            return await made.decide(name, approve=approve)
+        except DecisionError:
+            return None
+
+    async def talk() -> list[Any]:
+        name = str((await replicas[0].ask()).steps[0]["approval"])
+        tries = [decide(replicas[number % 2], name, number % 3 > 0) for number in range(8)]
+        return [found for found in await asyncio.gather(*tries) if found]
+
+    (answer,) = run(talk())
+    written = len(tickets(world)) - 3
+    assert written == sum(step["outcome"] == "done" for step in answer.steps)
+    assert written <= 1
+
+
+def test_a_database_that_is_not_named_is_said(scene: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEST_APPROVALS", raising=False)
+    with pytest.raises(SluiceError, match="the variable TEST_APPROVALS is not set"):
+        scene("Hello.", approvals=SHARED)
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_database_that_does_not_answer_is_said(scene: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_APPROVALS", f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    with pytest.raises(SluiceError, match=r"approvals\.database_env: no answer"):
+        scene("Hello.", approvals=SHARED)
+
+
+_WAYS = ("approve", "at once", "bare", "deny", "late", "never", "stranger", "twice")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_nothing_is_written_that_nobody_approved(tmp_path: Path, seed: int) -> None:
+    tally = asyncio.run(fuzz(100, seed, write_config(tmp_path)))
+    assert tally.unapproved == []
+    assert all(tally.events[way] for way in (*_WAYS, "written", "call unapproved", "refused with 409"))
+
+
+def test_the_fuzz_finds_a_gate_that_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def take(*_: Any) -> str:
+        return "anybody-0"
+
+    monkeypatch.setattr(Approvals, "take", take)
+    monkeypatch.setattr(Approvals, "note", take)
+    assert asyncio.run(fuzz(60, 1, write_config(tmp_path))).unapproved != []
