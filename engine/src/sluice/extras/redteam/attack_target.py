@@ -54,9 +54,7 @@ def serve(bundle: ReleaseBundle, side: TargetKind, port: int, *, index: Path, st
     service = bundle.service
     if side != "released":
         # The guards see whole passages, and here so does the model: what they let pass must not be left out by chance.
-        service = service.model_copy(
-            update={"retrieval": service.retrieval.model_copy(update={"sentences": 0, "max_doubt": 1.0})}
-        )
+        service = service.model_copy(update={"small_model": None})
     drill = replace(bundle, index=index, service=service)
     with open_runtime(
         drill,
