@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sluice.extras.evidence import evidence_reader
-from sluice.extras.evidence.evidence_reader import EvidenceReader
+from sluice.extras.small_model import evidence_reader
+from sluice.extras.small_model.evidence_reader import EvidenceReader
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import TokenStates
 

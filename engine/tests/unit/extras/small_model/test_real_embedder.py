@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
-from sluice.extras.evidence.evidence_reader import EvidenceReader, PassageEvidence
-from sluice.extras.evidence.small_talk import is_small_talk
+from sluice.extras.small_model.evidence_reader import EvidenceReader, PassageEvidence
+from sluice.extras.small_model.questions import is_small_talk
 from sluice.retrieval import Hit
-from sluice.retrieval.embedder import Embedder, TokenStates
+from sluice.retrieval.embedder import Embedder
 
 PASSAGES = {
     "Soak tests": "A soak test holds a moderate load for twelve hours. Start it so that one token refresh is inside. "
@@ -54,17 +53,12 @@ def read(embedder: Embedder, question: str) -> PassageEvidence:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("question", "said"), ANSWERED.items())
-def test_the_sentences_that_answer_are_chosen_and_not_doubted(embedder: Embedder, question: str, said: str) -> None:
-    evidence = read(embedder, question)
-    assert said in " ".join(hit.text for hit in evidence.sentences)
-    assert evidence.doubt < 0.65
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("question", UNANSWERED)
-def test_what_the_passages_are_near_to_and_silent_on_is_doubted(embedder: Embedder, question: str) -> None:
-    assert read(embedder, question).doubt > 0.65
+def test_the_sentences_that_answer_are_chosen_and_questions_without_an_answer_are_doubted(embedder: Embedder) -> None:
+    for question, said in ANSWERED.items():
+        evidence = read(embedder, question)
+        assert said in " ".join(hit.text for hit in evidence.sentences)
+        assert evidence.doubt < 0.65, question
+    assert [question for question in UNANSWERED if read(embedder, question).doubt <= 0.65] == []
 
 
 SMALL_TALK = (
@@ -94,7 +88,3 @@ NO_SMALL_TALK = (
 def test_small_talk_is_told_from_questions(embedder: Embedder) -> None:
     assert [one for one in SMALL_TALK if not is_small_talk(embedder.token_states([one])[0])] == []
     assert [one for one in NO_SMALL_TALK if is_small_talk(embedder.token_states([one])[0])] == []
-
-
-def test_small_talk_is_not_told_by_vectors_of_another_embedder() -> None:
-    assert not is_small_talk(TokenStates(["hello"], [1], np.ones((1, 3), np.float32)))

@@ -1,4 +1,4 @@
-"""What the application makes of a follow-up question: one that stands alone, and is searched for."""
+"""A follow-up question is made to stand alone, and is searched for so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from assistant.question import earlier_turns
 from sluice.extend import (
     Answer,
     ChatProvider,
@@ -24,6 +23,10 @@ from sluice.extend import (
     Usage,
     testing,
 )
+from sluice.serving.conversation import earlier_turns
+from sluice.serving.telemetry import traces
+from sluice.serving.telemetry.spans import ProcessFacts
+from support.telemetry.recording import RecordedTrace
 
 OVERLAP = "How much overlap do chunks have?"
 FOLLOW_UP = "And who answers for it?"
@@ -94,7 +97,6 @@ def ask(chat: ChatProvider, messages: list[dict[str, str]] | None = None, **serv
 
 QUESTIONS = {
     FOLLOW_UP: "last",
-    f"{OVERLAP}\n64 tokens\n{FOLLOW_UP}": "joined",
     CONDENSED: "condensed",
     "Is [redacted: email] an owner?": "redacted",
 }
@@ -134,10 +136,10 @@ def test_a_first_question_never_pays(messages: list[dict[str, str]]) -> None:
     assert (found(answer), answer.usage, len(model.asked)) == ("last", Usage(20, 2), 1)
 
 
-@pytest.mark.parametrize(("condense", "searched"), [(None, "last"), ({**ON, "enabled": False}, "joined")])
-def test_switched_off_or_of_an_older_release_nothing_is_asked(condense: dict[str, Any] | None, searched: str) -> None:
+@pytest.mark.parametrize("condense", [None, {**ON, "enabled": False}])
+def test_switched_off_or_of_an_older_release_nothing_is_asked(condense: dict[str, Any] | None) -> None:
     model = Model()
-    assert found(ask(model, condense=condense)) == searched
+    assert found(ask(model, condense=condense)) == "last"
     assert len(model.asked) == 1
 
 
@@ -228,3 +230,24 @@ def test_a_prompt_that_does_not_fit_is_told_at_the_start() -> None:
         runner_of(testing.ScriptedChat({}), PROMPT | {"variables": PROMPT["variables"][:1]})
     with pytest.raises(SluiceError, match="it has no prompt 'condense'"):
         runner_of(testing.ScriptedChat({}), None)
+
+
+def test_each_call_has_its_own_figures_in_the_trace() -> None:
+    runner, trace = runner_of(Model()), RecordedTrace(contents=True)
+
+    async def traced() -> None:
+        token = traces.enter(trace)
+        try:
+            await runner.answer(CONVERSATION)
+        finally:
+            traces.leave(token)
+
+    asyncio.run(traced())
+    spans = trace.attributes_by_step(ProcessFacts("r", "answer", "0" * 64))
+    assert [step.name for step in trace.steps[:3]] == ["guard input", "condense", "retrieve"]
+    condense, chat = spans["condense"], spans["chat"]
+    assert [a["gen_ai.usage.input_tokens"] for a in (condense, chat)] == [7, 20]
+    assert [a["sluice.cost"] for a in (condense, chat)] == [0.25, 0.5]
+    assert [a["gen_ai.prompt.name"] for a in (condense, chat)] == ["condense", "answer"]
+    assert (condense["gen_ai.operation.name"], condense["sluice.condense.taken"]) == ("chat", True)
+    assert spans["retrieve"]["gen_ai.retrieval.query.text"] == CONDENSED
