@@ -12,13 +12,12 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.extras.redteam.attack import Attack, AttackFixture
-from sluice.extras.redteam.attack_target import SIDES, AttackTarget, TargetKind
-from sluice.extras.redteam.complying_model import answer
-from sluice.extras.redteam.drill import GarakParameters, RedTeamParameters, RedTeamPlan, attack, judge
-from sluice.extras.redteam.garak_report import GarakResult, ProbeResult
-from sluice.extras.redteam.redteam_report import in_the_terminal
-from sluice.extras.redteam.redteam_result import RedTeamResult, read_result
+from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, judge
+from sluice.extras.redteam.garak import GarakParameters, GarakResult, ProbeResult
+from sluice.extras.redteam.report import in_the_terminal
+from sluice.extras.redteam.result import RedTeamResult, read_result
 from sluice.extras.redteam.suites import SUITES
+from sluice.extras.redteam.target import SIDES, AttackTarget, TargetKind, answer
 from sluice.release.gates import load_gates
 from support.redteam.service import Behave, reply, service
 
@@ -165,9 +164,9 @@ def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_pat
 def test_a_whole_run_lacks_nothing() -> None:
     """Every metric that a gate of the stage asks for is one that a whole run measures."""
     from sluice.extras.redteam.attack import ServiceReply
-    from sluice.extras.redteam.attack_client import AttackAttempt
-    from sluice.extras.redteam.attack_success import families, figures
     from sluice.extras.redteam.drill import GARAK_METRIC, STAGE
+    from sluice.extras.redteam.result import families, figures
+    from sluice.extras.redteam.target import AttackAttempt
 
     tried = [AttackAttempt(Attack(f"{name}-0", name, (), lambda _: ""), ServiceReply("no")) for name in SUITES]
     known = figures(families(dict.fromkeys(SIDES, tried), list(SUITES)))

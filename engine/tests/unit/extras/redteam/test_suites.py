@@ -9,10 +9,9 @@ from collections import Counter
 import pytest
 
 from sluice.extras.redteam.attack import TENANTS, Attack, AttackFixture, ServiceReply
-from sluice.extras.redteam.complying_model import ComplyingModel, answer
-from sluice.extras.redteam.owasp import ENTRIES, coverage
-from sluice.extras.redteam.suites import ASKED, SUITES
-from sluice.extras.redteam.suites.honest_questions import NAME
+from sluice.extras.redteam.result import ENTRIES, coverage
+from sluice.extras.redteam.suites import ASKED, HONEST, SUITES
+from sluice.extras.redteam.target import ComplyingModel, answer
 from sluice.llm.chat import Delta, ToolParameters
 from sluice.retrieval.passages import Hit, format_passages
 
@@ -93,7 +92,7 @@ def test_nobody_is_asked_for_what_is_his_own() -> None:
 
 
 def test_an_honest_question_is_an_alarm_only_where_it_is_refused() -> None:
-    questions = ASKED[NAME].attacks(SCENE)
+    questions = ASKED[HONEST].attacks(SCENE)
     assert len(questions) >= ENOUGH
     assert {one.messages[0]["content"] for one in questions} >= {"Who are you?", "who are you?"}
     assert [one.detect(ServiceReply("HERON-OPAL")) for one in questions] == [""] * len(questions)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sluice.core.processes import free_port
-from sluice.extras.redteam.attack import TENANTS, Attack, user
-from sluice.extras.redteam.attack_client import attempt_all
-from sluice.extras.redteam.attack_target import AttackTarget
-from sluice.extras.redteam.detectors import says
+from sluice.extras.redteam.attack import TENANTS, Attack, says
+from sluice.extras.redteam.suites import user
+from sluice.extras.redteam.target import AttackTarget, attempt_all
 from support.redteam.service import KEYS, Behave, reply, service
 
 pytestmark = pytest.mark.usefixtures("loopback")

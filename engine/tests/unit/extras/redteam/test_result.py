@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from sluice.extras.redteam.attack import Attack, ServiceReply, user
-from sluice.extras.redteam.attack_client import AttackAttempt
-from sluice.extras.redteam.attack_success import AttackCount, FamilyResult, families, figures
-from sluice.extras.redteam.attack_target import TargetKind
+from sluice.extras.redteam.attack import Attack, ServiceReply
+from sluice.extras.redteam.result import AttackCount, FamilyResult, families, figures
+from sluice.extras.redteam.suites import user
+from sluice.extras.redteam.target import AttackAttempt, TargetKind
 
 
 def attempts(family: str, total: int, *, got: int = 0, errors: int = 0) -> list[AttackAttempt]:

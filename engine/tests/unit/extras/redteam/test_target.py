@@ -10,13 +10,12 @@ import pytest
 from conftest import RealModels
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
-from sluice.extras.redteam.attack import AttackSuite
-from sluice.extras.redteam.attack_success import AttackCount, families
-from sluice.extras.redteam.attack_target import TargetKind
-from sluice.extras.redteam.attack_wording import evenly
-from sluice.extras.redteam.drill import GarakParameters, RedTeamParameters, RedTeamPlan, attack, planted_index, scene_of
+from sluice.extras.redteam.attack import AttackSuite, evenly
+from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, planted_index, scene_of
+from sluice.extras.redteam.garak import GarakParameters
+from sluice.extras.redteam.result import AttackCount, families
 from sluice.extras.redteam.suites import SUITES
-from sluice.extras.redteam.variants import ServiceLauncher, draft
+from sluice.extras.redteam.target import ServiceLauncher, TargetKind, draft
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import build_index, read_index
@@ -77,4 +76,4 @@ def test_the_real_service_with_and_without_guards(
 def _cut(name: str) -> AttackSuite:
     """A few attacks of a suite."""
     suite = SUITES[name]
-    return replace(suite, attacks=lambda scene: evenly(suite.attacks(scene), EACH))
+    return replace(suite, make=lambda scene: evenly(suite.attacks(scene), EACH))
