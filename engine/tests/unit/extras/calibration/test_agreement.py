@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from sluice.extras.calibration.agreement import agreement
+from sluice.extras.calibration.calibrate_judge import agreement
 
 
 def test_counts_and_kappa_of_a_worked_example() -> None:

@@ -22,7 +22,7 @@ from sluice.extras.calibration.calibrate_judge import (
     calibrate_bundle,
     load_calibration,
 )
-from sluice.extras.calibration.metrics.judge import Judge
+from sluice.extras.calibration.metrics import Judge
 from sluice.llm.settings import Providers
 from sluice.prompts import load_prompt
 from sluice.serving import release_parts as app_bundle

@@ -17,7 +17,7 @@ from sluice.evaluation.output import Assertion, Output
 from sluice.evaluation.response_cache import ResponseCache
 from sluice.evaluation.scoring import run_metrics
 from sluice.extras.calibration import release_judge
-from sluice.extras.calibration.metrics.judge import RUBRIC, Judge
+from sluice.extras.calibration.metrics import RUBRIC, Judge
 from sluice.extras.calibration.release_judge import open_judge
 from sluice.llm.settings import Providers
 from sluice.prompts import load_prompt

@@ -11,10 +11,8 @@ import pytest
 
 from sluice.extras.guard import fit_guard_model, guard_stage
 from sluice.extras.guard.guard_features import features, foreign
-from sluice.extras.guard.guard_model import LinearGuardModel
-from sluice.extras.guard.guard_parameters import GuardParameters
-from sluice.extras.guard.guard_rows import GuardRow
-from sluice.extras.guard.kind_model import DIMENSION
+from sluice.extras.guard.guard_model import DIMENSION, LinearGuardModel
+from sluice.extras.guard.guard_rows import GuardParameters, GuardRow
 from sluice.guardrails.context import CheckContext, CheckResources
 from support.guardrails import LANGUAGES, stored_rows
 

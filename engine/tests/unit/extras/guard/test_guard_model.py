@@ -12,8 +12,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.extras.guard.guard_features import BUCKETS, WINDOW, features, parts, windows
-from sluice.extras.guard.guard_model import LinearGuardModel, load_guard_model, save_guard_model
-from sluice.extras.guard.kind_model import DIMENSION, KindModel
+from sluice.extras.guard.guard_model import DIMENSION, KindModel, LinearGuardModel, load_guard_model, save_guard_model
 from sluice.guardrails.context import CheckResources
 from support.guard_models import kinds_by
 from support.guardrails import finder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.guard import honest_corpora as corpora
+from sluice.extras.guard import corpora
 from sluice.extras.guard.guard_features import WINDOW
 
 CODE = "\n".join(f"def check_{n}(row): return row[{n}]" for n in range(30)) + "\n" + "x" * (WINDOW + 1) + "\n}\n"

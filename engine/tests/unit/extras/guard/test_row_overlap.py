@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from sluice.extras.guard import cli, guard_stage
 from sluice.extras.guard.guard_rows import GuardRow
-from sluice.extras.guard.row_overlap import overlap_report, overlaps
+from sluice.extras.guard.guard_stage import overlap_report, overlaps
 
 
 def row(text: str, family: str = "override/1") -> GuardRow:

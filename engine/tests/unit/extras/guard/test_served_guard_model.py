@@ -13,8 +13,8 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.evaluation import recorded_services
+from sluice.extras.guard import checks as attack
 from sluice.extras.guard import guard_model
-from sluice.extras.guard.checks import attack
 from sluice.guardrails.check import CHECKS
 from sluice.guardrails.context import GUARD_FILE
 from sluice.guardrails.guards import GuardOutcome

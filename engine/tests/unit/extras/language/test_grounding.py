@@ -12,7 +12,7 @@ from sluice.core.atomic_files import read_jsonl
 from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.extras import language
 from sluice.extras.language.grounding import COPIED, NEAR, find_evidence
-from sluice.extras.language.metrics.groundedness import Groundedness
+from sluice.extras.language.metrics import Groundedness
 from sluice.retrieval.embedder import Embedder
 
 PAGE = Path(__file__).resolve().parents[5] / "engine/docs/reference/metrics.md"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.extras.prompt_tests.filled_prompt import find_prompt, parse_values, preview
+from sluice.extras.prompt_tests.prompt_cases import find_prompt, parse_values, preview
 from sluice.prompts import Prompt
 from unit.test_cli import Run, _alone, run  # noqa: F401 - fixtures
 

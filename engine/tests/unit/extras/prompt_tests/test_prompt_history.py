@@ -6,7 +6,7 @@ import pytest
 
 from sluice.core import git as history
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.extras.prompt_tests.prompt_history import changes_since, files_at
+from sluice.extras.prompt_tests.prompt_terminal import changes_since, files_at
 from sluice.prompts import load_prompts
 
 from .conftest import ANSWER, git

@@ -10,7 +10,7 @@ import yaml
 from sluice.core.atomic_files import read_json, read_jsonl
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
-from sluice.extras.prompt_tests.prompt_report import print_tests
+from sluice.extras.prompt_tests.prompt_terminal import print_tests
 from sluice.extras.prompt_tests.run_prompt_tests import PromptRun, run_tests, write_tests
 from sluice.llm import fallback
 from support.serving.fakes import ScriptedChat, provider_entry
@@ -270,4 +270,4 @@ def test_the_files_say_the_same(checkout: Workspace, tmp_path: Path) -> None:
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
-    assert heavy_imports("sluice.extras.prompt_tests.prompt_report") == []
+    assert heavy_imports("sluice.extras.prompt_tests.prompt_terminal") == []

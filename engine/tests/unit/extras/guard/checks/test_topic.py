@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.guard.checks.topic import TopicExamples, TopicOptions
+from sluice.extras.guard.checks import TopicExamples, TopicOptions
 from sluice.guardrails.context import CheckResources
 from support.guardrails import finder
 
