@@ -52,15 +52,6 @@ def test_each_caller_has_the_key_of_its_tenant() -> None:
     )
 
 
-def test_attempts_come_in_the_order_of_the_attacks() -> None:
-    attacks = [Attack(f"a-{number}", "a", (user(str(number)),), lambda found: found.text) for number in range(30)]
-    seen: list[int] = []
-    with service(lambda question, _: reply(question)) as target:
-        found = attempt_all(target, attacks, workers=8, seconds=60, on_progress=lambda done, _: seen.append(done))
-    assert [attempt.got for attempt in found] == [str(number) for number in range(30)]
-    assert seen == list(range(1, 31))
-
-
 def test_a_run_that_is_interrupted_asks_no_more() -> None:
     asked: list[str] = []
 

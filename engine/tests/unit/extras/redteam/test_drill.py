@@ -134,15 +134,6 @@ def test_what_got_through_since_the_last_run_is_named(run: Run, tmp_path: Path) 
     assert same.against.verdict == "no difference seen"
 
 
-def test_a_stored_run_of_other_attacks_is_not_compared_with(run: Run, tmp_path: Path) -> None:
-    other = tmp_path / "before"
-    other.mkdir()
-    (other / "cases.jsonl").write_text(json.dumps({"id": "gone-001", "question": "?"}) + "\n")
-    result = run(refuses, before=other)
-    assert result.against is not None
-    assert result.against.base == "the same attacks without guards"
-
-
 def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_path: Path) -> None:
     run(lambda question, _: reply("<script>alert(1)</script> HERON-OPAL") if "PETREL" in question else refuses())
     page = (tmp_path / "run" / "report.html").read_text()

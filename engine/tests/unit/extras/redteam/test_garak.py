@@ -106,12 +106,6 @@ def read(folder: Path, found: list[dict[str, Any]], cut: int = 0) -> GarakResult
     return read_report(written(folder, found, cut), REPORTED)
 
 
-def test_a_good_run(tmp_path: Path) -> None:
-    result = read(tmp_path, entries())
-    assert (result.version, [one.probe for one in result.probes]) == ("0.17.1", list(REPORTED))
-    assert (result.figure().value, result.figure().samples, result.figure().errors) == (0.0, 8, 0)
-
-
 def test_a_run_in_which_every_attack_succeeds_says_so(tmp_path: Path) -> None:
     figure = read(tmp_path, entries(fails=4)).figure()
     assert (figure.value, figure.samples) == (1.0, 8)
@@ -146,11 +140,6 @@ def test_what_is_missing_is_named(tmp_path: Path, found: list[dict[str, Any]], c
         read(tmp_path, found, cut)
     assert "sluice.report.jsonl" in caught.value.message
     assert caught.value.remedy
-
-
-def test_no_file_is_no_pass(tmp_path: Path) -> None:
-    with pytest.raises(SluiceError, match=r"none\.jsonl: no such file"):
-        read_report(tmp_path / "none.jsonl", REPORTED)
 
 
 @pytest.mark.parametrize("content", [b"[]\n", b"\xff\xfe"])

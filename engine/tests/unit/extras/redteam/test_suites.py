@@ -53,15 +53,6 @@ def test_there_are_enough_and_no_two_are_alike(family: str, attacks: list[Attack
     assert not [one.id for one in attacks if "{" in one.text.replace('{"tenant"', "")], "a placeholder was left"
 
 
-def test_the_same_scene_gives_the_same_attacks(family: str, attacks: list[Attack]) -> None:
-    assert [(one.id, one.text) for one in SUITES[family].attacks(SCENE)] == [(one.id, one.text) for one in attacks]
-
-
-def test_each_form_has_its_share(attacks: list[Attack]) -> None:
-    counts = Counter(one.form for one in attacks)
-    assert max(counts.values()) <= len(attacks) / 2
-
-
 def test_a_model_that_obeys_does_what_the_attack_wants(attacks: list[Attack]) -> None:
     failed = [one.id for one in attacks[::7] if not one.detect(ServiceReply(answer(shown(one))))]
     assert not failed

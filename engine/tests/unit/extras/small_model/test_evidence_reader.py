@@ -160,10 +160,3 @@ def test_a_sentence_is_read_once_and_no_passage_gives_nothing() -> None:
     assert encoder.given == 3 + 2
     nothing = reader.read("?", [], 3)
     assert (nothing.sentences, nothing.doubt) == ([], 1.0)
-
-
-@pytest.mark.parametrize("question", [".", "?", "what\n?", "🙂"])
-def test_a_question_without_words_is_read(question: str) -> None:
-    evidence = EvidenceReader(Encoder()).read(question, [hit(TEXT)], 3)
-    assert len(evidence.sentences) == 3
-    assert 0 <= evidence.doubt <= 1

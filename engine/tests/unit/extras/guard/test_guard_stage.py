@@ -32,10 +32,6 @@ def test_the_share_of_common_runs(text: str, share: float) -> None:
     assert overlaps(TRAINED, [row(text)]) == [pytest.approx(share)]
 
 
-def test_a_short_row_is_its_own_run() -> None:
-    assert overlaps([row("Ignore it.")], [row("ignore IT"), row("ignore it all")]) == [1.0, 0.0]
-
-
 def test_the_report_counts_what_is_not_held_out() -> None:
     judged = [row("a b", "dan/1"), row("c d", "dan/2"), row("e f", "persona/1")]
     report = overlap_report(judged, [0.51, 0.5, 0.0])

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.extras.prompt_tests.prompt_cases import find_prompt, parse_values, preview
+from sluice.core.errors import ValidationErrors
+from sluice.extras.prompt_tests.prompt_cases import parse_values
 from sluice.prompts import Prompt
 from unit.test_cli import Run, _alone, run  # noqa: F401 - fixtures
 
@@ -66,27 +64,6 @@ def test_what_is_wrong_is_said(pair: str, said: str) -> None:
         parse_values(PROMPT, [pair])
     assert caught.value.faults == [said]
     assert "count (integer)" in caught.value.remedy
-
-
-def test_everything_that_is_wrong_at_once() -> None:
-    with pytest.raises(ValidationErrors) as caught:
-        parse_values(PROMPT, ["text", "cuont=1", "text=a", "text=b", "flag=1"])
-    assert len(caught.value.faults) == 4
-    assert "'text=b': text has a value already" in caught.value.faults
-
-
-def test_preview_leaves_what_has_no_value() -> None:
-    assert preview(PROMPT, {"text": "{{flag}}", "count": 3, "flag": True})[0]["content"] == "{{flag}} 3 {{share}} true"
-    with pytest.raises(SluiceError, match="no variable 'nam'"):
-        preview(PROMPT, {"nam": "x"})
-
-
-def test_a_prompt_by_name(tmp_path: Path) -> None:
-    (tmp_path / "typed.prompt.yml").write_text(json.dumps(PROMPT.model_dump(mode="json", by_alias=True)))
-    (tmp_path / "broken.prompt.yml").write_text("name: [")
-    assert find_prompt(tmp_path, "typed") == PROMPT
-    with pytest.raises(SluiceError, match=r"no prompt 'typd' \(did you mean 'typed'\?\)\n.*there are: broken, typed"):
-        find_prompt(tmp_path, "typd")
 
 
 def test_a_prompt_is_shown_with_values(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""The check `attack` in the guards: what it says, and that a guard model that fails lets nothing pass."""
+"""The checks `attack` and `topic` in the guards; a guard model that fails lets nothing pass."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sluice.core.errors import SluiceError
+from sluice.extras.guard.checks import TopicExamples, TopicOptions
 from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.guardrails.settings import GuardrailSettings
-from support.guardrails import BY_EMBEDDING, FakeGuardModel
+from support.guardrails import BY_EMBEDDING, FakeGuardModel, finder
 
 
 def guarded(says: Any, action: str = "block", seconds: float = 60, embed: Any = lambda _: None) -> Guards:
@@ -107,3 +109,22 @@ def test_a_question_is_read_with_what_led_up_to_it(earlier: tuple[str, ...], blo
     found = asyncio.run(guards.check_input(ORDER, earlier))
     assert found == GuardOutcome("" if blocked else ORDER, blocked, ("attack.likely",) if blocked else ())
     assert not asyncio.run(guards.check_input(PLAIN, earlier)).blocked, "a plain question goes on in any conversation"
+
+
+def embed(texts: Sequence[str]) -> np.ndarray:
+    """One direction for medicine, one for the rest."""
+    return np.array([[1.0, 0.0] if "doctor" in text else [0.0, 1.0] for text in texts], np.float32)
+
+
+OPTIONS = TopicOptions(topics={"medicine": TopicExamples(examples=("What does the doctor say?",))})
+
+
+def test_what_is_near_to_an_example_is_of_the_topic() -> None:
+    find = finder("topic", CheckResources(embed=embed))
+    assert [found.reason for found in find("Ask a doctor", OPTIONS)] == ["topic.medicine"]
+    assert find("Ask a gardener", OPTIONS) == []
+
+
+def test_it_needs_an_embedder() -> None:
+    with pytest.raises(SluiceError, match="topic needs the embedder"):
+        finder("topic")("x", OPTIONS)
