@@ -40,14 +40,15 @@ class SmallModelAssistance:
 
     async def find(self, question: str, turns: Sequence[dict[str, str]], *, alone: bool) -> SearchResult:
         """As Services.find."""
-        if not self._settings:
+        settings = self._settings
+        if not settings:
             passages = await self.retriever.ainvoke(question)
             return SearchResult(passages, limits=self._limits(passages, alone=alone))
         request = current_request()
         lines = [*(turn["content"] for turn in turns[-2:]), question]  # `And how long?` finds nothing
-        passages, doubted = await request.once("small_model", lambda: self._found(self._settings, lines))
+        passages, doubted = await request.once("small_model", lambda: self._found(settings, lines))
         limits = self._limits(passages, alone=alone)
-        nearest = passages if self._settings.sentences else []
+        nearest = passages if settings.sentences else []
         if not (doubted and alone):
             return SearchResult(passages, nearest, limits=limits)
         return SearchResult([], nearest, declines=not is_personal(question), limits=limits)
