@@ -63,7 +63,6 @@ class InMemory:
 def bundle_of(workspace: Workspace, upstream: str, state: Path) -> ReleaseBundle:
     embed = {"name": "local", "kind": "local", "model": "embed"}
     service = load_settings(workspace.config / "service.yaml", ServiceSettings)
-    retrieval = service.retrieval.model_copy(update={"sentences": 0, "max_doubt": 1.0})
     return ReleaseBundle(
         release="r-0123456789ab",
         prompts=load_prompts(workspace.prompts, roles=PROMPT_ROLES),
@@ -71,7 +70,7 @@ def bundle_of(workspace: Workspace, upstream: str, state: Path) -> ReleaseBundle
         adapter=None,
         model=Path("stub.gguf"),
         embedder=ensure(load_models(workspace.config / "models.yaml").embed, workspace.cache),
-        service=service.model_copy(update={"retrieval": retrieval}),
+        service=service.model_copy(update={"small_model": None}),
         guardrails=load_settings(workspace.config / "guardrails.yaml", GuardrailSettings),
         providers=Providers.model_validate({"chat": [entry(upstream)], "judge": [], "embed": [embed]}),
         manifest={},

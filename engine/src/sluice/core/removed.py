@@ -18,7 +18,11 @@ _OWN_STORE = "give the tenant a store of its own (engine/docs/reference/vector-s
 _HALF = "set `precision: half` (engine/docs/reference/vector-stores.md)"
 _ONE_MACHINE = "`sluice index build` embeds on one machine, and only what it has not embedded before"
 # Extras that are one now, by its name.
-MERGED = {"datakit": frozenset(("curation", "importing", "synthetic", "traffic"))}
+MERGED = {
+    "datakit": frozenset(("curation", "importing", "synthetic", "traffic")),
+    "small_model": frozenset(("evidence",)),
+}
+_HELP = ("sentences", "max_doubt")  # of `retrieval` in service.yaml; of `small_model` now
 # A command, a key of a file or a check (`FILE: NAME`; `*` for any name), an extra, or a whole file of config/.
 REMOVED = {
     "sluice sweep": _SEARCH,
@@ -26,6 +30,7 @@ REMOVED = {
     "sluice conversations": _HISTORY,
     "conversations.yaml": _HISTORY,
     "service.yaml: limits.connections": _PROXY,
+    **{f"service.yaml: retrieval.{key}": f"set `small_model: {{{key}: …}}`" for key in _HELP},
     "budgets.yaml": _GATEWAY,
     "guardrails.yaml: toxicity": _VALIDATOR,
     "gates.yaml: comparison.metrics.toxicity": _VALIDATOR,
@@ -57,7 +62,8 @@ def replacement(name: str) -> str:
 
 
 def without_removed(file: str, document: Any, known: Container[str]) -> Any:
-    """Return a config file of an older release without the keys and the checks that were removed since."""
+    """Return a config file of an older release without the keys and the checks that were removed since. The help for a
+    small model stays, under its new key."""
 
     def kept(value: Any, place: tuple[str, ...]) -> Any:
         if isinstance(value, list):
@@ -71,7 +77,10 @@ def without_removed(file: str, document: Any, known: Container[str]) -> Any:
         name = item.get("check") if isinstance(item, dict) else None
         return isinstance(name, str) and bool(replacement(f"{file}: {name}")) and name not in known
 
-    return kept(document, ())
+    retrieval = (document.get("retrieval") if file == "service.yaml" else None) or {}
+    moved = {key: retrieval[key] for key in _HELP if key in retrieval}
+    helped = {"small_model": {"sentences": 0, "max_doubt": 1} | moved} if moved else {}
+    return {**kept(document, ()), **helped}
 
 
 def refuse_files(config: Path) -> None:

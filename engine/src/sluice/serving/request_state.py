@@ -33,7 +33,7 @@ class RequestState:
         options: what the caller asks for beside the answer.
         refused: why a guard refused the answer before this one; empty at the first attempt.
         hits: the passages that were found and may be quoted, best first; the answer cites from them.
-        doubted: whether `retrieval.max_doubt` is passed: they do not seem to answer the question.
+        doubted: whether `small_model.max_doubt` is passed: they do not seem to answer the question.
         trace: of the request; an application may add steps of its own.
         steps: calls of the application's own tools, in their order: `name`, `args`, `outcome`.
     """

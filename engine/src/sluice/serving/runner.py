@@ -12,6 +12,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
 from sluice.guardrails.check import BoundedCache
 from sluice.guardrails.guards import BROKEN
 from sluice.llm.chat import ChatProvider, Messages
@@ -85,9 +87,10 @@ class ApplicationRunner:
             guards=guards,
             settings=bundle.service.retrieval,
             vets=bool(bundle.guardrails.passages),
-            embedder=bundle.embedder,
         )
-        self.services = Services(bundle, retriever, guards, {_ROLE: model})
+        small = _small_model(bundle, retriever)
+        retriever = small.retriever if small else retriever
+        self.services = Services(bundle, retriever, guards, {_ROLE: model}, small_model=small)
         self._quoted: BoundedCache[str] = BoundedCache(_REMEMBERED)
         self._application = built_application(bundle.application, self.services)
 
@@ -213,6 +216,20 @@ class ApplicationRunner:
         if BROKEN.isdisjoint(found.reasons):
             self._quoted[text] = found.text
         return found.text
+
+
+def _small_model(bundle: ReleaseBundle, retriever: PassageRetriever) -> Any:
+    """The help for a small model that the release asks for. SluiceError if the project has left out the extra."""
+    wanted = ["small_model"] if bundle.service.small_model else []
+    wanted += ["answers: spans"] if bundle.service.answers == "spans" else []
+    if not wanted:
+        return None
+    if not (make := next(iter(hooks("small_model").values()), None)):
+        raise SluiceError(
+            f"config/service.yaml: {', '.join(wanted)}: the project has left out the extra `small_model`",
+            remedy="take that out of the file; passages are then shown as they are",
+        )
+    return make(bundle, retriever)
 
 
 async def _finished(texts: AsyncGenerator[str, None], sentences: SentenceSplitter, request: RequestState) -> list[str]:

@@ -22,7 +22,8 @@ from sluice.core.settings import nearest
 from sluice.prompts import ModelParameters, Prompt
 from sluice.serving.chat_model import ChatModel
 from sluice.serving.contracts import Checks
-from sluice.serving.passage_retriever import PassageRetriever
+from sluice.serving.conversation import Conversation
+from sluice.serving.passage_retriever import PassageRetriever, SearchResult
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import ServiceSettings
@@ -89,6 +90,7 @@ class Services:
         request: what is being answered in this task.
         takes: which wishes of a caller the application takes: `tools`, `response_format`.
         kept: what an extra keeps as long as the release is served, by the name of the extra.
+        small_model: the help for a small model, where the release has some.
     """
 
     bundle: ReleaseBundle
@@ -97,6 +99,7 @@ class Services:
     models: Mapping[str, ChatModel]
     takes: set[str] = field(default_factory=set)
     kept: dict[str, Any] = field(default_factory=dict)
+    small_model: Any = None
 
     @property
     def settings(self) -> ServiceSettings:
@@ -154,6 +157,37 @@ class Services:
             A Runnable over messages, as the model is; None where the release offers its model no tools.
         """
         return next((make(self, model) for make in hooks("agent").values()), None)
+
+    def conversation(self) -> Conversation:
+        """The question of each request, made to stand alone where `condense` is on, and its earlier turns.
+
+        Returns:
+            What gives both.
+
+        Raises:
+            SluiceError: `condense` is on, and its prompt does not fit.
+        """
+        return Conversation(self)
+
+    async def find(self, question: str, turns: Sequence[dict[str, str]] = (), *, alone: bool = True) -> SearchResult:
+        """The passages for a question: those of `retriever`. For a small model (`small_model` of config/service.yaml)
+        they are the sentences that say most, and where they seem not to answer, the application should decline.
+
+        Args:
+            question: to search for.
+            turns: said before it. Only the help for a small model uses them.
+            alone: whether the model answers in its own words, without tools and in no form of the caller's.
+
+        Returns:
+            What to show the model, and whether to ask it.
+
+        Raises:
+            SearchError: the search failed; ModelTimeoutError: the deadline has passed.
+        """
+        if self.small_model:
+            found: SearchResult = await self.small_model.find(question, turns, alone=alone)
+            return found
+        return SearchResult(await self.retriever.ainvoke(question))
 
     def prompt(self, name: str, *, fills: Sequence[str], needs: Sequence[str] = ()) -> ReleasePrompt:
         """A prompt of the release, as a LangChain template.

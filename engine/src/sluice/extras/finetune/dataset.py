@@ -22,8 +22,8 @@ from sluice.core.text import sentences
 from sluice.data.expectations import states_key
 from sluice.data.rows import Row
 from sluice.evaluation.answer_text import token_f1
-from sluice.extras.evidence.evidence_reader import EvidenceReader, TokenEncoder
 from sluice.extras.finetune.training_parameters import AnswerStyle, TrainingParameters
+from sluice.extras.small_model.evidence_reader import EvidenceReader, TokenEncoder
 from sluice.prompts import Prompt
 from sluice.retrieval import Hit, format_history, format_passages
 

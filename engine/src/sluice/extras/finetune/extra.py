@@ -6,7 +6,7 @@ from sluice.core.extras import Extra
 
 EXTRA = Extra(
     summary="fine-tunes the adapter: the stage `train`",
-    needs=("evidence",),
+    needs=("small_model",),
     commands="cli:register",
     hooks={"adapter": "adapter_registry:register_adapter", "take_adapter": "adapter_registry:take_adapter"},
     parameters={"train": "training_parameters:TrainingParameters"},

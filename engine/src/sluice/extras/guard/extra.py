@@ -12,7 +12,7 @@ EXTRA = Extra(
     summary="finds attacks: the guard model, its training, the stage `guard` and the checks",
     commands="cli:register",
     hooks={"data_check": "guard_rows:check_guard", "guard_model": "guard_model:load_guard_model"},
-    parameters={"guard": "guard_parameters:GuardParameters"},
+    parameters={"guard": "guard_rows:GuardParameters"},
     files=(
         "engine/benchmarks/guard_attacks.py",
         "engine/benchmarks/guard_cost.py",

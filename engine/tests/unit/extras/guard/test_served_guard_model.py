@@ -13,8 +13,8 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.evaluation import replay
+from sluice.extras.guard import checks as attack
 from sluice.extras.guard import guard_model
-from sluice.extras.guard.checks import attack
 from sluice.guardrails.check import CHECKS, GUARD_FILE
 from sluice.guardrails.guards import GuardOutcome
 from sluice.guardrails.settings import GuardrailSettings

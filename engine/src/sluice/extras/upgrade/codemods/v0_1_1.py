@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 PARTS = ("sweep", "conversations", "connections", "budgets", "status", "deployment_types")
+RENAMED = {"evidence": "small_model"}
+HELP = ("sentences", "max_doubt")  # of `retrieval` in config/service.yaml; of `small_model` now
 KIT, PARTS_OF_KIT = "datakit", ("curation", "importing", "synthetic", "traffic")
 IMPORTS = {  # of notebooks
     "sluice.extras.curation.datasheet": "sluice.extras.datakit.dataset",
@@ -26,8 +28,9 @@ def apply(root: Path) -> list[str]:
     changed = [path for path in FILES if (root / path).is_file()]
     for path in changed:
         (root / path).unlink()
-    notebooks = (path.relative_to(root).as_posix() for path in root.glob("notebooks/*.ipynb"))
-    for path in ("config/project.yaml", "config/guardrails.yaml", "config/stores.yaml", *dict(KEYS), *notebooks):
+    code = [*root.glob("notebooks/*.ipynb"), *root.glob("src/**/*.py")]
+    own = [path.relative_to(root).as_posix() for path in code]
+    for path in ("config/project.yaml", "config/guardrails.yaml", "config/stores.yaml", *dict(KEYS), *own):
         if (root / path).is_file():
             before = (root / path).read_text(encoding="utf-8")
             after = _edited(path, before)
@@ -46,13 +49,17 @@ def _edited(path: str, text: str) -> str:
         return without_checks(text)
     if path == "config/stores.yaml":
         return without_binary(text)
+    if path.endswith(".py"):
+        return re.sub(rf"\bsettings\.retrieval\.({'|'.join(HELP)})\b", r"settings.small_model.\1", text)
+    if path == "config/service.yaml":
+        text = with_small_model(text)
     for place in (place for of, place in KEYS if of == path):
         text = cut(text, place)
     return DRIFT.sub(r"\1\2difference: 0.1", text) if path == "config/gates.yaml" else text
 
 
 def _kept(without: re.Match[str]) -> str:
-    names = re.findall(r"[a-z_]+", without[0])[1:]
+    names = [RENAMED.get(name, name) for name in re.findall(r"[a-z_]+", without[0])[1:]]
     whole = [KIT] if {*names} >= {*PARTS_OF_KIT} else []
     return f"without: [{', '.join([*whole, *(name for name in names if name not in PARTS + PARTS_OF_KIT)])}]"
 
@@ -67,6 +74,18 @@ def without_binary(text: str) -> str:
     text = re.sub(rf"(?m)^ +{_BINARY} *(?:#.*)?\n", "", text)
     text = re.sub(rf", *{_BINARY}(?= *[,}}])|(?<={{){_BINARY}, *|(?<={{){_BINARY}(?=}})", "", text)
     return re.sub(r"(?m)^( +)vectors: *(?:#.*)?\n(?!\1 )", "", text)
+
+
+def with_small_model(text: str) -> str:
+    """Move the help for a small model out of `retrieval`, in block style and in flow style."""
+    help = {key: found[1] for key in HELP if (found := re.search(rf"(?m)[ {{]{key} *: *([\d.]+)", text))}
+    if not help or re.search(r"(?m)^small_model *:", text):
+        return text
+    for key in help:
+        text = cut(text, ("retrieval", key))
+        text = re.sub(rf", *{key} *: *[\d.]+|{key} *: *[\d.]+, *", "", text)
+    values = {"sentences": "0", "max_doubt": "1"} | help
+    return text.rstrip("\n") + "\nsmall_model:\n" + "".join(f"  {key}: {value}\n" for key, value in values.items())
 
 
 def cut(text: str, place: tuple[str, ...]) -> str:
