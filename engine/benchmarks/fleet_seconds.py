@@ -24,13 +24,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "engine" / "tests"))
 
 from figures import show  # noqa: E402 - beside this file
+from sluice.template.extras import remove  # noqa: E402
 
 from sluice.core.project import edit_project  # noqa: E402
 from sluice.extras.fleet.fleet_file import FleetProject  # noqa: E402
 from sluice.extras.fleet.fleet_status import read_status, template_mirror  # noqa: E402
 from sluice.extras.fleet.project_upgrade import ProjectUpgrade, ProjectUpgrader  # noqa: E402
 from sluice.extras.upgrade.upgrade_engine import BRANCH  # noqa: E402
-from sluice.template.extras import remove  # noqa: E402
 from sluice.template.owned import OWNED, list_files, write_lists  # noqa: E402
 from unit.extras.fleet.fake_fleet import OWN, FakeFleet, FakeProject, fleet_of  # noqa: E402
 from unit.extras.upgrade.test_whole_upgrade import _Whole  # noqa: E402

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sluice.core.closures import Program
-from sluice.core.extras import HERE
+from sluice.core.extras import extras
 
 # The modules of a fork that can change an answer; metrics only read answers.
 _ANSWERS = ("assistant.app", "assistant.guardrails", "assistant.providers", "assistant.tools", "assistant.routes")
 # The same versions as in dev.txt, without the tools of developers.
 _SERVING = "serve.txt"
 
-_ALL = {
+_ALL: Mapping[str, Program] = {
     "check": Program(
         ("sluice.data.contract", "sluice.data.data_policy", "sluice.evaluation.asked_rows", "sluice.release.coverage"),
         ("assistant.metrics",),
@@ -30,17 +30,10 @@ _ALL = {
         locks=("dev.txt",),
     ),
 }
-_EXTRAS = "sluice.extras."
-
-
-def _is_there(program: Program) -> bool:
-    """Whether the project has kept the extra that a stage is of."""
-    extras = {module.split(".")[2] for module in program.modules if module.startswith(_EXTRAS)}
-    return all((HERE / name).is_dir() for name in extras)
-
-
-STAGES: Mapping[str, Program] = {name: program for name, program in _ALL.items() if _is_there(program)}
+_OPTIONAL = {"guard": "guard", "train": "finetune"}  # the part that a stage is of
+# The stages that do something: DVC also runs one of a part that is off, which then leaves empty files.
+STAGES: Mapping[str, Program] = {name: one for name, one in _ALL.items() if _OPTIONAL.get(name, "") in ("", *extras())}
 SERVE = Program(("sluice.serving.server", "sluice.release.release_bundle"), _ANSWERS, locks=(_SERVING,))
 # What judges a release, deploys it, and watches over its canary.
 ROAD = Program(("sluice.jobs.release_steps", "sluice.rollout", "sluice.cluster", "sluice.rehearsal"))
-PROGRAMS: Mapping[str, Program] = {**STAGES, "serve": SERVE}
+PROGRAMS: Mapping[str, Program] = {**_ALL, "serve": SERVE}

@@ -16,7 +16,6 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig
 from pydantic import PrivateAttr, SkipValidation
 
-from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.retrieval import Hit, RetrievalError, passages
 from sluice.retrieval.embedder import Embedder
@@ -44,7 +43,6 @@ class PassageRetriever(BaseRetriever):
         embedder: its file, for `settings.reads` where the search has none open.
 
     Raises:
-        SluiceError: `settings.reads`, and the project has left out the extra that reads.
         SearchError: the search failed; ModelTimeoutError: the deadline has passed.
     """
 
@@ -56,14 +54,6 @@ class PassageRetriever(BaseRetriever):
     _threads: ThreadPoolExecutor = PrivateAttr(
         default_factory=partial(ThreadPoolExecutor, _SEARCHES, thread_name_prefix="search")
     )
-
-    def model_post_init(self, context: Any, /) -> None:
-        super().model_post_init(context)
-        if self.settings.reads and not hooks("evidence"):
-            raise SluiceError(
-                "config/service.yaml: retrieval.sentences, max_doubt: the project has left out the extra `evidence`",
-                remedy="take both keys out, and passages are shown as they are",
-            )
 
     async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
         """As in the base class, without what that does for callbacks where there are none."""

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from sluice.core.extras import extras
 from sluice.core.settings import Settings
 
 _SMALLEST_SLOT = 512
@@ -19,8 +20,8 @@ class RetrievalSettings(Settings):
 
     @property
     def reads(self) -> bool:
-        """Whether the passages are read before a model sees them."""
-        return self.sentences > 0 or self.max_doubt < 1
+        """Whether the passages are read before a model sees them, which the part `evidence` does."""
+        return "evidence" in extras() and (self.sentences > 0 or self.max_doubt < 1)
 
 
 class LlmSettings(Settings):

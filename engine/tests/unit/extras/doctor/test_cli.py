@@ -12,7 +12,7 @@ import pytest
 
 from sluice import cli
 from sluice.core.workspace import Workspace
-from sluice.extras.doctor import targets
+from sluice.extras.doctor import aws, cluster, github, local
 from sluice.extras.doctor.check import Diagnosis, State, unverified
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -29,9 +29,10 @@ def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
 
     def call(*words: str, **states: State) -> tuple[int, str, str]:
-        for target in targets.TARGETS:
-            checks = [Diagnosis("git", states.get(target, "ok"), "2.47", "get git")]
-            monkeypatch.setitem(targets.TARGETS, target, lambda _, checks=checks: checks)
+        for target in (local, github, aws, cluster):
+            state = states.get(target.__name__.rpartition(".")[2], "ok")
+            found = [Diagnosis("git", state, "2.47", "get git")]
+            monkeypatch.setattr(target, "check", lambda _, found=found: found)
         monkeypatch.setattr(sys, "argv", ["sluice", "doctor", *words])
         status = cli.main()
         captured = capsys.readouterr()

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from sluice.extras.doctor import github
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from sluice.extras.doctor.github import RULESET
-from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
 from unit.core.starter import STARTER
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
@@ -72,7 +73,7 @@ def look(there: FakeRepository, checkout: Path, **environment: str) -> dict[str,
     changes: dict[str, object] = {"organisation": owner, "name": name, "environments": ("pre", "live")}
     names = STARTER.model_copy(update=changes)
     variables = {"GITHUB_API_URL": there.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_TOKEN": WRITER}
-    return {one.what: one for one in TARGETS["github"](DiagnosisScope(checkout, names, {**variables, **environment}))}
+    return {one.what: one for one in github.check(DiagnosisScope(checkout, names, {**variables, **environment}))}
 
 
 def test_all_is_there(there: FakeRepository, checkout: Path) -> None:
@@ -239,6 +240,6 @@ def test_names_that_are_still_the_template_s(there: FakeRepository, checkout: Pa
         STARTER.model_copy(update={"organisation": "somebody-else"}),
         {"GITHUB_API_URL": there.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_TOKEN": WRITER},
     )
-    names = next(one for one in TARGETS["github"](scope) if one.what == "names")
+    names = next(one for one in github.check(scope) if one.what == "names")
     assert names.state == "missing"
     assert "init --organisation octo --name app" in names.fix

@@ -10,8 +10,9 @@ from typing import Any
 import boto3
 import pytest
 
+from sluice.extras.doctor import github
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from sluice.extras.doctor.github import RULESET
-from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
 from sluice.extras.hosted.doctor import account_checks
 from support.aws.moto_server import aws_server, make_stack
 from unit.core.starter import STARTER
@@ -53,7 +54,7 @@ def found(there: FakeRepository, root: Path, providers: str) -> dict[str, Diagno
     ruleset.write_bytes((ROOT / RULESET).read_bytes())
     environment = {"GITHUB_API_URL": there.url, "GITHUB_TOKEN": WRITER, "GITHUB_REPOSITORY": REPOSITORY}
     scope = DiagnosisScope(root, STARTER, environment)
-    return {one.what: one for one in TARGETS["github"](scope)}
+    return {one.what: one for one in github.check(scope)}
 
 
 def test_an_environment_of_main_alone_with_its_secret_passes(there: FakeRepository, tmp_path: Path) -> None:

@@ -26,11 +26,9 @@ from sluice.core import git as core_git
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import LOCK, MARKER, Workspace
 from sluice.extras.upgrade import engine_wheel, held_engine
-from sluice.extras.upgrade.engine_lock import lock_of, read_lock
-from sluice.extras.upgrade.engine_wheel import contents, pack, pinned, unpack
+from sluice.extras.upgrade.engine_wheel import contents, lock_of, pack, pinned, read_lock, unpack
 from sluice.extras.upgrade.held_engine import bring, install, vendor
 from sluice.extras.upgrade.upgrade_engine import describe
-from sluice.template.extras import remove
 from sluice.template.owned import OWNED, edits, list_files
 from unit.extras.upgrade.conftest import Fork
 from unit.template.conftest import ROOT, commit, git, write
@@ -415,12 +413,6 @@ def test_a_lock_with_more_in_it_is_refused(installed: Fork, added: str) -> None:
         Workspace.find(installed.root)
 
 
-def test_an_extra_is_not_taken_out_of_a_wheel(installed: Fork) -> None:
-    with pytest.raises(SluiceError, match="an installed engine is whole") as caught:
-        remove(installed.root, ["notebook"])
-    assert "vendor" in str(caught.value.remedy)
-
-
 # -- other commits, later versions
 
 
@@ -486,7 +478,6 @@ def test_an_upgrade_merges_an_edit_of_a_file_outside(installed: Fork, wheel: Pat
 
 def test_init_takes_the_engine_out_of_git(fork: Fork, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(fork.root)
-    monkeypatch.setattr("sluice.cli.template.TEMPLATE_ONLY", "none")  # this template in miniature has no such extra
     before = git(fork.root, "rev-parse", "HEAD^{tree}")
     with pytest.raises(SluiceError, match="nothing says where"):
         cli.command()(["init", "--name", "stone", "--engine", "installed"], standalone_mode=False)

@@ -12,14 +12,13 @@ from sluice import cli
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.project import load_project
 from sluice.extras.pull_requests.branch_pull_request import APPROVAL
-from sluice.extras.upgrade import upgrade_engine
 from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
 from sluice.extras.upgrade.versions import address_of
-from sluice.template.owned import OWNED, edits, list_files, read_list, write_lists
+from sluice.template.owned import OWNED, edits, list_files, write_lists
 from unit.extras.upgrade.conftest import Fork
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
-from unit.template.conftest import commit, git, lines, write
+from unit.template.conftest import ROOT, Template, commit, git, lines, write
 
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 CI = ".github/workflows/ci.yml"
@@ -171,55 +170,37 @@ def test_a_file_that_is_no_longer_the_engine_s_stays_as_it_is(fork: Fork, monkey
     assert "Makefile" not in fork.file(made.commit, OWNED)
 
 
-# -- removed extras
+# -- projects of an older version, whose engine was cut
 
 
-@pytest.fixture
-def without_notebook(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> Fork:
-    """A fork of a template with an extra, which it has removed. What removes one is stood in for."""
-
-    def remove(root: Path, names: object) -> None:
-        assert names == ("notebook",)
-        (root / "engine/src/sluice/extras/notebook.py").unlink()
-        (root / ".github/workflows/notebook.yml").unlink()
-        (root / "Makefile").write_text((root / "Makefile").read_text().replace("notebook:\n", ""))
-
-    monkeypatch.setattr(upgrade_engine, "remove", remove)
-    files: dict[str, str | None] = {
-        "engine/src/sluice/extras/notebook.py": "S = 1\n",
-        ".github/workflows/notebook.yml": "name: notebook\n",
-        "Makefile": "all:\nnotebook:\n",
+def test_a_project_whose_engine_was_cut_gets_the_whole_one_with_those_parts_off(tmp_path: Path) -> None:
+    """As `sluice init --without guard` of 0.1.0 left it: files gone, the workflow shorter, lists written anew."""
+    codemod = (ROOT / CODEMODS / "v0_1_1.py").read_text()
+    part: dict[str, str | None] = {
+        "engine/src/sluice/extras/guard/cli.py": "G = 1\n",
+        ".github/workflows/train.yml": "name: train\n",
+        "pipelines/params.yaml": "index: {}\nguard: {}\n",
+        CI: lines(1, 20),
     }
-    fork.template.release("0.1.1", files)
-    git(fork.root, "merge", "--quiet", "--ff-only", fork.upgraded().commit)
-    project = (fork.root / "config/project.yaml").read_text()
-    write(fork.root, {"config/project.yaml": f"{project}without: [notebook]\n"})
-    remove(fork.root, ("notebook",))
-    write_lists(fork.root, list_files(fork.root), listed=True)
-    commit(fork.root, "Without the notebook")
-    return fork
-
-
-def test_a_removed_extra_stays_removed(without_notebook: Fork) -> None:
-    assert edits(without_notebook.root, list_files(without_notebook.root)) == []
-    changed: dict[str, str | None] = {
-        "engine/src/sluice/extras/notebook.py": "S = 2\n",
-        "Makefile": "all:\nnotebook:\nmore:\n",
-    }
-    without_notebook.template.release("0.2.0", changed)
-    made = without_notebook.upgraded()
-    assert not [path for path in without_notebook.files(made.commit) if "notebook" in path]
-    assert without_notebook.file(made.commit, "Makefile") == "all:\nmore:"
-    git(without_notebook.root, "merge", "--quiet", "--ff-only", made.commit)
-    assert edits(without_notebook.root, list_files(without_notebook.root)) == []
-    assert ".github/workflows/notebook.yml" not in read_list(without_notebook.root, OWNED)
-
-
-def test_an_edit_is_merged_beside_a_removed_extra(without_notebook: Fork) -> None:
-    commit(without_notebook.root, "Edit", {"Makefile": "all:\n" + lines(1, 9)})
-    without_notebook.template.release("0.2.0", {"Makefile": "first:\nall:\nnotebook:\n"})
-    made = without_notebook.upgraded()
-    assert without_notebook.file(made.commit, "Makefile") == ("first:\nall:\n" + lines(1, 9)).rstrip("\n")
+    template = Template(tmp_path / "template")
+    git(template.root, "tag", "--delete", "v0.1.0")
+    template.release("0.1.0", part)
+    fork = Fork(tmp_path, template)
+    cut: dict[str, str | None] = dict.fromkeys([*part][:2])
+    write(fork.root, {**cut, "pipelines/params.yaml": "index: {}\n", CI: lines(1, 15)})
+    git(fork.root, "add", "--all")
+    write_lists(fork.root, list_files(fork.root))
+    commit(fork.root, "Without guard")
+    fork.template.release("0.2.0", {f"{CODEMODS}/v0_1_1.py": codemod, "Makefile": "more:\n"})
+    made = fork.upgraded()
+    after = fork.files(made.commit)
+    assert {path for path in part if path in after} == set(part)
+    assert fork.file(made.commit, CI) == lines(1, 20).rstrip("\n")
+    assert "without: [" in fork.file(made.commit, "config/project.yaml")
+    assert "guard" in fork.file(made.commit, "config/project.yaml")
+    assert made.codemods == {"0.1.1": ["config/project.yaml"]}
+    git(fork.root, "merge", "--quiet", "--ff-only", made.commit)
+    assert edits(fork.root, list_files(fork.root)) == []
 
 
 # -- codemods
