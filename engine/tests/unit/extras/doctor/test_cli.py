@@ -13,7 +13,7 @@ import pytest
 from sluice import cli
 from sluice.core.workspace import Workspace
 from sluice.extras.doctor import aws, cluster, github, local
-from sluice.extras.doctor.check import Diagnosis, State, unverified
+from sluice.extras.doctor.check import Diagnosis, State
 
 ROOT = Path(__file__).resolve().parents[5]
 Run = Callable[..., tuple[int, str, str]]
@@ -68,8 +68,3 @@ def test_json_is_for_programs(run: Run) -> None:
 def test_a_target_that_is_none(run: Run) -> None:
     status, _, err = run("githup")
     assert (status, "did you mean 'github'" in err) == (1, True)
-
-
-def test_why_it_was_not_verified_is_one_line() -> None:
-    assert unverified("x", "\nfirst\nsecond", "").found == "first"
-    assert unverified("x", "", "").found == "no reason given"

@@ -7,13 +7,11 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sluice import cli
 from sluice.core.workspace import Workspace
-from sluice.extras.doctor.check import GitHubChange
 from sluice.extras.doctor.github import RULESET
 from unit.extras.doctor.fake_settings import FakeSettings
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
@@ -93,14 +91,6 @@ def test_with_yes_all_is_made_and_a_second_time_there_is_nothing_to_do(there: Fa
     _, _, err = run("--fix", "--yes")
     assert "nothing to change" in err
     assert there.bodies == made
-
-
-@pytest.mark.parametrize(("branch", "state"), [("main", "ok"), ("trunk", "ok"), ("develop", "missing")])
-def test_a_default_branch_that_starts_no_release_is_found(
-    there: FakeSettings, run: Run, branch: str, state: str
-) -> None:
-    there.facts[""]["default_branch"] = branch
-    assert states(run("--json")[1])["releases"] == state
 
 
 @pytest.mark.parametrize("path", ["/rulesets", "/labels"])
@@ -200,12 +190,3 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_changed(
     status, _, err = run(*words)
     assert (status, says in err) == (1, True)
     assert there.bodies == []
-
-
-def test_a_change_is_shown_as_the_command_that_makes_it() -> None:
-    body: dict[str, Any] = {"a": "b c", "n": 3, "on": True, "none": None, "in": {"x": False}}
-    body["reviewers"] = [{"type": "User", "id": 6}]
-    assert GitHubChange("PUT", "/x", body).command("o/n") == (
-        "gh api -X PUT repos/o/n/x -f 'a=b c' -F n=3 -F on=true -F none=null -F 'in[x]=false'"
-        " -f 'reviewers[][type]=User' -F 'reviewers[][id]=6'"
-    )

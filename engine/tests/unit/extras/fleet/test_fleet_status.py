@@ -172,27 +172,6 @@ def test_whatever_a_project_holds_the_others_are_read_and_upgraded(
     assert len(odd.pulls) == (case == "gates that are no text"), "its own comparison reads those"
 
 
-@pytest.mark.parametrize("answer", ["a page of a proxy", {"full_name": 1}])
-def test_whatever_github_answers_about_one_the_others_are_read(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object
-) -> None:
-    add(github, factory.make("octo/fine", "0.3.0", {}))
-    add(github, FakeProject("octo/odd", factory.servers))
-    rest = github.answer
-
-    def odd(method: str, path: str, token: str, body: object) -> tuple[int, object]:
-        return (200, answer) if path.startswith("/repos/octo/odd") else rest(method, path, token, body)
-
-    monkeypatch.setattr(github, "answer", odd)
-    found = read(github, factory, tmp_path)
-    assert found["octo/fine"].healthy
-    assert re.fullmatch(r"cannot be read: \w+: .+", found["octo/odd"].fault)
-    said = advance(
-        fleet_of(github.projects, factory.template.root, 99), github.environment(factory.servers), tmp_path / "kept"
-    )
-    assert [one.state for one in said.projects] == ["upgraded", "unknown"]
-
-
 def test_a_broken_record_shows_nobody_the_token(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
     """A fault stands on a page that may be published."""
     made = add(github, factory.make("octo/one", "0.3.0", {}))
@@ -206,15 +185,6 @@ def test_a_broken_record_shows_nobody_the_token(github: FakeFleet, factory: Proj
     token = environment["GITHUB_TOKEN"]
     assert not [text for text in shown if token in text]
     assert token not in repr(GitMirror(tmp_path, "https://github.invalid/octo/one.git", environment))
-
-
-def test_a_record_of_no_time_is_a_line(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
-    made = add(github, factory.make("octo/one", "0.3.0", {}))
-    note(made, "actual/000001.json", event="promoted", id="r-00000000000a", time="yesterday")
-    found = read_status(
-        fleet_of(github.projects, factory.template.root, 9), github.environment(factory.servers), tmp_path
-    )
-    assert found.projects[0].fault == "cannot be read: ValueError: Invalid isoformat string: 'yesterday'"
 
 
 def test_a_rate_limit_ends_no_other_project(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from sluice.extras.pull_requests.comment_verdict import CommentVerdict, WorseMet
 from sluice.extras.upgrade.engine_wheel import pack
 from sluice.extras.upgrade.held_engine import install
 from sluice.extras.upgrade.upgrade_engine import BRANCH
-from sluice.github.github_client import open_repository
 from sluice.template.owned import ENGINE
 from unit.extras.fleet.fake_fleet import CI, EDITS, MANIFEST, METRIC, FakeFleet, FakeProject, ProjectFactory, fleet_of
 from unit.github.fake_github import APP, LOGINS
@@ -106,15 +105,6 @@ def test_a_good_version_reaches_twenty_projects_and_touches_nothing_of_theirs(
     merged = git(twenty.projects["octo/app-17"].bare, "show", f"{BRANCH}:{CI}").splitlines()
     assert (merged[1], merged[18]) == ("third", "mine"), "the edit beside the template's own change"
     assert CI in twenty.projects["octo/app-17"].pulls[0]["body"]
-
-
-def test_the_edit_that_was_merged_is_named_where_it_is_opened(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    made = factory.make("octo/app-0", "0.2.0", EDITS[2])
-    github.projects[made.name] = made
-    (one,) = Passes(github, factory, tmp_path)().projects
-    assert one.notes == (f"{CI}: edited; write a workflow of your own beside it, or adopt this one",)
 
 
 def test_a_version_that_lowers_f1_of_those_that_condense_is_stopped_in_the_first_ring(
@@ -458,18 +448,6 @@ def test_the_command_waits_reports_and_fails_where_it_stops(
     said = capsys.readouterr().out
     assert "| `octo/app-0` | `first` | `not worse` | `no difference seen` |" in said
     assert "| `octo/app-1` | `early` | `worse` | `worse: f1 0.71 -> 0.62` |" in said
-
-
-def test_no_other_repository_is_asked(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
-    small(github, factory, 1)
-    run = Passes(github, factory, tmp_path)
-    run()
-    with open_repository({**run.environment, "GITHUB_REPOSITORY": "octo/app"}) as own:
-        assert own.full_name == "octo/app"
-    assert {path.split("/")[3].partition("?")[0] for _, path in github.asked if path.startswith("/repos/")} == {
-        "app-0",
-        "app",
-    }
 
 
 # -- installed engines

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,6 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.project import load_project
 from sluice.extras.pull_requests.branch_pull_request import APPROVAL
 from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
-from sluice.extras.upgrade.versions import address_of
 from sluice.template.owned import OWNED, edits, list_files, write_lists
 from unit.extras.upgrade.conftest import Fork
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
@@ -80,11 +81,6 @@ def test_afterwards_the_check_passes_and_there_is_nothing_to_do(fork: Fork) -> N
     fork.template.release("0.10.0", {METRIC: "A = 3\n"})
     made = fork.upgraded()
     assert (made.old, made.new) == ("0.2.0", "0.10.0"), "0.10 comes after 0.2"
-
-
-def test_the_same_upgrade_is_the_same_commit(fork: Fork) -> None:
-    fork.template.release("0.2.0", {METRIC: "A = 2\n"})
-    assert fork.upgrade() == fork.upgrade()
 
 
 def test_a_version_by_name(fork: Fork) -> None:
@@ -277,12 +273,6 @@ def test_the_branch_is_pushed_once_and_what_a_person_added_stays(fork: Fork) -> 
     assert git(fork.server, "rev-parse", BRANCH) == mine
 
 
-def test_owner_and_name_mean_github() -> None:
-    assert address_of("makers/template") == "https://github.com/makers/template.git"
-    for address in ("https://git.example.org/t.git", "git@git.example.org:o/t.git", "/srv/t"):
-        assert address_of(address) == address
-
-
 @pytest.fixture
 def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
     with fake_github(FakeRepository()) as fake:
@@ -344,3 +334,42 @@ def test_by_hand_the_branch_is_made_and_nothing_else_of_the_repository_changes(
     after = git(fork.root, "for-each-ref").splitlines()
     assert [line.split("\t")[1] for line in set(after) - set(before.splitlines())] == [f"refs/heads/{BRANCH}"]
     assert subprocess.run(["git", "-C", fork.root, "fsck", "--strict"], capture_output=True).returncode == 0
+
+
+# -- killed
+
+# Says when the files are assembled, and waits there to be killed.
+_SLOW = """
+import sys, time
+from pathlib import Path
+from sluice.extras.upgrade import upgrade_engine as upgrade
+from sluice.cli import main
+real, place = upgrade.run, Path(sys.argv.pop())
+def slow(*words, **more):
+    if words[1] == "write-tree":
+        place.touch()
+        time.sleep(600)
+    return real(*words, **more)
+upgrade.run = slow
+main()
+"""
+
+
+def test_a_process_that_is_killed_leaves_the_project_as_it_was(
+    fork: Fork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork.template.release("0.2.0", {f"{CODEMODS}/v0_2_0.py": RENAME.format(old="[]", new="[fixed]")})
+    monkeypatch.chdir(fork.root)
+    there = tmp_path / "there"
+    argv = [sys.executable, "-c", _SLOW, "upgrade", "--from", str(fork.template.root), str(there)]
+    before = git(fork.root, "for-each-ref")
+    with subprocess.Popen(argv, cwd=fork.root, stdout=subprocess.DEVNULL) as process:
+        while not there.exists():
+            assert process.poll() is None, "it ended by itself"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert git(fork.root, "for-each-ref") == before
+    assert git(fork.root, "status", "--porcelain") == ""
+    cli.command()(["upgrade", "--from", str(fork.template.root)], standalone_mode=False)
+    assert "fixed" in git(fork.root, "show", f"{BRANCH}:config/gates.yaml")
