@@ -11,7 +11,7 @@ import pytest
 from sluice.core.extras import EXTRAS, FOLDER, load, with_dependents
 
 TESTS = "engine/tests/unit/extras"
-MARKS = ("engine/src", "pipelines", "loadtest", "src")
+MARKS = ("engine/src", "loadtest", "src")
 # It looks at the part `doctor`, which calls it; where that is off, nothing imports it.
 BESIDE_DOCTOR = {f"{FOLDER}/{name}/doctor.py" for name in ("hosted", "sagemaker", "upgrade")}
 
