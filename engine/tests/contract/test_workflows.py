@@ -14,6 +14,7 @@ from policy.pins import ledger, used
 from sluice.core.extras import FOLDER, extras
 from sluice.github.job_plan import ENGINE, JOBS, jobs_for
 from sluice.jobs import compare_change as review
+from sluice.template.owned import OWNED, TEMPLATE_FILES, read_list
 
 ROOT = Path(__file__).resolve().parents[3]
 ACTIONS = "engine/tests/workflows/actions"  # what plays those of others
@@ -35,10 +36,17 @@ def test_the_ledger_has_what_is_used_and_nothing_else(github: Repository) -> Non
 def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> None:
     ci = next(file for file in github.workflows if file.name == "ci.yml")
     assert list(ci.jobs) == ["plan", *JOBS, "required"]
-    assert ci.jobs["plan"]["outputs"] == {job: f"${{{{ steps.plan.outputs.{job} }}}}" for job in JOBS}
+    assert ci.jobs["plan"]["outputs"] == {one: f"${{{{ steps.plan.outputs.{one} }}}}" for one in (*JOBS, "parts")}
     for job in JOBS:
         assert f"needs.plan.outputs.{job} == 'true'" in ci.jobs[job]["if"]
         assert "plan" in ci.jobs[job]["needs"]
+
+
+def test_there_are_at_most_ten_workflows_and_a_project_takes_nine(root: Path) -> None:
+    """It has others of its own, and one of the template is never run there."""
+    owned = [path for path in read_list(root, OWNED) if path.startswith(".github/workflows/")]
+    assert len(owned) <= 9
+    assert len({*owned, *(path for path in TEMPLATE_FILES if "workflows" in path)}) <= 10
 
 
 def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:

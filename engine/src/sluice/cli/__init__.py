@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -18,7 +19,7 @@ import typer.main
 
 from sluice.cli import ci, deployment, evaluation, index_build, project_files, release_steps, serving, template
 from sluice.core.errors import SluiceError
-from sluice.core.extras import extras, load
+from sluice.core.extras import EXTRAS, extras, load
 from sluice.core.processes import die_with_parent, watch_parent
 from sluice.core.removed import REMOVED
 
@@ -82,7 +83,7 @@ def main() -> int:
         for words in (2, 3):
             if (name := " ".join(["sluice", *sys.argv[1:words]])) in REMOVED:
                 raise SluiceError(f"{name}: this command was removed", remedy=REMOVED[name])
-        status = command()(standalone_mode=False)
+        status = 0 if _stage_is_off(" ".join(sys.argv[1:])) else command()(standalone_mode=False)
     except SluiceError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -100,6 +101,16 @@ def main() -> int:
     if status == INTERRUPTED:  # typer turns Ctrl-C into this value and returns it
         print("interrupted; the next run picks up where this one stopped", file=sys.stderr)
     return status if isinstance(status, int) else 0
+
+
+def _stage_is_off(words: str) -> bool:
+    """Return whether a command is a stage of an extra that is off; DVC wants its files, so they are made, and empty."""
+    off = (EXTRAS[name] for name in EXTRAS.keys() - extras().keys())
+    files = next((extra.stages[words] for extra in off if words in extra.stages), ())
+    for file in map(Path, files):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}\n" if file.suffix == ".json" else "")
+    return bool(files)
 
 
 def _interrupt(*_: object) -> None:

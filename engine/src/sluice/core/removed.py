@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ REMOVED = {
     "stores.yaml: stores.*.vectors.index": _HALF,
     "stores.yaml: stores.*.vectors.oversampling": _HALF,
     "sluice status": "use `sluice release list` and `kubectl argo rollouts get rollout`",
+    "sluice fleet backstage": "write catalog-info.yaml from fleet.yaml yourself",
     "sluice index drop-tenant": "take the documents out of the corpus and release it, then `sluice index prune`",
     "sluice index shard": _ONE_MACHINE,
     "sluice index take": _ONE_MACHINE,
@@ -48,12 +49,6 @@ REMOVED = {
         for part in parts
     },
 }
-
-
-def merged(extras: Iterable[str]) -> set[str]:
-    """Return names of extras, with one that was merged from others where all of those are named."""
-    names = set(extras)
-    return names | {whole for whole, parts in MERGED.items() if parts <= names}
 
 
 def replacement(name: str) -> str:

@@ -15,17 +15,18 @@ from typing import Any
 
 from sluice.core import git
 from sluice.core.errors import SluiceError
+from sluice.core.extras import extras
 from sluice.core.text import table
 from sluice.github.workflow_run import jobs_of
 
 PLAN = "plan"
 # Reads every file and takes a minute or two: asked for always.
 ALWAYS = "check"
-# Minutes of tests of the engine itself. `sluice init` takes them, and this job, out of a project.
+# Minutes of tests of the engine itself: the template asks for them, a project has the part `engine_tests` off.
 ENGINE = "test-engine"
-_WITH_ENGINE = (ENGINE,) if (Path(__file__).parents[1] / "extras" / "engine_tests").is_dir() else ()
 REHEARSE = "rehearse"
-JOBS = (ALWAYS, "test", *_WITH_ENGINE, "eval", REHEARSE)
+JOBS = (ALWAYS, "test", ENGINE, "eval", REHEARSE)
+WANTED = tuple(job for job in JOBS if job != ENGINE or "engine_tests" in extras())
 _ALL = frozenset(JOBS)
 _OWN = _ALL - {ENGINE}
 _TESTS = frozenset({"test"})
@@ -62,8 +63,8 @@ class JobPlan:
     reasons: Mapping[str, str]
 
     def outputs(self) -> dict[str, str]:
-        """The outputs of the job `plan`: `true` or `false` for each job."""
-        return {job: "true" if job in self.reasons else "false" for job in JOBS}
+        """The outputs of the job `plan`: `true` or `false` for each job, and the parts that are on."""
+        return {job: "true" if job in self.reasons else "false" for job in JOBS} | {"parts": " ".join(extras())}
 
 
 def jobs_for(path: str) -> frozenset[str]:
@@ -76,7 +77,7 @@ def plan_for(paths: Sequence[str]) -> JobPlan:
     if not paths:
         return everything("nothing seems to have changed")
     reasons = {ALWAYS: "always"}
-    for job in JOBS:
+    for job in WANTED:
         asking = [path for path in paths if job in jobs_for(path)]
         if asking and job != ALWAYS:
             reasons[job] = asking[0] + (f" and {len(asking) - 1} more" if len(asking) > 1 else "")
@@ -84,7 +85,7 @@ def plan_for(paths: Sequence[str]) -> JobPlan:
 
 
 def everything(reason: str) -> JobPlan:
-    return JobPlan(dict.fromkeys(JOBS, reason))
+    return JobPlan(dict.fromkeys(WANTED, reason))
 
 
 def plan_change(root: Path, base: str, *, rehearse: bool = False) -> JobPlan:
@@ -100,7 +101,7 @@ def plan_change(root: Path, base: str, *, rehearse: bool = False) -> JobPlan:
 
 def summary(plan: JobPlan) -> str:
     said = {job: ("yes", reason) for job, reason in plan.reasons.items()}
-    rows = [(job, *said.get(job, ("no", "no path that it depends on"))) for job in JOBS]
+    rows = [(job, *said.get(job, ("no", "no path that it depends on"))) for job in WANTED]
     return "### What this change needs\n\n" + table(("job", "runs", "because of"), rows)
 
 

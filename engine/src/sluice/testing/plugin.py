@@ -43,7 +43,6 @@ MARKERS = {
     "image": ("builds the images and runs them with podman", "takes minutes: make test-image"),
     "drill": ("the real proxy under load; killed pushes; training in shards", "minutes: make test-drill test-parts"),
     "fork": ("runs the rules of the house in a fork", "takes minutes: make test-fork"),
-    "extras": ("takes each extra out of a clone", "takes minutes: make test-extras"),
     "cluster": ("deploys into the cluster of KUBECONFIG", "needs a cluster: make e2e-cluster"),
     "sagemaker": ("needs the environment of the SDK", "needs the SDK of SageMaker: make test-sagemaker"),
 }

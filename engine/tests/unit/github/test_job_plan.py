@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.core.extras import extras
 from sluice.github.job_plan import (
     ENGINE,
     JOBS,
@@ -74,9 +75,10 @@ OWN = EVERYTHING - {ENGINE}
 )
 def test_what_a_change_of_these_paths_needs(paths: list[str], jobs: set[str]) -> None:
     plan = plan_for(paths)
-    wanted = (jobs | {CODE}) & EVERYTHING  # a project without the extra `engine_tests` has no job for them
+    wanted = jobs | {CODE}
     assert set(plan.reasons) == wanted
-    assert plan.outputs() == {job: "true" if job in wanted else "false" for job in JOBS}
+    planned = {job: "true" if job in wanted else "false" for job in JOBS}
+    assert plan.outputs() == planned | {"parts": " ".join(extras())}
 
 
 def git(root: Path, *words: str) -> str:
@@ -161,7 +163,9 @@ def test_what_decides_needs_no_installation(tmp_path: Path) -> None:
         return subprocess.run(call, env=environment | more, capture_output=True, text=True, check=False)
 
     assert ci("plan", "--base", "nowhere").returncode == 0
-    assert dict(line.split("=") for line in output.read_text().splitlines()) == dict.fromkeys(JOBS, "true")
+    assert dict(line.split("=") for line in output.read_text().splitlines()) == dict.fromkeys(JOBS, "true") | {
+        "parts": " ".join(extras())
+    }
     needs = {job: {"result": "success", "outputs": {}} for job in JOBS}
     needs["plan"] = {"result": "success", "outputs": dict.fromkeys(JOBS, "true")}
     assert ci("required", NEEDS=json.dumps(needs)).returncode == 0

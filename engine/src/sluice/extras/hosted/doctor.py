@@ -9,7 +9,7 @@ from typing import Any
 from sluice.extras.doctor.aws import trust, ways_in
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed
 from sluice.extras.doctor.github import repository_of
-from sluice.extras.doctor.github_environments import environment
+from sluice.extras.doctor.github_changes import environment
 from sluice.llm.model_files import Models
 from sluice.llm.settings import KEYS, AwsSpec, RemoteSpec, load_providers
 

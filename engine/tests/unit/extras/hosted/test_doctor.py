@@ -10,8 +10,9 @@ from typing import Any
 import boto3
 import pytest
 
+from sluice.extras.doctor import github
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from sluice.extras.doctor.github import RULESET
-from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
 from sluice.extras.hosted.doctor import account_checks
 from support.aws.moto_server import aws_server, make_stack
 from unit.core.starter import STARTER
@@ -56,7 +57,7 @@ def found(there: FakeRepository, root: Path, providers: str) -> dict[str, Diagno
     ruleset.parent.mkdir(parents=True)
     ruleset.write_bytes((ROOT / RULESET).read_bytes())
     scope = DiagnosisScope(root, STARTER, environment(there))
-    return {one.what: one for one in TARGETS["github"](scope)}
+    return {one.what: one for one in github.check(scope)}
 
 
 def test_an_environment_of_main_alone_with_its_secret_passes(there: FakeRepository, tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_model_on_aws_needs_a_role_in_place_of_a_key(there: FakeRepository, tm
     assert "secret PROVIDER_KEYS of evaluation" not in said
     there.facts[VARIABLES] = {"variables": []}
     scope = DiagnosisScope(tmp_path, STARTER, environment(there))
-    one = {one.what: one for one in TARGETS["github"](scope)}["variable AWS_EVALUATION_ROLE_ARN of evaluation"]
+    one = {one.what: one for one in github.check(scope)}["variable AWS_EVALUATION_ROLE_ARN of evaluation"]
     assert (one.state, one.fix.startswith("gh variable set")) == ("missing", True)
 
 

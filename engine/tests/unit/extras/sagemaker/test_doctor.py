@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from sluice.extras.doctor.targets import Diagnosis, DiagnosisScope
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from sluice.extras.sagemaker.doctor import checks
 from support.aws.moto_server import aws_server
 from support.aws.sagemaker_runs import BUCKET, REGION, ROLE, write_settings

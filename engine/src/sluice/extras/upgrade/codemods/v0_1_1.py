@@ -1,4 +1,5 @@
-"""Takes the settings of removed parts out of a project that was made before 0.1.0 was released."""
+"""Takes the settings of removed parts out of a project that was made before 0.1.0 was released, and switches parts off
+that `sluice init --without` had cut out of its engine, which is whole from now on."""
 
 from __future__ import annotations
 
@@ -12,6 +13,17 @@ KIT, PARTS_OF_KIT = "datakit", ("curation", "importing", "synthetic", "traffic")
 IMPORTS = {  # of notebooks
     "sluice.extras.curation.datasheet": "sluice.extras.datakit.dataset",
     "sluice.extras.curation.retained_releases": "sluice.extras.notebook.retained_releases",
+}
+# What a project without a part has not, beside its engine: a file, or a section of pipelines/params.yaml.
+CUT = {
+    "calibration": "prompts/judge.prompt.yml",
+    "datakit": "prompts/generate.prompt.yml",
+    "finetune": "prompts/finetune.prompt.yml",
+    "guard": "guard",
+    "hosted": "config/hosted.yaml",
+    "notebook": "notebooks",
+    "redteam": "redteam",
+    "sagemaker": "config/sagemaker.yaml",
 }
 FILES = ("config/budgets.yaml", "config/conversations.yaml")
 KEYS = (
@@ -34,6 +46,8 @@ def apply(root: Path) -> list[str]:
         if (root / path).is_file():
             before = (root / path).read_text(encoding="utf-8")
             after = _edited(path, before)
+            if path == "config/project.yaml":
+                after = _with_parts_off(root, after)
             if after != before:
                 (root / path).write_text(after, encoding="utf-8")
                 changed.append(path)
@@ -62,6 +76,23 @@ def _kept(without: re.Match[str]) -> str:
     names = [RENAMED.get(name, name) for name in re.findall(r"[a-z_]+", without[0])[1:]]
     whole = [KIT] if {*names} >= {*PARTS_OF_KIT} else []
     return f"without: [{', '.join([*whole, *(name for name in names if name not in PARTS + PARTS_OF_KIT)])}]"
+
+
+def _with_parts_off(root: Path, text: str) -> str:
+    """Add the parts that were cut to `without:`."""
+    line = re.search(r"(?m)^without: *\[(.*)\]", text)
+    named = re.findall(r"[a-z_]+", line[1]) if line else []
+    params = root / "pipelines/params.yaml"
+    sections = params.read_text(encoding="utf-8") if params.is_file() else ""
+    cut_out = {
+        name for name, sign in CUT.items() if not (root / sign).exists() and not re.search(rf"(?m)^{sign} *:", sections)
+    }
+    names = ", ".join(sorted({*named, *cut_out}))
+    if not cut_out - {*named}:
+        return text
+    if line:
+        return f"{text[: line.start()]}without: [{names}]{text[line.end() :]}"
+    return f"{text.rstrip(chr(10))}\nwithout: [{names}]\n"
 
 
 def without_checks(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Reads one repository through GitHub's API with conditional requests: what has not changed costs nothing of the limit.
+"""Reads one repository: its facts through GitHub's API, and its files in a bare mirror on this machine.
 
-Answers are kept with their ETag, one file for each address. GitHub's documentation (REST API 2022-11-28, Best
-practices): a 304 does not count against the primary rate limit where the request is authorised.
+Requests are conditional: answers are kept with their ETag, one file for each address. GitHub's documentation (REST API
+2022-11-28, Best practices): a 304 does not count against the primary rate limit where the request is authorised.
 """
 
 from __future__ import annotations
@@ -9,20 +9,59 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.atomic_files import read_json, write_json
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
-from sluice.core.git import SERVER
+from sluice.core.git import SERVER, run, run_bytes, sign_in_to_github
 from sluice.github.github_client import open_repository, refusals
 
 if TYPE_CHECKING:
     from github.Repository import Repository
 
 _LONGEST = 400
+_QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")  # no process is left behind
+
+
+@dataclass(frozen=True)
+class GitMirror:
+    """What lies in `folder` of the repository at `address`."""
+
+    folder: Path
+    address: str
+    environment: Mapping[str, str] = field(repr=False)  # it has the token
+
+    def fetch(self, *refs: str) -> None:
+        """Fetches commits by their id, or refs as git words them. SluiceError where the server does not give them."""
+        if not (self.folder / "HEAD").is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            run(self.folder, "init", "--quiet", "--bare")
+        words = ("fetch", "--quiet", "--prune", "--no-tags", "--depth=1", "--", self.address, *refs)
+        sign_in = {**sign_in_to_github(self.environment), "GIT_TERMINAL_PROMPT": "0"}
+        run(self.folder, *_QUIET, *words, env=sign_in, remedy="the token must be allowed to read the contents")
+
+    def has(self, commit: str) -> bool:
+        """Whether a commit is here, all of it."""
+        if not (self.folder / "HEAD").is_file():
+            return False
+        try:
+            return run(self.folder, "cat-file", "-t", commit) == "commit"
+        except SluiceError:
+            return False
+
+    def read(self, name: str) -> bytes:
+        """A file, as `commit:path`. SluiceError where it is not here."""
+        return run_bytes(self.folder, "cat-file", "blob", name)
+
+    def refs(self, below: str) -> dict[str, str]:
+        """Ids by name of the refs below one, sorted."""
+        if not (self.folder / "HEAD").is_file():
+            return {}
+        listed = run(self.folder, "for-each-ref", "--format=%(refname) %(objectname)", below).splitlines()
+        return dict(line.split() for line in listed)
 
 
 @dataclass(frozen=True)
