@@ -47,7 +47,7 @@ _HEAD = """\
 # What to use in place of an edit of a file; the first pattern that matches counts.
 _PROPOSE = "propose the change to the template: an upgrade brings it here"
 _POINTS: tuple[tuple[str, str], ...] = (
-    ("engine/src/sluice/evaluation/metrics/*", "write a metric in src/assistant/metrics/ with @metric"),
+    ("engine/src/sluice/evaluation/metrics*", "write a metric in src/assistant/metrics/ with @metric"),
     ("engine/src/sluice/guardrails/*", "write a guardrail in src/assistant/guardrails/ with @check"),
     ("engine/src/sluice/llm/*", "write a provider in src/assistant/ with @provider; config/providers.yaml names it"),
     ("engine/src/sluice/serving/*", "write an endpoint in src/assistant/routes.py; config/service.yaml has the limits"),
