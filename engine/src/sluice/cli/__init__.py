@@ -17,7 +17,17 @@ from typing import Any
 import typer
 import typer.main
 
-from sluice.cli import ci, deployment, evaluation, index_build, project_files, release_steps, serving, template
+from sluice.cli import (
+    ci,
+    deployment,
+    evaluation,
+    index_build,
+    project_files,
+    release,
+    release_steps,  # noqa: F401 - adds its commands to those of `release`
+    serving,
+    template,
+)
 from sluice.core.errors import SluiceError
 from sluice.core.extras import EXTRAS, extras, load
 from sluice.core.processes import die_with_parent, watch_parent
@@ -32,7 +42,7 @@ app = typer.Typer(
     help="Ship LLM applications in small, measured steps.",
 )
 groups: dict[str, typer.Typer] = {
-    "release": release_steps.group,
+    "release": release.group,
     "data": project_files.data,
     "index": index_build.group,
     "prompts": project_files.prompts,
