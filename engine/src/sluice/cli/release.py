@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,8 +26,10 @@ from sluice.core.extras import hooks
 from sluice.core.text import table
 from sluice.core.workspace import Workspace
 from sluice.github.workflow_run import write_job_summary
-from sluice.jobs.release_job import ReleaseOutcome
 from sluice.release.staging import CHAMPION_SUMMARY
+
+if TYPE_CHECKING:
+    from sluice.jobs.release_job import ReleaseOutcome
 
 ARTEFACTS = "SLUICE_ARTEFACTS"  # so that a pod's manifest names the artifact store once
 group = typer.Typer(no_args_is_help=True, help="Make, list, show, compare, verify, ship and roll back releases.")
@@ -44,7 +46,6 @@ def release_make(
     ] = False,
 ) -> None:
     """Release the working tree: check, index, train, evaluate, judge, rehearse and promote."""
-    from sluice.cli.release import show_release
     from sluice.evaluation.response_cache import FOLDER, REBUILD, responses_folder
     from sluice.jobs.release_job import make_release
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, get_args
 
-import numpy as np
-import numpy.typing as npt
 from propcache.api import cached_property
 
 from sluice.core.errors import SluiceError
@@ -22,6 +20,10 @@ from sluice.core.registry import APPLICATION, Registry
 from sluice.core.settings import Settings
 from sluice.guardrails.reading import Reading
 from sluice.guardrails.text_normalization import NormalizedText, normalize_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 Found = TypeVar("Found")
 
@@ -43,7 +45,7 @@ class BoundedCache(dict[str, Found]):
 
 GUARD_FILE = "guard.safetensors"  # of the guard model, in build/guard/ and in a release
 _EMBEDDED = 512  # of 1.5 KiB each
-Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
+Embed = Callable[[Sequence[str]], "npt.NDArray[np.float32]"]
 
 
 class PartMargin(NamedTuple):
@@ -129,6 +131,8 @@ class CheckContext:
         model, embed = self._resources.require_model("attack"), self._resources.require_embed("attack")
         known = self._resources.embedded
         fresh: dict[str, npt.NDArray[np.float32]] = {}
+
+        import numpy as np  # the command line reads settings of checks without it
 
         def embedded(parts: Sequence[str]) -> npt.NDArray[np.float32]:
             vectors = {part: known.get(part) for part in parts}

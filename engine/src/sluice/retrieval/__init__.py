@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sluice.retrieval.postgres_connections import RetrievalError
+from sluice.core.errors import SluiceError
 
-__all__ = ["Hit", "RetrievalError", "format_history", "format_passages"]
+
+class RetrievalError(SluiceError):
+    """The store did not answer, or not in time."""
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ from sluice.guardrails.settings import GuardrailSettings
         ("without: []   # guard\ntemplate: {repository: ''}\n", set()),
         ("without: [guard, language]   # ours\nname: desk\n", {"guard", "language", "sagemaker"}),
         ("without: [admin,\n  'tools']\nname: guard\n", {"admin", "tools"}),
-        ("without:   # none of these\n  - evidence\n  - admin\nadopted: [guard]\n", None),
+        ("without:   # none of these\n  - small_model\n  - admin\nadopted: [guard]\n", None),
         ("without: [sweep]\n", set()),
     ],
 )
 def test_what_is_off_in_a_checkout(tmp_path: Path, text: str, off: set[str] | None) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / parts.PROJECT).write_text(text)
-    wanted = {"admin", "evidence", "finetune", "notebook", "sagemaker"} if off is None else off
+    wanted = {"admin", "small_model", "finetune", "notebook", "sagemaker"} if off is None else off
     assert parts.left_out(tmp_path) == wanted
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from sluice.core.extras import EXTRAS, HERE
+from sluice.core.extras import EXTRAS
 from sluice.core.settings import Settings, bounded_yaml
 
 FILE = "config/gates.yaml"
@@ -29,7 +29,7 @@ def loosened(ours: str, template: str, without: Iterable[str] = ()) -> list[Loos
     a gate of the same name counts as the gate's removal."""
     off = [name for name in without if name in EXTRAS]
     stages = {stage for name in off for stage in EXTRAS[name].gates}
-    metrics = {path.stem for name in off for path in (HERE / name / "metrics").glob("*.py")}
+    metrics = {metric for name in off for metric in EXTRAS[name].metrics}
     mine, theirs = _document(ours), _document(template)
     if not isinstance(mine.get("gates"), list):
         return [LoosenedGate(name=FILE, change="cannot be read")]

@@ -125,8 +125,14 @@ def test_what_is_public_is_read_without_credentials_and_with_wrong_ones(
     assert guarded.client().get(blob[0], tmp_path / "copy")
     (guarded.home / "config.json").unlink()
     assert guarded.client().get(blob[0], tmp_path / "copy")
-    with pytest.raises(SluiceError, match="401 Unauthorized") as caught:
+    with pytest.raises(SluiceError, match="401"):
         guarded.client().put(*blob)
+
+
+def test_without_rights_the_refusal_is_named_and_no_secret_is(guarded: Guarded, blob: tuple[str, Path]) -> None:
+    guarded.sign_in("stranger", set())
+    with pytest.raises(SluiceError, match="401 Unauthorized") as caught:
+        guarded.client().has(blob[0])
     assert "password of" not in str(caught.value)
 
 
