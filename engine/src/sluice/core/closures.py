@@ -197,7 +197,8 @@ class CodeGraph:
 
     def _file(self, module: str) -> Path:
         place = self._folder(module)
-        return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        package = place / "__init__.py"  # a folder without it may be left of an older version
+        return package if package.is_file() else place.with_suffix(".py")
 
     def _name(self, path: Path) -> str:
         source = next(folder.parent for folder in self._packages.values() if path.is_relative_to(folder))
