@@ -103,8 +103,8 @@ test-engine: $(READY) $(TRAINED) $(SCANNER)  ## the engine's own tests, with who
 test-workflows: $(READY) $(TRAINED)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 engine/tests/workflows
 
-test-drill: $(READY) $(TRAINED)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
-	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest engine/tests/unit/data
+test-drill: $(READY) $(TRAINED)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica (minutes; engine/docs/reference/canary-drill.md)
+	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest
 
 test-parts: $(READY) $(TRAINED)  ## the drills of optional parts: training in shards (tens of minutes)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/extras
