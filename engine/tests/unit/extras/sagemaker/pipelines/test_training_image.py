@@ -25,9 +25,8 @@ from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.extras.image.container_image import TRAINING, BuiltImage, build
 from sluice.extras.sagemaker.settings import EndpointComponents
-from support.aws import vllm_container
 from support.aws.sagemaker_runs import BUCKET, ROOT, run
-from support.aws.training_container import GRACE, TrainingContainer
+from support.aws.training_container import GRACE, TrainingContainer, running
 from support.libraries import Library
 from unit.extras.finetune.tiny import TEMPLATE, write_codes
 from unit.extras.sagemaker.pipelines.test_definition import config  # noqa: F401 - a fixture
@@ -184,7 +183,7 @@ def _require_served(base: Path, adapter: Path, scratch: Path) -> None:
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true",
     }
     components = EndpointComponents(environment=environment, memory_mb=2048)
-    with vllm_container.running(VLLM, components.environment, scratch / "vllm.log") as served:
+    with running(VLLM, components.environment, scratch / "vllm.log") as served:
         served.load("assistant-1", adapter)
         assert served.ask(QUESTION, "assistant-1") == _answer(base, adapter)
         assert served.ask(QUESTION) == _answer(base)
