@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sluice.core.errors import SluiceError
 from sluice.core.extras import EXTRAS, extras, hooks, require_known, with_dependents
 from sluice.core.workspace import Workspace
 
@@ -69,7 +71,8 @@ def init(
         how = engine or ("" if now.template else "installed")
     off = with_dependents(off | set(now.without))
     project = project.model_copy(update={"without": tuple(sorted(off))})
-    hold = _engine(root, how, source or (now.template.repository if now.template else now.repository), off, dry_run)
+    repository = source or (now.template.repository if now.template else now.repository)
+    hold = _engine(root, how, repository, off, dry_run=dry_run, asked=bool(engine))
     planned = plan(root, project, starter_data=not without_starter_data)
     if planned.empty:
         print(hold() or "nothing to change: these are the names of the project")
@@ -100,22 +103,38 @@ def list_extras() -> None:
         print(f"{name:13}  {'on ' if name in extras() else 'off'}  {extra.summary}{needs}")
 
 
-def _engine(root: Path, how: str, repository: str, off: set[str], dry_run: bool) -> Callable[[], str]:
-    """Prepare where the project has its engine; return what changes that, and says so."""
-    from sluice.core.errors import SluiceError
+def _engine(root: Path, how: str, repository: str, off: set[str], *, dry_run: bool, asked: bool) -> Callable[[], str]:
+    """Prepare where the project has its engine; return what changes that, and says so.
 
+    Where nobody asked for a wheel and there is none of this engine, such as before a first release, it stays in git."""
     if not how or dry_run:
         return str
     if "upgrade" in off:
-        if how == "vendored":
+        if how == "vendored" or not asked:
             return str
         raise SluiceError("an installed engine needs the part `upgrade`", remedy="keep it, or pass --engine vendored")
     try:
-        prepared: Callable[[], str] = hooks("hold_engine")["upgrade"](root, how, repository)
+        finish: Callable[[], str] = hooks("hold_engine")["upgrade"](root, how, repository)
     except SluiceError as error:
+        if not asked:
+            return partial(_in_git, error)
         remedy = f"{error.remedy}; --from names the template, and --engine vendored keeps the engine in git"
         raise SluiceError(error.message, remedy=remedy) from None
-    return prepared
+
+    def finish_or_stay() -> str:
+        try:
+            return finish()
+        except SluiceError as error:
+            if asked:
+                raise
+            return _in_git(error)
+
+    return finish_or_stay
+
+
+def _in_git(error: SluiceError) -> str:
+    reason = error.message.strip().splitlines()[-1]
+    return f"the engine stays in git: {reason}\n`sluice engine install` takes it from a wheel later"
 
 
 _INSTEAD_OF_THE_STARTER_DATA = """\
