@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "engine" / "src"))
 from sluice.core.errors import SluiceError  # noqa: E402 - found by the line above
 from sluice.core.extras import extras, hooks  # noqa: E402
 from sluice.github import job_plan  # noqa: E402
-from sluice.github.workflow_run import write_job_summary, write_outputs  # noqa: E402
+from sluice.github.workflow_run import without_commands, write_job_summary, write_outputs  # noqa: E402
 
 
 def plan(words: argparse.Namespace) -> list[str]:
@@ -80,7 +80,7 @@ def main() -> int:
     except SluiceError as error:
         faults = [f"{error.message}\n  -> {error.remedy}"]
     for fault in faults:
-        print(f"error: {fault}", file=sys.stderr)
+        print(f"error: {without_commands(fault)}", file=sys.stderr)
     return 1 if faults else 0
 
 

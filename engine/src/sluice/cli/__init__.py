@@ -32,6 +32,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.extras import EXTRAS, extras, load
 from sluice.core.processes import die_with_parent, watch_parent
 from sluice.core.removed import REMOVED
+from sluice.github.workflow_run import without_commands
 
 INTERRUPTED = 130
 
@@ -95,7 +96,7 @@ def main() -> int:
                 raise SluiceError(f"{name}: this command was removed", remedy=REMOVED[name])
         status = 0 if _stage_is_off(" ".join(sys.argv[1:])) else command()(standalone_mode=False)
     except SluiceError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_commands(str(error))}", file=sys.stderr)
         return error.exit_code
     except typer.Exit as stop:
         return stop.exit_code

@@ -16,6 +16,7 @@ _EXAMPLE = "give the step env: NEEDS: ${{ toJSON(needs) }}"
 LIMIT = 1024 * 1024
 _CUT = "\n\n_The rest did not fit; it is in the artifacts of the run._\n"
 _OUTPUT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_COMMAND = re.compile(r"^\s*::|##\[", re.MULTILINE)  # as the runner finds them (ActionCommand.cs of actions/runner)
 
 
 def this_run(environment: Mapping[str, str]) -> Run:
@@ -74,3 +75,8 @@ def write_outputs(values: Mapping[str, str], environment: Mapping[str, str]) -> 
     with Path(path).open("a", encoding="utf-8") as stream:
         stream.writelines(f"{name}={value}\n" for name, value in values.items())
     return f"{len(values)} outputs written"
+
+
+def without_commands(text: str) -> str:
+    """Return a text that may quote strangers with no line in it that GitHub's runner takes as a workflow command."""
+    return _COMMAND.sub(lambda found: found[0].replace("::", ": :").replace("##[", "# #["), text)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.github.workflow_run import LIMIT, write_job_summary, write_outputs
+from sluice.github.workflow_run import LIMIT, without_commands, write_job_summary, write_outputs
 
 
 def test_it_is_appended(tmp_path: Path) -> None:
@@ -52,3 +52,11 @@ def test_an_output_never_becomes_two(tmp_path: Path, name: str, value: str) -> N
     with pytest.raises(SluiceError, match="a value is one line"):
         write_outputs({"good": "1", name: value}, {"GITHUB_OUTPUT": str(path)})
     assert not path.exists()
+
+
+@pytest.mark.parametrize("command", ["::set-output name=a::b", "  ::stop-commands::x", "x ##[error]y"])
+def test_no_line_of_an_error_is_a_workflow_command(command: str) -> None:
+    kept = without_commands(f"no release a\n{command}\nstd::vector")
+    assert not any(line.lstrip().startswith("::") for line in kept.splitlines())
+    assert "##[" not in kept
+    assert "std::vector" in kept
