@@ -106,7 +106,7 @@ def list_extras() -> None:
 def _engine(root: Path, how: str, repository: str, off: set[str], *, dry_run: bool, asked: bool) -> Callable[[], str]:
     """Prepare where the project has its engine; return what changes that, and says so.
 
-    Where nobody asked for a wheel and there is none of this engine, such as before a first release, it stays in git."""
+    If no wheel matches this engine, as before the first release, it stays in git unless `--engine` asks for a wheel."""
     if not how or dry_run:
         return str
     if "upgrade" in off:

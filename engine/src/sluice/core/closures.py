@@ -197,7 +197,7 @@ class CodeGraph:
 
     def _file(self, module: str) -> Path:
         place = self._folder(module)
-        package = place / "__init__.py"  # a folder without it may be left of an older version
+        package = place / "__init__.py"  # an older version may have left a folder without it
         return package if package.is_file() else place.with_suffix(".py")
 
     def _name(self, path: Path) -> str:

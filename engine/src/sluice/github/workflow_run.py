@@ -78,5 +78,5 @@ def write_outputs(values: Mapping[str, str], environment: Mapping[str, str]) -> 
 
 
 def without_commands(text: str) -> str:
-    """Return a text that may quote strangers with no line in it that GitHub's runner takes as a workflow command."""
+    """Return the text with its workflow commands disabled: GitHub's runner obeys those that an error quotes."""
     return _COMMAND.sub(lambda found: found[0].replace("::", ": :").replace("##[", "# #["), text)

@@ -28,4 +28,4 @@ def test_five_times_the_capacity_is_held_up() -> None:
     assert found.probes > 0
     assert found.probes_failed == 0
     assert found.goodput > 0.2 * found.capacity  # it has not collapsed
-    assert found.normal_after < 30  # and is itself again
+    assert found.normal_after < 30  # and it recovers
