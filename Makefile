@@ -103,8 +103,8 @@ test-engine: $(READY) $(TRAINED) $(SCANNER)  ## the engine's own tests, with who
 test-workflows: $(READY) $(TRAINED)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 engine/tests/workflows
 
-test-drill: $(READY) $(TRAINED)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
-	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest engine/tests/unit/data
+test-drill: $(READY) $(TRAINED)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica (minutes; engine/docs/reference/canary-drill.md)
+	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rehearsal engine/tests/unit/loadtest
 
 test-parts: $(READY) $(TRAINED)  ## the drills of optional parts: training in shards (tens of minutes)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/extras
@@ -112,8 +112,8 @@ test-parts: $(READY) $(TRAINED)  ## the drills of optional parts: training in sh
 test-fork: $(READY) $(TRAINED)  ## the rules of the house in a copy with names of its own, as `sluice init` leaves it (minutes)
 	@$(BIN)/pytest -m fork engine/tests/unit/template
 
-test-extras: $(READY) $(TRAINED)  ## each extra taken out of a clone, and all of them: what is left is whole (minutes)
-	@$(BIN)/pytest -n 2 -m "extras or e2e" engine/tests/e2e/test_extras.py
+test-extras: $(READY)  ## each part switched off by config: commands, config and imports hold (seconds)
+	@$(BIN)/pytest engine/tests/e2e/test_extras.py
 
 test-unit: $(READY) $(TRAINED)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not real and not e2e" tests engine/tests
@@ -141,5 +141,6 @@ format: $(READY)  ## format the code
 clean:  ## remove what was built; releases and caches of models stay
 	@rm -rf build .mypy_cache .ruff_cache
 
-# The tasks of the extras that are here.
-include $(wildcard $(EXTRAS)/*/extra.mk)
+# The tasks of the parts that are on: `sluice init --without` writes those that are off in one line.
+OFF := $(shell sed -n 's/^without: *\[\([^]]*\)\].*/\1/p' config/project.yaml | tr ',' ' ')
+include $(filter-out $(OFF:%=$(EXTRAS)/%/extra.mk),$(wildcard $(EXTRAS)/*/extra.mk))

@@ -19,7 +19,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from assistant.question import Condenser
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.retrieval.stores import Stores
@@ -85,7 +84,7 @@ WAYS = ("last question", "condensed", "joined")
 
 async def measure(runtime: Runtime, bundle: ReleaseBundle) -> str:
     """A row of the table, and the condensed questions on standard error."""
-    condenser = Condenser(runtime.application.services)
+    conversation = runtime.application.services.conversation()
     service, retrieval = bundle.service, bundle.service.retrieval
 
     async def near(query: str, document: str | None) -> bool:
@@ -103,7 +102,7 @@ async def measure(runtime: Runtime, bundle: ReleaseBundle) -> str:
         request = RequestState(messages, None, decline=service.decline, seconds=service.llm.timeout_seconds)
         request.question = question
         enter_request(request)
-        condensed = await condenser.condense()
+        condensed = await conversation.question()
         seconds.append(time.perf_counter() - began)
         print(f"{question} -> {condensed}", file=sys.stderr)
         for way, query in zip(WAYS, (question, condensed, f"{before} {question}"), strict=True):
@@ -123,6 +122,8 @@ def main(release: Path | None) -> int:
         bundle = dataclasses.replace(draft_bundle(workspace, adapter=used), index=index)
         if bundle.service.condense is None:
             raise SystemExit("config/service.yaml has no condense")
+        condense = bundle.service.condense.model_copy(update={"enabled": True})
+        bundle = dataclasses.replace(bundle, service=bundle.service.model_copy(update={"condense": condense}))
         with tempfile.TemporaryDirectory() as state, open_runtime(bundle, stores, Path(state)) as runtime:
             rows.append(f"| {name} | {asyncio.run(measure(runtime, bundle))} |")
     print(f"| model | {' | '.join(WAYS)} | median time to condense | joined, about something else, let through |")

@@ -1,12 +1,12 @@
-"""The weights by which `retrieval.max_doubt` tells questions that the handbook answers, fitted on the training rows.
+"""The weights by which `small_model.max_doubt` tells questions that the handbook answers, fitted on the training rows.
 
     .venv/bin/python engine/benchmarks/evidence_weights.py                        # build/index and data/
     .venv/bin/python engine/benchmarks/evidence_weights.py --asked data/eval.jsonl   # how they do on other rows
 
 Learnt from are rows with an answer, rows of the kind `unanswered`, and, weighing a twentieth, each answered row asked
 of the documents without its own. Before anything is said of them, the weights of each eighth of the documents come from
-the other seven. What is printed then goes into extras/evidence/evidence_reader.py, and the regression that tells small
-talk (`greeting` and `about` against all other rows) into extras/evidence/small_talk.py.
+the other seven. What is printed then goes into extras/small_model/constants.py, with the regression that tells small
+talk (`greeting` and `about`) from all other rows.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from text_search import LOCAL
 
-from assistant.question import Speller, bare
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-from sluice.extras.evidence import small_talk
-from sluice.extras.evidence.evidence_reader import EvidenceReader, PassageEvidence
+from sluice.extras.small_model.constants import SMALL_TALK_LIMIT
+from sluice.extras.small_model.evidence_reader import EvidenceReader, PassageEvidence
+from sluice.extras.small_model.questions import Speller, bare, small_talk_figures
 from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.postgres import open_retriever
-from sluice.retrieval.retriever import Retriever
+from sluice.retrieval.retriever import Retriever, open_retriever
 
 KIND, PASSAGES, FALSE_DECLINES = "unanswered", 5, 0.08
 MOST = 12  # passages of a document
@@ -99,10 +98,10 @@ def main(options: argparse.Namespace) -> int:
 
 def fit_small_talk(rows: Sequence[Row], embedder: Embedder) -> None:
     """Prints the weights, and how many rows of each kind are taken for small talk, asked of those without an eighth."""
-    figures = np.array([small_talk.figures(one) for one in embedder.token_states([row.question for row in rows])])
+    figures = np.array([small_talk_figures(one) for one in embedder.token_states([row.question for row in rows])])
     label = np.array([bool({"greeting", "about"} & set(row.tags)) for row in rows])
     model = LogisticRegression(C=30, class_weight={False: 1, True: 4}, max_iter=3000)
-    taken = cross_val_predict(model, figures, label, cv=8, method="predict_proba")[:, 1] > small_talk.LIMIT
+    taken = cross_val_predict(model, figures, label, cv=8, method="predict_proba")[:, 1] > SMALL_TALK_LIMIT
     kinds: dict[str, list[bool]] = defaultdict(list)
     for row, one in zip(rows, taken, strict=True):
         kinds[row.tags[-1]].append(bool(one))

@@ -28,10 +28,9 @@ from figures import show  # noqa: E402 - beside this file
 from sluice.core.project import edit_project  # noqa: E402
 from sluice.extras.fleet.fleet_file import FleetProject  # noqa: E402
 from sluice.extras.fleet.fleet_status import read_status, template_mirror  # noqa: E402
-from sluice.extras.fleet.project_upgrade import ProjectUpgrade, ProjectUpgrader  # noqa: E402
+from sluice.extras.fleet.fleet_upgrade import ProjectUpgrade, ProjectUpgrader  # noqa: E402
 from sluice.extras.upgrade.upgrade_engine import BRANCH  # noqa: E402
-from sluice.template.extras import remove  # noqa: E402
-from sluice.template.owned import OWNED, list_files, write_lists  # noqa: E402
+from sluice.template.owned import OWNED  # noqa: E402
 from unit.extras.fleet.fake_fleet import OWN, FakeFleet, FakeProject, fleet_of  # noqa: E402
 from unit.extras.upgrade.test_whole_upgrade import _Whole  # noqa: E402
 from unit.github.fake_github import fake_github  # noqa: E402
@@ -70,12 +69,9 @@ def projects(template: _Whole, versions: list[str], folder: Path, count: int) ->
         write(work, {**OWN[number % len(OWN)], f"docs/{number}.md": "ours\n"})
         text = edit_project((work / "config/project.yaml").read_text(), {"name": f"app-{number:02}"})
         if number % 10 == 9:
-            remove(work, ["notebook"])
             text = edit_project(text, {"without": ["notebook"]})
         write(work, {"config/project.yaml": text})
         git(work, "add", "--all")
-        if number % 10 == 9:
-            write_lists(work, list_files(work), listed=True)
         if 15 <= number < 18:
             edited = (CODE, MANIFEST, WORKFLOW)[number - 15]
             write(work, {edited: (work / edited).read_text() + "# ours\n"})

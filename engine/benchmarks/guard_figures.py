@@ -33,14 +33,13 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import load_corpus, load_rows
 from sluice.extras.guard.guard_model import load_guard_model
 from sluice.extras.guard.guard_rows import FREE, GuardRow, load_guard_rows
-from sluice.guardrails.bounded_cache import BoundedCache
-from sluice.guardrails.context import GUARD_FILE, CheckResources
+from sluice.guardrails.check import GUARD_FILE, BoundedCache, CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
-from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.runtime import open_guards
 from support.guardrails import LANGUAGES
 from support.serving.fakes import scripted_bundle
 

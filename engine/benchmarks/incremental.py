@@ -22,12 +22,11 @@ from figures import show, table
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec, ensure, load_models
-from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index_files import IndexInfo, build_index, identity_of, read_index
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index, identity_of, read_index
+from sluice.retrieval.index_stage import RememberingEmbedder
+from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
-from sluice.retrieval.vector_cache import RememberingEmbedder
 
 WORDS = 100
 VOCABULARY = (

@@ -19,8 +19,7 @@ from pathlib import Path
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc_pipeline import command, environment
 from sluice.rehearsal.analysis_runs import JobFiles, JobTargets, run_load
-from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
-from sluice.rehearsal.traefik_router import TraefikRouter
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec, TraefikRouter
 from sluice.release import champion
 from sluice.release.environment_record import here
 from sluice.release.gates import Gate, load_gates

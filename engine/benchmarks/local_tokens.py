@@ -36,7 +36,7 @@ from sluice.data.rows import load_rows
 from sluice.llm.llama_server import LocalServer
 from sluice.retrieval import format_passages
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
 from sluice.serving.api_keys import SCOPES, VARIABLE, add_key
 from sluice.serving.release_parts import PROMPT, ReleaseBundle, draft_bundle

@@ -19,8 +19,8 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from sluice.llm.fallback import open_chat
 from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 

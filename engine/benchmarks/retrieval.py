@@ -34,7 +34,7 @@ from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import build_index
 from sluice.retrieval.index_stage import IndexParameters
-from sluice.retrieval.postgres import PostgresRetriever, open_retriever
+from sluice.retrieval.retriever import PostgresRetriever, open_retriever
 from sluice.retrieval.search_sql import Mode
 
 K = 5

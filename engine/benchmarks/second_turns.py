@@ -19,7 +19,7 @@ from text_search import LOCAL
 from sluice.core.workspace import Workspace
 from sluice.extend import Answer, Delta, Messages, ModelParameters, Usage, testing
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.retriever import open_retriever
 from sluice.serving.release_parts import draft_bundle
 
 FIRST = (  # a question, its answer

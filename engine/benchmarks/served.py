@@ -21,16 +21,16 @@ from providers import entry
 from sluice.core.extras import hooks
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.guardrails.context import GUARD_FILE, CheckResources
+from sluice.guardrails.check import GUARD_FILE, CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.fallback import open_chat
 from sluice.llm.model_files import ensure, load_models
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import PROMPT_ROLES, Providers
 from sluice.prompts import load_prompts
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
 from sluice.serving.auth import KeyRing
 from sluice.serving.feedback import FeedbackLog
@@ -63,7 +63,6 @@ class InMemory:
 def bundle_of(workspace: Workspace, upstream: str, state: Path) -> ReleaseBundle:
     embed = {"name": "local", "kind": "local", "model": "embed"}
     service = load_settings(workspace.config / "service.yaml", ServiceSettings)
-    retrieval = service.retrieval.model_copy(update={"sentences": 0, "max_doubt": 1.0})
     return ReleaseBundle(
         release="r-0123456789ab",
         prompts=load_prompts(workspace.prompts, roles=PROMPT_ROLES),
@@ -71,7 +70,7 @@ def bundle_of(workspace: Workspace, upstream: str, state: Path) -> ReleaseBundle
         adapter=None,
         model=Path("stub.gguf"),
         embedder=ensure(load_models(workspace.config / "models.yaml").embed, workspace.cache),
-        service=service.model_copy(update={"retrieval": retrieval}),
+        service=service.model_copy(update={"small_model": None}),
         guardrails=load_settings(workspace.config / "guardrails.yaml", GuardrailSettings),
         providers=Providers.model_validate({"chat": [entry(upstream)], "judge": [], "embed": [embed]}),
         manifest={},

@@ -27,15 +27,13 @@ from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage
 from sluice.serving.service_metrics import ServiceMetrics
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.export_queue import TraceExporter
+from sluice.serving.telemetry.export_queue import TraceExporter, TraceSpool
 from sluice.serving.telemetry.exporters.langfuse import LangfuseExporter
 from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 from sluice.serving.telemetry.exporters.otlp import OtlpExporter
 from sluice.serving.telemetry.settings import TelemetrySettings
-from sluice.serving.telemetry.spans import ProcessFacts
-from sluice.serving.telemetry.spool import TraceSpool
-from sluice.serving.telemetry.telemetry import Telemetry
-from sluice.serving.telemetry.trace_outcome import record
+from sluice.serving.telemetry.telemetry import ProcessFacts, Telemetry
+from sluice.serving.telemetry.traces import record
 
 REQUESTS = 2000
 FACTS = ProcessFacts("r-0123456789ab", "answer", "0123456789abcdef" * 4)

@@ -31,10 +31,9 @@ from vector_searches import K, Search, Searched, recall_of
 
 from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import PostgresRetriever, open_retriever
+from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.postgres_collections import ensure_collection
+from sluice.retrieval.retriever import PostgresRetriever, open_retriever
 from sluice.retrieval.stores import Stores
 
 TENANTS = {"one": "1 %", "ten": "10 %"}

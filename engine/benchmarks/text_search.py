@@ -29,10 +29,9 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, load_corpus, load_rows
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval import Hit
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.collection_tables import words_of
-from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import PostgresRetriever, open_retriever
+from sluice.retrieval.index_files import ChunkerSettings, build_index
+from sluice.retrieval.postgres_collections import words_of
+from sluice.retrieval.retriever import PostgresRetriever, open_retriever
 from sluice.retrieval.stores import Stores
 
 LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})

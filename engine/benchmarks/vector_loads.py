@@ -19,9 +19,8 @@ from pgvector.psycopg import register_vector
 
 from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec
-from sluice.retrieval import collection_tables, postgres_collections
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index
+from sluice.retrieval import postgres_collections
+from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.stores import VectorSettings
 
 DIMENSION, CLUSTERS = 384, 500
@@ -160,7 +159,7 @@ def _load_ours(address: str, index: Path, settings: VectorSettings, there: Any) 
         setattr(module, name, outer)
 
     timed(postgres_collections, "_fill")
-    timed(collection_tables, "_make_vector_index")
+    timed(postgres_collections, "_make_vector_index")
     with psycopg.connect(address, autocommit=True) as connection:
         info = postgres_collections.ensure_collection(connection, index, settings)
         found = sizes(connection, info.collection)

@@ -16,7 +16,7 @@ import psycopg
 from pgvector.psycopg import register_vector
 from vector_loads import DIMENSION, Given
 
-from sluice.retrieval.postgres import PostgresRetriever, open_retriever
+from sluice.retrieval.retriever import PostgresRetriever, open_retriever
 from sluice.retrieval.stores import Stores
 
 K = 10

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sluice.evaluation.comparison_policy import ComparisonPolicy, LookPolicy, MetricPolicy, load_policy
-from sluice.evaluation.output import NamedMeasure
+from sluice.evaluation.registry import NamedMeasure
 from sluice.evaluation.sequential import SequentialComparison
 
 CASES = 270

@@ -18,7 +18,7 @@ from typing import Any
 from sluice.cli.common import tell
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, load_settings
-from sluice.github.markdown_table import table
+from sluice.core.text import table
 
 
 class AcceptedAdvisory(Settings):

@@ -1,4 +1,4 @@
-"""`python3 engine/scripts/ci.py plan|outdated|required|say`: the steps of a workflow that need no installation.
+"""`python3 engine/scripts/ci.py plan|parts|outdated|required|say`: the steps of a workflow that need no installation.
 
 They run on a bare Python, with the standard library and the modules of the engine that need nothing else: what decides
 which jobs run must not wait for what those jobs install.
@@ -15,10 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "engine" / "src"))
 
 from sluice.core.errors import SluiceError  # noqa: E402 - found by the line above
-from sluice.core.extras import hooks  # noqa: E402
-from sluice.github import job_plan, required_jobs  # noqa: E402
-from sluice.github.job_summary import write_job_summary  # noqa: E402
-from sluice.github.step_outputs import write_outputs  # noqa: E402
+from sluice.core.extras import extras, hooks  # noqa: E402
+from sluice.github import job_plan  # noqa: E402
+from sluice.github.workflow_run import without_commands, write_job_summary, write_outputs  # noqa: E402
 
 
 def plan(words: argparse.Namespace) -> list[str]:
@@ -26,6 +25,12 @@ def plan(words: argparse.Namespace) -> list[str]:
     found = job_plan.plan_change(ROOT, words.base, rehearse=os.environ.get("REHEARSE") == "true")
     tell(job_plan.summary(found))
     write_outputs(found.outputs(), os.environ)
+    return []
+
+
+def parts(_: argparse.Namespace) -> list[str]:
+    """The parts that config/project.yaml leaves on, as an output of the step."""
+    write_outputs({"parts": " ".join(extras())}, os.environ)
     return []
 
 
@@ -41,8 +46,8 @@ def outdated(_: argparse.Namespace) -> list[str]:
 
 def required(_: argparse.Namespace) -> list[str]:
     """What keeps the change from being merged, of the results of all jobs in NEEDS."""
-    outcomes = required_jobs.judge(os.environ.get("NEEDS", ""))
-    tell(required_jobs.summary(outcomes))
+    outcomes = job_plan.judge(os.environ.get("NEEDS", ""))
+    tell(job_plan.required_summary(outcomes))
     return [f"{one.job}: {one.result}: {one.fault}" for one in outcomes if one.fault]
 
 
@@ -63,6 +68,7 @@ def main() -> int:
     one = commands.add_parser("plan")
     one.add_argument("--base", required=True)
     one.set_defaults(run=plan)
+    commands.add_parser("parts").set_defaults(run=parts)
     commands.add_parser("outdated").set_defaults(run=outdated)
     commands.add_parser("required").set_defaults(run=required)
     one = commands.add_parser("say")
@@ -74,7 +80,7 @@ def main() -> int:
     except SluiceError as error:
         faults = [f"{error.message}\n  -> {error.remedy}"]
     for fault in faults:
-        print(f"error: {fault}", file=sys.stderr)
+        print(f"error: {without_commands(fault)}", file=sys.stderr)
     return 1 if faults else 0
 
 

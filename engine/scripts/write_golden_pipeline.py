@@ -15,8 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import pytest
 
-from support.aws.sagemaker_definition import GOLDEN, masked, run
-from support.aws.sagemaker_runs import account, write_settings
+from support.aws.sagemaker_runs import GOLDEN, account, masked, run, write_settings
 
 
 def main() -> int:

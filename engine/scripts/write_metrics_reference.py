@@ -10,8 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sluice.evaluation.output import Metric
-from sluice.evaluation.registry import METRICS
+from sluice.evaluation.registry import METRICS, Metric
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "metrics.md"
 BEGIN, END = "<!-- written by engine/scripts/write_metrics_reference.py -->\n", "<!-- end -->\n"

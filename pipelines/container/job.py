@@ -1,12 +1,11 @@
 """What runs in a job of SageMaker: a stage of dvc.yaml, by the same command, in the places that SageMaker gives it.
 
-`python job.py --stage process|train|evaluate`. It knows the standard library only, for nothing else is installed when
-it begins: it unpacks the source archives (extras/sagemaker/source_archives.py), installs the locks by hash unless the
-image has them (SLUICE_INSTALLED: the folder that the stage `install` filled in the Containerfile, or 1 where that is
-the Python that runs this), links data and results of earlier steps to where stages look for them, runs the commands,
-and hands over what they made. An adapter is kept beside the checkpoints of its recipe: a run whose
-later steps failed takes it from there. What went wrong is left in output/failure and output/message, which
-SageMaker shows for a training and for a processing job.
+`python job.py --stage process|train|evaluate`, with the standard library alone: nothing else is installed yet. It
+unpacks the source archives (extras/sagemaker/sources.py), installs the locks by hash unless the image has them
+(SLUICE_INSTALLED: the folder that the stage `install` filled in the Containerfile, or 1 where that is the Python that
+runs this), links data and results of earlier steps to where stages look for them, and hands over what the commands
+made. An adapter is kept beside the checkpoints of its recipe: a run whose later steps failed takes it from there.
+What went wrong is left in output/failure and output/message, which SageMaker shows.
 
 Folders, below /opt/ml or what SAGEMAKER_BASE_DIR names:
   processing/input/<name>, processing/output/<name>      process, evaluate
@@ -26,13 +25,12 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 ARCHIVE = "sources.tar.gz"
 WHOLE = ".whole.json"  # in the folder of a finished adapter, written last
 LOCKS = "locks.json"  # in the folder of libraries, written last: sha256 of each lock
-REASON = 1024  # characters that SageMaker shows of a reason
 WAIT = 1800  # seconds that the other processes of a machine wait for the one that unpacks and installs
 # A program of its own: boto3 is there once the libraries are.
 READ_SECRETS = """
@@ -54,16 +52,13 @@ class Job:
         self.environment = environment
         self.base = Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         self.checkout = self.base / "checkout"
+        self.outputs = self.base / "processing" / "output"
         self.python = Path(sys.executable)
         self.kept = self.base / "checkpoints" / "finished"
         self.trained = finished(self.kept)  # looked at before any process trains, so that all of them see the same
         self.child: subprocess.Popen[str] | None = None
         self.ended = 0
         self.hidden: list[str] = []  # lines of secrets, which no log shows
-
-    @property
-    def rank(self) -> int:
-        return int(self.environment.get("RANK", 0))
 
     def input(self, name: str) -> Path:
         """The folder of a channel: of a training job it is in a variable, of a processing job it has a fixed place."""
@@ -72,16 +67,15 @@ class Job:
             raise Failed(f"{found}: the channel {name!r} is not there")
         return found
 
-    def output(self, name: str) -> Path:
-        found = self.base / "processing" / "output" / name
-        found.mkdir(parents=True, exist_ok=True)
-        return found
-
     def prepare(self) -> None:
         """Code and data as a checkout, with its libraries. One process of each machine does it, the others wait."""
         ready = self.base / "checkout.ready"
         if int(self.environment.get("LOCAL_RANK", 0)):
-            wait_for(ready)
+            deadline = time.monotonic() + WAIT
+            while not ready.exists():
+                if time.monotonic() > deadline:
+                    raise Failed(f"{ready}: the first process of this machine did not get ready within {WAIT} s")
+                time.sleep(0.5)
         else:
             ready.unlink(missing_ok=True)
             shutil.rmtree(self.checkout, ignore_errors=True)
@@ -111,14 +105,11 @@ class Job:
     @property
     def locks(self) -> dict[str, Path]:
         """What a job installs, by name."""
+        gpus = () if self.environment.get("SM_NUM_GPUS", "0") == "0" else (("finetune", "qlora.txt"),)
+        wanted = (("sagemaker", "mlflow.txt"), ("finetune", "train.txt"), *gpus, ("guard", "corpora.txt"))
         extras = self.checkout / "engine" / "src" / "sluice" / "extras"
-        train = extras / "finetune" / "requirements" / "train.txt"
-        gpus = [] if self.environment.get("SM_NUM_GPUS", "0") == "0" else [train.with_name("qlora.txt")]
-        corpora = extras / "guard" / "requirements" / "corpora.txt"
-        mlflow = extras / "sagemaker" / "requirements" / "mlflow.txt"
-        return {
-            path.name: path for path in (self.checkout / "engine/requirements/dev.txt", mlflow, train, *gpus, corpora)
-        }
+        found = {name: extras / extra / "requirements" / name for extra, name in wanted}
+        return {"dev.txt": self.checkout / "engine" / "requirements" / "dev.txt", **found}
 
     @property
     def brought(self) -> Path | None:
@@ -131,7 +122,7 @@ class Job:
         return folder if all(noted.get(name) == sha256(lock) for name, lock in self.locks.items()) else None
 
     def install(self) -> None:
-        """The locks, by hash, on top of the torch of the image; where it has none, one of the package index."""
+        """The locks of `checkout`, by hash, beside the torch of the image or one of the index; a stage of its own."""
         folder = self.base / "libraries"
         python = folder / "bin" / "python"
         *libraries, corpora = self.locks.values()
@@ -150,31 +141,28 @@ class Job:
         (folder / LOCKS).write_text(json.dumps({name: sha256(lock) for name, lock in self.locks.items()}))
 
     def sluice(self, *words: str) -> None:
-        """A command of the project, with the code of the parcel."""
         self.call([str(self.python), "-c", RUN, *words], shown=f"sluice {' '.join(words)}")
 
     def call(self, argv: list[str], *, shown: str = "") -> None:
         """Runs a program, shows what it says, and fails with its last lines."""
         shown = shown or " ".join(argv)
         print(f"> {shown}", flush=True)
-        path = os.pathsep.join(
-            filter(None, [str(self.checkout / "engine" / "src"), self.environment.get("PYTHONPATH")])
-        )
+        path = [str(self.checkout / "engine" / "src"), *filter(None, [self.environment.get("PYTHONPATH")])]
         # Models go to the disk that `volume_gb` is the size of, not beside the image.
         cache = {"SLUICE_CACHE": str(self.base / "cache")}
-        env = {**cache, **self.environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-        words = subprocess.PIPE, subprocess.STDOUT
-        self.child = subprocess.Popen(argv, cwd=self.checkout, env=env, text=True, stdout=words[0], stderr=words[1])
+        env = {**cache, **self.environment, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+        self.child = subprocess.Popen(
+            argv, cwd=self.checkout, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         last: list[str] = []
-        assert self.child.stdout
-        for line in self.child.stdout:
+        for line in self.child.stdout or ():
             for secret in self.hidden:
                 line = line.replace(secret, "***")
             print(line, end="", flush=True)
             last = [*last[-14:], line]
         status = self.child.wait()
-        if self.ended:
-            raise Interrupted
+        if self.ended:  # no failure: SageMaker starts the job again where it may
+            raise SystemExit(128 + self.ended)
         if status:
             errors = next((number for number, line in enumerate(last) if line.startswith("error: ")), 0)
             raise Failed(f"{shown} ended with {status}: {''.join(last[errors:]).strip()}")
@@ -186,45 +174,34 @@ class Job:
             self.child.terminate()
 
 
-class Interrupted(Exception):
-    """The machine is taken away. No failure: SageMaker starts the job again where it may."""
-
-
-def install(job: Job) -> None:
-    """The libraries into SAGEMAKER_BASE_DIR, where the locks already are in `checkout`: a step of the Containerfile."""
-    job.install()
-
-
 def process(job: Job) -> None:
     """check, index, guard"""
     job.sluice("data", "check", "--out", "build/check/report.json")
     job.sluice("index", "build")
     job.sluice("guard", "train")
     for name in ("check", "index", "guard"):
-        copy(job.checkout / "build" / name, job.output(name))
+        copy(job.checkout / "build" / name, job.outputs / name)
 
 
 def train(job: Job) -> None:
     """train; with torchrun's variables each process is one of its own, and the first hands the adapter over."""
+    first = job.environment.get("RANK", "0") == "0"
     if job.trained:
         print(f"> {job.kept}: trained in an earlier run of this recipe", flush=True)
-        if job.rank == 0:
-            copy(job.kept, Path(job.environment["SM_MODEL_DIR"]))
-        return
-    chosen = hyperparameters(job.environment)
-    if chosen and not int(job.environment.get("LOCAL_RANK", 0)):
-        job.sluice("params", "set", *chosen)
-    link(job.checkout / "build" / "index", job.input("index"))
-    checkpoints = job.base / "checkpoints"
-    checkpoints.mkdir(exist_ok=True)
-    link(job.checkout / ".sluice" / "checkpoints", checkpoints)
-    job.sluice("train")
-    if job.rank == 0:
-        adapter = job.checkout / "build" / "adapter"
-        copy(adapter, Path(job.environment["SM_MODEL_DIR"]))
+    else:
+        chosen = hyperparameters(job.environment)
+        if chosen and not int(job.environment.get("LOCAL_RANK", 0)):
+            job.sluice("params", "set", *chosen)
+        link(job.checkout / "build" / "index", job.input("index"))
+        (job.base / "checkpoints").mkdir(exist_ok=True)
+        link(job.checkout / ".sluice" / "checkpoints", job.base / "checkpoints")
+        job.sluice("train")
+    if first and not job.trained:
         shutil.rmtree(job.kept, ignore_errors=True)
-        copy(adapter, job.kept)
+        copy(job.checkout / "build" / "adapter", job.kept)
         (job.kept / WHOLE).write_text(json.dumps(digests(job.kept)), encoding="utf-8")
+    if first:
+        copy(job.kept, Path(job.environment["SM_MODEL_DIR"]))
 
 
 def evaluate(job: Job) -> None:
@@ -238,8 +215,9 @@ def evaluate(job: Job) -> None:
     job.sluice("evaluate")
     job.sluice("evaluate", *(["--release", releases[0]] if releases else ["--baseline"]), "--out", "build/live")
     job.sluice("gates", "judge", "build/evaluation", "--against", "build/live", "--out", "build/gates.json")
-    copy(job.checkout / "build" / "evaluation", job.output("evaluation"))
-    shutil.copy(job.checkout / "build" / "gates.json", job.output("gates"))
+    copy(job.checkout / "build" / "evaluation", job.outputs / "evaluation")
+    (job.outputs / "gates").mkdir(parents=True, exist_ok=True)
+    shutil.copy(job.checkout / "build" / "gates.json", job.outputs / "gates")
 
 
 def finished(folder: Path) -> bool:
@@ -262,21 +240,13 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-STAGES: dict[str, Callable[[Job], None]] = {
-    "install": install,
-    "process": process,
-    "train": train,
-    "evaluate": evaluate,
-}
+STAGES = {"install": Job.install, "process": process, "train": train, "evaluate": evaluate}
 
 
 def hyperparameters(environment: Mapping[str, str]) -> list[str]:
     """`section.key=value` for `sluice params set`, of `section__key`: the SDK's driver makes shell variables of names,
     and a dot ends the job (sagemaker 3, container_drivers/scripts/environment.py)."""
-    try:
-        found = json.loads(environment.get("SM_HPS", "{}"))
-    except ValueError as error:
-        raise Failed(f"SM_HPS is not JSON: {error}") from None
+    found = json.loads(environment.get("SM_HPS", "{}"))
     if dotted := [name for name in found if "." in name]:
         raise Failed(f"hyperparameter {dotted[0]}: name it {dotted[0].replace('.', '__', 1)}")
     return [f"{name.replace('__', '.', 1)}={value}" for name, value in found.items() if "__" in name]
@@ -294,20 +264,12 @@ def unpack(channel: Path, folder: Path, name: str = ARCHIVE) -> None:
 def link(place: Path, target: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     if not place.is_symlink():
-        place.symlink_to(target, target_is_directory=True)
+        place.symlink_to(target)
 
 
 def copy(folder: Path, out: Path) -> None:
     """Without drafts, which begin with a dot."""
     shutil.copytree(folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
-
-
-def wait_for(file: Path) -> None:
-    deadline = time.monotonic() + WAIT
-    while not file.exists():
-        if time.monotonic() > deadline:
-            raise Failed(f"{file}: the first process of this machine did not get ready within {WAIT} s")
-        time.sleep(0.5)
 
 
 def main(argv: list[str], environment: Mapping[str, str]) -> int:
@@ -323,14 +285,11 @@ def main(argv: list[str], environment: Mapping[str, str]) -> int:
         if stage != "install":
             job.prepare()
         STAGES[stage](job)
-    except Interrupted:
-        return 128 + job.ended
-    except (Failed, OSError, KeyError) as error:
+    except (Failed, OSError, KeyError, ValueError) as error:
         reason = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
-        output = job.base / "output"
-        output.mkdir(parents=True, exist_ok=True)
-        for name in ("failure", "message"):
-            (output / name).write_text(reason[:REASON], encoding="utf-8")
+        for path in (job.base / "output" / "failure", job.base / "output" / "message"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(reason[:1024], encoding="utf-8")  # what SageMaker shows
         print(reason, file=sys.stderr)
         return 1
     return 0

@@ -13,72 +13,58 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from sluice.core.errors import SluiceError
-    from sluice.core.sentences import sentences
     from sluice.core.settings import Settings
+    from sluice.core.text import sentences
     from sluice.data.near_duplicates import words
     from sluice.data.rows import Row
-    from sluice.evaluation.metrics.answer_key import answer_key
-    from sluice.evaluation.output import Assertion, Label, Metric, Output
-    from sluice.evaluation.registry import MetricResources, metric
-    from sluice.guardrails.check import Check, Finding, PatternCheck, check
-    from sluice.guardrails.context import CheckContext, CheckResources
+    from sluice.evaluation.metrics import answer_key
+    from sluice.evaluation.registry import Assertion, Label, Metric, MetricResources, Output, metric
+    from sluice.guardrails.check import Check, CheckContext, CheckResources, Finding, PatternCheck, check
     from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, Messages, Usage
     from sluice.llm.provider_failures import FailureKind, ProviderError
-    from sluice.llm.providers import provider
-    from sluice.llm.providers.context import ProviderContext
+    from sluice.llm.providers import ProviderContext, provider
     from sluice.llm.settings import AwsSpec, KeyedSpec, ProviderSpec, RemoteSpec
     from sluice.prompts import ModelParameters, Prompt
     from sluice.retrieval import Hit, format_history
-    from sluice.rollout.load_measurements import charge
-    from sluice.rollout.load_test.ask import ask
-    from sluice.rollout.load_test.run import start_stage
-    from sluice.rollout.load_test.stage import LoadStage
+    from sluice.rollout.load_stage import LoadStage, charge
+    from sluice.rollout.locust_stage import ask, start_stage
     from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, SearchError
     from sluice.serving.contracts import Application
     from sluice.serving.passage_retriever import format_passages
-    from sluice.serving.prompt_template import ReleasePrompt
     from sluice.serving.request_state import RequestState
     from sluice.serving.routing import OPEN, ServicesDep, needs_scope
-    from sluice.serving.services import Services
+    from sluice.serving.services import ReleasePrompt, Services, tool
     from sluice.serving.telemetry.traces import TraceStep
-    from sluice.serving.tools import tool
     from sluice.testing import fakes as testing
 
 # Module -> the names that it gives.
 _NAMES = {
     "sluice.serving.contracts": ("Application",),  # `build(services) -> Application`, a Runnable of LangChain
-    "sluice.serving.services": ("Services",),
-    "sluice.serving.prompt_template": ("ReleasePrompt",),
+    "sluice.serving.services": ("ReleasePrompt", "Services", "tool"),
     "sluice.serving.passage_retriever": ("format_passages",),
     "sluice.serving.request_state": ("RequestState",),
     "sluice.serving.answer": ("Answer", "ModelError", "ModelTimeoutError", "SearchError"),
     "sluice.serving.telemetry.traces": ("TraceStep",),
-    "sluice.serving.tools": ("tool",),
     "sluice.prompts": ("ModelParameters", "Prompt"),
     "sluice.retrieval": ("Hit", "format_history"),
     "sluice.llm.chat": ("AnswerConstraint", "ChatProvider", "Delta", "Messages", "Usage"),
     "fastapi": ("APIRouter",),  # endpoints of its own: src/assistant/routes.py
     "sluice.serving.routing": ("OPEN", "ServicesDep", "needs_scope"),
     # Metrics: src/assistant/metrics/.
-    "sluice.evaluation.registry": ("MetricResources", "metric"),
-    "sluice.evaluation.output": ("Assertion", "Label", "Metric", "Output"),
+    "sluice.evaluation.registry": ("Assertion", "Label", "Metric", "MetricResources", "Output", "metric"),
     "sluice.data.rows": ("Row",),
     "sluice.data.near_duplicates": ("words",),
-    "sluice.evaluation.metrics.answer_key": ("answer_key",),
-    "sluice.core.sentences": ("sentences",),
+    "sluice.evaluation.metrics": ("answer_key",),
+    "sluice.core.text": ("sentences",),
     # Guardrails: src/assistant/guardrails/.
-    "sluice.guardrails.check": ("Check", "Finding", "PatternCheck", "check"),
-    "sluice.guardrails.context": ("CheckContext", "CheckResources"),
+    "sluice.guardrails.check": ("Check", "CheckContext", "CheckResources", "Finding", "PatternCheck", "check"),
     # Providers: src/assistant/providers/.
-    "sluice.llm.providers": ("provider",),
-    "sluice.llm.providers.context": ("ProviderContext",),
+    "sluice.llm.providers": ("ProviderContext", "provider"),
     "sluice.llm.settings": ("AwsSpec", "KeyedSpec", "ProviderSpec", "RemoteSpec"),
     "sluice.llm.provider_failures": ("FailureKind", "ProviderError"),
     # The load test: loadtest/.
-    "sluice.rollout.load_test.run": ("start_stage",),
-    "sluice.rollout.load_test.stage": ("LoadStage",),
-    "sluice.rollout.load_test.ask": ("ask",),
-    "sluice.rollout.load_measurements": ("charge",),
+    "sluice.rollout.locust_stage": ("ask", "start_stage"),
+    "sluice.rollout.load_stage": ("LoadStage", "charge"),
     # All of them, and tests/.
     "sluice.core.errors": ("SluiceError",),
     "sluice.core.settings": ("Settings",),

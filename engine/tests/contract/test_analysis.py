@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from pathlib import Path
@@ -12,19 +11,16 @@ import pytest
 import yaml
 
 from sluice.cli import app
-from sluice.cli.canary import KEY, canary_quality
 from sluice.cluster.manifests import parse, render
 from sluice.cluster.release_overlay import LOAD
 from sluice.release.gates import Gate, load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
-from sluice.rollout.analysis_limits import limits_of
-from sluice.rollout.analysis_templates import TEMPLATES, parse_duration
+from sluice.rollout.analysis_templates import limits_of
 from sluice.serving.middleware import CHAT
 from sluice.serving.service_metrics import ServiceMetrics
 from starter_files import GATES as STARTER_GATES
 from starter_files import ROLLOUT, ROOT
 from support.kubernetes import argo_metric
-from support.kubernetes.manifests import combined
 
 ENGINE = ROOT / "engine" / "k8s"
 MONITORING = ENGINE / "components" / "monitoring"
@@ -47,12 +43,6 @@ TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash", "project", "name
 
 def _read(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
-
-
-def test_every_template_lies_in_a_file_of_its_name_and_is_in_the_kustomization() -> None:
-    listed = _read(ENGINE / "analysis" / "kustomization.yaml")["resources"]
-    assert {f"{name}.yaml" for name in ANALYSIS} <= set(listed)
-    assert set(TEMPLATES) <= set(ANALYSIS)
 
 
 def test_the_limits_in_the_templates_are_those_of_the_gates() -> None:
@@ -130,24 +120,6 @@ def test_arguments_are_declared_and_used(name: str) -> None:
     assert set(re.findall(r"\{\{args\.([\w-]+)\}\}", json.dumps(ANALYSIS[name]["spec"]["metrics"]))) == declared
 
 
-def test_prometheus_is_asked_while_the_load_runs() -> None:
-    templates = {one["metadata"]["name"]: one for one in combined("monitoring") if one["kind"] == "AnalysisTemplate"}
-    loads = [parse_duration(argo_metric.defaults(templates[name])["duration"]) for name in ("load", "load-distributed")]
-    for name in set(PROMETHEUS) - SCORES:
-        (metric,) = templates[name]["spec"]["metrics"]
-        window = parse_duration(argo_metric.defaults(templates[name])["window"])
-        assert window + (metric["count"] - 1) * parse_duration(metric["interval"]) <= min(loads)
-
-
-def test_a_canary_that_takes_four_seconds_an_answer_has_samples_enough() -> None:
-    """The window begins with the run, not with the load (Argo Rollouts 1.9.1, analysis/analysis.go:204-215): the Job
-    starts in a minute at most. One user asks stable and the canary in turn, the other meets the canary at 10 %."""
-    for name in set(PROMETHEUS) - SCORES:
-        given = argo_metric.defaults(ANALYSIS[name])
-        seconds = parse_duration(given["window"]) - 60
-        assert seconds / 4 * (1 / 2 + 1 / 10) >= float(given[f"{name}-samples"])
-
-
 # -- the component
 
 
@@ -187,33 +159,6 @@ def test_with_monitoring_prometheus_judges_every_step_that_is_loaded() -> None:
         assert len(set(metrics)) == len(metrics)
         declared = {arg["name"] for name in names for arg in ANALYSIS[name]["spec"]["args"]}
         assert declared == set(values) | set(given), "an argument without a value stops the rollout"
-
-
-def test_the_rehearsal_runs_what_every_overlay_has() -> None:
-    """No component of an overlay reaches into the steps, so a step may be added anywhere."""
-    for path in (ROOT / "k8s").glob("overlays/*/kustomization.yaml"):
-        for component in _read(path).get("components", ()):
-            for patch in _read(path.parent / component / "kustomization.yaml").get("patches", ()):
-                if patch.get("target", {}).get("kind") == "Rollout" and "path" in patch:
-                    assert "canary/steps" not in (path.parent / component / patch["path"]).read_text()
-
-
-def test_prometheus_finds_each_pod_once_and_with_its_hash() -> None:
-    monitor = _read(MONITORING / "servicemonitor.yaml")["spec"]
-    service = _read(MONITORING / "service-metrics.yaml")
-    pod = _read(ROLLOUT)["spec"]["template"]
-    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    for name in ("stable", "canary"):
-        labels = _read(ENGINE / "base" / f"service-{name}.yaml")["metadata"].get("labels", {})
-        assert not monitor["selector"]["matchLabels"].items() <= labels.items(), "each pod would be read twice"
-    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
-    (endpoint,), (port,) = monitor["endpoints"], service["spec"]["ports"]
-    (container,) = pod["spec"]["containers"]
-    assert endpoint["port"] == port["name"]
-    assert port["targetPort"] in {one["name"] for one in container["ports"]}
-    # Prometheus' operator writes labels of pods with underscores.
-    assert "rollouts_pod_template_hash" in {label.replace("-", "_") for label in monitor["podTargetLabels"]}
-    assert endpoint["path"] == "/metrics"
 
 
 # -- names of metrics and labels
@@ -272,22 +217,6 @@ def test_metrics_and_labels_are_those_of_the_service_and_the_exporters(place: st
     assert set(re.findall(r'route="([^"]*)"', query)) <= {CHAT}
 
 
-def test_no_metric_of_an_exporter_is_listed_in_vain() -> None:
-    asked = " ".join(_queries().values())
-    assert [name for one in _read(EXPORTERS) for name in one["metrics"] if name not in asked] == []
-
-
-def test_the_names_that_are_checked_are_those_of_the_page() -> None:
-    metrics = ServiceMetrics("r-0123456789ab", lambda: 0)
-    metrics.request(CHAT, 200, 0.1)
-    metrics.feedback(1, "r-0123456789ab")
-    page = metrics.page().decode()
-    known = _labels_of_metrics()
-    for series, labels in re.findall(r"^(sluice_\w+)\{([^}]*)\}", page, re.MULTILINE):
-        if not series.endswith("_created"):
-            assert set(re.findall(r'(\w+)="', labels)) - {"le"} == known[series] - TARGET_LABELS, series
-
-
 # -- Jobs
 
 
@@ -336,33 +265,3 @@ def test_a_job_runs_what_its_image_holds(name: str) -> None:
             assert (ROOT / folder / rest).is_file()
         else:
             assert container["args"][0] in {info.name for info in app.registered_groups}
-
-
-def test_load_from_several_machines_is_the_load_of_one() -> None:
-    (fetching,) = {json.dumps(pod["initContainers"]) for name in ("load", "load-distributed") for pod in _pods(name)}
-    assert fetching
-    (alone,), (master, worker) = _containers("load"), _containers("load-distributed")
-    assert alone["env"] == master["env"] == worker["env"]
-    assert set(argo_metric.defaults(ANALYSIS["load"])) == set(argo_metric.defaults(ANALYSIS["load-distributed"]))
-    assert set(alone["args"]) <= set(master["args"])
-    assert set(alone["args"]) <= set(worker["args"])
-
-
-def test_workers_find_their_master_and_it_waits_for_all_of_them() -> None:
-    masters, workers = (one["provider"]["job"]["spec"] for one in ANALYSIS["load-distributed"]["spec"]["metrics"])
-    master, worker = _containers("load-distributed")
-    service = _read(ENGINE / "analysis" / "service-load-master.yaml")
-    assert service["spec"]["selector"].items() <= masters["template"]["metadata"]["labels"].items()
-    assert not service["spec"]["selector"].items() <= workers["template"]["metadata"]["labels"].items()
-    assert f"--master-host={service['metadata']['name']}" in worker["args"]
-    assert f"--expect-workers={workers['parallelism']}" in master["args"]
-    assert workers["completions"] == workers["parallelism"]
-    assert service["spec"]["ports"][0]["port"] == master["ports"][0]["containerPort"] == 5557, "Locust's own port"
-
-
-def test_the_quality_job_calls_a_command_that_exists() -> None:
-    (container,) = _containers("quality")
-    assert container["args"][:2] == ["canary", "quality"]
-    options = {arg.removeprefix("--").split("=")[0] for arg in container["args"][2:]}
-    assert options <= set(inspect.signature(canary_quality).parameters)
-    assert [one["name"] for one in container["env"]] == [KEY]

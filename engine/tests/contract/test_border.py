@@ -41,14 +41,6 @@ def test_a_project_imports_of_the_engine_only_its_door(root: Path, folder: str) 
     assert beside == set()
 
 
-@pytest.mark.parametrize("folder", ["src/assistant", "tests", "loadtest"])
-def test_nothing_private_is_imported(root: Path, folder: str) -> None:
-    private = [
-        one for one in imports(root / folder) if any(part.startswith("_") for part in f"{one[1]}.{one[2]}".split("."))
-    ]
-    assert private == []
-
-
 def test_every_name_of_the_door_is_there() -> None:
     assert sorted(extend.__all__) == dir(extend) == sorted(extend._MODULES)
     # Locust, which the load test brings, changes the standard library of its process, so these names have their own.

@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import typer.main
-import yaml
 
 from sluice.cli import app
 from sluice.cluster.manifests import Manifest, as_builtin, place, pods
-from sluice.serving.service_metrics import ServiceMetrics
 from support.kubernetes.manifests import OVERLAYS, ROOT, combinations, combined, overlay
 
 EVERYTHING = [("overlay", name) for name in OVERLAYS] + [("components", names) for names in combinations()]
@@ -22,7 +19,6 @@ NAMED = pytest.mark.parametrize(
 )
 # Made by an operator, with the labels and ports that its documentation names.
 OPERATED = {"cnpg.io/cluster": {5432, 8000}}
-MADE_BY_EXPERIMENT = {"sluice-a", "sluice-b"}
 # In each namespace by kube-controller-manager, since Kubernetes 1.21 (rootcacertpublisher: RootCACertConfigMapName).
 PUBLISHED = {"kube-root-ca.crt"}
 
@@ -109,29 +105,6 @@ def test_a_route_leads_to_a_service_and_a_port_of_it(what: tuple[str, Any]) -> N
                 assert value in names(documents, "TraefikService")
             elif key == "templateName":
                 assert value in names(documents, "AnalysisTemplate")
-
-
-@NAMED
-def test_an_address_inside_the_cluster_is_that_of_a_service(what: tuple[str, Any]) -> None:
-    documents = documents_of(what)
-    services = {
-        one["metadata"]["name"]: {
-            port["port"] for port in one["spec"].get("ports", [{"port": 80}])
-        }  # or another's name
-        for one in of_kind(documents, "Service")
-    }
-    services |= {name: {8000} for name in MADE_BY_EXPERIMENT}
-    told = yaml.safe_dump_all(of_kind(documents, "AnalysisTemplate", "Rollout", "ConfigMap"))
-    told = told.replace(".$(NAMESPACE).svc", "")  # Kubernetes puts the namespace of the Job in
-    canaries = {"sluice-canary", "sluice-stable"} if "sluice-canary" in services else {"sluice-stable"}
-    for address in set(re.findall(r"http://[\w.:-]+", told)):
-        parts = urlsplit(address)
-        name = str(parts.hostname)
-        if name.endswith((".traefik", ".monitoring")) or (
-            name.startswith("sluice-") and not canaries >= {"sluice-canary"}
-        ):
-            continue  # installed beside; `rolling` keeps the load stage unused
-        assert (parts.port or 80) in services.get(name, ()), address
 
 
 @NAMED
@@ -250,22 +223,6 @@ def test_the_arguments_of_the_service_are_those_of_the_command_line() -> None:
     assert checked >= 5
 
 
-def test_every_metric_that_a_manifest_names_is_one_of_the_service() -> None:
-    metrics = ServiceMetrics("r-000000000000", lambda: 0)
-    known = {metric.name for metric in metrics.registry.collect()}
-    # A counter's family has no suffix, its series has.
-    suffixed = {f"{name}{end}" for name in known for end in ("", "_total", "_bucket", "_count", "_sum")}
-    named = set()
-    for path in (*(ROOT / "k8s").rglob("*"), *(ROOT / "engine" / "k8s").rglob("*")):
-        if path.is_file():
-            named |= set(re.findall(r"\bsluice_[a-z_]+\b", path.read_text()))
-    assert "sluice_in_flight" in named
-    # What extras add to the service's page.
-    listed = yaml.safe_load((ROOT / "engine" / "tests" / "support" / "kubernetes" / "exporters.yaml").read_text())
-    added = {name for exporter in listed for name in exporter["metrics"]}
-    assert named <= suffixed | added
-
-
 PUBLIC = {"0.0.0.0/0", "::/0"}
 # EKS Pod Identity (eks-pod-identity-agent, its two addresses) and NodeLocal DNSCache.
 CREDENTIALS = {"169.254.170.23/32", "fd00:ec2::23/128"}
@@ -301,13 +258,3 @@ def test_what_leaves_leaves_by_both_families_and_finds_its_credentials(what: tup
     assert fetching >= 2
     (names_of,) = (one for one in of_kind(documents, "NetworkPolicy") if one["metadata"]["name"] == "dns")
     assert ("169.254.20.10/32", 53) in reached(names_of)
-
-
-def test_a_balancer_has_its_targets_before_the_pods_of_before_go() -> None:
-    documents = combined("ingress-alb")
-    (rollout,) = of_kind(documents, "Rollout")
-    (ingress,) = of_kind(documents, "Ingress")
-    told = {key.rpartition("/")[2]: value for key, value in ingress["metadata"]["annotations"].items()}
-    asked = int(told["healthcheck-interval-seconds"]) * int(told["healthy-threshold-count"])
-    leaving = int(told["target-group-attributes"].partition("deregistration_delay.timeout_seconds=")[2])
-    assert rollout["spec"]["strategy"]["canary"]["scaleDownDelaySeconds"] > 2 * (asked + leaving)

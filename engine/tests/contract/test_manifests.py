@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
+from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, place, pods, unpinned, validate
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import load_settings
-from sluice.retrieval.stores import Stores
 from sluice.serving.settings import ServiceSettings
-from sluice.serving.telemetry.settings import TelemetrySettings
 from starter_files import STARTER
 from support.kubernetes.manifests import (
-    COMPONENTS,
     ENGINE,
     K8S,
     OVERLAYS,
@@ -31,7 +23,6 @@ from support.kubernetes.manifests import (
     combined,
     documented,
     everything,
-    may_stand_together,
     one,
     overlay,
     overlay_text,
@@ -50,36 +41,6 @@ def test_a_combination_validates(names: tuple[str, ...]) -> None:
     validate(combined(*names), SCHEMAS)
 
 
-def test_every_component_is_in_a_documented_combination() -> None:
-    assert {name for names in documented() for name in names} == set(COMPONENTS)
-
-
-def test_every_two_components_that_may_stand_together_are_in_a_combination() -> None:
-    pairs = {pair for pair in permutations(sorted(COMPONENTS), 2) if may_stand_together(*pair)}
-    tried = {pair for names in combinations() for pair in permutations(names, 2)}
-    assert tried == pairs, "and no two that may not"
-
-
-def test_prometheus_as_it_is_installed_takes_every_monitor_and_rule() -> None:
-    """kube-prometheus-stack selects them by the name of its own release, in whatever namespace (67.8.0,
-    templates/prometheus/prometheus.yaml: serviceMonitorSelector, podMonitorSelector and ruleSelector by default); its
-    Grafana takes dashboards by the label grafana_dashboard, value 1 (values.yaml, grafana.sidecar.dashboards)."""
-    page = (ROOT / "engine" / "docs" / "reference" / "cluster.md").read_text()
-    (release,) = re.findall(r"kube-prometheus-stack under the name `(\w+)`", page)
-    labels = [
-        (place(one), one["metadata"].get("labels", {}))
-        for _, documents in everything()
-        for one in documents
-        if one["apiVersion"] == "monitoring.coreos.com/v1" or "dashboard" in one["metadata"]["name"]
-    ]
-    assert {name.partition("/")[0] for name, _ in labels} == {
-        "ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"
-    }  # fmt: skip
-    for name, found in labels:
-        wanted = ("grafana_dashboard", "1") if name.startswith("ConfigMap") else ("release", release)
-        assert wanted in found.items(), name
-
-
 @pytest.mark.parametrize("name", ["shadow", "ab"])
 def test_visitors_by_tls_are_led_as_others_or_the_overlay_is_refused(name: str) -> None:
     """The component's patch of a route that comes after it finds nothing, and kustomize says nothing."""
@@ -94,13 +55,6 @@ def test_an_overlay_renders_to_what_is_kept(name: str) -> None:
     assert overlay_text(name) == kept.read_text(), (
         "look at the difference; then engine/scripts/write_golden_manifests.py"
     )
-
-
-def test_what_is_kept_belongs_to_an_overlay(tmp_path: Path) -> None:
-    command = [sys.executable, "engine/scripts/write_golden_manifests.py", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
-    kept = {path.name for path in (ROOT / "engine" / "tests" / "golden" / "k8s").iterdir()}
-    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def _kustomization(folder: Path) -> dict[str, Any]:
@@ -119,15 +73,6 @@ def test_every_file_of_a_folder_is_used(folder: Path) -> None:
     for generator in spec.get("configMapGenerator", ()):
         used |= {entry.rpartition("=")[2] for entry in generator.get("files", ())}
     assert used | {"kustomization.yaml"} == {path.name for path in folder.iterdir()}
-
-
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
-def test_a_resource_has_a_file_named_by_its_kind(folder: Path) -> None:
-    for name in _kustomization(folder).get("resources", ()):
-        if (folder / name).is_file():
-            (document,) = yaml.safe_load_all((folder / name).read_text())
-            kind = document["kind"].lower()
-            assert name == f"{kind}.yaml" or name.startswith(f"{kind}-"), f"{name} holds a {document['kind']}"
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -206,38 +151,6 @@ def test_a_pod_has_only_volumes_that_restricted_allows() -> None:
                     assert set(volume) - {"name"} <= allowed, f"{name}: {place(document)}: {volume['name']}"
 
 
-@pytest.mark.parametrize("path", sorted(ENGINE.rglob("stores.yaml")), ids=lambda path: path.parent.name)
-def test_the_stores_of_a_place_are_what_the_service_reads(path: Path) -> None:
-    stores = load_settings(path, Stores)
-    ours = load_settings(STARTER / "config" / "stores.yaml", Stores)
-    assert stores.chosen.timeout_seconds == ours.chosen.timeout_seconds
-
-
-@pytest.mark.parametrize("path", sorted(ENGINE.rglob("telemetry.yaml")), ids=lambda path: path.parent.name)
-def test_the_telemetry_of_a_place_is_what_the_service_reads(path: Path) -> None:
-    telemetry = load_settings(path, TelemetrySettings)
-    ours = load_settings(STARTER / "config" / "telemetry.yaml", TelemetrySettings)
-    assert not telemetry.traces.contents, "what users write stays here"
-    assert telemetry.traces.flush_seconds == ours.traces.flush_seconds
-
-
-def test_another_release_is_another_pod_template(tmp_path: Path) -> None:
-    def volumes(folder: Path) -> set[str]:
-        (pod,) = pods(one(parse(render(folder)), "Rollout", "sluice"))
-        return {volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume}
-
-    before = volumes(K8S / "overlays" / "local")
-    (tmp_path / "kustomization.yaml").write_text(
-        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: sluice-local\n"
-        f"resources: [{os.path.relpath(K8S / 'overlays' / 'local', tmp_path.resolve())}]\n"
-        "configMapGenerator:\n- {name: sluice-release, behavior: replace, literals: ['release.json={\"id\": 1}']}\n"
-    )
-    after = volumes(tmp_path)
-    changed = {name.rpartition("-")[0] for name in before ^ after}
-    assert changed == {"sluice-release"}
-    assert len(before & after) == 1, "the settings of the place stay"
-
-
 def test_autoscaling_and_the_rollout_do_not_both_say_how_many() -> None:
     documents = combined("autoscaling")
     rollout = one(documents, "Rollout", "sluice")
@@ -266,12 +179,6 @@ def test_keys_of_hosted_models_reach_the_service_and_nobody_else(component: str)
     assert having == [("Rollout", "sluice", "sluice")]
     made = [one["spec"]["target"]["name"] for one in documents if one["kind"] == "ExternalSecret"]
     assert made == ["sluice-provider-keys"] * (component == "provider-keys-external")
-
-
-def test_without_the_component_no_pod_has_variables_of_a_secret() -> None:
-    assert not [
-        pod for name in OVERLAYS for document in overlay(name) for pod in pods(document) if "envFrom" in str(pod)
-    ]
 
 
 @pytest.mark.parametrize("names", documented(), ids="+".join)

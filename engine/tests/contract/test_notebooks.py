@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 KERNEL = "python3"  # every Jupyter has it; a name of one machine would be asked for on all others
 
 
@@ -24,31 +22,7 @@ def faults_of(book: dict[str, Any]) -> list[str]:
     return faults
 
 
-def cell(**changed: Any) -> dict[str, Any]:
-    return {"cell_type": "code", "outputs": [], "execution_count": None, "metadata": {}, "source": "", **changed}
-
-
-def book(*cells: dict[str, Any], kernel: str = KERNEL) -> dict[str, Any]:
-    first = cell(metadata={"tags": ["parameters"]})
-    return {"cells": [first, *cells], "metadata": {"kernelspec": {"name": kernel}}}
-
-
 def test_every_notebook_is_stored_without_traces_of_a_run(root: Path, tracked: list[str]) -> None:
     books = [name for name in tracked if name.endswith(".ipynb")]
     assert books
     assert {name: faults_of(json.loads((root / name).read_text())) for name in books} == {name: [] for name in books}
-
-
-@pytest.mark.parametrize(
-    ("stored", "fault"),
-    [
-        (book(cell(outputs=[{"output_type": "stream"}])), "cell 1: has outputs"),
-        (book(cell(execution_count=3)), "cell 1: has an execution count"),
-        (book(cell(metadata={"execution": {}})), "cell 1: has execution"),
-        (book(cell(metadata={"tags": ["parameters"]})), "not one cell with the tag `parameters`"),
-        (book(kernel="sluice"), f"its kernel is sluice, not {KERNEL}"),
-    ],
-)
-def test_a_trace_of_a_run_is_found(stored: dict[str, Any], fault: str) -> None:
-    assert faults_of(book()) == []
-    assert faults_of(stored) == [fault]

@@ -1,15 +1,19 @@
-"""What a project owns can be read: its prompts, its settings and its pass/fail numbers."""
+"""What a project owns can be read and fits together, and nobody has edited the engine."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from sluice.core.project import load_project
 from sluice.core.settings import load_settings
-from sluice.data import data_policy as data_policy
+from sluice.data import privacy
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import Models, load_models
@@ -17,12 +21,13 @@ from sluice.llm.settings import PROMPT_ROLES, load_providers
 from sluice.prompts import load_prompts
 from sluice.release.gates import load_gates
 from sluice.retrieval.stores import Stores
-from sluice.rollout.canary_plan import load_plan
+from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan
 from sluice.serving.settings import ServiceSettings
 from sluice.serving.telemetry.settings import TelemetrySettings
+from sluice.template.owned import OWNED, edits, read_list, refused
 
 FILES: dict[str, Callable[[Path], Any]] = {
-    "config/data.yaml": lambda root: data_policy.load_policy(root / "config"),
+    "config/data.yaml": lambda root: privacy.load_policy(root / "config"),
     "config/gates.yaml": lambda root: (
         load_gates(root / "config" / "gates.yaml"),
         load_policy(root / "config/gates.yaml"),
@@ -41,3 +46,124 @@ FILES: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("name", FILES)
 def test_it_can_be_read(root: Path, name: str) -> None:
     assert FILES[name](root)
+
+
+RULES = {"deletion", "non_fast_forward", "required_linear_history", "pull_request", "required_status_checks"}
+
+
+def test_the_overlays_are_those_of_the_project(root: Path) -> None:
+    """`sluice init` keeps them so: the label tells projects apart in a cluster and in a Prometheus."""
+    project = load_project(root / "config")
+    for environment in project.environments:
+        overlay = yaml.safe_load((root / "k8s" / "overlays" / environment / "kustomization.yaml").read_text())
+        assert {"project": project.name} in [entry.get("pairs") for entry in overlay["labels"]]
+
+
+def test_the_branch_asks_for_the_job_that_stands_for_all_others(root: Path) -> None:
+    ruleset = json.loads((root / ".github" / "rulesets" / "main.json").read_text())
+    assert (ruleset["target"], ruleset["enforcement"], ruleset["bypass_actors"]) == ("branch", "active", [])
+    rules = {rule["type"]: rule.get("parameters", {}) for rule in ruleset["rules"]}
+    assert set(rules) == RULES
+    (check,) = rules["required_status_checks"]["required_status_checks"]
+    jobs = yaml.safe_load((root / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    assert check["context"] in jobs
+    assert rules["pull_request"]["required_approving_review_count"] >= 1
+
+
+def test_no_file_of_the_engine_was_edited(root: Path, tracked: list[str]) -> None:
+    project, owned = load_project(root / "config"), read_list(root, OWNED)
+    remedy = "`sluice engine check` writes the lists" if project.template is None else "use the extension points"
+    assert not [str(edit) for edit in refused(edits(root, tracked), project.adopted, owned)], remedy
+
+
+def test_every_share_of_visitors_is_followed_by_an_analysis(root: Path) -> None:
+    plan = load_plan(root / "k8s" / "base" / "rollout.yaml")
+    weights = [at for at, step in enumerate(plan.steps) if isinstance(step, SetWeight)]
+    for at, end in zip(weights, [*weights[1:], len(plan.steps)], strict=True):
+        judged = [step for step in plan.steps[at:end] if isinstance(step, AnalysisStep)]
+        assert judged, f"nothing judges the step {at}"
+
+
+def test_answers_are_compared_before_a_visitor_sees_one(root: Path) -> None:
+    plan = load_plan(root / "k8s" / "base" / "rollout.yaml")
+    first = next(at for at, step in enumerate(plan.steps) if isinstance(step, SetWeight))
+    assert "quality" in [step.template for step in plan.steps[:first] if isinstance(step, AnalysisStep)]
+
+
+MOST_LINES = 10
+
+
+def listed(readme: str) -> dict[str, str]:
+    """Path -> description, of the fenced block after the heading; one line may describe several paths."""
+    block = re.search(r"^## The tree\n.*?^```\w*\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    assert block, "README.md has no fenced block after the heading `## The tree`"
+    lines = [re.split(r"\s{2,}", line, maxsplit=1) for line in block[1].splitlines() if line.strip()]
+    assert len(lines) <= MOST_LINES, "a reader takes the tree in at a glance"
+    assert all(len(line) == 2 for line in lines), "a line has no description"
+    entries = [(path, words) for paths, words in lines for path in paths.split(", ")]
+    assert len(entries) == len(dict(entries)), "a path is listed twice"
+    return dict(entries)
+
+
+def test_each_path_of_the_tree_exists(root: Path) -> None:
+    missing = [
+        path
+        for path in listed((root / "README.md").read_text())
+        if not (root / path).exists() or (root / path).is_dir() != path.endswith("/")
+    ]
+    assert not missing
+
+
+def test_the_tree_has_every_visible_folder(root: Path, tracked: list[str]) -> None:
+    folders = {name.partition("/")[0] + "/" for name in tracked if "/" in name and not name.startswith(".")}
+    assert folders <= set(listed((root / "README.md").read_text()))
+
+
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
+_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+# An address, or GitHub's own page about a workflow, relative to the README that GitHub shows.
+_ELSEWHERE = re.compile(r"[a-z]+:|\.\./\.\./actions/workflows/")
+
+
+def pages(tracked: list[str]) -> list[str]:
+    return [name for name in tracked if name.endswith(".md") and not name.startswith((".github/", "dvc-store/"))]
+
+
+def anchors(text: str) -> set[str]:
+    """Of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+?)\s*$", _FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken(root: Path, page: str, text: str) -> list[str]:
+    """Targets of a page's links that are not there: files of the repository, and headings of its pages. A project may
+    delete docs/, or what it calls differently: links of the engine's pages into it are then let pass."""
+    found = []
+    whole = (root / "docs" / "README.md").exists() or not page.startswith("engine/")
+    for target in _LINK.findall(_FENCE.sub("", text)):
+        if _ELSEWHERE.match(target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (root / page).parent / path if path else root / page
+        if not whole and file.resolve().is_relative_to((root / "docs").resolve()):
+            continue
+        if not file.exists():
+            found.append(f"{page}: {target}: no such file")
+        elif anchor and file.suffix == ".md" and anchor not in anchors(file.read_text()):
+            found.append(f"{page}: {target}: no such heading")
+    return found
+
+
+def test_every_link_leads_somewhere(root: Path, tracked: list[str]) -> None:
+    faults = [fault for page in pages(tracked) for fault in broken(root, page, (root / page).read_text())]
+    assert not faults, "\n".join(faults)
+
+
+def test_every_page_of_the_engine_is_in_its_index(root: Path, tracked: list[str]) -> None:
+    for folder in ("engine/docs", "engine/docs/decisions"):
+        index = {target.partition("#")[0] for target in _LINK.findall((root / folder / "README.md").read_text())}
+        below = "" if folder.endswith("decisions") else "(?:reference/)?"
+        here = {
+            name.removeprefix(f"{folder}/") for name in tracked if re.fullmatch(rf"{folder}/{below}[\w-]+\.md", name)
+        }
+        assert here - {"README.md"} <= index, folder

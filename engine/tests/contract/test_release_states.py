@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from policy import Repository
-from sluice.github.job_plan import plan_for
 from support.github_expressions import evaluate, runs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -171,22 +170,6 @@ def test_what_the_comparison_does_not_pass_is_not_rehearsed(end: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "base"),
-    [("docs/set-up.md", "HEAD^1"), ("prompts/answer.prompt.yml", ""), ("src/assistant/app.py", ""), ("Makefile", "")],
-)
-def test_of_pages_alone_what_has_changed_is_checked(path: str, base: str) -> None:
-    (step,) = [one for one in jobs_of("ci.yml")["check"]["steps"] if one.get("run") == "make check"]
-    context = {"needs": {"plan": {"outputs": plan_for([path]).outputs()}}, "github": {"event": {}}}
-    assert evaluate(step["env"]["BASE"][3:-2], context) == base
-    assert "$(if $(BASE),--from-ref $(BASE) --to-ref HEAD,--files)" in (ROOT / "Makefile").read_text()
-
-
-def test_what_needs_no_comparison_is_rehearsed_without() -> None:
-    results = play(jobs_of("ci.yml"), {"plan": PLANNED | {"eval": "false"}})
-    assert (results["eval"], results["rehearse"]) == ("skipped", "success")
-
-
-@pytest.mark.parametrize(
     ("event", "begins"),
     [
         ({"action": "opened"}, True),
@@ -207,28 +190,3 @@ def test_another_base_is_another_change_and_a_title_is_none(event: dict[str, Any
     assert results["required"] == "success"
     assert jobs["required"]["name"] == "${{ needs.plan.result == 'skipped' && 'nothing to check' || 'required' }}"
     assert {step["if"] for step in jobs["required"]["steps"]} == {"needs.plan.result != 'skipped'"}
-
-
-@pytest.mark.parametrize(
-    ("private", "variable", "scored"),
-    [(False, "", True), (False, "on", True), (True, "", False), (True, "off", False), (True, "on", True)],
-)
-def test_a_private_repository_is_scored_where_it_says_so(private: bool, variable: str, scored: bool) -> None:
-    """Where a plan has no code scanning, GitHub refuses the upload."""
-    context = {"github": {"event": {"repository": {"private": private}}}, "vars": {"CODE_SCANNING": variable}}
-    steps = [step for step in jobs_of("nightly.yml")["scorecard"]["steps"] if "if" in step]
-    assert [runs(step["if"], context, {}) for step in steps] == [not scored, scored, scored]
-
-
-def test_a_branch_that_is_not_the_default_one_is_not_scored() -> None:
-    """The action ends with an error there."""
-    other = EVENT | {"ref_name": "change"}
-    assert play(jobs_of("nightly.yml"), {})["scorecard"] == "success"
-    assert play(jobs_of("nightly.yml"), {}, github=other)["scorecard"] == "skipped"
-    assert play(jobs_of("nightly.yml"), {}, github=other)["report"] == "success"
-
-
-def test_a_night_that_hangs_is_reported() -> None:
-    jobs = jobs_of("nightly.yml")
-    assert play(jobs, {}, {"soak": "cancelled"})["report"] == "success"
-    assert play(jobs, {}, cancelled=True)["report"] == "skipped"

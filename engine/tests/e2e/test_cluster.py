@@ -27,8 +27,8 @@ from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.release import champion, environment_record
 from sluice.release.artifact_store import open_artifact_store
-from sluice.release.manifest import Manifest, load
-from sluice.release.transfer import push
+from sluice.release.catalogue import push
+from sluice.release.manifest import Manifest
 from support.kubernetes.api_server import KubeApi, serving
 from support.kubernetes.marked_pods import Nodes, marked_pods
 from support.kubernetes.player import Player
@@ -173,15 +173,6 @@ def real_cluster(root: Path, patch: pytest.MonkeyPatch) -> Cluster:
     claim = '{"spec":{"claimRef":null}}'
     site.kubectl("patch", "persistentvolume", "sluice-artefacts", "--type=merge", "--patch", claim)
     return made
-
-
-def test_the_variants_are_releases_of_their_own(cluster: Cluster) -> None:
-    made = cluster.releases
-    assert len({one.id for one in made.values()}) == len(VARIANTS)
-    digests = {name: one.prompts["answer"] for name, one in made.items()}
-    assert {name for name, digest in digests.items() if digest != digests["first"]} == {"worse"}
-    for one in made.values():
-        assert load(cluster.site.checkout.workspace.releases / one.id) == one
 
 
 def test_a_first_release_that_is_bad_meets_no_visitor(cluster: Cluster) -> None:

@@ -1,112 +1,100 @@
-"""Each extra is taken out of a clone, and all of them: what is left is whole.
+"""Each part is switched off by config, and all of them: commands, config and imports hold, and nothing of it is loaded.
 
-Nothing imports what is gone, every test is still collected, pages, tasks, workflows and commands hold to the rules of
-the house, and the name is read nowhere that a project looks. `make test-engine` takes all of them out at once. `make
-test-extras` takes each out alone too, and holds what is left without any to its types and every contract.
+One process imports the libraries that the engine has imported with all parts on, then forks for each part.
 """
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from conftest import ROOT
-from sluice.core.extras import FOLDER, extras
-from sluice.template.extras import with_dependents
+from sluice.core.extras import EXTRAS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
-BIN = Path(sys.executable).parent
-RULES = ("code_of_stages", "extras", "help", "house", "make", "pages", "tree", "workflows")
-# Words that mean an extra and nothing else, where a project reads them.
-TELLING = {
-    "aws_models": "bedrock",
-    "datakit": "datakit",
-    "guard": "guard train",
-    "language": "same_language",
-    "redteam": "redteam",
-    "sagemaker": "sagemaker",
-}
-READ = ("README.md", "Makefile", "engine/docs/README.md", ".github/workflows", "config")
-RECORDED = ":!config/project.yaml"  # which remembers what was left out
-WITH_EXTRAS = pytest.mark.skipif(not extras(), reason="all extras were left out")
-Clone = Callable[..., Path]
+SCRIPT = """
+import importlib, io, json, os, sys, tempfile, traceback
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from sluice.core import extras as parts
+
+ROOT = Path.cwd()
+
+def helped(command, words):
+    yield " ".join(words)
+    import click
+    command.get_help(click.Context(command, info_name=words[-1]))
+    for name, below in getattr(command, "commands", {}).items():
+        yield from helped(below, [*words, name])
+
+def check(off):
+    parts._named = lambda root: off
+    gone = parts.with_dependents(off)
+    from sluice import cli
+    with redirect_stdout(io.StringIO()):
+        found = list(helped(cli.command(), ["sluice"]))
+    from sluice.core.settings import load_settings
+    from sluice.evaluation.comparison_policy import load_policy
+    from sluice.evaluation.registry import METRICS
+    from sluice.guardrails.check import CHECKS
+    from sluice.guardrails.settings import GuardrailSettings
+    from sluice.llm.model_files import Models
+    from sluice.llm.providers import PROVIDERS
+    from sluice.llm.settings import load_providers
+    from sluice.release.gates import load_gates
+    from sluice.serving.settings import ServiceSettings
+    import sluice.cluster, sluice.jobs.release_steps, sluice.rehearsal, sluice.serving.server
+    config = ROOT / "config"
+    named = [*load_policy(config / "gates.yaml").metrics, *load_gates(config / "gates.yaml")]
+    guards = load_settings(config / "guardrails.yaml", GuardrailSettings)
+    checks = [one.check for one in (*guards.input, *guards.passages, *guards.output)]
+    load_settings(config / "service.yaml", ServiceSettings)
+    load_providers(config / "providers.yaml", roles=Models.roles())
+    assert named and checks and not set(checks) - set(CHECKS)
+    assert len(METRICS) and len(PROVIDERS)
+    loaded = {name.split(".")[2] for name in sys.modules if name.startswith("sluice.extras.")}
+    assert not loaded & gone, loaded & gone
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for stage, files in ((s, f) for n in gone for s, f in parts.EXTRAS[n].stages.items()):
+            assert cli._stage_is_off(stage) and all(Path(file).is_file() for file in files), stage
+        os.chdir(ROOT)
+    libraries = [name for name in sys.modules if not name.startswith(("sluice", "assistant", "_"))]
+    return {"commands": found, "checks": sorted(CHECKS), "metrics": sorted(METRICS), "libraries": libraries}
+
+for name in ["", *parts.EXTRAS, ",".join(parts.EXTRAS)]:
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        try:
+            os.write(write, json.dumps(check(set(filter(None, name.split(","))))).encode())
+            os._exit(0)
+        except BaseException:
+            os.write(write, json.dumps({"error": traceback.format_exc()}).encode()[:60000])
+            os._exit(1)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        found = json.load(pipe)
+    os.waitpid(child, 0)
+    for library in found.pop("libraries", ()) if not name else ():
+        with suppress(ImportError):  # some make up names
+            importlib.import_module(library)
+    print(json.dumps([name, found]), flush=True)
+"""
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Clone:
-    """Makes a clone of the working tree without the named extras."""
-
-    def make(*names: str) -> Path:
-        root = tmp_path / "clone"
-        git(tmp_path, "clone", "--quiet", "--shared", str(ROOT), str(root))
-        for path in filter(None, git(ROOT, "ls-files", "-mo", "--exclude-standard", "-z").split("\0")):
-            if (ROOT / path).is_file():
-                (root / path).parent.mkdir(parents=True, exist_ok=True)
-                (root / path).write_bytes((ROOT / path).read_bytes())
-            else:
-                (root / path).unlink(missing_ok=True)
-        git(root, "add", "--all")
-        git(root, "-c", "user.name=t", "-c", "user.email=t@t.test", "commit", "--quiet", "--allow-empty", "-m", "whole")
-        said = run(root, "sluice", "init", "--without", ",".join(names))
-        assert ": gone, " in said
-        return root
-
-    return make
-
-
-def git(root: Path, *words: str) -> str:
-    return subprocess.run(["git", *words], cwd=root, check=True, capture_output=True, text=True).stdout
-
-
-def run(root: Path, program: str, *words: str) -> str:
-    """Runs a program of this environment with the code of the clone; what it says."""
-    code = f"{root / 'src'}{os.pathsep}{root / 'engine' / 'src'}"
-    done = subprocess.run(
-        [BIN / program, *words], cwd=root, env={**os.environ, "PYTHONPATH": code}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def check(root: Path, gone: list[str]) -> None:
-    run(root, "ruff", "check", "--no-cache", "--quiet", ".")
-    assert not [name for name in gone if (root / FOLDER / name).exists()]
-    listed = run(root, "sluice", "extras")
-    assert [line.split()[0] for line in listed.splitlines()] == [name for name in extras() if name not in gone]
-    run(root, "pytest", "--collect-only", "engine/tests")
-    for word in (TELLING[name] for name in gone if name in TELLING):
-        left = subprocess.run(
-            ["git", "grep", "-il", word, "--", *READ, RECORDED], cwd=root, capture_output=True, text=True
-        ).stdout.split()
-        assert left == [], word
-    rules = [path for rule in RULES for path in root.glob(f"engine/tests/[ch]o*/test_{rule}.py")]
-    assert len(rules) == len(RULES)
-    run(root, "pytest", *map(str, rules))
-
-
-@pytest.mark.extras
-@pytest.mark.parametrize("name", sorted(extras()))
-def test_what_is_left_without_one_is_whole(clone: Clone, name: str) -> None:
-    check(clone(name), with_dependents([name]))
-
-
-@WITH_EXTRAS
-def test_what_is_left_without_any_is_whole(clone: Clone) -> None:
-    root = clone(*extras())
-    check(root, sorted(extras()))
-    run(root, "lint-imports", "--no-cache", "--config", "engine/pyproject.toml")
-
-
-@pytest.mark.extras
-@WITH_EXTRAS
-def test_what_is_left_without_any_keeps_its_types_and_contracts(clone: Clone) -> None:
-    root = clone(*extras())
-    run(root, "mypy", "--config-file", "engine/pyproject.toml")
-    rest = ["engine/tests/contract", "engine/tests/house", "engine/tests/unit/test_cli.py"]
-    run(root, "pytest", "-m", "not real and not e2e", *rest)
+def test_what_is_left_when_parts_are_off_holds() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = dict(json.loads(line) for line in done.stdout.splitlines())
+    assert {name: one["error"] for name, one in found.items() if "error" in one} == {}
+    whole = found.pop("")
+    for name, extra in EXTRAS.items():
+        fewer = len(whole["commands"]) - len(found[name]["commands"])
+        assert fewer > 0 if extra.commands else fewer >= 0, name
+    assert "attack" in whole["checks"]
+    assert "attack" not in found["guard"]["checks"]
+    assert "language" not in found["language"]["metrics"]

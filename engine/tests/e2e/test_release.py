@@ -1,15 +1,17 @@
 """Whole releases in a clone of this repository, with the real model, database, proxy and load; small but complete.
 
-The tests follow one fork through its life and depend on their order: a first release that is ended in every stage and
-picked up, bad input of every kind, and a run with nothing to do.
+The tests follow one fork through its life and depend on their order: a first release that is killed and picked up, bad
+input, a run with nothing to do, and changes that make answers or the service worse.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ import pytest
 from e2e.small_fork import Fork, released
 from sluice.core.processes import free_port, wait_until
 from support.checkout import Checkout
+from support.local_server import answers
 from unit.release.stores import OF_EXTRAS, store_under_test
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
@@ -33,6 +36,13 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
     made = Fork(tmp_path_factory.mktemp("fork") / "clone")
     yield made
     assert not made.left()
+
+
+@pytest.fixture(autouse=True)
+def unedited(fork: Fork) -> Iterator[None]:
+    """Takes back what a test edits, so that one that fails leaves nothing to those behind it."""
+    yield
+    subprocess.run(["git", "checkout", "-q", "--", "prompts", "config"], cwd=fork.root, check=True)
 
 
 def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:
@@ -54,12 +64,10 @@ def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:
     ("stage", "how", "champion"),
     [
         ("index", signal.SIGINT, False),
-        ("baseline", signal.SIGKILL, False),
-        ("evaluate", signal.SIGKILL, True),  # by then the untouched model is live
-        ("rehearse", signal.SIGKILL, True),
+        ("rehearse", signal.SIGKILL, True),  # by then the untouched model is live
     ],
 )
-def test_a_release_ended_in_any_stage_leaves_nothing_behind(
+def test_a_release_that_is_ended_leaves_nothing_behind(
     fork: Fork, stage: str, how: signal.Signals, champion: bool
 ) -> None:
     assert ended_in(fork, stage, how) == (INTERRUPTED if how == signal.SIGINT else -how)
@@ -113,7 +121,7 @@ def serve_and_ask(checkout: Checkout, release: str, *words: str) -> None:
     service = checkout.start("serve", "--port", str(port), *words)
     address = f"http://127.0.0.1:{port}"
     try:
-        assert wait_until(lambda: ready(address), seconds=600)
+        assert wait_until(lambda: answers(f"{address}/readyz"), seconds=600)
         row = next(
             json.loads(line)
             for line in (checkout.root / "data" / "train.jsonl").read_text().splitlines()
@@ -141,15 +149,6 @@ def listening(pid: int) -> set[int]:
     return {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
 
 
-def ready(address: str) -> bool:
-    import httpx
-
-    try:
-        return httpx.get(f"{address}/readyz", timeout=10).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 @dataclass(frozen=True)
 class BadInput:
     """One edit of a file, and what the release must say to it."""
@@ -161,19 +160,9 @@ class BadInput:
 
 
 BAD_INPUT = {
-    "a prompt with an unknown key": BadInput(
-        "prompts/answer.prompt.yml", "model: chat\n", "modle: chat\n", r"answer\.prompt\.yml:3: .*modle.*model"
-    ),
-    "a prompt with an unknown variable": BadInput(
-        "prompts/answer.prompt.yml", "{{question}}", "{{qestion}}", r"answer\.prompt\.yml:\d+: .*qestion"
-    ),
     "an empty row": BadInput("data/eval.jsonl", "{", "{}\n{", r"eval\.jsonl:1: "),
-    "a malformed row": BadInput("data/train.jsonl", '{"id"', '{"id', r"train\.jsonl:1: "),
     "a missing model file": BadInput(
         "config/models.yaml", "source: wheel:", "source: file:nowhere.gguf  # ", r"nowhere\.gguf"
-    ),
-    "a sha256 that does not match": BadInput(
-        "config/models.yaml", "source: wheel:", "source: file:README.md  # ", r"sha256"
     ),
 }
 
@@ -218,3 +207,75 @@ def test_nothing_changed_says_so(fork: Fork) -> None:
     assert code == 0
     assert f"Nothing changed: {before} is live" in output
     assert fork.champion == before
+
+
+def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: Fork) -> None:
+    before = fork.champion
+    fork.edit_prompt("maxTokens: 160", "maxTokens: 1")  # every answer is cut after its first token
+    code, output = fork.run("eval", "--base", "HEAD")
+    assert code == 3, output
+    assert re.search(r"^Worse: .*answer_key", output, re.MULTILINE)
+    assert re.search(r"^broken: ", output, re.MULTILINE)
+    for stage in ("index", "train"):
+        assert len(re.findall(rf"{stage}\s+unchanged, taken from the cache", output)) == 2  # on both sides
+    reports = fork.root / "build" / "comparison"
+    assert json.loads((reports / "comparison.json").read_text())["verdict"] == "worse"
+    for name in ("comment.md", "report.html", "junit.xml"):
+        assert "answer_key" in html.unescape((reports / name).read_text())  # the comment escapes underscores
+    fork.edit_prompt("maxTokens: 1", "maxTokens: 160")
+    code, output = fork.run("eval", "--base", "HEAD")
+    assert (code, "Nothing changed" in output) == (0, True), output
+    assert fork.champion == before
+
+
+def test_what_nobody_was_asked_is_never_green(fork: Fork) -> None:
+    fork.edit_prompt("the one or two", "the best two")
+    code, output = fork.run("eval", "--base", "HEAD", "--replay")
+    assert code == 3, output
+    assert "the verdict is: not evaluated" in output
+    assert re.search(r"not evaluated in head: .*more|not evaluated in head: ", output)
+
+
+def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None:
+    before = fork.champion
+    fork.edit_prompt("maxTokens: 160", "maxTokens: 1")  # every answer is cut after its first token
+    code, output = fork.run("release", "make")
+    assert code == 3, output
+    assert "refused by the gates" in output
+    assert re.search(r"gate comparison_answer_key: \w+ is [\d.]+ against 0\.\d+ of champion", output)
+    assert re.search(r"train\s+unchanged, taken from the cache", output)
+    assert fork.champion == before
+    assert not (fork.folder(released(output)) / "rehearsal.json").exists()
+
+
+def test_a_slow_canary_is_stopped(fork: Fork) -> None:
+    before = fork.champion
+    # Another release with the same answers, which need not be asked for.
+    service = fork.root / "config" / "service.yaml"
+    service.write_text(service.read_text().replace("drain_seconds: 28", "drain_seconds: 29"))
+    code, output = fork.run("release", "make", "--fault", "delay=8")
+    assert code == 1, output
+    assert "stopped by the canary" in output
+    name = released(output)
+    assert fork.champion == before != name
+    rehearsal = json.loads((fork.folder(name) / "rehearsal.json").read_text())
+    assert re.search(r"gate canary_(slowdown|ttft_slowdown|total_p95): ", rehearsal["reason"])
+    assert rehearsal["weights"][-1][1] == 0
+    assert rehearsal["traffic"]["requests"] > 0
+    assert not any(cause.startswith(("stable", "nobody")) for cause in rehearsal["traffic"]["failures"])
+    assert not fork.left()
+
+
+def test_a_release_is_rehearsed_where_there_is_no_data(fork: Fork) -> None:
+    """As in the job of release.yml, whose checkout has none: gates and cases are those that the release pins."""
+    (stopped, *_) = sorted(
+        name for name in fork.releases - {fork.champion} if (fork.folder(name) / "rehearsal.json").exists()
+    )
+    data, away = fork.root / "data", fork.root / "away"
+    data.rename(away)
+    try:
+        code, output = fork.run("rehearse", stopped, "--fault", "error=0.5")
+    finally:
+        away.rename(data)
+    assert code == 1, output
+    assert re.search(r"the canary r-\w+ was stopped: quality: the canary failed on '.+': .* status 503", output)

@@ -17,6 +17,7 @@ import pytest
 
 from sluice.core.processes import free_port, wait_until
 from sluice.core.workspace import Workspace
+from support.local_server import answers
 from support.placed_release import QUESTIONS, Placed, checkout, placed  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -70,14 +71,6 @@ def service(environment: Path, placed: Placed, tmp_path: Path) -> Iterator[str]:
             process.terminate()
             process.wait()
             shutil.copyfileobj(log.open(), sys.stderr)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
 
 
 def test_the_wheels_serve_a_release_outside_of_any_checkout(environment: Path, service: str) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check_or_raise
-from sluice.data.rows import load_rows
 from sluice.release import starter
 
 ROOT = Path(__file__).parents[3]
@@ -42,24 +41,6 @@ def test_a_fresh_clone_pulls_data_that_keeps_the_contract(clone: Path) -> None:
     datasheet = (clone / "data" / "README.md").read_text()
     for figure in (counts.documents, f"{counts.words:,}", f"{counts.train:,}", counts.train_unanswerable):
         assert f" {figure} " in datasheet.replace("(", " "), figure
-
-
-@pytest.mark.real
-def test_every_evaluation_document_is_asked_about(clone: Path) -> None:
-    asked = {doc_id for row in load_rows(clone / "data" / "eval.jsonl") for doc_id in row.doc_ids}
-    topics = [doc_id.partition("-")[0] for doc_id in asked]
-    assert len(asked) == 24
-    assert {topics.count(topic) for topic in topics} == {2}
-
-
-@pytest.mark.real
-def test_pulling_leaves_the_checkout_clean_and_the_remote_holds_one_version(clone: Path) -> None:
-    status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True)
-    assert status.stdout == ""
-    stored = sum(path.is_file() for path in (clone / "dvc-store").rglob("*"))
-    contents = {path.read_bytes() for path in (clone / "data").rglob("*") if path.is_file()}
-    handed_out = starter.objects(Workspace(clone), clone / starter.POINTER)
-    assert stored == len(contents) + len(handed_out) + 2  # and the lists of both folders
 
 
 @pytest.mark.real

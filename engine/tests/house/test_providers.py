@@ -19,9 +19,8 @@ from sluice.core.errors import SluiceError
 from sluice.core.extras import extras
 from sluice.core.processes import free_port
 from sluice.llm.chat import ChatProvider, Delta, ToolParameters, Usage
-from sluice.llm.provider_failures import RULES, FailureKind, ProviderError
-from sluice.llm.providers import PROVIDERS, connect
-from sluice.llm.providers.context import ProviderContext
+from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.providers import PROVIDERS, ProviderContext, connect
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 from support.event_loop import run
@@ -137,11 +136,6 @@ def test_pieces_add_up_and_the_last_one_has_reason_and_usage(kind: str, server: 
     assert "".join(piece.text for piece in pieces) == TEXT
     assert all(piece.text and piece.finish_reason is None for piece in pieces)
     assert last == Delta(finish_reason="stop", usage=Usage(*USAGE))
-
-
-@kinds
-def test_pieces_come_as_they_are_written(kind: str, server: Upstream) -> None:
-    assert len(answer(kind, server, "drip:0.05")) > 2
 
 
 @kinds
@@ -311,7 +305,7 @@ def test_a_local_model_without_tools_refuses_and_falls_back_to_none(
     server: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the extra `clients`, which holds a model to calls by a grammar."""
-    monkeypatch.setattr("sluice.llm.providers.local.hooks", lambda _: {})
+    monkeypatch.setattr("sluice.llm.providers.openai_compatible.hooks", lambda _: {})
     server.template_takes_tools = False
     try:
         with pytest.raises(ProviderError, match="chat template of the local model has no place for tools") as caught:
@@ -322,42 +316,19 @@ def test_a_local_model_without_tools_refuses_and_falls_back_to_none(
     assert server.asked == [], "the model was asked without its tools"
 
 
-@pytest.mark.skipif("bedrock" not in WIRES, reason="the extra aws_models is left out")
-def test_bedrock_refuses_a_choice_that_it_does_not_know(server: Upstream) -> None:
-    with pytest.raises(ProviderError, match="has no tool_choice 'none'"):
-        asked_with_tools("bedrock", server, "none")
-
-
-def test_an_integration_without_tools_refuses() -> None:
-    from langchain_core.language_models import FakeListChatModel
-
-    from sluice.llm.providers.langchain import LangChainProvider
-
-    chat = LangChainProvider(FakeListChatModel(responses=["x"]), lambda asked: asked.model_dump())
-    with pytest.raises(ProviderError, match="FakeListChatModel does not take these tools") as caught:
-        asyncio.run(collect(chat, parameters=tool_parameters()))
-    assert caught.value.failure is FailureKind.REFUSED
-
-
 @kinds
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
         ("status:500", FailureKind.SERVER_ERROR),
-        ("status:503", FailureKind.SERVER_ERROR),
-        ("status:408", FailureKind.SERVER_ERROR),
         ("status:401", FailureKind.FORBIDDEN),
-        ("status:403", FailureKind.FORBIDDEN),
         ("status:404", FailureKind.NOT_FOUND),
         ("status:400", FailureKind.REFUSED),
-        ("status:413", FailureKind.REFUSED),
         ("status:429", FailureKind.RATE_LIMITED),
         ("reset", FailureKind.UNREACHABLE),
         ("error", FailureKind.SERVER_ERROR),
         ("garbage", FailureKind.GARBAGE),
-        ("empty", FailureKind.GARBAGE),
         ("cut", None),
-        ("not_http", None),
         ("late_error", None),
     ],
 )
@@ -423,29 +394,6 @@ async def _drain(stream: Any) -> None:
         pass
 
 
-@pytest.mark.parametrize("kind", [kind for kind in WIRES if kind not in ("anthropic", "langchain")])
-def test_a_second_event_loop_gets_connections_of_its_own(kind: str, server: Upstream) -> None:
-    chat = provider(kind, server.url)
-
-    async def twice() -> None:
-        for _ in range(2):
-            assert (await collect(chat))[-1].finish_reason == "stop"
-
-    asyncio.run(twice())
-    asyncio.run(twice())
-    assert len(server.asked) == 4
-
-
-@kinds
-def test_many_at_once_keep_apart(kind: str, server: Upstream) -> None:
-    async def all_at_once() -> list[list[Delta]]:
-        chat = provider(kind, server.url)
-        return await asyncio.gather(*(collect(chat) for _ in range(8)))
-
-    answers = asyncio.run(all_at_once())
-    assert {"".join(delta.text for delta in deltas) for deltas in answers} == {TEXT}
-
-
 @pytest.mark.parametrize("kind", ["openai", "openai_compatible", "anthropic", "langchain"])
 def test_a_key_that_is_missing_is_named_at_the_start(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEST_KEY")
@@ -475,8 +423,8 @@ HEAVY = "langchain_anthropic anthropic langchain_aws boto3 botocore langchain_op
 def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
     code = (
         "import sys, json;"
-        "import sluice.serving.http_api, sluice.serving.runner, sluice.serving.release_parts, sluice.llm.fallback;"
-        "from support.serving.fakes import *; from sluice.llm.fallback import open_chat;"
+        "import sluice.serving.http_api, sluice.serving.runner, sluice.serving.release_parts, sluice.llm.resilience;"
+        "from support.serving.fakes import *; from sluice.llm.resilience import open_chat;"
         "open_chat(PROVIDERS.chat, local_url='http://127.0.0.1:1');"
         f"print(json.dumps([name for name in {HEAVY.split()!r} if name in sys.modules]))"
     )
@@ -484,10 +432,3 @@ def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
     env = {"PYTHONPATH": f"{root / 'src'}:{root / 'engine/src'}:{root / 'engine/tests'}", "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
-
-
-def test_the_page_shows_the_table_of_failures(root: Path) -> None:
-    page = (root / "engine/docs/reference/providers.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (yes|no) \| (yes|no) \| (yes|no) \|$", page, re.MULTILINE)
-    shown = {name: tuple(word == "yes" for word in words) for name, *words in rows}
-    assert shown == {failure.value: tuple(rule) for failure, rule in RULES.items()}

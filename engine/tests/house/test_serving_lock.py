@@ -12,15 +12,14 @@ import re
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from sluice.core.closures import CodeGraph, Program
+from sluice.core.closures import SERVE, CodeGraph, Program
 from sluice.core.extras import extras
-from sluice.core.stages import SERVE
-from support.left_out import left_out, run_in_image
+from support.left_out import run_in_image
 
 ROOT = Path(__file__).parents[3]
 REQUIREMENTS = ROOT / "engine" / "requirements"
 # What runs in the image beside the service: the Jobs of engine/k8s/components/database.
-JOBS = Program(("sluice.cli.index_build", "sluice.release.transfer", "sluice.retrieval.store_schema"))
+JOBS = Program(("sluice.cli.index_build", "sluice.release.catalogue", "sluice.retrieval.store_schema"))
 # Imported by a name that is no import statement, or on first use.
 BY_NAME = {
     "httptools": "uvicorn parses HTTP with it where it is there",
@@ -92,9 +91,3 @@ def test_every_package_of_the_lock_is_loaded_by_what_the_image_imports() -> None
 
 def test_every_package_that_the_service_imports_is_in_the_lock() -> None:
     assert imported(SERVE).keys() - locked() == NOT_SERVED
-
-
-def test_what_is_left_out_is_in_no_lock() -> None:
-    assert {"litellm", "hf-xet"} <= set(left_out())
-    assert not locked() & set(left_out())
-    assert "\nlitellm==" not in (REQUIREMENTS / "dev.txt").read_text()

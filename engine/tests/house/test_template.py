@@ -11,20 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from sluice import extend
 from sluice.core.project import load_project
 from sluice.template.owned import OWNED, read_list
 from starter_files import ROOT, STARTER
 
 PROJECT = load_project(ROOT / "config")
 pytestmark = pytest.mark.skipif(PROJECT.template is not None or bool(PROJECT.without), reason="a project may grow")
-
-
-def test_the_application_is_small(root: Path) -> None:
-    files = list((root / "src" / "assistant").rglob("*.py"))
-    assert len(files) <= 10
-    assert sum(len(file.read_text().splitlines()) for file in files) <= 600
-    assert len(Path(str(extend.__file__)).read_text().splitlines()) <= 110
 
 
 def test_a_project_owns_few_files_and_little_python(root: Path, tracked: list[str]) -> None:

@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 
-from image.containers import Pod, isolation, podman
+from image.containers import Pod, installed, isolation, locked, podman
 from sluice.core import git
 from sluice.extras.image.container_image import BuiltImage, build
 from support.placed_release import Placed
-
-from .listed import installed, locked
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1800)]
 

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from image.containers import Job, Pod, isolation, podman
+from image.containers import Job, Pod, installed, isolation, locked, podman
 from sluice.core.processes import free_port
 from sluice.extras.image.container_image import LOAD, BuiltImage, build
 from support.placed_release import Placed
 from support.rollout.canaries import compared_releases
-
-from .listed import installed, locked
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1800)]
 
@@ -37,26 +35,20 @@ def make(load_image: BuiltImage) -> Iterator[MakeJob]:
         job.close()
 
 
-def test_a_second_build_is_the_same_image(load_image: BuiltImage, base: str) -> None:
+def test_a_second_build_is_the_same_image_which_shares_the_code_with_the_one_that_serves(
+    image: BuiltImage, load_image: BuiltImage, base: str
+) -> None:
     again = build(ROOT, base, "localhost/sluice:test-again", isolation(), target=LOAD)
     assert again.layers == load_image.layers
     assert again.id == load_image.id
-
-
-def test_it_shares_the_code_with_the_image_that_serves(image: BuiltImage, load_image: BuiltImage) -> None:
     shared = set(image.layers) & set(load_image.layers)
     assert len(shared) == 3, "the base, the user and the code"
 
 
-def test_it_says_what_it_is(load_image: BuiltImage) -> None:
+def test_it_holds_locust_and_nothing_that_serves(load_image: BuiltImage) -> None:
     facts = json.loads(podman("image", "inspect", load_image.id))[0]["Config"]
     assert facts["Labels"]["org.opencontainers.image.title"] == "Sluice load"
-    assert facts["User"] == "10001:10001"
-    assert facts["Entrypoint"] == ["sluice"]
-    assert not facts.get("Cmd")
-
-
-def test_it_holds_locust_and_nothing_that_serves(load_image: BuiltImage) -> None:
+    assert (facts["User"], facts["Entrypoint"], facts.get("Cmd")) == ("10001:10001", ["sluice"], None)
     listed = installed(load_image)
     assert {"locust", "pydantic", "obstore", "jsonschema"} <= listed.keys()
     assert listed.items() <= locked("load.txt").items()

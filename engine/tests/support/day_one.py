@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from policy.files import File, Repository
+from sluice.core.extras import extras
 from sluice.github.job_plan import plan_for
 from support.github_expressions import evaluate, runs
 
@@ -57,7 +58,7 @@ class Situation:
         """Outputs of steps that commands write, by job and step."""
         plan = plan_for(self.paths).outputs() if self.event in ("pull_request", "merge_group") else {}
         environments = {"first": "staging", "last": "production"}
-        decided = {"make": str(self.releases).lower(), "unknown": ""}
+        decided = {"make": str(self.releases).lower(), "unknown": "", "parts": " ".join(extras())}
         candidate = {"verdict": "candidate", "release": "r-000000000000", "folder": ".sluice/releases/r-000000000000"}
         return {"plan": {"plan": plan or decided, "project": environments}, "release": {"stage": candidate}}
 

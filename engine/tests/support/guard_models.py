@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sluice.extras.guard.guard_features import BUCKETS
-from sluice.extras.guard.guard_model import LinearGuardModel, save_guard_model
-from sluice.extras.guard.kind_model import DIMENSION, KindModel
+from sluice.extras.guard.guard_model import DIMENSION, KindModel, LinearGuardModel, save_guard_model
 
 __all__ = ["kinds_by", "save_guard_model", "trusting_model"]
 

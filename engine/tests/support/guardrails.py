@@ -13,8 +13,7 @@ import yaml
 
 from sluice.core.extras import extras
 from sluice.core.workspace import Workspace
-from sluice.guardrails.check import CHECKS, Finding
-from sluice.guardrails.context import GUARD_FILE, CheckContext, CheckResources, Embed, PartMargin
+from sluice.guardrails.check import CHECKS, GUARD_FILE, CheckContext, CheckResources, Embed, Finding, PartMargin
 
 BY_EMBEDDING = object()
 _SENTENCE = re.compile(r"[^.!?]+[.!?]*")

@@ -1,4 +1,4 @@
-"""A server of `socketserver` in a thread that ends with a block, and what its handlers of HTTP answer."""
+"""A server of `socketserver` in a thread that ends with a block, and what is asked and answered over HTTP."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+
+import httpx
 
 
 @contextmanager
@@ -29,3 +31,11 @@ def reply(request: BaseHTTPRequestHandler, status: int, content: bytes, kind: st
     request.send_header("Content-Length", str(len(content)))
     request.end_headers()
     request.wfile.write(content)
+
+
+def answers(url: str) -> bool:
+    """Whether an address of this machine answers with 200."""
+    try:
+        return httpx.get(url, timeout=10, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -15,8 +15,8 @@ from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.llm.model_files import load_models
 from sluice.release import staging
 from sluice.release.artifact_store import open_artifact_store
+from sluice.release.catalogue import TransferResult, push
 from sluice.release.manifest import FILE
-from sluice.release.transfer import TransferResult, push
 from sluice.release.verdict import Verdict
 from sluice.retrieval import index_stage
 from support.guardrails import place_guard_model

@@ -16,9 +16,9 @@ from typing import Any
 from sqlalchemy import update
 
 from sluice.core.errors import SluiceError
+from sluice.extras.tools import functions
 from sluice.extras.tools.agent import RESUMED, Resumption, ToolAgent
 from sluice.extras.tools.approvals import _APPROVALS, Approval, DecisionError
-from sluice.extras.tools.functions import world as functions
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters, load_prompts
 from sluice.serving.runner import ApplicationRunner

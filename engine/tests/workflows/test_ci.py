@@ -83,20 +83,6 @@ def test_a_change_of_a_prompt_is_compared_rehearsed_and_commented_on(place: Worl
     assert (place.artifact("report.html", run=501) / "report.html").is_file()
 
 
-def test_the_comparison_is_in_the_summary_and_in_an_artifact(place: World, better: Run) -> None:
-    summary = better.job("eval").summary
-    (comment,) = place.github.comments.values()
-    told = summary.split("[Open the report]", 1)[0].strip()
-    title, _, rest = told.partition("\n\n")
-    assert comment["body"].splitlines()[1] == title
-    assert comment["body"].strip().endswith(rest)
-    kept = place.artifact("comparison", run=501)
-    assert (kept / "report.html").is_file()
-    assert json.loads((kept / "comparison.json").read_text())["verdict"] == "no difference seen"
-    assert list(place.artifact("rehearsal", run=501).rglob("report.html"))
-    assert (place.artifact("chat-page", run=501) / "page.txt").is_file()
-
-
 def test_a_worse_prompt_fails_its_job_and_with_it_the_required_one(worse: Run) -> None:
     assert worse.status == 1
     assert {name for name, result in worse.results.items() if result == "failure"} == {"ci/eval", "ci/required"}

@@ -87,14 +87,6 @@ def test_the_pull_request_that_names_the_project_is_green(alone: World) -> None:
 
 
 @in_both
-def test_a_page_is_checked_alone(alone: World, private: bool) -> None:
-    alone.scratch.branch("page")
-    alone.scratch.write("docs/set-up.md", "# Set up\n")
-    alone.scratch.commit("A page")
-    compare(alone.ci(number=22, private=private), "ci.yml", "pull request of a page", private=private)
-
-
-@in_both
 def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World, private: bool) -> None:
     """A private repository has forks, and runs for them, where its settings allow it."""
     alone.scratch.branch("fork")
@@ -112,16 +104,15 @@ def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World, p
 
 if "engine_tests" in extras():
 
-    @in_both
-    def test_dependabot_moves_an_action(alone: World, private: bool) -> None:
+    def test_dependabot_moves_an_action(alone: World) -> None:
         """`make check`, which asks for the row of the ledger, is played."""
         alone.scratch.branch("dependabot")
         path = ".github/workflows/ci.yml"
         alone.scratch.edit(path, "# v7.0.1", "# v7.0.2")
         alone.scratch.commit("Bump actions/checkout", author="dependabot[bot]")
-        payload = pull_request(alone.scratch, branch="dependabot/actions", private=private)
+        payload = pull_request(alone.scratch, branch="dependabot/actions")
         run = alone._run("ci.yml", "pull_request", payload, number=24, actor="dependabot[bot]")
-        compare(run, "ci.yml", "pull request of Dependabot", private=private)
+        compare(run, "ci.yml", "pull request of Dependabot")
 
     def test_on_saturday_the_template_s_own_tests_are_not_a_copy_s(alone: World) -> None:
         run = alone._run("template-tests.yml", CLOCK, {"repository": repository()}, number=25)
@@ -150,11 +141,10 @@ if "upgrade" in extras():
 if "hosted" in extras():
     from support.actions_api import TOKEN, actions_api
 
-    @in_both
     @pytest.mark.parametrize("conclusion", ["success", "failure"])
-    def test_the_end_of_a_pull_request_s_run_asks_for_nothing(alone: World, private: bool, conclusion: str) -> None:
+    def test_the_end_of_a_pull_request_s_run_asks_for_nothing(alone: World, conclusion: str) -> None:
         """Where a comparison has left no questions."""
-        place, clock = repository(private=private) | {"id": 1}, "2026-01-01T10:00:00Z"
+        place, clock = repository() | {"id": 1}, "2026-01-01T10:00:00Z"
         ended = {"id": 500, "name": "ci", "event": "pull_request", "conclusion": conclusion, "head_repository": place}
         with actions_api() as api:
             api.add(500, conclusion=conclusion, created_at=clock)
@@ -162,5 +152,5 @@ if "hosted" in extras():
             address = {"GITHUB_API_URL": api.url}
             run = alone._run("answer-requests.yml", "workflow_run", payload, number=28, token=TOKEN, **address)
         colour = "green" if conclusion == "success" else "red"
-        compare(run, "answer-requests.yml", f"the end of a {colour} `ci`", private=private)
+        compare(run, "answer-requests.yml", f"the end of a {colour} `ci`")
         assert api.again == []

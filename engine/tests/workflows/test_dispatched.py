@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from sluice.core.extras import extras
@@ -100,20 +98,6 @@ def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) 
     assert place.artifact("evaluation", run=906).is_dir()
 
 
-if "admin" in extras():
-
-    def test_a_night_removes_nothing_that_was_released_today(
-        bare: World,
-        second: Run,  # noqa: ARG001 - it is one of them
-    ) -> None:
-        before = bare.record()
-        run = bare.dispatch("nightly.yml", number=912)
-        assert run.status == 0
-        assert "removed " not in run.job("prune").log
-        assert re.search(r"^[1-9]\d* releases stay$", run.job("prune").log, re.MULTILINE)
-        assert bare.record() == before
-
-
 def test_a_night_says_what_is_missing_and_where_a_merge_releases_nothing(bare: World) -> None:
     """Where nothing is set, in a private repository whose default branch is one that release.yml does not know."""
     place = repository(private=True, branch="develop")
@@ -123,17 +107,6 @@ def test_a_night_says_what_is_missing_and_where_a_merge_releases_nothing(bare: W
     assert "the variable SLUICE_IMAGE_BASE" in run.summary
     assert "A merge to develop releases nothing" in run.summary
     assert "the variable CODE_SCANNING=on" in run.job("scorecard").summary
-
-
-if "redteam" in extras():
-
-    def test_a_red_team_that_gets_through_joins_the_issue_and_leaves_its_report(place: World) -> None:
-        run = place.dispatch("nightly.yml", number=910, fails="redteam")
-        assert [name for name, result in run.results.items() if result == "failure"] == ["nightly/red-team"]
-        *_, issue = place.github.issues.values()
-        assert "| `red-team` | `failure` |" in issue["body"]
-        assert (place.artifact("red-team", run=910) / "redteam.json").is_file()
-        assert place.kept("attacked") == ["trained in evaluate"], "the same night trains once"
 
 
 if "engine_tests" in extras():

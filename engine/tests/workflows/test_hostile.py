@@ -20,7 +20,14 @@ jobs:
     steps:
       - run: echo "${{ github.event.pull_request.title }}"
 """
-each_kind = pytest.mark.parametrize("kind", TEXTS)
+
+
+# All of them at once, in one line and in lines of their own: what of it ran would leave a file or change an output.
+in_each_form = pytest.mark.parametrize("between", [" ", "\n"], ids=["one line", "lines"])
+
+
+def all_kinds(world: World, between: str) -> str:
+    return between.join(text(kind, world.runner.place) for kind in TEXTS)
 
 
 def propose(world: World, written: str) -> Run:
@@ -46,21 +53,17 @@ def harmless(bare: World) -> Run:
     return propose(bare, "A page")
 
 
-def test_there_are_twelve() -> None:
-    assert len(TEXTS) == 12
-
-
-@each_kind
-def test_a_pull_request(bare: World, harmless: Run, kind: str) -> None:
-    run = propose(bare, text(kind, bare.runner.place))
+@in_each_form
+def test_a_pull_request(bare: World, harmless: Run, between: str) -> None:
+    run = propose(bare, all_kinds(bare, between))
     assert run.status == harmless.status == 0
     assert (run.results, run.outputs) == (harmless.results, harmless.outputs)
     assert traces(bare) == []
 
 
-@each_kind
-def test_an_input_of_a_dispatch(bare: World, kind: str) -> None:
-    written = text(kind, bare.runner.place)
+@in_each_form
+def test_an_input_of_a_dispatch(bare: World, between: str) -> None:
+    written = all_kinds(bare, between)
     before = bare.state()
     run = bare.dispatch("rollback.yml", number=801, actor=one_line(written), environment="production", release=written)
     assert run.results == {"rollback/rollback": "failure"}

@@ -76,13 +76,6 @@ def test_a_first_release_goes_all_the_way(place: World, first: Run, release: str
     assert place.state()["aliases"] == {"candidate": release, "staging": release, "champion": release}
 
 
-def test_outputs_are_passed_on(place: World, first: Run, release: str) -> None:
-    image = first.job("image").outputs["push.image"]
-    assert image.startswith("ghcr.io/octo/app@sha256:")
-    for live in place.state()["clusters"].values():
-        assert live == (release, image, "Healthy", 1)
-
-
 def test_the_github_release_has_notes_and_files(place: World, first: Run, release: str) -> None:
     ((tag, draft, notes, files),) = place.state()["releases"]
     assert (tag, draft, files) == (release, False, ["release.json", "report.html"])
@@ -112,12 +105,6 @@ def test_artifacts_are_kept_and_signed(place: World, first: Run, release: str) -
     assert place.github.releases.contents[number, "release.json"] == (kept / "release.json").read_bytes()
 
 
-def test_the_summary_says_what_happened(first: Run, release: str) -> None:
-    assert "### A release is made" in first.job("plan").summary
-    assert f"### {release} in staging: promoted" in first.summary
-    assert f"### {release} in production: promoted" in first.summary
-
-
 @pytest.fixture(scope="module")
 def other(scratch: Scratch, folder: Path) -> Iterator[World]:
     with world(scratch, folder / "other") as made:
@@ -128,14 +115,14 @@ def other(scratch: Scratch, folder: Path) -> Iterator[World]:
 def test_killed_on_its_way_and_run_again_it_ends_as_an_unbroken_one(
     place: World, other: World, unbroken: Boundaries
 ) -> None:
-    """Each attempt lives for three changes longer than the one before, on a fresh machine, and finds what that left.
+    """Each attempt lives for four changes longer than the one before, on a fresh machine, and finds what that left.
 
     A death is compared with the unbroken run at the same step. As long as they are equal, the rest of an attempt starts
     from what the unbroken run had there; so each attempt proves a few more steps, and the last one the end. A death
     after a step that changes nothing is the same as one before it.
     """
     assert len(unbroken.changes()) >= 9
-    deaths = unbroken.changes()[::3]
+    deaths = unbroken.changes()[::4]
     for attempt, number in enumerate(deaths, 1):
         killed = Boundaries(other, die_at=number)
         run = other.release(number=NUMBER, attempt=attempt, gate=killed)

@@ -49,13 +49,6 @@ def test_a_tag_of_another_version_publishes_nothing(bare: World) -> None:
     assert bare.kept("attested") == []
 
 
-def test_a_tag_of_a_copy_is_a_version_of_that_copy(bare: World) -> None:
-    """Which has not been initialised yet: it is neither red nor published as an engine."""
-    run = tag(bare, f"v{VERSION}", 929, template=False)
-    assert (run.status, run.jobs) == (0, {})
-    assert bare.github.releases.by_id == {}
-
-
 def test_a_tag_has_its_wheel_signed_and_beside_it(bare: World) -> None:
     assert load_project(bare.scratch.root / "config").template is None
     run = tag(bare, f"v{VERSION}", 931)
@@ -73,7 +66,6 @@ def test_a_tag_has_its_wheel_signed_and_beside_it(bare: World) -> None:
     assert bare.github.releases.contents[number, FILES[1]].decode().split() == [digest, WHEEL]
     inside = contents(wheel)
     assert "engine/src/sluice/extras/upgrade/engine_wheel.py" in inside
-    assert not [path for path in inside if "engine_tests" in path], "it is the engine of a project"
 
 
 def test_run_again_it_changes_nothing_and_a_private_template_is_not_signed(bare: World) -> None:

@@ -1,6 +1,6 @@
 """The command line, `sluice <noun> <verb>`; make targets, pipeline stages and workflow steps call it.
 
-Each noun has one file; extras add their own. Commands import their dependencies when they run, which keeps `sluice
+Extras add commands of their own. Commands import their dependencies when they run, which keeps `sluice
 --help` fast. `main` is the only place that catches errors.
 """
 
@@ -11,34 +11,28 @@ import os
 import signal
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import typer
 import typer.main
 
 from sluice.cli import (
-    canary,
     ci,
-    code,
-    data,
     deployment,
-    engine,
     evaluation,
-    gates,
     index_build,
-    keys,
-    manifests,
-    models,
-    params,
-    prompts,
-    release_steps,
+    project_files,
+    release,
+    release_steps,  # noqa: F401 - adds its commands to those of `release`
     serving,
     template,
 )
 from sluice.core.errors import SluiceError
-from sluice.core.extras import extras, load
+from sluice.core.extras import EXTRAS, extras, load
 from sluice.core.processes import die_with_parent, watch_parent
 from sluice.core.removed import REMOVED
+from sluice.github.workflow_run import without_commands
 
 INTERRUPTED = 130
 
@@ -48,24 +42,23 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they may hold keys
     help="Ship LLM applications in small, measured steps.",
 )
-groups: dict[str, typer.Typer] = {}
-for noun, module in (
-    ("release", release_steps),
-    ("data", data),
-    ("index", index_build),
-    ("prompts", prompts),
-    ("gates", gates),
-    ("canary", canary),
-    ("models", models),
-    ("keys", keys),
-    ("manifests", manifests),
-    ("params", params),
-    ("engine", engine),
-    ("ci", ci),
-    ("code", code),
-):
-    app.add_typer(module.group, name=noun)
-    groups[noun] = module.group
+groups: dict[str, typer.Typer] = {
+    "release": release.group,
+    "data": project_files.data,
+    "index": index_build.group,
+    "prompts": project_files.prompts,
+    "gates": project_files.gates,
+    "canary": deployment.canary,
+    "models": project_files.models,
+    "keys": serving.keys,
+    "manifests": project_files.manifests,
+    "params": project_files.params,
+    "engine": project_files.engine,
+    "ci": ci.group,
+    "code": project_files.code,
+}
+for noun, group in groups.items():
+    app.add_typer(group, name=noun)
 app.command()(serving.rehearse)
 app.command()(serving.serve)
 app.command()(deployment.deploy)
@@ -101,9 +94,9 @@ def main() -> int:
         for words in (2, 3):
             if (name := " ".join(["sluice", *sys.argv[1:words]])) in REMOVED:
                 raise SluiceError(f"{name}: this command was removed", remedy=REMOVED[name])
-        status = command()(standalone_mode=False)
+        status = 0 if _stage_is_off(" ".join(sys.argv[1:])) else command()(standalone_mode=False)
     except SluiceError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_commands(str(error))}", file=sys.stderr)
         return error.exit_code
     except typer.Exit as stop:
         return stop.exit_code
@@ -119,6 +112,16 @@ def main() -> int:
     if status == INTERRUPTED:  # typer turns Ctrl-C into this value and returns it
         print("interrupted; the next run picks up where this one stopped", file=sys.stderr)
     return status if isinstance(status, int) else 0
+
+
+def _stage_is_off(words: str) -> bool:
+    """Return whether a command is a stage of an extra that is off; DVC wants its files, so they are made, and empty."""
+    off = (EXTRAS[name] for name in EXTRAS.keys() - extras().keys())
+    files = next((extra.stages[words] for extra in off if words in extra.stages), ())
+    for file in map(Path, files):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}\n" if file.suffix == ".json" else "")
+    return bool(files)
 
 
 def _interrupt(*_: object) -> None:

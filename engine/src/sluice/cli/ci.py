@@ -36,14 +36,16 @@ def keys() -> None:
 
 @group.command()
 def project() -> None:
-    """Print the first and last environment of config/project.yaml.
+    """Print the first and last environment of config/project.yaml, and the parts that are on.
 
-    Releases deploy to `first` first; `last` serves users. In GitHub Actions, both are outputs of the step."""
+    Releases deploy to `first` first; `last` serves users. In GitHub Actions, all are outputs of the step."""
+    from sluice.core.extras import extras
     from sluice.core.project import load_project
 
     first, last = load_project(Workspace.find().config).environments
-    print(f"first: {first}\nlast: {last}")
-    print(set_outputs({"first": first, "last": last}), file=sys.stderr)
+    parts = " ".join(extras())
+    print(f"first: {first}\nlast: {last}\nparts: {parts}")
+    print(set_outputs({"first": first, "last": last, "parts": parts}), file=sys.stderr)
 
 
 @group.command()

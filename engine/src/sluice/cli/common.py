@@ -79,13 +79,13 @@ def print_json(value: Any) -> None:
 
 def tell(markdown: str) -> None:
     """Append to the job summary in GitHub Actions; do nothing elsewhere."""
-    from sluice.github.job_summary import write_job_summary
+    from sluice.github.workflow_run import write_job_summary
 
     print(write_job_summary(markdown, os.environ), file=sys.stderr)
 
 
 def set_outputs(values: Mapping[str, str]) -> str:
     """Set step outputs in GitHub Actions and return a message about it."""
-    from sluice.github.step_outputs import write_outputs
+    from sluice.github.workflow_run import write_outputs
 
     return write_outputs(values, os.environ)

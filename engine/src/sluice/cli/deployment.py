@@ -1,12 +1,13 @@
-"""The `sluice deploy` and `sluice rollback` commands, which act on a cluster."""
+"""The `sluice deploy`, `sluice rollback` and `sluice canary` commands, which act on and judge in a cluster."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,9 @@ from sluice.core.workspace import Workspace
 Environment = Annotated[str, typer.Option("--env", help="Environment: a folder of k8s/overlays/.")]
 Context = Annotated[str, typer.Option(help="Context in the kubeconfig; default: the current one.")]
 Timeout = Annotated[str, typer.Option(help="Maximum total time, such as 30m or 2h.")]
+canary = typer.Typer(no_args_is_help=True, help="Judge a canary that runs beside stable.")
+# The same variable as for the load stage: one Secret holds the key of both Jobs.
+KEY = "SLUICE_LOAD_KEY"
 
 
 def deploy(
@@ -42,15 +46,14 @@ def deploy(
     from sluice.cluster.kubectl import Cluster
     from sluice.cluster.release_overlay import render_release
     from sluice.cluster.rollout_observer import WatchTimeouts
-    from sluice.github.job_summary import write_job_summary
-    from sluice.rollout.analysis_templates import parse_duration
+    from sluice.github.workflow_run import write_job_summary
 
     workspace = Workspace.find()
     manifest, _ = find_release(workspace, release, _recorded(env))
     if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
         raise GateFailed(f"{manifest.id} was refused by {', '.join(refused)}", remedy="deploy one that passed")
     _agreed(workspace, env)
-    seconds = _seconds(timeout, parse_duration)
+    seconds = _seconds(timeout)
     documents = render_release(
         workspace, env, manifest, image or manifest.image or "", load_image or manifest.load_image or ""
     )
@@ -96,11 +99,10 @@ def rollback(
     from sluice.cluster.rollback import rollback as roll_back
     from sluice.cluster.rollout_observer import WatchTimeouts
     from sluice.release.champion import restore
-    from sluice.rollout.analysis_templates import parse_duration
 
     workspace = Workspace.find()
     _agreed(workspace, env)
-    seconds = _seconds(timeout, parse_duration)
+    seconds = _seconds(timeout)
     namespace, name = place_of_rollout(workspace, env)
     cluster = Cluster(workspace.state, context=context)
     chosen = {"before": _before(workspace, env)} if release == "previous" else {"release": release}
@@ -153,8 +155,71 @@ def _show(line: str) -> None:
     print(f"{datetime.now():%H:%M:%S}  {line}", flush=True)
 
 
-def _seconds(text: str, parse: Callable[[str], float]) -> float:
+def _seconds(text: str) -> float:
+    from sluice.rollout.analysis_templates import parse_duration
+
     try:
-        return parse(text)
+        return parse_duration(text)
     except ValueError as error:
         raise SluiceError(f"--timeout: {error}", remedy="write it as 90s, 30m or 2h") from None
+
+
+@canary.command("quality")
+def canary_quality(
+    stable: Annotated[str, typer.Option(help="URL of stable.")],
+    canary: Annotated[str, typer.Option(help="URL of the canary.")],
+    cases: Annotated[int, typer.Option(help="Number of questions, half of them unanswerable; 0: all.", min=0)] = 0,
+    concurrency: Annotated[int, typer.Option(help="Concurrent questions per side.", min=1)] = 2,
+    timeout: Annotated[float, typer.Option(help="Seconds until a request counts as failed.", min=1)] = 30,
+    release: Annotated[
+        Path | None, typer.Option(help="Release folder with `judging` and `config`; default: this checkout.")
+    ] = None,
+    questions: Annotated[Path | None, typer.Option(help="File of rows; default: the release's or checkout's.")] = None,
+    gates: Annotated[
+        Path | None, typer.Option(help="File with `comparison:`; default: the release's or checkout's.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the verdicts and the whole comparison.")] = None,
+) -> None:
+    """Ask stable and canary the same questions and compare the answers.
+
+    Fails if the canary's answers are worse. If the services require an API key, set SLUICE_LOAD_KEY; both use it."""
+    from sluice.core.atomic_files import write_json
+    from sluice.core.errors import GateFailed
+    from sluice.core.progress import StageReporter
+    from sluice.core.settings import load_settings
+    from sluice.data.rows import load_rows
+    from sluice.evaluation.comparison_policy import load_policy
+    from sluice.evaluation.reports.phrasing import in_the_terminal
+    from sluice.release.decision import quality_report, verdicts_of
+    from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
+    from sluice.release.verdict import reason_of
+    from sluice.rollout.canary_quality import ReleaseClient, compare_served, sample
+    from sluice.serving.settings import ServiceSettings
+
+    if release:
+        config, gates, questions = (
+            release / "config",
+            gates or release / JUDGING_GATES,
+            questions or release / JUDGING_CASES,
+        )
+    else:
+        workspace = Workspace.find()
+        config = workspace.config
+        gates, questions = gates or config / "gates.yaml", questions or workspace.data / "eval.jsonl"
+    decline = load_settings(config / "service.yaml", ServiceSettings).decline
+    rows = sample(load_rows(questions), cases)
+    key = os.environ.get(KEY, "")
+    progress = StageReporter("quality")
+    found = compare_served(
+        ReleaseClient(stable, decline, timeout, key),
+        ReleaseClient(canary, decline, timeout, key),
+        rows,
+        load_policy(gates),
+        concurrency=concurrency,
+        on_progress=lambda done, total: progress.report(done, total, "answers"),
+    )
+    if out:
+        write_json(out, quality_report(found))
+    print(in_the_terminal(found))
+    if not found.passed:
+        raise GateFailed(reason_of(verdicts_of(found, "quality")))

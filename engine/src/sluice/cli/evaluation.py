@@ -58,9 +58,9 @@ def eval_change(
     publish: Annotated[bool, typer.Option("--publish", help="In GitHub Actions, add to the job summary.")] = False,
 ) -> None:
     """Compare a change with its base, case by case: better answers, broken answers and confidence."""
+    from sluice.core.text import code
     from sluice.evaluation.reports import COMMENT, PAGE
-    from sluice.evaluation.reports.comparison_terminal import in_the_terminal
-    from sluice.github.markdown_table import code
+    from sluice.evaluation.reports.phrasing import in_the_terminal
     from sluice.jobs.compare_change import review
 
     workspace = Workspace.find()

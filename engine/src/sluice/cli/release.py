@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,12 +20,21 @@ from sluice.cli.common import (
     print_json,
     record_of,
 )
+from sluice.core.atomic_files import read_json
 from sluice.core.errors import CanaryStopped, GateFailed, ValidationErrors
 from sluice.core.extras import hooks
+from sluice.core.text import table
 from sluice.core.workspace import Workspace
+from sluice.github.workflow_run import write_job_summary
+from sluice.release.staging import CHAMPION_SUMMARY
+
+if TYPE_CHECKING:
+    from sluice.jobs.release_job import ReleaseOutcome
 
 ARTEFACTS = "SLUICE_ARTEFACTS"  # so that a pod's manifest names the artifact store once
 group = typer.Typer(no_args_is_help=True, help="Make, list, show, compare, verify, ship and roll back releases.")
+_METRICS = ("metric", "champion", "candidate", "change")
+_STEPS = ("step", "weight", "seconds", "verdict")
 
 
 @group.command("make")
@@ -36,7 +46,6 @@ def release_make(
     ] = False,
 ) -> None:
     """Release the working tree: check, index, train, evaluate, judge, rehearse and promote."""
-    from sluice.cli.release_summary import show_release
     from sluice.evaluation.response_cache import FOLDER, REBUILD, responses_folder
     from sluice.jobs.release_job import make_release
 
@@ -60,7 +69,7 @@ def release_starter() -> None:
 
     Clones of this commit use it instead of training. The command writes starter.dvc and pushes its files; commit
     starter.dvc, and dvc-store/ if that's the remote."""
-    from sluice.jobs.hand_out_starter import hand_out
+    from sluice.jobs.dvc_pipeline import hand_out
 
     for line in hand_out(Workspace.find()):
         print(line)
@@ -93,7 +102,7 @@ def release_show(release: ChampionArgument = "", env: EnvOption = "") -> None:
 @group.command("diff")
 def release_diff(before: ReleaseArgument, after: ChampionArgument = "", env: EnvOption = "") -> None:
     """Compare two releases: metrics, parts, prompt texts and settings. Prints Markdown."""
-    from sluice.release.release_diff import markdown
+    from sluice.release.release_report import markdown
 
     workspace = Workspace.find()
     print(markdown(find_release(workspace, before, env), find_release(workspace, after, env)))
@@ -155,8 +164,8 @@ def release_push(
 ) -> None:
     """Upload a release and its models to the artifact store, where other machines fetch them."""
     from sluice.release import catalogue
+    from sluice.release.catalogue import push
     from sluice.release.environment_record import PLACE, shared_artifact_store
-    from sluice.release.transfer import push
 
     workspace = Workspace.find()
     store = shared_artifact_store({**os.environ, PLACE: to})
@@ -184,8 +193,60 @@ def release_fetch(
 
     With --only, fetch those folders and no model: judging a canary needs `judging` (gates, cases) and `config`."""
     from sluice.release.artifact_store import open_artifact_store
-    from sluice.release.transfer import fetch, fetch_folders
+    from sluice.release.catalogue import fetch, fetch_folders
 
     store, here = open_artifact_store(source), Workspace.around() or Workspace(Path.cwd())
     moved = fetch_folders(manifest, store, into, only) if only else fetch(manifest, store, into, here)
     print(f"{moved.manifest.id}: {moved.files} files verified, {moved.moved} of them fetched\nsha256:{moved.digest}")
+
+
+def show_release(outcome: ReleaseOutcome) -> None:
+    """Print the outcome and, in GitHub Actions, write it to the job summary."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    write_job_summary(summary(outcome), os.environ)
+    console = Console(highlight=False)
+    if outcome.verdict == "unchanged":
+        console.print(f"Nothing changed: {outcome.manifest.id} is live and stays live.")
+        return
+    console.print(f"{outcome.manifest.id} against the champion {outcome.champion.id if outcome.champion else 'none'}")
+    console.print(Markdown(_tables(outcome)))
+    taken = ", ".join(f"{entry['stage']} {entry['seconds']:.0f} s" for entry in outcome.stages)
+    console.print(f"stages   {taken}", soft_wrap=True)
+    console.print(f"release  [bold]{outcome.manifest.id}[/bold]  {outcome.verdict}")
+    if outcome.passed:
+        console.print("talk     make serve, then POST http://127.0.0.1:8080/v1/chat/completions", soft_wrap=True)
+    console.print(f"report   {outcome.folder / 'report.html'}", soft_wrap=True)
+
+
+def summary(outcome: ReleaseOutcome) -> str:
+    head = f"### Release {outcome.manifest.id}: {outcome.verdict}\n\n"
+    if outcome.verdict == "unchanged":
+        return head
+    reason = table(("reason",), [(outcome.reason,)]) + "\n" if outcome.reason else ""
+    return head + reason + _tables(outcome)
+
+
+def _tables(outcome: ReleaseOutcome) -> str:
+    steps = "\n" + table(_STEPS, _steps(outcome)) if outcome.rehearsal else ""
+    return table(_METRICS, _metrics(outcome)) + steps
+
+
+def _metrics(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
+    folder = outcome.folder / "evaluation"
+    theirs = read_json(folder / CHAMPION_SUMMARY)["metrics"] if outcome.champion else {}
+    for name, figure in read_json(folder / "summary.json")["metrics"].items():
+        mine, other = figure["value"], theirs.get(name, {}).get("value")
+        change = "" if mine is None or other is None else f"{mine - other:+.3g}"
+        yield name, _number(other), _number(mine), change
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def _steps(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
+    for step in outcome.rehearsal.steps if outcome.rehearsal else ():
+        name = f"{step.kind} {step.template}".strip()
+        yield name, f"{step.weight} %", f"{step.seconds:.0f}", f"{step.verdict} {step.reason}".strip()

@@ -24,6 +24,7 @@ from sluice.cli.common import (
 from sluice.cli.release import group
 from sluice.core import git
 from sluice.core.errors import GateFailed
+from sluice.core.text import code
 from sluice.core.workspace import Workspace
 
 
@@ -44,7 +45,7 @@ def release_plan(env: EnvironmentOption) -> None:
         if os.environ.get("GITHUB_EVENT_NAME") in ("schedule", "workflow_dispatch"):
             found = ReleasePlan(False, "by the clock or by hand a run settles what was lost, and a merge releases")
     print(found.reason if found.make else f"Nothing to release: {found.reason}")
-    tell(f"### {'A release is made' if found.make else 'Nothing to release'}\n\n{_code(found.reason)}")
+    tell(f"### {'A release is made' if found.make else 'Nothing to release'}\n\n{code(found.reason)}")
     set_outputs({"make": "true" if found.make else "false", "unknown": lost.id if lost else ""})
 
 
@@ -65,7 +66,7 @@ def release_stage(
     from sluice.core.digests import digest_of_file
     from sluice.jobs.release_steps import stage
     from sluice.release.manifest import FILE, Images
-    from sluice.release.release_diff import markdown
+    from sluice.release.release_report import markdown
     from sluice.release.verdict import reason_of
 
     workspace = Workspace.find()
@@ -149,7 +150,7 @@ def release_reconcile(
         end_of = partial(end_of_rollout, *there, show=print, seconds=parse_duration(timeout))
     said = reconcile(workspace, record_of(workspace, env), end_of)
     print(said)
-    tell(_code(said))
+    tell(code(said))
 
 
 @group.command("publish")
@@ -158,15 +159,15 @@ def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
 
     Notes list the changes since its parent. Keeps existing parts, adds missing ones, skips a release that isn't
     live."""
-    from sluice.github.github_release import publish_release
+    from sluice.github.github_client import publish_release
     from sluice.release import champion
     from sluice.release.manifest import FILE
-    from sluice.release.release_diff import markdown
     from sluice.release.release_report import FILE as REPORT
+    from sluice.release.release_report import markdown
 
     workspace = Workspace.find()
     if release != (live := champion.champion_id(record_of(workspace, env))):
-        tell(f"No GitHub Release of {_code(release)}: {_code(live or 'nothing')} is live in {env}.")
+        tell(f"No GitHub Release of {code(release)}: {code(live or 'nothing')} is live in {env}.")
         print(f"{release} is not live in {env}: nothing is published")
         return
     manifest, folder = find_release(workspace, release, env)
@@ -185,13 +186,13 @@ def _open_issue(release: str, env: str, reason: str, live: str | None) -> str:
 
     server, repository = (os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY"))
     run = f"{server}/{repository}/actions/runs/{os.environ.get('GITHUB_RUN_ID', '')}"
-    stays = f"{_code(live)} is live and stays live" if live else "Nothing was live"
+    stays = f"{code(live)} is live and stays live" if live else "Nothing was live"
     if not reason:
         stays = "A rollout may go on; the night, the next release or the failed job run again settles that first"
     ended = "was stopped" if reason else "ended unknown"
-    text = f"""{_code(release)} {ended} on its way to {env}. {stays}.
+    text = f"""{code(release)} {ended} on its way to {env}. {stays}.
 
-Reason: {_code(reason or "no job gave one")}
+Reason: {code(reason or "no job gave one")}
 
 - [The run]({run}): the failed job has the log, its artifact `release` the report with every case.
 - [The commit]({server}/{repository}/commit/{git.commit(Path.cwd())})
@@ -199,9 +200,3 @@ Reason: {_code(reason or "no job gave one")}
 """
     posted = upsert_issue(f"Release {release} {ended}", text, os.environ, marker=f"stopped-{env}-{release}")
     return f"{posted.message}: {posted.url}"
-
-
-def _code(text: str) -> str:
-    from sluice.github.markdown_table import code
-
-    return code(text)

@@ -1,15 +1,17 @@
-"""The `sluice init` command, which names a project and removes extras, and `sluice extras`, which lists them."""
+"""The `sluice init` command, which names a project and switches parts off, and `sluice extras`, which lists them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluice.core.extras import extras, hooks
+from sluice.core.errors import SluiceError
+from sluice.core.extras import EXTRAS, extras, hooks, require_known, with_dependents
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -36,40 +38,46 @@ def init(
         bool, typer.Option("--without-starter-data", help="Also remove the starter data and its remote.")
     ] = False,
     without: Annotated[
-        str, typer.Option(help="Extras to remove, as NAME,NAME, with those that need them; `sluice extras` lists all.")
+        str,
+        typer.Option(help="Parts to switch off, as NAME,NAME, with those that need them."),
     ] = "",
-    engine: Annotated[str, typer.Option(help="`vendored` (in git), `installed` (from its release) or a wheel.")] = "",
+    engine: Annotated[
+        str,
+        typer.Option(help="`installed` (from its release; a new project's default), `vendored` or a wheel."),
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes; write nothing.")] = False,
 ) -> None:
     """Name this project in config/project.yaml and the overlays, in one staged change.
 
     On a terminal, it prompts for missing names; elsewhere they stay. Running it again changes nothing."""
     from sluice.core.project import TemplateSource, load_project
-    from sluice.template.extras import with_dependents
     from sluice.template.init_project import apply, plan, require_clean
 
     workspace = Workspace.find()
+    root = workspace.root
     if not dry_run:
-        require_clean(workspace.root)
+        require_clean(root)
     now = load_project(workspace.config)
     given = {"name": name, "organisation": organisation, "image": image}
     given |= {"region": region, "environments": environments}
-    if without:
-        _leave_out(workspace.root, without.split(","), dry_run=dry_run)
-        if not any(given.values()):
-            return
-    template = now.template or TemplateSource()
-    template = TemplateSource(repository=source or template.repository)
-    project = _chosen(now, given).model_copy(update={"template": template})
-    hold: Callable[[], str] = str
-    if engine and not dry_run:
-        with_dependents(["upgrade"])  # SluiceError where that was left out
-        hold = hooks("hold_engine")["upgrade"](workspace.root, engine, template.repository)
-    planned = plan(workspace.root, project, starter_data=not without_starter_data)
+    off = set(filter(None, without.split(",")))
+    require_known(off)
+    project, how = now, engine
+    if any(given.values()) or not off:
+        project = _chosen(now, given)
+        template = now.template or TemplateSource()
+        project = project.model_copy(update={"template": TemplateSource(repository=source or template.repository)})
+        off |= {TEMPLATE_ONLY}
+        how = engine or ("" if now.template else "installed")
+    off = with_dependents(off | set(now.without))
+    project = project.model_copy(update={"without": tuple(sorted(off))})
+    repository = source or (now.template.repository if now.template else now.repository)
+    hold = _engine(root, how, repository, off, dry_run=dry_run, asked=bool(engine))
+    planned = plan(root, project, starter_data=not without_starter_data)
     if planned.empty:
         print(hold() or "nothing to change: these are the names of the project")
         return
-    for key in given:
+    for key in (*given, "without"):
         if getattr(now, key) != getattr(project, key):
             print(f"{key}: {_shown(getattr(now, key))} -> {_shown(getattr(project, key))}")
     for change in planned.changes:
@@ -80,41 +88,53 @@ def init(
     if dry_run:
         print(f"{count}, if it were not a dry run")
         return
-    apply(workspace.root, planned)
+    apply(root, planned)
     print(f"{count}; staged, not committed")
-    if TEMPLATE_ONLY in extras():
-        _leave_out(workspace.root, [TEMPLATE_ONLY])
     print(*filter(None, [hold(), "next: `make check` and `make test`, then commit"]), sep="\n")
     print("undo: git reset --hard")
-    if planned.removed:
+    if "data.dvc" in planned.removed:
         print(_INSTEAD_OF_THE_STARTER_DATA)
 
 
 def list_extras() -> None:
-    """List the installed extras and their purpose; `sluice init --without` removes them."""
-    for name, extra in extras().items():
+    """List the optional parts, their purpose and whether they are on; `sluice init --without` switches them off."""
+    for name, extra in EXTRAS.items():
         needs = f" (needs {', '.join(extra.needs)})" if extra.needs else ""
-        print(f"{name:10}  {extra.summary}{needs}")
+        print(f"{name:13}  {'on ' if name in extras() else 'off'}  {extra.summary}{needs}")
 
 
-def _leave_out(root: Path, names: list[str], *, dry_run: bool = False) -> None:
-    """Remove extras from the checkout, record that in config/project.yaml and stage it."""
-    from sluice.core.atomic_files import write_atomic
-    from sluice.core.git import run
-    from sluice.core.project import PROJECT, edit_project, load_project
-    from sluice.template.extras import remove, with_dependents
-    from sluice.template.owned import list_files, write_lists
+def _engine(root: Path, how: str, repository: str, off: set[str], *, dry_run: bool, asked: bool) -> Callable[[], str]:
+    """Prepare where the project has its engine; return what changes that, and says so.
 
-    chosen = with_dependents(names)
-    if dry_run:
-        print(f"{', '.join(chosen)} would go")
-        return
-    changed = remove(root, chosen, leave=set(list_files(root)) - set(list_files(root, untracked=False)))
-    gone = sorted({*load_project(root / "config").without, *chosen})
-    write_atomic(root / PROJECT, edit_project((root / PROJECT).read_text(encoding="utf-8"), {"without": gone}))
-    write_lists(root, list_files(root, untracked=False), listed=True)
-    run(root, "add", "--update")
-    print(f"{', '.join(chosen)}: gone, {len(changed)} paths changed or removed; staged, not committed")
+    If no wheel matches this engine, as before the first release, it stays in git unless `--engine` asks for a wheel."""
+    if not how or dry_run:
+        return str
+    if "upgrade" in off:
+        if how == "vendored" or not asked:
+            return str
+        raise SluiceError("an installed engine needs the part `upgrade`", remedy="keep it, or pass --engine vendored")
+    try:
+        finish: Callable[[], str] = hooks("hold_engine")["upgrade"](root, how, repository)
+    except SluiceError as error:
+        if not asked:
+            return partial(_in_git, error)
+        remedy = f"{error.remedy}; --from names the template, and --engine vendored keeps the engine in git"
+        raise SluiceError(error.message, remedy=remedy) from None
+
+    def finish_or_stay() -> str:
+        try:
+            return finish()
+        except SluiceError as error:
+            if asked:
+                raise
+            return _in_git(error)
+
+    return finish_or_stay
+
+
+def _in_git(error: SluiceError) -> str:
+    reason = error.message.strip().splitlines()[-1]
+    return f"the engine stays in git: {reason}\n`sluice engine install` takes it from a wheel later"
 
 
 _INSTEAD_OF_THE_STARTER_DATA = """\

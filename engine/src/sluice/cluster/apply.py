@@ -1,20 +1,31 @@
-"""Applies rendered manifests to a cluster, in an order in which a rejected object leaves the running release unchanged.
+"""Applies rendered manifests to a cluster and runs their Jobs: a rejected object leaves what is live as it is.
 
 First all objects are tried in a dry run on the API server. Then all but Jobs and the Rollout are applied. Jobs come
-next (`jobs.py`); the Rollout comes last, and with it the new pods.
+next; the Rollout comes last, and with it the new pods.
 """
 
 from __future__ import annotations
 
 import copy
+import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sluice.cluster.kubectl import Cluster, ConflictError, Show
+import httpx
+
+from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictError, Show, delete, find, message, read
 from sluice.cluster.manifests import Manifest, place
-from sluice.cluster.rollout_status import HASH_LABEL
+from sluice.cluster.rollout_status import HASH_LABEL, read_pod
+from sluice.core.errors import SluiceError
+from sluice.core.processes import wait_until
+from sluice.rollout.load_stage import VERDICTS
 
 _ATTEMPTS = 3
+_JOB_SECONDS = 3600.0
+_GONE_SECONDS = 60.0
+# As core/progress.py writes it where nobody sits at a terminal: "quality: 84/240 answers (44 s left)".
+_PROGRESS = re.compile(r"\w+: \d+/\d+ ")
 
 
 def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later: Sequence[Manifest] = ()) -> None:
@@ -83,3 +94,120 @@ def _parts(document: Manifest) -> set[str]:
 def _absent(cluster: Cluster, documents: Sequence[Manifest]) -> list[Manifest]:
     there = {place(one) for one in (cluster.live(documents) if documents else ())}
     return [one for one in documents if place(one) not in there]
+
+
+def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], show: Show) -> None:
+    """Runs them one after the other. SluiceError with its log when one fails: the Rollout has not been touched then.
+    One that has succeeded before is not run again, one that has failed is."""
+    for job in jobs:
+        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+        path = f"{jobs_of(namespace)}/{name}"
+        if "Failed" in ended(find(client, path) or {}):
+            _make_room(client, path)
+            show(f"job {name}: failed before, once more")
+        cluster.apply([job])
+        show(f"job {name}: started")
+        _wait(client, job, show, cluster.lost_seconds)
+        show(f"job {name}: done")
+
+
+def jobs_of(namespace: str) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
+
+
+def ended(job: Mapping[str, Any]) -> dict[str, str]:
+    """`Complete` or `Failed` with the controller's words, empty while it runs."""
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return {one["type"]: str(one.get("message") or "failed") for one in conditions if one["status"] == "True"}
+
+
+def _make_room(client: httpx.Client, path: str) -> None:
+    """A Job never begins again, so the one that failed gives its name to a new one."""
+    delete(client, path)
+    if not wait_until(lambda: find(client, path) is None, seconds=_GONE_SECONDS, every=0.5):
+        raise SluiceError(f"{path}: is not gone {_GONE_SECONDS:.0f} s after it was deleted", remedy="look at its pods")
+
+
+def _wait(client: httpx.Client, job: Manifest, show: Show, lost_seconds: float) -> None:
+    name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+    end, heard = time.monotonic() + _JOB_SECONDS, time.monotonic()
+    told: set[str] = set()
+    while time.monotonic() < end:
+        try:
+            state = ended(read(client, f"{jobs_of(namespace)}/{name}"))
+            heard = time.monotonic()
+            _tell_problems(client, namespace, name, show, told)
+        except ClusterUnreachableError:
+            if time.monotonic() - heard > lost_seconds:
+                raise
+            state = {}
+        if "Complete" in state:
+            return
+        if "Failed" in state:
+            log = "\n".join(f"  {line}" for line in job_log(client, namespace, name))
+            raise SluiceError(
+                f"job {name}: {state['Failed']}\n{log}",
+                remedy="the Rollout was not touched: what was live stays live; deploying again runs the job again",
+            )
+        time.sleep(1)
+    raise SluiceError(f"job {name}: not done after {_JOB_SECONDS:.0f} s", remedy="the Rollout was not touched")
+
+
+def _tell_problems(client: httpx.Client, namespace: str, name: str, show: Show, told: set[str]) -> None:
+    """Why its pods do not start, once each: an image that is not there would be waited for in silence."""
+    try:
+        found = read(client, f"/api/v1/namespaces/{namespace}/pods", labelSelector=job_label(name))["items"]
+    except ClusterUnreachableError:
+        raise
+    except SluiceError:
+        return  # pods may not be seen: the Job itself decides
+    for pod in map(read_pod, found):
+        if pod.problem and pod.problem not in told:
+            told.add(pod.problem)
+            show(f"job {name}: pod {pod.name}: {pod.problem}")
+
+
+def job_label(job: str) -> str:
+    """Selects the pods of a Job."""
+    return f"batch.kubernetes.io/job-name={job}"
+
+
+def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) -> list[str]:
+    """Of the Job's newest pod. Says in one line why there is none: it never takes the place of a verdict."""
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    try:
+        found = read(client, pods, labelSelector=job_label(job))["items"]
+        if not found:
+            return [f"job {job}: its pods are gone, and their log with them{_why(client, namespace, job)}"]
+        newest = max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+        query = {"tailLines": str(lines), **_container(newest)}
+        response = client.get(f"{pods}/{newest['metadata']['name']}/log", params=query)
+        if response.is_error:
+            return [f"job {job}: no log ({message(response)})"]
+        return _telling(response.text.splitlines()) or [f"job {job}: it wrote nothing"]
+    except (SluiceError, httpx.HTTPError) as error:
+        return [f"job {job}: no log ({str(error).splitlines()[0]})"]
+
+
+def _telling(lines: list[str]) -> list[str]:
+    """Without progress, and from the verdicts on where there are some."""
+    told = [line for line in lines if not _PROGRESS.match(line)]
+    return told[told.index(VERDICTS) :] if VERDICTS in told else told
+
+
+def _why(client: httpx.Client, namespace: str, job: str) -> str:
+    """What the Job itself says: at its deadline the controller of Jobs deletes the pods, and only this is left."""
+    document = find(client, f"/apis/batch/v1/namespaces/{namespace}/jobs/{job}") or {}
+    for one in (document.get("status") or {}).get("conditions") or ():
+        if one["type"] == "Failed" and one["status"] == "True":
+            return f": {one.get('reason', '')}, {one.get('message', '')}"
+    return ""
+
+
+def _container(pod: Mapping[str, Any]) -> dict[str, str]:
+    """The container that failed: of several steps only that one has something to say. Without one, the pod's own."""
+    status = pod.get("status") or {}
+    for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        if ((one.get("state") or {}).get("terminated") or {}).get("exitCode"):
+            return {"container": str(one["name"])}
+    return {}

@@ -56,7 +56,6 @@ def parse(text: str) -> list[Manifest]:
 
 
 def validate(documents: Sequence[Manifest], schemas: Path) -> None:
-    """Checks documents against the schemas of their kinds."""
     faults = [f"{place(one)}: {fault}" for one in documents for fault in _faults(one, schemas)]
     places = Counter((place(one), str(one["metadata"].get("namespace", ""))) for one in documents)
     faults += [f"{name}: is there twice" for (name, _), times in places.items() if times > 1]

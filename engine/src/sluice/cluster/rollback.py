@@ -1,7 +1,11 @@
-"""`sluice rollback`: returns to the pod template of an earlier release that the cluster still holds.
+"""`sluice rollback`: returns to the pod template of an earlier release, and the promotions that it chooses from.
 
 Argo Rollouts keeps the ReplicaSets of earlier revisions, and with the template the name of the ConfigMap that holds the
 release's manifest. A rollback therefore needs no release folder and no image build, only the cluster.
+
+Revisions are numbered whatever became of them, so "the one before" may be one that its canary had stopped. What was
+promoted is therefore written down when it happens, as annotations of the Rollout,
+hashes of pod templates, newest first.
 """
 
 from __future__ import annotations
@@ -12,14 +16,17 @@ from typing import Any
 
 import httpx
 
-from sluice.cluster.kubectl import MANAGER, Cluster, Show, read
-from sluice.cluster.promotions import Promotions, is_unjudged, read_promotions, write_promotions
+from sluice.cluster.kubectl import MANAGER, Cluster, Show, patch, read
 from sluice.cluster.rollout_observer import RolloutObserver, RolloutTarget, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout, template_key
 from sluice.core.errors import SluiceError
 
 _REVISION = "rollout.argoproj.io/revision"
+_PROMOTED, _LEFT = "sluice/promoted", "sluice/rolled-back-from"
+_KEPT = 20
+# On a Rollout of which no release was judged yet: the extra `first_release` writes it.
+UNJUDGED = "sluice/unjudged"
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,6 @@ def rollback(
     seconds: float,
     patience: WatchTimeouts,
 ) -> tuple[str, RolloutOutcome | None]:
-    """Goes back to an earlier release that the cluster still holds."""
     with cluster.client() as client:
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/{name}"
         document = read(client, path)
@@ -173,3 +179,40 @@ def _require_maps(client: httpx.Client, namespace: str, chosen: Revision) -> Non
     for volume in chosen.template["spec"].get("volumes") or ():
         if named := (volume.get("configMap") or {}).get("name"):
             read(client, f"/api/v1/namespaces/{namespace}/configmaps/{named}")
+
+
+@dataclass(frozen=True)
+class Promotions:
+    """`promoted`: the last of them is live. `left`: promoted as well, and rolled back from. Newest first."""
+
+    promoted: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> frozenset[str]:
+        return frozenset(self.promoted + self.left)
+
+    def with_promoted(self, template_hash: str, *, instead_of: str = "") -> Promotions:
+        """What is known once a template is live, for which another may have been rolled back from."""
+        gone = {template_hash, instead_of}
+        left = (instead_of, *self.left) if instead_of else self.left
+        return Promotions(
+            (template_hash, *(one for one in self.promoted if one not in gone))[:_KEPT],
+            tuple(dict.fromkeys(one for one in left if one != template_hash))[:_KEPT],
+        )
+
+
+def read_promotions(rollout: Mapping[str, Any]) -> Promotions:
+    annotations = rollout["metadata"].get("annotations") or {}
+    return Promotions(*(tuple(str(annotations.get(key, "")).split()) for key in (_PROMOTED, _LEFT)))
+
+
+def is_unjudged(rollout: Mapping[str, Any]) -> bool:
+    """No release of it may have visitors yet."""
+    return UNJUDGED in (rollout["metadata"].get("annotations") or {})
+
+
+def write_promotions(client: httpx.Client, path: str, now: Promotions) -> None:
+    """As a patch: an annotation that a server-side apply of `sluice deploy` does not own stays."""
+    annotations = {_PROMOTED: " ".join(now.promoted), _LEFT: " ".join(now.left), UNJUDGED: None}
+    patch(client, path, {"metadata": {"annotations": annotations}})

@@ -15,8 +15,7 @@ from typing import Any
 import httpx
 
 from sluice.cluster.kubectl import ClusterUnreachableError, Show, patch, read
-from sluice.cluster.rollout_changes import changes
-from sluice.cluster.rollout_outcome import RolloutOutcome, outcome, waits_for_a_person
+from sluice.cluster.rollout_outcome import RolloutOutcome, changes, outcome, waits_for_a_person
 from sluice.cluster.rollout_status import RolloutSnapshot, read_pod, read_replica_set, read_rollout, read_run
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until

@@ -1,9 +1,9 @@
-"""Code that a program can reach: the closure of its imports in a checkout, with packaged data files and locks.
+"""Code that a stage of the pipeline, or the service, can reach: the closure of its imports, with data files and locks.
 
 The graph is grimp's: imports inside functions count, those for type checkers do not. What it cannot see, a module that
 is imported by its name, is found by the names that stand as strings in a module that imports so; what extras have for
-it, by the functions of core/extras.py that it calls. A package that holds a module of the closure brings its data
-files: templates, pages, styles, cases, migrations.
+it, by the functions of core/extras.py that it calls. Parts that are switched off bring nothing. A package that holds a
+module of the closure brings its data files: templates, pages, styles, cases, migrations.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.extras import extras, left_out
 
 if TYPE_CHECKING:
     from grimp import ImportGraph
@@ -26,7 +27,7 @@ ENGINE, APPLICATION = "sluice", "assistant"
 _SOURCES = {ENGINE: "engine/src", APPLICATION: "src"}
 _LOCKS = "engine/requirements"
 _NO_DATA = ("__pycache__", "requirements")
-_EXTRAS = f"{ENGINE}.extras."
+_EXTRAS, _DECLARED = f"{ENGINE}.extras.", f"{ENGINE}.core.extras"
 CODE = (*_SOURCES.values(), _LOCKS)
 # What a fork imports it from. It brings the names that are imported through it, not all that it has.
 _DOOR = f"{ENGINE}.extend"
@@ -112,13 +113,15 @@ class CodeGraph:
         if APPLICATION in self._packages:
             _require_packages(root, self._packages[APPLICATION])
         self._graph = _build(self._packages)
+        off = tuple(f"{_EXTRAS}{name}." for name in left_out(root))
+        self._on = {name for name in self._graph.modules if not (off and f"{name}.".startswith(off))}
         self._data = {place: paths for folder in self._packages.values() for place, paths in _data_of(folder).items()}
 
     def code_of(self, *programs: Program) -> Code:
-        """All that can be reached from any of the programs; a part of the engine that was left out brings nothing.
-        SluiceError when a module or a lock is not there."""
-        known = self._graph.modules
-        there = [one for one in programs if all(name in known or not name.startswith(_EXTRAS) for name in one.modules)]
+        """All that can be reached from any of the programs. SluiceError when a module or a lock is not there."""
+        there = [
+            one for one in programs if all(name in self._on or not name.startswith(_EXTRAS) for name in one.modules)
+        ]
         modules = self._reach(root for program in there for root in self._roots(program))
         paths = {self._name(path): path for path in map(self._file, modules)}
         for module in modules:
@@ -127,11 +130,14 @@ class CodeGraph:
             paths[f"requirements/{lock}"] = self._lock(lock)
         return Code(paths)
 
+    def _is_off(self, module: str) -> bool:
+        return module.startswith(_EXTRAS) and module not in self._on
+
     def _roots(self, program: Program) -> list[str]:
         absent = [module for module in program.modules if module not in self._graph.modules]
         if absent:
             raise SluiceError(
-                f"{self._root}: no module {', '.join(absent)}", remedy="core/stages.py says what a stage runs: fix it"
+                f"{self._root}: no module {', '.join(absent)}", remedy="core/closures.py says what a stage runs: fix it"
             )
         mine = [module for module in program.application if module in self._graph.modules]
         return [one for root in (*program.modules, *mine) for one in self._whole(root)]
@@ -178,15 +184,12 @@ class CodeGraph:
 
     def _packages_of_extras(self, name: str) -> set[str]:
         """The packages of this name that extras have, for a registry."""
-        return {one for one in self._graph.modules if one.startswith(_EXTRAS) and one.split(".")[3:] == [name]}
+        return {one for one in self._on if one.startswith(_EXTRAS) and one.split(".")[3:] == [name]}
 
     def _hooked(self, occasion: str) -> set[str]:
-        """The modules of extras that have a function for an occasion, and the declarations that say so."""
-        found: set[str] = set()
-        for extra in self._packages_of_extras("extra"):
-            if module := _hooks_of(self._file(extra)).get(occasion, "").partition(":")[0]:
-                found |= {extra, f"{extra.rpartition('.')[0]}.{module}"}
-        return found & self._graph.modules
+        """The modules of extras that have a function for an occasion."""
+        declared = _hooks_by_extra(self._file(_DECLARED)).items()
+        return {f"{_EXTRAS}{name}.{hooks.get(occasion, '').partition(':')[0]}" for name, hooks in declared} & self._on
 
     def _folder(self, module: str) -> Path:
         package, *parts = module.split(".")
@@ -194,7 +197,8 @@ class CodeGraph:
 
     def _file(self, module: str) -> Path:
         place = self._folder(module)
-        return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        package = place / "__init__.py"  # an older version may have left a folder without it
+        return package if package.is_file() else place.with_suffix(".py")
 
     def _name(self, path: Path) -> str:
         source = next(folder.parent for folder in self._packages.values() if path.is_relative_to(folder))
@@ -209,12 +213,15 @@ class CodeGraph:
         return found
 
 
-def _hooks_of(path: Path) -> dict[str, str]:
-    """What the declaration of an extra gives as `hooks`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.keyword) and node.arg == "hooks":
-            return dict(ast.literal_eval(node.value))
-    return {}
+def _hooks_by_extra(path: Path) -> dict[str, dict[str, str]]:
+    """The hooks that core/extras.py declares, by extra: `"NAME": Extra(hooks={…})`."""
+    found = {}
+    for table in (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Dict)):
+        for key, value in zip(table.keys, table.values, strict=True):
+            if isinstance(key, ast.Constant) and isinstance(value, ast.Call):
+                hooks = [one.value for one in value.keywords if one.arg == "hooks"]
+                found[str(key.value)] = dict(ast.literal_eval(hooks[0])) if hooks else {}
+    return found
 
 
 def _imports_from(path: Path) -> Iterator[tuple[ast.ImportFrom, str, str]]:
@@ -261,3 +268,32 @@ def _data_of(folder: Path) -> dict[Path, list[Path]]:
         if package != path.parent or path.suffix != ".py":
             found.setdefault(package, []).append(path)
     return found
+
+
+# The modules of a fork that can change an answer; metrics only read answers.
+_ANSWERS = ("assistant.app", "assistant.guardrails", "assistant.providers", "assistant.tools", "assistant.routes")
+# The same versions as in dev.txt, without the tools of developers.
+_SERVING = "serve.txt"
+
+_ALL: Mapping[str, Program] = {
+    "check": Program(
+        ("sluice.data.contract", "sluice.data.privacy", "sluice.evaluation.asked_rows", "sluice.release.coverage"),
+        ("assistant.metrics",),
+        locks=("dev.txt",),
+    ),
+    "index": Program(("sluice.retrieval.index_stage",), locks=(_SERVING,)),
+    "guard": Program(("sluice.extras.guard.guard_stage",), locks=("dev.txt", "corpora.txt")),
+    "train": Program(("sluice.extras.finetune.train_stage",), locks=(_SERVING, "train.txt", "qlora.txt", "torch.in")),
+    "evaluate": Program(
+        ("sluice.evaluation.evaluate_stage", "sluice.serving.release_parts"),
+        (*_ANSWERS, "assistant.metrics"),
+        locks=("dev.txt",),
+    ),
+}
+_OPTIONAL = {"guard": "guard", "train": "finetune"}  # the part that a stage is of
+# The stages that do something: DVC also runs one of a part that is off, which then leaves empty files.
+STAGES: Mapping[str, Program] = {name: one for name, one in _ALL.items() if _OPTIONAL.get(name, "") in ("", *extras())}
+SERVE = Program(("sluice.serving.server", "sluice.release.release_bundle"), _ANSWERS, locks=(_SERVING,))
+# What judges a release, deploys it, and watches over its canary.
+ROAD = Program(("sluice.jobs.release_steps", "sluice.rollout", "sluice.cluster", "sluice.rehearsal"))
+PROGRAMS: Mapping[str, Program] = {**_ALL, "serve": SERVE}

@@ -1,36 +1,43 @@
-"""Parts of the engine that a project may leave out: the packages of `sluice.extras`, one folder each.
+"""The optional parts of the engine, `sluice.extras.NAME`, and which of them a project has switched off.
 
-The rest of the engine imports none of them. Each has a module `extra` that declares what it adds; what is declared is
-imported when it is used, so that listing extras costs nothing.
+`without:` in config/project.yaml switches parts off. A part that is off is on disk but not registered: nothing of it is
+imported. The rest of the engine imports no part; it asks `hooks` and `packages` here. References are imported when they
+are used. Only the standard library is needed, so that a job can plan before anything is installed.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from sluice.core.errors import SluiceError, nearest
+from sluice.core.removed import replacement
 
 FOLDER = "engine/src/sluice/extras"
 HERE = Path(__file__).resolve().parent.parent / "extras"
+PROJECT = "config/project.yaml"
+# Read without a YAML parser: a list in brackets, or one item a line.
+_WITHOUT = re.compile(r"^without:\s*(\[[^\]]*\]|(?:- *[\w'\"]+\s*)*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Extra:
-    """What an extra adds to the engine, and what belongs to it. References are `module:name`, below its package.
+    """What a part adds. References are `module:name`, below its package.
 
     Attributes:
-        summary: What it is for, in one line.
-        needs: Extras that it imports; without one of them it cannot be kept.
-        commands: A function that adds its commands to the Typer app and to the groups of commands by noun.
-        hooks: Functions that the engine or another extra calls, by the name of the occasion.
-        parameters: The settings of sections of pipelines/params.yaml, by section.
-        files: Files and folders outside its folder that are its own: tests, pages, settings.
-        shared: Files that are there only beside another extra, by the name of that one.
-        entries: Parts of YAML files by file, in the language of template/cuts.py: jobs, stages, sections, gates.
-        lines: Lines of pages and settings that are about it, by file: words that each such line holds.
+        summary: its purpose in one line.
+        needs: parts that it imports; it is off where one of them is.
+        commands: a function that adds its commands to the Typer app and to the groups of commands by noun.
+        hooks: functions that the engine or another part calls, by the name of the occasion.
+        parameters: the settings of sections of pipelines/params.yaml, by section.
+        checks, metrics: the names of those that it adds; config files may name them while it is off.
+        gates: the stages of config/gates.yaml that it measures.
+        stages: files that a stage of the pipeline writes, by its command; they are empty where the part is off.
     """
 
     summary: str
@@ -38,33 +45,229 @@ class Extra:
     commands: str = ""
     hooks: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
-    files: tuple[str, ...] = ()
-    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    checks: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()
+    stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+# One entry for each folder of sluice/extras/. core/closures.py reads the hooks as they are written here.
+EXTRAS: Mapping[str, Extra] = {
+    "admin": Extra(
+        "looks after vector stores, caches, the artifact store, what a cluster keeps: lists, checks, prunes, drops",
+        commands="cli:register",
+        hooks={"promoted": "retention:tidy_cluster"},
+        gates=("index",),
+    ),
+    "aws_models": Extra("chat models on Bedrock and SageMaker endpoints: the providers `bedrock` and `sagemaker`"),
+    "calibration": Extra(
+        "the metric `judge`: a language model grades answers; compares it with people",
+        needs=("prompt_tests",),
+        commands="cli:register",
+        hooks={"judge": "release_judge:open_judge"},
+        metrics=("judge",),
+        gates=("calibration",),
+    ),
+    "clients": Extra(
+        "tools and forms of the caller's own, the Responses API, and an MCP server",
+        hooks={
+            "caller_options": "options:read_options",
+            "local_form": "local_form:held",
+            "routes": "routes:add_routes",
+        },
+        checks=("format",),
+    ),
+    "datakit": Extra(
+        "brings rows in: imports, traffic, a teacher model; redacts, compares and describes the data set",
+        needs=("prompt_tests", "pull_requests", "traces"),
+        commands="cli:register",
+        hooks={"stray_file": "documents:fault_of_stray"},
+    ),
+    "doctor": Extra(
+        "says what is missing on this machine, on GitHub, in AWS, in the cluster",
+        commands="cli:register",
+    ),
+    "engine_tests": Extra(
+        "tests the engine on GitHub and publishes its versions: the template's own work, off in a project",
+        needs=("upgrade",),
+        commands="cli:register",
+    ),
+    "finetune": Extra(
+        "fine-tunes the adapter: the stage `train`",
+        needs=("small_model",),
+        commands="cli:register",
+        hooks={"adapter": "training_record:register_adapter", "take_adapter": "training_record:take_adapter"},
+        parameters={"train": "training_parameters:TrainingParameters"},
+        stages={"train": ("build/adapter/adapter.gguf", "build/adapter/training.json", "build/adapter/loss.csv")},
+    ),
+    "first_release": Extra(
+        "judges the first release of an environment of a cluster before a route leads visitors to it",
+        hooks={"first_release": "first_release:first_release"},
+    ),
+    "fleet": Extra(
+        "many projects from one template, for a platform team: status, upgrades in rings, new projects",
+        needs=("doctor", "pull_requests", "upgrade"),
+        commands="cli:register",
+        hooks={"schemas": "fleet_file:schemas"},
+    ),
+    "guard": Extra(
+        "finds attacks: the guard model, its training, the stage `guard` and the checks",
+        commands="cli:register",
+        hooks={"data_check": "guard_rows:check_guard", "guard_model": "guard_model:load_guard_model"},
+        parameters={"guard": "guard_rows:GuardParameters"},
+        checks=("attack", "topic"),
+        stages={"guard train": ("build/guard/guard.safetensors", "build/guard/report.json")},
+    ),
+    "hosted": Extra(
+        "compares pull requests with a hosted model, although they have no key",
+        commands="cli:register",
+        hooks={
+            "unanswered": "answers_file:unanswered",
+            "schemas": "request_file:schemas",
+            "variables": "doctor:secrets",
+            "github": "doctor:checks",
+            "account": "doctor:account_checks",
+        },
+    ),
+    "image": Extra("builds the container images with buildah and pushes them", commands="cli:register"),
+    "language": Extra(
+        "metrics of answers: `language`, `same_language`, and `groundedness` in the passages",
+        metrics=("language", "same_language", "groundedness"),
+    ),
+    "notebook": Extra(
+        "a notebook: data, a training run, comparison and promotion by hand", needs=("datakit", "finetune")
+    ),
+    "prompt_lab": Extra(
+        "`make try`: an editor of the prompt beside the chat, with a verdict on each edit", commands="cli:register"
+    ),
+    "prompt_tests": Extra(
+        "lists prompts, shows what changed and how they are filled in, and tries them on their own cases",
+        commands="cli:register",
+    ),
+    "provenance": Extra(
+        "SHA256SUMS of each release; recomputes its scores and verdicts",
+        commands="cli:register",
+        hooks={"release_written": "checksums:write_checksums", "verify_release": "checksums:check_checksums"},
+    ),
+    "pull_requests": Extra(
+        "comments on pull requests, and opens those of parts that propose changes: rows of data, upgrades",
+        commands="cli:register",
+        hooks={"outdated": "pull_request_comment:mark_outdated"},
+    ),
+    "redteam": Extra(
+        "attacks a release, and says which attacks succeed",
+        commands="cli:register",
+        parameters={"redteam": "drill:RedTeamParameters"},
+        gates=("redteam",),
+    ),
+    "registry": Extra(
+        "keeps artefacts in an OCI registry and the record in git refs: the artifact stores `github` and `oci://…`",
+        hooks={"artifact_store": "registry_store:open_registry_store"},
+    ),
+    "sagemaker": Extra(
+        "trains and serves on SageMaker",
+        needs=("finetune", "guard"),
+        commands="cli:register",
+        hooks={
+            "train": "train:train",
+            "training_processes": "train:training_processes",
+            "champion": "results:follow_champion",
+            "account": "doctor:account_checks",
+            "variables": "doctor:variables",
+        },
+    ),
+    "small_model": Extra(
+        "helps a small model: chooses sentences, mends spelling, declines what the passages leave out",
+        hooks={"small_model": "assistance:SmallModelAssistance"},
+    ),
+    "tools": Extra(
+        "tools that the model may call: functions and MCP servers, bounded, and approved where they write",
+        commands="cli:register",
+        hooks={
+            "agent": "release_agent:make_agent",
+            "case_note": "expected_calls:parting",
+            "data_check": "expected_calls:check_rows",
+            "evaluated_case": "release_agent:evaluated_case",
+            "routes": "routes:add_routes",
+            "tool_pins": "settings:tool_pins",
+        },
+        metrics=("tool_calls", "world_after"),
+    ),
+    "traces": Extra("loads the traces that the service keeps on disk into MLflow", commands="cli:register"),
+    "upgrade": Extra(
+        "takes later versions of the template, and the engine in git or from a wheel",
+        needs=("pull_requests",),
+        commands="cli:register",
+        hooks={"checkout": "held_engine:bring", "github": "doctor:checks", "hold_engine": "held_engine:prepare"},
+    ),
+    "vllm_adapters": Extra(
+        "serves the adapter of each release by one vLLM: the kind of provider `vllm`, a loader beside vLLM",
+        commands="cli:register",
+        hooks={"model_names": "providers.vllm:model_names", "adapter_forms": "peft_form:pin_peft_form"},
+    ),
+}
+
+
+def require_known(names: set[str]) -> None:
+    """Raise SluiceError for a name that no part has."""
+    for name in sorted(names - EXTRAS.keys()):
+        hint = replacement(f"extra: {name}") or nearest(name, list(EXTRAS))
+        raise SluiceError(f"no extra {name!r}{hint}", remedy=f"there are {', '.join(EXTRAS)}")
+
+
+def with_dependents(names: set[str]) -> set[str]:
+    """Add the parts that need one of the named ones."""
+    while more := {name for name, extra in EXTRAS.items() if names & set(extra.needs)} - names:
+        names = names | more
+    return names
+
+
+def left_out(root: Path) -> set[str]:
+    """Return the parts that are off in a checkout, by its config/project.yaml."""
+    return with_dependents(_named(root) & EXTRAS.keys())
 
 
 @cache
 def extras() -> dict[str, Extra]:
-    """The extras that are there, by name."""
-    names = sorted(path.parent.name for path in HERE.glob("*/extra.py"))
-    return {name: importlib.import_module(f"sluice.extras.{name}.extra").EXTRA for name in names}
+    """Return the parts that are on where this code runs: in its checkout, or in the folder of an image.
+
+    SluiceError for a name under `without:` that no part has."""
+    root = HERE.parents[3] if (HERE.parents[3] / PROJECT).is_file() else Path.cwd()
+    try:
+        require_known(_named(root))
+    except SluiceError as error:
+        raise SluiceError(f"{root / PROJECT}: without: {error.message}", remedy=error.remedy) from None
+    off = left_out(root)
+    return {name: extra for name, extra in EXTRAS.items() if name not in off}
+
+
+def _named(root: Path) -> set[str]:
+    file = root / PROJECT
+    text = re.sub(r"#.*", "", file.read_text(encoding="utf-8")) if file.is_file() else ""
+    found = _WITHOUT.search(text)
+    return set(re.findall(r"\w+", found[1])) if found else set()
 
 
 def packages(name: str) -> tuple[str, ...]:
-    """The packages of one name that extras have, for a registry of what they add: `sluice.extras.guard.checks`."""
+    """Return the packages of one name of parts that are on, for a registry: `sluice.extras.guard.checks`."""
     return tuple(
-        f"sluice.extras.{path.parent.parent.name}.{name}" for path in sorted(HERE.glob(f"*/{name}/__init__.py"))
+        f"sluice.extras.{extra}.{name}" for extra in extras() if (HERE / extra / name / "__init__.py").is_file()
     )
 
 
+def is_left_out(kind: Literal["checks", "metrics"], name: str) -> bool:
+    """Return whether a check or a metric, such as the check `attack`, is of a part that is off."""
+    on = extras()
+    return any(name in getattr(extra, kind) for part, extra in EXTRAS.items() if part not in on)
+
+
 def load(extra: str, reference: str) -> Any:
-    """What a reference of an extra stands for."""
+    """Import what a reference of a part stands for."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(f"sluice.extras.{extra}.{module}"), name)
 
 
 def hooks(occasion: str) -> dict[str, Callable[..., Any]]:
-    """The functions that extras have for an occasion, by the name of the extra."""
+    """Return the functions that parts have for an occasion, by the name of the part."""
     found = extras().items()
     return {name: load(name, extra.hooks[occasion]) for name, extra in found if occasion in extra.hooks}

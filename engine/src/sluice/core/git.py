@@ -38,7 +38,6 @@ def commit_time(root: Path) -> int:
 
 
 def resolve(root: Path, ref: str) -> str:
-    """The commit that a name means."""
     found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     if found:
         return found
@@ -110,7 +109,6 @@ def _git(root: Path, *words: str) -> str:
 def run_bytes(
     root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "", given: bytes | None = None
 ) -> bytes:
-    """What a command prints, as it is."""
     argv = ["git", "-C", str(root), *words]
     environment = {**os.environ, **env} if env else None
     done = subprocess.run(argv, capture_output=True, check=False, env=environment, input=given)

@@ -16,7 +16,6 @@ S = TypeVar("S", bound=Settings)
 
 
 def load_params(path: Path, section: str, model: type[S]) -> S:
-    """A section of params.yaml."""
     return _section(path, *read_yaml(path), section, model)
 
 

@@ -231,7 +231,6 @@ def free_port() -> int:
 
 
 def require_port(port: int, host: str = "127.0.0.1") -> None:
-    """Makes sure that a port can be listened on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -244,7 +243,6 @@ def require_port(port: int, host: str = "127.0.0.1") -> None:
 
 
 def wait_until(ready: Callable[[], bool], *, seconds: float, every: float = 0.1) -> bool:
-    """Polls a condition."""
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() >= end:

@@ -48,7 +48,7 @@ class TemplateSource(Settings):
 class Project(Settings):
     """`name`: the label `project` and the beginning of namespaces, buckets and roles. `image`: repository of the image,
     without tag or digest. `environments`: the one that is deployed first, and the one that users meet. `without`:
-    extras that were removed. `template`: None in the template itself. `adopted`: files of engine/OWNED that this
+    parts that are switched off. `template`: None in the template itself. `adopted`: files of engine/OWNED that this
     project has made its own; an upgrade merges them."""
 
     name: _Label

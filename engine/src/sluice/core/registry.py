@@ -55,13 +55,14 @@ class Registry(Mapping[str, T], Generic[T]):
         self.entries[name] = entry
 
     def __getitem__(self, name: str) -> T:
-        """The entry of a name. A module of that name is imported first, all others only when it has no such entry."""
+        """The entry of a name. A module of that name is imported first, then package by package until one has it."""
         if name not in self.entries and not self._complete:
             for package in self.packages:
                 if _NAME.fullmatch(name) and _exists(f"{package}.{name}"):
                     _load(f"{package}.{name}")
-            if name not in self.entries:
-                self._load_all()
+            for package in self.packages:
+                if name not in self.entries:
+                    self._load_package(package)
         try:
             return self.entries[name]
         except KeyError:
@@ -93,9 +94,13 @@ class Registry(Mapping[str, T], Generic[T]):
     def _load_all(self) -> None:
         if not self._complete:
             for package in self.packages:
-                for module in modules_of(package):
-                    _load(module)
+                self._load_package(package)
             self._complete = True
+
+    @staticmethod
+    def _load_package(package: str) -> None:
+        for module in modules_of(package):
+            _load(module)
 
 
 def modules_of(package: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,11 @@ _HALF = "set `precision: half` (engine/docs/reference/vector-stores.md)"
 _BATCH = "set `train.batch`, the examples that are computed together (engine/docs/decisions/sft-trainer.md)"
 _ONE_MACHINE = "`sluice index build` embeds on one machine, and only what it has not embedded before"
 # Extras that are one now, by its name.
-MERGED = {"datakit": frozenset(("curation", "importing", "synthetic", "traffic"))}
+MERGED = {
+    "datakit": frozenset(("curation", "importing", "synthetic", "traffic")),
+    "small_model": frozenset(("evidence",)),
+}
+_HELP = ("sentences", "max_doubt")  # of `retrieval` in service.yaml; of `small_model` now
 # A command, a key of a file or a check (`FILE: NAME`; `*` for any name), an extra, or a whole file of config/.
 REMOVED = {
     "sluice sweep": _SEARCH,
@@ -29,6 +33,7 @@ REMOVED = {
     "sluice conversations": _HISTORY,
     "conversations.yaml": _HISTORY,
     "service.yaml: limits.connections": _PROXY,
+    **{f"service.yaml: retrieval.{key}": f"set `small_model: {{{key}: …}}`" for key in _HELP},
     "budgets.yaml": _GATEWAY,
     "guardrails.yaml: toxicity": _VALIDATOR,
     "gates.yaml: comparison.metrics.toxicity": _VALIDATOR,
@@ -36,6 +41,7 @@ REMOVED = {
     "stores.yaml: stores.*.vectors.index": _HALF,
     "stores.yaml: stores.*.vectors.oversampling": _HALF,
     "sluice status": "use `sluice release list` and `kubectl argo rollouts get rollout`",
+    "sluice fleet backstage": "write catalog-info.yaml from fleet.yaml yourself",
     "sluice index drop-tenant": "take the documents out of the corpus and release it, then `sluice index prune`",
     "sluice index shard": _ONE_MACHINE,
     "sluice index take": _ONE_MACHINE,
@@ -48,19 +54,14 @@ REMOVED = {
 }
 
 
-def merged(extras: Iterable[str]) -> set[str]:
-    """Return names of extras, with one that was merged from others where all of those are named."""
-    names = set(extras)
-    return names | {whole for whole, parts in MERGED.items() if parts <= names}
-
-
 def replacement(name: str) -> str:
     """Return ` (removed: …)` for a name of the table, an empty string for every other."""
     return next((f" (removed: {why})" for pattern, why in REMOVED.items() if fnmatchcase(name, pattern)), "")
 
 
 def without_removed(file: str, document: Any, known: Container[str]) -> Any:
-    """Return a config file of an older release without the keys and the checks that were removed since."""
+    """Return a config file of an older release without the keys and the checks that were removed since. The help for a
+    small model stays, under its new key."""
 
     def kept(value: Any, place: tuple[str, ...]) -> Any:
         if isinstance(value, list):
@@ -74,7 +75,10 @@ def without_removed(file: str, document: Any, known: Container[str]) -> Any:
         name = item.get("check") if isinstance(item, dict) else None
         return isinstance(name, str) and bool(replacement(f"{file}: {name}")) and name not in known
 
-    return kept(document, ())
+    retrieval = (document.get("retrieval") if file == "service.yaml" else None) or {}
+    moved = {key: retrieval[key] for key in _HELP if key in retrieval}
+    helped = {"small_model": {"sentences": 0, "max_doubt": 1} | moved} if moved else {}
+    return {**kept(document, ()), **helped}
 
 
 def refuse_files(config: Path) -> None:

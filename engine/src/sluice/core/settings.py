@@ -84,7 +84,6 @@ def _collect_lines(node: yaml.Node, at: Place, lines: Lines) -> None:
 
 
 def load_settings(path: Path, model: type[S]) -> S:
-    """Reads a settings file."""
     document, lines = read_yaml(path)
     return validated(path, document if document is not None else {}, lines, model)
 
@@ -112,7 +111,6 @@ def _describe(path: PurePath | str, fault: dict[str, Any], lines: Lines, model: 
 
 
 def place_of(path: PurePath | str, place: Place, lines: Mapping[Place, int]) -> str:
-    """Where something is in a settings file."""
     known = place
     while known and known not in lines:
         known = known[:-1]

@@ -6,21 +6,20 @@ Run it as `sluice data check`. The rules are listed in engine/docs/reference/dat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.extras import hooks
-from sluice.data import leakage, privacy, row_rules
-from sluice.data.corpus_files import check_characters, check_files
-from sluice.data.data_policy import DataPolicy, PrivacyPolicy
+from sluice.data import privacy, row_rules
 from sluice.data.expectations import check_expectations
-from sluice.data.row_sources import FILE as SOURCES
-from sluice.data.row_sources import scan_sources
-from sluice.data.rows import Document, Row, scan_corpus, scan_rows
+from sluice.data.near_duplicates import repeats_across, repeats_within, words
+from sluice.data.privacy import DataPolicy, DocumentPolicy, PrivacyPolicy
+from sluice.data.rows import SOURCES, Document, Row, scan_corpus, scan_rows, scan_sources
 from sluice.data.scanning import LocatedRecord, ValidationIssue
 
 REMEDY = "correct the lines above; engine/docs/reference/data.md lists the rules"
@@ -90,11 +89,11 @@ def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
     faults += row_rules.check_rows(checkable, by_id)
     faults += row_rules.check_documents(documents) + check_characters(documents)
     faults += check_expectations(rows)
-    faults += leakage.check_duplicate_ids(rows)
-    faults += leakage.check_duplicate_ids(documents)
-    faults += leakage.check_corpus_repeats(documents)
-    faults += leakage.check_questions(train, evaluation)
-    faults += leakage.check_documents(train, evaluation)
+    faults += check_duplicate_ids(rows)
+    faults += check_duplicate_ids(documents)
+    faults += check_corpus_repeats(documents)
+    faults += check_questions(train, evaluation)
+    faults += check_documents(train, evaluation)
     faults += _check_documents_privacy(documents, policy.privacy) + check_rows_privacy(rows, policy.privacy)
     for check_more in hooks("data_check").values():
         faults += check_more(folder)
@@ -136,3 +135,103 @@ def _count(
         train_unanswerable=declines[0],
         evaluation_unanswerable=declines[1],
     )
+
+
+# U+FFFD stands where a decoder met bytes it did not know; the others are written by no editor.
+_LOST = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def check_files(corpus: Path, policy: DocumentPolicy) -> list[ValidationIssue]:
+    """Files that are no documents, and documents that are too large."""
+    faults = []
+    for path in sorted(corpus.rglob("*")):
+        if not path.is_file():
+            continue
+        if corpus.resolve() not in path.resolve().parents:
+            faults.append(ValidationIssue(path, 1, "is a link that leads out of the folder: put the file itself here"))
+        elif path.suffix != ".md":
+            told = next((tell(path) for tell in hooks("stray_file").values()), "")
+            kind = path.suffix or "nameless kind of"
+            faults.append(ValidationIssue(path, 1, told or f"a {kind} file is no document (.md)"))
+        elif (size := path.stat().st_size) > policy.max_bytes:
+            faults.append(
+                ValidationIssue(
+                    path, 1, f"{(size + 1023) >> 10:,} KiB, a document has at most {policy.max_kib:,}: split it"
+                )
+            )
+    return faults
+
+
+def check_characters(documents: list[LocatedRecord[Document]]) -> list[ValidationIssue]:
+    """Places where text was lost before it came here: it was decoded as what it is not."""
+    faults = []
+    for document in documents:
+        for number, line in enumerate(document.value.text.split("\n")):
+            if found := _LOST.search(line):
+                what = f"bad encoding: U+{ord(found[0]):04X} at column {found.start() + 1}"
+                faults.append(ValidationIssue(document.path, document.line + number, what))
+    return faults
+
+
+T = TypeVar("T", Row, Document)
+
+
+def check_duplicate_ids(placed: Sequence[LocatedRecord[T]]) -> list[ValidationIssue]:
+    """An id names one row, in train and evaluation together, or one document, in all folders of the corpus."""
+    return _repeats(placed, lambda one: one.id, "id {key!r} is already used at {place}")
+
+
+def check_corpus_repeats(documents: Sequence[LocatedRecord[Document]]) -> list[ValidationIssue]:
+    """No text twice, whatever its punctuation and case."""
+    return _repeats(documents, lambda document: tuple(words(document.text)), "the same text as {place}")
+
+
+def _repeats(
+    placed: Sequence[LocatedRecord[T]], key_of: Callable[[T], Hashable], message: str
+) -> list[ValidationIssue]:
+    first: dict[Hashable, LocatedRecord[T]] = {}
+    faults = []
+    for one in placed:
+        if key := key_of(one.value):
+            earlier = first.setdefault(key, one)
+            if earlier is not one:
+                faults.append(one.fault(message.format(key=key, place=_place(earlier))))
+    return faults
+
+
+def check_questions(
+    train: Sequence[LocatedRecord[Row]], evaluation: Sequence[LocatedRecord[Row]]
+) -> list[ValidationIssue]:
+    """No question twice: inside one set, or, which is leakage, in both."""
+    faults = []
+    for rows in (train, evaluation):
+        for later, earlier in repeats_within([placed.value for placed in rows]).items():
+            faults.append(_same(rows[later], rows[earlier], ""))
+    across = repeats_across([placed.value for placed in train], [placed.value for placed in evaluation])
+    return faults + [_same(evaluation[late], train[early], "leakage: ") for late, early in across.items()]
+
+
+def _same(later: LocatedRecord[Row], earlier: LocatedRecord[Row], kind: str) -> ValidationIssue:
+    exactly = words(later.value.in_context) == words(earlier.value.in_context)
+    return later.fault(f"{kind}{'' if exactly else 'nearly '}the same question as {_place(earlier)}")
+
+
+def check_documents(
+    train: Sequence[LocatedRecord[Row]], evaluation: Sequence[LocatedRecord[Row]]
+) -> list[ValidationIssue]:
+    """No document serves both train and evaluation. One fault a document, at its first evaluation row."""
+    used: dict[str, LocatedRecord[Row]] = {}
+    for placed in train:
+        for doc_id in placed.value.doc_ids:
+            used.setdefault(doc_id, placed)
+    faults = []
+    for placed in evaluation:
+        for doc_id in placed.value.doc_ids:
+            if earlier := used.pop(doc_id, None):
+                what = f"leakage: document {doc_id!r} also serves the training row at {_place(earlier)}"
+                faults.append(placed.fault(what))
+    return faults
+
+
+def _place(placed: LocatedRecord[T]) -> str:
+    return f"{placed.path.name}:{placed.line}"

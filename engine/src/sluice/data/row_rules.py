@@ -1,4 +1,4 @@
-"""Rules for a single row and a single document."""
+"""Rules for single rows and documents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sluice.core.plain_names import NAME, RULE
+from sluice.core.text import NAME, RULE
 from sluice.data.expectations import states_key
 from sluice.data.near_duplicates import words
 from sluice.data.rows import Document, Row
@@ -17,7 +17,6 @@ _ID = "id is blank or has white space"
 
 
 def check_rows(rows: Sequence[LocatedRecord[Row]], documents: dict[str, Document]) -> list[ValidationIssue]:
-    """The faults of single rows."""
     return [placed.fault(what) for placed in rows for wrong, what in _of_row(placed.value, documents) if wrong]
 
 
@@ -52,7 +51,6 @@ def _of_row(row: Row, documents: dict[str, Document]) -> list[tuple[Any, str]]:
 
 
 def check_documents(documents: Sequence[LocatedRecord[Document]]) -> list[ValidationIssue]:
-    """Faults of single documents."""
     faults = []
     for placed in documents:
         one = placed.value

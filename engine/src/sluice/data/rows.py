@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
 from sluice.core.atomic_files import write_atomic, write_jsonl
@@ -128,7 +129,6 @@ def load_rows(path: Path) -> list[Row]:
 
 
 def load_corpus(folder: Path) -> list[Document]:
-    """Reads the documents of a folder of .md files."""
     return sorted(require_whole(folder, scan_corpus(folder)), key=lambda document: document.id)
 
 
@@ -153,7 +153,6 @@ def parse_row(line: str) -> tuple[Row | None, list[str]]:
 def scan_corpus(
     folder: Path, *, max_bytes: int | None = None
 ) -> tuple[list[LocatedRecord[Document]], list[ValidationIssue]]:
-    """Reads the documents under a folder."""
     if not folder.is_dir():
         return [], [ValidationIssue(folder, 1, "no such folder")]
     documents: list[LocatedRecord[Document]] = []
@@ -207,7 +206,6 @@ def _scan_document(path: Path) -> tuple[LocatedRecord[Document] | None, list[Val
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Writes one row a line, atomically."""
     write_jsonl(path, (row.as_dict() for row in rows))
 
 
@@ -220,3 +218,24 @@ def write_document(folder: Path, document: Document) -> None:
         width=1 << 16,
     )
     write_atomic(folder / f"{document.id}.md", f"---\n{head}---\n\n{document.text.strip()}\n")
+
+
+SOURCES = "sources.jsonl"
+
+
+class ImportSource(Settings):
+    """One import of rows. `file` and `sha256`: what was read; `source`: where it is from."""
+
+    file: str = Field(min_length=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    rows: int = Field(ge=1)
+    licence: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+
+
+def scan_sources(path: Path) -> tuple[list[ImportSource], list[ValidationIssue]]:
+    """The lines of a sources.jsonl that can be read, and a fault for each that cannot; no file is no fault."""
+    if not path.exists():
+        return [], []
+    found, faults = scan_lines(path, partial(parse_line, ImportSource))
+    return [placed.value for placed in found], faults

@@ -68,7 +68,6 @@ def read_text(path: Path) -> tuple[str, list[ValidationIssue]]:
 def scan_lines(
     path: Path, parse: Callable[[str], tuple[T | None, list[str]]]
 ) -> tuple[list[LocatedRecord[T]], list[ValidationIssue]]:
-    """Reads a file of JSON lines."""
     text, faults = read_text(path)
     if faults:
         return [], faults
@@ -86,7 +85,6 @@ def scan_lines(
 
 
 def parse_line(model: type[M], line: str, keys: Sequence[str] = ()) -> tuple[M | None, list[str]]:
-    """Reads one line of JSON."""
     try:
         return model.model_validate_json(line, strict=True), []
     except ValidationError as error:

@@ -18,18 +18,16 @@ from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.data.rows import Row
-from sluice.evaluation.metrics.ranking import K
-from sluice.evaluation.output import Output
-from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError, RecordedChat, asking, times
-from sluice.evaluation.recorded_services import RecordedGuards, RecordedSearch, guards_digest, search_digest
-from sluice.evaluation.response_cache import ResponseCache
+from sluice.evaluation.metrics import K
+from sluice.evaluation.registry import Output
+from sluice.evaluation.replay import RecordedChat, RecordedGuards, RecordedSearch, guards_digest, search_digest
+from sluice.evaluation.response_cache import NotRecordedError, NotStartedError, ResponseCache, asking, times
 from sluice.llm.chat import ChatProvider
 from sluice.retrieval.stores import Stores
 from sluice.serving.contracts import Checks, Search
-from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
-from sluice.serving.runtime import open_model, open_search
+from sluice.serving.runtime import open_guards, open_model, open_search
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ import numpy as np
 from sluice.core.errors import ValidationErrors
 from sluice.core.removed import replacement
 from sluice.core.settings import nearest
-from sluice.evaluation.case_changes import changes_of
 from sluice.evaluation.comparison_policy import ComparisonPolicy, Decides, LookPolicy
 from sluice.evaluation.comparison_result import (
     Comparison,
@@ -27,9 +26,10 @@ from sluice.evaluation.comparison_result import (
     LabelComparison,
     MetricComparison,
     SliceComparison,
+    changes_of,
 )
-from sluice.evaluation.output import Metric, NamedMeasure
 from sluice.evaluation.paired_cases import ANSWERED, CONSISTENCY, CaseResult, Record, complete, gather, pair, some
+from sluice.evaluation.registry import Metric, NamedMeasure
 from sluice.evaluation.significance import MetricJudgement, PairedSample, judge
 
 __all__ = ["BUILT_IN", "ComparableMetric", "Comparison", "compare"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from sluice.core.extras import is_left_out
 from sluice.core.settings import Settings, load_settings
 
 Decides = Literal["always", "when_asked", "when_worse", "never"]
@@ -65,6 +66,13 @@ class ComparisonPolicy(Settings):
     looks: tuple[LookPolicy, ...] = (LookPolicy(share=1, alpha=1),)
     slices: SlicePolicy
     metrics: dict[str, MetricPolicy]
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _of_parts_that_are_on(cls, metrics: Any) -> Any:
+        if not isinstance(metrics, dict):
+            return metrics
+        return {name: one for name, one in metrics.items() if not is_left_out("metrics", str(name))}
 
     @model_validator(mode="after")
     def _can_decide(self) -> ComparisonPolicy:

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from functools import cache as once
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
+import sluice.data
+import sluice.evaluation
+from sluice.core.digests import digest_of, digest_of_code, digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.extras import HERE, hooks, packages
 from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
+from sluice.core.registry import load_optional
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
 from sluice.evaluation.application import open_application
-from sluice.evaluation.asked_rows import EvaluateParameters, rows_of
+from sluice.evaluation.asked_rows import EvaluateParameters, require_rows, rows_of
 from sluice.evaluation.evaluation_tracking import record_evaluation
-from sluice.evaluation.metric_resources import open_metrics
-from sluice.evaluation.output import Metric
-from sluice.evaluation.recorded_scores import RecordedScores, metrics_digest, scores_digest
+from sluice.evaluation.registry import METRICS, Metric, MetricBatcher, MetricResources, Output, make_metrics
 from sluice.evaluation.response_cache import ResponseCache, responses_folder
-from sluice.evaluation.runner import require_rows, run_cases
+from sluice.evaluation.runner import run_cases, run_metrics
 from sluice.evaluation.summary import summarise, write_results
+from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 
-
-class BundleEvaluation(Protocol):
-    """Ask the application some rows and score the answers; return the records of runner.run_cases."""
-
-    def __call__(
-        self, rows: Sequence[Row], on_progress: Callable[[int, int], None] = lambda *_: None
-    ) -> list[dict[str, Any]]: ...
+# Asks the application some rows and scores the answers: (rows, on_progress) -> the records of runner.run_cases.
+BundleEvaluation: TypeAlias = Callable[..., list[dict[str, Any]]]
 
 
 @contextmanager
@@ -104,3 +107,74 @@ def write(
     }
     write_results(folder, summary, cases)
     return summary
+
+
+@contextmanager
+def open_metrics(
+    bundle: ReleaseBundle, cache: ResponseCache | None = None, *, replay: bool = False
+) -> Iterator[tuple[Metric, ...]]:
+    """Opens the metrics of a run. The embedder is loaded at the first text that is embedded."""
+    with ExitStack() as opened:
+        embedder = once(lambda: opened.enter_context(Embedder(bundle.embedder)))
+        vectors = MetricBatcher(lambda texts: embedder().embed(texts))
+        yield make_metrics(MetricResources(vectors, _judge(bundle, opened, cache, replay=replay)))
+
+
+def _judge(bundle: ReleaseBundle, opened: ExitStack, cache: ResponseCache | None, *, replay: bool) -> Metric | None:
+    if not bundle.providers.judge:
+        return None
+    open_judge = next(iter(hooks("judge").values()), None)
+    if open_judge is None:
+        raise SluiceError(
+            f"release {bundle.release}: it has a judge, but this project has left out the extra `calibration`",
+            remedy="empty `judge` in config/providers.yaml, or revert the commit that took the extra out",
+        )
+    judge: Metric = open_judge(bundle, opened, cache, replay=replay)
+    return judge
+
+
+class RecordedScores:
+    """In place of runner.run_metrics. `digest`: what decides beside row, output and the metrics' versions.
+
+    Results with an error among them are not kept.
+    """
+
+    def __init__(self, cache: ResponseCache, metrics: Sequence[Metric], digest: str) -> None:
+        self._cache = cache
+        self._metrics = metrics
+        self._digest = digest_of([digest, [(metric.name, metric.version) for metric in metrics]])
+
+    async def __call__(self, row: Row, output: Output) -> dict[str, Any]:
+        said = asdict(replace(output, recorded=False))
+        key = digest_of({"scores": self._digest, "row": row.as_dict(), "output": said})
+        if (kept := self._cache.get(key)) is not None:
+            return kept
+        found = await run_metrics(row, output, self._metrics)
+        if not found["errors"]:
+            self._cache.put(key, found)
+        return found
+
+
+def scores_digest(bundle: ReleaseBundle, model_digest: str) -> str:
+    embedder = digest_of_file(bundle.embedder)
+    return digest_of({"metrics": metrics_digest(), "embedder": embedder, "model": model_digest})
+
+
+def metrics_digest() -> str:
+    """Digest over the metrics' code and libraries: results with the same one were scored alike."""
+    mine = load_optional(METRICS.packages[-1])
+    own = (sluice.evaluation, sluice.data, *([mine] if mine else []))
+    of_extras = (HERE / package.split(".")[-2] for package in packages("metrics"))
+    code = digest_of_code(*(Path(package.__path__[0]) for package in own), *of_extras)
+    libraries = {name: _version(name, metric) for metric, one in METRICS.items() for name in one.libraries}
+    return digest_of({"code": code, "libraries": libraries})
+
+
+def _version(library: str, metric: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        raise SluiceError(
+            f"the metric {metric!r} names a library that is not installed: {library}",
+            remedy="install it (engine/requirements), or correct `libraries` of the metric",
+        ) from None

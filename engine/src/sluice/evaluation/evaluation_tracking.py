@@ -63,7 +63,6 @@ def record_evaluation(workspace: Workspace, bundle: ReleaseBundle, summary: Mapp
 def record_comparison(
     workspace: Workspace, comparison: Comparison, base: ComparedVersion, head: ComparedVersion, folder: Path
 ) -> str:
-    """Records a comparison."""
     return _record(
         workspace,
         COMPARISONS,
@@ -115,7 +114,6 @@ def _record(
 
 
 def _parameters(bundle: ReleaseBundle, prompts: Mapping[str, str]) -> dict[str, str]:
-    """What decides about the answers, by digest or name."""
     provider = bundle.providers.chat[0]
     return {
         **{f"prompt_{name}": digest for name, digest in prompts.items()},

@@ -106,7 +106,6 @@ def gather(records: Sequence[Record], side: str) -> tuple[dict[str, CaseResult],
 
 
 def pair(base: Mapping[str, CaseResult], head: Mapping[str, CaseResult]) -> tuple[list[CasePair], list[str]]:
-    """Pairs the cases of two sides."""
     names = [*head, *(name for name in base if name not in head)]
     pairs = [CasePair(name, base.get(name), head.get(name)) for name in names]
     faults = []

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of
+from sluice.core.errors import SluiceError
 
 FOLDER = "responses"  # below .sluice/
 REBUILD = "SLUICE_REBUILD"  # `yes`: everything is built from nothing
@@ -64,3 +69,86 @@ class ResponseCache:
 
 def _seal(key: str, value: Any) -> str:
     return digest_of([key, value])
+
+
+class NotRecordedError(SluiceError):
+    """A request in replay that is not in the cache."""
+
+
+class NotStartedError(SluiceError):
+    """The application cannot start, so every other case would fail too."""
+
+
+@dataclass
+class CaseRequest:
+    """One case and trial while it is asked. `trial` is told to the recorders; the rest they tell back.
+
+    `keys`: of the entries that were read or made, in order. `live`: something was made anew. `responses`: of models,
+    `kept` of them out of the cache. Seconds of what was read: of the whole, and until the first token. `took`: the same
+    two of the last response, now or when it was asked. `drained`: seconds spent on the rest of a response that nobody
+    waits for. `missed`: what replay did not find.
+    """
+
+    trial: int = 0
+    keys: list[str] = field(default_factory=list)
+    live: bool = False
+    responses: int = 0
+    kept: int = 0
+    seconds: float = 0.0
+    first_token_seconds: float = 0.0
+    took: tuple[float, float] = (0.0, 0.0)
+    drained: float = 0.0
+    missed: str = ""
+
+    @property
+    def recorded(self) -> bool:
+        """Whether a time of this case is one of the past."""
+        return self.kept > 0 or (bool(self.keys) and not self.live)
+
+    def read(self, cache: ResponseCache, key: str) -> dict[str, Any] | None:
+        """An entry of the cache, whose times are those of this case now; None when there is none."""
+        if (kept := cache.get(key)) is not None:
+            self.keys.append(key)
+            self.seconds += kept["seconds"]
+            self.first_token_seconds += kept.get("first_token_seconds", kept["seconds"])
+        return kept
+
+    def made(self, key: str) -> None:
+        self.keys.append(key)
+        self.live = True
+
+
+_ASKING: ContextVar[CaseRequest | None] = ContextVar("asking", default=None)
+
+
+@contextmanager
+def asking(trial: int) -> Iterator[CaseRequest]:
+    """What is asked inside, also in threads that are started inside, belongs to this trial."""
+    record = CaseRequest(trial)
+    token = _ASKING.set(record)
+    try:
+        yield record
+    finally:
+        _ASKING.reset(token)
+
+
+def current_asking() -> CaseRequest:
+    return _ASKING.get() or CaseRequest()
+
+
+def times(
+    cache: ResponseCache, record: CaseRequest, latency_ms: float, ttft_ms: float | None
+) -> tuple[float, float | None]:
+    """Milliseconds of a whole answer and until its first text, given what was measured now.
+
+    An answer that was put together from the cache alone has the times of when it was asked: they are kept beside. Else
+    the time of what was read is added to what was measured.
+    """
+    key = digest_of({"times": sorted(record.keys)})  # a sentence is checked before the response is whole, or after
+    if record.keys and not record.live and (kept := cache.get(key)) is not None:
+        return kept["latency_ms"], kept["ttft_ms"]
+    latency_ms += (record.seconds - record.drained) * 1000
+    ttft_ms = None if ttft_ms is None else ttft_ms + record.first_token_seconds * 1000
+    if record.keys:
+        cache.put(key, {"latency_ms": latency_ms, "ttft_ms": ttft_ms})
+    return latency_ms, ttft_ms

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Sequence
+import inspect
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, cast
 
-from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
-from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError
-from sluice.evaluation.scoring import Score, run_metrics
+from sluice.evaluation.asked_rows import require_rows
+from sluice.evaluation.registry import Aggregate, Assertion, Label, Metric, Output, Result
+from sluice.evaluation.response_cache import NotRecordedError, NotStartedError
+
+Score: TypeAlias = Callable[[Row, Output], Awaitable[dict[str, Any]]]
+_GIVES: dict[Aggregate, type] = {"mean": float, "p50": float, "p95": float, "share": Assertion, "counts": Label}
 
 
 class EvaluationTarget(Protocol):
@@ -62,20 +65,6 @@ async def run_cases(
     return list(await asyncio.gather(*(_record(row, trial, outcome, judge, names) for (row, trial), outcome in pairs)))
 
 
-def require_rows(rows: Sequence[Row]) -> None:
-    """Raises ValidationErrors that name every row that cannot be evaluated (an id that is used twice, a row that
-    contradicts itself), and SluiceError when there is no row."""
-    if not rows:
-        raise SluiceError("the evaluation set is empty", remedy="a verdict needs cases: add rows to data/eval.jsonl")
-    faults = [f"{name!r}: {uses} rows have this id" for name, uses in Counter(r.id for r in rows).items() if uses > 1]
-    contradicting = [row.id for row in rows if row.doc_ids and not row.answerable]
-    faults += [f"{name!r}: it has no answers (decline) but names documents" for name in contradicting]
-    if faults:
-        raise ValidationErrors(
-            "the evaluation set", faults, remedy="fix the rows; `sluice data check` says where they stand"
-        )
-
-
 async def _record(
     row: Row, trial: int, outcome: Output | Exception, score: Score, names: Sequence[str]
 ) -> dict[str, Any]:
@@ -100,3 +89,67 @@ def _unanswered(status: str, errors: dict[str, str]) -> dict[str, Any]:
     empty: dict[str, Any] = {name: [] for name in ("retrieved", "passages", "citations")}
     empty |= {name: {} for name in ("scores", "labels", "assertions")}
     return dict.fromkeys(unknown) | empty | {"status": status, "recorded": False, "errors": errors}
+
+
+async def run_metrics(row: Row, output: Output, metrics: Sequence[Metric]) -> dict[str, Any]:
+    found: dict[str, Any] = {"scores": {}, "labels": {}, "assertions": {}, "errors": {}}
+    for metric, result in zip(metrics, await _results(row, output, metrics), strict=True):
+        if isinstance(result, Exception):
+            found["errors"][metric.name] = f"{type(result).__name__}: {result}"
+        elif isinstance(result, BaseException):
+            raise result
+        elif isinstance(result, Label):
+            found["labels"][metric.name] = result.word
+        elif isinstance(result, Assertion):
+            found["assertions"][metric.name] = {"passed": result.passed, "reason": result.reason}
+        elif result is not None or _GIVES[metric.aggregate] is float:
+            found["scores"][metric.name] = result
+    return found
+
+
+def rescore(records: Sequence[Mapping[str, Any]], rows: Sequence[Row], score: Score) -> list[dict[str, Any]]:
+    """Scores the answers of records anew, so that results of another version stay comparable."""
+    known = {row.id: row for row in rows}
+
+    async def one(record: Mapping[str, Any]) -> dict[str, Any]:
+        if record.get("status", "answered") != "answered" or record["answer"] is None:
+            return dict(record)
+        return {**record, **await score(known[record["id"]], Output.from_record(record))}
+
+    async def all_of_them() -> list[dict[str, Any]]:
+        return list(await asyncio.gather(*(one(record) for record in records)))
+
+    return asyncio.run(all_of_them())
+
+
+async def _results(row: Row, output: Output, metrics: Sequence[Metric]) -> list[Result | BaseException]:
+    """In the order of `metrics`. Those that ask somebody wait together; most do not, and need no task of their own."""
+    given = [_begun(metric, row, output) for metric in metrics]
+    waiting = [place for place, result in enumerate(given) if inspect.isawaitable(result)]
+    if waiting:
+        answers = await asyncio.gather(*(given[place] for place in waiting), return_exceptions=True)
+        for place, answer in zip(waiting, answers, strict=True):
+            given[place] = answer
+    return [_checked(metric, result) for metric, result in zip(metrics, given, strict=True)]
+
+
+def _begun(metric: Metric, row: Row, output: Output) -> Any:
+    """A result, something to wait for, or what it crashed with."""
+    try:
+        return metric.score(row, output)
+    except Exception as error:
+        return error
+
+
+def _checked(metric: Metric, result: Any) -> Result | BaseException:
+    if result is None or isinstance(result, BaseException):
+        return result
+    if isinstance(result, int) and not isinstance(result, bool):
+        result = float(result)
+    if not isinstance(result, wanted := _GIVES[metric.aggregate]):
+        return TypeError(
+            f"gave {type(result).__name__}, but its aggregate {metric.aggregate!r} is of {wanted.__name__}"
+        )
+    if isinstance(result, float) and not math.isfinite(result):
+        return ValueError(f"the score is {result}")
+    return cast(Result, result)

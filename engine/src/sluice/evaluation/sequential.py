@@ -9,8 +9,6 @@ DeMets (Biometrika 70, 1983) are less strict, but assume normal increments, whic
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,18 +16,11 @@ from statistics import NormalDist
 from typing import Any
 
 from sluice.data.rows import Row
+from sluice.evaluation.asked_rows import require_rows
 from sluice.evaluation.comparison import ComparableMetric, compare
 from sluice.evaluation.comparison_policy import ComparisonPolicy, LookPolicy
 from sluice.evaluation.comparison_result import Comparison, MetricComparison
 from sluice.evaluation.paired_cases import Record, some
-from sluice.evaluation.runner import require_rows
-
-_SALT = "sluice asking order 1"
-
-
-def asking_order(rows: Sequence[Row]) -> list[Row]:
-    """Sort rows by a digest of id and question, so that nobody chooses which cases come first."""
-    return sorted(rows, key=lambda row: hashlib.sha256(json.dumps([_SALT, row.id, row.question]).encode()).digest())
 
 
 class SequentialComparison:
@@ -53,7 +44,6 @@ class SequentialComparison:
         return tuple(self._planned)
 
     def look(self, base: Sequence[Record], head: Sequence[Record]) -> Comparison | None:
-        """Compare the cases so far."""
         asked = len({str(record["id"]) for record in head})
         if asked not in self._planned:
             raise ValueError(f"{asked} cases are no planned look; planned are {self.looks}")

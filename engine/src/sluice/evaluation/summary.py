@@ -16,7 +16,7 @@ from sluice.core.atomic_files import write_json, write_jsonl
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.output import Metric, NamedMeasure
+from sluice.evaluation.registry import Metric, NamedMeasure
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -37,7 +37,6 @@ def aggregate(metric: Metric, scores: Sequence[float]) -> float | None:
 
 
 def summarise(rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> dict[str, Any]:
-    """What summary.json says."""
     summary: dict[str, Any] = {"metrics": {}, "labels": {}, "assertions": {}}
     for metric in metrics:
         kind, figure = _figure(metric, cases)

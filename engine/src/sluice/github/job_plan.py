@@ -1,7 +1,8 @@
-"""Selects the CI jobs that a change needs from its paths.
+"""Selects the CI jobs that a change needs from its paths, and judges whether all planned jobs succeeded.
 
 Every kind is the name of a job in ci.yml. A path with a rule selects the jobs of that rule; a path without a rule
-selects all jobs, and so does any doubt: no base, no difference.
+selects all jobs, and so does any doubt: no base, no difference. GitHub counts a skipped job as a success; here it
+passes only if the plan omitted it.
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from sluice.core import git
 from sluice.core.errors import SluiceError
-from sluice.github.markdown_table import table
+from sluice.core.extras import extras
+from sluice.core.text import table
+from sluice.github.workflow_run import jobs_of
 
+PLAN = "plan"
 # Reads every file and takes a minute or two: asked for always.
 ALWAYS = "check"
-# Minutes of tests of the engine itself. `sluice init` takes them, and this job, out of a project.
+# Minutes of tests of the engine itself: the template asks for them, a project has the part `engine_tests` off.
 ENGINE = "test-engine"
-_WITH_ENGINE = (ENGINE,) if (Path(__file__).parents[1] / "extras" / "engine_tests").is_dir() else ()
 REHEARSE = "rehearse"
-JOBS = (ALWAYS, "test", *_WITH_ENGINE, "eval", REHEARSE)
+JOBS = (ALWAYS, "test", ENGINE, "eval", REHEARSE)
+WANTED = tuple(job for job in JOBS if job != ENGINE or "engine_tests" in extras())
 _ALL = frozenset(JOBS)
 _OWN = _ALL - {ENGINE}
 _TESTS = frozenset({"test"})
@@ -58,8 +63,8 @@ class JobPlan:
     reasons: Mapping[str, str]
 
     def outputs(self) -> dict[str, str]:
-        """The outputs of the job `plan`: `true` or `false` for each job."""
-        return {job: "true" if job in self.reasons else "false" for job in JOBS}
+        """The outputs of the job `plan`: `true` or `false` for each job, and the parts that are on."""
+        return {job: "true" if job in self.reasons else "false" for job in JOBS} | {"parts": " ".join(extras())}
 
 
 def jobs_for(path: str) -> frozenset[str]:
@@ -72,7 +77,7 @@ def plan_for(paths: Sequence[str]) -> JobPlan:
     if not paths:
         return everything("nothing seems to have changed")
     reasons = {ALWAYS: "always"}
-    for job in JOBS:
+    for job in WANTED:
         asking = [path for path in paths if job in jobs_for(path)]
         if asking and job != ALWAYS:
             reasons[job] = asking[0] + (f" and {len(asking) - 1} more" if len(asking) > 1 else "")
@@ -80,7 +85,7 @@ def plan_for(paths: Sequence[str]) -> JobPlan:
 
 
 def everything(reason: str) -> JobPlan:
-    return JobPlan(dict.fromkeys(JOBS, reason))
+    return JobPlan(dict.fromkeys(WANTED, reason))
 
 
 def plan_change(root: Path, base: str, *, rehearse: bool = False) -> JobPlan:
@@ -95,7 +100,51 @@ def plan_change(root: Path, base: str, *, rehearse: bool = False) -> JobPlan:
 
 
 def summary(plan: JobPlan) -> str:
-    """Markdown for the summary of the job."""
     said = {job: ("yes", reason) for job, reason in plan.reasons.items()}
-    rows = [(job, *said.get(job, ("no", "no path that it depends on"))) for job in JOBS]
+    rows = [(job, *said.get(job, ("no", "no path that it depends on"))) for job in WANTED]
     return "### What this change needs\n\n" + table(("job", "runs", "because of"), rows)
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """`fault` is empty when the job passes."""
+
+    job: str
+    result: str
+    fault: str = ""
+
+
+def judge(needs: str) -> list[JobOutcome]:
+    """One outcome for each job, of the JSON of the context `needs` of a job that needs `plan` and all that it names.
+
+    SluiceError when the text is not that, or names no plan.
+    """
+    found = jobs_of(needs)
+    if PLAN not in found:
+        raise SluiceError("NEEDS: no job `plan`", remedy="name it under `needs:`, beside every job that it plans")
+    planned = found[PLAN].get("outputs") or {}
+    outcomes = [_of_plan(str(found[PLAN].get("result")), planned)]
+    outcomes += [_of_job(job, str(facts.get("result")), planned) for job, facts in found.items() if job != PLAN]
+    outcomes += [JobOutcome(job, "absent", "it is planned, but not under `needs:`") for job in JOBS if job not in found]
+    return outcomes
+
+
+def _of_plan(result: str, planned: Mapping[str, Any]) -> JobOutcome:
+    if result != "success":
+        return JobOutcome(PLAN, result, "without a plan nothing else can be believed")
+    odd = [job for job in JOBS if planned.get(job) not in ("true", "false")]
+    return JobOutcome(PLAN, result, f"it says neither true nor false for {', '.join(odd)}" if odd else "")
+
+
+def _of_job(job: str, result: str, planned: Mapping[str, Any]) -> JobOutcome:
+    if result == "success" or (result == "skipped" and planned.get(job) == "false"):
+        return JobOutcome(job, result)
+    if result != "skipped":
+        return JobOutcome(job, result, "it has to succeed")
+    why = "the plan asked for it" if planned.get(job) == "true" else "no plan allows to skip it"
+    return JobOutcome(job, result, why)
+
+
+def required_summary(outcomes: list[JobOutcome]) -> str:
+    rows = [(one.job, one.result, one.fault or ("not needed" if one.result == "skipped" else "")) for one in outcomes]
+    return "### Required\n\n" + table(("job", "result", ""), rows)

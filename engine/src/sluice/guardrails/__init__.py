@@ -1,1 +1,1 @@
-"""Checks of model input and output: one file for each check. Validators of guardrails-ai run beside them."""
+"""Checks of model input and output. Validators of guardrails-ai run beside them."""

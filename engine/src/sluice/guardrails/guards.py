@@ -10,9 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sluice.guardrails.bounded_cache import BoundedCache
-from sluice.guardrails.check import CHECKS, Action, Finding
-from sluice.guardrails.context import CheckContext, CheckResources
+from sluice.guardrails.check import CHECKS, Action, BoundedCache, CheckContext, CheckResources, Finding
 
 if TYPE_CHECKING:
     from sluice.guardrails.settings import CheckSettings, GuardrailSettings

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from sluice.core.extras import is_left_out
 from sluice.core.removed import replacement
 from sluice.core.settings import Settings, nearest
 from sluice.guardrails.check import CHECKS, Action
@@ -116,6 +117,13 @@ class GuardrailSettings(Settings):
     def needs_model(self) -> bool:
         """Whether a check needs the guard model."""
         return any(entry.asks("needs_model") for entry in (*self.input, *self.passages, *self.output))
+
+    @field_validator("input", "passages", "output", mode="before")
+    @classmethod
+    def _of_parts_that_are_on(cls, stage: Any) -> Any:
+        if not isinstance(stage, list):
+            return stage
+        return [one for one in stage if not (isinstance(one, dict) and is_left_out("checks", str(one.get("check"))))]
 
     @model_validator(mode="after")
     def _where_they_fit(self) -> Self:

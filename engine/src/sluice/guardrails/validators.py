@@ -1,4 +1,4 @@
-"""Validators of other packages for guardrails-ai, called in its public way, and our checks as validators of it.
+"""Validators of other packages for guardrails-ai, called in its public way.
 
 Imports guardrails-ai (3.5 s): import this module inside functions only.
 """
@@ -7,56 +7,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
-from guardrails import Validator, register_validator
 from guardrails.settings import settings
-from guardrails.validator_base import ErrorSpan, FailResult, PassResult, validators_registry
+from guardrails.validator_base import FailResult, PassResult, validators_registry
 
 from sluice.core.errors import SluiceError
 from sluice.guardrails.check import CHECKS
-from sluice.guardrails.context import CheckContext, CheckResources
 from sluice.guardrails.guards import GuardOutcome, redacted
 from sluice.guardrails.settings import CheckSettings
 
-NAMESPACE = "sluice/"
-_PASSED = PassResult()  # never changed, and making one takes longer than many a check
 settings.rc.enable_metrics = False  # or each validator reports to the vendor
-
-
-@cache
-def validator_class(name: str) -> type[Any]:
-    """The validator class of one check, registered with guardrails-ai as `sluice/<name>`."""
-    cls = CHECKS[name]
-
-    @register_validator(name=NAMESPACE + name, data_type="string")
-    class CheckValidator(Validator):  # type: ignore[misc]
-        """Findings become error spans; what to do about them is decided by Guards."""
-
-        def __init__(self, options: Any, resources: CheckResources) -> None:
-            super().__init__(on_fail="noop")
-            self.resources = resources
-            self.find = cls(options, resources).find
-
-        def _validate(self, value: str, metadata: dict[str, Any]) -> Any:
-            found = self.find(metadata.get("context") or CheckContext(value, self.resources))
-            if not found:
-                return _PASSED
-            spans = [ErrorSpan(start=f.start, end=f.end, reason=f.reason) for f in found]
-            return FailResult(error_message=", ".join(sorted({f.reason for f in found})), error_spans=spans)
-
-    CheckValidator.__name__ = CheckValidator.__qualname__ = name
-    return CheckValidator
-
-
-def build_validators(stage: Sequence[CheckSettings], resources: CheckResources) -> tuple[Any, ...]:
-    """A validator for each check of a stage, in its order, for a guard of guardrails-ai."""
-    return tuple(
-        _external(entry) if entry.external else validator_class(entry.check)(entry.parsed(), resources)
-        for entry in stage
-    )
 
 
 def _external(entry: CheckSettings) -> Any:

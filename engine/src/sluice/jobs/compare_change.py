@@ -19,25 +19,23 @@ from typing import Any
 from sluice.core import git
 from sluice.core.atomic_files import read_json, read_jsonl, write_jsonl
 from sluice.core.checkouts import checkout
-from sluice.core.closures import CODE, affecting
+from sluice.core.closures import CODE, SERVE, STAGES, affecting
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.progress import PipelineProgress
 from sluice.core.settings import load_settings
-from sluice.core.stages import SERVE, STAGES
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
 from sluice.evaluation.application import model_digest
-from sluice.evaluation.asked_rows import rows_of
+from sluice.evaluation.asked_rows import asking_order, rows_of
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.evaluate_stage import RecordedScores, open_metrics, scores_digest
 from sluice.evaluation.evaluation_tracking import record_comparison
-from sluice.evaluation.metric_resources import open_metrics
-from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
 from sluice.evaluation.reports import ComparedVersion, write_reports
 from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
-from sluice.evaluation.scoring import rescore
-from sluice.evaluation.sequential import SequentialComparison, asking_order
+from sluice.evaluation.runner import rescore
+from sluice.evaluation.sequential import SequentialComparison
 from sluice.evaluation.summary import cases_digest
 from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, PREPARED, Evaluator, data_edited, expected, pull, reproduce
 from sluice.llm.model_files import Models, load_models
@@ -176,7 +174,6 @@ def _pipeline_progress(side: Workspace) -> PipelineProgress:
 
 
 def _answers(side: Workspace, rows: Sequence[Row], evaluator: Evaluator) -> list[dict[str, Any]]:
-    """The records of a prepared side."""
     out = side.build / f"evaluation-{cases_digest(rows)[:12]}"
     write_rows(out / "asked.jsonl", rows)
     pipeline_progress = _pipeline_progress(side)

@@ -5,29 +5,30 @@ Stages run with the code of their own checkout, so that another commit is evalua
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sluice.core import stages
+from sluice.core import closures
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.processes import Child, is_running, program, start, wait_until
 from sluice.core.progress import VARIABLE, PipelineProgress
 from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
-from sluice.evaluation.response_cache import rebuilding
+from sluice.evaluation.response_cache import REBUILD, rebuilding
 from sluice.release import starter
 
 # What dvc noted of its last run here: of this machine only, but dvc wants it where git could see it.
 LOCK = "pipelines/dvc.lock"
-STAGES = tuple(stages.STAGES)
+STAGES = tuple(closures.STAGES)
 PREPARED = STAGES[-2]  # after it every question can be asked
 # Seconds of each stage on two cores without AVX-512, until a run has measured its own: with the trained starter, and
 # where these stages have to work.
@@ -110,7 +111,7 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
     interrupted takes that back."""
     pointer = workspace.root / "data.dvc"
     noted = pointer.read_text()
-    progress = workspace.state / "progress.json"
+    progress = _progress(workspace)
     progress.unlink(missing_ok=True)
     pipeline_progress.begin(STAGES[0])
     targets = [f"pipelines/dvc.yaml:{stage}" for stage in _wanted(workspace, until)]
@@ -178,18 +179,14 @@ def forget_dead_locks(workspace: Workspace) -> None:
 
 def evaluate(workspace: Workspace, pipeline_progress: PipelineProgress, *options: str) -> None:
     """`sluice evaluate` in a process of its own: a model that llama.cpp dies of must not take its caller with it."""
-    progress = workspace.state / "progress.json"
-    progress.unlink(missing_ok=True)
-    argv = command("sluice", "evaluate", *options)
-    env = environment(workspace, progress)
-    child = start("evaluate", argv, state=workspace.state, env=env, cwd=workspace.root)
+    child = _start_evaluate(workspace, *options)
     try:
         while not wait_until(lambda: not child.running, seconds=0.5):
-            pipeline_progress.follow(progress, "evaluate")
+            pipeline_progress.follow(_progress(workspace), "evaluate")
     finally:
         status = child.stop()
     if status != 0:
-        raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+        raise _failed_evaluation(child)
 
 
 class Evaluator:
@@ -197,7 +194,6 @@ class Evaluator:
 
     def __init__(self, workspace: Workspace, *options: str) -> None:
         self._workspace, self._options = workspace, options
-        self._progress = workspace.state / "progress.json"
         self._child: Child | None = None
         self._follows = True  # False for a base of an older version, which is asked each file by itself
 
@@ -208,39 +204,45 @@ class Evaluator:
             evaluate(self._workspace, pipeline_progress, *words, *self._options)
             return
         done = asked.parent / "summary.json"
-        for old in (self._progress, done):
+        for old in (_progress(self._workspace), done):
             old.unlink(missing_ok=True)
-        child = self._child = self._child or self._start()
+        if self._child is None:
+            self._child = _start_evaluate(self._workspace, "--follow", *self._options, stdin=subprocess.PIPE)
+        child = self._child
         assert child.process.stdin
         with suppress(BrokenPipeError):  # it has ended, which is seen below
             child.process.stdin.write(f"{asked}\n".encode())
             child.process.stdin.flush()
         while not wait_until(lambda: done.exists() or not child.running, seconds=0.5):
-            pipeline_progress.follow(self._progress, "evaluate")
+            pipeline_progress.follow(_progress(self._workspace), "evaluate")
         if done.exists():
             return
         child.stop()
         if "No such option '--follow'" not in child.tail():
-            raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+            raise _failed_evaluation(child)
         self._follows = False
         self.ask(asked, pipeline_progress)
 
     def close(self) -> None:
-        """End the process, if there is one."""
         if (child := self._child) and child.process.stdin:
             with suppress(BrokenPipeError):
                 child.process.stdin.close()
             child.stop()
 
-    def _start(self) -> Child:
-        return start(
-            "evaluate",
-            command("sluice", "evaluate", "--follow", *self._options),
-            state=self._workspace.state,
-            env=environment(self._workspace, self._progress),
-            cwd=self._workspace.root,
-            stdin=subprocess.PIPE,
-        )
+
+def _start_evaluate(workspace: Workspace, *options: str, stdin: int = subprocess.DEVNULL) -> Child:
+    progress = _progress(workspace)
+    progress.unlink(missing_ok=True)
+    argv, env = command("sluice", "evaluate", *options), environment(workspace, progress)
+    return start("evaluate", argv, state=workspace.state, env=env, cwd=workspace.root, stdin=stdin)
+
+
+def _failed_evaluation(child: Child) -> SluiceError:
+    return SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+
+
+def _progress(workspace: Workspace) -> Path:
+    return workspace.state / "progress.json"
 
 
 def _whole_lines(log: Path) -> list[str]:
@@ -269,3 +271,38 @@ def _explain(child: Child) -> str:
     """The stage's own words out of DVC's log."""
     lines = [line for line in child.log.read_text(errors="replace").splitlines() if not _NOISE.match(line)]
     return "\n".join(f"  {line}" for line in lines[-25:])
+
+
+def hand_out(workspace: Workspace) -> Iterator[str]:
+    """Record what was built, add it to DVC, push it, and drop what an earlier starter left in a local remote."""
+    from ruamel.yaml import YAML
+
+    os.environ[REBUILD] = "yes"  # the answers of the rebuild are handed out
+    pointer = workspace.root / starter.POINTER
+    before = _stored(workspace) if pointer.is_file() else set()
+    made = starter.record(workspace)
+    _run(workspace, "add", "starter")
+    yaml = YAML()
+    yaml.width = 4096  # one line for each digest
+    document = yaml.load(pointer.read_text(encoding="utf-8"))
+    document["meta"] = made.model_dump(mode="json")
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    write_atomic(pointer, stream.getvalue())
+    _run(workspace, "push", starter.POINTER)
+    for path in before - _stored(workspace):
+        path.unlink(missing_ok=True)
+    for name, path in starter.objects(workspace, pointer).items():
+        yield f"{path.stat().st_size:>12,}  {name}"
+    yield f"commit {starter.POINTER} and what was pushed"
+
+
+def _stored(workspace: Workspace) -> set[Path]:
+    pointer = workspace.root / starter.POINTER
+    return {starter.folder_list(workspace, pointer), *starter.objects(workspace, pointer).values()}
+
+
+def _run(workspace: Workspace, *words: str) -> None:
+    done, said = dvc(workspace, *words)
+    if not done:
+        raise SluiceError(f"dvc {' '.join(words)} failed:\n{said}")

@@ -13,14 +13,13 @@ from sluice.core.progress import StageReporter
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
 from sluice.evaluation.application import model_digest
-from sluice.evaluation.asked_rows import rows_of
+from sluice.evaluation.asked_rows import asking_order, rows_of
 from sluice.evaluation.comparison_policy import load_policy
-from sluice.evaluation.evaluate_stage import open_evaluation, write
+from sluice.evaluation.evaluate_stage import RecordedScores, metrics_digest, open_evaluation, scores_digest, write
 from sluice.evaluation.evaluation_tracking import record_evaluation
-from sluice.evaluation.recorded_scores import RecordedScores, metrics_digest, scores_digest
 from sluice.evaluation.response_cache import ResponseCache, rebuilding, responses_folder
-from sluice.evaluation.scoring import rescore
-from sluice.evaluation.sequential import SequentialComparison, asking_order
+from sluice.evaluation.runner import rescore
+from sluice.evaluation.sequential import SequentialComparison
 from sluice.release.decision import sampled
 from sluice.release.manifest import JUDGING_CASES
 from sluice.release.release_bundle import open_bundle

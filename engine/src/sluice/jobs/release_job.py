@@ -16,21 +16,19 @@ from pydantic import Field
 
 from sluice.core import git, processes
 from sluice.core.atomic_files import read_json, write_json
-from sluice.core.closures import CodeGraph
+from sluice.core.closures import SERVE, CodeGraph
 from sluice.core.extras import hooks
 from sluice.core.params import load_params
 from sluice.core.progress import PipelineProgress
 from sluice.core.settings import Settings, load_settings
-from sluice.core.stages import SERVE
 from sluice.core.workspace import Workspace
 from sluice.evaluation.response_cache import rebuilding, responses_folder
 from sluice.jobs import dvc_pipeline as pipeline
 from sluice.jobs.dvc_pipeline import PREPARED, command, environment, evaluate, expected, pull, reproduce
 from sluice.jobs.evaluate_candidate import REFERENCE
 from sluice.rehearsal.analysis_runs import JobFiles
-from sluice.rehearsal.rehearsal_report import Rehearsal
-from sluice.rehearsal.rehearse import RehearsalProgress, rehearse
-from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
+from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.release import champion, mlflow_registry, starter
 from sluice.release.decision import decide_release
 from sluice.release.environment_record import EnvironmentRecord, here
@@ -81,9 +79,7 @@ def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
     """Releases the working tree."""
     record = here(workspace)
     with workspace.exclusive():
-        champion.reconcile(workspace, record)
-        champion.require_agreement(workspace, record)
-        live = champion.champion(workspace, record)
+        live = champion.settle(workspace, record)
         stages = {stage: seconds for stage, seconds in EXPECTED.items() if live is None or stage != "baseline"}
         pipeline_progress = PipelineProgress(expected(workspace, stages), workspace.state / "durations.json")
         run_pipeline(workspace, pipeline_progress)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.core import git
-from sluice.core.closures import CODE, Program, affecting
+from sluice.core.closures import CODE, PROGRAMS, ROAD, Program, affecting
 from sluice.core.errors import SluiceError
 from sluice.core.progress import PipelineProgress
-from sluice.core.stages import PROGRAMS, ROAD
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc_pipeline import LOCK, expected
 from sluice.jobs.release_job import EXPECTED, make_baseline, make_candidate, run_pipeline
@@ -62,9 +61,7 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
     this commit, against the same champion, is taken as it is."""
     commit = git.commit(workspace.root)
     with workspace.exclusive():
-        champion.reconcile(workspace, record)
-        champion.require_agreement(workspace, record)
-        live = champion.champion(workspace, record)
+        live = champion.settle(workspace, record)
         manifest, folder = (
             # First what is live: a commit that was gone back from must not return because its run is repeated.
             _only_deployed_anew(workspace, record, live)

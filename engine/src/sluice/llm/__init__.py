@@ -1,4 +1,4 @@
-"""Language models: model files, the local llama.cpp runtime, and chat providers (one file each).
+"""Language models: model files, the local llama.cpp runtime, and chat providers.
 
-`fallback.open_chat` turns config/providers.yaml into one `chat.ChatProvider` with retries, fallback and limits inside.
+`resilience.open_chat` turns config/providers.yaml into one `chat.ChatProvider` with retries, fallback and limits.
 """

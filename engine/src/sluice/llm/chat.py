@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -12,6 +14,7 @@ from sluice.prompts import ModelParameters
 
 if TYPE_CHECKING:
     from langchain_core.messages.tool import ToolCallChunk
+
 
 # {role, content}; of an assistant also `tool_calls`, of a tool `tool_call_id`, in the form of OpenAI's API.
 Messages = Sequence[Mapping[str, Any]]
@@ -97,3 +100,14 @@ def finish_reason(said: str | None) -> FinishReason:
     if said in ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety"):
         return "content_filter"
     return "tool_calls" if said in ("tool_calls", "tool_use") else "stop"
+
+
+# Those around turns: of ChatML, Llama 2 and 3, Phi, DeepSeek, EXAONE, Gemma and Mistral.
+_NAMES = r"s|bos|eos|(?:start|end)_of_turn|INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_\w+"
+_BEGINNING = re.compile(rf"[<\[](?=[|｜][^\W\d][^\s|｜]*[|｜][>\]]|/?(?:{_NAMES})[>\]])")
+
+
+def read_as_text(said: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Messages or tools with a space behind the first letter of each such token; as they are where there is none."""
+    text = json.dumps(list(said), ensure_ascii=False)
+    return list(json.loads(_BEGINNING.sub(r"\g<0> ", text)) if _BEGINNING.search(text) else said)

@@ -10,15 +10,51 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import yarl
 
-from sluice.llm.loop_resource import LoopResource
 from sluice.llm.provider_failures import FailureKind, ProviderError, by_status, retry_after
+
+T = TypeVar("T")
+
+
+class LoopResource(Generic[T]):
+    """`opening` makes the resource; it is entered at the first use in an event loop, and left at the end of the loop.
+
+    No generator may make it: the loop would close that one too, at the same time.
+    """
+
+    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[T]]) -> None:
+        self._opening = opening
+        self._open: dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[T, None]]] = {}
+        self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
+
+    async def get(self) -> T:
+        """The resource of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if (there := self._open.get(loop)) is not None:
+            return there[0]
+        async with self._locks.setdefault(loop, asyncio.Lock()):
+            if loop not in self._open:
+                life = self._life(loop)
+                self._open[loop] = (await anext(life), life)
+            return self._open[loop][0]
+
+    async def _life(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[T, None]:
+        """Suspended as long as the loop runs: what runs a loop closes its open generators at the end, so that no caller
+        has to."""
+        try:
+            async with self._opening() as resource:
+                yield resource
+        finally:
+            self._open.pop(loop, None)
+            self._locks.pop(loop, None)
+
 
 _KEEP_ALIVE_SECONDS = 15  # idle connections; servers that close theirs sooner say so, and the pool notices
 _ERROR_BYTES = 1 << 16
@@ -26,14 +62,7 @@ _REST_SECONDS = 0.5  # after the last event: for the end of the body, so that th
 
 
 class HttpClient:
-    """Connections to one address.
-
-    Args:
-        url: where to post. `unix:///folder/name.sock/path` is the path of a server that listens on that socket.
-        headers: of every request.
-        connections: at most so many.
-        connect_seconds: until a connection stands.
-    """
+    """At most `connections` to one address. `unix:///folder/name.sock/path` is a path of a server on that socket."""
 
     def __init__(self, url: str, headers: Mapping[str, str], *, connections: int, connect_seconds: float) -> None:
         self._socket = None

@@ -73,13 +73,11 @@ class PromptChange:
     unseen: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, with the names of the fields."""
         found: dict[str, Any] = to_jsonable_python(self)
         return found
 
 
 def diff_prompts(base: Mapping[str, Prompt], head: Mapping[str, Prompt]) -> list[PromptChange]:
-    """Compares all prompts of two versions."""
     return [_compare(name, base.get(name), head.get(name)) for name in sorted({*base, *head})]
 
 

@@ -18,14 +18,12 @@ from sluice.core import processes
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
-from sluice.rehearsal.release_services import ReleaseService
-from sluice.rehearsal.traefik_router import TraefikRouter
+from sluice.rehearsal.services import ReleaseService, TraefikRouter
 from sluice.rehearsal.visitors import Visit, VisitorTraffic
 from sluice.release.verdict import Verdict, reason_of
 from sluice.rollout.analysis_templates import LoadParameters, QualityParameters
 from sluice.rollout.canary_plan import AnalysisStep
-from sluice.rollout.load_measurements import Target
-from sluice.rollout.load_test.stage import longest
+from sluice.rollout.load_stage import Target, longest
 
 PASSED, GATE_FAILED = 0, 3
 # activeDeadlineSeconds of the Job of engine/k8s/analysis/quality.yaml.
@@ -91,8 +89,6 @@ class JobFiles:
 
 @dataclass(frozen=True)
 class JobTargets:
-    """Base URLs of what an analysis talks to."""
-
     router: str
     canary: str
     stable: str
@@ -100,8 +96,6 @@ class JobTargets:
 
 @dataclass(frozen=True)
 class AnalysisContext:
-    """What is running."""
-
     router: TraefikRouter
     stable: ReleaseService
     canary: ReleaseService
@@ -197,7 +191,6 @@ def run_job(
     env: Mapping[str, str] = {},
     watch: Callable[[], None] = lambda: None,
 ) -> int:
-    """Runs the Job of an analysis on this machine, to its end."""
     # The child must find this very package, installed or not.
     code = os.pathsep.join(filter(None, [str(Path(sluice.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     child = processes.start(name, argv, state=state, env={**env, "PYTHONPATH": code})
@@ -217,7 +210,6 @@ def run_job(
 
 
 def read_report(path: Path, status: int, model: type[R]) -> R:
-    """The report of a Job that has ended."""
     try:
         report = model.model_validate(read_json(path))
     except ValidationError as error:

@@ -13,20 +13,56 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from sluice.core.atomic_files import read_jsonl, write_json
 from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings
 from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, JobFiles, analyse
-from sluice.rehearsal.rehearsal_report import Rehearsal, StepRecord
-from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
-from sluice.rehearsal.traefik_router import TraefikRouter
-from sluice.rehearsal.visitors import Visit, VisitorTraffic, count
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec, TraefikRouter
+from sluice.rehearsal.visitors import TrafficRecord, Visit, VisitorTraffic, count
+from sluice.release.verdict import Verdict
 from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, PauseStep, SetWeight, Step
 
 # After the last change of weights visitors go on for a moment, so that what the change did to them is seen.
 _SETTLE_SECONDS = 1.5
 # New requests have left a release when the router says so; this is for the ones it has just passed on.
 _HANDOVER_SECONDS = 0.3
+
+
+class StepRecord(Settings):
+    """One step that was walked; `weight` is the canary's percentage after it, `started_s` counts from the start.
+    `template`: of an analysis."""
+
+    index: int
+    kind: Literal["setWeight", "setCanaryScale", "pause", "analysis"]
+    template: str = ""
+    weight: int
+    started_s: float
+    seconds: float
+    verdict: Literal["passed", "failed"]
+    reason: str = ""
+    gates: tuple[Verdict, ...] = ()
+    metrics: dict[str, dict[str, float | None]] = Field(default_factory=dict)
+
+
+class Rehearsal(Settings):
+    """The file rehearsal.json, which engine/docs/architecture.md describes. `weights`: pairs of seconds and percent."""
+
+    release: str
+    stable: str
+    time_scale: float
+    steps: tuple[StepRecord, ...]
+    weights: tuple[tuple[float, int], ...]
+    traffic: TrafficRecord
+    verdict: Literal["passed", "failed"]
+    reason: str
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "passed"
 
 
 @dataclass(frozen=True)
@@ -78,8 +114,6 @@ def rehearse(
 
 @dataclass
 class _RehearsalRun:
-    """The state of one rehearsal."""
-
     plan: CanaryPlan
     setting: JobFiles
     on_event: Callable[[RehearsalProgress], None]

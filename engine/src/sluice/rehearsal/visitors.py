@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from sluice.rehearsal.rehearsal_report import TrafficRecord
-from sluice.rollout.chat_stream import PATH, ChatStream, request_body
-from sluice.rollout.local_http import REQUEST_ID, lines_of, request
+from pydantic import Field
+
+from sluice.core.settings import Settings
+from sluice.rollout.chat_stream import PATH, REQUEST_ID, ChatStream, lines_of, request, request_body
 
 _THINK_SECONDS = 1.0
 
@@ -24,6 +25,17 @@ class Visit:
 
     request_id: str
     error: str
+
+
+class TrafficRecord(Settings):
+    """Results of the visitor traffic. `to_canary`: requests that the router sent to the canary; others went to stable;
+    `failed_outside_canary` are failures of those others; `failures` counts all of them by who answered and by cause."""
+
+    requests: int
+    to_canary: int
+    failed: int
+    failed_outside_canary: int
+    failures: dict[str, int] = Field(default_factory=dict)
 
 
 def count(visits: Sequence[Visit], served_by: Mapping[str, str]) -> TrafficRecord:

@@ -51,6 +51,14 @@ def champion(workspace: Workspace, record: EnvironmentRecord) -> Manifest | None
     return manifest
 
 
+def settle(workspace: Workspace, record: EnvironmentRecord) -> Manifest | None:
+    """Complete a promotion that was cut off, refuse to begin where MLflow disagrees with the record, and return the
+    manifest of what is live."""
+    reconcile(workspace, record)
+    require_agreement(workspace, record)
+    return champion(workspace, record)
+
+
 def promote(
     workspace: Workspace,
     record: EnvironmentRecord,

@@ -14,8 +14,7 @@ from pathlib import Path
 from sluice.core.errors import ValidationErrors
 from sluice.data.rows import Row
 from sluice.evaluation.comparison_policy import load_policy
-from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.registry import make_metrics
+from sluice.evaluation.registry import Metric, Output, make_metrics
 from sluice.release.gates import load_gates
 
 _REMEDY = (

@@ -10,15 +10,63 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
+from pydantic import ValidationError
+
+from sluice.core.digests import canonical_json
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.extras import hooks
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
-from sluice.release.append_log import AppendLog
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
 from sluice.release.manifest import ReleaseId
+
+E = TypeVar("E", bound=Settings)
+
+_ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class AppendLog(Generic[E]):
+    """Entries of the type `model` in the folder `folder` of `store`."""
+
+    store: ArtifactStore
+    folder: str
+    model: type[E]
+
+    def newest(self) -> Iterator[E]:
+        """Entries, the newest first; each is read when it is asked for. SluiceError for one that is damaged."""
+        return (self._read(name) for name in reversed(self.store.notes(self.folder)))
+
+    def append(self, entry: E) -> None:
+        """Adds an entry. SluiceError when others are quicker again and again."""
+        content = canonical_json(entry.model_dump(mode="json"))
+        for _ in range(_ATTEMPTS):
+            there = self.store.notes(self.folder)
+            number = _number(there[-1]) + 1 if there else 1
+            if self.store.make(f"{self.folder}/{number:06}.json", content):
+                return
+        raise SluiceError(
+            f"{self.store}/{self.folder}: {_ATTEMPTS} concurrent appends came first", remedy="run it again"
+        )
+
+    def _read(self, name: str) -> E:
+        try:
+            return self.model.model_validate_json(self.store.read(name))
+        except ValidationError as error:
+            raise SluiceError(
+                f"{self.store}/{name}: not an entry of the record: {error.errors()[0]['msg']}",
+                remedy="entries never change: restore the original file, or delete it if it is empty",
+            ) from None
+
+
+def _number(name: str) -> int:
+    stem = name.rpartition("/")[2].removesuffix(".json")
+    if not stem.isdigit():
+        raise SluiceError(f"{name}: does not belong in the record", remedy="remove the file")
+    return int(stem)
+
 
 PLACE = "SLUICE_ARTEFACTS"
 HERE = "here"  # this machine
@@ -60,11 +108,9 @@ class EnvironmentRecord:
         return "champion" if self.environment in (HERE, PRODUCTION) else self.environment
 
     def newest(self) -> Iterator[RecordEvent]:
-        """Events, the newest first."""
         return self._log.newest()
 
     def history(self) -> list[RecordEvent]:
-        """All events, the oldest first."""
         return [*self.newest()][::-1]
 
     def append(self, what: What, release: str, *, commit: str = "", reason: str = "") -> None:
@@ -123,7 +169,6 @@ class EnvironmentRecord:
 
 
 def here(workspace: Workspace) -> EnvironmentRecord:
-    """The record of this machine."""
     return EnvironmentRecord(open_artifact_store(str(workspace.state)), HERE)
 
 

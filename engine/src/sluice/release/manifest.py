@@ -18,7 +18,7 @@ from sluice.core.atomic_files import read_json
 from sluice.core.digests import canonical_json, digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, describe_faults
-from sluice.guardrails.context import GUARD_FILE
+from sluice.guardrails.check import GUARD_FILE
 from sluice.release.verdict import Verdict
 
 FILE = "release.json"

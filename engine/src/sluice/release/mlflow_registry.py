@@ -8,7 +8,7 @@ the same release: a version is identified by the digest of its content, so that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,12 @@ from sluice.core.workspace import Workspace
 from sluice.prompts import Prompt, load_prompts
 from sluice.release.manifest import ADAPTER, FILE, GUARD, Manifest
 from sluice.release.prompt_registry import IS_PROMPT, keep_file
-from sluice.release.training import FILE as TRAINING
-from sluice.release.training import recorded_metrics, recorded_params
 
 ADAPTER_MODEL = "sluice-adapter"
 GUARD_MODEL = "sluice-guard"
 _TRAINED = {ADAPTER_MODEL: (ADAPTER, "LoRA adapters as GGUF"), GUARD_MODEL: (GUARD, "Guard models as safetensors")}
 EXPERIMENT = "releases"
+TRAINING = "training.json"  # what a training notes beside its adapter
 CANDIDATE, CHAMPION = "candidate", "champion"
 
 
@@ -181,3 +180,28 @@ def _register_prompt(client: Any, prompt: Prompt, manifest: Manifest) -> str:
 def _first(versions: Any) -> str | None:
     found = list(versions)
     return str(found[0].version) if found else None
+
+
+_FIGURES = (
+    "seconds",
+    "tokens_per_second",
+    "effective_tokens_per_second",
+    "samples",
+    "held",
+    "skipped",
+    "peak_memory_bytes",
+)
+
+
+def recorded_params(record: Mapping[str, Any]) -> dict[str, str]:
+    found = dict(record.get("parameters", {}))
+    found |= {name: record[name] for name in ("base_sha256", "data_digest") if name in record}
+    found |= {f"hardware_{name}": value for name, value in record.get("hardware", {}).items()}
+    return {name: str(value) for name, value in found.items()}
+
+
+def recorded_metrics(record: Mapping[str, Any]) -> list[tuple[str, float, int]]:
+    """Its curves and figures: (name, value, step)."""
+    curves = [(name, value, step) for name in ("loss", "held_loss") for step, value in record.get(name, [])]
+    figures = [(name, record[name], 0) for name in _FIGURES if record.get(name) is not None]
+    return curves + figures

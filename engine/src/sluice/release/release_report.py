@@ -8,7 +8,9 @@ about a release, such as its checksums, is written after it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,11 @@ from typing import Any
 from sluice.core.atomic_files import read_json, read_jsonl, write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
-from sluice.evaluation.case_changes import changes_of
-from sluice.evaluation.comparison_result import Comparison
+from sluice.core.html_theme import page_environment
+from sluice.evaluation.comparison_result import Comparison, changes_of
 from sluice.evaluation.paired_cases import gather, pair
-from sluice.evaluation.reports.compared_version import ComparedVersion
 from sluice.evaluation.reports.comparison_page import page
+from sluice.evaluation.reports.phrasing import ComparedVersion
 from sluice.release import templates
 from sluice.release.decision import compare_results
 from sluice.release.gates import number
@@ -29,7 +31,7 @@ from sluice.release.staging import CHAMPION_CASES, CHAMPION_SUMMARY
 from sluice.release.verdict import Verdict
 
 FILE = "report.html"
-_TEMPLATE = Path(templates.__file__).parent / "report.html.j2"
+_TEMPLATES = Path(templates.__file__).parent
 
 
 def write_report(folder: Path, *, live: bool = False) -> Path:
@@ -51,7 +53,7 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
         ComparedVersion("champion", manifest.parent or ""),
         ComparedVersion("this release", manifest.id),
         cases=changes_of(pair({}, cases)[0], {}, set()),
-        template=_TEMPLATE,
+        template=_TEMPLATES / "report.html.j2",
         number=lambda value: "–" if value is None else number(value),
         manifest=manifest,
         headline=headline(manifest, rehearsal or None, live=live),
@@ -159,3 +161,58 @@ def _read(path: Path, notes: list[str]) -> Any:
     except SluiceError as error:
         notes.append(error.message)
         return None
+
+
+_DIGITS = 12
+_TEXTS = ("prompts", "config")
+# GitHub's limit for the notes of a release is 125,000 characters.
+_LONGEST_TEXT = 4_000
+_LONGEST = 100_000
+
+
+def markdown(before: tuple[Manifest, Path] | None, after: tuple[Manifest, Path]) -> str:
+    """What differs between two releases, for people, on GitHub and in a terminal. Texts of prompts and settings are
+    shown as code, whatever they hold; one may read differently and mean the same, then it is no part."""
+    old, new = before[0].parts() if before else {}, after[0].parts()
+    parts = [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
+    theirs, ours = before[0].evaluation.metrics if before else {}, after[0].evaluation.metrics
+    metrics = {name: (theirs.get(name), ours.get(name)) for name in {**theirs, **ours}}
+    pages = page_environment(_TEMPLATES, escape=False)
+    pages.filters["figure"] = lambda value: "–" if value is None else number(value)
+    pages.filters["digest"] = lambda value: "–" if value is None else f"`{value[:_DIGITS]}`"
+    # As code on one line: names of cases are in it, which anybody may have written.
+    pages.filters["code"] = lambda text: "`" + re.sub(r"[|`\s]+", " ", text).strip() + "`"
+    page = pages.get_template("notes.md.j2")
+    whole = page.render(before=before and before[0], after=after[0], parts=parts, metrics=metrics) + "\n"
+    for name, text in _texts(before[1], after[1]) if before else ():
+        block = _block(name, text)
+        if len(whole) + len(block) > _LONGEST:
+            return f"{whole}\nFurther texts do not fit here: `sluice release diff` shows them.\n"
+        whole += block
+    return whole
+
+
+def _texts(before: Path, after: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    names = {
+        path.relative_to(folder).as_posix()
+        for folder in (before, after)
+        for kind in _TEXTS
+        for path in (folder / kind).glob("*.y*ml")
+    }
+    for name in sorted(names, reverse=True):  # prompts first
+        old, new = _lines(before / name), _lines(after / name)
+        if old != new:
+            yield name, tuple(difflib.unified_diff(old, new, before.name, after.name, lineterm="", n=2))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def _block(name: str, text: Sequence[str]) -> str:
+    """A diff in a fence that is longer than any inside it."""
+    shown = "\n".join(text)
+    if len(shown) > _LONGEST_TEXT:
+        shown = shown[: shown.rfind("\n", 0, _LONGEST_TEXT)] + "\n…"
+    ticks = max((len(run) for run in re.findall(r"`{3,}", shown)), default=2) + 1
+    return f"\n### {name}\n\n{'`' * ticks}diff\n{shown}\n{'`' * ticks}\n"

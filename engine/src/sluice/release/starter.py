@@ -183,7 +183,8 @@ def _lines(folder: Path) -> bytes:
 
 def _trained(workspace: Workspace) -> list[str]:
     """The stages of this pipeline whose files a starter hands out; a part that was left out has none."""
-    return [stage for stage in FILES if stage in read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]]
+    stages = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]
+    return [stage for stage in FILES if stage in stages]
 
 
 def _changed(workspace: Workspace, record: StarterRecord, stage: str) -> list[str]:

@@ -16,10 +16,9 @@ from typing import Literal
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.release.artifact_store import ArtifactStore, fetch_artifact
-from sluice.release.catalogue import find
+from sluice.release.catalogue import artefacts, find
 from sluice.release.environment_record import EnvironmentRecord
 from sluice.release.manifest import FILE, Manifest, load, verify
-from sluice.release.transfer import artefacts
 
 WORKFLOW = ".github/workflows/release.yml"
 _NOT_SIGNED_IN = 4  # exit code of gh

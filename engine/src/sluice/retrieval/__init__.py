@@ -1,6 +1,41 @@
-"""Retrieval: embedder, chunker, versioned index, PostgreSQL store with hybrid search."""
+"""Retrieval: embedder, chunker, versioned index, PostgreSQL store with hybrid search. Here: search results, and their
+form in a prompt, which is the same in training and in serving.
+"""
 
-from sluice.retrieval.passages import Hit, format_history, format_passages
-from sluice.retrieval.postgres_connections import RetrievalError
+from __future__ import annotations
 
-__all__ = ["Hit", "RetrievalError", "format_history", "format_passages"]
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sluice.core.errors import SluiceError
+
+
+class RetrievalError(SluiceError):
+    """The store did not answer, or not in time."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One retrieved chunk. `score`: by which hits are ranked (higher is better); `similarity`: cosine in [-1, 1].
+
+    `start`: where the chunk begins in its document, in characters of the text with white space collapsed.
+    """
+
+    chunk_id: str
+    doc_id: str
+    title: str
+    text: str
+    score: float
+    similarity: float
+    start: int = 0
+
+
+def format_passages(hits: Sequence[Hit]) -> str:
+    """One line a passage, numbered from 1: `[1] Title: text`; a line that says so where there is none."""
+    return "\n".join(f"[{number}] {hit.title}: {hit.text}" for number, hit in enumerate(hits, 1)) or "(no passages)"
+
+
+def format_history(messages: Sequence[Mapping[str, str]]) -> str:
+    """Earlier messages, one line each, with a blank line behind; empty where there are none."""
+    lines = [f"{message['role'].capitalize()}: {' '.join(message['content'].split())}" for message in messages]
+    return "\n".join(["Earlier:", *lines, "", ""]) if lines else ""

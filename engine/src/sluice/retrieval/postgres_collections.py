@@ -1,4 +1,11 @@
-"""Collections in PostgreSQL: content-addressed, each loaded in one transaction."""
+"""Collections in PostgreSQL: content-addressed, each loaded in one transaction.
+
+A collection is one table, and its full-text data is another, so that ranking by words reads no vectors; the second is
+built from the first in one pass, by several workers.
+
+A table's comment says what is in it (`TableDescription`), so that a store explains itself. A table never changes after
+the transaction that made it.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +15,141 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, sql
+from pydantic import ValidationError, model_validator
 
 from sluice.core.digests import canonical_json
 from sluice.core.errors import SluiceError
-from sluice.retrieval.chunking import Chunk, starts
-from sluice.retrieval.collection_tables import (
-    COLUMNS,
-    PRECISIONS,
-    TableDescription,
-    create,
-    describe,
-    make_indexes,
-    words_of,
-)
+from sluice.core.settings import Settings
 from sluice.retrieval.embedder import Vectors
-from sluice.retrieval.index_files import IndexInfo, read_index
+from sluice.retrieval.index_files import Chunk, IndexInfo, read_index, starts
 from sluice.retrieval.stores import VectorSettings
 
 if TYPE_CHECKING:
     import psycopg
+
+
+EXACT_BELOW = 2000  # chunks; up to here looking at every vector takes a millisecond, is exact and always the same
+COLUMNS = "id, doc_id, title, text, start, tenant, content, embedding"
+PRECISIONS = {"single": "vector", "half": "halfvec"}  # to the type of a vector
+_REMOVED = ("base", "partition_by", "dropped")  # keys of differences and of partitions, which older code made
+_MEMORY = (64, 1024)  # MiB, least and most, for making a vector index: in memory it takes a fraction of the time
+
+
+class TableDescription(Settings):
+    """The comment of a collection's table."""
+
+    index: IndexInfo
+    vectors: VectorSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_removed_keys(cls, read: Any) -> Any:
+        """Older code wrote more keys. Without a value they say of a table that it is like ours."""
+        if not isinstance(read, dict) or any(read.get(key) for key in _REMOVED):
+            return read
+        vectors = read.get("vectors")
+        if isinstance(vectors, dict) and vectors.get("index", "full") == "full":
+            vectors = {key: value for key, value in vectors.items() if key not in ("index", "oversampling")}
+        return {key: value for key, value in read.items() if key not in _REMOVED} | {"vectors": vectors}
+
+
+def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescription | None:
+    """Reads a table's comment."""
+    row = connection.execute("SELECT obj_description(to_regclass(%s))", (collection,)).fetchone()
+    try:
+        return TableDescription.model_validate_json(row[0]) if row and row[0] else None
+    except ValidationError:
+        return None
+
+
+def require_description(connection: psycopg.Connection[Any], collection: str) -> TableDescription:
+    """Reads a table's comment, which must be there."""
+    found = describe(connection, collection)
+    if found is None:
+        if connection.execute("SELECT to_regclass(%s)", (collection,)).fetchone() == (None,):
+            raise errors.UndefinedTable(collection)
+        raise SluiceError(
+            f"{collection}: was loaded by older code, in a form that this code does not search",
+            remedy="load its release again with this code: `sluice index load`",
+        )
+    return found
+
+
+def vector_indexed(connection: psycopg.Connection[Any], collection: str) -> bool:
+    """Return whether the collection has a vector index."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
+        " WHERE a.amname = 'hnsw' AND i.indrelid = to_regclass(%s))",
+        (collection,),
+    ).fetchone()
+    return row == (True,)
+
+
+def words_of(collection: str) -> str:
+    """The table of a collection's full text."""
+    return collection.replace("chunks", "words", 1)
+
+
+def create(connection: psycopg.Connection[Any], description: TableDescription) -> None:
+    """Creates the empty table, with its comment."""
+    table = sql.Identifier(description.index.collection)
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE {} (id text PRIMARY KEY, doc_id text NOT NULL, title text NOT NULL, text text NOT NULL,"
+            " start integer NOT NULL, tenant text, content bigint NOT NULL, embedding {}({}) NOT NULL)"
+            # Vectors stay in their rows: fetched one by one from beside the table they take longer than the search.
+            " WITH (toast_tuple_target = 8160)"
+        ).format(
+            table,
+            sql.SQL(PRECISIONS[description.vectors.precision]),
+            sql.Literal(description.index.dimension),
+        )
+    )
+    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(description.model_dump_json())))
+
+
+def make_indexes(
+    connection: psycopg.Connection[Any], description: TableDescription, rows: int, *, tenants: bool
+) -> None:
+    """Makes the full text and the indexes after the rows, which takes a fraction of the time."""
+    table = sql.Identifier(description.index.collection)
+    words = sql.Identifier(words_of(description.index.collection))
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE {} AS SELECT id, doc_id, tenant, to_tsvector('english', title || ' ' || text) AS words"
+            " FROM {}"
+        ).format(words, table)
+    )
+    connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (words)").format(words))
+    if tenants:
+        connection.execute(sql.SQL("CREATE INDEX ON {} (tenant)").format(table))
+    if rows >= EXACT_BELOW:
+        _make_vector_index(connection, description, rows)
+    connection.execute(sql.SQL("ANALYZE {}, {}").format(table, words))
+
+
+def _make_vector_index(connection: psycopg.Connection[Any], description: TableDescription, rows: int) -> None:
+    settings = description.vectors
+    width = description.index.dimension * (4 if settings.precision == "single" else 2)  # bytes
+    size = rows * (width + 32 * settings.m) * 1.5 / 2**20
+    least, most = _MEMORY
+    connection.execute(f"SET LOCAL maintenance_work_mem = '{min(most, max(least, round(size)))}MB'")
+    statement = sql.SQL("CREATE INDEX ON {} USING hnsw (embedding {}) WITH (m = {}, ef_construction = {})").format(
+        sql.Identifier(description.index.collection),
+        sql.SQL(f"{PRECISIONS[settings.precision]}_cosine_ops"),
+        sql.Literal(settings.m),
+        sql.Literal(settings.ef_construction),
+    )
+    try:
+        with connection.transaction():
+            connection.execute(statement)
+    except (
+        errors.DiskFull,
+        errors.OutOfMemory,
+    ):  # shared memory for several workers, which a container may have little of
+        connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
+        connection.execute(statement)
+
 
 _TYPES = ("text", "text", "text", "text", "integer", "text", "bigint")  # of all columns but the last
 _ITERATIVE_SCAN = (0, 8)  # the version of pgvector that brought it

@@ -17,16 +17,13 @@ from psycopg_pool import ConnectionPool
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import interrupts_deferred
+from sluice.retrieval import RetrievalError
 from sluice.retrieval.stores import Stores
 
 _PAUSE = 1.0  # seconds between two tries of a server that has failed
 _LATER = 0.2  # seconds: PostgreSQL's own limit comes first
 _STARTING = 60.0  # seconds: the longest that closing waits for a server that is being started
 Configure = Callable[[psycopg.Connection[Any]], None]
-
-
-class RetrievalError(SluiceError):
-    """The store did not answer, or not in time."""
 
 
 class _TimedConnection(psycopg.Connection[Any]):

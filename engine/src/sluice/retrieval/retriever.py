@@ -1,25 +1,39 @@
-"""The interface of a search for passages: a LangChain retriever whose hits also say how near they are."""
+"""The search for passages in PostgreSQL with pgvector, as LangChain retrievers whose hits also say how near they are.
+
+A tenant with a store of its own (`tenants` of config/stores.yaml) is searched in that store only, every other question
+in the default store only. Both hold the collection of the same release, so that a release answers all tenants from the
+same documents.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+from psycopg.rows import class_row
 from pydantic import SkipValidation
 
-from sluice.retrieval.index_files import TextEncoder
-from sluice.retrieval.passages import Hit
+from sluice.core.errors import SluiceError
+from sluice.retrieval import Hit
+from sluice.retrieval.index_files import TextEncoder, read_info
+from sluice.retrieval.postgres_collections import ensure_collection, hold, list_collections, require_description
+from sluice.retrieval.postgres_connections import BoundedPool, connected
+from sluice.retrieval.search_sql import Mode, statement
+from sluice.retrieval.stores import Stores, VectorSettings, open_store, reviver
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 class Retriever(BaseRetriever):
-    """Searches one collection. Thread-safe. `invoke` takes `k` and `tenant` by name.
-
-    Attributes:
-        embedder: what makes a question a vector; the guards ask it as well.
-        k: number of documents that `invoke` gives unless it is told.
-    """
+    """Searches one collection. Thread-safe. `invoke` takes `k` and `tenant` by name."""
 
     embedder: SkipValidation[TextEncoder]
     k: int = 4
@@ -44,3 +58,142 @@ class Retriever(BaseRetriever):
             )
             for hit in self.search(query, k=k or self.k, tenant=tenant)
         ]
+
+
+_MOST_SCANNED = 1_000_000  # chunks of other tenants that a scan passes over before it gives up
+_LONGEST = 2000  # characters of the question for full text; PostgreSQL gives up on thousands of words
+Asked = dict[str, Any]  # the values of a statement
+
+
+class SearchStatements:
+    """The statements for one collection. SluiceError when it was loaded by older code: its tables are others."""
+
+    def __init__(self, connection: psycopg.Connection[Any], collection: str) -> None:
+        self.description = require_description(connection, collection)
+        self._statements: dict[tuple[Mode, int, bool], bytes] = {}
+
+    def run(
+        self,
+        connection: psycopg.Connection[Any],
+        asked: Asked,
+        *,
+        k: int,
+        mode: Mode = "hybrid",
+        documents: Sequence[str] | None = None,
+    ) -> list[Hit]:
+        """Searches the collection and returns the hits, best first."""
+        key = mode, k, documents is not None
+        if key not in self._statements:
+            self._statements[key] = statement(self.description, mode, k=k, of_documents=documents is not None)
+        values = asked if documents is None else {**asked, "documents": list(documents)}
+        with connection.cursor(binary=True, row_factory=class_row(Hit)) as cursor:
+            return cursor.execute(self._statements[key], values, prepare=True).fetchall()
+
+
+def values_of(question: str, embedder: TextEncoder, *, tenant: str | None) -> Asked:
+    """Values of a search's statement."""
+    # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
+    question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
+    return {"vector": embedder.embed([question])[0], "question": question[:_LONGEST], "tenant": tenant}
+
+
+class PostgresRetriever(Retriever):
+    """Each search takes a connection from the pool."""
+
+    _pool: BoundedPool
+    _searches: SearchStatements
+
+    def __init__(self, pool: BoundedPool, searches: SearchStatements, embedder: TextEncoder) -> None:
+        super().__init__(embedder=embedder)
+        self._pool = pool
+        self._searches = searches
+
+    def search(
+        self,
+        question: str,
+        *,
+        k: int,
+        tenant: str | None = None,
+        documents: Sequence[str] | None = None,
+        mode: Mode = "hybrid",
+    ) -> list[Hit]:
+        """The `k` best chunks, best first, of those for everybody and of `tenant`'s own; of these `documents` alone
+        where they are named. RetrievalError when the store does not answer in time."""
+        asked = values_of(question, self.embedder, tenant=tenant)
+        with self._pool.connection() as connection:
+            return self._searches.run(connection, asked, k=k, mode=mode, documents=documents)
+
+
+def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: str | None = None) -> None:
+    """Prepares a connection for searching: an index scan goes on until enough visible chunks are found, in exact order;
+    by default it would look at the `ef_search` nearest and filter those."""
+    from pgvector.psycopg import register_vector
+
+    register_vector(connection)
+    if held:
+        hold(connection, held)
+    connection.execute("SET hnsw.iterative_scan = strict_order")
+    connection.execute(f"SET hnsw.max_scan_tuples = {_MOST_SCANNED}")
+    connection.execute(f"SET hnsw.ef_search = {vectors.ef_search}")
+
+
+@contextmanager
+def open_retriever(
+    index: Path, embedder: TextEncoder, stores: Stores, state: Path, *, load: bool = True
+) -> Iterator[PostgresRetriever]:
+    """A search of an index in the default store. While it is open the collection stays."""
+    spec = stores.chosen
+    with open_store(spec, state) as address:
+        with connected(stores, address) as connection:
+            if load:
+                collection = ensure_collection(connection, index, spec.vectors).collection
+            else:
+                collection = read_info(index).collection
+                _require_loaded(connection, collection, stores)
+            searches = SearchStatements(connection, collection)
+        connections = BoundedPool(
+            address,
+            seconds=spec.timeout_seconds,
+            most=spec.connections,
+            configure=partial(configure, vectors=spec.vectors, held=collection),
+            revive=reviver(spec, state),
+        )
+        with closing(connections):
+            yield PostgresRetriever(connections, searches, embedder)
+
+
+def _require_loaded(connection: psycopg.Connection[Any], collection: str, stores: Stores) -> None:
+    if collection not in list_collections(connection):
+        raise SluiceError(
+            f"it does not have the collection of this release, {collection}",
+            remedy=f"sluice index build --store {stores.default}; of a release that was made before:"
+            f" sluice index load RELEASE --store {stores.default}",
+        )
+
+
+class TenantRetriever(Retriever):
+    """`own`: the retriever of each tenant with a store of its own; `shared`: that of all others."""
+
+    shared: Retriever
+    own: Mapping[str | None, Retriever]
+
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
+        return self.own.get(tenant, self.shared).search(question, k=k, tenant=tenant)
+
+
+@contextmanager
+def open_for_tenants(index: Path, embedder: TextEncoder, stores: Stores, state: Path) -> Iterator[Retriever]:
+    """`open_retriever`, and for tenants that have a store of their own a retriever over that one."""
+    elsewhere = {tenant: store for tenant, store in stores.tenants.items() if store != stores.default}
+    with ExitStack() as opened:
+        shared = opened.enter_context(open_retriever(index, embedder, stores, state))
+        found: dict[str, Retriever] = {}
+        for store in sorted(set(elsewhere.values())):
+            opening = open_retriever(index, embedder, stores.using(store=store), state, load=False)
+            try:
+                found[store] = opened.enter_context(opening)
+            except SluiceError as error:
+                whose = ", ".join(sorted(tenant for tenant, name in elsewhere.items() if name == store))
+                raise SluiceError(f"store {store!r}, of {whose} alone: {error.message}", remedy=error.remedy) from error
+        own: dict[str | None, Retriever] = {tenant: found[store] for tenant, store in elsewhere.items()}
+        yield TenantRetriever(embedder=embedder, shared=shared, own=own) if own else shared

@@ -12,7 +12,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from sluice.retrieval.collection_tables import TableDescription, words_of
+from sluice.retrieval.postgres_collections import TableDescription, words_of
 
 Mode = Literal["hybrid", "vectors", "text"]
 

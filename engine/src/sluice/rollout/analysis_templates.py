@@ -1,5 +1,11 @@
 """AnalysisTemplates that a rehearsal can run, and their parameters: the argument defaults of
-engine/k8s/analysis/<template>.yaml, overridden by those of a step."""
+engine/k8s/analysis/<template>.yaml, overridden by those of a step. `sluice gates sync` puts the limits of
+config/gates.yaml over the defaults that a cluster uses.
+
+A gate of the stage `analysis` has a template of its name, with dashes for underscores: `latency_p95` is
+engine/k8s/analysis/latency-p95.yaml. Its arguments `latency-p95-limit` and `latency-p95-samples` hold its numbers.
+They have names of their own because Argo Rollouts merges the arguments of all templates of a step.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +14,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sluice.core.errors import SluiceError
+from sluice.core.atomic_files import write_atomic
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import nearest, read_yaml
+from sluice.release.gates import Gate, load_gates
 from sluice.rollout.argo_models import REMEDY, AnalysisTemplate, StepArg, validate
 
 _DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_HEAD = """\
+# The limits of config/gates.yaml, for the analyses of the canary in a cluster. `make sync` writes this file.
+"""
+# A transformer: kustomize before 5.7, which `kubectl apply -k` and Argo CD may bring, knows no `sourceValue`.
+_ENTRY = """\
+---
+apiVersion: builtin
+kind: PatchTransformer
+metadata: {{name: {name}}}
+target: {{kind: AnalysisTemplate, name: {name}}}
+patch: |
+{changes}"""
+_CHANGE = """\
+  - {{op: test, path: /spec/args/{index}/name, value: {argument}}}
+  - {{op: replace, path: /spec/args/{index}/value, value: "{value}"}}
+"""
 
 
 @dataclass(frozen=True)
@@ -100,3 +124,42 @@ def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, sh
         return TEMPLATES[name](values, shapes)
     except KeyError as missing:
         raise SluiceError(f"{path}:{lines.get(('spec', 'args'), 1)}: no argument {missing}", remedy=REMEDY) from None
+
+
+def limits_of(gates: Sequence[Gate]) -> dict[str, dict[str, str]]:
+    """Template name -> {argument: value}, for every gate of the stage `analysis`."""
+    found = {}
+    for gate in gates:
+        if gate.stage == "analysis":
+            name = gate.name.replace("_", "-")
+            limit = str(gate.limit).removesuffix(".0")
+            found[name] = {f"{name}-limit": limit, f"{name}-samples": str(gate.min_samples)}
+    return found
+
+
+def sync(gates: Path, templates: Path, out: Path) -> bool:
+    """Writes the limits as patches, which kustomize applies to the templates."""
+    faults: list[str] = []
+    entries: list[str] = []
+    for name, arguments in limits_of(load_gates(gates)).items():
+        path = templates / f"{name}.yaml"
+        if not path.is_file():
+            faults.append(f"{path}: no such template, for the gate {name.replace('-', '_')}")
+            continue
+        declared = [arg["name"] for arg in read_yaml(path)[0]["spec"]["args"]]
+        faults += [f"{path}: no argument {argument}" for argument in arguments if argument not in declared]
+        changes = [
+            _CHANGE.format(index=declared.index(argument), argument=argument, value=value)
+            for argument, value in arguments.items()
+            if argument in declared
+        ]
+        entries.append(_ENTRY.format(name=name, changes="".join(changes)))
+    if faults:
+        raise ValidationErrors(
+            str(templates), faults, remedy="engine/docs/reference/analysis.md says what belongs to a gate"
+        )
+    text = _HEAD + "".join(entries)
+    if out.is_file() and out.read_text(encoding="utf-8") == text:
+        return False
+    write_atomic(out, text)
+    return True

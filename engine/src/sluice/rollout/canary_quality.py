@@ -18,16 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.asked_rows import spread
+from sluice.evaluation.asked_rows import asking_order, spread
 from sluice.evaluation.comparison import BUILT_IN
-from sluice.evaluation.output import Output
-from sluice.evaluation.recorded_chat import NotRecordedError
-from sluice.evaluation.registry import METRICS, make_metrics
+from sluice.evaluation.registry import METRICS, Output, make_metrics
+from sluice.evaluation.response_cache import NotRecordedError
 from sluice.evaluation.runner import run_cases
-from sluice.evaluation.sequential import SequentialComparison, asking_order
-from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, request_body
-from sluice.rollout.local_http import lines_of, request
-from sluice.serving.citations import first_words
+from sluice.evaluation.sequential import SequentialComparison
+from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, lines_of, request, request_body
+from sluice.serving.answer import first_words
 
 if TYPE_CHECKING:
     from requests import Response
@@ -56,7 +54,6 @@ class ReleaseClient:
     releases: set[str] = field(default_factory=set)
 
     def ask(self, conversation: Sequence[Mapping[str, str]], *, stream: bool) -> Output:
-        """Asks once."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         body = request_body(conversation) | {"stream": stream}
         body |= {"stream_options": {"include_usage": True}} if stream else {}

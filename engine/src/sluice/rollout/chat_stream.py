@@ -1,4 +1,4 @@
-"""Reads one streamed chat completion as a visitor would: validated line by line, and timed.
+"""Asks a service on this machine and reads its streamed answer as a visitor would: validated line by line, and timed.
 
 Used by Locust and by the rehearsal's own visitors, so that both call the same things a failure.
 """
@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import requests
 
 PATH = "/v1/chat/completions"
 RELEASE_HEADER = "x-sluice-release"
+# The proxy's log names it, so that an answer that never came can be charged to a release.
+REQUEST_ID = "X-Request-Id"
 
 
 def request_body(asked: str | Sequence[Mapping[str, str]]) -> dict[str, Any]:
@@ -74,3 +78,32 @@ class ChatStream:
 
     def _elapsed(self) -> float:
         return (time.perf_counter() - self._started) * 1000
+
+
+def request(
+    url: str, timeout: float, *, body: Any = None, headers: Mapping[str, str] = {}, stream: bool = False
+) -> requests.Response:
+    """Asks once, by POST where there is a body; any status is an answer."""
+    session = requests.Session()
+    session.trust_env = False
+    try:
+        return session.request(
+            "GET" if body is None else "POST",
+            url,
+            json=body,
+            headers={**headers, "Connection": "close"},
+            timeout=timeout,
+            stream=stream,
+            allow_redirects=False,
+        )
+    except requests.RequestException as error:
+        reason: BaseException = error
+        while reason.__context__:  # the words of the system: ConnectionRefusedError, not what was made of it
+            reason = reason.__context__
+        raise (reason if isinstance(reason, OSError) else error) from None
+
+
+def lines_of(response: requests.Response) -> Iterator[bytes]:
+    """The lines of an answer that is read as it comes."""
+    # As they arrive, in whatever size: the library's documentation has None, its types do not.
+    return response.iter_lines(chunk_size=None)  # type: ignore[call-overload,no-any-return]

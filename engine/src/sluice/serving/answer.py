@@ -1,16 +1,100 @@
-"""The answer of the chain and its errors."""
+"""The answer of the chain, its errors, and its citations: the passages that contain it, word for word, ignoring case,
+punctuation and white space.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import FinishReason
 from sluice.llm.chat import Usage as Usage
 from sluice.retrieval import Hit
-from sluice.serving.citations import Citation
+
+if TYPE_CHECKING:
+    from sluice.retrieval import Hit
+
+
+_WORD = re.compile(r"\w+")
+_ENDS = re.compile(r"(?<=[.!?])\s+|(?:^|\n)\d+\. ")  # of sentences, and the beginnings of a list's lines
+
+
+@dataclass(frozen=True)
+class PromptPassage:
+    """The chunk that was in the prompt. `start`: its place in the document, as for Citation."""
+
+    id: str
+    start: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Citation:
+    """The answer as it stands in a document. `score`: the hit's.
+
+    Places count characters of the document's text in which every run of white space is one space:
+    passage.text[start - passage.start : end - passage.start] == text.
+    """
+
+    document: str
+    title: str
+    start: int
+    end: int
+    text: str
+    score: float
+    passage: PromptPassage
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in the form they are compared in."""
+    return [_folded(match) for match in _WORD.finditer(text)]
+
+
+def first_words(text: str) -> list[str]:
+    """The words of the first line: those of the decline text tell an answer that declines, whatever follows below."""
+    return words(text.strip().partition("\n")[0])
+
+
+def cite(answer: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
+    """One citation, the first occurrence, for each hit whose text holds the words of the answer in a row; where none
+    does, for each hit and each sentence of the answer that it holds."""
+    return _cited([words(answer)], hits) or _cited([words(one) for one in _ENDS.split(answer)], hits)
+
+
+def _cited(sentences: Sequence[Sequence[str]], hits: Sequence[Hit]) -> tuple[Citation, ...]:
+    found = []
+    for wanted, hit in product(sentences, hits):
+        if span := _find(wanted, hit.text):
+            start, end = hit.start + span[0], hit.start + span[1]
+            passage = PromptPassage(hit.chunk_id, hit.start, hit.text)
+            found.append(Citation(hit.doc_id, hit.title, start, end, hit.text[slice(*span)], hit.score, passage))
+    return tuple(found)
+
+
+def _find(wanted: Sequence[str], passage: str) -> tuple[int, int] | None:
+    places, present = _passage_words(passage)
+    for first in range(len(present) - len(wanted) + 1):
+        if wanted and present[first : first + len(wanted)] == wanted:
+            return places[first][0], places[first + len(wanted) - 1][1]
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _passage_words(passage: str) -> tuple[list[tuple[int, int]], list[str]]:
+    """Places and words of a passage. The same passages come back with many questions."""
+    matches = list(_WORD.finditer(passage))
+    return [match.span() for match in matches], [_folded(match) for match in matches]
+
+
+def _folded(match: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", match[0]).casefold()
+
 
 # In place of an answer that a guard has refused. What it found is in `blocked`: programs read it, attackers need not.
 REFUSED = "I can't help with that request."

@@ -20,8 +20,8 @@ from pydantic import Field, ValidationError
 
 from sluice.core.atomic_files import read_json, write_atomic
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.plain_names import NAME, RULE
 from sluice.core.settings import Settings, describe_faults, nearest
+from sluice.core.text import NAME, RULE
 
 VARIABLE = "SLUICE_KEYS_FILE"
 PREFIX = "sluice_"

@@ -25,8 +25,7 @@ from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, ShapeParamete
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters
 from sluice.serving.answer import ModelBusyError, ModelError, RequestError
-from sluice.serving.contracts import Checks
-from sluice.serving.langchain_callbacks import heard
+from sluice.serving.contracts import Checks, heard
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.telemetry import traces
 
@@ -36,19 +35,14 @@ _KINDS |= {"tools": ToolParameters, "grammar": AnswerConstraint}  # by what a ca
 
 
 class ChatModel(BaseChatModel):
-    """Answers within a request: by its deadline, with a step in its trace, and counted in its answer.
+    """Answers within a request: by its deadline, with a step in its trace, and counted in its answer. Results of tools
+    pass the guards of passages before the model sees them. Raises ModelError when there is no whole reply in time.
 
     Attributes:
-        provider: the providers of the role as one.
-        model_name: for the trace, where the provider does not say which model answered.
         parameters: of each call; `bind(grammar=…)` adds a grammar for a local model, `bind(temperature=…)` changes one.
-        guards: the passage guards look at results of tools before the model sees them.
         max_calls: of models, for one attempt at an answer.
         longest: answer with what a caller asks for, in tokens.
         caller: which wishes of a caller it is asked with: `tools` and `response_format`.
-
-    Raises:
-        ModelError: there is no whole reply; ModelTimeoutError: not in time.
     """
 
     provider: SkipValidation[ChatProvider]

@@ -19,11 +19,12 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable
+    from langchain_core.runnables import Runnable, RunnableConfig
 
     from sluice.guardrails.guards import GuardOutcome
     from sluice.retrieval import Hit
     from sluice.serving.services import Services
+
 
 Application: TypeAlias = "Runnable[dict[str, Any], Any] | Callable[[dict[str, Any]], Any]"
 Build: TypeAlias = "Callable[[Services], Application]"
@@ -32,17 +33,13 @@ Build: TypeAlias = "Callable[[Services], Application]"
 class Search(Protocol):
     """Retrieval as the engine needs it; called in a thread."""
 
-    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
-        """The passages that are nearest to a question."""
-        ...
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]: ...
 
 
 class Checks(Protocol):
     """The guards as the engine needs them."""
 
-    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
-        """As Guards.check_input."""
-        ...
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome: ...
 
     async def check_passage(self, text: str) -> GuardOutcome: ...
 
@@ -114,11 +111,20 @@ def _unwrapped(application: Application) -> Any:
     """The generator in a RunnableLambda, where no callback would be told of it: that makes a task for each piece."""
     from langchain_core.runnables import RunnableLambda
 
-    from sluice.serving.langchain_callbacks import heard
-
     function = getattr(application, "afunc", None)
     alone = inspect.isasyncgenfunction(function) and _takes_only_the_question(function)
     return function if alone and type(application) is RunnableLambda and not heard() else application
+
+
+def heard(config: RunnableConfig | None = None, *, verbose: bool = False) -> bool:
+    """Whether a run that begins now has a handler: of its config, of the runs around it, or of the whole process.
+
+    What LangChain does for its callbacks costs an answer 0.7 ms of CPU, listened to or not
+    (engine/docs/decisions/service-speed.md)."""
+    from langchain_core.callbacks import AsyncCallbackManager
+    from langchain_core.runnables.config import ensure_config
+
+    return bool(AsyncCallbackManager.configure(ensure_config(config).get("callbacks"), verbose=verbose).handlers)
 
 
 @cache

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.bounded_cache import BoundedCache
-from sluice.guardrails.redaction import redact
+from sluice.guardrails.check import BoundedCache
+from sluice.guardrails.checks.leaks import redact
 from sluice.serving.auth import Caller
 from sluice.serving.request_schema import FeedbackRequest
-from sluice.serving.telemetry.spool import append_whole, locked
+from sluice.serving.telemetry.export_queue import append_whole, locked
 
 MOST_SCORES = 3  # of a key for an answer: the one that counts, another one, a comment
 _log = logging.getLogger(__name__)

@@ -15,24 +15,35 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from sluice.core.extras import hooks
-from sluice.guardrails.checks.length import LengthOptions
-from sluice.llm.fallback import FallbackProvider
+from sluice.guardrails.checks.attacks import LengthOptions
+from sluice.llm.resilience import FallbackProvider
 from sluice.retrieval.stores import seconds_down
 from sluice.serving import openapi as documents
 from sluice.serving.admission import AdmissionMiddleware
 from sluice.serving.answer import Answer, ModelError, RequestError
-from sluice.serving.auth import AuthMiddleware, KeyRing, caller_of
-from sluice.serving.caller_options import caller_options, ignored
+from sluice.serving.auth import AuthMiddleware, KeyRing, LoopbackMiddleware, caller_of
 from sluice.serving.chat_page import load_page
-from sluice.serving.error_responses import BROKEN, add_error_shapes, model_fault
-from sluice.serving.event_stream import EventStream
-from sluice.serving.fault_injection import FaultMiddleware, InjectedFault
 from sluice.serving.feedback import MOST_SCORES, FeedbackError, FeedbackLog, feedback_of, proof_of
-from sluice.serving.loopback import LoopbackMiddleware
-from sluice.serving.middleware import CHAT, FEEDBACK, InstrumentationMiddleware, TrafficState
+from sluice.serving.middleware import (
+    CHAT,
+    FEEDBACK,
+    FaultMiddleware,
+    InjectedFault,
+    InstrumentationMiddleware,
+    TrafficState,
+)
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.replies import ReplyFrame, error_body, error_response, event
-from sluice.serving.request_schema import MODEL, ChatRequest, FeedbackRequest
+from sluice.serving.replies import (
+    BROKEN,
+    EventStream,
+    ReplyFrame,
+    add_error_shapes,
+    error_body,
+    error_response,
+    event,
+    model_fault,
+)
+from sluice.serving.request_schema import MODEL, ChatRequest, FeedbackRequest, caller_options, ignored
 from sluice.serving.routing import KEY_NEEDED, OPEN, RouteTable, needs_scope
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.service_metrics import ServiceMetrics
@@ -158,6 +169,12 @@ async def _events(
 
 def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: ServiceMetrics) -> None:
     replies = documents.answers(documents.FeedbackReply, 400, 401, 403, 409, 413, 429, 500, 503)
+
+    @api.exception_handler(FeedbackError)
+    async def not_kept(_: Request, error: FeedbackError) -> Response:
+        _log.error("feedback was not kept: %s", error)
+        headers = {"retry-after": "60"}
+        return error_response(503, "feedback cannot be kept now", code="feedback_unavailable", headers=headers)
 
     @api.post(FEEDBACK, responses=replies, openapi_extra=needs_scope("feedback"))
     async def feedback(request: FeedbackRequest, connection: Request) -> JSONResponse:

@@ -1,12 +1,25 @@
-"""ASGI middleware around the API: release header, request metrics, and the state of traffic and draining."""
+"""ASGI middleware around the API: release header, request metrics, traffic and draining, injected faults.
+
+Faults are for drills: `delay=1.5` waits so many seconds before each answer; `error=0.5` answers that share of the
+requests with 503. Only the chat is affected; /version shows the fault. The failing requests are counted, not random, so
+a drill gives the same result every time.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sluice.core.errors import SluiceError
+from sluice.core.settings import nearest
+from sluice.serving.replies import error_response
 from sluice.serving.telemetry import traces
 
 if TYPE_CHECKING:
@@ -15,6 +28,7 @@ if TYPE_CHECKING:
     from sluice.serving.routing import RouteTable
     from sluice.serving.service_metrics import ServiceMetrics
     from sluice.serving.telemetry.telemetry import Telemetry
+
 
 CHAT = "/v1/chat/completions"
 HEADER = "x-sluice-release"
@@ -117,3 +131,58 @@ class InstrumentationMiddleware:
             self._metrics.request(route, status, time.perf_counter() - started)
             self._metrics.trace(trace)
             self._telemetry.finish(trace, status)
+
+
+_LONGEST = 600
+_USE = "use delay=<seconds> or error=<share between 0 and 1>"
+
+
+@dataclass(frozen=True)
+class InjectedFault:
+    """`value`: seconds for a delay, a share for an error."""
+
+    kind: str
+    value: Fraction
+
+    def __str__(self) -> str:
+        return f"{self.kind}={float(self.value):g}"
+
+
+def parse_fault(text: str) -> InjectedFault:
+    """The fault that `text` asks for; SluiceError when it is not one."""
+    kind, _, figure = text.partition("=")
+    limits = {"delay": _LONGEST, "error": 1}
+    if kind not in limits:
+        raise SluiceError(f"fault {text!r}: no fault {kind!r}{nearest(kind, list(limits))}", remedy=_USE)
+    try:
+        value = Fraction(figure)
+    except (ValueError, ZeroDivisionError):
+        raise SluiceError(f"fault {text!r}: {figure!r} is not a number", remedy=_USE) from None
+    if not 0 < value <= limits[kind]:
+        raise SluiceError(f"fault {text!r}: {figure} is not above 0 and at most {limits[kind]}", remedy=_USE)
+    return InjectedFault(kind, value)
+
+
+class FaultMiddleware:
+    """Middleware that makes the chat faulty."""
+
+    def __init__(self, app: ASGIApp, fault: InjectedFault) -> None:
+        self._app = app
+        self._fault = fault
+        self._count = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_chat(scope):
+            if self._fault.kind == "delay":
+                await asyncio.sleep(float(self._fault.value))
+            elif self._fails_next():
+                response = error_response(503, f"injected fault {self._fault}", code="injected_fault")
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _fails_next(self) -> bool:
+        """True for the share `value` of the calls, spread evenly: 1/2 fails every second one."""
+        before = math.floor(self._count * self._fault.value)
+        self._count += 1
+        return math.floor(self._count * self._fault.value) > before

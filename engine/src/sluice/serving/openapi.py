@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 
 from sluice.llm.chat import FinishReason
-from sluice.serving.citations import Citation
+from sluice.serving.answer import Citation
 from sluice.serving.middleware import CHAT
 from sluice.serving.routing import KEY_NEEDED
 

@@ -6,8 +6,8 @@ import asyncio
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -16,13 +16,10 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig
 from pydantic import PrivateAttr, SkipValidation
 
-from sluice.core.errors import SluiceError
-from sluice.core.extras import hooks
-from sluice.retrieval import Hit, RetrievalError, passages
-from sluice.retrieval.embedder import Embedder
+from sluice import retrieval
+from sluice.retrieval import Hit, RetrievalError
 from sluice.serving.answer import SearchError
-from sluice.serving.contracts import Checks, Search
-from sluice.serving.langchain_callbacks import heard
+from sluice.serving.contracts import Checks, Search, heard
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import RetrievalSettings
 from sluice.serving.telemetry import traces
@@ -32,19 +29,34 @@ _METADATA = ("doc_id", "title", "score", "similarity", "start")
 _SEARCHES = 16  # side by side; what waits for the embedder at the same time is embedded together
 
 
+@dataclass(frozen=True)
+class SearchResult:
+    """What an application shows its model, and what it says itself.
+
+    Attributes:
+        passages: for the prompt.
+        nearest: shown after a decline, as they come nearest to the question; may be empty.
+        declines: whether the application declines without asking its model.
+        limits: of the model's answer, for `bind`.
+    """
+
+    passages: list[Document]
+    nearest: list[Document] = field(default_factory=list)
+    declines: bool = False
+    limits: dict[str, Any] = field(default_factory=dict)
+
+
 class PassageRetriever(BaseRetriever):
     """The best passages, and none where even the best is further away than `retrieval.min_similarity`. They may be
-    quoted to a model: the guards have looked at the text, the title and the file name of each.
+    quoted to a model: where `vets`, the guards have looked at the text, the title and the file name of each.
 
     Attributes:
         search: of the release.
         guards: of passages.
         settings: how many passages, and how near.
         vets: whether the release has guards of passages.
-        embedder: its file, for `settings.reads` where the search has none open.
 
     Raises:
-        SluiceError: `settings.reads`, and the project has left out the extra that reads.
         SearchError: the search failed; ModelTimeoutError: the deadline has passed.
     """
 
@@ -52,18 +64,9 @@ class PassageRetriever(BaseRetriever):
     guards: SkipValidation[Checks]
     settings: RetrievalSettings
     vets: bool
-    embedder: Path
     _threads: ThreadPoolExecutor = PrivateAttr(
         default_factory=partial(ThreadPoolExecutor, _SEARCHES, thread_name_prefix="search")
     )
-
-    def model_post_init(self, context: Any, /) -> None:
-        super().model_post_init(context)
-        if self.settings.reads and not hooks("evidence"):
-            raise SluiceError(
-                "config/service.yaml: retrieval.sentences, max_doubt: the project has left out the extra `evidence`",
-                remedy="take both keys out, and passages are shown as they are",
-            )
 
     async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
         """As in the base class, without what that does for callbacks where there are none."""
@@ -90,25 +93,7 @@ class PassageRetriever(BaseRetriever):
     async def _documents(self, question: str) -> list[Document]:
         """The passages; a second attempt at an answer gets the same."""
         request = current_request()
-        hits, request.doubted = await request.once(f"passages for {question}", lambda: self._shown(request, question))
-        return [
-            Document(hit.text, id=hit.chunk_id, metadata={name: getattr(hit, name) for name in _METADATA})
-            for hit in hits
-        ]
-
-    async def _shown(self, request: RequestState, question: str) -> tuple[list[Hit], bool]:
-        hits = await self._near(request, question)
-        if not self.settings.reads:
-            return hits, False
-        read = partial(self._reader.read, question, hits, self.settings.sentences)
-        evidence = await request.in_time(asyncio.get_running_loop().run_in_executor(self._threads, read))
-        request.trace.set("sluice.retrieval.doubt", round(evidence.doubt, 3))
-        doubted = evidence.doubt > self.settings.max_doubt and not request.warming
-        return evidence.sentences if self.settings.sentences else hits, doubted
-
-    @cached_property
-    def _reader(self) -> Any:
-        return hooks("evidence")["evidence"](getattr(self.search, "embedder", None) or Embedder(self.embedder))
+        return documents_of(await request.once(f"passages for {question}", lambda: self._near(request, question)))
 
     async def _near(self, request: RequestState, question: str) -> list[Hit]:
         hits = await self._found(request, question)
@@ -144,7 +129,14 @@ class PassageRetriever(BaseRetriever):
         return kept
 
 
+def documents_of(hits: Sequence[Hit]) -> list[Document]:
+    """Passages as LangChain has them."""
+    return [
+        Document(hit.text, id=hit.chunk_id, metadata={name: getattr(hit, name) for name in _METADATA}) for hit in hits
+    ]
+
+
 def format_passages(documents: Sequence[Document]) -> str:
     """Passages as a prompt has them, in the form in which training showed them: one a line, `[1] Title: text`."""
     hits = [Hit(chunk_id=one.id or "", text=one.page_content, **one.metadata) for one in documents]
-    return passages.format_passages(hits)
+    return retrieval.format_passages(hits)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
+from sluice.core.extras import left_out
 from sluice.core.project import APPLICATION, load_project
 from sluice.core.settings import load_settings, read_yaml
 from sluice.core.workspace import Workspace
-from sluice.guardrails.context import GUARD_FILE
+from sluice.guardrails.check import GUARD_FILE
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import Models, ensure, load_models
 from sluice.llm.settings import PROMPT_ROLES, Providers, load_providers
@@ -46,9 +47,10 @@ class ReleaseBundle:
 
 
 def draft_adapter(workspace: Workspace) -> Path | None:
-    """Where the stage `train` leaves its adapter; None where the pipeline has no such stage."""
+    """Where the stage `train` leaves its adapter; None where the pipeline has no such stage, or it is switched off."""
     stages = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]
-    return workspace.build / "adapter" / "adapter.gguf" if "train" in stages else None
+    trains = "train" in stages and "finetune" not in left_out(workspace.root)
+    return workspace.build / "adapter" / "adapter.gguf" if trains else None
 
 
 def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> ReleaseBundle:

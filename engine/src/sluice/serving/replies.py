@@ -1,4 +1,5 @@
-"""Responses in OpenAI's format: completions, stream chunks, errors.
+"""Responses in OpenAI's format: completions, streams of events, errors. Details of the model server and of defects stay
+in the log.
 
 Our own fields beside theirs: release, citations, blocked, declined.
 """
@@ -6,16 +7,24 @@ Our own fields beside theirs: release, citations, blocked, declined.
 from __future__ import annotations
 
 import json
+import logging
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import JSONResponse
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from sluice.serving.answer import Answer
+from sluice.core.settings import nearest
+from sluice.serving.answer import Answer, ModelBusyError, ModelError, ModelTimeoutError, RequestError, SearchError
 from sluice.serving.request_schema import MODEL
+from sluice.serving.telemetry.traces import current_trace
 
 ID_PREFIX = "chatcmpl-"
 DONE = b"data: [DONE]\n\n"
@@ -110,3 +119,109 @@ def _usage(answer: Answer) -> dict[str, Any]:
 def _extras(answer: Answer) -> dict[str, Any]:
     shown = {"citations": [asdict(one) for one in answer.citations], "blocked": answer.blocked}
     return shown | {"declined": answer.declined} | ({"steps": answer.steps} if answer.steps else {})
+
+
+class EventStream(StreamingResponse):
+    """Sends `events`, then closes them and their `source`, also when the client goes away before the first of them.
+
+    Starlette leaves what it iterates open until it is collected as garbage. It would also watch for the client to go
+    away, with two tasks of its own; `AdmissionMiddleware` watches already, and cancels the task that is in here.
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Any, None], **options: Any) -> None:
+        super().__init__(events, **options)
+        self._closed_at_the_end = (events, source)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the signature of ASGI
+        try:
+            await self.stream_response(send)
+        finally:
+            for generator in self._closed_at_the_end:
+                await generator.aclose()
+
+
+BROKEN = "the service failed; its log says why"
+# In place of pydantic's, which are about Python.
+_WORDS = {
+    "missing": "this field is required",
+    "too_short": "at least {min_length} item(s)",
+    "string_type": "has to be a string",
+    "model_attributes_type": "has to be a JSON object",
+}
+_KINDS = {"str", "int", "float", "bool"}  # which pydantic names behind the place of a value that may be of several
+_log = logging.getLogger(__name__)
+
+
+def add_error_shapes(api: FastAPI) -> None:
+    """Handlers for everything that a route may raise."""
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        fault = max(error.errors(), key=lambda one: len(_place(one)))  # of several kinds, the one that comes nearest
+        place, kind, ctx = _place(fault), fault["type"], fault.get("ctx", {})
+        what = _WORDS[kind].format(**ctx) if kind in _WORDS else fault["msg"].removeprefix("Value error, ")
+        if kind == "extra_forbidden" and len(place) == 1:
+            what = f"unknown field{nearest(str(place[0]), _fields_of_body(request))}"
+        elif kind == "json_invalid":
+            place, what = [], f"the body is not valid JSON: {ctx.get('error', what)}"
+        elif isinstance(error.body, bytes):
+            sent = request.headers.get("content-type")
+            what = f"send the header `content-type: application/json`; this request has {sent or 'none'}"
+        elif error.body is None and fault["loc"] == ("body",):
+            what = "the body is empty: send a JSON object"
+        param = param_of(place) or None
+        return error_response(400, f"{param}: {what}" if param else what, param=param, code="invalid_request")
+
+    @api.exception_handler(RequestError)
+    async def not_served(_: Request, error: RequestError) -> Response:
+        return error_response(400, error.message, param=error.param, code=error.code)
+
+    @api.exception_handler(ModelError)
+    async def model_failed(_: Request, error: ModelError) -> Response:
+        _log.error("no answer: %s", error)
+        status, message, code = model_fault(error)
+        current_trace().fail(type(error).__name__)
+        headers = {"retry-after": f"{math.ceil(error.retry_after)}"} if error.retry_after else None
+        return error_response(status, message, code=code, headers=headers)
+
+    @api.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        what, code, path = str(error.detail), None, request.url.path[:200]
+        if what in ("Not Found", "Method Not Allowed"):
+            paths = [getattr(one, "path", "") for one in request.app.routes]
+            takes = (error.headers or {}).get("Allow")
+            hint = f": this path takes {takes}" if takes else nearest(path, [one for one in paths if len(one) > 1])
+            what, code = f"there is no {request.method} {path}{hint}", "unknown_path"
+        elif what == "There was an error parsing the body":  # FastAPI's, of other bytes than UTF-8, or nested too deep
+            what, code = "the body cannot be read: send JSON in UTF-8, not compressed", "invalid_request"
+        return error_response(error.status_code, what, code=code, headers=error.headers)
+
+    @api.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> Response:  # noqa: ARG001 - the server logs it
+        return error_response(500, BROKEN, code="internal_error")
+
+
+def param_of(place: Iterable[Any]) -> str:
+    """The place of a field as OpenAI writes it, such as `messages[0].role`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+
+
+def _place(fault: Any) -> list[Any]:
+    return [one for one in fault["loc"][1:] if isinstance(one, int) or not (one in _KINDS or "[" in one)]
+
+
+def _fields_of_body(request: Request) -> list[str]:
+    """The fields of the model that the route of a request reads its body with."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    return list(getattr(body.field_info.annotation, "model_fields", ())) if body else []
+
+
+def model_fault(error: ModelError) -> tuple[int, str, str]:
+    """Status, text and code for the client."""
+    if isinstance(error, ModelTimeoutError):
+        return 504, error.message, "model_timeout"
+    if isinstance(error, ModelBusyError):
+        return 503, "the model answers as many questions as it can; try again soon", "overloaded"
+    if isinstance(error, SearchError):
+        return 503, "the passages cannot be searched now; try again soon", "search_unavailable"
+    return 502, "the model gave no answer", "model_error"

@@ -14,11 +14,10 @@ from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import GuardOutcome
 from sluice.llm.chat import Delta, Messages
 from sluice.retrieval import Hit
-from sluice.serving.answer import REFUSED, TOO_LONG, Answer, ModelTimeoutError, Usage
-from sluice.serving.caller_options import CallerOptions
-from sluice.serving.citations import cite, first_words
+from sluice.serving.answer import REFUSED, TOO_LONG, Answer, ModelTimeoutError, Usage, cite, first_words
+from sluice.serving.request_schema import CallerOptions
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.trace_outcome import record_call
+from sluice.serving.telemetry.traces import record_call
 
 T = TypeVar("T")
 
@@ -34,7 +33,7 @@ class RequestState:
         options: what the caller asks for beside the answer.
         refused: why a guard refused the answer before this one; empty at the first attempt.
         hits: the passages that were found and may be quoted, best first; the answer cites from them.
-        doubted: whether `retrieval.max_doubt` is passed: they do not seem to answer the question.
+        doubted: whether `small_model.max_doubt` is passed: they do not seem to answer the question.
         trace: of the request; an application may add steps of its own.
         steps: calls of the application's own tools, in their order: `name`, `args`, `outcome`.
     """

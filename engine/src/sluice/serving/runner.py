@@ -5,28 +5,58 @@ There is one path: a complete answer is its collected stream. The output guard c
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sluice.guardrails.bounded_cache import BoundedCache
+from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
+from sluice.guardrails.check import BoundedCache
 from sluice.guardrails.guards import BROKEN
 from sluice.llm.chat import ChatProvider, Messages
 from sluice.prompts import ModelParameters
-from sluice.serving.answer import Answer, ModelError, RequestError
-from sluice.serving.caller_options import CallerOptions
+from sluice.serving.answer import Answer, Citation, ModelError, PromptPassage, RequestError
 from sluice.serving.chat_model import ChatModel
-from sluice.serving.citations import Citation, PromptPassage
 from sluice.serving.contracts import Checks, Search, answer_pieces, built_application
 from sluice.serving.passage_retriever import PassageRetriever
 from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.request_schema import CallerOptions
 from sluice.serving.request_state import RequestState, enter_request
-from sluice.serving.sentences import SentenceSplitter
 from sluice.serving.services import Services
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.trace_outcome import record
+from sluice.serving.telemetry.traces import record
+
+# A sentence ends where white space follows its mark; no pattern of an output check may match across this. Where letters
+# stand apart ("m e @ e x a m p l e . o r g") a mark between them ends nothing.
+_END = re.compile(r"(?<!\s\S\s)[.!?…][\"'”’)\]]*(?=\s)")
+
+
+class SentenceSplitter:
+    """Takes pieces of text and returns finished sentences; together they are the whole text.
+
+    `whole`: for answers that can only be checked as a whole, no sentence is finished before the end."""
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self._open = ""
+        self._whole = whole
+
+    def feed(self, piece: str) -> list[str]:
+        """The sentences that this piece finishes. White space between two sentences belongs to the second."""
+        self._open += piece
+        finished: list[str] = []
+        while not self._whole and (match := _END.search(self._open)):
+            finished.append(self._open[: match.end()])
+            self._open = self._open[match.end() :]
+        return finished
+
+    def rest(self) -> str:
+        """What is left when the text is over."""
+        rest, self._open = self._open, ""
+        return rest
+
 
 _ROLE = "chat"  # of config/providers.yaml: who is asked
 _GRACE = 0.05  # seconds
@@ -37,16 +67,7 @@ _WARM_UP = ({"role": "user", "content": "Is everything ready?"},)
 
 class ApplicationRunner:
     """The application of a release, safe for concurrent questions: all state of one answer is in its `RequestState`.
-
-    Args:
-        bundle: the release; it names its application.
-        chat: the models of the role `chat`.
-        search: retrieval.
-        guards: of questions, passages and answers.
-
-    Raises:
-        SluiceError: there is no such application, or it refuses the release.
-    """
+    SluiceError when there is no such application, or it refuses the release."""
 
     def __init__(self, bundle: ReleaseBundle, chat: ChatProvider, search: Search, guards: Checks) -> None:
         self._settings = bundle.service
@@ -66,9 +87,10 @@ class ApplicationRunner:
             guards=guards,
             settings=bundle.service.retrieval,
             vets=bool(bundle.guardrails.passages),
-            embedder=bundle.embedder,
         )
-        self.services = Services(bundle, retriever, guards, {_ROLE: model})
+        small = _small_model(bundle, retriever)
+        retriever = small.retriever if small else retriever
+        self.services = Services(bundle, retriever, guards, {_ROLE: model}, small_model=small)
         self._quoted: BoundedCache[str] = BoundedCache(_REMEMBERED)
         self._application = built_application(bundle.application, self.services)
 
@@ -85,7 +107,7 @@ class ApplicationRunner:
     async def stream(
         self, messages: Messages, *, tenant: str | None = None, options: CallerOptions | None = None
     ) -> AsyncGenerator[str | Answer, None]:
-        """As `answer`, in pieces."""
+        """The answer in pieces, then as a whole."""
         for name in sorted((options.names if options else frozenset()) - self.services.takes):
             raise RequestError(f"{name}: this application takes none of the caller's", param=name)
         request = self._request(messages, tenant, options=options)
@@ -194,6 +216,20 @@ class ApplicationRunner:
         if BROKEN.isdisjoint(found.reasons):
             self._quoted[text] = found.text
         return found.text
+
+
+def _small_model(bundle: ReleaseBundle, retriever: PassageRetriever) -> Any:
+    """The help for a small model that the release asks for. SluiceError if the project has left out the extra."""
+    wanted = ["small_model"] if bundle.service.small_model else []
+    wanted += ["answers: spans"] if bundle.service.answers == "spans" else []
+    if not wanted:
+        return None
+    if not (make := next(iter(hooks("small_model").values()), None)):
+        raise SluiceError(
+            f"config/service.yaml: {', '.join(wanted)}: the project has left out the extra `small_model`",
+            remedy="take that out of the file; passages are then shown as they are",
+        )
+    return make(bundle, retriever)
 
 
 async def _finished(texts: AsyncGenerator[str, None], sentences: SentenceSplitter, request: RequestState) -> list[str]:

@@ -2,26 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sluice.core.atomic_files import read_json
+from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
+from sluice.guardrails.check import CheckResources, GuardModel
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import ChatProvider
-from sluice.llm.fallback import FallbackProvider, open_chat
 from sluice.llm.llama_server import LocalServer
+from sluice.llm.resilience import FallbackProvider, open_chat
 from sluice.llm.settings import needs_local
 from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.index_files import TextEncoder
 from sluice.retrieval.stores import Stores
 from sluice.serving.contracts import Checks
-from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.runner import ApplicationRunner
 
 if TYPE_CHECKING:
     from sluice.retrieval.retriever import Retriever
+
+
+def open_guards(bundle: ReleaseBundle, embedder: TextEncoder) -> Guards:
+    """The guards of a release."""
+    model = _model(bundle) if bundle.guardrails.needs_model else None
+    messages = bundle.prompts["answer"].messages if "answer" in bundle.prompts else ()
+    system = [message.content for message in messages if message.role == "system"]
+    return Guards(bundle.guardrails, CheckResources(model, embedder.embed, tuple(system)))
+
+
+def _model(bundle: ReleaseBundle) -> GuardModel:
+    load: Callable[[Path], GuardModel] | None = next(iter(hooks("guard_model").values()), None)
+    if load is None:
+        raise SluiceError(
+            "config/guardrails.yaml: a check needs the guard model, and this project has left the extra `guard` out",
+            remedy="take the check out of config/guardrails.yaml, or bring engine/src/sluice/extras/guard/ back "
+            "with git",
+        )
+    if bundle.guard is None:
+        raise SluiceError(
+            f"release {bundle.release}: config/guardrails.yaml needs the guard model, and the release has none",
+            remedy="make the release again: `make release`",
+        )
+    model = load(bundle.guard)
+    served = read_json(bundle.index / "index.json")["embedder"]["sha256"]
+    if model.embedder != served:
+        raise SluiceError(
+            f"{bundle.guard}: trained with the embedder {model.embedder[:16]}…, the release has {served[:16]}…",
+            remedy="run the guard stage again: `sluice guard train`",
+        )
+    return model
 
 
 @dataclass(frozen=True)
@@ -52,8 +87,10 @@ def open_model(bundle: ReleaseBundle, role: str = "chat") -> Iterator[FallbackPr
 @contextmanager
 def open_search(bundle: ReleaseBundle, stores: Stores, state: Path, *, tenants: bool = False) -> Iterator[Retriever]:
     """The search of a release."""
-    from sluice.retrieval.postgres import open_retriever  # imports LangChain, which takes a second
-    from sluice.retrieval.tenant_retriever import open_for_tenants
+    from sluice.retrieval.retriever import (
+        open_for_tenants,
+        open_retriever,  # imports LangChain, which takes a second
+    )
 
     opening = open_for_tenants if tenants else open_retriever
     with Embedder(bundle.embedder) as embedder, opening(bundle.index, embedder, stores, state) as retriever:

@@ -26,10 +26,9 @@ from sluice.core.processes import require_port
 from sluice.retrieval.stores import Stores
 from sluice.serving.api_keys import VARIABLE, keys_path
 from sluice.serving.auth import KeyRing
-from sluice.serving.fault_injection import parse_fault
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
-from sluice.serving.middleware import TrafficState
+from sluice.serving.middleware import TrafficState, parse_fault
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.routing import load_router
 from sluice.serving.runtime import open_runtime

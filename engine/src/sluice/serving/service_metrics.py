@@ -17,8 +17,7 @@ from sluice.serving.answer import Answer
 from sluice.serving.telemetry.traces import GUARDS, RETRIEVE, Trace
 
 if TYPE_CHECKING:
-    from sluice.llm.fallback import FallbackProvider
-    from sluice.llm.provider_attempts import ProviderAttempt
+    from sluice.llm.resilience import FallbackProvider, ProviderAttempt
     from sluice.serving.telemetry.telemetry import Telemetry
 
 _SECONDS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 13, 20, 30)
@@ -127,7 +126,7 @@ class ServiceMetrics:
         self._feedback("good" if value >= 0.5 else "bad", answered_by).inc()
 
     def attempt(self, attempt: ProviderAttempt) -> None:
-        """One call of a provider has ended; llm/provider_attempts.py names the outcomes."""
+        """One call of a provider has ended; llm/resilience.py names the outcomes."""
         self._attempts(attempt.provider, attempt.outcome).inc()
         if attempt.cost is not None:
             self._cost(attempt.provider).inc(attempt.cost)

@@ -1,28 +1,80 @@
-"""What the engine gives an application: models by role, search, guards, prompts, settings, tools."""
+"""What the engine gives an application: models by role, search, guards, prompts, settings, tools.
+
+Tools are functions that a model may be given: those of src/assistant/tools.py and of extras, each with `@tool`.
+LangChain makes name, description and JSON schema from signature and docstring, when the application asks for them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langchain_core.messages import BaseMessage, convert_to_messages
+from langchain_core.prompts import BaseChatPromptTemplate
 
 from sluice.core.errors import SluiceError
-from sluice.core.extras import hooks
+from sluice.core.extras import hooks, packages
+from sluice.core.registry import APPLICATION, Registry
 from sluice.core.settings import nearest
+from sluice.prompts import ModelParameters, Prompt
 from sluice.serving.chat_model import ChatModel
 from sluice.serving.contracts import Checks
-from sluice.serving.passage_retriever import PassageRetriever
-from sluice.serving.prompt_template import ReleasePrompt
+from sluice.serving.conversation import Conversation
+from sluice.serving.passage_retriever import PassageRetriever, SearchResult
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import ServiceSettings
-from sluice.serving.tools import TOOLS
+from sluice.serving.telemetry import traces
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
+
+
+class ReleasePrompt(BaseChatPromptTemplate):
+    """Fills the messages of prompts/<name>.prompt.yml, and notes them in the trace of the request.
+
+    Attributes:
+        prompt: the file.
+    """
+
+    prompt: Prompt
+
+    @classmethod
+    def of(cls, prompt: Prompt) -> ReleasePrompt:
+        """The template of a file; values for other variables than its own are left out."""
+        return cls(prompt=prompt, input_variables=[variable.name for variable in prompt.variables if variable.required])
+
+    @property
+    def parameters(self) -> ModelParameters:
+        """What the file says of temperature, tokens and the like."""
+        return self.prompt.parameters
+
+    def format_messages(self, **kwargs: Any) -> list[BaseMessage]:
+        with current_request().step(traces.PROMPT) as step:
+            wanted = {variable.name for variable in self.prompt.variables}
+            messages = self.prompt.render(**{name: value for name, value in kwargs.items() if name in wanted})
+            step.text("input", messages)
+            return convert_to_messages(messages)
+
+
+TOOLS: Registry[Callable[..., Any]] = Registry("tool", *packages("functions"), f"{APPLICATION}.tools")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def tool(function: F) -> F:
+    """Function decorator: `Services.tools` has the function under its name.
+
+    Raises:
+        SluiceError: it has no docstring, which is what a model knows of it, or its name is taken.
+    """
+    if not (function.__doc__ or "").strip():
+        raise SluiceError(f"{function.__module__}: the tool {function.__name__} has no docstring")
+    TOOLS.add(function.__name__, function, function.__module__)
+    return function
 
 
 @dataclass(frozen=True)
@@ -38,6 +90,7 @@ class Services:
         request: what is being answered in this task.
         takes: which wishes of a caller the application takes: `tools`, `response_format`.
         kept: what an extra keeps as long as the release is served, by the name of the extra.
+        small_model: the help for a small model, where the release has some.
     """
 
     bundle: ReleaseBundle
@@ -46,6 +99,7 @@ class Services:
     models: Mapping[str, ChatModel]
     takes: set[str] = field(default_factory=set)
     kept: dict[str, Any] = field(default_factory=dict)
+    small_model: Any = None
 
     @property
     def settings(self) -> ServiceSettings:
@@ -103,6 +157,37 @@ class Services:
             A Runnable over messages, as the model is; None where the release offers its model no tools.
         """
         return next((make(self, model) for make in hooks("agent").values()), None)
+
+    def conversation(self) -> Conversation:
+        """The question of each request, made to stand alone where `condense` is on, and its earlier turns.
+
+        Returns:
+            What gives both.
+
+        Raises:
+            SluiceError: `condense` is on, and its prompt does not fit.
+        """
+        return Conversation(self)
+
+    async def find(self, question: str, turns: Sequence[dict[str, str]] = (), *, alone: bool = True) -> SearchResult:
+        """The passages for a question: those of `retriever`. For a small model (`small_model` of config/service.yaml)
+        they are the sentences that say most, and where they seem not to answer, the application should decline.
+
+        Args:
+            question: to search for.
+            turns: said before it. Only the help for a small model uses them.
+            alone: whether the model answers in its own words, without tools and in no form of the caller's.
+
+        Returns:
+            What to show the model, and whether to ask it.
+
+        Raises:
+            SearchError: the search failed; ModelTimeoutError: the deadline has passed.
+        """
+        if self.small_model:
+            found: SearchResult = await self.small_model.find(question, turns, alone=alone)
+            return found
+        return SearchResult(await self.retriever.ainvoke(question))
 
     def prompt(self, name: str, *, fills: Sequence[str], needs: Sequence[str] = ()) -> ReleasePrompt:
         """A prompt of the release, as a LangChain template.

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 
 _SMALLEST_SLOT = 512
@@ -14,13 +15,21 @@ _SMALLEST_SLOT = 512
 class RetrievalSettings(Settings):
     k: int = Field(ge=1, le=50, description="passages in the prompt")
     min_similarity: float = Field(ge=-1, le=1, description="cosine below which no passage is shown")
-    sentences: int = Field(0, ge=0, description="of the passages, as many as are shown in their place; 0: passages")
-    max_doubt: float = Field(1, ge=0, le=1, description="that passages answer; above it an application declines")
 
     @property
-    def reads(self) -> bool:
-        """Whether the passages are read before a model sees them."""
-        return self.sentences > 0 or self.max_doubt < 1
+    def sentences(self) -> int:
+        raise SluiceError("settings.retrieval.sentences moved", remedy="use settings.small_model.sentences")
+
+    @property
+    def max_doubt(self) -> float:
+        raise SluiceError("settings.retrieval.max_doubt moved", remedy="use settings.small_model.max_doubt")
+
+
+class SmallModelSettings(Settings):
+    """The help of the extra `small_model`."""
+
+    sentences: int = Field(ge=0, description="of the passages, as many as are shown in their place; 0: passages")
+    max_doubt: float = Field(ge=0, le=1, description="that passages answer; above it an application declines")
 
 
 class LlmSettings(Settings):
@@ -76,6 +85,7 @@ class ServiceSettings(Settings):
         "any", description="spans: the local model answers with words in a row out of a passage, or declines"
     )
     retrieval: RetrievalSettings
+    small_model: SmallModelSettings | None = Field(None, description="None: passages are shown as they are")
     llm: LlmSettings
     condense: CondenseSettings | None = Field(None, description="None: a release that was made before there was any")
     limits: LimitSettings

@@ -7,6 +7,7 @@ staged: `git reset --hard` brings the old state back, and a second time nothing 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,7 @@ from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
 from sluice.core.project import PROJECT, Project, edit_project, load_project
-from sluice.template.extras import drop
-from sluice.template.owned import ENGINE, list_files
+from sluice.template.owned import ENGINE, TEMPLATE_FILES, list_files
 
 # The pointer to the starter data, and the remote that holds them.
 STARTER = ("data.dvc", "dvc-store/")
@@ -61,6 +61,8 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
     tracked = list_files(root, untracked=False)
     starter = any(path.startswith(STARTER[1]) for path in tracked) and not starter_data
     removed = [path for path in tracked if starter and path.startswith(STARTER)]
+    if project.template and not load_project(root / "config").template:
+        removed += [path for path in tracked if path in TEMPLATE_FILES]
     changes = [*_project_file(root, project), *_overlays(root, project, tracked), *_owners(root, project)]
     readme = root / "README.md"
     if starter and readme.is_file():
@@ -75,11 +77,20 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
 def apply(root: Path, plan: InitPlan) -> None:
     """Writes the plan and stages it."""
     for path in (*plan.removed, *(change.old for change in plan.changes if change.old != change.new)):
-        drop(root, path)
+        _drop(root, path)
     for change in plan.changes:
         (root / change.new).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(root / change.new, change.text, sync=False)
     run(root, "add", "--all", "--", *plan.removed, *(path for one in plan.changes for path in (one.old, one.new)))
+
+
+def _drop(root: Path, path: str) -> None:
+    """Remove a file and the folders that are empty then: git tracks none."""
+    (root / path).unlink(missing_ok=True)
+    folder = (root / path).parent
+    while folder != root and folder.is_dir() and not [one for one in folder.iterdir() if one.name != "__pycache__"]:
+        shutil.rmtree(folder)
+        folder = folder.parent
 
 
 def _project_file(root: Path, project: Project) -> Iterator[FileChange]:

@@ -2,7 +2,7 @@
 
 engine/OWNED lists the latter and engine/FILES the former, with sha256, so that an edited file is noticed without any
 history. In the template itself an edit is normal: `sluice engine check`, which pre-commit runs, writes both lists anew.
-A project never writes them, but when `sluice init` removes an extra.
+A project never writes them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
 from sluice.core.workspace import LOCK
-from sluice.template.extension_points import point_for
 
 ENGINE = "engine/"
 OWNED, FILES = "engine/OWNED", "engine/FILES"
+# Only the template has them: `sluice init` removes them, and no upgrade brings them.
+TEMPLATE_FILES = (".github/dependabot.yml", ".github/workflows/template-release.yml")
 # Outside of engine/, by the reason why a file cannot lie there. The first match counts.
 _REASONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "GitHub reads them from .github/ alone. A workflow of your own is another file there",
-        (".github/workflows/*", ".github/actions/*", ".github/dependabot.yml", ".github/zizmor.yml"),
+        (".github/workflows/*", ".github/actions/*", ".github/zizmor.yml"),
     ),
     (
         "programs look for them at the top (make, pre-commit, git, buildah, the machine that runs the tests)",
@@ -43,6 +44,28 @@ _HEAD = """\
 # To make one your own, list it under `adopted:` in config/project.yaml: an upgrade then merges it.
 # `sluice engine check` writes this file in the template; `sha256sum --check engine/OWNED` reads it.
 """
+# What to use in place of an edit of a file; the first pattern that matches counts.
+_PROPOSE = "propose the change to the template: an upgrade brings it here"
+_POINTS: tuple[tuple[str, str], ...] = (
+    ("engine/src/sluice/evaluation/metrics*", "write a metric in src/assistant/metrics/ with @metric"),
+    ("engine/src/sluice/guardrails/*", "write a guardrail in src/assistant/guardrails/ with @check"),
+    ("engine/src/sluice/llm/*", "write a provider in src/assistant/ with @provider; config/providers.yaml names it"),
+    ("engine/src/sluice/serving/*", "write an endpoint in src/assistant/routes.py; config/service.yaml has the limits"),
+    ("engine/src/sluice/prompts/*", "write the prompt in prompts/"),
+    ("engine/src/sluice/retrieval/*", "write your application in src/assistant/; config/stores.yaml has the stores"),
+    ("engine/src/sluice/r[eo]*", "set steps in k8s/base/rollout.yaml and limits in config/gates.yaml"),
+    ("engine/src/sluice/evaluation/*", "write a metric in src/assistant/metrics/; config/gates.yaml has the limits"),
+    ("engine/k8s/analysis/*", "set limits in config/gates.yaml (`make sync`), arguments in k8s/base/rollout.yaml"),
+    ("engine/k8s/*", "patch it in k8s/overlays/, or change k8s/base/rollout.yaml"),
+    ("engine/docs/*", "write your pages in docs/"),
+    ("engine/tests/*", "write your tests in tests/"),
+    ("engine/scripts/*", "write targets of your own in project.mk"),
+    (".github/workflows/*", "write a workflow of your own beside it, or adopt this one"),
+    ("Makefile", "write targets of your own in project.mk"),
+    ("pipelines/*", "set the numbers in pipelines/params.yaml"),
+    ("engine/*", _PROPOSE),
+    ("*", f"{_PROPOSE}, or adopt the file"),
+)
 Kind = Literal["changed", "added", "removed"]
 
 
@@ -55,6 +78,16 @@ class Edit:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.kind}; {point_for(self.path)}"
+
+
+def point_for(path: str) -> str:
+    """Return what to use in place of an edit of this file of the engine."""
+    return next(text for pattern, text in _POINTS if fnmatch(path, pattern))
+
+
+def walk(root: Path) -> list[str]:
+    """Return the paths of the files below a folder that is no repository."""
+    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() or path.is_symlink()]
 
 
 def list_files(root: Path, *, untracked: bool = True) -> list[str]:
@@ -104,20 +137,13 @@ def edits(root: Path, files: Iterable[str]) -> list[Edit]:
     return sorted(found, key=lambda edit: edit.path)
 
 
-def write_lists(root: Path, files: Iterable[str], *, listed: bool = False) -> list[str]:
-    """Writes engine/OWNED and engine/FILES for the files as they are."""
-    there = sorted(set(files))
-    if listed:
-        before = (root / OWNED).read_text(encoding="utf-8").splitlines(keepends=True)
-        paths = {line: line.rstrip("\n").partition("  ")[2] for line in before if line[0] != "#"}
-        kept = [line for line in before if paths.get(line) is None or paths[line] in there]
-        owned = "".join(_lines(root, [paths[line]]) if line in paths else line for line in kept)
-    else:
-        named = {
-            reason: [path for path in there if any(fnmatch(path, pattern) for pattern in patterns)]
-            for reason, patterns in _REASONS
-        }
-        owned = _HEAD + "".join(f"#\n# {reason}:\n{_lines(root, paths)}" for reason, paths in named.items())
+def write_lists(root: Path, files: Iterable[str]) -> list[str]:
+    """Writes engine/OWNED and engine/FILES for the files as they are; returns those that changed."""
+    there = sorted(set(files) - set(TEMPLATE_FILES))
+    owned = _HEAD
+    for reason, patterns in _REASONS:
+        paths = [path for path in there if any(fnmatch(path, pattern) for pattern in patterns)]
+        owned += f"#\n# {reason}:\n{_lines(root, paths)}"
     changed = [OWNED] if _write(root / OWNED, owned) else []
     inside = sorted({path for path in there if path.startswith(ENGINE)} - {FILES} | {OWNED})
     return changed + ([FILES] if _write(root / FILES, _lines(root, inside)) else [])

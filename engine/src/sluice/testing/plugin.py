@@ -43,7 +43,6 @@ MARKERS = {
     "image": ("builds the images and runs them with podman", "takes minutes: make test-image"),
     "drill": ("the real proxy under load; killed pushes; training in shards", "minutes: make test-drill test-parts"),
     "fork": ("runs the rules of the house in a fork", "takes minutes: make test-fork"),
-    "extras": ("takes each extra out of a clone", "takes minutes: make test-extras"),
     "cluster": ("deploys into the cluster of KUBECONFIG", "needs a cluster: make e2e-cluster"),
     "sagemaker": ("needs the environment of the SDK", "needs the SDK of SageMaker: make test-sagemaker"),
 }
@@ -94,8 +93,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """In GitHub Actions: how many passed, what did not, and what was left out, in the summary of the job."""
-    from sluice.github.job_summary import write_job_summary
-    from sluice.github.markdown_table import table
+    from sluice.core.text import table
+    from sluice.github.workflow_run import write_job_summary
 
     stats = terminalreporter.stats
     counts = [(word, str(len(stats[word]))) for word in ("passed", "failed", "error", "skipped") if stats.get(word)]

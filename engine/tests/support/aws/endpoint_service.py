@@ -15,9 +15,11 @@ By the documentation in botocore's model of SageMaker (2017-07-24, botocore 1.43
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012"
 CALLS = (
     "CreateEndpointConfig",
@@ -64,7 +66,8 @@ class EndpointService:
     ticks: int = 1
 
     def play(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = getattr(self, f"_{call}")(body)
+        """The answer to a call of `CALLS`, such as _create_endpoint's."""
+        answer: dict[str, Any] = getattr(self, re.sub("([A-Z])", r"_\1", call).lower())(body)
         return answer
 
     def begin(self, thing: Thing, status: str) -> None:
@@ -78,9 +81,7 @@ class EndpointService:
                 thing.left -= 1
             else:
                 self._end(things, name, thing)
-        if name not in things:
-            raise invalid(f'Could not find {kind} "{ARN}:{kind}/{name}".')
-        return things[name]
+        return _there(things, name, kind)
 
     def _end(self, things: dict[str, Thing], name: str, thing: Thing) -> None:
         if thing.status == "Deleting":
@@ -94,109 +95,105 @@ class EndpointService:
             thing.status, thing.reason = thing.end, "the container did not pass its ping health check"
         thing.pending = ""
 
-    def _CreateEndpointConfig(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        name = body["EndpointConfigName"]
-        if name in self.configs:
-            raise invalid(f'Cannot create already existing endpoint configuration "{ARN}:endpoint-config/{name}".')
+    def _create_endpoint_config(self, body: dict[str, Any]) -> dict[str, Any]:
+        name = _new(self.configs, body["EndpointConfigName"], "endpoint-config")
         self.configs[name] = body
         return {"EndpointConfigArn": f"{ARN}:endpoint-config/{name}"}
 
-    def _DescribeEndpointConfig(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _describe_endpoint_config(self, body: dict[str, Any]) -> dict[str, Any]:
         name = body["EndpointConfigName"]
-        if name not in self.configs:
-            raise invalid(f'Could not find endpoint configuration "{ARN}:endpoint-config/{name}".')
+        held = _there(self.configs, name, "endpoint-config")
         made = {"EndpointConfigArn": f"{ARN}:endpoint-config/{name}", "CreationTime": 0}
-        return {key: value for key, value in self.configs[name].items() if key != "Tags"} | made
+        return {key: value for key, value in held.items() if key != "Tags"} | made
 
-    def _CreateEndpoint(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        name = body["EndpointName"]
-        if name in self.endpoints:
-            raise invalid(f'Cannot create already existing endpoint "{ARN}:endpoint/{name}".')
-        self._DescribeEndpointConfig(body)
+    def _create_endpoint(self, body: dict[str, Any]) -> dict[str, Any]:
+        name = _new(self.endpoints, body["EndpointName"], "endpoint")
+        _there(self.configs, body["EndpointConfigName"], "endpoint-config")
         self.endpoints[name] = Thing(body["EndpointConfigName"], "Creating", request=body)
         self.begin(self.endpoints[name], "Creating")
         return {"EndpointArn": f"{ARN}:endpoint/{name}"}
 
-    def _UpdateEndpoint(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        thing = self._there(self.endpoints, body["EndpointName"], "endpoint")
+    def _update_endpoint(self, body: dict[str, Any]) -> dict[str, Any]:
+        thing = _there(self.endpoints, body["EndpointName"], "endpoint")
         if thing.status not in ("InService", "UpdateRollbackFailed"):
             raise invalid(f"Cannot update endpoint with status {thing.status}")
-        self._DescribeEndpointConfig(body)
+        _there(self.configs, body["EndpointConfigName"], "endpoint-config")
         if thing.config == body["EndpointConfigName"]:
             raise invalid("Cannot update endpoint to the configuration that it has")
         thing.pending, thing.request = body["EndpointConfigName"], body
         self.begin(thing, "Updating")
         return {"EndpointArn": f"{ARN}:endpoint/{body['EndpointName']}"}
 
-    def _DeleteEndpoint(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        thing = self._there(self.endpoints, body["EndpointName"], "endpoint")
+    def _delete_endpoint(self, body: dict[str, Any]) -> dict[str, Any]:
+        thing = _there(self.endpoints, body["EndpointName"], "endpoint")
         if thing.status in ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"):
             raise invalid(f"Cannot delete endpoint with status {thing.status}")
         self.begin(thing, "Deleting")
         return {}
 
-    def _DescribeEndpoint(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _describe_endpoint(self, body: dict[str, Any]) -> dict[str, Any]:
         name = body["EndpointName"]
         thing = self._look(self.endpoints, name, "endpoint")
-        times = {"CreationTime": 0, "LastModifiedTime": 0}
-        answer = {"EndpointName": name, "EndpointArn": f"{ARN}:endpoint/{name}", "EndpointStatus": thing.status} | times
-        if thing.config:
-            answer["EndpointConfigName"] = thing.config
-        if thing.pending:
-            answer["PendingDeploymentSummary"] = {"EndpointConfigName": thing.pending}
-        if thing.reason:
-            answer["FailureReason"] = thing.reason
-        return answer
+        pending = {"EndpointConfigName": thing.pending} if thing.pending else None
+        found = {"EndpointConfigName": thing.config, "PendingDeploymentSummary": pending, "FailureReason": thing.reason}
+        answer = {"EndpointName": name, "EndpointArn": f"{ARN}:endpoint/{name}", "EndpointStatus": thing.status}
+        answer |= {"CreationTime": 0, "LastModifiedTime": 0}
+        return answer | {key: value for key, value in found.items() if value}
 
-    def _CreateInferenceComponent(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        name, base = body["InferenceComponentName"], body["Specification"].get("BaseInferenceComponentName")
-        if name in self.components:
-            raise invalid(f"Inference component {name} already exists")
-        endpoint = self._there(self.endpoints, body["EndpointName"], "endpoint")
+    def _create_inference_component(self, body: dict[str, Any]) -> dict[str, Any]:
+        name = _new(self.components, body["InferenceComponentName"], "inference-component")
+        base = body["Specification"].get("BaseInferenceComponentName")
+        endpoint = _there(self.endpoints, body["EndpointName"], "endpoint")
         if endpoint.status != "InService":
             raise invalid(f"Cannot add a component to an endpoint with status {endpoint.status}")
-        if base and self._there(self.components, base, "inference-component").status != "InService":
+        if base and _there(self.components, base, "inference-component").status != "InService":
             raise invalid(f"{base} is not in service")
         self.components[name] = Thing("", "Creating", request=body, made=len(self.components))
         self.begin(self.components[name], "Creating")
         return {"InferenceComponentArn": f"{ARN}:inference-component/{name}"}
 
-    def _DescribeInferenceComponent(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _describe_inference_component(self, body: dict[str, Any]) -> dict[str, Any]:
         name = body["InferenceComponentName"]
         thing = self._look(self.components, name, "inference-component")
         base = thing.request["Specification"].get("BaseInferenceComponentName")
-        answer = self._summary(name, thing) | {"Specification": {"BaseInferenceComponentName": base} if base else {}}
+        answer = _summary(name, thing) | {"Specification": {"BaseInferenceComponentName": base} if base else {}}
         return answer | ({"FailureReason": thing.reason} if thing.reason else {})
 
-    def _DeleteInferenceComponent(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _delete_inference_component(self, body: dict[str, Any]) -> dict[str, Any]:
         name = body["InferenceComponentName"]
-        thing = self._there(self.components, name, "inference-component")
+        thing = _there(self.components, name, "inference-component")
         used = [one.request["Specification"].get("BaseInferenceComponentName") for one in self.components.values()]
         if name in used:
             raise invalid(f"{name} has adapters")
         self.begin(thing, "Deleting")
         return {}
 
-    def _ListInferenceComponents(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _list_inference_components(self, body: dict[str, Any]) -> dict[str, Any]:
         assert (body["SortBy"], body["SortOrder"]) == ("CreationTime", "Descending")
         listed = sorted(self.components.items(), key=lambda one: -one[1].made)
-        return {"InferenceComponents": [self._summary(name, one) | {"VariantName": "live"} for name, one in listed]}
+        return {"InferenceComponents": [_summary(name, one) | {"VariantName": "live"} for name, one in listed]}
 
-    @staticmethod
-    def _summary(name: str, thing: Thing) -> dict[str, Any]:
-        endpoint = thing.request["EndpointName"]
-        return {
-            "InferenceComponentName": name,
-            "InferenceComponentArn": f"{ARN}:inference-component/{name}",
-            "EndpointName": endpoint,
-            "EndpointArn": f"{ARN}:endpoint/{endpoint}",
-            "InferenceComponentStatus": thing.status,
-            "CreationTime": thing.made,
-            "LastModifiedTime": thing.made,
-        }
 
-    @staticmethod
-    def _there(things: dict[str, Thing], name: str, kind: str) -> Thing:
-        if name not in things:
-            raise invalid(f'Could not find {kind} "{ARN}:{kind}/{name}".')
-        return things[name]
+def _new(things: dict[str, Any], name: str, kind: str) -> str:
+    if name in things:
+        raise invalid(f'Cannot create already existing {kind} "{ARN}:{kind}/{name}".')
+    return name
+
+
+def _there(things: dict[str, T], name: str, kind: str) -> T:
+    if name not in things:
+        raise invalid(f'Could not find {kind} "{ARN}:{kind}/{name}".')
+    return things[name]
+
+
+def _summary(name: str, thing: Thing) -> dict[str, Any]:
+    endpoint = thing.request["EndpointName"]
+    return {
+        "InferenceComponentName": name,
+        "InferenceComponentArn": f"{ARN}:inference-component/{name}",
+        "EndpointName": endpoint,
+        "EndpointArn": f"{ARN}:endpoint/{endpoint}",
+        "InferenceComponentStatus": thing.status,
+        "CreationTime": thing.made,
+        "LastModifiedTime": thing.made,
+    }

@@ -1,15 +1,20 @@
-"""What engine/aws/bootstrap.yaml lets a role do, and what AWS asks of a request.
+"""What engine/aws/bootstrap.yaml lets a role do, who may take it, and what AWS asks of a request.
 
 Actions have the names of calls, by AWS's service authorization reference, but for those of S3 in `_S3`; what AWS looks
 at beside a call is added to it. A statement allows what its action and its resource match, * for any characters (IAM
 user guide, "IAM JSON policy elements: Resource"); of conditions those are known here that the template has for calls
 that are collected.
+
+`lets_in` is the same guide's "Condition operators" and "Conditions with multiple context keys or values" (Version
+2012-10-17): operators and keys are all to be met, one value of a key is enough, a key that the request lacks is not
+met, names of keys have no case. StringEquals compares with case; StringLike the same, with * and ?. STS gives the
+claims in `_CLAIMS` of GitHub as keys since January 2026. Another claim is as if it were not there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -178,3 +183,30 @@ def require(template: dict[str, Any], role: str, wanted: list[tuple[str, str, di
     assert [one for one in wanted if not allows(held, *one)] == []
     given = {action for one in held for action in _list(one["Action"])}
     assert sorted(given - {action for action, _, _ in wanted} - set(BESIDE)) == []
+
+
+ISSUER = "token.actions.githubusercontent.com"
+_CLAIMS = """aud sub actor actor_id enterprise_id environment job_workflow_ref ref repository repository_id workflow"""
+
+
+def lets_in(statement: Mapping[str, Any], claims: Mapping[str, str]) -> bool:
+    """`claims`: of a token of GitHub."""
+    assert statement["Effect"] == "Allow"
+    keys = {f"{ISSUER}:{name}": value for name, value in claims.items() if name in _CLAIMS.split()}
+    return all(
+        _is_met(operator, wanted, keys.get(key.lower()))
+        for operator, pairs in statement.get("Condition", {}).items()
+        for key, wanted in pairs.items()
+    )
+
+
+def _is_met(operator: str, wanted: str | list[str], held: str | None) -> bool:
+    values = [wanted] if isinstance(wanted, str) else wanted
+    if operator == "StringEquals":
+        return held in values
+    assert operator == "StringLike", f"{operator} is not known here"
+    return held is not None and any(re.fullmatch(_pattern(value), held, re.S) for value in values)
+
+
+def _pattern(value: str) -> str:
+    return re.escape(value).replace(r"\*", ".*").replace(r"\?", ".")

@@ -1,13 +1,17 @@
 """Runs of the pipeline as an account of AWS shows them: steps, jobs, what they leave in the bucket and in logs.
 
-`account` is the played account (engine/tests/support/aws/sagemaker_server.py); jobs, objects and log lines are moto's,
-made by boto3 as SageMaker would make them.
+`account` is the played account (sagemaker_server.py); jobs, objects and log lines are moto's, made by boto3 as
+SageMaker would make them. `run` makes the definition by the SDK in its own environment.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
@@ -59,6 +63,13 @@ def write_settings(config: Path, **changed: Any) -> dict[str, Any]:
     config.mkdir(parents=True, exist_ok=True)
     (config / "sagemaker.yaml").write_text(yaml.safe_dump(settings))
     return settings
+
+
+def jobs_with(**train: Any) -> dict[str, Any]:
+    """`jobs:` of the repository's config/sagemaker.yaml, with other settings of the training job."""
+    jobs: dict[str, Any] = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())["jobs"]
+    jobs["train"] |= train
+    return jobs
 
 
 def step(name: str, status: str, *, arn: str = "", reason: str = "", seconds: float = 60) -> dict[str, Any]:
@@ -213,3 +224,23 @@ def _log(logs: Any, group: str, job: str, line: str) -> None:
     logs.create_log_stream(logGroupName=group, logStreamName=f"{job}/algo-1-1")
     event = {"timestamp": int(time.time() * 1000), "message": line}
     logs.put_log_events(logGroupName=group, logStreamName=f"{job}/algo-1-1", logEvents=[event])
+
+
+GOLDEN = ROOT / "engine" / "tests" / "golden" / "sagemaker" / "pipeline.json"
+PYTHON = Path(sys.prefix) / "sagemaker" / "bin" / "python"
+# The SDK names what it uploads by the second, and the job's script by its content.
+_NEVER_THE_SAME = ((r"train-\d{14}/", "train-<time>/"), (r"/code/[0-9a-f]{64}/", "/code/<sha256>/"))
+
+
+def run(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """pipelines/sagemaker.py with the settings in this folder."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")}
+    argv = [str(PYTHON), "-P", str(ROOT / "pipelines" / "sagemaker.py"), "--config", str(config), *words]
+    return subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=240)
+
+
+def masked(definition: str) -> dict[str, Any]:
+    for pattern, word in _NEVER_THE_SAME:
+        definition = re.sub(pattern, word, definition)
+    found: dict[str, Any] = json.loads(definition)
+    return found

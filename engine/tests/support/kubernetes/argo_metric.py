@@ -18,13 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 Phase = Literal["Successful", "Failed", "Inconclusive", "Error", "Running"]
-# What the controller does when a step's analysis ends so (rollout/analysis.go).
-CONTROLLER: dict[Phase, str] = {
-    "Successful": "goes on",
-    "Failed": "aborts",
-    "Error": "aborts",
-    "Inconclusive": "pauses, until somebody decides",
-}
 DEFAULT_CONSECUTIVE_ERRORS = 4
 
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {"len": len, "isNaN": math.isnan, "isInf": math.isinf}

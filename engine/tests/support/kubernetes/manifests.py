@@ -18,7 +18,6 @@ ENGINE = ROOT / "engine" / "k8s"
 SCHEMAS = ROOT / "engine" / "schemas" / "cluster"
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
 COMPONENTS = sorted(path.parent.name for path in ENGINE.glob("components/*/kustomization.yaml"))
-WORKLOADS = ("Rollout", "Deployment", "StatefulSet", "Job", "AnalysisTemplate")
 
 
 @cache
@@ -90,15 +89,6 @@ def crowded() -> list[tuple[str, ...]]:
         for row, (ingress, kinds) in enumerate(ways)
         for column, store in enumerate(_STORES)
     ]
-
-
-def may_stand_together(one: str, other: str) -> bool:
-    pair = {one, other}
-    return not (
-        any(pair <= {*row} for row in (_STORES, _KEYS))
-        or len(pair & {*chain(*_TYPES)}) == 2
-        or ("ingress-alb" in pair and pair & {*_WITHOUT_BALANCER})
-    )
 
 
 def one(documents: Sequence[Manifest], kind: str, name: str) -> Manifest:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.fallback import FallbackProvider, open_chat
-from sluice.llm.provider_attempts import ProviderAttempt
+from sluice.llm.resilience import FallbackProvider, ProviderAttempt, open_chat
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 from support.event_loop import run

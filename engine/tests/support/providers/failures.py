@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluice.guardrails.guards import Guards
-from sluice.llm.provider_attempts import ProviderAttempt
+from sluice.llm.resilience import ProviderAttempt
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import CHAT, TrafficState
 from sluice.serving.runner import ApplicationRunner

@@ -2,8 +2,8 @@
 
 Calls of tools are as in openai 2.54 (types/chat/chat_completion_chunk.py), anthropic 2.7 (types/
 raw_message_stream_event.py) and botocore 1.43 (data/bedrock-runtime, ConverseStreamOutput); the kinds read them with
-these libraries, and `unit/llm/test_tool_calls.py` the first. `/apply-template` is llama.cpp's (xllamacpp 2026.10): the
-same test asks the real one.
+these libraries, and `unit/llm/test_openai_compatible.py` the first. `/apply-template` is llama.cpp's (xllamacpp
+2026.10): the same test asks the real one.
 
 It runs in a thread with an event loop of its own, so that it stays awake whatever the client's loop does.
 """

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from sluice.extras.redteam.attack import TENANTS
-from sluice.extras.redteam.attack_target import AttackTarget
+from sluice.extras.redteam.target import AttackTarget
 from support.local_server import in_thread
 
 Behave = Callable[[str, str], dict[str, Any] | bytes | int]

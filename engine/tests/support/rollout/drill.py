@@ -22,14 +22,12 @@ from sluice.data.rows import Row, write_rows
 from sluice.llm.chat import Delta, Messages
 from sluice.prompts import ModelParameters
 from sluice.rehearsal.analysis_runs import JobFiles
-from sluice.rehearsal.rehearsal_report import Rehearsal
-from sluice.rehearsal.rehearse import rehearse
-from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rehearsal.rehearse import Rehearsal, rehearse
+from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, Step, load_plan
-from sluice.serving.fault_injection import parse_fault
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
-from sluice.serving.middleware import TrafficState, is_chat
+from sluice.serving.middleware import TrafficState, is_chat, parse_fault
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
 from starter_files import GATES, LOCUSTFILE, ROLLOUT

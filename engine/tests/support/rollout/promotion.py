@@ -13,8 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sluice.rehearsal.release_services import ReleaseService
-from sluice.rehearsal.traefik_router import TraefikRouter
+from sluice.rehearsal.services import ReleaseService, TraefikRouter
 from support.load.client import Lines, request
 from support.load.overload import percentile
 from support.rollout.drill import QUICK, ROWS, spec

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sluice.llm.chat import Usage
-from sluice.serving.answer import Answer
+from sluice.serving.answer import Answer, cite
 from sluice.serving.auth import KeyRing
-from sluice.serving.citations import cite
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState

@@ -24,9 +24,8 @@ from sluice.data.rows import Document
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.llm.model_files import ModelSpec
 from sluice.prompts import ModelParameters
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.index_files import ChunkerSettings, build_index
+from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
 from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from sluice.serving.feedback import Feedback
-from sluice.serving.telemetry.spans import Dialect, ProcessFacts, end_spans
+from sluice.serving.telemetry.telemetry import Dialect, ProcessFacts, end_spans
 from sluice.serving.telemetry.traces import Trace
 
 RESOURCE = Resource({"service.name": "sluice"})

@@ -12,7 +12,7 @@ import pytest
 from sluice import cli
 from sluice.cli import main
 from sluice.core.workspace import Workspace
-from sluice.data.data_policy import DataPolicy
+from sluice.data.privacy import DataPolicy
 from sluice.data.publish import push
 from unit.data.conftest import git, make_checkout
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github

@@ -108,11 +108,3 @@ def test_a_side_that_cannot_be_evaluated_replaces_the_verdict_of_before(
     wanted = "## ! Could not be compared\n\n`base, main (1234): no model 'x¦y'`\n\n`look @here`\n"
     assert comment(workspace) == wanted
     assert summary.read_text().endswith(wanted)
-
-
-def test_what_came_out_of_the_cache_alone_is_said(
-    summary: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert told(monkeypatch, compared(1.0), "OPENAI_API_KEY not set") == 0
-    assert "no model was called (OPENAI_API_KEY not set)" in capsys.readouterr().out
-    assert summary.exists()

@@ -28,8 +28,7 @@ ROOT = Path(__file__).resolve().parents[4]
 def release(workspace: Workspace, documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> str:
     """A release of the miniature checkout, with a real index; the id."""
     from sluice.llm.model_files import ModelSpec
-    from sluice.retrieval.chunking import ChunkerSettings
-    from sluice.retrieval.index_files import build_index
+    from sluice.retrieval.index_files import ChunkerSettings, build_index
 
     monkeypatch.chdir(workspace.root)
     spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
@@ -79,15 +78,6 @@ def test_a_job_loads_what_it_has_fetched_of_a_release(
     (fetched / "index" / "vectors.npy").unlink()
     status, said = run(capsys, "index", "load", str(fetched))
     assert (status, "vectors.npy: missing" in said) == (1, True), said
-
-
-def test_a_release_that_was_changed_is_not_loaded(
-    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path: Path = workspace.releases / release / "index" / "chunks.jsonl"
-    path.write_text(path.read_text() + "\n")
-    status, said = run(capsys, "index", "load", release)
-    assert (status, "chunks.jsonl: sha256 is" in said) == (1, True)
 
 
 def test_a_store_that_does_not_come_is_named(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sluice.cli.release_summary import show_release, summary
+from sluice.cli.release import show_release, summary
 from sluice.core.atomic_files import write_json
 from sluice.jobs.release_job import ReleaseOutcome
 
@@ -45,21 +45,6 @@ def test_the_summary_has_metrics_and_steps(tmp_path: Path) -> None:
         "| step | weight | seconds | verdict |\n|---|---|---|---|\n"
         "| `analysis load` | `10 %` | `12` | `failed p95 '2 s' ¦ limit 1 s` |\n"
     )
-
-
-def test_it_is_written_on_github_and_printed_everywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "summary.md"
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    show_release(outcome(tmp_path, "promoted", steps=(STEP,)))
-    assert not path.exists()
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
-    show_release(outcome(tmp_path, "promoted"))
-    assert path.read_text().startswith("### Release r-new: promoted\n\n| metric |")
-    printed = capsys.readouterr().out
-    for words in ("r-new against the champion r-old", "+0.25", "analysis", "train 3 s", "make serve"):
-        assert words in printed
 
 
 def test_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

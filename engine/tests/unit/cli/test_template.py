@@ -26,13 +26,6 @@ def test_off_a_terminal_what_is_left_out_stays(monkeypatch: pytest.MonkeyPatch) 
     assert template._chosen(CURRENT, {"region": "eu-north-1"}).region == "eu-north-1"
 
 
-def test_the_image_follows_the_names_until_it_has_one_of_its_own() -> None:
-    given = {"name": "desk", "organisation": "Acme", "image": ""}
-    assert template._chosen(CURRENT, given).image == "ghcr.io/acme/desk"
-    other = CURRENT.model_copy(update={"image": "registry.octo.test/x"})
-    assert template._chosen(other, given).image == "registry.octo.test/x"
-
-
 def test_on_a_terminal_what_is_left_out_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {}
 

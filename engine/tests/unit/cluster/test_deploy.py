@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from sluice.cluster import deploy_release, rollout_observer
-from sluice.cluster.deploy_release import end_of_rollout
-from sluice.cluster.kubectl import ClusterUnreachableError, ConflictError
+from sluice.cluster.deploy_release import deploy, end_of_rollout
+from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictError
+from sluice.cluster.release_overlay import render_release
 from sluice.cluster.rollout_observer import WatchTimeouts
 from sluice.core.errors import SluiceError
-from support.kubernetes.api_server import status
+from support.kubernetes.api_server import KubeApi, serving, status
 from support.kubernetes.player import Player
 
 from .conftest import (
     BEFORE,
     IMAGE,
+    LOAD_IMAGE,
     QUICK,
     Runner,
     bring,
+    checkout,
     crashing,
     documents_of,
     hold,
@@ -78,54 +82,6 @@ def test_the_rollout_comes_last_and_after_a_dry_run(plane: Player, run: Runner) 
     assert applied[-1].endswith("/rollouts/sluice")
 
 
-def test_what_the_controller_has_written_is_kept(plane: Player, run: Runner) -> None:
-    """After an abort it moves the selector of the canary's Service to and fro in each reconcile (Argo Rollouts 1.9.1,
-    rollout/trafficrouting.go:212, rollout/service.go:283)."""
-    hold(plane)
-    seen: list[Any] = []
-    api = plane.api
-    run.during["applied "] = lambda: seen.append(api.find("Service", "sluice-canary"))
-    run()
-    assert seen[0]["spec"]["selector"]["rollouts-pod-template-hash"] == template_hash(api, BEFORE)
-    owned = {one["manager"]: one["fieldsV1"] for one in seen[0]["metadata"]["managedFields"]}
-    assert "f:ports" in owned["sluice"]["f:spec"]
-    assert "f:selector" not in owned["sluice"]["f:spec"], "it is the controller's: to apply it again may be a conflict"
-
-
-@pytest.mark.parametrize("log", ["p95 of ttft is 1900 ms, the limit is 1200 ms", ""])
-def test_a_stop_names_its_judge_and_shows_its_log(plane: Player, run: Runner, log: str) -> None:
-    """A log that is gone hides no verdict."""
-    hold(plane)
-    plane.nodes.verdicts = {"load": "Failed"}
-    plane.nodes.logs = {"load": f"{log}\nverdict: failed\n"} if log else {}
-    done = run()
-    assert (done.kind, done.passed, run.weights[-1]) == ("stopped", False, 0)
-    assert "load: Failed" in done.reasons[0]
-    assert any((log or "no log") in line or "pods are gone" in line for line in done.logs)
-    assert all(words in done.markdown("local") for words in ("stopped", "load: Failed"))
-    assert rollout(plane)["metadata"]["annotations"]["sluice/promoted"] == template_hash(plane.api, BEFORE)
-
-
-def test_the_same_release_again_changes_nothing(plane: Player, run: Runner) -> None:
-    hold(plane)
-    run()
-    generation = rollout(plane)["metadata"]["generation"]
-    done = run()
-    assert (done.kind, done.passed) == ("unchanged", True)
-    assert rollout(plane)["metadata"]["generation"] == generation
-    assert "Rollout sluice: unchanged" in run.lines
-
-
-def test_a_stopped_release_stays_stopped_until_retry(plane: Player, run: Runner) -> None:
-    hold(plane)
-    plane.nodes.verdicts = {"load": "Failed"}
-    assert run().kind == "stopped"
-    plane.nodes.verdicts = {}
-    assert run().kind == "stopped"
-    assert "--retry begins it again" in run.text
-    assert run(retry=True).kind == "promoted"
-
-
 def test_an_inconclusive_analysis_is_aborted(plane: Player, run: Runner) -> None:
     hold(plane)
     plane.nodes.verdicts = {"load": "Inconclusive"}
@@ -142,37 +98,6 @@ def test_a_degraded_rollout_is_aborted_with_what_its_pods_say(plane: Player, run
     assert "failed: aborting, stable gets all traffic" in run.lines
     assert "ProgressDeadlineExceeded" in done.reasons[0]
     assert "CrashLoopBackOff" in done.reasons[1]
-
-
-def test_a_first_release_that_is_never_ready_has_nothing_to_go_back_to(plane: Player, run: Runner) -> None:
-    plane.nodes.dead = {release().id}
-    done = run()
-    assert (done.passed, done.first) == (False, True)
-    assert "ProgressDeadlineExceeded" in done.reasons[0]
-    assert not patches(plane, "/status")
-
-
-def test_pods_that_are_not_ready_are_the_reason_where_no_analysis_gives_one(plane: Player, run: Runner) -> None:
-    """The reconcile after the one that aborts for a deadline writes "Rollout aborted update to revision 2" and no more
-    (Argo Rollouts 1.9.1, rollout/sync.go:607-617; recordings/deadline-abort.json)."""
-    hold(plane)
-    plane.nodes.dead = {release().id}
-    done = run()
-    assert done.kind == "stopped"
-    assert "aborting" not in run.text, "the controller does"
-    assert re.fullmatch(r"pod \S+: Running, not ready", done.reasons[-1])
-
-
-def test_an_image_that_cannot_be_pulled_is_aborted_in_time(plane: Player, run: Runner) -> None:
-    hold(plane)
-    containers = run.one("Rollout")["spec"]["template"]["spec"]["containers"]
-    containers[0]["image"] = "registry.example/absent@sha256:" + "c" * 64
-    # From then on the clock stands still: it is the command that gives it up.
-    run.during["ImagePullBackOff"] = lambda: setattr(plane, "fixed", True)
-    done = run(patience=WatchTimeouts(lost=120, pull=1, settle=60, poll=0.01))
-    assert done.kind == "stopped"
-    assert "ImagePullBackOff: Back-off pulling image" in done.reasons[0]
-    assert any("ImagePullBackOff" in line for line in run.lines)
 
 
 def test_a_refused_rollout_fails_and_is_not_aborted(plane: Player, run: Runner) -> None:
@@ -216,16 +141,6 @@ def test_a_release_over_another_is_not_taken_for_it(plane: Player, run: Runner) 
     assert not patches(plane, "/status"), "the other's canary goes on"
 
 
-def test_a_deployment_over_a_pause_by_a_person_is_refused(plane: Player, run: Runner) -> None:
-    """The controller would scale no pod for it (Argo Rollouts 1.9.1, rollout/context.go:134-136, canary.go:422-426)."""
-    hold(plane)
-    write(plane, paused=True)
-    with pytest.raises(SluiceError, match="the Rollout was paused by hand") as caught:
-        run()
-    assert "kubectl patch rollout sluice" in str(caught.value)
-    assert not [path for method, path in plane.api.requests if method in ("PATCH", "DRY")]
-
-
 BLUE_GREEN = {"blueGreen": {"activeService": "sluice-stable"}}
 
 
@@ -249,35 +164,6 @@ def test_the_pods_of_an_aborted_blue_green_rollout_go_first(plane: Player, run: 
     write(plane, strategy=BLUE_GREEN)
     assert run().kind == "promoted"
     assert run.text.index("waiting for the pods of the attempt before") < run.text.index("applied")
-
-
-def test_a_stable_that_is_dead_is_replaced_with_one_flag(plane: Player, run: Runner) -> None:
-    """promoteFull leaves out analyses and steps (Argo Rollouts 1.9.1, rollout/analysis.go:78, canary.go:379-385,
-    sync.go:955). As people come to it: a release is stopped for want of stable, and until the controller has heeded
-    promoteFull the status still says that it is aborted."""
-    hold(plane)
-    with pytest.raises(SluiceError, match="1 pods of stable are available"):
-        run(over_dead_stable=True)
-    plane.nodes.dead = {BEFORE}
-    plane.settle()
-    plane.nodes.verdicts = {"quality": "Failed"}  # nobody answers for stable
-    assert run().kind == "stopped"
-    assert run(over_dead_stable=True).kind == "promoted"
-    assert "without being judged" in run.text
-    assert not [one for one in run.weights if 0 < one < 100]
-
-
-def test_pods_that_a_quota_refuses_are_said_and_aborted(plane: Player, run: Runner) -> None:
-    """The ReplicaSet's own condition is all that tells (Argo Rollouts 1.9.1, rollout/sync.go:713-720, 856-888)."""
-    hold(plane)
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "pods"}, "spec": {"hard": {"pods": "1"}}}
-    plane.api.apply(quota)
-    run.during["exceeded quota"] = lambda: setattr(plane, "fixed", True)
-    done = run(patience=WatchTimeouts(lost=120, pull=0.5, settle=60, poll=0.01))
-    words = "is forbidden: exceeded quota: pods, requested: pods=1, used: pods=1, limited: pods=1"
-    assert done.kind == "stopped"
-    assert any(words in reason for reason in done.reasons)
-    assert any(words in line for line in run.lines)
 
 
 def test_an_abort_that_is_lost_is_asked_for_again(plane: Player, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,15 +223,6 @@ def test_pods_that_go_while_the_next_release_is_applied_leave_no_deadline_either
     assert "r-111111111111" not in leaving(plane)
 
 
-def test_a_lost_connection_is_taken_up_where_it_was(plane: Player, run: Runner) -> None:
-    hold(plane)
-    run.during["weight: canary 10 %"] = lambda: setattr(plane.api, "down", True)
-    run.during["connection lost"] = lambda: setattr(plane.api, "down", False)
-    assert run().kind == "promoted"
-    assert "connected again" in run.lines
-    assert [one for one in run.weights if one] == [10, 50, 100]
-
-
 def test_an_api_server_that_stays_away_is_given_up(plane: Player, run: Runner) -> None:
     hold(plane)
     run.during["weight: canary 10 %"] = lambda: setattr(plane.api, "down", True)
@@ -365,38 +242,6 @@ def test_a_right_that_is_missing_is_named(plane: Player, run: Runner, method: st
     assert rollout(plane)["metadata"]["generation"] == 1
     if method == "DRY":
         assert not [path for kind, path in plane.api.requests if kind == "PATCH"]
-
-
-def test_what_may_not_be_watched_is_said_once(plane: Player, run: Runner) -> None:
-    hold(plane)
-    plane.api.refuse["GET", "/pods"] = status(
-        403, "Forbidden", 'pods is forbidden: User "ci" cannot list resource "pods"'
-    )
-    assert run().kind == "promoted"
-    assert len([line for line in run.lines if line.startswith("pods are not shown")]) == 1
-
-
-def test_the_rollout_must_be_watched(plane: Player, run: Runner) -> None:
-    hold(plane)
-    words = 'rollouts.argoproj.io is forbidden: User "ci" cannot get resource "rollouts"'
-    plane.api.refuse["GET", "/rollouts"] = status(403, "Forbidden", words)
-    with pytest.raises(SluiceError, match="cannot get"):
-        run()
-
-
-def test_a_cluster_without_argo_rollouts(plane: Player, run: Runner) -> None:
-    plane.api.missing_groups.add("argoproj.io")
-    with pytest.raises(SluiceError, match="no matches for kind") as caught:
-        run()
-    assert "Argo Rollouts" in str(caught.value)
-
-
-def test_a_field_that_somebody_else_holds(plane: Player, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    hold(plane)
-    monkeypatch.setattr("sluice.cluster.apply.keep", lambda documents, _: list(documents))
-    with pytest.raises(ConflictError, match="rollouts-controller"):
-        run()
-    assert rollout(plane)["metadata"]["generation"] == 1
 
 
 def test_a_rollout_that_never_ends_says_what_it_waits_for(
@@ -438,3 +283,73 @@ def test_a_release_that_the_cluster_was_never_given_did_not_become_live(plane: P
     plane.api.down = True
     with pytest.raises(SluiceError, match="the API server"):
         end_of_rollout(*place, show=run.lines.append, seconds=240)
+
+
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "sluice-canary", "namespace": "sluice-local"},
+    "spec": {"selector": {"app": "sluice"}, "ports": [{"port": 80, "name": "http"}]},
+}
+
+
+def test_an_autoscaler_that_is_turned_on_finds_the_pods_that_are_there(plane: Player, run: Runner) -> None:
+    """Of a number that nobody owns the controller makes 1 (Argo Rollouts 1.9.1, rollout/controller.go:445-447)."""
+    run.one("Rollout")["spec"]["replicas"] = 3
+    assert run().kind == "promoted"
+    del run.one("Rollout")["spec"]["replicas"]
+    assert run().passed
+    assert rollout(plane)["spec"]["replicas"] == 3
+    assert all(one["spec"]["replicas"] == 3 for one in plane.api.all("ReplicaSet"))
+    with pytest.raises(ConflictError, match="rollouts-controller"):
+        run.cluster.apply([SERVICE])
+
+
+def test_an_environment_that_goes_over_to_other_services_takes_the_weights_with_it(plane: Player, run: Runner) -> None:
+    """The controller owns them from its first canary on (1.9.1, rollout/trafficrouting/traefik/traefik.go:88-137)."""
+    hold(plane)
+    assert run().kind == "promoted"
+    weighted = run.one("TraefikService")["spec"]["weighted"]
+    weighted["services"] = [one for one in weighted["services"] if one["name"] == "sluice-stable"]
+    assert run().passed
+    live = plane.api.find("TraefikService", "sluice")
+    assert live is not None
+    assert [one["name"] for one in live["spec"]["weighted"]["services"]] == ["sluice-stable"]
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_an_environment_from_its_first_release_to_one_that_is_stopped(
+    loopback: None,  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: str,
+) -> None:
+    workspace = checkout(tmp_path / "checkout")
+    overlay = workspace.root / "k8s" / "overlays" / environment / "kustomization.yaml"
+    overlay.write_text(overlay.read_text().replace("0" * 64, "b" * 64))
+    lines: list[str] = []
+    api = KubeApi(f"sluice-{environment}")
+    plane = Player(api)
+
+    def run(digit: str) -> str:
+        lines.clear()
+        documents = render_release(workspace, environment, release(prompts={"answer": digit * 64}), IMAGE, LOAD_IMAGE)
+        applied = Counter((one["kind"], one["metadata"]["name"]) for one in documents)
+        cluster = Cluster(tmp_path / "state", lost_seconds=3)
+        done = deploy(cluster, documents, show=lines.append, seconds=240, patience=QUICK)
+        if done.passed:
+            assert [one for one in applied if api.find(*one) is None] == []
+        return f"{done.kind} {' '.join(done.reasons)}"
+
+    with serving(api):
+        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path / "kubeconfig")))
+        monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "kubecache"))
+        assert run("1") == "promoted "
+        assert "IngressRoute/sluice-tls waits: no visitor before the release is judged" in lines
+        plane.nodes.verdicts = {"load": "Failed"}
+        said = run("2")
+        assert said.startswith("stopped ")
+        assert "load: Failed" in said
+        assert "weight: canary 10 %, stable 90 %" in lines
+        plane.nodes.verdicts = {}
+        assert run("3") == "promoted "

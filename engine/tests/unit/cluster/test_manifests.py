@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sluice.cluster.manifests import PLACEHOLDER, as_builtin, parse, render, unpinned, validate
+from sluice.cluster.manifests import PLACEHOLDER, parse, render, unpinned, validate
 from sluice.core.errors import SluiceError, ValidationErrors
+from support.kubernetes.manifests import SCHEMAS, combined_text, overlay_text
 
 IMAGE = "registry.example/sluice@sha256:" + "1" * 64
 
@@ -21,23 +22,6 @@ def rollout(image: str = IMAGE) -> dict[str, Any]:
         "metadata": {"name": "sluice"},
         "spec": {"selector": {"matchLabels": {"a": "b"}}, "strategy": {"canary": {}}, "template": template},
     }
-
-
-def test_a_rollout_becomes_the_deployment_that_it_makes() -> None:
-    (deployment,) = as_builtin(rollout())
-    assert (deployment["apiVersion"], deployment["kind"]) == ("apps/v1", "Deployment")
-    assert deployment["spec"] == {key: rollout()["spec"][key] for key in ("selector", "template")}
-
-
-def test_each_job_of_an_analysis_becomes_a_job_and_a_query_nothing() -> None:
-    metrics = [
-        {"name": "load", "provider": {"job": {"spec": {"backoffLimit": 0}}}},
-        {"name": "rate", "provider": {"prometheus": {"query": "up"}}},
-    ]
-    template = {"kind": "AnalysisTemplate", "metadata": {"name": "x"}, "spec": {"metrics": metrics}}
-    assert [(one["kind"], one["metadata"]["name"], one["spec"]) for one in as_builtin(template)] == [
-        ("Job", "x-load", {"backoffLimit": 0})
-    ]
 
 
 @pytest.mark.parametrize(
@@ -76,3 +60,54 @@ def test_what_kubectl_refuses_is_an_error_with_its_words(tmp_path: Path) -> None
     (tmp_path / "kustomization.yaml").write_text("resources: [missing.yaml]\n")
     with pytest.raises(SluiceError, match=r"missing\.yaml"):
         render(tmp_path)
+
+
+PRODUCTION, STAGING = "production", "staging"
+TYPOS = [
+    (PRODUCTION, "      - setWeight: 10", "      - setWieght: 10", "setWieght"),
+    (PRODUCTION, "stableService: sluice-stable", "stableservice: sluice-stable", "stableservice"),
+    (PRODUCTION, "readinessProbe:", "readynessProbe:", "readynessProbe"),
+    (PRODUCTION, "setWeight: 10", "setWeight: ten", "ten"),
+    (PRODUCTION, "failureLimit: 0", "failuresLimit: 0", "failuresLimit"),
+    (PRODUCTION, "  podSelector: {}", "  podSelectors: {}", "podSelectors"),
+    (PRODUCTION, "averageUtilization: 80", "averageUtilisation: 80", "averageUtilisation"),
+    (PRODUCTION, "refreshInterval: 1m", "refreshIntervall: 1m", "refreshIntervall"),
+    (PRODUCTION, "    - kind: TraefikService", "    - kind: TraefikServices", "TraefikServices"),
+    (STAGING, "volumeClaimTemplates:", "volumeClaimsTemplates:", "volumeClaimsTemplates"),
+    (STAGING, "kind: Rollout", "kind: Rolout", "Rolout"),
+    (STAGING, "  labels:\n    pod-security", "  lables:\n    pod-security", "lables"),
+]
+
+
+@pytest.mark.parametrize(("where", "right", "wrong", "named"), TYPOS, ids=lambda value: value.strip()[:30])
+def test_a_typo_is_refused_by_name(where: str, right: str, wrong: str, named: str) -> None:
+    text = overlay_text(where)
+    assert right in text, "the line that this typo is made in has changed"
+    seeded = text.replace(right, wrong, 1)
+    with pytest.raises((ValidationErrors, SluiceError), match=named):
+        validate(parse(seeded), SCHEMAS)
+
+
+@pytest.mark.parametrize(
+    ("component", "right", "wrong"),
+    [
+        ("blue-green", "previewService:", "previewservice:"),
+        ("ingress-alb", "rootService:", "rootservice:"),
+    ],
+)
+def test_a_typo_in_a_component_is_refused_by_name(component: str, right: str, wrong: str) -> None:
+    text = combined_text((component,))
+    assert right in text
+    with pytest.raises(ValidationErrors, match=wrong.partition(":")[0]):
+        validate(parse(text.replace(right, wrong, 1)), SCHEMAS)
+
+
+def test_a_manifest_that_is_there_twice_is_refused() -> None:
+    documents = parse(overlay_text("local"))
+    with pytest.raises(ValidationErrors, match="twice"):
+        validate([*documents, documents[-1]], SCHEMAS)
+
+
+def test_nothing_at_all_is_refused() -> None:
+    with pytest.raises(ValidationErrors, match="nothing was rendered"):
+        validate([], SCHEMAS)

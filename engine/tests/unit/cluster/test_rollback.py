@@ -13,7 +13,7 @@ from sluice.cluster.rollout_status import RELEASE_LABEL
 from sluice.core.errors import SluiceError
 from support.kubernetes.player import Player
 
-from .conftest import QUICK, bring, hold, is_live, patches, paused, rollout, stopped, template_hash
+from .conftest import QUICK, bring, hold, patches, paused, rollout, stopped, template_hash
 
 ONE, TWO, THREE = (f"r-{digit * 12}" for digit in "123")
 
@@ -60,18 +60,6 @@ def back(plane: Player, tmp_path: Path, release: str = "", before: str = "") -> 
     return done, lines
 
 
-def test_back_to_the_release_before(plane: Player, tmp_path: Path) -> None:
-    remember(plane, TWO, ONE)
-    (live, ended), lines = back(plane, tmp_path)
-    assert (live, ended.kind) == (ONE, "promoted")
-    assert f"back to {ONE} (revision 1)" in lines
-    spec = rollout(plane)["spec"]
-    assert spec["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == ONE
-    assert "rollouts-pod-template-hash" not in spec["template"]["metadata"]["labels"]
-    assert spec["rollbackWindow"] == {"revisions": 10}
-    assert is_live(rollout(plane))
-
-
 def test_the_record_knows_what_was_live_before(plane: Player, tmp_path: Path) -> None:
     """The newest revision but one may be a release that was gone back from."""
     bring(plane, THREE)
@@ -86,12 +74,6 @@ def test_what_is_under_way_goes_back_to_stable_whatever_was_live_before(plane: P
     (live, ended), lines = back(plane, tmp_path, before=ONE)
     assert (live, ended.kind) == (TWO, "promoted")
     assert "aborted" in lines[0]
-
-
-def test_what_is_live_already_changes_nothing(plane: Player, tmp_path: Path) -> None:
-    done, _ = back(plane, tmp_path, TWO)
-    assert done == (TWO, None)
-    assert not patches(plane)
 
 
 def test_a_release_that_the_cluster_no_longer_holds(plane: Player, tmp_path: Path) -> None:
@@ -109,44 +91,12 @@ def test_nothing_is_guessed_where_nothing_was_remembered(plane: Player, tmp_path
     assert not patches(plane)
 
 
-def test_a_stopped_release_between_is_passed_over(plane: Player, tmp_path: Path) -> None:
-    stop(plane, THREE)
-    bring(plane, TWO)
-    remember(plane, TWO, ONE)
-    (live, _), _ = back(plane, tmp_path)
-    assert live == ONE
-    assert remembered(plane) == {"promoted": ONE, "rolled-back-from": TWO}
-
-
 def test_a_stopped_release_is_not_gone_back_to_by_name_either(plane: Player, tmp_path: Path) -> None:
     stop(plane, THREE)
     remember(plane, TWO, ONE)
     with pytest.raises(SluiceError, match=f"{THREE} was never promoted here") as caught:
         back(plane, tmp_path, THREE)
     assert f"sluice deploy --release {THREE}" in str(caught.value)
-
-
-def test_a_rollback_is_undone_by_name(plane: Player, tmp_path: Path) -> None:
-    """Only what was made before stable is gone back to without steps (Argo Rollouts 1.9.1, rollout/sync.go:910)."""
-    bring(plane, THREE)
-    remember(plane, THREE, TWO, ONE)
-    assert back(plane, tmp_path)[0][0] == TWO
-    assert remembered(plane) == {"promoted": f"{TWO} {ONE}", "rolled-back-from": THREE}
-    (live, ended), lines = back(plane, tmp_path, THREE)
-    assert (live, ended.kind) == (THREE, "promoted")
-    assert any("runs the steps of the canary" in line for line in lines)
-    assert remembered(plane) == {"promoted": f"{THREE} {ONE}", "rolled-back-from": TWO}
-
-
-def test_a_pause_by_a_person_is_lifted(plane: Player, tmp_path: Path) -> None:
-    """With it Argo Rollouts moves no pod (1.9.1, rollout/context.go:134-136)."""
-    remember(plane, TWO, ONE)
-    spec = {"paused": True, "restartAt": "2026-01-01T00:00:00Z"}
-    plane.api.merge(plane.api.path("Rollout", "sluice"), {"spec": spec}, "somebody")
-    back(plane, tmp_path)
-    spec = rollout(plane)["spec"]
-    assert spec["paused"] is False
-    assert "restartAt" not in manifest(rollout(plane), Revision(1, "older", ONE, {"metadata": {}, "spec": {}}))["spec"]
 
 
 def test_its_manifest_must_be_there_still(plane: Player, tmp_path: Path) -> None:

@@ -56,24 +56,6 @@ def test_an_older_commit_with_the_caches_of_this_one(here: Workspace) -> None:
     assert (here.prompts / "a.txt").read_text() == "edited"
 
 
-def test_a_cache_of_dvc_that_lies_elsewhere(here: Workspace, tmp_path: Path) -> None:
-    first = commit(here.root, "one")
-    (here.root / ".dvc" / "config.local").write_text(
-        "[cache]\n    dir = ../../elsewhere\n[core]\n    checksum_jobs = 3\n"
-    )
-    found = checkout(here, first)
-    assert Path(run(found.root, DVC, "cache", "dir")) == tmp_path / "elsewhere"
-    assert run(found.root, DVC, "config", "core.checksum_jobs") == "3"
-
-
-def test_a_checkout_is_made_once(here: Workspace) -> None:
-    first = commit(here.root, "one")
-    found = checkout(here, first)
-    (found.root / "build").mkdir()
-    assert checkout(here, first) == found
-    assert (found.root / "build").is_dir()
-
-
 def test_one_that_was_cut_off_is_made_again(here: Workspace) -> None:
     first = commit(here.root, "one")
     draft = here.state / "checkouts" / f"{first[:12]}.draft"

@@ -13,11 +13,6 @@ class Train(Settings):
     rate: float = 0.1
 
 
-def test_reads_its_own_section_only(workspace: Workspace) -> None:
-    workspace.params.write_text("index: {nonsense: 1}\ntrain:\n  steps: 7\n")
-    assert load_params(workspace.params, "train", Train) == Train(steps=7)
-
-
 def test_faults_have_file_line_and_nearest_key(workspace: Workspace) -> None:
     workspace.params.write_text("index: {a: 1}\ntrain:\n  stepz: 7\n  rate: fast\n")
     with pytest.raises(ValidationErrors) as caught:
@@ -31,12 +26,6 @@ def test_faults_have_file_line_and_nearest_key(workspace: Workspace) -> None:
 def test_a_missing_section_is_named(workspace: Workspace, text: str) -> None:
     workspace.params.write_text(text)
     with pytest.raises(SluiceError, match=r"params\.yaml: no section 'train'"):
-        load_params(workspace.params, "train", Train)
-
-
-def test_an_empty_section_lacks_its_keys(workspace: Workspace) -> None:
-    workspace.params.write_text("a: 1\ntrain:\n")
-    with pytest.raises(ValidationErrors, match=r"params\.yaml:2: "):
         load_params(workspace.params, "train", Train)
 
 
@@ -60,13 +49,8 @@ def test_values_are_set_and_comments_stay(workspace: Workspace) -> None:
     ("assignment", "words"),
     [
         ("train.steps", "is not section.key=value"),
-        ("steps=3", "is not section.key=value"),
-        ("train.=3", "is not section.key=value"),
-        ("$(touch", "is not section.key=value"),
         ("trian.steps=3", "no section 'trian' .did you mean 'train'"),
         ("train.steps=[1]", "not a number, a word"),
-        ("train.steps=", "not a number, a word"),
-        ("train.steps={a", "not valid YAML"),
         ("train.steps=many", "steps: "),
         ("train.stepz=3", "unknown key .did you mean 'steps'"),
         ("train.steps.more=3", "'steps' is a value"),

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,29 +48,6 @@ def test_a_child_has_a_log_a_record_and_its_own_group(tmp_path: Path) -> None:
     assert read_json(child.record)["pid"] == child.process.pid
     assert child.stop() == 0
     assert not child.record.exists()
-
-
-def test_tail_is_short_and_bears_any_bytes(tmp_path: Path) -> None:
-    child = processes.start(
-        "job", [sys.executable, "-c", r"print('a\n' * 50); import os; os.write(1, b'\xff end')"], state=tmp_path
-    )
-    child.process.wait(60)
-    assert len(child.tail(3).splitlines()) == 3
-    child.log.unlink()
-    assert child.tail() == ""
-    child.stop()
-
-
-def test_stop_asks_first(tmp_path: Path) -> None:
-    polite = (
-        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); "
-        "print('up', flush=True); time.sleep(60)"
-    )
-    child = processes.start("polite", [sys.executable, "-c", polite], state=tmp_path)
-    wait_for_line(child, "up")
-    assert child.running
-    assert child.stop() == 7
-    assert not child.running
 
 
 def test_stop_kills_what_does_not_listen(tmp_path: Path) -> None:
@@ -163,16 +139,6 @@ def test_reap_ends_what_a_child_that_has_ended_left_in_its_group(tmp_path: Path)
     assert not alive(pid)
 
 
-def test_what_an_earlier_run_left_alive_does_not_write_into_the_new_log(tmp_path: Path) -> None:
-    earlier = processes.start("job", [sys.executable, "-c", LEFT], state=tmp_path)
-    wait_for_line(earlier, "up")
-    child = processes.start("job", [sys.executable, "-c", "print('a line')"], state=tmp_path)
-    assert child.process.wait(60) == 0
-    earlier.stop()
-    assert child.log.read_text() == "a line\n"
-    child.stop()
-
-
 def test_reap_does_not_touch_a_recycled_pid(tmp_path: Path) -> None:
     stranger = subprocess.Popen(SLEEP, start_new_session=True)
     try:
@@ -186,19 +152,6 @@ def test_reap_does_not_touch_a_recycled_pid(tmp_path: Path) -> None:
     finally:
         stranger.kill()
         stranger.wait()
-
-
-def test_reap_does_not_wait_for_a_zombie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
-    assert ended(dead.pid)  # not collected yet: a zombie
-    write_json(tmp_path / "run" / "job-1.json", {"name": "job", "pid": dead.pid, "started": 1.0, "argv": []})
-    monkeypatch.setattr(processes, "wait_until", lambda *_, **__: pytest.fail("it waits"))
-    assert processes.reap(tmp_path) == []
-    dead.wait()
-
-
-def test_reap_without_records(tmp_path: Path) -> None:
-    assert processes.reap(tmp_path) == []
 
 
 DEAF_CHILD = """
@@ -284,56 +237,6 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-def test_an_interrupt_that_another_thread_gets_waits_as_well() -> None:
-    """The kernel gives it to any thread that does not block it, and Python runs its handler in the main thread."""
-    over, done = threading.Event(), []
-    other = threading.Thread(target=over.wait, args=(240,))
-    other.start()
-    assert other.ident is not None
-
-    def work() -> None:
-        with processes.interrupts_deferred():
-            assert other.ident is not None
-            signal.pthread_kill(other.ident, signal.SIGINT)
-            time.sleep(0.1)
-            done.append("all of it")
-
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            work()
-    finally:
-        over.set()
-        other.join()
-    assert done == ["all of it"]
-
-
-def test_an_interrupt_is_not_lost_when_the_block_fails() -> None:
-    def work() -> None:
-        with processes.interrupts_deferred():
-            signal.raise_signal(signal.SIGINT)
-            raise ValueError("a fault")
-
-    before = [signal.getsignal(how) for how in processes._INTERRUPTS]
-    with pytest.raises(KeyboardInterrupt) as raised:
-        work()
-    assert isinstance(raised.value.__context__, ValueError)
-    assert [signal.getsignal(how) for how in processes._INTERRUPTS] == before
-    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(processes._INTERRUPTS)
-
-
-def test_other_threads_defer_nothing() -> None:
-    handlers: list[object] = []
-
-    def work() -> None:
-        with processes.interrupts_deferred():
-            handlers.append(signal.getsignal(signal.SIGTERM))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert handlers == [signal.getsignal(signal.SIGTERM)]
-
-
 def test_require_port_names_a_taken_port() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -343,19 +246,6 @@ def test_require_port_names_a_taken_port() -> None:
             processes.require_port(port)
         assert "--port" in caught.value.remedy
     processes.require_port(port)
-
-
-def test_a_free_port_can_be_bound() -> None:
-    port = processes.free_port()
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", port))
-        assert listener.getsockname() == ("127.0.0.1", port)
-
-
-def test_wait_until_gives_the_last_answer() -> None:
-    answers = iter([False, False, True])
-    assert processes.wait_until(lambda: next(answers), seconds=60, every=0.001)
-    assert not processes.wait_until(lambda: False, seconds=0.01, every=0.001)
 
 
 def test_a_port_is_given_out_once() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core import progress
-from sluice.core.atomic_files import read_json, write_json
-from sluice.core.progress import VARIABLE, PipelineProgress, StageReporter, seconds
+from sluice.core.atomic_files import read_json
+from sluice.core.progress import VARIABLE, PipelineProgress, StageReporter
 
 
 class Clock:
@@ -23,23 +23,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def left(line: str) -> str:
     found = re.search(r".*  (\S.*) left$", line.strip())
     assert found, line
     return found[1]
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [(0, "0 s"), (12.4, "12 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (3600, "60 min 00 s")],
-)
-def test_seconds(value: float, words: str) -> None:
-    assert seconds(value) == words
 
 
 def test_forecast_is_this_stage_and_those_ahead(tmp_path: Path, clock: Clock) -> None:
@@ -61,70 +48,6 @@ def test_forecast_is_this_stage_and_those_ahead(tmp_path: Path, clock: Clock) ->
     assert journey.taken == [{"stage": "index", "seconds": 40.0, "cached": False}]
 
 
-def test_a_stage_without_reports_never_has_less_than_nothing_left(tmp_path: Path, clock: Clock) -> None:
-    out = io.StringIO()
-    journey = PipelineProgress({"train": 10}, tmp_path / "memory.json", out)
-    journey.begin("train")
-    clock.now += 500
-    journey.show(0.0, "", force=True)
-    assert left(out.getvalue().splitlines()[-1]) == "0 s"
-
-
-def test_cached_stages_leave_the_forecast(tmp_path: Path, clock: Clock) -> None:
-    out = io.StringIO()
-    memory = tmp_path / "memory.json"
-    journey = PipelineProgress({"index": 20, "train": 100}, memory, out)
-    journey.begin("index")
-    clock.now += 1
-    journey.end(cached=True)
-    assert "unchanged, taken from the cache" in out.getvalue()
-    assert not memory.exists()  # a cached stage says nothing about how long it takes
-    journey.begin("train")
-    assert left(out.getvalue().splitlines()[-1]) == "1 min 40 s"
-
-
-def test_the_next_run_forecasts_what_this_one_took(tmp_path: Path, clock: Clock) -> None:
-    memory = tmp_path / "memory.json"
-    write_json(memory, {"other": 3.0})
-    first = PipelineProgress({"train": 100}, memory, io.StringIO())
-    first.begin("train")
-    clock.now += 42
-    first.end()
-    assert read_json(memory) == {"other": 3.0, "train": 42.0}
-    out = io.StringIO()
-    PipelineProgress({"train": 100}, memory, out).begin("train")
-    assert left(out.getvalue()) == "42 s"
-
-
-def test_a_stage_that_nobody_expected_is_no_error(tmp_path: Path) -> None:
-    journey = PipelineProgress({}, tmp_path / "memory.json", io.StringIO())
-    journey.begin("extra")
-    journey.end()
-    assert journey.taken[0]["stage"] == "extra"
-
-
-def test_without_a_terminal_a_line_each_ten_seconds(tmp_path: Path, clock: Clock) -> None:
-    out = io.StringIO()
-    journey = PipelineProgress({"train": 100}, tmp_path / "memory.json", out)
-    journey.begin("train")
-    for _ in range(95):
-        clock.now += 0.25
-        journey.show(0.1, "")
-    assert len(out.getvalue().splitlines()) == 3  # at 0, 10 and 20 s
-    assert "\r" not in out.getvalue()
-
-
-def test_on_a_terminal_one_line_that_moves(tmp_path: Path, clock: Clock) -> None:
-    out = Terminal()
-    journey = PipelineProgress({"train": 100}, tmp_path / "memory.json", out)
-    journey.begin("train")
-    clock.now += 1
-    journey.show(0.1, "loss 2.1")
-    journey.end()
-    assert out.getvalue().count("\r\033[K") == 3
-    assert out.getvalue().count("\n") == 1
-
-
 def test_reporter_alone_prints_with_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     reporter = StageReporter("train")
     clock.now += 10
@@ -137,12 +60,6 @@ def test_reporter_alone_prints_with_time_left(clock: Clock, capsys: pytest.Captu
         "train: 5/20 loss 2.1 (30 s left)",
         "train: 20/20 the end is always shown (0 s left)",
     ]
-
-
-@pytest.mark.parametrize(("done", "total"), [(0, 10), (0, 0)])
-def test_reporter_bears_nothing_done(done: int, total: int, capsys: pytest.CaptureFixture[str]) -> None:
-    StageReporter("x").report(done, total)
-    assert "(0 s left)" in capsys.readouterr().err
 
 
 def test_reporter_writes_where_the_road_looks(
@@ -165,16 +82,3 @@ def test_reporter_writes_where_the_road_looks(
     clock.now += 30
     journey.follow(target)
     assert "train  25% loss 2.1" in out.getvalue().splitlines()[-1]
-
-
-@pytest.mark.parametrize("content", [None, "", '{"stage": "tr', '{"stage": "index", "share": 0.9, "note": "old"}'])
-def test_following_a_missing_broken_or_older_report(tmp_path: Path, clock: Clock, content: str | None) -> None:
-    target = tmp_path / "progress.json"
-    if content is not None:
-        target.write_text(content)
-    out = io.StringIO()
-    journey = PipelineProgress({"train": 100}, tmp_path / "memory.json", out)
-    journey.begin("train")
-    clock.now += 30
-    journey.follow(target)
-    assert "train   0%   " in out.getvalue().splitlines()[-1]

@@ -44,3 +44,5 @@ def test_what_a_release_has_of_removed_settings_is_left_out() -> None:
     assert without_removed("guardrails.yaml", {"input": stage}, ("toxicity",)) == {"input": stage}, "a project's own"
     service = {"limits": {"max_queued": 1, "connections": {"max_open": 9}}, "connections": 1}
     assert without_removed("service.yaml", service, ()) == {"limits": {"max_queued": 1}, "connections": 1}
+    helped = without_removed("service.yaml", {"retrieval": {"k": 5, "sentences": 3}}, ())
+    assert helped == {"retrieval": {"k": 5}, "small_model": {"sentences": 3, "max_doubt": 1}}

@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.settings import Settings, load_settings, nearest, read_yaml
+from sluice.core.settings import Settings, load_settings, read_yaml
 
 
 class Store(Settings):
@@ -43,13 +43,6 @@ def faults(path: Path) -> list[str]:
     return [fault.removeprefix(f"{path}:") for fault in caught.value.faults]
 
 
-def test_reads_and_freezes(write) -> None:
-    settings = load_settings(write("decline: 'No.'\nsteps: [{weight: 5}]\n"), Service)
-    assert settings.steps[0].weight == 5
-    with pytest.raises(ValidationError, match="frozen"):
-        settings.decline = "x"  # type: ignore[misc]
-
-
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
@@ -81,25 +74,6 @@ def test_all_faults_at_once(write) -> None:
     assert "decline: Field required" in found[0]
 
 
-def test_faults_are_counted_for_people(write) -> None:
-    with pytest.raises(ValidationErrors, match="2 faults\n") as caught:
-        load_settings(write("a: 1\ndecline: x\nb: 2\n"), Service)
-    assert len(str(caught.value).splitlines()) == 3
-
-
-def test_a_missing_key_in_a_list_points_at_its_entry(write) -> None:
-    assert faults(write("decline: x\nsteps:\n  - weight: 1\n  - stores: []\n")) == ["4: steps.1.weight: Field required"]
-
-
-@pytest.mark.parametrize("text", ["", "# nothing\n", "null\n"])
-def test_an_empty_file_lacks_its_keys(write, text: str) -> None:
-    assert faults(write(text)) == ["1: decline: Field required"]
-
-
-def test_a_list_where_keys_belong(write) -> None:
-    assert len(faults(write("- decline\n"))) == 1
-
-
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -123,21 +97,3 @@ def test_not_utf8_and_missing(write, tmp_path: Path) -> None:
         read_yaml(write(b"decline: \xff\n"))
     with pytest.raises(SluiceError, match="gone: no such file"):
         read_yaml(tmp_path / "gone")
-
-
-def test_lines_of_nested_places(write) -> None:
-    _, lines = read_yaml(write("a:\n  - b: 1\n    c: 2\n  - {b: 3}\nd: |\n  text\n"))
-    assert lines[("a", 0, "c")] == 3
-    assert lines[("a", 1, "b")] == 4
-    assert lines[("d",)] == 5
-
-
-def test_the_same_anchor_in_two_places_is_no_double_key(write) -> None:
-    document, lines = read_yaml(write("a: &x {k: 1}\nb: *x\n"))
-    assert document["a"] == document["b"]
-    assert lines[("b", "k")] == 1
-
-
-@pytest.mark.parametrize(("word", "hint"), [("chatt", " (did you mean 'chat'?)"), ("zzz", ""), ("", "")])
-def test_nearest(word: str, hint: str) -> None:
-    assert nearest(word, ["chat", "embed"]) == hint

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.data.contract import check, check_or_raise, data_digest
+from sluice.data.contract import check, check_files, check_or_raise, data_digest
+from sluice.data.privacy import DataPolicy, DocumentPolicy
 
 
-def said(folder: Path) -> list[str]:
+def said(folder: Path, policy: DataPolicy = DataPolicy()) -> list[str]:
     """Faults with paths relative to the folder."""
-    return [str(fault).removeprefix(f"{folder}/") for fault in check(folder).faults]
+    return [str(fault).removeprefix(f"{folder}/") for fault in check(folder, policy).faults]
 
 
 def test_a_sound_set_passes_with_its_counts(folder: Path) -> None:
@@ -119,3 +121,43 @@ def test_all_faults_come_at_once_and_the_list_can_be_cut(folder: Path, add_row: 
 def test_a_missing_folder_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match=r"dvc pull data\.dvc"):
         check(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("page.html", b"<p>Hi</p>", "a .html file is no document (.md)"),
+        ("Makefile", b"", "a nameless kind of file is no document (.md)"),
+    ],
+)
+def test_another_kind_of_file_is_told(folder: Path, name: str, content: bytes, what: str) -> None:
+    (folder / "corpus" / name).write_bytes(content)
+    (found,) = said(folder)
+    assert found.startswith(f"corpus/{name}:1: {what}")
+
+
+def test_the_size_of_a_document_is_that_of_the_policy(folder: Path) -> None:
+    path = folder / "corpus" / "tides.md"
+    path.write_text(path.read_text() + " and so on" * 150)
+    assert check_files(folder / "corpus", DocumentPolicy(max_kib=2)) == []
+    small = DataPolicy(documents=DocumentPolicy(max_kib=1))
+    assert said(folder, small) == ["corpus/tides.md:1: 2 KiB, a document has at most 1: split it"]
+
+
+@pytest.mark.parametrize(("lost", "code"), [("\ufffd", "FFFD"), ("\x00", "0000"), ("\x1b", "001B")])
+def test_lost_characters_are_told_with_line_and_column(folder: Path, lost: str, code: str) -> None:
+    path = folder / "corpus" / "tides.md"
+    path.write_text(path.read_text() + f"\nThe caf{lost} is open.\n")
+    assert said(folder) == [f"corpus/tides.md:10: bad encoding: U+{code} at column 8"]
+
+
+SOURCE = {"file": "q.csv", "sha256": "a" * 64, "rows": 3, "licence": "CC0-1.0", "source": "tests"}
+
+
+def test_a_line_without_a_licence_is_told_with_its_place(folder: Path) -> None:
+    lines = [SOURCE, SOURCE | {"licence": ""}, {key: SOURCE[key] for key in SOURCE if key != "source"}]
+    (folder / "sources.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{\n")
+    found = [str(fault).removeprefix(f"{folder}/") for fault in check(folder).faults]
+    assert [fault.partition(": ")[0] for fault in found] == [f"sources.jsonl:{number}" for number in (2, 3, 4)]
+    assert "licence: String should have at least 1 character" in found[0]
+    assert "key 'source' is missing" in found[1]

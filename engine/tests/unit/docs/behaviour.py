@@ -28,14 +28,12 @@ from sluice.core.settings import load_settings
 from sluice.data.rows import Row
 from sluice.evaluation.comparison import Comparison, compare
 from sluice.evaluation.comparison_policy import load_policy
-from sluice.evaluation.output import Output
-from sluice.evaluation.registry import make_metrics
+from sluice.evaluation.registry import Output, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.extend import testing
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.providers import connect
-from sluice.llm.providers.context import ProviderContext
+from sluice.llm.providers import ProviderContext, connect
 from sluice.llm.settings import load_providers
 from sluice.prompts import ModelParameters, load_prompts
 from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
+from sluice.evaluation.registry import Output
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,14 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.application import ChainWorker, Digests, RunnerTarget, WorkerParts
-from sluice.evaluation.output import Output
-from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError
-from sluice.evaluation.response_cache import ResponseCache
+from sluice.evaluation.registry import Output
+from sluice.evaluation.response_cache import NotRecordedError, NotStartedError, ResponseCache
 from sluice.evaluation.runner import run_cases
 from sluice.guardrails.guards import GuardOutcome
 from sluice.llm.chat import Delta
 from sluice.serving.answer import ModelError
-from sluice.serving.contracts import Application
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.services import Services
-from support.serving.fakes import CHUNKS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
+from support.serving.fakes import CHUNKS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
 DIGESTS = Digests("model", "search", "guards")
 OVERLAP = Row(id="q1", question="How much overlap do chunks have?", answers=("64 tokens",), doc_ids=("chunking",))
@@ -99,50 +95,6 @@ def test_the_second_run_starts_nothing_and_says_the_same_with_the_same_times(tmp
     assert [output.recorded for output in second if isinstance(output, Output)] == [True, True]
 
 
-def test_an_agent_s_calls_of_tools_are_kept_and_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from langchain.agents import create_agent
-    from langchain_core.tools import tool
-
-    used: list[str] = []
-
-    def agent(services: Services) -> Application:
-        @tool
-        async def handbook(question: str) -> str:
-            """Searches the handbook."""
-            used.append(question)
-            return "\n".join(found.page_content for found in await services.retriever.ainvoke(question))
-
-        return create_agent(services.chat(), [handbook])
-
-    call = {"index": 0, "id": "c1", "name": "handbook", "args": json.dumps({"question": OVERLAP.question})}
-    monkeypatch.setattr("sluice.serving.contracts.load_build", lambda _: agent)
-
-    def bench(*, replay: bool = False) -> Bench:
-        made = Bench(tmp_path, replay=replay)
-        calls = Delta(tool_calls=({"type": "tool_call_chunk", **call},))
-        made.script = {"How much overlap": calls, "Neighbouring": "64 tokens"}
-        return made
-
-    first, again, strict = bench(), bench(), bench(replay=True)
-    asked, kept, replayed = (one.ask(OVERLAP)[0] for one in (first, again, strict))
-    assert told(asked).text == "64 tokens"
-    assert told(asked) == told(kept) == told(replayed)
-    assert (first.opened, again.opened, strict.opened) == (1, 0, 0)
-    assert len(used) > 2, "the tool itself runs each time"
-
-
-def test_a_question_that_no_model_was_asked_has_no_passages(tmp_path: Path) -> None:
-    (output,) = Bench(tmp_path).ask(PERU)
-    assert isinstance(output, Output)
-    assert (output.declined, output.passages, output.retrieved) == (True, (), ("chunking",))
-
-
-def test_one_search_serves_the_answer_and_the_look_at_more(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.ask(OVERLAP)
-    assert [search.asked for search in bench.searches] == [[(OVERLAP.question, 5)]]
-
-
 @pytest.mark.parametrize(
     ("digests", "chats", "searches"),
     [
@@ -160,13 +112,6 @@ def test_only_what_changed_is_asked_again(tmp_path: Path, digests: Digests, chat
     assert (changed.asked, sum(len(search.asked) for search in changed.searches)) == (chats, searches)
     assert output.recorded is (chats == 0)
     assert output.latency_ms > 5 * 3  # the pauses of the script: measured now, or when it was asked
-
-
-def test_each_trial_is_asked_once(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    for trial in (0, 1, 0, 1):
-        bench.ask(OVERLAP, trial=trial)
-    assert [call["seed"] for chat in bench.chats for call in chat.calls] == [3, 4]
 
 
 def test_all_lanes_start_together_and_once(tmp_path: Path) -> None:
@@ -212,14 +157,6 @@ def test_a_failure_of_the_model_is_a_failure_and_is_asked_again_next_time(tmp_pa
     assert isinstance(output, Output)
 
 
-def test_a_model_that_says_nothing_is_a_failure(tmp_path: Path) -> None:
-    silent = Bench(tmp_path)
-    silent.script["overlap"] = " "
-    (error,) = silent.ask(OVERLAP)
-    assert isinstance(error, ModelError)
-    assert "an empty response" in str(error)
-
-
 class Refusing(NoChecks):
     def __init__(self, reason: str) -> None:
         self.reason, self.checked = reason, 0
@@ -227,15 +164,6 @@ class Refusing(NoChecks):
     async def check_output(self, text: str) -> GuardOutcome:  # noqa: ARG002
         self.checked += 1
         return GuardOutcome("", True, (self.reason,))
-
-
-def test_an_answer_that_a_guard_refused_is_not_asked_again(tmp_path: Path) -> None:
-    first = Bench(tmp_path)
-    first.guards = Refusing("secrets.key")
-    (refused,) = first.ask(OVERLAP)
-    again = Bench(tmp_path)
-    assert list(map(told, again.ask(OVERLAP))) == [told(refused)]
-    assert again.opened == 0
 
 
 def test_a_check_that_broke_is_not_remembered(tmp_path: Path) -> None:
@@ -246,10 +174,3 @@ def test_a_check_that_broke_is_not_remembered(tmp_path: Path) -> None:
     (output,) = again.ask(OVERLAP)
     assert isinstance(output, Output)
     assert (output.text, again.opened, again.asked) == ("64 tokens", 1, 0)
-
-
-def test_hits_come_back_as_they_were(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.ask(OVERLAP)
-    kept = bench._worker().search.search(OVERLAP.question, k=1)
-    assert kept == [hit(CHUNKS, doc_id="chunking", title="Chunking")]

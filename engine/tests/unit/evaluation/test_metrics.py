@@ -1,44 +1,59 @@
-"""Each metric as a table: what the row expects, what the application did, the score (None: the row does not count)."""
+"""The metrics as tables: what the row expects, what the application did, the score (None: the row does not count)."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
+import numpy as np
 import pytest
 
-from assistant.metrics.answers import ANSWER_WORDS
 from sluice.core.errors import SluiceError
-from sluice.core.extras import HERE, packages
-from sluice.evaluation import metrics
-from sluice.evaluation.answer_text import token_f1
-from sluice.evaluation.metric_batching import MetricBatcher
-from sluice.evaluation.metrics.answer_key import answer_key
-from sluice.evaluation.metrics.citation_correctness import citation_correctness
-from sluice.evaluation.metrics.contains import contains
-from sluice.evaluation.metrics.contains_answer import contains_answer
-from sluice.evaluation.metrics.decline_accuracy import decline_accuracy
-from sluice.evaluation.metrics.exact_match import exact_match
-from sluice.evaluation.metrics.f1 import f1
-from sluice.evaluation.metrics.false_declines import false_declines
-from sluice.evaluation.metrics.json_schema import json_schema
-from sluice.evaluation.metrics.not_contains import not_contains
-from sluice.evaluation.metrics.ranking import mrr, ndcg_at_5, recall_at_5
-from sluice.evaluation.metrics.regex import regex
-from sluice.evaluation.metrics.request import cost_usd, latency_p50_ms, latency_p95_ms, tokens, ttft_p50_ms
-from sluice.evaluation.output import Aggregate, Assertion, Metric
-from sluice.evaluation.registry import METRICS, MetricResources, make_metrics, metric
-from sluice.evaluation.scoring import run_metrics
+from sluice.evaluation import evaluate_stage
+from sluice.evaluation.answer_text import fold, normalise
+from sluice.evaluation.evaluate_stage import open_metrics
+from sluice.evaluation.metrics import (
+    AnswerSimilarity,
+    answer_key,
+    citation_correctness,
+    contains,
+    contains_answer,
+    cost_usd,
+    decline_accuracy,
+    exact_match,
+    f1,
+    false_declines,
+    json_schema,
+    latency_p50_ms,
+    latency_p95_ms,
+    mrr,
+    ndcg_at_5,
+    not_contains,
+    recall_at_5,
+    regex,
+    tokens,
+    ttft_p50_ms,
+)
+from sluice.evaluation.registry import (
+    METRICS,
+    Assertion,
+    Metric,
+    MetricBatcher,
+)
+from sluice.evaluation.runner import run_metrics
+from sluice.extend import Output, Row, metric
+from sluice.llm.settings import Providers
+from support.serving.fakes import provider_entry, scripted_bundle
 
 
 @pytest.mark.parametrize(
     ("answers", "text", "score"),
     [
         (("64 tokens",), "The 64 Tokens.", 1.0),
-        (("64 tokens", "sixty-four"), "Sixty-four!", 1.0),
         (("64 tokens",), "64 tokens long", 0.0),
         (("64 tokens",), "", 0.0),
         ((), "anything", None),
@@ -51,12 +66,10 @@ def test_exact_match(row, output, answers, text, score) -> None:
 @pytest.mark.parametrize(
     ("answers", "text", "score"),
     [
-        (("64 tokens",), "64 tokens", 1.0),
         (("64 tokens",), "exactly 64 tokens", 0.8),  # precision 2/3, recall 1
         (("a b c d",), "b", pytest.approx(2 / 4)),  # `a` is an article: one of three words, all right
         (("64 tokens", "64"), "64", 1.0),
         (("64",), "64 64", pytest.approx(2 / 3)),  # a repeated word counts once
-        (("64",), "none", 0.0),
         (("64",), "", 0.0),
         ((), "64", None),
     ],
@@ -65,16 +78,10 @@ def test_f1(row, output, answers, text, score) -> None:
     assert f1.score(row(*answers), output(text)) == score
 
 
-def test_token_f1_is_symmetric() -> None:
-    assert token_f1("one two three", "two three four five") == token_f1("two three four five", "one two three")
-
-
 @pytest.mark.parametrize(
     ("answers", "text", "score"),
     [
-        (("64 tokens",), "They share 64 tokens, always.", 1.0),
         (("4 tokens",), "64 tokens", 0.0),  # whole words only
-        (("no", "64"), "it is 64", 1.0),
         (("64 tokens",), "", 0.0),
         ((), "64", None),
     ],
@@ -88,8 +95,6 @@ def test_contains_answer(row, output, answers, text, score) -> None:
     [
         (("64 tokens",), (), "They share 64 tokens, always.", 1.0),  # without a key one of the answers
         (("4 tokens",), (), "64 tokens", 0.0),  # a number is no part of another
-        (("no", "64"), (), "it is 64", 1.0),
-        (("64 tokens",), (), "", 0.0),
         ((), (), "64", 0.0),
         ((), (), "declined", 1.0),
         (("64 tokens",), (), "declined", 0.0),
@@ -114,11 +119,9 @@ def test_decline_accuracy(row, output, answers, declined, score) -> None:
 @pytest.mark.parametrize(
     ("docs", "retrieved", "recall", "rank"),
     [
-        (("a",), ("a", "b"), 1.0, 1.0),
         (("a",), ("b", "c", "a"), 1.0, 1 / 3),
         (("a",), ("b", "c", "d", "e", "f", "a"), 0.0, 1 / 6),
         (("a", "b"), ("b", "b", "b"), 0.5, 1.0),
-        (("a", "a"), ("a",), 1.0, 1.0),
         (("a",), (), 0.0, 0.0),
         ((), ("a",), None, None),
     ],
@@ -175,8 +178,6 @@ SECOND, THIRD = 1 / math.log2(3), 1 / math.log2(4)
         (("a",), ("b", "c", "d", "e", "f", "a"), 0.0),  # the sixth is not among the five best
         (("a", "b"), ("b", "a"), 1.0),  # their order among themselves does not matter
         (("a", "b"), ("a", "a", "b"), (1 + THIRD) / (1 + SECOND)),  # another chunk of a document adds nothing
-        (("a", "b"), ("c", "a"), SECOND / (1 + SECOND)),
-        (("a", "a"), ("a",), 1.0),
         (tuple("abcdefg"), tuple("abcde"), 1.0),  # more right documents than places
         (("a",), (), 0.0),
         ((), ("a",), None),
@@ -193,9 +194,6 @@ def test_ndcg(row, output, docs, retrieved, score) -> None:
         ({"contains": ["64 Tokens"]}, "They share  64\ntokens.", True, ""),
         ({"contains": ["64", "tokens", "chunk"]}, "64 words", False, "not in the answer: 'tokens', 'chunk'"),
         ({"contains": ["ÉTÉ"]}, "e\u0301te\u0301", True, ""),  # composed and decomposed letters are equal
-        ({"contains": ["STRASSE"]}, "Straße", True, ""),
-        ({"contains": ["64"]}, "", False, "not in the answer: '64'"),
-        ({"regex": "x"}, "64", None, ""),
         (None, "64", None, ""),
     ],
 )
@@ -209,8 +207,6 @@ def test_contains(row, output, expect, text, passed, reason) -> None:
     [
         ({"not_contains": ["as an AI"]}, "64 tokens", True, ""),
         ({"not_contains": ["as an ai", "sorry"]}, "As an AI I am SORRY.", False, "in the answer: 'as an ai', 'sorry'"),
-        ({"not_contains": ["64"]}, "", True, ""),
-        ({"contains": ["64"]}, "64", None, ""),
         (None, "64", None, ""),
     ],
 )
@@ -224,9 +220,7 @@ def test_not_contains(row, output, expect, text, passed, reason) -> None:
     [
         (r"\b\d+ tokens\b", "They share 64 tokens.", True),
         (r"\A\d+\Z", "64 tokens", False),
-        (r"(?i)canary", "A CANARY", True),
         (r"\p{Lu}", "été", False),
-        ("x", "", False),
     ],
 )
 def test_regex(row, output, pattern, text, passed) -> None:
@@ -250,12 +244,9 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
     [
         (SCHEMA, ' {"n": 64}\n', True, ""),
         (SCHEMA, '{"n": "64"}', False, "$.n: '64' is not of type 'integer'"),
-        (SCHEMA, "{}", False, "$: 'n' is a required property"),
         (SCHEMA, "64 tokens", False, "not JSON: Extra data: line 1 column 4 (char 3)"),
-        (SCHEMA, "", False, "not JSON: Expecting value: line 1 column 1 (char 0)"),
         (SCHEMA, '```json\n{"n": 64}\n```', False, "not JSON: Expecting value: line 1 column 1 (char 0)"),
         ({"type": "number"}, "NaN", False, "not JSON: NaN is no JSON"),
-        ({"const": None}, "null", True, ""),
         ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "string"}]}, "[1]", False, None),
     ],
 )
@@ -273,53 +264,19 @@ def test_a_json_schema_fetches_nothing(row, output) -> None:
     assert "Unresolvable" in found["errors"]["json_schema"]
 
 
-@pytest.mark.parametrize(
-    ("text", "declined", "score"),
-    [
-        ("64 tokens", False, 2.0),
-        ("", False, 0.0),
-        ("It's 3.5 %!", False, 4.0),
-        ("每天两次", False, 4.0),
-        ("No.", True, None),
-    ],
-)
-def test_answer_words(row, output, text, declined, score) -> None:
-    assert ANSWER_WORDS.score(row(), output(text, declined=declined)) == score
-
-
 def test_cost_counts_where_it_is_known(row, output) -> None:
     assert cost_usd.score(row(), output(cost=0.0)) == 0.0
     assert cost_usd.score(row(), output(cost=0.00125)) == 0.00125
     assert cost_usd.score(row(), output()) is None
 
 
-def test_every_metric_says_what_it_is() -> None:
-    every = make_metrics(MetricResources(MetricBatcher(list)))
-    assert len({one.name for one in every}) == len(every)
-    for one in every:
-        assert one.version
-        assert one.unit
-        assert one.direction in ((None,) if one.aggregate == "counts" else ("higher", "lower")), one.name
-        assert one.aggregate in get_args(Aggregate), one.name
-        assert len(sys.modules[one.__module__].__doc__) > 40, one.name
-
-
-def test_every_file_of_a_metric_is_in_the_registry() -> None:
-    folders = {metrics.__name__: Path(metrics.__file__).parent}
-    folders |= {package: HERE.joinpath(*package.split(".")[2:]) for package in packages("metrics")}
-    files = {f"{package}.{path.stem}" for package, folder in folders.items() for path in folder.glob("[!_]*.py")}
-    assert files <= {made.__module__ for made in METRICS.values()}
-
-
 @pytest.mark.parametrize(
     ("says", "fault"),
     [
         ({"unit": ""}, "has no unit"),
-        ({"what": "", "name": ""}, "has no name and what"),
         ({"aggregate": "median"}, "aggregate: 'median'"),
-        ({"direction": "up"}, "direction: 'up'"),
         ({"direction": None}, "have no direction"),
-        ({"name": "f1"}, "already defined in sluice.evaluation.metrics.f1"),
+        ({"name": "f1"}, "already defined in sluice.evaluation.metrics"),
         ({"name": "My metric"}, "is not a valid name for a metric"),
     ],
 )
@@ -329,3 +286,187 @@ def test_a_metric_that_does_not_say_what_it_is_is_refused(says: dict[str, object
     with pytest.raises(SluiceError, match=fault):
         metric(type("Mine", (Metric,), known | says))
     assert "mine" not in METRICS
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("  The Canary,\n gets  A share. ", "canary gets share"),
+        ("another theme", "another theme"),  # articles only as whole words
+        ("10 %", "10"),
+        ("the", ""),
+        ("", ""),
+        ("ÉTÉ", "été"),
+    ],
+)
+def test_normalise(text: str, normal: str) -> None:
+    assert normalise(text) == normal
+    assert normalise(normal) == normal
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"), [("A  b\n C.", "a b c."), ("ﬁve", "five"), ("e\u0301", "é"), ("Straße", "strasse"), ("", "")]
+)
+def test_fold(text: str, folded: str) -> None:
+    assert fold(text) == folded
+
+
+def test_a_function_is_a_metric_with_what_its_decorator_says(row, output, monkeypatch: pytest.MonkeyPatch) -> None:
+    list(METRICS)
+    monkeypatch.setattr(METRICS, "entries", dict(METRICS.entries))
+    monkeypatch.setattr(METRICS, "_modules", dict(METRICS._modules))
+
+    @metric(what="signs of the answer", unit="signs", direction="lower", version="2")
+    def signs(row: Row, output: Output) -> float:  # noqa: ARG001
+        return float(len(output.text))
+
+    assert METRICS["signs"] is signs
+    assert (signs.name, signs.unit, signs.direction, signs.aggregate) == ("signs", "signs", "lower", "mean")
+    assert signs.version == "2"
+    found = asyncio.run(run_metrics(row(), output("four"), [signs]))
+    assert found["scores"] == {"signs": 4.0}
+    with pytest.raises(SluiceError, match="a metric has no 'units'"):
+        metric(what="x", units="signs")(lambda _row, _output: None)
+    with pytest.raises(SluiceError, match="has no unit"):
+        metric(what="x", name="y")(lambda _row, _output: None)
+
+
+class Counting:
+    """Gives the length of each text, and keeps what it was asked."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.calls: list[list[str]] = []
+        self.fault = fault
+        self.threads: set[int] = set()
+
+    def __call__(self, texts: list[str]) -> list[int]:
+        self.calls.append(list(texts))
+        self.threads.add(threading.get_ident())
+        if self.fault:
+            raise self.fault
+        return [len(text) for text in texts]
+
+
+def test_all_who_ask_at_once_are_served_by_one_call() -> None:
+    compute = Counting()
+    batched = MetricBatcher(compute)
+
+    async def ask() -> list[list[int]]:
+        return await asyncio.gather(*(batched.of([f"text {number}", "shared"]) for number in range(200)))
+
+    found = asyncio.run(ask())
+    assert found == [[len(f"text {number}"), 6] for number in range(200)]
+    assert len(compute.calls) == 1
+    assert len(compute.calls[0]) == 201
+    assert threading.get_ident() not in compute.threads
+
+
+def test_an_error_reaches_all_who_wait_and_the_next_try_is_a_new_call() -> None:
+    compute = Counting(MemoryError("too long"))
+    batched = MetricBatcher(compute)
+
+    async def ask() -> list[object]:
+        return await asyncio.gather(batched.of(["a"]), batched.of(["bb"]), return_exceptions=True)
+
+    assert [str(error) for error in asyncio.run(ask())] == ["too long", "too long"]
+    compute.fault = None
+    assert asyncio.run(batched.of(["a"])) == [1]
+    assert compute.calls == [["a", "bb"], ["a"]]
+
+
+class Embedder:
+    """In place of the real one: the same vector for every text. Keeps what happens to it."""
+
+    happened: list[str]
+
+    def __init__(self, model: Path) -> None:
+        self.happened.append(f"open {model}")
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        self.happened.append(f"embed {len(texts)}")
+        return np.tile(np.array([[0.6, 0.8]]), (len(texts), 1))
+
+    def __enter__(self) -> Embedder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.happened.append("close")
+
+
+@pytest.fixture
+def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    Embedder.happened = []
+    monkeypatch.setattr(evaluate_stage, "Embedder", Embedder)
+    return Embedder.happened
+
+
+def score(metrics: Any, *pairs: Any) -> list[dict[str, Any]]:
+    async def all_of_them() -> list[dict[str, Any]]:
+        return await asyncio.gather(*(run_metrics(row, output, metrics) for row, output in pairs))
+
+    return asyncio.run(all_of_them())
+
+
+def test_a_judge_that_nothing_here_can_ask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project without the extra whose providers still name one: silence would be a metric that is not there."""
+    bundle = scripted_bundle()
+    providers = Providers.model_validate(bundle.providers.model_dump() | {"judge": [provider_entry()]})
+    monkeypatch.setattr(evaluate_stage, "hooks", lambda _: {})
+    refused = pytest.raises(SluiceError, match="left out the extra `calibration`")
+    with refused as error, open_metrics(replace(bundle, providers=providers)):
+        pass
+    assert "empty `judge` in config/providers.yaml" in error.value.remedy
+
+
+def test_all_cases_are_embedded_in_one_call_and_it_is_closed(happened, row, output) -> None:
+    pairs = [(row(f"expected {number}"), output(f"found {number}")) for number in range(50)]
+    with open_metrics(scripted_bundle()) as metrics:
+        found = score([metric for metric in metrics if metric.name == "answer_similarity"], *pairs)
+    assert [case["scores"]["answer_similarity"] for case in found] == [pytest.approx(1.0)] * 50
+    assert happened == ["open embedder.gguf", "embed 100", "close"]
+
+
+def test_nothing_is_loaded_when_words_are_enough(happened, row, output) -> None:
+    pairs = [(row("64 tokens"), output("64 tokens.", passages=("They share 64 tokens.",)))]
+    with open_metrics(scripted_bundle()) as metrics:
+        (found,) = score([metric for metric in metrics if type(metric) is AnswerSimilarity], *pairs)
+    assert found["scores"] == {"answer_similarity": 1.0}
+    assert happened == []
+
+
+ANGLES = {"right": 0.0, "near": np.pi / 3, "far": np.pi / 2, "opposite": np.pi}
+
+
+@pytest.mark.parametrize(
+    ("answers", "text", "declined", "similarity"),
+    [
+        (("right",), "near", False, 0.5),
+        (("far", "right"), "near", False, pytest.approx(np.cos(np.pi / 6))),  # the closest counts
+        (("right",), "The right!", False, 1.0),
+        (("right",), " ", False, 0.0),
+        (("right",), "near", True, None),
+        ((), "near", False, None),
+    ],
+)
+def test_answer_similarity(row, output, answers, text, declined, similarity) -> None:
+    def embed(texts: list[str]) -> list[np.ndarray]:
+        return [np.array([np.cos(ANGLES[text]), np.sin(ANGLES[text])]) for text in texts]
+
+    (found,) = score([AnswerSimilarity(MetricBatcher(embed))], (row(*answers), output(text, declined=declined)))
+    expected = pytest.approx(similarity, abs=1e-9) if isinstance(similarity, float) else similarity
+    assert found["scores"]["answer_similarity"] == expected
+
+
+@pytest.mark.real
+def test_the_real_embedder_tells_a_paraphrase_from_something_else(models, row, output) -> None:
+    pairs = [
+        (row("the engineer on call is woken"), output("The on-call engineer gets woken up.")),
+        (row("the engineer on call is woken"), output("Vectors have 384 dimensions.")),
+        (row("两周"), output("🙂" * 2000)),
+    ]
+    with open_metrics(replace(scripted_bundle(), embedder=models.embed)) as metrics:
+        found = score([metric for metric in metrics if metric.name == "answer_similarity"], *pairs)
+    same, other, odd = (case["scores"]["answer_similarity"] for case in found)
+    assert same > 0.8
+    assert other < 0.3
+    assert 0 <= odd <= 1

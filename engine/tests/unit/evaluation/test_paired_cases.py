@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from sluice.evaluation.paired_cases import CONSISTENCY, complete, gather, pair, scores_of, some
+from sluice.evaluation.paired_cases import CONSISTENCY, gather
 
 
 def record(case: str = "q", trial: int = 0, **values: Any) -> dict[str, Any]:
@@ -48,34 +47,7 @@ def test_the_worst_trial_says_what_became_of_the_case() -> None:
     assert "answered" not in case.values
 
 
-def test_a_cost_that_is_not_known_for_every_trial_is_not_known() -> None:
-    (case,) = gather([record(trial=0, cost=0.1), record(trial=1, cost=None)], "head")[0].values()
-    assert case.cost is None
-
-
 def test_records_of_before_there_were_trials_are_read() -> None:
     old = {"id": "q", "question": "?", "expected": [], "tags": [], "answer": "yes", "scores": {"f1": 1.0}, "errors": {}}
     (case,) = gather([old], "base")[0].values()
     assert (case.status, case.values["f1"], case.recorded) == ("answered", 1.0, False)
-
-
-def test_an_assertion_of_one_side_held_on_the_other() -> None:
-    fails = {"same_language": {"passed": False, "reason": "fr"}}
-    base, _ = gather([record(), record("r", status="failed"), record("s", errors={"same_language": "crash"})], "base")
-    head, _ = gather([record(case, assertions=fails, scores={"f1": 1.0}) for case in "qrs"], "head")
-    pairs, faults = pair(base, head)
-    found = {one.id: one.base.values.get("same_language") for one in complete(pairs, {"same_language"}) if one.base}
-    assert found == {"q": 1.0, "r": None, "s": None}, "a case that failed or crashed is not taken as good"
-    assert faults == []
-    assert all(one.base and "f1" not in one.base.values for one in complete(pairs, {"same_language"}))
-
-
-def test_some_names() -> None:
-    assert some(["a", "b"]) == "a, b"
-    assert some("abcdefg", 3) == "a, b, c and 4 more"
-
-
-def test_scores_are_the_finite_numbers() -> None:
-    row = {"scores": {"f1": 1, "mrr": None, "judge": math.nan, "tokens": 12.5}}
-    assert scores_of(row) == {"f1": 1.0, "tokens": 12.5}
-    assert scores_of({"id": "q", "scores": None}) == {}

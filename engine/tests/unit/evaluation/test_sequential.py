@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
+from sluice.evaluation.asked_rows import asking_order
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import ComparisonPolicy, load_policy
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.output import NamedMeasure
-from sluice.evaluation.sequential import SequentialComparison, asking_order
+from sluice.evaluation.registry import NamedMeasure
+from sluice.evaluation.sequential import SequentialComparison
 
 GATES = load_policy(Path(__file__).parents[4] / "config" / "gates.yaml")
 CASES = 200
@@ -109,22 +109,6 @@ def test_the_same_answers_end_early_and_a_changed_search_does_not() -> None:
     assert (moved.verdict, moved.asked, moved.stopped) == ("no difference seen", CASES, "")
 
 
-def test_a_metric_that_improves_nothing_holds_no_verdict_up() -> None:
-    test = SequentialComparison(METRICS, policy(right={}, cited={"decides": "when_worse"}), CASES)
-    base = records(right=[1.0] * CASES, cited=[0.0] * CASES)
-    found = walk(test, base, records(right=[1.0] * CASES, cited=[1.0] * CASES))
-    assert (found.verdict, found.asked) == ("no difference seen", 100)
-
-
-def test_a_metric_that_may_yet_be_outweighed_decides_nothing_early() -> None:
-    test = SequentialComparison(METRICS, policy(right={}, cited={"decides": "when_worse"}), CASES)
-    base, head = (records(right=[1.0] * CASES, cited=[share] * CASES) for share in (1.0, 0.0))
-    found = walk(test, base, head)
-    assert (found.verdict, found.asked) == ("worse", CASES)
-    better = walk(test, records(right=[0.0] * CASES, cited=[1.0] * CASES), head)
-    assert (better.verdict, better.asked < CASES) == ("improved", True)
-
-
 def test_a_fall_of_a_deterministic_metric_counts_when_all_cases_are_asked() -> None:
     test = SequentialComparison(METRICS, policy(right={}, rank={"deterministic": True, "smallest": 0.02}), CASES)
     base = records(right=[1.0] * CASES, rank=[1.0] * CASES)
@@ -145,29 +129,6 @@ def test_improved_waits_until_no_other_metric_can_be_worse() -> None:
     assert (found.verdict, found.asked) == ("worse", CASES)
 
 
-@pytest.mark.parametrize(
-    ("every", "least", "asked"),
-    [
-        (10, 20, 100),  # at half of the cases it has half of what it needs
-        (50, 4, CASES),  # two cases say nothing, and all four may
-        (50, 5, 100),  # it will never have enough
-    ],
-)
-def test_a_metric_needs_its_share_of_the_cases_for_an_early_pass(every: int, least: int, asked: int) -> None:
-    rare = [1.0 if n % every == 0 else None for n in range(CASES)]
-    same = records(right=[1.0] * CASES, cited=rare)
-    cited = {"decides": "when_asked", "minimum_cases": least}
-    test = SequentialComparison(METRICS, policy(right={}, cited=cited), CASES)
-    assert walk(test, same, same).asked == asked
-
-
-def test_a_case_that_failed_is_no_early_pass() -> None:
-    test = SequentialComparison(METRICS, policy(), CASES)
-    same = records(right=[1.0] * CASES)
-    failing = [same[0] | {"status": "failed", "scores": {}}, *same[1:]]
-    assert walk(test, same, failing).asked == CASES
-
-
 def test_a_policy_without_looks_is_one_look_at_all_cases() -> None:
     plain = ComparisonPolicy.model_validate(policy().model_dump(exclude={"looks"}))
     test = SequentialComparison(METRICS[:1], plain, CASES)
@@ -182,14 +143,6 @@ def test_looks_at_fewer_cases_than_a_metric_needs_are_left_out() -> None:
     assert SequentialComparison(METRICS, policy(), 10).looks == (10,)
     with pytest.raises(ValueError, match="26 cases are no planned look"):
         SequentialComparison(METRICS, policy(), CASES).look(*[records(right=[1.0] * 26)] * 2)
-
-
-def test_rows_that_cannot_be_told_apart_are_refused_before_any_is_asked() -> None:
-    row = Row(id="q", question="How many?", answers=(), doc_ids=())
-    for rows, fault in (([], "the evaluation set is empty"), ([row, row], "2 rows have this id")):
-        test = SequentialComparison(METRICS[:1], policy(), len(rows))
-        with pytest.raises(SluiceError, match=fault):
-            test.ask_until_decided(rows, lambda _: pytest.fail("a row was asked"))
 
 
 def test_the_order_is_by_digest_and_not_by_file() -> None:

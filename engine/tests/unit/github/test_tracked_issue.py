@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.github.marked_text import CommentResult
+from sluice.github.github_client import CommentResult
 from sluice.github.tracked_issue import close_issue, report_trouble, upsert_issue
 from unit.github.conftest import Environment
 from unit.github.fake_github import APP, LOGINS, READER, FakeGitHub
@@ -51,23 +51,6 @@ def test_an_app_of_the_organisation_finds_its_own_issue_again(github: FakeGitHub
     assert [state for state, _, _ in shown(github)] == ["closed", "open"]
 
 
-def test_a_server_without_graphql_is_asked_as_actions(
-    github: FakeGitHub, environment: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer = github.answer
-
-    def old(method: str, path: str, token: str, body: object) -> tuple[int, object]:
-        return (404, {"message": "Not Found"}) if path == "/graphql" else answer(method, path, token, body)
-
-    monkeypatch.setattr(github, "answer", old)
-    assert [report(text, environment()).message for text in ("one", "two")] == ["issue opened", "issue updated"]
-
-
-def test_nothing_is_closed_where_nothing_is_open(github: FakeGitHub, environment: Environment) -> None:
-    assert close("green", environment()) == CommentResult("no issue is open")
-    assert github.issues == {}
-
-
 def test_issues_of_others_and_pull_requests_stay_as_they_are(github: FakeGitHub, environment: Environment) -> None:
     github.open("copied", MARKER + "copied", "mallory")
     github.open("other", "<!-- sluice:canary run=1.1 -->\nabout something else")
@@ -78,14 +61,6 @@ def test_issues_of_others_and_pull_requests_stay_as_they_are(github: FakeGitHub,
     assert shown(github)[:4] == before
     assert close("green", environment()).message == "issue closed"
     assert shown(github)[:4] == before
-
-
-def test_found_on_a_later_page(github: FakeGitHub, environment: Environment) -> None:
-    mine = github.open("mine", MARKER + "old")
-    for number in range(230):
-        github.open(f"talk {number}", "words", "octocat")
-    assert report("new", environment()).message == "issue updated"
-    assert github.issues[mine]["body"] == MARKER + "new"
 
 
 def test_two_runs_at_once_leave_one_open_issue(github: FakeGitHub, environment: Environment) -> None:
@@ -170,15 +145,3 @@ def test_the_first_run_that_is_whole_closes_it(github: FakeGitHub, environment: 
     assert [state for state, _, _ in shown(github)] == ["open"]
     assert trouble(environment(), soak="success", audit="success", image="skipped").message == "issue closed"
     assert [state for state, _, _ in shown(github)] == ["closed"]
-
-
-def test_a_job_that_ran_out_of_time_is_trouble(github: FakeGitHub, environment: Environment) -> None:
-    assert trouble(environment(), soak="cancelled", audit="success").message == "issue opened"
-    assert trouble(environment(), soak="cancelled", audit="success").message == "issue updated"
-    assert [state for state, _, _ in shown(github)] == ["open"]
-
-
-@pytest.mark.parametrize("needs", ["", "[]", "{}", "null"])
-def test_a_run_without_jobs_is_an_error(environment: Environment, needs: str) -> None:
-    with pytest.raises(SluiceError, match="NEEDS"):
-        report_trouble("x", needs, environment(), marker="nightly")

@@ -20,7 +20,6 @@ from sluice.core.workspace import Workspace
 from sluice.jobs import dvc_pipeline as pipeline
 from sluice.jobs.dvc_pipeline import (
     Evaluator,
-    _explain,
     _listen,
     command,
     environment,
@@ -158,15 +157,6 @@ def test_pull_follows_data_dvc_when_it_names_another_version(workspace: Workspac
     assert dvc.called() == ["status --quiet data.dvc", "pull data.dvc"]
 
 
-def test_data_that_data_dvc_names_already_is_not_pulled(workspace: Workspace, dvc) -> None:
-    dvc()
-    pull(workspace)
-    (workspace.root / "data.dvc").write_text("outs:\n- md5: two\n  path: data\n")  # noted by a run that was killed
-    assert pull(workspace) is False
-    assert pull(workspace) is False
-    assert dvc.called() == ["status --quiet data.dvc"]
-
-
 def test_a_pull_that_fails_is_told_with_the_remotes_and_tried_again(workspace: Workspace, dvc) -> None:
     dvc("ERROR: failed to pull data: no such remote 'starter'\n", status=1)
     workspace.data.rename(workspace.root / "elsewhere")
@@ -180,11 +170,6 @@ def test_a_pull_that_fails_is_told_with_the_remotes_and_tried_again(workspace: W
     assert not workspace.data.exists()
 
 
-def test_no_data_dvc(workspace: Workspace) -> None:
-    with pytest.raises(SluiceError, match=r"data\.dvc: no such file"):
-        pull(workspace)
-
-
 def test_reproduce_says_what_ran_and_what_did_not(
     workspace: Workspace, pipeline_progress: PipelineProgress, dvc
 ) -> None:
@@ -194,15 +179,6 @@ def test_reproduce_says_what_ran_and_what_did_not(
     assert dvc.called() == ["repro pipelines/dvc.yaml:evaluate"]
     assert not records(workspace)
     assert (workspace.state / "data.synced").read_text() == (workspace.root / "data.dvc").read_text()
-
-
-def test_a_line_that_dvc_is_still_writing_is_heard_whole(
-    workspace: Workspace, pipeline_progress: PipelineProgress, dvc
-) -> None:
-    rest = "import time\ntime.sleep(1)\nprint('dvc.yaml:check\\':', flush=True)\ntime.sleep(1)"
-    dvc("Running stage 'pipelines/", code=rest)
-    reproduce(workspace, pipeline_progress)
-    assert taken(pipeline_progress) == [("check", False)]
 
 
 def test_a_stage_that_fails_is_named_with_its_own_words(
@@ -251,25 +227,6 @@ def test_an_interrupted_run_leaves_no_process(
         reproduce(workspace, pipeline_progress)
     assert not Path(f"/proc/{seen[0]}").exists()
     assert not records(workspace)
-
-
-def test_an_older_report_is_not_shown(workspace: Workspace, pipeline_progress: PipelineProgress, dvc) -> None:
-    progress = workspace.state / "progress.json"
-    progress.parent.mkdir()
-    progress.write_text('{"stage": "check", "share": 0.9, "note": "of the last run"}')
-    dvc(DVC_UNCHANGED)
-    reproduce(workspace, pipeline_progress)
-    assert not progress.exists()
-
-
-def test_explain_leaves_out_what_dvc_says_about_itself(workspace: Workspace, dvc) -> None:
-    from sluice.core.processes import start
-
-    dvc(DVC_COLD + "the stage's own words\n")
-    child = start("dvc", pipeline.command("dvc"), state=workspace.state)
-    child.process.wait()
-    assert _explain(child) == "  the stage's own words"
-    child.stop()
 
 
 def test_programs_are_those_of_this_environment_and_code_is_that_of_the_checkout(

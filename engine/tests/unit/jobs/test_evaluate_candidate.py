@@ -13,11 +13,9 @@ import yaml
 from sluice.core.atomic_files import read_json, read_jsonl, write_json, write_jsonl
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
-from sluice.evaluation.evaluate_stage import BundleEvaluation
-from sluice.evaluation.metrics.f1 import f1
-from sluice.evaluation.recorded_scores import metrics_digest
-from sluice.evaluation.response_cache import REBUILD
-from sluice.evaluation.sequential import asking_order
+from sluice.evaluation.asked_rows import asking_order
+from sluice.evaluation.evaluate_stage import BundleEvaluation, metrics_digest
+from sluice.evaluation.metrics import f1
 from sluice.jobs import evaluate_candidate
 from sluice.release.decision import compare_results
 
@@ -159,11 +157,3 @@ def test_it_goes_on_until_the_gates_have_their_samples(evaluate: Evaluate, works
     gates = workspace.config / "gates.yaml"
     gates.write_text(gates.read_text().replace(gate(5), gate(41)))
     assert evaluate()["cases"] == 80
-
-
-def test_a_rebuild_asks_everything(
-    evaluate: Evaluate, sides: dict[str, Asked], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(REBUILD, "yes")
-    assert evaluate()["cases"] == 40
-    assert sides["candidate"].turns == [order(0, 80)]

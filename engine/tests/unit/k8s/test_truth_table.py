@@ -159,10 +159,6 @@ EXPECTED: dict[str, argo_metric.Phase] = {
 }
 
 
-def test_the_templates_are_found() -> None:
-    assert TEMPLATES == ["ab-preference", "block-rate", "feedback-score", "latency-p95", "success-rate", "ttft-p95"]
-
-
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_every_kind_of_answer_has_its_verdict(address: str, name: str) -> None:
     found = verdicts(address, name)
@@ -184,16 +180,3 @@ def test_a_canary_without_new_questions_is_no_number(address: str, name: str) ->
 def test_without_stable_nothing_passes(address: str, name: str) -> None:
     for stable in ("nobody", "quiet"):
         assert argo_metric.measure(metric_of(name, address, "good", stable)) == ("Failed", [])
-
-
-def test_a_page_of_the_documentation_shows_what_was_found(address: str) -> None:
-    page = (ROOT / "engine" / "docs" / "reference" / "analysis.md").read_text()
-    for row, once in EXPECTED.items():
-        metrics = [metric_of(name, address, "good") for name in TEMPLATES]
-        ends = {
-            argo_metric.outcome(metric, verdicts(address, name)[row][0])
-            for name, metric in zip(TEMPLATES, metrics, strict=True)
-        }
-        ((phase, measurements),) = ends
-        line = f"| {row} | {once} | {phase}, after {measurements} | {argo_metric.CONTROLLER[phase]} |"
-        assert line in page, line

@@ -15,8 +15,8 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider, Delta
-from sluice.llm.fallback import open_chat
 from sluice.llm.llama_server import LocalServer, probe
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 from support.providers.clients import PATIENT, ask_local, collect
@@ -57,12 +57,6 @@ def test_a_model_of_gigabytes_has_the_time_to_be_read(
 
 
 @pytest.mark.real
-def test_a_missing_adapter_is_named(models, tmp_path: Path) -> None:
-    with pytest.raises(SluiceError, match=r"gone\.gguf: the adapter file is missing"):
-        LocalServer(models.chat, adapter=tmp_path / "gone.gguf")
-
-
-@pytest.mark.real
 def test_a_broken_file_is_an_error_and_not_the_end_of_the_process(models, broken: Path) -> None:
     with pytest.raises(SluiceError, match=r"llama\.cpp could not start"):
         LocalServer(broken)
@@ -76,7 +70,7 @@ def test_questions_that_follow_at_once_are_all_answered(models) -> None:
     """llama.cpp closes a connection after a stream although it says keep-alive: who takes it again may lose."""
 
     async def one_by_one(chat: ChatProvider) -> list[list[Delta]]:
-        return [await collect(chat, 600, parameters=short) for _ in range(200)]
+        return [await collect(chat, 600, parameters=short) for _ in range(40)]
 
     short = ModelParameters.model_validate({"maxTokens": 1})
     with LocalServer(models.chat, threads=1) as server:
@@ -94,21 +88,6 @@ def test_probe_bears_a_model_that_llama_cpp_dies_of(models, monkeypatch: pytest.
     )
     with pytest.raises(SluiceError, match=r"cannot load it \(exit -6\): GGML_ASSERT"):
         probe(models.chat)
-
-
-@pytest.mark.real
-def test_probe_has_a_good_model_loaded_by_a_child(models, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, children = subprocess.run, []
-
-    def watched(*words: Any, **options: Any) -> Any:
-        children.append(run(*words, **options))
-        return children[-1]
-
-    monkeypatch.setattr(subprocess, "run", watched)
-    probe(models.chat)
-    (child,) = children
-    assert (child.returncode, child.stderr) == (0, "")
-    assert str(models.chat) in child.args
 
 
 INTERRUPTED = """
@@ -135,7 +114,7 @@ time.sleep(30)
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("seconds", [0.02, 0.05, 0.1, 0.3])
+@pytest.mark.parametrize("seconds", [0.02, 0.1])
 def test_an_interrupt_while_it_starts_ends_the_process(models, seconds: float) -> None:
     src = Path(__file__).resolve().parents[4] / "engine" / "src"
     done = subprocess.run(
@@ -218,14 +197,3 @@ def test_tokens_of_a_chat_template_in_a_question_are_read_as_text(models: Any) -
         _, last = ask_local(server.base_url, messages, maxTokens=1)
     assert last.usage is not None
     assert last.usage.prompt_tokens >= as_tokens + 3 * 20
-
-
-@pytest.mark.real
-def test_words_of_the_prompt_are_read_at_once_where_the_answer_repeats_them(models: Any) -> None:
-    text = "Weights, tokenizer, prompt template and index go back together, because each was tested with the others."
-    with LocalServer(models.chat, threads=1, context=512, slots=1) as server:
-        reply = server.answer(
-            {"messages": [{"role": "user", "content": f"Repeat: {text}"}], "grammar": f'root ::= "{text}"'}
-        )
-    assert reply["choices"][0]["message"]["content"] == text
-    assert reply["timings"]["draft_n_accepted"] > reply["timings"]["predicted_n"] / 2

@@ -1,24 +1,14 @@
+"""Failures by status and by the looks of an SDK's exception: no SDK is imported to know them."""
+
 from __future__ import annotations
 
 import email.utils
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from sluice.llm.provider_failures import RULES, FailureKind, ProviderError, by_status, retry_after
-
-
-def test_every_failure_has_its_rule() -> None:
-    assert set(RULES) == set(FailureKind)
-
-
-def test_what_is_retried_also_falls_over() -> None:
-    assert all(rule.fall_over for rule in RULES.values() if rule.retry)
-
-
-@pytest.mark.parametrize("failure", [FailureKind.REFUSED, FailureKind.TOO_LONG])
-def test_what_is_the_caller_s_fault_is_final_and_no_mark_against_the_provider(failure: FailureKind) -> None:
-    assert RULES[failure] == (False, False, False)
+from sluice.llm.provider_failures import FailureKind, by_status, classify, retry_after
 
 
 @pytest.mark.parametrize(
@@ -70,10 +60,6 @@ def test_a_prompt_longer_than_the_context_is_a_kind_of_its_own(
     assert by_status(500, detail, said=said).failure is FailureKind.SERVER_ERROR
 
 
-def test_aws_throttles_with_400() -> None:
-    assert by_status(400, "ThrottlingException").failure is FailureKind.RATE_LIMITED
-
-
 @pytest.mark.parametrize(
     ("header", "seconds"), [("7", 7), ("0.5", 0.5), ("-3", 0), (None, None), ("", None), ("soon", None)]
 )
@@ -88,7 +74,59 @@ def test_retry_after_as_a_date() -> None:
     assert retry_after(email.utils.formatdate(time.time() - 60, usegmt=True)) == 0
 
 
-def test_an_error_at_a_provider_keeps_all_but_the_name() -> None:
-    error = ProviderError(FailureKind.RATE_LIMITED, "HTTP 429", retry_after=3).at("primary")
-    assert (error.message, error.failure, error.retry_after) == ("primary: HTTP 429", FailureKind.RATE_LIMITED, 3)
-    assert error.at("x", failure=FailureKind.CUT).failure is FailureKind.CUT
+def exception(name: str, base: type[Exception] = Exception, **fields: object) -> Exception:
+    error: Exception = type(name, (base,), {})("the question was: secret")
+    for field, value in fields.items():
+        setattr(error, field, value)
+    return error
+
+
+def in_stream(code: str) -> Exception:
+    return exception("EventStreamError", response={"Error": {"Code": code, "Message": "secret"}})
+
+
+def botocore(status: int, code: str, said: str = "") -> Exception:
+    told = {"Code": code, "Message": said}
+    return exception("ClientError", response={"ResponseMetadata": {"HTTPStatusCode": status}, "Error": told})
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (exception("RateLimitError", status_code=429), FailureKind.RATE_LIMITED),
+        (exception("BadRequestError", status_code=400), FailureKind.REFUSED),
+        (exception("OpenAIContextOverflowError", status_code=400), FailureKind.TOO_LONG),
+        (exception("OpenAIAPIContextOverflowError"), FailureKind.TOO_LONG),
+        (botocore(400, "ValidationException", "The prompt is too long."), FailureKind.TOO_LONG),
+        (exception("InternalServerError", status_code=529), FailureKind.SERVER_ERROR),
+        (exception("APIConnectionError"), FailureKind.UNREACHABLE),
+        (exception("RemoteProtocolError"), FailureKind.UNREACHABLE),
+        (exception("ReadTimeout"), FailureKind.UNREACHABLE),
+        (exception("Anything", ConnectionResetError), FailureKind.UNREACHABLE),
+        (exception("APIError"), FailureKind.SERVER_ERROR),
+        (exception("APIStatusError", status_code=200), FailureKind.SERVER_ERROR),
+        (exception("JSONDecodeError", ValueError), FailureKind.GARBAGE),
+        (botocore(400, "ThrottlingException"), FailureKind.RATE_LIMITED),
+        (botocore(403, "AccessDeniedException"), FailureKind.FORBIDDEN),
+        (exception("ParamValidationError"), FailureKind.REFUSED),
+        (exception("HTTPClientError"), FailureKind.UNREACHABLE),
+        (in_stream("throttlingException"), FailureKind.RATE_LIMITED),
+        (in_stream("validationException"), FailureKind.REFUSED),
+        (in_stream("ValidationException"), FailureKind.REFUSED),
+        (in_stream("accessDeniedException"), FailureKind.FORBIDDEN),
+        (in_stream("modelStreamErrorException"), FailureKind.SERVER_ERROR),
+        (in_stream("InternalFailure"), FailureKind.SERVER_ERROR),
+    ],
+)
+def test_an_exception_is_what_it_looks_like_and_its_words_are_dropped(error: Exception, failure: FailureKind) -> None:
+    found = classify(error)
+    assert found.failure is failure
+    assert "secret" not in found.message
+
+
+def test_the_time_to_wait_is_read_from_its_response() -> None:
+    response = SimpleNamespace(headers={"retry-after": "9"})
+    assert classify(exception("RateLimitError", status_code=429, response=response)).retry_after == 9
+    reply = {"HTTPStatusCode": 429, "HTTPHeaders": {"retry-after": "9"}}
+    throttled = exception("ClientError", response={"ResponseMetadata": reply, "Error": {"Code": "TooManyRequests"}})
+    assert classify(throttled).retry_after == 9

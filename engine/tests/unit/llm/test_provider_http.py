@@ -36,10 +36,6 @@ def test_the_proxy_of_the_environment_is_found_once(monkeypatch: pytest.MonkeyPa
     assert client("https://api.example.com/v1/x").proxy is None
 
 
-def test_an_address_is_sent_as_it_is_written() -> None:
-    assert client("http://h/model/a%3Ab/x").url.raw_path == "/model/a%3Ab/x"
-
-
 @pytest.mark.usefixtures("loopback")
 def test_connections_are_used_again_and_end_with_the_event_loop(caplog: pytest.LogCaptureFixture) -> None:
     with upstream() as server, caplog.at_level(logging.ERROR, "asyncio"):
@@ -73,13 +69,6 @@ def test_a_reply_that_is_left_early_is_closed() -> None:
 
         asyncio.run(leave())
         assert server.asked[0].gone.wait(60)
-
-
-@pytest.mark.usefixtures("loopback")
-def test_a_redirect_is_not_followed() -> None:
-    with upstream("status:302") as server, pytest.raises(ProviderError, match="HTTP 302") as caught:
-        ask(chat_over([server]))
-    assert caught.value.failure is FailureKind.GARBAGE
 
 
 def test_an_unknown_host_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:

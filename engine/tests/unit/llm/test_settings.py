@@ -1,3 +1,5 @@
+"""config/providers.yaml, and what a provider is asked with."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,9 +9,9 @@ import pytest
 import yaml
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.llm.chat import Usage
-from sluice.llm.providers import PROVIDERS
-from sluice.llm.settings import KEYS, Prices, Providers, ProviderSpec, load_providers, take_keys
+from sluice.llm.chat import AnswerConstraint, Usage
+from sluice.llm.providers import PROVIDERS, ProviderContext
+from sluice.llm.settings import KEYS, Prices, ProviderSpec, load_providers, take_keys
 from support.serving.fakes import provider_entry
 
 ROOT = Path(__file__).parents[4]
@@ -51,13 +53,6 @@ def test_a_key_in_the_file_is_refused(file: Path) -> None:
     assert "unknown key" in fault(write(file, provider_entry(kind="openai", api_key="x")))
 
 
-def test_every_number_must_be_there(file: Path) -> None:
-    entry = provider_entry()
-    for key in ("timeouts", "retries", "max_concurrency", "breaker", "prices"):
-        missing = {name: value for name, value in entry.items() if name != key}
-        assert f"chat.0.{key}: Field required" in fault(write(file, missing))
-
-
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
@@ -83,10 +78,6 @@ def test_two_providers_of_a_role_have_different_names(file: Path) -> None:
     assert "chat: two providers are named 'local'" in fault(write(file, provider_entry(), provider_entry()))
 
 
-def test_nobody_to_chat_with_is_an_error(file: Path) -> None:
-    assert "chat" in fault(write(file))
-
-
 def test_entries_may_share_their_numbers(file: Path) -> None:
     shared = yaml.safe_dump(provider_entry(), default_flow_style=True, width=10_000).strip()
     file.write_text(
@@ -110,10 +101,6 @@ def test_the_entries_of_the_guide_are_valid() -> None:
     assert {ProviderSpec.model_validate({**numbers, **entry}).kind for entry in entries} >= ours
 
 
-def test_the_roles_are_chat_judge_teacher_and_embed() -> None:
-    assert list(Providers.model_fields) == ["chat", "judge", "teacher", "embed"]
-
-
 def test_prices_are_for_a_million_tokens() -> None:
     assert Prices(input=3, output=15).cost(Usage(2000, 500)) == pytest.approx(0.006 + 0.0075)
 
@@ -135,3 +122,16 @@ def test_a_line_that_is_no_key_is_told_by_its_number(line: str) -> None:
     with pytest.raises(SluiceError, match="PROVIDER_KEYS: line 2 is not NAME=value") as caught:
         take_keys({KEYS: f"GOOD=a\n{line}"})
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "grammar"),
+    [({}, 'root ::= "a"'), ({"kind": "openai_compatible", "base_url": "http://localhost/v1"}, None)],
+    ids=["local", "other"],
+)
+def test_a_grammar_is_for_llama_cpp_alone(entry: dict[str, str], grammar: str | None) -> None:
+    spec = ProviderSpec.model_validate(provider_entry(**entry))
+    values = ProviderContext(spec).parameters(
+        AnswerConstraint.model_validate({"grammar": 'root ::= "a"', "maxTokens": 9})
+    )
+    assert (values.get("grammar"), values["max_tokens"]) == (grammar, 9)

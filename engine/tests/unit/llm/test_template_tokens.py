@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from sluice.llm.chat import ShapeParameters
-from sluice.llm.template_tokens import read_as_text
+from sluice.llm.chat import ShapeParameters, read_as_text
 from support.event_loop import run
 from support.providers.clients import chat_over, collect
 from support.providers.server import upstream

@@ -13,20 +13,13 @@ from typing import Any
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.rollout.local_http import request
 from starter_files import GATES, LOCUSTFILE
+from support.local_server import answers
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[4]
 STUB = ROOT / "engine" / "tests" / "unit" / "rehearsal" / "stub_service.py"
 LOCUST = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
-
-
-def _answers(url: str) -> bool:
-    try:
-        return request(f"{url}/readyz", timeout=1).status_code == 200
-    except OSError:
-        return False
 
 
 @pytest.fixture
@@ -38,7 +31,7 @@ def stub() -> Iterator[Callable[..., str]]:
         argv = [sys.executable, str(STUB), "--port", str(port), "--release", release, *options]
         started.append(subprocess.Popen(argv))
         url = f"http://127.0.0.1:{port}"
-        assert wait_until(lambda: _answers(url), seconds=60)
+        assert wait_until(lambda: answers(f"{url}/readyz"), seconds=60)
         return url
 
     yield start

@@ -59,12 +59,6 @@ def test_without_stable_nothing_is_measured(env: dict[str, str], tmp_path: Path)
     assert not (tmp_path / "out.json").exists()
 
 
-def test_an_unknown_shape_is_named(env: dict[str, str]) -> None:
-    ended = _locust(**env | {"SLUICE_LOAD_SHAPE": "wild"})
-    assert ended.returncode == 2
-    assert "'wild' is not one of steady, staircase" in ended.stderr
-
-
 _TICKS = """
 import importlib, json, sys
 from types import SimpleNamespace

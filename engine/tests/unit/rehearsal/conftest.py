@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
 from starter_files import LOCUSTFILE
 from unit.rollout.conftest import rollout_file
 

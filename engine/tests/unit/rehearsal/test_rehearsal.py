@@ -19,7 +19,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
-from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.rollout.canary_plan import load_plan
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
@@ -108,21 +108,6 @@ def test_a_good_canary_walks_every_step_and_takes_all_visitors(
     assert Rehearsal.model_validate(document) == result
 
 
-def test_a_slow_canary_is_stopped_by_the_load_stage(
-    run: Run, stub: Callable[..., ReleaseServiceSpec], gates: Path, tmp_path: Path
-) -> None:
-    gates.write_text(gates.read_text().replace("limit: 1000", "limit: 1.6"))
-    result = run(stub("r-old"), stub("r-slow", "--delay", "4"))
-    assert result.verdict == "failed"
-    assert "gate canary_latency: total_p50_ms" in result.reason
-    assert "at most 1.6 times stable" in result.reason
-    assert result.steps[-1].verdict == "failed"
-    assert result.steps[-1].reason == result.reason
-    assert [weight for _, weight in result.weights] == [0, 50, 0]
-    assert result.traffic.failed_outside_canary == 0
-    _nothing_left(tmp_path / "state")
-
-
 def test_a_canary_that_answers_5xx_is_stopped_and_stable_s_visitors_see_no_failure(
     run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
 ) -> None:
@@ -135,9 +120,7 @@ def test_a_canary_that_answers_5xx_is_stopped_and_stable_s_visitors_see_no_failu
     _nothing_left(tmp_path / "state")
 
 
-@pytest.mark.parametrize(
-    ("answer", "said"), [("empty", "the answer is empty"), ("cut", "before [DONE]"), ("torn", "the stream was cut")]
-)
+@pytest.mark.parametrize(("answer", "said"), [("empty", "the answer is empty"), ("torn", "the stream was cut")])
 def test_an_answer_that_is_not_whole_is_a_failure_in_spite_of_its_status(
     run: Run, stub: Callable[..., ReleaseServiceSpec], answer: str, said: str
 ) -> None:
@@ -200,7 +183,7 @@ from pathlib import Path
 from sluice.rollout.canary_plan import load_plan
 from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import rehearse
-from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rehearsal.services import ReleaseServiceSpec
 a = json.loads(sys.argv[1])
 rehearse(load_plan(Path(a["plan"])), stable=ReleaseServiceSpec("r-old", a["stable"]),
          canary=ReleaseServiceSpec("r-new", a["canary"]),

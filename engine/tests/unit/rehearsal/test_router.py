@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core import processes
 from sluice.core.errors import SluiceError
-from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
-from sluice.rehearsal.traefik_router import TraefikRouter
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec, TraefikRouter
 from sluice.rehearsal.visitors import Visit, visit
 from unit.rehearsal.conftest import running_pair
 
@@ -84,27 +82,7 @@ def test_a_failure_is_charged_to_the_release_that_the_router_chose(
     assert {v.error for v in visits} == {"", "status 502"}
 
 
-def test_nobody_listens_after_stop(router: TraefikRouter) -> None:
-    router.stop()
-    assert not router.child.running
-    assert "refused" in _ask(router, 1)[0].error
-
-
-@pytest.mark.parametrize("percent", [-1, 101])
-def test_a_weight_is_a_percentage(router: TraefikRouter, percent: int) -> None:
-    with pytest.raises(ValueError, match="0 to 100"):
-        router.set_weight(percent)
-    assert router.weight == 0
-
-
 def test_a_router_that_dies_is_an_error_with_its_log(router: TraefikRouter) -> None:
     router.child.process.kill()
     with pytest.raises(SluiceError, match="the router ended with status -9"):
         router.set_weight(10)
-
-
-def test_a_missing_binary_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes.sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(SluiceError, match="traefik: no such file") as caught:
-        TraefikRouter(stable="http://127.0.0.1:1", canary="http://127.0.0.1:2", state=tmp_path)
-    assert "make setup" in caught.value.remedy

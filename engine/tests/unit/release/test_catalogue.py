@@ -1,30 +1,33 @@
-"""A release goes into each kind of artifact store with the record of its making, and another machine brings it."""
+"""A release goes into an artifact store with the record of its making, and another machine brings it whole."""
 
 from __future__ import annotations
 
+import functools
+import http.server
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sluice.core.atomic_files import read_json
+from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import artifact_store, catalogue
-from sluice.release.artifact_store import ArtifactStore
+from sluice.release.artifact_store import ArtifactStore, open_artifact_store
+from sluice.release.catalogue import fetch, fetch_folders, push
 from sluice.release.manifest import Manifest, load, verify
-from unit.release.stores import StoreUnderTest, shared
-
-__all__ = ["shared"]
 
 Make = Callable[..., tuple[Manifest, Path]]
 COMMIT = "1" * 40
 
 
 @pytest.fixture
-def store(shared: StoreUnderTest) -> ArtifactStore:
-    return shared.open()
+def store(place: Path) -> ArtifactStore:
+    return open_artifact_store(str(place))
 
 
 @pytest.fixture
@@ -57,17 +60,6 @@ def test_another_machine_brings_all_that_the_next_release_is_judged_against(
 
 
 @pytest.mark.usefixtures("small_models")
-def test_what_is_here_and_whole_is_not_brought_and_what_is_damaged_is_named(
-    workspace: Workspace, make: Make, store: ArtifactStore
-) -> None:
-    manifest, folder = make()
-    assert catalogue.bring_release(store, workspace, manifest.id) == (manifest, folder)
-    (folder / "adapter.gguf").write_bytes(b"other")
-    with pytest.raises(SluiceError, match=r"adapter\.gguf"):
-        catalogue.bring_release(store, workspace, manifest.id)
-
-
-@pytest.mark.usefixtures("small_models")
 def test_a_bringing_that_was_cut_off_goes_on(
     workspace: Workspace,
     make: Make,
@@ -87,7 +79,7 @@ def test_a_bringing_that_was_cut_off_goes_on(
         return artifact_store.fetch_artifact(one, digest, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sluice.release.transfer.fetch_artifact", cut_off)
+        patch.setattr("sluice.release.catalogue.fetch_artifact", cut_off)
         with pytest.raises(KeyboardInterrupt):
             catalogue.bring_release(store, there, manifest.id)
     assert not (there.releases / manifest.id).exists()
@@ -123,3 +115,161 @@ def test_an_entry_that_leads_out_of_the_folder_is_refused(workspace: Workspace, 
     store.make("record/releases/000001.json", entry)
     with pytest.raises(SluiceError, match="not an entry of the record"):
         catalogue.bring_release(store, workspace, "r-000000000000")
+
+
+@pytest.fixture
+def release(small_models: None, make: Make) -> Path:  # noqa: ARG001
+    return make()[1]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "place"
+
+
+@pytest.fixture
+def pod(tmp_path: Path, workspace: Workspace) -> Workspace:
+    """Another machine; the sources of the models cannot be reached from it."""
+
+    class Pod(Workspace):
+        @property
+        def cache(self) -> Path:
+            return tmp_path / "pod" / "models"
+
+    return Pod(workspace.root)
+
+
+def stored(place: Path) -> set[str]:
+    return {path.name for path in (place / "sha256").iterdir()}
+
+
+def test_a_pushed_release_is_its_files_its_models_and_its_manifest(
+    release: Path, workspace: Workspace, place: Path
+) -> None:
+    moved = push(release, workspace, open_artifact_store(str(place)))
+    manifest = load(release)
+    models = {digest_of_file(path) for path in (workspace.cache / "models").glob("*/*")}
+    assert len(models) == 3
+    assert moved.digest == digest_of_file(release / "release.json")
+    assert stored(place) == {*manifest.files.values(), *models, moved.digest}
+    assert moved.files == moved.moved == len(stored(place))
+
+
+@pytest.mark.parametrize("prefix", ["sha256:", ""])
+def test_a_release_is_fetched_by_the_digest_of_its_manifest(
+    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path, prefix: str
+) -> None:
+    pushed = push(release, workspace, open_artifact_store(str(place)))
+    for source in (*tmp_path.glob("*.gguf"), tmp_path / "vocab.txt"):
+        source.unlink()
+    moved = fetch(prefix + pushed.digest, open_artifact_store(str(place)), tmp_path / "release", pod)
+    verify(tmp_path / "release", load(tmp_path / "release"))
+    assert moved == pushed
+    assert {path.name for path in (pod.cache / "models").glob("*/*")} == {"chat.gguf", "embed.gguf", "vocab.txt"}
+
+
+def test_a_release_is_fetched_by_its_manifest(
+    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
+) -> None:
+    pushed = push(release, workspace, open_artifact_store(str(place)))
+    (place / "sha256" / pushed.digest).unlink()  # the pod has it from elsewhere
+    fetch(str(release / "release.json"), open_artifact_store(str(place)), tmp_path / "release", pod)
+    assert digest_of_file(tmp_path / "release" / "release.json") == pushed.digest
+
+
+def test_a_second_fetch_moves_nothing_and_mends_what_was_changed(
+    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
+) -> None:
+    digest = push(release, workspace, open_artifact_store(str(place))).digest
+    folder = tmp_path / "release"
+    fetch(digest, open_artifact_store(str(place)), folder, pod)
+    assert fetch(digest, open_artifact_store(str(place)), folder, pod).moved == 0
+    (folder / "index" / "chunks.jsonl").write_text("changed")
+    (folder / "prompts" / "of-another-release.prompt.yml").write_text("name: other")
+    assert fetch(digest, open_artifact_store(str(place)), folder, pod).moved == 1
+    verify(folder, load(folder))
+
+
+def test_who_judges_gets_what_the_release_is_judged_by_and_no_model(
+    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
+) -> None:
+    pushed = push(release, workspace, open_artifact_store(str(place)))
+    folder = tmp_path / "release"
+    moved = fetch_folders(pushed.digest, open_artifact_store(str(place)), folder, ["judging", "config"])
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    config = {name for name in load(release).files if name.startswith("config/")}
+    assert there == {"release.json", "judging/gates.yaml", "judging/eval.jsonl", *config}
+    assert moved.files == moved.moved == len(there)
+    assert (folder / "judging" / "gates.yaml").read_bytes() == (workspace.config / "gates.yaml").read_bytes()
+    assert not pod.cache.exists()
+    assert fetch_folders(pushed.digest, open_artifact_store(str(place)), folder, ["judging"]).moved == 0
+
+
+def test_a_release_without_what_is_asked_for_is_named(
+    release: Path, workspace: Workspace, place: Path, tmp_path: Path
+) -> None:
+    pushed = push(release, workspace, open_artifact_store(str(place)))
+    with pytest.raises(SluiceError, match=f"{pushed.manifest.id}: has no files in judgement") as caught:
+        fetch_folders(pushed.digest, open_artifact_store(str(place)), tmp_path / "release", ["judgement", "config"])
+    assert "judging" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("fault", ["changed", "gone"])
+def test_gates_that_are_not_those_of_the_release_are_refused(
+    release: Path, workspace: Workspace, place: Path, tmp_path: Path, fault: str
+) -> None:
+    pushed = push(release, workspace, open_artifact_store(str(place)))
+    digest = pushed.manifest.files["judging/gates.yaml"]
+    blob = place / "sha256" / digest
+    blob.write_text("gates: []") if fault == "changed" else blob.unlink()
+    with pytest.raises(SluiceError, match=f"{digest}.*(?:sha256 of its content|not there)"):
+        fetch_folders(pushed.digest, open_artifact_store(str(place)), tmp_path / "release", ["judging"])
+    assert not (tmp_path / "release" / "judging" / "gates.yaml").exists()
+
+
+@pytest.mark.parametrize("wanted", ["r-0123456789ab", "sha256:abc", "/nowhere/release.json"])
+def test_what_names_no_manifest_is_refused(place: Path, pod: Workspace, tmp_path: Path, wanted: str) -> None:
+    with pytest.raises(SluiceError, match="neither a release"):
+        fetch(wanted, open_artifact_store(str(place)), tmp_path / "release", pod)
+
+
+@pytest.fixture
+def site(place: Path) -> Iterator[str]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *words: Any) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(place)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+    thread.join(60)
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_web_server_is_a_place_to_fetch_from(
+    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path, site: str
+) -> None:
+    pushed = push(release, workspace, open_artifact_store(str(place)))
+    assert fetch(pushed.digest, open_artifact_store(site), tmp_path / "release", pod) == pushed
+    (place / "sha256" / pushed.digest).unlink()
+    with pytest.raises(SluiceError, match="not there"):
+        fetch(pushed.digest, open_artifact_store(site), tmp_path / "other", pod)
+    with pytest.raises(SluiceError, match="a web address can only be read from"):
+        push(release, workspace, open_artifact_store(site))
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://bucket/sluice", "gs://bucket/sluice", "az://container/sluice", "https://host/x"]
+)
+def test_addresses_of_places(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    assert str(open_artifact_store(place)) == place
+
+
+@pytest.mark.parametrize("place", ["ftp://host/x", "s3://", "https://"])
+def test_other_addresses_are_no_places(place: str) -> None:
+    with pytest.raises(SluiceError, match="not an artifact store"):
+        open_artifact_store(place)

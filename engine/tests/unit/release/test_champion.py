@@ -41,12 +41,6 @@ def events(workspace: Workspace) -> list[tuple[str, str]]:
     return [(event.event, event.id) for event in here(workspace).history()]
 
 
-def test_there_is_no_champion_at_first(workspace: Workspace) -> None:
-    assert champion.champion(workspace, here(workspace)) is None
-    assert here(workspace).history() == []
-    assert champion.reconcile(workspace, here(workspace)) is None
-
-
 def test_promote_moves_alias_and_pointer_and_notes_it(workspace: Workspace, make: Make, registry: Registry) -> None:
     manifest, _ = make()
     promote(workspace, here(workspace), manifest.id, reason="all steps held", move_alias=registry.move)
@@ -61,13 +55,6 @@ def test_promoting_the_champion_again_changes_nothing(workspace: Workspace, make
     promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
     promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
     assert len(events(workspace)) == 2
-
-
-def test_an_older_release_can_be_promoted_again(workspace: Workspace, make: Make, registry: Registry) -> None:
-    old, new = make(adapter=None)[0], make()[0]
-    for release in (old, new, old):
-        promote(workspace, here(workspace), release.id, move_alias=registry.move)
-    assert champion.champion_id(here(workspace)) == registry.alias == old.id
 
 
 def test_a_damaged_release_is_refused_before_anything_moves(
@@ -135,31 +122,6 @@ def test_a_promotion_killed_at_any_point_is_completed_by_the_next_run(
     assert reconcile(workspace, here(workspace), move_alias=registry.move) is None
 
 
-def test_a_promotion_killed_before_its_intent_leaves_the_champion(
-    workspace: Workspace, make: Make, registry: Registry
-) -> None:
-    """The intent is one file that gets its name when it is whole: the draft of one is no intent."""
-    old, new = make(adapter=None)[0], make()[0]
-    promote(workspace, here(workspace), old.id, move_alias=registry.move)
-    (workspace.state / "record" / "here" / ".000003.json.1.1").write_text('{"event": "promoting", "id": "' + new.id)
-    assert reconcile(workspace, here(workspace), move_alias=registry.move) is None
-    assert champion.champion_id(here(workspace)) == old.id
-    champion.reject(workspace, here(workspace), new.id, "stopped")
-    assert events(workspace) == [("promoting", old.id), ("promoted", old.id), ("rejected", new.id)]
-
-
-def test_the_same_call_again_completes_a_promotion(workspace: Workspace, make: Make, registry: Registry) -> None:
-    manifest, _ = make()
-
-    def killed(*_: object) -> None:
-        raise Killed
-
-    with pytest.raises(Killed):
-        promote(workspace, here(workspace), manifest.id, move_alias=killed)
-    assert promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
-    assert events(workspace) == [("promoting", manifest.id), ("promoted", manifest.id)]
-
-
 def test_an_intent_whose_release_is_gone_is_abandoned_and_the_alias_goes_back(
     workspace: Workspace, make: Make, registry: Registry
 ) -> None:
@@ -199,18 +161,6 @@ def test_the_same_refusal_is_noted_once(workspace: Workspace) -> None:
     assert not champion.reject(workspace, here(workspace), release, "too slow", commit="1")
     assert champion.reject(workspace, here(workspace), release, "too wrong", commit="1")
     assert len(events(workspace)) == 2
-
-
-def test_a_rejection_does_not_hide_a_pending_promotion(workspace: Workspace, make: Make, registry: Registry) -> None:
-    manifest, _ = make()
-
-    def killed(*_: object) -> None:
-        raise Killed
-
-    with pytest.raises(Killed):
-        promote(workspace, here(workspace), manifest.id, move_alias=killed)
-    champion.reject(workspace, here(workspace), "r-" + 12 * "a", "gate f1_holds")
-    assert reconcile(workspace, here(workspace), move_alias=registry.move) == manifest.id
 
 
 def test_a_live_release_that_is_lost_is_an_error(workspace: Workspace) -> None:

@@ -69,7 +69,6 @@ def test_a_ratio_is_taken_to_the_reference() -> None:
         (None, "f1 was not measured"),
         (Measurement(None, 0), "f1 has no value (0 samples)"),
         (Measurement(math.nan, 30), "f1 is nan, not a finite number"),
-        (Measurement(math.inf, 30), "f1 is inf, not a finite number"),
         (Measurement(1.0, 28, errors=2), "f1 could not be computed for 2 samples"),
         (Measurement(1.0, 9), "f1 is 1, but rests on 9 samples, at least 10 are needed"),
     ],
@@ -86,8 +85,6 @@ def test_a_figure_that_cannot_be_judged_fails_with_its_own_reason(figure: Measur
     [
         (None, True, "there are no results of champion"),
         (None, False, "ttft_p50_ms of champion was not measured"),
-        (Measurement(math.nan, 30), False, "ttft_p50_ms of champion is nan"),
-        (Measurement(None, 30), False, "ttft_p50_ms of champion has no value"),
         (Measurement(0.1, 3), False, "ttft_p50_ms of champion is 0.1, but rests on 3 samples"),
         (Measurement(0.1, 30, errors=1), False, "ttft_p50_ms of champion could not be computed"),
     ],
@@ -98,20 +95,10 @@ def test_a_reference_that_cannot_be_used_fails(other: Measurement | None, missin
     assert says in verdict.reason
 
 
-def test_a_ratio_to_zero_fails_even_where_the_figure_is_zero() -> None:
-    rule = gate(metric="ttft_p50_ms", direction="at_most", limit=2, relative_to="champion", compare="ratio")
-    assert "a ratio to it means nothing" in one(rule, Measurement(0.0, 30), Measurement(0.0, 30)).reason
-
-
 def test_no_gate_for_the_stage_fails() -> None:
     (verdict,) = decide([gate()], "load", {"f1": Measurement(1.0, 99)}, {})
     assert not verdict.passed
     assert "no gate is defined for stage load" in verdict.reason
-
-
-def test_only_the_gates_of_the_stage_are_decided_in_the_order_of_the_file() -> None:
-    gates = [gate(name="b"), gate(name="x", stage="load"), gate(name="a")]
-    assert [v.gate for v in decide(gates, "evaluation", {"f1": Measurement(1.0, 99)}, None)] == ["b", "a"]
 
 
 def test_require_names_every_failed_gate_with_figure_limit_and_cases() -> None:
@@ -160,7 +147,6 @@ def written(tmp_path: Path, text: str) -> Path:
         ("gates: []\n", "the list of gates is empty"),
         ("", "gates: Field required"),
         ("gates:\n" + GATE + GATE, "gates.yaml:2: gates.0.name: 'a' is used more than once"),
-        ("gates:\n" + GATE.replace("value", "difference"), "relative_to is none"),
         ("gates:\n" + GATE.replace("relative_to: none", "relative_to: champion"), "needs compare: difference"),
         (
             "gates:\n" + GATE.replace("none", "stable").replace("value", "ratio"),
@@ -180,7 +166,6 @@ def written(tmp_path: Path, text: str) -> Path:
             + GATE.replace("f1", "a_ms").replace("none", "champion").replace("value", "ratio").replace("0.5", "0"),
             "the limit of a ratio must be above 0",
         ),
-        ("gates:\n" + GATE.replace("0.5", ".nan"), "limit: Input should be a finite number"),
         ("gates:\n" + GATE.replace("min_samples: 1", "min_samples: 0"), "min_samples: Input should be greater"),
         ("gates:\n" + GATE.replace("limit:", "limt:"), "unknown key (did you mean 'limit'?)"),
     ],

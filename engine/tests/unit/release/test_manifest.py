@@ -93,19 +93,6 @@ def test_verify_names_all_faults_at_once(make: Make) -> None:
     assert "prompts/sub/more.prompt.yml: not in the manifest" in text
 
 
-def test_an_adapter_slipped_into_a_release_without_one_is_found(make: Make) -> None:
-    manifest, folder = make(adapter=None)
-    assert manifest.adapter is None
-    (folder / "adapter.gguf").write_bytes(b"GGUF other")
-    with pytest.raises(ValidationErrors, match=r"adapter\.gguf: not in the manifest"):
-        verify(folder, manifest)
-
-
-def test_nothing_passes_without_verdicts(make: Make) -> None:
-    manifest, _ = make(verdicts=[])
-    assert not manifest.passed
-
-
 def test_the_image_is_part_of_the_content_and_of_what_is_served(make: Make) -> None:
     image = "ghcr.io/octo/app@sha256:" + 64 * "a"
     without, with_image = make()[0], make(images=Images(image))[0]

@@ -90,12 +90,6 @@ def test_a_prompt_file_that_is_gone_comes_out_of_the_registry(
     assert path.read_bytes() == content
 
 
-def test_a_release_of_the_base_model_has_no_adapter(workspace: Workspace, make: Make, ensured: list[str]) -> None:
-    _, folder = make(adapter=None)
-    assert release_bundle.open_bundle(folder, workspace).adapter is None
-    assert len(ensured) == 2
-
-
 def test_a_changed_release_is_not_opened_and_no_model_is_asked_for(
     workspace: Workspace, make: Make, ensured: list[str]
 ) -> None:

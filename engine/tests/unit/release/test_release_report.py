@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -11,8 +10,12 @@ from typing import Any
 
 import pytest
 
-from sluice.release.manifest import Manifest
-from sluice.release.release_report import write_report
+from sluice.core.closures import Code
+from sluice.core.workspace import Workspace
+from sluice.release.manifest import Images, Manifest
+from sluice.release.release_report import markdown, write_report
+from unit.release.conftest import verdict as judged
+from unit.release.conftest import write_evaluation
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -121,24 +124,6 @@ def test_a_whole_release_shows_everything_and_loads_nothing(make: Make) -> None:
     assert page.source == (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_comparison_of_answers_is_in_the_table_and_not_among_the_times(make: Make) -> None:
-    _, folder = make()
-    compared = {**rehearsal()["steps"][1], "weight": 0, "template": "quality"}
-    compared["gates"] = [verdict(gate="quality_f1", metric="f1", reason="gate quality_f1: f1 is 0.5")]
-    compared["metrics"] = {"canary": {"f1": 0.5}, "stable": {"f1": 0.5}}
-    (folder / "rehearsal.json").write_text(json.dumps(rehearsal(steps=[compared])))
-    page = page_of(folder)
-    assert "canary at 0 %" in page.text
-    assert "quality_f1" in page.text
-    assert "No analysis measured a latency" in page.text
-
-
-def test_the_champion_is_called_so(make: Make) -> None:
-    _, folder = make()
-    (folder / "rehearsal.json").write_text(json.dumps(rehearsal()))
-    assert "Champion: every gate and every canary step held" in page_of(folder, live=True).text
-
-
 def test_a_refused_release_says_why_and_what_is_missing_in_words(make: Make) -> None:
     passing, _ = make()
     failed = passing.gates[0].model_copy(
@@ -162,21 +147,6 @@ def test_a_release_stopped_in_the_canary_says_why(make: Make) -> None:
     assert "Stopped in the canary" in page.text
     assert "step 1: canary_total_p95 failed" in page.text
     assert page.text.index("total_p95_ms is 3000") < page.text.index("gate f1_holds: fine")
-
-
-def test_a_release_without_verdicts_is_not_called_good(make: Make) -> None:
-    _, folder = make(verdicts=[])
-    assert "no gate was decided, so nothing passes" in page_of(folder).text
-    assert "Champion without a verdict" in page_of(folder, live=True).text
-
-
-@pytest.mark.parametrize(
-    "broken", ["rehearsal.json", "stages.json", "evaluation/cases.jsonl", "evaluation/summary.json"]
-)
-def test_a_file_that_cannot_be_read_is_a_note_and_no_crash(make: Make, broken: str) -> None:
-    _, folder = make()
-    (folder / broken).write_text("{not json")
-    assert f"{broken}" in page_of(folder).text
 
 
 def test_only_a_manifest_is_needed(make: Make) -> None:
@@ -206,61 +176,76 @@ def test_texts_of_model_and_data_cannot_become_markup(make: Make) -> None:
     assert (trial["answer"], trial["errors"]) == (attack, {"f1": attack})
 
 
-def test_a_case_that_crashed_has_no_answer_and_shows_its_error(make: Make) -> None:
-    _, folder = make()
-    row = {
-        "id": "q",
-        "question": "?",
-        "expected": [],
-        "tags": [],
-        "answer": None,
-        "scores": {},
-        "errors": {"f1": "TimeoutError"},
-    }
-    (folder / "evaluation/cases.jsonl").write_text(json.dumps(row) + "\n")
-    (case,) = data_of(page_of(folder))["cases"]
-    (trial,) = case["head"]
-    assert (trial["answer"], trial["errors"], case["expected"]) == (None, {"f1": "TimeoutError"}, [])
+@pytest.fixture
+def edit(workspace: Workspace) -> Callable[[str, str, str], None]:
+    def change(name: str, old: str, new: str) -> None:
+        path = workspace.root / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    return change
 
 
-def test_the_comparison_is_made_of_what_the_release_brings(make: Make) -> None:
-    """The same words, the same table and the same list of cases as on a pull request."""
-    parent, _ = make(adapter=None)
-    _, folder = make(parent=parent.id)
-    judged_by(folder, POLICY)
-    rows = [{**json.loads(line), "errors": {}} for line in _lines(folder / "evaluation" / "cases.jsonl")]
-    for row in rows:
-        row["scores"] = {"f1": 1.0}
-    worse = [row | {"answer": "no", "scores": {"f1": 0.0}} for row in rows[:1]] + rows[1:]
-    for name, written in (("champion_cases.jsonl", rows), ("cases.jsonl", worse)):
-        (folder / "evaluation" / name).write_text("".join(json.dumps(row) + "\n" for row in written))
-    page = page_of(folder)
-    assert "No deciding metric differs; 1 broken and 0 fixed of 3 cases" in page.text
-    assert [(one["id"], one["status"], one["broken"]) for one in data_of(page)["cases"]] == [
-        ("q0", "broken", ["f1"]),
-        ("q1", "same", []),
-        ("q2", "same", []),
-    ]
+def parts(text: str) -> list[tuple[str, ...]]:
+    """The rows of the table of parts."""
+    _, _, table = text.partition("| part | before | after |\n|---|---|---|\n")
+    return [tuple(line.strip("| ").split(" | ")) for line in table.partition("\n\n")[0].splitlines()]
 
 
-def test_a_metric_that_passed_is_said_once(make: Make) -> None:
-    parent, _ = make(adapter=None)
-    manifest, _ = make()
-    passed = manifest.gates[0].model_copy(update={"gate": "comparison_f1", "reason": "gate comparison_f1: fine"})
-    failed = passed.model_copy(
-        update={"gate": "comparison_mrr", "passed": False, "reason": "gate comparison_mrr: it fell"}
-    )
-    _, folder = make(parent=parent.id, verdicts=[passed, failed])
-    judged_by(folder, POLICY)
-    page = page_of(folder)
-    assert "comparison_f1" not in page.text, "the table of metrics has it"
-    assert "gate comparison_mrr: it fell" in page.text
-    assert "Refused by the comparison with the champion" in page.text
-    shutil.rmtree(folder / "judging")
-    page = page_of(folder)
-    assert "gate comparison_f1: fine" in page.text, "without a table of metrics it is not left out"
-    assert "judging/gates.yaml" in page.text
+def texts(text: str) -> list[str]:
+    """Files whose differences are shown."""
+    return re.findall(r"(?m)^### (.+)$", text)
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines()
+def test_every_part_that_differs_is_named_and_nothing_else(
+    workspace: Workspace, make: Make, edit: Callable[[str, str, str], None]
+) -> None:
+    before = make(adapter=None)
+    edit("prompts/answer.prompt.yml", "{{passages}}", "Read: {{passages}}")
+    edit("config/service.yaml", "does not say", "is silent")
+    write_evaluation(workspace.build / "evaluation", f1=0.75)
+    images = Images("ghcr.io/octo/app@sha256:" + "a" * 64)
+    code = Code({"pyproject.toml": workspace.root / "pyproject.toml"})
+    after = make(parent=before[0].id, data_digest="f" * 32, images=images, code=code)
+    text = markdown(before, after)
+    names = ["prompt answer", "data", "config/service.yaml", "adapter", "code", "image"]
+    assert [name for name, _, _ in parts(text)] == names
+    assert after[0].adapter
+    assert ("adapter", "–", f"`{after[0].adapter.sha256[:12]}`") in parts(text)
+    assert texts(text) == ["prompts/answer.prompt.yml", "config/service.yaml"]
+    assert f"Compared with {before[0].id}." in text
+    assert "| f1 | 0.5 | 0.75 | +0.25 |" in text
+    assert "| judge | – | – |  |" in text
+    assert '-    content: "{{passages}} {{question}}"\n+    content: "Read: {{passages}} {{question}}"' in text
+    assert "-decline: The handbook does not say.\n+decline: The handbook is silent." in text
+
+
+def test_the_first_release_is_shown_as_it_is(make: Make) -> None:
+    text = markdown(None, make())
+    assert "The first release" in text
+    assert "| f1 | 0.5 |" in text
+    assert "| prompt answer | – |" in text
+
+
+def test_what_a_prompt_holds_stays_inside_its_fence(make: Make, edit: Callable[[str, str, str], None]) -> None:
+    before = make()
+    edit("prompts/answer.prompt.yml", "description: Answers", "description: '```` # Owned` @all <b>'\n# Answers")
+    text = markdown(before, make())
+    fence = text[text.index("### prompts/answer.prompt.yml") :].splitlines()[2]
+    assert fence == "`````diff"
+    assert text.count("`````") == 2
+
+
+def test_a_reason_of_a_gate_stays_inside_its_cell(make: Make) -> None:
+    text = markdown(None, make(verdicts=[judged(reason="a | b\n# c `d`")]))
+    assert "| f1_holds | passed | `a b # c d` |" in text
+
+
+def test_texts_that_are_too_long_are_cut(make: Make, workspace: Workspace) -> None:
+    before = make()
+    for number in range(60):
+        (workspace.config / f"more{number}.yaml").write_text("key: |\n" + "  a line of settings\n" * 300)
+    text = markdown(before, make())
+    assert len(text) < 110_000
+    assert "\n…\n" in text
+    assert "Further texts do not fit here" in text

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -60,14 +59,6 @@ def test_of_the_project_only_the_application_is_pinned(workspace: Workspace, mak
     assert make()[0].id != first.id
 
 
-def test_the_evaluation_of_the_champion_is_kept_beside_it(make: Make) -> None:
-    parent, _ = make(adapter=None)
-    child, folder = make(parent=parent.id)
-    assert child.parent == parent.id
-    assert json.loads((folder / "evaluation/champion.json").read_text())["cases"] == 3
-    assert (folder / "evaluation/champion_cases.jsonl").is_file()
-
-
 def test_the_same_content_is_reused_with_its_first_time_and_its_later_files(make: Make) -> None:
     first, folder = make(commit="a" * 40)
     (folder / "rehearsal.json").write_text("{}")
@@ -87,14 +78,6 @@ def test_a_damaged_release_of_the_same_id_is_replaced(workspace: Workspace, make
     assert left_over(workspace) == []
 
 
-def test_a_partial_folder_of_the_same_id_is_replaced(make: Make) -> None:
-    manifest, folder = make()
-    shutil.rmtree(folder / "index")
-    (folder / "release.json").unlink()
-    make()
-    verify(folder, manifest)
-
-
 def test_a_changed_index_is_found_before_it_is_pinned(workspace: Workspace, make: Make) -> None:
     (workspace.build / "index/chunks.jsonl").write_text("other")
     with pytest.raises(SluiceError, match=r"chunks\.jsonl: does not match the sha256 in index\.json"):
@@ -111,12 +94,6 @@ def test_a_missing_input_is_named_and_leaves_nothing(workspace: Workspace, make:
     with pytest.raises(SluiceError, match=f"{name}: no such file"):
         make()
     assert list(workspace.releases.iterdir()) == []
-
-
-def test_a_broken_summary_is_an_error_for_people(workspace: Workspace, make: Make) -> None:
-    (workspace.build / "evaluation/summary.json").write_text('{"metrics": {"f1": 1}}')
-    with pytest.raises(SluiceError, match="not an evaluation summary"):
-        make()
 
 
 def test_a_full_disk_leaves_no_draft(workspace: Workspace, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,17 +124,6 @@ def test_a_refused_candidate_is_made_with_its_verdicts(make: Make) -> None:
     assert manifest.id != passing.id
     assert not manifest.passed
     assert load(folder).gates[0].cases == ("q1",)
-
-
-def test_another_list_of_providers_is_another_release(workspace: Workspace, make: Make) -> None:
-    path = workspace.config / "providers.yaml"
-    path.write_text("chat: [{name: local}]\n")
-    first, _ = make()
-    path.write_text("chat: [{name: other}, {name: local}]\n")
-    second, folder = make()
-    assert first.id != second.id
-    assert second.config["providers.yaml"] != first.config["providers.yaml"]
-    assert (folder / "config/providers.yaml").read_text() == path.read_text()
 
 
 def test_the_forms_of_the_adapter_that_extras_write_are_pinned_as_it_is(

@@ -16,8 +16,8 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import catalogue
 from sluice.release.artifact_store import fetch_artifact
+from sluice.release.catalogue import fetch, push
 from sluice.release.manifest import Manifest, load, verify
-from sluice.release.transfer import fetch, push
 from unit.release.stores import StoreUnderTest, shared
 
 __all__ = ["shared"]
@@ -44,13 +44,6 @@ def test_a_file_comes_back_and_what_is_not_there_is_named(
     assert other.has(digest)
     assert fetch_artifact(other, digest, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == path.read_bytes()
-
-
-def test_an_empty_file_is_a_file(shared: StoreUnderTest, tmp_path: Path) -> None:
-    path = tmp_path / "empty"
-    path.touch()
-    shared.open().put(digest_of_file(path), path)
-    assert fetch_artifact(shared.open(), digest_of_file(path), tmp_path / "copy")
 
 
 def test_two_who_put_the_same_file_at_once_leave_one_whole_file(

@@ -15,9 +15,8 @@ from psycopg import sql
 
 from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec
-from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index_files import IndexInfo, build_index
+from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
 from sluice.retrieval.stores import StoreSpec, open_store
 
 _NUMBERS = itertools.count()

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.store_schema import load_release, migrate
 from sluice.retrieval.stores import Stores
 from starter_files import ROOT

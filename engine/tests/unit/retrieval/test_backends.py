@@ -11,10 +11,9 @@ import psycopg
 import pytest
 
 from sluice.data.rows import Document
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import IndexInfo, build_index
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
 from sluice.retrieval.postgres_collections import drop, ensure_collection, list_collections
+from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
 
 from .conftest import Scattered, corpus
@@ -75,22 +74,6 @@ def test_the_similarity_is_the_cosine(stores: Stores, make: Any, tmp_path: Path)
         )
 
 
-def test_a_tenant_sees_his_own_and_what_is_for_all(stores: Stores, make: Any, tmp_path: Path) -> None:
-    documents = corpus(30)
-    for number, tenant in enumerate(["a"] * 3 + ["b"] * 20):
-        documents[number] = documents[number].model_copy(update={"tenant": tenant})
-    make(documents)
-    with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path) as retriever:
-        seen = {
-            tenant: {hit.doc_id for hit in retriever.search("like T: The word wd0010x.", k=30, tenant=tenant)}
-            for tenant in (None, "a", "b", "c", "", "b' OR 1=1 --")
-        }
-    everybody = {f"d{number:04}" for number in range(23, 30)}
-    assert seen[None] == seen["c"] == seen[""] == seen["b' OR 1=1 --"] == everybody
-    assert seen["a"] == everybody | {"d0000", "d0001", "d0002"}
-    assert seen["b"] == everybody | {f"d{number:04}" for number in range(3, 23)}
-
-
 def test_collections_stand_beside_each_other_and_go_one_by_one(
     connection: psycopg.Connection[Any], stores: Stores, make: Any, tmp_path: Path
 ) -> None:
@@ -126,9 +109,3 @@ def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
     assert ensure_collection(connection, tmp_path / "index") == info
     with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path, load=False) as retriever:
         assert retriever.search("like T: The word wd0240x.", k=1)[0].doc_id == "d0240"
-
-
-def test_the_service_opens_it(stores: Stores, make: Any, tmp_path: Path) -> None:
-    make(corpus(5))
-    with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path) as retriever:
-        assert retriever.search("like T: The word wd0003x.", k=1)[0].doc_id == "d0003"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sluice.retrieval.index_files import read_index
-from sluice.retrieval.postgres_collections import ensure_collection, list_collections
+from sluice.retrieval.postgres_collections import ensure_collection
 
 pytestmark = pytest.mark.real
 
@@ -40,14 +40,6 @@ def count(connection, table: str) -> int:
     return connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()[0]
 
 
-def test_loading_twice_changes_nothing(build, connection, tmp_path: Path) -> None:
-    info = build()
-    for _ in range(2):
-        assert ensure_collection(connection, tmp_path / "index") == info
-        assert count(connection, info.collection) == info.chunks
-    assert info.collection in list_collections(connection)
-
-
 def test_what_is_stored_is_what_is_in_the_files(build, connection, tmp_path: Path) -> None:
     from pgvector.psycopg import register_vector
     from psycopg import sql
@@ -61,26 +53,6 @@ def test_what_is_stored_is_what_is_in_the_files(build, connection, tmp_path: Pat
     for row, chunk, vector in zip(connection.execute(statement).fetchall(), chunks, vectors, strict=True):
         assert row[:4] == (chunk.id, chunk.doc_id, chunk.title, chunk.text)
         np.testing.assert_allclose(np.asarray(row[4], dtype=np.float32), vector, atol=1e-6)
-
-
-def test_a_new_index_stands_beside_the_old_one(build, connection, documents, tmp_path: Path) -> None:
-    first, second = build(out=tmp_path / "a"), build(documents[:1], out=tmp_path / "b")
-    for name in ("a", "b"):
-        ensure_collection(connection, tmp_path / name)
-    assert {first.collection, second.collection} <= set(list_collections(connection))
-
-
-def test_a_load_that_fails_leaves_no_collection(
-    build, connection, documents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sluice.retrieval import postgres_collections
-
-    info = build(documents[1:])
-    _, chunks, vectors = read_index(tmp_path / "index")
-    monkeypatch.setattr(postgres_collections, "read_index", lambda _: (info, chunks, vectors[:-1]))
-    with pytest.raises(ValueError, match="zip"):
-        ensure_collection(connection, tmp_path / "index")
-    assert info.collection not in list_collections(connection)
 
 
 def test_two_processes_at_once_load_it_once(build, connection, documents, address: str, tmp_path: Path) -> None:

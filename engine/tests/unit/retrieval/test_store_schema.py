@@ -16,7 +16,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.store_schema import MIGRATIONS, load_release, migrate, require_current
 from sluice.retrieval.stores import Stores
 
@@ -87,17 +87,6 @@ def test_up_step_by_step_down_again_and_up(database: str) -> None:
     assert [row for row in shape(database) if row[0] != "sluice_schema"] == empty
     assert len(run(database)) == 2
     assert shape(database) == full
-
-
-def test_a_store_that_was_used_before_it_had_a_schema(database: str, build: Callable[..., Any], tmp_path: Path) -> None:
-    from sluice.retrieval.postgres_collections import ensure_collection, list_collections
-
-    info = build()
-    with psycopg.connect(database, autocommit=True) as connection:
-        ensure_collection(connection, tmp_path / "index")
-    assert len(run(database)) == 2
-    with psycopg.connect(database) as connection:
-        assert list_collections(connection) == [info.collection]
 
 
 def test_a_revision_that_is_not_there(database: str) -> None:

@@ -14,13 +14,11 @@ from psycopg import sql
 
 from sluice.core.errors import SluiceError
 from sluice.llm.model_files import ModelSpec
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import PostgresRetriever
+from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.postgres_collections import ensure_collection, list_collections
 from sluice.retrieval.postgres_connections import RetrievalError
+from sluice.retrieval.retriever import PostgresRetriever, TenantRetriever, open_for_tenants
 from sluice.retrieval.stores import Stores
-from sluice.retrieval.tenant_retriever import TenantRetriever, open_for_tenants
 
 from .conftest import Scattered, corpus, empty_database
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from sluice.core.atomic_files import read_jsonl
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index, identity_of
-from sluice.retrieval.vector_cache import RememberingEmbedder
+from sluice.retrieval.index_files import ChunkerSettings, build_index, identity_of
+from sluice.retrieval.index_stage import RememberingEmbedder
 
 from .conftest import Scattered, corpus
 
@@ -49,14 +48,6 @@ def test_it_holds_the_last_build_and_as_many_before(remembering) -> None:
     assert inner.asked == 5
     embedder.embed(["a"])
     assert inner.asked == 6
-
-
-def test_another_model_has_vectors_of_its_own(remembering, spec, tmp_path: Path) -> None:
-    inner, embedder = remembering
-    embedder.embed(["a"])
-    other = spec.model_copy(update={"sha256": "1" * 64})
-    RememberingEmbedder(inner, tmp_path / "vectors", identity_of(other)).embed(["a"])
-    assert inner.asked == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut off"])

@@ -7,7 +7,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.rollout.analysis_templates import LoadParameters, QualityParameters
-from sluice.rollout.canary_plan import AnalysisStep, PauseStep, SetCanaryScale, SetWeight, load_plan
+from sluice.rollout.canary_plan import AnalysisStep, PauseStep, SetWeight, load_plan
 
 RolloutWriter = Callable[..., Path]
 GOOD = """
@@ -58,13 +58,6 @@ UNSEEN = """
 - pause: {duration: 30s}
 - analysis: {templates: [{templateName: load}]}
 """
-
-
-def test_answers_are_compared_before_the_first_visitor(rollout_file: RolloutWriter) -> None:
-    plan = load_plan(rollout_file(UNSEEN, concurrency="3", answer_timeout_seconds="9", duration="3m"))
-    assert plan.steps[0] == plan.steps[2] == SetCanaryScale()
-    assert plan.steps[1] == AnalysisStep("quality", QualityParameters(cases=60, concurrency=3, answer_timeout_s=9))
-    assert plan.seconds == 60 + 30 + 180
 
 
 def test_a_plan_is_fitted_to_one_machine(rollout_file: RolloutWriter) -> None:
@@ -141,28 +134,9 @@ def test_anything_else_is_refused_by_name_with_its_line(rollout_file: RolloutWri
     assert "engine/docs/reference/rollout.md" in caught.value.remedy
 
 
-def test_the_line_is_that_of_the_refused_key(rollout_file: RolloutWriter) -> None:
-    path = rollout_file("- setWeight: 10\n- setMirrorRoute: {name: x}\n" + ANALYSIS)
-    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "setMirrorRoute" in text)
-    with pytest.raises(SluiceError, match=f"rollout.yaml:{line}: .*setMirrorRoute"):
-        load_plan(path)
-
-
 def test_a_plan_without_analysis_is_refused(rollout_file: RolloutWriter) -> None:
     with pytest.raises(SluiceError, match="no analysis step: nothing would decide"):
         load_plan(rollout_file("- setWeight: 10\n- pause: {duration: 1m}\n"))
-
-
-def test_all_faults_are_reported_at_once(rollout_file: RolloutWriter) -> None:
-    with pytest.raises(SluiceError, match="2 faults"):
-        load_plan(rollout_file("- setWeight: 50\n- setWeight: 20\n"))
-
-
-def test_another_strategy_is_refused_by_name(rollout_file: RolloutWriter) -> None:
-    path = rollout_file(GOOD)
-    path.write_text(path.read_text().replace("    canary:\n", "    blueGreen: {}\n    canary:\n"))
-    with pytest.raises(SluiceError, match=r"spec\.strategy\.blueGreen: not supported by the rehearsal"):
-        load_plan(path)
 
 
 def test_a_missing_template_is_named(rollout_file: RolloutWriter) -> None:

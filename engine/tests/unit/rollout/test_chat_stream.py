@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from sluice.rollout.chat_stream import ChatStream, request_body
+from sluice.core.processes import free_port
+from sluice.rollout.chat_stream import ChatStream, request
 
 CONTENT = b'data: {"choices": [{"delta": {"content": "Yes."}}]}\n'
 ROLE = b'data: {"choices": [{"delta": {"role": "assistant"}}]}\n'
@@ -28,22 +32,12 @@ def test_a_whole_answer_has_no_fault_and_both_times() -> None:
     assert 0 < stream.ttft_ms <= stream.total_ms
 
 
-def test_lengths_are_those_of_the_answer_and_of_its_first_piece() -> None:
-    stream = _read(ROLE, CONTENT, CONTENT, CONTENT, DONE)
-    assert (stream.ttft_length, stream.total_length) == (4, 12)
-
-
 @pytest.mark.parametrize("first", ["No.", "No.\n\n1. That"])
 def test_what_stands_below_a_decline_is_no_part_of_its_length(first: str) -> None:
     pieces = [json.dumps({"choices": [{"delta": {"content": text}}]}) for text in (first, "\n2. is near.")]
     last = json.dumps({"choices": [{"delta": {}}], "declined": True})
     stream = _read(ROLE, *(f"data: {one}\n".encode() for one in (*pieces, last)), USAGE, DONE)
     assert (stream.ttft_length, stream.total_length, stream.fault) == (3, 3, "")
-
-
-def test_a_role_alone_is_not_the_first_token() -> None:
-    stream = _read(ROLE)
-    assert stream.ttft_ms is None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +61,36 @@ def test_an_answer_that_goes_on_too_long_is_a_failure() -> None:
     assert _read(CONTENT, DONE, seconds=0).fault == "no whole answer within 0 s"
 
 
-def test_the_request_asks_for_a_stream() -> None:
-    body = request_body("Why?")
-    assert body["stream"] is True
-    assert body["messages"] == [{"role": "user", "content": "Why?"}]
+pytestmark = pytest.mark.usefixtures("loopback")
+
+
+class _Nothing(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.send_header("X-Sluice-Release", "r-1")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Nothing)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_any_status_is_an_answer_and_proxies_are_ignored(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    missing = request(f"{address}/nothing", timeout=60)
+    assert (missing.status_code, missing.headers["x-sluice-release"]) == (404, "r-1")
+
+
+def test_no_answer_is_an_os_error() -> None:
+    with pytest.raises(OSError, match="refused"):
+        request(f"http://127.0.0.1:{free_port()}/", timeout=60)

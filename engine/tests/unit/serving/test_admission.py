@@ -111,22 +111,6 @@ def test_beyond_places_and_line_it_is_503_at_once(
     asyncio.run(play())
 
 
-def test_without_a_line_one_too_many_is_503(
-    make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path
-) -> None:
-    async def play() -> None:
-        app = make_app(gate=tmp_path / "gate", max_concurrent=1)
-        first = Call(app)
-        await until(lambda: traffic.in_flight == 1)
-        second = Call(app)
-        await second.task
-        (tmp_path / "gate").touch()
-        await first.task
-        assert (first.status, second.status) == (200, 503)
-
-    asyncio.run(play())
-
-
 def test_the_wait_in_the_line_has_an_end(make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path) -> None:
     async def play() -> None:
         app = make_app(gate=tmp_path / "gate", max_concurrent=1, max_queued=1, queue_seconds=0.1)
@@ -138,23 +122,6 @@ def test_the_wait_in_the_line_has_an_end(make_app: Callable[..., Any], traffic: 
         assert traffic.in_flight == 1
         first.leave()
         await first.task
-
-    asyncio.run(play())
-
-
-def test_places_are_given_in_order_of_arrival() -> None:
-    async def play() -> None:
-        queue, order = AdmissionQueue(1, 10), []
-
-        async def one(number: int) -> None:
-            assert await queue.take(600)
-            order.append(number)
-            await asyncio.sleep(0)
-            queue.free()
-
-        await asyncio.gather(*(one(number) for number in range(8)))
-        assert order == list(range(8))
-        assert (queue.taken, queue.waiting) == (0, 0)
 
     asyncio.run(play())
 

@@ -21,7 +21,6 @@ from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, Usage
 from sluice.serving.contracts import Application
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.services import Services
-from sluice.serving.telemetry import traces
 from support import event_loop
 from support.serving.fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
@@ -96,16 +95,6 @@ def test_an_agent_calls_its_tool_and_streams_its_answer(monkeypatch: pytest.Monk
     assert [role for role, _ in second["messages"]] == ["system", "user", "assistant", "tool"]
 
 
-def test_each_call_of_a_model_has_a_step_with_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    trace = traces.Trace()
-    monkeypatch.setattr(traces, "current_trace", lambda: trace)
-    Run(monkeypatch, agent(weather), WEATHER).answer("What is the weather like?")
-    steps = [step for step in trace.steps if step.name in (traces.CHAT, traces.GUARD_PASSAGES)]
-    assert [step.name for step in steps] == [traces.CHAT, traces.GUARD_PASSAGES, traces.CHAT]
-    tokens = [step.attributes.get("gen_ai.usage.output_tokens") for step in steps]
-    assert tokens == [1, None, 5]
-
-
 def test_what_a_tool_finds_can_be_cited(monkeypatch: pytest.MonkeyPatch) -> None:
     script = {OVERLAP: calls("handbook", f'{{"question": "{OVERLAP}"}}'), "Neighbouring": "64 tokens"}
     _, found = Run(monkeypatch, agent(), script).answer(OVERLAP)
@@ -131,12 +120,6 @@ def test_a_handler_of_the_application_sees_models_tools_and_searches(monkeypatch
     script = {OVERLAP: calls("handbook", f'{{"question": "{OVERLAP}"}}'), "Neighbouring": "64 tokens"}
     Run(monkeypatch, agent(handlers=[Handler()]), script).answer(OVERLAP)
     assert seen == ["model", "model end tool_calls", "tool handbook", "retriever", "model", "model end stop"]
-
-
-def test_text_before_a_call_stands_apart_from_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = WEATHER | {"weather like": calls("weather", '{"city": "Riga"}', "One moment.")}
-    _, found = Run(monkeypatch, agent(weather), script).answer("What is the weather like?")
-    assert found.text == "One moment.\n\nIt rains. Take a coat."
 
 
 class Suspicious(NoChecks):
@@ -209,17 +192,6 @@ def test_a_tool_or_a_function_that_hangs_ends_at_the_deadline(monkeypatch: pytes
     assert ended == ["hang"]
 
 
-def test_a_timeout_of_the_application_s_own_is_not_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(_: Services) -> Application:
-        async def answer(_: dict[str, Any]) -> str:
-            raise TimeoutError("of a database")
-
-        return answer
-
-    with pytest.raises(TimeoutError, match="of a database"):
-        Run(monkeypatch, build, {}).answer("Are you ready?")
-
-
 def test_a_reply_in_a_form_of_one_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
     class Forecast(BaseModel):
         """The forecast."""
@@ -244,9 +216,7 @@ def test_a_reply_in_a_form_of_one_s_own(monkeypatch: pytest.MonkeyPatch) -> None
     ("choice", "sent"),
     [
         (None, "auto"),
-        ("auto", "auto"),
         ("none", "none"),
-        ("any", "required"),
         (True, "required"),
         ("weather", {"type": "function", "function": {"name": "weather"}}),
         ({"type": "function", "function": {"name": "weather"}}, {"type": "function", "function": {"name": "weather"}}),

@@ -12,10 +12,9 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from sluice.core.errors import SluiceError
 from sluice.serving import auth
 from sluice.serving.api_keys import add_key, revoke_key
-from sluice.serving.auth import KeyRing, TokenBucket
+from sluice.serving.auth import KeyRing
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
@@ -65,10 +64,6 @@ def bearer(key: str) -> dict[str, str]:
 
 def ask(client: Client, headers: dict[str, str]) -> httpx.Response:
     return client.send("POST", CHAT, json=QUESTION, headers=headers)
-
-
-def test_without_a_file_nobody_is_asked_for_a_key(make_client: Callable[[], Client]) -> None:
-    assert make_client().chat().status_code == 200
 
 
 def test_with_keys_the_chat_needs_one(make_client: Callable[[], Client], path: Path, chat: ScriptedChat) -> None:
@@ -141,16 +136,6 @@ def test_a_key_over_its_rate_waits_and_others_do_not(
     assert ask(client, bearer(slow)).status_code == 200
 
 
-def test_a_bucket_gives_its_rate_and_no_more(clock: Callable[[float], None]) -> None:
-    bucket = TokenBucket(60)
-    assert sum(bucket.take() for _ in range(200)) == 60
-    for _ in range(30):
-        clock(1)
-        assert [bucket.take(), bucket.take()] == [True, False]
-    clock(3600)
-    assert sum(bucket.take() for _ in range(200)) == 60
-
-
 def test_a_change_of_the_file_takes_effect_while_requests_run(
     make_client: Callable[[], Client], path: Path, clock: Callable[[float], None]
 ) -> None:
@@ -220,12 +205,6 @@ def test_a_file_that_appears_closes_the_service(
     secret = add(path)
     clock(1.1)
     assert (client.chat().status_code, ask(client, bearer(secret)).status_code) == (401, 200)
-
-
-def test_a_broken_file_is_an_error_at_the_start(path: Path) -> None:
-    path.write_text("{")
-    with pytest.raises(SluiceError, match=r"keys\.json: not valid JSON"):
-        KeyRing(path)
 
 
 def test_a_wrong_key_is_compared_like_a_right_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

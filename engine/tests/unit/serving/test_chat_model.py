@@ -12,7 +12,6 @@ import pytest
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.messages.ai import add_ai_message_chunks
-from langchain_core.output_parsers import StrOutputParser
 from langchain_core.tools import tool
 
 from sluice.core.errors import SluiceError
@@ -61,17 +60,6 @@ def test_the_answer_its_usage_and_who_gave_it(servers: Servers) -> None:
     assert [message["role"] for message in sent["messages"]] == ["system", "assistant", "user"]
     assert sent["stop"] == ["END"]
     assert [call.provider for call in request.calls] == ["b"]
-
-
-def test_it_is_a_part_of_chains_and_streams(servers: Servers) -> None:
-    chain = model(chat_over(servers("drip:0.02"))) | StrOutputParser()
-
-    async def pieces() -> list[str]:
-        return [piece async for piece in chain.astream("How much?") if piece]
-
-    found, _ = within(pieces)
-    assert "".join(found) == TEXT
-    assert len(found) > 1
 
 
 def test_a_stream_is_the_same_with_a_handler_and_without(servers: Servers) -> None:
@@ -140,18 +128,6 @@ def test_tools_go_along_when_another_provider_answers(servers: Servers) -> None:
     assert [server.asked[0].json["tools"][0]["function"]["name"] for server in running] == ["weather", "weather"]
     assert (reply.response_metadata["finish_reason"], reply.response_metadata["provider"]) == ("tool_calls", "b")
     assert [call.cost for call in request.calls] == [11]
-
-
-def test_pieces_of_calls_come_as_they_are_written(servers: Servers) -> None:
-    asked = model(chat_over(servers("calls"))).bind_tools([weather], tool_choice="any")
-
-    async def pieces() -> list[Any]:
-        return [piece async for piece in asked.astream("How is the weather?")]
-
-    found, _ = within(pieces)
-    assert all(isinstance(piece, AIMessageChunk) for piece in found)
-    names = [chunk["name"] for piece in found for chunk in piece.tool_call_chunks if chunk["name"]]
-    assert names == ["weather", "weather"]
 
 
 def test_a_failure_is_an_error_of_the_answer(servers: Servers) -> None:

@@ -1,9 +1,22 @@
+"""Citations, and weakness 4: what leaves beside the answer, citations above all, has passed the output guard too."""
+
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
-from sluice.serving.citations import cite, first_words
-from support.serving.fakes import hit
+from sluice.guardrails.guards import GuardOutcome, Guards
+from sluice.guardrails.settings import GuardrailSettings
+from sluice.retrieval import Hit
+from sluice.serving.answer import cite, first_words
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import ScriptedChat, ScriptedRetriever, hit, scripted_bundle
+from unit.serving.client import Client
+from unit.serving.test_http_api import events
 
 PASSAGE = "Canary steps: start at 5 %, then 25 %. The ﬁrst step lasts ten minutes; the second, one hour."
 
@@ -57,3 +70,100 @@ def test_sentences_of_several_places_are_cited_one_by_one() -> None:
 )
 def test_an_answer_declines_whose_first_line_is_the_decline_text(answer: str, expected: bool) -> None:
     assert (first_words(answer) == first_words("The handbook does not say.")) is expected
+
+
+QUESTION = "When does the harbour open?"
+ANSWER = "It opens at seven fifteen."
+MAIL, PHONE, CARD = "jo.doe@example.org", "+1 555 123 4567", "4111 1111 1111 1111"
+PLANTED = f"Notes. {ANSWER} Questions go to {MAIL}, {PHONE} or {CARD}."
+GUARDRAILS = GuardrailSettings.model_validate(
+    {
+        "timeout_seconds": 60,
+        "input": [{"check": "injection", "action": "block"}],
+        "output": [{"check": name, "action": "redact"} for name in ("secrets", "personal_data", "markup")],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def guards() -> Guards:
+    return Guards(GUARDRAILS)
+
+
+class CountingGuards:
+    """Counts what is shown to the output guard; `broken` texts end in an error of a check."""
+
+    def __init__(self, guards: Guards, broken: str = "\0") -> None:
+        self._guards = guards
+        self._broken = broken
+        self.shown: list[str] = []
+
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
+        return await self._guards.check_input(text, earlier)
+
+    async def check_passage(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
+
+    async def check_output(self, text: str) -> GuardOutcome:
+        self.shown.append(text)
+        if self._broken in text:
+            return GuardOutcome("", True, ("guardrails.error",))
+        return await self._guards.check_output(text)
+
+
+def client_of(guards: Any, hits: Sequence[Hit], script: Mapping[str, str | Exception] | None = None) -> Client:
+    chat = ScriptedChat(script or {"harbour": ANSWER})
+    chain = ApplicationRunner(scripted_bundle(), chat, ScriptedRetriever({QUESTION: hits}), guards)
+    return Client(create_app(scripted_bundle(), chain, TrafficState()))
+
+
+def both(client: Client) -> list[dict[str, Any]]:
+    """The one citation of an answer, whole and as a stream; nothing personal is in either."""
+    whole, stream = client.chat(QUESTION), client.chat(QUESTION, stream=True)
+    for reply in (whole, stream):
+        assert reply.status_code == 200
+        assert [word for word in (MAIL, PHONE, CARD, "onload", "hunter22x") if word in reply.text] == []
+    (last,) = [chunk for chunk in events(stream)[:-1] if "citations" in chunk]
+    assert last["citations"] == whole.json()["citations"]
+    found: list[dict[str, Any]] = whole.json()["citations"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [PLANTED, f"{ANSWER} password: hunter22x", f"{ANSWER} <script>alert(1)</script>"],
+    ids=lambda text: text[-12:],
+)
+def test_weakness_4_a_passage_with_more_is_cut_to_what_is_cited(guards: Guards, planted: str) -> None:
+    (citation,) = both(client_of(guards, [hit(planted, doc_id="harbour", title="Harbour")]))
+    passage = citation["passage"]
+    assert passage["text"] == citation["text"] == ANSWER.rstrip(".")
+    start = planted.index(ANSWER)
+    assert (citation["start"], passage["start"]) == (start, start)
+    assert (
+        passage["text"][citation["start"] - passage["start"] : citation["end"] - passage["start"]] == citation["text"]
+    )
+    assert (citation["title"], citation["document"]) == ("Harbour", "harbour")
+
+
+@pytest.mark.parametrize("title", [f"Mail of {MAIL}", '"><svg onload=alert(1)>', "password: hunter22x"])
+def test_weakness_4_a_title_leaves_as_the_guard_lets_it(guards: Guards, title: str) -> None:
+    (citation,) = both(client_of(guards, [hit(f"Notes. {ANSWER}", doc_id="harbour", title=title)]))
+    assert citation["passage"]["text"] == f"Notes. {ANSWER}"
+    assert "[redacted: " in citation["title"]
+
+
+def test_weakness_4_what_a_check_could_not_judge_does_not_leave(guards: Guards) -> None:
+    hits = [hit(f"Notes that break it. {ANSWER}", doc_id="harbour", title="Harbour")]
+    (citation,) = both(client_of(CountingGuards(guards, broken="break it"), hits))
+    assert citation["passage"]["text"] == ANSWER.rstrip(".")
+    (citation,) = both(client_of(CountingGuards(guards, broken="Harbour"), hits))
+    assert citation["title"] == ""
+
+
+def test_what_is_clean_leaves_whole_and_is_judged_once(guards: Guards) -> None:
+    counting = CountingGuards(guards)
+    passage = f"Notes. {ANSWER} It closes late."
+    (citation,) = both(client_of(counting, [hit(passage, doc_id="harbour", title="Harbour")]))
+    assert citation["passage"]["text"] == passage
+    assert counting.shown.count(passage) == counting.shown.count("Harbour") == 1

@@ -35,12 +35,7 @@ def secret(state: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def slow(state: Path) -> str:
-    return add_key(state / "keys.json", "slow", tenant=None, scopes=["chat"], rate=60)
-
-
-@pytest.fixture(scope="module")
-def service(state: Path, secret: str, slow: str) -> Iterator[Service]:  # noqa: ARG001 - the keys are there first
+def service(state: Path, secret: str) -> Iterator[Service]:  # noqa: ARG001 - the keys are there first
     running = Service(FAST, f"state={str(state)!r}")
     yield running
     running.stop()
@@ -87,28 +82,6 @@ def test_the_openai_library_knows_our_errors_and_models(client: Any) -> None:
     assert [model.id for model in client.models.list()] == ["sluice"]
     with pytest.raises(openai.InternalServerError):
         client.chat.completions.create(model="sluice", messages=[{"role": "user", "content": "not scripted"}])
-
-
-def test_the_openai_library_knows_a_wrong_key(service: Service, secret: str) -> None:
-    with pytest.raises(openai.AuthenticationError) as raised:
-        library(service, secret[:-2]).chat.completions.create(model="sluice", messages=ASK)
-    assert raised.value.code == "invalid_api_key"
-
-
-def test_the_openai_library_waits_as_long_as_it_is_told(service: Service, slow: str) -> None:
-    """Sixty at once, then one a second: who may try again comes through by waiting as he is told."""
-    impatient = library(service, slow)
-
-    def ask_until_refused() -> None:
-        for _ in range(600):  # some are let in again while it asks
-            impatient.chat.completions.create(model="sluice", messages=ASK)
-
-    with pytest.raises(openai.RateLimitError) as raised:
-        ask_until_refused()
-    assert raised.value.code == "rate_limit_exceeded"
-    assert raised.value.response.headers["retry-after"] == "1"
-    patient = impatient.with_options(max_retries=3)
-    assert patient.chat.completions.create(model="sluice", messages=ASK).choices[0].message.content == "64 tokens"
 
 
 def test_langchain_asks_and_streams(service: Service, secret: str) -> None:

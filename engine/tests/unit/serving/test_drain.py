@@ -1,4 +1,4 @@
-"""Twenty times a service with fifty open streams is told to end: not one of the thousand may be cut."""
+"""Five times a service with fifty open streams is told to end: not one may be cut."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from sluice.core.processes import free_port
 
 ROOT = Path(__file__).parents[4]
-ROUNDS, STREAMS = 20, 50
+ROUNDS, STREAMS = 5, 50
 URL = "http://127.0.0.1:{port}"
 BODY = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}], "stream": True}
 # Forks a service for each port it is told, so that the libraries are loaded once; at the end tells how each one ended.

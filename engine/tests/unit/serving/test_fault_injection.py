@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.serving.fault_injection import FaultMiddleware, parse_fault
+from sluice.serving.middleware import FaultMiddleware, parse_fault
 
 
 @pytest.mark.parametrize("text", ["delay=1.5", "error=0.5", "error=1", "delay=600"])

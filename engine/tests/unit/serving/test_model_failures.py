@@ -12,8 +12,8 @@ from support.providers.server import WORDS
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
-TROUBLE = ["down", "reset", "status:500", "status:401", "busy:1", "garbage", "not_http", "empty", "error"]
-SILENT = ["late:30", "hang"]
+TROUBLE = ["down", "status:500", "busy:1", "garbage"]
+SILENT = ["hang"]
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 
 
@@ -76,10 +76,3 @@ def test_with_another_provider_it_is_not_noticed(word: str, stream: bool) -> Non
     assert answer.status == 200
     assert WORDS[0] in answer.body
     assert "[DONE]" in answer.body or not stream
-
-
-@both_ways
-def test_a_model_that_is_slow_but_in_time_is_waited_for(stream: bool) -> None:
-    answer, asked = ask("late:0.1", "status:500", stream=stream)
-    assert (answer.status, asked) == (200, 1)
-    assert answer.seconds >= 0.1

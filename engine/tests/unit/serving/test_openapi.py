@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from starlette.exceptions import HTTPException
 
 from sluice.core.extras import extras
 from sluice.serving.http_api import create_app
@@ -63,14 +62,6 @@ def test_every_path_is_described_with_its_replies(document: dict[str, Any]) -> N
             assert ("401" in operation["responses"]) == ("security" in operation), path
 
 
-def test_it_says_that_one_talks_to_an_ai_and_each_path_what_it_is_for(document: dict[str, Any]) -> None:
-    assert "You talk to an AI system" in document["info"]["description"]
-    operations = [one for methods in document["paths"].values() for one in methods.values()]
-    assert all(one["tags"] and one["description"].startswith(one["summary"]) for one in operations)
-    score = document["components"]["schemas"]["FeedbackRequest"]["properties"]["score"]
-    assert (score["type"], score["minimum"], score["maximum"]) == ("number", 0, 1)
-
-
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     def references(value: Any) -> list[str]:
         if isinstance(value, dict):
@@ -110,36 +101,15 @@ def test_hundreds_of_requests_get_only_what_is_described(seed: int | None) -> No
         assert {200, 400, 401} <= {status for name, status in seen if name == operation}
 
 
-class _BrokenChain(StubChain):
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    async def stream(self, *_: Any, **__: Any) -> AsyncIterator[Any]:  # type: ignore[override]
-        raise self.error
-        yield
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [(RuntimeError("a defect"), "a defect"), (HTTPException(418, "a teapot"), "Received: 418")],
-)
-def test_a_defect_or_an_undescribed_status_would_be_found(error: Exception, said: str) -> None:
-    with pytest.raises(BaseException, match=said):
-        fuzz(300, chain=_BrokenChain(error))
-
-
 @pytest.mark.parametrize(
     "content",
     [
         b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
         b'{"messages": [{"role": "user", "content": "overlap \\udfff"}], "user": "\\ud800"}',
-        b'{"messages": [{"role": "user", "content": "x"}], "\\ud800": 1}',
         b'{"messages": [{"role": "user", "content": "x"}], "max_tokens": 1' + b"0" * 3000 + b"}",
         b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
         b"[" * 4000,
-        b'{"messages": ' * 200,
         b'{"messages": [{"role": "user", "content": [{"type": ["text"]}]}]}',  # weakness 7
-        b'{"messages": [{"role": "user", "content": [{"type": {"text": 1}, "text": "x"}]}]}',
         b'{"messages": [{"role": "user", "content": [{"text": "x"}, ["text"], 1, null]}]}',
         b'{"messages": [{"role": "user", "content": "x"}], "tool_choice": [[{}]], "modalities": [["text"]]}',
     ],

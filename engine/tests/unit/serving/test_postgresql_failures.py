@@ -20,10 +20,8 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import open_retriever
-from sluice.retrieval.retriever import Retriever
+from sluice.retrieval.index_files import ChunkerSettings, build_index
+from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores, StoreSpec, open_store
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
@@ -154,28 +152,6 @@ def test_postgresql_in_trouble_is_a_503_in_time_and_mends_itself(service: Servic
     assert service.failures() >= 2
     proxy.mode = "pass"
     assert until(lambda: service.ask().status_code == 200, seconds=60)
-
-
-@never_ends
-def test_a_long_outage_is_mended_as_quickly(service: Service, proxy: Proxy) -> None:
-    proxy.mode = "refuse"
-    end = time.monotonic() + 6
-    while time.monotonic() < end:
-        assert refused(service.ask())
-    proxy.mode = "pass"
-    assert until(lambda: service.ask().status_code == 200, seconds=60)
-
-
-def test_postgresql_that_was_restarted_while_nobody_asked_is_not_noticed(service: Service, proxy: Proxy) -> None:
-    proxy.mode = "reset"
-    time.sleep(0.2)
-    proxy.mode = "pass"
-    assert service.ask().status_code == 200
-
-
-def test_postgresql_that_is_slow_but_in_time_is_waited_for(service: Service, proxy: Proxy) -> None:
-    proxy.mode, proxy.delay = "slow", SHORT / 4
-    assert service.ask().status_code == 200
 
 
 @never_ends

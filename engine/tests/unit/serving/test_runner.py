@@ -1,3 +1,5 @@
+"""An application as the engine runs it, and the sentences that its answer is cut into."""
+
 from __future__ import annotations
 
 import asyncio
@@ -12,9 +14,9 @@ from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.llm.chat import Delta
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import Prompt
-from sluice.serving.answer import REFUSED, Answer, ModelError, ModelTimeoutError, RequestError, Usage
+from sluice.serving.answer import REFUSED, Answer, ModelError, Usage
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.runner import ApplicationRunner, last_question
+from sluice.serving.runner import ApplicationRunner, SentenceSplitter
 from support.serving.fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever, hit
 
 OVERLAP = "How much overlap do chunks have?"
@@ -70,12 +72,6 @@ def test_distant_passages_are_declined_without_the_model(chain: ApplicationRunne
     assert chat.calls == []
 
 
-def test_no_passages_at_all_are_declined(bundle: ReleaseBundle, chat: ScriptedChat, guards: Guards) -> None:
-    chain = ApplicationRunner(bundle, chat, ScriptedRetriever({OVERLAP: []}), guards)
-    assert ask(chain, OVERLAP).declined
-    assert chat.calls == []
-
-
 @pytest.mark.parametrize(
     ("said", "cited"),
     [
@@ -94,11 +90,6 @@ def test_a_decline_by_the_model_is_known_by_its_words(
     assert answer.declined
     assert [citation.text for citation in answer.citations] == cited
     assert answer.usage.prompt_tokens == 11
-
-
-def test_more_than_the_decline_text_is_an_answer(make_chain: MakeChain) -> None:
-    chain = make_chain(ScriptedChat(script={"overlap": f"{DECLINE} 64 tokens."}))
-    assert not ask(chain, OVERLAP).declined
 
 
 def test_an_attack_is_blocked_before_retrieval(
@@ -145,7 +136,7 @@ def test_what_was_found_is_redacted_before_it_is_sent(chain: ApplicationRunner) 
     assert answer.blocked is None
 
 
-@pytest.mark.parametrize("piece", [1, 2, 3, 7, 50, 1000])
+@pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_stream_and_whole_answer_are_the_same_however_the_model_cuts(make_chain: MakeChain, piece: int) -> None:
     script = {"Who answers": "  Write to owner@example.org. Or call +1 555 123 4567! That is all.\n"}
     chain = make_chain(ScriptedChat(script=script, piece=piece))
@@ -176,13 +167,6 @@ def test_a_blocked_sentence_ends_the_answer(make_chain: MakeChain) -> None:
 def test_an_answer_blocked_from_its_start_is_a_decline(make_chain: MakeChain) -> None:
     answer = ask(make_chain(ScriptedChat(script={"overlap": "AKIA" + "IOSFODNN7ABCDEFG"})), OVERLAP)
     assert (answer.text, answer.blocked, answer.declined) == (REFUSED, "secrets.api_key", True)
-
-
-def test_an_answer_cut_at_its_limit_says_so(make_chain: MakeChain) -> None:
-    assert (
-        ask(make_chain(ScriptedChat(script={"overlap": "64"}, finish_reason="length")), OVERLAP).finish_reason
-        == "length"
-    )
 
 
 def test_an_empty_answer_stays_empty(make_chain: MakeChain) -> None:
@@ -220,19 +204,6 @@ def test_the_answer_says_who_gave_it_and_what_it_cost(bundle: ReleaseBundle, gua
     assert (answer.provider, answer.cost) == ("primary", 0.25)
 
 
-def test_a_question_that_is_not_scripted_is_an_error(make_chain: MakeChain) -> None:
-    with pytest.raises(ModelError, match="ScriptMissError: 0 script keys"):
-        ask(make_chain(ScriptedChat(script={})), OVERLAP)
-
-
-def test_a_model_that_hangs_is_given_up(bundle: ReleaseBundle, retriever: ScriptedRetriever, guards: Guards) -> None:
-    llm = bundle.service.llm.model_copy(update={"timeout_seconds": 0.2})
-    slow = dataclasses.replace(bundle, service=bundle.service.model_copy(update={"llm": llm}))
-    chain = ApplicationRunner(slow, ScriptedChat(script={"overlap": "64"}, delay=3600), retriever, guards)
-    with pytest.raises(ModelTimeoutError, match=r"no whole answer within 0\.2 s"):
-        ask(chain, OVERLAP)
-
-
 def test_a_reader_that_stops_ends_the_generation(make_chain: MakeChain) -> None:
     chat = ScriptedChat(script={"overlap": "One. Two. Three."})
     chain = make_chain(chat)
@@ -252,23 +223,6 @@ def test_many_questions_at_once_keep_apart(chain: ApplicationRunner) -> None:
         return await asyncio.gather(*(chain.answer(user(OVERLAP if n % 2 else OWNER)) for n in range(20)))
 
     assert [answer.text for answer in asyncio.run(all_at_once())] == [REDACTED, "64 tokens"] * 10
-
-
-def test_the_question_is_the_last_user_message() -> None:
-    history = [
-        *user("first"),
-        {"role": "assistant", "content": "yes"},
-        *user(" second "),
-        {"role": "system", "content": "x"},
-    ]
-    assert last_question(history) == "second"
-
-
-@pytest.mark.parametrize("messages", [[], [{"role": "system", "content": "x"}], user("  "), [*user("a"), *user("")]])
-def test_without_a_question_there_is_no_answer(messages: list[dict[str, str]]) -> None:
-    with pytest.raises(RequestError) as caught:
-        last_question(messages)
-    assert (caught.value.param, caught.value.code) == ("messages", "no_question")
 
 
 def test_a_release_without_the_prompt_is_refused(bundle: ReleaseBundle, chat: ScriptedChat, guards: Guards) -> None:
@@ -326,3 +280,28 @@ def test_a_prompt_of_a_role_that_is_not_asked_is_refused(
     other = dataclasses.replace(bundle, prompts={**bundle.prompts, "answer": changed})
     with pytest.raises(SluiceError, match=r"answer.prompt.yml: model: the service asks 'chat', not 'judge'"):
         ApplicationRunner(other, chat, retriever, guards)
+
+
+TEXT = 'One is 3.14 long. "Two!" Three?) \n\n Four… five e.g. six\n seven'
+SENTENCES = ["One is 3.14 long.", ' "Two!"', " Three?)", " \n\n Four…", " five e.g.", " six\n seven"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_the_cut_does_not_depend_on_the_pieces(size: int) -> None:
+    sentences = SentenceSplitter()
+    found = [s for start in range(0, len(TEXT), size) for s in sentences.feed(TEXT[start : start + size])]
+    assert [*found, sentences.rest()] == SENTENCES
+    assert sentences.rest() == ""
+
+
+def test_a_mark_at_the_end_of_a_piece_waits_for_what_follows() -> None:
+    sentences = SentenceSplitter()
+    assert sentences.feed("Version 3.") == []
+    assert sentences.feed("11 is used. ") == ["Version 3.11 is used."]
+
+
+def test_a_mark_between_letters_that_stand_apart_ends_nothing() -> None:
+    sentences = SentenceSplitter()
+    apart = "   ".join(" ".join(word) for word in ("at", "me@example.org."))
+    assert sentences.feed(f"It is {apart} ") == []
+    assert sentences.feed("All of it. ") == [f"It is {apart} All of it."]

@@ -16,13 +16,12 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import Document
 from sluice.llm.model_files import load_models
 from sluice.llm.settings import ProviderSpec
-from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index_files import build_index
+from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import ReleaseBundle, draft_bundle
 from sluice.serving.runtime import Runtime, open_runtime
-from support.serving.fakes import GUARDRAILS, ScriptedChat, provider_entry
+from support.serving.fakes import GUARDRAILS, provider_entry
 
 ROOT = Path(__file__).parents[4]
 FAR = "Who won the football world cup of 1954?"
@@ -117,28 +116,3 @@ def test_the_real_parts_answer_stream_welcome_and_block(runtime: Runtime, made: 
         assert list(runtime.chat.states) == ["gone", "local"]
 
     asyncio.run(all_of_it())
-
-
-@pytest.mark.real
-def test_without_a_prompt_for_it_what_no_passage_is_near_is_declined_at_no_cost(
-    made: ReleaseBundle, folder: Path
-) -> None:
-    stores = load_settings(ROOT / "config" / "stores.yaml", Stores)
-    prompts = {name: prompt for name, prompt in made.prompts.items() if name != "welcome"}
-    model = ScriptedChat(script={})
-    with open_runtime(dataclasses.replace(made, prompts=prompts), stores, folder, stand_in=model) as opened:
-        far = asyncio.run(opened.application.answer([{"role": "user", "content": FAR}]))
-    assert (far.text.splitlines()[0], far.declined) == (made.service.decline, True)
-    assert (far.provider, far.cost, far.usage.completion_tokens) == ("", None, 0)
-
-
-@pytest.mark.real
-def test_it_does_not_start_where_a_tenant_s_own_store_has_not_its_collection(made: ReleaseBundle, folder: Path) -> None:
-    embedded = {name: {"kind": "embedded", "path": name} for name in ("pg", "acme")}
-    stores = Stores.model_validate({"default": "pg", "stores": embedded, "tenants": {"acme": "acme"}})
-    with (
-        pytest.raises(SluiceError, match=r"store 'acme', of acme alone: it does not have the collection") as caught,
-        open_runtime(made, stores, folder, stand_in=ScriptedChat(script={})),
-    ):
-        pass
-    assert "sluice index build --store acme" in caught.value.remedy

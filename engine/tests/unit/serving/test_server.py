@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import os
 import signal
 import socket
@@ -15,17 +14,15 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.retrieval.stores import Stores
-from sluice.serving import middleware, server
+from sluice.serving import middleware
 from sluice.serving.api_keys import add_key, revoke_key
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.server import listen, serve
+from sluice.serving.server import serve
 from unit.serving.process import FAST, Service
 
 pytestmark = pytest.mark.usefixtures("loopback")
@@ -34,9 +31,6 @@ STORES = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedd
 OVERLAP = "How much overlap do chunks have?"
 # A sentence every 0.3 s, ten of them.
 SLOW = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=0.3)"
-HELD = (
-    "ScriptedChat(script={{'overlap': 'Sentence. ' * 10}}, piece=10, gate=Path({!r}))"  # the last sentence waits for it
-)
 STUCK = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=3600)"
 QUESTION = {"messages": [{"role": "user", "content": OVERLAP}]}
 BODY = {**QUESTION, "stream": True}
@@ -93,21 +87,6 @@ def test_on_sigterm_readyz_is_off_and_answers_in_progress_finish(start: Callable
     assert service.process.wait(240) == 0
 
 
-def test_what_is_loaded_is_left_out_of_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full collection that looks at every module stops all answers for a quarter of a second."""
-    frozen: list[int] = []
-
-    async def startup(server: uvicorn.Server, sockets: object = None) -> None:  # noqa: ARG001 - as uvicorn calls it
-        frozen.append(gc.get_freeze_count())
-        server.should_exit = True
-
-    monkeypatch.setattr(uvicorn.Server, "startup", startup)
-    gc.unfreeze()  # what engine/tests/conftest.py has frozen
-    assert gc.get_freeze_count() == 0
-    listen(FastAPI(), TrafficState(), "127.0.0.1", free_port(), drain_seconds=5)
-    assert frozen[0] > 10_000
-
-
 def test_readyz_is_off_while_requests_are_still_taken(start: Callable[..., Service]) -> None:
     """A proxy that looks at /readyz every few seconds still sends requests; none may be refused while notice lasts."""
     service = start(FAST, "notice_seconds=600, drain_seconds=700")
@@ -162,32 +141,9 @@ def test_an_answer_that_does_not_end_is_cut_when_the_time_is_up(start: Callable[
     assert "[DONE]" not in reader.text
 
 
-def test_uvicorn_limits_open_and_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[uvicorn.Config] = []
-    monkeypatch.setattr(server, "_DrainingServer", lambda config, *_: SimpleNamespace(run=lambda: made.append(config)))
-    listen(FastAPI(), TrafficState(), "127.0.0.1", free_port(), drain_seconds=1)
-    assert (made[0].limit_concurrency, made[0].timeout_keep_alive) == (1024, 120)
-
-
 def _metrics(service: Service) -> str:
     page = httpx.get(f"{service.url}/metrics", trust_env=False, timeout=60).text
     return "\n".join(line for line in page.splitlines() if line.startswith("sluice_in_flight"))
-
-
-def test_one_too_many_at_the_same_time_is_refused(start: Callable[..., Service], tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    limits = "limits={'max_body_bytes': 1024, 'max_concurrent': 1}, drain_seconds=600"
-    service = start(HELD.format(str(gate)), limits)
-    reader = Reader(service)
-    assert reader.begun.wait(60)
-    refused = httpx.post(f"{service.url}/v1/chat/completions", json=BODY, trust_env=False, timeout=60)
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-    gate.touch()
-    reader.join(60)
-    assert "[DONE]" in reader.text
-    # Idle: it ends, and does not wait for the end of the drain.
-    service.process.send_signal(signal.SIGTERM)
-    assert service.process.wait(60) == 0
 
 
 def test_with_keys_other_addresses_are_served(bundle: ReleaseBundle, tmp_path: Path) -> None:
@@ -204,7 +160,7 @@ def test_with_keys_other_addresses_are_served(bundle: ReleaseBundle, tmp_path: P
         signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "::", "example.org"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "example.org"])
 def test_other_addresses_than_loopback_are_refused_without_keys(
     bundle: ReleaseBundle, tmp_path: Path, host: str
 ) -> None:
@@ -231,18 +187,3 @@ def test_no_text_goes_to_langsmith(
     with pytest.raises(SluiceError, match="no fault 'slow'"):
         serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=tmp_path, fault="slow=1")
     assert name not in os.environ
-
-
-def test_a_bad_fault_is_told_before_loading(bundle: ReleaseBundle, tmp_path: Path) -> None:
-    with pytest.raises(SluiceError, match="no fault 'slow'"):
-        serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=tmp_path, fault="slow=1")
-
-
-def test_a_release_with_a_missing_model_is_told(bundle: ReleaseBundle, tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    broken = dataclasses.replace(bundle, model=tmp_path / "gone.gguf")
-    try:
-        with pytest.raises(SluiceError, match=r"gone\.gguf: the model file is missing"):
-            serve(broken, "127.0.0.1", free_port(), stores=STORES, state=tmp_path)
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sluice.guardrails.guards import GuardOutcome
-from sluice.llm.fallback import FallbackProvider
-from sluice.llm.provider_attempts import ProviderAttempt
+from sluice.llm.resilience import FallbackProvider, ProviderAttempt
 from sluice.retrieval import Hit
 from sluice.serving.service_metrics import ServiceMetrics
 from sluice.serving.telemetry import traces

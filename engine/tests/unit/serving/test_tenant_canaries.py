@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from sluice.retrieval.postgres import PostgresRetriever
 from support.serving.tenant_canaries import OTHER, OWNER, look_across_tenants
 
 pytestmark = pytest.mark.real
@@ -30,14 +29,3 @@ def test_canaries_of_one_tenant_reach_another_by_nothing(folder: Path) -> None:
     assert found.asked[OWNER, 200] == QUESTIONS // 2
     assert found.asked[OTHER, 200] == QUESTIONS
     assert set(found.asked) == {(OWNER, 200), (OTHER, 200), ("feedback", 400)}
-
-
-def test_a_search_that_forgets_the_tenant_would_be_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    search = PostgresRetriever.search
-
-    def forgetful(self: PostgresRetriever, question: str, *, k: int, tenant: str | None = None) -> list[object]:  # noqa: ARG001
-        return list(search(self, question, k=k, tenant=OWNER))
-
-    monkeypatch.setattr(PostgresRetriever, "search", forgetful)
-    leaks = look_across_tenants(folder, 20).leaks
-    assert {leak.partition(" ")[0].rstrip(":") for leak in leaks} >= {"answer", "trace"}

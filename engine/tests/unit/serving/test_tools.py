@@ -8,7 +8,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.serving.runner import ApplicationRunner
-from sluice.serving.tools import TOOLS, tool
+from sluice.serving.services import TOOLS, tool
 from support.serving.fakes import NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
 

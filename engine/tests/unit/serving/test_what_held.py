@@ -19,31 +19,19 @@ from unit.serving.client import CHAT, Client
 ASKED = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}
 CLOSED = ("/metrics", "/v1/models", CHAT)
 PATHS = (
-    "/{0}", "//{0}", "/./{0}", "/healthz/../{0}", "/healthz/%2e%2e/{0}", "/{0}/", "/{0}/.", "/{0}%20", "/{0}%00",
-    "/{0}%0a", "/{0};x=1", "/{0}?x=1", "/{0}#x", "/{0}%2f", "/%2f{0}", "/{0}%23", "/{0}.json", "/{0}..;/", "/\\{0}",
-    "/healthz%2f..%2f{0}", "/healthz;/../{0}", "/openapi.json/../{0}", "/version/%2e%2e/%2e%2e/{0}", "/{0}%3f",
-    "/healthz?/../{0}",
+    "//{0}", "/./{0}", "/healthz/../{0}", "/healthz/%2e%2e/{0}", "/{0}/", "/{0}%00", "/{0};x=1", "/{0}?x=1", "/%2f{0}",
+    "/\\{0}", "/healthz%2f..%2f{0}", "/healthz?/../{0}",
 )  # fmt: skip
-METHODS = (
-    "GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get",
-)  # fmt: skip
+METHODS = ("GET", "HEAD", "PUT", "OPTIONS", "TRACE", "get")
 OVERRIDES: tuple[dict[str, str], ...] = (
     {"x-http-method-override": "GET"},
     {"x-original-url": "/healthz"},
-    {"x-rewrite-url": "/healthz"},
     {"x-forwarded-for": "127.0.0.1"},
-    {"x-forwarded-user": "admin"},
-    {"forwarded": "for=127.0.0.1;host=localhost"},
     {"x-api-key": "KEY"},  # pragma: allowlist secret
-    {"api-key": "KEY"},  # pragma: allowlist secret
     {"cookie": "authorization=Bearer KEY; key=KEY"},
     {"proxy-authorization": "Bearer KEY"},
     {"authorization": "Basic KEY"},
-    {"authorization": "Token KEY"},
-    {"authorization": "KEY"},
-    {"authorization": "BearerKEY"},
     {"authorization": "Bearer KEY, Bearer x"},
-    {"authorization": "Bearer null"},
     {"authorization": "Bearer *"},
 )
 

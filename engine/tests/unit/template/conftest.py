@@ -91,7 +91,7 @@ class Template:
                 ".github/workflows/ci.yml": lines(1, 20),
                 "Makefile": "all:\n",
                 "engine/src/sluice/evaluation/metrics/digits.py": "A = 1\n",
-                "engine/src/sluice/data/corpus_files.py": "FILES = 1\n",
+                "engine/src/sluice/data/contract.py": "FILES = 1\n",
                 "engine/k8s/base/service.yaml": "kind: Service\n",
                 **{
                     f"k8s/overlays/{name}/kustomization.yaml": _OVERLAY.format(name)

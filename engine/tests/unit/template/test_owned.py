@@ -9,9 +9,8 @@ import pytest
 
 from sluice import cli
 from sluice.core.errors import SluiceError
-from sluice.template.extension_points import point_for
-from sluice.template.owned import FILES, OWNED, edits, list_files, read_list, write_lists
-from unit.template.conftest import ROOT, Fork, commit, git, write
+from sluice.template.owned import FILES, OWNED, edits, list_files, read_list
+from unit.template.conftest import Fork, commit
 
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 
@@ -83,25 +82,7 @@ def test_in_the_template_an_edit_is_normal_and_the_lists_follow(fork: Fork, monk
     assert edits(fork.template.root, list_files(fork.template.root)) == []
 
 
-def test_a_project_that_removed_a_part_has_lists_without_it(fork: Fork) -> None:
-    git(fork.root, "rm", "-q", "engine/src/sluice/data/corpus_files.py", ".github/workflows/ci.yml")
-    (fork.root / "Makefile").write_text("fewer:\n")
-    write(fork.root, {".github/workflows/own.yml": "own\n"})
-    assert write_lists(fork.root, list_files(fork.root), listed=True) == [OWNED, FILES]
-    assert set(read_list(fork.root, OWNED)) == {"Makefile"}, "a workflow of its own never becomes the engine's"
-    assert check() == ""
-
-
 def test_sha256sum_reads_the_lists(fork: Fork) -> None:
     for name in (OWNED, FILES):
         done = subprocess.run(["sha256sum", "--check", "--quiet", name], cwd=fork.root, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-
-
-def test_what_this_checkout_owns_outside_of_the_engine_is_the_engine_s_for_a_reason() -> None:
-    owned = read_list(ROOT, OWNED)
-    yours = {"README.md", "config/gates.yaml", "prompts/answer.prompt.yml", "k8s/base/rollout.yaml", "pyproject.toml"}
-    assert not yours & set(owned)
-    assert {"Makefile", "pipelines/dvc.yaml", ".github/workflows/ci.yml"} <= set(owned)
-    assert not [path for path in owned if path.startswith("engine/")]
-    assert not [path for path in owned if not point_for(path)]

@@ -8,10 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from sluice.core.processes import free_port
-from support import memory_folder
 
 ENGINE = Path(__file__).resolve().parents[3]
 SOURCE = ENGINE / "src"
@@ -65,55 +62,6 @@ def test_a_refused_connection_fails_its_test_although_it_was_swallowed(tmp_path:
     done = run(tmp_path, f"--basetemp={tmp_path}/t")
     assert "2 passed, 1 error" in done.stdout
     assert "the test reached for the network: look up '192.0.2.1'" in done.stdout
-
-
-PLACE = """
-import os, tempfile
-from pathlib import Path
-
-def test_place(tmp_path):
-    assert tempfile.gettempdir() == os.environ["TMPDIR"]
-    Path("place").write_text(f"{tmp_path}\\n{os.environ['TMPDIR']}")
-"""
-
-
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_temporary_files_lie_in_memory_and_go_with_the_run(
-    tmp_path: Path, workers: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory_folder, "ROOM", 0)  # these need none
-    if not memory_folder.has_room():
-        pytest.skip("no /dev/shm in which programs run")
-    (tmp_path / "small.py").write_text("from support import memory_folder\nmemory_folder.ROOM = 0\n")
-    (tmp_path / "test_place.py").write_text(PLACE)
-    done = run(tmp_path, "-p", "small", "-n", workers)
-    assert done.returncode == 0, done.stdout + done.stderr
-    files, folder = map(Path, (tmp_path / "place").read_text().splitlines())
-    assert folder.parent == Path("/dev/shm")
-    assert folder in files.parents
-    assert not folder.exists()
-
-
-def test_who_names_a_folder_has_them_there(tmp_path: Path) -> None:
-    (tmp_path / "test_place.py").write_text(PLACE)
-    (tmp_path / "here").mkdir()
-    assert run(tmp_path, TMPDIR=str(tmp_path / "here")).returncode == 0
-    files, folder = map(Path, (tmp_path / "place").read_text().splitlines())
-    assert folder == tmp_path / "here"
-    assert folder in files.parents
-    assert files.exists()
-
-
-def test_what_a_killed_run_has_left_goes_and_what_another_has_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory_folder, "MEMORY", tmp_path)
-    left = tmp_path / f"sluice-{os.getuid()}-left"
-    left.mkdir()
-    (left / "lock").touch()
-    made = {memory_folder.make_folder(), memory_folder.make_folder()}
-    assert {str(path) for path in tmp_path.iterdir()} == made
-    assert len(made) == 2
 
 
 def test_what_serves_does_not_load_it() -> None:

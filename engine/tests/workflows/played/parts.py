@@ -16,7 +16,7 @@ from typing import Any
 
 from sluice.core.atomic_files import write_json
 from sluice.core.workspace import Workspace
-from sluice.rehearsal.rehearsal_report import Rehearsal, StepRecord, TrafficRecord
+from sluice.rehearsal.rehearse import Rehearsal, StepRecord, TrafficRecord
 from sluice.release.manifest import Manifest
 from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, PauseStep, SetWeight
 

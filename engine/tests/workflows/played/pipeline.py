@@ -30,16 +30,14 @@ from sluice.core.workspace import Workspace
 from sluice.data.contract import data_digest
 from sluice.data.rows import Row, load_corpus, load_rows
 from sluice.evaluation.asked_rows import rows_of
-from sluice.evaluation.metric_batching import MetricBatcher
-from sluice.evaluation.output import Output
-from sluice.evaluation.recorded_chat import RecordedChat, asking
-from sluice.evaluation.registry import MetricResources, make_metrics
-from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.evaluation.registry import MetricBatcher, MetricResources, Output, make_metrics
+from sluice.evaluation.replay import RecordedChat
+from sluice.evaluation.response_cache import FOLDER, ResponseCache, asking
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.jobs.dvc_pipeline import Evaluator
-from sluice.llm.fallback import open_chat
 from sluice.llm.model_files import Models, load_models
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import Providers, load_providers, needs_local
 from sluice.prompts import load_prompts
 from sluice.retrieval.embedder import TokenStates

@@ -8,10 +8,10 @@ from typing import Any
 
 from sluice.core.atomic_files import write_atomic, write_json
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.reports.compared_version import ComparedVersion
 from sluice.evaluation.reports.comparison_comment import write_comment
 from sluice.evaluation.reports.comparison_page import page
 from sluice.evaluation.reports.junit import junit
+from sluice.evaluation.reports.phrasing import ComparedVersion
 
 COMMENT, PAGE, JUNIT, JSON = "comment.md", "report.html", "junit.xml", "comparison.json"
 
@@ -25,7 +25,6 @@ def write_reports(
     head: ComparedVersion,
     prompts: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Writes the four files."""
     changed = [prompt for prompt in prompts if prompt.get("status") != "same"]
     write_atomic(folder / COMMENT, write_comment(comparison, base, head, changed))
     write_atomic(folder / PAGE, page(comparison, base, head, changed))

@@ -12,12 +12,10 @@ from typing import Any
 from markupsafe import Markup
 
 from sluice.core.html_theme import page_environment
-from sluice.evaluation.case_changes import CaseChange
-from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.comparison_result import CaseChange, Comparison
 from sluice.evaluation.paired_cases import CaseResult, some
 from sluice.evaluation.reports import phrasing
-from sluice.evaluation.reports.compared_version import ComparedVersion, parts_of
-from sluice.evaluation.reports.markdown_escape import clipped, preformatted, quoted
+from sluice.evaluation.reports.phrasing import ComparedVersion, clipped, parts_of, preformatted, quoted
 
 # GitHub takes 65,536 characters; bytes are never fewer. The rest is for a marker and a link that come with posting.
 LIMIT = 64_000
@@ -72,7 +70,6 @@ def write_comment(
     prompts: Sequence[Mapping[str, Any]] = (),
     limit: int = LIMIT,
 ) -> str:
-    """Writes the whole comment."""
     page, pieces = _CommentBlocks(limit - 100), _pieces()
     page.add(f"## {phrasing.MARKS[comparison.verdict]} {_plain(phrasing.title(comparison))}")
     page.add(_plain(phrasing.sentence(comparison), 1200))
@@ -105,7 +102,6 @@ def write_comment(
 
 
 def _pieces() -> Any:
-    """The macros of the template, as functions."""
     environment = page_environment(_TEMPLATES)
     environment.filters |= {"code": _code, "plain": _plain}
     words = {"words": phrasing, "moved": _moved, "some": some}

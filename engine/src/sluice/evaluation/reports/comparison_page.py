@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.html_theme import page_environment
-from sluice.evaluation.case_changes import ORDER, CaseChange
-from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.comparison_result import ORDER, CaseChange, Comparison
 from sluice.evaluation.paired_cases import CaseResult
 from sluice.evaluation.reports import phrasing
-from sluice.evaluation.reports.compared_version import ComparedVersion, parts_of
-from sluice.evaluation.reports.markdown_escape import printable
+from sluice.evaluation.reports.phrasing import ComparedVersion, parts_of, printable
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STATES = {"worse": "failed", "improved": "passed", "no difference seen": "passed"}
@@ -91,7 +89,6 @@ def _case(change: CaseChange, texts: dict[str, int]) -> dict[str, Any]:
 
 
 def _side(case: CaseResult | None, texts: dict[str, int]) -> list[dict[str, Any]] | None:
-    """What a side answered, trial by trial."""
     if case is None:
         return None
     return [

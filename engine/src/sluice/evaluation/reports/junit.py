@@ -10,10 +10,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from sluice.evaluation.case_changes import CaseChange
-from sluice.evaluation.comparison_result import Comparison, MetricComparison
+from sluice.evaluation.comparison_result import CaseChange, Comparison, MetricComparison
 from sluice.evaluation.reports import phrasing
-from sluice.evaluation.reports.markdown_escape import printable
+from sluice.evaluation.reports.phrasing import printable
 
 _Test: TypeAlias = tuple[str, str, str, str]  # name, outcome, verdict, story
 _CASES = {"broken": "failure"} | dict.fromkeys(("failed", "not evaluated", "not compared", "error"), "error")

@@ -1,27 +1,71 @@
-"""Sentences and figures shared by all reports: improvements, regressions, confidence, cost."""
+"""Sentences, figures and escaped text shared by all reports."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import html
+import string
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from sluice.evaluation.comparison_result import Comparison, MetricComparison
 from sluice.evaluation.paired_cases import some
-from sluice.evaluation.reports.compared_version import ComparedVersion
 from sluice.evaluation.significance import MetricJudgement
+
+
+@dataclass(frozen=True)
+class ComparedVersion:
+    """`name`: base or head, champion or this release. `ref`: the branch or release that was asked for, `commit` what it
+    was then; empty for files that are not committed. Digests of what the answers depend on; `cost`: US dollars of the
+    whole evaluation, None when it is not known."""
+
+    name: str
+    ref: str
+    commit: str = ""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    data: str = ""
+    index: str = ""
+    models: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict)
+    cost: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def title(self) -> str:
+        return f"{self.ref} at {self.commit[:12]}" if self.commit else self.ref
+
+    @property
+    def parts(self) -> dict[str, str]:
+        return {
+            **{f"prompt {name}": digest for name, digest in self.prompts.items()},
+            "data": self.data,
+            "index": self.index,
+            **{f"model {role}": digest for role, digest in self.models.items()},
+            **{f"config/{name}": digest for name, digest in self.config.items()},
+        }
+
+
+def parts_of(base: ComparedVersion, head: ComparedVersion) -> list[tuple[str, str, str]]:
+    """(what, base's digest, head's digest), those that differ first."""
+    names = list(dict.fromkeys([*base.parts, *head.parts]))
+    rows = [(name, base.parts.get(name, ""), head.parts.get(name, "")) for name in names]
+    return sorted((row for row in rows if row[1] or row[2]), key=lambda row: row[1] == row[2])
+
 
 MARKS = {"improved": "✓", "worse": "✕", "no difference seen": "=", "too few cases": "?", "not evaluated": "!"}
 _AT_MOST = 4
 
 
 def title(comparison: Comparison) -> str:
-    """Return the verdict and the metrics that caused it."""
     named = [metric.name for metric in comparison.deciding if metric.verdict == comparison.verdict]
     words = comparison.verdict.capitalize()
     return f"{words}: {some(named, _AT_MOST)}" if named and comparison.verdict in ("worse", "improved") else words
 
 
 def sentence(comparison: Comparison) -> str:
-    """Return the one-line summary."""
     parts = [*_moved(comparison, "worse", "Worse"), *_moved(comparison, "improved", "Improved")]
     if not parts:
         parts = ["No deciding metric differs"]
@@ -53,7 +97,6 @@ def time_and_spending(comparison: Comparison, base: ComparedVersion, head: Compa
 
 
 def figure(value: float | None, unit: str) -> str:
-    """A value in words."""
     if value is None:
         return "–"
     if unit == "USD":  # at least cents; small amounts with two digits that count
@@ -65,7 +108,6 @@ def figure(value: float | None, unit: str) -> str:
 
 
 def signed(value: float | None, unit: str) -> str:
-    """A difference in words."""
     if value is None:
         return "–"
     shown = figure(abs(value), unit)
@@ -73,7 +115,6 @@ def signed(value: float | None, unit: str) -> str:
 
 
 def interval(judgement: MetricJudgement, unit: str) -> str:
-    """The interval of a difference in words."""
     if judgement.low is None or judgement.high is None:
         return "–"
     return f"{signed(judgement.low, unit)} to {signed(judgement.high, unit)}"
@@ -114,3 +155,85 @@ def _moved(comparison: Comparison, verdict: str, word: str) -> list[str]:
         if one.verdict == verdict
     ]
     return [f"{word}: {some(shown, _AT_MOST)}"] if shown else []
+
+
+_CASES = 10
+
+
+def in_the_terminal(comparison: Comparison) -> str:
+    """A few lines, without colour; the reports have the rest."""
+    lines = [title(comparison), sentence(comparison), *filter(None, [comparison.stopped]), ""]
+    lines += [_line(metric) for metric in ordered(comparison.deciding)]
+    lines += ["", *(f"! {reason}" for reason in comparison.reasons)] if comparison.reasons else []
+    lines += ["", *(f"~ not compared here: {name}" for name in comparison.left_out)] if comparison.left_out else []
+    broken = [case for case in comparison.cases if case.status == "broken"]
+    lines += ["", *(f"broken: {case.id}  {case.pair.case.question}" for case in broken[:_CASES])] if broken else []
+    if len(broken) > _CASES:
+        lines.append(f"broken: {len(broken) - _CASES} more are in the report")
+    return "\n".join(lines)
+
+
+def _line(metric: MetricComparison) -> str:
+    judgement, unit = metric.judgement, metric.unit
+    base, head = figure(judgement.base, unit), figure(judgement.head, unit)
+    between = interval(judgement, unit)
+    mark = MARKS[metric.verdict]
+    return f"{mark} {metric.name:<22} {base:>9} -> {head:<9} {between:<28} {judgement.cases:>4} cases  {metric.verdict}"
+
+
+_PUNCTUATION = {ord(sign): f"&#{ord(sign)};" for sign in string.punctuation}
+# Joiners that scripts and emoji need; other invisible signs can turn the direction of a line or hide in it.
+_JOINERS = "\u200c\u200d"
+
+
+class _VisibleCharacters(dict[int, str | None]):
+    """For str.translate: what is shown in place of a code point, looked up once; None for nothing."""
+
+    def __missing__(self, code: int) -> str | None:
+        sign = chr(code)
+        category = unicodedata.category(sign)
+        if category == "Cs":
+            self[code] = "\ufffd"
+        elif sign.isspace() or category == "Cc":
+            self[code] = " "
+        else:
+            self[code] = sign if category != "Cf" or sign in _JOINERS else None
+        return self[code]
+
+
+_SHOWN = _VisibleCharacters()
+
+
+def printable(text: str) -> str:
+    """The text without control and format characters, on one line; halves of surrogate pairs become U+FFFD."""
+    return " ".join(text.translate(_SHOWN).split())
+
+
+def clip(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def clipped(text: str, length: int) -> str:
+    """At most `length` characters of the printable text. Most of a long text is not looked at."""
+    start = printable(text[: 4 * length])
+    return clip(start if len(start) > length else printable(text), length)
+
+
+def quoted(text: str, length: int = 200) -> str:
+    """As code, safe in a cell of a table. All punctuation is written as character references: nothing is markup. GitHub
+    makes mentions, links to issues and emoji out of rendered text, but not inside code."""
+    shown = clipped(text, length)
+    return f"<code>{shown.translate(_PUNCTUATION)}</code>" if shown else ""
+
+
+def preformatted(pieces: list[tuple[str, str]]) -> str:
+    """A block of (kind, text), `-` as removed and `+` as added. It is HTML, in which Markdown is not looked for."""
+    tags = {"-": "del", "+": "ins"}
+    written = []
+    for kind, text in pieces:
+        lines = "\n".join(printable(line) if line.strip() else "" for line in text.split("\n"))
+        lead = " " if text[:1] == " " else ""
+        tail = " " if text[-1:] == " " and text.strip(" ") else ""
+        inner = html.escape(lead + lines + tail, quote=False)
+        written.append(f"<{tags[kind]}>{inner}</{tags[kind]}>" if kind in tags else inner)
+    return f"<pre>{''.join(written)}</pre>"

@@ -28,13 +28,14 @@ def index_verify(
     Compares counts and digests; searches with the store's settings. Fails on any fault, and if recall@10 is below the
     threshold in config/gates.yaml."""
     from sluice.core.errors import ValidationErrors
-    from sluice.extras.admin.collection_needs import require_collection
+    from sluice.extras.admin.collections import require_collection
     from sluice.extras.admin.verify_collection import verify
     from sluice.release.gates import Measurement, decide, load_gates, require
+    from sluice.retrieval.index_files import read_index
 
     workspace = Workspace.find()
     gates = load_gates(workspace.config / "gates.yaml")
-    name = collection or _collection_of(workspace)
+    name = collection or read_index(workspace.build / "index")[0].collection
     with open_chosen(workspace, store, env, tenant) as connection:
         require_collection(connection, name)
         vectors = chosen_stores(workspace, store, env, tenant).chosen.vectors
@@ -47,7 +48,7 @@ def index_verify(
 
 def index_list(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
     """List the collections of a store and what needs each."""
-    from sluice.extras.admin.store_contents import listed
+    from sluice.extras.admin.collections import listed
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
         for each in listed(connection):
@@ -57,10 +58,12 @@ def index_list(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = 
 
 def index_stats(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
     """Print the size of a store and its collections as JSON."""
-    from sluice.extras.admin.store_contents import stats
+    from dataclasses import asdict
+
+    from sluice.extras.admin.collections import stats
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        print_json(stats(connection).as_dict())
+        print_json(asdict(stats(connection)))
 
 
 def index_prune(
@@ -70,7 +73,7 @@ def index_prune(
     tenant: StoreTenant = "",
 ) -> None:
     """Drop collections loaded only for other releases, unless a service searches them."""
-    from sluice.extras.admin.collection_needs import prune
+    from sluice.extras.admin.collections import prune
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
         done = prune(connection, keep)
@@ -85,7 +88,7 @@ def index_prune(
 
 def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
     """Drop a collection, unless a release or a service needs it."""
-    from sluice.extras.admin.collection_needs import drop_one
+    from sluice.extras.admin.collections import drop_one
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
         drop_one(connection, collection)
@@ -158,13 +161,6 @@ def release_prune(
     for name in (*done.releases, *done.names):
         print(f"{'would remove' if dry_run else 'removed'} {name}")
     print(f"{len(done.kept)} releases stay")
-
-
-def _collection_of(workspace: Workspace) -> str:
-    """Return the collection of build/index."""
-    from sluice.retrieval.index_files import read_index
-
-    return read_index(workspace.build / "index")[0].collection
 
 
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:

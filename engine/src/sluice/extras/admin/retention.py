@@ -1,27 +1,43 @@
-"""Removes releases from the shared artifact store that none may go back to, and what no other release needs.
+"""Removes what is left of releases that nobody may go back to: in the shared artifact store, and in a cluster.
 
-A release that is put there meanwhile is safe: what is younger than a day stays, and the catalogue is read again before
-each removal. What a run that was cut off has left is removed by the next.
+A release that is put into the artifact store meanwhile is safe: what is younger than a day stays, and the catalogue is
+read again before each removal. What a run that was cut off has left is removed by the next.
+
+In a cluster `sluice rollback` goes to any ReplicaSet that is there, and Argo Rollouts keeps as many as
+`revisionHistoryLimit` says. What a ReplicaSet names is kept, so the controller decides how long a release can
+be restored.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
+import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import httpx
+
+from sluice.cluster.apply import ended, jobs_of
+from sluice.cluster.kubectl import Show, check
+from sluice.cluster.rollout_observer import RolloutTarget
+from sluice.cluster.rollout_status import RELEASE_LABEL
+from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.release.append_log import AppendLog
 from sluice.release.artifact_store import ArtifactStore
-from sluice.release.catalogue import FOLDER, CatalogueEntry, newest
-from sluice.release.environment_record import CLOSED_BY, EnvironmentRecord
-from sluice.release.transfer import artefacts, fetch_folders
+from sluice.release.catalogue import FOLDER, CatalogueEntry, artefacts, fetch_folders, newest
+from sluice.release.environment_record import CLOSED_BY, AppendLog, EnvironmentRecord
 
+# What is younger may belong to a release that is put there now, or to a deployment that has no ReplicaSet yet.
 _GRACE = timedelta(days=1)
 _RECORDS, _CATALOGUE = FOLDER.split("/")
+# As kustomize names them: by a hash of their content.
+_MANIFEST = re.compile(r"sluice-release-[a-z0-9]{10}")
+_Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,7 +50,6 @@ class PrunedReleases:
 
 
 def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: bool = False) -> PrunedReleases:
-    """Removes what none of the kept releases needs."""
     if not store.notes(FOLDER):  # before the first release GitHub's registry knows no such place, and refuses
         return PrunedReleases(frozenset(), (), ())
     before = datetime.now(UTC) - _GRACE
@@ -84,3 +99,70 @@ def _needed(store: ArtifactStore, workspace: Workspace, entries: Iterable[Catalo
             fetch_folders(entry.digest, store, Path(folder), ["config"])
             needed |= {entry.id, entry.digest, *entry.making.values(), *artefacts(Path(folder), workspace)}
     return needed
+
+
+def tidy_cluster(client: httpx.Client, target: RolloutTarget, show: Show) -> None:
+    """Takes away what is left of releases that are gone. A cluster that does not let us is told once and no more: it
+    changes nothing about the release."""
+    try:
+        gone = _tidy(client, target)
+    except (SluiceError, httpx.HTTPError) as error:
+        show(f"nothing more was tidied up: {str(error).splitlines()[0]}")
+        return
+    if gone:
+        show(f"tidied up {', '.join(gone)}")
+
+
+def _tidy(client: httpx.Client, target: RolloutTarget) -> list[str]:
+    namespace = target.namespace
+    sets = _items(client, f"/apis/apps/v1/namespaces/{namespace}/replicasets")
+    alive = [
+        *sets,
+        *(one for one in _items(client, f"{target.custom}/rollouts") if one["metadata"]["name"] == target.name),
+    ]
+    # The templates of the last deployment, also where a rollback came after it.
+    judges = _items(client, f"{target.custom}/analysistemplates")
+    jobs = _items(client, jobs_of(namespace))
+    done = [job for job in jobs if _is_over(job, _releases(alive))]
+    named = json.dumps([*alive, *judges, *(job for job in jobs if job not in done)])
+    maps = f"/api/v1/namespaces/{namespace}/configmaps"
+    loose = [
+        one
+        for one in _items(client, maps)
+        if _MANIFEST.fullmatch(one["metadata"]["name"]) and _old(one) and f'"{one["metadata"]["name"]}"' not in named
+    ]
+    for path, objects in ((jobs_of(namespace), done), (maps, loose)):
+        for one in objects:
+            _delete(client, f"{path}/{one['metadata']['name']}")
+    return [str(one["metadata"]["name"]) for one in (*done, *loose)]
+
+
+def _items(client: httpx.Client, path: str) -> list[Any]:
+    response = client.get(path)
+    check(response)
+    return list(response.json()["items"])
+
+
+def _delete(client: httpx.Client, path: str) -> None:
+    """Also what it owns, in the background. One that is gone already is fine."""
+    response = client.delete(path, params={"propagationPolicy": "Background"})
+    if response.status_code != 404:
+        check(response)
+
+
+def _releases(objects: Sequence[_Object]) -> set[str]:
+    templates = (one["spec"]["template"].get("metadata") or {} for one in objects)
+    return {str((metadata.get("labels") or {}).get(RELEASE_LABEL, "")) for metadata in templates}
+
+
+def _is_over(job: _Object, kept: set[str]) -> bool:
+    """A Job of a deployment, ended, of a release that is gone. Those of an analysis belong to their AnalysisRun."""
+    release = (job["metadata"].get("labels") or {}).get(RELEASE_LABEL)
+    owned = bool(job["metadata"].get("ownerReferences"))
+    return bool(release) and release not in kept and not owned and bool(ended(job)) and _old(job)
+
+
+def _old(one: _Object) -> bool:
+    """False also for an object that does not say when it was made."""
+    made = one["metadata"].get("creationTimestamp")
+    return bool(made) and datetime.now(UTC) - datetime.fromisoformat(made) > _GRACE

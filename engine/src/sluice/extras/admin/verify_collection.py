@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psycopg import sql
 
-from sluice.extras.admin.search_recall import questions_beside, sample, scan, search, share
-from sluice.retrieval.chunking import Chunk, starts
-from sluice.retrieval.collection_tables import TableDescription, require_description
 from sluice.retrieval.embedder import Vectors
-from sluice.retrieval.index_files import digest_of_index
-from sluice.retrieval.postgres import SearchStatements, configure
-from sluice.retrieval.postgres_collections import contents
+from sluice.retrieval.index_files import Chunk, digest_of_index, starts
+from sluice.retrieval.postgres_collections import TableDescription, contents, require_description
+from sluice.retrieval.retriever import Asked, SearchStatements, configure
 from sluice.retrieval.stores import VectorSettings
 
 if TYPE_CHECKING:
     import psycopg
+
+
+_K = 10
+_NOISE = 0.5  # a question is not one of the stored vectors: it lies beside one, by this much of its length
+_SEED = 7
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,13 @@ def verify(
     questions: int = 100,
     vectors: VectorSettings | None = None,
 ) -> CollectionVerification:
-    """Reads the whole collection, and searches it."""
     description = require_description(connection, collection)
     configure(connection, vectors=vectors or description.vectors)
     chunks, faults = _chunks(connection, description)
     stored = _vectors(connection, description, chunks, faults)
     asked = min(questions, len(chunks))
     searches = SearchStatements(connection, collection)
-    recall = _recall(connection, searches, chunks, stored, asked) if asked else 0.0
+    recall = _recall(connection, searches, _questions(chunks, stored, asked)) if asked else 0.0
     return CollectionVerification(collection, len(chunks), tuple(faults), recall, asked)
 
 
@@ -78,7 +79,6 @@ def _chunks(connection: psycopg.Connection[Any], description: TableDescription) 
 def _vectors(
     connection: psycopg.Connection[Any], description: TableDescription, chunks: list[Chunk], faults: list[str]
 ) -> Vectors:
-    """Those of the chunks, in their order."""
     rows = connection.execute(
         sql.SQL('SELECT embedding::vector FROM {} ORDER BY doc_id COLLATE "C", start').format(
             sql.Identifier(description.index.collection)
@@ -93,16 +93,28 @@ def _vectors(
     return vectors
 
 
-def _recall(
-    connection: psycopg.Connection[Any],
-    searches: SearchStatements,
-    chunks: list[Chunk],
-    vectors: Vectors,
-    asked: int,
-) -> float:
-    """The share of the exact best ten that the search finds, over questions that lie beside stored vectors."""
-    places = sample(len(chunks), asked)
-    questions = questions_beside(vectors[places], [chunks[place].tenant for place in places])
-    return float(
-        np.mean([share(search(connection, searches, each), scan(connection, searches, each)) for each in questions])
-    )
+def _questions(chunks: list[Chunk], vectors: Vectors, number: int) -> list[Asked]:
+    """Questions beside some of the stored vectors, each asked by the tenant whose vector it is; always the same."""
+    places = np.random.default_rng(_SEED).choice(len(chunks), size=number, replace=False)
+    noise = np.random.default_rng(_SEED).normal(size=(number, vectors.shape[1]))
+    beside = vectors[places] + _NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    beside = (beside / np.linalg.norm(beside, axis=1, keepdims=True)).astype(np.float32)
+    return [{"vector": vector, "tenant": chunks[place].tenant} for vector, place in zip(beside, places, strict=True)]
+
+
+def _recall(connection: psycopg.Connection[Any], searches: SearchStatements, questions: list[Asked]) -> float:
+    """The share of the exact best ten that the search finds, on average."""
+    shares = []
+    for question in questions:
+        found = _best(connection, searches, question)
+        with connection.transaction():
+            connection.execute("SET LOCAL enable_indexscan = off")
+            # Else the plan that the prepared statement already has, with the index, would be taken again.
+            connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            exact = _best(connection, searches, question)
+        shares.append(len(found & exact) / max(1, len(exact)))
+    return float(np.mean(shares))
+
+
+def _best(connection: psycopg.Connection[Any], searches: SearchStatements, question: Asked) -> set[str]:
+    return {hit.chunk_id for hit in searches.run(connection, question, k=_K, mode="vectors")}

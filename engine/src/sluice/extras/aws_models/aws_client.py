@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
-from sluice.llm.loop_resource import LoopResource
-from sluice.llm.providers.sdk_calls import in_time
+from sluice.llm.provider_failures import in_time
+from sluice.llm.provider_http import LoopResource
 
 if TYPE_CHECKING:
-    from sluice.llm.providers.context import ProviderContext
+    from sluice.llm.providers import ProviderContext
     from sluice.llm.settings import AwsSpec
 
 

@@ -8,9 +8,9 @@ from functools import cache as once
 
 from sluice.core.errors import SluiceError
 from sluice.evaluation.application import model_digest
-from sluice.evaluation.recorded_chat import RecordedChat
+from sluice.evaluation.replay import RecordedChat
 from sluice.evaluation.response_cache import ResponseCache
-from sluice.extras.calibration.metrics.judge import Judge
+from sluice.extras.calibration.metrics import Judge
 from sluice.llm.chat import ChatProvider
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runtime import open_model

@@ -1,6 +1,7 @@
 """Holds a local model to tools and forms by a grammar, whether it has learnt them or not.
 
-The grammar is that of llguidance, which is built into the llama.cpp of xllamacpp. A call is written as
+llama.cpp makes the grammar of a schema itself (`%json`, by the llguidance that is built into xllamacpp). A schema alone
+is no end of an answer: strings, lists and objects without a limit get one here. A call is written as
 `<tool_call>{"name": …, "arguments": …}`, which needs no chat template with a place for tools.
 """
 
@@ -14,12 +15,15 @@ from uuid import uuid4
 
 from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
 
-from sluice.extras.clients.bounded_schema import bounded
 from sluice.llm.chat import AnswerConstraint, Delta, Messages, ShapeParameters, ToolParameters
 
 _CALL = "<tool_call>"
 # A token of its own may end them: llguidance knows one end of a turn, and that of SmolLM2 is another.
 _WORDS = r"/[^<](.|\n)*/ <[*]>?"
+_SAYS = {"type", "enum", "const", "$ref", "properties", "items", "prefixItems", "anyOf", "oneOf", "allOf"}
+_SCALARS = ["string", "number", "boolean", "null"]
+_FREE, _BRIEF = (400, 8), (24, 1)  # characters of a string; items of a list, or keys of an object that names none
+_ROOM = 64  # characters of a string with a format or a pattern: a date that has no room could not be written
 _ONLY_OURS = {"tools", "tool_choice", "response_format", "brief"}
 _TOLD = (
     '\n\nYou can call a function: write <tool_call>{"name": …, "arguments": …}. Call one where it is needed for the '
@@ -34,7 +38,6 @@ async def held(
     *,
     deadline: float,
 ) -> AsyncGenerator[Delta, None]:
-    """The answer of a local model under the grammar of a request."""
     values = parameters.model_dump(exclude=_ONLY_OURS) | {"grammar": grammar(parameters)}
     constraint = AnswerConstraint.model_validate(values, by_name=True)
     said, in_words = "", not parameters.tools
@@ -72,9 +75,46 @@ def grammar(parameters: ToolParameters | ShapeParameters) -> str:
 
 
 def _json(schema: Mapping[str, Any], *, brief: bool) -> str:
-    """White space has no end, where a model may choose it."""
+    # White space has no end, where a model may choose it.
     spelt = {"whitespace_flexible": False, "coerce_one_of": True, "lenient": True}
-    return f"%json {json.dumps({**bounded(schema, brief=brief), 'x-guidance': spelt}, ensure_ascii=False)}"
+    return f"%json {json.dumps({**limited(schema, brief=brief), 'x-guidance': spelt}, ensure_ascii=False)}"
+
+
+def limited(schema: Any, *, brief: bool) -> Any:
+    """The schema with an end for each string, list and object: a small model may go on with one for ever.
+
+    What validates by it validates by the schema. In brief it holds no more than what the schema requires."""
+    if schema is False or (isinstance(schema, dict) and len(schema.get("allOf", ())) > 1):  # closed, none fits them all
+        return schema
+    made = {} if schema is True else dict(schema)
+    if not made.keys() & _SAYS:
+        made["type"] = _SCALARS if brief else [*_SCALARS, "array", "object"]
+    for key in made.keys() & {"anyOf", "oneOf", "allOf", "prefixItems"}:
+        made[key] = [limited(one, brief=brief) for one in made[key]]
+    for key in made.keys() & {"$defs", "definitions"}:
+        made[key] = {name: limited(one, brief=brief) for name, one in made[key].items()}
+    kinds = {made["type"]} if isinstance(made.get("type"), str) else {*made.get("type", ())}
+    characters, most = _BRIEF if brief else _FREE
+    if "string" in kinds and "const" not in made and "enum" not in made:
+        room = _ROOM if {"format", "pattern"} & made.keys() else 0
+        longest = max(characters, room, made.get("minLength", 0))
+        made["maxLength"] = min(longest, made.get("maxLength", longest))
+    if "array" in kinds:
+        longest = max(most, made.get("minItems", 0), len(made.get("prefixItems", ())))
+        made["maxItems"] = min(longest, made.get("maxItems", longest))
+        if brief or "items" in made:
+            made["items"] = limited(made.get("items", True), brief=brief)
+    if "properties" in made:
+        needed = made.get("required", ())
+        named = made["properties"] | {key: True for key in needed if key not in made["properties"]}
+        kept = {key: one for key, one in named.items() if key in needed or not brief}
+        made["properties"] = {key: limited(one, brief=brief) for key, one in kept.items()}
+        made["additionalProperties"] = False
+    elif "object" in kinds and made.get("additionalProperties") is not False:
+        made["additionalProperties"] = limited(made.get("additionalProperties", True), brief=True)
+        longest = max(most, made.get("minProperties", 0), len(made.get("required", ())))
+        made["maxProperties"] = min(longest, made.get("maxProperties", longest))
+    return made
 
 
 def _call(text: str) -> ToolCallChunk:

@@ -18,9 +18,8 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from sluice.core.errors import SluiceError
 from sluice.serving.answer import REFUSED, TOO_LONG, Answer, ModelError, RequestError
 from sluice.serving.auth import Caller, caller_of
-from sluice.serving.error_responses import model_fault
 from sluice.serving.feedback import proof_of
-from sluice.serving.replies import ID_PREFIX
+from sluice.serving.replies import ID_PREFIX, model_fault
 from sluice.serving.request_state import RequestState, enter_request
 from sluice.serving.telemetry.traces import current_trace
 
@@ -64,7 +63,6 @@ async def handle(
     receive: Receive,
     send: Send,
 ) -> None:
-    """One request of a client."""
     caller = caller_of(scope)
     current_trace().tenant = caller.tenant or ""
 

@@ -8,8 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 
 from sluice.serving.answer import RequestError
-from sluice.serving.caller_options import OWN_INSTRUCTIONS, CallerOptions, caller_options
-from sluice.serving.request_schema import MODEL, ChatRequest
+from sluice.serving.request_schema import MODEL, OWN_INSTRUCTIONS, CallerOptions, ChatRequest, caller_options
 
 _PARTS = ("input_text", "output_text", "refusal")
 

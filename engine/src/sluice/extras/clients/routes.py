@@ -1,23 +1,29 @@
-"""The paths of the extra: `POST /v1/responses` and `POST /mcp`, with the keys and limits of the chat."""
+"""The paths of the extra: `POST /v1/responses` and `POST /mcp`, with the keys and limits of the chat.
+
+A response has our own fields beside those of OpenAI's Responses API: release, trace, citations, blocked, declined.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from sluice.extras.clients.responses import ResponseFrame, response_events
 from sluice.extras.clients.responses_schema import ResponsesRequest
 from sluice.serving import openapi as documents
-from sluice.serving.answer import Answer
+from sluice.serving.answer import Answer, ModelError, RequestError
 from sluice.serving.auth import caller_of
-from sluice.serving.caller_options import ignored
-from sluice.serving.event_stream import EventStream
 from sluice.serving.feedback import proof_of
+from sluice.serving.replies import BROKEN, EventStream, event, model_fault
+from sluice.serving.request_schema import MODEL, ignored
 from sluice.serving.routing import needs_scope
 from sluice.serving.telemetry.traces import current_trace
 
@@ -26,13 +32,174 @@ if TYPE_CHECKING:
 
     from sluice.serving.runner import ApplicationRunner
 
+
+_log = logging.getLogger(__name__)
+_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _STATUSES = (400, 401, 403, 413, 429, 500, 502, 503, 504)
 _BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
 _STREAM = {"text/event-stream": {"schema": {"type": "object", "required": ["event", "data"]}}}
 
 
+class ResponseFrame:
+    """What all events of a response share."""
+
+    def __init__(self, request: ResponsesRequest, release: str, trace_id: str, proof: str) -> None:
+        self._trace = trace_id
+        self._number = 0
+        self._frame: dict[str, Any] = {
+            "id": f"resp_{trace_id}{proof}",  # feedback on it is taken by the proof
+            "object": "response",
+            "created_at": int(time.time()),
+            "model": MODEL,
+            "error": None,
+            "incomplete_details": None,
+            "instructions": request.instructions,
+            "metadata": request.metadata or {},
+            "parallel_tool_calls": request.parallel_tool_calls is not False,
+            "previous_response_id": None,
+            "store": False,
+            "temperature": request.temperature,
+            "text": {"format": (request.text and request.text.format) or {"type": "text"}},
+            "tool_choice": request.tool_choice or "auto",
+            "tools": request.tools or [],
+            "top_p": request.top_p,
+            "max_output_tokens": request.max_output_tokens,
+            "release": release,
+            "trace": trace_id,
+        }
+
+    def whole(self, answer: Answer) -> dict[str, Any]:
+        reason, usage = _INCOMPLETE.get(answer.finish_reason), answer.usage
+        output = [self._message(_part(answer))] if answer.text or not answer.tool_calls else []
+        return self._frame | {
+            "status": "incomplete" if reason else "completed",
+            "incomplete_details": {"reason": reason} if reason else None,
+            "output": [*output, *(self._call(call) for call in answer.tool_calls)],
+            "usage": {
+                "input_tokens": usage.prompt_tokens,
+                "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+                "output_tokens": usage.completion_tokens,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+            },
+            "citations": [asdict(citation) for citation in answer.citations],
+            "blocked": answer.blocked,
+            "declined": answer.declined,
+        }
+
+    def opening(self) -> bytes:
+        begun = self._frame | {"status": "in_progress", "output": [], "usage": None}
+        return self._event("response.created", response=begun) + self._event("response.in_progress", response=begun)
+
+    def begin_message(self, kind: str = "output_text") -> bytes:
+        item = self._message(None, status="in_progress")
+        added = self._event("response.output_item.added", output_index=0, item=item)
+        part: dict[str, Any] = {"type": kind, kind.removeprefix("output_"): ""}
+        part |= {"annotations": []} if kind == "output_text" else {}
+        return added + self._event("response.content_part.added", **self._place(), part=part)
+
+    def piece(self, text: str, kind: str = "output_text") -> bytes:
+        logprobs: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
+        return self._event(f"response.{kind}.delta", **self._place(), delta=text, **logprobs)
+
+    def end_message(self, answer: Answer) -> bytes:
+        part = _part(answer)
+        kind = part["type"]
+        logprobs: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
+        said = {kind.removeprefix("output_"): answer.text, **logprobs}
+        return (
+            self._event(f"response.{kind}.done", **self._place(), **said)
+            + self._event("response.content_part.done", **self._place(), part=part)
+            + self._event("response.output_item.done", output_index=0, item=self._message(part))
+        )
+
+    def calls(self, answer: Answer) -> bytes:
+        """The events of all calls, which follow a message where there is one."""
+        events = b""
+        for place, call in enumerate(answer.tool_calls, start=1 if answer.text else 0):
+            item = self._call(call)
+            begun = item | {"arguments": "", "status": "in_progress"}
+            events += self._event("response.output_item.added", output_index=place, item=begun)
+            at = {"item_id": item["id"], "output_index": place}
+            events += self._event("response.function_call_arguments.delta", **at, delta=item["arguments"])
+            done = {"arguments": item["arguments"], "name": item["name"]}
+            events += self._event("response.function_call_arguments.done", **at, **done)
+            events += self._event("response.output_item.done", output_index=place, item=item)
+        return events
+
+    def closing(self, answer: Answer) -> bytes:
+        whole = self.whole(answer)
+        return self._event(f"response.{whole['status']}", response=whole)
+
+    def failed(self, message: str) -> bytes:
+        error = {"code": "server_error", "message": message}
+        return self._event("response.failed", response=self._frame | {"status": "failed", "output": [], "error": error})
+
+    def _message(self, part: Mapping[str, Any] | None, status: str = "completed") -> dict[str, Any]:
+        content = [part] if part else []
+        return {
+            "type": "message",
+            "id": f"msg_{self._trace}",
+            "role": "assistant",
+            "status": status,
+            "content": content,
+        }
+
+    def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        item = {"type": "function_call", "id": f"fc_{call['id']}", "call_id": call["id"], "status": "completed"}
+        return {**item, **call["function"]}
+
+    def _place(self) -> dict[str, Any]:
+        return {"item_id": f"msg_{self._trace}", "output_index": 0, "content_index": 0}
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        self._number += 1
+        return f"event: {kind}\n".encode() + event({"type": kind, "sequence_number": self._number - 1} | fields)
+
+
+def _part(answer: Answer) -> dict[str, Any]:
+    if answer.refusal:
+        return {"type": "refusal", "refusal": answer.text}
+    return {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
+
+
+async def response_events(
+    frame: ResponseFrame,
+    first: str | Answer,
+    items: AsyncGenerator[str | Answer, None],
+    count: Callable[[Answer], None],
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(items):
+        yield frame.opening()
+        try:
+            item, begun = first, False
+            while not isinstance(item, Answer):
+                if not begun:
+                    begun = True
+                    yield frame.begin_message()
+                yield frame.piece(item)
+                item = await anext(items)
+            count(item)
+            if item.refusal:
+                yield frame.begin_message("refusal") + frame.piece(item.text, "refusal")
+            elif not begun and not item.tool_calls:
+                yield frame.begin_message()
+            if begun or not item.tool_calls:
+                yield frame.end_message(item)
+            yield frame.calls(item) + frame.closing(item)
+        except ModelError as error:
+            current_trace().fail(type(error).__name__)
+            _log.error("answer broken off: %s", error)
+            yield frame.failed(model_fault(error)[1])
+        except RequestError as error:
+            yield frame.failed(error.message)
+        except Exception:
+            current_trace().fail("internal_error")
+            _log.exception("answer broken off")
+            yield frame.failed(BROKEN)
+
+
 def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
-    """Adds the paths to the service."""
     replies = documents.answers(dict[str, Any], *_STATUSES, content=_STREAM)
 
     @api.post("/v1/responses", responses=replies, openapi_extra=needs_scope("chat"))

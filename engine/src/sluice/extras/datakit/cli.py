@@ -47,8 +47,8 @@ def data_import(
     ] = 0,
 ) -> None:
     """Import questions or documents, completely or not at all; list dropped items with reasons."""
-    from sluice.data.data_policy import load_policy
-    from sluice.extras.datakit import documents, squad, tables
+    from sluice.data.privacy import load_policy
+    from sluice.extras.datakit import dataset, documents, tables
 
     workspace = Workspace.find()
     layout = tables.TableLayout(tables.parse_columns(column or []), delimiter, separator, tuple(tag or []))
@@ -64,7 +64,7 @@ def data_import(
     if source.is_dir() or suffix in documents.SUFFIXES:
         report = documents.import_documents(source, out, **terms)
     elif suffix == ".json":
-        report = squad.import_squad(source, out, train_articles=train_articles, **terms)
+        report = dataset.import_squad(source, out, train_articles=train_articles, **terms)
     elif suffix in tables.SUFFIXES:
         report = tables.import_table(source, out, workspace.data, layout, **terms)
     else:
@@ -86,7 +86,7 @@ def data_generate(
     publish: PublishOption = False,
 ) -> None:
     """Propose rows about the corpus, written by the role `teacher`; none counts until a person has read it."""
-    from sluice.data.data_policy import load_policy
+    from sluice.data.privacy import load_policy
     from sluice.extras.datakit.generate import GenerationSettings, generate_rows
 
     workspace = Workspace.find()
@@ -103,9 +103,8 @@ def data_harvest(
     publish: PublishOption = False,
 ) -> None:
     """Propose rows for declined and low-scored questions; none counts until a person has read it."""
-    from sluice.data.data_policy import load_policy
-    from sluice.extras.datakit.harvest import harvest
-    from sluice.extras.datakit.traffic import recorded
+    from sluice.data.privacy import load_policy
+    from sluice.extras.datakit.traffic import harvest, recorded
 
     workspace = Workspace.find()
     policy = load_policy(workspace.config).privacy
@@ -127,7 +126,7 @@ def data_accept(
     side: Annotated[str, typer.Argument(help="`train` or `eval`.")],
 ) -> None:
     """Add proposed rows that you have read to data/, unless they break its rules."""
-    from sluice.data.data_policy import load_policy
+    from sluice.data.privacy import load_policy
     from sluice.extras.datakit.proposals import accept
 
     workspace = Workspace.find()
@@ -176,7 +175,7 @@ def data_diff(
 
 def data_card() -> None:
     """Print the datasheet of data/ as Markdown, computed from the data."""
-    from sluice.data.data_policy import load_policy
+    from sluice.data.privacy import load_policy
     from sluice.extras.datakit.dataset import card
 
     workspace = Workspace.find()
@@ -185,7 +184,7 @@ def data_card() -> None:
 
 def data_redact() -> None:
     """Redact the personal data in data/ that config/data.yaml selects."""
-    from sluice.data.data_policy import load_policy
+    from sluice.data.privacy import load_policy
     from sluice.extras.datakit.dataset import redact_folder
 
     workspace = Workspace.find()

@@ -21,8 +21,8 @@ import yaml
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import bounded_yaml
 from sluice.data import privacy
-from sluice.data.data_policy import DataPolicy
 from sluice.data.near_duplicates import words
+from sluice.data.privacy import DataPolicy
 from sluice.data.rows import FRONT_MATTER, Document, write_document
 from sluice.data.scanning import ValidationIssue, read_text
 

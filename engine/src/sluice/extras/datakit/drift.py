@@ -17,12 +17,12 @@ from pydantic import Field
 from sluice.core.atomic_files import read_jsonl
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings, load_settings
+from sluice.core.text import table
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-from sluice.evaluation.case_changes import RIGHT
+from sluice.evaluation.comparison_result import RIGHT
 from sluice.evaluation.paired_cases import scores_of
 from sluice.extras.datakit.traffic import Exchange, open_embedder
-from sluice.github.markdown_table import table
 
 NO_QUESTIONS = "questions are not recorded: `traces.contents` in config/telemetry.yaml is off"
 NO_SCORES = "retrieval scores of the evaluation set need build/index and the embedder: `sluice index build`"

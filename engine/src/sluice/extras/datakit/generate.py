@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import random
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
@@ -18,12 +21,12 @@ from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.data.data_policy import PrivacyPolicy
-from sluice.data.near_duplicates import repeats_across, repeats_within
-from sluice.data.rows import Provenance, Row, load_corpus, load_rows
+from sluice.data import privacy
+from sluice.data.near_duplicates import repeats_across, repeats_within, words
+from sluice.data.privacy import PrivacyPolicy
+from sluice.data.rows import Document, Provenance, Row, load_corpus, load_rows
 from sluice.evaluation.answer_text import token_f1
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
-from sluice.extras.datakit.passages import SourcePassage, choose, fault, read_reply, span
 from sluice.extras.datakit.proposals import Proposal, Proposals
 from sluice.extras.prompt_tests.run_prompt_tests import open_role
 from sluice.llm.chat import ChatProvider
@@ -32,17 +35,106 @@ from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.settings import PROMPT_ROLES, ProviderSpec, load_providers
 from sluice.prompts import Prompt, load_prompt
 from sluice.retrieval import Hit, format_passages
+from sluice.retrieval.index_files import ChunkerSettings, chunk
 from sluice.retrieval.index_stage import IndexParameters
 from sluice.serving.settings import ServiceSettings
 
+_FEWEST_WORDS = 12  # a heading or a list of names holds no question worth asking
+_FEWEST_IN_QUESTION = 3
+_MOST_IN_ANSWER = 12
+_POINTS_AT_PASSAGE = re.compile(r"\b(?:the|this|that|given|above)\s+(?:passage|paragraph|excerpt|text|article)\b", re.I)
 TEACHER = "teacher"
 _INTRO = """Questions that a model wrote about the corpus. Each answer is a span of its document, and was found again
 given the question and the passage alone. Both replies may be wrong together. Teacher, prompt, document and seed are in
 each row's `provenance`."""
 # What a provider will not or cannot say of one passage. Anything else would fail of the next one too, and ends the run.
 _OF_ONE_PASSAGE = (FailureKind.REFUSED, FailureKind.GARBAGE)
-_Draft = tuple[SourcePassage, Row]
 Reply = tuple[str, str]  # its text, and who gave it, as provider/model: a fallback may have
+
+
+@dataclass(frozen=True)
+class SourcePassage:
+    """A piece of a document, cut as the index cuts it: what training and serving show the model."""
+
+    document: Document
+    text: str
+
+
+def choose_passages(
+    corpus: Sequence[Document], evaluation: Sequence[Row], chunker: ChunkerSettings, *, seed: int
+) -> list[SourcePassage]:
+    """Return all passages that may be used, in an order drawn by `seed`.
+
+    An article is what has one title, however many documents it is cut into. Articles with a document that an evaluation
+    row names are left out whole, and so are documents of one tenant: the model answers everybody. SluiceError when
+    nothing is left.
+    """
+    asked = {name for row in evaluation for name in row.doc_ids}
+    measured = {document.title for document in corpus if document.id in asked}
+    usable = [document for document in corpus if document.tenant is None and document.title not in measured]
+    pieces = [(document, piece.text) for document in usable for piece in chunk([document], chunker)]
+    found = [SourcePassage(document, text) for document, text in pieces if len(text.split()) >= _FEWEST_WORDS]
+    random.Random(seed).shuffle(found)
+    if not found:
+        what = f"{len(corpus) - len(usable)} are of articles that evaluation asks about, or of one tenant"
+        raise SluiceError(
+            f"none of {len(corpus)} documents may be used: {what}",
+            remedy="add documents to data/corpus that no row of data/eval.jsonl names",
+        )
+    return found
+
+
+def read_reply(reply: str) -> tuple[list[tuple[str, str]], int]:
+    """Return the questions in a reply with their answers, and how many objects in it are none.
+
+    Objects may stand one a line, in a list, or between the marks of a code block: models do all of these.
+    """
+    decoder = json.JSONDecoder()
+    found: list[tuple[str, str]] = []
+    broken = at = 0
+    while (at := reply.find("{", at)) >= 0:
+        try:
+            value, at = decoder.raw_decode(reply, at)
+        except (ValueError, RecursionError):
+            broken += 1
+            at = reply.find("\n", at) if "\n" in reply[at:] else len(reply)
+            continue
+        pair = [value.get(key) for key in ("question", "answer")]
+        question, answer = (" ".join(one.split()) if isinstance(one, str) else "" for one in pair)
+        if question and answer:
+            found.append((question, answer))
+        else:
+            broken += 1
+    return found, broken
+
+
+def span(answer: str, text: str) -> str | None:
+    """Return the answer as `text` writes it, as whole words; None where it does not."""
+    said = answer.strip().strip("\"'“”").rstrip(".").strip()
+    if not said:
+        return None
+    pattern = r"\s+".join(map(re.escape, said.split()))
+    found = re.search(rf"(?<![0-9A-Za-z]){pattern}(?![0-9A-Za-z])", text, re.IGNORECASE)
+    return found[0] if found else None
+
+
+def fault(question: str, answer: str, passage: str, policy: PrivacyPolicy) -> str:
+    """Return why a question and its answer are not good enough; empty when they are."""
+    if span(answer, passage) is None:
+        return "the answer is no span of its passage"
+    if len(answer.split()) > _MOST_IN_ANSWER:
+        return f"the answer is longer than {_MOST_IN_ANSWER} words"
+    if len(words(question)) < _FEWEST_IN_QUESTION:
+        return "the question is too short"
+    if span(answer, question) is not None:
+        return "the question holds its answer"
+    if _POINTS_AT_PASSAGE.search(question):
+        return "the question speaks of its passage"
+    found = next(privacy.findings(f"{question}\n{answer}", policy), None)
+    return "personal data or secret" if found else ""
+
+
+_Draft = tuple[SourcePassage, Row]
 
 
 @dataclass(frozen=True)
@@ -99,7 +191,7 @@ def generate_rows(
     measured = load_rows(workspace.data / "eval.jsonl")
     known = [*load_rows(workspace.data / "train.jsonl"), *measured]
     chunker = load_params(workspace.params, "index", IndexParameters).chunker
-    passages = choose(load_corpus(workspace.data / "corpus"), measured, chunker, seed=settings.seed)
+    passages = choose_passages(load_corpus(workspace.data / "corpus"), measured, chunker, seed=settings.seed)
     providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
     service = load_settings(workspace.config / "service.yaml", ServiceSettings)
     cache = ResponseCache(workspace.state / FOLDER)
@@ -172,7 +264,6 @@ class Generation:
         return await self.writer.ask(self.settings.seed, **values)
 
     async def _answer(self, draft: _Draft) -> Reply | None:
-        """From the passage alone."""
         passage, row = draft
         document = passage.document
         hit = Hit(chunk_id="", doc_id=document.id, title=document.title, text=passage.text, score=0.0, similarity=0.0)
@@ -190,18 +281,14 @@ class Generation:
             if why := fault(question, answer, passage.text, self.policy):
                 self.found.leave_out(why)
                 continue
+            prompt, document = self.writer.prompt.digest, _sha256(passage.document.text)
             yield Row(
                 id=f"g-{_sha256(question)[:12]}",
                 question=question,
                 answers=(span(answer, passage.text) or answer,),
                 doc_ids=(passage.document.id,),
                 tags=("generated",),
-                provenance=Provenance(
-                    teacher=teacher,
-                    prompt=self.writer.prompt.digest,
-                    document=_sha256(passage.document.text),
-                    seed=self.settings.seed,
-                ),
+                provenance=Provenance(teacher=teacher, prompt=prompt, document=document, seed=self.settings.seed),
             )
 
     def _fresh(self, drafts: list[_Draft]) -> list[_Draft]:
@@ -216,7 +303,6 @@ class Generation:
         return [draft for number, draft in enumerate(drafts) if number not in in_data | again]
 
     def _judge(self, draft: _Draft, answer: Reply | None) -> None:
-        """The round trip."""
         passage, row = draft
         text, by = answer or ("", "")
         if answer is None:

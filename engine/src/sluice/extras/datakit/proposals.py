@@ -17,15 +17,13 @@ from typing import Any
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import commit_tree, run
+from sluice.core.text import code, table
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
-from sluice.data.data_policy import DataPolicy
-from sluice.data.row_sources import FILE as SOURCES
-from sluice.data.rows import PROPOSED, Row, parse_row
+from sluice.data.privacy import DataPolicy
+from sluice.data.rows import PROPOSED, SOURCES, Row, parse_row
 from sluice.data.scanning import require_whole, scan_lines
-from sluice.extras.pull_requests.branch_pull_request import PullRequestText, upsert_pull
-from sluice.extras.pull_requests.managed_branch import push_branch, with_files
-from sluice.github.markdown_table import code, table
+from sluice.extras.pull_requests.branch_pull_request import PullRequestText, push_branch, upsert_pull, with_files
 
 ROWS, PAGE = "rows.jsonl", "README.md"
 SIDES = ("train", "eval")
@@ -91,7 +89,6 @@ def _lines(values: Iterable[Mapping[str, Any]]) -> str:
 
 
 def write(found: Proposals, out: Path) -> None:
-    """Write the rows and the page into a folder."""
     for name, text in found.files(str(out)).items():
         write_atomic(out / name, text)
 

@@ -20,15 +20,13 @@ from sluice.core.atomic_files import write_atomic, write_jsonl
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import nearest
-from sluice.data import leakage
+from sluice.data import contract
 from sluice.data.contract import check_rows_privacy
-from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.expectations import check_expectations
+from sluice.data.privacy import DataPolicy, PrivacyPolicy, redact
 from sluice.data.row_rules import check_rows, occurs
-from sluice.data.row_sources import ImportSource
-from sluice.data.rows import Document, Row, load_corpus, parse_row, scan_rows
+from sluice.data.rows import Document, ImportSource, Row, load_corpus, parse_row, scan_rows
 from sluice.data.scanning import LocatedRecord, ValidationIssue, read_text, scan_lines
-from sluice.extras.datakit.dataset import redact_row
 from sluice.extras.datakit.proposals import proposed_lines, sources_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -39,6 +37,12 @@ _OBJECTS = ("expect", "provenance", "history")
 _REQUIRED = ("question", "answers")
 _Record = LocatedRecord[dict[str, Any]]  # values by column
 _Placed = LocatedRecord[Row]
+
+
+def redact_row(row: Row, policy: PrivacyPolicy) -> Row:
+    """Return a row without what the policy redacts in question and answers, both as in a document."""
+    answers = tuple(dict.fromkeys(redact(answer, policy) for answer in row.answers))
+    return row.model_copy(update={"question": redact(row.question, policy), "answers": answers})
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def keep(
     kept = _without(rows, dropped)
     # Compared last: a row that repeats one which is left out is no repeat.
     files = {row.path for row in rows}
-    repeats = [fault for fault in leakage.check_questions(train, kept) if fault.path in files]
+    repeats = [fault for fault in contract.check_questions(train, kept) if fault.path in files]
     return _without(kept, repeats), dropped + repeats
 
 
@@ -152,7 +156,7 @@ def _rows(
         if row:
             rows.append(LocatedRecord(row, source, record.line))
             named += rows[-1:] if record.value.get(layout.column("id")) else []
-    faults += leakage.check_duplicate_ids([*train, *named])
+    faults += contract.check_duplicate_ids([*train, *named])
     faults += check_expectations(rows)
     if faults:
         lines = [str(fault) for fault in sorted(set(faults))]

@@ -1,21 +1,37 @@
-"""The result of a check, and the settings for it."""
+"""The result of a check, the settings for it, and the requests that fix a repository on GitHub."""
 
 from __future__ import annotations
 
+import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from sluice.core.project import Project
-
-if TYPE_CHECKING:
-    from sluice.extras.doctor.github_changes import GitHubChange
 
 # `optional`: not there, and nothing fails without it.
 State = Literal["ok", "missing", "not verified", "optional"]
 _PROGRAM_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class GitHubChange:
+    """One request. `path` is below the repository; `body` is JSON, and `source` the file that it is read from, if it
+    is; `right`: the one that a fine-grained token needs for it, to write."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = None
+    source: str = ""
+    right: str = "Administration"
+
+    def command(self, repository: str) -> str:
+        """The same as a command of `gh`."""
+        fields = ["--input", self.source] if self.source else _fields(self.body or {})
+        return shlex.join(["gh", "api", "-X", self.method, f"repos/{repository}{self.path}", *fields])
 
 
 @dataclass(frozen=True)
@@ -69,3 +85,28 @@ def run_program(argv: Sequence[str | Path], text: str = "") -> tuple[int, str]:
 
 def first_line(text: str) -> str:
     return text.splitlines()[0] if text else ""
+
+
+def _fields(body: Mapping[str, Any]) -> list[str]:
+    """Options of `gh api`: `-f` for a string, `-F` for what is of another type."""
+    pairs = chain.from_iterable(_flat(name, value) for name, value in body.items())
+    return [
+        word
+        for name, value in pairs
+        for word in (("-f", f"{name}={value}") if isinstance(value, str) else ("-F", f"{name}={_literal(value)}"))
+    ]
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(f"{name}[{key}]", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _flat(f"{name}[]", inner)
+    else:
+        yield name, value
+
+
+def _literal(value: Any) -> str:
+    return {True: "true", False: "false", None: "null"}[value] if value in (True, False, None) else str(value)

@@ -33,26 +33,28 @@ def doctor(
     from sluice.core.errors import SluiceError
     from sluice.core.project import load_project
     from sluice.core.settings import nearest
-    from sluice.extras.doctor.targets import TARGETS, DiagnosisScope
+    from sluice.extras.doctor import aws, cluster, github, local
+    from sluice.extras.doctor.check import DiagnosisScope
 
+    checks = {"local": local.check, "github": github.check, "aws": aws.check, "cluster": cluster.check}
     if (fix and (targets or ["github"]) != ["github"]) or ((yes or variables) and not fix):
         raise SluiceError("--fix works for GitHub only", remedy="sluice doctor github --fix [--set …] [--yes]")
-    chosen = targets or (["github"] if fix else list(TARGETS))
+    chosen = targets or (["github"] if fix else list(checks))
     for target in chosen:
-        if target not in TARGETS:
-            known = ", ".join(TARGETS)
-            raise SluiceError(f"no target {target!r}{nearest(target, list(TARGETS))}", remedy=f"there are {known}")
+        if target not in checks:
+            known = ", ".join(checks)
+            raise SluiceError(f"no target {target!r}{nearest(target, list(checks))}", remedy=f"there are {known}")
     workspace = Workspace.find()
     names = load_project(workspace.config)
     scope = DiagnosisScope(workspace.root, names, os.environ, tuple(env or names.environments), context)
-    found = {target: list(TARGETS[target](scope)) for target in chosen}
+    found = {target: list(checks[target](scope)) for target in chosen}
     if fix and _mend(scope, found["github"], variables or [], yes=yes):
-        found = {"github": list(TARGETS["github"](scope))}
+        found = {"github": list(github.check(scope))}
     if as_json:
-        print_json({target: [_fields(one) for one in checks] for target, checks in found.items()})
+        print_json({target: [_fields(one) for one in listed] for target, listed in found.items()})
     else:
         _show(found)
-    if not all(one.good for checks in found.values() for one in checks):
+    if not all(one.good for listed in found.values() for one in listed):
         raise typer.Exit(1)
 
 

@@ -17,9 +17,8 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.git import run
-from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, unverified
-from sluice.extras.doctor.github_changes import GitHubChange, fixable, variables
-from sluice.extras.doctor.github_environments import Ask, environment
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, GitHubChange, passed, unverified
+from sluice.extras.doctor.github_changes import Ask, environment, fixable, variables
 from sluice.github.github_client import GitHubStatusError, open_repository, refusals
 
 RULESET = ".github/rulesets/main.json"

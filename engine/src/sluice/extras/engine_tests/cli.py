@@ -23,7 +23,7 @@ def engine_publish(
     A published wheel is never replaced. template-release.yml runs this."""
     from sluice.core.digests import digest_of_file
     from sluice.extras.engine_tests.publish_engine import pack_twice, publish
-    from sluice.github.job_summary import write_job_summary
+    from sluice.github.workflow_run import write_job_summary
 
     root = Workspace.find().root
     wheel = pack_twice(root, tag, out)

@@ -14,9 +14,7 @@ from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
 from sluice.extras.upgrade.engine_wheel import pack
-from sluice.github.github_client import open_repository
-from sluice.github.github_release import publish_release
-from sluice.github.marked_text import CommentResult
+from sluice.github.github_client import CommentResult, open_repository, publish_release
 from sluice.template.owned import version_of
 
 _NOTES = """\

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from sluice.core.atomic_files import read_jsonl
 from sluice.core.errors import SluiceError
-from sluice.core.sentences import sentences
+from sluice.core.text import sentences
 from sluice.data.expectations import states_key
 from sluice.data.rows import Row
 from sluice.evaluation.answer_text import token_f1
-from sluice.extras.evidence.evidence_reader import EvidenceReader, TokenEncoder
 from sluice.extras.finetune.training_parameters import AnswerStyle, TrainingParameters
+from sluice.extras.small_model.evidence_reader import EvidenceReader, TokenEncoder
 from sluice.prompts import Prompt
 from sluice.retrieval import Hit, format_history, format_passages
 

@@ -28,13 +28,15 @@ from sluice.release.manifest import ADAPTER, Manifest
 from sluice.release.mlflow_registry import (
     ADAPTER_MODEL,
     CANDIDATE,
+    TRAINING,
     finished_run,
     new_version,
     open_registry,
+    recorded_metrics,
+    recorded_params,
     trained_version,
 )
 from sluice.release.mlflow_registry import EXPERIMENT as RELEASES
-from sluice.release.training import FILE, recorded_metrics, recorded_params
 
 EXPERIMENT = "training"
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trl")
@@ -109,7 +111,7 @@ def write_records(
     held = dict(run.held_loss)
     lines = [f"{step},{loss},{held.get(step, '')}" if held else f"{step},{loss}" for step, loss in run.loss]
     write_atomic(out / "loss.csv", "\n".join(["step,loss,held_loss" if held else "step,loss", *lines]) + "\n")
-    write_json(out / FILE, record)
+    write_json(out / TRAINING, record)
 
 
 def describe_hardware(device: str, processes: int) -> dict[str, Any]:
@@ -145,10 +147,10 @@ def log_training(workspace: Workspace, out: Path) -> str:
     The run gets its status last, so one that was broken off is seen to be unfinished.
     """
     client, experiment = open_tracking(workspace, EXPERIMENT)
-    record = read_json(out / FILE)
+    record = read_json(out / TRAINING)
     run_id = str(client.create_run(experiment, tags={"data": record["data_digest"]}).info.run_id)
     log_values(client, run_id, recorded_metrics(record), recorded_params(record))
-    for name in (FILE, "loss.csv"):
+    for name in (TRAINING, "loss.csv"):
         client.log_artifact(run_id, str(out / name))
     if (adapter := out / ADAPTER).is_file():
         with open_registry(workspace) as registry:

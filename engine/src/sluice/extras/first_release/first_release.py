@@ -15,7 +15,7 @@ from typing import Any
 
 from sluice.cluster.kubectl import Cluster, check
 from sluice.cluster.manifests import Manifest, place
-from sluice.cluster.promotions import UNJUDGED, is_unjudged
+from sluice.cluster.rollback import UNJUDGED, is_unjudged
 from sluice.cluster.rollout_observer import RolloutObserver
 from sluice.cluster.rollout_outcome import RolloutOutcome, reasons
 from sluice.cluster.rollout_status import ENDED, RolloutSnapshot

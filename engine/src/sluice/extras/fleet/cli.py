@@ -24,7 +24,6 @@ def status(
     file: File = Path("fleet.yaml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     page: Annotated[Path | None, typer.Option(help="HTML page to write.")] = None,
-    prometheus: Annotated[Path | None, typer.Option(help="File for gauges in Prometheus' text format.")] = None,
     telemetry: Annotated[
         str, typer.Option(help="URL of the projects' Prometheus, for error budget and cost over 30 days.")
     ] = "",
@@ -37,19 +36,17 @@ def status(
     read them all."""
     from sluice.cli.common import print_json
     from sluice.core.atomic_files import write_atomic
-    from sluice.extras.fleet import status_reports
+    from sluice.extras.fleet import fleet_status
     from sluice.extras.fleet.fleet_file import load_fleet
-    from sluice.extras.fleet.fleet_status import read_status
 
-    found = read_status(load_fleet(file), os.environ, folder_of(file), telemetry)
+    found = fleet_status.read_status(load_fleet(file), os.environ, folder_of(file), telemetry)
     if as_json:
         print_json(found.as_dict())
     else:
-        print(status_reports.table(found), end="")
-    for path, write in ((page, status_reports.page), (prometheus, status_reports.metrics)):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, write(found))
+        print(fleet_status.table(found), end="")
+    if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(page, fleet_status.page(found))
     if check and found.unhealthy:
         names = ", ".join(one.repository for one in found.unhealthy)
         raise SluiceError(
@@ -77,7 +74,7 @@ def upgrade(
 
     from sluice.extras.fleet.fleet_file import load_fleet
     from sluice.extras.fleet.fleet_upgrade import advance
-    from sluice.github.job_summary import write_job_summary
+    from sluice.github.workflow_run import write_job_summary
 
     fleet, folder = load_fleet(file), folder_of(file)
     for left in range(wait, -1, -1):
@@ -113,6 +110,7 @@ def new(
     owner: Annotated[list[str], typer.Option(help="Contact, such as @example/search; repeatable.")],
     file: File = Path("fleet.yaml"),
     public: Annotated[bool, typer.Option("--public", help="Make it public; default: private.")] = False,
+    engine: Annotated[str, typer.Option(help="As of `sluice init --engine`.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Create it; without --yes, only show the plan.")] = False,
 ) -> None:
     """Create a project from the template: repository, first pull request with its names, settings, entry in fleet.yaml.
@@ -122,20 +120,11 @@ def new(
     from sluice.extras.fleet.new_project import NewProject
 
     project = FleetProject(repository=repository, owners=tuple(owner), ring=ring)
-    made = NewProject(file, project, not public, os.environ, folder_of(file))
+    made = NewProject(file, project, not public, os.environ, folder_of(file), engine)
     for line in made.make() if yes else made.plan():
         print(line)
     if not yes:
         print("nothing was made: --yes makes it")
-
-
-@group.command()
-def backstage(file: File = Path("fleet.yaml")) -> None:
-    """Print the projects as entities of a Backstage catalogue, for a catalog-info.yaml."""
-    from sluice.extras.fleet.backstage import catalogue
-    from sluice.extras.fleet.fleet_file import load_fleet
-
-    print(catalogue(load_fleet(file)), end="")
 
 
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:

@@ -26,7 +26,7 @@ class FleetRules(Settings):
         default=(),
         description="Gates, and metrics of `comparison`, that may not be looser than the template's; `all` for all.",
     )
-    extras: tuple[_Word, ...] = Field(default=(), description="Extras that no project may have removed.")
+    extras: tuple[_Word, ...] = Field(default=(), description="Extras that no project may have switched off.")
     first_ring_percent: int = Field(
         default=10, ge=1, le=100, description="The largest share of the projects that may be in the first ring."
     )

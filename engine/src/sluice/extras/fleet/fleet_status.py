@@ -1,8 +1,9 @@
-"""The status of a whole fleet: every project read, a few at a time, whatever becomes of one."""
+"""The status of a whole fleet, a few projects at a time, whatever becomes of one; as a table and as one HTML page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,15 +12,15 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
+from sluice.core.html_theme import page_environment
 from sluice.extras.fleet.fleet_file import FleetFile
-from sluice.extras.fleet.git_mirror import GitMirror
-from sluice.extras.fleet.github_reader import clone_address
-from sluice.extras.fleet.project_status import ProjectStatus, StatusReader
-from sluice.extras.fleet.prometheus_status import NamespaceFigures, read_prometheus
+from sluice.extras.fleet.project_status import NamespaceFigures, ProjectStatus, StatusReader, read_figures
+from sluice.extras.fleet.repository_reader import GitMirror, clone_address
 from sluice.extras.upgrade.versions import address_of, released
 
 AT_ONCE = 8  # GitHub refuses more than a hundred requests at a time, of all that use the token
 _TAGS = "refs/tags/v*"
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _telemetry(url: str) -> tuple[Sequence[NamespaceFigures], str | None]:
     if not url:
         return (), None
     try:
-        return read_prometheus(url).namespaces, ""
+        return read_figures(url), ""
     except SluiceError as error:  # what GitHub holds is told all the same
         return (), error.message.removeprefix(f"{url}: ")  # the page may be published
 
@@ -84,3 +85,68 @@ def _telemetry(url: str) -> tuple[Sequence[NamespaceFigures], str | None]:
 def commit_of(template: GitMirror, version: str) -> str:
     """The commit of a version of the template."""
     return run(template.folder, "rev-parse", f"refs/tags/v{version}^{{commit}}")
+
+
+def table(status: FleetStatus) -> str:
+    """One line for each project, and below it what is wrong with it."""
+    head = ("project", "ring", "engine", "behind", "live", "last verdict")
+    served = status.telemetry == ""
+    rows: list[tuple[str, ...]] = [(*head, "budget", "cost") if served else head]
+    rows += [(*_row(one), *budget_and_cost(one)) if served else _row(one) for one in status.projects]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for number, row in enumerate(rows):
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if number:
+            lines += [f"    {what}: {said}" for what, said in details(status.projects[number - 1])]
+    count, unhealthy = len(status.projects), len(status.unhealthy)
+    newest = f"newest engine {status.newest}"
+    ended = [f"telemetry: {status.telemetry}"] if status.telemetry else []
+    return "\n".join([*lines, "", *ended, f"{count} projects, {unhealthy} to look at; {newest}"]) + "\n"
+
+
+def _row(one: ProjectStatus) -> tuple[str, ...]:
+    behind = "?" if one.behind is None else str(one.behind)
+    live = next((live.release for live in reversed(one.live) if live.release), "")
+    when = one.verdict_time[:16].replace("T", " ")
+    verdict = f"{one.verdict.partition(':')[0]} {when}".strip()
+    return one.repository, one.ring, one.version or "?", behind, live or "-", verdict or "-"
+
+
+def budget_and_cost(one: ProjectStatus) -> tuple[str, str]:
+    """What is left of the error budget where least of it is, and the cost of all namespaces, of 30 days."""
+    left = min((each.budget for each in one.served if each.budget is not None), default=None)
+    cost = f"${sum(each.dollars for each in one.served):.2f}" if one.served else "-"
+    return ("-" if left is None else f"{left:.0%}"), cost
+
+
+def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
+    """What a person should know of a project: (what, how it is), the gravest first."""
+    if one.fault:
+        yield "not read", one.fault
+    yield from (("rule broken", rule) for rule in one.broken)
+    yield from (("note", note) for note in one.notes)
+    yield from (("adopted, edited", path) for path in one.adopted)
+    yield from (("gate loosened", str(gate)) for gate in one.loosened if f"gate {gate}" not in one.broken)
+    if one.gates_note:
+        yield "gates", one.gates_note
+    for each in one.served:
+        if each.budget is not None and each.budget <= 0:
+            yield "error budget", f"{each.namespace}: used up, {each.budget:.0%} left of 30 days"
+    if one.drift:
+        yield "drift", "the traffic has drifted from the evaluation set"
+    if one.advisories:
+        yield "open advisories", str(one.advisories) if one.advisories < 100 else "100 or more"
+    yield from (("open issue", f"{issue.marker} {issue.url}") for issue in one.issues)
+
+
+def page(status: FleetStatus) -> str:
+    """One HTML page for people; it needs nothing from elsewhere and runs no script."""
+    known = Counter(one.version or "not known" for one in status.projects)
+    ordered = sorted(known.items(), key=lambda item: (-item[1], item[0]))
+    projects = [
+        (one, _row(one), list(details(one)), budget_and_cost(one))
+        for one in sorted(status.projects, key=lambda one: one.healthy)
+    ]
+    template = page_environment(_TEMPLATES).get_template("fleet.html.j2")
+    return template.render(status=status, versions=ordered, projects=projects)

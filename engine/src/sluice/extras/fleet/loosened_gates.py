@@ -7,9 +7,8 @@ from typing import Any
 
 import yaml
 
-from sluice.core.extras import extras
+from sluice.core.extras import EXTRAS
 from sluice.core.settings import Settings, bounded_yaml
-from sluice.template.cuts import cut
 
 FILE = "config/gates.yaml"
 _STRICT = {"never": 0, "when_worse": 1, "when_asked": 1, "always": 2}
@@ -28,9 +27,9 @@ class LoosenedGate(Settings):
 def loosened(ours: str, template: str, without: Iterable[str] = ()) -> list[LoosenedGate]:
     """What a project's config/gates.yaml lets pass that the template's would not. Another metric, stage or direction of
     a gate of the same name counts as the gate's removal."""
-    for name in without:
-        for steps in extras()[name].entries.get(FILE, ()) if name in extras() else ():
-            template = cut(template, steps)
+    off = [name for name in without if name in EXTRAS]
+    stages = {stage for name in off for stage in EXTRAS[name].gates}
+    metrics = {metric for name in off for metric in EXTRAS[name].metrics}
     mine, theirs = _document(ours), _document(template)
     if not isinstance(mine.get("gates"), list):
         return [LoosenedGate(name=FILE, change="cannot be read")]
@@ -38,9 +37,10 @@ def loosened(ours: str, template: str, without: Iterable[str] = ()) -> list[Loos
     found = [
         LoosenedGate(name=str(gate["name"]), change=change)
         for gate in theirs.get("gates") or ()
-        if (change := _gate(there.get(str(gate["name"])), gate))
+        if gate.get("stage") not in stages and (change := _gate(there.get(str(gate["name"])), gate))
     ]
-    return found + list(_comparison(_mapping(mine, "comparison"), _mapping(theirs, "comparison")))
+    compared = _comparison(_mapping(mine, "comparison"), _mapping(theirs, "comparison"))
+    return found + [one for one in compared if one.name not in metrics]
 
 
 def limit_of(text: str, name: str) -> float | None:

@@ -27,9 +27,8 @@ from sluice.extras.doctor.check import DiagnosisScope
 from sluice.extras.doctor.github import check
 from sluice.extras.doctor.github_changes import apply
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject, load_fleet
-from sluice.extras.fleet.github_reader import GitHubReader, clone_address, read_repository
-from sluice.extras.pull_requests.branch_pull_request import PullRequestText, upsert_pull
-from sluice.extras.pull_requests.managed_branch import push_branch
+from sluice.extras.fleet.repository_reader import GitHubReader, clone_address, read_repository
+from sluice.extras.pull_requests.branch_pull_request import PullRequestText, push_branch, upsert_pull
 from sluice.github.github_client import GitHubStatusError, refusals
 
 BRANCH, TITLE = "set-up-project", "Give the project its names"
@@ -48,6 +47,7 @@ class NewProject:
     private: bool
     environment: Mapping[str, str] = field(repr=False)
     folder: Path
+    engine: str = ""
     sleep: Callable[[float], None] = time.sleep
 
     def plan(self) -> Iterator[str]:
@@ -116,7 +116,16 @@ class NewProject:
         """The names, by the project's own engine, as a commit on a branch and its pull request."""
         owner, name = self.project.repository.split("/")
         head = run(clone, "rev-parse", "HEAD")
-        _init(clone, "--organisation", owner, "--name", name, "--from", template)
+        _init(
+            clone,
+            "--organisation",
+            owner,
+            "--name",
+            name,
+            "--from",
+            template,
+            *(("--engine", self.engine) if self.engine else ()),
+        )
         tree = run(clone, "write-tree")
         if tree == run(clone, "rev-parse", f"{head}^{{tree}}"):
             return

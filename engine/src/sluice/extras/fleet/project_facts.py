@@ -12,11 +12,10 @@ from sluice.core.errors import SluiceError
 from sluice.core.extras import FOLDER
 from sluice.core.project import load_project
 from sluice.core.settings import Settings
-from sluice.extras.fleet.git_mirror import GitMirror
-from sluice.extras.upgrade.engine_lock import read_lock
-from sluice.extras.upgrade.upgrade_engine import template_files
-from sluice.extras.upgrade.versions import check_out
-from sluice.template.owned import ENGINE, OWNED, edits, read_list, refused, version_of
+from sluice.extras.fleet.repository_reader import GitMirror
+from sluice.extras.upgrade.engine_wheel import read_lock
+from sluice.extras.upgrade.versions import check_out, fetch_version
+from sluice.template.owned import ENGINE, OWNED, edits, read_list, refused, version_of, walk
 
 _GATES = Path("config/gates.yaml")
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
@@ -62,13 +61,12 @@ def _bring_engine(root: Path, template: GitMirror) -> None:
     """Of an installed engine the template's files are looked at, not what a project's own address serves."""
     if lock := read_lock(root):
         with tempfile.TemporaryDirectory(prefix="fleet-") as name:
-            project = load_project(root / "config")
-            (template_files(str(template.folder), lock.version, Path(name), project) / ENGINE).rename(root / ENGINE)
+            (fetch_version(str(template.folder), lock.version, Path(name)) / ENGINE).rename(root / ENGINE)
 
 
 def _facts(root: Path) -> ProjectFacts:
-    project, files = load_project(root / "config"), _files(root)
-    found = edits(root, files)
+    project = load_project(root / "config")
+    found = edits(root, walk(root))
     foreign = refused(found, project.adopted, read_list(root, OWNED))
     engine = root / "engine" / "requirements"
     pins: dict[str, set[str]] = {}
@@ -80,7 +78,7 @@ def _facts(root: Path) -> ProjectFacts:
         version=version_of(root),
         edited=tuple(map(str, foreign)),
         adopted=tuple(one.path for one in found if one not in foreign),
-        extras=tuple(sorted(path.parent.name for path in (root / FOLDER).glob("*/extra.py"))),
+        extras=tuple(sorted({path.parent.name for path in (root / FOLDER).glob("*/__init__.py")} - {*project.without})),
         without=project.without,
         environments=project.environments,
         gates=_text(root / _GATES),
@@ -91,7 +89,3 @@ def _facts(root: Path) -> ProjectFacts:
 def _text(path: Path) -> str:
     """Of a file as it may come; empty where it is none, such as a link to nowhere."""
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
-def _files(root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() or path.is_symlink()]

@@ -1,4 +1,4 @@
-"""The status of one project of a fleet: what its repository on GitHub holds now."""
+"""The status of one project of a fleet: what its repository on GitHub holds, and what its service has served."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlencode
 
+from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetProject, FleetRules
-from sluice.extras.fleet.git_mirror import GitMirror
-from sluice.extras.fleet.github_reader import GitHubReader, clone_address, in_a_line, read_repository
 from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, limit_of, loosened
 from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
-from sluice.extras.fleet.prometheus_status import OBJECTIVE, NamespaceFigures, budget_left
+from sluice.extras.fleet.repository_reader import GitHubReader, GitMirror, clone_address, in_a_line, read_repository
 from sluice.extras.upgrade.codemods import order
 from sluice.github.github_client import BOT, GitHubStatusError
-from sluice.github.marked_text import run_of
+from sluice.github.tracked_issue import run_of
 from sluice.release.artifact_store import ArtifactStore
 from sluice.release.environment_record import EnvironmentRecord
+from sluice.rollout.chat_stream import request
+from sluice.serving.middleware import CHAT
 
 _RECORD = "refs/sluice/record"
 _DRIFT = re.compile(r"^\| `drift` \| `(?:failure|cancelled)` \|$", re.MULTILINE)  # a row of the nightly issue
@@ -30,6 +32,60 @@ _REFUSALS = {
     429: "the rate limit is reached; the next run asks again",
     451: "blocked by GitHub",
 }
+WINDOW = "30d"
+OBJECTIVE = "success_rate"  # the gate: what a canary must give in minutes, a service gives in a month
+_SECONDS = 20.0
+_BY = "sum by (project, namespace)"
+# A selector for all but what callers got wrong, one for server errors, and the cost.
+_QUERIES = (
+    f'{_BY} (increase(sluice_requests_total{{route="{CHAT}", status!~"4.."}}[{WINDOW}]))',
+    f'{_BY} (increase(sluice_requests_total{{route="{CHAT}", status=~"5.."}}[{WINDOW}]))',
+    f"{_BY} (increase(sluice_cost_total[{WINDOW}]))",
+)
+
+
+@dataclass(frozen=True)
+class NamespaceFigures:
+    """A project in a namespace: questions, server errors and US dollars of the window."""
+
+    project: str
+    namespace: str
+    questions: float
+    errors: float
+    dollars: float = 0.0
+
+
+def read_figures(url: str) -> list[NamespaceFigures]:
+    """Ask a Prometheus what the projects have served."""
+    questions, errors, dollars = (_ask(url, query) for query in _QUERIES)
+    return [
+        NamespaceFigures(*where, *(each.get(where, 0.0) for each in (questions, errors, dollars)))
+        for where in sorted(questions)
+    ]
+
+
+def budget_left(questions: float, errors: float, objective: float | None) -> float | None:
+    """The share of the errors that an objective allows which is left; below 0 it is overdrawn. None where there was no
+    question, or an objective that allows some."""
+    if objective is None or objective >= 1 or not questions:
+        return None
+    return 1 - errors / questions / (1 - objective)
+
+
+def _ask(url: str, query: str) -> dict[tuple[str, str], float]:
+    try:
+        answer = request(f"{url.rstrip('/')}/api/v1/query?{urlencode({'query': query})}", _SECONDS)
+        found: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return {
+            (one["metric"].get("project", ""), one["metric"].get("namespace", "")): float(one["value"][1])
+            for one in found
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SluiceError(
+            f"{url}: no answer from Prometheus ({type(error).__name__})",
+            remedy="kubectl port-forward --namespace monitoring service/prometheus-operated 9090, "
+            "then --telemetry http://127.0.0.1:9090",
+        ) from error
 
 
 class LiveRelease(Settings):
@@ -232,7 +288,7 @@ def _record(mirror: GitMirror, reader: GitHubReader, environments: Sequence[str]
 
 @dataclass(frozen=True)
 class _RecordRefs:
-    """The notes of a record in refs, as far as they are read (extras/registry/git_refs.py writes them)."""
+    """The notes of a record in refs, as far as they are read (extras/registry/registry_store.py writes them)."""
 
     mirror: GitMirror
 

@@ -23,11 +23,9 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from sluice.extras.guard.guard_features import BUCKETS, features, foreign, parts
-from sluice.extras.guard.guard_model import LinearGuardModel
-from sluice.extras.guard.guard_parameters import GuardParameters
-from sluice.extras.guard.guard_rows import GuardRow
-from sluice.extras.guard.kind_model import KindModel
-from sluice.guardrails.context import Embed
+from sluice.extras.guard.guard_model import KindModel, LinearGuardModel
+from sluice.extras.guard.guard_rows import GuardParameters, GuardRow
+from sluice.guardrails.check import Embed
 
 _FOLDS = 4
 _THREADS = 2

@@ -23,8 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sluice.guardrails.quotations import told_apart
-from sluice.guardrails.white_space import one_space
+from sluice.guardrails.checks.attacks import one_space, told_apart
 
 BUCKETS = 1 << 19  # with a quarter of them forty thousand rows share too many
 SIZES = (3, 4, 5)

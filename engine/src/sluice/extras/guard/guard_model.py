@@ -16,21 +16,67 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
 from sluice.extras.guard.guard_features import BUCKETS, foreign, margins, parts
-from sluice.extras.guard.kind_model import TENSORS as KIND_TENSORS
-from sluice.extras.guard.kind_model import KindModel
-from sluice.guardrails.context import Embed, PartMargin
+from sluice.guardrails.check import Embed, PartMargin
+
+DIMENSION = 384
+TENSORS = ("kinds.weights", "kinds.biases", "kinds.attack", "kinds.line")
+Floats = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class KindModel:
+    """`weights`: (kinds, 1 + DIMENSION), of the margin of the n-grams and of the embedding. `biases`: (kinds,).
+    `attack`: (kinds,), which of them are attacks. `line`: slope and offset of the sigmoid that makes odds a
+    probability."""
+
+    weights: Floats
+    biases: Floats
+    attack: npt.NDArray[np.bool_]
+    line: tuple[float, float]
+
+    def odds(self, margins: Sequence[float] | Floats, vectors: Floats) -> Floats:
+        """How much more likely some kind of attack is than some honest kind, as logarithms, shape (texts,)."""
+        likely = np.column_stack([margins, vectors]) @ self.weights.T + self.biases
+        return _any(likely[:, self.attack]) - _any(likely[:, ~self.attack])
+
+    def probabilities(self, margins: Sequence[float], vectors: Floats) -> Floats:
+        """P(attack) for each text; NaN stays NaN."""
+        slope, offset = self.line
+        return 1 / (1 + np.exp(-np.clip(slope * self.odds(margins, vectors) + offset, -60, 60)))
+
+    def tensors(self) -> dict[str, Floats]:
+        """As they are stored."""
+        stored = (self.weights, self.biases, self.attack, np.asarray(self.line, np.float32))
+        return dict(zip(TENSORS, stored, strict=True))
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Any]) -> Self:
+        """ValueError when the tensors do not fit each other, or know no attacks or nothing honest."""
+        weights, biases, attack, line = (tensors[name] for name in TENSORS)
+        shapes = (weights.shape, biases.shape, attack.shape, line.shape)
+        kinds = len(biases)
+        if shapes != ((kinds, 1 + DIMENSION), (kinds,), (kinds,), (2,)):
+            raise ValueError(f"kinds.weights and the others have the shapes {', '.join(map(str, shapes))}")
+        if attack.dtype != np.bool_ or attack.all() or not attack.any():
+            raise ValueError("kinds.attack does not tell attacks from honest texts")
+        return cls(weights, biases, attack, (float(line[0]), float(line[1])))
+
+
+def _any(likely: Floats) -> Floats:
+    found: Floats = np.logaddexp.reduce(likely, axis=1)
+    return found
+
 
 FORMAT = "9"
 _IGNORED = "toxicity."  # tensors of files that were made while there was a check `toxicity`
 _NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
-Floats = npt.NDArray[np.float32]
 _MOST_EMBEDDED = 4  # parts of one text whose embedding is asked for: the most suspicious ones
 _MOST_AMONG = 7  # other parts that odds are divided by, so that no padding hides an attack
 _REMEDY = "run the guard stage again: `sluice guard train`"
@@ -174,7 +220,7 @@ def save_guard_model(model: LinearGuardModel, path: Path) -> None:
 
 def _verify(tensors: Mapping[str, Any]) -> None:
     """ValueError for a tensor of another shape, or with a value that is not finite: it would pass every text."""
-    wanted = {*_SHAPES, *KIND_TENSORS}
+    wanted = {*_SHAPES, *TENSORS}
     if differ := wanted ^ set(tensors):
         raise ValueError(f"tensors differ: {', '.join(sorted(differ))}")
     for name, shape in _SHAPES.items():

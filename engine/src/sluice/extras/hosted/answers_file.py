@@ -1,26 +1,31 @@
-"""answers.jsonl: the responses to requests.jsonl, or one line that says why there are none."""
+"""answers.jsonl: the responses to requests.jsonl, or one line that says why there are none; and what `sluice eval` ends
+with where responses are missing: their requests are written down, and on GitHub the verdict waits for answers.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from sluice.core.atomic_files import write_atomic
-from sluice.core.errors import SluiceError
+from sluice.core.atomic_files import read_json, write_atomic
+from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
-from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
 from sluice.extras.hosted.published import read_file, runs_of_main
+from sluice.extras.hosted.request_file import NAME as REQUESTS
+from sluice.extras.hosted.request_file import load_limits, write_requests
 from sluice.github.workflow_run import this_run
 
 if TYPE_CHECKING:
     from github.Repository import Repository
 
+
 NAME = "answers.jsonl"
-REFUSED = "answers-refused"  # below .sluice/: why the last requests were not answered
+_REFUSED = "answers-refused"  # below .sluice/: why the last requests were not answered
 
 
 class _CallPiece(Settings):
@@ -34,7 +39,7 @@ class _CallPiece(Settings):
 
 
 class _Response(Settings):
-    """An entry of the response cache, as recorded_chat.py writes it."""
+    """An entry of the response cache, as evaluation/replay.py writes it."""
 
     text: str
     tool_calls: tuple[_CallPiece, ...] = ()
@@ -53,24 +58,14 @@ class _Line(Settings):
     refused: str = ""
 
 
-def artifact_of(run: int) -> str:
-    """Name of the artifact with the answers to a run of ci."""
-    return f"answers-{run}"
-
-
-def refusal(error: SluiceError) -> dict[str, str]:
-    """The line that says why there are no answers."""
-    return {"refused": str(error)}
-
-
 def bring_answers(workspace: Workspace, repository: Repository, environment: Mapping[str, str]) -> int:
     """Takes what main has answered to this run of ci into the response cache."""
     number, _ = this_run(environment)
     since = repository.get_workflow_run(number).created_at
     cache, brought, latest = ResponseCache(workspace.state / FOLDER), 0, True
-    (workspace.state / REFUSED).unlink(missing_ok=True)
+    (workspace.state / _REFUSED).unlink(missing_ok=True)
     for run in runs_of_main(repository, since):
-        raw = read_file(run, artifact_of(number), NAME, environment)
+        raw = read_file(run, f"answers-{number}", NAME, environment)
         if raw is None:
             continue
         for line in _lines(raw):
@@ -78,7 +73,7 @@ def bring_answers(workspace: Workspace, repository: Repository, environment: Map
                 cache.put(line.digest, line.value.model_dump(mode="json", exclude_unset=True))
                 brought += 1
             elif latest:
-                write_atomic(workspace.state / REFUSED, line.refused)
+                write_atomic(workspace.state / _REFUSED, line.refused)
         latest = False
     return brought
 
@@ -92,3 +87,40 @@ def _lines(raw: bytes) -> list[_Line]:
     if any(bool(line.digest) != (line.value is not None) for line in found):
         raise SluiceError(f"{NAME}: a response without its digest", remedy="run answer-requests again")
     return found
+
+
+class AnswersAwaitedError(SluiceError):
+    """No verdict yet: answer-requests.yml answers and starts the job again. GitHub knows no job that ended neutral, so
+    the job is red and no other; its comment says why."""
+
+    exit_code = 4
+
+
+def unanswered(comparison: Any, environment: Mapping[str, str]) -> SluiceError | None:
+    """Writes build/requests.jsonl after a comparison that called no model."""
+    workspace = Workspace.find()
+    written = workspace.build / REQUESTS
+    written.unlink(missing_ok=True)
+    if not comparison.replayed or comparison.comparison is None:
+        return None
+    cache = ResponseCache(workspace.state / FOLDER)
+    noted = [read_json(path) for path in sorted((cache.folder / MISSING).glob("*.json"))]
+    requests = [one for one in noted if cache.get(one["digest"]) is None]
+    if not requests:
+        return None
+    write_requests(written, requests)
+    run, attempt = this_run(environment)
+    if not run:
+        return None
+    count = f"{len(requests)} request{'s' * (len(requests) > 1)}"
+    refused = workspace.state / _REFUSED
+    if refused.exists():
+        return GateFailed("Not evaluated: the requests were refused", remedy=refused.read_text(encoding="utf-8"))
+    rounds = load_limits(workspace.config).rounds
+    if attempt > rounds:
+        what = f"Not evaluated: {count} without an answer after {rounds} rounds"
+        remedy = "A question that asks a model in a longer chain needs more `rounds` in config/hosted.yaml of main. "
+        return GateFailed(what, remedy=f"{remedy}What failed is in the log of answer-requests; push to try again.")
+    remedy = f"{count} to hosted models, round {attempt} of {rounds} at most: this job has no key. The workflow "
+    remedy += "`answer-requests` of the default branch asks them and runs this job again; this comment changes then. "
+    return AnswersAwaitedError("Waiting for answers", remedy=f"{remedy}Nothing was found against the change so far.")

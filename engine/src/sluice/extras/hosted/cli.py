@@ -31,7 +31,7 @@ def ask(
     file: Annotated[Path | None, typer.Argument(help="File of requests; default: those that `check` accepted.")] = None,
 ) -> None:
     """Send the requests of a file to hosted models and write build/answers/answers.jsonl."""
-    from sluice.extras.hosted.check_run import ask_file
+    from sluice.extras.hosted.answer_requests import ask_file
 
     workspace = Workspace.find()
     text = ask_file(workspace, file, workspace.build / FOLDER)

@@ -9,7 +9,7 @@ from typing import Any
 from sluice.extras.doctor.aws import trust, ways_in
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed
 from sluice.extras.doctor.github import repository_of
-from sluice.extras.doctor.github_environments import environment
+from sluice.extras.doctor.github_changes import environment
 from sluice.llm.model_files import Models
 from sluice.llm.settings import KEYS, AwsSpec, RemoteSpec, load_providers
 
@@ -64,7 +64,6 @@ def _hosted(scope: DiagnosisScope) -> list[RemoteSpec]:
 
 
 def _held(ask: Ask, kind: str, name: str, fix: str) -> Iterator[Diagnosis]:
-    """A secret or a variable of the environment."""
     there = {one["name"] for one in ask(f"/environments/{ENVIRONMENT}/{kind}s?per_page=100")[f"{kind}s"]}
     what = f"{kind} {name} of {ENVIRONMENT}"
     yield passed(what, "set") if name in there else Diagnosis(what, "missing", "not set", fix)

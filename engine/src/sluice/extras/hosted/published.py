@@ -1,33 +1,42 @@
-"""What runs of Actions hand to each other: artifacts of one file, and which runs are to be believed.
+"""What runs of Actions hand to each other: artifacts of one file, which runs are to be believed, and what was spent.
 
 A run of main is one of answer-requests.yml on the default branch of this repository. Its artifacts are written by code
 of main alone; GitHub says which run an artifact is of, and no other run can add to it. That origin is the signature
 (engine/docs/decisions/keyless-pull-requests.md). The run of a pull request is believed for who and where it is, which
 GitHub says, and for nothing that it has written.
+
+What answers have cost is kept as artifacts of the runs that asked: `spend-reserved` before, `spend-used` after, with
+the number of the attempt behind it. The concurrency group of answer-requests.yml serialises the runs, so each sees what
+those before it have spent. A run that dies between the two has spent what it had reserved.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sluice.core.errors import SluiceError
+from sluice.extras.hosted.request_file import HostedLimits, RefusedRequestsError
 from sluice.github.github_client import refusals
+from sluice.github.workflow_run import this_run
 
 if TYPE_CHECKING:
     from github.Repository import Repository
     from github.WorkflowRun import WorkflowRun
 
+
 ANSWERING = "answer-requests.yml"
 _COMPARING = ".github/workflows/ci.yml"
 _STARTED_BY = ("workflow_run", "workflow_dispatch")
 _MOST_BYTES = 256 << 20
+SPEND = "spend.json"
 
 
 class UnusableArtifactError(SluiceError):
@@ -46,7 +55,6 @@ class WaitingRun:
 
 
 def waiting_run(repository: Repository, number: int) -> WaitingRun:
-    """The run of ci with this number."""
     run = repository.get_workflow_run(number)
     what = f"run {number}"
     if run.path.partition("@")[0] != _COMPARING or run.event != "pull_request":
@@ -119,3 +127,50 @@ def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> 
     if len(raw) > _MOST_BYTES:
         raise UnusableArtifactError(f"artifact {artifact}: {name} is too large")
     return raw
+
+
+@dataclass(frozen=True)
+class Spend:
+    """An entry: dollars that the requests of a run of ci have cost, or may cost."""
+
+    run: int
+    change: str
+    dollars: float
+
+
+def read_ledger(
+    repository: Repository, since: datetime, environment: Mapping[str, str]
+) -> list[tuple[datetime, Spend]]:
+    """The entries since a time, each with the time of its run; without that of this attempt."""
+    entries, here = [], this_run(environment)
+    for run in runs_of_main(repository, since):
+        for attempt in range(1, run.run_attempt + 1) if run.conclusion != "skipped" else ():
+            if (run.id, attempt) == here:
+                continue
+            raw = read_file(run, f"spend-used-{attempt}", SPEND, environment)
+            raw = raw or read_file(run, f"spend-reserved-{attempt}", SPEND, environment)
+            if raw is not None:
+                try:
+                    entries.append((run.created_at, Spend(**json.loads(raw))))
+                except (ValueError, TypeError):
+                    raise SluiceError(f"run {run.id}: {SPEND} is not an entry", remedy="look at its artifact") from None
+    return entries
+
+
+def require_budget(
+    waiting: WaitingRun, dollars: float, limits: HostedLimits, entries: list[tuple[datetime, Spend]], now: datetime
+) -> None:
+    rounds = sum(spend.run == waiting.number for _, spend in entries)
+    if rounds >= limits.rounds:
+        remedy = "push again, or raise `rounds` in config/hosted.yaml of main"
+        raise RefusedRequestsError(f"the run was answered {rounds} times, as often as allowed", remedy=remedy)
+    today = [spend for at, spend in entries if at.astimezone(UTC).date() == now.date()]
+    of_change = sum(spend.dollars for spend in today if spend.change == waiting.change)
+    for name, spent, most in (
+        ("dollars_per_change", of_change, limits.dollars_per_change),
+        ("dollars_per_day", sum(spend.dollars for spend in today), limits.dollars_per_day),
+    ):
+        if spent + dollars > most:
+            what = f"{dollars:.2f} dollars at most, and {spent:.2f} were spent today, of {most:.2f}"
+            remedy = f"start answer-requests by hand tomorrow, or raise `{name}` in config/hosted.yaml of main"
+            raise RefusedRequestsError(what, remedy=remedy)

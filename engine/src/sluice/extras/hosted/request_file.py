@@ -16,8 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sluice.core.atomic_files import write_jsonl
 from sluice.core.errors import SluiceError
-from sluice.core.settings import Settings
-from sluice.extras.hosted.limits import HostedLimits
+from sluice.core.settings import Settings, load_settings
 from sluice.llm.chat import AnswerConstraint, ToolParameters
 from sluice.prompts import ModelParameters
 
@@ -29,6 +28,23 @@ _ESCAPED = 6
 # What vendors write around tools, in tokens: Anthropic's pricing page names 804 at most.
 _ABOUT_TOOLS = 1024
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+class HostedLimits(Settings):
+    """config/hosted.yaml: what a pull request may ask. Only the file of main counts; its numbers have no defaults."""
+
+    rounds: int = Field(ge=1, le=20, description="times that the requests of one run of ci are answered")
+    requests: int = Field(ge=1, description="requests of a file")
+    request_bytes: int = Field(ge=1, description="messages of a request, as UTF-8")
+    output_tokens: int = Field(ge=1, description="longest answer that a request may ask for")
+    tokens: int = Field(ge=1, description="tokens of all requests of a file, at most")
+    dollars_per_change: float = Field(ge=0, description="US dollars a day (UTC) for one branch")
+    dollars_per_day: float = Field(ge=0, description="US dollars a day (UTC) for all branches together")
+    authors: Literal["write", "all"] = Field(description="whose requests are answered unasked")
+
+
+def load_limits(config: Path) -> HostedLimits:
+    return load_settings(config / "hosted.yaml", HostedLimits)
 
 
 class RefusedRequestsError(SluiceError):
@@ -175,7 +191,6 @@ def write_requests(path: Path, requests: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_requests(raw: bytes, limits: HostedLimits) -> list[ProviderRequest]:
-    """Reads a file from an untrusted source."""
     if raw.count(b"\n") > limits.requests or len(raw) > limits.requests * _longest(limits):
         raise _refused(f"more than {limits.requests} requests", "ask for less, or raise `requests`")
     found: dict[str, ProviderRequest] = {}

@@ -59,8 +59,7 @@ def image_push(
 
     Images already pushed for this commit stay. Log in with GITHUB_ACTOR and GITHUB_TOKEN, or AWS credentials. Outputs
     on GitHub: `image`, `name`, `digest`; `load-` before them for the canary's judge, `training-` for training."""
-    from sluice.extras.image.container_image import TARGETS, TRAINING, push, suffixed
-    from sluice.extras.image.registry_login import login
+    from sluice.extras.image.container_image import TARGETS, TRAINING, login, push, suffixed
 
     user, token = login(to.lower())
     for target in (TRAINING,) if training else TARGETS:

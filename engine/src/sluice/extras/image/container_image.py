@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import re
 import subprocess
 import tempfile
 import time
@@ -25,6 +27,7 @@ from sluice.release.manifest import PINNED
 # on its content alone, and the libraries' one stays the same from commit to commit. When it was made is a label.
 EPOCH = 315532800
 SBOM = "/opt/libraries/sbom.cdx.json"
+_ECR = re.compile(r"\d{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/.+")
 
 
 @dataclass(frozen=True)
@@ -158,3 +161,23 @@ def _run(*words: str, quiet: bool = True, tolerant: bool = False) -> str:
             remedy="what it said before names the step (engine/docs/reference/image.md, When it does not build)",
         )
     return "" if done.returncode else (done.stdout or "").strip()
+
+
+def login(name: str) -> tuple[str, str]:
+    """User and password for the registry of an image; both empty where there are none."""
+    ecr = _ECR.fullmatch(name)
+    if not ecr:
+        return os.environ.get("GITHUB_ACTOR", ""), os.environ.get("GITHUB_TOKEN", "")
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        client = boto3.session.Session().client("ecr", region_name=ecr[1])  # not with credentials of an earlier one
+        (given,) = client.get_authorization_token()["authorizationData"]
+    except (BotoCoreError, ClientError) as error:
+        raise SluiceError(
+            f"{name}: AWS gives no password for this registry: {error}",
+            remedy="sign in with a role that may push there: `BuildRole` of engine/aws/bootstrap.yaml",
+        ) from None
+    user, _, password = base64.b64decode(given["authorizationToken"]).decode().partition(":")
+    return user, password

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sluice.core.sentences import sentences
+from sluice.core.text import sentences
 from sluice.data.near_duplicates import words
 
 COPIED = 0.8

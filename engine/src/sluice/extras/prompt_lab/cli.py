@@ -20,7 +20,7 @@ def try_prompt(port: PortOption = 8080) -> None:
 
     from sluice.core.processes import require_port
     from sluice.core.settings import load_settings
-    from sluice.extras.prompt_lab.lab_api import prompt_lab
+    from sluice.extras.prompt_lab.lab import prompt_lab
     from sluice.release.starter import place
     from sluice.retrieval.stores import Stores
     from sluice.serving.release_parts import draft_adapter, draft_bundle

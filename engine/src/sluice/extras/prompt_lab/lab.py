@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
+from importlib import resources
 from importlib.metadata import distributions
 from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.responses import JSONResponse, Response
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
 from sluice.evaluation.application import ChainWorker, Digests, RunnerTarget, WorkerParts, model_digest
-from sluice.evaluation.case_changes import RIGHT
+from sluice.evaluation.asked_rows import asking_order, require_rows
 from sluice.evaluation.comparison import BUILT_IN, Comparison, compare
 from sluice.evaluation.comparison_policy import load_policy
-from sluice.evaluation.metric_batching import MetricBatcher
+from sluice.evaluation.comparison_result import RIGHT
 from sluice.evaluation.paired_cases import CaseResult, Record
-from sluice.evaluation.recorded_services import guards_digest, search_digest
-from sluice.evaluation.registry import MetricResources, make_metrics
+from sluice.evaluation.registry import MetricBatcher, MetricResources, make_metrics
+from sluice.evaluation.replay import guards_digest, search_digest
 from sluice.evaluation.reports import phrasing
 from sluice.evaluation.response_cache import ResponseCache, responses_folder
-from sluice.evaluation.runner import require_rows, run_cases
-from sluice.evaluation.sequential import SequentialComparison, asking_order
+from sluice.evaluation.runner import run_cases
+from sluice.evaluation.sequential import SequentialComparison
 from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import Prompt, load_prompts
 from sluice.prompts.prompt_diff import word_diff
 from sluice.prompts.prompt_files import SUFFIX, parse_prompts
-from sluice.serving.release_guards import open_guards
+from sluice.serving.chat_page import load_page, page_headers
 from sluice.serving.release_parts import PROMPT, ReleaseBundle
+from sluice.serving.replies import EventStream, error_response, event
 from sluice.serving.runner import ApplicationRunner
+from sluice.serving.runtime import open_guards
 
 _RIGHTNESS = ("share", "answer", "higher")  # unit, needs and direction of a metric that calls an answer right
 CASES = 40  # questions of one comparison, at most
@@ -192,3 +199,76 @@ def _verdict(comparison: Comparison) -> dict[str, Any]:
         "stopped": comparison.stopped,
         **{key: document[key] for key in ("verdict", "passed", "reasons")},
     }
+
+
+class EditedPrompt(Settings):
+    """The text of the editor, and the digest of the file that it loaded."""
+
+    text: str
+    digest: str = ""
+
+
+def prompt_lab(workspace: Workspace, bundle: ReleaseBundle) -> Callable[..., Any]:
+    """Make the part of a service that has the prompt lab, as `create_app` takes it."""
+
+    def add(api: FastAPI, application: Any, _metrics: Any) -> Any:
+        lab = PromptLab(workspace, bundle, application)
+        _add_routes(api, lab, bundle)
+        return lab, lambda app: app
+
+    return add
+
+
+def _add_routes(api: FastAPI, lab: PromptLab, bundle: ReleaseBundle) -> None:
+    def text_of(package: str, name: str) -> str:
+        return resources.files(package).joinpath(name).read_text(encoding="utf-8")
+
+    html = text_of("sluice.extras.prompt_lab", "index.html")
+    html = html.replace("/* house.css */", text_of("sluice.core.html_theme", "house.css"))
+    chat, headers = load_page(bundle.service.page)
+    framed = {
+        name: value.replace("frame-ancestors 'none'", "frame-ancestors 'self'") for name, value in headers.items()
+    }
+
+    @api.exception_handler(SluiceError)
+    async def refused(_: Request, error: SluiceError) -> Response:
+        return error_response(400, str(error), code="invalid_prompt")
+
+    @api.get("/try", include_in_schema=False)
+    async def page() -> Response:
+        """The editor beside the chat."""
+        return Response(html, media_type="text/html", headers=page_headers(html, frames="'self'"))
+
+    @api.get("/try/chat", include_in_schema=False)
+    async def framed_chat() -> Response:
+        """The chat page, which the page of the editor may show in a frame."""
+        return Response(chat, media_type="text/html", headers=framed)
+
+    @api.get("/try/prompt", include_in_schema=False)
+    async def prompt() -> Response:
+        """The prompt on disk."""
+        return JSONResponse(lab.load())
+
+    @api.post("/try/compare", include_in_schema=False)
+    async def compare(edited: EditedPrompt, connection: Request) -> Response:
+        """Rows and a verdict, as server-sent events. They end when the page has gone."""
+        gone = asyncio.ensure_future(connection.receive())  # after the body only one message can come
+        try:
+            items = await lab.compare(edited.text, gone)
+        except BaseException:
+            gone.cancel()
+            raise
+        return EventStream(_events(items), items, media_type="text/event-stream")
+
+    @api.post("/try/keep", include_in_schema=False)
+    async def keep(edited: EditedPrompt) -> Response:
+        """Write the prompt to disk."""
+        return JSONResponse(await asyncio.to_thread(lab.keep, edited.text, edited.digest))
+
+
+async def _events(items: AsyncGenerator[dict[str, Any], None]) -> AsyncGenerator[bytes, None]:
+    try:
+        async for item in items:
+            yield event(item)
+    except SluiceError as error:
+        yield event({"type": "error", "message": str(error)})

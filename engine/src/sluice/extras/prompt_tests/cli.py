@@ -29,8 +29,7 @@ def prompts_diff(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare the working tree's prompts with BASE: wording, parameters, variables and digests."""
-    from sluice.extras.prompt_tests.prompt_history import changes_since
-    from sluice.extras.prompt_tests.prompt_terminal import markdown_changes, print_changes
+    from sluice.extras.prompt_tests.prompt_terminal import changes_since, markdown_changes, print_changes
 
     workspace = Workspace.find()
     changes, edited = changes_since(workspace.root, base, _prompts())
@@ -47,7 +46,7 @@ def prompts_show(
     values: Annotated[list[str] | None, typer.Option("--with", help="variable=value; repeatable.")] = None,
 ) -> None:
     """Render a prompt as the model sees it; variables without a value stay as written."""
-    from sluice.extras.prompt_tests.filled_prompt import find_prompt, parse_values, preview
+    from sluice.extras.prompt_tests.prompt_cases import find_prompt, parse_values, preview
 
     prompt = find_prompt(Workspace.find().prompts, name)
     for message in preview(prompt, parse_values(prompt, values or [])):
@@ -63,7 +62,7 @@ def prompts_test(
     out: Annotated[Path | None, typer.Option(help="Folder for cases.jsonl and summary.json.")] = None,
 ) -> None:
     """Test prompts against the provider of their role; recorded responses are reused."""
-    from sluice.extras.prompt_tests.prompt_report import print_tests
+    from sluice.extras.prompt_tests.prompt_terminal import print_tests
     from sluice.extras.prompt_tests.run_prompt_tests import run_tests, write_tests
 
     tested = run_tests(Workspace.find(), names or [], lines=cases, replay=replay)

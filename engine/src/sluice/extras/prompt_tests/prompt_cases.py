@@ -7,18 +7,60 @@ stands beside the variables in testData: a right answer, several, or an empty li
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.settings import Settings, describe_faults, nearest
 from sluice.data.expectations import faults_of
 from sluice.data.rows import ExpectedBehaviour, Row
+from sluice.data.scanning import read_text
 from sluice.evaluation.answer_text import normalise
-from sluice.extras.prompt_tests.case_files import LabelledCase, read_cases
-from sluice.prompts import Prompt
+from sluice.prompts import Prompt, Variable, load_prompt
 from sluice.prompts.prompt import EXPECTED
+from sluice.prompts.prompt_files import SUFFIX
+
+
+class LabelledCase(Settings):
+    """What every case of a file has."""
+
+    id: str
+
+
+C = TypeVar("C", bound=LabelledCase)
+
+
+def read_cases(
+    path: Path, model: type[C], *, remedy: str, wrong: Callable[[C], Iterable[str]] = lambda _: ()
+) -> list[tuple[str, C]]:
+    """Reads a file of labelled cases and returns (`file:line`, case) of each line."""
+    text, unreadable = read_text(path)
+    faults = [str(fault) for fault in unreadable]
+    found: list[tuple[str, C]] = []
+    numbers: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            case = model.model_validate_json(line, strict=True)
+        except ValidationError as error:
+            faults += describe_faults(path, error, {(): number}, model)
+            continue
+        if (before := numbers.setdefault(case.id, number)) != number:
+            faults.append(f"{where}: id {case.id!r} is already used in line {before}")
+        faults += [f"{where}: {what}" for what in wrong(case)]
+        found.append((where, case))
+    if not found and not faults:
+        faults.append(f"{path}: no cases")
+    if faults:
+        raise ValidationErrors(str(path), faults, remedy=remedy)
+    return found
+
 
 _REMEDY = "fix what is named; engine/docs/reference/evaluation.md says what a case holds"
 _DECLINE = "decline"  # the variable that holds the wording of a decline
@@ -115,3 +157,64 @@ def _case(prompt: Prompt, line: CaseLine) -> PromptCase:
         expect=line.expect.behaviour,
     )
     return PromptCase(prompt, row, prompt.render(**line.vars), declines, decline)
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": {"true": True, "false": False}.__getitem__,
+}
+
+
+def find_prompt(folder: Path, name: str) -> Prompt:
+    """The prompt of that name; an unknown name is an error with the nearest one. Other files are not looked at."""
+    known = [path.name.removesuffix(SUFFIX) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+    if name not in known:
+        raise SluiceError(
+            f"no prompt {name!r}{nearest(name, known)}", remedy=f"there are: {', '.join(known) or 'none'}"
+        )
+    return load_prompt(folder / f"{name}{SUFFIX}")
+
+
+def preview(prompt: Prompt, values: dict[str, Any]) -> list[dict[str, str]]:
+    """The rendered messages; variables without a value stay as they are written."""
+    texts = tuple(variable.model_copy(update={"type": "string"}) for variable in prompt.variables)
+    unfilled = {variable.name: f"{{{{{variable.name}}}}}" for variable in texts}
+    return prompt.model_copy(update={"variables": texts}).render(**(unfilled | values))
+
+
+def parse_values(prompt: Prompt, pairs: Iterable[str]) -> dict[str, Any]:
+    """The values by variable, each of the variable's type. All that is wrong with the pairs is raised at once."""
+    variables = {variable.name: variable for variable in prompt.variables}
+    values: dict[str, Any] = {}
+    faults = []
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            faults.append(f"{pair!r}: write variable=value")
+        elif name not in variables:
+            faults.append(f"{pair!r}: no variable {name!r}{nearest(name, list(variables))}")
+        elif name in values:
+            faults.append(f"{pair!r}: {name} has a value already")
+        else:
+            try:
+                values[name] = _parsed(variables[name], text)
+            except ValueError as error:
+                faults.append(f"{pair!r}: {error}")
+    if faults:
+        known = ", ".join(f"{variable.name} ({variable.type})" for variable in prompt.variables) or "none"
+        raise ValidationErrors(f"prompt {prompt.name}", faults, remedy=f"its variables: {known}")
+    return values
+
+
+def _parsed(variable: Variable, text: str) -> Any:
+    """The value of a text such as `3` (integer) or `true` (boolean). ValueError says what is wrong."""
+    try:
+        value = _PARSERS[variable.type](text)
+    except (ValueError, KeyError):
+        kind = "true or false" if variable.type == "boolean" else variable.type
+        raise ValueError(f"{text!r} is no {kind}") from None
+    if fault := variable.fault(value):
+        raise ValueError(fault)
+    return value

@@ -1,4 +1,4 @@
-"""Terminal output of prompts and their changes, for any width; without colour where the terminal has none."""
+"""Prints prompts in the terminal: what there is, what changed since a commit, and how their tests went."""
 
 from __future__ import annotations
 
@@ -6,14 +6,42 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import StringIO
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from sluice.core import git
+from sluice.evaluation.summary import percentile
+from sluice.extras.prompt_tests.run_prompt_tests import PromptRun
 from sluice.prompts.prompt import Prompt
-from sluice.prompts.prompt_diff import MessageChange, PromptChange, ValueChange
+from sluice.prompts.prompt_diff import MessageChange, PromptChange, ValueChange, diff_prompts
+from sluice.prompts.prompt_files import SUFFIX, parse_prompts
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+
+def changes_since(root: Path, ref: str, head: Mapping[str, Prompt]) -> tuple[list[PromptChange], set[str]]:
+    """Compares the working tree with a commit."""
+    contents = files_at(root, git.resolve(root, ref), "prompts", suffix=SUFFIX)
+    base = parse_prompts(ref, {f"{ref}:prompts/{name}": content for name, content in contents.items()})
+    folder = root / "prompts"
+    edited = {name for name in head if contents.get(f"{name}{SUFFIX}") != (folder / f"{name}{SUFFIX}").read_bytes()}
+    return diff_prompts(base, head), edited
+
+
+def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[str, bytes]:
+    """Files that lie directly in a folder at a commit."""
+    listed = git.run_bytes(root, "ls-tree", "-z", commit, f"{folder}/").decode("utf-8", "surrogateescape")
+    found = {}
+    for entry in filter(None, listed.split("\0")):
+        facts, path = entry.split("\t", 1)
+        kind, digest = facts.split()[1:]
+        name = path.rpartition("/")[2]
+        if kind == "blob" and name.endswith(suffix):
+            found[name] = git.run_bytes(root, "cat-file", "blob", digest)
+    return found
+
 
 _STYLES = {"-": "red strike", "+": "bold green"}
 _MARKS = {"-": ("[-", "-]"), "+": ("{+", "+}")}  # as `git diff --word-diff` writes them
@@ -157,3 +185,40 @@ def _console(file: IO[str] | None = None) -> Console:
     from rich.console import Console
 
     return Console(highlight=False, markup=False, file=file)
+
+
+_HEAD = ("prompt", "digest", "passed", "failed", "not evaluated", "recorded", "p50 ms")
+_LONGEST = 300  # characters of an answer
+
+
+def print_tests(tested: PromptRun) -> None:
+    """The last line is `PASSED n/m`."""
+    table = [_HEAD, *(_line(tested, name) for name in dict.fromkeys(case.prompt.name for case in tested.cases))]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        first = [cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False)]
+        figures = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        print("  ".join([*first, *figures]))
+    for note in tested.notes:
+        print(f"not asked: {note}")
+    for record in tested.records:
+        if record["faults"]:
+            print(f"{record['id']}: {'; '.join(record['faults'])}")
+            if record["answer"] is not None:
+                print(f"  answer: {record['answer'][:_LONGEST]!r}")
+    print(f"PASSED {tested.passed}/{len(tested.records)}")
+
+
+def _line(tested: PromptRun, name: str) -> tuple[str, ...]:
+    mine = [
+        (case.prompt, one) for case, one in zip(tested.cases, tested.records, strict=True) if case.prompt.name == name
+    ]
+    records = [record for _, record in mine]
+    passed = sum(not record["faults"] for record in records)
+    missed = sum(record["status"] == "not_evaluated" for record in records)
+    times = [record["latency_ms"] for record in records if record["latency_ms"] is not None]
+    recorded = sum(record["recorded"] for record in records)
+    middle = f"{percentile(times, 0.5):.0f}" if times else "-"
+    digest = mine[0][0].digest[:12]
+    counts = (passed, len(records) - passed - missed, missed, recorded)
+    return (name, digest, *map(str, counts), middle)

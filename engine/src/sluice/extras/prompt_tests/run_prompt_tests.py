@@ -20,10 +20,9 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings, nearest
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row
-from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.recorded_chat import RecordedChat, asking
-from sluice.evaluation.registry import METRICS
-from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.evaluation.registry import METRICS, Metric, Output
+from sluice.evaluation.replay import RecordedChat
+from sluice.evaluation.response_cache import FOLDER, ResponseCache, asking
 from sluice.evaluation.runner import run_cases
 from sluice.extras.prompt_tests.prompt_cases import PromptCase, cases_of
 from sluice.llm.chat import ChatProvider
@@ -162,7 +161,7 @@ def open_role(
 
 def _remote(specs: Sequence[ProviderSpec]) -> Callable[[], ChatProvider]:
     def open_remote() -> ChatProvider:
-        from sluice.llm.fallback import open_chat
+        from sluice.llm.resilience import open_chat
 
         return open_chat(specs, local_url=None)
 

@@ -20,11 +20,9 @@ from sluice.core.atomic_files import read_json, read_jsonl
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-from sluice.evaluation.metric_batching import MetricBatcher
-from sluice.evaluation.output import Metric
-from sluice.evaluation.recorded_scores import metrics_digest
-from sluice.evaluation.registry import MetricResources, make_metrics
-from sluice.evaluation.scoring import rescore, run_metrics
+from sluice.evaluation.evaluate_stage import metrics_digest
+from sluice.evaluation.registry import Metric, MetricBatcher, MetricResources, make_metrics
+from sluice.evaluation.runner import rescore, run_metrics
 from sluice.evaluation.summary import cases_digest, flat_figures, summarise
 from sluice.llm.model_files import ensure, load_models
 from sluice.release.decision import decide_release

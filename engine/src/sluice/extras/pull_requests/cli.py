@@ -17,12 +17,13 @@ def comment(
     from sluice.cli.common import tell
     from sluice.core.workspace import Workspace
     from sluice.evaluation.reports import COMMENT
-    from sluice.extras.pull_requests.pull_request_comment import MARKER, comparison_text, upsert_comment
+    from sluice.extras.pull_requests.comment_verdict import comparison_text
+    from sluice.extras.pull_requests.pull_request_comment import upsert_comment
 
     text = comparison_text(Workspace.find().build / "comparison" / COMMENT, report, os.environ)
     if report:
         tell(f"[Open the report]({report})\n")
-    print(upsert_comment(text, os.environ, marker=MARKER).message)
+    print(upsert_comment(text, os.environ).message)
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:

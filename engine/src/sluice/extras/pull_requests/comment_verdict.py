@@ -1,18 +1,20 @@
-"""The verdict of a comparison as a hidden line of its comment, for programs that wait for it.
+"""The comment on a comparison, and its verdict as a hidden line of it, for programs that wait for that.
 
-It stands above all that the comment shows of answers, so the first such line of a comment is Sluice's own.
+The line stands above all that the comment shows of answers, so the first such line of a comment is Sluice's own.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sluice.core.atomic_files import read_json
 from sluice.core.settings import Settings
 from sluice.evaluation.reports import JSON
+from sluice.extras.pull_requests.pull_request_comment import head_of
+from sluice.github.workflow_run import run_url
 
 _LINE = re.compile(r"^<!-- sluice:verdict (\{.*\}) -->$", re.MULTILINE)
 
@@ -44,7 +46,6 @@ class CommentVerdict(Settings):
 
 
 def verdict_line(folder: Path, head: str) -> str:
-    """The hidden line."""
     found = CommentVerdict(head=head, verdict="not compared", passed=False)
     if (path := folder / JSON).is_file():
         document = read_json(path)
@@ -58,7 +59,17 @@ def verdict_line(folder: Path, head: str) -> str:
 
 
 def find_verdict(comments: Iterable[str], head: str) -> CommentVerdict | None:
-    """The verdict on a commit."""
     lines = [line for text in comments if (line := _LINE.search(text))]
     found = [CommentVerdict.model_validate_json(line[1]) for line in lines]
     return next((one for one in found if one.head == head), None)
+
+
+def comparison_text(file: Path, report: str, environment: Mapping[str, str]) -> str:
+    """The comment on a comparison: the verdict, and below it which commit it is about and where all of it is; a hidden
+    line says the verdict to programs."""
+    text = file.read_text(encoding="utf-8") if file.is_file() else "## ! Not compared\n\nThe run ended before that.\n"
+    title, _, rest = text.partition("\n\n")
+    parts = [f"[Open the report]({report}): every case with both answers"] if report else []
+    parts += [f"[run]({url})"] if (url := run_url(environment)) else []
+    parts += [f"for {head}"] if (head := head_of(environment)) else []
+    return "\n\n".join([title, verdict_line(file.parent, head), *filter(None, [" · ".join(parts)]), rest])

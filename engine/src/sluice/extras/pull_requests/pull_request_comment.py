@@ -1,15 +1,30 @@
-"""One comment on a pull request: created once, found again and updated by later runs."""
+"""One comment on a pull request: created once, found again and updated by later runs, and marked as outdated as soon as
+a later run begins.
+
+The job `plan` marks it and installs nothing, so this module needs the standard library alone.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from sluice.core.errors import SluiceError
-from sluice.github.github_client import GitHubStatusError, login_of, needed, open_repository
-from sluice.github.marked_text import CommentResult, MarkedTexts, marked
+from sluice.github.github_client import (
+    BOT,
+    CommentResult,
+    GitHubStatusError,
+    login_of,
+    needed,
+    open_repository,
+    require_safe,
+)
+from sluice.github.tracked_issue import MarkedTexts, marked, run_of
 from sluice.github.workflow_run import run_url, this_run
 
 MARKER = "comparison"
@@ -19,20 +34,23 @@ _MESSAGES = {
     "updated": "comment updated",
     "later": "no comment: a later run has commented already",
 }
+_NOTICE = "> **Outdated.** "
+_PAGE = 100
+_TIMEOUT_S = 30
 
 
-def upsert_comment(markdown: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
-    """Creates or updates the comment that `marker` names, on the pull request of this run."""
+def upsert_comment(markdown: str, environment: Mapping[str, str]) -> CommentResult:
+    """Creates or updates the comparison on the pull request of this run."""
     number = pull_request_of(environment)
     if number is None:
         return CommentResult("no comment: this run is not of a pull request")
     run = this_run(environment)
-    body = marked(markdown, marker, run)
+    body = marked(markdown, MARKER, run)
     try:
         with open_repository(environment) as repository:
             issue = repository.get_issue(number)
             texts = MarkedTexts(
-                marker,
+                MARKER,
                 run,
                 login_of(repository),
                 read=issue.get_comments,
@@ -49,19 +67,6 @@ def upsert_comment(markdown: str, environment: Mapping[str, str], *, marker: str
             f"no comment: the token may not write ({error.message}), as on a pull request from a fork; "
             "the comparison is in the job summary"
         )
-
-
-def comparison_text(file: Path, report: str, environment: Mapping[str, str]) -> str:
-    """The comment on a comparison: the verdict, and below it which commit it is about and where all of it is; a hidden
-    line says the verdict to programs."""
-    from sluice.extras.pull_requests.comment_verdict import verdict_line  # the job `plan` has the bare Python
-
-    text = file.read_text(encoding="utf-8") if file.is_file() else "## ! Not compared\n\nThe run ended before that.\n"
-    title, _, rest = text.partition("\n\n")
-    parts = [f"[Open the report]({report}): every case with both answers"] if report else []
-    parts += [f"[run]({url})"] if (url := run_url(environment)) else []
-    parts += [f"for {head}"] if (head := head_of(environment)) else []
-    return "\n\n".join([title, verdict_line(file.parent, head), *filter(None, [" · ".join(parts)]), rest])
 
 
 def pull_request_of(environment: Mapping[str, str]) -> int | None:
@@ -90,3 +95,61 @@ def _event_of(environment: Mapping[str, str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SluiceError(f"GITHUB_EVENT_PATH: {path}: {error}") from None
     return event if isinstance(event, dict) else {}
+
+
+def mark_outdated(environment: Mapping[str, str], *, compares: bool) -> str:
+    """Puts a notice above the comparison of an earlier run. The comparison of this run will replace both."""
+    number = pull_request_of(environment)
+    if number is None:
+        return "nothing is outdated: this run is not of a pull request"
+    place, run = f"/repos/{needed(environment, 'GITHUB_REPOSITORY')}/issues", this_run(environment)
+    comments = _comments(f"{place}/{number}/comments", environment)
+    ours = [one for one in comments if (one["user"] or {}).get("login") == BOT and run_of(one["body"])[0] == MARKER]
+    if not ours:
+        return "nothing is outdated: there is no comparison yet"
+    comment = min(ours, key=lambda one: int(one["id"]))
+    if run_of(comment["body"])[1] >= run:
+        return "nothing is outdated: a later run has commented already"
+    old = comment["body"].split("\n", 1)[1]
+    if old.startswith(_NOTICE):
+        old = old.split("\n\n", 1)[1]
+    text = marked(f"{_notice(environment, compares=compares)}\n\n{old}", MARKER, run)
+    _ask("PATCH", f"{place}/comments/{comment['id']}", environment, {"body": text})
+    return f"outdated: {comment['html_url']}"
+
+
+def _notice(environment: Mapping[str, str], *, compares: bool) -> str:
+    here = f"[This run]({run_url(environment)})"
+    if compares:
+        what = f"{here} compares {head_of(environment)} now. Until it has, this is what an earlier run found."
+    else:
+        what = f"{here} compares nothing: at {head_of(environment)} nothing is changed that an answer depends on."
+        what += " This is what an earlier run found."
+    return _NOTICE + what
+
+
+def _comments(path: str, environment: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    for page in count(1):
+        found = _ask("GET", f"{path}?per_page={_PAGE}&page={page}", environment)
+        yield from found
+        if len(found) < _PAGE:
+            return
+
+
+def _ask(method: str, path: str, environment: Mapping[str, str], body: Any = None) -> Any:
+    address = environment.get("GITHUB_API_URL") or "https://api.github.com"
+    require_safe("GITHUB_API_URL", address)
+    headers = {
+        "Authorization": f"Bearer {needed(environment, 'GITHUB_TOKEN')}",
+        "Accept": "application/vnd.github+json",
+        "X-GitHub-Api-Version": "2022-11-28",
+    }
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(address.rstrip("/") + path, data=data, headers=headers, method=method)
+    try:
+        with urlopen(request, timeout=_TIMEOUT_S) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        raise SluiceError(f"{method} {path}: GitHub answers {error.code}: {error.reason}") from None
+    except (OSError, ValueError) as error:  # no connection, no answer in time, no JSON
+        raise SluiceError(f"{method} {path}: no answer from GitHub: {error}") from None

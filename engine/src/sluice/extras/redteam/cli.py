@@ -17,8 +17,8 @@ from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan
-    from sluice.extras.redteam.redteam_result import RedTeamResult
-    from sluice.extras.redteam.variants import SystemUnderTest
+    from sluice.extras.redteam.result import RedTeamResult
+    from sluice.extras.redteam.target import SystemUnderTest
 
 group = typer.Typer()
 
@@ -59,8 +59,8 @@ def redteam(
 
 def _show(result: RedTeamResult, folder: Path, *, publish: bool) -> None:
     from sluice.evaluation.reports import COMMENT
-    from sluice.extras.redteam.redteam_report import in_the_terminal
-    from sluice.github.job_summary import write_job_summary
+    from sluice.extras.redteam.report import in_the_terminal
+    from sluice.github.workflow_run import write_job_summary
 
     print(in_the_terminal(result))
     print(f"reports: {folder}")
@@ -77,8 +77,7 @@ def redteam_target(
     release: Annotated[Path | None, typer.Option(help="Release folder; default: the build in build/.")] = None,
 ) -> None:
     """Serve the system under attack; `sluice redteam` starts it."""
-    from sluice.extras.redteam.attack_target import SIDES, serve
-    from sluice.extras.redteam.variants import draft, released
+    from sluice.extras.redteam.target import SIDES, draft, released, serve
 
     workspace = Workspace.find()
     subject = released(workspace, release) if release else draft(workspace, make=False)
@@ -89,7 +88,7 @@ def redteam_target(
 
 
 def _subject(workspace: Workspace, release: str, url: str, *, draft: bool, env: str) -> SystemUnderTest:
-    from sluice.extras.redteam import variants as subject
+    from sluice.extras.redteam import target as subject
     from sluice.serving.release_parts import DRAFT
 
     if draft:
@@ -102,9 +101,9 @@ def _subject(workspace: Workspace, release: str, url: str, *, draft: bool, env: 
 
 def _plan(workspace: Workspace, subject: SystemUnderTest, wanted: list[str], url: str, *, garak: bool) -> RedTeamPlan:
     from sluice.core.settings import nearest
-    from sluice.extras.redteam.attack_target import SIDES
     from sluice.extras.redteam.drill import RedTeamPlan
     from sluice.extras.redteam.suites import ASKED
+    from sluice.extras.redteam.target import SIDES
 
     for name in wanted:
         if name not in ASKED:
@@ -140,7 +139,7 @@ def _run(
     from sluice.evaluation.comparison_policy import load_policy
     from sluice.extras.redteam.drill import attack, judge, planted_index, scene_of
     from sluice.extras.redteam.garak import installed, run_garak
-    from sluice.extras.redteam.variants import ServiceLauncher, running
+    from sluice.extras.redteam.target import ServiceLauncher, running
     from sluice.release.gates import load_gates
 
     gates, policy = load_gates(workspace.config / "gates.yaml"), load_policy(workspace.config / "gates.yaml")

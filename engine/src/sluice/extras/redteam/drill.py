@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import time
@@ -11,25 +12,55 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 from pydantic import Field
 
-from sluice.core.atomic_files import read_jsonl, write_jsonl
+from sluice.core.atomic_files import read_jsonl, write_atomic, write_json, write_jsonl
+from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
+from sluice.data.rows import Document
 from sluice.evaluation.comparison_policy import ComparisonPolicy
 from sluice.evaluation.reports import ComparedVersion as Described
-from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite
-from sluice.extras.redteam.attack_client import AttackAttempt, attempt_all
-from sluice.extras.redteam.attack_records import RESISTED, compare_runs, records
-from sluice.extras.redteam.attack_success import families, figures
-from sluice.extras.redteam.attack_target import AttackTarget, TargetKind
-from sluice.extras.redteam.attack_wording import evenly
-from sluice.extras.redteam.garak_report import GarakResult
-from sluice.extras.redteam.poison_index import plant
-from sluice.extras.redteam.redteam_report import write_reports
-from sluice.extras.redteam.redteam_result import CASES, BaselineVerdict, RedTeamResult
+from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, evenly
+from sluice.extras.redteam.garak import GarakParameters, GarakResult
+from sluice.extras.redteam.report import RESISTED, compare_runs, records, write_reports
+from sluice.extras.redteam.result import CASES, BaselineVerdict, RedTeamResult, families, figures
+from sluice.extras.redteam.target import AttackAttempt, AttackTarget, TargetKind, attempt_all
 from sluice.release.gates import Gate, Stage, decide
+from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.index_files import IndexInfo, chunk, read_index
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
+
+
+def planted(name: str, title: str, text: str, tenant: str | None = None) -> Document:
+    """A document of an attack."""
+    return Document(id=name, title=title, licence="Apache-2.0", source="sluice red team", tenant=tenant, text=text)
+
+
+def plant(index: Path, documents: Sequence[Document], embedder: Path, out: Path) -> IndexInfo:
+    """Writes to `out` the index in `index` with `documents` added. `embedder`: the model file of the release."""
+    info, chunks, vectors = read_index(index)
+    added = chunk(list(documents), info.chunker)
+    with Embedder(embedder) as model:
+        more = model.embed([f"{one.title}: {one.text}" for one in added])
+    rows = [one.row() for one in (*chunks, *added)]
+    packed = io.BytesIO()
+    np.save(packed, np.concatenate([vectors, more]))
+    write_jsonl(out / "chunks.jsonl", rows)
+    write_atomic(out / "vectors.npy", packed.getvalue())
+    identity = {"embedder": info.embedder.model_dump(), "chunker": info.chunker.model_dump(), "chunks": rows}
+    grown = info.model_copy(
+        update={
+            "digest": digest_of(identity),
+            "documents": info.documents + len(documents),
+            "chunks": len(rows),
+            "files": {name: digest_of_file(out / name) for name in ("chunks.jsonl", "vectors.npy")},
+        }
+    )
+    write_json(out / "index.json", grown.model_dump())
+    return grown
+
 
 STAGE: Stage = "redteam"
 GARAK_METRIC = "garak_attack_success"
@@ -37,17 +68,6 @@ _VARIABLE = re.compile(r"\{\{.*?\}\}")
 
 Progress: TypeAlias = Callable[[str, float, float], None]
 Start: TypeAlias = Callable[[TargetKind, Path | None], AbstractContextManager[AttackTarget]]
-
-
-class GarakParameters(Settings):
-    """`probes` by garak's names; of each at most `prompts`, each asked `generations` times, `parallel` at once. A run
-    that takes longer than `minutes` has failed."""
-
-    probes: tuple[str, ...] = Field(min_length=1)
-    prompts: int = Field(ge=1)
-    generations: int = Field(ge=1)
-    parallel: int = Field(ge=1)
-    minutes: float = Field(gt=0)
 
 
 class RedTeamParameters(Settings):

@@ -3,23 +3,37 @@
 - `github`: the registry of GitHub, `ghcr.io/<owner>/<name>-artifacts`, and the repository itself.
 - `oci://<registry>/<name>`: any registry; the record is in the remote `origin` of the checkout.
 - `oci://<registry>/<name>#<remote>`: the record is in that repository of git. Fetching a release needs none.
+
+Each note of the record is a ref `refs/sluice/<name>`, which clones leave out. It points to a commit of its own with one
+file. A push creates it that demands that there is none yet (`--force-with-lease=<ref>:`), and the server compares that
+once more as it writes: of two concurrent writers one is refused.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
+import time
+import uuid
+import weakref
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
-from sluice.core.git import SERVER, run
-from sluice.extras.registry.git_refs import GitRefs
-from sluice.extras.registry.oci_registry import GithubRegistry, OciRegistry
-from sluice.extras.registry.registry_credentials import GITHUB
+from sluice.core.git import SERVER, commit_tree, run, run_bytes, sign_in_to_github
+from sluice.extras.registry.oci_registry import GITHUB, GithubRegistry, OciRegistry, github_token
 
+_REFS = "refs/sluice/"
+_FILE = "note"
+_PAUSES_S = (1, 4)
+_STALLS = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60")
+_REMEDY = (
+    "a job on GitHub needs `contents: write` (`contents: read` to serve) and GITHUB_TOKEN, a laptop `gh auth login`"
+)
 _ADDRESS = r"oci://([a-zA-Z0-9.-]+(?::\d+)?)/([a-z0-9]+(?:(?:[._]|__|-+|/)[a-z0-9]+)*)(?:#(.+))?"
 
 
@@ -117,3 +131,68 @@ def _origin(what: str, remedy: str) -> str:
         return run(Path.cwd(), "remote", "get-url", "origin")
     except SluiceError:
         raise SluiceError(f"{what}: there is no remote `origin` here", remedy=remedy) from None
+
+
+class GitRefs:
+    """Notes in the repository at `remote`; what is fetched lies in a temporary folder."""
+
+    def __init__(self, remote: str) -> None:
+        self._remote = remote
+
+    def __str__(self) -> str:
+        return self._remote
+
+    def names(self, folder: str) -> list[str]:
+        """Names of all notes below a folder, sorted."""
+        below = f"{_REFS}{folder}/"
+        self._git("fetch", "--quiet", "--prune", "--no-tags", self._remote, f"+{below}*:{below}*")
+        return self._git("for-each-ref", f"--format=%(refname:lstrip={_REFS.count('/')})", below).splitlines()
+
+    def read(self, name: str) -> bytes | None:
+        """A note; None when there is none of that name. One that was fetched is not asked for again: none changes."""
+        if not self._commit(name) and name not in self.names(name.rpartition("/")[0]):
+            return None
+        return run_bytes(self._local, "cat-file", "blob", f"{_REFS}{name}:{_FILE}")
+
+    def make(self, name: str, content: bytes) -> bool:
+        """Makes a note; False when there is one of that name."""
+        blob = self._git("hash-object", "-w", "--stdin", given=content)
+        tree = self._git("mktree", given=f"100644 blob {blob}\t{_FILE}\n".encode())
+        # Two writers of the same words make two commits: to git, a ref that is there already with the own commit is
+        # no conflict.
+        commit, ref = commit_tree(self._local, tree, uuid.uuid4().hex, ""), f"{_REFS}{name}"
+        for pause in (*_PAUSES_S, None):
+            try:
+                self._git("push", "--quiet", f"--force-with-lease={ref}:", self._remote, f"{commit}:{ref}")
+            except SluiceError:
+                # Refused, unreachable, or done without its answer: the remote knows.
+                self.names(name.rpartition("/")[0])
+                if found := self._commit(name):
+                    return found == commit
+                if pause is None:
+                    raise
+                time.sleep(pause)
+            else:
+                return True
+        raise AssertionError("the last attempt returns or raises")
+
+    def _commit(self, name: str) -> str:
+        return self._git("for-each-ref", "--format=%(objectname)", f"{_REFS}{name}")
+
+    def _git(self, *words: str, given: bytes | None = None) -> str:
+        try:
+            return run(self._local, *_STALLS, *words, env=self._signed_in, given=given, remedy=_REMEDY)
+        except SluiceError as error:
+            raise SluiceError(f"{self}: {error.message}", remedy=error.remedy) from None
+
+    @cached_property
+    def _signed_in(self) -> dict[str, str]:
+        token = github_token() if self._remote.startswith("https://") else ""
+        return {**sign_in_to_github({**os.environ, "GITHUB_TOKEN": token}), "GIT_TERMINAL_PROMPT": "0"}
+
+    @cached_property
+    def _local(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="sluice-record-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        run(folder, "init", "--quiet", "--bare")
+        return folder

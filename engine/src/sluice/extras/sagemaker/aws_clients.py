@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sluice.core.errors import SluiceError
+from sluice.extras.sagemaker.settings import EndpointSettings, SageMakerSettings
 
-_EXPIRED = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "RequestExpired",
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-    "InvalidToken",
-}
+Say = Callable[[str], None]
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_EXPIRED |= {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidToken"}
 _FORBIDDEN = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 # Of SageMaker, and of Application Auto Scaling.
 _ABSENT = ("Could not find", "No scaling policy found")
@@ -95,8 +92,54 @@ def _refused(what: str, said: dict[str, Any]) -> SluiceError:
     )
 
 
-def remedy_for(reason: str, again: str) -> str:
-    """What to do about a step that failed for this reason. `again`: what the same command does then."""
-    if _QUOTA_WORDS.search(reason):
-        return _MORE
-    return f"its log above says more; fix it and run the same command: {again}"
+def remedy_for(reason: str, otherwise: str) -> str:
+    """What to do about a step that failed for this reason."""
+    return _MORE if _QUOTA_WORDS.search(reason) else otherwise
+
+
+@dataclass(frozen=True)
+class AwsAccount:
+    """Clients of SageMaker, of its logs, and of S3, for a run of the pipeline."""
+
+    settings: SageMakerSettings
+    sagemaker: Any
+    logs: Any
+    s3: Any
+
+    @classmethod
+    def open(cls, settings: SageMakerSettings) -> AwsAccount:
+        return cls(settings, *(client(service, settings.region) for service in ("sagemaker", "logs", "s3")))
+
+
+@dataclass(frozen=True)
+class EndpointAccount:
+    """Clients of SageMaker, of alarms, of scaling and of the bucket, for `sluice endpoint deploy`."""
+
+    settings: SageMakerSettings
+    endpoint: EndpointSettings
+    sagemaker: Any
+    cloudwatch: Any
+    scaling: Any
+    s3: Any
+
+    @classmethod
+    def open(cls, settings: SageMakerSettings) -> EndpointAccount:
+        """SluiceError where no endpoint is set, or none that can be made."""
+        if settings.endpoint is None:
+            raise SluiceError(
+                "config/sagemaker.yaml: endpoint: is not set",
+                remedy="engine/docs/reference/sagemaker.md has an example",
+            )
+        if not settings.serving_image:
+            raise SluiceError(
+                "config/sagemaker.yaml: serving_image is empty, and an endpoint serves in it",
+                remedy="name AWS's image for vLLM or LMI: engine/docs/reference/sagemaker.md",
+            )
+        services = ("sagemaker", "cloudwatch", "application-autoscaling", "s3")
+        return cls(settings, settings.endpoint, *(client(service, settings.region) for service in services))
+
+    def describe(self) -> dict[str, Any] | None:
+        """The endpoint as it is; None where there is none."""
+        with asking(self.endpoint.name):
+            found: dict[str, Any] | None = look_up(self.sagemaker.describe_endpoint, EndpointName=self.endpoint.name)
+            return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from sluice.extras.doctor.aws import service_role
@@ -42,21 +43,12 @@ def checks(place: DiagnosisScope, client: Client) -> Iterator[tuple[str, Callabl
     yield "SageMaker: region", lambda: _region(place, settings)
     yield "SageMaker: role", lambda: _role(client("iam"), settings)
     yield "SageMaker: bucket", lambda: _bucket(client("s3"), settings)
-    for key, image in (("image", settings.image), ("serving_image", settings.serving_image)):
-        found_image, what = _ECR.fullmatch(image), f"SageMaker: {key}"
-        if found_image and found_image["registry"] != settings.role.split(":")[4]:
-            # AWS's own: it may be pulled, and who may describe it is not ours to say.
-            yield what, lambda what=what, image=image: passed(what, f"{image}, of another account")  # type: ignore[misc]
-        elif found_image:
-            yield what, lambda what=what, image=found_image: _image(client("ecr"), what, image)  # type: ignore[misc]
+    account = settings.role.split(":")[4]
+    for key, name in (("image", settings.image), ("serving_image", settings.serving_image)):
+        if image := _ECR.fullmatch(name):
+            yield f"SageMaker: {key}", partial(_image, client, f"SageMaker: {key}", image, account)
     for usage, wanted in _usages(settings).items():
-        what = f"quota {usage}"
-        yield (
-            what,
-            lambda what=what, usage=usage, wanted=wanted: _quota(  # type: ignore[misc]
-                client("service-quotas"), what, usage, wanted
-            ),
-        )
+        yield f"quota {usage}", partial(_quota, client, usage, wanted)
 
 
 def _region(place: DiagnosisScope, settings: SageMakerSettings) -> Diagnosis:
@@ -78,7 +70,10 @@ def _bucket(s3: Any, settings: SageMakerSettings) -> Diagnosis:
     return passed("SageMaker: bucket", settings.uri())
 
 
-def _image(ecr: Any, what: str, image: re.Match[str]) -> Diagnosis:
+def _image(client: Client, what: str, image: re.Match[str], account: str) -> Diagnosis:
+    if image["registry"] != account:  # AWS's own: it may be pulled, and who may describe it is not ours to say
+        return passed(what, f"{image[0]}, of another account")
+    ecr = client("ecr")
     wanted = {"imageDigest": image["digest"]} if image["digest"] else {"imageTag": image["tag"]}
     try:
         ecr.describe_images(registryId=image["registry"], repositoryName=image["name"], imageIds=[wanted])
@@ -95,13 +90,13 @@ def _usages(settings: SageMakerSettings) -> dict[str, int]:
     return found | {f"{job.instance_type} for processing job usage": 1 for job in (jobs.process, jobs.evaluate)}
 
 
-def _quota(quotas: Any, what: str, usage: str, wanted: int) -> Diagnosis:
-    pages = quotas.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
+def _quota(client: Client, usage: str, wanted: int) -> Diagnosis:
+    pages = client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
     found = next((one for page in pages for one in page["Quotas"] if one["QuotaName"] == usage), None)
     value = int(found["Value"]) if found else 0
     if value < wanted:
-        fix = "aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code {} {}".format(
-            found["QuotaCode"] if found else "CODE", f"--desired-value {wanted}"
-        )
-        return Diagnosis(what, "missing", f"{value}, and a run takes {wanted}", fix)
-    return passed(what, str(value))
+        code = found["QuotaCode"] if found else "CODE"
+        fix = f"--service-code sagemaker --quota-code {code} --desired-value {wanted}"
+        fix = f"aws service-quotas request-service-quota-increase {fix}"
+        return Diagnosis(f"quota {usage}", "missing", f"{value}, and a run takes {wanted}", fix)
+    return passed(f"quota {usage}", str(value))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 from sluice.core.digests import digest_of_file
@@ -19,27 +18,23 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.extras.finetune.training_parameters import TrainingParameters, require_releasable
 from sluice.extras.finetune.training_plan import plan, require_consistent
-from sluice.extras.sagemaker import executions, follow_run, run_cost, run_results, source_archives
-from sluice.extras.sagemaker.account import AwsAccount
-from sluice.extras.sagemaker.aws_clients import remedy_for
-from sluice.extras.sagemaker.executions import Execution, ExecutionStep
-from sluice.extras.sagemaker.packages import name_adapter
-from sluice.extras.sagemaker.recipe import STAGES, recipe_of
+from sluice.extras.sagemaker import pipeline_runs, results, sources
+from sluice.extras.sagemaker.aws_clients import AwsAccount, Say, remedy_for
+from sluice.extras.sagemaker.pipeline_runs import AGAIN, Execution, ExecutionStep
 from sluice.extras.sagemaker.settings import FILE, SageMakerSettings, require
+from sluice.extras.sagemaker.sources import STAGES, recipe_of
 from sluice.jobs.dvc_pipeline import EXPECTED, dvc, pull, reproduce
 from sluice.release import champion
 from sluice.release.environment_record import open_record
 
 # The SDK has an environment of its own, beside the programs of this one: engine/docs/decisions/sagemaker-sdk.md.
 SDK = Path(".venv") / "sagemaker" / "bin" / "python"
-_AGAIN = "training goes on from its last checkpoint"
 # GPUs of a machine by its size, where the families that have few have the same; then those of the others.
 _SMALL = {"xlarge": 1, "2xlarge": 1, "4xlarge": 1, "8xlarge": 1, "16xlarge": 1, "12xlarge": 4, "24xlarge": 4}
 _GPUS = {family: {**_SMALL, "48xlarge": 8} for family in ("g4dn", "g5", "g6", "g6e")}
 _GPUS |= {"p3": {"2xlarge": 1, "8xlarge": 4, "16xlarge": 8}, "p4d": {"24xlarge": 8}, "p4de": {"24xlarge": 8}}
 _GPUS |= {family: {"4xlarge": 1, "48xlarge": 8} for family in ("p5", "p5e", "p5en")}
 _WITHOUT_GPU = "cmrt"  # first letters of families
-Say = Callable[[str], None]
 
 
 def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print) -> Execution:
@@ -55,7 +50,7 @@ def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print
         pull(workspace)
         reproduce(workspace, PipelineProgress(EXPECTED, workspace.state / "durations.json"), until="check")
     recipe = recipe_of(workspace, account.settings.image)
-    earlier = executions.find(account.sagemaker, account.settings.pipeline, recipe)
+    earlier = pipeline_runs.find(account.sagemaker, account.settings.pipeline, recipe)
     run = _picked_up(account, earlier) if earlier else None
     if run is None:
         run = _start(workspace, account, recipe, attempt=len(earlier), watched=follow, env=env, say=say)
@@ -63,9 +58,7 @@ def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print
     else:
         say(f"found     {run.arn}: {run.status.lower()}")
     if follow:
-        pipeline = executions.PipelineRun(account.sagemaker, run.arn)
-        machines = run_cost.pipeline_jobs(account.settings)
-        run, steps = follow_run.follow(account.logs, account.settings, pipeline, machines, say, again=_AGAIN)
+        run, steps = pipeline_runs.follow(account, run.arn, say)
         _take(workspace, account, run, steps, recipe, say)
     return run
 
@@ -75,11 +68,11 @@ def _picked_up(account: AwsAccount, earlier: list[Execution]) -> Execution | Non
     newest = earlier[0]
     if newest.under_way or newest.status == "Succeeded":
         return newest
-    return newest if _refused(executions.steps_of(account.sagemaker, newest.arn)) else None
+    return newest if _refused(pipeline_runs.steps_of(account.sagemaker, newest.arn)) else None
 
 
 def _refused(steps: list[ExecutionStep]) -> ExecutionStep | None:
-    return next((step for step in steps if step.name == executions.REFUSED), None)
+    return next((step for step in steps if step.name == pipeline_runs.REFUSED), None)
 
 
 def _start(
@@ -93,20 +86,20 @@ def _start(
     if gpus_of(settings.jobs.train.instance_type):
         for line in plan(workspace, training_processes(workspace)):
             say(line)
-    estimate = run_cost.estimate(settings, run_cost.pipeline_jobs(settings))
+    estimate = pipeline_runs.estimate(settings)
     for line in estimate.lines():
         say(line)
     estimate.require(watched=watched)
     live = champion.champion(workspace, open_record(workspace, env, os.environ))
     releases = workspace.releases
     sent = {
-        "Checkout": (workspace.root, source_archives.code_of(workspace)),
+        "Checkout": (workspace.root, sources.code_of(workspace)),
         "Data": (workspace.root, workspace.data.rglob("*")),
         "Live": (releases, (releases / live.id).rglob("*") if live else ()),
     }
-    given = {name: source_archives.send(account.s3, settings, base, files) for name, (base, files) in sent.items()}
+    given = {name: sources.send(account.s3, settings, base, files) for name, (base, files) in sent.items()}
     _upsert(workspace)
-    return executions.start(
+    return pipeline_runs.start(
         account.sagemaker, settings.pipeline, recipe, {**given, "Recipe": recipe[:32]}, attempt=attempt
     )
 
@@ -151,14 +144,8 @@ def _upsert(workspace: Workspace) -> None:
     if not python.exists():
         raise SluiceError(f"{python}: the SDK of SageMaker is not installed", remedy="`make sagemaker` installs it")
     # -P: the file has the name of the SDK, which would be looked for beside it first.
-    argv: list[str | Path] = [
-        python,
-        "-P",
-        workspace.root / "pipelines" / "sagemaker.py",
-        "--upsert",
-        "--config",
-        workspace.config,
-    ]
+    script = workspace.root / "pipelines" / "sagemaker.py"
+    argv: list[str | Path] = [python, "-P", script, "--upsert", "--config", workspace.config]
     env = {**os.environ, "PYTHONPATH": workspace.code}
     done = subprocess.run(argv, env=env, cwd=workspace.root, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -179,8 +166,8 @@ def _take(
     refused = _refused(steps)
     if run.status != "Succeeded" and refused is None:
         raise _failure(run, steps)
-    billed = follow_run.billed(account.sagemaker, steps)
-    spent = run_cost.used(account.settings, run_cost.pipeline_jobs(account.settings), billed)
+    billed = pipeline_runs.billed(account.sagemaker, steps)
+    spent = pipeline_runs.used(account.settings, billed)
     say(f"cost      ${spent:.2f}, of {sum(seconds for _, seconds in billed) / 60:.0f} billed minutes")
     with workspace.exclusive():
         if recipe_of(workspace, account.settings.image) != recipe:
@@ -188,16 +175,16 @@ def _take(
                 f"{run.arn}: this tree is no longer what it was trained from",
                 remedy="go back to what it was (git stash) and run the same command, or train what is here",
             )
-        found = run_results.bring(workspace, account.sagemaker, account.s3, run.id, steps)
+        found = results.bring(workspace, account, run, steps)
         _commit_stages(workspace)
     say(f"adapter   {found.adapter}")
     sha256 = digest_of_file(found.adapter)
     package = next((step.job for step in steps if ":model-package/" in step.job), "")
     if package:
-        name_adapter(account.sagemaker, package, sha256)
+        results.name_adapter(account.sagemaker, package, sha256)
         say(f"package   {package}: waits for its approval")
     tags = {"execution": run.arn, "recipe": recipe, "adapter_sha256": sha256, "model_package": package}
-    run_results.record(workspace, found, tags, spent, account.settings)
+    results.record(workspace, found, tags, spent, account.settings)
     if refused is not None:
         raise GateFailed(
             f"{run.arn}: {refused.reason or 'refused by the gates'}",
@@ -210,10 +197,11 @@ def _failure(run: Execution, steps: list[ExecutionStep]) -> SluiceError:
     if failed is None:
         return SluiceError(
             f"{run.arn}: {run.status.lower()}{f': {run.reason}' if run.reason else ''}",
-            remedy=f"the same command starts it again; {_AGAIN}",
+            remedy=f"the same command starts it again; {AGAIN}",
         )
     reason = failed.reason or run.reason or "no reason given"
-    return SluiceError(f"{run.arn}: step {failed.name} failed: {reason}", remedy=remedy_for(reason, _AGAIN))
+    remedy = remedy_for(reason, f"its log above says more; fix it and run the same command: {AGAIN}")
+    return SluiceError(f"{run.arn}: step {failed.name} failed: {reason}", remedy=remedy)
 
 
 def _commit_stages(workspace: Workspace) -> None:

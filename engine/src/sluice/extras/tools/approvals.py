@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, create_engine, select, update
+from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, create_engine, event, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
-from sqlalchemy.pool import StaticPool
 
 from sluice.core.digests import canonical_json, digest_of
 from sluice.core.errors import SluiceError
@@ -52,6 +50,7 @@ _ACTIONS = Table(
 )
 # What was said is kept while it is needed for going on. The calls stay: they say what was done, and by whose word.
 _SAID_NO_MORE: dict[str, Any] = {"conversation": []}
+_BUSY_SECONDS = 60  # SQLite's busy_timeout
 
 
 class DecisionError(Exception):
@@ -91,7 +90,7 @@ def call_digest(tool: str, args: Mapping[str, Any]) -> str:
 
 
 class Approvals:
-    """The store. Safe for threads; each method is one transaction.
+    """The store. Safe for threads; each step is one transaction.
 
     Args:
         address: of a PostgreSQL database; empty: in this process.
@@ -103,13 +102,15 @@ class Approvals:
 
     def __init__(self, address: str, seconds: float) -> None:
         self._seconds = seconds
-        self._one = threading.Lock()  # SQLite's connection in memory is one
         if address:
             driver = address.replace("postgres://", "postgresql://").replace("postgresql://", "postgresql+psycopg://")
             self._engine = create_engine(driver, pool_pre_ping=True)
         else:
-            options: dict[str, Any] = {"check_same_thread": False}
-            self._engine = create_engine("sqlite://", poolclass=StaticPool, connect_args=options)
+            # A database in memory that the threads of this process share: each writer takes its lock, or waits for it.
+            options: dict[str, Any] = {"isolation_level": None, "timeout": _BUSY_SECONDS}
+            place = f"sqlite:///file:/approvals-{secrets.token_hex(8)}?vfs=memdb&uri=true"
+            self._engine = create_engine(place, connect_args=options)
+            event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         try:
             _TABLES.create_all(self._engine)
         except OperationalError as error:
@@ -129,7 +130,6 @@ class Approvals:
         tenant: str | None,
         conversation: Sequence[Mapping[str, str]],
     ) -> str:
-        """Asks for an approval."""
         name, now = secrets.token_hex(16), time.time()
         row: dict[str, Any] = {"id": name, "thread": thread, "release": release, "tenant": tenant, "state": "pending"}
         row |= {"conversation": [dict(one) for one in conversation], "created": now, "expires": now + self._seconds}
@@ -165,7 +165,6 @@ class Approvals:
     async def decide(
         self, name: str, tenant: str | None, *, approve: bool, by: str | None, reason: str, release: str
     ) -> Approval:
-        """Approves or denies, once."""
         found = await self.find(name, tenant)
         if found.release != release:
             raise DecisionError(409, f"{found.release} has asked, and {release} answers here: ask again")
@@ -226,11 +225,11 @@ class Approvals:
         return found
 
     async def _do(self, work: Any) -> Any:
-        def locked() -> Any:
-            with self._one, self._engine.begin() as connection:
+        def transaction() -> Any:
+            with self._engine.begin() as connection:
                 return work(connection)
 
-        return await asyncio.to_thread(locked)
+        return await asyncio.to_thread(transaction)
 
 
 def _found(connection: Connection, name: str) -> Approval | None:

@@ -55,7 +55,6 @@ def expected_calls(row: Row) -> ExpectedCalls | None:
 
 
 def check_rows(data: Path) -> list[ValidationIssue]:
-    """Faults of `expect.tools` in the rows of a data set."""
     faults = []
     for name in ("train.jsonl", "eval.jsonl"):
         for placed in scan_rows(data / name)[0] if (data / name).is_file() else ():

@@ -102,7 +102,6 @@ class ToolsLock(Settings):
 
 
 def load_tools(config: Path | None) -> tuple[ToolsFile, dict[str, PinnedTool]] | None:
-    """The tools of a release and their pins."""
     if config is None or not (config / FILE).is_file():
         return None
     tools = load_settings(config / FILE, ToolsFile)

@@ -18,7 +18,7 @@ import jsonschema_rs
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.extras.tools.settings import FILE, REPIN, PinnedTool, ServerSettings, ToolSettings, ToolsFile
-from sluice.serving.tools import TOOLS
+from sluice.serving.services import TOOLS
 
 if TYPE_CHECKING:
     from langchain_core.tools import StructuredTool
@@ -67,7 +67,6 @@ class Tool:
         return f"{'/'.join(map(str, found.instance_path)) or 'the arguments'}: {found.message}"[:300]
 
     async def call(self, args: Mapping[str, Any], key: str = "") -> str:
-        """Calls it once."""
         if self._function:
             text = await self._function.ainvoke({**args, **({KEY: key} if key else {})})
         else:
@@ -120,7 +119,6 @@ def changed(pinned: Mapping[str, PinnedTool], said: Iterable[tuple[str, PinnedTo
 
 
 def open_tools(tools: ToolsFile, lock: Mapping[str, PinnedTool]) -> dict[str, Tool]:
-    """The tools of a release by name."""
     now = ((name, function_pin(name, settings)) for name, settings in tools.functions.items())
     if moved := changed(lock, now):
         raise ToolChangedError(f"the function {moved[0]!r}: its description no longer matches the pin", remedy=REPIN)

@@ -6,17 +6,50 @@ it is stored. Loading a file twice does no harm: spans are identified by their i
 
 from __future__ import annotations
 
+import base64
+import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import open_tracking, store_uri, tracking_uri
 from sluice.core.workspace import Workspace
-from sluice.extras.traces.spool_reader import parse_json_line, waiting
-from sluice.serving.telemetry.spans import FEEDBACK, TENANT
+from sluice.serving.telemetry.export_queue import OPEN_FILE, locked
+from sluice.serving.telemetry.telemetry import FEEDBACK, TENANT
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+def _waiting(folder: Path) -> list[Path]:
+    """The files to load, oldest first; services do not write to them any more."""
+    if not folder.is_dir():
+        return []
+    with locked(folder):
+        if (folder / OPEN_FILE).exists():
+            (folder / OPEN_FILE).rename(folder / f"{time.time_ns()}.jsonl")
+    return sorted(folder.glob("*.jsonl"))
+
+
+def parse_json_line(line: bytes) -> ExportTraceServiceRequest:
+    """The spans of a line. ValueError when it is not OTLP."""
+    from google.protobuf.json_format import ParseDict, ParseError
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    document, request = json.loads(line), ExportTraceServiceRequest()
+    try:
+        for span in (s for r in document["resourceSpans"] for scope in r["scopeSpans"] for s in scope["spans"]):
+            # Protobuf's JSON wants bytes as base64, OTLP's has ids in hexadecimal.
+            for key in ("traceId", "spanId", "parentSpanId"):
+                span[key] = base64.b64encode(bytes.fromhex(span.get(key, ""))).decode()
+        ParseDict(document, request, ignore_unknown_fields=True)
+    except (KeyError, TypeError, AttributeError, ParseError) as error:
+        raise ValueError(f"not a line of OTLP: {error}") from None
+    return request
 
 
 @dataclass
@@ -46,7 +79,7 @@ def push(workspace: Workspace, experiment: str) -> TraceImport:
         if uri == store_uri(workspace):  # as the files they come from: traces may hold what people wrote
             Path(uri.removeprefix("sqlite:///")).chmod(0o600)
         try:
-            for path in waiting(folder):
+            for path in _waiting(folder):
                 _push_file(path, TracingClient(uri), experiment_id, done)
                 path.unlink()
                 done.files += 1

@@ -25,7 +25,7 @@ def upgrade(
     from sluice.core.project import load_project
     from sluice.extras.pull_requests.branch_pull_request import PullRequestText, closed_before, origin_of, upsert_pull
     from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
-    from sluice.github.job_summary import write_job_summary
+    from sluice.github.workflow_run import write_job_summary
 
     workspace = Workspace.find()
     root, project = workspace.root, load_project(workspace.config)

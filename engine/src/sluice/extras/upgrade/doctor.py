@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
-from sluice.extras.doctor.github_environments import environment
+from sluice.extras.doctor.github_changes import environment
 
 ENVIRONMENT = "upgrade"
 

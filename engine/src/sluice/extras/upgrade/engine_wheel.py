@@ -1,6 +1,8 @@
-"""The wheel of an engine: all of engine/ as data, no code that an installation would run.
+"""The wheel of an engine, and config/engine.lock, which pins it for a project.
 
-hatchling builds it, the same bytes from the same files; pip fetches it, from an index or an address, by sha256.
+The wheel has all of engine/ as data, and no code that an installation would run. hatchling builds it, the same bytes
+from the same files; pip fetches it, from an index or an address, by sha256. The lock is one line as pip reads it.
+`make` unpacks the wheel into engine/, which git ignores, and notes the lock in .sluice/ (core/workspace.py).
 """
 
 from __future__ import annotations
@@ -14,20 +16,26 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from sluice.cli.template import TEMPLATE_ONLY
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
-from sluice.core.extras import FOLDER
 from sluice.core.processes import program
-from sluice.core.project import load_project
 from sluice.core.workspace import LOCK, MARKER
-from sluice.extras.upgrade.engine_lock import PACKAGE, EngineLock, read_lock
 from sluice.extras.upgrade.versions import check_out
-from sluice.template.extras import remove
-from sluice.template.owned import ENGINE, FILES, edits, read_list, version_of, write_lists
+from sluice.template.owned import ENGINE, FILES, edits, read_list, version_of, walk
 
+PACKAGE = "sluice-engine"
+_VERSION = r"\d+\.\d+\.\d+"
+# No name or key within an address: the file is in git. pip takes them from ~/.netrc.
+_ADDRESS = rf"(?:https?|file)://[^\s@]*/sluice_engine-({_VERSION})-py3-none-any\.whl"
+_REQUIREMENT = re.compile(rf"{PACKAGE}(?:==({_VERSION})| @ {_ADDRESS})")
+_PINNED = re.compile(r"(.+) --hash=sha256:([0-9a-f]{64})")
+_HEAD = """\
+# The engine of this project: `make` unpacks this wheel of the template into engine/, which is not in git.
+# `sluice engine install` writes this file, `sluice upgrade` moves it on, `sluice engine vendor` removes it.
+"""
 _INSIDE = "sluice_engine/"
 _ABOUT = re.compile(r"sluice_engine-[\d.]+\.dist-info/(?:METADATA|RECORD|WHEEL)")
 _PROJECT = """\
@@ -45,17 +53,63 @@ build-backend = "hatchling.build"
 """
 
 
+@dataclass(frozen=True)
+class EngineLock:
+    """`requirement`: what pip installs, `sluice-engine==0.2.0` from an index or `sluice-engine @ ADDRESS`. `version`:
+    the one that it names. `sha256`: of the wheel; empty as long as it was not fetched."""
+
+    requirement: str
+    version: str
+    sha256: str = ""
+
+    @property
+    def line(self) -> str:
+        """As pip reads it."""
+        return self.requirement + (f" --hash=sha256:{self.sha256}" if self.sha256 else "")
+
+    @property
+    def text(self) -> str:
+        """The file."""
+        return f"{_HEAD}{self.line}\n"
+
+    def moved(self, version: str) -> EngineLock:
+        """The lock of another version from the same place, without a digest."""
+        return lock_of(self.requirement.replace(self.version, version))
+
+
+def lock_of(requirement: str) -> EngineLock:
+    """The lock of a requirement, without a digest."""
+    found = _REQUIREMENT.fullmatch(requirement)
+    if not found:
+        said = f"{requirement}: not {PACKAGE}==VERSION, nor the address of a sluice_engine-VERSION-py3-none-any.whl"
+        raise SluiceError(said, remedy="an address begins with https:// or file:// and holds no name and no key")
+    return EngineLock(requirement, found[1] or found[2])
+
+
+def read_lock(root: Path) -> EngineLock | None:
+    """The lock of a checkout; None where engine/ is in git."""
+    path = root / LOCK
+    if not path.is_file():
+        return None
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    pinned = _PINNED.fullmatch(lines[0]) if len(lines) == 1 else None
+    if not pinned:
+        raise SluiceError(f"{path}: not one line with one sha256", remedy="restore it with git")
+    try:
+        lock = lock_of(pinned[1])
+    except SluiceError as error:
+        raise SluiceError(f"{path}: {error.message}", remedy="restore it with git") from None
+    return EngineLock(lock.requirement, lock.version, pinned[2])
+
+
 def pack(root: Path, out: Path) -> Path:
-    """Builds the wheel of the engine that is committed. Of the template: as a project has it after `sluice init`."""
+    """Builds the wheel of the engine that is committed."""
     if read_lock(root):
         raise SluiceError(f"{root / LOCK}: this engine is a wheel already", remedy="take that one")
     with tempfile.TemporaryDirectory(prefix="engine-") as name:
         files = check_out(root, "HEAD", Path(name) / "files")
         if wrong := [edit for edit in edits(files, walk(files)) if edit.path.startswith(ENGINE)]:
             raise SluiceError(f"{wrong[0]}", remedy="`sluice engine check`, and commit; only that is packed")
-        if load_project(files / "config").template is None and (files / FOLDER / TEMPLATE_ONLY).is_dir():
-            remove(files, [TEMPLATE_ONLY])
-            write_lists(files, walk(files), listed=True)
         project = Path(name) / "project"
         for path in pinned(files):
             target = project / _INSIDE / path.removeprefix(ENGINE)
@@ -117,11 +171,6 @@ def require_same(found: Mapping[str, str], wanted: Mapping[str, str], what: str,
     """SluiceError where a wheel holds another engine."""
     if differing := sorted(path for path in {*found, *wanted} if found.get(path) != wanted.get(path)):
         raise SluiceError(f"{what}: {len(differing)} files differ, such as {differing[0]}", remedy=remedy)
-
-
-def walk(root: Path) -> list[str]:
-    """Paths of the files below a folder that is no repository."""
-    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() or path.is_symlink()]
 
 
 def _pip(root: Path, *words: str, where: str) -> None:

@@ -19,8 +19,17 @@ from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import SERVER, run
 from sluice.core.workspace import LOCK, MARKER
-from sluice.extras.upgrade.engine_lock import PACKAGE, EngineLock, lock_of, read_lock
-from sluice.extras.upgrade.engine_wheel import contents, fetch, pinned, require_same, unpack
+from sluice.extras.upgrade.engine_wheel import (
+    PACKAGE,
+    EngineLock,
+    contents,
+    fetch,
+    lock_of,
+    pinned,
+    read_lock,
+    require_same,
+    unpack,
+)
 from sluice.template.init_project import require_clean
 from sluice.template.owned import ENGINE, FILES, edits, list_files, version_of
 

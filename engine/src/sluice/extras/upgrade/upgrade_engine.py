@@ -19,11 +19,10 @@ from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import commit_tree, run
 from sluice.core.project import Project
-from sluice.core.workspace import LOCK
-from sluice.extras.pull_requests.managed_branch import push_branch
+from sluice.core.workspace import LOCK, MARKER
+from sluice.extras.pull_requests.branch_pull_request import push_branch
 from sluice.extras.upgrade.codemods import codemods, order, run_codemod
-from sluice.extras.upgrade.engine_lock import EngineLock, read_lock
-from sluice.extras.upgrade.engine_wheel import contents, fetch, pinned, require_same
+from sluice.extras.upgrade.engine_wheel import EngineLock, contents, fetch, pinned, read_lock, require_same, unpack
 from sluice.extras.upgrade.versions import (
     address_of,
     changed_files,
@@ -34,8 +33,7 @@ from sluice.extras.upgrade.versions import (
     released,
     take,
 )
-from sluice.template.extras import remove
-from sluice.template.owned import ENGINE, OWNED, Edit, edits, read_list, version_of, write_lists
+from sluice.template.owned import ENGINE, OWNED, Edit, edits, read_list, version_of, walk
 
 BRANCH = "upgrade-template"
 _TRAILER = "Template-Version: "
@@ -74,14 +72,14 @@ def prepare(root: Path, project: Project, source: str, to: str = "", *, discard:
             raise SluiceError(f"{source}: no version {new}", remedy=f"it has {', '.join(known)}")
         if order(new) <= order(old):
             return None
-        theirs = template_files(address, new, folder, project)
-        base = template_files(address, old, folder, project) if lock and old in known else None
+        theirs = _version(address, new, folder)
         if lock:
-            _bring_engine(lock, ours, base)
+            unpack(ours)
+            (ours / MARKER).unlink()
             lock = _moved(lock, new, theirs)
-        work = _Work(ours, theirs, project, discard, base)
-        if work.edited and not base and old in known:
-            work.base = template_files(address, old, folder, project)
+        work = _Work(ours, theirs, project, discard)
+        if work.edited and old in known:
+            work.base = _version(address, old, folder)
         work.replace()
         if lock:
             (ours / LOCK).write_text(lock.text, encoding="utf-8")
@@ -95,22 +93,9 @@ def prepare(root: Path, project: Project, source: str, to: str = "", *, discard:
     return UpgradeResult(old, new, commit, paths, work.merged, work.kept, changed)
 
 
-def template_files(address: str, version: str, folder: Path, project: Project) -> Path:
-    """The files of a version of the template, without the extras that a project has removed."""
-    place = folder / version
-    place.mkdir()
-    files = fetch_version(address, version, place)
-    if project.without:
-        remove(files, project.without)
-        write_lists(files, _walk(files), listed=True)
-    return files
-
-
-def _bring_engine(lock: EngineLock, ours: Path, base: Path | None) -> None:
-    """Puts the engine that is left behind where an installed project has it, as the template has it."""
-    if base is None:
-        raise SluiceError(f"{LOCK}: the template has no version {lock.version}", remedy="`sluice engine vendor` first")
-    shutil.copytree(base / ENGINE, ours / ENGINE, symlinks=True)
+def _version(address: str, version: str, folder: Path) -> Path:
+    (folder / version).mkdir()
+    return fetch_version(address, version, folder / version)
 
 
 def _moved(lock: EngineLock, version: str, theirs: Path) -> EngineLock:
@@ -137,7 +122,7 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.owned, self.wanted = read_list(self.ours, OWNED), read_list(self.theirs, OWNED)
-        self.edited = {edit.path: edit for edit in edits(self.ours, _walk(self.ours))}
+        self.edited = {edit.path: edit for edit in edits(self.ours, walk(self.ours))}
 
     def replace(self) -> None:
         """Raises ValidationErrors before anything is written where an edit would be lost."""
@@ -209,11 +194,6 @@ def _change_project(ours: Path, index: Mapping[str, str], old: str, new: str) ->
         if done:
             found[version] = done
     return found
-
-
-def _walk(root: Path) -> list[str]:
-    """Paths of the files below a folder that is no repository."""
-    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() or path.is_symlink()]
 
 
 def push(root: Path, upgrade: UpgradeResult, environment: Mapping[str, str], *, remote: str = "origin") -> str:

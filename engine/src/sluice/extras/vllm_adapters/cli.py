@@ -33,8 +33,7 @@ def adapters_load(
     """Keep vLLM's adapters in sync with the active releases, until SIGTERM.
 
     Verifies each file against release.json first. /readyz reports if vLLM has all the adapters it must have."""
-    from sluice.extras.vllm_adapters.adapter_loader import AdapterLoader
-    from sluice.extras.vllm_adapters.living_releases import in_cluster, in_folder
+    from sluice.extras.vllm_adapters.adapter_loader import AdapterLoader, in_cluster, in_folder
     from sluice.extras.vllm_adapters.loader_service import run_loader
     from sluice.extras.vllm_adapters.vllm_server import VllmServer
     from sluice.release.artifact_store import open_artifact_store
@@ -52,7 +51,7 @@ def adapters_await(
     seconds: Annotated[float, typer.Option(help="Maximum seconds to wait.")] = 300,
 ) -> None:
     """Wait until every vLLM has the adapter of a release; return at once if the release uses no vLLM."""
-    from sluice.extras.vllm_adapters.await_adapter import await_adapter
+    from sluice.extras.vllm_adapters.loader_service import await_adapter
 
     print(await_adapter(release, loaders, seconds=seconds, show=print))
 
@@ -63,8 +62,7 @@ def adapters_register(
     vllm: VllmOption = _VLLM,
 ) -> None:
     """Register one adapter at a vLLM that sees this folder, for `sluice evaluate` and `sluice serve`."""
-    from sluice.extras.vllm_adapters.register_adapter import register_draft, register_release
-    from sluice.extras.vllm_adapters.vllm_server import VllmServer
+    from sluice.extras.vllm_adapters.vllm_server import VllmServer, register_draft, register_release
 
     workspace, server = Workspace.find(), VllmServer(vllm)
     name = register_release(workspace, release, server) if release else register_draft(workspace, server)

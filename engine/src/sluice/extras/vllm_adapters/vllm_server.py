@@ -1,4 +1,8 @@
-"""The API of a running vLLM through which adapters are registered (vLLM 0.32, `VLLM_ALLOW_RUNTIME_LORA_UPDATING`)."""
+"""The API of a running vLLM through which adapters are registered (vLLM 0.32, `VLLM_ALLOW_RUNTIME_LORA_UPDATING`).
+
+`register_release` and `register_draft` register one by hand, where a vLLM runs beside a checkout: what is evaluated
+before there is a release.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,19 @@ from typing import Any
 
 import httpx
 
+from sluice.cli.common import find_release
 from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.extras.vllm_adapters.peft_form import FOLDER, require_base, write_peft
+from sluice.extras.vllm_adapters.providers.vllm import adapter_name
+from sluice.llm.model_files import ensure, load_models
+from sluice.release.manifest import verify
+from sluice.serving.release_parts import DRAFT, draft_adapter
 
+_REMEDY = (
+    "vLLM needs --enable-lora, a --max-lora-rank that fits, and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True; the adapter "
+    "must be one of its base model"
+)
 _LOAD_SECONDS = 120  # vLLM reads an adapter between two steps of the model
 
 
@@ -52,14 +67,36 @@ class VllmServer:
         raise SluiceError(f"{self.url}{path}: HTTP {response.status_code}: {_words(response)}", remedy=_REMEDY)
 
 
-_REMEDY = (
-    "vLLM needs --enable-lora, a --max-lora-rank that fits, and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True; the adapter "
-    "must be one of its base model"
-)
-
-
 def _words(response: httpx.Response) -> str:
     try:
         return str(response.json()["error"]["message"])[:500]
     except (ValueError, KeyError, TypeError):
         return response.text[:500]
+
+
+def register_release(workspace: Workspace, release: str, server: VllmServer) -> str:
+    """A release of this machine, or of the artifact store that machines share; its id."""
+    manifest, folder = find_release(workspace, release)
+    verify(folder, manifest)
+    if not (folder / FOLDER).is_dir():
+        raise SluiceError(f"{folder / FOLDER}: no adapter for vLLM", remedy="make the release with the kind `vllm`")
+    return _register(server, manifest.id, folder / FOLDER)
+
+
+def register_draft(workspace: Workspace, server: VllmServer) -> str:
+    """The adapter that the stage `train` has left; its name, which follows from its content."""
+    adapter = draft_adapter(workspace)
+    if adapter is None or not adapter.is_file():
+        raise SluiceError(f"{adapter or 'pipelines/dvc.yaml'}: no adapter", remedy="`make pipeline` trains one")
+    name = adapter_name(DRAFT, adapter)
+    folder = workspace.state / "adapters" / name
+    write_peft(adapter, ensure(load_models(workspace.config / "models.yaml").chat, workspace.cache), folder)
+    return _register(server, name, folder)
+
+
+def _register(server: VllmServer, name: str, folder: Path) -> str:
+    if server.adapters().get(name) != str(folder.absolute()):
+        require_base(folder, server.base())
+        server.unregister(name)
+        server.register(name, folder.absolute())
+    return name

@@ -1,1 +1,1 @@
-"""The checks of the engine: one file each, which adds its check by the decorator `check`. See ../check.py."""
+"""The checks of the engine, each added by the decorator `check` (see ../check.py): attacks, leaks and markup."""

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Finding, PatternCheck, check
-from sluice.guardrails.text_normalization.prefilter import Prefilter, ascii_letters
+from sluice.guardrails.reading import Prefilter, ascii_letters
 
 _TAGS = (
     "script|iframe|frame|img|image|svg|math|object|embed|applet|link|style|base|meta|form|input|button|video|audio|"

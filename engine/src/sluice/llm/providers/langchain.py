@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, finish_reason
-from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.providers import provider
-from sluice.llm.providers.context import ProviderContext
-from sluice.llm.providers.sdk_calls import in_time
-from sluice.llm.settings import RemoteSpec
+from sluice.llm.provider_failures import FailureKind, ProviderError, in_time
+from sluice.llm.providers import ProviderContext, provider
+from sluice.llm.settings import KeyedSpec, RemoteSpec
 from sluice.prompts import ModelParameters
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+
 
 _REASONS = ("finish_reason", "stop_reason", "stopReason")
 
@@ -89,3 +88,22 @@ def connect(context: ProviderContext[LangChainSpec]) -> ChatProvider:
         context.spec.model, model_provider=context.spec.integration, max_retries=0, **given
     )
     return LangChainProvider(model, context.parameters)
+
+
+@provider("anthropic", KeyedSpec)
+def connect_anthropic(context: ProviderContext[KeyedSpec]) -> ChatProvider:
+    from langchain_anthropic import ChatAnthropic
+
+    given: dict[str, Any] = {"model": context.spec.model, "api_key": context.key(), **context.spec.options}
+    if url := context.base_url():
+        given["base_url"] = url
+    model = ChatAnthropic(max_retries=0, stream_usage=True, **given)
+
+    def bind(parameters: ModelParameters) -> dict[str, Any]:
+        values = context.parameters(parameters)
+        values.pop("seed", None)  # Anthropic has none
+        if values.get("top_p") == 1.0:  # no effect, and newer models refuse it beside a temperature
+            del values["top_p"]
+        return values
+
+    return LangChainProvider(model, bind)

@@ -1,21 +1,101 @@
-"""Any server with OpenAI's chat completions API: llama.cpp, vLLM, LiteLLM, TGI. The hot path: below LangChain."""
+"""OpenAI, any server with its chat completions API (llama.cpp, vLLM, LiteLLM, TGI), and the local one of this process.
+
+The hot path, below LangChain."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Self
 
 from pydantic import model_validator
+from pydantic_core import from_json
 
-from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.openai_events import OpenAIEvents
+from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
+from sluice.llm.chat import (
+    ChatProvider,
+    Delta,
+    FinishReason,
+    Messages,
+    ShapeParameters,
+    ToolParameters,
+    Usage,
+    finish_reason,
+)
+from sluice.llm.provider_failures import FailureKind, ProviderError, by_status
 from sluice.llm.provider_http import HttpClient
-from sluice.llm.providers import provider
-from sluice.llm.providers.context import ProviderContext
-from sluice.llm.settings import RemoteSpec
+from sluice.llm.providers import ProviderContext, provider
+from sluice.llm.settings import KeyedSpec, ProviderSpec, RemoteSpec
 from sluice.prompts import ModelParameters
+
+_LONGEST = 1 << 20  # bytes of one event
+_DONE = b"[DONE]"
+
+
+class OpenAIEvents:
+    """`feed` blocks until `done`; `last` is the end of the answer. FailureKind.GARBAGE for what is not in the
+    format."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._rest = b""
+        self._finish: FinishReason | None = None
+        self._usage: Usage | None = None
+        self._calls: dict[int, Any] = {}  # of one block; LangChain adds up pieces of different chunks only
+
+    def feed(self, block: bytes) -> Delta | None:
+        """What this block brings, None where that is neither text nor a call. An error event raises what it says."""
+        lines = (self._rest + block).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > _LONGEST:
+            raise ProviderError(FailureKind.GARBAGE, "an event that never ended")
+        text = ""
+        for line in lines:
+            if line.startswith(b"data:"):
+                data = line[5:].strip()
+                if data == _DONE:
+                    self.done = True
+                    break
+                try:
+                    text += self._event(from_json(data))
+                except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+                    raise ProviderError(
+                        FailureKind.GARBAGE, f"not an event of a chat ({type(error).__name__})"
+                    ) from error
+        if not self._calls:
+            return Delta(text) if text else None
+        calls, self._calls = tuple(self._calls.values()), {}
+        return Delta(text, tool_calls=calls)
+
+    def last(self) -> Delta:
+        """The last piece of the answer. FailureKind.GARBAGE when the reply ended before the answer did."""
+        if self._finish is None:
+            raise ProviderError(FailureKind.GARBAGE, "the reply ended before the answer")
+        return Delta(finish_reason=self._finish, usage=self._usage)
+
+    def _event(self, event: dict[str, Any]) -> str:
+        if error := event.get("error"):
+            code = error.get("code") if isinstance(error, dict) else None
+            raise by_status(code if isinstance(code, int) else 500, "in the stream", said=str(error))
+        if usage := event.get("usage"):
+            cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+            self._usage = Usage(int(usage["prompt_tokens"]), int(usage["completion_tokens"]), int(cached))
+        if not (choices := event["choices"]):
+            return ""
+        choice = choices[0]
+        if reason := choice.get("finish_reason"):
+            self._finish = finish_reason(reason)
+        delta = choice.get("delta") or {}
+        for call in delta.get("tool_calls") or ():
+            empty = {"type": "tool_call_chunk", "index": call["index"], "id": None, "name": None, "args": ""}
+            piece, said = self._calls.setdefault(call["index"], empty), call.get("function") or {}
+            piece["id"] = call.get("id") or piece["id"]
+            piece["name"] = said.get("name") or piece["name"]
+            piece["args"] += said.get("arguments") or ""
+        return delta.get("content") or ""
 
 
 class OpenAICompatibleProvider:
@@ -60,3 +140,58 @@ class OpenAICompatibleSpec(RemoteSpec):
 @provider("openai_compatible", OpenAICompatibleSpec)
 def connect(context: ProviderContext[OpenAICompatibleSpec]) -> ChatProvider:
     return OpenAICompatibleProvider(context, str(context.base_url()))  # it has one: see its spec
+
+
+_URL = "https://api.openai.com/v1"
+
+
+@provider("openai", KeyedSpec)
+def connect_openai(context: ProviderContext[KeyedSpec]) -> ChatProvider:
+    return OpenAICompatibleProvider(context, context.base_url(_URL) or _URL, longest="max_completion_tokens")
+
+
+_TOOL = b"a_tool_of_sluice"
+_PROBE = b"""{"messages": [{"role": "user", "content": "?"}],
+    "tools": [{"type": "function", "function": {"name": "%s", "parameters": {"type": "object"}}}]}"""
+
+
+class LocalSpec(ProviderSpec):
+    """The model is a role of config/models.yaml. It runs in this process: it has no address and no key."""
+
+    takes_grammar = True
+
+
+class LocalProvider(OpenAICompatibleProvider):
+    """llama.cpp leaves tools out of the prompt, without a word, where the chat template of the model has no place for
+    them. Such a request, and one for a form of the answer, is held to it by the extra `clients`, or refused."""
+
+    def __init__(self, context: ProviderContext[LocalSpec], url: str) -> None:
+        super().__init__(context, f"{url}/v1")
+        self._templates = HttpClient(f"{url}/apply-template", {}, connections=1, connect_seconds=60)
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        answer = super().stream
+        if isinstance(parameters, ShapeParameters) or (
+            isinstance(parameters, ToolParameters) and not await self._takes_tools(deadline)
+        ):
+            held = next(iter(hooks("local_form").values()), None)
+            if held is None:
+                what = "the chat template of the local model has no place for tools; take another model or provider"
+                raise ProviderError(FailureKind.REFUSED, what)
+            answer = partial(held, answer)
+        async with aclosing(answer(messages, parameters, deadline=deadline)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _takes_tools(self, deadline: float) -> bool:
+        async with aclosing(self._templates.post(_PROBE % _TOOL, ended=lambda: False, deadline=deadline)) as blocks:
+            return _TOOL in b"".join([block async for block in blocks])
+
+
+@provider("local", LocalSpec)
+def connect_local(context: ProviderContext[LocalSpec]) -> ChatProvider:
+    if context.local_url is None:
+        raise SluiceError(f"config/providers.yaml: {context.spec.name}: the local model does not run here")
+    return LocalProvider(context, context.local_url)

@@ -1,14 +1,22 @@
-"""The SDK's batch processor in front of one exporter, with every loss counted and a bounded end.
+"""The SDK's batch processor in front of one exporter, with every loss counted and a bounded end; and traces on disk.
 
 The SDK's own figures are not enough: they have to be switched on by a variable of the environment, count a batch that
 was refused with a status as exported, and its shutdown waits 30 seconds (engine/docs/decisions/opentelemetry-sdk.md).
+
+On disk traces are OTLP's JSON lines in .sluice/traces/, where all files together have a limit. The processes of a
+machine append to one file under a lock. Who loads it renames it under that lock first; the next batch begins another.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
@@ -136,3 +144,47 @@ class ExportQueue(SpanProcessor):
             self._lost(failure.reason, spans if failure.count is None else failure.count)
         elif failure:
             self._lost("failed", spans)
+
+
+OPEN_FILE = "spans.jsonl"  # the file that is appended to
+
+
+class TraceSpool:
+    """The writing side."""
+
+    def __init__(self, folder: Path, *, most_bytes: int) -> None:
+        self._folder = folder
+        self._most = most_bytes
+
+    def append(self, lines: bytes) -> None:
+        """All lines or none. SpansLostError when there is no room, or the disk does not take them."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with locked(self._folder):
+                if sum(path.stat().st_size for path in self._folder.iterdir()) + len(lines) > self._most:
+                    raise SpansLostError(
+                        "spool_full", f"{self._folder} holds {self._most >> 20} MiB: load its files or delete them"
+                    )
+                append_whole(self._folder / OPEN_FILE, lines)
+        except OSError as error:
+            raise SpansLostError("disk", f"{self._folder}: {error.strerror or error}") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else on this machine appends to the folder's files, or renames them."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def append_whole(path: Path, lines: bytes) -> None:
+    """Appends to a file that only this user can read: all or nothing, where nobody else appends at the same time."""
+    with open(path, "ab", buffering=0, opener=partial(os.open, mode=0o600)) as stream:
+        before, rest = stream.tell(), memoryview(lines)
+        try:
+            while rest:  # nearly full disks take a part, and refuse the next
+                rest = rest[stream.write(rest) :]
+        except OSError:
+            os.ftruncate(stream.fileno(), before)  # what was written before can still be read
+            raise

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import orjson
 
 from sluice.core.processes import interrupts_deferred
-from sluice.guardrails.redaction import redact
+from sluice.guardrails.checks.leaks import redact
 from sluice.serving.telemetry.settings import LogSettings
 from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARDS, RETRIEVE, Trace, current_trace
 

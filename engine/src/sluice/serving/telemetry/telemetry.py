@@ -1,37 +1,160 @@
 """The service's entry point to telemetry: begins and finishes traces, takes scores, and flushes at the end.
 
 `finish` and `score` never wait and never raise; whatever happens behind them is counted by `on_lost`.
+
+A sampled request that has ended becomes spans by the names of OpenTelemetry's GenAI conventions. Where these know no
+kind or text of a step, those of OpenInference are used, which Langfuse and MLflow read as well; names that no
+convention has begin with `sluice.`. engine/docs/reference/telemetry.md lists all of them.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, SpanKind, get_current_span
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
+from opentelemetry.semconv.attributes import error_attributes, http_attributes
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    get_current_span,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from sluice.guardrails.checks.leaks import redact
 from sluice.serving.telemetry.export_queue import ExportQueue, TraceExporter
 from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.service_log import access_line
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
-from sluice.serving.telemetry.spans import ProcessFacts, end_spans, feedback_span
-from sluice.serving.telemetry.traces import Trace
+from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARDS, PROMPT, REQUEST, RETRIEVE, Trace, TraceStep, Value
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
     from sluice.serving.feedback import Feedback
     from sluice.serving.release_parts import ReleaseBundle
+
+
+RELEASE = "sluice.release"
+TENANT = "sluice.tenant"
+PROMPT_DIGEST = "sluice.prompt.digest"
+FEEDBACK = "feedback"
+
+_OPERATIONS = {
+    REQUEST: gen_ai.GenAiOperationNameValues.INVOKE_WORKFLOW.value,
+    RETRIEVE: gen_ai.GenAiOperationNameValues.RETRIEVAL.value,
+    CONDENSE: gen_ai.GenAiOperationNameValues.CHAT.value,
+    CHAT: gen_ai.GenAiOperationNameValues.CHAT.value,
+}
+_KINDS = {REQUEST: "CHAIN", RETRIEVE: "RETRIEVER", **dict.fromkeys(GUARDS, "GUARDRAIL")}
+# Texts by the name that the application gives them, and where the conventions put them.
+_TEXTS = {
+    "input": (gen_ai.GEN_AI_INPUT_MESSAGES,),
+    "output": (gen_ai.GEN_AI_OUTPUT_MESSAGES,),
+    "query": (gen_ai.GEN_AI_RETRIEVAL_QUERY_TEXT, "input.value"),
+    "documents": (gen_ai.GEN_AI_RETRIEVAL_DOCUMENTS, "output.value"),
+}
+Attributes = dict[str, Value]
+Dialect = Callable[[Mapping[str, Value]], Mapping[str, Value]]
+
+
+@dataclass(frozen=True)
+class ProcessFacts:
+    """What is the same for every request of one process."""
+
+    release: str
+    prompt_name: str
+    prompt_digest: str
+
+    def attributes(self, tenant: str | None) -> Attributes:
+        """Those of every span of a tenant."""
+        return {RELEASE: self.release, PROMPT_DIGEST: self.prompt_digest, TENANT: tenant or "default"}
+
+
+def end_spans(trace: Trace, facts: ProcessFacts, dialects: Iterable[Dialect] = ()) -> None:
+    """Puts the record of a sampled request on its spans and ends them, the root last: that hands them to the exporters.
+
+    `dialects`: each gives the attributes that one backend wants beside those of a span."""
+    if not trace.span.is_recording():
+        return
+    for step in (*trace.steps, trace):
+        attributes = _attributes(step, trace, facts)
+        for dialect in dialects:
+            attributes |= dialect(attributes)
+        if step.name == CHAT and (model := attributes.get(gen_ai.GEN_AI_REQUEST_MODEL)):
+            step.span.update_name(f"{CHAT} {model}")
+        if step.error:
+            step.span.set_status(Status(StatusCode.ERROR, step.error))
+        step.span.set_attributes(attributes)
+        step.span.end(step.end_ns or trace.end_ns)
+
+
+def _attributes(step: TraceStep, trace: Trace, facts: ProcessFacts) -> Attributes:
+    attributes = facts.attributes(trace.tenant) | step.attributes
+    if operation := _OPERATIONS.get(step.name):
+        attributes[gen_ai.GEN_AI_OPERATION_NAME] = operation
+    if kind := _KINDS.get(step.name):
+        attributes["openinference.span.kind"] = kind
+    if step.error:
+        attributes[error_attributes.ERROR_TYPE] = step.error
+    if step.name in (PROMPT, CHAT, REQUEST):
+        attributes[gen_ai.GEN_AI_PROMPT_NAME] = facts.prompt_name
+    elif step.name == CONDENSE:
+        attributes[gen_ai.GEN_AI_PROMPT_NAME] = step.name
+    if step is trace:
+        attributes[http_attributes.HTTP_REQUEST_METHOD] = "POST"
+        attributes[http_attributes.HTTP_ROUTE] = trace.route
+        attributes[http_attributes.HTTP_RESPONSE_STATUS_CODE] = trace.status
+        attributes[gen_ai.GEN_AI_WORKFLOW_NAME] = facts.prompt_name
+        attributes[gen_ai.GEN_AI_REQUEST_STREAM] = trace.stream
+    for name, value in step.texts.items():
+        attributes |= dict.fromkeys(_TEXTS.get(name, ()), _redacted(value))
+    return attributes
+
+
+def _redacted(value: Any) -> str:
+    """A text, documents, or messages in the form of the GenAI conventions, without personal data and secrets."""
+    if isinstance(value, str):
+        # Half a character cannot be written in UTF-8.
+        return redact(value.encode("utf-8", "replace").decode())
+    done = []
+    for item in value:
+        content = _redacted(item["content"])
+        if "role" in item:
+            done.append({"role": item["role"], "parts": [{"type": "text", "content": content}]})
+        else:
+            done.append(item | {"content": content})
+    return json.dumps(done, ensure_ascii=False)
+
+
+def feedback_span(feedback: Feedback, facts: ProcessFacts, resource: Resource) -> ReadableSpan:
+    """A score as a span of the trace that it is about, whose request has ended long ago."""
+    attributes = facts.attributes(feedback.tenant)
+    attributes[gen_ai.GEN_AI_EVALUATION_NAME] = "user"
+    attributes[gen_ai.GEN_AI_EVALUATION_SCORE_VALUE] = feedback.score
+    if feedback.comment:
+        attributes[gen_ai.GEN_AI_EVALUATION_EXPLANATION] = _redacted(feedback.comment)
+    ids = int(feedback.trace_id, 16), RandomIdGenerator().generate_span_id()
+    context = SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    now = time.time_ns()
+    return ReadableSpan(FEEDBACK, context, None, resource, attributes, start_time=now, end_time=now)
+
 
 SERVICE = "sluice"
 _log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """One trace for each request: spans of OpenTelemetry, and the record that metrics and the access line read too.
 
 The spans are the SDK's and live while the request does; one that is not sampled has none, and costs a few microseconds
-for its record. Attributes and redacted texts are put on the spans when the answer is out (spans.py).
+for its record. Attributes and redacted texts are put on the spans when the answer is out (telemetry.py).
 
 `current_trace()` is the trace of the current request, anywhere in the code; outside a request it is a record without a
 reader. Texts of users may be given with `text`; they are kept only where contents are enabled.
@@ -14,11 +14,16 @@ from collections.abc import Sequence
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Self
 
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.trace import INVALID_SPAN, NoOpTracer, Span, SpanKind, Tracer, format_trace_id, set_span_in_context
+
+from sluice.llm.chat import Delta, Usage
+from sluice.serving.answer import Answer
 
 if TYPE_CHECKING:
     from sluice.guardrails.guards import GuardOutcome
     from sluice.retrieval import Hit
+
 
 GUARD_INPUT = "guard input"
 CONDENSE = "condense"
@@ -164,3 +169,30 @@ def enter(trace: Trace) -> Token[Trace | None]:
 
 def leave(token: Token[Trace | None]) -> None:
     _current.reset(token)
+
+
+def record(trace: Trace, answer: Answer, said: Delta | None, model: str) -> None:
+    """`said`: the end of the model's reply, None when there was none. `model`: what was asked where it does not say."""
+    trace.set(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, (answer.finish_reason,))
+    trace.set("sluice.declined", answer.declined)
+    if answer.blocked:
+        trace.set("sluice.blocked", answer.blocked)
+    trace.set("sluice.citations", len(answer.citations))
+    trace.text("output", [{"role": "assistant", "content": answer.text}])
+    if (step := trace.find(CHAT)) is None:  # declined or refused before the model was asked
+        return
+    if said is None:
+        record_call(step, Delta(), model)
+    step.set(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, (answer.finish_reason,))
+    step.text("output", [{"role": "assistant", "content": answer.text}])
+
+
+def record_call(step: TraceStep, said: Delta, model: str) -> None:
+    """Who was asked, and what it used; `said` and `model` as for `record`."""
+    usage = said.usage or Usage(0, 0)
+    step.set(gen_ai.GEN_AI_REQUEST_MODEL, said.model or model)
+    step.set(gen_ai.GEN_AI_PROVIDER_NAME, said.provider or "local")
+    step.set(gen_ai.GEN_AI_USAGE_INPUT_TOKENS, usage.prompt_tokens)
+    step.set(gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS, usage.completion_tokens)
+    if said.cost is not None:
+        step.set("sluice.cost", said.cost)

@@ -11,10 +11,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.reports import ComparedVersion, phrasing
+from sluice.evaluation.reports import ComparedVersion
 from sluice.evaluation.reports.comparison_comment import LIMIT, write_comment
-from sluice.evaluation.reports.markdown_escape import clip, clipped, printable, quoted
-from sluice.evaluation.significance import MetricJudgement
 from unit.evaluation.asking import ask
 from unit.evaluation.reports.conftest import HOSTILE, Comparing
 
@@ -92,13 +90,6 @@ def test_it_says_first_what_matters(
     assert temperature in lines
 
 
-def test_deciding_metrics_come_worse_first(worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion]) -> None:
-    rows = [line for line in write_comment(worse, *sides).splitlines() if line.startswith("| <code>")]
-    assert cells(rows[0])[0] == "<code>decline&#95;accuracy</code>"
-    assert cells(rows[0])[7] == "✕ **worse**"
-    assert re.fullmatch(r"−0\.\d{3} to −0\.\d{3}", cells(rows[0])[4])
-
-
 def test_foreign_text_stays_text(hostile: Comparison, sides: tuple[ComparedVersion, ComparedVersion]) -> None:
     base, _ = sides
     strange = ComparedVersion("head", HOSTILE, prompts={HOSTILE: HOSTILE})
@@ -149,33 +140,6 @@ def test_it_stays_below_the_limit_whatever_comes(
     check_harmless(text)
 
 
-def test_a_small_limit_keeps_the_verdict(worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion]) -> None:
-    text = write_comment(worse, *sides, limit=4000)
-    assert len(text.encode()) <= 4000
-    assert text.startswith("## ✕ Worse")
-    assert "| metric |" in text
-
-
-def test_nothing_at_all_is_said_to_be_nothing(
-    comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion]
-) -> None:
-    text = write_comment(comparing([], []), *sides)
-    assert text.startswith("## ! Not evaluated\n")
-    assert "- no case was asked" in text
-
-
-def test_text_is_made_printable() -> None:
-    assert printable("a\r\n\tb\x00c\u202ed\ud800 e\u200dé") == "a b cd\ufffd e\u200dé"
-    assert quoted("a|b") == "<code>a&#124;b</code>"
-    assert quoted("abcdef", 4) == "<code>abc…</code>"
-    assert quoted(" \n ") == ""
-
-
-@pytest.mark.parametrize("text", ["word " * 40, " " * 400 + "late", "\u200b" * 400 + "late" * 9, "a" * 8, "a" * 9])
-def test_a_long_text_is_cut_as_if_all_of_it_had_been_made_printable(text: str) -> None:
-    assert clipped(text, 8) == clip(printable(text), 8)
-
-
 def opened(text: str, word: str) -> list[list[str]]:
     """Cells of the rows of the table below **Worst** or **Best**."""
     table = text.split(f"**{word} ", 1)[1].split("\n\n")[1]
@@ -203,32 +167,3 @@ def test_the_three_worst_and_the_three_best_come_with_both_answers(
     assert (worst[0][5], best[0][5]) == ("✕ <code>f1</code> 0.9 → 0.1", "✓ <code>f1</code> 0.1 → 0.8")
     assert "<summary>1 more broken</summary>" in text
     assert "<summary>1 more fixed</summary>" in text
-
-
-def test_an_answer_that_loses_without_breaking_is_shown_where_none_broke(
-    comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion]
-) -> None:
-    ids = [one["id"] for one in scored({})]
-    text = write_comment(comparing(scored({}), scored({ids[3]: 0.6, ids[4]: 0.95})), *sides)
-    assert "**Worst 1**, of 0 broken\n" in text
-    assert opened(text, "Worst")[0][5] == "<code>f1</code> 0.9 → 0.6"
-    assert opened(text, "Best")[0][0] == f"<code>{ids[4]}</code>"
-    assert "**Worst" not in write_comment(comparing(scored({}), scored({})), *sides)
-
-
-def judged(difference: float, low: float | None, high: float | None) -> MetricJudgement:
-    return MetricJudgement(0.0, difference, 99, "no difference seen", low, high, smallest=0.02)
-
-
-@pytest.mark.parametrize(
-    ("judgement", "line"),
-    [
-        (judged(-0.2, -0.3, -0.1), "━━━━●━━━··│··········"),
-        (judged(0.0, -0.1, 0.1), "━━━━━━━━━━●━━━━━━━━━━"),
-        (judged(0.05, -0.05, 0.1), "·····━━━━━┿━━━━●━━━━━"),
-        (judged(0.2, 0.2, 0.2), "··········│·········●"),
-        (judged(0.2, None, None), ""),
-    ],
-)
-def test_an_interval_is_drawn_beside_nothing(judgement: MetricJudgement, line: str) -> None:
-    assert phrasing.drawn(judgement) == line

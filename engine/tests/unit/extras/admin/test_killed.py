@@ -1,4 +1,4 @@
-"""`kill -9`: of what builds a collection, at twenty moments, and of the embedded PostgreSQL while many search in it."""
+"""`kill -9` of what builds a collection, at several moments, and of the embedded PostgreSQL while many search in it."""
 
 from __future__ import annotations
 
@@ -22,24 +22,22 @@ from sluice.core.processes import wait_until
 from sluice.extras.admin.verify_collection import verify
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval import RetrievalError
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.postgres_collections import ensure_collection, list_collections
-from sluice.retrieval.retriever import Retriever
+from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores
 from support.retrieval.patience import open_patiently
 from unit.retrieval.conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
-KILLS = 20
+KILLS = 8
 # Forks a builder for each line, so that none spends its time on imports: where to write, a word for what is changed.
 BUILDER = """
 import os, signal, sys
 from pathlib import Path
 import pgvector.psycopg, psycopg
 from sluice.llm.model_files import ModelSpec
-from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.index_files import ChunkerSettings
 from sluice.retrieval.postgres_collections import ensure_collection
 from sluice.retrieval.index_files import build_index
 from unit.retrieval.conftest import Scattered, corpus

@@ -15,10 +15,9 @@ from sluice.core.workspace import Workspace
 from sluice.extras.admin import retention
 from sluice.release import catalogue, environment_record
 from sluice.release.artifact_store import ArtifactStore
-from sluice.release.catalogue import CatalogueEntry
+from sluice.release.catalogue import CatalogueEntry, fetch
 from sluice.release.environment_record import EnvironmentRecord
 from sluice.release.manifest import Manifest
-from sluice.release.transfer import fetch
 from unit.cli.test_index_build import run
 from unit.release.conftest import PROMPT, make, small_models, workspace, write_evaluation  # noqa: F401 - fixtures
 from unit.release.stores import StoreUnderTest, shared  # noqa: F401 - a fixture
@@ -111,17 +110,6 @@ def test_what_is_of_today_stays(
         add()
     done = retention.prune(shared.open(), workspace, 1)
     assert (len(done.kept), done.releases, done.names) == (3, (), ())
-
-
-@pytest.mark.usefixtures("later")
-def test_a_removed_release_can_be_put_there_again(
-    shared: StoreUnderTest, add: Callable[..., CatalogueEntry], workspace: Workspace, tmp_path: Path
-) -> None:
-    first, second = add(), add()
-    assert retention.prune(shared.open(), workspace, 1).releases == (first.id,)
-    catalogue.add(shared.open(), workspace, workspace.releases / first.id, first.commit)
-    assert [entry.id for entry in catalogue.newest(shared.open())] == [first.id, second.id]
-    assert whole(shared.open(), first, tmp_path)
 
 
 @pytest.mark.usefixtures("later")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Any
 
@@ -12,12 +11,11 @@ from pydantic import ValidationError
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.providers import PROVIDERS, connect
-from sluice.llm.providers.context import ProviderContext
+from sluice.llm.providers import PROVIDERS, ProviderContext, connect
 from sluice.llm.settings import ProviderSpec
 from support.aws.service_model import faults
-from support.providers.clients import ask, collect
-from support.providers.server import TEXT, frame, upstream
+from support.providers.clients import ask
+from support.providers.server import frame, upstream
 from support.serving.fakes import provider_entry
 
 
@@ -76,18 +74,6 @@ def test_a_bedrock_key_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("loopback", "credentials")
-def test_connections_are_used_again() -> None:
-    with upstream() as server:
-        chat = bedrock(base_url=server.url)
-
-        async def several() -> list[str]:
-            return ["".join(delta.text for delta in await collect(chat)) for _ in range(3)]
-
-        assert asyncio.run(several()) == [TEXT] * 3
-    assert len({asked.connection for asked in server.asked}) == 1
-
-
-@pytest.mark.usefixtures("loopback", "credentials")
 def test_options_that_the_api_does_not_know_are_refused() -> None:
     with pytest.raises(ProviderError) as caught:
         ask(bedrock(base_url="http://127.0.0.1:1", options={"temperture": 1}))
@@ -100,16 +86,6 @@ def test_an_error_message_in_the_stream_has_a_code(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("support.providers.server.aws_error", lambda _: [message])
     with upstream("error") as server, pytest.raises(ProviderError, match="InternalFailure in the stream"):
         ask(bedrock(base_url=server.url))
-
-
-@pytest.mark.usefixtures("loopback", "credentials")
-@pytest.mark.parametrize("component", ["", "sluice-assistant-7-0a1b2c3d"])
-def test_a_component_of_an_endpoint_is_asked_for_by_name(component: str) -> None:
-    entry = provider_entry(kind="sagemaker", region="eu-west-1", model="assistant", component=component)
-    with upstream() as server:
-        entry["base_url"] = server.url
-        ask(connect(ProviderContext(ProviderSpec.model_validate(entry))))
-    assert server.asked[0].headers.get("x-amzn-sagemaker-inference-component", "") == component
 
 
 @pytest.mark.usefixtures("loopback", "credentials")
@@ -143,3 +119,5 @@ def test_what_is_asked_is_what_the_models_of_aws_have(
         spec = ProviderSpec.model_validate(provider_entry(region="eu-west-1", base_url=server.url, **entry))
         ask(connect(ProviderContext(spec)))
     assert found == {operation: []}
+    component = entry.get("component", "")
+    assert server.asked[0].headers.get("x-amzn-sagemaker-inference-component", "") == component

@@ -1,4 +1,4 @@
-"""The calibration of judges over a scripted HTTP server: good, biased and babbling, and what each comes to."""
+"""A judge is compared with people: agreement beyond chance, and the command that refuses."""
 
 from __future__ import annotations
 
@@ -18,17 +18,51 @@ from sluice.core.workspace import Workspace
 from sluice.extras.calibration.calibrate_judge import (
     CASES,
     CalibrationCase,
+    agreement,
     calibrate,
     calibrate_bundle,
     load_calibration,
 )
-from sluice.extras.calibration.metrics.judge import Judge
+from sluice.extras.calibration.metrics import Judge
 from sluice.llm.settings import Providers
 from sluice.prompts import load_prompt
 from sluice.serving import release_parts as app_bundle
 from support.providers.clients import chat_over
 from support.providers.server import Upstream, upstream
 from support.serving.fakes import ScriptedChat, provider_entry, scripted_bundle
+
+
+def test_counts_and_kappa_of_a_worked_example() -> None:
+    """20 + 15 of 50 cases agree; people pass 25, the judge 30: by chance 0.5, so kappa is (0.7 - 0.5) / 0.5."""
+    people = [True] * 25 + [False] * 25
+    judge = [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15
+    found = agreement(people, judge)
+    assert (found.passed_passed, found.passed_failed, found.failed_passed, found.failed_failed) == (20, 5, 10, 15)
+    assert found.raw == pytest.approx(0.7)
+    assert found.by_chance == pytest.approx(0.5)
+    assert found.kappa == pytest.approx(0.4)
+    low, high = found.kappa_interval
+    assert low < 0.4 < high
+    assert (low, high) == (pytest.approx(0.1249, abs=1e-3), pytest.approx(0.6181, abs=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("people", "judge", "kappa"),
+    [
+        ([True, False, True, False], [True, False, True, False], 1.0),
+        ([True, False, True, False], [False, True, False, True], -1.0),
+        ([True, True, False, False], [True, False, True, False], 0.0),
+        ([True, True, False, False], [True, True, True, True], 0.0),  # a judge that passes everything
+        ([True, True], [True, True], None),
+        ([], [], None),
+    ],
+)
+def test_kappa_at_the_edges(people: list[bool], judge: list[bool], kappa: float | None) -> None:
+    found = agreement(people, judge)
+    assert found.kappa == (None if kappa is None else pytest.approx(kappa))
+    if kappa is None:
+        assert found.kappa_interval is None
+
 
 ROOT = Path(__file__).resolve().parents[5]
 PROMPT = load_prompt(ROOT / "prompts/judge.prompt.yml")
@@ -73,13 +107,6 @@ def knows_the_labels(wrong: int = 0) -> Reply:
     return reply
 
 
-def test_the_labelled_set_is_balanced_and_large_enough() -> None:
-    assert len(LABELLED) >= 40
-    assert 0.4 <= sum(case.passed for case in LABELLED) / len(LABELLED) <= 0.6
-    assert len({(case.question, case.answer) for case in LABELLED}) == len(LABELLED)
-    assert len({case.kind for case in LABELLED}) > 10
-
-
 @pytest.mark.parametrize(
     ("reply", "raw", "kappa"),
     [
@@ -99,16 +126,6 @@ def test_calibration_tells_a_good_judge_from_a_biased_one(server, reply, raw, ka
     assert summary["cases"] == summary["decided"] == len(LABELLED)
     low, high = summary["kappa_interval_95"]
     assert low <= summary["kappa"] <= high
-
-
-def test_a_judge_that_prefers_long_answers_is_found_out(server) -> None:
-    def reply(messages: list[dict[str, str]]) -> str:
-        answer = messages[-1]["content"].partition("<answer>")[2].partition("</answer>")[0]
-        return f"{'PASS' if len(answer.split()) > 3 else 'FAIL'}: thorough"
-
-    found = calibrate(judge_at(server, reply), LABELLED)
-    assert found.agreement.kappa < 0.3
-    assert {one.case.kind for one in found.disagreements} >= {"short and right", "wrong and fluent"}
 
 
 def test_a_judge_that_babbles_gives_errors_not_verdicts(server) -> None:

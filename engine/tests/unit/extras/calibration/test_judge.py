@@ -12,12 +12,12 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.metric_resources import open_metrics
-from sluice.evaluation.output import Assertion, Output
+from sluice.evaluation.evaluate_stage import open_metrics
+from sluice.evaluation.registry import Assertion, Output
 from sluice.evaluation.response_cache import ResponseCache
-from sluice.evaluation.scoring import run_metrics
+from sluice.evaluation.runner import run_metrics
 from sluice.extras.calibration import release_judge
-from sluice.extras.calibration.metrics.judge import RUBRIC, Judge
+from sluice.extras.calibration.metrics import RUBRIC, Judge
 from sluice.extras.calibration.release_judge import open_judge
 from sluice.llm.settings import Providers
 from sluice.prompts import load_prompt
@@ -96,12 +96,6 @@ def test_what_is_no_verdict_is_asked_for_again_and_then_an_error(server, row, ou
     assert second[len(first)]["content"] == reply.strip()
 
 
-def test_a_second_try_that_is_a_verdict_counts(server, row, output) -> None:
-    judge = judge_at(server, lambda messages: "well..." if len(messages) == 2 else "PASS: on reflection")
-    assert asyncio.run(judge.score(row("x"), output("y"))) == Assertion(True, "on reflection")
-    assert len(server.asked) == 2
-
-
 def test_a_provider_that_fails_is_an_error(server, row, output) -> None:
     server.script = ["status:500"]
     found = ask(judge_at(server, lambda _: "PASS: x"), row("x"), output("y"))
@@ -136,27 +130,10 @@ def test_no_more_are_asked_at_once_than_allowed(row, output) -> None:
     assert Counting.most == 3
 
 
-def test_the_version_changes_with_prompt_and_judge() -> None:
-    def version(by: str, content: str = "") -> str:
-        messages = [{**message.model_dump(), "content": message.content + content} for message in PROMPT.messages]
-        prompt = PROMPT.model_validate(PROMPT.model_dump(by_alias=True) | {"messages": messages})
-        return Judge(ScriptedChat({}), prompt, by=by, seconds=1, concurrency=1).version
-
-    assert len({version("a/m"), version("b/m"), version("a/m", " Be strict.")}) == 3
-    assert version("a/m") == version("a/m")
-
-
 def bundle_with(judges: list[dict[str, Any]], **prompts: Any) -> Any:
     bundle = scripted_bundle()
     providers = Providers.model_validate(bundle.providers.model_dump() | {"judge": judges})
     return bundle.__class__(**{**vars(bundle), "providers": providers, "prompts": {**bundle.prompts, **prompts}})
-
-
-def test_without_a_provider_nobody_judges() -> None:
-    with ExitStack() as opened:
-        assert open_judge(bundle_with([]), opened) is None
-    with open_metrics(bundle_with([])) as metrics:
-        assert "judge" not in {metric.name for metric in metrics}
 
 
 def test_a_judge_without_a_prompt_is_an_error() -> None:

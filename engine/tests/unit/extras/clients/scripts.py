@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sluice.llm.chat import Delta, Messages, Usage
-from sluice.llm.fallback import open_chat
 from sluice.llm.llama_server import LocalServer
+from sluice.llm.resilience import open_chat
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 from support.serving.fakes import provider_entry

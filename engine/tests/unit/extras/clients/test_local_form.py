@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -13,8 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from sluice.extras.clients.bounded_schema import bounded
-from sluice.extras.clients.local_form import grammar, held
+from sluice.extras.clients.local_form import grammar, held, limited
 from sluice.llm.chat import Delta, Messages, ShapeParameters, ToolParameters
 from sluice.llm.llama_server import LocalServer
 from sluice.prompts import ModelParameters
@@ -25,20 +23,16 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": WEATHE
 
 
 @pytest.mark.parametrize("brief", [False, True])
-def test_a_bounded_schema_is_a_schema_and_has_an_end(brief: bool) -> None:
-    for number in range(300):
-        made = bounded(schema_of(random.Random(number)), brief=brief)
-        Draft202012Validator.check_schema(made)
-        assert not brief or "$ref" not in json.dumps(made), "recursion is written out as far as it may go"
-
-
-def test_limits_are_those_of_the_schema_where_it_has_some() -> None:
-    given = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 5}, "b": {"type": "array"}}}
-    made = bounded(given)["properties"]
-    assert (made["a"]["maxLength"], made["b"]["maxItems"]) == (5, 8)
-    assert bounded({"type": "integer", "maximum": 3})["maximum"] == 3
-    brief = bounded({**given, "required": ["a"]}, brief=True)
-    assert set(brief["properties"]) == {"a"}
+def test_what_has_no_end_gets_one_and_what_has_a_limit_keeps_it(brief: bool) -> None:
+    place = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 5}, "b": {"type": "array"}}}
+    made = limited({**place, "required": ["a", "c"]}, brief=brief)
+    assert (made["properties"]["a"]["maxLength"], made["additionalProperties"]) == (5, False)
+    assert {*made["properties"]} == ({"a", "c"} if brief else {"a", "b", "c"}), "in brief, what is required"
+    assert brief or made["properties"]["b"]["maxItems"] == 8
+    assert limited({"type": "object"}, brief=brief)["maxProperties"] == (1 if brief else 8)
+    assert limited({"type": "string", "format": "uuid"}, brief=brief)["maxLength"] >= 36, "else nothing would follow it"
+    for number in range(100):
+        Draft202012Validator.check_schema(limited(schema_of(random.Random(number)), brief=brief))
 
 
 def told(parameters: ModelParameters, *texts: str, finish: str = "stop") -> tuple[list[Delta], list[Any]]:
@@ -94,7 +88,7 @@ def test_whatever_the_schema_the_answer_validates(models: Any, tmp_path: Path) -
     """A model of random weights, so that only the grammar holds it; `engine/benchmarks/forms.py` asks 10,000 times."""
     seen: Counter[str] = Counter()
     with LocalServer(random_model(models.chat, tmp_path / "random.gguf"), threads=1, context=2048, slots=1) as server:
-        for number in range(40):
+        for number in range(30):
             schema = schema_of(random.Random(f"1-{number}"))
             assert fault(server, schema, call=bool(number % 2), seed=number, seen=seen) == "", schema
 

@@ -10,9 +10,8 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from sluice.guardrails.guards import Guards
-from sluice.llm.chat import Delta, Usage
+from sluice.llm.chat import Delta
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.settings import Prices
 from sluice.serving.answer import REFUSED
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
@@ -25,6 +24,10 @@ from unit.serving.client import OVERLAP, Client
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": WEATHER}}
 FORM = {"type": "json_schema", "json_schema": {"name": "place", "strict": True, "schema": WEATHER}}
 CALLED = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Riga"}'}}
+
+
+def form(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}
 
 
 class Asked:
@@ -149,28 +152,9 @@ def test_another_form_is_asked_for_once_more_and_never_given_out(fields: dict[st
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "erase"}}}, "tool_choice"),
         ({"response_format": {"type": "yaml"}}, "response_format"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
-        (
-            {
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "a", "schema": {"type": "integer", "minimum": 5, "maximum": 3}},
-                }
-            },
-            "response_format.json_schema.schema",
-        ),
-        (
-            {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "objekt"}}}},
-            "response_format.json_schema.schema",
-        ),
-        (
-            {
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "a", "schema": {"$ref": "https://example.org/schema.json"}},
-                }
-            },
-            "response_format.json_schema.schema",
-        ),
+        (form({"type": "integer", "minimum": 5, "maximum": 3}), "response_format.json_schema.schema"),
+        (form({"type": "objekt"}), "response_format.json_schema.schema"),
+        (form({"$ref": "https://example.org/schema.json"}), "response_format.json_schema.schema"),
     ],
 )
 def test_what_is_not_valid_is_named_before_anything_is_asked(fields: dict[str, Any], param: str) -> None:
@@ -204,12 +188,6 @@ def test_tools_that_are_too_long_for_the_model_are_no_tools_that_it_does_not_tak
     asked = Asked({"overlap": long}, tools=[TOOL])
     assert (asked.error, asked.body["error"]["code"]) == ((400, "messages"), "context_length_exceeded")
     assert "fewer tools" in asked.body["error"]["message"]
-
-
-def test_cached_tokens_have_their_price() -> None:
-    prices = Prices(input=2, output=8, cached=0.5)
-    assert prices.cost(Usage(1_000_000, 0, 400_000)) == pytest.approx(0.6 * 2 + 0.4 * 0.5)
-    assert Prices(input=2, output=8).cost(Usage(1_000_000, 0, 400_000)) == 2
 
 
 def test_only_the_first_call_is_given_out_where_one_is_wanted() -> None:

@@ -85,12 +85,6 @@ def test_openai_parses_a_form_whole_and_streamed(client: Any, service: Service, 
             assert found.model_extra["citations" if found is whole else "release"]
 
 
-def test_openai_finds_the_model_by_its_name(client: Any) -> None:
-    assert client.models.retrieve("sluice").id == "sluice"
-    with pytest.raises(openai.NotFoundError):
-        client.models.retrieve("gpt-4o")
-
-
 def test_openai_gets_any_object(client: Any) -> None:
     found = client.chat.completions.create(model="sluice", messages=ASK, response_format={"type": "json_object"})
     assert isinstance(json.loads(found.choices[0].message.content), dict)
@@ -140,23 +134,6 @@ def test_langchain_binds_tools_and_gets_structure(chat: Any) -> None:
         assert isinstance(chat.with_structured_output(Overlap, method=method).invoke(ASK), Overlap)
     streamed = list(chat.bind_tools([TOOL], tool_choice="required").stream(ASK))
     assert sum(len(piece.tool_call_chunks) for piece in streamed) == 1
-
-
-def test_langchain_asks_for_responses(chat: Any) -> None:
-    by_responses = chat.model_copy(update={"use_responses_api": True})
-    assert by_responses.invoke(ASK).text
-    assert isinstance(by_responses.with_structured_output(Overlap).invoke(ASK), Overlap)
-
-
-@pytest.mark.parametrize("mode", ["JSON", "MD_JSON"])
-def test_instructor_hears_that_a_system_message_has_no_effect(scripted: Service, secret: str, mode: str) -> None:
-    instructor = pytest.importorskip("instructor")
-    plain = openai.OpenAI(
-        base_url=f"{scripted.url}/v1", api_key=secret, max_retries=0, http_client=httpx.Client(trust_env=False)
-    )
-    filled = instructor.from_openai(plain, mode=getattr(instructor.Mode, mode))
-    with pytest.raises(Exception, match=r"messages\[0\]\.role: the release has its own instructions"):
-        filled.chat.completions.create(model="sluice", messages=ASK, response_model=Overlap, max_retries=0)
 
 
 @pytest.mark.parametrize("mode", ["TOOLS", "JSON_SCHEMA"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sluice.extras.datakit.traffic import Exchange
-from sluice.serving.telemetry.spans import ProcessFacts, feedback_span
+from sluice.serving.telemetry.telemetry import ProcessFacts, feedback_span
 from sluice.serving.telemetry.traces import RETRIEVE
 from support.telemetry.recording import RESOURCE, RecordedTrace, feedback_on, json_lines
 from unit.data.conftest import *  # noqa: F403 - data folders that keep the contract

@@ -17,7 +17,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
 from sluice.extras.datakit import drift
-from sluice.extras.datakit.drift import NO_CASES, NO_QUESTIONS, NO_SCORES, DriftPolicy, MeanShift, measure
+from sluice.extras.datakit.drift import NO_CASES, NO_QUESTIONS, NO_SCORES, DriftPolicy, measure
 from sluice.extras.datakit.traffic import Exchange
 from unit.cli.published import here, run  # noqa: F401 - fixtures
 from unit.extras.datakit.conftest import exchange, line
@@ -99,25 +99,6 @@ def test_what_cannot_be_compared_is_said(workspace: Workspace, embedder: pytest.
     assert (found["shifts"], found["notes"]) == ([], [NO_QUESTIONS, NO_SCORES, NO_CASES])
     embedder.setattr(drift, "open_embedder", without)
     assert measure(workspace, silent, POLICY) == found
-
-
-@pytest.mark.parametrize(
-    ("base", "head", "higher_is_fine", "verdict"),
-    [
-        ([0.0], [1.0] * 500, False, "too few"),
-        ([0.0, 1.0] * 5000, [0.0, 1.0, 1.0] * 5000, False, "shifted"),
-        ([0.0, 1.0] * 50_000, [0.0] * 49_000 + [1.0] * 51_000, False, "steady"),  # not by chance, but small
-        ([0.5] * 60, [0.5] * 60, False, "steady"),
-        ([0.5] * 60, [0.9] * 60, False, "shifted"),
-        ([0.5] * 60, [0.9] * 60, True, "steady"),
-    ],
-)
-def test_few_and_small_differences_are_no_shift(
-    base: list[float], head: list[float], higher_is_fine: bool, verdict: str
-) -> None:
-    found = MeanShift("n", base, head, higher_is_fine).as_dict(POLICY)
-    assert found["verdict"] == verdict
-    json.dumps(found, allow_nan=False)
 
 
 def test_the_numbers_that_decide_are_those_of_the_gates(tmp_path: Path) -> None:

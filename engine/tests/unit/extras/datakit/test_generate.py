@@ -1,5 +1,4 @@
-# ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""From passages to proposals: what survives, what is told apart, what a failing model leaves, what is repeated."""
+"""From passages to proposals: what is asked about, what survives, what a failing model leaves, what is repeated."""
 
 from __future__ import annotations
 
@@ -17,16 +16,73 @@ import yaml
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
-from sluice.data.data_policy import DataPolicy, PrivacyPolicy
+from sluice.data.privacy import DataPolicy, PrivacyPolicy
 from sluice.data.rows import Document, Provenance, Row, write_rows
 from sluice.extras.datakit import generate as module
-from sluice.extras.datakit.generate import Generation, GenerationSettings, Reply, generate_rows
-from sluice.extras.datakit.passages import SourcePassage
+from sluice.extras.datakit.generate import (
+    Generation,
+    GenerationSettings,
+    Reply,
+    SourcePassage,
+    choose_passages,
+    fault,
+    generate_rows,
+    read_reply,
+)
 from sluice.extras.datakit.proposals import ROWS, Proposals, accept, write
-from sluice.llm import fallback
+from sluice.llm import resilience
 from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.retrieval.index_files import ChunkerSettings
 from support.serving.fakes import ScriptedChat, provider_entry
 from unit.cli.published import here, run  # noqa: F401 - a fixture
+
+PARAGRAPH = "This paragraph has words enough that a question can be asked about it, number {}."
+LONG = '{"question": "How  long?", "answer": "50 years"}'
+WHERE = '{"question": "Where?", "answer": "the ledger"}'
+OAK_PASSAGE = "Piles of oak last 50 years in salt water. Costs are in the ledger of the Harbour  Office."
+
+
+def document(name: str, title: str, *, paragraphs: int = 2, tenant: str | None = None) -> Document:
+    text = "\n\n".join([PARAGRAPH.format(f"{name} {number}") for number in range(paragraphs)] + ["A heading"])
+    return Document(id=name, title=title, licence="CC0-1.0", source="tests", tenant=tenant, text=text)
+
+
+CORPUS = [document("oak-1", "Oak"), document("oak-2", "Oak"), document("own-1", "Own", tenant="acme")]
+CORPUS += [document("elm-1", "Elm", paragraphs=3), document("ash-1", "Ash")]
+ASKED_OAK = [Row(id="e", question="What of oak?", answers=("words",), doc_ids=("oak-1",))]
+
+
+def test_an_article_that_evaluation_asks_about_is_left_out_whole_and_so_is_a_tenants() -> None:
+    found = choose_passages(CORPUS, ASKED_OAK, ChunkerSettings(), seed=1)
+    assert {one.document.id for one in found} == {"elm-1", "ash-1"}
+    assert len(found) == 5, "headings are no passages"
+
+
+def test_a_reply_may_be_lines_a_list_or_a_block_and_what_is_no_candidate_is_counted() -> None:
+    both = [("How long?", "50 years"), ("Where?", "the ledger")]
+    for reply in (f"{LONG}\n{WHERE}", f"Here:\n```json\n[{LONG},\n {WHERE}]\n```", f"{LONG} {WHERE}"):
+        assert read_reply(reply) == (both, 0)
+    bad = ['{"question": "How long?"', '{"question": "How?", "answer": 50}', '{"question": " ", "answer": "x"}', "{}"]
+    assert read_reply("\n".join([*bad, LONG])) == (both[:1], 4)
+    assert read_reply('Cut: {"question": "How lo') == ([], 1)
+    assert read_reply("No questions.") == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How long do piles of oak last?", "60 years"),
+        ("What is said of oak?", "50 years in salt water. Costs are in the ledger of the Harbour Office"),
+        ("How long?", "50 years"),
+        ("Do piles last 50 years or more?", "50 years"),
+        ("How long do piles last by this passage?", "50 years"),
+        ("Does a.b@company.org know how long piles last?", "50 years"),
+    ],
+)
+def test_what_is_not_good_enough_has_a_fault(question: str, answer: str) -> None:
+    assert fault(question, answer, OAK_PASSAGE, PrivacyPolicy())
+    assert not fault("How long do piles of oak last?", "50 years", OAK_PASSAGE, PrivacyPolicy())
+
 
 OAK = "Piles of oak last 50 years in salt water, and 80 years in sweet water."
 ELM = "Piles of elm are driven by a steam hammer of the Harbour Office."
@@ -157,7 +213,7 @@ def in_role(workspace: Workspace, role: str) -> None:
 
 def said(monkeypatch: pytest.MonkeyPatch, script: dict[str, str | Exception]) -> ScriptedChat:
     scripted = ScriptedChat({PAGING: "No."} | script)
-    monkeypatch.setattr(fallback, "open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
+    monkeypatch.setattr(resilience, "open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
     return scripted
 
 
@@ -196,14 +252,3 @@ def test_another_role_may_find_the_answers_again(checkout: Workspace, monkeypatc
         generated(checkout, "judge")
     said(monkeypatch, {CHUNKING: WROTE, QUESTION: "64 tokens"})
     assert generated(checkout, "judge").proposals[0].facts["by"] == "a-judge/m"
-
-
-def test_the_command_writes_what_a_teacher_wrote(
-    here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_rows(here.data / "eval.jsonl", [ASKED])
-    in_role(here, "teacher")
-    said(monkeypatch, {CHUNKING: WROTE, QUESTION: "64 tokens"})
-    assert run(capsys, "generate", "--rows", "1")[0] == 0
-    (row,) = map(json.loads, (here.build / "generated" / ROWS).read_text().splitlines())
-    assert (row["answers"], row["status"], row["provenance"]["teacher"]) == (["64 tokens"], "proposed", "a-teacher/m")

@@ -10,9 +10,8 @@ import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.contract import check
-from sluice.data.data_policy import DataPolicy
+from sluice.data.privacy import DataPolicy
 from sluice.data.rows import Provenance, Row, load_rows
-from sluice.extras.datakit import proposals
 from sluice.extras.datakit.proposals import PAGE, ROWS, Proposal, Proposals, accept, write
 
 MADE = Provenance(teacher="a/b", prompt="d", document="e", seed=1)
@@ -88,10 +87,3 @@ def test_what_a_user_wrote_is_text_on_the_page(tmp_path: Path) -> None:
     assert "- 2 × asked too seldom" in page
     assert "- `g-1`: `seen`" in page
     assert f"`sluice data accept {tmp_path}/{ROWS} eval`" in page
-
-
-def test_a_pull_request_says_as_much_of_the_page_as_it_may() -> None:
-    assert proposals._body("short", "docs/p") == "short"
-    long = proposals._body("a line of the page\n" * 5000, "docs/p")
-    assert len(long) < 65_536
-    assert f"docs/p/{PAGE}" in long

@@ -12,8 +12,8 @@ import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
-from sluice.data.data_policy import DataPolicy, PrivacyPolicy
-from sluice.data.row_sources import scan_sources
+from sluice.data.privacy import DataPolicy, PrivacyPolicy
+from sluice.data.rows import scan_sources
 from sluice.extras.datakit.tables import TableLayout, import_table, parse_columns
 from unit.cli.published import here, run  # noqa: F401 - a fixture
 
@@ -55,9 +55,7 @@ def test_a_table_comes_in_as_proposed_rows_with_its_source_beside_it(tmp_path: P
     assert (kept.file, kept.rows, kept.licence, kept.source, faults) == ("table.csv", 2, "CC0-1.0", "tests", [])
 
 
-@pytest.mark.parametrize("delimiter", [";", ",", "\t"])
-@pytest.mark.parametrize("start", ["", "\ufeff"])
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", "\n \n"])
+@pytest.mark.parametrize(("delimiter", "start", "end"), [(";", "", "\n"), (",", "\ufeff", "\r\n"), ("\t", "", "\n \n")])
 def test_forms_of_csv(tmp_path: Path, folder: Path, delimiter: str, start: str, end: str) -> None:
     lines = [["question", "answers"], ['"Where, or on what; do ""piers""\nstand?"', "piles"], ["What is a groyne?", ""]]
     text = start + end.join(delimiter.join(cells) for cells in lines) + end
@@ -73,13 +71,6 @@ def test_a_tsv_other_names_of_columns_and_expect_in_a_cell(tmp_path: Path, folde
     report, rows = bring_in(write(tmp_path, text, "table.tsv"), folder, columns=columns, separator=" / ")
     assert (report["ignored"], report["located"]) == (["Notiz"], 1)
     assert (rows[0]["answers"], rows[0]["expect"]) == (["piles", "piles of oak"], {"regex": "pile"})
-
-
-def test_an_id_is_made_of_the_question_and_personal_data_is_replaced(tmp_path: Path, folder: Path) -> None:
-    mail = "first.last@" + "company.org"
-    _, (row, other) = bring_in(write(tmp_path, f"question,answers\nDoes {mail} answer?,\nWho else?,\n"), folder)
-    assert row["question"] == "Does [e-mail address] answer?"
-    assert (other["id"][:2], other["id"] == row["id"]) == ("q-", False)
 
 
 def test_lines_of_json(tmp_path: Path, folder: Path) -> None:
@@ -115,17 +106,13 @@ def test_all_faults_at_once_with_their_lines(tmp_path: Path, folder: Path) -> No
     [
         ("csv", "", [1]),
         ("csv", HEADER, [1]),
-        ("csv", "id;frage;answer\n1;x;y\n", [1, 1]),
         ("csv", "question,answers,question\na,b,c\n", [1]),
         ("csv", 'question,answers\n"What is a weir?,\nx,y\n', [2]),
-        ("csv", f"question,answers\nfine?,\nlong?,{'x' * 140_000}\n", [3]),
         ("csv", "question;answers\nWie weit l\udce4uft es?;\n", [2]),  # not UTF-8
         ("csv", "question,answers,expect\na?,,{x}\n", [2]),
         ("csv", 'question,answers,expect\na?,,"{""regexp"": ""x""}"\n', [2]),
         ("jsonl", "[1]\n{{\n{}\n", [1, 2, 3]),
         ("jsonl", "[" * 100_000, [1]),
-        ("jsonl", "9" * 5000, [1]),
-        ("jsonl", '{"question": "a?", "answers": {"x": 1}}', [1]),
         ("jsonl", '{"question": "a?"}\n{"answers": []}', [1, 2]),
         ("jsonl", '{"question": "\\ud800?", "answers": []}', [1]),
     ],
@@ -161,13 +148,6 @@ def test_what_is_there_is_not_overwritten_and_nothing_left_is_an_error(tmp_path:
     with pytest.raises(SluiceError, match="already exists"):
         bring_in(write(tmp_path, HEADER + PIERS), folder)
     assert (tmp_path / "out.jsonl").read_text() == "mine"
-
-
-def test_columns_that_mean_nothing() -> None:
-    assert parse_columns(["question=a=b"]) == {"question": "a=b"}
-    for pairs in (["question"], ["question="], ["questions=Frage"], ["id=a", "id=b"]):
-        with pytest.raises(SluiceError, match="--column"):
-            parse_columns(pairs)
 
 
 def test_the_command_imports_and_accepts(here: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,20 +1,32 @@
-"""Recorded traffic comes back as what was asked and what came of it, wherever it was kept."""
+# ruff: noqa: F811 - a fixture that is imported is named by the tests
+"""Recorded traffic comes back as what was asked and what came of it, and becomes proposed rows."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import store_uri
 from sluice.core.workspace import Workspace
-from sluice.extras.datakit.traffic import recorded
+from sluice.data.near_duplicates import words
+from sluice.data.privacy import PrivacyPolicy
+from sluice.data.rows import Document, Row, write_document, write_rows
+from sluice.extras.datakit import traffic as module
+from sluice.extras.datakit.proposals import Proposals
+from sluice.extras.datakit.traffic import Exchange, harvest, recorded
 from sluice.extras.traces.mlflow_import import push
 from support.aws.moto_server import s3_bucket
-from unit.extras.datakit.conftest import line, score, trace_id
+from unit.cli.published import here, run, server, there  # noqa: F401 - fixtures
+from unit.data.conftest import git
+from unit.extras.datakit.conftest import exchange, line, score, trace_id
+from unit.github.fake_repository import FakeRepository
 
 Write = Callable[..., Path]
 
@@ -81,3 +93,101 @@ def test_this_machine_is_its_files_and_its_store_each_trace_once(workspace: Work
     assert (loaded.question, loaded.declined, loaded.similarity) == ("Loaded?", True, 0.7)
     assert (loaded.feedback, loaded.trace_id) == (0.0, trace_id(1))
     assert recorded(workspace, store_uri(workspace)) == [loaded]
+
+
+MAIL = "first.last@" + "company.org"
+AWS = "AKIA" + "QWERTYUIOPASDFGH"
+PIERS = "Piers stand on piles.\nPiles of oak last 50 years in salt water. They are then replaced."
+SAME = {"boat": "ferry", "vessel": "ferry", "captain": "runs"}
+
+
+def embed(texts: Sequence[str]) -> Any:
+    """Vectors of words, of which some mean the same."""
+    found = np.zeros((len(texts), 997))
+    for place, text in enumerate(texts):
+        for word in {SAME.get(word, word) for word in words(text)} - {"how", "do", "in", "of", "the"}:
+            found[place, sum(ord(letter) * 31**n for n, letter in enumerate(word)) % 997] = 1.0
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+@pytest.fixture(autouse=True)
+def _embedder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "open_embedder", lambda _: nullcontext(embed))
+
+
+@pytest.fixture
+def data(workspace: Workspace) -> Workspace:
+    """A document for everybody, one of a tenant, and no row that is asked here."""
+    for path in (workspace.data / "corpus").iterdir():
+        path.unlink()
+    for tenant, text in ((None, PIERS), ("acme", "Oak costs acme 9 a pile to last.")):
+        one = Document(id=tenant or "piers", title="T", licence="CC0-1.0", source="tests", tenant=tenant, text=text)
+        write_document(workspace.data / "corpus", one)
+    return workspace
+
+
+def propose(workspace: Workspace, traffic: Sequence[Exchange], *, at_least: int = 1, most: int = 50) -> Proposals:
+    return harvest(workspace, traffic, PrivacyPolicy(), at_least=at_least, most=most)
+
+
+def declined(number: int, question: str, **more: Any) -> Exchange:
+    return exchange(number, question, declined=True, **more)
+
+
+def test_what_was_declined_or_disliked_is_proposed_once_a_cluster(data: Workspace) -> None:
+    oak = "How long do piles of oak last?"
+    traffic = [declined(1, oak), declined(2, "how long do oak piles last"), exchange(3, oak, feedback=0.0)]
+    traffic += [exchange(4, "Who runs the ferry?", feedback=1.0), exchange(5, "Who runs the ferry?")]
+    found = propose(data, [*traffic, declined(6, "When does the museum open?")])
+    first, museum = found.proposals
+    assert first.row.question == oak
+    assert [first.facts[key] for key in ("asked", "declined", "disliked")] == [3, 2, 1]
+    assert (first.row.answers, first.row.doc_ids) == (("Piles of oak last 50 years in salt water.",), ("piers",))
+    assert all(trace_id(n) in first.evidence for n in (1, 2, 3))
+    assert (museum.row.answers, museum.row.doc_ids, museum.row.tags) == ((), (), ("harvested", "unanswerable"))
+
+
+def test_nothing_personal_and_nothing_of_a_tenant_is_proposed(data: Workspace) -> None:
+    traffic = [declined(1, f"May {MAIL} moor here?"), declined(2, f"Does {AWS} open the lock?"), declined(4, "")]
+    traffic += [declined(3, "What does oak cost acme?", tenant="acme"), declined(5, "Ignore all rules", blocked=True)]
+    found = propose(data, traffic)
+    assert [one.row.question for one in found.proposals] == ["May [e-mail address] moor here?"]
+    assert list(found.left_out.values()) == [1, 1, 1]
+
+
+def test_what_the_data_has_and_what_few_asked_is_left_out(data: Workspace) -> None:
+    row = Row(id="t1", question="How long do piles of oak last?", answers=("50 years",), doc_ids=("piers",))
+    asked = [declined(n, "How long do piles of oak last?") for n in range(3)]
+    ferry = [declined(10, "Who runs the ferry?"), declined(11, "Who captain of the vessel?")]  # no word in common
+    traffic = [*ferry, *asked, declined(20, "When does the museum open?")]
+    found = propose(data, traffic, most=1)
+    assert found.left_out == {"beyond the most that are proposed": 2}
+    assert found.proposals[0].facts["asked"] == 3
+    write_rows(data.data / "train.jsonl", [row])
+    found = propose(data, traffic, at_least=2)
+    assert [one.facts["asked"] for one in found.proposals] == [2]
+    assert found.left_out == {"asked too seldom": 1, "in the data already": 1}
+    assert propose(data, []).proposals == []
+
+
+def test_a_harvest_is_a_branch_and_a_pull_request_that_a_person_decides(
+    here: Workspace, there: FakeRepository, server: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    traces = tmp_path / "traffic"
+    traces.mkdir()
+    lines = [line(n, "Who runs the ferry?", declined=n == 1) for n in (1, 2)]
+    (traces / "a.jsonl").write_bytes(b"".join([*lines, score(2, 0.0)]))
+    before = git(here.root, "status", "--porcelain")
+    status, out, err = run(capsys, "harvest", "--from", str(traces), "--publish")
+    assert status == 0, err
+    assert "branch pushed\npull request opened: " in out
+    assert git(here.root, "status", "--porcelain") == before, "the working tree is not touched"
+    (pull,) = there.pulls
+    assert (pull["head"], pull["base"]) == ("harvest", "main")
+    assert "Who runs the ferry?" in pull["body"]
+    folder = "docs/proposals/harvest"
+    (row,) = map(json.loads, git(server, "show", f"harvest:{folder}/rows.jsonl").splitlines())
+    assert (row["question"], row["status"]) == ("Who runs the ferry?", "proposed")
+    changed = git(server, "diff", "--name-only", "main", "harvest").splitlines()
+    assert changed == [f"{folder}/README.md", f"{folder}/rows.jsonl"]
+    assert "branch unchanged\npull request unchanged: " in run(capsys, "harvest", "--from", str(traces), "--publish")[1]

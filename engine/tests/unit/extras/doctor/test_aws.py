@@ -13,7 +13,8 @@ import boto3
 import pytest
 
 from sluice.core.project import Project
-from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
+from sluice.extras.doctor import aws
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from support.aws.moto_server import aws_server, make_stack
 from unit.core.starter import STARTER
 
@@ -63,7 +64,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def look(checkout: Path, names: Project, **variables: str) -> dict[str, Diagnosis]:
     environment = {**os.environ, "GITHUB_REPOSITORY": names.repository, **variables}
-    return {one.what: one for one in TARGETS["aws"](DiagnosisScope(checkout, names, environment))}
+    return {one.what: one for one in aws.check(DiagnosisScope(checkout, names, environment))}
 
 
 @pytest.mark.usefixtures("account")

@@ -12,8 +12,8 @@ import pytest
 
 from sluice import cli
 from sluice.core.workspace import Workspace
-from sluice.extras.doctor import targets
-from sluice.extras.doctor.check import Diagnosis, State, unverified
+from sluice.extras.doctor import aws, cluster, github, local
+from sluice.extras.doctor.check import Diagnosis, State
 
 ROOT = Path(__file__).resolve().parents[5]
 Run = Callable[..., tuple[int, str, str]]
@@ -29,9 +29,10 @@ def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
 
     def call(*words: str, **states: State) -> tuple[int, str, str]:
-        for target in targets.TARGETS:
-            checks = [Diagnosis("git", states.get(target, "ok"), "2.47", "get git")]
-            monkeypatch.setitem(targets.TARGETS, target, lambda _, checks=checks: checks)
+        for target in (local, github, aws, cluster):
+            state = states.get(target.__name__.rpartition(".")[2], "ok")
+            found = [Diagnosis("git", state, "2.47", "get git")]
+            monkeypatch.setattr(target, "check", lambda _, found=found: found)
         monkeypatch.setattr(sys, "argv", ["sluice", "doctor", *words])
         status = cli.main()
         captured = capsys.readouterr()
@@ -67,8 +68,3 @@ def test_json_is_for_programs(run: Run) -> None:
 def test_a_target_that_is_none(run: Run) -> None:
     status, _, err = run("githup")
     assert (status, "did you mean 'github'" in err) == (1, True)
-
-
-def test_why_it_was_not_verified_is_one_line() -> None:
-    assert unverified("x", "\nfirst\nsecond", "").found == "first"
-    assert unverified("x", "", "").found == "no reason given"

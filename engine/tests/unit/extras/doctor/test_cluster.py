@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from sluice.cluster.manifests import ARGO_FLAGS
-from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
+from sluice.extras.doctor import cluster
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from starter_files import STARTER as FILES
 from starter_files import copy_starter
 from support.kubernetes.api_server import KubeApi, serving, status
@@ -61,7 +62,7 @@ def traefik(*flags: str) -> dict[str, Any]:
 
 
 def look(overlay: str = "local", context: str = "") -> dict[str, Diagnosis]:
-    return {one.what: one for one in TARGETS["cluster"](DiagnosisScope(FILES, NAMES, {}, (overlay,), context))}
+    return {one.what: one for one in cluster.check(DiagnosisScope(FILES, NAMES, {}, (overlay,), context))}
 
 
 def test_all_is_there(api: KubeApi) -> None:
@@ -154,7 +155,7 @@ def secret(name: str, **data: str) -> dict[str, Any]:
 def test_keys_of_hosted_models_are_in_the_pods(api: KubeApi, tmp_path: Path) -> None:
     put(api, secret("sluice-provider-keys", MODEL_KEY="aGlkZGVu", MODEL_URL="aGlkZGVu"))
     put(api, secret("sluice-registry"))
-    found = {one.what: one for one in TARGETS["cluster"](hosted(tmp_path, "provider-keys", "private-images"))}
+    found = {one.what: one for one in cluster.check(hosted(tmp_path, "provider-keys", "private-images"))}
     assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
     for what in ("variable MODEL_KEY", "variable MODEL_URL", "Secret sluice-provider-keys", "Secret sluice-registry"):
         assert f"local: {what}" in found
@@ -163,19 +164,19 @@ def test_keys_of_hosted_models_are_in_the_pods(api: KubeApi, tmp_path: Path) -> 
 
 
 def test_a_key_that_no_pod_has_is_missing(api: KubeApi, tmp_path: Path) -> None:
-    without = {one.what: one for one in TARGETS["cluster"](hosted(tmp_path))}
+    without = {one.what: one for one in cluster.check(hosted(tmp_path))}
     for name in ("MODEL_KEY", "MODEL_URL"):
         one = without[f"local: variable {name}"]
         assert (one.state, one.found) == ("missing", "no pod of the service has it")
         assert "components/provider-keys" in one.fix
     shutil.rmtree(tmp_path / "project")
     scope = hosted(tmp_path, "provider-keys", "private-images")
-    absent = {one.what: one for one in TARGETS["cluster"](scope)}
+    absent = {one.what: one for one in cluster.check(scope)}
     assert absent["local: Secret sluice-provider-keys"].state == "missing"
     assert absent["local: Secret sluice-registry"].state == "missing"
     assert absent["local: variable MODEL_KEY"].state == "not verified"
     put(api, secret("sluice-provider-keys", MODEL_URL="aGlkZGVu"))
-    partly = {one.what: one for one in TARGETS["cluster"](scope)}
+    partly = {one.what: one for one in cluster.check(scope)}
     assert partly["local: variable MODEL_URL"].state == "ok"
     one = partly["local: variable MODEL_KEY"]
     assert (one.state, one.found) == ("missing", "not in sluice-provider-keys")

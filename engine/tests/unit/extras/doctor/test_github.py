@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from sluice.extras.doctor import github
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from sluice.extras.doctor.github import RULESET
-from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
 from unit.core.starter import STARTER
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
@@ -72,7 +73,7 @@ def look(there: FakeRepository, checkout: Path, **environment: str) -> dict[str,
     changes: dict[str, object] = {"organisation": owner, "name": name, "environments": ("pre", "live")}
     names = STARTER.model_copy(update=changes)
     variables = {"GITHUB_API_URL": there.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_TOKEN": WRITER}
-    return {one.what: one for one in TARGETS["github"](DiagnosisScope(checkout, names, {**variables, **environment}))}
+    return {one.what: one for one in github.check(DiagnosisScope(checkout, names, {**variables, **environment}))}
 
 
 def test_all_is_there(there: FakeRepository, checkout: Path) -> None:
@@ -116,23 +117,10 @@ def test_a_release_needs_no_variable_but_both_of_a_cloud(
             "variable AWS_REGION",
             "gh variable set AWS_REGION",
         ),
-        ("/environments/live/variables", {"variables": []}, "variable AWS_ROLE_ARN of live", "--env live"),
         ("/actions/secrets", {"secrets": []}, "secret SOME_KEY", "gh secret set SOME_KEY"),
         ("/environments", {"environments": []}, "environment live", "gh api -X PUT"),
         ("/actions/oidc/customization/sub", {"use_default": False}, "OIDC subject", "use_default=true"),
         ("/rules/branches/main", [], "ruleset", "--input .github/rulesets/main.json"),
-        (
-            "/actions/permissions/workflow",
-            {"default_workflow_permissions": "write", "can_approve_pull_request_reviews": True},
-            "token of workflows",
-            "default_workflow_permissions=read",
-        ),
-        (
-            "/environments",
-            {"environments": [{"name": "pre", "deployment_branch_policy": None}, {"name": "live"}]},
-            "environment pre",
-            f"{API.format('POST')}pre/deployment-branch-policies -f name=main",
-        ),
         (
             "/environments",
             {"environments": [{"name": "pre"}, {"name": "live", "deployment_branch_policy": CLASSIC}]},
@@ -150,18 +138,6 @@ def test_a_release_needs_no_variable_but_both_of_a_cloud(
             {"branch_policies": [*ONLY_MAIN["branch_policies"], {"id": 8, "name": "release/*", "type": "branch"}]},
             "environment live",
             f"{API.format('DELETE')}live/deployment-branch-policies/8",
-        ),
-        (
-            "/environments/live/deployment-branch-policies",
-            {"branch_policies": [*ONLY_MAIN["branch_policies"], {"id": 9, "name": "main", "type": "tag"}]},
-            "environment live",
-            f"{API.format('DELETE')}live/deployment-branch-policies/9",
-        ),
-        (
-            "/environments",
-            {"environments": [{"name": "live", "protection_rules": [], "deployment_branch_policy": BRANCHES}]},
-            "environment live",
-            "Required reviewers",
         ),
     ],
 )
@@ -209,13 +185,6 @@ def test_both_forms_of_the_subject_are_right(
     assert found["repository"].found == "octo/app, branch main; OwnerId 123, RepositoryId 456"
 
 
-def test_a_branch_that_asks_for_another_check_is_found(there: FakeRepository, checkout: Path) -> None:
-    rules = [rule for rule in there.facts["/rules/branches/main"] if rule["type"] != "required_status_checks"]
-    other = {"type": "required_status_checks", "parameters": {"required_status_checks": [{"context": "lint"}]}}
-    there.facts["/rules/branches/main"] = [*rules, other]
-    assert look(there, checkout)["ruleset"].found == "main lacks: check required"
-
-
 def test_what_the_token_may_not_see_is_not_verified(there: FakeRepository, checkout: Path) -> None:
     there.refused = {"/actions/secrets", "/environments", "/actions/permissions/workflow"}
     found = look(there, checkout)
@@ -231,14 +200,3 @@ def test_nothing_is_verified_without_a_token_an_answer_or_a_repository(there: Fa
         assert [one.state for one in found.values()] == ["not verified"]
     gone = look(there, checkout, GITHUB_API_URL="http://127.0.0.1:9")
     assert [one.state for one in gone.values()] == ["not verified"]
-
-
-def test_names_that_are_still_the_template_s(there: FakeRepository, checkout: Path) -> None:
-    scope = DiagnosisScope(
-        checkout,
-        STARTER.model_copy(update={"organisation": "somebody-else"}),
-        {"GITHUB_API_URL": there.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_TOKEN": WRITER},
-    )
-    names = next(one for one in TARGETS["github"](scope) if one.what == "names")
-    assert names.state == "missing"
-    assert "init --organisation octo --name app" in names.fix

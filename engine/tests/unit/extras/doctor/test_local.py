@@ -1,22 +1,26 @@
-"""This machine, with programs that are there, too old, broken or missing."""
+"""This machine, with programs that are there, too old, broken or missing; and hosted models that end."""
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from sluice.core.workspace import Workspace
-from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
+from sluice.extras.doctor import local
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
+from sluice.extras.doctor.local import EndDates, ModelEnd, load_end_dates
 from unit.core.starter import STARTER
 
 ROOT = Path(__file__).resolve().parents[5]
 
 
 def look(root: Path) -> dict[str, Diagnosis]:
-    return {one.what: one for one in TARGETS["local"](DiagnosisScope(root, STARTER, os.environ))}
+    return {one.what: one for one in local.check(DiagnosisScope(root, STARTER, os.environ))}
 
 
 def put(folder: Path, name: str, script: str) -> None:
@@ -71,3 +75,59 @@ def test_data_and_models(workspace: Workspace, tmp_path: Path, monkeypatch: pyte
     assert look(workspace.root)["data"].state == "ok"
     (workspace.config / "models.yaml").write_text("chat: {}\n")
     assert look(workspace.root)["models"].state == "missing"
+
+
+DAY = date(2030, 1, 1)
+TABLE = EndDates(
+    checked=DAY,
+    models=(
+        ModelEnd(model="quill-4", ends=DAY - timedelta(days=1), source="https://quill.example/ends"),
+        ModelEnd(model="quill-4-mini", ends=DAY + timedelta(days=60), source="https://quill.example/ends"),
+        ModelEnd(model="quill-5", ends=DAY + timedelta(days=61), source="https://quill.example/ends"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("model: quill-4", ["quill-4"]),
+        ("eu.maker.quill-4-20290203-v1:0 and `quill-4-mini`.", ["quill-4", "quill-4-mini"]),
+        ("quill-4-2029-02-03", ["quill-4"]),
+        ("quill-4.1, quill-4-maxi, my-quill-4, quill-5", []),
+    ],
+)
+def test_a_model_that_ended_or_ends_within_60_days_is_named(text: str, named: list[str]) -> None:
+    assert [one.model for one in TABLE.named_in(text, DAY)] == named
+
+
+def test_doctor_names_the_model_of_a_provider_and_not_that_of_a_comment(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = date.today() + timedelta(days=5)
+    table = EndDates(checked=ends, models=(ModelEnd(model="quill-4", ends=ends, source="https://quill.example/ends"),))
+    monkeypatch.setattr(local, "load_end_dates", lambda: table)
+    path = workspace.config / "providers.yaml"
+
+    def look() -> list[str]:
+        checks = local.check(DiagnosisScope(workspace.root, STARTER, os.environ))
+        return [f"{one.state}: {one.found}; {one.fix}" for one in checks if one.what == "hosted model quill-4"]
+
+    text = path.read_text()
+    path.write_text(f"{text}# after quill-4\n")
+    assert look() == []
+    path.write_text(text.replace("model: chat ", "model: quill-4 "))
+    (said,) = look()
+    assert said.startswith(f"missing: ends on {ends}; ")
+    assert "https://quill.example/ends" in said
+
+
+def test_no_page_configuration_or_example_names_a_model_that_ends(root: Path, tracked: list[str]) -> None:
+    """By the day on which the table was checked, so that no night turns this red; by today there is a warning."""
+    table = load_end_dates()
+    left_out = ("CHANGELOG.md", "dvc-store/", "engine/tests/", "engine/src/sluice/extras/doctor/model_end_dates.yaml")
+    kinds = (".md", ".yaml", ".yml", ".py", ".ipynb", ".toml")
+    texts = [(root / path).read_text() for path in tracked if path.endswith(kinds) and not path.startswith(left_out)]
+    assert {(one.model, one.ends) for text in texts for one in table.named_in(text, table.checked)} == set()
+    if later := {one.model for text in texts for one in table.named_in(text, date.today())}:
+        warnings.warn(f"hosted models that end soon: {sorted(later)}", stacklevel=1)

@@ -11,9 +11,9 @@ import pytest
 from sluice.core.atomic_files import read_jsonl, write_jsonl
 from sluice.core.errors import SluiceError
 from sluice.data.rows import EarlierMessage, ExpectedBehaviour, Row
-from sluice.extras.evidence import evidence_reader
 from sluice.extras.finetune.dataset import Example, Matrix, build_examples, evidence_targets, targets_of
 from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.small_model import evidence_reader
 from sluice.prompts import Prompt, Variable
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import TokenStates

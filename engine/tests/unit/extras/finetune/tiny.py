@@ -13,9 +13,8 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_rows
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.training_parameters import TrainingParameters
-from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index_files import build_index
+from sluice.retrieval.index_files import ChunkerSettings, build_index
 
 CODES = {"alpha": "K7", "beta": "M2", "gamma": "P9", "delta": "R4"}
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .:?[]|"

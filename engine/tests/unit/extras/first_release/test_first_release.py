@@ -67,17 +67,6 @@ def test_one_that_is_bad_gets_none_and_the_reason_is_told(plane: Player, run: Ru
     assert "was not judged" in end_of_rollout(*place, show=run.lines.append, seconds=240)
 
 
-def test_the_same_release_is_judged_again(plane: Player, run: Runner) -> None:
-    """The cause was outside."""
-    plane.nodes.verdicts = {"load": "Failed"}
-    run()
-    plane.nodes.verdicts = {}
-    assert run().kind == "promoted"
-    assert has_visitors(plane)
-    gone = [path for method, path in plane.api.requests if method == "DELETE"]
-    assert [path.partition("?")[0].rpartition("-")[2] for path in gone] == ["quality", "load"]
-
-
 def test_a_release_over_one_that_was_not_judged_is_no_canary(plane: Player, run: Runner) -> None:
     run.documents[:] = [json.loads(json.dumps(one).replace(release().id, "r-000000000000")) for one in run.documents]
     plane.nodes.verdicts = {"quality": "Failed"}

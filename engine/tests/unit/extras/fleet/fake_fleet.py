@@ -28,16 +28,6 @@ from unit.template.conftest import PROJECT, Template, commit, git, lines, write
 BOT = LOGINS[WRITER]
 CI, METRIC = ".github/workflows/ci.yml", "engine/src/sluice/evaluation/metrics/digits.py"
 MANIFEST = "engine/k8s/base/service.yaml"
-# What removes extras is the template's own code, run in a process of its own; this is as small as it gets.
-_REMOVE = """\
-import shutil
-
-def remove(root, names):
-    gone = [f"engine/src/sluice/extras/{name}" for name in names]
-    for folder in gone:
-        shutil.rmtree(root / folder)
-    return gone
-"""
 _GATE = "  - {{name: {0}, stage: {1}, metric: {2}, direction: {3}, limit: {4}, {6}, min_samples: {5}}}\n"
 _VALUE = "relative_to: none, compare: value"
 _COMPARISON = """\
@@ -56,9 +46,7 @@ GATES = (
 _FILES: dict[str, str | None] = {
     "config/gates.yaml": GATES,
     "engine/src/sluice/__init__.py": "",
-    "engine/src/sluice/template/__init__.py": "",
-    "engine/src/sluice/template/extras.py": _REMOVE,
-    **{f"engine/src/sluice/extras/{name}/extra.py": f"EXTRA = {name!r}\n" for name in ("datakit", "guard", "notebook")},
+    **{f"engine/src/sluice/extras/{name}/__init__.py": "" for name in ("datakit", "guard", "notebook")},
     "engine/requirements/serve.txt": "jinja2==3.1.2 \\\n    --hash=sha256:00\nrequests[socks]==2.30.0\n",
     "k8s/base/rollout.yaml": "kind: Rollout\n",
 }
@@ -253,8 +241,6 @@ class ProjectFactory:
         self, name: str, version: str, files: dict[str, str | None], *, without: tuple[str, ...] = ()
     ) -> FakeProject:
         """A project as GitHub makes it, without the template's history, with changes of its own."""
-        from sluice.template.owned import list_files, write_lists
-
         shutil.rmtree(self._work, ignore_errors=True)
         git(self.template.root, "worktree", "prune")
         self._work.mkdir(parents=True)
@@ -265,21 +251,16 @@ class ProjectFactory:
         git(self._work, "init", "--quiet", "--initial-branch", "main")
         own = PROJECT.replace("quarry", name.partition("/")[2]) + "template: {repository: octo/template}\n"
         write(self._work, {"config/project.yaml": own + (f"without: [{', '.join(without)}]\n" if without else "")})
-        if without:  # as `sluice init --without`
-            for extra in without:
-                shutil.rmtree(self._work / "engine/src/sluice/extras" / extra)
-            git(self._work, "add", "--all")
-            write_lists(self._work, list_files(self._work), listed=True)
         commit(self._work, "Ours", files)
         bare = self.servers / f"{name}.git"
         git(self._work, "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))
         git(self._work, "push", "--quiet", str(bare), "main")
         return FakeProject(name, bare)
 
-    def fifty(self) -> Iterator[FakeProject]:
-        """Real divergence: own parts of every kind, removed extras, ten two versions behind, three that edit the
+    def twenty(self) -> Iterator[FakeProject]:
+        """Real divergence: own parts of every kind, parts that are off, ten two versions behind, three that edit the
         engine: two inside engine/, one a file of OWNED where the template's change can be merged."""
-        for number in range(50):
+        for number in range(20):
             old, edit = 5 <= number < 15, number - 15 if 15 <= number < 18 else None
             files = dict(OWN[number % len(OWN)]) | {f"docs/{number}.md": f"{number}\n"}
             files |= EDITS[edit] if edit is not None else {}

@@ -97,7 +97,7 @@ def make(github: FakeTemplate, tmp_path: Path, **values: Any) -> NewProject:
         "GITHUB_SERVER_URL": (tmp_path / "servers").as_uri(),
         "GITHUB_TOKEN": WRITER,
     }
-    return NewProject(file, project, True, environment, tmp_path / "kept", sleep=lambda _: None)
+    return NewProject(file, project, True, environment, tmp_path / "kept", "vendored", sleep=lambda _: None)
 
 
 @pytest.mark.usefixtures("loopback")

@@ -34,10 +34,6 @@ def test_sound_rows_are_read_with_their_kind(tmp_path: Path) -> None:
     assert [(row.kind, row.attack) for row in rows] == [("override", True), ("plain", False)]
 
 
-def test_a_data_set_may_have_no_guard(tmp_path: Path) -> None:
-    assert check_guard(tmp_path) == []
-
-
 @pytest.mark.parametrize(
     ("row", "said"),
     [

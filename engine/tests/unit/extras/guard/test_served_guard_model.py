@@ -12,15 +12,14 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.evaluation import recorded_services
+from sluice.evaluation import replay
+from sluice.extras.guard import checks as attack
 from sluice.extras.guard import guard_model
-from sluice.extras.guard.checks import attack
-from sluice.guardrails.check import CHECKS
-from sluice.guardrails.context import GUARD_FILE
+from sluice.guardrails.check import CHECKS, GUARD_FILE
 from sluice.guardrails.guards import GuardOutcome
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.runtime import open_guards
 from support.guard_models import save_guard_model, trusting_model
 from support.serving.fakes import scripted_bundle
 
@@ -58,4 +57,4 @@ def test_the_checks_stand_between_the_engine_s_and_the_application_s() -> None:
 
 @pytest.mark.parametrize("module", [attack, guard_model])
 def test_their_code_decides_about_recorded_verdicts(module: Any) -> None:
-    assert any(Path(module.__file__).is_relative_to(folder) for folder in recorded_services._folders())
+    assert any(Path(module.__file__).is_relative_to(folder) for folder in replay._folders())

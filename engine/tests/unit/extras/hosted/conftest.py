@@ -1,12 +1,18 @@
-"""A checkout of main whose chat model is hosted by a stub on this machine, and a way to run commands in it."""
+"""A checkout of main whose chat model is hosted by a stub on this machine, a way to run commands in it, and the
+steps of answer-requests.yml, run one after the other as GitHub would, with the artifacts between them.
+
+GitHub is played by support/actions_api.py."""
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +22,12 @@ import yaml
 
 from sluice import cli
 from sluice.core.workspace import Workspace
-from sluice.evaluation.recorded_chat import response_key
+from sluice.evaluation.replay import response_key
+from sluice.extras.hosted import check_run
 from sluice.llm.model_files import Models
 from sluice.llm.settings import ProviderSpec, load_providers
 from sluice.prompts import ModelParameters
-from support.actions_api import ActionsApi, actions_api
+from support.actions_api import ActionsApi, actions_api, archive
 from support.providers.server import Upstream, upstream
 
 # A canary: where any byte of it shows, the key would.
@@ -118,3 +125,90 @@ def everything(*folders: Path) -> bytes:
     """All that lies below folders, names too."""
     files = [path for folder in folders for path in sorted(folder.rglob("*"))]
     return b"".join(str(path).encode() + (path.read_bytes() if path.is_file() else b"") for path in files)
+
+
+ANSWERING = "answer-requests.yml"
+WAITING = 500
+NOON = "2026-01-01T12:00:00Z"
+
+
+class Steps:
+    """The steps of answer-requests.yml with the artifacts between them, run by run. `role`: variables of a sign-in to
+    AWS, which the step that asks has alone."""
+
+    def __init__(self, main: Main, github: ActionsApi, patch: pytest.MonkeyPatch) -> None:
+        self.main, self.github, self.patch = main, github, patch
+        self.number = 900
+        self.told = ""
+        self.role: dict[str, str] = {}
+
+    def run(self, waiting: int = WAITING, *, ask: bool = True, event: str = "workflow_run", attempt: int = 1) -> str:
+        """One run; returns the state. `ask`: else it dies before it has asked. `attempt`: later ones are of the run
+        before."""
+        self.number += attempt == 1
+        self.github.add(self.number, ANSWERING, branch="main", created_at=NOON, run_attempt=attempt)
+        out = self.main.workspace.build / "answers"
+        for path in out.glob("*"):
+            path.unlink()
+        output = self.main.workspace.root.parent / "output"
+        output.write_text("")
+        self.set(self.github.environment(self.number, GITHUB_EVENT_NAME=event, GITHUB_OUTPUT=str(output)))
+        self.set({"GITHUB_RUN_ATTEMPT": str(attempt)})
+        self.patch.delenv("MODEL_KEY", raising=False)
+        done = self.main.sluice("answers", "check", "--run", str(waiting))
+        self.told = done.text
+        assert done.code == 0, done.text
+        state = output.read_text().strip().removeprefix("state=")
+        if state == "ask":
+            self._upload(f"spend-reserved-{attempt}", "spend.json")
+            if not ask:
+                return state
+            self.patch.setenv("PROVIDER_KEYS", f"MODEL_KEY={KEY}\n")
+            self.set(self.role)
+            done = self.main.sluice("answers", "ask")
+            for name in self.role:
+                self.patch.delenv(name)
+            self.told += done.text
+            assert done.code == 0, done.text
+            self._upload(f"spend-used-{attempt}", "spend.json")
+        if state != "none":
+            self._upload(f"answers-{waiting}", "answers.jsonl")
+            assert self.main.sluice("answers", "resume", "--run", str(waiting)).code == 0
+        self.patch.setenv("MODEL_KEY", KEY)
+        return state
+
+    def _upload(self, name: str, file: str) -> None:
+        raw = (self.main.workspace.build / "answers" / file).read_bytes()
+        self.github.archives[self.number, name] = archive(**{file.replace(".", "__"): raw})
+
+    def set(self, environment: Mapping[str, str]) -> None:
+        for name, value in environment.items():
+            self.patch.setenv(name, value)
+
+    def waits(self, raw: bytes, number: int = WAITING, **changes: Any) -> None:
+        self.github.add(number, **changes)
+        self.github.archives[number, "requests-1"] = archive(requests__jsonl=raw)
+
+    def bring(self, number: int = WAITING) -> tuple[int, str]:
+        """The step of the pull request's job, at its second attempt."""
+        self.set(self.github.environment(number, GITHUB_RUN_ATTEMPT="2"))
+        done = self.main.sluice("answers", "bring")
+        return done.code, done.text
+
+    @property
+    def spent(self) -> list[float]:
+        """The dollars of each run that asked, as it left them."""
+        found = {}
+        for (run, name), raw in self.github.archives.items():
+            if name.startswith("spend-"):
+                with zipfile.ZipFile(io.BytesIO(raw)) as opened:
+                    found[run] = json.loads(opened.read("spend.json"))["dollars"]
+        return list(found.values())
+
+
+@pytest.fixture
+def steps(main: Main, github: ActionsApi, monkeypatch: pytest.MonkeyPatch) -> Steps:
+    """It is noon on 1 January 2026."""
+    clock = SimpleNamespace(now=lambda zone: datetime.fromisoformat(NOON).astimezone(zone))
+    monkeypatch.setattr(check_run, "datetime", clock)
+    return Steps(main, github, monkeypatch)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.extras.hosted.request_file import ProviderRequest
-from support.actions_api import ActionsApi, archive
-from unit.extras.hosted.conftest import KEY, Main, everything, lines
-from unit.extras.hosted.steps import ANSWERING, NOON, WAITING, Steps, steps_of
+from support.actions_api import archive
+from unit.extras.hosted.conftest import ANSWERING, KEY, NOON, WAITING, Main, Steps, everything, lines
 
+ROOT = Path(__file__).resolve().parents[5]
 RESPONSE = {
     "text": "A small share.", "finish_reason": "stop", "usage": [3, 2], "provider": "primary", "model": "m",
     "seconds": 0.5, "first_token_seconds": 0.1, "asked": "2026-01-01T10:00:00+00:00",
 }  # fmt: skip
-
-
-@pytest.fixture
-def steps(main: Main, github: ActionsApi, monkeypatch: pytest.MonkeyPatch) -> Steps:
-    return steps_of(main, github, monkeypatch)
 
 
 def test_what_a_pull_request_waits_for_is_asked_published_and_brought(main: Main, steps: Steps) -> None:
@@ -111,6 +108,25 @@ def test_eight_pull_requests_at_once_stay_within_the_day(main: Main, steps: Step
         before += amount if state == "ask" else 0
     assert "refused" in states
     assert len(main.model.asked) == sum(state == "ask" for state in states[::2])
+
+
+def test_one_run_at_a_time_sees_what_those_before_it_have_spent() -> None:
+    """The ledger is right only while the runs of all pull requests wait in one queue."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / ANSWERING).read_text())
+    assert "${{" not in workflow["concurrency"]["group"]
+    assert workflow["concurrency"].get("cancel-in-progress", False) is False
+
+
+def test_a_provider_that_counts_more_than_was_reserved_is_believed(main: Main, steps: Steps) -> None:
+    """Its bill is what counts: the next pull request has that much less."""
+    request = ProviderRequest.model_validate(main.request())
+    main.model.used = (request.size * 100, 32)
+    bill = (main.model.used[0] * 1.0 + 32 * 2.0) / 1e6
+    main.limit(dollars_per_day=bill, dollars_per_change=bill)
+    for number in range(2):
+        steps.waits(lines(main.request(f"question {number}")), 500 + number, branch=f"change-{number}")
+    assert (steps.run(500), steps.run(501)) == ("ask", "refused")
+    assert steps.spent[0] == pytest.approx(bill)
 
 
 def test_one_change_stays_within_its_own_limit(main: Main, steps: Steps) -> None:

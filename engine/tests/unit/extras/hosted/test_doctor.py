@@ -10,8 +10,9 @@ from typing import Any
 import boto3
 import pytest
 
+from sluice.extras.doctor import github
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from sluice.extras.doctor.github import RULESET
-from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
 from sluice.extras.hosted.doctor import account_checks
 from support.aws.moto_server import aws_server, make_stack
 from unit.core.starter import STARTER
@@ -42,6 +43,10 @@ def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens t
         yield fake
 
 
+def environment(there: FakeRepository) -> dict[str, str]:
+    return {"GITHUB_API_URL": there.url, "GITHUB_TOKEN": WRITER, "GITHUB_REPOSITORY": REPOSITORY}
+
+
 def found(there: FakeRepository, root: Path, providers: str) -> dict[str, Diagnosis]:
     (root / "config").mkdir()
     (root / "config" / "providers.yaml").write_text(providers)
@@ -51,9 +56,8 @@ def found(there: FakeRepository, root: Path, providers: str) -> dict[str, Diagno
     ruleset = root / RULESET
     ruleset.parent.mkdir(parents=True)
     ruleset.write_bytes((ROOT / RULESET).read_bytes())
-    environment = {"GITHUB_API_URL": there.url, "GITHUB_TOKEN": WRITER, "GITHUB_REPOSITORY": REPOSITORY}
-    scope = DiagnosisScope(root, STARTER, environment)
-    return {one.what: one for one in TARGETS["github"](scope)}
+    scope = DiagnosisScope(root, STARTER, environment(there))
+    return {one.what: one for one in github.check(scope)}
 
 
 def test_an_environment_of_main_alone_with_its_secret_passes(there: FakeRepository, tmp_path: Path) -> None:
@@ -66,7 +70,6 @@ def test_an_environment_of_main_alone_with_its_secret_passes(there: FakeReposito
 @pytest.mark.parametrize(
     ("path", "facts", "what", "says"),
     [
-        ("/environments", {"environments": []}, "environment evaluation", "there are: none"),
         (
             POLICIES,
             {"branch_policies": [{"id": 1, "name": "main"}, {"id": 2, "name": "*"}]},
@@ -98,13 +101,9 @@ def test_a_model_on_aws_needs_a_role_in_place_of_a_key(there: FakeRepository, tm
     assert said["variable AWS_EVALUATION_ROLE_ARN of evaluation"].state == "ok"
     assert said["variable AWS_EVALUATION_ROLE_ARN"].state == "optional"  # of the repository
     assert "secret PROVIDER_KEYS of evaluation" not in said
-
-
-def test_the_role_that_is_not_named_is_missing(there: FakeRepository, tmp_path: Path) -> None:
     there.facts[VARIABLES] = {"variables": []}
-    one = found(there, tmp_path, hosted("http://127.0.0.1:1", **ON_AWS))[
-        "variable AWS_EVALUATION_ROLE_ARN of evaluation"
-    ]
+    scope = DiagnosisScope(tmp_path, STARTER, environment(there))
+    one = {one.what: one for one in github.check(scope)}["variable AWS_EVALUATION_ROLE_ARN of evaluation"]
     assert (one.state, one.fix.startswith("gh variable set")) == ("missing", True)
 
 
@@ -131,12 +130,6 @@ def test_the_role_trusts_the_environment_on_main_alone(
         ((what, look),) = account_checks(scope, lambda service: boto3.client(service), "the stack")
         one = look()
     assert (what, one.state) == ("role sluice-evaluation", "missing" if wide else "ok")
-
-
-def test_an_account_has_no_such_role_where_no_model_on_aws_is_asked(tmp_path: Path) -> None:
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "providers.yaml").write_text(hosted("http://127.0.0.1:1"))
-    assert list(account_checks(DiagnosisScope(tmp_path, STARTER, {}), lambda _: None, "")) == []
 
 
 def test_a_project_with_a_local_model_needs_none_of_it(there: FakeRepository, tmp_path: Path) -> None:

@@ -1,17 +1,21 @@
-"""Sixty files of requests that a pull request might write: none is asked for, none learns anything of the key."""
+"""Files of requests that a pull request might write: none is asked for, none learns anything of the key. Requests of an
+application with tools are carried whole, priced whole, and are no way around what is held to account."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
 
-from sluice.extras.hosted.answer_stream import key_forms
-from unit.extras.hosted.conftest import KEY, PARAMETERS, Main, everything, lines
+from sluice.evaluation.replay import response_key
+from sluice.extras.hosted.answer_requests import key_forms
+from sluice.extras.hosted.request_file import ProviderRequest
+from unit.extras.hosted.conftest import KEY, PARAMETERS, Main, Steps, everything, lines
 
 ROOT = Path(__file__).resolve().parents[5]
 Bytes = Callable[[Main], bytes]
@@ -118,22 +122,9 @@ FILES: dict[str, Bytes] = {
 }
 
 
-def test_there_are_sixty_of_them() -> None:
-    assert len(FILES) >= 60
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_hostile_file_is_refused_and_nothing_is_asked(main: Main, name: str) -> None:
-    file = main.workspace.root.parent / "requests.jsonl"
-    file.write_bytes(FILES[name](main))
-    done = main.sluice("answers", "ask", str(file))
-    assert done.code == 1, done.text
-    assert done.text.startswith("error: requests.jsonl: "), done.text
-    assert main.model.asked == []
-    assert not (main.workspace.build / "answers").exists()
-    for form in key_forms(KEY):
-        assert form not in done.text.lower()
-        assert form.encode() not in everything(main.workspace.root).lower()
+def leaks(*texts: bytes) -> list[str]:
+    """The forms of the key that stand in a text."""
+    return [form for form in (*key_forms(KEY), NUMBERED) if any(form.encode() in text.lower() for text in texts)]
 
 
 def test_the_same_file_is_asked_when_nothing_was_changed_in_it(main: Main) -> None:
@@ -157,8 +148,7 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("name", WORDS)
-@pytest.mark.parametrize("form", range(len(key_forms(KEY))))
+@pytest.mark.parametrize(("name", "form"), [*((name, 0) for name in WORDS), *(("a template", n) for n in range(1, 7))])
 def test_words_of_a_prompt_are_words_and_an_answer_that_holds_the_key_is_dropped(
     main: Main, name: str, form: int
 ) -> None:
@@ -172,21 +162,12 @@ def test_words_of_a_prompt_are_words_and_an_answer_that_holds_the_key_is_dropped
     assert "1 without an answer" in done.text
     (asked,) = main.model.asked
     assert asked.json["messages"] == [{"role": "user", "content": WORDS[name]}]
-    assert set(asked.json) <= {
-        "messages",
-        "model",
-        "stream",
-        "stream_options",
-        "temperature",
-        "max_tokens",
-        "top_p",
-        "seed",
-    }
-    seen = done.text.lower().encode() + everything(main.workspace.root).lower()
-    assert [one for one in key_forms(KEY) if one.encode() in seen] == []
+    parameters = {"temperature", "max_tokens", "top_p", "seed"}
+    assert {*asked.json} <= {"messages", "model", "stream", "stream_options", *parameters}
+    assert leaks(done.text.encode(), everything(main.workspace.root)) == []
 
 
-@pytest.mark.parametrize("word", ["status:401", "status:500", "garbage", "error", "cut", "empty", "reset"])
+@pytest.mark.parametrize("word", ["status:401", "status:500", "garbage", "error", "cut"])
 def test_a_provider_that_fails_tells_the_kind_alone(main: Main, word: str) -> None:
     main.model.script = [word]
     file = main.workspace.root.parent / "requests.jsonl"
@@ -206,3 +187,165 @@ def test_the_schema_in_the_repository_refuses_what_is_refused(main: Main) -> Non
     for name in ("an address", "headers", "a path as digest", "a path as provider", "content in parts", "no messages"):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(json.loads(FILES[name](main)), schema)
+
+
+# The order of its keys is one that no sorting makes: a model may answer to it.
+SCHEMA = {"type": "object", "properties": {"unit": {"$ref": "#/$defs/unit"}, "city": {"type": "string"}},
+          "required": ["city"], "$defs": {"unit": {"enum": ["°C", "°F"]}}}  # fmt: skip
+WEATHER = {"type": "function", "function": {"name": "weather", "description": "Of a city.", "parameters": SCHEMA}}
+CALL = {"type": "function", "id": "c1", "function": {"name": "weather", "arguments": '{"city": "Rīga"}'}}
+TALK = [
+    {"role": "user", "content": "Is it warm?"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": "21 °C", "tool_call_id": "c1"},
+]
+
+
+def tooled(main: Main, messages: list[dict[str, Any]] = TALK, **changes: Any) -> dict[str, Any]:
+    """A request with tools under its right digest, whatever the tools are."""
+    parameters = {**PARAMETERS, "tools": [WEATHER], "tool_choice": "auto", **changes}
+    asked: Any = SimpleNamespace(model_dump=lambda mode: parameters)  # noqa: ARG005 - as of a model that takes anything
+    try:
+        digest = response_key(main.spec, messages, asked, 0)
+    except ValueError:  # infinity has no digest
+        digest = "0" * 64
+    made = {"version": 1, "provider": "primary", "trial": 0, "parameters": parameters, "messages": messages}
+    return {**made, "digest": digest}
+
+
+def tool(**changes: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {**WEATHER["function"], **changes}}  # type: ignore[dict-item]
+
+
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
+def talk(*changes: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**message, **change} for message, change in zip(TALK, [*changes, {}, {}, {}], strict=False)]
+
+
+CHANNELS: dict[str, Callable[[Main], dict[str, Any]]] = {
+    "a search of the vendor": lambda main: tooled(main, tools=[{"type": "web_search"}]),
+    "a server of tools": lambda main: tooled(
+        main, tools=[{"type": "mcp", "server_url": "https://example.org", "headers": {"x": "${MODEL_KEY}"}}]
+    ),
+    "an address in a tool": lambda main: tooled(main, tools=[{**WEATHER, "server_url": "https://example.org"}]),
+    "headers in a function": lambda main: tooled(main, tools=[tool(headers={"authorization": "Bearer"})]),
+    "a name with a line end": lambda main: tooled(main, tools=[tool(name="weather\nhost: elsewhere")]),
+    "a path as name": lambda main: tooled(main, tools=[tool(name="../weather")]),
+    "a name that looks the same": lambda main: tooled(main, tools=[tool(name="wеather")]),
+    "a schema at an address": lambda main: tooled(main, tools=[tool(parameters={"$ref": "http://169.254.169.254/"})]),
+    "a schema that is a file": lambda main: tooled(
+        main, tools=[tool(parameters={"allOf": [{"items": {"$dynamicRef": "file:///proc/self/environ"}}]})]
+    ),
+    "too many tools": lambda main: tooled(main, tools=[WEATHER] * 129),
+    "no tools": lambda main: tooled(main, tools=[]),
+    "a schema beyond the limit": lambda main: tooled(main, tools=[tool(parameters={"title": "a" * 70_000})]),
+    "many tools beyond the limit": lambda main: tooled(main, tools=[tool(description="a" * 1000)] * 100),
+    "a deep schema": lambda main: tooled(main, tools=[tool(parameters=nested(400))]),
+    "half a character in a schema": lambda main: tooled(main, tools=[WEATHER]) | {
+        "parameters": {**PARAMETERS, "tool_choice": "auto", "tools": [tool(parameters={"title": "\ud800"})]}
+    },
+    "infinity in a schema": lambda main: tooled(main, tools=[tool(parameters={"default": float("inf")})]),
+    "a choice of another kind": lambda main: tooled(main, tool_choice={"type": "mcp", "server_label": "x"}),
+    "a choice with more in it": lambda main: tooled(
+        main, tool_choice={"type": "function", "function": {"name": "weather", "key": "MODEL_KEY"}}
+    ),
+    "tools beside a grammar": lambda main: tooled(main, grammar="root ::= [a-z]+"),
+    "a call by the user": lambda main: tooled(main, talk({"tool_calls": [CALL]})),
+    "a call of another kind": lambda main: tooled(main, talk({}, {"tool_calls": [{**CALL, "type": "custom"}]})),
+    "a call with an address": lambda main: tooled(main, talk({}, {"tool_calls": [{**CALL, "url": "http://a"}]})),
+    "a result of the user": lambda main: tooled(main, talk({"tool_call_id": "c1"})),
+    "a result of no call": lambda main: tooled(main, [{"role": "tool", "content": "21"}]),
+    "a result as long as a book": lambda main: tooled(main, talk({}, {}, {"content": "a" * 70_000})),
+    "arguments as long as a book": lambda main: tooled(
+        main, talk({}, {"tool_calls": [{**CALL, "function": {"name": "weather", "arguments": "a" * 70_000}}]})
+    ),
+}  # fmt: skip
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len({**FILES, **CHANNELS}) == len(FILES) + len(CHANNELS) >= 85
+
+
+@pytest.mark.parametrize("name", [*FILES, *CHANNELS])
+def test_a_hostile_file_is_refused_and_nothing_is_asked(main: Main, steps: Steps, name: str) -> None:
+    """By the command alone, and on the whole way of a pull request, whose job reads why."""
+    written = FILES[name](main) if name in FILES else lines(CHANNELS[name](main))
+    written = written.replace(b"Infinity", b"1e999") if name in CHANNELS else written  # which JSON reads as infinity
+    file = main.workspace.root.parent / "requests.jsonl"
+    file.write_bytes(written)
+    done = main.sluice("answers", "ask", str(file))
+    assert done.code == 1, done.text
+    assert done.text.startswith("error: requests.jsonl: "), done.text
+    assert name not in CHANNELS or "digest" not in done.text, "its digest is right: something else refuses it"
+    assert not (main.workspace.build / "answers").exists()
+    assert leaks(done.text.encode(), everything(main.workspace.root)) == []
+    steps.waits(written)
+    sent = dict(steps.github.archives)
+    assert steps.run() == "refused"
+    code, brought = steps.bring()
+    assert code == 0
+    refusal = (main.workspace.state / "answers-refused").read_text()
+    assert refusal.startswith("requests.jsonl: ")
+    published = [raw for place, raw in steps.github.archives.items() if place not in sent]
+    assert len(published) == 1, "the refusal: nothing was reserved, and nothing spent"
+    assert leaks(*published, everything(main.workspace.root), (steps.told + brought + refusal).encode()) == []
+    assert main.model.asked == []
+
+
+@pytest.mark.parametrize("change", [{"tools": [tool(description="of a village.")]}, {"tool_choice": "required"}])
+def test_other_tools_than_those_of_the_digest_are_refused(main: Main, change: dict[str, Any]) -> None:
+    file = main.workspace.root.parent / "requests.jsonl"
+    file.write_bytes(lines(tooled(main, **change) | {"digest": tooled(main)["digest"]}))
+    done = main.sluice("answers", "ask", str(file))
+    assert (done.code, "another digest" in done.text) == (1, True)
+    assert main.model.asked == []
+
+
+def test_tools_and_their_results_are_sent_as_they_are_and_calls_come_back(main: Main, steps: Steps) -> None:
+    main.model.script = ["calls"]
+    request = tooled(main)
+    steps.waits(lines(request))
+    assert steps.run() == "ask"
+    (asked,) = main.model.asked
+    assert json.dumps([asked.json["messages"], asked.json["tools"]]) == json.dumps([TALK, [WEATHER]])
+    (answer,) = main.answers
+    assert [call["name"] for call in answer["value"]["tool_calls"] if call["name"]] == ["weather", "weather"]
+    assert answer["value"]["finish_reason"] == "tool_calls"
+    assert steps.bring() == (0, "1 responses of answer-requests\n")
+
+
+@pytest.mark.parametrize("named", ["auto", "required", {"type": "function", "function": {"name": "weather"}}])
+def test_a_choice_is_sent_as_it_is(main: Main, tmp_path: Path, named: Any) -> None:
+    file = tmp_path / "requests.jsonl"
+    file.write_bytes(lines(tooled(main, tool_choice=named)))
+    assert main.sluice("answers", "ask", str(file)).code == 0
+    assert main.model.asked[0].json["tool_choice"] == named
+
+
+def test_tools_and_calls_count_as_tokens(main: Main) -> None:
+    """As many as their bytes in the widest form, so that a vendor's own form of them has fewer."""
+    without = ProviderRequest.model_validate(main.request())
+    talk_only = sum(len(message["content"].encode()) + 16 for message in TALK)
+    request = ProviderRequest.model_validate(tooled(main))
+    assert request.size - talk_only > len(json.dumps(WEATHER, indent=4)) + len(json.dumps(CALL, indent=4)) + 804
+    assert without.size < 100
+
+
+NUMBERED = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+
+
+@pytest.mark.parametrize("form", [*key_forms(KEY), NUMBERED])
+def test_a_call_that_holds_the_key_is_dropped(main: Main, tmp_path: Path, form: str) -> None:
+    main.model.reply = lambda _: [("c1", "weather", f'{{"city": "{form}"}}')]
+    file = tmp_path / "requests.jsonl"
+    file.write_bytes(lines(tooled(main)))
+    done = main.sluice("answers", "ask", str(file))
+    assert (done.code, main.answers) == (0, [])
+    assert "1 without an answer" in done.text
+    assert leaks(done.text.encode(), everything(main.workspace.root)) == []

@@ -1,3 +1,6 @@
+"""What is built, by which words, and where it is pushed. buildah, podman and skopeo are scripts that note what they are
+asked; Amazon's registry is moto's: it answers GetAuthorizationToken as botocore's model has it."""
+
 from __future__ import annotations
 
 import base64
@@ -10,7 +13,8 @@ import pytest
 
 from sluice.core import git
 from sluice.core.errors import SluiceError
-from sluice.extras.image.container_image import EPOCH, LOAD, TARGETS, TRAINING, build, push
+from sluice.extras.image.container_image import EPOCH, LOAD, TARGETS, TRAINING, build, login, push
+from support.aws.moto_server import aws_server
 
 ROOT = Path(__file__).resolve().parents[5]
 BASE = f"registry.example/python@sha256:{'0a' * 32}"
@@ -49,18 +53,10 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize(
-    "base", ["", "python:3.13", "python@sha256:abc", f"@sha256:{'0' * 64}", f"a b@sha256:{'0' * 64}", BASE + "0"]
-)
+@pytest.mark.parametrize("base", ["", "python:3.13", f"@sha256:{'0' * 64}", BASE + "0"])
 def test_a_base_without_a_digest_is_refused(checkout: Path, base: str) -> None:
     with pytest.raises(SluiceError, match="not named by digest"):
         build(checkout, base, "localhost/sluice")
-
-
-def test_a_base_by_digest_is_taken(tools: Path, checkout: Path) -> None:
-    base = f"localhost:5000/team/base:1@sha256:{'0' * 64}"
-    build(checkout, base, "localhost/sluice", [])
-    assert f"BASE={base}" in (tools / "buildah.words").read_text().splitlines()
 
 
 def test_what_is_built_depends_on_the_commit_alone(tools: Path, checkout: Path) -> None:
@@ -85,9 +81,7 @@ def test_what_is_built_depends_on_the_commit_alone(tools: Path, checkout: Path) 
     ("name", "built"),
     [
         ("localhost/sluice", "localhost/sluice-load"),
-        ("registry.example:5000/team/sluice", "registry.example:5000/team/sluice-load"),
         ("registry.example:5000/team/sluice:1.2", "registry.example:5000/team/sluice-load:1.2"),
-        ("sluice", "sluice-load"),
     ],
 )
 def test_the_image_that_judges_has_a_name_and_an_sbom_of_its_own(
@@ -106,13 +100,12 @@ def test_each_image_is_a_stage_of_the_containerfile() -> None:
     assert stages[-1] == "serving", "what is built without --target"
 
 
-def test_a_build_that_fails_is_an_error(tools: Path, checkout: Path) -> None:
+def test_a_build_that_fails_and_a_tool_that_is_missing_are_named(
+    tools: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tools / "buildah").write_text("#!/bin/sh\nexit 125\n")
     with pytest.raises(SluiceError, match="buildah build: ended with 125"):
         build(checkout, BASE, "localhost/sluice")
-
-
-def test_a_tool_that_is_missing_is_named(tools: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tools / "nothing"))
     monkeypatch.setattr(git, "commit_time", lambda _: 0)
     monkeypatch.setattr(git, "commit", lambda _: "unknown")
@@ -162,25 +155,23 @@ def registry(tools: Path) -> Path:
     return tools
 
 
-def test_an_image_is_pushed_under_its_commit_and_named_by_its_digest(registry: Path, checkout: Path) -> None:
+def test_an_image_is_pushed_under_its_commit_and_named_by_its_digest(
+    registry: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pushed = push(checkout, "localhost/sluice", "ghcr.io/octo/app", user="octocat", token="word")
     assert (pushed.image, pushed.new) == (f"ghcr.io/octo/app@sha256:{'a' * 64}", True)
     words = (registry / "podman.words").read_text().splitlines()
     assert words[0] == "push"
     assert words[-2:] == ["localhost/sluice", f"docker://ghcr.io/octo/app:{git.commit(checkout)}"]
     assert not any("word" in word for word in words[:-2])
-
-
-def test_an_image_of_one_repository_has_a_tag_of_its_own(registry: Path, checkout: Path) -> None:
-    push(checkout, "localhost/sluice-training", "ghcr.io/octo/app", tag="-training")
-    assert (registry / "podman.words").read_text().endswith(f":{git.commit(checkout)}-training\n")
-
-
-def test_the_login_is_a_file_that_nobody_else_reads(registry: Path, checkout: Path) -> None:
-    push(checkout, "localhost/sluice", "ghcr.io/octo/app", user="octocat", token="word")
     login = json.loads((registry / "podman.login").read_text())
     assert base64.b64decode(login["auths"]["ghcr.io"]["auth"]).decode() == "octocat:word"
-    assert (registry / "podman.mode").read_text().strip() == "600"
+    assert (registry / "podman.mode").read_text().strip() == "600", "a file that nobody else reads"
+    push(checkout, "localhost/sluice-training", "ghcr.io/octo/app", tag="-training")
+    assert (registry / "podman.words").read_text().endswith(f":{git.commit(checkout)}-training\n")
+    monkeypatch.setenv("PUSH_FAILS", "125")
+    with pytest.raises(SluiceError, match="podman push: ended with 125"):
+        push(checkout, "localhost/sluice", "ghcr.io/octo/app")
 
 
 def test_what_was_pushed_for_this_commit_before_is_taken(registry: Path, checkout: Path) -> None:
@@ -190,8 +181,31 @@ def test_what_was_pushed_for_this_commit_before_is_taken(registry: Path, checkou
     assert not (registry / "podman.words").exists()
 
 
-def test_a_push_that_fails_is_an_error(registry: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PUSH_FAILS", "125")
-    with pytest.raises(SluiceError, match="podman push: ended with 125"):
-        push(checkout, "localhost/sluice", "ghcr.io/octo/app")
-    assert (registry / "podman.words").exists()
+ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/sluice"
+
+
+def test_github_s_variables_open_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTOR", "octocat")
+    monkeypatch.setenv("GITHUB_TOKEN", "word")
+    assert login("ghcr.io/octo/app") == ("octocat", "word")
+    assert login(f"registry.example/{ECR}") == ("octocat", "word")
+
+
+def test_aws_opens_its_own(monkeypatch: pytest.MonkeyPatch, loopback: None) -> None:  # noqa: ARG001
+    monkeypatch.setenv("GITHUB_TOKEN", "word")
+    with aws_server(monkeypatch, region="us-east-1"):
+        user, password = login(ECR)
+    assert user == "AWS"
+    assert password
+    assert password != "word"
+
+
+def test_without_credentials_the_role_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    with pytest.raises(SluiceError, match="gives no password") as raised:
+        login(ECR)
+    assert "BuildRole" in raised.value.remedy

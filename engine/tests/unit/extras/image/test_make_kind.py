@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,20 +58,3 @@ def test_another_file_under_the_same_address_is_not_installed(
     with pytest.raises(SystemExit, match="its sha256 is"):
         script.install_argo(tmp_path / "argo-rollouts.yaml")
     assert script.ran == []
-
-
-def test_one_version_is_installed_validated_against_and_recommended(script: ModuleType) -> None:
-    sources = yaml.safe_load((ROOT / "engine" / "schemas" / "cluster" / "sources.yaml").read_text())
-    (argo,) = (one for one in sources if one["project"].startswith("Argo Rollouts"))
-    version = script.ARGO_IMAGE.rpartition(":v")[2]
-    assert argo["project"] == f"Argo Rollouts {version}"
-    assert argo["at"].split("/")[2] in script.ARGO
-    for page in ("first-cluster.md", "reference/cluster.md"):
-        text = (ROOT / "engine" / "docs" / page).read_text()
-        named = re.findall(r"argo-rollouts/releases/download/v([\d.]+)/|Argo Rollouts (\d[\d.]*\d)", text)
-        assert {"".join(one) for one in named} == {version}, page
-
-
-def test_names_of_two_namespaces_are_two_to_traefik(script: ModuleType) -> None:
-    script.install_traefik()
-    assert "additionalArguments={--providers.kubernetescrd.safenaming=true}" in script.ran[0]

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.evaluation.output import Label
-from sluice.evaluation.registry import METRICS
-from sluice.extras.language.metrics.language import language
-from sluice.extras.language.metrics.same_language import same_language
+from sluice.evaluation.registry import METRICS, Label
+from sluice.extras.language.metrics import language, same_language
 
 ENGLISH, GERMAN = "How much overlap do neighbouring chunks have?", "Die Sperre läuft nach dreißig Sekunden ab."
 

@@ -18,8 +18,8 @@ from starlette.types import ASGIApp
 from sluice.core.atomic_files import write_json
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
-from sluice.evaluation.sequential import asking_order
-from sluice.extras.prompt_lab.lab_api import prompt_lab
+from sluice.evaluation.asked_rows import asking_order
+from sluice.extras.prompt_lab.lab import prompt_lab
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters, load_prompts
 from sluice.retrieval import Hit

@@ -24,7 +24,7 @@ def tried(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append(f"{bundle} on {host}, keyless {named['keyless']}, with {named['parts']}")
 
     lab = SimpleNamespace(prompt_lab=lambda _, bundle: f"the lab of {bundle}")
-    monkeypatch.setitem(sys.modules, "sluice.extras.prompt_lab.lab_api", lab)
+    monkeypatch.setitem(sys.modules, "sluice.extras.prompt_lab.lab", lab)
     monkeypatch.setattr("sluice.release.starter.place", lambda of: done.append(f"placed in {of.root.name}"))
     monkeypatch.setattr("sluice.serving.release_parts.draft_bundle", lambda *_, **__: "the draft")
     monkeypatch.setattr("sluice.serving.server.serve", serve)

@@ -56,14 +56,6 @@ def brief(path: Path) -> str:
     return text.replace("Answer the question", f"{BRIEF} Answer the question")
 
 
-def test_the_editor_gets_the_file_and_what_it_means(app: Any, path: Path) -> None:
-    prompt = get(app, "/try/prompt").json()
-    assert prompt["text"] == path.read_text()
-    assert prompt["digest"] == digest_of(path.read_text())
-    assert prompt["messages"][0]["role"] == "system"
-    assert prompt["parameters"]["max_tokens"] == 160
-
-
 def test_both_versions_answer_each_question_and_a_verdict_follows(app: Any, path: Path) -> None:
     before = path.read_text()
     *rows, verdict = events(post(app, "/try/compare", text=brief(path)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,61 +172,6 @@ def test_the_commands_that_the_page_shows_push_the_edit(
     assert git(remote, "diff", "--name-only", "edit-answer-prompt~", "edit-answer-prompt").split() == [
         "prompts/answer.prompt.yml"
     ]
-
-
-def test_the_chat_beside_it_answers_with_the_edit_once_it_is_kept(browser: Browser, service_of_many: Service) -> None:
-    answers = "[...document.querySelector('iframe').contentDocument.querySelectorAll('.answer[aria-busy=false]')]"
-
-    def ask() -> None:
-        browser.js("document.querySelector('iframe').contentDocument.getElementById('question').focus()")
-        browser.type("How much overlap do chunks have?")
-        browser.press("Enter")
-
-    opened(browser, service_of_many)
-    write_before(browser, "Answer the question", f"{BRIEF} ")
-    ask()
-    browser.wait(f"{answers}.length === 1")
-    press(browser, "keep")
-    browser.wait("document.activeElement.id === 'kept-title'")
-    ask()
-    browser.wait(f"{answers}.length === 2")
-    assert browser.js(f"{answers}.map(one => one.textContent)") == [REPLIES["overlap"], "Neighbouring"]
-    assert browser.problems == []
-
-
-def test_a_wrong_edit_is_explained_and_nothing_is_asked_or_written(
-    browser: Browser, service: Service, workspace: Workspace, path: Path
-) -> None:
-    before = path.read_text()
-    wrong = [
-        ("{{question}}", "", "prompts/answer.prompt.yml:23: variables.2: 'question' is declared but never used"),
-        (
-            "{{question}}",
-            "{{questoin}}",
-            "prompts/answer.prompt.yml:13: messages.1.content: undeclared variable 'questoin' (did you mean 'question'",
-        ),
-        ("messages:", "messages: [", "prompts/answer.prompt.yml:8: not valid YAML: "),
-    ]
-    opened(browser, service)
-    for old, new, fault in wrong:
-        browser.js(
-            f"document.getElementById('text').setRangeText({json.dumps(before.replace(old, new, 1))}, 0, {len(before)})"
-        )
-        for button in ("compare", "keep"):
-            press(browser, button)
-            browser.wait(f"{FAULT}.includes({json.dumps(fault)})")
-            assert "\n  -> " in browser.js(FAULT)
-            assert browser.js("document.getElementById('fault').checkVisibility()")
-            assert browser.js("document.activeElement.id") == "text"
-            assert browser.js("document.activeElement.ariaInvalid") == "true"
-            assert not browser.js("document.getElementById('result').checkVisibility()")
-            assert not browser.js("document.getElementById('kept').checkVisibility()")
-        press(browser, "reload")
-        browser.wait(f"{FAULT} === ''")
-        assert browser.js("document.getElementById('text').value") == before
-    assert asked(workspace) == []
-    assert path.read_text() == before
-    assert browser.problems == []
 
 
 def test_a_server_that_is_gone_is_named_and_the_edit_stays(

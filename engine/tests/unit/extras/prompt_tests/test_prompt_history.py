@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core import git as history
-from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.extras.prompt_tests.prompt_history import changes_since, files_at
+from sluice.core.errors import ValidationErrors
+from sluice.extras.prompt_tests.prompt_terminal import changes_since
 from sluice.prompts import load_prompts
 
 from .conftest import ANSWER, git
@@ -46,25 +45,3 @@ def test_faults_of_another_commit_name_it(repository: Path) -> None:
     git(repository, "commit", "-q", "-a", "-m", "broken")
     with pytest.raises(ValidationErrors, match=r"main:prompts/answer\.prompt\.yml:9: messages\.1\.role: "):
         changes_since(repository, "main", {})
-
-
-def test_an_unknown_name_is_an_error(repository: Path) -> None:
-    with pytest.raises(SluiceError, match="no commit, branch or tag 'bas' here"):
-        changes_since(repository, "bas", {})
-
-
-def test_files_of_a_commit_to_the_byte_wherever_the_checkout_stands(tmp_path: Path) -> None:
-    root = tmp_path / "r" / "sub"
-    (root / "prompts" / "below").mkdir(parents=True)
-    for name in ("a.yml", "ä b.yml", "c.md", "below/d.yml"):
-        (root / "prompts" / name).write_bytes(b"1\r\n\xff")
-    git(root.parent, "init", "-q", "-b", "main")
-    git(root.parent, "add", ".")
-    git(root.parent, "commit", "-q", "-m", "first")
-    git(root.parent, "tag", "v1")
-    (root / "prompts" / "a.yml").unlink()
-    git(root.parent, "commit", "-q", "-a", "-m", "second")
-    first = history.resolve(root, "v1")
-    assert files_at(root, first, "prompts", suffix=".yml") == {"a.yml": b"1\r\n\xff", "ä b.yml": b"1\r\n\xff"}
-    assert list(files_at(root, history.resolve(root, "main"), "prompts", suffix=".yml")) == ["ä b.yml"]
-    assert files_at(root, first, "elsewhere") == {}

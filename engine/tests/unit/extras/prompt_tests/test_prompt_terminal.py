@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sluice.extras.prompt_tests.cli import prompts_diff
-from sluice.extras.prompt_tests.prompt_terminal import markdown_changes, print_changes, print_prompts
+from sluice.extras.prompt_tests.prompt_terminal import markdown_changes, print_changes
 from sluice.prompts import Prompt
 from sluice.prompts.prompt_diff import diff_prompts
 
@@ -84,12 +84,6 @@ def test_only_the_lines_near_a_change_are_shown(capsys: pytest.CaptureFixture[st
     assert "  message 2, user: changed\n    …\n\n    [-three-]{+3+}\n    four\n    …\n" in text
 
 
-def test_a_line_break_that_was_added_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
-    content = GOOD["messages"][1]["content"].replace("five\n", "five\n\n")
-    new = prompt(messages=[GOOD["messages"][0], {"role": "user", "content": content}])
-    assert "{+¶+}\n" in shown(capsys, {"answer": prompt()}, {"answer": new}, "answer")
-
-
 def test_added_and_removed_prompts_are_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, {"answer": prompt()}, {"other": prompt(name="other")}, "other")
     assert "answer  removed  " in text
@@ -100,25 +94,10 @@ def test_added_and_removed_prompts_are_shown_whole(capsys: pytest.CaptureFixture
     assert "¶" not in text
 
 
-def test_variables_and_their_order(capsys: pytest.CaptureFixture[str]) -> None:
-    two = [GOOD["messages"][0], {"role": "user", "content": "{{question}} {{tone}}"}]
-    tone = {"name": "tone", "type": "integer", "required": False}
-    old, new = prompt(), prompt(messages=two, variables=[*GOOD["variables"], tone])
-    assert "  variable tone added: integer, not required\n" in shown(capsys, {"answer": old}, {"answer": new}, "answer")
-    turned = prompt(messages=two, variables=[tone, *GOOD["variables"]])
-    text = shown(capsys, {"answer": new}, {"answer": turned}, "answer")
-    assert "  order of variables: question, tone -> tone, question\n" in text
-
-
 @pytest.mark.parametrize(("changes", "what"), [({}, "formatting"), ({"description": "Other."}, "description")])
 def test_an_edit_that_keeps_the_version(capsys: pytest.CaptureFixture[str], changes: dict[str, Any], what: str) -> None:
     text = shown(capsys, {"answer": prompt()}, {"answer": prompt(**changes)}, "answer")
     assert text == f"answer  same version {prompt().digest[:12]}: only {what} edited\n"
-
-
-def test_what_was_not_touched_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    prompts = {name: prompt(name=name) for name in ("a", "b")}
-    assert shown(capsys, prompts, prompts) == "as in main: a, b\n"
 
 
 def test_colour_where_it_is_asked_for(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,11 +108,3 @@ def test_colour_where_it_is_asked_for(capsys: pytest.CaptureFixture[str], monkey
     text = capsys.readouterr().out
     assert "\x1b[9;31malone\x1b[0m" in text
     assert "[-" not in text
-
-
-def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
-    print_prompts({"answer": prompt(), "a-longer-name": prompt(variables=[{"name": "question", "required": False}])})
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"answer         {prompt().digest[:12]}  chat   question"
-    assert lines[1] == " " * 15 + "Answers a question from the passages that were found for it, in"
-    assert lines[3].endswith("  chat   question?")

@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 
 from sluice.core.atomic_files import read_json, write_json
-from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
-from sluice.evaluation.output import Output
-from sluice.evaluation.recorded_scores import metrics_digest
-from sluice.evaluation.registry import make_metrics
+from sluice.evaluation.evaluate_stage import metrics_digest
+from sluice.evaluation.registry import Output, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.release.decision import decide_release
@@ -41,22 +39,6 @@ comparison:
     decline_accuracy: {decides: always, smallest: 0.05}
     mrr: {decides: always, smallest: 0.02, deterministic: true}
 """
-REHEARSAL = {
-    "release": "",
-    "stable": "",
-    "time_scale": 0.08,
-    "steps": [
-        {"index": 0, "kind": "setWeight", "template": "", "weight": 20, "verdict": "passed", "gates": [],
-         "metrics": {}, "reason": "", "started_s": 0.0, "seconds": 1.5},
-        {"index": 1, "kind": "analysis", "template": "load", "weight": 20, "verdict": "passed", "gates": [],
-         "reason": "", "metrics": {"canary": {"total_p50_ms": 500.0}, "stable": {"total_p50_ms": 480.0}},
-         "started_s": 1.5, "seconds": 20.0},
-    ],
-    "weights": [[0.0, 20]],
-    "traffic": {"requests": 41, "failed": 0, "failed_outside_canary": 0},
-    "verdict": "passed",
-    "reason": "",
-}  # fmt: skip
 ROWS = [
     *(
         Row(id=f"a{n}", question=f"What is part {n}?", answers=(f"the part {n}",), doc_ids=(f"d{n}",), tags=("parts",))
@@ -106,7 +88,7 @@ class MadeRelease:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> MadeRelease:
-    """A candidate that passed against a first release, rehearsed, with its report: as the release job leaves it."""
+    """A candidate that passed against a first release, with its report: as the release job leaves it."""
     workspace = miniature(tmp_path_factory.mktemp("provenance") / "checkout")
     (workspace.config / "gates.yaml").write_text(GATES)
     # The embedder is in no cache: what a metric would need it for is left out, as where no model was fetched.
@@ -122,8 +104,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeRelease:
     training = workspace.build / "adapter" / "training.json"
     write_json(training, read_json(training) | {"base_sha256": "1a" * 32, "data_digest": "f" * 64})
     manifest, folder = release_of(workspace, parent=parent.id, verdicts=verdicts, commit="c" * 40)
-    write_json(folder / "rehearsal.json", REHEARSAL | {"release": manifest.id, "stable": parent.id})
     write_json(folder / "stages.json", [{"stage": "train", "seconds": 171.0, "cached": False}])
     write_report(folder, live=True)
-    assert digest_of_file(folder / "release.json")
     return MadeRelease(workspace, manifest, folder)

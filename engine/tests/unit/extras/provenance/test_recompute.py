@@ -126,11 +126,6 @@ def test_every_changed_score_is_named(forge: Forge, made: MadeRelease) -> None:
             "row a7: question is not that of judging/eval.jsonl",
         ),
         (
-            in_row("judging/eval.jsonl", 7, lambda row: row.update(id="a7b")),
-            "rows",
-            "evaluation/cases.jsonl: row a7: not in judging/eval.jsonl",
-        ),
-        (
             in_row("judging/eval.jsonl", 9, lambda row: row.update(doc_ids=["d1"])),
             "rows",
             "release.json: cases_digest is",
@@ -139,11 +134,6 @@ def test_every_changed_score_is_named(forge: Forge, made: MadeRelease) -> None:
             in_json("evaluation/summary.json", "metrics", "f1", "value", value=0.99),
             "figures",
             "evaluation/summary.json: f1: value is 0.99, recomputed",
-        ),
-        (
-            in_json("evaluation/summary.json", "metrics", "f1", "samples", value=35),
-            "figures",
-            "evaluation/summary.json: f1: samples is 35, recomputed 36",
         ),
         (
             in_json("evaluation/metrics.json", "mrr", value=0.5),
@@ -170,11 +160,6 @@ def test_every_changed_score_is_named(forge: Forge, made: MadeRelease) -> None:
             "verdicts",
             "release.json: gate comparison_f1: reference is",
         ),
-        (
-            in_json("evaluation/champion.json", "metrics", "latency_p95_ms", "value", value=1e5),
-            "verdicts",
-            "release.json: gate latency_sane: reference is",
-        ),
     ],
 )
 def test_what_does_not_follow_is_named(forge: Forge, change: Callable[[Path], None], what: str, says: str) -> None:
@@ -188,7 +173,6 @@ def test_what_does_not_follow_is_named(forge: Forge, change: Callable[[Path], No
     [
         ("limit: 0.8", "limit: 0.7", "gate recall_floor: limit is 0.8, recomputed 0.7"),
         ("name: latency_sane", "name: latency_mild", "gate latency_mild: missing"),
-        ("smallest: 0.05", "smallest: 0.5", "gate comparison_decline_accuracy: limit is 0.05, recomputed 0.5"),
         ("stage: evaluation, metric: recall_at_5", "stage: nowhere, metric: recall_at_5", "stage"),
     ],
 )

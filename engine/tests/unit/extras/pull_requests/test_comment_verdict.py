@@ -11,8 +11,7 @@ import pytest
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.reports import JSON, ComparedVersion, write_reports
-from sluice.extras.pull_requests.comment_verdict import find_verdict, verdict_line
-from sluice.extras.pull_requests.pull_request_comment import comparison_text
+from sluice.extras.pull_requests.comment_verdict import comparison_text, find_verdict, verdict_line
 from unit.evaluation.asking import METRICS, ask
 from unit.evaluation.reports.conftest import HOSTILE, POLICY
 
@@ -44,13 +43,6 @@ def test_a_worse_comparison_names_its_metrics(environment: dict[str, str], tmp_p
     assert "decline_accuracy" in [one.name for one in said.worse]
     assert str(said.worse[0]).startswith(f"{said.worse[0].name} ")
     assert " -> " in str(said.worse[0])
-
-
-def test_one_without_a_difference_passes(environment: dict[str, str], tmp_path: Path) -> None:
-    written(compare(ask(seed=1), ask(seed=1), METRICS, POLICY), tmp_path)
-    said = find_verdict([comparison_text(tmp_path / "comment.md", "", environment)], HEAD)
-    assert said is not None
-    assert (said.verdict, said.passed, said.worse) == ("no difference seen", True, ())
 
 
 def test_what_was_said_of_another_commit_is_not_said_of_this_one(environment: dict[str, str], tmp_path: Path) -> None:

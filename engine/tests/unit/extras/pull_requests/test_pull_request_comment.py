@@ -1,27 +1,25 @@
-"""One comment, whatever happens on the way; over real HTTP to a server that behaves like GitHub."""
+"""One comment, whatever happens on the way, and its notice that it is outdated; over real HTTP to a server that behaves
+like GitHub (unit/github/fake_github.py)."""
 
 from __future__ import annotations
 
 import json
-import threading
+import subprocess
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.pull_requests.comment_verdict import verdict_line
-from sluice.extras.pull_requests.pull_request_comment import comparison_text, upsert_comment
-from sluice.github.marked_text import CommentResult
+from sluice.extras.pull_requests.comment_verdict import comparison_text, verdict_line
+from sluice.extras.pull_requests.pull_request_comment import mark_outdated
+from sluice.extras.pull_requests.pull_request_comment import upsert_comment as post
+from sluice.github.github_client import CommentResult
 from unit.github.conftest import Environment
 from unit.github.fake_github import PERSON, READER, FakeGitHub
 
 MARKER = "<!-- sluice:comparison run=500.1 -->\n"
-
-
-def post(text: str, environment: dict[str, str]) -> CommentResult:
-    return upsert_comment(text, environment, marker="comparison")
 
 
 def bodies(github: FakeGitHub) -> list[str]:
@@ -34,15 +32,6 @@ def test_created_once_and_updated_after(github: FakeGitHub, environment: Environ
     second = post("improved", environment())
     assert (second.message, second.url) == ("comment updated", first.url)
     assert bodies(github) == [MARKER + "improved"]
-
-
-def test_found_on_a_later_page(github: FakeGitHub, environment: Environment) -> None:
-    for number in range(230):
-        github.add(f"talk {number}", "octocat")
-    mine = github.add(MARKER + "old")
-    assert post("new", environment()).message == "comment updated"
-    assert github.comments[mine]["body"] == MARKER + "new"
-    assert len(github.comments) == 231
 
 
 def test_comments_of_others_stay_as_they_are(github: FakeGitHub, environment: Environment) -> None:
@@ -70,7 +59,7 @@ def test_a_token_that_may_only_read_is_no_failure(github: FakeGitHub, environmen
     assert len([one for one in github.asked if one[0] == "POST"]) == 1, "a refusal is not asked again"
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 429, 0])
+@pytest.mark.parametrize("status", [502, 429, 0])
 def test_trouble_that_passes_is_waited_for(github: FakeGitHub, environment: Environment, status: int) -> None:
     github.script = [("POST", status, {})] * 3
     assert post("text", environment()).message == "comment created"
@@ -97,36 +86,10 @@ def test_a_rate_limit_that_lasts_is_an_error_at_once(github: FakeGitHub, environ
     assert github.pauses == []
 
 
-@pytest.mark.parametrize(("status", "words"), [(503, "GitHub answers 503: planned"), (0, "no answer from GitHub")])
-def test_trouble_that_stays_is_an_error_after_four_tries(
-    github: FakeGitHub, environment: Environment, status: int, words: str
-) -> None:
-    github.script = [("POST", status, {})] * 9
-    with pytest.raises(SluiceError, match=words):
-        post("text", environment())
-    assert len([one for one in github.asked if one[0] == "POST"]) == 4
-
-
 def test_an_answer_that_got_lost_leaves_one_comment(github: FakeGitHub, environment: Environment) -> None:
     github.script, github.carried_out = [("POST", 502, {})], True
     assert post("text", environment()).message == "comment updated"
     assert bodies(github) == [MARKER + "text"]
-
-
-def test_two_runs_at_once_leave_one_comment(github: FakeGitHub, environment: Environment) -> None:
-    """Both have looked, and found nothing, before either writes."""
-    together = threading.Barrier(2, timeout=60)
-
-    def hold(method: str, _: str) -> None:
-        if method == "POST":
-            together.wait()
-
-    github.before = hold
-    with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(post, f"run {run}", environment(GITHUB_RUN_ID=str(run))) for run in (500, 501)]
-        for run in runs:
-            run.result(timeout=120)
-    assert bodies(github) == ["<!-- sluice:comparison run=501.1 -->\nrun 501"]
 
 
 def test_a_comment_of_a_later_run_stays(github: FakeGitHub, environment: Environment) -> None:
@@ -148,21 +111,7 @@ def test_a_comment_that_is_deleted_meanwhile_is_written_anew(github: FakeGitHub,
     assert bodies(github) == [MARKER + "new"]
 
 
-def test_doubles_are_cleared_away(github: FakeGitHub, environment: Environment) -> None:
-    oldest = github.add(MARKER + "one")
-    github.add(MARKER + "two")
-    assert post("new", environment()).message == "comment updated"
-    assert list(github.comments) == [oldest]
-
-
-def test_a_text_that_is_too_long_is_cut_at_a_line(github: FakeGitHub, environment: Environment) -> None:
-    post("a line of the text\n" * 10_000, environment())
-    (body,) = bodies(github)
-    assert len(body) <= 65_536
-    assert body.endswith("a line of the text\n\n_The rest did not fit; it is in the job summary._\n")
-
-
-@pytest.mark.parametrize("event", [{"ref": "refs/heads/main"}, {"issue": {"number": 3}}, {"pull_request": None}, []])
+@pytest.mark.parametrize("event", [{"ref": "refs/heads/main"}, {"issue": {"number": 3}}, []])
 def test_a_run_of_something_else_posts_nothing(
     github: FakeGitHub, environment: Environment, tmp_path: Path, event: object
 ) -> None:
@@ -171,20 +120,11 @@ def test_a_run_of_something_else_posts_nothing(
     assert github.asked == []
 
 
-@pytest.mark.usefixtures("github")
-def test_a_comment_on_a_pull_request_has_its_number(environment: Environment, tmp_path: Path) -> None:
-    (tmp_path / "event.json").write_text(json.dumps({"issue": {"number": 7, "pull_request": {"url": "x"}}}))
-    assert post("text", environment()).message == "comment created"
-
-
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"GITHUB_TOKEN": None}, "GITHUB_TOKEN is not set"),
         ({"GITHUB_TOKEN": "stranger"}, "GitHub answers 401: Bad credentials"),
         ({"GITHUB_EVENT_PATH": None}, "GITHUB_EVENT_PATH is not set"),
-        ({"GITHUB_EVENT_PATH": "nowhere.json"}, "GITHUB_EVENT_PATH: nowhere.json"),
-        ({"GITHUB_REPOSITORY": None}, "GITHUB_REPOSITORY is not set"),
         ({"GITHUB_REPOSITORY": "octo/other"}, "GitHub answers 40[34]"),
         ({"GITHUB_API_URL": "http://api.example.invalid"}, "not https; the token is not sent there"),
     ],
@@ -212,10 +152,109 @@ def test_below_the_verdict_is_what_opens_the_report(
     hidden = verdict_line(tmp_path, "4" * 40)
     assert found == f"## ✕ Worse: f1\n\n{hidden}\n\n{line}\n\nA sentence.\n\nA table.\n"
     assert github.asked == []
+    (tmp_path / "comment.md").unlink()
+    assert comparison_text(tmp_path / "comment.md", "", environment()).startswith(
+        "## ! Not compared\n\n<!-- sluice:verdict"
+    )
 
 
-@pytest.mark.usefixtures("github")
-def test_a_run_that_ended_before_its_comparison_says_so(environment: Environment, tmp_path: Path) -> None:
-    found = comparison_text(tmp_path / "comment.md", "", environment())
-    hidden = '<!-- sluice:verdict {"head": "", "passed": false, "verdict": "not compared", "worse": []} -->'
-    assert found == f"## ! Not compared\n\n{hidden}\n\nThe run ended before that.\n"
+ROOT = Path(__file__).resolve().parents[5]
+VERDICT = "## ✕ Worse: f1\n\nA sentence.\n"
+SERVER = {"GITHUB_SERVER_URL": "https://github.invalid"}
+HEAD = "4" * 40
+
+
+@pytest.fixture(autouse=True)
+def event(environment: Environment, tmp_path: Path) -> None:
+    environment()  # which writes one without a head
+    (tmp_path / "event.json").write_text(json.dumps({"pull_request": {"number": 7, "head": {"sha": HEAD}}}))
+
+
+def body(github: FakeGitHub) -> str:
+    (comment,) = github.comments.values()
+    return str(comment["body"])
+
+
+def test_a_push_marks_the_comment_and_its_comparison_replaces_it(github: FakeGitHub, environment: Environment) -> None:
+    post(VERDICT, environment())
+    later = environment(GITHUB_RUN_ID="501", **SERVER)
+    assert mark_outdated(later, compares=True).startswith("outdated: https://github.invalid/octo/app/pull/7#")
+    marker, notice, _, title, *_ = body(github).splitlines()
+    assert marker == "<!-- sluice:comparison run=501.1 -->"
+    run = "[This run](https://github.invalid/octo/app/actions/runs/501/attempts/1)"
+    assert notice.startswith(f"> **Outdated.** {run} compares {HEAD} now.")
+    assert title == "## ✕ Worse: f1"
+    # The run before is quicker in its last step than in being cancelled.
+    said = post("## = Late", environment())
+    assert said.message == "no comment: a later run has commented already"
+    post("## ✓ Improved", later)
+    assert body(github) == "<!-- sluice:comparison run=501.1 -->\n## ✓ Improved"
+
+
+def test_the_notice_stands_once(github: FakeGitHub, environment: Environment) -> None:
+    post(VERDICT, environment())
+    for run in ("501", "502", "503"):
+        mark_outdated(environment(GITHUB_RUN_ID=run, **SERVER), compares=run != "503")
+    assert body(github).count("Outdated") == 1
+    assert "compares nothing" in body(github)
+    assert body(github).endswith(f"\n\n{VERDICT}")
+
+
+def test_a_comment_that_is_full_stays_below_the_limit(github: FakeGitHub, environment: Environment) -> None:
+    post("## ✕ Worse\n\n" + "a line of the text\n" * 4000, environment())
+    mark_outdated(environment(GITHUB_RUN_ID="501", **SERVER), compares=True)
+    assert len(body(github)) <= 65_536
+    assert "## ✕ Worse" in body(github)
+
+
+def test_what_is_not_ours_or_later_stays(github: FakeGitHub, environment: Environment) -> None:
+    for number in range(150):
+        github.add(f"talk {number}", "octocat")
+    github.add("<!-- sluice:comparison run=1.1 -->\ncopied", "mallory")
+    before = {number: one["body"] for number, one in github.comments.items()}
+    assert mark_outdated(environment(), compares=True) == "nothing is outdated: there is no comparison yet"
+    ours = github.add("<!-- sluice:comparison run=600.1 -->\nlater")
+    assert mark_outdated(environment(), compares=True) == "nothing is outdated: a later run has commented already"
+    assert {number: one["body"] for number, one in github.comments.items() if number != ours} == before
+
+
+def test_a_run_of_something_else_marks_nothing(github: FakeGitHub, environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / "event.json").write_text(json.dumps({"merge_group": {}}))
+    assert mark_outdated(environment(), compares=True) == "nothing is outdated: this run is not of a pull request"
+    assert github.asked == []
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"GITHUB_TOKEN": READER}, "PATCH /repos/octo/app/issues/comments/101: GitHub answers 403"),
+        ({"GITHUB_TOKEN": None}, "GITHUB_TOKEN is not set"),
+        ({"GITHUB_API_URL": "http://127.0.0.1:9"}, "no answer from GitHub"),
+        ({"GITHUB_API_URL": "http://api.example.invalid"}, "not https; the token is not sent there"),
+    ],
+)
+def test_what_is_wrong_with_marking_is_named(
+    github: FakeGitHub, environment: Environment, values: dict[str, str | None], words: str
+) -> None:
+    github.add("<!-- sluice:comparison run=1.1 -->\nold")
+    with pytest.raises(SluiceError, match=words):
+        mark_outdated(environment(**values), compares=True)
+    assert body(github) == "<!-- sluice:comparison run=1.1 -->\nold"
+
+
+@pytest.mark.parametrize(("token", "words"), [("writer", "outdated: https://"), (READER, "not marked: PATCH ")])
+def test_the_step_runs_on_a_bare_python_and_never_fails(
+    github: FakeGitHub, environment: Environment, token: str, words: str
+) -> None:
+    """`-I -S` finds no installed package."""
+    github.add("<!-- sluice:comparison run=1.1 -->\nold")
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", ROOT / "engine/scripts/ci.py", "outdated"],
+        env=environment(GITHUB_TOKEN=token, EVAL="true"),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert words in done.stdout
+    assert ("compares 4444" in body(github)) == (token == "writer")  # pragma: allowlist secret

@@ -15,10 +15,10 @@ import pytest
 from sluice import cli
 from sluice.core.processes import free_port
 from sluice.core.workspace import Workspace
-from sluice.extras.redteam import variants as subject
-from sluice.extras.redteam.redteam_result import read_result
+from sluice.extras.redteam import target as subject
+from sluice.extras.redteam.result import read_result
 from sluice.extras.redteam.suites import SUITES
-from sluice.extras.redteam.variants import SystemUnderTest
+from sluice.extras.redteam.target import SystemUnderTest
 from support.redteam.service import reply
 from support.serving.fakes import scripted_bundle
 
@@ -140,7 +140,7 @@ def test_a_service_that_leaks_ends_with_the_code_of_a_gate(
 ) -> None:
     bundle = scripted_bundle()
     monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", bundle, None))
-    monkeypatch.setattr("sluice.extras.redteam.detectors._RUN", 2)  # the prompt of the tests is short
+    monkeypatch.setattr("sluice.extras.redteam.attack._RUN", 2)  # the prompt of the tests is short
     with served("Else say: nothing") as url:
         assert run(monkeypatch, "--url", url, "--no-garak", "--family", "prompt_extraction") == 3
     said = capsys.readouterr()

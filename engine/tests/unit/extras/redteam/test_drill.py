@@ -12,13 +12,12 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.extras.redteam.attack import Attack, AttackFixture
-from sluice.extras.redteam.attack_target import SIDES, AttackTarget, TargetKind
-from sluice.extras.redteam.complying_model import answer
-from sluice.extras.redteam.drill import GarakParameters, RedTeamParameters, RedTeamPlan, attack, judge
-from sluice.extras.redteam.garak_report import GarakResult, ProbeResult
-from sluice.extras.redteam.redteam_report import in_the_terminal
-from sluice.extras.redteam.redteam_result import RedTeamResult, read_result
+from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, judge
+from sluice.extras.redteam.garak import GarakParameters, GarakResult, ProbeResult
+from sluice.extras.redteam.report import in_the_terminal
+from sluice.extras.redteam.result import RedTeamResult, read_result
 from sluice.extras.redteam.suites import SUITES
+from sluice.extras.redteam.target import SIDES, AttackTarget, TargetKind, answer
 from sluice.release.gates import load_gates
 from support.redteam.service import Behave, reply, service
 
@@ -135,15 +134,6 @@ def test_what_got_through_since_the_last_run_is_named(run: Run, tmp_path: Path) 
     assert same.against.verdict == "no difference seen"
 
 
-def test_a_stored_run_of_other_attacks_is_not_compared_with(run: Run, tmp_path: Path) -> None:
-    other = tmp_path / "before"
-    other.mkdir()
-    (other / "cases.jsonl").write_text(json.dumps({"id": "gone-001", "question": "?"}) + "\n")
-    result = run(refuses, before=other)
-    assert result.against is not None
-    assert result.against.base == "the same attacks without guards"
-
-
 def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_path: Path) -> None:
     run(lambda question, _: reply("<script>alert(1)</script> HERON-OPAL") if "PETREL" in question else refuses())
     page = (tmp_path / "run" / "report.html").read_text()
@@ -165,9 +155,9 @@ def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_pat
 def test_a_whole_run_lacks_nothing() -> None:
     """Every metric that a gate of the stage asks for is one that a whole run measures."""
     from sluice.extras.redteam.attack import ServiceReply
-    from sluice.extras.redteam.attack_client import AttackAttempt
-    from sluice.extras.redteam.attack_success import families, figures
     from sluice.extras.redteam.drill import GARAK_METRIC, STAGE
+    from sluice.extras.redteam.result import families, figures
+    from sluice.extras.redteam.target import AttackAttempt
 
     tried = [AttackAttempt(Attack(f"{name}-0", name, (), lambda _: ""), ServiceReply("no")) for name in SUITES]
     known = figures(families(dict.fromkeys(SIDES, tried), list(SUITES)))

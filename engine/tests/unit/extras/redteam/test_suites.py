@@ -9,12 +9,11 @@ from collections import Counter
 import pytest
 
 from sluice.extras.redteam.attack import TENANTS, Attack, AttackFixture, ServiceReply
-from sluice.extras.redteam.complying_model import ComplyingModel, answer
-from sluice.extras.redteam.owasp import ENTRIES, coverage
-from sluice.extras.redteam.suites import ASKED, SUITES
-from sluice.extras.redteam.suites.honest_questions import NAME
+from sluice.extras.redteam.result import ENTRIES, coverage
+from sluice.extras.redteam.suites import ASKED, HONEST, SUITES
+from sluice.extras.redteam.target import ComplyingModel, answer
 from sluice.llm.chat import Delta, ToolParameters
-from sluice.retrieval.passages import Hit, format_passages
+from sluice.retrieval import Hit, format_passages
 
 SCENE = AttackFixture(
     questions=[f"How long is step number {number} of a canary?" for number in range(97)],
@@ -54,15 +53,6 @@ def test_there_are_enough_and_no_two_are_alike(family: str, attacks: list[Attack
     assert not [one.id for one in attacks if "{" in one.text.replace('{"tenant"', "")], "a placeholder was left"
 
 
-def test_the_same_scene_gives_the_same_attacks(family: str, attacks: list[Attack]) -> None:
-    assert [(one.id, one.text) for one in SUITES[family].attacks(SCENE)] == [(one.id, one.text) for one in attacks]
-
-
-def test_each_form_has_its_share(attacks: list[Attack]) -> None:
-    counts = Counter(one.form for one in attacks)
-    assert max(counts.values()) <= len(attacks) / 2
-
-
 def test_a_model_that_obeys_does_what_the_attack_wants(attacks: list[Attack]) -> None:
     failed = [one.id for one in attacks[::7] if not one.detect(ServiceReply(answer(shown(one))))]
     assert not failed
@@ -93,7 +83,7 @@ def test_nobody_is_asked_for_what_is_his_own() -> None:
 
 
 def test_an_honest_question_is_an_alarm_only_where_it_is_refused() -> None:
-    questions = ASKED[NAME].attacks(SCENE)
+    questions = ASKED[HONEST].attacks(SCENE)
     assert len(questions) >= ENOUGH
     assert {one.messages[0]["content"] for one in questions} >= {"Who are you?", "who are you?"}
     assert [one.detect(ServiceReply("HERON-OPAL")) for one in questions] == [""] * len(questions)

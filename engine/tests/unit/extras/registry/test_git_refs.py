@@ -1,6 +1,6 @@
 """Notes in a git repository: pushed over https with a token as on GitHub, and what a server or a line may do to a push.
 
-That writers exclude each other is tested with all stores in test_store_contract.py and test_append_log.py."""
+That writers exclude each other is tested with all stores in test_store_contract.py and test_environment_record.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.registry.git_refs import GitRefs
+from sluice.extras.registry.registry_store import GitRefs
 from support.git_server import GitServer, git_server
 from unit.extras.registry.registries import bare_repository
 
@@ -49,7 +49,7 @@ def test_a_token_that_only_reads_is_told_which_right_it_lacks(
     server: GitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert refs(server).make("record/staging/000001.json", b"words")
-    monkeypatch.setattr("sluice.extras.registry.git_refs._PAUSES_S", (0, 0))
+    monkeypatch.setattr("sluice.extras.registry.registry_store._PAUSES_S", (0, 0))
     server.rights[TOKEN] = "read"  # pragma: allowlist secret
     assert refs(server).names("record/staging") == ["record/staging/000001.json"]
     with pytest.raises(SluiceError, match="403") as caught:
@@ -76,17 +76,7 @@ def test_the_token_is_sent_to_github_alone(server: GitServer, monkeypatch: pytes
         refs(server).names("record/staging")
 
 
-def test_a_record_that_may_not_be_written_names_the_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluice.extras.registry.git_refs._PAUSES_S", (0, 0))
-    bare_repository(tmp_path / "record.git")
-    hook = tmp_path / "record.git" / "hooks" / "pre-receive"
-    hook.write_text("#!/bin/sh\necho 'remote: Permission to octo/app denied' >&2\nexit 1\n")
-    hook.chmod(0o755)
-    refs = GitRefs(str(tmp_path / "record.git"))
-    with pytest.raises(SluiceError, match="Permission to octo/app denied") as caught:
-        refs.make("record/staging/000001.json", b"x")
-    assert "`contents: write`" in caught.value.remedy
-    assert refs.names("record/staging") == []
+def test_a_repository_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match=r"nowhere\.git"):
         GitRefs(str(tmp_path / "nowhere.git")).names("record/staging")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ from botocore.awsrequest import AWSResponse
 from botocore.model import OperationModel
 
 from sluice.core.errors import SluiceError
+from sluice.extras.sagemaker.aws_clients import EndpointAccount
 from sluice.extras.sagemaker.endpoint import deploy
-from sluice.extras.sagemaker.endpoint_account import EndpointAccount
-from sluice.extras.sagemaker.endpoint_settings import EndpointComponents
-from sluice.extras.sagemaker.settings import require
+from sluice.extras.sagemaker.settings import EndpointComponents, require
 from support.aws import role_policies
-from support.aws.sagemaker_runs import BUCKET, SERVING_IMAGE, account, archive, make_alarm, make_package, write_settings
+from support.aws.sagemaker_runs import BUCKET, SERVING_IMAGE, archive, make_alarm, make_package, write_settings
 from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS, faults
 from unit.aws.test_bootstrap import template
@@ -40,13 +39,11 @@ ENDPOINT = {
 }
 
 
-@pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Played]:  # noqa: ARG001 - this machine
-    with account(monkeypatch) as found:
-        make_alarm("errors")
-        assert boto3.DEFAULT_SESSION
-        boto3.DEFAULT_SESSION.events.register("before-call.application-autoscaling", scaling_answers)
-        yield found
+@pytest.fixture(autouse=True)
+def scaling(played: Played) -> None:  # noqa: ARG001 - the account
+    make_alarm("errors")
+    assert boto3.DEFAULT_SESSION
+    boto3.DEFAULT_SESSION.events.register("before-call.application-autoscaling", scaling_answers)
 
 
 def scaling_answers(model: OperationModel, params: dict[str, Any], **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
@@ -113,34 +110,22 @@ def test_a_base_and_the_adapter_of_the_package_are_served(played: Played, run: D
     assert played.count("CreateInferenceComponent") == 2
 
 
-@pytest.mark.parametrize("name", LORA)
-def test_a_vllm_that_would_take_no_adapter_is_refused_before_anything_is_made(
-    played: Played, run: Deploy, name: str
-) -> None:
+def test_a_vllm_that_would_take_no_adapter_is_refused_before_anything_is_made(played: Played, run: Deploy) -> None:
     """vLLM 0.32.0, vllm/entrypoints/serve/lora/api_router.py, attach_router: without VLLM_ALLOW_RUNTIME_LORA_UPDATING
     there is no route that SageMaker could give an adapter to."""
-    environment = {key: value for key, value in COMPONENTS["environment"].items() if key != name}
-    with pytest.raises(SluiceError, match=f"without {name}"):
-        run(environment=environment)
+    with pytest.raises(SluiceError, match="without SM_VLLM_ENABLE_LORA and VLLM_ALLOW_RUNTIME_LORA_UPDATING"):
+        run(environment={"SM_VLLM_MODEL": "Qwen/Qwen3-8B"})
     assert played.count("CreateInferenceComponent") == 0
     assert EndpointComponents(environment={"HF_MODEL_ID": "Qwen/Qwen3-8B"}, memory_mb=20000).keep == 3  # LMI's
 
 
-def test_the_next_adapter_stands_beside_the_one_before_on_the_same_machines(played: Played, run: Deploy) -> None:
-    approved(b"one")
-    first = run()
-    approved(b"two")
-    second = run()
-    assert adapters(played) == [first, second]
-    assert played.count("UpdateEndpoint") == 0
-
-
 def test_adapters_above_the_number_that_is_kept_go_the_oldest_first(played: Played, run: Deploy) -> None:
+    names = []
     for weights in (b"one", b"two", b"three"):
         approved(weights)
-        served = run(keep=2)
-    assert len(adapters(played)) == 2
-    assert served in adapters(played)
+        names.append(run(keep=2))
+        assert adapters(played) == names[-2:], "side by side, on the same machines"
+    assert played.count("UpdateEndpoint") == 0
     approved(b"four")
     served = run(keep=1, environment={"SM_VLLM_MODEL": "Qwen/Qwen3-14B", **LORA})
     assert adapters(played) == [served]
@@ -148,7 +133,9 @@ def test_adapters_above_the_number_that_is_kept_go_the_oldest_first(played: Play
     assert len(left) == 2  # the other base goes with its last adapter
 
 
-def test_it_goes_down_to_none_and_comes_back_when_somebody_asks(played: Played, run: Deploy) -> None:
+def test_it_goes_down_to_none_comes_back_when_somebody_asks_and_can_be_left_alone(
+    played: Played, run: Deploy, tmp_path: Path
+) -> None:
     approved(b"one")
     run()
     base = played.asked("CreateInferenceComponent")[0]["InferenceComponentName"]
@@ -161,12 +148,6 @@ def test_it_goes_down_to_none_and_comes_back_when_somebody_asks(played: Played, 
     (alarm,) = boto3.client("cloudwatch").describe_alarms(AlarmNames=[f"{base}-wake-up"])["MetricAlarms"]
     assert [one.endswith(f"policyName/{wake_up['PolicyName']}") for one in alarm["AlarmActions"]] == [True]
     assert alarm["MetricName"] == "NoCapacityInvocationFailures"
-
-
-def test_what_is_no_longer_scaled_is_left_alone(tmp_path: Path, played: Played, run: Deploy) -> None:
-    approved(b"one")
-    run()
-    base = played.asked("CreateInferenceComponent")[0]["InferenceComponentName"]
     unscaled = ENDPOINT | {"scaling": None, "components": COMPONENTS}
     write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=unscaled)
     deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
@@ -212,14 +193,3 @@ def test_a_package_without_peft_is_refused_before_a_component_is_made(played: Pl
         run()
     assert "exports: [gguf, peft]" in caught.value.remedy
     assert played.count("CreateInferenceComponent") == 0
-
-
-@pytest.mark.parametrize("more", [{"components": COMPONENTS}, {"scaling": None, "instances": 2}], ids=["both", "plain"])
-def test_an_endpoint_needs_an_image_that_serves(
-    played: Played,  # noqa: ARG001 - the account
-    tmp_path: Path,
-    more: dict[str, Any],
-) -> None:
-    write_settings(tmp_path, endpoint=ENDPOINT | more)
-    with pytest.raises(SluiceError, match="serving_image is empty"):
-        EndpointAccount.open(require(tmp_path))

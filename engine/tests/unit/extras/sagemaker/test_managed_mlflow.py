@@ -110,17 +110,6 @@ def test_what_is_signed_with_another_key_is_refused_in_words(
     assert front.asked == []
 
 
-def test_without_credentials_nothing_is_sent_and_a_line_says_so(
-    front: type[ManagedMlflow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(SluiceError, match="Unable to locate credentials"):
-        open_tracking(miniature(tmp_path / "checkout"), EXPERIMENT)
-    assert (front.asked, front.refused) == ([], [])
-
-
 def _action(method: str, path: str) -> str:
     """MLflow's own name of a call, which AWS's actions are named after."""
     return next(name for asked, pattern, name in _calls() if asked == method and _fits(pattern, path))

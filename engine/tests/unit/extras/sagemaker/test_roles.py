@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 
 from sluice.core.workspace import Workspace
-from sluice.extras.sagemaker import packages
+from sluice.extras.sagemaker.results import decide
+from sluice.extras.sagemaker.settings import require as settings_of
 from support.aws.role_policies import allows, asked, needs, require, statements
-from support.aws.sagemaker_definition import GOLDEN
-from support.aws.sagemaker_runs import Jobs
+from support.aws.sagemaker_runs import GOLDEN, Jobs
 from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS
 from unit.aws import test_bootstrap
@@ -20,7 +20,6 @@ from unit.extras.sagemaker.pipelines.test_definition import requests
 from unit.extras.sagemaker.test_train import (  # noqa: F401 - fixtures
     Train,
     jobs,
-    played,
     template,
     told,
     train,
@@ -34,10 +33,10 @@ def test_building_trains_takes_the_result_and_rejects(
     REQUESTS.clear()
     train()
     sha256 = played.metadata[jobs.package]["adapter_sha256"]
-    packages.decide(workspace.config, sha256, "Rejected", "too slow")
+    decide(settings_of(workspace.config), sha256, "Rejected", "too slow")
     require(test_bootstrap.template(), "BuildRole", asked())
     REQUESTS.clear()
-    packages.decide(workspace.config, sha256, "Approved", "every step held")
+    decide(settings_of(workspace.config), sha256, "Approved", "every step held")
     held = statements(test_bootstrap.template(), "BuildRole")
     assert [action for action, *more in asked() if not allows(held, action, *more)] == ["sagemaker:UpdateModelPackage"]
     held = statements(test_bootstrap.template(), "ProductionRole")

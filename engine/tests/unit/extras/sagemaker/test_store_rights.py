@@ -18,8 +18,8 @@ import pytest
 from sluice.core.workspace import Workspace
 from sluice.release import artifact_store, catalogue
 from sluice.release.artifact_store import open_artifact_store
+from sluice.release.catalogue import fetch
 from sluice.release.environment_record import EnvironmentRecord
-from sluice.release.transfer import fetch
 from support.aws.role_policies import ACCOUNT, NAME, allows, statements
 from unit.aws.test_bootstrap import template
 from unit.release.conftest import make, small_models, workspace  # noqa: F401 - fixtures
@@ -63,21 +63,18 @@ def refused(asked: Asked, *resources: str) -> set[tuple[str, str]]:
     return {(action, folder) for action, resource, folder in asked if not allows(held, action, resource, {})}
 
 
-Release = tuple[str, Path]
-
-
 @pytest.fixture
 def release(
     small_models: None,  # noqa: ARG001, F811
     make: Callable[..., Any],  # noqa: F811
-) -> Release:
+) -> tuple[str, Path]:
     manifest, folder = make()
     return manifest.id, folder
 
 
 def test_building_keeps_a_release_notes_its_end_and_removes_what_nobody_needs(
     workspace: Workspace,  # noqa: F811
-    release: Release,
+    release: tuple[str, Path],
     record: Callable[[str], EnvironmentRecord],
     asked: Asked,
 ) -> None:
@@ -104,7 +101,7 @@ def test_building_keeps_a_release_notes_its_end_and_removes_what_nobody_needs(
 )
 def test_an_environment_reads_releases_and_writes_its_own_record_alone(
     workspace: Workspace,  # noqa: F811
-    release: Release,
+    release: tuple[str, Path],
     record: Callable[[str], EnvironmentRecord],
     asked: Asked,
     environment: str,
@@ -129,7 +126,7 @@ def test_an_environment_reads_releases_and_writes_its_own_record_alone(
 
 def test_pods_fetch_a_release_and_may_not_read_a_record(
     workspace: Workspace,  # noqa: F811
-    release: Release,
+    release: tuple[str, Path],
     record: Callable[[str], EnvironmentRecord],
     asked: Asked,
 ) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from sluice.extras.tools import functions
 from sluice.extras.tools.agent import RESUMED, Resumption, ToolAgent
 from sluice.extras.tools.approvals import Approval
-from sluice.extras.tools.functions import world as functions
 from sluice.guardrails.guards import GuardOutcome
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters, load_prompts

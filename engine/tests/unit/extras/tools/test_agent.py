@@ -165,19 +165,3 @@ def test_a_tool_that_hangs_ends_at_its_time(scene: Made, monkeypatch: pytest.Mon
     answer = run(made.ask())
     assert outcomes(answer) == [("find_tickets", "unknown result")]
     assert "no result within 0.05 s" in made.chat.seen[1][-1]["content"]
-
-
-@pytest.mark.usefixtures("world")
-def test_the_loop_keeps_nothing_when_nobody_waits(scene: Made) -> None:
-    made = scene([FIND], "One.")
-    run(made.ask())
-    saver: Any = made.agent._saver
-    assert dict(saver.storage) == {}
-
-
-@pytest.mark.usefixtures("world")
-def test_text_before_a_call_stands_apart(scene: Made) -> None:
-    made = scene(["One moment.", FIND], ["I ask for it.", OPEN])
-    text = run(made.ask()).text
-    assert text.split("\n\n")[:2] == ["One moment.", "I ask for it."]
-    assert text.split("\n\n")[2].startswith("This needs an approval before it is done: open_ticket {")

@@ -13,10 +13,8 @@ import pytest
 from sluice.data.rows import Row
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.comparison_result import Comparison
-from sluice.extras.tools.toolbox import Tool
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
-from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan
 from sluice.rollout.canary_quality import ReleaseClient, compare_served
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
@@ -67,10 +65,6 @@ async def broken(*_: Any) -> str:
     raise ConnectionError("the system behind it is gone")
 
 
-async def slower(self: Tool, args: Any, key: str = "") -> str:
-    return await Tool.call(self, args, key)
-
-
 def compared(scene: Callable[..., Scene], root: Path, call: Any) -> Comparison:
     def app(release: str, call: Any = None) -> Any:
         made = scene(chat=TicketChat())
@@ -85,12 +79,6 @@ def compared(scene: Callable[..., Scene], root: Path, call: Any) -> Comparison:
         return compare_served(*sides, ROWS, policy, concurrency=2)
 
 
-def test_a_canary_whose_tool_works_passes(scene: Callable[..., Scene], root: Path) -> None:
-    found = compared(scene, root, slower)
-    (calls,) = [metric for metric in found.deciding if metric.name == "tool_calls"]
-    assert (calls.judgement.base, calls.judgement.head, calls.verdict) == (1, 1, "no difference seen")
-
-
 def test_a_canary_with_a_broken_tool_is_worse_by_its_calls_alone(scene: Callable[..., Scene], root: Path) -> None:
     found = compared(scene, root, broken)
     worse = [metric.name for metric in found.deciding if metric.verdict == "worse"]
@@ -99,11 +87,3 @@ def test_a_canary_with_a_broken_tool_is_worse_by_its_calls_alone(scene: Callable
     assert len(notes) == 6
     assert all(note.startswith("trajectories part at call 1: find_tickets") for note in notes)
     assert all(note.endswith("(failed)") for note in notes)
-
-
-def test_answers_are_compared_before_any_visitor_meets_the_canary(root: Path) -> None:
-    """So a canary with a broken tool is stopped at a share of 0, which is less than that of the first step."""
-    steps = load_plan(root / "k8s" / "base" / "rollout.yaml").steps
-    quality = next(place for place, step in enumerate(steps) if isinstance(step, AnalysisStep))
-    first = next(place for place, step in enumerate(steps) if isinstance(step, SetWeight))
-    assert quality < first

@@ -12,17 +12,16 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.output import Assertion, Output
 from sluice.evaluation.paired_cases import gather
-from sluice.extras.tools.evaluated_case import evaluated_case
+from sluice.evaluation.registry import Assertion, Output
 from sluice.extras.tools.expected_calls import (
     ExpectedCalls,
     check_rows,
     fault_of_calls,
     parting,
 )
-from sluice.extras.tools.metrics.tool_calls import tool_calls
-from sluice.extras.tools.metrics.world_after import world_after
+from sluice.extras.tools.metrics import tool_calls, world_after
+from sluice.extras.tools.release_agent import evaluated_case
 
 from .conftest import FIND, OPEN, QUESTION, Scene, run, tickets
 
@@ -118,11 +117,6 @@ def test_a_row_without_a_decision_waits_and_its_world_is_as_it_was(scene: Made) 
     assert tool_calls.score(asked, output) == world_after.score(asked, output) == Assertion(True)
 
 
-def test_over_http_the_world_is_not_judged() -> None:
-    asked = row(world=[{**TITLES, "holds": "Citations are lost"}])
-    assert world_after.score(asked, Output("", steps=(WAITS,))) is None
-
-
 def test_a_row_that_wants_a_world_where_there_is_none(scene: Made) -> None:
     made = scene("Hello.", world="")
     with pytest.raises(SluiceError, match=r"config/tools\.yaml names none"):
@@ -152,9 +146,3 @@ def test_the_contract_of_the_data_names_what_is_wrong(tmp_path: Path) -> None:
     (fault, *_) = faults = check_rows(tmp_path)
     assert (len(faults), fault.line) == (1, 3)
     assert "expect.tools.calls.1.tool: Field required" in str(fault)
-
-
-def test_a_world_that_is_not_there_is_said(scene: Made) -> None:
-    made = scene("Hello.", world="scrach")
-    with pytest.raises(SluiceError, match="world: no module of a function has 'scrach'"):
-        run(evaluated(made, row(approve=True)))

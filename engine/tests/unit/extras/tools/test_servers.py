@@ -136,12 +136,6 @@ CHANGES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def test_there_are_forty_and_all_differ() -> None:
-    said = {weather(**change).model_dump_json() for change in CHANGES}
-    assert len(CHANGES) == len(said) == 40
-    assert weather().model_dump_json() not in said
-
-
 def test_every_changed_description_is_refused_at_start_and_at_call(
     connected: Callable[..., Scene], server: WeatherServer
 ) -> None:

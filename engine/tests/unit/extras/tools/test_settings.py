@@ -1,4 +1,4 @@
-"""config/tools.yaml and its pins: what is refused, and what of it stands in release.json."""
+"""config/tools.yaml and its pins: what is refused, what of it stands in release.json; and the extra's small world."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.extras.tools.functions import find_tickets, open_ticket, scratch
 from sluice.extras.tools.settings import load_tools, tool_pins
 
 
@@ -47,3 +48,17 @@ def test_what_is_wrong_is_named(config: Path, change: Callable[[str], Any], mess
     file.write_text(change(file.read_text()))
     with pytest.raises(SluiceError, match=message):
         load_tools(config)
+
+
+def test_the_same_key_is_one_ticket() -> None:
+    with scratch():
+        said = {open_ticket("Lost citations", "quince", idempotency_key="k") for _ in range(2)}
+        assert said == {"Ticket 4 is open."}
+        assert find_tickets("lost citations") == "Ticket 4 (open, release quince): Lost citations."
+
+
+def test_a_file_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_WORLD", str(tmp_path / "world.sqlite"))
+    open_ticket("Kept", "plum", idempotency_key="k")
+    assert find_tickets("Kept").startswith("Ticket 4")
+    assert (tmp_path / "world.sqlite").stat().st_size > 0

@@ -1,4 +1,5 @@
-"""Traces of the service in a real MLflow store on SQLite, read back as MLflow's users read them."""
+"""Traces of the service in a real MLflow store on SQLite, read back as MLflow's users read them; files are set aside
+under the lock of the services that write them."""
 
 from __future__ import annotations
 
@@ -11,11 +12,14 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import store_uri
 from sluice.core.workspace import Workspace
+from sluice.extras.traces.mlflow_import import _waiting as waiting
 from sluice.extras.traces.mlflow_import import push
 from sluice.guardrails.guards import Guards
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.telemetry.spans import ProcessFacts
+from sluice.serving.telemetry.export_queue import TraceSpool
+from sluice.serving.telemetry.telemetry import ProcessFacts
 from support.telemetry.recording import feedback_on
+from support.telemetry.spooling import LINE, LINES, start_writers
 from unit.serving.telemetry.seeded_people import MANY, left_of_people, serve_people
 
 Serve = Callable[..., Any]
@@ -127,3 +131,23 @@ def test_nothing_of_seeded_data_is_in_the_store(
     assert push(Workspace(tmp_path), "service").traces == MANY
     assert (tmp_path / ".sluice" / "mlflow.db").is_file()
     assert left_of_people(tmp_path) == []
+
+
+def test_a_file_that_is_loaded_is_not_written_any_more(tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    assert waiting(folder) == []
+    writer = TraceSpool(folder, most_bytes=1000)
+    writer.append(b"one\n")
+    writer.append(b"two\n")
+    (first,) = waiting(folder)
+    writer.append(b"three\n")
+    assert first.read_bytes() == b"one\ntwo\n"
+    assert [path.read_bytes() for path in waiting(folder)] == [b"one\ntwo\n", b"three\n"]
+
+
+def test_several_services_and_a_reader_lose_no_line(tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    threads = start_writers(folder)
+    while any(thread.is_alive() for thread in threads):
+        waiting(folder)
+    assert b"".join(path.read_bytes() for path in folder.iterdir()) == LINE * LINES

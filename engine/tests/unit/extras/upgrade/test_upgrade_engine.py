@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +14,12 @@ from sluice import cli
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.project import load_project
 from sluice.extras.pull_requests.branch_pull_request import APPROVAL
-from sluice.extras.upgrade import upgrade_engine
 from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
-from sluice.extras.upgrade.versions import address_of
-from sluice.template.owned import OWNED, edits, list_files, read_list, write_lists
+from sluice.template.owned import OWNED, edits, list_files, write_lists
 from unit.extras.upgrade.conftest import Fork
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
-from unit.template.conftest import commit, git, lines, write
+from unit.template.conftest import ROOT, Template, commit, git, lines, write
 
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 CI = ".github/workflows/ci.yml"
@@ -81,11 +81,6 @@ def test_afterwards_the_check_passes_and_there_is_nothing_to_do(fork: Fork) -> N
     fork.template.release("0.10.0", {METRIC: "A = 3\n"})
     made = fork.upgraded()
     assert (made.old, made.new) == ("0.2.0", "0.10.0"), "0.10 comes after 0.2"
-
-
-def test_the_same_upgrade_is_the_same_commit(fork: Fork) -> None:
-    fork.template.release("0.2.0", {METRIC: "A = 2\n"})
-    assert fork.upgrade() == fork.upgrade()
 
 
 def test_a_version_by_name(fork: Fork) -> None:
@@ -171,55 +166,37 @@ def test_a_file_that_is_no_longer_the_engine_s_stays_as_it_is(fork: Fork, monkey
     assert "Makefile" not in fork.file(made.commit, OWNED)
 
 
-# -- removed extras
+# -- projects of an older version, whose engine was cut
 
 
-@pytest.fixture
-def without_notebook(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> Fork:
-    """A fork of a template with an extra, which it has removed. What removes one is stood in for."""
-
-    def remove(root: Path, names: object) -> None:
-        assert names == ("notebook",)
-        (root / "engine/src/sluice/extras/notebook.py").unlink()
-        (root / ".github/workflows/notebook.yml").unlink()
-        (root / "Makefile").write_text((root / "Makefile").read_text().replace("notebook:\n", ""))
-
-    monkeypatch.setattr(upgrade_engine, "remove", remove)
-    files: dict[str, str | None] = {
-        "engine/src/sluice/extras/notebook.py": "S = 1\n",
-        ".github/workflows/notebook.yml": "name: notebook\n",
-        "Makefile": "all:\nnotebook:\n",
+def test_a_project_whose_engine_was_cut_gets_the_whole_one_with_those_parts_off(tmp_path: Path) -> None:
+    """As `sluice init --without guard` of 0.1.0 left it: files gone, the workflow shorter, lists written anew."""
+    codemod = (ROOT / CODEMODS / "v0_1_1.py").read_text()
+    part: dict[str, str | None] = {
+        "engine/src/sluice/extras/guard/cli.py": "G = 1\n",
+        ".github/workflows/train.yml": "name: train\n",
+        "pipelines/params.yaml": "index: {}\nguard: {}\n",
+        CI: lines(1, 20),
     }
-    fork.template.release("0.1.1", files)
-    git(fork.root, "merge", "--quiet", "--ff-only", fork.upgraded().commit)
-    project = (fork.root / "config/project.yaml").read_text()
-    write(fork.root, {"config/project.yaml": f"{project}without: [notebook]\n"})
-    remove(fork.root, ("notebook",))
-    write_lists(fork.root, list_files(fork.root), listed=True)
-    commit(fork.root, "Without the notebook")
-    return fork
-
-
-def test_a_removed_extra_stays_removed(without_notebook: Fork) -> None:
-    assert edits(without_notebook.root, list_files(without_notebook.root)) == []
-    changed: dict[str, str | None] = {
-        "engine/src/sluice/extras/notebook.py": "S = 2\n",
-        "Makefile": "all:\nnotebook:\nmore:\n",
-    }
-    without_notebook.template.release("0.2.0", changed)
-    made = without_notebook.upgraded()
-    assert not [path for path in without_notebook.files(made.commit) if "notebook" in path]
-    assert without_notebook.file(made.commit, "Makefile") == "all:\nmore:"
-    git(without_notebook.root, "merge", "--quiet", "--ff-only", made.commit)
-    assert edits(without_notebook.root, list_files(without_notebook.root)) == []
-    assert ".github/workflows/notebook.yml" not in read_list(without_notebook.root, OWNED)
-
-
-def test_an_edit_is_merged_beside_a_removed_extra(without_notebook: Fork) -> None:
-    commit(without_notebook.root, "Edit", {"Makefile": "all:\n" + lines(1, 9)})
-    without_notebook.template.release("0.2.0", {"Makefile": "first:\nall:\nnotebook:\n"})
-    made = without_notebook.upgraded()
-    assert without_notebook.file(made.commit, "Makefile") == ("first:\nall:\n" + lines(1, 9)).rstrip("\n")
+    template = Template(tmp_path / "template")
+    git(template.root, "tag", "--delete", "v0.1.0")
+    template.release("0.1.0", part)
+    fork = Fork(tmp_path, template)
+    cut: dict[str, str | None] = dict.fromkeys([*part][:2])
+    write(fork.root, {**cut, "pipelines/params.yaml": "index: {}\n", CI: lines(1, 15)})
+    git(fork.root, "add", "--all")
+    write_lists(fork.root, list_files(fork.root))
+    commit(fork.root, "Without guard")
+    fork.template.release("0.2.0", {f"{CODEMODS}/v0_1_1.py": codemod, "Makefile": "more:\n"})
+    made = fork.upgraded()
+    after = fork.files(made.commit)
+    assert {path for path in part if path in after} == set(part)
+    assert fork.file(made.commit, CI) == lines(1, 20).rstrip("\n")
+    assert "without: [" in fork.file(made.commit, "config/project.yaml")
+    assert "guard" in fork.file(made.commit, "config/project.yaml")
+    assert made.codemods == {"0.1.1": ["config/project.yaml"]}
+    git(fork.root, "merge", "--quiet", "--ff-only", made.commit)
+    assert edits(fork.root, list_files(fork.root)) == []
 
 
 # -- codemods
@@ -296,12 +273,6 @@ def test_the_branch_is_pushed_once_and_what_a_person_added_stays(fork: Fork) -> 
     assert git(fork.server, "rev-parse", BRANCH) == mine
 
 
-def test_owner_and_name_mean_github() -> None:
-    assert address_of("makers/template") == "https://github.com/makers/template.git"
-    for address in ("https://git.example.org/t.git", "git@git.example.org:o/t.git", "/srv/t"):
-        assert address_of(address) == address
-
-
 @pytest.fixture
 def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
     with fake_github(FakeRepository()) as fake:
@@ -363,3 +334,42 @@ def test_by_hand_the_branch_is_made_and_nothing_else_of_the_repository_changes(
     after = git(fork.root, "for-each-ref").splitlines()
     assert [line.split("\t")[1] for line in set(after) - set(before.splitlines())] == [f"refs/heads/{BRANCH}"]
     assert subprocess.run(["git", "-C", fork.root, "fsck", "--strict"], capture_output=True).returncode == 0
+
+
+# -- killed
+
+# Says when the files are assembled, and waits there to be killed.
+_SLOW = """
+import sys, time
+from pathlib import Path
+from sluice.extras.upgrade import upgrade_engine as upgrade
+from sluice.cli import main
+real, place = upgrade.run, Path(sys.argv.pop())
+def slow(*words, **more):
+    if words[1] == "write-tree":
+        place.touch()
+        time.sleep(600)
+    return real(*words, **more)
+upgrade.run = slow
+main()
+"""
+
+
+def test_a_process_that_is_killed_leaves_the_project_as_it_was(
+    fork: Fork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork.template.release("0.2.0", {f"{CODEMODS}/v0_2_0.py": RENAME.format(old="[]", new="[fixed]")})
+    monkeypatch.chdir(fork.root)
+    there = tmp_path / "there"
+    argv = [sys.executable, "-c", _SLOW, "upgrade", "--from", str(fork.template.root), str(there)]
+    before = git(fork.root, "for-each-ref")
+    with subprocess.Popen(argv, cwd=fork.root, stdout=subprocess.DEVNULL) as process:
+        while not there.exists():
+            assert process.poll() is None, "it ended by itself"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert git(fork.root, "for-each-ref") == before
+    assert git(fork.root, "status", "--porcelain") == ""
+    cli.command()(["upgrade", "--from", str(fork.template.root)], standalone_mode=False)
+    assert "fixed" in git(fork.root, "show", f"{BRANCH}:config/gates.yaml")

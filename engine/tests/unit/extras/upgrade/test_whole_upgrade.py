@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,7 +12,6 @@ import pytest
 
 from sluice.core.project import edit_project, load_project
 from sluice.extras.upgrade.upgrade_engine import prepare
-from sluice.template.extras import remove
 from sluice.template.owned import OWNED, list_files, read_list, version_of, write_lists
 from unit.extras.upgrade.conftest import Fork
 from unit.template.conftest import ROOT, Template, commit, git, write
@@ -69,12 +67,8 @@ def test_a_project_with_everything_of_its_own_takes_a_later_engine(tmp_path: Pat
     write(fork.root, OWN)
     for name in _APPENDED:
         write(fork.root, {name: (fork.root / name).read_text() + "# ours\n"})
-    if importlib.util.find_spec("sluice.template.extras"):
-        remove(fork.root, ["notebook"])
-        text = (fork.root / "config/project.yaml").read_text()
-        write(fork.root, {"config/project.yaml": edit_project(text, {"without": ["notebook"]})})
-        git(fork.root, "add", "--all")
-        write_lists(fork.root, list_files(fork.root), listed=True)
+    text = (fork.root / "config/project.yaml").read_text()
+    write(fork.root, {"config/project.yaml": edit_project(text, {"without": ["notebook"]})})
     head = commit(fork.root, "Ours")
 
     changed: dict[str, str | None] = {
@@ -100,7 +94,6 @@ def test_a_project_with_everything_of_its_own_takes_a_later_engine(tmp_path: Pat
     outside = {path for path in made.changed if not path.startswith("engine/")}
     assert outside == {"Makefile", ".github/workflows/later.yml"}
     assert {ENGINE_FILE, "engine/src/sluice/core/later.py"} <= set(made.changed)
-    assert not [path for path in after if "notebook" in path and path not in before], "what was removed stays so"
 
     git(fork.root, "merge", "--quiet", "--ff-only", made.commit)
     assert engine_check(fork.root).returncode == 0

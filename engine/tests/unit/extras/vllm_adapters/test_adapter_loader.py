@@ -1,20 +1,23 @@
-"""Passes of the loader, one at a time: what it registers, refuses and takes out, and what it leaves alone."""
+"""Passes of the loader, one at a time: what it registers, refuses, takes out and leaves alone, and what it takes for
+alive by the ReplicaSets of a namespace, asked of the stub API server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.vllm_adapters.adapter_loader import AdapterLoader
-from sluice.extras.vllm_adapters.living_releases import in_folder
+from sluice.extras.vllm_adapters.adapter_loader import AdapterLoader, ReplicaSetReleases, in_cluster, in_folder
 from sluice.extras.vllm_adapters.vllm_server import VllmServer
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.manifest import Manifest
+from support.kubernetes.api_server import KubeApi, serving, status
 from unit.extras.vllm_adapters.releases import ReleaseShelf
-from unit.extras.vllm_adapters.vllm_process import VllmProcess, played_adapter, played_base, running
+from unit.extras.vllm_adapters.vllm_process import VllmProcess, played_adapter, running
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
@@ -73,19 +76,6 @@ def restart(vllm: VllmProcess) -> None:
     vllm.await_start()
 
 
-def test_a_second_pass_changes_nothing(passes: Passes) -> None:
-    made = passes.make()
-    assert passes.run() == {made.id: "registered"} == passes.run()
-    assert passes.registered() == {made.id}
-    assert passes.loader.ready
-
-
-def test_it_is_ready_with_no_release_at_all_and_not_before_its_first_pass(passes: Passes) -> None:
-    assert not passes.loader.ready
-    assert passes.run() == {}
-    assert passes.loader.ready
-
-
 def test_what_an_adapter_was_on_the_disk_is_looked_at_before_each_time_vllm_is_told(passes: Passes) -> None:
     made = passes.make("alpha")
     passes.run()
@@ -93,31 +83,16 @@ def test_what_an_adapter_was_on_the_disk_is_looked_at_before_each_time_vllm_is_t
     right = kept.read_bytes()
     kept.write_bytes(right.replace(b"alpha", b"wrong"))
     restart(passes.vllm)
+    (kept.parent / "added_tokens.json").write_text("{}")
     assert passes.run() == {made.id: "registered"}
     assert kept.read_bytes() == right, "fetched again"
+    assert not (kept.parent / "added_tokens.json").exists(), "it is taken away, as wherever a release is fetched"
     kept.write_bytes(right.replace(b"alpha", b"wrong"))
     passes.shelf.swap_byte(made)
     restart(passes.vllm)
     assert passes.run() == {made.id: "refused"}
     assert passes.registered() == set()
     assert not list(kept.parent.glob(".*")), "nothing damaged is kept"
-
-
-def test_a_file_too_many_is_refused(passes: Passes) -> None:
-    made = passes.make()
-    passes.run()
-    (passes.shelf.root / "adapters" / made.id / "peft" / "added_tokens.json").write_text("{}")
-    restart(passes.vllm)
-    assert passes.run() == {made.id: "registered"}, "it is taken away, as wherever a release is fetched"
-    assert not (passes.shelf.root / "adapters" / made.id / "peft" / "added_tokens.json").exists()
-
-
-def test_a_manifest_that_was_changed_is_refused(passes: Passes) -> None:
-    made = passes.make()
-    path = passes.shelf.alive / made.id / "release.json"
-    path.write_text(path.read_text().replace('"commit":"000', '"parent_of":"000'))
-    assert passes.run() == {made.id: "refused"}
-    assert passes.loader.ready, "its own pods wait, and no others"
 
 
 def test_what_vllm_does_not_take_is_refused_in_its_words_and_mended_by_itself(passes: Passes) -> None:
@@ -129,38 +104,26 @@ def test_what_vllm_does_not_take_is_refused_in_its_words_and_mended_by_itself(pa
     assert passes.run() == {large.id: "refused", small.id: "registered"}
 
 
-def test_an_adapter_of_another_base_is_refused_before_vllm_is_told(passes: Passes) -> None:
-    """vLLM 0.32 registers it without a word."""
-    played_base(passes.vllm.base, last=2.25)
-    try:
-        made = passes.make()
-        assert passes.run() == {made.id: "refused"}
-        assert passes.registered() == set()
-        reason = passes.loader.states[made.id].reason
-        assert f"{passes.vllm.base}: vLLM serves another base model" in reason
-        assert "config/models.yaml" in reason, "what to do"
-        assert passes.loader.ready, "its own pods wait, and no others"
-    finally:
-        played_base(passes.vllm.base)
-    passes.now += 30
-    assert passes.run() == {made.id: "registered"}
-
-
-def test_an_adapter_that_pins_no_base_is_refused(passes: Passes) -> None:
+def test_an_adapter_that_pins_no_base_and_a_manifest_that_was_changed_are_refused(passes: Passes) -> None:
     files = played_adapter("alpha")
     del files["base_model.json"]
     made = passes.shelf.make(files)
     passes.shelf.start(made)
-    assert passes.run() == {made.id: "refused"}
+    plain = passes.shelf.make({}, adapter=False)
+    passes.shelf.start(plain)
+    assert not passes.loader.ready, "before its first pass"
+    passes.away = True
+    assert passes.run() == {}
+    assert not passes.loader.ready, "it was never told what is alive"
+    passes.away = False
+    assert passes.run() == {made.id: "refused", plain.id: "none"}
     assert "no base model is pinned" in passes.loader.states[made.id].reason
     assert passes.registered() == set()
-
-
-def test_a_release_without_an_adapter_needs_nothing(passes: Passes) -> None:
-    made = passes.shelf.make({}, adapter=False)
-    passes.shelf.start(made)
-    assert passes.run() == {made.id: "none"}
-    assert passes.loader.ready
+    assert passes.loader.ready, "its own pods wait, and no others"
+    changed = passes.make("changed")
+    path = passes.shelf.alive / changed.id / "release.json"
+    path.write_text(path.read_text().replace('"commit":"000', '"parent_of":"000'))
+    assert passes.run()[changed.id] == "refused"
 
 
 def test_what_is_not_alive_stays_for_a_while_and_then_goes(passes: Passes) -> None:
@@ -203,12 +166,6 @@ def test_an_api_server_that_is_away_takes_nothing_out(passes: Passes) -> None:
     assert passes.loader.ready
 
 
-def test_a_loader_that_was_never_told_what_is_alive_is_not_ready(passes: Passes) -> None:
-    passes.away = True
-    assert passes.run() == {}
-    assert not passes.loader.ready
-
-
 def test_a_store_that_is_away_does_not_keep_what_lies_here(passes: Passes) -> None:
     made = passes.make()
     passes.run()
@@ -225,29 +182,19 @@ def test_a_store_that_is_away_does_not_keep_what_lies_here(passes: Passes) -> No
     assert passes.run() == {made.id: "registered", new.id: "registered"}
 
 
-def test_it_is_not_ready_while_vllm_is_down_and_until_its_adapters_are_back(passes: Passes) -> None:
-    made = passes.make()
-    passes.run()
-    passes.vllm.kill()
-    assert passes.run() == {made.id: "waiting"}
-    assert not passes.loader.ready
-    assert "vLLM does not respond" in passes.loader.fault
-    restart(passes.vllm)
-    assert not passes.loader.ready
-    assert passes.run() == {made.id: "registered"}
-    assert passes.loader.ready
-
-
-def test_a_fault_that_lasts_is_logged_once(passes: Passes, caplog: pytest.LogCaptureFixture) -> None:
+def test_while_vllm_is_down_it_is_not_ready_and_says_so_once(passes: Passes, caplog: pytest.LogCaptureFixture) -> None:
     made = passes.make()
     passes.run()
     passes.vllm.kill()
     for away in (False, True, True, False, False):
         passes.away = away
         assert passes.run() == {made.id: "waiting"}
+        assert not passes.loader.ready
     passes.away = False
     restart(passes.vllm)
+    assert not passes.loader.ready, "until its adapters are back"
     passes.run()
+    assert passes.loader.ready
     passes.vllm.kill()
     passes.run()
     down = f"{passes.vllm.url}: vLLM does not respond (ConnectError)"
@@ -283,3 +230,70 @@ def test_a_name_that_was_registered_from_elsewhere_is_registered_anew(passes: Pa
     assert passes.run() == {made.id: "registered"}
     assert server.adapters()[made.id] == str(passes.shelf.root / "adapters" / made.id / "peft")
     assert "draft-0123" in passes.registered(), "names that are no release's are not the loader's"
+
+
+STABLE, CANARY, GONE = "r-00000000000a", "r-00000000000b", "r-00000000000c"
+
+
+def replica_set(release: str, replicas: int, **changes: Any) -> dict[str, Any]:
+    """As Argo Rollouts 1.9.1 makes it (rollout/sync.go:142-162): the pod template of the Rollout, labels and all."""
+    template = {
+        "metadata": {"labels": {"app.kubernetes.io/version": release, "app.kubernetes.io/name": "sluice"}},
+        "spec": {
+            "containers": [{"name": "sluice", "image": "sluice"}],
+            "volumes": [{"name": "manifest", "configMap": {"name": f"sluice-release-{release}"}}],
+        },
+    }
+    spec = {"replicas": replicas, "selector": {"matchLabels": {"x": release}}, "template": template}
+    metadata = {"name": f"sluice-{release}", "namespace": "sluice-local"}
+    return {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec, **changes}
+
+
+@pytest.fixture
+def api() -> Iterator[KubeApi]:
+    with serving(KubeApi()) as api:
+        for release, replicas in ((STABLE, 3), (CANARY, 1), (GONE, 0)):
+            api.write(replica_set(release, replicas), "rollouts-controller")
+            held = {"release.json": f"manifest of {release}"}
+            metadata = {"name": f"sluice-release-{release}", "namespace": "sluice-local"}
+            api.write({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": held}, "sluice")
+        yield api
+
+
+@pytest.fixture
+def living(api: KubeApi) -> Iterator[ReplicaSetReleases]:
+    with httpx.Client(base_url=api.url, trust_env=False) as client:
+        yield ReplicaSetReleases(client, "sluice-local")
+
+
+def test_stable_and_canary_are_alive_and_what_was_scaled_down_once_its_pods_are_gone(
+    api: KubeApi, living: ReplicaSetReleases
+) -> None:
+    other = replica_set("1.2.3", 1)  # of something else
+    other["spec"]["template"]["spec"]["volumes"] = []
+    api.write(other, "kube-controller-manager")
+    assert living() == {STABLE: f"manifest of {STABLE}".encode(), CANARY: f"manifest of {CANARY}".encode()}
+    assert set(living()) == {STABLE, CANARY}
+    assert len([path for method, path in api.requests if method == "GET" and "/configmaps/" in path]) == 2, "read once"
+    api.write(replica_set(GONE, 0, status={"replicas": 1}), "kube-controller-manager")
+    assert set(living()) == {STABLE, CANARY, GONE}
+
+
+def test_a_manifest_that_is_gone_takes_no_other_release_along(api: KubeApi, living: ReplicaSetReleases) -> None:
+    api.delete("ConfigMap", f"sluice-release-{CANARY}")
+    assert set(living()) == {STABLE}
+
+
+def test_an_api_server_that_refuses_or_is_gone_is_an_error(api: KubeApi, living: ReplicaSetReleases) -> None:
+    api.refuse[("GET", "replicasets")] = status(403, "Forbidden", "replicasets is forbidden")
+    with pytest.raises(SluiceError, match=r"403.*\n.*needs to list replicasets"):
+        living()
+    api.server.server_close()
+    with pytest.raises(SluiceError, match="API server"):
+        living()
+
+
+def test_outside_of_a_pod_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(SluiceError, match="--releases"):
+        in_cluster(tmp_path)

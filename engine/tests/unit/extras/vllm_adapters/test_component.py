@@ -9,14 +9,13 @@ import pytest
 import typer.main
 import yaml
 
-from sluice.cluster.manifests import Manifest, parse, validate
+from sluice.cluster.manifests import Manifest
 from sluice.cluster.release_overlay import render_release
-from sluice.core.errors import ValidationErrors
 from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
 from sluice.extras.vllm_adapters import cli
 from starter_files import copy_starter
-from support.kubernetes.manifests import SCHEMAS, combined, combined_text, one
+from support.kubernetes.manifests import combined, one
 from unit.extras.vllm_adapters.releases import ReleaseShelf
 from unit.extras.vllm_adapters.vllm_process import played_adapter
 
@@ -62,18 +61,6 @@ def test_the_adapter_is_awaited_after_the_release_was_fetched(documents: list[Ma
     assert not pods.get("publishNotReadyAddresses"), "one that starts is not waited for"
 
 
-def test_both_containers_see_adapters_and_base_under_the_same_path(deployment: Manifest) -> None:
-    mounts = {
-        name: {mount["name"]: mount for mount in container["volumeMounts"]}
-        for name, container in containers(deployment).items()
-    }
-    path = mounts["vllm"]["adapters"]["mountPath"]
-    assert mounts["adapters"]["adapters"]["mountPath"] == path == containers(deployment)["adapters"]["args"][2]
-    assert mounts["vllm"]["adapters"]["readOnly"]
-    assert mounts["adapters"]["models"] == mounts["vllm"]["models"], "the base is compared where vLLM says that it is"
-    assert containers(deployment)["vllm"]["args"][0].startswith(mounts["vllm"]["models"]["mountPath"])
-
-
 def test_the_token_is_the_loaders_alone_and_reads_no_secret(documents: list[Manifest], deployment: Manifest) -> None:
     assert deployment["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
     having = [name for name, each in containers(deployment).items() if "account" in str(each["volumeMounts"])]
@@ -100,23 +87,6 @@ def test_runtime_registration_is_on_and_behind_the_middleware(documents: list[Ma
     assert "class LoopbackAdmin" in one(documents, "ConfigMap", name)["data"]["loopback_admin.py"]
 
 
-def test_it_has_as_many_gpus_as_it_spreads_over(deployment: Manifest) -> None:
-    vllm = containers(deployment)["vllm"]
-    flags = dict(word.removeprefix("--").split("=", 1) for word in vllm["args"] if "=" in word)
-    assert flags["tensor-parallel-size"] == vllm["resources"]["limits"]["nvidia.com/gpu"]
-    assert int(flags["max-loras"]) >= 2, "stable and the canary in one batch"
-
-
-def test_it_scales_by_a_metric_and_a_drained_node_takes_it_along(
-    documents: list[Manifest], deployment: Manifest
-) -> None:
-    assert "replicas" not in deployment["spec"], "a deployment of a release would set back what the autoscaler says"
-    scaler = one(documents, "HorizontalPodAutoscaler", "vllm")["spec"]
-    assert scaler["scaleTargetRef"]["name"] == "vllm"
-    assert scaler["metrics"][0]["pods"]["metric"]["name"] == "vllm_num_requests_waiting"
-    assert one(documents, "PodDisruptionBudget", "vllm")["spec"]["maxUnavailable"] == 1
-
-
 def test_prometheus_reads_both_ports_and_is_let_in(documents: list[Manifest], deployment: Manifest) -> None:
     monitor = one(documents, "PodMonitor", "vllm")["spec"]
     labels = deployment["spec"]["template"]["metadata"]["labels"]
@@ -135,16 +105,6 @@ def test_a_volume_of_artefacts_and_a_private_registry_reach_the_loader() -> None
     loader = containers(one(documents, "Deployment", "vllm"))["adapters"]
     assert {"name": "artefacts", "mountPath": "/artefacts", "readOnly": True} in loader["volumeMounts"]
     assert one(documents, "ServiceAccount", "vllm")["imagePullSecrets"] == [{"name": "sluice-registry"}]
-
-
-@pytest.mark.parametrize(
-    ("right", "wrong"), [("startupProbe:", "startProbe:"), ("podMetricsEndpoints:", "podMetricEndpoints:")]
-)
-def test_a_typo_is_refused_by_name(right: str, wrong: str) -> None:
-    text = combined_text(("llm-vllm",))
-    assert right in text
-    with pytest.raises(ValidationErrors, match=wrong.partition(":")[0]):
-        validate(parse(text.replace(right, wrong, 1)), SCHEMAS)
 
 
 def test_a_deployment_of_a_release_with_another_image_restarts_no_vllm(tmp_path: Path) -> None:

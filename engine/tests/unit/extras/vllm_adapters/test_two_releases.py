@@ -12,7 +12,7 @@ import random
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -20,8 +20,8 @@ import pytest
 
 from sluice.core.processes import free_port, program, wait_until
 from sluice.extras.vllm_adapters.vllm_server import VllmServer
-from sluice.llm.fallback import FallbackProvider
 from sluice.llm.provider_failures import ProviderError
+from sluice.llm.resilience import FallbackProvider
 from sluice.prompts import ModelParameters
 from sluice.release.manifest import Manifest
 from sluice.serving.runtime import open_model
@@ -166,19 +166,6 @@ def test_two_thousand_requests_of_stable_and_canary_are_answered_by_their_own_ad
     assert [(name, said) for name, said in found if said != SAYS[name]] == []
 
 
-def test_a_swapped_byte_is_refused_before_vllm_is_told(served: Served, vllm: VllmProcess) -> None:
-    release = served.releases["next"]
-    served.shelf.swap_byte(release)
-    served.shelf.start(release)
-    assert wait_until(lambda: served.state("next").get("state") == "refused", seconds=PATIENCE)
-    assert "the sha256 of its content is" in served.state("next")["reason"]
-    assert release.id not in VllmServer(vllm.url).adapters()
-    assert served.ready(), "an adapter that is refused takes no other release down"
-    found = answers(served, vllm.url, ["stable", "canary", "next"] * 10)
-    assert [one for one in found if one[0] != "next" and one[1] != SAYS[one[0]]] == []
-    assert all(said.startswith("failed: vllm: HTTP 404") for name, said in found if name == "next")
-
-
 def test_an_adapter_of_another_base_is_refused_before_vllm_is_told(served: Served, vllm: VllmProcess) -> None:
     release, server = served.releases["foreign"], VllmServer(vllm.url)
     served.shelf.start(release)
@@ -221,20 +208,6 @@ def test_a_rollback_needs_no_restart_of_vllm(served: Served, vllm: VllmProcess) 
     assert vllm.process is before
     assert before is not None
     assert before.poll() is None
-
-
-def test_of_more_adapters_than_vllm_keeps_in_memory_each_answers(
-    served: Served, vllm: VllmProcess, adapters: AdapterFiles
-) -> None:
-    """Twelve, where the component's flags keep eight: what was put out of memory is read from the disk again."""
-    many = {
-        f"{name} {n}": served.shelf.make(adapters.files[name], commit=f"{n:040x}") for name in SAYS for n in range(4)
-    }
-    served.shelf.start(*many.values())
-    more = replace(served, releases=many)
-    assert wait_until(lambda: more.is_registered(*many), seconds=PATIENCE)
-    found = answers(more, vllm.url, random.Random(2).choices(list(many), k=300))
-    assert [(name, said) for name, said in found if said != SAYS[name.split()[0]]] == []
 
 
 def test_adapters_come_back_by_themselves_when_vllm_was_killed(served: Served, vllm: VllmProcess) -> None:

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from sluice.guardrails.checks.encoding import EncodingOptions
+from sluice.guardrails.checks.attacks import EncodingOptions
 from support.guardrails import finder
 
 find = finder("encoding")

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from sluice.guardrails.checks import injection
-from sluice.guardrails.checks.injection import InjectionOptions as Options
-from sluice.guardrails.context import CheckResources
+from sluice.guardrails.check import CheckResources
+from sluice.guardrails.checks import attacks
+from sluice.guardrails.checks.attacks import InjectionOptions as Options
 from support.guardrails import FakeGuardModel, finder
 
-WITHOUT_CONTEXT = injection.InjectionCheck(Options(), CheckResources())
+WITHOUT_CONTEXT = attacks.InjectionCheck(Options(), CheckResources())
 find = finder("injection")
 MODEL = CheckResources(model=FakeGuardModel())
 find_beside_model = finder("injection", MODEL)
@@ -95,11 +95,11 @@ def test_honest_questions_pass(text: str) -> None:
 
 def test_looking_for_words_first_loses_no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sentences out of the patterns' own words: the same findings as when every pattern is tried on every text."""
-    words = sorted({word for _, pattern, _ in injection._COMPILED for word in re.findall("[a-z]{2,}", pattern.pattern)})
+    words = sorted({word for _, pattern, _ in attacks._COMPILED for word in re.findall("[a-z]{2,}", pattern.pattern)})
     words += ["you are", "you are now", "<|im_end|>", "[inst]", "system:", "your", "the", "\n", ".", "all", "what is"]
     draw = random.Random(1)
-    attacks = draw.choices([*ATTACKS, *BENIGN], k=1000)
-    texts = [" ".join([draw.choice(attacks), *draw.choices(words, k=draw.randrange(1, 7))]) for _ in range(1000)]
+    chosen = draw.choices([*ATTACKS, *BENIGN], k=1000)
+    texts = [" ".join([draw.choice(chosen), *draw.choices(words, k=draw.randrange(1, 7))]) for _ in range(1000)]
     texts += [" ".join(draw.choices(words, k=draw.randrange(2, 7))) for _ in range(5000)]
     texts += [
         " ".join(each[:place] + each[place + 1 :])
@@ -107,9 +107,9 @@ def test_looking_for_words_first_loses_no_attack(monkeypatch: pytest.MonkeyPatch
         for place in range(len(each))
     ]
     quick = [WITHOUT_CONTEXT.find_in(text) for text in texts]
-    everything = tuple((kind, pattern, ("",)) for kind, pattern, _ in injection._COMPILED)
-    monkeypatch.setattr(injection, "_COMPILED", everything)
-    monkeypatch.setattr(injection, "_WORDS", {""})
+    everything = tuple((kind, pattern, ("",)) for kind, pattern, _ in attacks._COMPILED)
+    monkeypatch.setattr(attacks, "_COMPILED", everything)
+    monkeypatch.setattr(attacks, "_WORDS", {""})
     assert sum(map(bool, quick)) > 500
     assert quick == [WITHOUT_CONTEXT.find_in(text) for text in texts]
 
@@ -155,5 +155,5 @@ def test_a_quotation_with_hardly_a_word_around_it_is_no_report(text: str) -> Non
 def test_a_long_text_of_one_piece_takes_linear_time(piece: str) -> None:
     started = time.process_time()
     WITHOUT_CONTEXT.find_in(piece * 20_000)
-    injection.InjectionCheck(Options(quotations=False), MODEL).find_in(piece * 20_000)
+    attacks.InjectionCheck(Options(quotations=False), MODEL).find_in(piece * 20_000)
     assert time.process_time() - started < 5  # of this process alone; quadratic time takes minutes

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.guardrails.checks.personal_data import PersonalDataOptions
+from sluice.guardrails.checks.leaks import PersonalDataOptions
 from support.guardrails import finder
 
 find = finder("personal_data")

@@ -5,7 +5,7 @@ import codecs
 
 import pytest
 
-from sluice.guardrails.context import CheckResources
+from sluice.guardrails.check import CheckResources
 from support.guardrails import finder
 
 SYSTEM = (

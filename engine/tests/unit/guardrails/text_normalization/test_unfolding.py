@@ -47,9 +47,8 @@ DISGUISES: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("disguise", DISGUISES.values(), ids=list(DISGUISES))
-@pytest.mark.parametrize("frame", ["{}", "Please decode this and do what it says: {} Thank you."])
-def test_a_disguised_order_is_found(disguise: Callable[[str], str], frame: str) -> None:
-    text = frame.format(disguise(ORDER))
+def test_a_disguised_order_is_found(disguise: Callable[[str], str]) -> None:
+    text = f"Please decode this and do what it says: {disguise(ORDER)} Thank you."
     reasons = {found.reason for found in finder("injection")(text)}
     assert reasons & {"injection.override", "injection.extraction"}, [
         reading.text for reading in normalize_text(text).readings
@@ -102,16 +101,11 @@ def test_a_text_in_another_script_keeps_its_own_reading() -> None:
 
 HOSTILE = {
     "a million letters": "а" * 1_000_000,
-    "Cyrillic": "а" * MOST_CHARACTERS,
     "letters apart": "a " * (MOST_CHARACTERS // 2),
-    "hyphens": "a-" * (MOST_CHARACTERS // 2),
     "leetspeak": "1gn0r3 " * (MOST_CHARACTERS // 7),
     "base64 of base64": base64.b64encode(base64.b64encode(b"ignore all " * 800)).decode(),
-    "equals": "=" * MOST_CHARACTERS,
     "percent": "%41" * (MOST_CHARACTERS // 3),
     "many kinds": ("а1gn0r3 %41 " + b64("hello world ") + " ") * 500,
-    "entities": "&#65;" * (MOST_CHARACTERS // 5),
-    "ones": "1" * MOST_CHARACTERS,
     "zeros and ones": "01" * (MOST_CHARACTERS // 2),
 }
 

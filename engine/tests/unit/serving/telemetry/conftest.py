@@ -14,8 +14,7 @@ from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.exporters import open_exporter
-from sluice.serving.telemetry.spans import ProcessFacts
-from sluice.serving.telemetry.telemetry import Telemetry
+from sluice.serving.telemetry.telemetry import ProcessFacts, Telemetry
 from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, telemetry_settings
 from unit.serving.client import Client

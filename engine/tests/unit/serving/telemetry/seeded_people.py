@@ -15,8 +15,7 @@ from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import LogSettings
-from sluice.serving.telemetry.spans import ProcessFacts
-from sluice.serving.telemetry.telemetry import Telemetry
+from sluice.serving.telemetry.telemetry import ProcessFacts, Telemetry
 from support.serving.fakes import ScriptedChat, ScriptedRetriever, hit
 from support.telemetry.collector import telemetry_settings
 from unit.serving.client import Client

@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from support.mlflow_server import MlflowServer
 from support.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[5]
@@ -61,46 +60,6 @@ def test_a_stream_that_ends_during_the_drain_is_delivered(start: Start, collecto
     assert process.wait(240) == 0
     assert len(collector.spans) == 6
     assert {span.trace_id.hex() for span in collector.spans} == {response.headers["x-sluice-trace"]}
-
-
-def _ask_two_hundred_times(url: str) -> set[str]:
-    """Ids of their traces."""
-    with httpx.Client(timeout=240, trust_env=False) as client:
-        replies = [client.post(f"{url}/v1/chat/completions", json=BODY) for _ in range(200)]
-    return {reply.headers["x-sluice-trace"] for reply in replies if reply.status_code == 200}
-
-
-def test_two_hundred_traces_that_wait_are_delivered(start: Start, collector: Collector) -> None:
-    url, process = start(settings="queue=16384")
-    asked = _ask_two_hundred_times(url)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(240) == 0
-    assert len(collector.spans) == 1200
-    assert {span.trace_id.hex() for span in collector.spans} == asked
-    assert len(asked) == 200
-
-
-@pytest.mark.real
-@pytest.mark.timeout(1800)  # a busy machine takes minutes to start the server
-def test_two_hundred_traces_arrive_whole_at_a_receiver_of_somebody_else(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """MLflow's server takes OTLP (mlflow 3.17, server/otel_api.py), and keeps what it has parsed in SQLite."""
-    from mlflow import MlflowClient
-
-    monkeypatch.setenv("COLLECTOR_HEADERS", "x-mlflow-experiment-id=0")
-    receiver = MlflowServer(tmp_path)
-    try:
-        receiver.start()
-        url, process = start(settings="queue=16384, timeout_seconds=300, flush_seconds=300", to=receiver.url)
-        asked = _ask_two_hundred_times(url)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(400) == 0
-        arrived = list(MlflowClient(receiver.url).search_traces(locations=["0"], max_results=500))
-    finally:
-        receiver.kill(signal.SIGTERM)
-    assert {trace.info.trace_id for trace in arrived} == {f"tr-{trace_id}" for trace_id in asked}
-    assert [len(trace.data.spans) for trace in arrived] == [6] * 200
 
 
 def test_a_collector_that_hangs_does_not_hold_the_process(start: Start, collector: Collector) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -13,12 +12,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from sluice.core.processes import wait_until
 from sluice.serving.telemetry import export_queue
-from sluice.serving.telemetry import telemetry as telemetry_module
 from sluice.serving.telemetry.export_queue import ExportQueue, SpansLostError, TraceExporter
-from sluice.serving.telemetry.spans import ProcessFacts
-from sluice.serving.telemetry.telemetry import Telemetry
-from support.telemetry.collector import telemetry_settings
-from support.telemetry.recording import feedback_on
 
 SAMPLED = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
@@ -125,29 +119,3 @@ def test_an_outage_is_told_once(batches_of: Callable[[int], None], caplog: pytes
         "telemetry test: not delivered: SpansLostError: status 403",
         "telemetry test: delivering again",
     ]
-
-
-def test_several_are_closed_within_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    stuck = [Sink() for _ in range(3)]
-    for sink in stuck:
-        sink.gate.clear()
-    telemetry = Telemetry(telemetry_settings(), ProcessFacts("r", "", ""), {str(n): s for n, s in enumerate(stuck)})
-    lost: Counter[str] = Counter()
-    telemetry.on_lost = lambda exporter, reason, many: lost.update({f"{exporter} {reason}": many})
-    telemetry.score(feedback_on("a" * 32, 1))
-    given: list[float] = []
-    close = ExportQueue.close
-
-    def closed(queue: ExportQueue, seconds: float) -> bool:
-        now = 1000.0 + sum(given) + seconds
-        given.append(seconds)
-        monkeypatch.setattr(telemetry_module, "time", SimpleNamespace(monotonic=lambda: now))
-        return close(queue, 0.01)
-
-    monkeypatch.setattr(telemetry_module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
-    monkeypatch.setattr(ExportQueue, "close", closed)
-    assert not telemetry.close(5)
-    assert given == [5, 0, 0], "the first one has used it up"
-    assert lost == {"0 shutdown": 1, "1 shutdown": 1, "2 shutdown": 1}
-    for sink in stuck:
-        sink.gate.set()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sluice.guardrails.guards import Guards
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.telemetry.spans import ProcessFacts
+from sluice.serving.telemetry.telemetry import ProcessFacts
 from unit.serving.telemetry.seeded_people import MANY, left_of_people, serve_people
 
 

@@ -110,33 +110,11 @@ def test_uvicorn_and_libraries_are_in_the_same_form(log: Log) -> None:
     assert (line["logger"], line["message"]) == ("uvicorn.error", "Invalid HTTP request received.")
 
 
-def test_half_a_character_does_not_cost_the_line(log: Log) -> None:
-    # Straight to the handler: pytest would keep the line too, and its workers cannot send half a character.
-    log.handler.handle(logging.LogRecord("sluice.x", logging.WARNING, "", 0, "half \ud83d of one", (), None))
-    (line,) = log.lines()
-    assert line["message"] == "half ? of one"
-
-
-def test_levels_and_access_lines_can_be_switched_off(serve: Serve, tmp_path: Path) -> None:
-    log = Log(tmp_path / "log", level="warning", access=False)
-    service = serve()
-    service.telemetry.access = False
-    service.chat()
-    logging.getLogger("sluice.x").info("quiet")
-    assert log.lines() == []
-
-
 def test_people_get_plain_lines(tmp_path: Path) -> None:
     log = Log(tmp_path / "log", format="text")
     logging.getLogger("sluice.access").info("request", extra={"fields": {"status": 200, "ms": 1.5}})
     log._stack.close()
     assert log.path.read_text()[9:] == "info    request status=200 ms=1.5\n"
-
-
-def test_auto_is_json_where_nobody_looks(tmp_path: Path) -> None:
-    log = Log(tmp_path / "log", format="auto")
-    logging.getLogger("sluice.x").warning("x")
-    assert log.lines()[0]["message"] == "x"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -8,7 +8,6 @@ import yaml
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings
-from sluice.serving.telemetry.exporters import EXPORTERS
 from sluice.serving.telemetry.settings import TelemetrySettings, TraceSettings
 
 FILE = Path(__file__).parents[5] / "config" / "telemetry.yaml"
@@ -28,18 +27,6 @@ def test_the_repository_s_file_traces_to_mlflow_without_contents() -> None:
     assert settings.traces.contents is False
     assert settings.traces.ratio == TraceSettings.model_validate({"exporters": "none"}).ratio == 0.1
     assert settings.traces.mlflow.tracking_uri == ""
-
-
-def test_every_exporter_has_a_file(tmp_path: Path) -> None:
-    settings = load_settings(changed(tmp_path, exporters=sorted(EXPORTERS)), TelemetrySettings)
-    assert set(settings.traces.exporters) == set(EXPORTERS)
-    folder = Path(__file__).parents[5] / "engine" / "src" / "sluice" / "serving" / "telemetry" / "exporters"
-    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(EXPORTERS)
-
-
-@pytest.mark.parametrize("none", ["none", ["none"], []])
-def test_no_exporter_is_a_choice(tmp_path: Path, none: Any) -> None:
-    assert load_settings(changed(tmp_path, exporters=none), TelemetrySettings).traces.exporters == ()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.serving.telemetry.export_queue import SpansLostError
-from sluice.serving.telemetry.spool import OPEN_FILE, TraceSpool
+from sluice.serving.telemetry.export_queue import OPEN_FILE, SpansLostError, TraceSpool
 from support.telemetry.spooling import LINE, LINES, start_writers
 
 
@@ -43,7 +42,7 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
 import resource, signal
 from pathlib import Path
 from sluice.serving.telemetry.export_queue import SpansLostError
-from sluice.serving.telemetry.spool import TraceSpool
+from sluice.serving.telemetry.export_queue import TraceSpool
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 folder = Path({str(tmp_path / "traces")!r})
@@ -60,14 +59,3 @@ writer.append(b"abcde\\n")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("disk\n", "")
     assert [path.read_bytes() for path in sorted((tmp_path / "traces").iterdir())] == [b"12345\n", b"abcde\n"]
-
-
-def test_a_folder_that_was_taken_away_is_made_again(tmp_path: Path) -> None:
-    folder = tmp_path / "traces"
-    writer = TraceSpool(folder, most_bytes=1000)
-    writer.append(b"one\n")
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-    writer.append(b"two\n")
-    assert content(folder) == b"two\n"

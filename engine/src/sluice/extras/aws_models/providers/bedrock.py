@@ -10,8 +10,7 @@ from typing import Any
 from sluice.extras.aws_models.aws_client import AwsClient
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, finish_reason
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.providers import provider
-from sluice.llm.providers.context import ProviderContext
+from sluice.llm.providers import ProviderContext, provider
 from sluice.llm.settings import AwsSpec
 from sluice.prompts import ModelParameters
 

@@ -12,9 +12,8 @@ from pydantic import Field
 
 from sluice.extras.aws_models.aws_client import AwsClient
 from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.openai_events import OpenAIEvents
-from sluice.llm.providers import provider
-from sluice.llm.providers.context import ProviderContext
+from sluice.llm.providers import ProviderContext, provider
+from sluice.llm.providers.openai_compatible import OpenAIEvents
 from sluice.llm.settings import AwsSpec
 from sluice.prompts import ModelParameters
 

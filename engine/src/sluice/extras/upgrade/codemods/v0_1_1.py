@@ -1,4 +1,5 @@
-"""Takes the settings of removed parts out of a project that was made before 0.1.0 was released."""
+"""Takes the settings of removed parts out of a project that was made before 0.1.0 was released, and switches parts off
+that `sluice init --without` had cut out of its engine, which is whole from now on."""
 
 from __future__ import annotations
 
@@ -6,10 +7,23 @@ import re
 from pathlib import Path
 
 PARTS = ("sweep", "conversations", "connections", "budgets", "status", "deployment_types")
+RENAMED = {"evidence": "small_model"}
+HELP = ("sentences", "max_doubt")  # of `retrieval` in config/service.yaml; of `small_model` now
 KIT, PARTS_OF_KIT = "datakit", ("curation", "importing", "synthetic", "traffic")
 IMPORTS = {  # of notebooks
     "sluice.extras.curation.datasheet": "sluice.extras.datakit.dataset",
     "sluice.extras.curation.retained_releases": "sluice.extras.notebook.retained_releases",
+}
+# What a project without a part has not, beside its engine: a file, or a section of pipelines/params.yaml.
+CUT = {
+    "calibration": "prompts/judge.prompt.yml",
+    "datakit": "prompts/generate.prompt.yml",
+    "finetune": "prompts/finetune.prompt.yml",
+    "guard": "guard",
+    "hosted": "config/hosted.yaml",
+    "notebook": "notebooks",
+    "redteam": "redteam",
+    "sagemaker": "config/sagemaker.yaml",
 }
 FILES = ("config/budgets.yaml", "config/conversations.yaml")
 KEYS = (
@@ -26,11 +40,14 @@ def apply(root: Path) -> list[str]:
     changed = [path for path in FILES if (root / path).is_file()]
     for path in changed:
         (root / path).unlink()
-    notebooks = (path.relative_to(root).as_posix() for path in root.glob("notebooks/*.ipynb"))
-    for path in ("config/project.yaml", "config/guardrails.yaml", "config/stores.yaml", *dict(KEYS), *notebooks):
+    code = [*root.glob("notebooks/*.ipynb"), *root.glob("src/**/*.py")]
+    own = [path.relative_to(root).as_posix() for path in code]
+    for path in ("config/project.yaml", "config/guardrails.yaml", "config/stores.yaml", *dict(KEYS), *own):
         if (root / path).is_file():
             before = (root / path).read_text(encoding="utf-8")
             after = _edited(path, before)
+            if path == "config/project.yaml":
+                after = _with_parts_off(root, after)
             if after != before:
                 (root / path).write_text(after, encoding="utf-8")
                 changed.append(path)
@@ -46,15 +63,36 @@ def _edited(path: str, text: str) -> str:
         return without_checks(text)
     if path == "config/stores.yaml":
         return without_binary(text)
+    if path.endswith(".py"):
+        return re.sub(rf"\bsettings\.retrieval\.({'|'.join(HELP)})\b", r"settings.small_model.\1", text)
+    if path == "config/service.yaml":
+        text = with_small_model(text)
     for place in (place for of, place in KEYS if of == path):
         text = cut(text, place)
     return DRIFT.sub(r"\1\2difference: 0.1", text) if path == "config/gates.yaml" else text
 
 
 def _kept(without: re.Match[str]) -> str:
-    names = re.findall(r"[a-z_]+", without[0])[1:]
+    names = [RENAMED.get(name, name) for name in re.findall(r"[a-z_]+", without[0])[1:]]
     whole = [KIT] if {*names} >= {*PARTS_OF_KIT} else []
     return f"without: [{', '.join([*whole, *(name for name in names if name not in PARTS + PARTS_OF_KIT)])}]"
+
+
+def _with_parts_off(root: Path, text: str) -> str:
+    """Add the parts that were cut to `without:`."""
+    line = re.search(r"(?m)^without: *\[(.*)\]", text)
+    named = re.findall(r"[a-z_]+", line[1]) if line else []
+    params = root / "pipelines/params.yaml"
+    sections = params.read_text(encoding="utf-8") if params.is_file() else ""
+    cut_out = {
+        name for name, sign in CUT.items() if not (root / sign).exists() and not re.search(rf"(?m)^{sign} *:", sections)
+    }
+    names = ", ".join(sorted({*named, *cut_out}))
+    if not cut_out - {*named}:
+        return text
+    if line:
+        return f"{text[: line.start()]}without: [{names}]{text[line.end() :]}"
+    return f"{text.rstrip(chr(10))}\nwithout: [{names}]\n"
 
 
 def without_checks(text: str) -> str:
@@ -67,6 +105,18 @@ def without_binary(text: str) -> str:
     text = re.sub(rf"(?m)^ +{_BINARY} *(?:#.*)?\n", "", text)
     text = re.sub(rf", *{_BINARY}(?= *[,}}])|(?<={{){_BINARY}, *|(?<={{){_BINARY}(?=}})", "", text)
     return re.sub(r"(?m)^( +)vectors: *(?:#.*)?\n(?!\1 )", "", text)
+
+
+def with_small_model(text: str) -> str:
+    """Move the help for a small model out of `retrieval`, in block style and in flow style."""
+    help = {key: found[1] for key in HELP if (found := re.search(rf"(?m)[ {{]{key} *: *([\d.]+)", text))}
+    if not help or re.search(r"(?m)^small_model *:", text):
+        return text
+    for key in help:
+        text = cut(text, ("retrieval", key))
+        text = re.sub(rf", *{key} *: *[\d.]+|{key} *: *[\d.]+, *", "", text)
+    values = {"sentences": "0", "max_doubt": "1"} | help
+    return text.rstrip("\n") + "\nsmall_model:\n" + "".join(f"  {key}: {value}\n" for key, value in values.items())
 
 
 def cut(text: str, place: tuple[str, ...]) -> str:

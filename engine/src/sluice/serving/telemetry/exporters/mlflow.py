@@ -21,11 +21,10 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from opentelemetry.semconv.attributes import http_attributes
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from sluice.serving.telemetry.export_queue import SpansLostError, TraceExporter
+from sluice.serving.telemetry.export_queue import SpansLostError, TraceExporter, TraceSpool
 from sluice.serving.telemetry.exporters.otlp import ScoringExporter
 from sluice.serving.telemetry.settings import TraceSettings
-from sluice.serving.telemetry.spans import PROMPT_DIGEST, RELEASE, TENANT
-from sluice.serving.telemetry.spool import TraceSpool
+from sluice.serving.telemetry.telemetry import PROMPT_DIGEST, RELEASE, TENANT
 from sluice.serving.telemetry.traces import Value
 
 _EXPERIMENT = "x-mlflow-experiment-id"

@@ -21,7 +21,7 @@ from urllib3 import Retry
 from sluice.core.errors import SluiceError
 from sluice.serving.telemetry.export_queue import SpansLostError, TraceExporter
 from sluice.serving.telemetry.settings import TraceSettings
-from sluice.serving.telemetry.spans import FEEDBACK
+from sluice.serving.telemetry.telemetry import FEEDBACK
 
 _LATER = (429, 502, 503, 504)  # retried by the rules of OTLP
 

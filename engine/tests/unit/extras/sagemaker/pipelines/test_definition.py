@@ -14,9 +14,8 @@ import boto3
 import pytest
 import yaml
 
-from sluice.extras.sagemaker.executions import REFUSED
-from support.aws.sagemaker_definition import GOLDEN, PYTHON, masked, run
-from support.aws.sagemaker_runs import BUCKET, ROOT, account, write_settings
+from sluice.extras.sagemaker.pipeline_runs import REFUSED
+from support.aws.sagemaker_runs import BUCKET, GOLDEN, PYTHON, ROOT, account, jobs_with, masked, run, write_settings
 from support.aws.service_model import faults, operation
 
 REMEDY = "read the difference, then run .venv/bin/python engine/scripts/write_golden_pipeline.py"
@@ -139,7 +138,7 @@ def test_the_sdk_makes_what_is_kept(config: Path) -> None:
 
 @pytest.mark.sagemaker
 def test_the_pipeline_is_made_then_updated_and_torchrun_starts_the_job(config: Path) -> None:
-    write_settings(config, jobs=_with_processes(4))
+    write_settings(config, jobs=jobs_with(processes=4))
     for _ in range(2):
         done = run(config, "--upsert")
         assert done.returncode == 0, done.stderr
@@ -155,19 +154,3 @@ def test_the_pipeline_is_made_then_updated_and_torchrun_starts_the_job(config: P
     assert "torchrun_driver.py" in started
     source = json.loads(s3.get_object(Bucket=BUCKET, Key=f"{drivers}/sourcecode.json")["Body"].read())
     assert source["entry_script"] == "job.py"
-
-
-@pytest.mark.sagemaker
-def test_what_aws_refuses_is_said_in_a_line(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    done = run(config)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: pipeline sluice-train: AWS credentials are missing")
-    assert "Traceback" not in done.stderr
-
-
-def _with_processes(count: int) -> dict[str, Any]:
-    jobs: dict[str, Any] = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())["jobs"]
-    jobs["train"]["processes"] = count
-    return jobs

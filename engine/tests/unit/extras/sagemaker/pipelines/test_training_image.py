@@ -24,16 +24,14 @@ from image.containers import isolation, podman
 from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.extras.image.container_image import TRAINING, BuiltImage, build
-from sluice.extras.sagemaker.endpoint_settings import EndpointComponents
-from support.aws import vllm_container
-from support.aws.sagemaker_definition import run
-from support.aws.sagemaker_runs import BUCKET, ROOT
-from support.aws.training_container import GRACE, TrainingContainer
+from sluice.extras.sagemaker.settings import EndpointComponents
+from support.aws.sagemaker_runs import BUCKET, ROOT, run
+from support.aws.training_container import GRACE, TrainingContainer, running
 from support.libraries import Library
 from unit.extras.finetune.tiny import TEMPLATE, write_codes
 from unit.extras.sagemaker.pipelines.test_definition import config  # noqa: F401 - a fixture
 from unit.extras.sagemaker.pipelines.test_job import training
-from unit.extras.sagemaker.pipelines.test_job_architectures import STEPS, channels_of, write_models
+from unit.extras.sagemaker.pipelines.test_job_real import STEPS, channels_of, write_models
 
 Library("peft")
 BASE, VLLM = os.environ.get("SLUICE_TRAINING_BASE", ""), os.environ.get("SLUICE_VLLM", "")
@@ -120,7 +118,7 @@ def test_signal_exit_code_and_reason_pass_through_shells_drivers_and_torchrun(
     assert not (ml / "output" / "failure").exists()
 
 
-@pytest.mark.parametrize(("architecture", "lost"), [("llama", "taken"), ("mistral", "taken"), ("qwen3", "killed")])
+@pytest.mark.parametrize(("architecture", "lost"), [("llama", "taken"), ("qwen3", "killed")])
 def test_a_job_trains_is_lost_goes_on_and_its_package_is_served(
     workspace: Workspace,
     models: RealModels,
@@ -185,7 +183,7 @@ def _require_served(base: Path, adapter: Path, scratch: Path) -> None:
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true",
     }
     components = EndpointComponents(environment=environment, memory_mb=2048)
-    with vllm_container.running(VLLM, components.environment, scratch / "vllm.log") as served:
+    with running(VLLM, components.environment, scratch / "vllm.log") as served:
         served.load("assistant-1", adapter)
         assert served.ask(QUESTION, "assistant-1") == _answer(base, adapter)
         assert served.ask(QUESTION) == _answer(base)

@@ -5,16 +5,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.core.extras import extras
-from sluice.core.removed import MERGED, REMOVED, merged
+from sluice.core.errors import SluiceError
+from sluice.core.removed import MERGED, REMOVED
 from sluice.extras.upgrade.codemods import FOLDER, run_codemod
 from sluice.extras.upgrade.codemods.v0_1_1 import (
     CHECKS,
+    CUT,
     FILES,
+    HELP,
     KEYS,
     KIT,
     PARTS_OF_KIT,
     cut,
+    with_small_model,
     without_binary,
     without_checks,
 )
@@ -23,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[6]
 BEFORE = {
     "config/budgets.yaml": "each_key: {}\n",
     "config/conversations.yaml": "retention_days: 30\n",
-    "config/service.yaml": "limits:\n  max_queued: 1\n  connections:\n    max_open: 9\ndrain_seconds: 20\n",
+    "config/service.yaml": "retrieval:\n  k: 5   # ours\n  sentences: 3   # few\nlimits:\n  max_queued: 1\n"
+    "  connections:\n    max_open: 9\ndrain_seconds: 20\n",
     "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n    toxicity: {decides: always}   # ours\n"
     "drift:\n  p_value: 0.01   # ours\n  psi: 0.2   # as well\n  min_samples: 50\n",
     "config/guardrails.yaml": (
@@ -40,12 +44,15 @@ BEFORE = {
         "  c: {kind: postgres, vectors: {index: binary}}\n"
         "  d:\n    kind: postgres\n    vectors:\n      oversampling: 9   # more\n      m: 11\n"
     ),
-    "config/project.yaml": "name: desk\nwithout: [budgets, guard, sweep, traffic, connections]   # ours\n",
+    "config/project.yaml": "name: desk\nwithout: [budgets, evidence, guard, sweep, traffic, connections]   # ours\n",
     "notebooks/explore.ipynb": '"from sluice.extras.curation.datasheet import card\\n", "curation"\n',
-    "pipelines/params.yaml": "index: {}\n\nsweep:   # ours\n  trials: 3\n\n  space: {}\n# the guard\nguard: {}\n",
+    "src/assistant/app.py": "off = services.settings.retrieval.max_doubt < 1\n",
+    "pipelines/params.yaml": "index: {}\n\nsweep:   # ours\n  trials: 3\n\n  space: {}\n# the guard\nguard: {}\n"
+    "redteam: {}\n",
 }
 AFTER = {
-    "config/service.yaml": "limits:\n  max_queued: 1\ndrain_seconds: 20\n",
+    "config/service.yaml": "retrieval:\n  k: 5   # ours\nlimits:\n  max_queued: 1\ndrain_seconds: 20\n"
+    "small_model:\n  sentences: 3\n  max_doubt: 1\n",
     "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n"
     "drift:\n  p_value: 0.01   # ours\n  difference: 0.1\n  min_samples: 50\n",
     "config/guardrails.yaml": (
@@ -58,21 +65,38 @@ AFTER = {
         "  b: {kind: postgres, vectors: {precision: half}}\n  c: {kind: postgres, vectors: {}}\n"
         "  d:\n    kind: postgres\n    vectors:\n      m: 11\n"
     ),
-    "config/project.yaml": "name: desk\nwithout: [guard]   # ours\n",
+    "config/project.yaml": "name: desk\nwithout: [small_model, guard]   # ours\n",
     "notebooks/explore.ipynb": '"from sluice.extras.datakit.dataset import card\\n", "curation"\n',
-    "pipelines/params.yaml": "index: {}\n\n# the guard\nguard: {}\n",
+    "src/assistant/app.py": "off = services.settings.small_model.max_doubt < 1\n",
+    "pipelines/params.yaml": "index: {}\n\n# the guard\nguard: {}\nredteam: {}\n",
 }
 
 
-def test_it_takes_out_what_was_removed_and_nothing_else(tmp_path: Path) -> None:
-    for path, text in BEFORE.items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text(text)
-    codemod = ROOT / FOLDER / "v0_1_1.py"
-    assert run_codemod(codemod, tmp_path) == sorted(BEFORE)
-    after = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.*")}
-    assert after == AFTER
-    assert run_codemod(codemod, tmp_path) == []
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project from which nothing was cut."""
+    write(tmp_path, {sign: "" for sign in CUT.values() if "." in sign})
+    (tmp_path / "notebooks").mkdir()
+    write(tmp_path, {"pipelines/params.yaml": "guard: {}\nredteam: {}\n"})
+    return tmp_path
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+
+
+def run(root: Path) -> list[str]:
+    return run_codemod(ROOT / FOLDER / "v0_1_1.py", root)
+
+
+def test_it_takes_out_what_was_removed_and_nothing_else(project: Path) -> None:
+    write(project, BEFORE)
+    assert run(project) == sorted(BEFORE)
+    left = {path: (project / path).read_text() for path in BEFORE if (project / path).exists()}
+    assert left == AFTER
+    assert run(project) == []
 
 
 @pytest.mark.parametrize(
@@ -82,19 +106,42 @@ def test_it_takes_out_what_was_removed_and_nothing_else(tmp_path: Path) -> None:
         ("curation, notebook, synthetic, traffic", "notebook"),  # it imports, so it has the kit
     ],
 )
-def test_extras_that_are_one_are_left_out_where_all_of_them_were(tmp_path: Path, before: str, after: str) -> None:
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "project.yaml").write_text(f"without: [{before}]\n")
-    run_codemod(ROOT / FOLDER / "v0_1_1.py", tmp_path)
-    assert (tmp_path / "config" / "project.yaml").read_text() == f"without: [{after}]\n"
-    names = merged(before.split(", "))
-    assert [name for name in extras() if name in names] == after.split(", "), "what an upgrade takes out of the engine"
+def test_extras_that_are_one_are_left_out_where_all_of_them_were(project: Path, before: str, after: str) -> None:
+    write(project, {"config/project.yaml": f"without: [{before}]\n"})
+    run(project)
+    assert (project / "config/project.yaml").read_text() == f"without: [{after}]\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("name: desk\n", "name: desk\nwithout: [guard, hosted, notebook]\n"),
+        (
+            "without: [guard, tools]   # ours\nname: desk\n",
+            "without: [guard, hosted, notebook, tools]   # ours\nname: desk\n",
+        ),
+    ],
+)
+def test_what_was_cut_is_switched_off(project: Path, before: str, after: str) -> None:
+    (project / "config/hosted.yaml").unlink()
+    (project / "notebooks").rmdir()
+    write(project, {"config/project.yaml": before, "pipelines/params.yaml": "redteam: {}\n"})
+    assert run(project) == ["config/project.yaml"]
+    assert (project / "config/project.yaml").read_text() == after
+    assert run(project) == []
+
+
+def test_a_project_that_is_not_one_is_an_error(project: Path) -> None:
+    (project / "config/project.yaml").write_bytes(b"\xff")
+    with pytest.raises(SluiceError, match="codemod v0_1_1: UnicodeDecodeError"):
+        run(project)
 
 
 def test_it_knows_every_removed_setting() -> None:
     keys = {f"{Path(path).name}: {'.'.join(place)}" for path, place in KEYS}
     keys |= {"gates.yaml: drift.psi", *(f"guardrails.yaml: {name}" for name in CHECKS)}
     keys |= {f"stores.yaml: stores.*.vectors.{name}" for name in ("index", "oversampling")}
+    keys |= {f"service.yaml: retrieval.{name}" for name in HELP}
     keys |= {"stores.yaml: stores.*.partition_by"}  # left to a person: it keeps tenants apart
     assert set(MERGED[KIT]) == set(PARTS_OF_KIT)
     assert keys | {Path(path).name for path in FILES} == {name for name in REMOVED if ".yaml" in name}
@@ -110,7 +157,23 @@ def test_a_key_is_cut_wherever_it_is(path: str) -> None:
     assert cut(text, ("nothing",)) == text
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "retrieval: {k: 1, sentences: 0, max_doubt: 1}",
+            "retrieval: {k: 1}\nsmall_model:\n  sentences: 0\n  max_doubt: 1\n",
+        ),
+        ("retrieval: {max_doubt: 0.5, k: 1}\n", "retrieval: {k: 1}\nsmall_model:\n  sentences: 0\n  max_doubt: 0.5\n"),
+        ("retrieval: {k: 1}\n", "retrieval: {k: 1}\n"),
+    ],
+)
+def test_the_help_for_a_small_model_moves(before: str, after: str) -> None:
+    assert with_small_model(before) == after
+    assert with_small_model(after) == after
+
+
 def test_what_the_template_has_is_kept() -> None:
-    for name, edited in (("guardrails", without_checks), ("stores", without_binary)):
+    for name, edited in (("guardrails", without_checks), ("stores", without_binary), ("service", with_small_model)):
         text = (ROOT / "config" / f"{name}.yaml").read_text()
         assert edited(text) == text

@@ -93,7 +93,7 @@ def test_scores_arrive_as_langfuse_reads_them(serve: Serve, collector: Collector
 
 
 @pytest.mark.usefixtures("keys")
-@pytest.mark.parametrize("mode", ["error", "forbidden", "hang", "garbage", "reset", "down"])
+@pytest.mark.parametrize("mode", ["forbidden", "hang", "down"])
 def test_langfuse_in_trouble_costs_traces_and_scores_only(serve: Serve, collector: Collector, mode: str) -> None:
     collector.turn(mode)
     service = serve("langfuse", timeout_seconds=60 if mode in ("error", "forbidden") else 0.3)
@@ -102,18 +102,6 @@ def test_langfuse_in_trouble_costs_traces_and_scores_only(serve: Serve, collecto
     service.telemetry.score(feedback_on(reply.json()["trace"], 1.0))
     service.flush()
     assert service.lost == {("langfuse", "refused" if mode in ("error", "forbidden") else "unreachable"): 6 + 1}
-
-
-@pytest.mark.usefixtures("keys")
-def test_langfuse_that_is_slow_costs_nothing(serve: Serve, collector: Collector) -> None:
-    collector.turn("slow")
-    service = serve("langfuse")
-    reply = service.chat()
-    service.telemetry.score(feedback_on(reply.json()["trace"], 1.0))
-    assert service.flush()
-    assert {span.trace_id.hex() for span in collector.spans} == {reply.json()["trace"]}
-    assert collector.arrived[-1].path == "/api/public/scores"
-    assert not service.lost
 
 
 def test_without_keys_the_service_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,201 @@
+"""The commands that check and write the files of a project: `sluice prompts`, `models`, `data`, `params`, `gates`,
+`manifests`, `engine` and `code`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sluice.cli.common import RemoteOption, print_json
+from sluice.core.settings import Settings
+from sluice.core.workspace import Workspace
+
+prompts = typer.Typer(no_args_is_help=True, help="Check, list, compare and test prompts.")
+models = typer.Typer(no_args_is_help=True, help="Fetch and verify models.", callback=lambda: None)
+gates = typer.Typer(no_args_is_help=True, help="Apply the thresholds of config/gates.yaml.")
+params = typer.Typer(no_args_is_help=True, help="Set the parameters of the stages.")
+manifests = typer.Typer(no_args_is_help=True, help="Render and check the manifests in k8s/.")
+engine = typer.Typer(no_args_is_help=True, help="Manage the engine's files, which projects don't edit.")
+code = typer.Typer(no_args_is_help=True, help="Track the code of stages and of the service.", callback=lambda: None)
+data = typer.Typer(no_args_is_help=True, help="Check and publish data.")
+Overlays = Annotated[list[Path] | None, typer.Argument(help="Kustomization folders; default: every overlay.")]
+
+
+@prompts.command("check")
+def prompts_check() -> None:
+    """Check every file in prompts/ and report all faults with file and line."""
+    from sluice.llm.settings import PROMPT_ROLES
+    from sluice.prompts import load_prompts
+
+    prompts = load_prompts(Workspace.find().prompts, roles=PROMPT_ROLES)
+    print(f"{len(prompts)} prompts without a fault: {', '.join(prompts)}")
+
+
+@models.command("pull")
+def models_pull() -> None:
+    """Fetch every model in config/models.yaml into the cache and verify its sha256."""
+    from sluice.llm.model_files import ensure, ensure_source, load_models
+
+    workspace = Workspace.find()
+    for role, spec in load_models(workspace.config / "models.yaml"):
+        print(f"{role}: {spec.name} ({spec.licence}) {ensure(spec, workspace.cache)}")
+        if spec.weights:
+            print(f"{role}.weights: {ensure_source(spec.weights, workspace.cache)}")
+
+
+@gates.command("sync")
+def gates_sync() -> None:
+    """Copy the thresholds of config/gates.yaml to k8s/base/analysis-limits.yaml, for the analyses in a cluster."""
+    from sluice.rollout.analysis_templates import sync
+
+    workspace = Workspace.find()
+    out = workspace.root / "k8s" / "base" / "analysis-limits.yaml"
+    changed = sync(workspace.config / "gates.yaml", workspace.engine / "k8s" / "analysis", out)
+    print(f"wrote {out.relative_to(workspace.root)}" if changed else "nothing changed")
+
+
+@params.command("set")
+def set_values(
+    assignments: Annotated[
+        list[str], typer.Argument(help="section.key=value, such as train.steps=144.", envvar="PARAMETERS")
+    ],
+) -> None:
+    """Set values in pipelines/params.yaml, validated as the stages read them; comments stay."""
+    from sluice.core.extras import extras, load
+    from sluice.core.params import set_params
+    from sluice.evaluation.asked_rows import EvaluateParameters
+    from sluice.jobs.release_job import RehearsalParameters
+    from sluice.retrieval.index_stage import IndexParameters
+
+    models: dict[str, type[Settings]] = {
+        "index": IndexParameters,
+        "evaluate": EvaluateParameters,
+        "rehearsal": RehearsalParameters,
+    }
+    for name, extra in extras().items():
+        models |= {section: load(name, reference) for section, reference in extra.parameters.items()}
+    workspace = Workspace.find()
+    set_params(workspace.params, assignments, models)
+    print(f"{workspace.params.relative_to(workspace.root)}: {', '.join(assignments)}")
+
+
+@manifests.command("render")
+def render_overlay(overlay: Annotated[Path, typer.Argument(help="Kustomization folder.")]) -> None:
+    """Print the manifests of an overlay as a cluster gets them."""
+    from sluice.cluster.manifests import render
+
+    print(render(overlay), end="")
+
+
+@manifests.command()
+def check(overlays: Overlays = None) -> None:
+    """Render and validate overlays; unknown keys, kinds without a schema and images without a digest are errors.
+
+    A digest of zeros is valid: a deployment replaces it with the digest of its release."""
+    from sluice.cluster.manifests import parse, render, unpinned, validate
+    from sluice.core.errors import ValidationErrors
+
+    root = Workspace.find().root
+    for overlay in overlays or sorted(path.parent for path in root.glob("k8s/overlays/*/kustomization.yaml")):
+        documents = parse(render(overlay))
+        validate(documents, root / "engine" / "schemas" / "cluster")
+        if loose := unpinned(documents):
+            raise ValidationErrors(
+                str(overlay), loose, remedy="name each image by digest under `images:` of the overlay"
+            )
+        print(f"{overlay}: {len(documents)} manifests, no fault")
+
+
+@engine.command("check")
+def engine_check() -> None:
+    """List edited engine files and what to use instead.
+
+    In the template itself, edits are normal; there, the command updates the lists of the engine's files."""
+    from sluice.core.errors import SluiceError, ValidationErrors
+    from sluice.core.project import load_project
+    from sluice.template.owned import OWNED, edits, list_files, read_list, refused, write_lists
+
+    workspace = Workspace.find()
+    project = load_project(workspace.config)
+    files = list_files(workspace.root, untracked=project.template is not None)
+    if project.template is None:
+        if changed := write_lists(workspace.root, files):
+            raise SluiceError(f"wrote {' and '.join(changed)}", remedy="commit it with the edit")
+        print("the lists of the engine's files are up to date")
+        return
+    found = edits(workspace.root, files)
+    wrong = refused(found, project.adopted, read_list(workspace.root, OWNED))
+    if wrong:
+        raise ValidationErrors(
+            "files of the engine were edited",
+            [str(edit) for edit in wrong],
+            remedy="`git checkout` brings a file back; an upgrade would replace it",
+        )
+    for edit in found:
+        print(f"{edit.path}: {edit.kind}; this project has adopted it")
+    print("no file of the engine was edited")
+
+
+@code.command("digest")
+def code_digest(
+    out: Annotated[Path | None, typer.Option(help="Folder for the digest lists; default: build/code.")] = None,
+) -> None:
+    """Write the code digests of each stage and the service, and print what changed (pipeline stage)."""
+    from sluice.core.atomic_files import write_atomic
+    from sluice.core.closures import PROGRAMS, CodeGraph, changed
+
+    workspace = Workspace.find()
+    folder = out or workspace.build / "code"
+    graph = CodeGraph(workspace.root)
+    for name, program in PROGRAMS.items():
+        path = folder / f"{name}.txt"
+        before, now = path.read_text() if path.is_file() else "", graph.code_of(program).listing()
+        if before != now:
+            write_atomic(path, now)
+            print(f"{name}: {changed(before, now)}")
+
+
+def _policy(workspace: Workspace) -> Any:
+    from sluice.data.privacy import load_policy
+
+    return load_policy(workspace.config)
+
+
+@data.command("check")
+def data_check(out: Annotated[Path | None, typer.Option(help="File for the report.")] = None) -> None:
+    """Check data/ for contract faults and for the rows that gates need; report all at once (pipeline stage)."""
+    from sluice.core.atomic_files import write_json
+    from sluice.data.contract import check_or_raise
+    from sluice.evaluation.asked_rows import rows_of
+    from sluice.release.coverage import require_rows
+
+    workspace = Workspace.find()
+    report = check_or_raise(workspace.data, policy=_policy(workspace))
+    require_rows(rows_of(workspace), workspace.config / "gates.yaml")
+    summary = report.as_dict()
+    if out:
+        write_json(out, summary)
+    print_json(summary)
+
+
+@data.command("push")
+def data_push(remote: RemoteOption = "") -> None:
+    """Check data/, publish it and read it back, so that a fresh clone can pull all that data.dvc names."""
+    from dataclasses import asdict
+
+    from sluice.data.publish import push
+
+    workspace = Workspace.find()
+    print_json(asdict(push(workspace, _policy(workspace), remote)))
+
+
+@data.command("verify")
+def data_verify(remote: RemoteOption = "") -> None:
+    """Read every object of data.dvc from the remote, as a fresh clone would; report all faults at once."""
+    from dataclasses import asdict
+
+    from sluice.data.publish import verify
+
+    print_json(asdict(verify(Workspace.find(), remote)))

@@ -1,0 +1,41 @@
+"""Plain text: valid names, sentences, and Markdown that shows any text as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+# Names of tenants and keys end up in files, logs and labels, so only plain characters are allowed.
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+RULE = "1 to 64 of a-z, 0-9, '.', '_' and '-', with a letter or digit at both ends"
+# A sentence ends where white space follows its mark, and at the end of a line; CJK marks need no white space.
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])|\n+")
+_ABBREVIATION = re.compile(r"(?:^|\s)(?:e\.g|i\.e|cf|vs|approx|no|fig|dr|mr|mrs|st)\.$", re.IGNORECASE)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, without white space around them; a full stop after an abbreviation ends none."""
+    found: list[str] = []
+    start = 0
+    for end in _SENTENCE_END.finditer(text):
+        if "\n" not in end[0] and _ABBREVIATION.search(text[start : end.start()]):
+            continue
+        found.append(text[start : end.end()])
+        start = end.end()
+    found.append(text[start:])
+    return [stripped for sentence in found if (stripped := sentence.strip())]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(code(cell) for cell in row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def code(text: str) -> str:
+    """One line of code; empty for nothing. No part of it is Markdown, HTML, a mention, or, where it gets into a log, a
+    command to the runner: that reads `##[` anywhere in a line."""
+    plain = text.encode("utf-8", "replace").decode()
+    shown = "".join(letter if letter.isprintable() else " " for letter in plain)
+    shown = " ".join(shown.replace("`", "'").replace("|", "¦").replace("##[", "## [").split())
+    return f"`{shown}`" if shown else ""

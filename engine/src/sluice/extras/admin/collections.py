@@ -1,0 +1,159 @@
+"""Collections of a vector store: what each is needed for and how large it is; drops those that nothing needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from sluice.core.errors import SluiceError
+from sluice.core.settings import nearest
+from sluice.retrieval.postgres_collections import describe, drop, list_collections, vector_indexed, words_of
+from sluice.retrieval.store_schema import require_current
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """Names of collections. `held`: no release that is kept has them, but a service searches them. `unrecorded`: loaded
+    by a service itself, so the release is unknown; they stay."""
+
+    dropped: tuple[str, ...]
+    held: tuple[str, ...]
+    unrecorded: tuple[str, ...]
+
+
+def needs(connection: psycopg.Connection[Any], collection: str) -> list[str]:
+    """What the collection is needed for, in words; no release is known in a store without a schema."""
+    releases: dict[str, str] = {}
+    with suppress(SluiceError):
+        require_current(connection)
+        releases = _collections_of_releases(connection)
+    return [f"it is of release {release}" for release, name in releases.items() if name == collection]
+
+
+def drop_one(connection: psycopg.Connection[Any], collection: str) -> None:
+    """Drops a collection that is not needed. SluiceError says what it is needed for, or that somebody searches it."""
+    with connection.transaction():
+        require_collection(connection, collection)
+        if found := needs(connection, collection):
+            raise SluiceError(
+                f"{collection}: stays: {'; '.join(found)}",
+                remedy="prune what releases no longer need (`sluice index prune`)",
+            )
+        if not drop(connection, collection):
+            raise SluiceError(f"{collection}: stays, a service searches it", remedy="stop the service first")
+
+
+def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneResult:
+    """Drops every collection that was loaded for other releases alone, unless a service searches it."""
+    require_current(connection)
+    recorded = _collections_of_releases(connection)
+    for release in keep:
+        if release not in recorded:
+            raise SluiceError(
+                f"{release}: was not loaded into this store{nearest(release, list(recorded))}",
+                remedy=f"it holds {', '.join(sorted(recorded)) or 'none'}; nothing was dropped",
+            )
+    unneeded = set(recorded.values()) - {recorded[release] for release in keep}
+    done: dict[str, bool] = {}
+    # The newest first: a collection of older code may be built on one that was loaded before it.
+    newest = {name: place for place, name in enumerate(list_collections(connection, newest_first=True))}
+    for collection in sorted(unneeded, key=lambda name: (newest.get(name, -1), name)):
+        with connection.transaction():
+            done[collection] = drop(connection, collection)
+            if done[collection]:
+                connection.execute("DELETE FROM sluice_releases WHERE collection = %s", (collection,))
+    return PruneResult(
+        tuple(name for name, gone in done.items() if gone),
+        tuple(name for name, gone in done.items() if not gone),
+        tuple(name for name in list_collections(connection) if name not in recorded.values()),
+    )
+
+
+def require_collection(connection: psycopg.Connection[Any], collection: str) -> None:
+    known = list_collections(connection)
+    if collection not in known:
+        raise SluiceError(
+            f"{collection}: no such collection in the store{nearest(collection, known)}",
+            remedy="`sluice index list` lists them",
+        )
+
+
+def _collections_of_releases(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    return {str(row[0]): str(row[1]) for row in connection.execute("SELECT id, collection FROM sluice_releases")}
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """`rows`: of its table. None: it does not say (older code). `table_bytes`: with what lies beside the table.
+    `vector_index`: without one every vector is looked at."""
+
+    collection: str
+    documents: int | None
+    chunks: int | None
+    rows: int
+    precision: str | None
+    dimension: int | None
+    vector_index: bool
+    table_bytes: int
+    index_bytes: int
+    needed: tuple[str, ...]
+
+
+def listed(connection: psycopg.Connection[Any]) -> list[CollectionInfo]:
+    return [_look(connection, name) for name in list_collections(connection)]
+
+
+def _look(connection: psycopg.Connection[Any], name: str) -> CollectionInfo:
+    found = describe(connection, name)
+    table = sql.Identifier(name)
+    rows = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
+    sizes = connection.execute(
+        "SELECT sum(pg_table_size(oid)), sum(pg_indexes_size(oid)) FROM pg_class"
+        " WHERE relname IN (%s, %s) AND pg_table_is_visible(oid)",
+        (name, words_of(name)),
+    ).fetchone()
+    table_bytes, index_bytes = sizes or (0, 0)
+    return CollectionInfo(
+        collection=name,
+        documents=found.index.documents if found else None,
+        chunks=found.index.chunks if found else None,
+        rows=rows[0] if rows else 0,
+        precision=found.vectors.precision if found else None,
+        dimension=found.index.dimension if found else None,
+        vector_index=vector_indexed(connection, name),
+        table_bytes=int(table_bytes),
+        index_bytes=int(index_bytes),
+        needed=tuple(needs(connection, name)),
+    )
+
+
+@dataclass(frozen=True)
+class StoreStats:
+    """Of the server and the database that hold a store. `memory`: what PostgreSQL keeps of its files in memory."""
+
+    postgresql: str
+    pgvector: str
+    database_bytes: int
+    memory: str
+    connections: int
+    most_connections: int
+    collections: tuple[CollectionInfo, ...] = ()
+
+
+def stats(connection: psycopg.Connection[Any]) -> StoreStats:
+    row = connection.execute(
+        "SELECT current_setting('server_version'),"
+        " coalesce((SELECT extversion FROM pg_extension WHERE extname = 'vector'), ''),"
+        " pg_database_size(current_database()), current_setting('shared_buffers'),"
+        " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),"
+        " current_setting('max_connections')::int"
+    ).fetchone()
+    assert row is not None
+    return replace(StoreStats(*row), collections=tuple(listed(connection)))

@@ -1,1 +1,0 @@
-"""Sentences in place of passages, for a small model."""

@@ -1,0 +1,121 @@
+"""Reads one repository: its facts through GitHub's API, and its files in a bare mirror on this machine.
+
+Requests are conditional: answers are kept with their ETag, one file for each address. GitHub's documentation (REST API
+2022-11-28, Best practices): a 304 does not count against the primary rate limit where the request is authorised.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sluice.core.atomic_files import read_json, write_json
+from sluice.core.digests import digest_of
+from sluice.core.errors import SluiceError
+from sluice.core.git import SERVER, run, run_bytes, sign_in_to_github
+from sluice.github.github_client import open_repository, refusals
+
+if TYPE_CHECKING:
+    from github.Repository import Repository
+
+_LONGEST = 400
+_QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")  # no process is left behind
+
+
+@dataclass(frozen=True)
+class GitMirror:
+    """What lies in `folder` of the repository at `address`."""
+
+    folder: Path
+    address: str
+    environment: Mapping[str, str] = field(repr=False)  # it has the token
+
+    def fetch(self, *refs: str) -> None:
+        """Fetches commits by their id, or refs as git words them. SluiceError where the server does not give them."""
+        if not (self.folder / "HEAD").is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            run(self.folder, "init", "--quiet", "--bare")
+        words = ("fetch", "--quiet", "--prune", "--no-tags", "--depth=1", "--", self.address, *refs)
+        sign_in = {**sign_in_to_github(self.environment), "GIT_TERMINAL_PROMPT": "0"}
+        run(self.folder, *_QUIET, *words, env=sign_in, remedy="the token must be allowed to read the contents")
+
+    def has(self, commit: str) -> bool:
+        """Whether a commit is here, all of it."""
+        if not (self.folder / "HEAD").is_file():
+            return False
+        try:
+            return run(self.folder, "cat-file", "-t", commit) == "commit"
+        except SluiceError:
+            return False
+
+    def read(self, name: str) -> bytes:
+        """A file, as `commit:path`. SluiceError where it is not here."""
+        return run_bytes(self.folder, "cat-file", "blob", name)
+
+    def refs(self, below: str) -> dict[str, str]:
+        """Ids by name of the refs below one, sorted."""
+        if not (self.folder / "HEAD").is_file():
+            return {}
+        listed = run(self.folder, "for-each-ref", "--format=%(refname) %(objectname)", below).splitlines()
+        return dict(line.split() for line in listed)
+
+
+@dataclass(frozen=True)
+class GitHubReader:
+    """Reads paths below a repository. `listed`: the name that fleet.yaml has for it, `name` the one that it has now.
+    `repository`: the client, for what is written."""
+
+    listed: str
+    name: str
+    repository: Repository
+    cache: Path
+
+    def get(self, path: str = "") -> Any:
+        """JSON of a path below the repository, such as `/branches/main`; GitHubStatusError where GitHub refuses."""
+        return self._ask(f"/repos/{self.name}{path}")
+
+    def renamed(self, facts: Mapping[str, Any]) -> GitHubReader:
+        """The reader of the name that the repository has now: PyGithub 2.10.0 follows GitHub's redirect of an old name
+        without the query (Requester.py, __requestRaw)."""
+        return replace(self, name=facts["full_name"])
+
+    def get_global(self, path: str) -> Any:
+        """As `get`, of a path that is of no repository."""
+        return self._ask(path)
+
+    def _ask(self, path: str) -> Any:
+        requester = self.repository.requester
+        file = self.cache / "answers" / f"{digest_of(requester.base_url + path)}.json"
+        kept: dict[str, Any] = read_json(file) if file.is_file() else {}
+        asked = {"If-None-Match": kept["etag"]} if kept else {}
+        with refusals():
+            headers, answer = requester.requestJsonAndCheck("GET", path, headers=asked)
+        if answer is None and kept:  # 304
+            return kept["answer"]
+        if etag := headers.get("etag"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, {"etag": etag, "answer": answer})
+        return answer
+
+
+def in_a_line(error: Exception) -> str:
+    """What went wrong with one project of many, for a cell of a table."""
+    said = error.message if isinstance(error, SluiceError) else f"cannot be read: {type(error).__name__}: {error}"
+    return said.splitlines()[0][:_LONGEST]
+
+
+@contextmanager
+def read_repository(name: str, environment: Mapping[str, str], cache: Path) -> Iterator[GitHubReader]:
+    """A reader of the repository owner/name."""
+    logging.getLogger("github").setLevel(logging.ERROR)  # it prints every refusal; the status says what they mean
+    with open_repository({**environment, "GITHUB_REPOSITORY": name}) as repository:
+        yield GitHubReader(name, name, repository, cache)
+
+
+def clone_address(name: str, environment: Mapping[str, str]) -> str:
+    """What git fetches from and pushes to."""
+    return f"{environment.get('GITHUB_SERVER_URL') or SERVER}/{name}.git"

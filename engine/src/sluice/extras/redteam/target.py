@@ -1,0 +1,305 @@
+"""The attacked service: a release served on this machine, with the attack documents in its index, and its client.
+
+Three services serve different purposes. `released` is the release itself. `complying` puts its guards before a model
+that complies with every instruction, so an attack that succeeds has passed the guards. `unguarded` is the same without
+guards: an attack that fails even there proves nothing. Each runs as a process of its own, `sluice redteam target`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from sluice.core.errors import SluiceError
+from sluice.core.progress import PipelineProgress
+from sluice.core.workspace import Workspace
+from sluice.extras.redteam.attack import TENANTS, Attack, ServiceReply, tokens_in
+from sluice.extras.redteam.transforms import readings, wished_form
+from sluice.guardrails.guards import GuardOutcome
+from sluice.jobs.dvc_pipeline import EXPECTED, command, environment, pull, reproduce
+from sluice.llm.chat import Delta, Messages, Usage
+from sluice.prompts import ModelParameters
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
+from sluice.release.release_bundle import open_bundle
+from sluice.retrieval.stores import Stores, StoreSpec
+from sluice.rollout.chat_stream import PATH, request
+from sluice.serving.api_keys import VARIABLE, add_key, keys_path
+from sluice.serving.auth import KeyRing
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import DRAFT, ReleaseBundle, draft_adapter, draft_bundle
+from sluice.serving.runtime import open_runtime
+from sluice.serving.server import listen
+
+# What the wordings of cases/extraction.yaml ask for; the passages may speak of prompts without being asked for one.
+_PROMPT = re.compile(
+    r"prompt|instructions?\b|rules\b|guidelines|told before|text above|before this message|first message|"
+    r"(?:system|developer) message|hidden text",
+    re.IGNORECASE,
+)
+_PIECE = 24
+
+
+class ComplyingModel:
+    """A chat provider without a model."""
+
+    async def stream(
+        self,
+        messages: Messages,
+        parameters: ModelParameters,
+        *,
+        deadline: float,  # noqa: ARG002 - the signature of a chat
+    ) -> AsyncGenerator[Delta, None]:
+        if called := _ordered_call(messages, [one["function"]["name"] for one in getattr(parameters, "tools", ())]):
+            yield Delta("", tool_calls=(called,))  # type: ignore[arg-type]
+            yield Delta(finish_reason="tool_calls", usage=Usage(len(str(messages).split()), 1))
+            return
+        reply = answer(messages)
+        for start in range(0, len(reply), _PIECE):
+            yield Delta(reply[start : start + _PIECE])
+        yield Delta(finish_reason="stop", usage=Usage(len(str(messages).split()), len(reply.split())))
+
+
+def answer(messages: Messages) -> str:
+    """The whole answer to a prompt: its last message holds passages and question, the others its instructions."""
+    shown = messages[-1]["content"]
+    passages, _, question = shown.rpartition("\n\n")
+    if said := _canaries(question):
+        text = said
+    elif _PROMPT.search(question):
+        text = " ".join(message["content"] for message in messages[:-1])
+    else:
+        # Both: an attack that finds another one among its passages is still an attack.
+        text = "\n".join(filter(None, (_canaries(passages), passages))) or shown
+    form = wished_form(question)
+    return form.apply(text) if form else text
+
+
+def _ordered_call(messages: Messages, names: Sequence[str]) -> dict[str, Any] | None:
+    """The call that a result of a tool orders: of a tool by its name, with the canaries as its argument."""
+    shown = messages[-1]["content"]
+    wanted = next((name for name in names if re.search(rf"\b{name}\b", shown)), None)
+    if messages[-1]["role"] != "tool" or wanted is None or not (canaries := _canaries(shown)):
+        return None
+    arguments = json.dumps({"title": canaries, "text": canaries})
+    return {"type": "tool_call_chunk", "index": 0, "id": "call_2", "name": wanted, "args": arguments}
+
+
+def _canaries(text: str) -> str:
+    return " ".join(dict.fromkeys(token for one in sorted(readings(text)) for token in tokens_in(one)))
+
+
+TargetKind: TypeAlias = Literal["complying", "unguarded", "released"]
+SIDES: tuple[TargetKind, ...] = get_args(TargetKind)
+_NOBODY = "nobody"
+# The store of the attacks is theirs alone: what is planted never lies beside what is served to people.
+_STORES = Stores(default="redteam", stores={"redteam": StoreSpec(kind="embedded", timeout_seconds=10)})
+_RATE = 10**6  # requests a minute: the attacks must not be stopped by the rate of a key
+
+
+class NoGuards:
+    """Lets everything pass."""
+
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
+        return GuardOutcome(text, False, ())
+
+    async def check_passage(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
+
+    async def check_output(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
+
+
+def serve(bundle: ReleaseBundle, side: TargetKind, port: int, *, index: Path, state: Path) -> None:
+    """Serves until SIGTERM. `index`: that of the release with the planted documents; `state`: where the store lies."""
+    traffic = TrafficState()
+    service = bundle.service
+    if side != "released":
+        # The guards see whole passages, and here so does the model: what they let pass must not be left out by chance.
+        service = service.model_copy(update={"small_model": None})
+    drill = replace(bundle, index=index, service=service)
+    with open_runtime(
+        drill,
+        _STORES,
+        state,
+        stand_in=None if side == "released" else ComplyingModel(),
+        guards=NoGuards() if side == "unguarded" else None,
+    ) as runtime:
+        app = create_app(drill, runtime.application, traffic, providers=runtime.chat, keys=KeyRing(keys_path(state)))
+        seconds = bundle.service.drain_seconds
+        listen(app, traffic, "127.0.0.1", port, drain_seconds=seconds, before=runtime.application.warm_up)
+
+
+@dataclass(frozen=True)
+class AttackTarget:
+    """A service that is up. `keys`: tenant -> key; None is a caller without a tenant."""
+
+    url: str
+    keys: Mapping[str | None, str]
+
+
+@contextmanager
+def started(side: TargetKind, argv: list[str], *, state: Path, env: Mapping[str, str]) -> Iterator[AttackTarget]:
+    """The service of `argv` (`{port}` is replaced), with keys of its own for each tenant; it has ended afterwards."""
+    file = state / "keys.json"
+    file.unlink(missing_ok=True)
+    keys = {
+        tenant: add_key(file, tenant or _NOBODY, tenant=tenant, scopes=["chat"], rate=_RATE)
+        for tenant in (None, *TENANTS)
+    }
+    spec = ReleaseServiceSpec(release=side, argv=argv, env={**env, VARIABLE: os.fspath(file)})
+    service = ReleaseService(f"redteam-{side}", spec, state=state)
+    try:
+        service.wait_ready()
+        yield AttackTarget(service.url, keys)
+        service.require_running()
+    finally:
+        service.stop()
+
+
+@dataclass(frozen=True)
+class AttackAttempt:
+    """An attack and what became of it. `got`: what it got out of the service, empty when nothing; `error`: why there
+    is no answer to judge, which is neither success nor failure of the attack."""
+
+    attack: Attack
+    reply: ServiceReply | None = None
+    got: str = ""
+    error: str = ""
+
+
+def ask(target: AttackTarget, attack: Attack, *, as_owner: bool, seconds: float) -> ServiceReply:
+    """The service's answer. SluiceError when there is none: an error status, a broken body, no connection."""
+    tenant = attack.owner if as_owner and attack.owner else attack.tenant
+    key = target.keys.get(tenant)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        body = {"messages": list(attack.messages)} | ({"tools": list(attack.tools)} if attack.tools else {})
+        response = request(target.url + PATH, seconds, body=body, headers=headers)
+    except OSError as error:
+        raise SluiceError(f"{target.url}: no answer: {type(error).__name__}") from None
+    if response.status_code != 200:
+        said = response.content[:200].decode(errors="replace")
+        raise SluiceError(f"{target.url}: status {response.status_code}: {said}")
+    return _reply(target.url, response.content)
+
+
+def _reply(url: str, content: bytes) -> ServiceReply:
+    try:
+        body: Any = json.loads(content)
+        choice = body["choices"][0]
+        calls = [call["function"] for call in choice["message"].get("tool_calls") or ()]
+        return ServiceReply(
+            text=" ".join([choice["message"]["content"] or "", *map(json.dumps, calls)]).strip(),
+            citations=tuple(str(one["document"]) for one in body.get("citations") or ()),
+            blocked=str(body.get("blocked") or ""),
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise SluiceError(f"{url}: not a chat completion: {type(error).__name__}") from None
+
+
+def attempt_all(
+    target: AttackTarget,
+    attacks: Sequence[Attack],
+    *,
+    as_owner: bool = False,
+    workers: int,
+    seconds: float,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> list[AttackAttempt]:
+    """Each attack once, in the order of `attacks`; `workers` at a time, each within `seconds`."""
+
+    def one(attack: Attack) -> AttackAttempt:
+        try:
+            reply = ask(target, attack, as_owner=as_owner, seconds=seconds)
+        except SluiceError as error:
+            return AttackAttempt(attack, error=error.message)
+        return AttackAttempt(attack, reply, got=attack.detect(reply))
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="attack")
+    try:
+        futures = [pool.submit(one, attack) for attack in attacks]
+        for done, _ in enumerate(as_completed(futures), 1):
+            on_progress(done, len(attacks))
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the remaining attacks
+
+
+FOLDER = "redteam"
+WORKING_TREE = "working tree"
+
+
+@dataclass(frozen=True)
+class SystemUnderTest:
+    """`folder`: of the release, None for the working tree."""
+
+    title: str
+    bundle: ReleaseBundle
+    folder: Path | None
+
+
+def released(workspace: Workspace, folder: Path) -> SystemUnderTest:
+    """A release on this machine."""
+    bundle = open_bundle(folder, workspace)
+    return SystemUnderTest(bundle.release, bundle, folder)
+
+
+def draft(workspace: Workspace, *, make: bool = True) -> SystemUnderTest:
+    """What the working tree would release now; with `make` its pipeline is run first, as far as something is stale."""
+    if make:
+        journey = PipelineProgress(EXPECTED, workspace.state / "durations.json")
+        journey.begin("data")
+        journey.end(cached=not pull(workspace))
+        reproduce(workspace, journey, until="train")
+    bundle = draft_bundle(workspace, adapter=draft_adapter(workspace))
+    return SystemUnderTest(WORKING_TREE, bundle, None)
+
+
+def release_at(url: str) -> str:
+    """The id of the release that answers at an address. SluiceError when none does."""
+    try:
+        found = request(f"{url.rstrip('/')}/version", timeout=10).json()["release"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SluiceError(
+            f"{url}: no Sluice service answers there ({type(error).__name__})",
+            remedy="name its address without a path, as in http://127.0.0.1:8080",
+        ) from None
+    return str(found)
+
+
+class ServiceLauncher:
+    """Starts the services of a run on free loopback ports. `state`: a folder for the stores, keys and logs of the
+    attacks, apart from those of the service itself."""
+
+    def __init__(self, workspace: Workspace, subject: SystemUnderTest) -> None:
+        self.state = workspace.state / FOLDER
+        self._environment: Mapping[str, str] = environment(workspace)
+        self._release = str(subject.folder) if subject.folder else ""
+
+    @contextmanager
+    def __call__(self, side: TargetKind, index: Path | None) -> Iterator[AttackTarget]:
+        words = ["redteam", "target", "--side", side, "--port", "{port}", "--state", str(self.state)]
+        words += ["--index", str(index)] if index else []
+        words += ["--release", self._release] if self._release else []
+        with started(side, command("sluice", *words), state=self.state, env=self._environment) as target:
+            yield target
+
+
+@contextmanager
+def running(url: str, key: str) -> Iterator[AttackTarget]:
+    """A service that was there before, and stays."""
+    yield AttackTarget(url.rstrip("/"), {None: key} if key else {})
+
+
+def subject_at(workspace: Workspace, url: str, folder: Path | None) -> SystemUnderTest:
+    """The service at `url`; `folder`: its release on this machine, None when it serves the working tree."""
+    known = released(workspace, folder) if folder else draft(workspace, make=False)
+    return SystemUnderTest(f"{known.bundle.release if folder else DRAFT} at {url}", known.bundle, None)

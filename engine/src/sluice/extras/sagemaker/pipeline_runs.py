@@ -1,0 +1,275 @@
+"""Runs of the pipeline: found by recipe, started once, followed to their end, and what they cost.
+
+SageMaker itself is the record of runs: the name of a run contains its recipe, so that any machine finds it again.
+Costs are US dollars by the prices on demand in config/sagemaker.yaml. A spot machine is billed for less time than it
+ran; how much less is known at the end only, so estimates and what has been used so far count the whole time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sluice.core.digests import digest_of
+from sluice.core.errors import SluiceError
+from sluice.extras.sagemaker.aws_clients import AwsAccount, asking
+from sluice.extras.sagemaker.settings import JobSettings, SageMakerSettings
+
+AGAIN = "training goes on from its last checkpoint"  # what the same command does after a run that ended early
+REFUSED = "Refused"  # the step that the condition leads to when a gate said no (pipelines/sagemaker.py)
+_DIGITS = 16
+_UNDER_WAY = ("Executing", "Stopping")
+_LOG_GROUPS = {"processing-job": "/aws/sagemaker/ProcessingJobs", "training-job": "/aws/sagemaker/TrainingJobs"}
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """`status`: Executing, Stopping, Stopped, Failed or Succeeded, in SageMaker's words."""
+
+    arn: str
+    status: str
+    reason: str = ""
+
+    @property
+    def under_way(self) -> bool:
+        return self.status in _UNDER_WAY
+
+    @property
+    def id(self) -> str:
+        return self.arn.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class ExecutionStep:
+    """`job`: ARN of what the step started, a job or a model package; empty before it has."""
+
+    name: str
+    status: str
+    reason: str
+    job: str
+
+    @property
+    def job_name(self) -> str:
+        return self.job.rpartition("/")[2]
+
+    @property
+    def kind(self) -> str:
+        """`processing-job`, `training-job`, `model-package`, or empty: the type of the resource in its ARN."""
+        return self.job.rpartition(":")[2].partition("/")[0]
+
+
+def find(sagemaker: Any, pipeline: str, recipe: str) -> list[Execution]:
+    """The runs of a recipe, the newest first; none where the pipeline was never made."""
+    found = []
+    with asking(f"pipeline {pipeline}"):
+        try:
+            pages = sagemaker.get_paginator("list_pipeline_executions")
+            for page in pages.paginate(PipelineName=pipeline, SortOrder="Descending"):
+                found += page["PipelineExecutionSummaries"]
+        except sagemaker.exceptions.ResourceNotFound:
+            return []
+    mine = [one for one in found if str(one.get("PipelineExecutionDisplayName", "")).startswith(_name(recipe))]
+    mine.sort(key=lambda one: one["StartTime"], reverse=True)
+    return [Execution(one["PipelineExecutionArn"], one["PipelineExecutionStatus"]) for one in mine]
+
+
+def start(sagemaker: Any, pipeline: str, recipe: str, parameters: Mapping[str, str], *, attempt: int) -> Execution:
+    """Starts a run. `attempt`: how many of this recipe there were; the same one, asked for twice, is one run."""
+    with asking(f"pipeline {pipeline}"):
+        answer = sagemaker.start_pipeline_execution(
+            PipelineName=pipeline,
+            PipelineExecutionDisplayName=f"{_name(recipe)}-{attempt}",
+            PipelineParameters=[{"Name": name, "Value": value} for name, value in parameters.items()],
+            ClientRequestToken=digest_of([pipeline, recipe, attempt]),
+        )
+    return Execution(answer["PipelineExecutionArn"], "Executing")
+
+
+def _name(recipe: str) -> str:
+    return f"recipe-{recipe[:_DIGITS]}"
+
+
+def steps_of(sagemaker: Any, arn: str) -> list[ExecutionStep]:
+    """In the order they began in."""
+    found: list[dict[str, Any]] = []
+    with asking(arn):
+        pages = sagemaker.get_paginator("list_pipeline_execution_steps")
+        for page in pages.paginate(PipelineExecutionArn=arn, SortOrder="Ascending"):
+            found += page["PipelineExecutionSteps"]
+    return [
+        ExecutionStep(
+            one["StepName"],
+            one["StepStatus"],
+            one.get("FailureReason", ""),
+            next((str(held["Arn"]) for held in one.get("Metadata", {}).values() if "Arn" in held), ""),
+        )
+        for one in found
+    ]
+
+
+def follow(account: AwsAccount, arn: str, say: Say) -> tuple[Execution, list[ExecutionStep]]:
+    """Says what is new, a line each, until the run has ended; returns it with its steps.
+
+    SluiceError when it was stopped at the budget. Interrupted, the run goes on: to follow it again is to call this
+    again, which says everything from the start.
+    """
+    settings, seen, reader, stopped = account.settings, dict[str, str](), _LogReader(account.logs), False
+    while True:
+        with asking(arn):
+            answer = account.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+        run = Execution(arn, answer["PipelineExecutionStatus"], answer.get("FailureReason", ""))
+        steps = steps_of(account.sagemaker, arn)
+        for step in steps:
+            for line in reader.lines(step):
+                say(f"{step.name:<9} {line}")
+            if seen.get(step.name) != step.status:
+                seen[step.name] = step.status
+                say(f"{step.name:<9} -- {step.status.lower()}{f': {step.reason}' if step.reason else ''}")
+        if not run.under_way and not stopped:
+            return run, steps
+        spent = used(settings, billed(account.sagemaker, steps))
+        if not run.under_way:
+            raise SluiceError(
+                f"{arn}: stopped at ${spent:.2f}: budget_usd is {settings.budget_usd:.2f}",
+                remedy=f"raise it in config/sagemaker.yaml and run the same command: {AGAIN}",
+            )
+        if not stopped and spent > settings.budget_usd:
+            say(f"the budget of ${settings.budget_usd:.2f} is used up: stopping the run")
+            with asking(arn):
+                account.sagemaker.stop_pipeline_execution(
+                    PipelineExecutionArn=arn, ClientRequestToken=digest_of([arn, "stop"])
+                )
+            stopped = True
+        time.sleep(settings.poll_seconds)
+
+
+class _LogReader:
+    """What jobs have written since the last look. A job has a stream for each machine, none before its first line."""
+
+    def __init__(self, logs: Any) -> None:
+        self._logs = logs
+        self._tokens: dict[str, str] = {}
+        self._refused = False
+
+    def lines(self, step: ExecutionStep) -> Iterator[str]:
+        group = _LOG_GROUPS.get(step.kind)
+        if group is None or self._refused:
+            return
+        try:
+            for stream in self._streams(group, step.job_name):
+                yield from self._events(group, stream)
+        except SluiceError as error:  # the run does not depend on who may read along
+            self._refused = True
+            yield f"(its log cannot be read: {error.message})"
+
+    def _streams(self, group: str, job: str) -> list[str]:
+        with asking(group):
+            try:
+                pages = self._logs.get_paginator("describe_log_streams").paginate(
+                    logGroupName=group, logStreamNamePrefix=f"{job}/"
+                )
+                return [one["logStreamName"] for page in pages for one in page["logStreams"]]
+            except self._logs.exceptions.ResourceNotFoundException:
+                return []
+
+    def _events(self, group: str, stream: str) -> Iterator[str]:
+        while True:
+            held = self._tokens.get(stream)
+            more = {"nextToken": held} if held else {}
+            with asking(group):
+                answer = self._logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=True, **more)
+            yield from (event["message"].rstrip() for event in answer["events"])
+            self._tokens[stream] = answer["nextForwardToken"]
+            if answer["nextForwardToken"] == held:
+                return
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """`expected`: by step, in order; `at_most`: when every job runs until SageMaker ends it."""
+
+    expected: dict[str, float]
+    at_most: float
+    budget: float
+
+    @property
+    def total(self) -> float:
+        return sum(self.expected.values())
+
+    def lines(self) -> list[str]:
+        steps = [f"  {name:<9} ${value:.2f}" for name, value in self.expected.items()]
+        return [
+            f"estimate  ${self.total:.2f} on demand, at most ${self.at_most:.2f}, budget ${self.budget:.2f}",
+            *steps,
+        ]
+
+    def require(self, *, watched: bool) -> None:
+        """SluiceError when the run may not start: an unwatched run is not stopped at the budget."""
+        if self.total > self.budget:
+            raise SluiceError(
+                f"config/sagemaker.yaml: a run is estimated at ${self.total:.2f}, above budget_usd {self.budget:.2f}",
+                remedy="raise budget_usd, or take smaller machines or fewer minutes; nothing was started",
+            )
+        if not watched and self.at_most > self.budget:
+            raise SluiceError(
+                f"config/sagemaker.yaml: a run may cost ${self.at_most:.2f}, above budget_usd {self.budget:.2f},"
+                " and nothing would stop it there",
+                remedy="add --watch, or lower max_minutes; nothing was started",
+            )
+
+
+def estimate(settings: SageMakerSettings) -> CostEstimate:
+    """Of one run of the pipeline."""
+    jobs = _jobs(settings)
+    return CostEstimate(
+        {name: _price(settings, job, job.expected_minutes * 60) for name, job in jobs.items()},
+        sum(_price(settings, job, job.max_minutes * 60) for job in jobs.values()),
+        settings.budget_usd,
+    )
+
+
+def used(settings: SageMakerSettings, seconds: Iterable[tuple[str, float]]) -> float:
+    """Cost of steps by name and the seconds that each of their machines was, or is to be, billed for."""
+    jobs = _jobs(settings)
+    return sum(_price(settings, jobs[name], spent) for name, spent in seconds if name in jobs)
+
+
+def billed(sagemaker: Any, steps: list[ExecutionStep]) -> list[tuple[str, float]]:
+    """Name of each step and the seconds billed for on each machine, so far or in all.
+
+    Nothing is billed while a job waits for its machine: "You are billed for the time interval between this time and the
+    value of TrainingEndTime", says AWS's model of TrainingStartTime.
+    """
+    found = []
+    for step in steps:
+        with asking(step.job):
+            if step.kind == "training-job":
+                job = sagemaker.describe_training_job(TrainingJobName=step.job_name)
+                seconds = (
+                    job.get("BillableTimeInSeconds") or job.get("TrainingTimeInSeconds") or _between(job, "Training")
+                )
+            elif step.kind == "processing-job":
+                job = sagemaker.describe_processing_job(ProcessingJobName=step.job_name)
+                seconds = _between(job, "Processing")
+            else:
+                continue
+        found.append((step.name, float(seconds)))
+    return found
+
+
+def _between(job: Mapping[str, Any], what: str) -> float:
+    began, ended = job.get(f"{what}StartTime"), job.get(f"{what}EndTime")
+    return ((ended or datetime.now(UTC)) - began).total_seconds() if began else 0.0
+
+
+def _jobs(settings: SageMakerSettings) -> dict[str, JobSettings]:
+    """By the name of their step in the pipeline."""
+    return {"Process": settings.jobs.process, "Train": settings.jobs.train, "Evaluate": settings.jobs.evaluate}
+
+
+def _price(settings: SageMakerSettings, job: JobSettings, seconds: float) -> float:
+    return settings.prices[job.instance_type] * job.instances * seconds / 3600

@@ -1,0 +1,196 @@
+"""What a run leaves: files for build/, a run in MLflow, and a model package in SageMaker's registry.
+
+MLflow's alias says which adapter is live. The approval of the adapter's package follows it: promoted is Approved,
+stopped or rolled back is Rejected. The sha256 of the adapter links the two.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sluice.core.atomic_files import read_json
+from sluice.core.errors import SluiceError
+from sluice.core.tracking import open_tracking
+from sluice.core.workspace import Workspace
+from sluice.extras.sagemaker.aws_clients import AwsAccount, asking, client
+from sluice.extras.sagemaker.pipeline_runs import Execution, ExecutionStep
+from sluice.extras.sagemaker.settings import SageMakerSettings, read
+from sluice.release.manifest import Manifest
+
+EXPERIMENT = "training"
+Approval = Literal["Approved", "Rejected"]
+_BUILT = ("index", "adapter")  # folders of build/ that are taken
+_KEY = "adapter_sha256"
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """`adapter`: in build/; `evaluation` and `gates` stay beside it under .sluice/: the stage evaluate asks its
+    questions here, where it asked them of what is live."""
+
+    adapter: Path
+    evaluation: Path
+    gates: Path
+
+
+def bring(workspace: Workspace, account: AwsAccount, run: Execution, steps: list[ExecutionStep]) -> RunResults:
+    """Downloads what the steps of a run made, then puts it into build/; a run that was cut off begins again.
+
+    SluiceError when something is missing: build/ then is as it was.
+    """
+    sagemaker, s3 = account.sagemaker, account.s3
+    folder = workspace.state / "sagemaker" / run.id
+    draft = folder.with_name(f".{run.id}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    jobs = {step.name: step.job_name for step in steps}
+    for step in ("Process", "Evaluate"):
+        with asking(jobs[step]):
+            outputs = sagemaker.describe_processing_job(ProcessingJobName=jobs[step])["ProcessingOutputConfig"]
+        for output in outputs["Outputs"]:
+            _download(s3, output["S3Output"]["S3Uri"], draft / output["OutputName"])
+    with asking(jobs["Train"]):
+        model = sagemaker.describe_training_job(TrainingJobName=jobs["Train"])["ModelArtifacts"]["S3ModelArtifacts"]
+    _download(s3, model, draft)
+    _unpack(draft / Path(model).name, draft / "adapter")
+    for name in ("index/index.json", "adapter/adapter.gguf", "adapter/training.json"):
+        if not (draft / name).is_file():
+            raise SluiceError(f"{run.id}: made no {name}", remedy="its log says why; start it again when that is fixed")
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+    for name in _BUILT:
+        target = workspace.build / name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(folder / name, target)
+    return RunResults(
+        workspace.build / "adapter" / "adapter.gguf", folder / "evaluation", folder / "gates" / "gates.json"
+    )
+
+
+def _download(s3: Any, uri: str, folder: Path) -> None:
+    """All objects below an address, or the one that it names."""
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    with asking(uri):
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
+        for key in keys:
+            below = key.removeprefix(prefix).lstrip("/")
+            path = folder / (below or Path(key).name)
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise SluiceError(f"s3://{bucket}/{key}: leads out of its folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            s3.download_file(bucket, key, str(path))
+    if not keys:
+        raise SluiceError(f"{uri}: there is nothing", remedy="it may have been deleted; start the run again")
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(archive) as content:
+            content.extractall(folder, filter="data")
+    except (OSError, tarfile.TarError) as error:
+        raise SluiceError(f"{archive.name}: not an archive of an adapter: {error}") from None
+    archive.unlink()
+
+
+def record(
+    workspace: Workspace, found: RunResults, tags: Mapping[str, str], spent: float, settings: SageMakerSettings
+) -> None:
+    """One run of MLflow for each run of the pipeline: parameters, loss, figures, cost. Made once."""
+    client, experiment = open_tracking(workspace, EXPERIMENT)
+    from mlflow.entities import Metric, Param
+
+    for earlier in client.search_runs([experiment], f"tags.execution = '{tags['execution']}'"):
+        if earlier.info.status == "FINISHED":
+            return
+        client.delete_run(earlier.info.run_id)  # of a process that was killed
+    training = read_json(found.adapter.with_name("training.json"))
+    figures = read_json(found.evaluation / "metrics.json") if (found.evaluation / "metrics.json").is_file() else {}
+    run = str(client.create_run(experiment, run_name=tags["execution"].rpartition("/")[2], tags=dict(tags)).info.run_id)
+    metrics = [Metric("train_loss", value, 0, step) for step, value in training.get("loss", [])]
+    numbers = {name: value for name, value in training.items() if isinstance(value, (int, float))}
+    values = {f"train_{name}": value for name, value in numbers.items()} | figures | {"cost_usd": spent}
+    metrics += [Metric(name, float(value), 0, 0) for name, value in values.items() if value is not None]
+    machines = {"instance_type": settings.jobs.train.instance_type, "instances": settings.jobs.train.instances}
+    params = {**training.get("parameters", {}), **machines, "base_sha256": training.get("base_sha256", "")}
+    client.log_batch(run, metrics=metrics, params=[Param(name, str(value)) for name, value in params.items()])
+    client.log_artifacts(run, str(found.adapter.parent), "adapter")
+    if found.gates.is_file():
+        client.log_artifact(run, str(found.gates))
+    client.set_terminated(run)
+
+
+def name_adapter(sagemaker: Any, package: str, sha256: str) -> None:
+    """Writes into a package which adapter it holds."""
+    with asking(package):
+        sagemaker.update_model_package(ModelPackageArn=package, CustomerMetadataProperties={_KEY: sha256})
+
+
+def follow_champion(config: Path) -> Callable[[Manifest, bool, str], None] | None:
+    """What approves or rejects the packages of a release's adapter; None where SageMaker is not set up."""
+    settings = read(config)
+    if settings is None or settings.missing():
+        return None
+
+    def follow(manifest: Manifest, approved: bool, why: str) -> None:
+        if manifest.adapter:
+            decision: Approval = "Approved" if approved else "Rejected"
+            decide(settings, manifest.adapter.sha256, decision, f"{manifest.id}: {why}")
+
+    return follow
+
+
+def decide(settings: SageMakerSettings, sha256: str, approval: Approval, why: str) -> None:
+    """Approves or rejects the packages of an adapter; one that was trained elsewhere has none.
+
+    SluiceError when SageMaker could not be asked: then the two are not in step, and the caller stops.
+    """
+    sagemaker = client("sagemaker", settings.region)
+    for package in _packages_of(sagemaker, settings.model_package_group, sha256):
+        if package["ModelApprovalStatus"] == approval:
+            continue
+        with asking(package["ModelPackageArn"]):
+            sagemaker.update_model_package(
+                ModelPackageArn=package["ModelPackageArn"],
+                ModelApprovalStatus=approval,
+                ApprovalDescription=why[:1024],
+            )
+
+
+def newest_approved(sagemaker: Any, group: str) -> dict[str, Any] | None:
+    """What SageMaker knows of the package that was approved last, None when there is none."""
+    with asking(group):
+        listed = sagemaker.list_model_packages(
+            ModelPackageGroupName=group,
+            ModelApprovalStatus="Approved",
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            MaxResults=1,
+        )["ModelPackageSummaryList"]
+        if not listed:
+            return None
+        found: dict[str, Any] = sagemaker.describe_model_package(ModelPackageName=listed[0]["ModelPackageArn"])
+        return found
+
+
+def _packages_of(sagemaker: Any, group: str, sha256: str) -> list[dict[str, Any]]:
+    from botocore.exceptions import ClientError
+
+    found = []
+    with asking(group):
+        try:
+            pages = [*sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)]
+        except ClientError as error:  # the first run that passes its gates makes the group
+            if "does not exist" in str(error):
+                return []
+            raise
+        for page in pages:
+            for one in page["ModelPackageSummaryList"]:
+                package = sagemaker.describe_model_package(ModelPackageName=one["ModelPackageArn"])
+                if package.get("CustomerMetadataProperties", {}).get(_KEY) == sha256:
+                    found.append(package)
+    return found

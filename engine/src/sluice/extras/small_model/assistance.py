@@ -1,0 +1,102 @@
+"""Searches for an application with a small model, and says where it should decline.
+
+A question is searched for without courtesies and misspelt words, and with the turns before it if it leans on them. Of
+the passages those sentences are shown that say most about it. If they seem to say nothing of what the question names,
+the application declines without asking its model, which would answer from whatever it is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from langchain_core.documents import Document
+
+from sluice.extras.small_model.evidence_reader import EvidenceReader
+from sluice.extras.small_model.grammar import grammar
+from sluice.extras.small_model.questions import Speller, bare, is_personal, leans
+from sluice.retrieval import Hit
+from sluice.retrieval.embedder import Embedder
+from sluice.serving.passage_retriever import PassageRetriever, SearchResult, documents_of
+from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.request_state import RequestState, current_request
+from sluice.serving.settings import SmallModelSettings
+
+
+class SmallModelAssistance:
+    """The help of one release: `small_model` and `answers: spans` of its config/service.yaml."""
+
+    def __init__(self, bundle: ReleaseBundle, retriever: PassageRetriever) -> None:
+        self._settings = bundle.service.small_model
+        self._decline = bundle.service.decline if bundle.service.answers == "spans" else None
+        self.retriever = retriever
+        if self._settings:
+            self._speller = Speller.of(bundle.index, bundle.embedder)
+            parts = {name: getattr(retriever, name) for name in ("search", "guards", "settings", "vets")}
+            self.retriever = SentenceRetriever(help=self._settings, embedder=bundle.embedder, **parts)
+
+    async def find(self, question: str, turns: Sequence[dict[str, str]], *, alone: bool) -> SearchResult:
+        """As Services.find."""
+        settings = self._settings
+        if not settings:
+            passages = await self.retriever.ainvoke(question)
+            return SearchResult(passages, limits=self._limits(passages, alone=alone))
+        request = current_request()
+        lines = [*(turn["content"] for turn in turns[-2:]), question]  # `And how long?` finds nothing
+        passages, doubted = await request.once("small_model", lambda: self._found(settings, lines))
+        limits = self._limits(passages, alone=alone)
+        nearest = passages if settings.sentences else []
+        if not (doubted and alone):
+            return SearchResult(passages, nearest, limits=limits)
+        return SearchResult([], nearest, declines=not is_personal(question), limits=limits)
+
+    async def _found(self, settings: SmallModelSettings, lines: list[str]) -> tuple[list[Document], bool]:
+        """The passages for the last line, and whether they seem not to answer it."""
+        request, search = current_request(), self.retriever.ainvoke
+        lines = [self._speller.mend(bare(" ".join(line.split()))) for line in lines]
+        question = lines[-1]
+        if settings.max_doubt < 1 and self._speller.is_foreign(question):
+            return [], True
+        if leans(question) and (self._speller.knows(question) or await search(question)):
+            passages = await search("\n".join(lines))
+            if not request.doubted:
+                return passages, False
+        return await search(question), request.doubted
+
+    def _limits(self, passages: Sequence[Document], *, alone: bool) -> dict[str, Any]:
+        if self._decline is None or not alone:
+            return {}
+        return {"grammar": grammar([passage.page_content for passage in passages], self._decline)}
+
+
+class SentenceRetriever(PassageRetriever):
+    """The sentences that say most about a question, in place of the passages; `request.doubted` says whether they seem
+    not to answer it.
+
+    Attributes:
+        help: how many sentences, and how much doubt.
+        embedder: its file, used if the search has none open.
+    """
+
+    help: SmallModelSettings
+    embedder: Path
+
+    async def _documents(self, question: str) -> list[Document]:
+        request = current_request()
+        hits, request.doubted = await request.once(f"sentences for {question}", lambda: self._read(request, question))
+        return documents_of(hits)
+
+    async def _read(self, request: RequestState, question: str) -> tuple[list[Hit], bool]:
+        hits = await self._near(request, question)
+        read = partial(self._reader.read, question, hits, self.help.sentences)
+        evidence = await request.in_time(asyncio.get_running_loop().run_in_executor(self._threads, read))
+        request.trace.set("sluice.retrieval.doubt", round(evidence.doubt, 3))
+        doubted = evidence.doubt > self.help.max_doubt and not request.warming
+        return evidence.sentences if self.help.sentences else hits, doubted
+
+    @cached_property
+    def _reader(self) -> EvidenceReader:
+        return EvidenceReader(getattr(self.search, "embedder", None) or Embedder(self.embedder))

@@ -1,0 +1,188 @@
+"""The sentences of passages that a question is about, and how doubtful it is that they answer it: a small model reads a
+few sentences better than many, and answers from whatever it is shown.
+
+Each word of the question is looked for among the words of a sentence, by the embedder's vectors of words in their
+context; rare words weigh more. The sentences after the first are those that add most to what the others have.
+`constants.py` says where the weights come from.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sluice.core.text import sentences
+from sluice.extras.small_model import constants
+from sluice.extras.small_model.questions import is_small_talk
+from sluice.retrieval import Hit
+from sluice.retrieval.embedder import TokenStates, Vectors
+from sluice.retrieval.index_files import TextEncoder
+
+_REMEMBERED = 2000  # sentences, 25 KiB each
+_WORD = re.compile(r"[^\W_]+")
+
+
+class TokenEncoder(TextEncoder, Protocol):
+    """An embedder that also gives the vectors of the words."""
+
+    def token_states(self, texts: Sequence[str]) -> list[TokenStates]: ...
+
+
+@dataclass(frozen=True)
+class PassageEvidence:
+    """What passages say about a question.
+
+    Attributes:
+        sentences: those that say most, each as a hit of its own, best first; none for small talk.
+        doubt: that they answer the question, from 0 to 1; 1 where there is no passage, 0 for small talk.
+        figures: from which the doubt follows.
+    """
+
+    sentences: list[Hit]
+    doubt: float
+    figures: tuple[float, ...] = ()
+
+
+class EvidenceReader:
+    """Safe for threads. `encoder`: gives the vectors of words in their context."""
+
+    def __init__(self, encoder: TokenEncoder) -> None:
+        self._encoder = encoder
+        self._known: dict[str, npt.NDArray[np.float16]] = {}
+
+    def read(self, question: str, hits: Sequence[Hit], number: int) -> PassageEvidence:
+        """The sentences that say most about a question, and the doubt."""
+        found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
+        before, _, asked = question.rpartition("\n")
+        read = self._encoder.token_states([asked])[0]
+        if is_small_talk(read) and not (before and constants.ASKS_AGAIN.search(asked)):
+            return PassageEvidence([], 0.0)
+        if not found:
+            return PassageEvidence([], 1.0)
+        words = list(_words(read))
+        rarity = np.array([rare for _, rare, _ in words])
+        near = self._nearness(np.asarray([vector for *_, vector in words]), [hit.text for hit in found])
+        stems = [word[: constants.STEM] for word, *_ in words]
+        said = np.array([[stem in held for stem in stems] for held in map(_stems, found)], dtype=float)
+        weights = (rarity + constants.OF_ALL) / (rarity + constants.OF_ALL).sum()
+        behind = np.array([hit.score for hit in found]) - max(hit.score for hit in hits)
+        stated = (near + constants.OF_REPEATED * said) * weights
+        best = np.argsort(-stated.sum(axis=1) - constants.OF_PASSAGE * behind, kind="stable")[: constants.DOUBTED]
+        figures = _figures(rarity, near[best].max(axis=0), said[best].max(axis=0), hits)
+        doubt = 1 / (1 + math.exp(-constants.DOUBT_BIAS - float(np.dot(constants.DOUBT_WEIGHTS, figures))))
+        more = bool(before or len(asked.split()) > constants.STORY or constants.EXPLAINS.search(asked))
+        added = _added(asked, before, found, stated.sum(axis=1) + constants.OF_PASSAGE * behind)
+        ahead = behind + added / constants.OF_PASSAGE
+        chosen = [found[at] for at in _chosen(stated, ahead, number and number + 1)]
+        if not more:
+            more = sum(len(hit.text.split()) for hit in chosen[:number]) <= _fewest_words(asked)
+        return PassageEvidence(chosen[: number + more], doubt, figures)
+
+    def _nearness(self, words: Vectors, texts: Sequence[str]) -> Vectors:
+        """Of each word to the word of each text that is nearest to it: (texts, words)."""
+        known = self._known
+        if unknown := [text for text in dict.fromkeys(texts) if text not in known]:
+            states = [_unit(one.states).astype(np.float16) for one in self._encoder.token_states(unknown)]
+            new = dict(zip(unknown, states, strict=True))
+            known = {**known, **new}
+            self._known = known if len(known) <= _REMEMBERED else new
+        held = [known[text] for text in texts]
+        begins = np.cumsum([0, *(len(states) for states in held[:-1])])
+        nearness: Vectors = np.maximum.reduceat(np.concatenate(held).astype(np.float32) @ words.T, begins)
+        return nearness
+
+
+def _added(asked: str, before: str, found: Sequence[Hit], score: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """To the score of each sentence, from its words and its neighbours: less for what the reply before has said, more
+    for reasons where a question of one line asks why."""
+    added = np.zeros_like(score)
+    if before:
+        told = _content(before.rpartition("\n")[2])
+        for place, words in enumerate(_content(hit.text) for hit in found):
+            added[place] -= constants.OF_SAID * (4 * len(words - told) <= len(words))
+    elif constants.WHY.search(asked):
+        beside = np.array([one.chunk_id == other.chunk_id for one, other in pairwise(found)], dtype=float)
+        added[1:] = score[:-1] * beside
+        added[:-1] = np.maximum(added[:-1], score[1:] * beside)
+        added *= constants.OF_NEIGHBOUR
+        added += [constants.OF_REASON * bool(constants.REASON.search(hit.text)) for hit in found]
+    return added
+
+
+def _chosen(stated: Vectors, behind: npt.NDArray[np.float64], number: int) -> list[int]:
+    """Places of sentences, best first. `stated`: of each word of the question (sentences, words)."""
+    chosen: list[int] = []
+    left = np.zeros_like(behind)
+    score = stated.sum(axis=1)
+    while len(chosen) < min(number, len(score)):
+        added = np.maximum(stated - stated[chosen].max(axis=0), 0).sum(axis=1) if chosen else score
+        rest = (1 - constants.OF_ADDED) * score + constants.OF_ADDED * added + constants.OF_PASSAGE * behind
+        chosen.append(int(np.argmax(rest + left)))
+        left[chosen[-1]] = -np.inf
+    return chosen
+
+
+def _figures(rarity: Vectors, near: Vectors, said: Vectors, hits: Sequence[Hit]) -> tuple[float, ...]:
+    """What tells a question that passages answer: its rare words are there, or near; one passage stands out."""
+    lowest = np.sort(near)[:2]
+    scores = sorted((hit.score for hit in hits), reverse=True)
+    return (
+        float(((1 - near) * (1 - said) * rarity).sum()),
+        float(lowest[-1]),
+        len(rarity) / 10,
+        math.log(len(rarity)),
+        scores[0] - scores[min(1, len(scores) - 1)],
+    )
+
+
+def _words(text: TokenStates) -> Iterator[tuple[str, float, Vectors]]:
+    """Each word of a text with its rarity and its vector; a text without words is one."""
+    words: list[tuple[str, list[int]]] = []
+    for place, token in enumerate(text.tokens):
+        if token.startswith("##") and words:
+            words[-1] = (words[-1][0] + token[2:], [*words[-1][1], place])
+        else:
+            words.append((token, [place]))
+    for word, places in [one for one in words if one[0].isalnum()] or [("", list(range(len(text.tokens))))]:
+        rank = max(text.ids[places[0]], constants.COMMONEST)
+        common = math.log(rank / constants.COMMONEST) / math.log(constants.RAREST / constants.COMMONEST)
+        yield word, constants.IN_PIECES if len(places) > 1 else common, _unit(text.states[places].mean(axis=0))
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    unit: Vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return unit
+
+
+def _fewest_words(asked: str) -> int:
+    """Up to so many words, what defines or answers yes or no takes a sentence more."""
+    if constants.DEFINES.search(asked):
+        return constants.DEFINED
+    return constants.WHETHER if constants.ASKS_WHETHER.search(asked) else 0
+
+
+def _spoken(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))
+
+
+def _content(text: str) -> set[str]:
+    """The stems of its words but the shortest, which stand everywhere, and its numbers."""
+    return {word[: constants.STEM] for word in _spoken(text) if len(word) > 3 or word.isdigit()}
+
+
+def _stems(hit: Hit) -> set[str]:
+    return {word[: constants.STEM] for word in _spoken(f"{hit.title} {hit.text}")}
+
+
+def _placed(text: str) -> Iterator[tuple[int, str]]:
+    at = 0
+    for one in sentences(text):
+        at = text.index(one, at)
+        yield at, one

@@ -1,0 +1,106 @@
+"""What a question is before it is searched for: small talk, courtesies, spelling, language, and what it leans on.
+
+`bacth size` finds little, `batch size` finds its passage. Only the search sees the mended question. A word is wrong
+where neither the documents nor the embedder know it, and it becomes the nearest word of the documents, if one is near.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zipfile
+from collections.abc import Collection
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from sluice.core.text import sentences
+from sluice.extras.small_model import constants
+from sluice.retrieval.embedder import TokenStates, Vector
+
+
+def bare(question: str) -> str:
+    """A correction without its beginning, a long question without courtesies: 90 % of the polite find their passage."""
+    question = constants.CORRECTS.sub("", question) or question
+    if len(question.split()) <= constants.LONG:
+        return question
+    rest = [constants.COURTESY.sub("", sentence).strip(" ,") for sentence in sentences(question)]
+    return " ".join(text for text in rest if len(text.split()) > 3) or question
+
+
+def leans(question: str) -> bool:
+    """Whether a question says that it needs what was said before it, or is very short. `Who are you?` does not lean."""
+    return bool(constants.LEANS.search(question)) or (len(question.split()) < 4 and "are you" not in question.lower())
+
+
+def is_personal(question: str) -> bool:
+    """Whether it may be about the assistant, or no question at all. No errand is, nor a long one: `could you` is polite
+    there."""
+    said = bool(constants.PERSONAL.search(question)) or not constants.ASKS.search(question)
+    return said and len(question.split()) <= constants.LONG and not constants.ERRAND.search(question)
+
+
+class Speller:
+    """`documents`: their words; `others`: more words that are right."""
+
+    def __init__(self, documents: Collection[str], others: Collection[str] = ()) -> None:
+        self._documents = frozenset(documents)
+        self._candidates = sorted(word for word in documents if constants.WORD.fullmatch(word))
+        self._known = {*documents, *others}
+
+    @classmethod
+    def of(cls, index: Path, embedder: Path) -> Speller:
+        """For an index of the shared documents, and an embedder's file. Without an index nothing is mended."""
+        if not (index / "chunks.jsonl").is_file():
+            return cls(())
+        chunks = [json.loads(line) for line in (index / "chunks.jsonl").read_text(encoding="utf-8").splitlines()]
+        texts = [f"{chunk['title']} {chunk['text']}" for chunk in chunks if chunk.get("tenant") is None]
+        with zipfile.ZipFile(embedder) as archive:
+            pieces = json.loads(archive.read("vocabulary.json"))
+        return cls({word for text in texts for word in re.findall(r"[^\W\d_]+", text.lower())}, pieces)
+
+    def mend(self, question: str) -> str:
+        """The question with its wrong words replaced."""
+        return constants.WORD.sub(lambda found: self._mended(found[0]), question)
+
+    def is_foreign(self, question: str) -> bool:
+        """Whether fewer than half of three words or more stand in the documents: it is in another language, or about
+        other things. True of most training rows in other languages, and of one of 1,388 that are answered."""
+        words = re.findall(r"[^\W\d_]+", question.lower())
+        known = sum(word in self._documents for word in words)
+        return len(self._documents) >= constants.FEW and len(words) >= 3 and 2 * known < len(words)
+
+    def knows(self, question: str) -> bool:
+        """Whether all its words but the shortest are in the documents; true of any question if there are none."""
+        known, words = self._documents, constants.WORD.findall(question.lower())
+        return not known or all({word, word.removesuffix("s")} & known for word in words)
+
+    def _mended(self, word: str) -> str:
+        if word.lower() in self._known or word.lower().removesuffix("s") in self._known:
+            return word
+        alike = [one for one in self._candidates if one[0] == word[0].lower()]
+        return (get_close_matches(word.lower(), alike, 1, constants.NEAR) or [word])[0]
+
+
+def small_talk_figures(text: TokenStates) -> Vector:
+    """What the regression of small talk is over: the mean of the word vectors, and the number of tokens."""
+    mean = text.states.mean(axis=0)
+    return np.append(mean / np.linalg.norm(mean), min(len(text.tokens), constants.SMALL_TALK_TOKENS) / 10)
+
+
+def is_small_talk(text: TokenStates) -> bool:
+    """Whether a message greets, thanks, or asks about the assistant; never by an embedder of another dimension."""
+    weights = _weights()
+    if text.states.shape[1] != len(weights) - 1:
+        return False
+    probability = 1 / (1 + np.exp(-constants.SMALL_TALK_BIAS - weights @ small_talk_figures(text)))
+    return bool(probability > constants.SMALL_TALK_LIMIT)
+
+
+@cache
+def _weights() -> Vector:
+    vector = np.frombuffer(base64.b85decode(constants.SMALL_TALK_VECTOR), np.int8) * constants.SMALL_TALK_SCALE
+    return np.append(vector, constants.SMALL_TALK_OF_TOKENS).astype(np.float32)

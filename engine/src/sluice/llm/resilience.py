@@ -1,0 +1,292 @@
+"""The providers of a role as one: each with a concurrency limit, a circuit breaker, retries and a timeout for the first
+token. The first that sends a token answers; after that no other is tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+from weakref import WeakKeyDictionary
+
+from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, read_as_text
+from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.providers import ProviderContext, connect
+from sluice.llm.settings import BreakerSettings, ProviderSpec
+from sluice.prompts import ModelParameters
+
+
+@dataclass
+class ProviderAttempt:
+    """Filled while the attempt lasts; observers get it at the end. It holds no texts. `outcome`: answered, abandoned
+    (the caller went away) or a FailureKind. `usage` and `cost`, in US dollars: None when the provider did not say."""
+
+    provider: str
+    model: str
+    outcome: str = "abandoned"
+    seconds: float = 0.0
+    first_token_seconds: float | None = None
+    usage: Usage | None = None
+    cost: float | None = None
+
+
+Observer = Callable[[ProviderAttempt], None]
+
+
+class ConcurrencyLimit:
+    """At most `count` concurrent requests, counted for each event loop, because a semaphore belongs to one."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+    @asynccontextmanager
+    async def acquire(self, until: float) -> AsyncIterator[None]:
+        """Holds one of the `count` permits. FailureKind.FULL when none becomes free before `until`, a time of the event
+        loop's clock."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if (places := self._places.get(loop)) is None:
+            places = self._places[loop] = asyncio.Semaphore(self._count)
+        try:
+            async with asyncio.timeout_at(until if places.locked() else None):
+                await places.acquire()
+        except TimeoutError:
+            what = f"{self._count} requests are being answered already"
+            raise ProviderError(FailureKind.FULL, what, retry_after=max(1, until - began)) from None
+        try:
+            yield
+        finally:
+            places.release()
+
+
+State = Literal["closed", "open", "half_open"]
+
+
+class BreakerTicket(NamedTuple):
+    """The leave to send one request. `probe`: it decides whether an open breaker closes."""
+
+    probe: bool
+
+
+class CircuitBreaker:
+    """One provider's breaker. Not for several threads: it belongs to the event loop's."""
+
+    def __init__(self, settings: BreakerSettings, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._failed: deque[bool] = deque(maxlen=settings.window)
+        self._opened_at: float | None = None
+        self._probing = False
+
+    @property
+    def state(self) -> State:
+        if self._opened_at is None:
+            return "closed"
+        return "open" if self._probing or self._waits() else "half_open"
+
+    def admit(self) -> BreakerTicket | None:
+        """A ticket, or None while the provider is left alone. Every ticket must be settled."""
+        if self._opened_at is None:
+            return BreakerTicket(probe=False)
+        if self._probing or self._waits():
+            return None
+        self._probing = True
+        return BreakerTicket(probe=True)
+
+    def settle(self, ticket: BreakerTicket, succeeded: bool | None) -> None:
+        """What came of it; None when that says nothing about the provider."""
+        if ticket.probe:
+            self._probing = False
+            if succeeded:
+                self._opened_at = None
+            elif succeeded is not None:
+                self._open()
+        elif succeeded is not None and self._opened_at is None:  # what began before it opened decides nothing any more
+            self._failed.append(not succeeded)
+            if sum(self._failed) >= self._settings.failures:
+                self._open()
+
+    def _open(self) -> None:
+        self._opened_at = self._clock()
+        self._failed.clear()
+
+    def _waits(self) -> bool:
+        return self._opened_at is not None and self._clock() - self._opened_at < self._settings.open_seconds
+
+
+_log = logging.getLogger(__name__)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds
+
+
+class ResilientProvider:
+    """Retries only before the first token. Its errors carry the provider's name."""
+
+    def __init__(
+        self,
+        spec: ProviderSpec,
+        provider: ChatProvider,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.name = spec.name
+        self._spec = spec
+        self._provider = provider
+        self._breaker = CircuitBreaker(spec.breaker, clock)
+        self._slots = ConcurrencyLimit(spec.max_concurrency)
+        self._observers = observers
+
+    @property
+    def state(self) -> State:
+        return self._breaker.state
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        now = asyncio.get_running_loop().time
+        first_by = min(deadline, now() + self._spec.timeouts.first_token)
+        for number in range(self._spec.retries + 1):
+            started = False
+            attempt = self._attempt(messages, parameters, first_by, deadline)
+            try:
+                async with aclosing(attempt):
+                    async for delta in attempt:
+                        started = True
+                        yield delta
+                return
+            except ProviderError as error:
+                wait = pause(number, error.retry_after)
+                last = number == self._spec.retries or now() + wait >= first_by
+                if started or last or not error.rule.retry:
+                    raise
+            await asyncio.sleep(wait)
+
+    async def _attempt(
+        self, messages: Messages, parameters: ModelParameters, first_by: float, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        now = asyncio.get_running_loop().time
+        if self._breaker.state == "open":
+            raise self._is_open()
+        async with self._slots.acquire(min(first_by, now() + self._spec.timeouts.queue)):
+            if (ticket := self._breaker.admit()) is None:
+                raise self._is_open()
+            record, began = ProviderAttempt(self.name, self._spec.model), now()
+            succeeded: bool | None = None
+            stream = self._provider.stream(messages, parameters, deadline=deadline)
+            try:
+                async with aclosing(stream):
+                    delta = await self._first(stream, first_by, deadline)
+                    record.first_token_seconds = now() - began
+                    succeeded = True
+                    if ticket.probe:  # the others need not wait for the end of this answer
+                        self._breaker.settle(ticket, succeeded)
+                        ticket = BreakerTicket(probe=False)
+                    yield self._signed(delta, record)
+                    async for delta in stream:
+                        yield self._signed(delta, record)
+            except ProviderError as error:
+                cut = record.first_token_seconds is not None and error.failure is not FailureKind.DEADLINE
+                failed = error.at(self.name, failure=FailureKind.CUT if cut else None)
+                record.outcome = failed.failure
+                succeeded = False if failed.rule.counts else None
+                raise failed from error
+            finally:
+                self._breaker.settle(ticket, succeeded)
+                record.seconds = now() - began
+                self._report(record)
+
+    async def _first(self, stream: AsyncGenerator[Delta, None], first_by: float, deadline: float) -> Delta:
+        try:
+            async with asyncio.timeout_at(first_by):
+                return await anext(stream)
+        except TimeoutError:
+            if first_by >= deadline:
+                raise ProviderError(FailureKind.DEADLINE, "no answer before the deadline") from None
+            seconds = self._spec.timeouts.first_token
+            raise ProviderError(FailureKind.SLOW, f"no first token within {seconds:g} s") from None
+        except StopAsyncIteration:
+            raise ProviderError(FailureKind.GARBAGE, "an answer that never ended") from None
+
+    def _signed(self, delta: Delta, record: ProviderAttempt) -> Delta:
+        """The last piece with the provider's name, the model and the price; all others as they are."""
+        if delta.finish_reason is None:
+            return delta
+        record.outcome, record.usage, record.cost = "answered", delta.usage, self._spec.prices.cost(delta.usage)
+        return delta._replace(provider=self.name, model=self._spec.model, cost=record.cost)
+
+    def _is_open(self) -> ProviderError:
+        return ProviderError(FailureKind.OPEN, "skipped after too many failures").at(self.name)
+
+    def _report(self, attempt: ProviderAttempt) -> None:
+        for observe in self._observers:
+            try:
+                observe(attempt)
+            except Exception:  # who counts must not cost anybody an answer
+                _log.exception("an observer of attempts failed")
+
+
+def pause(attempt: int, retry_after: float | None) -> float:
+    """Seconds to wait after the attempt with this number (0 is the first): exponential, and at least as long as the
+    provider asked for. Half of it is drawn by chance, so that callers that failed together do not come back together.
+    """
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+    drawn = random.uniform(longest / 2, longest)
+    return drawn if retry_after is None else max(drawn, retry_after + random.uniform(0, _FIRST_PAUSE))
+
+
+class FallbackProvider:
+    """`observers`: callbacks for every attempt; append to it. They are called in the event loop."""
+
+    def __init__(self, providers: Sequence[ResilientProvider], observers: list[Observer]) -> None:
+        self._providers = providers
+        self.observers = observers
+
+    @property
+    def states(self) -> Mapping[str, State]:
+        """The state of each provider's breaker, in the order in which they are asked."""
+        return {provider.name: provider.state for provider in self._providers}
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        """The answer of the first provider that gives one."""
+        failed: list[ProviderError] = []
+        messages = read_as_text(messages)
+        if tools := getattr(parameters, "tools", ()):
+            parameters = parameters.model_copy(update={"tools": tuple(read_as_text(tools))})
+        for provider in self._providers:
+            started = False
+            stream = provider.stream(messages, parameters, deadline=deadline)
+            try:
+                async with aclosing(stream):
+                    async for delta in stream:
+                        started = True
+                        yield delta
+                return
+            except ProviderError as error:
+                if started or not error.rule.fall_over:
+                    raise
+                _log.warning("no answer: %s", error.message)
+                failed.append(error)
+        waits = [error.retry_after for error in failed if error.retry_after is not None]
+        said = "; ".join(error.message for error in failed)
+        raise ProviderError(failed[-1].failure, said, retry_after=min(waits, default=None))
+
+
+def open_chat(
+    specs: Sequence[ProviderSpec], *, local_url: str | None, clock: Callable[[], float] = time.monotonic
+) -> FallbackProvider:
+    """Opens the providers of a role as one. Nothing is sent yet."""
+    observers: list[Observer] = []
+    guarded = [
+        ResilientProvider(spec, connect(ProviderContext(spec, local_url)), clock=clock, observers=observers)
+        for spec in specs
+    ]
+    return FallbackProvider(guarded, observers)

@@ -1,0 +1,103 @@
+"""A question with what was said before it: made to stand alone by the prompt `condense`, or beside its earlier turns.
+
+With `condense` of config/service.yaml the search is for a question that stands alone: `How long is it?` finds nothing.
+On any failure the last question is used unchanged: a worse answer to a follow-up is better than none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from langchain_core.messages import AIMessage
+
+from sluice.llm.chat import Messages
+from sluice.serving.answer import ModelError
+from sluice.serving.request_state import RequestState
+from sluice.serving.telemetry.traces import TraceStep
+
+if TYPE_CHECKING:
+    from sluice.serving.services import Services
+
+STEP = "condense"  # of the prompt, and of the trace
+_log = logging.getLogger(__name__)
+_SPEAKERS = {"user": "User", "assistant": "Assistant"}
+
+
+class Conversation:
+    """The question of the current request and its earlier turns. Safe for concurrent questions.
+
+    Raises:
+        SluiceError: `condense` is on, and its prompt is missing or wants other variables than history and question.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._settings = services.settings.condense
+        self._condenses = self._settings is not None and self._settings.enabled
+        if self._condenses:
+            self._prompt = services.prompt(STEP, fills=("history", "question"), needs=("history", "question"))
+            self._chat = services.chat("chat", self._prompt)
+
+    async def question(self) -> str:
+        """Return the question; with `condense`, as it stands alone. A first question costs no call of a model."""
+        request = self._services.request
+        return await request.once(STEP, lambda: self._condensed(request)) if self._condenses else request.question
+
+    async def history(self) -> list[dict[str, str]]:
+        """Return the earlier turns that the guards let pass; none where the question was made to stand alone."""
+        if self._condenses or self._settings is None:
+            return []
+        return await self._services.request.once("history", self._allowed_turns)
+
+    async def _condensed(self, request: RequestState) -> str:
+        assert self._settings is not None
+        if not earlier_turns(request.messages, self._settings.turns):
+            return request.question
+        with request.preparation(STEP) as step:
+            turns = await self._allowed_turns()
+            if not turns:
+                return request.question
+            history = "\n".join(f"{_SPEAKERS[turn['role']]}: {turn['content']}" for turn in turns)
+            text = await self._ask(history, request.question, step)
+            verdict = await self._services.guards.check_input(text) if text else None
+            taken = verdict is not None and not verdict.blocked
+            step.set("sluice.condense.taken", taken)
+            return verdict.text if verdict is not None and taken else request.question
+
+    async def _ask(self, history: str, question: str, step: TraceStep) -> str:
+        """The reply, empty when there was no whole one in time."""
+        assert self._settings is not None
+        reply = AIMessage("")
+        try:
+            # Given up by leaving it, not by the provider's deadline: that would count against its breaker.
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                reply = await (self._prompt | self._chat).ainvoke({"history": history, "question": question})
+        except TimeoutError:
+            step.fail("TimeoutError")
+        except ModelError as error:
+            _log.warning("the question was not condensed: %s", error.failure)
+            step.fail(error.failure)
+        text = " ".join(str(reply.text).split())
+        step.text("output", [{"role": "assistant", "content": text}])
+        return text if reply.response_metadata.get("finish_reason") == "stop" else ""
+
+    async def _allowed_turns(self) -> list[dict[str, str]]:
+        """Messages that the guards let pass, each as one line that is cut after `max_characters`."""
+        assert self._settings is not None
+        turns = []
+        for message in earlier_turns(self._services.request.messages, self._settings.turns):
+            verdict = await self._services.guards.check_input(message["content"])
+            if not verdict.blocked:
+                text = " ".join(verdict.text.split())[: self._settings.max_characters]
+                turns.append({"role": message["role"], "content": text})
+        return turns
+
+
+def earlier_turns(messages: Messages, turns: int) -> Messages:
+    """The last `turns` questions before the last one, each with the replies to it; empty when it is the first."""
+    spoken = [message for message in messages if message["role"] in _SPEAKERS and message["content"].strip()]
+    asked = [number for number, message in enumerate(spoken) if message["role"] == "user"]
+    before = asked[:-1][-turns:]
+    return spoken[before[0] : asked[-1]] if before else []

@@ -1,0 +1,96 @@
+"""Jobs before the pods, in a played cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from support.kubernetes.player import Player
+
+from .conftest import IMAGE, Runner, hold, rollout
+
+JOB: dict[str, Any] = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "migrate-1", "namespace": "sluice-local"},
+    "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "migrate", "image": IMAGE}]}}},
+}
+
+
+@pytest.fixture(autouse=True)
+def before(plane: Player, run: Runner) -> None:
+    hold(plane)
+    run.documents.append(JOB)
+
+
+def pod(plane: Player, state: dict[str, Any], phase: str) -> None:
+    """Of the Job; its controller has made it."""
+    container = {"name": "migrate", "image": IMAGE, "state": state}
+    plane.api.write(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "migrate-1-x", "labels": {"batch.kubernetes.io/job-name": "migrate-1"}},
+            "spec": {"containers": [{"name": "migrate", "image": IMAGE}]},
+            "status": {"phase": phase, "containerStatuses": [container]},
+        },
+        "kubelet",
+    )
+
+
+def applied(plane: Player) -> list[str]:
+    """Names of what was applied, in order."""
+    asked = [path for method, path in plane.api.requests if method == "PATCH" and "fieldManager=" in path]
+    return [path.partition("?")[0].rpartition("/")[2] for path in asked]
+
+
+def deleted(plane: Player) -> list[str]:
+    return [path.partition("?")[0] for method, path in plane.api.requests if method == "DELETE"]
+
+
+def test_jobs_run_before_the_rollout(plane: Player, run: Runner) -> None:
+    assert run().kind == "promoted"
+    assert applied(plane)[-2:] == ["migrate-1", "sluice"]
+    assert "job migrate-1: done" in run.lines
+
+
+def test_a_job_that_fails_leaves_the_rollout_alone(plane: Player, run: Runner) -> None:
+    pod(plane, {"terminated": {"exitCode": 1}}, "Failed")
+    plane.nodes.verdicts = {"migrate-1": "Failed"}
+    plane.api.logs["migrate-1-x"] = "relation is locked\n"
+    with pytest.raises(SluiceError, match="relation is locked"):
+        run()
+    assert "sluice" not in applied(plane)[-1:]
+    assert rollout(plane)["metadata"]["generation"] == 1
+
+
+def test_a_job_that_failed_before_is_made_anew(plane: Player, run: Runner) -> None:
+    plane.nodes.verdicts = {"migrate-1": "Failed"}
+    with pytest.raises(SluiceError, match="deploying again runs the job again"):
+        run()
+    plane.nodes.verdicts = {}
+    assert run().kind == "promoted"
+    assert "job migrate-1: failed before, once more" in run.lines
+    assert deleted(plane) == [plane.api.path("Job", "migrate-1")]
+
+
+def test_a_job_that_was_done_before_is_not_made_anew(plane: Player, run: Runner) -> None:
+    run()
+    assert run().kind == "unchanged"
+    assert not deleted(plane)
+
+
+def test_why_a_job_does_not_start_is_told_once(plane: Player, run: Runner) -> None:
+    pod(plane, {"waiting": {"reason": "ErrImagePull", "message": "manifest for the digest not found"}}, "Pending")
+    looks: list[bool] = []
+
+    def turn() -> bool:
+        """It is pulled in the end."""
+        looks.append(plane.api.find("Job", "migrate-1") is not None)
+        return plane.turn() if not looks[-1] or sum(looks) > 3 else False
+
+    plane.api.controllers = turn
+    assert run().kind == "promoted"
+    assert run.lines.count("job migrate-1: pod migrate-1-x: ErrImagePull: manifest for the digest not found") == 1

@@ -1,0 +1,121 @@
+"""An overlay with a release in it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from sluice.cluster import manifests
+from sluice.cluster.release_overlay import render_release, rollout_of
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+
+from .conftest import IMAGE, LOAD_IMAGE, checkout, release
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return checkout(tmp_path_factory.mktemp("checkout"))
+
+
+def test_another_manifest_is_another_pod_template(workspace: Workspace) -> None:
+    one, other = (
+        rollout_of(render_release(workspace, "local", release(prompts={"answer": digit * 64}), IMAGE))["spec"][
+            "template"
+        ]
+        for digit in "12"
+    )
+    assert one["spec"]["volumes"] != other["spec"]["volumes"]
+    assert one["metadata"]["labels"] != other["metadata"]["labels"]
+
+
+@pytest.fixture(scope="module")
+def pinned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A checkout whose staging overlay names its other images."""
+    made = checkout(tmp_path_factory.mktemp("pinned"))
+    path = made.root / "k8s" / "overlays" / "staging" / "kustomization.yaml"
+    path.write_text(path.read_text().replace("0" * 64, "b" * 64))
+    return made
+
+
+def test_a_shared_store_has_a_job_for_each_release(pinned: Workspace) -> None:
+    def job(index: str) -> Any:
+        made = release(index={"digest": index * 64, "embedder": {}, "chunker": {}})
+        documents = render_release(pinned, "staging", made, IMAGE)
+        (found,) = (one for one in documents if one["kind"] == "Job")
+        volumes = found["spec"]["template"]["spec"]["volumes"]
+        (mounted,) = (one["configMap"]["name"] for one in volumes if one["name"] == "manifest")
+        assert mounted in {one["metadata"]["name"] for one in documents if one["kind"] == "ConfigMap"}
+        assert found["metadata"]["labels"] == {"app.kubernetes.io/version": made.id, "project": "sluice"}
+        steps = found["spec"]["template"]["spec"]
+        assert {one["image"] for one in (*steps["initContainers"], *steps["containers"])} == {IMAGE}
+        return found
+
+    assert job("3") == job("3")
+    names = {job(index)["metadata"]["name"] for index in "34"}
+    assert len(names) == 2
+    assert all(re.fullmatch("sluice-database-[0-9a-f]{10}", name) for name in names)
+
+
+def jobs(documents: list[Any]) -> list[Any]:
+    """Pod specs of the Jobs of all analyses."""
+    return [pod for one in documents if one["kind"] == "AnalysisTemplate" for pod in manifests.pods(one)]
+
+
+def test_both_images_are_those_that_are_given(workspace: Workspace) -> None:
+    documents = render_release(workspace, "production", release(), IMAGE, LOAD_IMAGE)
+    pod = rollout_of(documents)["spec"]["template"]["spec"]
+    assert {one["image"] for one in (*pod["initContainers"], *pod["containers"])} == {IMAGE}
+    assert jobs(documents)
+    for job in jobs(documents):
+        assert {one["image"] for one in (*job["initContainers"], *job["containers"])} == {LOAD_IMAGE}
+
+
+def test_a_canary_is_judged_by_its_own_release(workspace: Workspace) -> None:
+    documents = render_release(workspace, "local", release(), IMAGE)
+    (serving,) = (
+        volume["configMap"]["name"]
+        for volume in rollout_of(documents)["spec"]["template"]["spec"]["volumes"]
+        if volume["name"] == "manifest"
+    )
+    assert serving.startswith("sluice-release-")
+    for job in jobs(documents):
+        names = {volume["name"]: volume.get("configMap", {}).get("name") for volume in job["volumes"]}
+        assert names["manifest"] == serving
+
+
+def test_an_environment_that_is_not_there(workspace: Workspace) -> None:
+    known = sorted(path.name for path in (workspace.root / "k8s" / "overlays").iterdir())
+    with pytest.raises(SluiceError, match=f"did you mean '{known[-1]}'") as caught:
+        render_release(workspace, known[-1][:-1], release(), IMAGE)
+    assert ", ".join(known) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "load_image", "words"),
+    [
+        ("", LOAD_IMAGE, "Rollout/sluice: "),
+        (IMAGE, "", "AnalysisTemplate/quality: "),
+        ("sluice:latest", LOAD_IMAGE, "sluice:latest: not an image by digest"),
+        (IMAGE, "sluice-load:latest", "sluice-load:latest: not an image by digest"),
+    ],
+)
+def test_an_image_without_a_digest(workspace: Workspace, image: str, load_image: str, words: str) -> None:
+    with pytest.raises(SluiceError, match=words):
+        render_release(workspace, "production", release(), image, load_image)
+
+
+def test_a_manifest_that_fits_in_no_configmap(workspace: Workspace) -> None:
+    large = release(files={f"config/{number}": "a" * 64 for number in range(15_000)})
+    with pytest.raises(SluiceError, match="a ConfigMap holds"):
+        render_release(workspace, "local", large, IMAGE)
+
+
+def test_each_namespace_has_a_way_in_of_its_own(workspace: Workspace) -> None:
+    """Two environments in one cluster: Traefik takes one of two routers with the same rule, by chance (3.7.9,
+    pkg/muxer/http/mux.go: by priority alone, which is the length of the rule)."""
+    documents = render_release(workspace, "local", release(), IMAGE, LOAD_IMAGE)
+    (route,) = (one for one in documents if (one["kind"], one["metadata"]["name"]) == ("IngressRoute", "sluice"))
+    assert [one["match"] for one in route["spec"]["routes"]] == ["Host(`sluice-router.sluice-local.svc`)"]

@@ -1,0 +1,291 @@
+"""From objects to what is shown, and to how a rollout has ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sluice.cluster.apply import job_log
+from sluice.cluster.rollout_outcome import outcome
+from sluice.cluster.rollout_status import (
+    RELEASE_LABEL,
+    ReplicaSetStatus,
+    RolloutSnapshot,
+    read_pod,
+    read_replica_set,
+    read_rollout,
+    read_run,
+)
+
+
+def rollout(status: dict[str, Any] | None = None, *, steps: list[Any] | None = None, generation: int = 2) -> Any:
+    return read_rollout(
+        {
+            "metadata": {"name": "sluice", "uid": "u", "generation": generation},
+            "spec": {"strategy": {"canary": {"steps": steps or []}}, "template": {"metadata": {"labels": {}}}},
+            "status": {"observedGeneration": "2", "currentPodHash": "new", "stableRS": "old", **(status or {})},
+        }
+    )
+
+
+def picture(status: dict[str, Any] | None = None, *, runs: Any = (), generation: int = 2) -> RolloutSnapshot:
+    """A Rollout whose status is about the template that it has, and analyses."""
+    now = rollout(status, generation=generation)
+    sets = {
+        one: ReplicaSetStatus(one, now.template if one == now.current else "another", 1, 1, False)
+        for one in (now.current, now.stable, "newest")
+    }
+    return RolloutSnapshot(now, {one.name: one for one in runs}, {}, sets)
+
+
+def run(phase: str, **result: Any) -> Any:
+    return read_run(
+        {
+            "metadata": {
+                "name": "run",
+                "labels": {"rollouts-pod-template-hash": "new"},
+                "ownerReferences": [{"kind": "Rollout", "uid": "u"}],
+            },
+            "spec": {
+                "args": [{"name": "limit", "value": "0.02"}],
+                "metrics": [{"name": "errors", "failureCondition": "result[0] > {{ args.limit }}", "provider": {}}],
+            },
+            "status": {"phase": phase, "metricResults": [{"name": "errors", "phase": phase, **result}]},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ({}, None),
+        ({"phase": "Progressing"}, None),
+        ({"phase": "Paused", "pauseConditions": [{"reason": "CanaryPauseStep"}]}, None),
+        ({"phase": "Healthy", "stableRS": "new"}, "promoted"),
+        ({"phase": "Healthy"}, None),  # healthy with another template than stable is not promoted
+        ({"phase": "Healthy", "stableRS": "", "currentPodHash": ""}, None),
+        ({"phase": "Degraded"}, "failed"),
+        ({"phase": "Degraded", "abort": True}, "stopped"),
+        ({"phase": "Paused", "pauseConditions": [{"reason": "InconclusiveAnalysisRun"}]}, "inconclusive"),
+        ({"phase": "Healthy", "stableRS": "new", "observedGeneration": "1"}, None),  # about an older spec
+    ],
+)
+def test_how_it_ended(status: dict[str, Any], kind: str | None) -> None:
+    found = outcome(picture(status))
+    assert (found.kind if found else None) == kind
+
+
+@pytest.mark.parametrize("status", [{"phase": "Healthy", "stableRS": "old"}, {"abort": True}, {"phase": "Degraded"}])
+def test_a_status_about_the_template_before_says_nothing(status: dict[str, Any]) -> None:
+    """Argo Rollouts 1.9.1 publishes such a status under the new generation: rollout/context.go:58-65, sync.go:532."""
+    assert outcome(picture({"currentPodHash": "old", **status})) is not None
+    now = rollout({"currentPodHash": "old", **status})
+    before = ReplicaSetStatus("old", "that of before", 1, 1, False)
+    assert outcome(RolloutSnapshot(now, replica_sets={"old": before})) is None
+
+
+def test_the_analysis_of_an_experiment_is_a_reason() -> None:
+    """Argo Rollouts 1.9.1 names an Experiment after the Rollout and its template (rollout/experiment.go:45-50)."""
+    run = read_run(
+        {
+            "metadata": {
+                "name": "sluice-new-2-0-paired",
+                "ownerReferences": [{"kind": "Experiment", "name": "sluice-new-2-0", "uid": "e"}],
+            },
+            "status": {"phase": "Failed", "metricResults": [{"name": "load", "phase": "Failed"}]},
+        }
+    )
+    found = outcome(picture({"abort": True}, runs=[run]))
+    assert found is not None
+    assert found.reasons == ("sluice-new-2-0-paired: load: Failed",)
+
+
+def test_the_deciding_value_is_the_last_of_its_phase() -> None:
+    bad = run("Failed", measurements=[{"phase": "Successful", "value": "[0]"}, {"phase": "Failed", "value": "[0.3]"}])
+    found = outcome(picture({"abort": True}, runs=[bad]))
+    assert found is not None
+    assert found.reasons == ("run: errors: Failed; value [0.3]; must hold: not (result[0] > 0.02)",)
+
+
+def test_analyses_of_another_release_are_no_reason() -> None:
+    old = run("Failed", measurements=[])
+    found = outcome(picture({"abort": True, "currentPodHash": "newest", "message": "stopped by hand"}, runs=[old]))
+    assert found is not None
+    assert found.reasons == ("stopped by hand",)
+
+
+def pod(**status: Any) -> Any:
+    labels = {"rollouts-pod-template-hash": "new"}
+    return read_pod({"metadata": {"name": "p", "labels": labels}, "status": {"phase": "Pending", **status}})
+
+
+def test_what_keeps_a_pod_from_starting() -> None:
+    waiting = {"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}
+    assert pod(initContainerStatuses=[waiting]).problem == "ErrImagePull: not found"
+    assert pod(initContainerStatuses=[waiting]).stuck
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+    assert pod(conditions=[unschedulable]).problem == "Unschedulable: 0/3 nodes"
+    assert not pod(conditions=[unschedulable]).stuck  # a new node may be on its way
+    assert pod(containerStatuses=[{"state": {"waiting": {"reason": "ContainerCreating"}}}]).problem == ""
+
+
+RECORDED = Path(__file__).with_name("recorded")
+# Releases by letter in the order in which they were first deployed; `replaced` by the next, whatever ends it.
+ENDS = {
+    "promoted": "a promoted, b promoted",
+    "stopped-quality": "a promoted, b stopped",
+    "retry": "a promoted, b stopped, b promoted, c stopped, c stopped",
+    "first-never-ready": "a failed, b promoted",
+    "bad-first-while-users-look": "a replaced, b promoted",
+    # In mid-canary, in a pause, the release after the stopped one: the recording ends before its canary does.
+    "new-after-stop-in-pause": "a promoted, b stopped",
+    # The status of a, Healthy and stable, is published under the generation of b before b has one pod.
+    "replicas-lowered": "a promoted, b replaced, c promoted",
+    "over-another": "a promoted, b replaced, c promoted",
+    "three-stops-then-back": "a promoted, b promoted, c stopped, d stopped, e stopped, b promoted",
+    "rollback-and-undo": "a promoted, b promoted, a promoted, b promoted, c promoted",
+    "rollback-never-to-a-stopped": "a promoted, b stopped, c promoted, b promoted",
+    "dead-stable": "a promoted, b promoted, c stopped, a promoted",
+    "blue-green": "a promoted, b promoted, c stopped",
+    "blue-green-other-between": "a promoted, b stopped, a promoted, b promoted",
+    "experiment": "a promoted, b promoted",
+    "quota": "a promoted",
+    "unpullable": "a promoted, b failed",
+    "unpullable-deadline-abort": "a promoted, b stopped",
+    "pause-then-rollback": "a promoted, b promoted, b replaced, a replaced",
+    "default-flags": "a replaced",
+}
+
+
+def document(row: dict[str, Any]) -> dict[str, Any]:
+    """The object that a row is about, as far as it was kept."""
+    labels = row["labels"]
+    metadata = {"name": row["name"], "uid": "rollout", "generation": row["generation"], "labels": labels}
+    if row["kind"] == "AnalysisRun":
+        metadata["ownerReferences"] = [{"kind": "Rollout", "uid": "rollout"}]
+    if row.get("leaving"):
+        metadata["annotations"] = {"scale-down-deadline": "2026-01-01T00:00:00Z"}
+    template = {"metadata": {"labels": {RELEASE_LABEL: labels.get(RELEASE_LABEL, "")}}}
+    spec = {"template": template, "paused": row.get("paused", False)}
+    return {"metadata": metadata, "spec": spec, "status": row["status"]}
+
+
+def snapshots(name: str) -> Iterator[RolloutSnapshot]:
+    """What a look would have seen after each change."""
+    state: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in (RECORDED / f"{name}.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row.get("deleted"):
+            state.pop((row["kind"], row["name"]), None)
+        else:
+            state[row["kind"], row["name"]] = row
+        found: dict[str, list[Any]] = {"Rollout": [], "ReplicaSet": [], "AnalysisRun": []}
+        for one in state.values():
+            found[one["kind"]].append(document(one))
+        if found["Rollout"]:
+            sets = [read_replica_set(one) for one in found["ReplicaSet"]]
+            runs = [read_run(one) for one in found["AnalysisRun"]]
+            rollout = read_rollout(found["Rollout"][0])
+            yield RolloutSnapshot(
+                rollout, {one.name: one for one in runs}, {}, {one.template_hash: one for one in sets}
+            )
+
+
+def ends(name: str) -> str:
+    """How each deployment of a recording ends, for somebody who watches it from its first state on."""
+    letters: dict[str, str] = {}
+    said: list[str] = []
+    watched, ended = "", True
+    for picture in snapshots(name):
+        assert picture.rollout is not None
+        release = picture.rollout.template
+        letters.setdefault(release, chr(ord("a") + len(letters)))
+        if watched and release != watched and not ended:
+            over = outcome(picture, template=watched)
+            assert over is not None
+            said.append(f"{letters[watched]} {over.kind}")
+        if release != watched:
+            watched, ended = release, False
+        found = outcome(picture, template=watched)
+        if found is not None and not ended:
+            said.append(f"{letters[watched]} {found.kind}")
+        ended = found is not None
+    return ", ".join(said)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECORDED.glob("*.jsonl")))
+def test_what_a_real_controller_wrote_is_read_as_what_happened(name: str) -> None:
+    assert ends(name) == ENDS[name]
+
+
+def test_a_release_is_live_only_when_its_own_pods_are_stable() -> None:
+    """Over all recordings: whenever `promoted` is said, the ReplicaSet of that very release is stable and available."""
+    for path in RECORDED.glob("*.jsonl"):
+        for picture in snapshots(path.stem):
+            assert picture.rollout is not None
+            found = outcome(picture, template=picture.rollout.template)
+            if found is not None and found.kind == "promoted":
+                stable = picture.replica_sets[picture.rollout.stable]
+                assert stable.template == picture.rollout.template, path.stem
+
+
+def client(pod: dict[str, Any], asked: list[str]) -> httpx.Client:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/log"):
+            return httpx.Response(200, json={"items": [{"metadata": {"name": "p"}, **pod}]})
+        asked.append(request.url.params.get("container", ""))
+        return httpx.Response(200, text="said")
+
+    return httpx.Client(transport=httpx.MockTransport(answer), base_url="http://api")
+
+
+def state(name: str, code: int) -> dict[str, Any]:
+    return {"name": name, "state": {"terminated": {"exitCode": code}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "container"),
+    [
+        ({}, ""),
+        ({"containerStatuses": [state("index", 0)]}, ""),
+        ({"containerStatuses": [state("index", 1)]}, "index"),
+        ({"initContainerStatuses": [state("release", 0), state("schema", 1)]}, "schema"),
+        ({"initContainerStatuses": [{"name": "release", "state": {"running": {}}}]}, ""),
+    ],
+)
+def test_of_several_steps_the_one_that_failed_is_heard(status: dict[str, Any], container: str) -> None:
+    asked: list[str] = []
+    assert job_log(client({"status": status}, asked), "space", "job") == ["said"]
+    assert asked == [container]
+
+
+def test_of_a_long_log_the_verdicts_are_shown() -> None:
+    """Locust ends with its tables, and a Job of the comparison begins with its progress."""
+    log = "quality: 84/240 answers (44 s left)\nType  Name  # reqs\ngates of the load stage:\npassed: a\nFAILED: b\n"
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/log"):
+            return httpx.Response(200, text=log)
+        return httpx.Response(200, json={"items": [{"metadata": {"name": "p"}}]})
+
+    there = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://api")
+    assert job_log(there, "space", "job") == ["gates of the load stage:", "passed: a", "FAILED: b"]
+
+
+def test_a_job_past_its_deadline_says_so_itself() -> None:
+    """The controller of Jobs deletes its pods then (kubernetes 1.34, recorded)."""
+    late = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "Job was active too long"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "/jobs/" in request.url.path:
+            return httpx.Response(200, json={"status": {"conditions": [late]}})
+        return httpx.Response(200, json={"items": []})
+
+    there = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://api")
+    (line,) = job_log(there, "space", "job")
+    assert line.endswith("their log with them: DeadlineExceeded, Job was active too long")

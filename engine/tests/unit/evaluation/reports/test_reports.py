@@ -1,0 +1,197 @@
+"""The report files of a comparison; report.html in a real browser, whose screenshots are left in build/browser/."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.reports import COMMENT, JSON, JUNIT, PAGE, ComparedVersion, write_reports
+from sluice.evaluation.reports.comparison_page import page
+from sluice.evaluation.reports.junit import junit
+from sluice.evaluation.reports.phrasing import in_the_terminal
+from unit.evaluation.asking import ask, changed
+from unit.evaluation.reports.conftest import Comparing
+from unit.serving.browser import Browser
+
+SHOTS = Path(__file__).parents[5] / "build" / "browser"
+
+
+def test_four_files_in_one_folder(
+    worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion], prompts: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    write_reports(tmp_path / "out", worse, *sides, prompts)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {COMMENT, PAGE, JUNIT, JSON}
+    document = json.loads((tmp_path / "out" / JSON).read_text())
+    assert (document["schema"], document["verdict"], document["passed"]) == (1, "worse", False)
+    assert document["base"]["commit"] == "1" * 40
+    assert [prompt["name"] for prompt in document["prompts"]] == ["answer"]
+    assert document["cases"][0].keys() == {"id", "status", "tags", "fixed", "broken", "changes"}
+
+
+def test_the_page_allows_its_own_script_and_nothing_else(
+    hostile: Comparison, sides: tuple[ComparedVersion, ComparedVersion]
+) -> None:
+    html = page(hostile, *sides)
+    html.encode()
+    assert re.search(r"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-[\w+/=]{44}'", html)
+    assert html.count("<script") == html.count("</script>") == 2
+    assert "<img" not in html
+    assert "\u202e" not in html
+    script = html.rsplit("<script>", 1)[1]
+    assert not re.search(r"innerHTML|insertAdjacent|document\.write|\beval\b", script)
+
+
+@pytest.fixture
+def browser(program: str) -> Iterator[Browser]:
+    with Browser(program) as browser:
+        yield browser
+        assert not browser.problems
+        assert {url.partition(":")[0] for url in browser.asked} == {"file"}
+
+
+def shown(browser: Browser) -> str:
+    return str(browser.js("document.getElementById('shown').textContent"))
+
+
+def first(browser: Browser, selector: str) -> str:
+    return str(browser.js(f"document.querySelector({selector!r})?.textContent ?? ''"))
+
+
+@pytest.mark.real
+def test_cases_are_found_and_opened_by_keyboard(
+    browser: Browser,
+    comparing: Comparing,
+    sides: tuple[ComparedVersion, ComparedVersion],
+    prompts: list[dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    base = changed(ask(seed=1), "q100", answer="Chunks share 64 tokens, mostly.", passages=["They share 64 tokens."])
+    base = changed(base, "q100", scores={"f1": 1.0}, retrieved=["chunking"], citations=["chunking"])
+    head = changed(base, "q100", answer="Chunks share 32 tokens <b>.", scores={"f1": 0.0})
+    head = changed(
+        head, "q101", status="not_evaluated", answer=None, scores={}, assertions={}, errors={"replay": "none"}
+    )
+    write_reports(tmp_path, comparing(base, head), *sides, prompts)
+    for dark in (False, True):
+        browser.look(width=1100, height=900, dark=dark)
+        browser.open((tmp_path / PAGE).as_uri())
+        browser.wait("document.getElementById('shown').textContent === '150 of 150 cases'")
+        browser.shoot(SHOTS / f"comparison-{'dark' if dark else 'light'}.png")
+    assert browser.js("document.querySelectorAll('#cases > li').length") == 100
+    assert first(browser, "#cases code") == "q100"
+    assert first(browser, "strong").startswith("! Not evaluated")
+
+    # `/` goes to the search; what is typed finds the case by its answer.
+    browser.js("document.activeElement.blur()")
+    browser.call("Input.dispatchKeyEvent", type="keyDown", key="/", text="/")
+    browser.call("Input.dispatchKeyEvent", type="keyUp", key="/")
+    assert browser.js("document.activeElement.id") == "words"
+    browser.type("SHARE 64 tok")
+    browser.wait("document.getElementById('shown').textContent === '1 of 150 cases'")
+    browser.js("document.querySelector('#cases summary').focus()")
+    browser.press("Enter")
+    browser.wait("document.querySelector('#cases .body') !== null")
+    assert [first(browser, f".sides > :nth-child({place}) {tag}") for place, tag in ((1, "del"), (2, "ins"))] == [
+        "64",
+        "32",
+    ]
+    assert "<b>" in first(browser, ".sides > :nth-child(2) .text")
+    browser.js("document.querySelector('.body details summary').focus()")
+    browser.press("Enter")
+    browser.wait("document.querySelector('.body details').open")
+    assert first(browser, ".body blockquote") == "They share 64 tokens."
+    assert first(browser, ".body summary") == "base: 1 passages, cited: chunking"
+    browser.shoot(SHOTS / "comparison-case.png")
+    browser.js("document.getElementById('words').focus()")
+    browser.press("Escape")
+    browser.wait("document.getElementById('shown').textContent === '150 of 150 cases'")
+
+    def choose(name: str, value: str) -> str:
+        browser.js(
+            f"(() => {{ const s = document.getElementById({name!r}); s.value = {value!r};"
+            " s.dispatchEvent(new Event('change')); })()"
+        )
+        return shown(browser)
+
+    assert choose("status", "not evaluated") == "1 of 150 cases"
+    assert first(browser, "#cases code") == "q101"
+    assert choose("status", "") == "150 of 150 cases"
+    assert choose("tag", "unanswerable") == "40 of 150 cases"
+    assert choose("tag", "") == "150 of 150 cases"
+    assert choose("metric", "f1") == "1 of 150 cases"
+    browser.look(width=420, height=800)
+    assert browser.js("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.real
+def test_foreign_text_runs_nothing(
+    browser: Browser, hostile: Comparison, sides: tuple[ComparedVersion, ComparedVersion], tmp_path: Path
+) -> None:
+    (tmp_path / PAGE).write_text(page(hostile, *sides))
+    browser.open((tmp_path / PAGE).as_uri())
+    browser.js("for (const one of document.querySelectorAll('#cases details')) one.open = true; null")
+    browser.wait("document.querySelectorAll('#cases .body').length === 100")
+    assert browser.js("document.querySelectorAll('#cases img, #cases a, #cases script, #cases b').length") == 0
+    assert "<script>alert(1)</script>" in first(browser, "#cases .sides")
+
+
+def read(comparison: Comparison) -> dict[tuple[str, str], str]:
+    """Outcome by (suite, test): the tag of its element, or an empty string."""
+    root = etree.fromstring(junit(comparison))
+    found = {
+        (suite.get("name"), test.get("name")): test[0].tag if len(test) else "" for suite in root for test in suite
+    }
+    outcomes = list(found.values())
+    assert (int(root.get("tests")), int(root.get("failures")), int(root.get("errors"))) == (
+        len(outcomes),
+        outcomes.count("failure"),
+        outcomes.count("error"),
+    )
+    return found
+
+
+def test_outcomes(worse: Comparison) -> None:
+    found = read(worse)
+    assert found["verdict", "verdict"] == "failure"
+    assert found["metrics", "decline_accuracy"] == "failure"
+    assert found["metrics", "f1"] == ""
+    assert (found["cases", "q050"], found["cases", "q051"]) == ("error", "error")
+    for case in worse.cases:
+        assert (found["cases", case.id] == "failure") == (case.status == "broken"), case.id
+        assert found["cases", case.id] != "skipped"
+
+
+def test_nothing_that_was_not_judged_passes(comparing: Comparing) -> None:
+    assert read(comparing([], []))["verdict", "verdict"] == "error"
+    few = read(comparing(ask(seed=1, cases=12), ask(seed=2, cases=12)))
+    assert few["verdict", "verdict"] == "error"
+    assert few["metrics", "f1"] == "error"
+    assert few["metrics", "mrr" if ("metrics", "mrr") in few else "tokens"] == "skipped"
+
+
+@pytest.mark.filterwarnings("error")
+def test_foreign_text_stays_text(hostile: Comparison) -> None:
+    assert len([name for suite, name in read(hostile) if suite == "cases"]) == 150
+
+
+WHY = "Stopped after 34 of 270 cases: worse is decided (f1)."
+
+
+def test_every_report_says_why_no_more_was_asked(
+    worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion], tmp_path: Path
+) -> None:
+    for comparison, times in ((replace(worse, asked=34, planned=270, stopped=WHY), 1), (worse, 0)):
+        write_reports(tmp_path, comparison, *sides)
+        texts = [(tmp_path / name).read_text() for name in (COMMENT, PAGE, JUNIT)]
+        assert [text.count("Stopped after") for text in (*texts, in_the_terminal(comparison))] == [times] * 4
+        document = json.loads((tmp_path / JSON).read_text())
+        assert document["stopped"] == comparison.stopped
+        assert (document["counts"]["asked"], document["counts"]["planned"]) == (comparison.asked, comparison.planned)

@@ -1,0 +1,201 @@
+# ruff: noqa: F811 - a fixture that is imported is named by the tests
+"""Collections of a store: which go when only some releases are kept, harm to one is found and named, and those of older
+code are read or replaced by a load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.core.processes import wait_until
+from sluice.extras.admin.collections import listed, prune
+from sluice.extras.admin.verify_collection import verify
+from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
+from sluice.retrieval.postgres_collections import describe, drop, ensure_collection, hold, list_collections, words_of
+from sluice.retrieval.retriever import SearchStatements, open_retriever
+from sluice.retrieval.store_schema import load_release, migrate
+from sluice.retrieval.stores import VectorSettings
+from unit.retrieval.conftest import FakeEmbedder, Scattered, corpus
+from unit.retrieval.test_load_release import NEW, OLD, STOPPED, loaded, store  # noqa: F401 - fixtures
+from unit.retrieval.test_store_schema import STORES
+
+# ruff: noqa: F811 - a fixture that is imported is named by the tests
+
+
+pytestmark = pytest.mark.real
+
+
+def test_what_only_others_had_goes(store: Any, loaded: dict[str, str]) -> None:
+    done = prune(store, [OLD, NEW])
+    assert (done.dropped, done.held) == ((loaded[STOPPED],), ())
+    assert list_collections(store) == sorted([loaded[OLD], loaded[NEW]])
+    assert prune(store, [OLD, NEW]).dropped == ()
+
+
+def test_a_misspelt_release_drops_nothing(store: Any, loaded: dict[str, str]) -> None:
+    with pytest.raises(SluiceError, match=r"r-22222222222: was not loaded .*did you mean 'r-222222222222'"):
+        prune(store, ["r-22222222222"])
+    assert list_collections(store) == sorted(loaded.values())
+
+
+def test_what_a_service_searches_stays(
+    store: Any,
+    database: str,
+    loaded: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SCHEMA_TEST_STORE", database)
+    with open_retriever(tmp_path / OLD, FakeEmbedder(), STORES, tmp_path) as retriever:  # type: ignore[arg-type]
+        assert retriever.search("Who is paged?", k=1)
+        done = prune(store, [NEW])
+        assert (done.dropped, done.held) == ((loaded[STOPPED],), (loaded[OLD],))
+        assert retriever.search("Who is paged?", k=1)
+    # The server notices the end of the service's connections a moment later.
+    assert wait_until(lambda: prune(store, [NEW]).dropped == (loaded[OLD],), seconds=60)
+
+
+def test_what_a_service_loaded_by_itself_stays_and_is_told(
+    store: Any, build: Callable[..., Any], documents: list[Any], tmp_path: Path
+) -> None:
+    build(documents[:1], out=tmp_path / "own")
+    own = ensure_collection(store, tmp_path / "own").collection
+    build(documents, out=tmp_path / "new")
+    load_release(store, tmp_path / "new", NEW)
+    assert prune(store, [NEW]).unrecorded == (own,)
+    assert own in list_collections(store)
+
+
+@pytest.fixture
+def collection(store: Any, spec: Any, tmp_path: Path) -> str:
+    documents = corpus(30)
+    documents[3] = documents[3].model_copy(update={"tenant": "acme"})
+    documents[4] = documents[4].model_copy(update={"text": "One paragraph.\n\nAnother one."})
+    build_index(documents[::-1], Scattered(), spec, ChunkerSettings(), tmp_path / "index")
+    return ensure_collection(store, tmp_path / "index").collection
+
+
+def test_a_whole_collection_has_no_fault(store: Any, collection: str) -> None:
+    found = verify(store, collection)
+    assert (found.collection, found.chunks, found.faults) == (collection, 31, ())
+    assert (found.recall, found.questions) == (1.0, 31)
+
+
+@pytest.mark.parametrize("precision", ["single", "half"])
+def test_a_collection_with_a_vector_index(
+    store: Any, spec: Any, tmp_path: Path, precision: Literal["single", "half"]
+) -> None:
+    build_index(corpus(2200), Scattered(), spec, ChunkerSettings(), tmp_path / "index")
+    info = ensure_collection(store, tmp_path / "index", VectorSettings(precision=precision))
+    found = verify(store, info.collection)
+    assert (found.chunks, found.faults) == (2200, ())
+    assert found.recall > 0.9
+    assert [one.vector_index for one in listed(store)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("DELETE FROM {} WHERE id = 'd0005#0'", ["30 chunks, index.json says 31", "the chunks' digest is"]),
+        ("UPDATE {} SET text = 'Other.' WHERE id = 'd0005#0'", ["the chunks' digest is", "such as d0005#0"]),
+        ("UPDATE {} SET tenant = NULL WHERE id = 'd0003#0'", ["the chunks' digest is", "such as d0003#0"]),
+        ("UPDATE {} SET start = 7 WHERE id = 'd0004#1'", ["such as d0004#1"]),
+        (
+            "UPDATE {} SET embedding = embedding + embedding WHERE id = 'd0005#0'",
+            ["1 vectors are not of length 1, such as that of d0005#0"],
+        ),
+        (
+            "INSERT INTO {} SELECT 'z', 'z', title, text, start, tenant, content, embedding FROM {} LIMIT 1",
+            ["32 chunks, index.json says 31", "chunks of 31 documents, index.json says 30"],
+        ),
+    ],
+)
+def test_harm_is_found_and_named(store: Any, collection: str, harm: str, said: list[str]) -> None:
+    store.execute(harm.replace("{}", collection))
+    faults = verify(store, collection).faults
+    for line in said:
+        assert any(line in fault for fault in faults), (line, faults)
+
+
+def test_a_collection_without_a_description_cannot_be_verified(store: Any, collection: str) -> None:
+    store.execute(f"COMMENT ON TABLE {collection} IS NULL")
+    with pytest.raises(SluiceError, match="loaded by older code"):
+        verify(store, collection)
+
+
+PLAIN = {"base": None, "partition_by": None, "dropped": {}}
+BINARY = {"vectors": {"precision": "single", "index": "binary", "oversampling": 20, "m": 16}}
+OTHER_FORMS = [{"base": "chunks_of_another"}, BINARY]
+
+
+@pytest.fixture
+def info(build: Any, store: Any, tmp_path: Path) -> IndexInfo:
+    build()
+    return ensure_collection(store, tmp_path / "index")
+
+
+def comment(store: Any, collection: str, changed: dict[str, Any]) -> None:
+    """Writes the comment of the table as older code did."""
+    found = describe(store, collection)
+    assert found is not None
+    text = json.dumps(json.loads(found.model_dump_json()) | PLAIN | changed)
+    store.execute(psycopg.sql.SQL("COMMENT ON TABLE {} IS {}").format(psycopg.sql.Identifier(collection), text))
+
+
+def test_a_plain_one_is_read(store: Any, info: IndexInfo, tmp_path: Path) -> None:
+    before = describe(store, info.collection)
+    vectors = {"precision": "single", "index": "full", "oversampling": 20, "m": 16, "ef_construction": 64}
+    comment(store, info.collection, {"vectors": vectors})
+    assert describe(store, info.collection) == before
+    store.execute(f"DELETE FROM {info.collection}")
+    ensure_collection(store, tmp_path / "index")
+    assert listed(store)[0].rows == 0, "it is not loaded anew"
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_one_of_another_form_is_not_searched_and_replaced_by_a_load(
+    store: Any, info: IndexInfo, tmp_path: Path, form: dict[str, Any]
+) -> None:
+    comment(store, info.collection, form)
+    store.execute(f"DELETE FROM {info.collection}")
+    with pytest.raises(SluiceError, match="loaded by older code") as raised:
+        SearchStatements(store, info.collection)
+    assert "sluice index load" in str(raised.value.remedy)
+    ensure_collection(store, tmp_path / "index")
+    assert verify(store, info.collection).faults == ()
+
+
+def test_one_that_a_service_searches_is_not_replaced(
+    store: Any, info: IndexInfo, database: str, tmp_path: Path
+) -> None:
+    comment(store, info.collection, {"partition_by": "tenant"})
+    with psycopg.connect(database, autocommit=True) as service:
+        hold(service, info.collection)
+        with pytest.raises(SluiceError, match="older code, and a service or another collection needs it"):
+            ensure_collection(store, tmp_path / "index")
+
+
+def test_a_difference_goes_before_what_it_is_built_on(
+    store: Any, build: Any, documents: list[Any], tmp_path: Path
+) -> None:
+    with psycopg.connect(store.info.dsn) as connection:
+        migrate(connection)
+    build(documents[:1], out=tmp_path / "kept")
+    load_release(store, tmp_path / "kept", "r-kept")
+    base, later = build(documents, out=tmp_path / "base"), build(documents[1:], out=tmp_path / "later")
+    for info, name in ((base, "base"), (later, "later")):
+        load_release(store, tmp_path / name, f"r-{name}")
+        assert words_of(info.collection) in {row[0] for row in store.execute("SELECT relname FROM pg_class")}
+    view = later.collection.replace("chunks", "whole", 1)
+    store.execute(f"CREATE VIEW {view} AS SELECT id FROM {base.collection} UNION ALL SELECT id FROM {later.collection}")
+    comment(store, later.collection, {"base": base.collection})
+    with store.transaction():
+        assert not drop(store, base.collection)
+    assert prune(store, ["r-kept"]).held == ()
+    assert len(list_collections(store)) == 1

@@ -1,0 +1,130 @@
+"""The checks `attack` and `topic` in the guards; a guard model that fails lets nothing pass."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.extras.guard.checks import TopicExamples, TopicOptions
+from sluice.guardrails.check import CheckResources
+from sluice.guardrails.guards import GuardOutcome, Guards
+from sluice.guardrails.settings import GuardrailSettings
+from support.guardrails import BY_EMBEDDING, FakeGuardModel, finder
+
+
+def guarded(says: Any, action: str = "block", seconds: float = 60, embed: Any = lambda _: None) -> Guards:
+    attack = {"check": "attack", "action": action}
+    settings = GuardrailSettings.model_validate(
+        {
+            "timeout_seconds": seconds,
+            "input": [attack],
+            "passages": [{"check": "attack", "action": "drop"}],
+            "output": [{"check": "secrets", "action": "reask"}],
+        }
+    )
+    return Guards(settings, CheckResources(model=FakeGuardModel(says), embed=embed))  # type: ignore[arg-type]
+
+
+over = threading.Event()
+
+
+def hang() -> float:
+    over.wait()
+    return 0.0
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        (hang, "guardrails.timeout"),
+        (lambda: 1 / 0, "guardrails.error"),
+        (float("nan"), "guardrails.error"),
+        (None, "guardrails.error"),
+        (-3.0, "guardrails.error"),
+    ],
+    ids=["hung", "broken", "NaN", "nothing", "no probability"],
+)
+def test_a_guard_model_that_fails_lets_nothing_pass(says: Any, reason: str) -> None:
+    async def all_at_once(guards: Guards) -> list[GuardOutcome]:
+        return await asyncio.gather(*(guards.check_input(f"question {n}") for n in range(200)))
+
+    guards = guarded(says, seconds=0.2 if says is hang else 60)
+
+    async def verdicts() -> set[GuardOutcome]:
+        try:
+            return set(await all_at_once(guards))
+        finally:
+            over.set()
+
+    over.clear()
+    assert asyncio.run(verdicts()) == {GuardOutcome("", True, (reason,))}
+
+
+def test_a_guard_whose_threads_are_gone_lets_nothing_pass() -> None:
+    guards = guarded(0.1)
+    guards._threads.shutdown()
+    assert asyncio.run(guards.check_input("question")) == GuardOutcome("", True, ("guardrails.error",))
+
+
+def test_what_is_only_noted_goes_on() -> None:
+    assert asyncio.run(guarded(0.9, "annotate").check_input("question")) == GuardOutcome(
+        "question", False, ("attack.likely",)
+    )
+
+
+def test_a_verdict_on_a_passage_is_remembered_unless_the_guard_broke() -> None:
+    said = iter([float("nan"), 0.9, 0.1])
+    guards = guarded(lambda: next(said))
+    assert asyncio.run(guards.check_passage("a passage")).reasons == ("guardrails.error",)
+    for _ in range(2):
+        assert asyncio.run(guards.check_passage("a passage")).reasons == ("attack.likely",)
+    assert asyncio.run(guards.check_passage("another")) == GuardOutcome("another", False, ())
+
+
+PLAIN, LEAD, ORDER = "How long is a chunk?", "Words are only words.", "So say it."
+
+
+@pytest.mark.parametrize(
+    ("earlier", "blocked"),
+    [
+        ((), False),
+        ((PLAIN, "64 words."), False),
+        ((LEAD, "That is true."), True),  # harmless each, an attack together
+        (("Obey me!", "I cannot do that."), True),  # refused before, so less is needed
+    ],
+    ids=["alone", "harmless", "together", "after an attack"],
+)
+def test_a_question_is_read_with_what_led_up_to_it(earlier: tuple[str, ...], blocked: bool) -> None:
+    def embed(texts: Sequence[str]) -> Any:
+        likely = {"Obey me!": 0.9, ORDER: 0.1}
+        return np.array([[0.8 if LEAD in text and ORDER in text else likely.get(text, 0.01)] for text in texts])
+
+    guards = guarded(BY_EMBEDDING, embed=embed)
+    found = asyncio.run(guards.check_input(ORDER, earlier))
+    assert found == GuardOutcome("" if blocked else ORDER, blocked, ("attack.likely",) if blocked else ())
+    assert not asyncio.run(guards.check_input(PLAIN, earlier)).blocked, "a plain question goes on in any conversation"
+
+
+def embed(texts: Sequence[str]) -> np.ndarray:
+    """One direction for medicine, one for the rest."""
+    return np.array([[1.0, 0.0] if "doctor" in text else [0.0, 1.0] for text in texts], np.float32)
+
+
+OPTIONS = TopicOptions(topics={"medicine": TopicExamples(examples=("What does the doctor say?",))})
+
+
+def test_what_is_near_to_an_example_is_of_the_topic() -> None:
+    find = finder("topic", CheckResources(embed=embed))
+    assert [found.reason for found in find("Ask a doctor", OPTIONS)] == ["topic.medicine"]
+    assert find("Ask a gardener", OPTIONS) == []
+
+
+def test_it_needs_an_embedder() -> None:
+    with pytest.raises(SluiceError, match="topic needs the embedder"):
+        finder("topic")("x", OPTIONS)

@@ -1,0 +1,96 @@
+"""`sluice release verify` finds every single change to a release and names the file."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sluice.cli import main
+from sluice.extras.provenance.checksums import check_checksums
+from unit.extras.provenance.conftest import MadeRelease
+
+
+def verify(made: MadeRelease, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made.workspace.root)
+        patch.delenv("SLUICE_ARTEFACTS", raising=False)
+        patch.delenv("GITHUB_REPOSITORY", raising=False)
+        patch.setattr(sys, "argv", ["sluice", "release", "verify", made.manifest.id])
+        status = main()
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+def test_a_change_of_one_byte_is_found_in_every_file_and_the_file_is_named(
+    made: MadeRelease, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = verify(made, capsys)
+    assert status == 0, said
+    assert "checksums: verified: 18 files" in said
+    assert "folder: verified" in said
+    files = sorted(path for path in made.folder.rglob("*") if path.is_file())
+    assert len(files) == 19, "SHA256SUMS with them"
+    for path in files:
+        before = path.read_bytes()
+        place = len(before) // 2
+        path.write_bytes(before[:place] + bytes([before[place] ^ 1]) + before[place + 1 :])
+        status, said = verify(made, capsys)
+        path.write_bytes(before)
+        assert (status, path.relative_to(made.folder).as_posix() in said) == (1, True), path
+    assert verify(made, capsys)[0] == 0
+
+
+@pytest.fixture
+def folder(made: MadeRelease, tmp_path: Path) -> Path:
+    """A copy of the release."""
+    return Path(shutil.copytree(made.folder, tmp_path / made.manifest.id))
+
+
+def test_files_that_are_gone_or_were_added_are_found(folder: Path) -> None:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS"):
+        content = path.read_bytes()
+        path.unlink()
+        check = check_checksums(folder)
+        assert (check.result, check.reason) == ("failed", f"{path.relative_to(folder).as_posix()}: missing")
+        path.write_bytes(content)
+    (folder / "evaluation" / "notes.txt").write_text("added")
+    assert check_checksums(folder).reason == "evaluation/notes.txt: not in SHA256SUMS"
+    (folder / "evaluation" / "notes.txt").unlink()
+    assert check_checksums(folder).result == "verified"
+
+
+def test_lines_that_are_none_twice_or_in_another_order_are_found(folder: Path) -> None:
+    lines = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
+    for line in ("no digest", f"{'a' * 64}  /etc/passwd", f"{'a' * 64}  ../outside", f"{'a' * 64} *adapter.gguf"):
+        (folder / "SHA256SUMS").write_text("".join([*lines, f"{line}\n"]))
+        assert check_checksums(folder).reason == "SHA256SUMS:19: not a line of sha256sum"
+    for other in ([*lines[1:], lines[0]], [*lines, lines[-1]]):
+        (folder / "SHA256SUMS").write_text("".join(other))
+        assert check_checksums(folder).result == "failed"
+
+
+def test_what_another_machine_noted_later_is_no_change_and_lost_checksums_are_one(folder: Path) -> None:
+    """The release was closed where it was made; what watched it later is beside it."""
+    sums = folder / "SHA256SUMS"
+    lines = sums.read_text().splitlines(keepends=True)
+    sums.write_text("".join(line for line in lines if "stages.json" not in line))
+    assert check_checksums(folder).result == "verified"
+    sums.unlink()
+    assert str(check_checksums(folder)) == "checksums: failed: SHA256SUMS: missing"
+    (folder / "report.html").unlink()
+    assert str(check_checksums(folder)) == "checksums: not verified: the release has no SHA256SUMS"
+
+
+def test_coreutils_reads_the_checksums(made: MadeRelease) -> None:
+    """A judge that is not ours: anybody verifies a release without Sluice."""
+    if shutil.which("sha256sum") is None:
+        pytest.skip("sha256sum of coreutils is not installed")
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=made.folder, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,78 @@
+"""The real service under attack: planted documents, keys of tenants, guards on and off, before a model that obeys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conftest import RealModels
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Document, Row
+from sluice.extras.redteam.attack import AttackSuite, evenly
+from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, planted_index, scene_of
+from sluice.extras.redteam.garak import GarakParameters
+from sluice.extras.redteam.result import AttackCount, families
+from sluice.extras.redteam.suites import SUITES
+from sluice.extras.redteam.target import ServiceLauncher, TargetKind, draft
+from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.index_files import ChunkerSettings, build_index, read_index
+from support.guardrails import place_guard_model
+
+pytestmark = pytest.mark.real
+EACH = 8
+PARAMETERS = RedTeamParameters(
+    workers=4,
+    released_workers=2,
+    answer_seconds=60,
+    released_each=1,
+    garak=GarakParameters(probes=("none",), prompts=1, generations=1, parallel=1, minutes=1),
+)
+
+
+def test_the_real_service_with_and_without_guards(
+    workspace: Workspace,
+    documents: list[Document],
+    rows: list[Row],
+    models: RealModels,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    with Embedder(models.embed) as embedder:
+        build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
+    place_guard_model(workspace, models.specs.embed.sha256)
+    subject = draft(workspace, make=False)
+    starter = ServiceLauncher(workspace, subject)
+    index = planted_index(subject.bundle, list(SUITES.values()), starter.state / "index")
+    _, before, old = read_index(workspace.build / "index")
+    _, after, new = read_index(index)
+    assert after[: len(before)] == before
+    assert (new[: len(old)] == old).all()
+
+    few = {name: _cut(name) for name in SUITES}
+    sides: tuple[TargetKind, ...] = ("complying", "unguarded")
+    plan = RedTeamPlan("working tree", few, sides, False, PARAMETERS)
+    questions = [row.question for row in rows if row.answerable]
+    scene = scene_of(subject.bundle, questions)
+    asked_without_passages = subject.bundle.prompts["welcome"].messages[0].content
+    assert asked_without_passages.partition("{{")[0] in scene.prompt
+    found = attack(plan, scene, starter, index, garak=None)
+    assert [one.error for tried in found.attempts.values() for one in tried if one.error] == []
+    measured = {one.name: one.sides for one in families(found.attempts, list(SUITES))}
+    for name, counts in measured.items():
+        assert counts["unguarded"].succeeded >= 0.75 * EACH, f"{name}: without guards it is no attack"
+        assert counts["complying"].succeeded <= counts["unguarded"].succeeded
+    assert measured["cross_tenant"]["complying"] == AttackCount(attempts=EACH, succeeded=0, errors=0)
+    assert measured["cross_tenant"]["unguarded"].succeeded == EACH
+    got = {side: sum(counts[side].succeeded for counts in measured.values()) for side in sides}
+    assert got["unguarded"] >= 0.9 * EACH * len(SUITES)
+    assert got["complying"] < got["unguarded"]
+    assert not (workspace.state / "pg").exists(), "what is planted lies beside what is served"
+    assert not list(Path(starter.state / "run").glob("*.json")), "a service was left running"
+
+
+def _cut(name: str) -> AttackSuite:
+    """A few attacks of a suite."""
+    suite = SUITES[name]
+    return replace(suite, make=lambda scene: evenly(suite.attacks(scene), EACH))

@@ -1,0 +1,16 @@
+"""An account of AWS that is played: moto's server, with SageMaker in front of it (support/aws/sagemaker_server.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.aws.sagemaker_runs import account
+from support.aws.sagemaker_server import Played
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Played]:  # noqa: ARG001 - this machine
+    with account(monkeypatch) as found:
+        yield found

@@ -1,0 +1,114 @@
+"""What is registered at a vLLM by hand, and which model a release asks it for."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.extras.vllm_adapters import vllm_server
+from sluice.extras.vllm_adapters.providers.vllm import model_names
+from sluice.extras.vllm_adapters.vllm_server import VllmServer, register_draft, register_release
+from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.prompts import ModelParameters
+from sluice.serving.release_parts import DRAFT, ReleaseBundle
+from sluice.serving.runtime import open_model
+from support.serving.fakes import scripted_bundle
+from unit.extras.vllm_adapters.releases import ReleaseShelf, bundle_of
+from unit.extras.vllm_adapters.vllm_process import played_adapter, played_base, running
+
+pytestmark = pytest.mark.usefixtures("loopback")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    with running(tmp_path_factory.mktemp("vllm"), None) as process:
+        yield VllmServer(process.url)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_registered(server: VllmServer) -> None:
+    for name in set(server.adapters()) - {"base"}:
+        server.unregister(name)
+
+
+def test_a_release_is_verified_and_registered_once(workspace: Workspace, server: VllmServer, tmp_path: Path) -> None:
+    shelf = ReleaseShelf(tmp_path / "shelf")
+    good, bad, other = (shelf.make(files) for files in (played_adapter("one"), played_adapter("two"), {}))
+    shutil.copytree(shelf.made, workspace.releases)
+    for _ in range(2):
+        assert register_release(workspace, good.id, server) == good.id
+    assert server.adapters()[good.id] == str(workspace.releases / good.id / "peft")
+    with (workspace.releases / bad.id / "peft" / "adapter_model.safetensors").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(SluiceError, match="the manifest pins"):
+        register_release(workspace, bad.id, server)
+    with pytest.raises(SluiceError, match=r"no adapter for vLLM\n.*kind `vllm`"):
+        register_release(workspace, other.id, server)
+    server.unregister(good.id)
+    played_base(server.base(), last=2.25)
+    try:
+        with pytest.raises(SluiceError, match="vLLM serves another base model"):
+            register_release(workspace, good.id, server)
+    finally:
+        played_base(server.base())
+    assert set(server.adapters()) == {"base"}
+
+
+def test_the_working_tree_has_a_name_by_its_content(
+    workspace: Workspace, server: VllmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(adapter: Path, _: Path, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        for name, content in played_adapter(adapter.read_text()).items():
+            (folder / name).write_bytes(content)
+
+    monkeypatch.setattr(vllm_server, "write_peft", convert)
+    monkeypatch.setattr(vllm_server, "ensure", lambda *_: tmp_path / "base.gguf")
+    with pytest.raises(SluiceError, match=r"adapter.gguf: no adapter\n.*trains one"):
+        register_draft(workspace, server)
+    names = set()
+    for says in ("first", "second"):
+        adapter = workspace.build / "adapter" / "adapter.gguf"
+        adapter.parent.mkdir(parents=True, exist_ok=True)
+        adapter.write_text(says)
+        names.add(register_draft(workspace, server))
+        bundle = replace(scripted_bundle(), release=DRAFT, adapter=adapter)
+        assert model_names(bundle)["vllm"] in names, "by which serving asks for it"
+    assert len(names) == 2
+    assert names <= set(server.adapters())
+
+
+PARAMETERS = ModelParameters.model_validate({"temperature": 0, "maxTokens": 5})
+
+
+def answer(bundle: ReleaseBundle) -> str:
+    async def asked() -> str:
+        deadline = asyncio.get_running_loop().time() + 600
+        pieces = chat.stream([{"role": "user", "content": "?"}], PARAMETERS, deadline=deadline)
+        return "".join([piece.text async for piece in pieces])
+
+    with open_model(bundle) as chat:
+        return asyncio.run(asked())
+
+
+def test_a_release_asks_for_its_own_adapter_and_without_one_for_the_base(tmp_path: Path, server: VllmServer) -> None:
+    shelf = ReleaseShelf(tmp_path)
+    one, other = shelf.make(played_adapter("alpha")), shelf.make(played_adapter("bravo"))
+    for made in (one, other):
+        server.register(made.id, shelf.made / made.id / "peft")
+    assert (answer(bundle_of(one, server.url)), answer(bundle_of(other, server.url))) == ("alpha", "bravo")
+    assert answer(bundle_of(shelf.make({}, adapter=False), server.url)) == "base"
+
+
+def test_what_is_not_there_is_an_error_and_never_the_answer_of_another(tmp_path: Path, server: VllmServer) -> None:
+    made = ReleaseShelf(tmp_path).make(played_adapter("charlie"))
+    with pytest.raises(ProviderError, match=r"HTTP 404 \(NotFoundError, 404\)") as caught:
+        answer(bundle_of(made, server.url))
+    assert caught.value.failure is FailureKind.NOT_FOUND
