@@ -87,6 +87,7 @@ def _begin(changes: dict[str, Any], folder: str, death: str, env: dict[str, str]
 def _shard_on_processors() -> None:
     """accelerate (1.15, `AcceleratorState`) allows FSDP on GPUs alone. torch's, which it calls, shards on processors
     too, so that what trains on GPUs is tested without one."""
+    from accelerate import PartialState
     from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
     from sluice.extras.finetune.sft_trainer import AnswerTrainer
@@ -98,7 +99,8 @@ def _shard_on_processors() -> None:
             state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
             if state.mixed_precision != "no":
                 state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
-            state.distributed_type = DistributedType.FSDP
+            # As accelerate does: of PartialState each later AcceleratorState() takes it.
+            state.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
             self.is_fsdp_enabled = True
 
     AnswerTrainer.create_accelerator_and_postprocess = create  # type: ignore[method-assign]
