@@ -40,7 +40,7 @@ class Example:
 
 
 @dataclass
-class _Drawn:
+class _Draw:
     """Passages that were drawn for a row (chunk numbers, in prompt order) and how it is asked. `rows`: (row number,
     declines), of that row and of one that is asked over the same passages in vain."""
 
@@ -241,7 +241,7 @@ def _likeness(row: Row, parts: Sequence[str], chosen: Sequence[int]) -> float:
     return token_f1(" ".join(parts[place] for place in chosen), row.answers[0])
 
 
-def _draws(usable: list[int], index: _PassageIndex, rng: random.Random) -> list[_Drawn]:
+def _draws(usable: list[int], index: _PassageIndex, rng: random.Random) -> list[_Draw]:
     """Every usable row with its passages, style and instruction, and declines beside them; `params.draws` times."""
     drawn, rows, params = [], index.rows, index.params
     for _ in range(params.draws):
@@ -250,7 +250,7 @@ def _draws(usable: list[int], index: _PassageIndex, rng: random.Random) -> list[
         for row in order:
             chunks, style = _passages(row, index, rng), _style(row, index, rng)
             instruction = rng.choice(params.instructions[style])
-            ones.append(_Drawn(chunks, [(row, not rows[row].answers)], style, instruction))
+            ones.append(_Draw(chunks, [(row, not rows[row].answers)], style, instruction))
         _add_declines(ones, usable, index, rng)
         replies = [one for one in ones if index.targets[one.rows[0][0]] and not rows[one.rows[0][0]].doc_ids]
         ones += replies * (params.replies - 1)
@@ -283,7 +283,7 @@ def _passages(row: int, index: _PassageIndex, rng: random.Random) -> list[int]:
     return top
 
 
-def _add_declines(drawn: list[_Drawn], usable: list[int], index: _PassageIndex, rng: random.Random) -> None:
+def _add_declines(drawn: list[_Draw], usable: list[int], index: _PassageIndex, rng: random.Random) -> None:
     """Asks answerable rows over the nearest passages that do not hold the answer, as after a retrieval miss; but not
     where the data have no unanswerable row."""
     already = sum(not index.rows[number].answers for number in usable)
@@ -300,7 +300,7 @@ def _add_declines(drawn: list[_Drawn], usable: list[int], index: _PassageIndex, 
             best.rows.append((row, True))
 
 
-def _holds(drawn: _Drawn, row: int, index: _PassageIndex) -> bool:
+def _holds(drawn: _Draw, row: int, index: _PassageIndex) -> bool:
     """Whether passages hold an answer of the row, from its documents or by chance."""
     texts = [index.chunks[number]["text"] for number in drawn.chunks]
     answers = index.rows[row].answers
