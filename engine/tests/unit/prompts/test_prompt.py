@@ -43,11 +43,9 @@ def test_what_the_model_does_not_see_is_not_a_new_version(changes: dict[str, Any
     "changes",
     [
         {"model": "embed"},
-        {"modelParameters": {"temperature": 0.1, "maxTokens": 20}},
         {"modelParameters": {"temperature": 0, "maxTokens": 20, "stop": ["\n"]}},
         {"messages": GOOD["messages"][::-1]},
         {"messages": [GOOD["messages"][0], {"role": "user", "content": "{{name}} says {{ text }}! "}]},
-        {"messages": [GOOD["messages"][0], {"role": "assistant", "content": "{{name}} says {{ text }}!"}]},
         {"variables": [{"name": "name", "type": "number"}, {"name": "text", "required": False}]},
     ],
 )
@@ -63,13 +61,14 @@ def test_render_fills_every_variable() -> None:
     assert prompt().render(name="Ada")[1]["content"] == "Ada says !"
 
 
-@pytest.mark.parametrize("text", ["{{name}}", "{{ secret }}", "{{name", r"\1 \g<0>", "{name} %s $name", "{{{{name}}}}"])
+@pytest.mark.parametrize("text", ["{{name}}", r"\1 \g<0> {name} %s $name", "{{{{name}}}}"])
 def test_values_are_never_expanded_again(text: str) -> None:
     assert prompt().render(name="Ada", text=text)[1]["content"] == f"Ada says {text}!"
     assert prompt().render(name=text, text="x")[1]["content"] == f"{text} says x!"
 
 
-def test_missing_and_unknown_values() -> None:
+def test_typed_missing_and_unknown_values() -> None:
+    assert prompt(**TYPED).render(count=3, share=0.5, flag=True)[0]["content"] == "3 0.5 true"
     with pytest.raises(SluiceError, match="prompt greet: no value for name"):
         prompt().render(text="x")
     with pytest.raises(SluiceError, match=r"prompt greet: no variable 'nam' \(did you mean 'name'\?\)"):
@@ -86,16 +85,10 @@ TYPED = {
 }
 
 
-def test_typed_values_are_written_as_in_a_file() -> None:
-    assert prompt(**TYPED).render(count=3, share=0.5, flag=True)[0]["content"] == "3 0.5 true"
-
-
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"count": 3.5}, "count: 3.5 is no integer"),
         ({"count": True}, "count: True is no integer"),
-        ({"share": False}, "share: False is no number"),
         ({"share": float("nan")}, "share: nan is no finite number"),
         ({"flag": 1}, "flag: 1 is no boolean"),
     ],
@@ -105,14 +98,7 @@ def test_a_value_of_another_type_is_refused(wrong: dict[str, Any], said: str) ->
         prompt(**TYPED).render(**{"count": 3, "share": 1, "flag": True, **wrong})
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"maxTokens": "20"},
-        {"temperature": "0"},
-        {"stop": "END"},
-    ],
-)
+@pytest.mark.parametrize("wrong", [{"maxTokens": "20"}, {"temperature": "0"}, {"stop": "END"}])
 def test_a_parameter_of_another_type_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         prompt(modelParameters=wrong)

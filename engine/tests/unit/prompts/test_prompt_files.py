@@ -7,8 +7,7 @@ import pytest
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.llm.settings import PROMPT_ROLES
-from sluice.prompts import Prompt, load_prompt, load_prompts
-from sluice.prompts.prompt_files import parse_prompts
+from sluice.prompts import load_prompt, load_prompts
 
 GOOD = """\
 name: greet
@@ -44,28 +43,18 @@ def write(tmp_path: Path):
     return write
 
 
-def faults(path: Path) -> list[str]:
-    with pytest.raises(ValidationErrors) as caught:
-        load_prompt(path, roles=ROLES)
-    assert caught.value.remedy
-    return [fault.removeprefix(f"{path}:") for fault in caught.value.faults]
-
-
-def names_of(prompt: Prompt) -> set[str]:
-    """Variables of a prompt: exactly those that its messages use, or the file has faults."""
-    return {variable.name for variable in prompt.variables}
-
-
 def test_a_good_file(write) -> None:
     prompt = load_prompt(write(GOOD), roles=ROLES)
     assert (prompt.name, prompt.model, prompt.parameters.max_tokens) == ("greet", "chat", 20)
-    assert names_of(prompt) == {"name", "text"}
+    assert [variable.name for variable in prompt.variables] == ["name", "text"]
+    text = GOOD.replace("name: text", "name: expected").replace("{{text}}", "{{expected}}")
+    prompt = load_prompt(write(text.replace("    text: hello\n", "")))
+    assert prompt.test_data[0]["expected"] == "Hello Ada", "a variable may be named so too"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ("description:", "descripton:", "2: descripton: unknown key (did you mean 'description'?)"),
         ("maxTokens: 20", "maxToken: 20", "6: modelParameters.maxToken: unknown key (did you mean 'maxTokens'?)"),
         ("{{text}}", "{{txet}}", "11: messages.1.content: undeclared variable 'txet' (did you mean 'text'?)"),
         ("says {{text}}", "", "14: variables.1: 'text' is declared but never used"),
@@ -74,7 +63,6 @@ def test_a_good_file(write) -> None:
         ("name: greet", "name: great", "1: name: is 'great', but the file is named 'greet.prompt.yml'"),
         ("    text: hello", "    txt: hello", "18: testData.0.txt: no variable 'txt' (did you mean 'text'?)"),
         ("temperature: 0.5", "temperature: 3", "5: modelParameters.temperature: "),
-        ("required: false", "type: text", "15: variables.1.type: "),
         ("  - name: Ada", "  - name: 7", "17: testData.0.name: 7 is no string; put it in quotes"),
         ("  - name: Ada\n    text", "  - text", "17: testData.0: no value for name"),
         ("expected: Hello Ada", "expected: 64", "19: testData.0.expected: 64 is no text; put it in quotes"),
@@ -83,26 +71,10 @@ def test_a_good_file(write) -> None:
 )
 def test_each_fault_has_its_line_and_the_nearest_name(write, old: str, new: str, fault: str) -> None:
     assert GOOD.count(old) >= 1
-    found = faults(write(GOOD.replace(old, new, 1)))
-    assert any(f.startswith(fault) for f in found), found
-
-
-def test_all_faults_at_once(write) -> None:
-    text = GOOD
-    for old, new in (
-        ("model: chat", "model: chatt"),
-        ("maxTokens:", "maxToken:"),
-        ("says {{text}}", "says {{txet}}"),
-        ("expected:", "expectd:"),
-    ):
-        text = text.replace(old, new)
-    assert [fault.partition(":")[0] for fault in faults(write(text))] == ["6", "3", "11", "14", "19"]
-
-
-def test_a_variable_may_be_named_expected(write) -> None:
-    text = GOOD.replace("name: text", "name: expected").replace("{{text}}", "{{expected}}")
-    prompt = load_prompt(write(text.replace("    text: hello\n", "")))
-    assert prompt.test_data[0]["expected"] == "Hello Ada"
+    path = write(GOOD.replace(old, new, 1))
+    with pytest.raises(ValidationErrors) as caught:
+        load_prompt(path, roles=ROLES)
+    assert any(found.startswith(f"{path}:{fault}") for found in caught.value.faults), caught.value.faults
 
 
 @pytest.mark.parametrize(
@@ -119,6 +91,8 @@ def test_broken_yaml(write, text: str, words: str) -> None:
 
 
 def test_a_folder_reports_the_faults_of_all_files(write, tmp_path: Path) -> None:
+    with pytest.raises(ValidationErrors, match=r"no \*\.prompt\.yml file"):
+        load_prompts(tmp_path)
     write(GOOD)
     write("name: [", "broken")
     write(GOOD.replace("{{text}}", "{{txet}}").replace("name: greet", "name: third"), "third")
@@ -150,29 +124,18 @@ def test_what_is_no_text_file(write, tmp_path: Path) -> None:
     assert "greet.prompt.yml: not UTF-8 text" in caught.value.faults[1]
 
 
-def test_files_that_are_at_hand() -> None:
-    assert list(parse_prompts("main", {"main:prompts/greet.prompt.yml": GOOD.encode()})) == ["greet"]
-    with pytest.raises(ValidationErrors, match=r"main:prompts/greet\.prompt\.yml:3: model: Input should be"):
-        parse_prompts("main", {"main:prompts/greet.prompt.yml": GOOD.replace("model: chat", "model: 3").encode()})
-    assert parse_prompts("main", {}) == {}
-
-
-def test_an_empty_folder_is_a_fault(tmp_path: Path) -> None:
-    with pytest.raises(ValidationErrors, match=r"no \*\.prompt\.yml file"):
-        load_prompts(tmp_path)
-
-
 def test_the_prompts_of_this_repository(workspace: Workspace) -> None:
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
+    names = {name: {variable.name for variable in prompt.variables} for name, prompt in prompts.items()}
     for name in ("answer", "finetune"):
-        assert names_of(prompts[name]) - {"instruction"} == {"question", "passages", "decline", "history"}
-    assert names_of(prompts["condense"]) == {"history", "question"}
-    assert names_of(prompts["judge"]) == {"rubric", "question", "passages", "expected", "answer"}
+        assert names[name] - {"instruction"} == {"question", "passages", "decline", "history"}
+    assert names["condense"] == {"history", "question"}
+    assert names["judge"] == {"rubric", "question", "passages", "expected", "answer"}
     assert {name: prompt.model for name, prompt in prompts.items() if prompt.model != "chat"} == {
         "judge": "judge",
         "generate": "teacher",
     }
-    assert names_of(prompts["generate"]) == {"title", "passage", "count"}
+    assert names["generate"] == {"title", "passage", "count"}
     for prompt in prompts.values():
         for values in prompt.test_data:
             prompt.render(**{v.name: values[v.name] for v in prompt.variables if v.name in values})
