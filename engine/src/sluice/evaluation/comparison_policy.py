@@ -115,5 +115,4 @@ class _PolicyFile(Settings):
 
 
 def load_policy(path: Path) -> ComparisonPolicy:
-    """Reads config/gates.yaml; all faults are raised at once, with their lines."""
     return load_settings(path, _PolicyFile).comparison

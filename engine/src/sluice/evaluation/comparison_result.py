@@ -143,8 +143,7 @@ class SliceComparison:
 
 @dataclass(frozen=True)
 class LabelComparison:
-    """How a label moved: `changes` has (before, after, ids), most cases first, over `cases` scored on
-    both sides."""
+    """How a label moved: (before, after, ids), most cases first, over `cases` scored on both sides."""
 
     name: str
     cases: int

@@ -7,6 +7,7 @@ hides no wrong name.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
@@ -22,7 +23,7 @@ _REMEDY = "fix what is named; the keys are listed in engine/docs/reference/promp
 
 
 def load_prompt(path: Path, *, roles: Collection[str] = ()) -> Prompt:
-    """The prompt in one file. `roles`: the model roles that exist; empty means they are not checked here."""
+    """`roles`: the model roles that exist; empty means they are not checked here."""
     prompt, faults = _validated(path, *read_yaml(path), roles)
     if prompt is None:
         raise ValidationErrors(str(path), faults, remedy=_REMEDY)
@@ -38,7 +39,6 @@ def load_prompts(folder: Path, *, roles: Collection[str] = ()) -> dict[str, Prom
 
 
 def parse_prompts(where: str, contents: Mapping[str, bytes], *, roles: Collection[str] = ()) -> dict[str, Prompt]:
-    """All prompts of files that are at hand."""
     read = {PurePath(place): partial(parse_yaml, content, place) for place, content in contents.items()}
     return _load(where, read, roles)
 
@@ -68,26 +68,19 @@ def _load(
 
 
 def _validated(path: PurePath, document: Any, lines: Lines, roles: Collection[str]) -> tuple[Prompt | None, list[str]]:
-    """The prompt, or None and what is wrong with it: its form, and whether its parts fit each other."""
     document = document if document is not None else {}
     prompt, faults = None, []
     try:
         prompt = Prompt.model_validate(document)
     except ValidationError as error:
         faults = describe_faults(path, error, lines, Prompt)
-    faults += inconsistencies(path, document, lines, roles)
+    if isinstance(document, dict):
+        findings = [*_names(path, document, roles), *_variables(document), *_test_data(document)]
+        faults += [f"{place_of(path, place, lines)}: {what}" for place, what in findings]
     return (None if faults else prompt), faults
 
 
 Finding = tuple[Place, str]  # where it is, and what is wrong
-
-
-def inconsistencies(path: PurePath, document: Any, lines: Lines, roles: Collection[str]) -> list[str]:
-    """`path:line: key: what` for each. `roles`: those that exist; empty means any is taken."""
-    if not isinstance(document, dict):
-        return []
-    findings = [*_names(path, document, roles), *_variables(document), *_test_data(document)]
-    return [f"{place_of(path, place, lines)}: {what}" for place, what in findings]
 
 
 def _names(path: PurePath, document: dict[Any, Any], roles: Collection[str]) -> Iterator[Finding]:
@@ -119,7 +112,11 @@ def _test_data(document: dict[Any, Any]) -> Iterator[Finding]:
     rows = document.get("testData")
     if not whole or not isinstance(rows, list):
         return
-    declared = {variable.name: variable for variable in _well_formed(document)}
+    declared: dict[str, Variable] = {}
+    for entry in document.get("variables") or []:
+        with suppress(ValidationError):
+            variable = Variable.model_validate(entry)
+            declared[variable.name] = variable
     names = [name for _, name in variables]
     for number, values in enumerate(rows):
         if not isinstance(values, dict):
@@ -148,11 +145,3 @@ def _entries(entries: Any, key: str) -> tuple[list[tuple[int, str]], bool]:
         if isinstance(entry, dict) and isinstance(entry.get(key), str)
     ]
     return found, len(found) == len(entries)
-
-
-def _well_formed(document: dict[Any, Any]) -> Iterator[Variable]:
-    for entry in document.get("variables") or []:
-        try:
-            yield Variable.model_validate(entry)
-        except ValidationError:
-            continue

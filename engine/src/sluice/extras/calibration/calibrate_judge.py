@@ -117,7 +117,6 @@ class CalibrationResult:
     errors: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able; figures are null where they cannot be computed."""
         counts = self.agreement
         return {
             "cases": counts.cases + len(self.errors),
@@ -144,7 +143,6 @@ def load_calibration(path: Path) -> list[CalibrationCase]:
 
 
 def calibrate_bundle(bundle: ReleaseBundle, cases: Sequence[CalibrationCase]) -> CalibrationResult:
-    """Calibrates the judge of a release."""
     with ExitStack() as opened:
         judge = open_judge(bundle, opened)
         if judge is None:

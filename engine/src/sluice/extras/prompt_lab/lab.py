@@ -223,12 +223,10 @@ def _add_routes(api: FastAPI, lab: PromptLab, bundle: ReleaseBundle) -> None:
     def text_of(package: str, name: str) -> str:
         return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
-    html = text_of("sluice.extras.prompt_lab", "index.html")
-    html = html.replace("/* house.css */", text_of("sluice.core.html_theme", "house.css"))
+    style = text_of("sluice.core.html_theme", "house.css")
+    html = text_of("sluice.extras.prompt_lab", "index.html").replace("/* house.css */", style)
     chat, headers = load_page(bundle.service.page)
-    framed = {
-        name: value.replace("frame-ancestors 'none'", "frame-ancestors 'self'") for name, value in headers.items()
-    }
+    framed = {key: text.replace("frame-ancestors 'none'", "frame-ancestors 'self'") for key, text in headers.items()}
 
     @api.exception_handler(SluiceError)
     async def refused(_: Request, error: SluiceError) -> Response:
@@ -236,22 +234,18 @@ def _add_routes(api: FastAPI, lab: PromptLab, bundle: ReleaseBundle) -> None:
 
     @api.get("/try", include_in_schema=False)
     async def page() -> Response:
-        """The editor beside the chat."""
         return Response(html, media_type="text/html", headers=page_headers(html, frames="'self'"))
 
     @api.get("/try/chat", include_in_schema=False)
     async def framed_chat() -> Response:
-        """The chat page, which the page of the editor may show in a frame."""
         return Response(chat, media_type="text/html", headers=framed)
 
     @api.get("/try/prompt", include_in_schema=False)
     async def prompt() -> Response:
-        """The prompt on disk."""
         return JSONResponse(lab.load())
 
     @api.post("/try/compare", include_in_schema=False)
     async def compare(edited: EditedPrompt, connection: Request) -> Response:
-        """Rows and a verdict, as server-sent events. They end when the page has gone."""
         gone = asyncio.ensure_future(connection.receive())  # after the body only one message can come
         try:
             items = await lab.compare(edited.text, gone)
@@ -262,7 +256,6 @@ def _add_routes(api: FastAPI, lab: PromptLab, bundle: ReleaseBundle) -> None:
 
     @api.post("/try/keep", include_in_schema=False)
     async def keep(edited: EditedPrompt) -> Response:
-        """Write the prompt to disk."""
         return JSONResponse(await asyncio.to_thread(lab.keep, edited.text, edited.digest))
 
 

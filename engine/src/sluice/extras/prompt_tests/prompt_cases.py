@@ -26,8 +26,6 @@ from sluice.prompts.prompt_files import SUFFIX
 
 
 class LabelledCase(Settings):
-    """What every case of a file has."""
-
     id: str
 
 
@@ -112,7 +110,14 @@ def cases_of(prompts: Sequence[Prompt], folder: Path, lines: Path | None = None)
     """The cases of all prompts, rendered. `lines`: a file whose cases are for each of them, in place of testData.
 
     Raises ValidationErrors with every place that is wrong."""
-    read = read_cases(lines, CaseLine, remedy=_REMEDY, wrong=_wrong) if lines else None
+
+    def wrong(line: CaseLine) -> list[str]:
+        behaviour = line.expect.behaviour
+        found = faults_of(behaviour) if behaviour else []
+        blank = any(not text.strip() for text in line.expect.answers)
+        return [*found, "expect.expected: an answer is blank"] if blank else found
+
+    read = read_cases(lines, CaseLine, remedy=_REMEDY, wrong=wrong) if lines else None
     cases: list[PromptCase] = []
     faults: list[str] = []
     for prompt in prompts:
@@ -134,14 +139,6 @@ def _own(prompt: Prompt, place: Path) -> Iterator[tuple[str, CaseLine]]:
         expected = data.get(EXPECTED) if EXPECTED not in variables else None
         answers = tuple(expected) if isinstance(expected, list) else expected
         yield f"{place}: testData {number}", CaseLine(id=str(number), vars=values, expect=CaseExpect(expected=answers))
-
-
-def _wrong(line: CaseLine) -> list[str]:
-    behaviour = line.expect.behaviour
-    faults = faults_of(behaviour) if behaviour else []
-    if any(not text.strip() for text in line.expect.answers):
-        faults.append("expect.expected: an answer is blank")
-    return faults
 
 
 def _case(prompt: Prompt, line: CaseLine) -> PromptCase:
@@ -168,7 +165,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 
 def find_prompt(folder: Path, name: str) -> Prompt:
-    """The prompt of that name; an unknown name is an error with the nearest one. Other files are not looked at."""
     known = [path.name.removesuffix(SUFFIX) for path in sorted(folder.glob(f"*{SUFFIX}"))]
     if name not in known:
         raise SluiceError(

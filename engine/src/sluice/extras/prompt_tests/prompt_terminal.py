@@ -23,24 +23,19 @@ if TYPE_CHECKING:
 
 def changes_since(root: Path, ref: str, head: Mapping[str, Prompt]) -> tuple[list[PromptChange], set[str]]:
     """Compares the working tree with a commit."""
-    contents = files_at(root, git.resolve(root, ref), "prompts", suffix=SUFFIX)
-    base = parse_prompts(ref, {f"{ref}:prompts/{name}": content for name, content in contents.items()})
-    folder = root / "prompts"
-    edited = {name for name in head if contents.get(f"{name}{SUFFIX}") != (folder / f"{name}{SUFFIX}").read_bytes()}
-    return diff_prompts(base, head), edited
-
-
-def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[str, bytes]:
-    """Files that lie directly in a folder at a commit."""
-    listed = git.run_bytes(root, "ls-tree", "-z", commit, f"{folder}/").decode("utf-8", "surrogateescape")
-    found = {}
+    commit = git.resolve(root, ref)
+    contents: dict[str, bytes] = {}
+    listed = git.run_bytes(root, "ls-tree", "-z", commit, "prompts/").decode("utf-8", "surrogateescape")
     for entry in filter(None, listed.split("\0")):
         facts, path = entry.split("\t", 1)
         kind, digest = facts.split()[1:]
         name = path.rpartition("/")[2]
-        if kind == "blob" and name.endswith(suffix):
-            found[name] = git.run_bytes(root, "cat-file", "blob", digest)
-    return found
+        if kind == "blob" and name.endswith(SUFFIX):
+            contents[name] = git.run_bytes(root, "cat-file", "blob", digest)
+    base = parse_prompts(ref, {f"{ref}:prompts/{name}": content for name, content in contents.items()})
+    folder = root / "prompts"
+    edited = {name for name in head if contents.get(f"{name}{SUFFIX}") != (folder / f"{name}{SUFFIX}").read_bytes()}
+    return diff_prompts(base, head), edited
 
 
 _STYLES = {"-": "red strike", "+": "bold green"}
@@ -92,7 +87,10 @@ def _print_change(console: Console, change: PromptChange) -> None:
         for value in change.parameters:
             _print(console, _value(value), 2)
         for value in change.variables:
-            _print(console, f"variable {_value(value)}" if value.name != "order" else _order(value), 2)
+            if value.name == "order":
+                _print(console, f"order of variables: {', '.join(value.base)} -> {', '.join(value.head)}", 2)
+            else:
+                _print(console, f"variable {_value(value)}", 2)
     else:
         _print(console, ", ".join(f"{v.name} {_written(_either(v))}" for v in change.parameters), 2)
         _print(console, f"variables: {', '.join(v.name for v in change.variables) or 'none'}", 2)
@@ -123,10 +121,6 @@ def _value(value: ValueChange) -> str:
     if value.base is None or value.head is None:
         return f"{value.name} {'added' if value.base is None else 'removed'}: {_written(_either(value))}"
     return f"{value.name}: {_written(value.base)} -> {_written(value.head)}"
-
-
-def _order(value: ValueChange) -> str:
-    return f"order of variables: {', '.join(value.base)} -> {', '.join(value.head)}"
 
 
 def _written(value: Any) -> str:
