@@ -125,8 +125,10 @@ def test_a_sure_difference_that_does_not_matter_is_none_and_says_so() -> None:
     (tokens,) = [metric for metric in judged(base, head).metrics if metric.name == "tokens"]
     assert tokens.verdict == "no difference seen"
     assert "smaller than what matters" in tokens.note
-    assert tokens.judgement.p_adjusted is not None
-    assert tokens.judgement.p_adjusted < 0.001
+    assert (tokens.judgement.p_adjusted or 1) < 0.001
+    head = [record | {"scores": record["scores"] | {"tokens": record["scores"]["tokens"] * 1.05}} for record in base]
+    (tokens,) = [metric for metric in judged(base, head).metrics if metric.name == "tokens"]
+    assert tokens.verdict == "worse", "the limit itself does matter"
 
 
 def test_what_is_empty_or_too_small_is_never_green() -> None:

@@ -296,14 +296,6 @@ def test_all_cases_are_embedded_in_one_call_and_it_is_closed(happened, row, outp
     assert happened == ["open embedder.gguf", "embed 100", "close"]
 
 
-def test_nothing_is_loaded_when_words_are_enough(happened, row, output) -> None:
-    pairs = [(row("64 tokens"), output("64 tokens.", passages=("They share 64 tokens.",)))]
-    with open_metrics(scripted_bundle()) as metrics:
-        (found,) = score([metric for metric in metrics if type(metric) is AnswerSimilarity], *pairs)
-    assert found["scores"] == {"answer_similarity": 1.0}
-    assert happened == []
-
-
 ANGLES = {"right": 0.0, "near": np.pi / 3, "far": np.pi / 2}
 
 

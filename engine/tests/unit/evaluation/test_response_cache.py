@@ -30,17 +30,6 @@ def test_an_entry_cut_short_anywhere_or_under_the_name_of_another_counts_as_not_
     assert ResponseCache(tmp_path).get(key(1)) == value(1)
 
 
-def test_two_folders_are_merged_by_copying(tmp_path: Path) -> None:
-    here, there = ResponseCache(tmp_path / "here"), ResponseCache(tmp_path / "there")
-    here.put(key(1), value(1))
-    there.put(key(2), value(2))
-    source = file_of(there, key(2))
-    target = here.folder / source.relative_to(there.folder)
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(source.read_bytes())
-    assert (here.get(key(1)), here.get(key(2))) == (value(1), value(2))
-
-
 def received(pipe: Connection) -> set[int]:
     numbers = set()
     try:

@@ -33,8 +33,8 @@ from sluice.evaluation.runner import run_cases
 from sluice.evaluation.sequential import SequentialComparison
 from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import Prompt, load_prompts
+from sluice.prompts.prompt import SUFFIX, parse_prompts
 from sluice.prompts.prompt_diff import word_diff
-from sluice.prompts.prompt_files import SUFFIX, parse_prompts
 from sluice.serving.chat_page import load_page, page_headers
 from sluice.serving.release_parts import PROMPT, ReleaseBundle
 from sluice.serving.replies import EventStream, error_response, event

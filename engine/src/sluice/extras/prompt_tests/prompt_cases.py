@@ -20,9 +20,8 @@ from sluice.data.expectations import faults_of
 from sluice.data.rows import ExpectedBehaviour, Row
 from sluice.data.scanning import read_text
 from sluice.evaluation.answer_text import normalise
-from sluice.prompts import Prompt, Variable, load_prompt
-from sluice.prompts.prompt import EXPECTED
-from sluice.prompts.prompt_files import SUFFIX
+from sluice.prompts import Prompt, load_prompt
+from sluice.prompts.prompt import EXPECTED, SUFFIX
 
 
 class LabelledCase(Settings):
@@ -194,23 +193,17 @@ def parse_values(prompt: Prompt, pairs: Iterable[str]) -> dict[str, Any]:
         elif name in values:
             faults.append(f"{pair!r}: {name} has a value already")
         else:
+            kind = variables[name].type
             try:
-                values[name] = _parsed(variables[name], text)
-            except ValueError as error:
-                faults.append(f"{pair!r}: {error}")
+                value = _PARSERS[kind](text)
+                fault = variables[name].fault(value)
+            except (ValueError, KeyError):
+                fault = f"{text!r} is no {'true or false' if kind == 'boolean' else kind}"
+            if fault:
+                faults.append(f"{pair!r}: {fault}")
+            else:
+                values[name] = value
     if faults:
         known = ", ".join(f"{variable.name} ({variable.type})" for variable in prompt.variables) or "none"
         raise ValidationErrors(f"prompt {prompt.name}", faults, remedy=f"its variables: {known}")
     return values
-
-
-def _parsed(variable: Variable, text: str) -> Any:
-    """The value of a text such as `3` (integer) or `true` (boolean). ValueError says what is wrong."""
-    try:
-        value = _PARSERS[variable.type](text)
-    except (ValueError, KeyError):
-        kind = "true or false" if variable.type == "boolean" else variable.type
-        raise ValueError(f"{text!r} is no {kind}") from None
-    if fault := variable.fault(value):
-        raise ValueError(fault)
-    return value

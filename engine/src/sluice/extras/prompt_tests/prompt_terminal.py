@@ -12,9 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 from sluice.core import git
 from sluice.evaluation.summary import percentile
 from sluice.extras.prompt_tests.run_prompt_tests import PromptRun
-from sluice.prompts.prompt import Prompt
+from sluice.prompts.prompt import SUFFIX, Prompt, parse_prompts
 from sluice.prompts.prompt_diff import MessageChange, PromptChange, ValueChange, diff_prompts
-from sluice.prompts.prompt_files import SUFFIX, parse_prompts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -204,15 +203,13 @@ def print_tests(tested: PromptRun) -> None:
 
 
 def _line(tested: PromptRun, name: str) -> tuple[str, ...]:
-    mine = [
-        (case.prompt, one) for case, one in zip(tested.cases, tested.records, strict=True) if case.prompt.name == name
-    ]
-    records = [record for _, record in mine]
+    pairs = zip(tested.cases, tested.records, strict=True)
+    records = [record for case, record in pairs if case.prompt.name == name]
     passed = sum(not record["faults"] for record in records)
     missed = sum(record["status"] == "not_evaluated" for record in records)
     times = [record["latency_ms"] for record in records if record["latency_ms"] is not None]
     recorded = sum(record["recorded"] for record in records)
     middle = f"{percentile(times, 0.5):.0f}" if times else "-"
-    digest = mine[0][0].digest[:12]
+    digest = next(case.prompt.digest[:12] for case in tested.cases if case.prompt.name == name)
     counts = (passed, len(records) - passed - missed, missed, recorded)
     return (name, digest, *map(str, counts), middle)

@@ -171,43 +171,6 @@ def test_a_file_that_was_changed_meanwhile_is_not_overwritten(app: Any, path: Pa
     assert path.read_text() == loaded + "# by somebody else\n"
 
 
-def test_a_page_that_goes_away_ends_its_comparison(app: Any, chat: Chat, path: Path) -> None:
-    before, body = path.read_text(), json.dumps({"text": brief(path)}).encode()
-    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/try/compare", "raw_path": b"/try/compare"}
-    scope |= {"asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1"}
-    scope |= {"headers": headers, "query_string": b""}
-    sent: list[Any] = []
-
-    async def leave() -> None:
-        gate, gone = asyncio.Event(), asyncio.Event()
-        chat.gate = lambda _: gate.wait()
-        messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def receive() -> Any:
-            if messages:
-                return messages.pop()
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        work = asyncio.create_task(app(scope, receive, send))
-        while len(chat.asked) < 3:
-            await asyncio.sleep(0)
-        gone.set()
-        await work
-        asked = len(chat.asked)
-        gate.set()
-        await asyncio.sleep(0.05)
-        assert len(chat.asked) == asked
-
-    asyncio.run(asyncio.wait_for(leave(), 30))
-    assert b"verdict" not in b"".join(one.get("body", b"") for one in sent)
-    assert path.read_text() == before
-
-
 def test_a_new_comparison_ends_the_one_before(app: Any, chat: Chat, path: Path) -> None:
     async def steps(client: httpx.AsyncClient) -> list[httpx.Response]:
         never = asyncio.Event()
