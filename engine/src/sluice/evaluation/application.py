@@ -170,6 +170,5 @@ def open_application(
 
 
 def model_digest(bundle: ReleaseBundle) -> str:
-    """Of all that makes the local model answer as it does: weights, adapter, and the llama.cpp that runs them."""
     adapter = digest_of_file(bundle.adapter) if bundle.adapter else None
     return digest_of({"base": digest_of_file(bundle.model), "adapter": adapter, "llama.cpp": version("xllamacpp")})

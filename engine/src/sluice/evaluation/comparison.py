@@ -47,7 +47,6 @@ def compare(
     policy: ComparisonPolicy,
     look: LookPolicy | None = None,
 ) -> Comparison:
-    """Compares two sets of records, one for each case and trial."""
     _check_names(metrics, policy)
     (old, faults), (new, more) = gather(base, "base"), gather(head, "head")
     pairs, differ = pair(old, new)
@@ -181,7 +180,6 @@ def _compare_metrics(
 
 
 def _remark(judgement: MetricJudgement, policy: ComparisonPolicy) -> str:
-    """Why a difference that is there is not called one."""
     if judgement.verdict != "no difference seen" or judgement.p_adjusted is None or not judgement.difference:
         return ""
     if judgement.p_adjusted <= 1 - policy.confidence and abs(judgement.difference) < judgement.smallest:

@@ -97,7 +97,6 @@ class ComparisonPolicy(Settings):
         return self.metrics.get(metric) or MetricPolicy()
 
     def least(self, metric: str) -> int:
-        """Cases below which a metric is not judged."""
         return self.of(metric).minimum_cases or self.minimum_cases
 
 

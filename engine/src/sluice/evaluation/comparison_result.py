@@ -219,7 +219,6 @@ class Comparison:
         return dict(Counter(case.status for case in self.cases))
 
     def as_dict(self) -> dict[str, Any]:
-        """comparison.json. Plain JSON values, no NaN."""
         plain = ("verdict", "passed", "stopped", "reasons", "left_out", "errors")
         document = {
             "schema": SCHEMA,

@@ -80,14 +80,12 @@ class CasePair:
 
     @property
     def case(self) -> CaseResult:
-        """The head's, or the base's where there is none."""
         found = self.head or self.base
         assert found is not None
         return found
 
 
 def gather(records: Sequence[Record], side: str) -> tuple[dict[str, CaseResult], list[str]]:
-    """Puts the trials of each case together."""
     trials: dict[str, dict[int, Record]] = {}
     nameless: list[str] = []
     twice: dict[str, None] = {}
@@ -137,7 +135,6 @@ def complete(pairs: Sequence[CasePair], assertions: AbstractSet[str]) -> list[Ca
 
 
 def scores_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """The finite scores of a row of cases.jsonl, by metric."""
     found = row.get("scores") or {}
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
 

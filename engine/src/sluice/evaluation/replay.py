@@ -194,7 +194,6 @@ class RecordedSearch:
 
 
 def search_digest(bundle: ReleaseBundle) -> str:
-    """Digest over the index, the embedder's file and the code that searches."""
     code = digest_of_code(Path(sluice.retrieval.__file__).parent)
     index = read_json(bundle.index / "index.json")["digest"]
     return digest_of({"index": index, "embedder": digest_of_file(bundle.embedder), "code": code})

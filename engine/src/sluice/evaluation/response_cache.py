@@ -42,7 +42,6 @@ class ResponseCache:
         self.folder = folder
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The value, or None when there is none that can be trusted."""
         try:
             entry = json.loads(self._path(key).read_bytes())
             if entry["key"] == key and entry["sha256"] == digest_of([key, entry["value"]]):

@@ -146,7 +146,6 @@ class _RehearsalRun:
         return reason
 
     def _judge(self, scene: AnalysisContext) -> str:
-        """Walks the steps; the reason of the first that fails."""
         try:
             scene.canary.wait_ready()
             failed = (self._take(index, step, scene) for index, step in enumerate(self.plan.steps))

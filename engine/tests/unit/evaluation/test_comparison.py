@@ -62,7 +62,7 @@ def verdicts(found: Comparison) -> dict[str, str]:
     ],
 )
 def test_each_regression_is_worse_by_the_right_metric(spoil: Spoil, metrics: set[str]) -> None:
-    found = judged(ask(seed=1, trials=2), ask(seed=2, trials=2, spoil=spoil))
+    found = judged(ask(seed=1, trials=3), ask(seed=2, trials=3, spoil=spoil))
     assert found.verdict == "worse"
     assert not found.passed
     assert {metric.name for metric in found.deciding if metric.verdict == "worse"} == metrics
@@ -72,7 +72,7 @@ def test_reruns_of_the_same_application_raise_one_alarm_at_most() -> None:
     """Metrics called worse or improved although the application is the same, slices too."""
     found: Counter[str] = Counter()
     for number in range(10):
-        trials = 1 if number < 6 else 2
+        trials = 1 if number < 6 else 3
         one = judged(ask(seed=100 + number, trials=trials), ask(seed=900 + number, trials=trials))
         found.update(metric.name for metric in one.metrics if metric.verdict in ("worse", "improved"))
         found.update(part.tag for part in one.slices if part.judgement.verdict in ("worse", "improved"))

@@ -86,7 +86,6 @@ def sentence(comparison: Comparison) -> str:
 
 
 def time_and_spending(comparison: Comparison, base: ComparedVersion, head: ComparedVersion) -> str:
-    """Return the time per answer and the cost of both runs."""
     times = [(one.name, one.judgement) for one in comparison.metrics if one.unit == "ms"]
     took = [f"{name} {figure(found.base, 'ms')} → {figure(found.head, 'ms')}" for name, found in times]
     spent = None if base.cost is None or head.cost is None else base.cost + head.cost

@@ -89,7 +89,6 @@ class PromptLab:
         return getattr(self.application, name)
 
     def load(self) -> dict[str, Any]:
-        """Return the prompt on disk: its text and digest, and as parsed its messages and parameters."""
         text = self._text()
         parsed = self._parsed(text).model_dump(mode="json", include={"messages", "parameters"})
         return {"path": _NAME, "text": text, "digest": digest_of(text), **parsed}
@@ -202,8 +201,6 @@ def _verdict(comparison: Comparison) -> dict[str, Any]:
 
 
 class EditedPrompt(Settings):
-    """The text of the editor, and the digest of the file that it loaded."""
-
     text: str
     digest: str = ""
 

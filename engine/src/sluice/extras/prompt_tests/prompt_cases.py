@@ -80,8 +80,6 @@ class CaseExpect(ExpectedBehaviour):
 
 
 class CaseLine(LabelledCase):
-    """One line of a file of cases."""
-
     vars: dict[str, Any]
     expect: CaseExpect = CaseExpect()
 
@@ -98,7 +96,6 @@ class PromptCase:
 
     @property
     def checks(self) -> bool:
-        """Whether there is anything that an answer could fail."""
         return bool(self.row.answers or self.row.expect or self.declines)
 
     def declined(self, text: str) -> bool:

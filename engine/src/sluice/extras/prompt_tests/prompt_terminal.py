@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 def changes_since(root: Path, ref: str, head: Mapping[str, Prompt]) -> tuple[list[PromptChange], set[str]]:
-    """Compares the working tree with a commit."""
     commit = git.resolve(root, ref)
     contents: dict[str, bytes] = {}
     listed = git.run_bytes(root, "ls-tree", "-z", commit, "prompts/").decode("utf-8", "surrogateescape")
@@ -66,7 +65,6 @@ def markdown_changes(changes: Sequence[PromptChange], *, base: str, edited: Coll
 def print_changes(
     changes: Sequence[PromptChange], *, base: str, edited: Collection[str], file: IO[str] | None = None
 ) -> None:
-    """Prints what changed, then what did not."""
     console = _console(file)
     for change in changes:
         if change.status != "same":

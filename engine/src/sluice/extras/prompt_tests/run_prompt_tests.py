@@ -50,7 +50,6 @@ class PromptRun:
 def run_tests(
     workspace: Workspace, names: Sequence[str] = (), *, lines: Path | None = None, replay: bool = False
 ) -> PromptRun:
-    """Asks the cases of prompts and checks the answers."""
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     if unknown := [name for name in names if name not in prompts]:
         raise SluiceError(f"no prompt {unknown[0]!r}{nearest(unknown[0], list(prompts))}")
@@ -76,7 +75,6 @@ def run_tests(
 
 
 def _faults(case: PromptCase, record: Mapping[str, Any]) -> list[str]:
-    """Why a case did not pass; empty when it did."""
     if record["status"] != "answered":
         return [f"{record['status'].replace('_', ' ')}: {next(iter(record['errors'].values()))}"]
     faults = [f"{name}: {what}" for name, what in record["errors"].items()]

@@ -40,7 +40,6 @@ _TIMEOUT_S = 30
 
 
 def upsert_comment(markdown: str, environment: Mapping[str, str]) -> CommentResult:
-    """Creates or updates the comparison on the pull request of this run."""
     number = pull_request_of(environment)
     if number is None:
         return CommentResult("no comment: this run is not of a pull request")

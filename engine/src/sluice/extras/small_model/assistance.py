@@ -44,7 +44,6 @@ class SmallModelAssistance:
             self.retriever = SentenceRetriever(help=self._settings, embedder=bundle.embedder, **parts)
 
     async def find(self, question: str, turns: Sequence[dict[str, str]], *, alone: bool) -> SearchResult:
-        """As Services.find."""
         settings = self._settings
         if not settings:
             passages = await self.retriever.ainvoke(question)
