@@ -24,7 +24,7 @@ from sluice.evaluation.replay import (
 from sluice.evaluation.response_cache import MISSING, CaseRequest, NotRecordedError, ResponseCache, asking
 from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.chat import ChatProvider, Delta, Messages, ToolParameters, Usage
+from sluice.llm.chat import ChatProvider, Delta, Messages, ToolParameters
 from sluice.llm.provider_failures import ProviderError
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
@@ -70,20 +70,6 @@ def scripted() -> ScriptedChat:
 @pytest.fixture
 def recorded(cache: ResponseCache, scripted: ScriptedChat) -> RecordedChat:
     return RecordedChat(cache, [SPEC], lambda: scripted, model_digest="m")
-
-
-def test_a_response_is_asked_once_and_comes_back_the_same(
-    cache: ResponseCache, recorded: RecordedChat, scripted: ScriptedChat
-) -> None:
-    text, last, record = ask(recorded)
-    assert (text, last.finish_reason, last.usage) == ("64 tokens. That is all.", "stop", Usage(11, 5))
-    assert (record.recorded, record.responses, record.live) == (False, 1, True)
-    again, replayed, kept = ask(RecordedChat(cache, [SPEC], nobody, model_digest="m"))
-    assert (again, replayed.finish_reason, replayed.usage) == (text, "stop", Usage(11, 5))
-    assert (kept.recorded, kept.responses, kept.live) == (True, 1, False)
-    assert kept.keys == record.keys
-    assert kept.seconds >= kept.first_token_seconds > 0
-    assert len(scripted.calls) == 1
 
 
 def changed(**changes: Any) -> ProviderSpec:
