@@ -47,10 +47,6 @@ class Digests(NamedTuple):
     guards: str
 
 
-class CacheMissError(SluiceError):
-    """A result is not in the cache, and this worker has no model or search to ask."""
-
-
 class ChainWorker:
     """One answer chain over its own model, search and guards; without them, over the cache alone."""
 
@@ -65,12 +61,12 @@ class ChainWorker:
     ) -> None:
         def opened() -> WorkerParts:
             if parts is None:
-                raise CacheMissError("no provider is running")
+                raise SluiceError("no provider is running")
             return parts
 
         def chat() -> ChatProvider:
             if (found := opened().chat) is None:
-                raise CacheMissError("replay calls no provider")
+                raise SluiceError("replay calls no provider")
             return found
 
         self.search = RecordedSearch(cache, digests.search, lambda: opened().search, k=K)
@@ -98,8 +94,6 @@ class RunnerTarget:
     _unable: NotStartedError | None = field(default=None, init=False)
 
     async def ask(self, row: Row, *, trial: int) -> Output:
-        """NotRecordedError for what replay does not find, NotStartedError when no worker can be opened; else whatever
-        the chain raises."""
         if self._free is None:
             try:
                 return await self._ask(self.closed, row, trial)
@@ -176,6 +170,5 @@ def open_application(
 
 
 def model_digest(bundle: ReleaseBundle) -> str:
-    """Of all that makes the local model answer as it does: weights, adapter, and the llama.cpp that runs them."""
     adapter = digest_of_file(bundle.adapter) if bundle.adapter else None
     return digest_of({"base": digest_of_file(bundle.model), "adapter": adapter, "llama.cpp": version("xllamacpp")})

@@ -47,7 +47,6 @@ def compare(
     policy: ComparisonPolicy,
     look: LookPolicy | None = None,
 ) -> Comparison:
-    """Compares two sets of records, one for each case and trial."""
     _check_names(metrics, policy)
     (old, faults), (new, more) = gather(base, "base"), gather(head, "head")
     pairs, differ = pair(old, new)
@@ -65,6 +64,8 @@ def compare(
     worse = {metric.name for metric in found if metric.verdict == "worse"}
     cases = changes_of(pairs, flipping, deciding, worse & deciding)
     reasons = [*faults, *more, *differ, *_silences(old, new, found, policy)]
+    costs = [(one.cost, other.cost) for one, other in both if one.cost is not None and other.cost is not None]
+    cost = CostComparison(fmean(old for old, _ in costs), fmean(new for _, new in costs), len(costs)) if costs else None
     return Comparison(
         policy=policy,
         metrics=tuple(
@@ -79,9 +80,11 @@ def compare(
         slices=tuple(_compare_slices([m for m in scored if m.name in deciding], both, policy)),
         cases=tuple(cases),
         reasons=tuple(reasons or ([] if pairs else ["no case was asked"])),
-        named={status: {"base": _with(old, status), "head": _with(new, status)} for status in _STATUSES},
+        named={
+            status: {"base": _with(old, status), "head": _with(new, status)} for status in ("failed", "not_evaluated")
+        },
         errors=_errors(old, new),
-        cost=_cost(both),
+        cost=cost,
         trials=max((len(case.trials) for case in new.values()), default=0),
         compared=len(both),
         identical=sum(one.answers == other.answers for one, other in both),
@@ -98,9 +101,6 @@ def _weighed(found: list[MetricComparison]) -> list[MetricComparison]:
         replace(one, decides="never") if one.decides == "when_worse" and (gained or one.name in better) else one
         for one in found
     ]
-
-
-_STATUSES = ("failed", "not_evaluated")
 
 
 def _check_names(metrics: Sequence[ComparableMetric], policy: ComparisonPolicy) -> None:
@@ -157,10 +157,13 @@ def _compare_metrics(
         if measure.name == ANSWERED and sample.base.all() and sample.head.all():
             continue
         entries.append((measure, sample, decides, note))
+    families: dict[str, list[PairedSample]] = {}
+    for measure, sample, decides, _ in entries:
+        family = "decides" if decides != "never" else "time" if measure.unit == "ms" else "informs"
+        families.setdefault(family, []).append(sample)
     judged: dict[str, MetricJudgement] = {}
-    for family in (True, False, "ms"):
-        chosen = [one for of, one, rule, _ in entries if (rule != "never" or (of.unit == "ms" and "ms")) == family]
-        judged |= {sample.key: one for sample, one in zip(chosen, judge(chosen, policy, look=look), strict=True)}
+    for samples in families.values():
+        judged |= {sample.key: one for sample, one in zip(samples, judge(samples, policy, look=look), strict=True)}
     return [
         MetricComparison(
             name=measure.name,
@@ -177,7 +180,6 @@ def _compare_metrics(
 
 
 def _remark(judgement: MetricJudgement, policy: ComparisonPolicy) -> str:
-    """Why a difference that is there is not called one."""
     if judgement.verdict != "no difference seen" or judgement.p_adjusted is None or not judgement.difference:
         return ""
     if judgement.p_adjusted <= 1 - policy.confidence and abs(judgement.difference) < judgement.smallest:
@@ -256,10 +258,3 @@ def _errors(base: Mapping[str, CaseResult], head: Mapping[str, CaseResult]) -> d
         for name, text in case.errors.items():
             found.setdefault(name, text)
     return dict(sorted(found.items()))
-
-
-def _cost(both: Sequence[tuple[CaseResult, CaseResult]]) -> CostComparison | None:
-    known = [(old.cost, new.cost) for old, new in both if old.cost is not None and new.cost is not None]
-    if not known:
-        return None
-    return CostComparison(fmean(old for old, _ in known), fmean(new for _, new in known), len(known))

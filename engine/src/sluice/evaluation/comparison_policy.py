@@ -97,7 +97,6 @@ class ComparisonPolicy(Settings):
         return self.metrics.get(metric) or MetricPolicy()
 
     def least(self, metric: str) -> int:
-        """Cases below which a metric is not judged."""
         return self.of(metric).minimum_cases or self.minimum_cases
 
 
@@ -115,5 +114,4 @@ class _PolicyFile(Settings):
 
 
 def load_policy(path: Path) -> ComparisonPolicy:
-    """Reads config/gates.yaml; all faults are raised at once, with their lines."""
     return load_settings(path, _PolicyFile).comparison

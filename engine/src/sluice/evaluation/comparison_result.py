@@ -143,8 +143,7 @@ class SliceComparison:
 
 @dataclass(frozen=True)
 class LabelComparison:
-    """How a label moved: `changes` has (before, after, ids), most cases first, over `cases` scored on
-    both sides."""
+    """How a label moved: (before, after, ids), most cases first, over `cases` scored on both sides."""
 
     name: str
     cases: int
@@ -220,7 +219,6 @@ class Comparison:
         return dict(Counter(case.status for case in self.cases))
 
     def as_dict(self) -> dict[str, Any]:
-        """comparison.json. Plain JSON values, no NaN."""
         plain = ("verdict", "passed", "stopped", "reasons", "left_out", "errors")
         document = {
             "schema": SCHEMA,

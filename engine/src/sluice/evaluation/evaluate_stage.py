@@ -100,11 +100,8 @@ def write(
 ) -> dict[str, Any]:
     """Write the result files of the rows that were asked, out of `planned` rows; return the summary."""
     recorded = sum(bool(case.get("recorded")) for case in cases)
-    summary = summarise(rows, cases, metrics) | {
-        "planned": planned,
-        "recorded": recorded,
-        "scored_by": metrics_digest(),
-    }
+    counts = {"planned": planned, "recorded": recorded, "scored_by": metrics_digest()}
+    summary = summarise(rows, cases, metrics) | counts
     write_results(folder, summary, cases)
     return summary
 
@@ -117,20 +114,15 @@ def open_metrics(
     with ExitStack() as opened:
         embedder = once(lambda: opened.enter_context(Embedder(bundle.embedder)))
         vectors = MetricBatcher(lambda texts: embedder().embed(texts))
-        yield make_metrics(MetricResources(vectors, _judge(bundle, opened, cache, replay=replay)))
-
-
-def _judge(bundle: ReleaseBundle, opened: ExitStack, cache: ResponseCache | None, *, replay: bool) -> Metric | None:
-    if not bundle.providers.judge:
-        return None
-    open_judge = next(iter(hooks("judge").values()), None)
-    if open_judge is None:
-        raise SluiceError(
-            f"release {bundle.release}: it has a judge, but this project has left out the extra `calibration`",
-            remedy="empty `judge` in config/providers.yaml, or revert the commit that took the extra out",
-        )
-    judge: Metric = open_judge(bundle, opened, cache, replay=replay)
-    return judge
+        judge = None
+        if bundle.providers.judge:
+            if not (found := hooks("judge")):
+                raise SluiceError(
+                    f"release {bundle.release}: it has a judge, but this project has left out the extra `calibration`",
+                    remedy="empty `judge` in config/providers.yaml, or revert the commit that took the extra out",
+                )
+            judge = found["calibration"](bundle, opened, cache, replay=replay)
+        yield make_metrics(MetricResources(vectors, judge))
 
 
 class RecordedScores:
@@ -166,15 +158,13 @@ def metrics_digest() -> str:
     own = (sluice.evaluation, sluice.data, *([mine] if mine else []))
     of_extras = (HERE / package.split(".")[-2] for package in packages("metrics"))
     code = digest_of_code(*(Path(package.__path__[0]) for package in own), *of_extras)
-    libraries = {name: _version(name, metric) for metric, one in METRICS.items() for name in one.libraries}
+    libraries: dict[str, str] = {}
+    for metric, library in [(name, library) for name, one in METRICS.items() for library in one.libraries]:
+        try:
+            libraries[library] = version(library)
+        except PackageNotFoundError:
+            raise SluiceError(
+                f"the metric {metric!r} names a library that is not installed: {library}",
+                remedy="install it (engine/requirements), or correct `libraries` of the metric",
+            ) from None
     return digest_of({"code": code, "libraries": libraries})
-
-
-def _version(library: str, metric: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        raise SluiceError(
-            f"the metric {metric!r} names a library that is not installed: {library}",
-            remedy="install it (engine/requirements), or correct `libraries` of the metric",
-        ) from None

@@ -1,7 +1,5 @@
 """Records evaluations and comparisons in MLflow, in the experiments `evaluations` and `comparisons`.
 
-There is one run for each bundle and evaluation set: the dataset as an input, the digests of prompts and model as
-parameters, every figure as a metric, the result files as artefacts. A comparison has its differences and its reports.
 What is recorded already is known by a file under `.sluice/evaluations/`, without MLflow, which takes seconds to import.
 """
 
@@ -55,7 +53,15 @@ def record_evaluation(workspace: Workspace, bundle: ReleaseBundle, summary: Mapp
         name=bundle.release,
         tags=tags,
         metrics=flat_figures(summary) | {"cases": summary["cases"], "recorded": summary.get("recorded", 0)},
-        params=_parameters(bundle, prompts),
+        params={
+            **{f"prompt_{name}": digest for name, digest in prompts.items()},
+            "service_config": digest_of(bundle.service.model_dump(mode="json")),
+            "guardrails_config": digest_of(bundle.guardrails.model_dump(mode="json")),
+            "provider": bundle.providers.chat[0].name,
+            "provider_model": bundle.providers.chat[0].model,
+            "model": bundle.model.stem,
+            "adapter": digest_of_file(bundle.adapter) if bundle.adapter else "none",
+        },
         log=log,
     )
 
@@ -111,16 +117,3 @@ def _record(
     client.set_terminated(run_id)
     write_json(note, {"run_id": run_id})
     return run_id
-
-
-def _parameters(bundle: ReleaseBundle, prompts: Mapping[str, str]) -> dict[str, str]:
-    provider = bundle.providers.chat[0]
-    return {
-        **{f"prompt_{name}": digest for name, digest in prompts.items()},
-        "service_config": digest_of(bundle.service.model_dump(mode="json")),
-        "guardrails_config": digest_of(bundle.guardrails.model_dump(mode="json")),
-        "provider": provider.name,
-        "provider_model": provider.model,
-        "model": bundle.model.stem,
-        "adapter": digest_of_file(bundle.adapter) if bundle.adapter else "none",
-    }

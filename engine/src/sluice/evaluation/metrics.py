@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from sluice.data.expectations import states_key
 from sluice.evaluation.answer_text import fold, normalise, token_f1
@@ -26,17 +26,10 @@ _ASKED = "that reached the model"
     unit="share",
 )
 def answer_key(row: Row, output: Output) -> float:
-    """Judge whether an answer states every fact that a right one must, in any words around them.
+    """1 for a right answer, else 0.
 
     A row without a key is right when one of its answers occurs, a row without answers when it was declined: one figure
     says how many visitors were served.
-
-    Args:
-        row: what was asked.
-        output: what came of it.
-
-    Returns:
-        1 for a right answer, else 0.
     """
     if not row.answers:
         return float(output.declined)
@@ -73,11 +66,7 @@ class AnswerSimilarity(Metric):
         return min(1.0, max(0.0, *(float(ours @ other) for other in theirs)))
 
 
-@metric(
-    what="share of the citations that name a right document; 0 without citations",
-    unit="share",
-    rows=_NAMED,
-)
+@metric(what="share of the citations that name a right document; 0 without citations", unit="share", rows=_NAMED)
 def citation_correctness(row: Row, output: Output) -> float | None:
     """Declining is judged by other metrics."""
     if not row.doc_ids or output.declined:
@@ -153,24 +142,19 @@ def json_schema(row: Row, output: Output) -> Assertion | None:
     answer would fail too. References to other documents are not fetched."""
     if row.expect is None or row.expect.json_schema is None:
         return None
-    try:
-        value = json.loads(output.text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        return Assertion(False, f"not JSON: {error}")
-    fault = _fault(row.expect.json_schema, value)
-    return Assertion(fault is None, fault or "")
-
-
-def _fault(schema: dict[str, Any], value: Any) -> str | None:
-    """The most telling reason why the schema refuses the value, or None."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
     from jsonschema.validators import validator_for
     from referencing import Registry
 
+    try:
+        value = json.loads(output.text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        return Assertion(False, f"not JSON: {error}")
+    schema = row.expect.json_schema
     validator = validator_for(schema, default=Draft202012Validator)(schema, registry=Registry())
-    error = best_match(validator.iter_errors(value))
-    return None if error is None else f"{error.json_path}: {error.message}"
+    fault = best_match(validator.iter_errors(value))
+    return Assertion(fault is None, f"{fault.json_path}: {fault.message}" if fault else "")
 
 
 def _refuse(constant: str) -> NoReturn:

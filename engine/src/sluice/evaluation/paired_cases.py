@@ -80,14 +80,12 @@ class CasePair:
 
     @property
     def case(self) -> CaseResult:
-        """The head's, or the base's where there is none."""
         found = self.head or self.base
         assert found is not None
         return found
 
 
 def gather(records: Sequence[Record], side: str) -> tuple[dict[str, CaseResult], list[str]]:
-    """Puts the trials of each case together."""
     trials: dict[str, dict[int, Record]] = {}
     nameless: list[str] = []
     twice: dict[str, None] = {}
@@ -137,13 +135,11 @@ def complete(pairs: Sequence[CasePair], assertions: AbstractSet[str]) -> list[Ca
 
 
 def scores_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """The finite scores of a row of cases.jsonl, by metric."""
     found = row.get("scores") or {}
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
 def some(names: Iterable[str], at_most: int = 5) -> str:
-    """The first names, and how many more there are."""
     listed = list(names)
     more = f" and {len(listed) - at_most} more" if len(listed) > at_most else ""
     return ", ".join(listed[:at_most]) + more
@@ -159,7 +155,9 @@ def _case(name: str, trials: Sequence[Record]) -> CaseResult:
     costs = [float(trial["cost"]) for trial in trials if trial.get("cost") is not None]
     values = _values(trials)
     if status == "answered":
-        values[CONSISTENCY] = _agreement(trials)
+        # The share of trials that agree with the most frequent answer, after normalisation; declining is one answer.
+        answers = ["" if trial.get("declined") else " " + normalise(str(trial.get("answer") or "")) for trial in trials]
+        values[CONSISTENCY] = Counter(answers).most_common(1)[0][1] / len(answers)
     if status != "not_evaluated":
         values[ANSWERED] = fmean((trial.get("status") or "answered") == "answered" for trial in trials)
     labels: dict[str, list[str]] = {}
@@ -171,7 +169,8 @@ def _case(name: str, trials: Sequence[Record]) -> CaseResult:
         trials=tuple(trials),
         status=status,
         values=values,
-        labels={metric: _most_frequent(words) for metric, words in labels.items()},
+        # Ties go to the first in the alphabet, so that the order of trials does not matter.
+        labels={metric: min(words, key=lambda word: (-words.count(word), word)) for metric, words in labels.items()},
         errors=_errors(trials),
         cost=fmean(costs) if len(costs) == len(trials) and all(map(math.isfinite, costs)) else None,
     )
@@ -197,15 +196,3 @@ def _errors(trials: Sequence[Record]) -> dict[str, str]:
             if value is not None and not math.isfinite(value):
                 found.setdefault(str(name), f"the score is {value}")
     return found
-
-
-def _agreement(trials: Sequence[Record]) -> float:
-    """Share of trials that agree with the most frequent answer, after normalisation; declining is one answer."""
-    answers = ["" if trial.get("declined") else " " + normalise(str(trial.get("answer") or "")) for trial in trials]
-    return Counter(answers).most_common(1)[0][1] / len(answers)
-
-
-def _most_frequent(words: Sequence[str]) -> str:
-    """Ties go to the first in the alphabet, so that the order of trials does not matter."""
-    counts = Counter(words)
-    return min(counts, key=lambda word: (-counts[word], word))

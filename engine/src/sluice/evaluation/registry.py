@@ -156,8 +156,6 @@ class MetricResources:
 
 
 class _FunctionMetric(Metric):
-    """A metric that is one function, with what its decorator says of it."""
-
     def __init__(self, function: Scoring, about: dict[str, Any]) -> None:
         # What is made with resources keeps them, and needs a class.
         if unknown := about.keys() - (Metric.__annotations__.keys() - {"resources"}):

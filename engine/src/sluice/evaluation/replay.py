@@ -71,7 +71,6 @@ class RecordedChat:
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
-        """The recorded response, else that of the provider, which is recorded."""
         record = current_asking()
         asked = parameters.model_copy(update={"seed": parameters.seed + record.trial})
         key = self._key(self.specs[0], messages, asked, record.trial)
@@ -82,7 +81,8 @@ class RecordedChat:
             yield Delta(kept["text"])
             for call in kept.get("tool_calls", ()):
                 yield Delta(tool_calls=(call,))
-            yield self._last(kept)
+            usage, prices = Usage(*kept["usage"]) if kept["usage"] else None, self.specs[0].prices  # those of today
+            yield Delta("", kept["finish_reason"], usage, kept["provider"], kept["model"], prices.cost(usage))
             return
         if self.replay:
             if isinstance(self.specs[0], RemoteSpec):
@@ -123,12 +123,6 @@ class RecordedChat:
 
     def _key(self, spec: ProviderSpec, messages: Messages, asked: ModelParameters, trial: int) -> str:
         return response_key(spec, messages, asked, trial, self.model_digest if spec.kind == "local" else "")
-
-    def _last(self, kept: dict[str, Any]) -> Delta:
-        """The cost is by the prices of today."""
-        usage = Usage(*kept["usage"]) if kept["usage"] else None
-        prices = self.specs[0].prices
-        return Delta("", kept["finish_reason"], usage, kept["provider"], kept["model"], prices.cost(usage))
 
 
 class _RecordedStream:
@@ -186,14 +180,12 @@ class RecordedSearch:
         self._k = k
 
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
-        """As Retriever.search, out of the cache where it can be."""
         record = current_asking()
         wide = max(k, self._k)
         key = digest_of({"search": self._digest, "question": question, "k": wide, "tenant": tenant})
         kept = record.read(self._cache, key)
         if kept is None:
-            search = self._search()
-            began = time.perf_counter()
+            search, began = self._search(), time.perf_counter()
             hits = search.search(question, k=wide, tenant=tenant)
             kept = {"hits": [asdict(hit) for hit in hits], "seconds": round(time.perf_counter() - began, 6)}
             self._cache.put(key, kept)
@@ -202,7 +194,6 @@ class RecordedSearch:
 
 
 def search_digest(bundle: ReleaseBundle) -> str:
-    """Digest over the index, the embedder's file and the code that searches."""
     code = digest_of_code(Path(sluice.retrieval.__file__).parent)
     index = read_json(bundle.index / "index.json")["digest"]
     return digest_of({"index": index, "embedder": digest_of_file(bundle.embedder), "code": code})

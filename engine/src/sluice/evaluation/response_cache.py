@@ -27,7 +27,6 @@ MISSING = "missing"  # below the cache: requests that replay found no response f
 
 
 def rebuilding() -> bool:
-    """True where everything is to be built from nothing."""
     return os.environ.get(REBUILD) == "yes"
 
 
@@ -43,10 +42,9 @@ class ResponseCache:
         self.folder = folder
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The value, or None when there is none that can be trusted."""
         try:
             entry = json.loads(self._path(key).read_bytes())
-            if entry["key"] == key and entry["sha256"] == _seal(key, entry["value"]):
+            if entry["key"] == key and entry["sha256"] == digest_of([key, entry["value"]]):
                 value: dict[str, Any] = entry["value"]
                 return value
         except (OSError, ValueError, KeyError, TypeError):
@@ -54,8 +52,7 @@ class ResponseCache:
         return None
 
     def put(self, key: str, value: dict[str, Any]) -> None:
-        """Keeps an entry, which is there once this has returned."""
-        entry = {"key": key, "sha256": _seal(key, value), "value": value}
+        entry = {"key": key, "sha256": digest_of([key, value]), "value": value}
         write_atomic(self._path(key), json.dumps(entry, ensure_ascii=False, allow_nan=False), sync=False)
 
     def note_missing(self, key: str, request: dict[str, Any]) -> None:
@@ -65,10 +62,6 @@ class ResponseCache:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"
-
-
-def _seal(key: str, value: Any) -> str:
-    return digest_of([key, value])
 
 
 class NotRecordedError(SluiceError):
@@ -102,7 +95,6 @@ class CaseRequest:
 
     @property
     def recorded(self) -> bool:
-        """Whether a time of this case is one of the past."""
         return self.kept > 0 or (bool(self.keys) and not self.live)
 
     def read(self, cache: ResponseCache, key: str) -> dict[str, Any] | None:
@@ -141,8 +133,7 @@ def times(
 ) -> tuple[float, float | None]:
     """Milliseconds of a whole answer and until its first text, given what was measured now.
 
-    An answer that was put together from the cache alone has the times of when it was asked: they are kept beside. Else
-    the time of what was read is added to what was measured.
+    An answer out of the cache alone keeps the times of when it was asked; else the time of what was read is added.
     """
     key = digest_of({"times": sorted(record.keys)})  # a sentence is checked before the response is whole, or after
     if record.keys and not record.live and (kept := cache.get(key)) is not None:

@@ -111,34 +111,31 @@ def rescore(records: Sequence[Mapping[str, Any]], rows: Sequence[Row], score: Sc
     """Scores the answers of records anew, so that results of another version stay comparable."""
     known = {row.id: row for row in rows}
 
-    async def one(record: Mapping[str, Any]) -> dict[str, Any]:
+    async def again(record: Mapping[str, Any]) -> dict[str, Any]:
         if record.get("status", "answered") != "answered" or record["answer"] is None:
             return dict(record)
         return {**record, **await score(known[record["id"]], Output.from_record(record))}
 
-    async def all_of_them() -> list[dict[str, Any]]:
-        return list(await asyncio.gather(*(one(record) for record in records)))
+    async def all_again() -> list[dict[str, Any]]:
+        return list(await asyncio.gather(*map(again, records)))
 
-    return asyncio.run(all_of_them())
+    return asyncio.run(all_again())
 
 
 async def _results(row: Row, output: Output, metrics: Sequence[Metric]) -> list[Result | BaseException]:
     """In the order of `metrics`. Those that ask somebody wait together; most do not, and need no task of their own."""
-    given = [_begun(metric, row, output) for metric in metrics]
+    given: list[Any] = []
+    for metric in metrics:
+        try:
+            given.append(metric.score(row, output))
+        except Exception as error:
+            given.append(error)
     waiting = [place for place, result in enumerate(given) if inspect.isawaitable(result)]
     if waiting:
         answers = await asyncio.gather(*(given[place] for place in waiting), return_exceptions=True)
         for place, answer in zip(waiting, answers, strict=True):
             given[place] = answer
     return [_checked(metric, result) for metric, result in zip(metrics, given, strict=True)]
-
-
-def _begun(metric: Metric, row: Row, output: Output) -> Any:
-    """A result, something to wait for, or what it crashed with."""
-    try:
-        return metric.score(row, output)
-    except Exception as error:
-        return error
 
 
 def _checked(metric: Metric, result: Any) -> Result | BaseException:

@@ -65,7 +65,6 @@ class SequentialComparison:
         enough: Callable[[list[Any]], bool] = lambda _: True,
         at_once: bool = False,
     ) -> tuple[Comparison, list[Any], list[Any]]:
-        """Ask both sides up to each look until the verdict is decided."""
         require_rows(rows)
         base: list[Any] = []
         head: list[Any] = []

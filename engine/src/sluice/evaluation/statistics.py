@@ -30,7 +30,7 @@ _PIECE, _PIECE_ROWS = 2_000_000, 1500
 
 
 def aggregate_of(values: Vector, aggregate: Aggregate, axis: int = -1) -> Vector:
-    """Mean or nearest-rank percentile over an axis, the last one if it is not said."""
+    """Mean or nearest-rank percentile."""
     if aggregate == "mean":
         return np.asarray(values.mean(axis=axis))
     return np.asarray(np.percentile(values, _PERCENT[aggregate], axis=axis, method="inverted_cdf"))

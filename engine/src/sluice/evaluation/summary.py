@@ -28,7 +28,6 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def aggregate(metric: Metric, scores: Sequence[float]) -> float | None:
-    """One figure from the scores of all cases; None when there is none."""
     if not scores:
         return None
     if metric.aggregate == "mean":
@@ -60,7 +59,6 @@ def _figure(metric: Metric, cases: Sequence[dict[str, Any]]) -> tuple[str, dict[
 
 
 def measures_of(summary: Mapping[str, Any], place: Path) -> list[NamedMeasure]:
-    """The metrics of a summary as a comparison has to know them."""
     try:
         # The summaries of earlier releases do not say how a figure was made.
         found = [
@@ -74,7 +72,6 @@ def measures_of(summary: Mapping[str, Any], place: Path) -> list[NamedMeasure]:
 
 
 def not_a_summary(place: Path, error: Exception) -> SluiceError:
-    """The error for a file that is not a summary."""
     return SluiceError(f"{place}: not an evaluation summary ({error!r})", remedy="run the evaluation again")
 
 
@@ -84,7 +81,6 @@ def cases_digest(rows: Sequence[Row]) -> str:
 
 
 def flat_figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
-    """The value of every metric and the share of every assertion, by name."""
     figures = {name: figure["value"] for name, figure in summary["metrics"].items()}
     return figures | {name: figure["share"] for name, figure in summary["assertions"].items()}
 

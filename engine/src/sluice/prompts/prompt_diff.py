@@ -59,8 +59,8 @@ class ValueChange:
 class PromptChange:
     """`same`: the digests are equal, so it is the same version, whatever was edited in the file.
 
-    `base` and `head` are the digests, None where there is no such prompt. `messages` holds all messages of both, in
-    order. `unseen`: keys that differ and that the model does not see.
+    `base` and `head` are the digests, None where there is no such prompt. `unseen`: keys that differ and that the model
+    does not see.
     """
 
     name: str

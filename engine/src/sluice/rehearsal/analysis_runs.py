@@ -35,8 +35,6 @@ Side = Literal["canary", "stable"]
 
 
 class JobReport(Settings):
-    """What the gates said."""
-
     verdicts: tuple[Verdict, ...]
 
     @property
@@ -81,7 +79,6 @@ class JobFiles:
     state: Path
 
     def report(self, kind: str, name: str) -> Path:
-        """Where a Job shall write its report; an earlier one is removed."""
         path = (self.state / kind / f"{name}.json").resolve()
         path.unlink(missing_ok=True)
         return path
@@ -131,10 +128,7 @@ def analyse(
 def run_load(
     load: LoadParameters, targets: JobTargets, files: JobFiles, *, name: str, watch: Callable[[], None] = lambda: None
 ) -> LoadReport:
-    """Runs Locust until the stage is over. `watch` is called a few times a second and may raise to end it early.
-
-    Raises SluiceError when Locust did not measure: it could not start, crashed, or wrote no report.
-    """
+    """Runs Locust until the stage is over. `watch` is called a few times a second and may raise to end it early."""
     out = files.report("load", name)
     env = {
         "SLUICE_ROUTER_URL": targets.router,
@@ -162,8 +156,7 @@ def run_quality(
     name: str,
     watch: Callable[[], None] = lambda: None,
 ) -> QualityReport:
-    """Runs `sluice canary quality`, as engine/k8s/analysis/quality.yaml does, until stable and the canary have been
-    asked. `watch` as for `run_load`. SluiceError when nothing could be compared."""
+    """Runs `sluice canary quality`, as engine/k8s/analysis/quality.yaml does."""
     out = files.report("quality", name)
     argv = [
         *(str(processes.program("sluice")), "canary", "quality"),
@@ -176,8 +169,8 @@ def run_quality(
         f"--gates={files.gates.resolve()}",
         f"--out={out}",
     ]
-    what, seconds = "the comparison of answers", _QUALITY_SECONDS
-    status = run_job(name, argv, what=what, state=files.state, seconds=seconds, watch=watch)
+    what = "the comparison of answers"
+    status = run_job(name, argv, what=what, state=files.state, seconds=_QUALITY_SECONDS, watch=watch)
     return read_report(out, status, QualityReport)
 
 

@@ -92,11 +92,7 @@ def rehearse(
     asked = [str(row["question"]) for row in read_jsonl(files.questions) if row.get("question")]
     if not asked:
         raise SluiceError(f"{files.questions}: no row has a question")
-    walk = _RehearsalRun(
-        plan=plan.fitted(time_scale=time_scale, cases=cases),
-        setting=files,
-        on_event=on_event,
-    )
+    walk = _RehearsalRun(plan.fitted(time_scale=time_scale, cases=cases), files, on_event)
     reason = walk.run(stable, canary, asked)
     result = Rehearsal(
         release=canary.release,
@@ -150,7 +146,6 @@ class _RehearsalRun:
         return reason
 
     def _judge(self, scene: AnalysisContext) -> str:
-        """Walks the steps; the reason of the first that fails."""
         try:
             scene.canary.wait_ready()
             failed = (self._take(index, step, scene) for index, step in enumerate(self.plan.steps))
@@ -170,7 +165,10 @@ class _RehearsalRun:
                 self._weigh(scene.router, step.weight)
             elif isinstance(step, PauseStep):
                 self._say(f"watching for {step.seconds:.0f} s")
-                self._pause(step, scene)
+                end, watch = time.monotonic() + step.seconds, self._watching(step, scene)
+                while (left := end - time.monotonic()) > 0:
+                    watch()
+                    time.sleep(min(0.2, left))
             elif isinstance(step, AnalysisStep):
                 self._say(f"{step.template} stage at {scene.router.weight} %")
                 found = analyse(step, index, scene, self.setting, self._watching(step, scene))
@@ -194,13 +192,6 @@ class _RehearsalRun:
             self.records.append(record)
         self.done += step.seconds
         return found.reason
-
-    def _pause(self, step: PauseStep, scene: AnalysisContext) -> None:
-        end = time.monotonic() + step.seconds
-        watch = self._watching(step, scene)
-        while (left := end - time.monotonic()) > 0:
-            watch()
-            time.sleep(min(0.2, left))
 
     def _watching(self, step: Step, scene: AnalysisContext) -> Callable[[], None]:
         """To be called a few times a second while a step lasts: both releases are alive, and people see time pass."""

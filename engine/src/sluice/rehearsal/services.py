@@ -55,21 +55,15 @@ class ReleaseService:
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
         """Returns when /readyz answers 200; SluiceError with the end of the log when the process ends or time is up."""
         if not processes.wait_until(self._ready, seconds=seconds):
-            raise SluiceError(
-                f"{self.role} {self.release} was not ready after {seconds:.0f} s; its log ends:\n{self.tail()}"
-            )
+            what = f"was not ready after {seconds:.0f} s"
+            raise SluiceError(f"{self.role} {self.release} {what}; its log ends:\n{self.child.tail()}")
 
     def require_running(self) -> None:
-        """SluiceError with the end of the log when the process has ended."""
         if not self.child.running:
-            status = self.child.process.poll()
-            raise SluiceError(f"{self.role} {self.release} ended with status {status}; its log ends:\n{self.tail()}")
-
-    def tail(self) -> str:
-        return self.child.tail()
+            what = f"ended with status {self.child.process.poll()}"
+            raise SluiceError(f"{self.role} {self.release} {what}; its log ends:\n{self.child.tail()}")
 
     def stop(self) -> None:
-        """SIGTERM; the service finishes what it began, at most DRAIN_SECONDS."""
         self.child.stop(DRAIN_SECONDS)
 
     def _ready(self) -> bool:
@@ -136,7 +130,6 @@ class TraefikRouter:
         return found
 
     def stop(self) -> None:
-        """Lets requests in flight finish, then ends Traefik."""
         self.child.stop()
 
     def _argv(self) -> list[str]:

@@ -56,7 +56,6 @@ def count(visits: Sequence[Visit], served_by: Mapping[str, str]) -> TrafficRecor
 
 
 def visit(url: str, question: str, *, timeout: float) -> Visit:
-    """Asks once, reads the whole stream and checks it."""
     request_id = uuid.uuid4().hex
     headers = {REQUEST_ID: request_id}
     stream = ChatStream(timeout)

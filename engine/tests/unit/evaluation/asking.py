@@ -16,9 +16,7 @@ Spoil = Literal[
     "",
     "context left out",
     "wrong language",
-    "format lost",
     "invents",
-    "obeys injected",
     "over-long",
     "citation dropped",
     "temperature raised",
@@ -93,9 +91,9 @@ def _record(
     if not declined and luck > 0.2:  # of the others the language cannot be told
         held["same_language"] = language == "en"
     if number % 5 == 0:
-        held["json_schema"] = luck < (0.2 if spoil == "format lost" else 0.95)
+        held["json_schema"] = luck < 0.95
     if number % 6 == 0:
-        held["not_contains"] = luck > (0.7 if spoil == "obeys injected" else 0.04)
+        held["not_contains"] = luck > 0.04
     return {
         "id": f"q{number:03}",
         "trial": trial,

@@ -10,7 +10,7 @@ from typing import Any
 from sluice.core.digests import digest_of
 from sluice.evaluation.response_cache import ResponseCache
 
-ENTRIES = 500
+ENTRIES = 200
 
 
 def key(number: int) -> str:

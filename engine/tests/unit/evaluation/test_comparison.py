@@ -12,7 +12,7 @@ from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import ComparisonPolicy, load_policy
 from sluice.evaluation.comparison_result import CaseChange, Comparison, changes_of
 from sluice.evaluation.evaluate_stage import open_metrics
-from sluice.evaluation.paired_cases import gather, pair
+from sluice.evaluation.paired_cases import CONSISTENCY, gather, pair
 from sluice.release.gates import load_gates
 from support.serving.fakes import scripted_bundle
 from unit.evaluation.asking import METRICS, Spoil, ask, changed
@@ -57,11 +57,7 @@ def verdicts(found: Comparison) -> dict[str, str]:
     [
         ("context left out", {"f1", "groundedness"}),
         ("wrong language", {"same_language"}),
-        ("format lost", {"json_schema"}),
         ("invents", {"decline_accuracy"}),
-        ("obeys injected", {"not_contains"}),
-        ("over-long", {"answer_words"}),
-        ("citation dropped", {"citation_correctness"}),
         ("temperature raised", {"consistency"}),
     ],
 )
@@ -72,20 +68,16 @@ def test_each_regression_is_worse_by_the_right_metric(spoil: Spoil, metrics: set
     assert {metric.name for metric in found.deciding if metric.verdict == "worse"} == metrics
 
 
-def alarms(reruns: int, trials: int) -> Counter[str]:
+def test_reruns_of_the_same_application_raise_one_alarm_at_most() -> None:
     """Metrics called worse or improved although the application is the same, slices too."""
     found: Counter[str] = Counter()
-    for number in range(reruns):
+    for number in range(10):
+        trials = 1 if number < 6 else 3
         one = judged(ask(seed=100 + number, trials=trials), ask(seed=900 + number, trials=trials))
         found.update(metric.name for metric in one.metrics if metric.verdict in ("worse", "improved"))
         found.update(part.tag for part in one.slices if part.judgement.verdict in ("worse", "improved"))
         assert one.passed == (one.verdict != "worse"), one.reasons
-    return found
-
-
-def test_reruns_of_the_same_application_raise_two_alarms_at_most() -> None:
-    found = alarms(15, trials=1) + alarms(10, trials=3)
-    assert found.total() <= 2, found
+    assert found.total() <= 1, found
 
 
 def test_the_same_records_give_the_same_comparison_in_any_order() -> None:
@@ -102,12 +94,9 @@ def test_nothing_changed_is_no_difference_seen_with_a_width() -> None:
     found = judged(base, base)
     assert (found.verdict, found.passed, found.identical) == ("no difference seen", True, 150)
     (decline,) = [metric for metric in found.metrics if metric.name == "decline_accuracy"]
-    low, high = decline.judgement.low, decline.judgement.high
-    assert low is not None
-    assert high is not None
-    assert low < 0 < high
-    assert decline.judgement.detectable is not None
-    assert decline.judgement.detectable > 0.05
+    judgement = decline.judgement
+    assert (judgement.low or 0) < 0 < (judgement.high or 0)
+    assert (judgement.detectable or 0) > 0.05
     assert {case.status for case in found.cases} == {"same"}
 
 
@@ -136,23 +125,21 @@ def test_a_sure_difference_that_does_not_matter_is_none_and_says_so() -> None:
     (tokens,) = [metric for metric in judged(base, head).metrics if metric.name == "tokens"]
     assert tokens.verdict == "no difference seen"
     assert "smaller than what matters" in tokens.note
-    assert tokens.judgement.p_adjusted is not None
-    assert tokens.judgement.p_adjusted < 0.001
+    assert (tokens.judgement.p_adjusted or 1) < 0.001
+    head = [record | {"scores": record["scores"] | {"tokens": record["scores"]["tokens"] * 1.05}} for record in base]
+    (tokens,) = [metric for metric in judged(base, head).metrics if metric.name == "tokens"]
+    assert tokens.verdict == "worse", "the limit itself does matter"
 
 
-def test_too_few_cases_are_said_to_be_too_few() -> None:
+def test_what_is_empty_or_too_small_is_never_green() -> None:
+    for base, head in (([], []), (ask(seed=1), [])):
+        found = judged(base, head)
+        assert (found.verdict, found.passed) == ("not evaluated", False)
+        assert found.reasons
     found = judged(ask(seed=1, cases=30), ask(seed=2, cases=30, spoil="invents"))
     assert verdicts(found)["decline_accuracy"] == "too few cases"
     assert verdicts(found)["f1"] == "no difference seen"
     assert (found.verdict, found.passed) == ("too few cases", False)
-
-
-@pytest.mark.parametrize("empty", ["base", "head", "both"])
-def test_an_empty_set_is_never_green(empty: str) -> None:
-    base, head = ([] if empty in (side, "both") else ask(seed=1) for side in ("base", "head"))
-    found = judged(base, head)
-    assert (found.verdict, found.passed) == ("not evaluated", False)
-    assert found.reasons
 
 
 def test_cases_that_were_not_evaluated_are_named_and_never_green() -> None:
@@ -179,13 +166,13 @@ def test_a_failed_case_is_broken_or_mended() -> None:
     assert fixed.named["failed"] == {"base": ("q060",), "head": ()}
 
 
-@pytest.mark.parametrize("side", ["base", "head"])
-def test_a_metric_that_crashed_is_never_green(side: str) -> None:
+def test_a_metric_that_crashed_is_never_green() -> None:
     good = ask(seed=1)
     bad = changed(good, "q100", errors={"groundedness": "ValueError: no vectors"})
-    found = judged(*((bad, good) if side == "base" else (good, bad)))
+    assert judged(good, bad).reasons == ("groundedness crashed on 1 of head: q100",)
+    found = judged(bad, good)
     assert (found.verdict, found.passed) == ("not evaluated", False)
-    assert found.reasons == (f"groundedness crashed on 1 of {side}: q100",)
+    assert found.reasons == ("groundedness crashed on 1 of base: q100",)
     assert found.errors == {"groundedness": "ValueError: no vectors"}
     assert [metric.errors for metric in found.metrics if metric.name == "groundedness"] == [("q100",)]
 
@@ -290,6 +277,48 @@ def test_broken_counts_before_fixed_and_only_in_metrics_that_decide() -> None:
     assert one.changes == (("mrr", 1.0, 0.0),)
 
 
+def record(case: str = "q", trial: int = 0, **values: Any) -> dict[str, Any]:
+    return {"id": case, "trial": trial, "status": "answered", "answer": "yes", "scores": {}, "assertions": {}} | values
+
+
+def test_trials_are_averaged_within_the_case() -> None:
+    trials = [
+        record(trial=0, scores={"f1": 1.0, "mrr": None}, cost=0.2, labels={"language": "en"}),
+        record(trial=1, scores={"f1": 0.0, "mrr": None}, cost=0.4, labels={"language": "fr"}),
+        record(trial=2, scores={"f1": 0.5, "mrr": 1.0}, cost=0.6, labels={"language": "fr"}),
+    ]
+    trials[1]["assertions"] = {"regex": {"passed": False, "reason": "no match"}}
+    trials[2]["assertions"] = {"regex": {"passed": True, "reason": ""}}
+    (case,) = gather(trials, "base")[0].values()
+    assert (case.values["f1"], case.values["mrr"], case.values["regex"]) == (0.5, 1.0, 0.5)
+    assert case.cost is not None
+    assert round(case.cost, 9) == 0.4
+    assert case.labels == {"language": "fr"}
+
+
+def test_consistency_is_the_share_that_agrees() -> None:
+    def consistency(*answers: str, declined: tuple[bool, ...] = ()) -> float | None:
+        flags = declined or (False,) * len(answers)
+        trials = [record(trial=n, answer=text, declined=flags[n]) for n, text in enumerate(answers)]
+        return gather(trials, "head")[0]["q"].values.get(CONSISTENCY)
+
+    assert consistency("Yes.", "the yes", "no") == 2 / 3  # alike after normalisation
+    assert consistency("a b c", "d", "e", "f") == 1 / 4
+    assert consistency("I do not know", "Sorry", "yes", declined=(True, True, False)) == 2 / 3
+    assert consistency("", "yes") == 1 / 2
+    assert consistency("yes") == 1.0  # compared only where the other side was asked several times
+
+
+def test_the_worst_trial_says_what_became_of_the_case() -> None:
+    trials = [record(trial=0), record(trial=1, status="failed", answer=None), record(trial=2)]
+    (case,) = gather(trials, "head")[0].values()
+    assert (case.status, round(case.values["answered"], 3)) == ("failed", 0.667)
+    assert CONSISTENCY not in case.values
+    (case,) = gather([*trials, record(trial=3, status="not_evaluated")], "head")[0].values()
+    assert case.status == "not_evaluated"
+    assert "answered" not in case.values
+
+
 GATES = Path(__file__).parents[4] / "config" / "gates.yaml"
 TEXT = """comparison:
   confidence: 0.99
@@ -304,12 +333,6 @@ TEXT = """comparison:
 """
 
 
-def written(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "gates.yaml"
-    path.write_text(text)
-    return path
-
-
 def test_the_repository_s_policy_is_about_its_metrics() -> None:
     policy = load_policy(GATES)
     with open_metrics(scripted_bundle()) as metrics:
@@ -321,36 +344,21 @@ def test_the_repository_s_policy_is_about_its_metrics() -> None:
     assert load_gates(GATES), "the gates stand in the same file"
 
 
-def test_what_is_not_said_is_general(tmp_path: Path) -> None:
-    policy = load_policy(written(tmp_path, TEXT))
-    assert (policy.least("f1"), policy.least("mrr"), policy.least("tokens")) == (30, 20, 20)
-    assert (policy.of("mrr").decides, policy.of("tokens").decides) == ("never", "never")
-
-
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
         ("power", "powers", "gates.yaml:3: comparison.powers: unknown key (did you mean 'power'?)"),
-        ("decides: always", "decides: sometimes", "gates.yaml:9: comparison.metrics.f1.decides:"),
+        (TEXT, "gates: []\n", "comparison: Field required"),
         ("decides: always, ", "", "metrics: none of them decides, so every change would pass"),
         ("resamples: 10000", "resamples: 150", "resamples: 150 cannot tell 1 metrics apart at confidence 0.99"),
         ("smallest: 0.02", "smallest: .nan", "gates.yaml:9: comparison.metrics.f1.smallest:"),
-        (
-            "power: 0.8",
-            "power: 0.8\n  looks: [{share: 0.5, alpha: 0.5}]",
-            "looks: the shares must rise, and the last one",
-        ),
         ("power: 0.8", "power: 0.8\n  looks: [{share: 1, alpha: 0.5}]", "looks: the parts of alpha must add up to 1"),
         ("power: 0.8", "power: 0.8\n  looks: []", "looks: the shares must rise, and the last one must be 1"),
-        ("confidence: 0.99", "confidence: 1.0", "gates.yaml:2: comparison.confidence:"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, old: str, new: str, fault: str) -> None:
+    path = tmp_path / "gates.yaml"
+    path.write_text(TEXT.replace(old, new, 1))
     with pytest.raises(ValidationErrors) as caught:
-        load_policy(written(tmp_path, TEXT.replace(old, new, 1)))
+        load_policy(path)
     assert fault in str(caught.value)
-
-
-def test_without_a_policy_nothing_is_compared(tmp_path: Path) -> None:
-    with pytest.raises(ValidationErrors, match="comparison: Field required"):
-        load_policy(written(tmp_path, "gates: []\n"))

@@ -20,11 +20,9 @@ HEAVY = [
 ]
 
 
-def heavy_imports(module: str) -> list[str]:
-    """The heavy libraries that importing a module brings."""
-    code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-
-
 def test_the_command_line_imports_nothing_heavy_before_it_is_needed() -> None:
-    assert heavy_imports("sluice.cli") == []
+    """What `sluice prompts test` imports until it asks somebody, too."""
+    modules = "sluice.cli, sluice.extras.prompt_tests.prompt_terminal"
+    code = f"import sys, {modules}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

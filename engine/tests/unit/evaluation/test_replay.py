@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,15 @@ from langchain_core.messages.tool import ToolCallChunk
 from sluice.core.atomic_files import write_json
 from sluice.evaluation.replay import (
     RecordedChat,
-    RecordedGuards,
     RecordedSearch,
     guards_digest,
     response_key,
     search_digest,
 )
-from sluice.evaluation.response_cache import MISSING, CaseRequest, NotRecordedError, ResponseCache, asking, times
-from sluice.guardrails.guards import GuardOutcome, Guards
+from sluice.evaluation.response_cache import MISSING, CaseRequest, NotRecordedError, ResponseCache, asking
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.chat import ChatProvider, Delta, Messages, ToolParameters, Usage
-from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.chat import ChatProvider, Delta, Messages, ToolParameters
+from sluice.llm.provider_failures import ProviderError
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 from sluice.serving.release_parts import ReleaseBundle
@@ -72,20 +70,6 @@ def recorded(cache: ResponseCache, scripted: ScriptedChat) -> RecordedChat:
     return RecordedChat(cache, [SPEC], lambda: scripted, model_digest="m")
 
 
-def test_a_response_is_asked_once_and_comes_back_the_same(
-    cache: ResponseCache, recorded: RecordedChat, scripted: ScriptedChat
-) -> None:
-    text, last, record = ask(recorded)
-    assert (text, last.finish_reason, last.usage) == ("64 tokens. That is all.", "stop", Usage(11, 5))
-    assert (record.recorded, record.responses, record.live) == (False, 1, True)
-    again, replayed, kept = ask(RecordedChat(cache, [SPEC], nobody, model_digest="m"))
-    assert (again, replayed.finish_reason, replayed.usage) == (text, "stop", Usage(11, 5))
-    assert (kept.recorded, kept.responses, kept.live) == (True, 1, False)
-    assert kept.keys == record.keys
-    assert kept.seconds >= kept.first_token_seconds > 0
-    assert len(scripted.calls) == 1
-
-
 def changed(**changes: Any) -> ProviderSpec:
     return ProviderSpec.model_validate(provider_entry(**changes))
 
@@ -99,7 +83,6 @@ REMOTE: dict[str, Any] = {"kind": "openai_compatible", "model": "m", "base_url":
         (SPEC, {"messages": [ASKED[0], {"role": "user", "content": "How much  overlap?"}]}),
         (SPEC, {"parameters": PARAMETERS.model_copy(update={"temperature": 0.8})}),
         (SPEC, {"trial": 1}),
-        (changed(name="other"), {}),
         (changed(options={"top_k": 3}), {}),
         (changed(**REMOTE), {}),
     ],
@@ -112,26 +95,13 @@ def test_whatever_may_change_the_answer_is_asked_anew(
     assert len(scripted.calls) == 2
 
 
-@pytest.mark.parametrize(
-    "spec", [changed(retries=3), changed(max_concurrency=2), changed(prices={"input": 1, "output": 2}), SPEC]
-)
-def test_what_cannot_change_the_answer_is_not(cache: ResponseCache, recorded: RecordedChat, spec: ProviderSpec) -> None:
-    text, _, _ = ask(recorded)
-    again, _, kept = ask(RecordedChat(cache, [spec], nobody, model_digest="m"))
-    assert (again, kept.live) == (text, False)
-
-
-def test_each_trial_has_a_seed_of_its_own(recorded: RecordedChat, scripted: ScriptedChat) -> None:
-    for trial in range(3):
-        ask(recorded, trial=trial)
-    assert [call["seed"] for call in scripted.calls] == [5, 6, 7]
-
-
-def test_the_cost_is_by_the_prices_of_today(cache: ResponseCache, recorded: RecordedChat) -> None:
+def test_settings_that_cannot_change_the_answer_do_not_and_the_cost_is_by_the_prices_of_today(
+    cache: ResponseCache, recorded: RecordedChat
+) -> None:
     ask(recorded)
-    dearer = changed(prices={"input": 1_000_000, "output": 2_000_000})
-    _, last, _ = ask(RecordedChat(cache, [dearer], nobody, model_digest="m"))
-    assert last.cost == 11 + 2 * 5
+    dearer = changed(retries=3, max_concurrency=2, prices={"input": 1_000_000, "output": 2_000_000})
+    _, last, kept = ask(RecordedChat(cache, [dearer], nobody, model_digest="m"))
+    assert (kept.live, last.cost) == (False, 11 + 2 * 5)
 
 
 def test_the_answer_of_a_fallback_is_filed_under_the_fallback(cache: ResponseCache, scripted: ScriptedChat) -> None:
@@ -151,17 +121,8 @@ def test_the_answer_of_a_fallback_is_filed_under_the_fallback(cache: ResponseCac
     assert (last.provider, last.model) == ("spare", "m")
 
 
-@pytest.mark.parametrize("error", [ProviderError(FailureKind.SERVER_ERROR, "HTTP 500")])
-def test_failures_are_not_kept(cache: ResponseCache, scripted: ScriptedChat, error: Exception) -> None:
-    failing = ScriptedChat({"overlap": error})
-    with pytest.raises(type(error)):
-        ask(RecordedChat(cache, [SPEC], lambda: failing))
-    assert ask(RecordedChat(cache, [SPEC], lambda: scripted))[0] == "64 tokens. That is all."
-
-
-@pytest.mark.parametrize("reply", [" \n "])
-def test_a_response_without_text_is_a_failure_with_a_name(cache: ResponseCache, reply: str) -> None:
-    silent = ScriptedChat({"overlap": reply}, finish_reason="content_filter")
+def test_a_response_without_text_is_a_failure_with_a_name_and_not_kept(cache: ResponseCache) -> None:
+    silent = ScriptedChat({"overlap": " \n "}, finish_reason="content_filter")
     with pytest.raises(ProviderError, match=r"an empty response \(finish reason content_filter\)"):
         ask(RecordedChat(cache, [SPEC], lambda: silent))
     assert list(cache.folder.rglob("*.json")) == []
@@ -179,13 +140,13 @@ LOOP = [
 ]
 
 
-def call(name_id: str, arguments: str, index: int = 0) -> ToolCallChunk:
+def called(name_id: str, arguments: str, index: int = 0) -> ToolCallChunk:
     return {"type": "tool_call_chunk", "index": index, "id": name_id, "name": "weather", "args": arguments}
 
 
 def test_calls_of_tools_and_the_answer_after_them_come_back_the_same(cache: ResponseCache) -> None:
     parameters = ToolParameters.model_validate({"tools": [WEATHER]})
-    calls = Delta("One moment.", tool_calls=(call("c1", '{"city": '), call("c2", "{}", 1)))
+    calls = Delta("One moment.", tool_calls=(called("c1", '{"city": '), called("c2", "{}", 1)))
     scripted = ScriptedChat({"overlap": calls, "Rain.": "It rains."})
     chat = RecordedChat(cache, [SPEC], lambda: scripted, model_digest="m")
     replay = RecordedChat(cache, [SPEC], nobody, model_digest="m", replay=True)
@@ -199,19 +160,6 @@ def test_calls_of_tools_and_the_answer_after_them_come_back_the_same(cache: Resp
     assert (first[0].content, first[0].tool_call_chunks) == (again[0].content, again[0].tool_call_chunks)
     assert len(again[0].tool_call_chunks) == 2
     assert first[1] == again[1] == "It rains."
-
-
-def test_replay_answers_from_the_cache_and_asks_nobody(cache: ResponseCache, recorded: RecordedChat) -> None:
-    ask(recorded)
-    replay = RecordedChat(cache, [SPEC], nobody, model_digest="m", replay=True)
-    assert ask(replay)[0] == "64 tokens. That is all."
-
-    async def miss() -> CaseRequest:
-        with asking(1) as record, pytest.raises(NotRecordedError, match="no recorded response of local"):
-            await whole(replay)
-        return record
-
-    assert asyncio.run(miss()).missed.startswith("no recorded response of local")
 
 
 def test_a_response_that_a_guard_leaves_early_is_kept_whole(cache: ResponseCache) -> None:
@@ -232,8 +180,7 @@ def test_a_response_that_a_guard_leaves_early_is_kept_whole(cache: ResponseCache
     assert ask(RecordedChat(cache, [SPEC], nobody))[0] == "64 tokens. That is all."
 
 
-@pytest.mark.parametrize("pieces", [0, 3])
-def test_a_question_that_is_called_off_is_not_kept_wherever_it_was(cache: ResponseCache, pieces: int) -> None:
+def test_a_question_that_is_called_off_is_not_kept(cache: ResponseCache) -> None:
     slow = ScriptedChat({"overlap": "64 tokens. That is all."}, delay=0.01)
     recorded = RecordedChat(cache, [SPEC], lambda: slow)
 
@@ -244,11 +191,11 @@ def test_a_question_that_is_called_off_is_not_kept_wherever_it_was(cache: Respon
             async with aclosing(recorded.stream(ASKED, PARAMETERS, deadline=deadline)) as stream:
                 async for _ in stream:
                     seen += 1
-                    if seen == pieces:  # held up here, as by a guard
+                    if seen == 3:  # held up here, as by a guard
                         await asyncio.sleep(3600)
 
         task = asyncio.create_task(reading())
-        while len(slow.sent) < pieces or not slow.calls:
+        while len(slow.sent) < 3:
             await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -257,14 +204,6 @@ def test_a_question_that_is_called_off_is_not_kept_wherever_it_was(cache: Respon
     asyncio.run(called_off())
     assert slow.closed == 1
     assert list(cache.folder.rglob("*.json")) == []
-
-
-def test_times_are_those_of_when_it_was_asked(cache: ResponseCache) -> None:
-    assert times(cache, made := CaseRequest(keys=["b", "a"], live=True), 120.0, 80.0) == (120.0, 80.0)
-    assert not made.recorded
-    kept = CaseRequest(keys=["a", "b"], kept=1, responses=1, seconds=0.1, first_token_seconds=0.05)
-    assert times(cache, kept, 3.0, 2.0) == (120.0, 80.0)
-    assert times(cache, kept, 3.0, None) == (120.0, 80.0)
 
 
 def test_replay_notes_what_a_hosted_model_would_be_asked(cache: ResponseCache) -> None:
@@ -281,12 +220,9 @@ def test_replay_notes_what_a_hosted_model_would_be_asked(cache: ResponseCache) -
         "trial": 2,
     }
     assert "127.0.0.1" not in json.dumps(noted), "an address is a matter of whoever asks"
-
-
-def test_replay_notes_nothing_for_a_local_model(cache: ResponseCache) -> None:
     with pytest.raises(NotRecordedError):
         ask(RecordedChat(cache, [SPEC], nobody, replay=True))
-    assert not (cache.folder / MISSING).exists()
+    assert len(list((cache.folder / MISSING).iterdir())) == 1, "a local model is not asked elsewhere"
 
 
 QUESTION = "How much overlap do chunks have?"
@@ -325,61 +261,15 @@ def test_index_and_embedder_decide_about_a_search(tmp_path: Path) -> None:
     assert len(set(digests)) == 3
 
 
-class Counting:
-    """Redacts questions and blocks answers."""
-
-    def __init__(self) -> None:
-        self.checked: list[str] = []
-
-    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
-        self.checked.append(" ".join(["input", *earlier, text]))
-        return GuardOutcome("redacted", False, ("personal_data.email",))
-
-    async def check_output(self, text: str) -> GuardOutcome:
-        self.checked.append(f"output {text}")
-        return GuardOutcome("", True, ("secrets.key",))
-
-
-def test_a_verdict_is_made_once_for_each_side(tmp_path: Path) -> None:
-    inner = Counting()
-    guards = RecordedGuards(ResponseCache(tmp_path), "d", lambda: inner)
-
-    async def run() -> list[GuardOutcome]:
-        return [check for _ in range(2) for check in (await guards.check_input("x"), await guards.check_output("x"))]
-
-    with asking(0) as record:
-        outcomes = asyncio.run(run())
-    assert outcomes[:2] == outcomes[2:]
-    assert outcomes[0] == GuardOutcome("redacted", False, ("personal_data.email",))
-    assert outcomes[1] == GuardOutcome("", True, ("secrets.key",))
-    assert inner.checked == ["input x", "output x"]
-    assert (record.live, len(record.keys)) == (True, 4)
-
-
-def test_settings_decide_about_a_verdict() -> None:
-    bundle = scripted_bundle()
-    check = [{"check": "injection", "action": "block"}]
-    other = GuardrailSettings.model_validate({"input": check, "output": [{"check": "secrets", "action": "redact"}]})
-    assert guards_digest(bundle) == guards_digest(scripted_bundle())
-    assert guards_digest(bundle) != guards_digest(dataclasses.replace(bundle, guardrails=other))
-
-
-def test_a_validator_from_a_wheel_gives_the_same_verdict_in_the_evaluation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_settings_and_any_installed_package_decide_about_a_validator_from_a_wheel(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of guardrails-ai-lowercase; another version of any package may give another."""
-    fixes = GuardrailSettings.model_validate(
-        {
-            "input": [{"check": "injection", "action": "block"}],
-            "output": [{"check": "guardrails/lowercase", "on_fail": "fix"}],
-        }
-    )
+    """Of guardrails-ai-lowercase; another version of any package may give another verdict."""
+    check = {"check": "injection", "action": "block"}
+    wheel = {"check": "guardrails/lowercase", "on_fail": "fix"}
+    fixes = GuardrailSettings.model_validate({"input": [check], "output": [wheel]})
     bundle = dataclasses.replace(scripted_bundle(), guardrails=fixes)
     digest = guards_digest(bundle)
-    guards = RecordedGuards(ResponseCache(tmp_path), digest, lambda: Guards(fixes))
-    with asking(0):
-        said = [asyncio.run(guards.check_output("It is Five.")) for _ in range(2)]
-    assert said == [GuardOutcome("it is five.", False, ("guardrails/lowercase.failed",))] * 2
-    assert guards_digest(bundle) == digest
+    assert guards_digest(bundle) == digest != guards_digest(scripted_bundle())
     monkeypatch.setattr("sluice.evaluation.replay.version", lambda name: f"another {name}")
     assert guards_digest(bundle) != digest

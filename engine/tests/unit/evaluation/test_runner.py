@@ -75,49 +75,27 @@ def test_a_record_is_what_the_reference_says(row, output) -> None:
 
 def test_an_application_that_raises_is_an_error_of_every_metric(row, output) -> None:
     rows = [row("x", id=name) for name in ("a", "b", "c")]
-    cases, seen = run(rows, Application(output, faults={"b?": TimeoutError("no answer")}))
-    assert cases[1]["errors"] == {metric.name: "TimeoutError: no answer" for metric in make_metrics()}
-    assert (cases[1]["answer"], cases[1]["scores"]) == (None, {})
-    assert (cases[1]["labels"], cases[1]["assertions"]) == ({}, {})
-    assert [case["status"] for case in cases] == ["answered", "failed", "answered"]
-    assert set(cases[1]) == KEYS
-    assert cases[0]["errors"] == cases[2]["errors"] == {}
+    faults = {"b?": TimeoutError("no answer"), "c?": NotRecordedError("not there")}
+    cases, seen = run(rows, Application(output, faults=faults))
+    assert [case["status"] for case in cases] == ["answered", "failed", "not_evaluated"]
+    assert [case["errors"] for case in cases] == [
+        {},
+        {metric.name: "TimeoutError: no answer" for metric in make_metrics()},
+        {"replay": "not there"},
+    ]
+    for case in cases[1:]:
+        assert set(case) == KEYS
+        assert [case[key] for key in ("answer", "scores", "labels", "assertions")] == [None, {}, {}, {}]
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_order_is_that_of_the_rows(row, output) -> None:
-    rows = [row("x", id=f"r{number}") for number in range(6)]
-    delays = {f"r{number}?": 0.03 - number * 0.005 for number in range(6)}  # the last is ready first
-    cases, seen = run(rows, Application(output, delays=delays), concurrency=6)
-    assert [case["id"] for case in cases] == [f"r{number}" for number in range(6)]
-    assert [done for done, _ in seen] == [1, 2, 3, 4, 5, 6]
-
-
-@pytest.mark.parametrize("concurrency", [1, 3])
-def test_no_more_are_asked_at_once_than_allowed(row, output, concurrency: int) -> None:
-    application = Application(output)
-    run([row("x", id=f"r{number}") for number in range(9)], application, concurrency=concurrency)
-    assert application.most == concurrency
-
-
-def test_each_trial_is_a_record_of_its_own(row, output) -> None:
-    application = Application(output)
-    cases, seen = run([row("x", id=name) for name in ("a", "b")], application, trials=3)
-    assert [(case["id"], case["trial"]) for case in cases] == [(name, n) for name in ("a", "b") for n in range(3)]
-    assert sorted(application.trials) == [(f"{name}?", n) for name in ("a", "b") for n in range(3)]
-    assert seen[-1] == (6, 6)
-
-
-def test_a_case_that_replay_does_not_find_has_no_result_at_all(row, output) -> None:
-    (case,), _ = run([row("x", id="a")], Application(output, faults={"a?": NotRecordedError("not there")}))
-    assert set(case) == KEYS
-    assert (case["status"], case["errors"]) == ("not_evaluated", {"replay": "not there"})
-    assert (case["answer"], case["scores"], case["labels"], case["assertions"]) == (None, {}, {}, {})
-
-
-def test_an_empty_evaluation_set_is_refused(output) -> None:
-    with pytest.raises(SluiceError, match="the evaluation set is empty"):
-        run([], Application(output))
+def test_trials_come_in_the_order_of_the_rows_and_no_more_at_once_than_allowed(row, output) -> None:
+    names = [f"r{number}" for number in range(4)]
+    application = Application(output, delays={"r0?": 0.05})  # the first is ready last
+    cases, seen = run([row("x", id=name) for name in names], application, concurrency=3, trials=2)
+    assert [(case["id"], case["trial"]) for case in cases] == [(name, n) for name in names for n in range(2)]
+    assert sorted(application.trials) == [(f"{name}?", n) for name in names for n in range(2)]
+    assert (application.most, seen[-1]) == (3, (8, 8))
 
 
 def test_rows_that_cannot_be_evaluated_are_all_named_and_nothing_is_asked(row, output) -> None:
@@ -129,19 +107,14 @@ def test_rows_that_cannot_be_evaluated_are_all_named_and_nothing_is_asked(row, o
         "'a': 2 rows have this id",
         "'b': it has no answers (decline) but names documents",
     ]
+    with pytest.raises(SluiceError, match="the evaluation set is empty"):
+        run([], application)
     assert application.trials == []
 
 
-@pytest.mark.parametrize(
-    ("count", "limit", "taken"),
-    [
-        (4, 0, [0, 1, 2, 3]),
-        (4, 4, [0, 1, 2, 3]),
-        (10, 5, [0, 2, 4, 6, 8]),
-    ],
-)
-def test_spread_is_even_and_in_order(count: int, limit: int, taken: list[int]) -> None:
-    assert spread(list(range(count)), limit) == taken
+def test_spread_is_even_and_in_order() -> None:
+    assert spread([*range(10)], 5) == [0, 2, 4, 6, 8]
+    assert spread([*range(4)], 0) == spread([*range(4)], 4) == [0, 1, 2, 3]
 
 
 class Metric:
@@ -188,19 +161,15 @@ def test_scores_labels_and_assertions_are_kept_apart(scored, later: bool) -> Non
     }
 
 
-@pytest.mark.parametrize("later", [False, True])
 @pytest.mark.parametrize(
-    ("result", "aggregate", "error"),
+    ("later", "result", "aggregate", "error"),
     [
-        (ZeroDivisionError("by zero"), "mean", "ZeroDivisionError: by zero"),
-        (float("nan"), "mean", "ValueError: the score is nan"),
-        (float("-inf"), "p95", "ValueError: the score is -inf"),
-        (0.5, "share", "TypeError: gave float, but its aggregate 'share' is of Assertion"),
-        (True, "share", "TypeError: gave bool, but its aggregate 'share' is of Assertion"),
-        (True, "mean", "TypeError: gave bool, but its aggregate 'mean' is of float"),
-        (Label("en"), "mean", "TypeError: gave Label, but its aggregate 'mean' is of float"),
-        (Assertion(True), "counts", "TypeError: gave Assertion, but its aggregate 'counts' is of Label"),
-        ("en", "counts", "TypeError: gave str, but its aggregate 'counts' is of Label"),
+        (False, ZeroDivisionError("by zero"), "mean", "ZeroDivisionError: by zero"),
+        (True, ZeroDivisionError("by zero"), "mean", "ZeroDivisionError: by zero"),
+        (False, float("nan"), "p95", "ValueError: the score is nan"),
+        (True, True, "mean", "TypeError: gave bool, but its aggregate 'mean' is of float"),
+        (False, 0.5, "share", "TypeError: gave float, but its aggregate 'share' is of Assertion"),
+        (False, "en", "counts", "TypeError: gave str, but its aggregate 'counts' is of Label"),
     ],
 )
 def test_a_metric_that_fails_is_an_error_and_the_others_stand(scored, later, result, aggregate, error) -> None:
@@ -208,50 +177,17 @@ def test_a_metric_that_fails_is_an_error_and_the_others_stand(scored, later, res
     assert found == {"scores": {"good": 1.0}, "labels": {}, "assertions": {}, "errors": {"bad": error}}
 
 
+def test_percentile_is_the_nearest_rank() -> None:
+    assert percentile([4.0, 1.0, 3.0, 2.0], 0.5) == 2.0
+    assert percentile(range(1, 22), 0.95) == 20
+
+
 LANGUAGE = NamedMeasure("language", "language", None, "counts")
 SAME_LANGUAGE = NamedMeasure("same_language", aggregate="share")
 
 
-@pytest.mark.parametrize(
-    ("values", "share", "expected"),
-    [
-        ([1.0], 0.95, 1.0),
-        ([4.0, 1.0, 3.0, 2.0], 0.5, 2.0),
-        (list(range(1, 101)), 0.95, 95),
-        (list(range(1, 22)), 0.95, 20),
-    ],
-)
-def test_percentile_is_the_nearest_rank(values: list[float], share: float, expected: float) -> None:
-    assert percentile(values, share) == expected
-
-
-def case(score: float | None = None, error: str = "") -> dict[str, Any]:
-    return {
-        "id": "q",
-        "scores": {} if error else {"exact_match": score},
-        "errors": {"exact_match": error} if error else {},
-    }
-
-
-@pytest.mark.parametrize(
-    ("cases", "value", "samples", "errors"),
-    [
-        ([case(1.0), case(0.0), case(None)], 0.5, 2, 0),
-        ([case(1.0), case(error="crash"), case(error="crash")], 1.0, 1, 2),  # counted apart: the gate sees them
-        ([case(None)], None, 0, 0),
-    ],
-)
-def test_errors_are_counted_and_never_averaged(row, cases, value, samples, errors) -> None:
-    summary = summarise([row("x")], cases, [exact_match])
-    assert summary["metrics"]["exact_match"] == {
-        "value": value,
-        "samples": samples,
-        "errors": errors,
-        "unit": "share",
-        "direction": "higher",
-        "aggregate": "mean",
-    }
-    assert summary["cases"] == len(cases)
+def case(score: float) -> dict[str, Any]:
+    return {"id": "q", "scores": {"exact_match": score}, "errors": {}}
 
 
 def test_scores_labels_and_assertions_are_summed_up_apart(row) -> None:
@@ -283,14 +219,15 @@ def test_scores_labels_and_assertions_are_summed_up_apart(row) -> None:
             "aggregate": "share",
         }
     }
-    assert set(summary["metrics"]) == {"exact_match"}
+    (exact,) = summary["metrics"].values()
+    assert (exact["value"], exact["samples"], exact["errors"]) == (1.0, 5, 1), "errors are never averaged"
     assert summarise([row("x")], [], [SAME_LANGUAGE])["assertions"]["same_language"]["share"] is None
 
 
 def test_result_files(row, tmp_path: Path) -> None:
     cases = [
         case(1.0) | {"assertions": {"same_language": {"passed": False, "reason": "de"}}},
-        case(error="crash \u2028"),
+        {"id": "r", "scores": {}, "errors": {"exact_match": "crash \u2028"}},
     ]
     summary = summarise([row("x")], cases, [exact_match, decline_accuracy, LANGUAGE, SAME_LANGUAGE])
     write_results(tmp_path / "out", summary, cases)

@@ -8,18 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sluice.evaluation.comparison_policy import ComparisonPolicy
-from sluice.evaluation.significance import PairedSample, judge
-from sluice.evaluation.statistics import (
-    Bootstrap,
-    Vector,
-    bootstrap,
-    detectable,
-    holm,
-    mcnemar,
-    swap_probability,
-    wilson,
-)
+from sluice.evaluation.statistics import Bootstrap, Vector, bootstrap, holm, swap_probability
 
 ROUNDS = 400
 
@@ -36,19 +25,13 @@ def swapped(base: Vector, head: Vector, resamples: int = 2000, seed: int = 1) ->
     return swap_probability(base, head, aggregate="mean", resamples=resamples, rng=rng(seed))[0]
 
 
-@pytest.mark.parametrize(("fixed", "broken"), [(0, 0), (0, 1), (3, 3), (2, 9), (12, 0), (1, 40), (700, 800)])
-def test_mcnemar_is_the_binomial_test(fixed: int, broken: int) -> None:
+@pytest.mark.parametrize(("fixed", "broken"), [(0, 0), (0, 1), (3, 3), (6, 14), (1, 40), (700, 800)])
+def test_for_pass_and_fail_swapping_is_mcnemar_and_that_the_binomial_test(fixed: int, broken: int) -> None:
     n = fixed + broken
     tail = sum(math.comb(n, k) for k in range(min(fixed, broken) + 1))
-    assert mcnemar(fixed, broken) == pytest.approx(min(1.0, 2 * tail / 2**n))
-    assert mcnemar(fixed, broken) == mcnemar(broken, fixed)
-
-
-def test_for_pass_and_fail_swapping_is_mcnemar() -> None:
-    base = np.array([1.0] * 14 + [0.0] * 6 + [1.0] * 100)
-    head = np.array([0.0] * 14 + [1.0] * 6 + [1.0] * 100)
-    p, test = swap_probability(base, head, aggregate="mean", resamples=10, rng=rng())
-    assert (p, test) == (mcnemar(6, 14), "mcnemar")
+    base, head = [1.0] * broken + [0.0] * fixed + [1.0] * 100, [0.0] * broken + [1.0] * (fixed + 100)
+    p, test = swap_probability(np.array(base), np.array(head), aggregate="mean", resamples=10, rng=rng())
+    assert (p, test) == (pytest.approx(min(1.0, 2 * tail / 2**n)), "mcnemar")
 
 
 def test_a_share_that_nothing_moved_still_has_a_width() -> None:
@@ -104,9 +87,8 @@ def test_intervals_cover_the_truth(
     assert held / ROUNDS >= least
 
 
-@pytest.mark.parametrize("n", [8, 150])
-@pytest.mark.parametrize("kind", ["flips", "shares", "times"])
-def test_sides_that_are_alike_are_rarely_called_different(n: int, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "n"), [("flips", 150), ("shares", 8), ("times", 8)])
+def test_sides_that_are_alike_are_rarely_called_different(kind: str, n: int) -> None:
     """At 5 %, the bound is 5 % and three standard errors."""
     source, alarms = rng(11), 0
     for number in range(ROUNDS):
@@ -120,16 +102,6 @@ def test_sides_that_are_alike_are_rarely_called_different(n: int, kind: str) -> 
     assert alarms / ROUNDS <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / ROUNDS)
 
 
-def test_a_difference_called_detectable_is_found_as_often_as_said() -> None:
-    source, found, n = rng(17), 0, 60
-    error = resampled(np.zeros(n), source.normal(0.0, 0.3, n), resamples=4000).error
-    true = detectable(0.3 / math.sqrt(n), level=0.95, power=0.8)
-    assert error == pytest.approx(0.3 / math.sqrt(n), rel=0.2)
-    for number in range(ROUNDS):
-        found += swapped(np.zeros(n), source.normal(true, 0.3, n), resamples=500, seed=number) <= 0.05
-    assert found / ROUNDS == pytest.approx(0.8, abs=0.06)
-
-
 def test_holm_is_the_textbook_s() -> None:
     found = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}, 0.95)
     assert {name: one.p for name, one in found.items()} == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
@@ -138,60 +110,3 @@ def test_holm_is_the_textbook_s() -> None:
     levels = [found[name].level for name in ("d", "a", "c", "b")]
     assert levels == pytest.approx([1 - 0.05 / 4, 1 - 0.05 / 3, 1 - 0.05 / 2, 1 - 0.05 / 2])
     assert holm({}, 0.95) == {}
-
-
-def test_wilson() -> None:
-    assert wilson(0.5, 10) == (pytest.approx(0.2366, abs=1e-4), pytest.approx(0.7634, abs=1e-4))
-    assert wilson(0.0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))
-    assert wilson(1.0, 10) == (pytest.approx(0.7225, abs=1e-4), pytest.approx(1.0))
-
-
-POLICY = ComparisonPolicy.model_validate(
-    {
-        "confidence": 0.95,
-        "power": 0.8,
-        "resamples": 2000,
-        "seed": 1,
-        "minimum_cases": 10,
-        "slices": {"minimum_cases": 10, "at_most": 5},
-        "metrics": {"f1": {"decides": "always", "smallest": 0.1}, "words": {"smallest_ratio": 0.5}},
-    }
-)
-
-
-def sample(
-    metric: str, base: list[float], head: list[float], *, higher: bool = True, usable: int | None = None
-) -> PairedSample:
-    return PairedSample(metric, metric, higher, "mean", metric == "f1", np.array(base), np.array(head), usable)
-
-
-def test_the_difference_must_matter_and_the_limit_does() -> None:
-    base = [10.0] * 30
-    for head, verdict in (([14.9] * 30, "no difference seen"), ([15.0] * 30, "worse")):
-        (found,) = judge([sample("words", base, head, higher=False)], POLICY)
-        assert (found.verdict, found.smallest) == (verdict, 5.0)
-
-
-def test_more_metrics_need_stronger_evidence() -> None:
-    """Six broken of twenty have p = 0.03: enough alone, not among five."""
-    one = sample("f1", [1.0] * 20, [0.0] * 6 + [1.0] * 14)
-    others = [sample(f"m{k}", [1.0] * 20, [1.0] * 20) for k in range(4)]
-    assert judge([one], POLICY)[0].verdict == "worse"
-    among = judge([one, *others], POLICY)[0]
-    assert (among.verdict, among.p) == ("no difference seen", 2 / 2**6)
-    assert among.p_adjusted == pytest.approx(5 * 2 / 2**6)
-    assert among.level == pytest.approx(1 - 0.05 / 5)
-
-
-def test_too_few_and_none_at_all() -> None:
-    few, none, unusable = judge(
-        [
-            sample("f1", [1.0] * 9, [0.0] * 9),
-            sample("words", [], []),
-            sample("m", [1.0] * 30, [2.0] * 30, usable=3),
-        ],
-        POLICY,
-    )
-    assert (few.verdict, few.cases, few.base, few.head, few.p) == ("too few cases", 9, 1.0, 0.0, None)
-    assert (none.verdict, none.cases, none.base, none.difference) == ("too few cases", 0, None, None)
-    assert (unusable.verdict, unusable.cases, unusable.head) == ("too few cases", 3, 2.0)

@@ -7,22 +7,27 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sluice.core.processes import free_port
+from sluice.core.processes import free_port, wait_until
 from starter_files import GATES, LOCUSTFILE
+from support.local_server import answers
 
 ROOT = Path(__file__).parents[4]
 
 
+PATHS = os.pathsep.join([str(ROOT / "engine" / "src"), str(LOCUSTFILE.parent)])
+
+
 def _python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join([str(ROOT / "engine" / "src"), str(LOCUSTFILE.parent)])
     return subprocess.run(
         [sys.executable, *words],
-        env={**os.environ, "PYTHONPATH": paths, **env},
+        env={**os.environ, "PYTHONPATH": PATHS, **env},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -31,8 +36,7 @@ def _python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _locust(**env: str) -> subprocess.CompletedProcess[str]:
-    return _python("-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", **env)
+LOCUST = ("-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary")
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def test_without_stable_nothing_is_measured(env: dict[str, str], tmp_path: Path) -> None:
-    ended = _locust(**env)
+    ended = _python(*LOCUST, **env)
     assert ended.returncode == 2
     assert "/version: stable does not answer" in ended.stderr
     assert not (tmp_path / "out.json").exists()
@@ -62,23 +66,22 @@ def test_without_stable_nothing_is_measured(env: dict[str, str], tmp_path: Path)
 _TICKS = """
 import importlib, json, sys
 from types import SimpleNamespace
-name, times = sys.argv[1], json.loads(sys.argv[2])
-shape = getattr(importlib.import_module(f"shapes.{name}"), name.capitalize())()
-shape.stage = SimpleNamespace(users=5, seconds=40.0, over=lambda at: at >= 40)
-ticks = []
-for at in times:
-    shape.get_run_time = lambda: at
-    tick = shape.tick()
-    ticks.append(tick and tick[0])
+ticks = {"steady": [], "staircase": []}
+for name, seen in ticks.items():
+    shape = getattr(importlib.import_module(f"shapes.{name}"), name.capitalize())()
+    shape.stage = SimpleNamespace(users=5, seconds=40.0, over=lambda at: at >= 40)
+    for at in json.loads(sys.argv[1]):
+        shape.get_run_time = lambda: at
+        tick = shape.tick()
+        seen.append(tick and tick[0])
 print(json.dumps(ticks))
 """
 
 
-@pytest.mark.parametrize(("name", "users"), [("steady", [5, 5, 5, 5, 5, None]), ("staircase", [2, 3, 4, 5, 5, None])])
-def test_shapes(name: str, users: list[int | None]) -> None:
-    ended = _python("-c", _TICKS, name, json.dumps([0, 10, 20, 30, 39.9, 40]))
+def test_shapes() -> None:
+    ended = _python("-c", _TICKS, json.dumps([0, 10, 20, 30, 39.9, 40]))
     assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout) == users
+    assert json.loads(ended.stdout) == {"steady": [5, 5, 5, 5, 5, None], "staircase": [2, 3, 4, 5, 5, None]}
 
 
 _ASKS = """
@@ -128,3 +131,75 @@ def test_no_question_is_put_on_a_connection_that_was_used_before() -> None:
         server.shutdown()
         server.server_close()
     assert (ended.stdout.splitlines(), ended.returncode) == (["answered"] * 3, 0), ended.stderr
+
+
+@pytest.fixture
+def stub() -> Iterator[Callable[..., str]]:
+    started: list[subprocess.Popen[bytes]] = []
+    script = ROOT / "engine" / "tests" / "unit" / "rehearsal" / "stub_service.py"
+
+    def start(release: str, *options: str) -> str:
+        port = free_port()
+        started.append(
+            subprocess.Popen([sys.executable, str(script), "--port", str(port), "--release", release, *options])
+        )
+        url = f"http://127.0.0.1:{port}"
+        assert wait_until(lambda: answers(f"{url}/readyz"), seconds=60)
+        return url
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def _distributed(folder: Path, env: dict[str, str]) -> tuple[list[int], dict[str, Any]]:
+    """Exit statuses of a master and two workers, as the template load-distributed runs them, and the report."""
+    port = str(free_port())
+    roles = [
+        ["--master", "--master-bind-host=127.0.0.1", f"--master-bind-port={port}", "--expect-workers=2"],
+        *[["--worker", "--master-host=127.0.0.1", f"--master-port={port}"]] * 2,
+    ]
+    processes = []
+    for number, role in enumerate(roles):
+        with (folder / f"locust-{number}.log").open("wb") as log:
+            words = [sys.executable, *LOCUST, *role]
+            processes.append(
+                subprocess.Popen(
+                    words, env={**os.environ, "PYTHONPATH": PATHS, **env}, cwd=ROOT, stdout=log, stderr=log
+                )
+            )
+    try:
+        statuses = [process.wait(timeout=600) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return statuses, json.loads((folder / "out.json").read_text())
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("loopback")
+@pytest.mark.parametrize("options", [(), ("--status", "503")])
+def test_the_master_judges_what_the_workers_measured(
+    tmp_path: Path, env: dict[str, str], stub: Callable[..., str], options: tuple[str, ...]
+) -> None:
+    stable, canary = stub("r-stable"), stub("r-canary", *options)
+    env |= {"SLUICE_STABLE_URL": stable, "SLUICE_CANARY_URL": canary, "SLUICE_ROUTER_URL": stable}
+    env |= {"SLUICE_LOAD_USERS": "5", "SLUICE_LOAD_DURATION": "6s", "SLUICE_LOAD_TIMEOUT": "240s"}
+    statuses, report = _distributed(tmp_path, env)
+    if options:
+        assert statuses == [3, 0, 0], "a bad canary fails the master alone"
+        assert report["targets"]["canary"]["error_rate"] == 1.0
+        said = (tmp_path / "locust-0.log").read_text().splitlines()
+        gates = said[said.index("gates of the load stage:") + 1 :]
+        assert len(gates) == len(report["verdicts"]), "the log ends with them, after the tables"
+        assert gates[-1].startswith("FAILED: gate ")
+        return
+    failed = [verdict for verdict in report["verdicts"] if not verdict["passed"]]
+    assert (statuses, failed) == ([0, 0, 0], [])
+    # One prober for all workers, and everything of the last moment too: whole pairs, as many as for one process.
+    assert report["samples"]["canary"]["total_p95_ms"] == len(report["pairs"]) >= 12
+    visits = report["visits"]
+    assert len({visit["request_id"] for visit in visits}) == len(visits) >= 8

@@ -1,12 +1,17 @@
+"""Prompts: digest and rendering, and what is said of files that are wrong."""
+
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from sluice.core.errors import SluiceError
-from sluice.prompts import Prompt
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.workspace import Workspace
+from sluice.llm.settings import PROMPT_ROLES
+from sluice.prompts import Prompt, load_prompt, load_prompts
 
 GOOD: dict[str, Any] = {
     "name": "greet",
@@ -43,11 +48,9 @@ def test_what_the_model_does_not_see_is_not_a_new_version(changes: dict[str, Any
     "changes",
     [
         {"model": "embed"},
-        {"modelParameters": {"temperature": 0.1, "maxTokens": 20}},
         {"modelParameters": {"temperature": 0, "maxTokens": 20, "stop": ["\n"]}},
         {"messages": GOOD["messages"][::-1]},
         {"messages": [GOOD["messages"][0], {"role": "user", "content": "{{name}} says {{ text }}! "}]},
-        {"messages": [GOOD["messages"][0], {"role": "assistant", "content": "{{name}} says {{ text }}!"}]},
         {"variables": [{"name": "name", "type": "number"}, {"name": "text", "required": False}]},
     ],
 )
@@ -63,13 +66,14 @@ def test_render_fills_every_variable() -> None:
     assert prompt().render(name="Ada")[1]["content"] == "Ada says !"
 
 
-@pytest.mark.parametrize("text", ["{{name}}", "{{ secret }}", "{{name", r"\1 \g<0>", "{name} %s $name", "{{{{name}}}}"])
+@pytest.mark.parametrize("text", ["{{name}}", r"\1 \g<0> {name} %s $name", "{{{{name}}}}"])
 def test_values_are_never_expanded_again(text: str) -> None:
     assert prompt().render(name="Ada", text=text)[1]["content"] == f"Ada says {text}!"
     assert prompt().render(name=text, text="x")[1]["content"] == f"{text} says x!"
 
 
-def test_missing_and_unknown_values() -> None:
+def test_typed_missing_and_unknown_values() -> None:
+    assert prompt(**TYPED).render(count=3, share=0.5, flag=True)[0]["content"] == "3 0.5 true"
     with pytest.raises(SluiceError, match="prompt greet: no value for name"):
         prompt().render(text="x")
     with pytest.raises(SluiceError, match=r"prompt greet: no variable 'nam' \(did you mean 'name'\?\)"):
@@ -86,16 +90,10 @@ TYPED = {
 }
 
 
-def test_typed_values_are_written_as_in_a_file() -> None:
-    assert prompt(**TYPED).render(count=3, share=0.5, flag=True)[0]["content"] == "3 0.5 true"
-
-
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"count": 3.5}, "count: 3.5 is no integer"),
         ({"count": True}, "count: True is no integer"),
-        ({"share": False}, "share: False is no number"),
         ({"share": float("nan")}, "share: nan is no finite number"),
         ({"flag": 1}, "flag: 1 is no boolean"),
     ],
@@ -105,14 +103,139 @@ def test_a_value_of_another_type_is_refused(wrong: dict[str, Any], said: str) ->
         prompt(**TYPED).render(**{"count": 3, "share": 1, "flag": True, **wrong})
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"maxTokens": "20"},
-        {"temperature": "0"},
-        {"stop": "END"},
-    ],
-)
+@pytest.mark.parametrize("wrong", [{"maxTokens": "20"}, {"temperature": "0"}, {"stop": "END"}])
 def test_a_parameter_of_another_type_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         prompt(modelParameters=wrong)
+
+
+FILE = """\
+name: greet
+description: Greets a person.
+model: chat
+modelParameters:
+  temperature: 0.5
+  maxTokens: 20
+messages:
+  - role: system
+    content: You greet {{name}}.
+  - role: user
+    content: "{{ name }} says {{text}}"
+variables:
+  - name: name
+  - name: text
+    required: false
+testData:
+  - name: Ada
+    text: hello
+    expected: Hello Ada
+"""
+ROLES = ("chat", "judge")
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str, name: str = "greet") -> Path:
+        path = tmp_path / f"{name}.prompt.yml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_good_file(write) -> None:
+    prompt = load_prompt(write(FILE), roles=ROLES)
+    assert (prompt.name, prompt.model, prompt.parameters.max_tokens) == ("greet", "chat", 20)
+    assert [variable.name for variable in prompt.variables] == ["name", "text"]
+    text = FILE.replace("name: text", "name: expected").replace("{{text}}", "{{expected}}")
+    prompt = load_prompt(write(text.replace("    text: hello\n", "")))
+    assert prompt.test_data[0]["expected"] == "Hello Ada", "a variable may be named so too"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("maxTokens: 20", "maxToken: 20", "6: modelParameters.maxToken: unknown key (did you mean 'maxTokens'?)"),
+        ("{{text}}", "{{txet}}", "11: messages.1.content: undeclared variable 'txet' (did you mean 'text'?)"),
+        ("says {{text}}", "", "14: variables.1: 'text' is declared but never used"),
+        ("  - name: text\n", "  - name: name\n", "14: variables.1: 'name' is declared twice"),
+        ("model: chat", "model: chatt", "3: model: no role 'chatt' (did you mean 'chat'?)"),
+        ("name: greet", "name: great", "1: name: is 'great', but the file is named 'greet.prompt.yml'"),
+        ("    text: hello", "    txt: hello", "18: testData.0.txt: no variable 'txt' (did you mean 'text'?)"),
+        ("temperature: 0.5", "temperature: 3", "5: modelParameters.temperature: "),
+        ("  - name: Ada", "  - name: 7", "17: testData.0.name: 7 is no string; put it in quotes"),
+        ("  - name: Ada\n    text", "  - text", "17: testData.0: no value for name"),
+        ("expected: Hello Ada", "expected: 64", "19: testData.0.expected: 64 is no text; put it in quotes"),
+        ("role: user", "role: robot", "10: messages.1.role: "),
+    ],
+)
+def test_each_fault_has_its_line_and_the_nearest_name(write, old: str, new: str, fault: str) -> None:
+    assert FILE.count(old) >= 1
+    path = write(FILE.replace(old, new, 1))
+    with pytest.raises(ValidationErrors) as caught:
+        load_prompt(path, roles=ROLES)
+    assert any(found.startswith(f"{path}:{fault}") for found in caught.value.faults), caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: [", r"greet\.prompt\.yml:1: not valid YAML"),
+        (FILE + "name: again\n", r":20: not valid YAML: key 'name' stands here twice"),
+        ("name: &a [*a]", "an alias that contains itself"),
+    ],
+)
+def test_broken_yaml(write, text: str, words: str) -> None:
+    with pytest.raises(SluiceError, match=words):
+        load_prompt(write(text))
+
+
+def test_a_folder_reports_the_faults_of_all_files(write, tmp_path: Path) -> None:
+    with pytest.raises(ValidationErrors, match=r"no \*\.prompt\.yml file"):
+        load_prompts(tmp_path)
+    write(FILE)
+    write("name: [", "broken")
+    write(FILE.replace("{{text}}", "{{txet}}").replace("name: greet", "name: third"), "third")
+    (tmp_path / "notes.yml").write_text("not: a prompt")
+    with pytest.raises(ValidationErrors) as caught:
+        load_prompts(tmp_path, roles=ROLES)
+    assert len(caught.value.faults) == 3
+    for place in ("broken.prompt.yml:1: not valid YAML", "third.prompt.yml:11: ", "third.prompt.yml:14: "):
+        assert place in caught.value.message
+
+
+def test_two_files_with_one_name(write, tmp_path: Path) -> None:
+    write(FILE)
+    second = write(FILE, "welcome")
+    with pytest.raises(ValidationErrors) as caught:
+        load_prompts(tmp_path, roles=ROLES)
+    assert caught.value.faults == [
+        f"{second}:1: name: is 'greet', but the file is named 'welcome.prompt.yml'",
+        f"{second}:1: name: 'greet' is the name of {tmp_path / 'greet.prompt.yml'} too",
+    ]
+
+
+def test_what_is_no_text_file(write, tmp_path: Path) -> None:
+    write(FILE).write_bytes(b"name: \xff\n")
+    (tmp_path / "folder.prompt.yml").mkdir()
+    with pytest.raises(ValidationErrors) as caught:
+        load_prompts(tmp_path)
+    assert "folder.prompt.yml: is a folder" in caught.value.faults[0]
+    assert "greet.prompt.yml: not UTF-8 text" in caught.value.faults[1]
+
+
+def test_the_prompts_of_this_repository(workspace: Workspace) -> None:
+    prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
+    names = {name: {variable.name for variable in prompt.variables} for name, prompt in prompts.items()}
+    for name in ("answer", "finetune"):
+        assert names[name] - {"instruction"} == {"question", "passages", "decline", "history"}
+    assert names["condense"] == {"history", "question"}
+    assert names["judge"] == {"rubric", "question", "passages", "expected", "answer"}
+    assert {name: prompt.model for name, prompt in prompts.items() if prompt.model != "chat"} == {
+        "judge": "judge",
+        "generate": "teacher",
+    }
+    assert names["generate"] == {"title", "passage", "count"}
+    for prompt in prompts.values():
+        for values in prompt.test_data:
+            prompt.render(**{v.name: values[v.name] for v in prompt.variables if v.name in values})

@@ -46,7 +46,6 @@ def test_every_prompt_of_either_side_by_name() -> None:
     [
         ({}, ()),
         ({"description": "Says hello."}, ("description",)),
-        ({"testData": [{"name": "Ada"}]}, ("testData",)),
         ({"variables": [{"name": "name", "description": "who"}, GOOD["variables"][1]]}, ("descriptions of variables",)),
     ],
 )
@@ -91,17 +90,11 @@ def test_messages_are_compared_with_their_counterparts() -> None:
     )
 
 
-def test_a_variable_is_one_word() -> None:
-    assert word_diff("x {{ name }} y", "x {{text}} y")[1:3] == (
-        TextPiece("-", "{{ name }}"),
-        TextPiece("+", "{{text}}"),
-    )
-
-
 def test_both_texts_can_be_read_out_of_a_word_diff() -> None:
     draw = random.Random(7)
     words = ["one", "two", "{{x}}", ".", " ", "  ", "\n", "-", "ä", ""]
-    for _ in range(300):
+    assert [piece.text for piece in word_diff("x {{ name }} y", "x {{text}} y")[1:3]] == ["{{ name }}", "{{text}}"]
+    for _ in range(100):
         base, head = ("".join(draw.choices(words, k=draw.randrange(12))) for _ in range(2))
         pieces = word_diff(base, head)
         assert "".join(piece.text for piece in pieces if piece.kind != "+") == base

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
+from sluice.rehearsal.services import ReleaseServiceSpec
 from starter_files import LOCUSTFILE
 from unit.rollout.conftest import rollout_file
 
@@ -25,22 +24,6 @@ gates:
 """
 
 SpecFactory = Callable[..., ReleaseServiceSpec]
-
-
-@contextmanager
-def running_pair(stub: SpecFactory, state: Path, *options: str) -> Iterator[tuple[ReleaseService, ReleaseService]]:
-    """Stable and the canary, ready, without a delay. `options`: further ones of the canary."""
-    pair = (
-        ReleaseService("stable", stub("r-old", "--delay", "0"), state=state),
-        ReleaseService("canary", stub("r-new", "--delay", "0", *options), state=state),
-    )
-    try:
-        for service in pair:
-            service.wait_ready(60)
-        yield pair
-    finally:
-        for service in pair:
-            service.stop()
 
 
 @pytest.fixture

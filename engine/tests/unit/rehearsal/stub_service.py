@@ -12,8 +12,6 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
-MOST = 12.0  # seconds that it drains at most
-
 
 class Handler(BaseHTTPRequestHandler):
     options: argparse.Namespace
@@ -69,8 +67,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def drain() -> None:
-    """As a release does: what comes late is taken, until nothing was in flight for a second."""
-    end, quiet = time.monotonic() + MOST, 0
+    """As a release does: what comes late is taken, until nothing was in flight for a second; 12 s at most."""
+    end, quiet = time.monotonic() + 12, 0
     while quiet < 10 and time.monotonic() < end:
         time.sleep(0.1)
         quiet = 0 if Handler.answering else quiet + 1

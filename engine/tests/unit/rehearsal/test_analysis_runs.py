@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,26 +30,17 @@ def run(tmp_path: Path, code: str, *, seconds: float = 60) -> int:
     return run_job("job-1", argv, what="the comparison", state=tmp_path, seconds=seconds, env={"WHO": "me"})
 
 
-@pytest.mark.parametrize("status", [PASSED, GATE_FAILED])
-def test_two_statuses_are_verdicts(tmp_path: Path, status: int) -> None:
-    assert run(tmp_path, f"import os, sys; sys.exit({status} if os.environ['WHO'] == 'me' else 9)") == status
-
-
-def test_any_other_status_measured_nothing(tmp_path: Path) -> None:
+def test_two_statuses_are_verdicts_and_any_other_measured_nothing(tmp_path: Path) -> None:
+    assert run(tmp_path, f"import os, sys; sys.exit({GATE_FAILED} if os.environ['WHO'] == 'me' else 9)") == GATE_FAILED
+    assert run(tmp_path, "import sluice.rehearsal.analysis_runs") == PASSED, "the package of its parent"
     with pytest.raises(SluiceError, match=r"the comparison measured nothing \(exit status 7\); its log ends:\nboom"):
         run(tmp_path, "import sys; print('boom', flush=True); sys.exit(7)")
 
 
 def test_a_job_that_takes_too_long_is_ended_and_measured_nothing(tmp_path: Path) -> None:
-    began = time.monotonic()
     with pytest.raises(SluiceError, match="the comparison did not end in time"):
         run(tmp_path, "import time; time.sleep(120)", seconds=0.5)
-    assert time.monotonic() - began < 60
     assert not list((tmp_path / "run").iterdir())
-
-
-def test_the_child_finds_the_package_of_its_parent(tmp_path: Path) -> None:
-    assert run(tmp_path, "import sluice.rehearsal.analysis_runs") == PASSED
 
 
 def test_a_report_without_verdicts_is_no_pass(tmp_path: Path) -> None:
@@ -75,8 +65,8 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, questions: Path, gates
 
     def go(script: str) -> LoadReport:
         package = tmp_path / "fake" / "locust"
-        package.mkdir(parents=True)
-        (tmp_path / "state" / "load").mkdir(parents=True)
+        package.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "state" / "load").mkdir(parents=True, exist_ok=True)
         (package / "__init__.py").touch()
         (package / "__main__.py").write_text(f"import os, sys, time\nout = os.environ['SLUICE_LOAD_OUT']\n{script}")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
@@ -95,14 +85,11 @@ def test_status_3_is_a_failed_gate_with_its_reason(load: Run) -> None:
     assert reason_of(report.verdicts) == "why"
 
 
-def test_a_pass_without_a_report_is_no_pass(load: Run) -> None:
-    with pytest.raises(SluiceError, match=r"load-0\.json: no such file"):
-        load("sys.exit(0)")
-
-
-def test_a_report_of_another_shape_is_an_error(load: Run) -> None:
+def test_a_pass_without_a_report_of_the_right_shape_is_an_error(load: Run) -> None:
     with pytest.raises(SluiceError, match="not a LoadReport"):
         load("open(out, 'w').write('{}')")
+    with pytest.raises(SluiceError, match=r"load-0\.json: no such file"):
+        load("sys.exit(0)")
 
 
 def test_gates_that_measured_come_first_in_the_reason() -> None:

@@ -1,5 +1,5 @@
-"""The drill in small: some bad canaries of each family, and a good one. engine/benchmarks/canary_drill.py has them
-all."""
+"""The drill in small: some bad canaries of each family, and a good one, which takes over under load. All of them are in
+engine/benchmarks/canary_drill.py and promotion.py."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from sluice.core.atomic_files import read_json
 from sluice.rollout.canary_plan import AnalysisStep
 from support.rollout.drill import GOOD, PIECE_SECONDS, WAYS, drill, plan_of_the_cluster
+from support.rollout.promotion import NEW, OLD, promote
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 
@@ -47,3 +48,12 @@ def test_a_good_canary_takes_all_visitors(tmp_path: Path) -> None:
     assert found.intervals == sum(isinstance(step, AnalysisStep) for step in plan_of_the_cluster().steps)
     assert found.requests > 10
     assert found.outside == 0
+
+
+def test_no_request_fails_while_a_release_takes_over(tmp_path: Path) -> None:
+    found = promote(1500, tmp_path)
+    assert not found.failed
+    assert found.requests == found.served[OLD] + found.served[NEW] >= 1500
+    assert min(found.served[OLD], found.served[NEW]) > 400
+    assert found.in_flight > 0, "nobody was being answered when the old release got its signal"
+    assert found.alone > 50, "nobody asked after the old release had gone"

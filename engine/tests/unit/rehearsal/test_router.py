@@ -13,7 +13,6 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec, TraefikRouter
 from sluice.rehearsal.visitors import Visit, visit
-from unit.rehearsal.conftest import running_pair
 
 pytestmark = pytest.mark.real
 
@@ -22,8 +21,16 @@ pytestmark = pytest.mark.real
 def services(
     stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
 ) -> Iterator[tuple[ReleaseService, ReleaseService]]:
-    with running_pair(stub, tmp_path) as pair:
-        yield pair
+    stable, canary = (
+        ReleaseService(role, stub(f"r-{role}", "--delay", "0"), state=tmp_path) for role in ("stable", "canary")
+    )
+    try:
+        for service in (stable, canary):
+            service.wait_ready(60)
+        yield stable, canary
+    finally:
+        for service in (stable, canary):
+            service.stop()
 
 
 @pytest.fixture

@@ -52,7 +52,6 @@ def test_visitors_ask_until_they_are_told_to_stop(stub: Callable[..., ReleaseSer
         with VisitorTraffic(service.url, ["Why?"], timeout=60) as visitors:
             assert wait_until(lambda: len(visitors.visits) >= 2, seconds=60)
         seen = len(visitors.visits)
-        assert seen >= 2
         assert {v.error for v in visitors.visits} == {""}
         assert len({v.request_id for v in visitors.visits}) == seen
         time.sleep(1.2)

@@ -64,16 +64,11 @@ def _figures(metric: MetricComparison) -> str:
 
 
 def _story(change: CaseChange) -> str:
-    case = change.pair.case
-    answers = [(one.answers[0] if one else None) for one in (change.pair.base, change.pair.head)]
-    lines = [
-        f"question: {case.question}",
-        f"expected: {' / '.join(case.expected)}",
-        f"base: {answers[0]}",
-        f"head: {answers[1]}",
-        *(f"broken: {name}" for name in change.broken),
-        *(f"{name}: {text}" for name, text in case.errors.items()),
-    ]
+    case, pair = change.pair.case, change.pair
+    lines = [f"question: {case.question}", f"expected: {' / '.join(case.expected)}"]
+    lines += [f"{name}: {one.answers[0] if one else None}" for name, one in (("base", pair.base), ("head", pair.head))]
+    lines += [f"broken: {name}" for name in change.broken]
+    lines += [f"{name}: {text}" for name, text in case.errors.items()]
     return "\n".join(lines)
 
 

@@ -77,18 +77,15 @@ def sentence(comparison: Comparison) -> str:
     # How sure: for all metrics that decide together, not for each.
     level = f"{comparison.policy.confidence * 100:.4g} %"
     parts.append(f"{level} confidence across all {len(comparison.deciding)} deciding metrics")
-    return "; ".join([*parts, _costs(comparison)]) + "."
-
-
-def _costs(comparison: Comparison) -> str:
     if comparison.cost is None:
-        return "cost unknown"
-    base, head = comparison.cost.base * 1000, comparison.cost.head * 1000
-    return f"{figure(head, 'USD')} per 1,000 questions ({signed(head - base, 'USD')})"
+        parts.append("cost unknown")
+    else:
+        base, head = comparison.cost.base * 1000, comparison.cost.head * 1000
+        parts.append(f"{figure(head, 'USD')} per 1,000 questions ({signed(head - base, 'USD')})")
+    return "; ".join(parts) + "."
 
 
 def time_and_spending(comparison: Comparison, base: ComparedVersion, head: ComparedVersion) -> str:
-    """Return the time per answer and the cost of both runs."""
     times = [(one.name, one.judgement) for one in comparison.metrics if one.unit == "ms"]
     took = [f"{name} {figure(found.base, 'ms')} → {figure(found.head, 'ms')}" for name, found in times]
     spent = None if base.cost is None or head.cost is None else base.cost + head.cost
@@ -163,7 +160,13 @@ _CASES = 10
 def in_the_terminal(comparison: Comparison) -> str:
     """A few lines, without colour; the reports have the rest."""
     lines = [title(comparison), sentence(comparison), *filter(None, [comparison.stopped]), ""]
-    lines += [_line(metric) for metric in ordered(comparison.deciding)]
+    for metric in ordered(comparison.deciding):
+        judgement, unit = metric.judgement, metric.unit
+        base, head = figure(judgement.base, unit), figure(judgement.head, unit)
+        lines.append(
+            f"{MARKS[metric.verdict]} {metric.name:<22} {base:>9} -> {head:<9} {interval(judgement, unit):<28} "
+            f"{judgement.cases:>4} cases  {metric.verdict}"
+        )
     lines += ["", *(f"! {reason}" for reason in comparison.reasons)] if comparison.reasons else []
     lines += ["", *(f"~ not compared here: {name}" for name in comparison.left_out)] if comparison.left_out else []
     broken = [case for case in comparison.cases if case.status == "broken"]
@@ -171,14 +174,6 @@ def in_the_terminal(comparison: Comparison) -> str:
     if len(broken) > _CASES:
         lines.append(f"broken: {len(broken) - _CASES} more are in the report")
     return "\n".join(lines)
-
-
-def _line(metric: MetricComparison) -> str:
-    judgement, unit = metric.judgement, metric.unit
-    base, head = figure(judgement.base, unit), figure(judgement.head, unit)
-    between = interval(judgement, unit)
-    mark = MARKS[metric.verdict]
-    return f"{mark} {metric.name:<22} {base:>9} -> {head:<9} {between:<28} {judgement.cases:>4} cases  {metric.verdict}"
 
 
 _PUNCTUATION = {ord(sign): f"&#{ord(sign)};" for sign in string.punctuation}

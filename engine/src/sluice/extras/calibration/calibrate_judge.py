@@ -75,7 +75,6 @@ class Agreement:
 
 
 def agreement(people: Sequence[bool], judge: Sequence[bool]) -> Agreement:
-    """Counts the pairs; both have one entry a case, in the same order."""
     pairs = list(zip(people, judge, strict=True))
     return Agreement(
         passed_passed=pairs.count((True, True)),
@@ -117,7 +116,6 @@ class CalibrationResult:
     errors: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able; figures are null where they cannot be computed."""
         counts = self.agreement
         return {
             "cases": counts.cases + len(self.errors),
@@ -138,13 +136,11 @@ class CalibrationResult:
 
 
 def load_calibration(path: Path) -> list[CalibrationCase]:
-    """The labelled cases. Raises ValidationErrors with every malformed one and every id that is used twice."""
     remedy = "engine/src/sluice/extras/calibration/cases/judge.jsonl shows the form"
     return [case for _, case in read_cases(path, CalibrationCase, remedy=remedy)]
 
 
 def calibrate_bundle(bundle: ReleaseBundle, cases: Sequence[CalibrationCase]) -> CalibrationResult:
-    """Calibrates the judge of a release."""
     with ExitStack() as opened:
         judge = open_judge(bundle, opened)
         if judge is None:
@@ -156,8 +152,6 @@ def calibrate_bundle(bundle: ReleaseBundle, cases: Sequence[CalibrationCase]) ->
 
 
 def calibrate(judge: Judge, cases: Sequence[CalibrationCase]) -> CalibrationResult:
-    """Asks the judge about every case, as many at a time as it allows."""
-
     async def ask_all() -> list[dict[str, Any]]:
         asked = [
             (

@@ -21,7 +21,6 @@ PROMPT = "judge"  # the name of the prompt, and of the role that answers it
 def open_judge(
     bundle: ReleaseBundle, opened: ExitStack, cache: ResponseCache | None = None, *, replay: bool = False
 ) -> Judge | None:
-    """The judge, or None where the role `judge` is empty."""
     specs = bundle.providers.judge
     if not specs:
         return None

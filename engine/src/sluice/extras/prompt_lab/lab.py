@@ -33,8 +33,8 @@ from sluice.evaluation.runner import run_cases
 from sluice.evaluation.sequential import SequentialComparison
 from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import Prompt, load_prompts
+from sluice.prompts.prompt import SUFFIX, parse_prompts
 from sluice.prompts.prompt_diff import word_diff
-from sluice.prompts.prompt_files import SUFFIX, parse_prompts
 from sluice.serving.chat_page import load_page, page_headers
 from sluice.serving.release_parts import PROMPT, ReleaseBundle
 from sluice.serving.replies import EventStream, error_response, event
@@ -89,7 +89,6 @@ class PromptLab:
         return getattr(self.application, name)
 
     def load(self) -> dict[str, Any]:
-        """Return the prompt on disk: its text and digest, and as parsed its messages and parameters."""
         text = self._text()
         parsed = self._parsed(text).model_dump(mode="json", include={"messages", "parameters"})
         return {"path": _NAME, "text": text, "digest": digest_of(text), **parsed}
@@ -202,8 +201,6 @@ def _verdict(comparison: Comparison) -> dict[str, Any]:
 
 
 class EditedPrompt(Settings):
-    """The text of the editor, and the digest of the file that it loaded."""
-
     text: str
     digest: str = ""
 
@@ -223,12 +220,10 @@ def _add_routes(api: FastAPI, lab: PromptLab, bundle: ReleaseBundle) -> None:
     def text_of(package: str, name: str) -> str:
         return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
-    html = text_of("sluice.extras.prompt_lab", "index.html")
-    html = html.replace("/* house.css */", text_of("sluice.core.html_theme", "house.css"))
+    style = text_of("sluice.core.html_theme", "house.css")
+    html = text_of("sluice.extras.prompt_lab", "index.html").replace("/* house.css */", style)
     chat, headers = load_page(bundle.service.page)
-    framed = {
-        name: value.replace("frame-ancestors 'none'", "frame-ancestors 'self'") for name, value in headers.items()
-    }
+    framed = {key: text.replace("frame-ancestors 'none'", "frame-ancestors 'self'") for key, text in headers.items()}
 
     @api.exception_handler(SluiceError)
     async def refused(_: Request, error: SluiceError) -> Response:
@@ -236,22 +231,18 @@ def _add_routes(api: FastAPI, lab: PromptLab, bundle: ReleaseBundle) -> None:
 
     @api.get("/try", include_in_schema=False)
     async def page() -> Response:
-        """The editor beside the chat."""
         return Response(html, media_type="text/html", headers=page_headers(html, frames="'self'"))
 
     @api.get("/try/chat", include_in_schema=False)
     async def framed_chat() -> Response:
-        """The chat page, which the page of the editor may show in a frame."""
         return Response(chat, media_type="text/html", headers=framed)
 
     @api.get("/try/prompt", include_in_schema=False)
     async def prompt() -> Response:
-        """The prompt on disk."""
         return JSONResponse(lab.load())
 
     @api.post("/try/compare", include_in_schema=False)
     async def compare(edited: EditedPrompt, connection: Request) -> Response:
-        """Rows and a verdict, as server-sent events. They end when the page has gone."""
         gone = asyncio.ensure_future(connection.receive())  # after the body only one message can come
         try:
             items = await lab.compare(edited.text, gone)
@@ -262,7 +253,6 @@ def _add_routes(api: FastAPI, lab: PromptLab, bundle: ReleaseBundle) -> None:
 
     @api.post("/try/keep", include_in_schema=False)
     async def keep(edited: EditedPrompt) -> Response:
-        """Write the prompt to disk."""
         return JSONResponse(await asyncio.to_thread(lab.keep, edited.text, edited.digest))
 
 

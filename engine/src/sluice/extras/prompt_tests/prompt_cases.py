@@ -20,14 +20,11 @@ from sluice.data.expectations import faults_of
 from sluice.data.rows import ExpectedBehaviour, Row
 from sluice.data.scanning import read_text
 from sluice.evaluation.answer_text import normalise
-from sluice.prompts import Prompt, Variable, load_prompt
-from sluice.prompts.prompt import EXPECTED
-from sluice.prompts.prompt_files import SUFFIX
+from sluice.prompts import Prompt, load_prompt
+from sluice.prompts.prompt import EXPECTED, SUFFIX
 
 
 class LabelledCase(Settings):
-    """What every case of a file has."""
-
     id: str
 
 
@@ -83,8 +80,6 @@ class CaseExpect(ExpectedBehaviour):
 
 
 class CaseLine(LabelledCase):
-    """One line of a file of cases."""
-
     vars: dict[str, Any]
     expect: CaseExpect = CaseExpect()
 
@@ -101,7 +96,6 @@ class PromptCase:
 
     @property
     def checks(self) -> bool:
-        """Whether there is anything that an answer could fail."""
         return bool(self.row.answers or self.row.expect or self.declines)
 
     def declined(self, text: str) -> bool:
@@ -112,7 +106,14 @@ def cases_of(prompts: Sequence[Prompt], folder: Path, lines: Path | None = None)
     """The cases of all prompts, rendered. `lines`: a file whose cases are for each of them, in place of testData.
 
     Raises ValidationErrors with every place that is wrong."""
-    read = read_cases(lines, CaseLine, remedy=_REMEDY, wrong=_wrong) if lines else None
+
+    def wrong(line: CaseLine) -> list[str]:
+        behaviour = line.expect.behaviour
+        found = faults_of(behaviour) if behaviour else []
+        blank = any(not text.strip() for text in line.expect.answers)
+        return [*found, "expect.expected: an answer is blank"] if blank else found
+
+    read = read_cases(lines, CaseLine, remedy=_REMEDY, wrong=wrong) if lines else None
     cases: list[PromptCase] = []
     faults: list[str] = []
     for prompt in prompts:
@@ -134,14 +135,6 @@ def _own(prompt: Prompt, place: Path) -> Iterator[tuple[str, CaseLine]]:
         expected = data.get(EXPECTED) if EXPECTED not in variables else None
         answers = tuple(expected) if isinstance(expected, list) else expected
         yield f"{place}: testData {number}", CaseLine(id=str(number), vars=values, expect=CaseExpect(expected=answers))
-
-
-def _wrong(line: CaseLine) -> list[str]:
-    behaviour = line.expect.behaviour
-    faults = faults_of(behaviour) if behaviour else []
-    if any(not text.strip() for text in line.expect.answers):
-        faults.append("expect.expected: an answer is blank")
-    return faults
 
 
 def _case(prompt: Prompt, line: CaseLine) -> PromptCase:
@@ -168,7 +161,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 
 def find_prompt(folder: Path, name: str) -> Prompt:
-    """The prompt of that name; an unknown name is an error with the nearest one. Other files are not looked at."""
     known = [path.name.removesuffix(SUFFIX) for path in sorted(folder.glob(f"*{SUFFIX}"))]
     if name not in known:
         raise SluiceError(
@@ -198,23 +190,17 @@ def parse_values(prompt: Prompt, pairs: Iterable[str]) -> dict[str, Any]:
         elif name in values:
             faults.append(f"{pair!r}: {name} has a value already")
         else:
+            kind = variables[name].type
             try:
-                values[name] = _parsed(variables[name], text)
-            except ValueError as error:
-                faults.append(f"{pair!r}: {error}")
+                value = _PARSERS[kind](text)
+                fault = variables[name].fault(value)
+            except (ValueError, KeyError):
+                fault = f"{text!r} is no {'true or false' if kind == 'boolean' else kind}"
+            if fault:
+                faults.append(f"{pair!r}: {fault}")
+            else:
+                values[name] = value
     if faults:
         known = ", ".join(f"{variable.name} ({variable.type})" for variable in prompt.variables) or "none"
         raise ValidationErrors(f"prompt {prompt.name}", faults, remedy=f"its variables: {known}")
     return values
-
-
-def _parsed(variable: Variable, text: str) -> Any:
-    """The value of a text such as `3` (integer) or `true` (boolean). ValueError says what is wrong."""
-    try:
-        value = _PARSERS[variable.type](text)
-    except (ValueError, KeyError):
-        kind = "true or false" if variable.type == "boolean" else variable.type
-        raise ValueError(f"{text!r} is no {kind}") from None
-    if fault := variable.fault(value):
-        raise ValueError(fault)
-    return value

@@ -12,9 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 from sluice.core import git
 from sluice.evaluation.summary import percentile
 from sluice.extras.prompt_tests.run_prompt_tests import PromptRun
-from sluice.prompts.prompt import Prompt
+from sluice.prompts.prompt import SUFFIX, Prompt, parse_prompts
 from sluice.prompts.prompt_diff import MessageChange, PromptChange, ValueChange, diff_prompts
-from sluice.prompts.prompt_files import SUFFIX, parse_prompts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,25 +21,19 @@ if TYPE_CHECKING:
 
 
 def changes_since(root: Path, ref: str, head: Mapping[str, Prompt]) -> tuple[list[PromptChange], set[str]]:
-    """Compares the working tree with a commit."""
-    contents = files_at(root, git.resolve(root, ref), "prompts", suffix=SUFFIX)
-    base = parse_prompts(ref, {f"{ref}:prompts/{name}": content for name, content in contents.items()})
-    folder = root / "prompts"
-    edited = {name for name in head if contents.get(f"{name}{SUFFIX}") != (folder / f"{name}{SUFFIX}").read_bytes()}
-    return diff_prompts(base, head), edited
-
-
-def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[str, bytes]:
-    """Files that lie directly in a folder at a commit."""
-    listed = git.run_bytes(root, "ls-tree", "-z", commit, f"{folder}/").decode("utf-8", "surrogateescape")
-    found = {}
+    commit = git.resolve(root, ref)
+    contents: dict[str, bytes] = {}
+    listed = git.run_bytes(root, "ls-tree", "-z", commit, "prompts/").decode("utf-8", "surrogateescape")
     for entry in filter(None, listed.split("\0")):
         facts, path = entry.split("\t", 1)
         kind, digest = facts.split()[1:]
         name = path.rpartition("/")[2]
-        if kind == "blob" and name.endswith(suffix):
-            found[name] = git.run_bytes(root, "cat-file", "blob", digest)
-    return found
+        if kind == "blob" and name.endswith(SUFFIX):
+            contents[name] = git.run_bytes(root, "cat-file", "blob", digest)
+    base = parse_prompts(ref, {f"{ref}:prompts/{name}": content for name, content in contents.items()})
+    folder = root / "prompts"
+    edited = {name for name in head if contents.get(f"{name}{SUFFIX}") != (folder / f"{name}{SUFFIX}").read_bytes()}
+    return diff_prompts(base, head), edited
 
 
 _STYLES = {"-": "red strike", "+": "bold green"}
@@ -72,7 +65,6 @@ def markdown_changes(changes: Sequence[PromptChange], *, base: str, edited: Coll
 def print_changes(
     changes: Sequence[PromptChange], *, base: str, edited: Collection[str], file: IO[str] | None = None
 ) -> None:
-    """Prints what changed, then what did not."""
     console = _console(file)
     for change in changes:
         if change.status != "same":
@@ -92,7 +84,10 @@ def _print_change(console: Console, change: PromptChange) -> None:
         for value in change.parameters:
             _print(console, _value(value), 2)
         for value in change.variables:
-            _print(console, f"variable {_value(value)}" if value.name != "order" else _order(value), 2)
+            if value.name == "order":
+                _print(console, f"order of variables: {', '.join(value.base)} -> {', '.join(value.head)}", 2)
+            else:
+                _print(console, f"variable {_value(value)}", 2)
     else:
         _print(console, ", ".join(f"{v.name} {_written(_either(v))}" for v in change.parameters), 2)
         _print(console, f"variables: {', '.join(v.name for v in change.variables) or 'none'}", 2)
@@ -123,10 +118,6 @@ def _value(value: ValueChange) -> str:
     if value.base is None or value.head is None:
         return f"{value.name} {'added' if value.base is None else 'removed'}: {_written(_either(value))}"
     return f"{value.name}: {_written(value.base)} -> {_written(value.head)}"
-
-
-def _order(value: ValueChange) -> str:
-    return f"order of variables: {', '.join(value.base)} -> {', '.join(value.head)}"
 
 
 def _written(value: Any) -> str:
@@ -210,15 +201,13 @@ def print_tests(tested: PromptRun) -> None:
 
 
 def _line(tested: PromptRun, name: str) -> tuple[str, ...]:
-    mine = [
-        (case.prompt, one) for case, one in zip(tested.cases, tested.records, strict=True) if case.prompt.name == name
-    ]
-    records = [record for _, record in mine]
+    pairs = zip(tested.cases, tested.records, strict=True)
+    records = [record for case, record in pairs if case.prompt.name == name]
     passed = sum(not record["faults"] for record in records)
     missed = sum(record["status"] == "not_evaluated" for record in records)
     times = [record["latency_ms"] for record in records if record["latency_ms"] is not None]
     recorded = sum(record["recorded"] for record in records)
     middle = f"{percentile(times, 0.5):.0f}" if times else "-"
-    digest = mine[0][0].digest[:12]
+    digest = next(case.prompt.digest[:12] for case in tested.cases if case.prompt.name == name)
     counts = (passed, len(records) - passed - missed, missed, recorded)
     return (name, digest, *map(str, counts), middle)

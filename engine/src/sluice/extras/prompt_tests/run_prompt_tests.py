@@ -48,13 +48,8 @@ class PromptRun:
 
 
 def run_tests(
-    workspace: Workspace,
-    names: Sequence[str] = (),
-    *,
-    lines: Path | None = None,
-    replay: bool = False,
+    workspace: Workspace, names: Sequence[str] = (), *, lines: Path | None = None, replay: bool = False
 ) -> PromptRun:
-    """Asks the cases of prompts and checks the answers."""
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     if unknown := [name for name in names if name not in prompts]:
         raise SluiceError(f"no prompt {unknown[0]!r}{nearest(unknown[0], list(prompts))}")
@@ -80,7 +75,6 @@ def run_tests(
 
 
 def _faults(case: PromptCase, record: Mapping[str, Any]) -> list[str]:
-    """Why a case did not pass; empty when it did."""
     if record["status"] != "answered":
         return [f"{record['status'].replace('_', ' ')}: {next(iter(record['errors'].values()))}"]
     faults = [f"{name}: {what}" for name, what in record["errors"].items()]
@@ -93,7 +87,6 @@ def _faults(case: PromptCase, record: Mapping[str, Any]) -> list[str]:
 
 
 def write_tests(tested: PromptRun, out: Path) -> None:
-    """Writes cases.jsonl and summary.json."""
     write_jsonl(out / "cases.jsonl", tested.records)
     counts = dict.fromkeys(("answered", "failed", "not_evaluated"), 0)
     counts |= Counter(record["status"] for record in tested.records)
@@ -155,17 +148,14 @@ def open_role(
     """Opens the providers of a role behind the response cache; a model starts with its first request."""
     specs: tuple[ProviderSpec, ...] = getattr(providers, role)
     with ExitStack() as opened:
-        open_chat, digest = _local(workspace, role, opened) if needs_local(specs) else (_remote(specs), "")
-        yield RecordedChat(store, specs, once(open_chat), model_digest=digest, replay=replay)
 
+        def remote() -> ChatProvider:
+            from sluice.llm.resilience import open_chat
 
-def _remote(specs: Sequence[ProviderSpec]) -> Callable[[], ChatProvider]:
-    def open_remote() -> ChatProvider:
-        from sluice.llm.resilience import open_chat
+            return open_chat(specs, local_url=None)
 
-        return open_chat(specs, local_url=None)
-
-    return open_remote
+        open_it, digest = _local(workspace, role, opened) if needs_local(specs) else (remote, "")
+        yield RecordedChat(store, specs, once(open_it), model_digest=digest, replay=replay)
 
 
 def _local(workspace: Workspace, role: str, opened: ExitStack) -> tuple[Callable[[], ChatProvider], str]:

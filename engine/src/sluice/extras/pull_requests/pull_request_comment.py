@@ -40,7 +40,6 @@ _TIMEOUT_S = 30
 
 
 def upsert_comment(markdown: str, environment: Mapping[str, str]) -> CommentResult:
-    """Creates or updates the comparison on the pull request of this run."""
     number = pull_request_of(environment)
     if number is None:
         return CommentResult("no comment: this run is not of a pull request")
@@ -70,10 +69,7 @@ def upsert_comment(markdown: str, environment: Mapping[str, str]) -> CommentResu
 
 
 def pull_request_of(environment: Mapping[str, str]) -> int | None:
-    """The number of the pull request that the run is of, or of a comment on; None when it is of something else.
-
-    SluiceError when GITHUB_EVENT_PATH is missing or broken.
-    """
+    """The number of the pull request that the run is of, or of a comment on; None when it is of something else."""
     event = _event_of(environment)
     issue = event.get("issue") or {}
     found = event.get("pull_request") or (issue if issue.get("pull_request") else {})
@@ -119,13 +115,11 @@ def mark_outdated(environment: Mapping[str, str], *, compares: bool) -> str:
 
 
 def _notice(environment: Mapping[str, str], *, compares: bool) -> str:
-    here = f"[This run]({run_url(environment)})"
+    here, head = f"{_NOTICE}[This run]({run_url(environment)})", head_of(environment)
     if compares:
-        what = f"{here} compares {head_of(environment)} now. Until it has, this is what an earlier run found."
-    else:
-        what = f"{here} compares nothing: at {head_of(environment)} nothing is changed that an answer depends on."
-        what += " This is what an earlier run found."
-    return _NOTICE + what
+        return f"{here} compares {head} now. Until it has, this is what an earlier run found."
+    what = f"{here} compares nothing: at {head} nothing is changed that an answer depends on."
+    return f"{what} This is what an earlier run found."
 
 
 def _comments(path: str, environment: Mapping[str, str]) -> Iterator[dict[str, Any]]:

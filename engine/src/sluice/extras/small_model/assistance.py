@@ -8,6 +8,7 @@ the application declines without asking its model, which would answer from whate
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 from langchain_core.documents import Document
 
 from sluice.extras.small_model.evidence_reader import EvidenceReader
-from sluice.extras.small_model.grammar import grammar
 from sluice.extras.small_model.questions import Speller, bare, is_personal, leans
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
@@ -24,6 +24,11 @@ from sluice.serving.passage_retriever import PassageRetriever, SearchResult, doc
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import SmallModelSettings
+
+# Scripts that put no spaces between words, or write particles without one: each character is a piece.
+_ALONE = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u9fff\uac00-\ud7af"
+_PIECE = re.compile(rf"(\s*)([{_ALONE}]|[^\W{_ALONE}]+|[^\w\s])")
+_ENDS = frozenset(".,;:!?%)]}")  # no answer begins with these
 
 
 class SmallModelAssistance:
@@ -39,7 +44,6 @@ class SmallModelAssistance:
             self.retriever = SentenceRetriever(help=self._settings, embedder=bundle.embedder, **parts)
 
     async def find(self, question: str, turns: Sequence[dict[str, str]], *, alone: bool) -> SearchResult:
-        """As Services.find."""
         settings = self._settings
         if not settings:
             passages = await self.retriever.ainvoke(question)
@@ -100,3 +104,34 @@ class SentenceRetriever(PassageRetriever):
     @cached_property
     def _reader(self) -> EvidenceReader:
         return EvidenceReader(getattr(self.search, "embedder", None) or Embedder(self.embedder))
+
+
+def grammar(passages: Sequence[str], decline: str) -> str:
+    """The grammar of answers that are spans of the passages, or `decline`, in the form of llama.cpp (GBNF).
+
+    A small model that was trained to copy still makes mistakes: a similar word, a number written out. A span begins and
+    ends at a word or a mark; white space is one space, and the first letter may be large or small. Rule `r<n>` is what
+    may follow the piece before it: nothing, or piece n and what may follow that.
+    """
+    begins = [_quoted(decline)]
+    rules: list[str] = []
+    for passage in passages:
+        for gap, piece in _PIECE.findall(passage):
+            following = f"r{len(rules) + 1}"
+            if piece not in _ENDS:
+                begins.append(f"{_begin(piece)} {following}")
+            rules.append(f"r{len(rules)} ::= | {_quoted((gap and ' ') + piece)} {following}")
+        rules.append(f'r{len(rules)} ::= ""')
+    return "\n".join([f"root ::= {' | '.join(begins)}", *rules])
+
+
+def _begin(piece: str) -> str:
+    forms = {piece[0].upper(), piece[0].lower()}
+    if len(forms) == 1 or any(len(form) > 1 for form in forms):  # ß has a large form of two letters
+        return _quoted(piece)
+    return f"[{''.join(sorted(forms))}] {_quoted(piece[1:])}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,17 +21,10 @@ from sluice.core.text import sentences
 from sluice.extras.small_model import constants
 from sluice.extras.small_model.questions import is_small_talk
 from sluice.retrieval import Hit
-from sluice.retrieval.embedder import TokenStates, Vectors
-from sluice.retrieval.index_files import TextEncoder
+from sluice.retrieval.embedder import Embedder, TokenStates, Vectors
 
 _REMEMBERED = 2000  # sentences, 25 KiB each
 _WORD = re.compile(r"[^\W_]+")
-
-
-class TokenEncoder(TextEncoder, Protocol):
-    """An embedder that also gives the vectors of the words."""
-
-    def token_states(self, texts: Sequence[str]) -> list[TokenStates]: ...
 
 
 @dataclass(frozen=True)
@@ -51,14 +43,13 @@ class PassageEvidence:
 
 
 class EvidenceReader:
-    """Safe for threads. `encoder`: gives the vectors of words in their context."""
+    """Safe for threads."""
 
-    def __init__(self, encoder: TokenEncoder) -> None:
+    def __init__(self, encoder: Embedder) -> None:
         self._encoder = encoder
         self._known: dict[str, npt.NDArray[np.float16]] = {}
 
     def read(self, question: str, hits: Sequence[Hit], number: int) -> PassageEvidence:
-        """The sentences that say most about a question, and the doubt."""
         found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
         before, _, asked = question.rpartition("\n")
         read = self._encoder.token_states([asked])[0]
@@ -70,7 +61,8 @@ class EvidenceReader:
         rarity = np.array([rare for _, rare, _ in words])
         near = self._nearness(np.asarray([vector for *_, vector in words]), [hit.text for hit in found])
         stems = [word[: constants.STEM] for word, *_ in words]
-        said = np.array([[stem in held for stem in stems] for held in map(_stems, found)], dtype=float)
+        held = [{word[: constants.STEM] for word in _spoken(f"{hit.title} {hit.text}")} for hit in found]
+        said = np.array([[stem in words for stem in stems] for words in held], dtype=float)
         weights = (rarity + constants.OF_ALL) / (rarity + constants.OF_ALL).sum()
         behind = np.array([hit.score for hit in found]) - max(hit.score for hit in hits)
         stated = (near + constants.OF_REPEATED * said) * weights
@@ -82,7 +74,9 @@ class EvidenceReader:
         ahead = behind + added / constants.OF_PASSAGE
         chosen = [found[at] for at in _chosen(stated, ahead, number and number + 1)]
         if not more:
-            more = sum(len(hit.text.split()) for hit in chosen[:number]) <= _fewest_words(asked)
+            yes_or_no = constants.WHETHER if constants.ASKS_WHETHER.search(asked) else 0
+            few = constants.DEFINED if constants.DEFINES.search(asked) else yes_or_no
+            more = sum(len(hit.text.split()) for hit in chosen[:number]) <= few
         return PassageEvidence(chosen[: number + more], doubt, figures)
 
     def _nearness(self, words: Vectors, texts: Sequence[str]) -> Vectors:
@@ -161,13 +155,6 @@ def _unit(vectors: Vectors) -> Vectors:
     return unit
 
 
-def _fewest_words(asked: str) -> int:
-    """Up to so many words, what defines or answers yes or no takes a sentence more."""
-    if constants.DEFINES.search(asked):
-        return constants.DEFINED
-    return constants.WHETHER if constants.ASKS_WHETHER.search(asked) else 0
-
-
 def _spoken(text: str) -> set[str]:
     return set(_WORD.findall(text.lower()))
 
@@ -175,10 +162,6 @@ def _spoken(text: str) -> set[str]:
 def _content(text: str) -> set[str]:
     """The stems of its words but the shortest, which stand everywhere, and its numbers."""
     return {word[: constants.STEM] for word in _spoken(text) if len(word) > 3 or word.isdigit()}
-
-
-def _stems(hit: Hit) -> set[str]:
-    return {word[: constants.STEM] for word in _spoken(f"{hit.title} {hit.text}")}
 
 
 def _placed(text: str) -> Iterator[tuple[int, str]]:

@@ -63,7 +63,6 @@ class Speller:
         return cls({word for text in texts for word in re.findall(r"[^\W\d_]+", text.lower())}, pieces)
 
     def mend(self, question: str) -> str:
-        """The question with its wrong words replaced."""
         return constants.WORD.sub(lambda found: self._mended(found[0]), question)
 
     def is_foreign(self, question: str) -> bool:

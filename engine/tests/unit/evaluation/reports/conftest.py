@@ -99,13 +99,5 @@ def prompts() -> list[dict[str, Any]]:
             "variables": [],
             "unseen": [],
         },
-        {
-            "name": "condense",
-            "status": "same",
-            "base": "e",
-            "head": "e",
-            "messages": [],
-            "parameters": [],
-            "variables": [],
-        },
+        {"name": "condense", "status": "same", "base": "e", "head": "e"},
     ]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -105,25 +104,17 @@ def test_foreign_text_stays_text(hostile: Comparison, sides: tuple[ComparedVersi
     text.encode()
 
 
-@pytest.mark.parametrize("answer", ["x" * 10_000, "字" * 10_000, "|" * 10_000], ids=["long", "wide", "escaped"])
 def test_it_stays_below_the_limit_whatever_comes(
-    comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion], answer: str
+    comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion]
 ) -> None:
+    answer = "字|" * 5_000  # a sign of several bytes, and one that is escaped
+
     def long(records: list[dict[str, Any]], f1: float) -> list[dict[str, Any]]:
         scores = {"f1": f1, "decline_accuracy": f1}
-        return [
-            record
-            | {
-                "id": f"{record['id']}-{answer}",
-                "answer": answer,
-                "question": answer,
-                "scores": scores,
-                "tags": [answer],
-            }
-            for record in records
-        ]
+        changes = {"answer": answer, "question": answer, "scores": scores, "tags": [answer]}
+        return [record | changes | {"id": f"{record['id']}-{answer}"} for record in records]
 
-    found = comparing(long(ask(seed=1, cases=1500), 1.0), long(ask(seed=1, cases=1500), 0.0))
+    found = comparing(long(ask(seed=1, cases=1000), 1.0), long(ask(seed=1, cases=1000), 0.0))
     prompt = {
         "name": answer,
         "status": "changed",
@@ -133,8 +124,8 @@ def test_it_stays_below_the_limit_whatever_comes(
     text = write_comment(found, *sides, [prompt])
     assert len(text.encode()) <= LIMIT < 65_536
     assert text.startswith("## ✕ Worse: f1, decline&#95;accuracy\n")
-    assert "**Worst 3**, of 1500 broken\n" in text
-    assert "1497 more broken" in text
+    assert "**Worst 3**, of 1000 broken\n" in text
+    assert "997 more broken" in text
     assert "more are in the report." in text
     assert "1 sections did not fit and are in the report." in text
     check_harmless(text)

@@ -64,14 +64,11 @@ class Chat:
     ) -> AsyncGenerator[Delta, None]:
         key = key_of(messages[-1]["content"].rsplit("Question:")[-1])
         brief = BRIEF in messages[0]["content"]
-        self.note(REPLIES[key])
+        self.asked.append(REPLIES[key])
         if brief and self.gate:
             await self.gate(key)
         yield Delta(REPLIES[key].split()[0] if brief else REPLIES[key])
         yield Delta(finish_reason="stop", usage=Usage(11, 2))
-
-    def note(self, reply: str) -> None:
-        self.asked.append(reply)
 
 
 class Search:
@@ -110,33 +107,22 @@ def within(app: Any, steps: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> An
     return asyncio.run(run())
 
 
-class NotedChat(Chat):
-    """Notes what it is asked in a file, and awaits the file of its key in a folder before a brief answer."""
-
-    def __init__(self, asked: Path, gates: Path) -> None:
-        super().__init__()
-        self._asked = asked
-        self.gate = lambda key: _existence(gates / key)
-
-    def note(self, reply: str) -> None:
-        with self._asked.open("a") as stream:
-            stream.write(f"{reply}\n")
-
-
 async def _existence(path: Path) -> None:
     while not path.exists():
         await asyncio.sleep(0.02)
 
 
 def run_service(port: int, root: str, killed_at: str = "") -> None:
-    """Serves the lab of the checkout `root` on loopback; for child processes of tests.
+    """Serves the lab of the checkout `root` on loopback; for child processes of tests. A brief answer waits for the
+    file of its key in the folder `gates` beside the checkout.
 
     `killed_at`: the step of a write to prompts/ at which the process gets a SIGKILL: `half written`, `written`
     or `renamed`.
     """
     workspace, traffic = Workspace(Path(root)), TrafficState()
     folder = workspace.root.parent
-    chat = NotedChat(folder / "asked.txt", folder / "gates")
+    chat = Chat()
+    chat.gate = lambda key: _existence(folder / "gates" / key)
     app = lab_app(workspace, chat, traffic)
     if killed_at:
         _be_killed(killed_at)

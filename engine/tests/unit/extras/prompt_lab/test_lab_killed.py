@@ -13,24 +13,16 @@ import pytest
 from sluice.core.digests import digest_of
 from sluice.core.workspace import Workspace
 from sluice.serving.middleware import TrafficState
-from unit.extras.prompt_lab.lab_service import BRIEF, Chat, keys_in_order, lab_app, within
+from unit.extras.prompt_lab.lab_service import BRIEF, Chat, lab_app, within
 from unit.serving.process import Service
 
 pytestmark = pytest.mark.real
-
-
-def served(workspace: Workspace, killed_at: str = "") -> Service:
-    return Service(f"{str(workspace.root)!r}", f"{killed_at!r}", of="unit.extras.prompt_lab.lab_service")
 
 
 def git(workspace: Workspace, *words: str) -> str:
     who = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
     command = ["git", *who, *words]
     return subprocess.run(command, cwd=workspace.root, check=True, capture_output=True, text=True).stdout
-
-
-def edit(path: Path) -> str:
-    return path.read_text().replace("Answer the question", f"{BRIEF} Answer the question", 1)
 
 
 def assert_it_works_again(workspace: Workspace, path: Path) -> None:
@@ -49,37 +41,17 @@ def assert_it_works_again(workspace: Workspace, path: Path) -> None:
     within(lab_app(workspace, Chat(), TrafficState()), steps)
 
 
-def test_killed_within_a_comparison_it_leaves_the_prompt_as_it_was(workspace: Workspace, tmp_path: Path) -> None:
-    path = workspace.prompts / "answer.prompt.yml"
-    before, files = path.read_bytes(), sorted(workspace.prompts.iterdir())
-    (tmp_path / "gates").mkdir()
-    (tmp_path / "gates" / keys_in_order(workspace)[0]).touch()
-    service = served(workspace)
-    compare = {"json": {"text": edit(path)}, "timeout": 120, "trust_env": False}
-    try:
-        with httpx.stream("POST", service.url + "/try/compare", **compare) as response:  # type: ignore[arg-type]
-            lines = response.iter_lines()
-            assert json.loads(next(lines).removeprefix("data: "))["type"] == "row"
-            service.stop()
-            with pytest.raises(httpx.RemoteProtocolError):
-                list(lines)
-    finally:
-        service.stop()
-    assert path.read_bytes() == before
-    assert sorted(workspace.prompts.iterdir()) == files
-    assert_it_works_again(workspace, path)
-
-
 @pytest.mark.parametrize("step", ["half written", "written", "renamed"])
 def test_killed_within_keep_it_leaves_the_old_prompt_or_the_new_one(
     workspace: Workspace, root: Path, step: str
 ) -> None:
     path = workspace.prompts / "answer.prompt.yml"
-    before, edited = path.read_text(), edit(path)
+    before = path.read_text()
+    edited = before.replace("Answer the question", f"{BRIEF} Answer the question", 1)
     shutil.copy(root / ".gitignore", workspace.root)
     for words in (["init", "--quiet"], ["add", "."], ["commit", "-qm", "first"]):
         git(workspace, *words)
-    service = served(workspace, step)
+    service = Service(f"{str(workspace.root)!r}", f"{step!r}", of="unit.extras.prompt_lab.lab_service")
     try:
         body = {"text": edited, "digest": digest_of(before)}
         with pytest.raises(httpx.RemoteProtocolError):

@@ -1,14 +1,83 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""What `sluice prompts list` and `sluice prompts diff` print of the prompts that ship."""
+"""The commands of prompts: what they list, show with values, and compare with a commit."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from sluice.core.errors import ValidationErrors
 from sluice.core.workspace import Workspace
+from sluice.extras.prompt_tests.prompt_cases import parse_values
+from sluice.extras.prompt_tests.prompt_terminal import changes_since
+from sluice.prompts import Prompt, load_prompts
 from unit.test_cli import PROMPTS, Run, _alone, run  # noqa: F401 - fixtures
 
-from .conftest import git
+from .conftest import ANSWER, git
+
+PROMPT = Prompt.model_validate(
+    {
+        "name": "typed",
+        "description": "for tests",
+        "model": "chat",
+        "messages": [{"role": "user", "content": "{{text}} {{count}} {{share}} {{flag}}"}],
+        "variables": [
+            {"name": "text"},
+            {"name": "count", "type": "integer"},
+            {"name": "share", "type": "number"},
+            {"name": "flag", "type": "boolean"},
+        ],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("pair", "value"),
+    [
+        ("text=", {"text": ""}),
+        ("text=7", {"text": "7"}),
+        ("count=-3", {"count": -3}),
+        ("share=3", {"share": 3.0}),
+        ("flag=true", {"flag": True}),
+    ],
+)
+def test_a_value_has_the_type_of_its_variable(pair: str, value: dict[str, Any]) -> None:
+    parsed = parse_values(PROMPT, [pair])
+    assert parsed == value
+    assert [type(v) for v in parsed.values()] == [type(v) for v in value.values()]
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("count=3.5", "'count=3.5': '3.5' is no integer"),
+        ("share=nan", "'share=nan': nan is no finite number"),
+        ("flag=yes", "'flag=yes': 'yes' is no true or false"),
+    ],
+)
+def test_what_is_wrong_is_said(pair: str, said: str) -> None:
+    with pytest.raises(ValidationErrors) as caught:
+        parse_values(PROMPT, [pair])
+    assert caught.value.faults == [said]
+    assert "count (integer)" in caught.value.remedy
+
+
+def test_a_prompt_is_shown_with_values(run: Run) -> None:
+    status, out, _ = run("prompts", "show", "answer", "--with", "question=a=b?", "--with", "passages={{question}}")
+    assert status == 0
+    assert out.endswith("[user]\n{{question}}\n\n{{history}}Question: a=b?\n\n")
+    assert "say exactly: {{decline}}" in out
+    for words, said in (
+        (("anwser",), "no prompt 'anwser' (did you mean 'answer'?)"),
+        (("answer", "--with", "question"), "'question': write variable=value"),
+        (("answer", "--with", "qestion=x"), "no variable 'qestion' (did you mean 'question'?)"),
+    ):
+        status, out, err = run("prompts", "show", *words)
+        assert (status, out) == (1, "")
+        assert said in err
 
 
 def test_prompts_are_listed_with_their_role_and_variables(run: Run) -> None:
@@ -29,3 +98,33 @@ def test_prompts_are_compared_with_a_commit(run: Run, workspace: Workspace) -> N
     assert (change["name"], change["parameters"]) == ("answer", [{"name": "temperature", "base": 0.0, "head": 0.7}])
     status, _, err = run("prompts", "diff", "mian")
     assert (status, "did you mean 'main'?" in err) == (1, True)
+
+
+def test_prompts_of_a_tag_whatever_the_working_tree_holds(repository: Path) -> None:
+    now = repository / "prompts" / "answer.prompt.yml"
+    before = load_prompts(repository / "prompts")
+    now.write_text("name: [")
+    changes, edited = changes_since(repository, "base", before)
+    assert {(change.status, change.base) for change in changes} == {("same", one.digest) for one in before.values()}
+    assert edited == {"answer"}
+
+
+def test_what_the_working_tree_changes_and_which_files_were_edited(repository: Path) -> None:
+    folder = repository / "prompts"
+    (folder / "answer.prompt.yml").write_text(ANSWER.replace("one sentence", "two sentences"))
+    (folder / "other.prompt.yml").write_text("# a comment\n" + ANSWER.replace("name: answer", "name: other"))
+    (folder / "third.prompt.yml").write_text(ANSWER.replace("name: answer", "name: third"))
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "second")
+    changes, edited = changes_since(repository, "base", load_prompts(folder))
+    assert [(c.name, c.status) for c in changes] == [("answer", "changed"), ("other", "same"), ("third", "added")]
+    assert edited == {"answer", "other", "third"}
+    changes, edited = changes_since(repository, "HEAD", load_prompts(folder))
+    assert ({c.status for c in changes}, edited) == ({"same"}, set())
+
+
+def test_faults_of_another_commit_name_it(repository: Path) -> None:
+    (repository / "prompts" / "answer.prompt.yml").write_text(ANSWER.replace("role: user", "role: robot"))
+    git(repository, "commit", "-q", "-a", "-m", "broken")
+    with pytest.raises(ValidationErrors, match=r"main:prompts/answer\.prompt\.yml:9: messages\.1\.role: "):
+        changes_since(repository, "main", {})

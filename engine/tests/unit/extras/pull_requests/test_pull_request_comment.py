@@ -36,18 +36,13 @@ def test_created_once_and_updated_after(github: FakeGitHub, environment: Environ
 
 def test_comments_of_others_stay_as_they_are(github: FakeGitHub, environment: Environment) -> None:
     copied = github.add(MARKER + "copied by somebody", "mallory")
+    assert post("one", environment(GITHUB_TOKEN=PERSON)).message == "comment created"
+    assert post("two", environment(GITHUB_TOKEN=PERSON)).message == "comment updated"
     quoting = github.add("> " + MARKER)
     other = github.add("<!-- sluice:load run=1.1 -->\nanother report of ours")
     before = {number: github.comments[number]["body"] for number in (copied, quoting, other)}
     assert post("mine", environment()).message == "comment created"
     assert {number: github.comments[number]["body"] for number in before} == before
-
-
-def test_a_person_s_token_finds_the_comments_of_the_person(github: FakeGitHub, environment: Environment) -> None:
-    github.add(MARKER + "of the bot")
-    assert post("one", environment(GITHUB_TOKEN=PERSON)).message == "comment created"
-    assert post("two", environment(GITHUB_TOKEN=PERSON)).message == "comment updated"
-    assert bodies(github) == [MARKER + "of the bot", MARKER + "two"]
 
 
 def test_a_token_that_may_only_read_is_no_failure(github: FakeGitHub, environment: Environment) -> None:
@@ -59,9 +54,8 @@ def test_a_token_that_may_only_read_is_no_failure(github: FakeGitHub, environmen
     assert len([one for one in github.asked if one[0] == "POST"]) == 1, "a refusal is not asked again"
 
 
-@pytest.mark.parametrize("status", [502, 429, 0])
-def test_trouble_that_passes_is_waited_for(github: FakeGitHub, environment: Environment, status: int) -> None:
-    github.script = [("POST", status, {})] * 3
+def test_trouble_that_passes_is_waited_for(github: FakeGitHub, environment: Environment) -> None:
+    github.script = [("POST", status, {}) for status in (502, 429, 0)]
     assert post("text", environment()).message == "comment created"
     assert github.pauses == [2.0, 4.0], "once at once, then after growing pauses"
     assert bodies(github) == [MARKER + "text"]
@@ -86,12 +80,6 @@ def test_a_rate_limit_that_lasts_is_an_error_at_once(github: FakeGitHub, environ
     assert github.pauses == []
 
 
-def test_an_answer_that_got_lost_leaves_one_comment(github: FakeGitHub, environment: Environment) -> None:
-    github.script, github.carried_out = [("POST", 502, {})], True
-    assert post("text", environment()).message == "comment updated"
-    assert bodies(github) == [MARKER + "text"]
-
-
 def test_a_comment_of_a_later_run_stays(github: FakeGitHub, environment: Environment) -> None:
     post("later", environment(GITHUB_RUN_ID="600"))
     assert post("earlier", environment()).message == "no comment: a later run has commented already"
@@ -112,11 +100,12 @@ def test_a_comment_that_is_deleted_meanwhile_is_written_anew(github: FakeGitHub,
 
 
 @pytest.mark.parametrize("event", [{"ref": "refs/heads/main"}, {"issue": {"number": 3}}, []])
-def test_a_run_of_something_else_posts_nothing(
+def test_a_run_of_something_else_posts_and_marks_nothing(
     github: FakeGitHub, environment: Environment, tmp_path: Path, event: object
 ) -> None:
     (tmp_path / "event.json").write_text(json.dumps(event))
     assert post("text", environment()) == CommentResult("no comment: this run is not of a pull request")
+    assert mark_outdated(environment(), compares=True) == "nothing is outdated: this run is not of a pull request"
     assert github.asked == []
 
 
@@ -200,13 +189,6 @@ def test_the_notice_stands_once(github: FakeGitHub, environment: Environment) ->
     assert body(github).endswith(f"\n\n{VERDICT}")
 
 
-def test_a_comment_that_is_full_stays_below_the_limit(github: FakeGitHub, environment: Environment) -> None:
-    post("## ✕ Worse\n\n" + "a line of the text\n" * 4000, environment())
-    mark_outdated(environment(GITHUB_RUN_ID="501", **SERVER), compares=True)
-    assert len(body(github)) <= 65_536
-    assert "## ✕ Worse" in body(github)
-
-
 def test_what_is_not_ours_or_later_stays(github: FakeGitHub, environment: Environment) -> None:
     for number in range(150):
         github.add(f"talk {number}", "octocat")
@@ -218,17 +200,10 @@ def test_what_is_not_ours_or_later_stays(github: FakeGitHub, environment: Enviro
     assert {number: one["body"] for number, one in github.comments.items() if number != ours} == before
 
 
-def test_a_run_of_something_else_marks_nothing(github: FakeGitHub, environment: Environment, tmp_path: Path) -> None:
-    (tmp_path / "event.json").write_text(json.dumps({"merge_group": {}}))
-    assert mark_outdated(environment(), compares=True) == "nothing is outdated: this run is not of a pull request"
-    assert github.asked == []
-
-
 @pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"GITHUB_TOKEN": READER}, "PATCH /repos/octo/app/issues/comments/101: GitHub answers 403"),
-        ({"GITHUB_TOKEN": None}, "GITHUB_TOKEN is not set"),
         ({"GITHUB_API_URL": "http://127.0.0.1:9"}, "no answer from GitHub"),
         ({"GITHUB_API_URL": "http://api.example.invalid"}, "not https; the token is not sent there"),
     ],

@@ -11,8 +11,9 @@ import pytest
 from assistant.app import HELP, NEAREST
 from sluice.core.errors import SluiceError
 from sluice.extend import Answer, testing
-from sluice.extras.small_model.grammar import grammar
+from sluice.extras.small_model.assistance import grammar
 from sluice.extras.small_model.questions import Speller
+from sluice.llm.llama_server import LocalServer
 from sluice.serving import runner
 from unit.extras.small_model.test_evidence_reader import Encoder, hit
 
@@ -74,13 +75,10 @@ def test_a_decline_by_the_model_is_followed_so_too() -> None:
     assert ask(SAID, said=more, help=help_of(1))[0].text == more
 
 
-@pytest.mark.parametrize("help", [None, help_of(), help_of(2)])
-def test_without_a_limit_the_model_decides(help: Any) -> None:
-    answer, chat, _ = ask(UNSAID, help=help)
-    assert (answer.text, len(chat.calls)) == ("5 percent", 1)
-
-
 def test_sentences_are_shown_in_place_of_passages_where_some_are_asked_for() -> None:
+    for help in (None, help_of(2)):
+        answer, chat, _ = ask(UNSAID, help=help)
+        assert (answer.text, len(chat.calls)) == ("5 percent", 1), "without a limit the model decides"
     for sentences, shown in ((0, True), (1, False)):
         _, chat, _ = ask(SAID, help=help_of(sentences, 0.5))
         assert "Canaries start at 5 percent." in str(chat.calls)
@@ -148,3 +146,40 @@ def test_what_is_in_another_language_is_declined_unless_it_may_be_a_greeting(
         outcomes.append((answer.declined, len(chat.calls), len(searched)))
     assert outcomes[::2] == [of_the_foreign, (False, 1, 1)]
     assert outcomes[1][:2] == (False, 1)
+
+
+def test_an_answer_may_begin_at_any_word_and_end_behind_it() -> None:
+    assert grammar(['Say "no".', "64 §"], "Don't know.").splitlines() == [
+        r'root ::= "Don' + "'" + r't know." | [Ss] "ay" r1 | "\"" r2 | [Nn] "o" r3 | "\"" r4 | "64" r7 | "§" r8',
+        'r0 ::= | "Say" r1',
+        r'r1 ::= | " \"" r2',
+        'r2 ::= | "no" r3',
+        r'r3 ::= | "\"" r4',
+        'r4 ::= | "." r5',
+        'r5 ::= ""',
+        'r6 ::= | "64" r7',
+        'r7 ::= | " §" r8',
+        'r8 ::= ""',
+    ]
+    assert grammar([], "No.") == 'root ::= "No."'
+    without_spaces = 'root ::= "No." | [Gg] "PU" r1 | "上" r2 | "的" r3\n'
+    assert grammar(["GPU上的"], "No.").startswith(without_spaces)
+
+
+PASSAGES = (
+    'A "quoted" back\\slash and [brackets] cost 3.5 % of £30m - or more.',
+    "Größe, naïve café; Здравствуй мир. ΑΒΓ αβγ 𝔘nicode 🙂 straße ßetween",
+    "コンテナはポッドの中で動く。서울은 수도이다.",
+)
+
+
+@pytest.mark.real
+def test_llama_cpp_says_nothing_that_is_not_there(models: Any) -> None:
+    asked = {"messages": [{"role": "user", "content": "Write a poem about the sea."}], "max_tokens": 64}
+    with LocalServer(models.chat, threads=1, context=512, slots=1) as server:
+        for passage in PASSAGES:
+            limits = {"seed": 1, "temperature": 2.0, "grammar": grammar([passage], testing.DECLINE)}
+            reply = server._server.handle_chat_completions({**asked, **limits})
+            text = reply["choices"][0]["message"]["content"]
+            assert text
+            assert text == testing.DECLINE or text.casefold() in passage.casefold()

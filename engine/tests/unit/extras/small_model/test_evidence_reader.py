@@ -67,12 +67,9 @@ def test_a_further_sentence_is_the_one_that_adds_most() -> None:
 @pytest.mark.parametrize(
     ("question", "more"),
     [
-        ("Why do canaries start?", 1),
         ("How do canaries start?", 1),
         ("How many canaries start?", 0),
-        ("Canaries start at 5 percent?", 0),
         ("Do canaries or rollbacks start?", 1),
-        ("What is the difference of canaries?", 1),
         ("Do canaries start?\nAnd at percent?", 1),
         ("We have canaries, " + "and canaries, " * 10 + "so where do they start?", 1),
     ],
@@ -86,12 +83,9 @@ def test_reasons_steps_comparisons_stories_and_second_turns_take_a_sentence_more
     "question",
     [
         "What is a canary?",
-        "what's meant by canaries",
         "canary, meaning?",
-        "Do canaries start?",
         "can't canaries start",
         "At percent. So won't canaries start?",
-        "We have canaries, is this right?",
     ],
 )
 def test_a_definition_and_a_yes_or_no_take_a_sentence_more_where_they_are_short(question: str) -> None:
@@ -112,25 +106,23 @@ def test_a_reason_beside_the_words_of_the_question_is_preferred_where_it_asks_wh
     asked = "{} 7?"  # whose words stand nowhere
     assert first(asked.format("do"), *passages) == "Canaries wait."
     assert first(asked.format("why"), *passages) == reason
-    beside = ("As said. Nobody knows.", "So be it, as told. Rollbacks it is. As ever.")
-    reader = EvidenceReader(Encoder())
-    shown = [one.text for one in reader.read("why rollbacks", [hit(text) for text in beside], 1).sentences]
-    assert shown == ["Rollbacks it is.", "So be it, as told."]
 
 
 def test_what_the_reply_before_has_said_is_not_said_again() -> None:
     passages = ("Canaries start at percent.", "Canaries finish at percent.")
     assert first("canaries percent?", *passages) == passages[0]
     assert first("canaries?\nThey start at percent, canaries do.\nno, canaries percent?", *passages) == passages[1]
-    assert first("canaries?\nOf percent, each canary starts.\nno, canaries percent?", *passages) == passages[1]
     assert first("They start at percent, canaries do.\nNo.\nno, canaries percent?", *passages) == passages[0]
 
 
 def test_small_talk_is_shown_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence_reader, "is_small_talk", lambda text: text.tokens[0] == "hello")
-    asked_and_shown = [("Hello canaries", 0), ("canaries\nHello", 0), ("canaries\nHello?", 3), ("Hello\ncanaries", 3)]
-    asked_and_shown += [("canaries\nHello I meant canaries", 3), ("Hello I meant canaries", 0)]
-    for asked, shown in asked_and_shown:
+    for asked, shown in (
+        ("Hello canaries", 0),
+        ("canaries\nHello", 0),
+        ("canaries\nHello?", 3),
+        ("Hello\ncanaries", 3),
+    ):
         evidence = EvidenceReader(Encoder()).read(asked, [hit(TEXT)], 2)
         assert (len(evidence.sentences), evidence.doubt == 0) == (shown, not shown)
 
@@ -144,12 +136,8 @@ def test_doubt_grows_with_the_rare_words_that_no_sentence_says() -> None:
     )
     assert said.figures[0] == 0 < partly.figures[0] < unsaid.figures[0]  # the rarity of what is missing
     assert said.doubt < partly.doubt < 0.5 < unsaid.doubt
-
-
-def test_doubt_shrinks_with_the_lead_of_the_best_passage() -> None:
-    reader = EvidenceReader(Encoder())
-    doubts = [reader.read("rollbacks", [hit("Nobody minds.", 0.5), hit("As said.", of)], 1).doubt for of in (0.49, 0.3)]
-    assert doubts[0] > doubts[1]
+    close, ahead = (reader.read("rollbacks", [hit("Nobody minds."), hit("As said.", of)], 1) for of in (0.49, 0.3))
+    assert close.doubt > ahead.doubt, "it shrinks with the lead of the best passage"
 
 
 def test_a_sentence_is_read_once_and_no_passage_gives_nothing() -> None:

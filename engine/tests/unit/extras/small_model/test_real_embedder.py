@@ -25,14 +25,10 @@ ANSWERED = {  # what the first or second sentence must say
     "When does a soak test fail because of memory?": "1 percent",
     "what rank does lora start with": "is 8",
     "Why should I not take a larger rank?": "memorise",
-    "How long may somebody hold a role in an incident?": "4 hours",
     "overlap of chunks": "64 tokens",
-    "How long is a cached answer kept?": "24 hours",
-    "After how many minutes do we declare an incident?": "10 minutes",
 }
 UNANSWERED = (
     "Should I use k6 or Locust for a soak test?",
-    "Does the AdamW optimiser suit LoRA adapters better than Lion?",
     "Which paging vendor should we buy, Opsgenie or PagerDuty?",
     "How do I extract chunks from scanned PDF files with Tesseract?",
     "Can Redis or Memcached be the cache?",
@@ -65,21 +61,14 @@ SMALL_TALK = (
     "hi!",
     "who am I speaking with?",
     "What topics does this assistant cover?",
-    "what sort of things can I ask here?",
     "that's it, bye",
-    "good job",
-    "so what is it that you do?",
     "tell me what you're for",
 )
 NO_SMALL_TALK = (
     "When are you supposed to page someone?",
-    "Hi, how big should a test set be?",
     "Thanks, and how long does that take?",
     "Do you know what a canary release is?",
-    "Can you help me pick a learning rate?",
-    "Do you write post-mortems for small incidents?",
     "Could you write down the steps of a restore drill?",
-    "Do you remember which release is live?",
     "who reads them?",
 )
 

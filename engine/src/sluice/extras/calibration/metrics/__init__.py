@@ -51,7 +51,6 @@ class Judge(Metric):
         self._turns = asyncio.Semaphore(concurrency)
 
     async def score(self, row: Row, output: Output) -> Assertion | None:
-        """The verdict on an answer; None for one that declines."""
         if output.declined:
             return None
         messages = self._prompt.render(
