@@ -26,8 +26,6 @@ from typing import Any
 import psutil
 import yaml
 
-from workflows.real_actions import RealActions, real
-
 HERE = Path(__file__).resolve().parent
 VENV = Path(sys.executable).parents[1]
 ACT = VENV / "bin" / "act"
@@ -86,14 +84,12 @@ class Run:
 @dataclass(frozen=True)
 class Runner:
     """What stays the same from run to run: `root`, the repository; `home`, all that the steps may write to; `place`,
-    where the stub actions keep artifacts and notes; `environment`, which every step sees; `real`, where actions are not
-    played."""
+    where the stub actions keep artifacts and notes; `environment`, which every step sees."""
 
     root: Path
     home: Path
     place: Path
     environment: Mapping[str, str]
-    real: RealActions | None = None
 
     def run(
         self,
@@ -116,18 +112,14 @@ class Runner:
         written = self.home / "event.json"
         written.write_text(json.dumps(payload))
         environment = {**self.environment, **environment}
-        if self.real:
-            self.real.push(self.root, payload)
-            environment |= self.real.artifacts.environment(environment["GITHUB_RUN_ID"])
-        words = [str(ACT), event, "--json", "-W", f".github/workflows/{workflow}"]
-        words += self.real.words(self.place / "caches") if self.real else ["--no-cache-server"]
+        words = [str(ACT), event, "--json", "-W", f".github/workflows/{workflow}", "--no-cache-server"]
         words += ["-P", f"{RUNNER}=-self-hosted", "-P", f"{MAC}=-self-hosted", "-e", str(written), "--actor", actor]
         words += ["--concurrent-jobs", str(jobs_at_once), "--defaultbranch", "main"]
         for option, values in (
             ("--env", environment),
             ("--secret", secrets or {}),
             ("--var", variables or {}),
-            ("--local-repository", stubs(self.root, workflow, played=self.real is None)),
+            ("--local-repository", stubs(self.root, workflow)),
         ):
             words += [word for name, value in values.items() for word in (option, f"{name}={value}")]
         return self._watch(words)
@@ -158,8 +150,6 @@ class Runner:
         make = shutil.which("make") or "make"
         tools = {str(Path(found).parent) for name in _TOOLS if (found := shutil.which(name))}
         path = os.pathsep.join([str(HERE / "played"), *sorted(tools), "/usr/bin", "/bin"])
-        if self.real and (node := shutil.which("node")):
-            path += os.pathsep + str(Path(node).parent)
         names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
         return {
             "PATH": path,
@@ -183,14 +173,12 @@ def end_session(leader: int) -> None:
                 os.kill(process.pid, signal.SIGKILL)
 
 
-def stubs(root: Path, workflow: str, *, played: bool = True) -> dict[str, str]:
-    """`owner/name@ref` of every remote action that a workflow reaches, to the folder of its code, or what plays it."""
+def stubs(root: Path, workflow: str) -> dict[str, str]:
+    """`owner/name@ref` of every remote action that a workflow reaches, to the folder of what plays it."""
     found = {}
     for path in files(root, workflow):
         for owner, name, ref in re.findall(r"\buses:\s*([\w.-]+)/([\w.-]+)(?:/[\w./-]+)?@(\w+)", path.read_text()):
-            if code := None if played else real(owner, name):
-                found[f"{owner}/{name}@{ref}"] = str(code)
-            elif (owner, name) != ("actions", "checkout"):  # act does that one itself
+            if (owner, name) != ("actions", "checkout"):  # act does that one itself
                 stub = HERE / "actions" / name
                 assert stub.is_dir(), f"{path.name} uses {owner}/{name}, which nothing in {stub.parent} plays"
                 found[f"{owner}/{name}@{ref}"] = str(stub)

@@ -26,7 +26,6 @@ from unit.extras.registry.registries import registry_server
 from unit.github.fake_github import READER, WRITER
 from workflows.act import HERE
 from workflows.evaluated import compare
-from workflows.real_actions import github_itself
 from workflows.scratch import REPOSITORY, Scratch, pushed, repository
 from workflows.world import World, world
 
@@ -53,11 +52,11 @@ def fresh(scratch: Scratch, folder: Path, server: GitServer) -> Iterator[World]:
         made.variables.clear()
         environment = {
             **made.runner.environment,
-            **github_itself(server.url, server.certificate),
+            "GITHUB_SERVER_URL": server.url,
+            "GIT_SSL_CAINFO": str(server.certificate),
             "PLAYED_REGISTRY": f"127.0.0.1:{registry.port}",
         }
-        real = made.runner.real and replace(made.runner.real, served=folder / "served" / REPOSITORY)
-        made.runner = replace(made.runner, environment=environment, real=real)
+        made.runner = replace(made.runner, environment=environment)
         yield made
 
 

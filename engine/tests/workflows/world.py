@@ -13,11 +13,9 @@ from support.kubernetes.api_server import KubeApi, serving
 from support.kubernetes.player import Player
 from unit.github.fake_github import WRITER, FakeGitHub, fake_github
 from workflows.act import Run, Runner
-from workflows.code_scanning import CodeScanningGitHub
 from workflows.coverage import Step, began, declared
 from workflows.gate import opened
 from workflows.inlined import write_inlined
-from workflows.real_actions import real_actions
 from workflows.scratch import REPOSITORY, ROOT, Scratch, dispatched, pull_request, pushed
 
 ENVIRONMENTS = ("staging", "production")
@@ -153,7 +151,7 @@ def _release(release: dict[str, Any]) -> Any:
 def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[World]:
     """A world in which nothing has happened yet. `whole`: with an image, a cluster, an account; else without."""
     place = folder / "place"
-    with fake_github(CodeScanningGitHub(scanned=place / "scanned")) as github, ExitStack() as stack:
+    with fake_github() as github, ExitStack() as stack:
         clusters = {name: Player(stack.enter_context(serving(KubeApi()))) for name in ENVIRONMENTS}
         (place / "clusters").mkdir(parents=True)
         for name, plane in clusters.items():
@@ -170,7 +168,5 @@ def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[Wor
             variables |= {"AWS_ROLE_ARN": "arn:aws:iam::000000000000:role/played", "AWS_REGION": "us-east-1"}
             variables |= {"AWS_EVALUATION_ROLE_ARN": "arn:aws:iam::000000000000:role/evaluation"}
             variables |= {"SLUICE_TRAIN_ON": "sagemaker"}
-        real = stack.enter_context(real_actions(scratch.origin, folder, place))
-        environment |= real.environment if real else {}
-        runner = Runner(scratch.root, folder / "home", place, environment, real)
+        runner = Runner(scratch.root, folder / "home", place, environment)
         yield World(scratch, github, clusters, runner, variables)
