@@ -18,6 +18,8 @@ from sluice.llm.llama_server import LocalServer
 
 _FIRST, _BRIEF = 96, 384  # tokens
 _CALL = "<tool_call>"
+
+
 def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
