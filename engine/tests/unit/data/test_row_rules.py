@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from sluice.data.expectations import faults_of
-from sluice.data.row_rules import check_documents, check_rows, occurs
+from sluice.data.row_rules import check_documents, check_rows, faults_of, occurs
 from sluice.data.rows import Document, EarlierMessage, ExpectedBehaviour, Row, load_rows, write_rows
 from sluice.data.scanning import LocatedRecord
 

@@ -14,8 +14,7 @@ from sluice.core.processes import free_port
 from sluice.data.rows import Document
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, build_index
-from sluice.retrieval.retriever import PostgresRetriever, Retriever, open_retriever
-from sluice.retrieval.search_sql import Mode
+from sluice.retrieval.retriever import Mode, PostgresRetriever, Retriever, open_retriever
 from sluice.retrieval.stores import Stores
 
 LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})

@@ -22,9 +22,8 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import nearest
 from sluice.data import contract
 from sluice.data.contract import check_rows_privacy
-from sluice.data.expectations import check_expectations
 from sluice.data.privacy import DataPolicy, PrivacyPolicy, redact
-from sluice.data.row_rules import check_rows, occurs
+from sluice.data.row_rules import check_expectations, check_rows, occurs
 from sluice.data.rows import Document, ImportSource, Row, load_corpus, parse_row, scan_rows
 from sluice.data.scanning import LocatedRecord, ValidationIssue, read_text, scan_lines
 from sluice.extras.datakit.proposals import proposed_lines, sources_of
