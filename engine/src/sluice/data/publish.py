@@ -49,8 +49,7 @@ class ObjectStore:
         return None if digest.hexdigest() == oid.removesuffix(".dir") else f"holds other bytes in {self.name}"
 
     def files(self, version: str) -> dict[str, str]:
-        """The object of each file below data/ of a version, which is the list of a folder, or one file. SluiceError
-        when the list is not there or is another."""
+        """The object of each file below data/ of a version, which is the list of a folder, or one file."""
         if not version.endswith(".dir"):
             return {"": version}
         if fault := self.fault(version):

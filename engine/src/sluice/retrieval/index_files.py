@@ -117,9 +117,7 @@ class IndexInfo(Settings):
 def build_index(
     documents: list[Document], embedder: TextEncoder, spec: ModelSpec, settings: ChunkerSettings, out: Path
 ) -> IndexInfo:
-    """Writes the index of `documents` to `out`, whole or not at all. Title and text are embedded together.
-
-    Documents are taken in the order of their ids: a store, which knows no order, can then make the digest again."""
+    """Writes the index of `documents`, in the order of their ids, to `out`, whole or not at all."""
     chunks = chunk(sorted(documents, key=lambda document: document.id), settings)
     if not chunks:
         raise SluiceError("the corpus has no text to index", remedy="add documents to data/corpus/")

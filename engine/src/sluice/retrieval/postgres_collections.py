@@ -156,9 +156,7 @@ _HELD = 7_265  # class of advisory locks: shared by the connections that search 
 def ensure_collection(
     connection: psycopg.Connection[Any], folder: Path, vectors: VectorSettings | None = None
 ) -> IndexInfo:
-    """Loads the index in `folder` unless its collection is already there. Readers never see half a collection.
-
-    One of older code, in a form that this code does not search, is replaced. SluiceError when something needs it."""
+    """Loads the index in `folder` unless its collection is there; replaces one that only older code searched."""
     info, chunks, rows = read_index(folder)
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOADING,))

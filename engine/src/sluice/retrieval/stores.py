@@ -168,8 +168,7 @@ def close_abandoned(spec: StoreSpec, state: Path) -> bool:
 
 
 def _forget_dead_users(folder: Path) -> list[int]:
-    """Drops killed processes from the server's list of users: with one of them left in it, it would never stop.
-    Returns those that live."""
+    """Drops killed processes, with which the server would never stop, from its users; returns those alive."""
     users = folder / ".handle_pids.json"
     if not users.exists():
         return []

@@ -73,11 +73,7 @@ def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
 def import_table(
     source: Path, out: Path, data: Path, layout: TableLayout, *, licence: str, origin: str, policy: DataPolicy
 ) -> dict[str, Any]:
-    """Write the rows of a table as proposed rows, and their source to a file beside them; return a report.
-
-    A row with answers and no documents gets the document of `data` that holds an answer, if there is only one. Raises
-    ValidationErrors with everything that cannot be read, and when nothing is left.
-    """
+    """Write the rows of a table as proposed rows, and their source to a file beside them; return a report."""
     if out.exists():
         raise SluiceError(f"{out}: already exists", remedy="remove it, or choose another file")
     train = scan_rows(data / "train.jsonl")[0] if (data / "train.jsonl").exists() else []
