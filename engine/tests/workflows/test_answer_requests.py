@@ -92,8 +92,7 @@ def model() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def api(bare: World) -> Iterator[ActionsApi]:
     with actions_api() as played:
-        played.others = bare.github.answer
-        bare.github.url = played.url
+        played.comments = bare.github.comments
         yield played
 
 

@@ -178,7 +178,7 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
                 self._send(planned[1], {"message": planned[2].pop("message", "planned")}, planned[2])
                 return
             status, value = fake.answer(self.command, self.path, token, body)
-            if status == 301:
+            if status in (301, 302):
                 self._send(status, value, {"Location": value["url"]})
             else:
                 self._send(status, *self._paged(value))
@@ -194,7 +194,7 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
             return value[size * (page - 1) : size * page], more
 
         def _send(self, status: int, value: Any, headers: dict[str, str]) -> None:
-            raw = b"" if value is None else json.dumps(value).encode()
+            raw = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode()
             if (self.command, status) == ("GET", 200):  # docs.github.com, Best practices: conditional requests
                 headers = {**headers, "ETag": f'W/"{hashlib.sha256(raw).hexdigest()}"'}
                 if self.headers.get("If-None-Match") == headers["ETag"]:
