@@ -1,5 +1,4 @@
-"""Rules for single rows and documents, and for what a row expects: its checks must be executable, and must not contradict
-each other.
+"""Rules for single rows and documents, and for a row's `expect`: its checks are executable and do not contradict.
 
 Imports jsonschema where it is used: `expect` is rare, and serving has no need of it.
 """
