@@ -14,11 +14,12 @@ import os
 import re
 import shutil
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,28 @@ def _note(job: Job, event: Mapping[str, Any], words: str) -> None:
 
 def load(path: Path) -> dict[Any, Any]:
     return yaml.load(path.read_text(), _Loader)
+
+
+@contextmanager
+def opened(may_begin: Callable[[str], bool]) -> Iterator[dict[str, str]]:
+    """A gate before every step, by what the steps need in their environment.
+
+    `may_begin` gets the job's id and the script of the step. Where it says no, the machine dies at once: the shell of
+    the step and act are killed, and with them all that would still have run, `if: always()` too."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked = self.rfile.readline().decode().strip()
+            self.wfile.write(b"go\n" if may_begin(asked) else b"die\n")
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield {"BASH_ENV": str(HERE / "played" / "gate.sh"), "PLAYED_GATE": str(server.server_address[1])}
+        finally:
+            server.shutdown()
+            thread.join()
