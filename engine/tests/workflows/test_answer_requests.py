@@ -16,6 +16,7 @@ import yaml
 
 from support.actions_api import TOKEN, ActionsApi, actions_api, archive
 from support.providers.server import Upstream, upstream
+from unit.extras.hosted.conftest import hosted
 from workflows.act import Run
 from workflows.scratch import pull_request, repository
 from workflows.world import World
@@ -34,16 +35,6 @@ def alone(ci: str) -> str:
     job = content["jobs"]["eval"]
     content["jobs"] = {"eval": {key: value for key, value in job.items() if key not in ("needs", "if")}}
     return yaml.safe_dump(content, sort_keys=False, width=1000)
-
-
-def provider(url: str) -> str:
-    entry = {
-        "name": "primary", "kind": "openai_compatible", "model": "m", "base_url": f"{url}/v1", "key_env": "MODEL_KEY",
-        "timeouts": {"connect": 60, "queue": 300, "first_token": 300}, "retries": 0, "max_concurrency": 4,
-        "breaker": {"window": 20, "failures": 20, "open_seconds": 5}, "prices": {"input": 1.0, "output": 2.0},
-    }  # fmt: skip
-    embed = [{"name": "local", "kind": "local", "model": "embed"}]
-    return yaml.safe_dump({"chat": [entry], "judge": [], "embed": embed})
 
 
 def reply(messages: list[dict[str, str]]) -> str:
@@ -100,7 +91,7 @@ def api(bare: World) -> Iterator[ActionsApi]:
 def rounds(bare: World, api: ActionsApi, model: Upstream) -> Rounds:
     scratch, found = bare.scratch, Rounds()
     scratch.write(".github/workflows/ci.yml", alone((scratch.root / ".github/workflows/ci.yml").read_text()))
-    scratch.write("config/providers.yaml", provider(model.url))
+    scratch.write("config/providers.yaml", hosted(model.url, timeouts={"connect": 60, "queue": 300, "first_token": 300}))
     scratch.base = scratch.commit("A hosted model")
     scratch.branch("change")
     scratch.edit("prompts/answer.prompt.yml", "the one or two", "one or two")
