@@ -91,7 +91,9 @@ def api(bare: World) -> Iterator[ActionsApi]:
 def rounds(bare: World, api: ActionsApi, model: Upstream) -> Rounds:
     scratch, found = bare.scratch, Rounds()
     scratch.write(".github/workflows/ci.yml", alone((scratch.root / ".github/workflows/ci.yml").read_text()))
-    scratch.write("config/providers.yaml", hosted(model.url, timeouts={"connect": 60, "queue": 300, "first_token": 300}))
+    scratch.write(
+        "config/providers.yaml", hosted(model.url, timeouts={"connect": 60, "queue": 300, "first_token": 300})
+    )
     scratch.base = scratch.commit("A hosted model")
     scratch.branch("change")
     scratch.edit("prompts/answer.prompt.yml", "the one or two", "one or two")
