@@ -15,8 +15,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from sluice.core.errors import SluiceError
