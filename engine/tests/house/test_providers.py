@@ -77,8 +77,12 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _fresh_clients_of_langchain() -> None:
-    """LangChain keeps one HTTP client a process, which dies with the event loop of its first user: each test is one."""
+def _fresh_clients() -> None:
+    fresh_clients()
+
+
+def fresh_clients() -> None:
+    """LangChain keeps one HTTP client a process, which dies with the event loop of its first user."""
     from langchain_anthropic import _client_utils as anthropic_clients
     from langchain_openai.chat_models import _client_utils as openai_clients
 
@@ -112,6 +116,7 @@ collect = partial(clients.collect, messages=MESSAGES, parameters=PARAMETERS)
 
 
 def answer(kind: str, server: Upstream, script: str = "normal") -> list[Delta]:
+    fresh_clients()
     server.script = [script]
     return asyncio.run(collect(provider(kind, server.url)))
 
@@ -231,6 +236,7 @@ def tool_parameters(choice: Any = "auto") -> ToolParameters:
 
 def asked_with_tools(kind: str, server: Upstream, choice: Any = "auto", **changes: Any) -> tuple[list[Delta], Any]:
     """The pieces of an answer that calls tools, and what the server was sent."""
+    fresh_clients()
     server.script = ["calls"]
     chat = provider(kind, server.url, **changes)
     deltas = asyncio.run(collect(chat, messages=RESULTS, parameters=tool_parameters(choice)))
@@ -339,6 +345,7 @@ def test_what_goes_wrong_has_its_name(kind: str, server: Upstream) -> None:
         assert error.failure in expected, script
         assert script != "busy:7" or error.retry_after == 7
         assert "secret" not in str(error), "an error must not quote what the server said: it may hold the question"
+    fresh_clients()
     with pytest.raises(ProviderError) as caught:
         asyncio.run(collect(provider(kind, f"http://127.0.0.1:{free_port()}")))
     assert caught.value.failure is FailureKind.UNREACHABLE
