@@ -34,8 +34,7 @@ from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import build_index
 from sluice.retrieval.index_stage import IndexParameters
-from sluice.retrieval.retriever import PostgresRetriever, open_retriever
-from sluice.retrieval.search_sql import Mode
+from sluice.retrieval.retriever import Mode, PostgresRetriever, open_retriever
 
 K = 5
 SEARCHES: dict[str, Mode] = {

@@ -27,20 +27,12 @@ GOOD: dict[str, Any] = {
 WRONG: list[tuple[tuple[str | int, ...], Any]] = [
     (("name",), None),
     (("name",), "Greet Me"),
-    (("description",), ""),
-    (("model",), None),
-    (("messages",), []),
     (("messages", 0, "role"), "robot"),
-    (("messages", 0, "content"), ""),
     (("messages", 0, "rol"), "user"),
     (("modelParameters", "temperature"), 2.5),
-    (("modelParameters", "maxTokens"), 0),
-    (("modelParameters", "topP"), 0),
     (("modelParameters", "stop"), "END"),
     (("modelParameters", "max_tokens"), 5),
     (("variables", 0, "name"), "a b"),
-    (("variables", 0, "type"), "text"),
-    (("testData",), {}),
     (("tests",), []),
 ]
 

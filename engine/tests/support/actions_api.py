@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from support.local_server import in_thread
+from unit.github.fake_github import REPOSITORY, WRITER, FakeGitHub, fake_github
 
-REPOSITORY = "octo/app"
 PLACE = f"/repos/{REPOSITORY}"
-TOKEN = "writer"  # pragma: allowlist secret
+TOKEN = WRITER
 WORKFLOWS = {"answer-requests.yml": 11, "ci.yml": 12}
 
 
@@ -38,19 +35,20 @@ def archive(**files: bytes) -> bytes:
 
 
 @dataclass
-class ActionsApi:
+class ActionsApi(FakeGitHub):
     """`runs` by number; `archives`: (run, name) -> zip; `writers`: who may write; `again`: runs that were run again;
-    `tokens_at_storage`: what the other host was sent as authorization. `others`: answers to (method, path, token, body)
-    of everything else."""
+    `tokens_at_storage`: what the other host was sent as authorization. What it redirects to is itself by another name.
+    """
 
-    url: str = ""
-    storage: str = ""
     runs: dict[int, dict[str, Any]] = field(default_factory=dict)
     archives: dict[tuple[int, str], bytes] = field(default_factory=dict)
     writers: set[str] = field(default_factory=lambda: {"octocat"})
     again: list[int] = field(default_factory=list)
     tokens_at_storage: list[str | None] = field(default_factory=list)
-    others: Callable[[str, str, str, Any], tuple[int, Any]] | None = None
+
+    @property
+    def storage(self) -> str:
+        return self.url.replace("127.0.0.1", "localhost")
 
     def add(self, number: int, workflow: str = "ci.yml", *, branch: str = "change", **changes: Any) -> dict[str, Any]:
         """A run at its end: of ci for a pull request of octocat, or of another workflow on `branch`."""
@@ -73,7 +71,18 @@ class ActionsApi:
         }
         return self.runs[number]
 
-    def answer(self, method: str, target: str) -> tuple[int, Any]:
+    def answer(self, method: str, path: str, token: str, body: Any) -> tuple[int, Any]:
+        if found := re.fullmatch(r"/storage/(\d+)", path):
+            self.tokens_at_storage.append(token or None)
+            return 200, list(self.archives.values())[int(found[1])]
+        if token != TOKEN:
+            return 401, {"message": "Bad credentials"}
+        if found := re.fullmatch(rf"{PLACE}/actions/artifacts/(\d+)/zip", path):
+            return 302, {"url": f"{self.storage}/storage/{found[1]}"}
+        status, value = self._of_actions(method, path)
+        return super().answer(method, path, token, body) if status == 404 else (status, value)
+
+    def _of_actions(self, method: str, target: str) -> tuple[int, Any]:
         parts = urlsplit(target)
         place, query = parts.path.removeprefix(PLACE), {key: one[0] for key, one in parse_qs(parts.query).items()}
         if place == "":
@@ -126,42 +135,7 @@ class ActionsApi:
 
 @contextmanager
 def actions_api() -> Iterator[ActionsApi]:
-    """A server on this machine; what it redirects to is the same one by another name."""
-    api = ActionsApi()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _serve(self) -> None:
-            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            sent = self.headers.get("Authorization")
-            if found := re.fullmatch(r"/storage/(\d+)", self.path):
-                api.tokens_at_storage.append(sent)
-                self._send(200, list(api.archives.values())[int(found[1])])
-            elif not (sent or "").endswith(TOKEN):
-                self._send(401, json.dumps({"message": "Bad credentials"}).encode())
-            elif found := re.fullmatch(rf"{PLACE}/actions/artifacts/(\d+)/zip", self.path):
-                self._send(302, b"", Location=f"{api.storage}/storage/{found[1]}")
-            else:
-                status, value = api.answer(self.command, self.path)
-                if status == 404 and api.others:
-                    status, value = api.others(self.command, self.path, TOKEN, json.loads(raw) if raw else None)
-                self._send(status, b"" if value is None else json.dumps(value).encode())
-
-        def _send(self, status: int, raw: bytes, **headers: str) -> None:
-            self.send_response(status)
-            for name, text in {**headers, "Content-Length": str(len(raw))}.items():
-                self.send_header(name, text)
-            self.end_headers()
-            self.wfile.write(raw)
-
-        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names of http.server
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    api.url = f"http://127.0.0.1:{server.server_port}"
-    api.storage = f"http://localhost:{server.server_port}"
-    with in_thread(server):
+    """A server on this machine."""
+    with fake_github(ActionsApi()) as api:
+        assert isinstance(api, ActionsApi)
         yield api

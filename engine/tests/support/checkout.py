@@ -72,12 +72,7 @@ class Checkout:
     """The clone. `root` is its folder."""
 
     def __init__(self, source: Path, folder: Path) -> None:
-        """Clones `source` into `folder`, with what is changed and not committed yet, and with its data.
-
-        Args:
-            source: The root of the project, a git repository.
-            folder: Where the clone shall lie; not there yet.
-        """
+        """Clones a project into `folder`, with what is changed and not committed yet, and with its data."""
         self.root = folder
         git.run(source, "clone", "--quiet", str(source), str(folder))
         for name in _listed(source, "-mo", "--exclude-standard"):
@@ -101,7 +96,8 @@ class Checkout:
         self.edit("pipelines/params.yaml", lambda params: self._shrink(params, taken))
         self.edit("config/gates.yaml", _open_gates)
         self.edit("config/providers.yaml", _answer_here)
-        self.edit("config/service.yaml", _read_one_passage)
+        # Reading passages is most of the work of the model.
+        self.edit("config/service.yaml", lambda service: service["retrieval"].update(k=1))
         self.be_patient()
         rows = workspace.data / "eval.jsonl"
         write_rows(rows, some_of_each(load_rows(rows), CASES))
@@ -124,14 +120,10 @@ class Checkout:
 
     def change_what_serves(self) -> None:
         """Another release that gives the same answers, so that nothing is trained or evaluated again."""
-
-        def drain_longer(service: dict[str, Any]) -> None:
-            service["drain_seconds"] += 1
-
-        self.edit("config/service.yaml", drain_longer)
+        self.edit("config/service.yaml", lambda service: service.update(drain_seconds=service["drain_seconds"] + 1))
 
     def edit(self, name: str, change: Any) -> None:
-        """Writes a YAML file anew after `change` was called with its document, which it alters."""
+        """Lets `change` alter the document of a YAML file."""
         path = self.root / name
         document = yaml.safe_load(path.read_text())
         change(document)
@@ -167,14 +159,7 @@ class Checkout:
         return process.returncode, output
 
     def release(self, fault: str = "") -> Outcome:
-        """Runs `sluice release make`.
-
-        Args:
-            fault: What goes wrong with the canary, as `--fault` takes it.
-
-        Returns:
-            What became of the release; a refused one is an outcome, too.
-        """
+        """Runs `sluice release make`. `fault`: what goes wrong with the canary, as `--fault` takes it."""
         status, output = self.run("release", "make", *(["--fault", fault] if fault else []))
         found = re.search(r"^release\s+(r-[0-9a-f]{12})\s+(.*?)\s*$", output, re.MULTILINE)
         name, verdict = (found[1], found[2]) if found else ("", "")
@@ -244,10 +229,6 @@ def _answer_here(document: dict[str, Any]) -> None:
     if any(entry["kind"] != "local" for entry in document["chat"]):
         document["chat"] = [dict(_LOCAL)]
     document |= {role: [] for role in ("judge", "teacher") if role in document}
-
-
-def _read_one_passage(document: dict[str, Any]) -> None:
-    document["retrieval"]["k"] = 1  # reading passages is most of the work of the model
 
 
 def _wait_for_answers(document: dict[str, Any]) -> None:

@@ -26,18 +26,9 @@ _SAYS = re.compile(r'engine/scripts/ci\.py say "(.*)"')
 
 @dataclass(frozen=True)
 class Situation:
-    """Something that happens in a repository.
-
-    Attributes:
-        name: What the table calls it.
-        event: The trigger.
-        paths: Files that the pull request, or the push, changes.
-        change: What the payload has beside the repository.
-        actor: Who does it.
-        releases: Whether there is something to release: outputs of `sluice release plan`.
-        clock: The entry of `cron` that is due.
-        branch: The default branch, on which it happens.
-    """
+    """Something that happens on the default branch. `name`: what the table calls it; `paths`: files that are changed;
+    `change`: what the payload has beside the repository; `releases`: whether there is something to release; `clock`:
+    the entry of `cron` that is due."""
 
     name: str
     event: str

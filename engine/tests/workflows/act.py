@@ -14,19 +14,18 @@ import os
 import re
 import shutil
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
-
-from workflows.real_actions import RealActions, real
 
 HERE = Path(__file__).resolve().parent
 VENV = Path(sys.executable).parents[1]
@@ -86,14 +85,12 @@ class Run:
 @dataclass(frozen=True)
 class Runner:
     """What stays the same from run to run: `root`, the repository; `home`, all that the steps may write to; `place`,
-    where the stub actions keep artifacts and notes; `environment`, which every step sees; `real`, where actions are not
-    played."""
+    where the stub actions keep artifacts and notes; `environment`, which every step sees."""
 
     root: Path
     home: Path
     place: Path
     environment: Mapping[str, str]
-    real: RealActions | None = None
 
     def run(
         self,
@@ -116,18 +113,14 @@ class Runner:
         written = self.home / "event.json"
         written.write_text(json.dumps(payload))
         environment = {**self.environment, **environment}
-        if self.real:
-            self.real.push(self.root, payload)
-            environment |= self.real.artifacts.environment(environment["GITHUB_RUN_ID"])
-        words = [str(ACT), event, "--json", "-W", f".github/workflows/{workflow}"]
-        words += self.real.words(self.place / "caches") if self.real else ["--no-cache-server"]
+        words = [str(ACT), event, "--json", "-W", f".github/workflows/{workflow}", "--no-cache-server"]
         words += ["-P", f"{RUNNER}=-self-hosted", "-P", f"{MAC}=-self-hosted", "-e", str(written), "--actor", actor]
         words += ["--concurrent-jobs", str(jobs_at_once), "--defaultbranch", "main"]
         for option, values in (
             ("--env", environment),
             ("--secret", secrets or {}),
             ("--var", variables or {}),
-            ("--local-repository", stubs(self.root, workflow, played=self.real is None)),
+            ("--local-repository", stubs(self.root, workflow)),
         ):
             words += [word for name, value in values.items() for word in (option, f"{name}={value}")]
         return self._watch(words)
@@ -158,8 +151,6 @@ class Runner:
         make = shutil.which("make") or "make"
         tools = {str(Path(found).parent) for name in _TOOLS if (found := shutil.which(name))}
         path = os.pathsep.join([str(HERE / "played"), *sorted(tools), "/usr/bin", "/bin"])
-        if self.real and (node := shutil.which("node")):
-            path += os.pathsep + str(Path(node).parent)
         names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
         return {
             "PATH": path,
@@ -183,14 +174,12 @@ def end_session(leader: int) -> None:
                 os.kill(process.pid, signal.SIGKILL)
 
 
-def stubs(root: Path, workflow: str, *, played: bool = True) -> dict[str, str]:
-    """`owner/name@ref` of every remote action that a workflow reaches, to the folder of its code, or what plays it."""
+def stubs(root: Path, workflow: str) -> dict[str, str]:
+    """`owner/name@ref` of every remote action that a workflow reaches, to the folder of what plays it."""
     found = {}
     for path in files(root, workflow):
         for owner, name, ref in re.findall(r"\buses:\s*([\w.-]+)/([\w.-]+)(?:/[\w./-]+)?@(\w+)", path.read_text()):
-            if code := None if played else real(owner, name):
-                found[f"{owner}/{name}@{ref}"] = str(code)
-            elif (owner, name) != ("actions", "checkout"):  # act does that one itself
+            if (owner, name) != ("actions", "checkout"):  # act does that one itself
                 stub = HERE / "actions" / name
                 assert stub.is_dir(), f"{path.name} uses {owner}/{name}, which nothing in {stub.parent} plays"
                 found[f"{owner}/{name}@{ref}"] = str(stub)
@@ -248,3 +237,28 @@ def _note(job: Job, event: Mapping[str, Any], words: str) -> None:
 
 def load(path: Path) -> dict[Any, Any]:
     return yaml.load(path.read_text(), _Loader)
+
+
+@contextmanager
+def opened(may_begin: Callable[[str], bool]) -> Iterator[dict[str, str]]:
+    """A gate before every step, by what the steps need in their environment.
+
+    `may_begin` gets the job's id and the script of the step. Where it says no, the machine dies at once: the shell of
+    the step and act are killed, and with them all that would still have run, `if: always()` too."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked = self.rfile.readline().decode().strip()
+            self.wfile.write(b"go\n" if may_begin(asked) else b"die\n")
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield {"BASH_ENV": str(HERE / "played" / "gate.sh"), "PLAYED_GATE": str(server.server_address[1])}
+        finally:
+            server.shutdown()
+            thread.join()

@@ -40,21 +40,17 @@ def on_the_clock(of: World, workflow: str, name: str, *, number: int, private: b
     return run
 
 
-in_both = pytest.mark.parametrize("private", [False, True], ids=["public", "private"])
-
-
 def test_a_release_that_nothing_can_keep_is_skipped_with_one_line(alone: World) -> None:
     run = alone.release(number=20, PLAYED_WITHOUT="registry")
     assert (run.status, run.results) == (0, {"release/plan": "success"})
     assert "SLUICE_ARTEFACTS names no artifact store, and the extra registry" in run.summary
 
 
-@in_both
-def test_the_first_pull_request_changes_a_prompt(alone: World, private: bool) -> None:
+def test_the_first_pull_request_changes_a_prompt(alone: World) -> None:
     alone.scratch.branch("prompt")
     alone.scratch.edit(*PROMPT)
     alone.scratch.commit("A prompt")
-    compare(alone.ci(number=21, private=private), "ci.yml", "first pull request of a prompt", private=private)
+    compare(alone.ci(number=21), "ci.yml", "first pull request of a prompt")
     assert len(alone.github.comments) == 1
 
 
@@ -86,18 +82,17 @@ def test_the_pull_request_that_names_the_project_is_green(alone: World) -> None:
     assert [path for path in changed if path.startswith(("pipelines/", "pyproject.toml", "src/"))] == []
 
 
-@in_both
-def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World, private: bool) -> None:
+def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World) -> None:
     """A private repository has forks, and runs for them, where its settings allow it."""
     alone.scratch.branch("fork")
     alone.scratch.edit(*PROMPT)
     alone.scratch.commit("A prompt from elsewhere")
-    payload: dict[str, Any] = pull_request(alone.scratch, branch="theirs", private=private)
-    elsewhere = repository(private=private) | {"full_name": "somebody/app", "fork": True}
+    payload: dict[str, Any] = pull_request(alone.scratch, branch="theirs", private=True)
+    elsewhere = repository(private=True) | {"full_name": "somebody/app", "fork": True}
     payload["pull_request"]["head"]["repo"] = elsewhere
     before = dict(alone.github.comments)
     run = alone._run("ci.yml", "pull_request", payload, number=23, token=READER)
-    compare(run, "ci.yml", "pull request of a fork", private=private)
+    compare(run, "ci.yml", "pull request of a fork", private=True)
     assert alone.github.comments == before
     assert "## = No difference seen" in run.job("eval").summary
 
@@ -119,7 +114,7 @@ if "engine_tests" in extras():
         assert (run.status, run.jobs) == (0, {})
 
 
-@in_both
+@pytest.mark.parametrize("private", [False, True], ids=["public", "private"])
 def test_the_night_finds_nothing_missing_and_scores_what_it_may(alone: World, private: bool) -> None:
     """In a private repository its line is there in place of the score: `compare` asks for it."""
     alone.scratch.branch("night")

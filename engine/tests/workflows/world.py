@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from support.kubernetes.api_server import KubeApi, serving
 from support.kubernetes.player import Player
 from unit.github.fake_github import WRITER, FakeGitHub, fake_github
-from workflows.act import Run, Runner
-from workflows.code_scanning import CodeScanningGitHub
+from workflows.act import Run, Runner, load, opened
 from workflows.coverage import Step, began, declared
-from workflows.gate import opened
-from workflows.inlined import write_inlined
-from workflows.real_actions import real_actions
 from workflows.scratch import REPOSITORY, ROOT, Scratch, dispatched, pull_request, pushed
 
 ENVIRONMENTS = ("staging", "production")
@@ -83,7 +82,7 @@ class World:
         return run
 
     def inline(self, workflow: str) -> None:
-        write_inlined(self.scratch.root, workflow)
+        _inline(self.scratch.root, workflow)
 
     def artifact(self, name: str, *, run: int) -> Path:
         return self.runner.place / "artifacts" / str(run) / name
@@ -153,7 +152,7 @@ def _release(release: dict[str, Any]) -> Any:
 def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[World]:
     """A world in which nothing has happened yet. `whole`: with an image, a cluster, an account; else without."""
     place = folder / "place"
-    with fake_github(CodeScanningGitHub(scanned=place / "scanned")) as github, ExitStack() as stack:
+    with fake_github() as github, ExitStack() as stack:
         clusters = {name: Player(stack.enter_context(serving(KubeApi()))) for name in ENVIRONMENTS}
         (place / "clusters").mkdir(parents=True)
         for name, plane in clusters.items():
@@ -170,7 +169,54 @@ def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[Wor
             variables |= {"AWS_ROLE_ARN": "arn:aws:iam::000000000000:role/played", "AWS_REGION": "us-east-1"}
             variables |= {"AWS_EVALUATION_ROLE_ARN": "arn:aws:iam::000000000000:role/evaluation"}
             variables |= {"SLUICE_TRAIN_ON": "sagemaker"}
-        real = stack.enter_context(real_actions(scratch.origin, folder, place))
-        environment |= real.environment if real else {}
-        runner = Runner(scratch.root, folder / "home", place, environment, real)
+        runner = Runner(scratch.root, folder / "home", place, environment)
         yield World(scratch, github, clusters, runner, variables)
+
+
+# What the caller says about a job that it calls; the rest is the callee's.
+_OF_CALLER = ("name", "needs", "if", "permissions")
+
+
+def _inline(root: Path, workflow: str) -> None:
+    """Writes the workflows that a file in `root`, a scratch repository, calls into it; each has one job.
+
+    act ends a run at the first called workflow that fails: no later job is even skipped, and no `if: always()` is
+    looked at. GitHub goes on. So a run in which such a job is to fail is made with the same steps as a job of the
+    caller."""
+    path = root / ".github" / "workflows" / workflow
+    content = load(path)
+    content["on"] = content.pop(True)  # YAML 1.1 reads the key `on` as true
+    for name, job in content["jobs"].items():
+        if job.get("uses", "").startswith("./"):
+            content["jobs"][name] = _inlined(job, load(root / job["uses"]))
+    path.write_text(yaml.safe_dump(content, sort_keys=False, width=1000))
+
+
+def _inlined(caller: dict[str, Any], callee: dict[Any, Any]) -> dict[str, Any]:
+    ((_, job),) = callee["jobs"].items()
+    inputs = (callee[True]["workflow_call"] or {}).get("inputs", {})
+    given = {name: f"'{said.get('default', '')}'" for name, said in inputs.items()}
+    given |= {name: _expression(str(value)) for name, value in caller.get("with", {}).items()}
+    job = _with_inputs(job, given)
+    declared = (callee[True]["workflow_call"] or {}).get("outputs", {})
+    outputs = {name: job["outputs"][output["value"].split(".")[-1].rstrip(" }")] for name, output in declared.items()}
+    return {
+        **job,
+        **{key: caller[key] for key in _OF_CALLER if key in caller},
+        **({"outputs": outputs} if outputs else {}),
+    }
+
+
+def _with_inputs(value: Any, given: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_inputs(inner, given) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_inputs(inner, given) for inner in value]
+    if isinstance(value, str):
+        return re.sub(r"\binputs\.([\w-]+)", lambda found: given[found[1]], value)
+    return value
+
+
+def _expression(value: str) -> str:
+    found = re.fullmatch(r"\$\{\{(.*)\}\}", value)
+    return f"({found[1].strip()})" if found else f"'{value}'"

@@ -16,7 +16,6 @@ from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.extras import hooks
 from sluice.data import privacy, row_rules
-from sluice.data.expectations import check_expectations
 from sluice.data.near_duplicates import repeats_across, repeats_within, words
 from sluice.data.privacy import DataPolicy, DocumentPolicy, PrivacyPolicy
 from sluice.data.rows import SOURCES, Document, Row, scan_corpus, scan_rows, scan_sources
@@ -88,7 +87,7 @@ def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
     checkable = [placed for placed in rows if not unreadable & set(placed.value.doc_ids)]
     faults += row_rules.check_rows(checkable, by_id)
     faults += row_rules.check_documents(documents) + check_characters(documents)
-    faults += check_expectations(rows)
+    faults += row_rules.check_expectations(rows)
     faults += check_duplicate_ids(rows)
     faults += check_duplicate_ids(documents)
     faults += check_corpus_repeats(documents)

@@ -1,8 +1,8 @@
 """Finds near-duplicate questions without comparing every pair.
 
 Two texts are near when their word sets overlap by `NEAR_DUPLICATE` (Jaccard). Two sets can only overlap that much when
-they share one of their rarest words at fitting positions (prefix filtering: Bayardo, Ma, Srikant 2007), so only texts
-that do are compared. The result is exact.
+they share one of their rarest words (prefix filtering: Bayardo, Ma, Srikant 2007), so only texts that do are compared.
+The result is exact.
 """
 
 from __future__ import annotations
@@ -76,35 +76,21 @@ class _WordIndex:
 
     def add(self, number: int, bag: frozenset[str], keys: Collection[Hashable]) -> None:
         self._bags[number] = bag
-        size = len(bag)
-        prefix = self._by_rarity(bag)[: size - _at_least(NEAR_DUPLICATE * size) + 1]
-        for key in keys:
-            for place, word in enumerate(prefix):
-                self._places[key, _numbers(bag), size, word, place].append(number)
+        for place in self._places_of(bag, keys):
+            self._places[place].append(number)
 
     def find(self, bag: frozenset[str], keys: Collection[Hashable]) -> int | None:
-        """The number of one added set that is near `bag`, or None."""
-        size, order, numbers = len(bag), self._by_rarity(bag), _numbers(bag)
-        tried: set[int] = set()
-        for other in range(_at_least(NEAR_DUPLICATE * size), math.floor(size / NEAR_DUPLICATE + 1e-9) + 1):
-            shared = _at_least(NEAR_DUPLICATE / (1 + NEAR_DUPLICATE) * (size + other))
-            for word in order[: size - shared + 1]:
-                for place in range(other - shared + 1):
-                    for key in keys:
-                        for number in self._places.get((key, numbers, other, word, place), ()):
-                            if number not in tried and len(bag & self._bags[number]) >= shared:
-                                return number
-                            tried.add(number)
-        return None
+        """The first added set that is near `bag`, or None."""
+        candidates = {number for place in self._places_of(bag, keys) for number in self._places.get(place, ())}
+        return min((number for number in candidates if _is_near(bag, self._bags[number])), default=None)
 
-    def _by_rarity(self, bag: frozenset[str]) -> list[str]:
-        return sorted(bag, key=lambda word: (self._frequency[word], word))
+    def _places_of(self, bag: frozenset[str], keys: Collection[Hashable]) -> list[Hashable]:
+        """Of two sets that are near, one of these is the same: they share one of their rarest words."""
+        numbers = frozenset(word for word in bag if any(c.isdigit() for c in word))
+        order = sorted(bag, key=lambda word: (self._frequency[word], word))
+        rarest = order[: len(bag) - math.ceil(NEAR_DUPLICATE * len(bag) - 1e-9) + 1]  # forgiving floating point
+        return [(key, numbers, word) for key in keys for word in rarest]
 
 
-def _at_least(overlap: float) -> int:
-    """The smallest whole number that is not below `overlap`, forgiving floating point."""
-    return math.ceil(overlap - 1e-9)
-
-
-def _numbers(bag: frozenset[str]) -> frozenset[str]:
-    return frozenset(word for word in bag if any(c.isdigit() for c in word))
+def _is_near(one: frozenset[str], other: frozenset[str]) -> bool:
+    return len(one & other) >= NEAR_DUPLICATE * len(one | other) - 1e-9

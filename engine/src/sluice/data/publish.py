@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from sluice.core.atomic_files import write_atomic
@@ -28,15 +27,8 @@ from sluice.data.contract import check_or_raise
 from sluice.data.privacy import DataPolicy
 
 POINTER = "data.dvc"
+_REMEDY = "publish the data from where it was changed: sluice data push"
 _READERS = 16  # most of the time is spent waiting for the remote
-
-
-@dataclass(frozen=True)
-class DataEntry:
-    """A file of the data set: its path below data/, and the object that holds it (`oid`, an MD5 in hex)."""
-
-    path: str
-    oid: str
 
 
 @dataclass(frozen=True)
@@ -55,24 +47,27 @@ class ObjectStore:
             return f"is not in {self.name}"
         return None if digest.hexdigest() == oid.removesuffix(".dir") else f"holds other bytes in {self.name}"
 
-    def read(self, oid: str) -> bytes:
-        """The bytes of an object. SluiceError when they are not there or are others."""
-        if fault := self.fault(oid):
-            raise SluiceError(f"object {oid} {fault}", remedy="publish it again: sluice data push")
-        with self._open(oid) as stream:
-            return bytes(stream.read())
+    def files(self, version: str) -> dict[str, str]:
+        """The object of each file below data/ of a version, which is the list of a folder, or one file."""
+        if not version.endswith(".dir"):
+            return {"": version}
+        if fault := self.fault(version):
+            raise SluiceError(f"object {version} {fault}", remedy=_REMEDY)
+        with self._open(version) as stream:
+            return {str(one["relpath"]): str(one["md5"]) for one in json.load(stream)}
+
+    def faults(self, oids: Iterable[str]) -> dict[str, str]:
+        """Objects that cannot be pulled, and why."""
+        wanted = list(dict.fromkeys(oids))
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = zip(wanted, readers.map(self.fault, wanted), strict=True)
+            return {oid: fault for oid, fault in found if fault}
 
     def _open(self, oid: str) -> Any:
         return self.odb.fs.open(self.odb.oid_to_path(oid), mode="rb")
 
-    def entries(self, oid: str) -> list[DataEntry]:
-        """The files of a version of the data: `oid` is the list of a folder, or one file."""
-        if not oid.endswith(".dir"):
-            return [DataEntry("", oid)]
-        return [DataEntry(str(one["relpath"]), str(one["md5"])) for one in json.loads(self.read(oid))]
-
     def copy_from(self, other: ObjectStore, lost: Mapping[str, str]) -> None:
-        """Copies from another store what was `absent`, and replaces corrupt objects."""
+        """Copies from another store what cannot be pulled, and replaces corrupt objects."""
         if lost:
             for oid in lost:
                 with suppress(FileNotFoundError):
@@ -80,18 +75,9 @@ class ObjectStore:
             self.odb.add([other.odb.oid_to_path(oid) for oid in lost], other.odb.fs, list(lost), check_exists=False)
 
 
-@dataclass(frozen=True)
-class DataStores:
-    """DVC's cache of this checkout and the remote that is meant."""
-
-    cache: ObjectStore
-    remote: ObjectStore
-    repo: Any
-
-
 @contextmanager
-def open_places(workspace: Workspace, remote: str = "") -> Iterator[DataStores]:
-    """DVC's cache of a checkout, and a remote."""
+def _open_stores(workspace: Workspace, remote: str) -> Iterator[tuple[Any, ObjectStore, ObjectStore]]:
+    """DVC's repository, its cache and the remote that is meant."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -100,7 +86,7 @@ def open_places(workspace: Workspace, remote: str = "") -> Iterator[DataStores]:
             repo.scm_context.quiet = True  # what is to be committed, the caller knows
             name = remote or repo.config["core"].get("remote") or ""
             there = ObjectStore(f"remote {name!r}", repo.cloud.get_remote_odb(name or None))
-            yield DataStores(ObjectStore("cache", repo.cache.local), there, repo)
+            yield repo, ObjectStore("cache", repo.cache.local), there
     except DvcException as error:
         raise SluiceError(
             f"dvc: {str(error).splitlines()[0]}",
@@ -108,38 +94,22 @@ def open_places(workspace: Workspace, remote: str = "") -> Iterator[DataStores]:
         ) from error
 
 
-def version_of(pointer: bytes, place: Path | str = POINTER) -> str:
-    """The object that a data.dvc names."""
-    document, _ = parse_yaml(pointer, place)
-    try:
-        (out,) = document["outs"]
-        return str(out["md5"])
-    except (KeyError, TypeError, ValueError):
-        raise SluiceError(f"{place}: has no md5 of a single folder", remedy="run `dvc add data` again") from None
-
-
 def version_here(workspace: Workspace) -> str:
     """The object that the data.dvc of the working tree names."""
     path = workspace.root / POINTER
     if not path.is_file():
         raise SluiceError(f"{path}: no such file", remedy="restore it with git, or make it: dvc add data")
-    return version_of(path.read_bytes(), path)
+    document, _ = parse_yaml(path.read_bytes(), path)
+    try:
+        (out,) = document["outs"]
+        return str(out["md5"])
+    except (KeyError, TypeError, ValueError):
+        raise SluiceError(f"{path}: has no md5 of a single folder", remedy="run `dvc add data` again") from None
 
 
-def absent(objects: ObjectStore, oids: Iterable[str]) -> dict[str, str]:
-    """Objects that cannot be pulled from a store, and why."""
-    wanted = list(dict.fromkeys(oids))
-    with ThreadPoolExecutor(_READERS) as readers:
-        found = zip(wanted, readers.map(objects.fault, wanted), strict=True)
-        return {oid: fault for oid, fault in found if fault}
-
-
-def told(entries: Iterable[DataEntry], lost: Mapping[str, str]) -> list[str]:
+def _told(files: Mapping[str, str], lost: Mapping[str, str]) -> list[str]:
     """A fault for each file that has lost its object."""
-    return [f"data/{entry.path}: object {entry.oid} {lost[entry.oid]}" for entry in entries if entry.oid in lost]
-
-
-_REMEDY = "publish the data from where it was changed: sluice data push"
+    return [f"data/{path}: object {oid} {lost[oid]}" for path, oid in files.items() if oid in lost]
 
 
 @dataclass(frozen=True)
@@ -158,44 +128,39 @@ def push(workspace: Workspace, policy: DataPolicy, remote: str = "") -> Publicat
     pointer = workspace.root / POINTER
     before = pointer.read_bytes() if pointer.is_file() else None
     try:
-        with open_places(workspace, remote) as stores:
-            stores.repo.add(str(workspace.data))
-            return _send(stores, version_here(workspace))
+        with _open_stores(workspace, remote) as (repo, cache, there):
+            repo.add(str(workspace.data))
+            return _send(cache, there, version_here(workspace))
     except BaseException:
         if before is not None:
             write_atomic(pointer, before)
         raise
 
 
-def _send(stores: DataStores, version: str) -> Publication:
-    entries = stores.cache.entries(version)
-    lost = absent(stores.remote, [*(entry.oid for entry in entries), version])
+def _send(cache: ObjectStore, there: ObjectStore, version: str) -> Publication:
+    files = cache.files(version)
+    lost = there.faults([*files.values(), version])
     listing = {version: lost.pop(version)} if version in lost else {}
     # The list of the files comes last: who finds it finds all.
-    stores.remote.copy_from(stores.cache, lost)
-    stores.remote.copy_from(stores.cache, listing)
-    after = absent(stores.remote, lost | listing)
-    if after:
+    there.copy_from(cache, lost)
+    there.copy_from(cache, listing)
+    if after := there.faults(lost | listing):
         raise ValidationErrors(
-            f"{stores.remote.name} cannot store the data",
-            told(entries, after) or [f"{POINTER}: {version} {after[version]}"],
+            f"{there.name} cannot store the data",
+            _told(files, after) or [f"{POINTER}: {version} {after[version]}"],
             remedy="check that it is not full and that you may write to it; if so, DVC's cache is damaged",
         )
-    return Publication(
-        stores.remote.name, version, len({entry.oid for entry in entries} | {version}), len(lost | listing)
-    )
+    return Publication(there.name, version, len({*files.values(), version}), len(lost | listing))
 
 
 def verify(workspace: Workspace, remote: str = "") -> Publication:
     """Reads every object of data.dvc out of the remote, with nothing but data.dvc to go by."""
     version = version_here(workspace)
-    with open_places(workspace, remote) as stores:
+    with _open_stores(workspace, remote) as (_, _, there):
         try:
-            entries = stores.remote.entries(version)
+            files = there.files(version)
         except SluiceError as error:
             raise ValidationErrors(POINTER, [f"{POINTER}: {error.message}"], remedy=_REMEDY) from None
-        if lost := absent(stores.remote, (entry.oid for entry in entries)):
-            raise ValidationErrors(
-                f"{POINTER} cannot be pulled from {stores.remote.name}", told(entries, lost), remedy=_REMEDY
-            )
-        return Publication(stores.remote.name, version, len({entry.oid for entry in entries} | {version}), 0)
+        if lost := there.faults(files.values()):
+            raise ValidationErrors(f"{POINTER} cannot be pulled from {there.name}", _told(files, lost), remedy=_REMEDY)
+        return Publication(there.name, version, len({*files.values(), version}), 0)

@@ -7,7 +7,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from sluice.data.expectations import states_key
+from sluice.data.row_rules import states_key
 from sluice.evaluation.answer_text import fold, normalise, token_f1
 from sluice.evaluation.registry import Assertion, Metric, MetricBatcher, Output, Row, metric
 

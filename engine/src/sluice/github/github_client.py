@@ -152,8 +152,7 @@ def _find(repository: Repository, tag: str) -> list[GitRelease]:
 
 
 def _one(found: list[GitRelease]) -> GitRelease:
-    """The one that is published, else the oldest draft. Further drafts, of a request that was carried out although its
-    answer got lost, are removed."""
+    """The one that is published, else the oldest draft; removes doubles, of requests whose answer got lost."""
     from github import UnknownObjectException
 
     chosen = next((one for one in found if not one.draft), found[0])

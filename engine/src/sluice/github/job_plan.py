@@ -89,8 +89,7 @@ def everything(reason: str) -> JobPlan:
 
 
 def plan_change(root: Path, base: str, *, rehearse: bool = False) -> JobPlan:
-    """The plan of what HEAD changes since it left `base`; everything where git cannot tell. `rehearse`: somebody asks
-    for the rehearsal, whatever the paths are."""
+    """The plan of what HEAD changes since it left `base`; everything where git cannot tell."""
     try:
         tip = git.resolve(root, "HEAD")
         found = plan_for(git.changed(root, git.merge_base(root, git.resolve(root, base), tip), tip))
@@ -115,10 +114,7 @@ class JobOutcome:
 
 
 def judge(needs: str) -> list[JobOutcome]:
-    """One outcome for each job, of the JSON of the context `needs` of a job that needs `plan` and all that it names.
-
-    SluiceError when the text is not that, or names no plan.
-    """
+    """One outcome for each job, of the JSON of the context `needs` of a job that needs `plan` and all that it names."""
     found = jobs_of(needs)
     if PLAN not in found:
         raise SluiceError("NEEDS: no job `plan`", remedy="name it under `needs:`, beside every job that it plans")

@@ -32,10 +32,7 @@ def run_url(environment: Mapping[str, str]) -> str:
 
 
 def jobs_of(needs: str) -> dict[str, dict[str, Any]]:
-    """The jobs that a job waited for, of the JSON of its context `needs`: {result, outputs} by name.
-
-    SluiceError when the text is not that, or names none.
-    """
+    """The jobs that a job waited for, {result, outputs} by name, of the JSON of its context `needs`."""
     try:
         found: Any = json.loads(needs)
     except ValueError as error:
@@ -48,8 +45,7 @@ def jobs_of(needs: str) -> dict[str, dict[str, Any]]:
 
 
 def write_job_summary(markdown: str, environment: Mapping[str, str]) -> str:
-    """Appends to the file that GITHUB_STEP_SUMMARY names; returns what it did, in words. Without one there is
-    nothing to do."""
+    """Appends to the file that GITHUB_STEP_SUMMARY names; returns what it did, in words."""
     if not (name := environment.get("GITHUB_STEP_SUMMARY")):
         return "no job summary: GITHUB_STEP_SUMMARY is not set"
     path = Path(name)

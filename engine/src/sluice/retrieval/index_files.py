@@ -117,13 +117,11 @@ class IndexInfo(Settings):
 def build_index(
     documents: list[Document], embedder: TextEncoder, spec: ModelSpec, settings: ChunkerSettings, out: Path
 ) -> IndexInfo:
-    """Writes the index of `documents` to `out`, whole or not at all. Title and text are embedded together.
-
-    Documents are taken in the order of their ids: a store, which knows no order, can then make the digest again."""
+    """Writes the index of `documents`, in the order of their ids, to `out`, whole or not at all."""
     chunks = chunk(sorted(documents, key=lambda document: document.id), settings)
     if not chunks:
         raise SluiceError("the corpus has no text to index", remedy="add documents to data/corpus/")
-    vectors = embedder.embed(texts_of(chunks))
+    vectors = embedder.embed([f"{one.title}: {one.text}" for one in chunks])
     identity = identity_of(spec)
     rows = [c.row() for c in chunks]
     draft = out.with_name(f".{out.name}.draft")
@@ -145,11 +143,6 @@ def build_index(
     shutil.rmtree(out, ignore_errors=True)
     draft.replace(out)
     return info
-
-
-def texts_of(chunks: Sequence[Chunk]) -> list[str]:
-    """What is embedded of each."""
-    return [f"{chunk.title}: {chunk.text}" for chunk in chunks]
 
 
 def identity_of(spec: ModelSpec) -> EmbedderIdentity:

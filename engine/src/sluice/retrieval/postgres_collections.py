@@ -10,7 +10,7 @@ the transaction that made it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +90,7 @@ def words_of(collection: str) -> str:
     return collection.replace("chunks", "words", 1)
 
 
-def create(connection: psycopg.Connection[Any], description: TableDescription) -> None:
-    """Creates the empty table, with its comment."""
+def _create(connection: psycopg.Connection[Any], description: TableDescription) -> None:
     table = sql.Identifier(description.index.collection)
     connection.execute(
         sql.SQL(
@@ -108,7 +107,7 @@ def create(connection: psycopg.Connection[Any], description: TableDescription) -
     connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(description.model_dump_json())))
 
 
-def make_indexes(
+def _make_indexes(
     connection: psycopg.Connection[Any], description: TableDescription, rows: int, *, tenants: bool
 ) -> None:
     """Makes the full text and the indexes after the rows, which takes a fraction of the time."""
@@ -143,10 +142,7 @@ def _make_vector_index(connection: psycopg.Connection[Any], description: TableDe
     try:
         with connection.transaction():
             connection.execute(statement)
-    except (
-        errors.DiskFull,
-        errors.OutOfMemory,
-    ):  # shared memory for several workers, which a container may have little of
+    except (errors.DiskFull, errors.OutOfMemory):  # a container may have too little shared memory for several workers
         connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
         connection.execute(statement)
 
@@ -160,9 +156,7 @@ _HELD = 7_265  # class of advisory locks: shared by the connections that search 
 def ensure_collection(
     connection: psycopg.Connection[Any], folder: Path, vectors: VectorSettings | None = None
 ) -> IndexInfo:
-    """Loads the index in `folder` unless its collection is already there. Readers never see half a collection.
-
-    One of older code, in a form that this code does not search, is replaced. SluiceError when something needs it."""
+    """Loads the index in `folder` unless its collection is there; replaces one that only older code searched."""
     info, chunks, rows = read_index(folder)
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOADING,))
@@ -185,22 +179,17 @@ def _load(
     tenants = any(chunk.tenant for chunk in chunks)
     if tenants:
         _require_iterative_scan(connection)
-    create(connection, description)
+    _create(connection, description)
     register_vector(connection)
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(
         sql.Identifier(description.index.collection), sql.SQL(COLUMNS)
     )
     with connection.cursor().copy(statement) as copy:
         copy.set_types([*_TYPES, PRECISIONS[description.vectors.precision]])
-        for row in _rows(chunks, vectors):
+        for chunk, start, content, vector in zip(chunks, starts(chunks), contents(chunks), vectors, strict=True):
+            row = (chunk.id, chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant, content, vector)
             copy.write_row(row)
-    make_indexes(connection, description, len(chunks), tenants=tenants)
-
-
-def _rows(chunks: Sequence[Chunk], vectors: Vectors) -> Iterator[Sequence[Any]]:
-    """A row for each chunk, in the order of `COLUMNS`."""
-    for chunk, start, content, vector in zip(chunks, starts(chunks), contents(chunks), vectors, strict=True):
-        yield chunk.id, chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant, content, vector
+    _make_indexes(connection, description, len(chunks), tenants=tenants)
 
 
 def contents(chunks: Sequence[Chunk]) -> list[int]:

@@ -3,6 +3,11 @@
 A tenant with a store of its own (`tenants` of config/stores.yaml) is searched in that store only, every other question
 in the default store only. Both hold the collection of the same release, so that a release answers all tenants from the
 same documents.
+
+Hybrid: the best of both lists together; the score of a chunk is its cosine and a share of its full-text rank over the
+best one (a convex combination: Bruch, Gai and Ingber, 2023). Full text asks for any of the question's words: a question
+rarely has all of its words in one passage. A chunk ranks by those it has, each of which weighs the more the fewer
+chunks have it (inverse document frequency: Spärck Jones, 1972). PostgreSQL's own ranking knows no such weights.
 """
 
 from __future__ import annotations
@@ -12,20 +17,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+from psycopg import sql
 from psycopg.rows import class_row
 from pydantic import SkipValidation
 
 from sluice.core.errors import SluiceError
 from sluice.retrieval import Hit
 from sluice.retrieval.index_files import TextEncoder, read_info
-from sluice.retrieval.postgres_collections import ensure_collection, hold, list_collections, require_description
+from sluice.retrieval.postgres_collections import (
+    TableDescription,
+    ensure_collection,
+    hold,
+    list_collections,
+    require_description,
+    words_of,
+)
 from sluice.retrieval.postgres_connections import BoundedPool, connected
-from sluice.retrieval.search_sql import Mode, statement
 from sluice.retrieval.stores import Stores, VectorSettings, open_store, reviver
 
 if TYPE_CHECKING:
@@ -60,6 +72,77 @@ class Retriever(BaseRetriever):
         ]
 
 
+Mode = Literal["hybrid", "vectors", "text"]
+
+_CANDIDATES = 20  # of each list, or more where more is asked for
+_WEIGHT_OF_TEXT = 0.3  # chosen on training questions: engine/docs/reference/retrieval.md
+
+# In both lists, before their LIMIT: another tenant's chunks must neither be found nor displace others.
+_VISIBLE = "(t.tenant IS NULL OR t.tenant = %(tenant)s::text)"
+_OF_DOCUMENTS = " AND t.doc_id = ANY(%(documents)s::text[])"
+_HIT = "t.id AS chunk_id, t.doc_id, t.title, t.text, t.start"
+
+# The vector stands in the statement itself: taken from `asked`, the vector index would not be used.
+_DISTANCE = "t.embedding <=> %(vector)b::{kind}"
+_NEAR = "SELECT {columns}, {distance} AS distance FROM {table} t WHERE {visible} ORDER BY {distance} LIMIT {limit}"
+# The question's words, each as a query that the index of words answers without a look at the chunk. How rare one is
+# counts among the chunks that may be found, so that no tenant's ranks tell what another one has. Weights are
+# thousandths: sums of whole numbers are the same in every order.
+_MATCHING = """WITH asked AS MATERIALIZED (
+    SELECT row_number() OVER () AS number, word::tsquery AS word
+    FROM (
+        SELECT DISTINCT unnest(string_to_array(plainto_tsquery('english', %(question)s)::text, ' & ')) AS word
+    ) AS each
+), found AS MATERIALIZED (
+    SELECT asked.number, t.id FROM asked JOIN {words} t ON t.words @@ asked.word WHERE {visible}
+), weighed AS (
+    SELECT number, (1000 * ln(1 + sum(count(*)) OVER () / count(*)))::int AS weight FROM found GROUP BY number
+), matching AS (
+    SELECT id, sum(weight)::float8 AS rank FROM found JOIN weighed USING (number) GROUP BY id
+    ORDER BY rank DESC, id LIMIT {limit}
+)"""
+_VECTORS = """
+SELECT chunk_id, doc_id, title, text, start, 1 - distance AS score, 1 - distance AS similarity
+FROM ({near}) AS near ORDER BY distance, chunk_id LIMIT {k}
+"""
+_TEXT = """{matching}, fused AS (SELECT id, rank FROM matching)
+{hits} ORDER BY score DESC, chunk_id LIMIT {k}
+"""
+_HYBRID = """{matching}, near AS (
+    {near}
+), fused AS (
+    SELECT id, coalesce(rank / max(rank) OVER (), 0) AS share FROM near FULL JOIN matching USING (id)
+)
+{hits} ORDER BY score DESC, chunk_id LIMIT {k}
+"""
+_HITS = "SELECT {hit}, ({score})::float8 AS score, 1 - ({distance}) AS similarity FROM fused JOIN {table} t USING (id)"
+
+
+def _statement(description: TableDescription, mode: Mode, *, k: int, of_documents: bool) -> bytes:
+    """For the values vector, question, tenant and, `of_documents`, documents.
+
+    `k` stands in the statement itself: with a LIMIT that PostgreSQL does not know it would plan each search anew."""
+    candidates = max(_CANDIDATES, k)
+    distance = _DISTANCE.format(kind="vector::halfvec" if description.vectors.precision == "half" else "vector")
+    named = {
+        "table": sql.Identifier(description.index.collection).as_string(),
+        "words": sql.Identifier(words_of(description.index.collection)).as_string(),
+        "visible": _VISIBLE + (_OF_DOCUMENTS if of_documents else ""),
+        "distance": distance,
+    }
+    if mode == "vectors":
+        return _VECTORS.format(k=k, near=_NEAR.format(columns=_HIT, limit=k, **named)).encode()
+    if mode == "text":
+        matching, hits = _MATCHING.format(limit=k, **named), _HITS.format(hit=_HIT, score="fused.rank", **named)
+        return _TEXT.format(k=k, matching=matching, hits=hits).encode()
+    return _HYBRID.format(
+        k=k,
+        matching=_MATCHING.format(limit=candidates, **named),
+        near=_NEAR.format(columns="t.id", limit=candidates, **named),
+        hits=_HITS.format(hit=_HIT, score=f"1 - ({distance}) + {_WEIGHT_OF_TEXT} * fused.share", **named),
+    ).encode()
+
+
 _MOST_SCANNED = 1_000_000  # chunks of other tenants that a scan passes over before it gives up
 _LONGEST = 2000  # characters of the question for full text; PostgreSQL gives up on thousands of words
 Asked = dict[str, Any]  # the values of a statement
@@ -84,7 +167,7 @@ class SearchStatements:
         """Searches the collection and returns the hits, best first."""
         key = mode, k, documents is not None
         if key not in self._statements:
-            self._statements[key] = statement(self.description, mode, k=k, of_documents=documents is not None)
+            self._statements[key] = _statement(self.description, mode, k=k, of_documents=documents is not None)
         values = asked if documents is None else {**asked, "documents": list(documents)}
         with connection.cursor(binary=True, row_factory=class_row(Hit)) as cursor:
             return cursor.execute(self._statements[key], values, prepare=True).fetchall()

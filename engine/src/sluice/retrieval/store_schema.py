@@ -67,8 +67,7 @@ def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path
 
 
 def require_current(connection: psycopg.Connection[Any]) -> None:
-    """SluiceError when a step of this code is still to be done in the store. A newer schema is fine: it has only added
-    to what we know."""
+    """SluiceError when a step of this code is still to be done; a newer schema has only added to what we know."""
     from alembic.script import ScriptDirectory
 
     there, known = _there(connection), _order(ScriptDirectory(str(MIGRATIONS)))

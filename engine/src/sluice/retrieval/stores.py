@@ -99,7 +99,12 @@ EMBEDDED = Stores(default="local", stores={"local": StoreSpec(kind="embedded")})
 def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
     """The store's PostgreSQL address. The embedded server starts with its first user and stops with its last."""
     if spec.kind != "embedded":
-        yield _address_from_environment(spec)
+        if not (address := os.environ.get(spec.url_env, "")):
+            raise SluiceError(
+                f"config/stores.yaml: the variable {spec.url_env} is not set",
+                remedy=f"export {spec.url_env}=postgresql://…",
+            )
+        yield address
         return
     with _start(spec, state) as server:
         try:
@@ -162,19 +167,8 @@ def close_abandoned(spec: StoreSpec, state: Path) -> bool:
         return True
 
 
-def _address_from_environment(spec: StoreSpec) -> str:
-    address = os.environ.get(spec.url_env, "")
-    if not address:
-        raise SluiceError(
-            f"config/stores.yaml: the variable {spec.url_env} is not set",
-            remedy=f"export {spec.url_env}=postgresql://…",
-        )
-    return address
-
-
 def _forget_dead_users(folder: Path) -> list[int]:
-    """Drops killed processes from the server's list of users: with one of them left in it, it would never stop.
-    Returns those that live."""
+    """Drops killed processes, with which the server would never stop, from its users; returns those alive."""
     users = folder / ".handle_pids.json"
     if not users.exists():
         return []

@@ -118,14 +118,6 @@ def sagemaker_blocks(words: Sequence[str] = WORDS, *, finish: str = "stop", call
     return [_event("PayloadPart", stream[start : start + 150]) for start in range(0, len(stream), 150)]
 
 
-def openai_error(_: str) -> Blocks:
-    return [sse({"error": {"message": "overloaded", "type": "server_error", "code": 503}})]
-
-
-def anthropic_error(_: str) -> Blocks:
-    return [sse({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "error")]
-
-
 def aws_error(kind: str) -> Blocks:
     return [frame({":message-type": "exception", ":exception-type": kind}, b'{"message": "no"}')]
 
@@ -140,27 +132,29 @@ class Format:
     content_type: str
 
 
+_OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+_SSE, _AWS = "text/event-stream", "application/vnd.amazon.eventstream"
 FORMATS = {
     "openai": Format(
         openai_blocks,
         partial(openai_blocks, (), finish="tool_calls", calls=CALLS),
-        lambda: openai_error(""),
-        "text/event-stream",
+        lambda: [sse({"error": {"message": "overloaded", "type": "server_error", "code": 503}})],
+        _SSE,
     ),
     "anthropic": Format(
-        anthropic_blocks, partial(anthropic_blocks, (), calls=CALLS), lambda: anthropic_error(""), "text/event-stream"
+        anthropic_blocks, partial(anthropic_blocks, (), calls=CALLS), lambda: [sse(_OVERLOADED, "error")], _SSE
     ),
     "bedrock": Format(
         bedrock_blocks,
         partial(bedrock_blocks, (), calls=CALLS),
         lambda: aws_error("serviceUnavailableException"),
-        "application/vnd.amazon.eventstream",
+        _AWS,
     ),
     "sagemaker": Format(
         sagemaker_blocks,
         partial(sagemaker_blocks, (), finish="tool_calls", calls=CALLS),
         lambda: aws_error("InternalStreamFailure"),
-        "application/vnd.amazon.eventstream",
+        _AWS,
     ),
 }
 _PATHS = {
@@ -192,9 +186,9 @@ class Asked:
 class Upstream:
     """`script` is what it does next, one word a request; the last word is kept for all further ones.
 
-    normal · length · status:<n> · busy:<seconds> (429 with Retry-After) · reset · hang (before the headers) ·
+    normal · status:<n> · busy:<seconds> (429 with Retry-After) · reset · hang (before the headers) ·
     hang_in_stream · late:<seconds> (until the first token) · drip:<seconds> (between blocks) · garbage ·
-    not_http · cut (in the middle) · empty (an end without an answer) · error (an event in the stream, first) ·
+    cut (in the middle) · empty (an end without an answer) · error (an event in the stream, first) ·
     late_error (an event after the first word) · calls (the tools of CALLS) ·
     too_long (llama.cpp refuses a prompt)
 
@@ -282,10 +276,6 @@ class Upstream:
             transport.abort()
             await asyncio.sleep(3600)
         if word == "hang":
-            await asyncio.sleep(3600)
-        if word == "not_http":
-            transport.write(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")  # type: ignore[attr-defined]
-            transport.close()
             await asyncio.sleep(3600)
         response = web.StreamResponse(headers={"content-type": form.content_type})
         response.enable_chunked_encoding()

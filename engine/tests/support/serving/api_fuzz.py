@@ -6,7 +6,6 @@ it is told, over a socket.
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -35,7 +34,6 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from support.load.service import SteadyService
 from support.serving.fakes import StubChain, scripted_bundle
-from support.serving.mutants import mutant
 
 _CHECKS = (
     CHECKS.get_one("not_a_server_error"),
@@ -68,18 +66,15 @@ def fuzz(cases: int, *, start: int = 0, chain: Any = None) -> Answers:
         return _Fuzz(schema, f"Bearer {secret}", answer_id).send(cases, start)
 
 
-def fuzz_service(service: SteadyService, cases: int, *, start: int = 0, mutants: int = 0) -> Answers:
+def fuzz_service(service: SteadyService, cases: int, *, start: int = 0) -> Answers:
     """Sends about `cases` requests to a service on a socket, on connections that are kept.
 
-    Half are valid by the document, half are not; of each, two thirds carry a key that may do everything. Between them
-    go `mutants` of each body.
+    Half are valid by the document, half are not; of each, two thirds carry a key that may do everything.
 
     Args:
         service: that answers.
         cases: how many; a path that takes nothing has few different ones.
         start: the random seed.
-        mutants: how often each body is sent again with one change: schemathesis needs longer for a body than the
-            service for ten answers.
 
     Returns:
         How many answers each operation had, by status.
@@ -91,7 +86,7 @@ def fuzz_service(service: SteadyService, cases: int, *, start: int = 0, mutants:
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{service.port}/openapi.json")
     with requests.Session() as session:
         session.trust_env = False
-        return _Fuzz(schema, service.authorization, service.answer_id, {"session": session}, mutants).send(cases, start)
+        return _Fuzz(schema, service.authorization, service.answer_id, {"session": session}).send(cases, start)
 
 
 @dataclass
@@ -102,7 +97,6 @@ class _Fuzz:
     authorization: str
     answer_id: Callable[[str], str]
     call: dict[str, Any] = field(default_factory=dict)
-    mutants: int = 0
     seen: Answers = field(default_factory=Counter)
 
     def send(self, cases: int, start: int) -> Answers:
@@ -111,7 +105,7 @@ class _Fuzz:
         bodies = [operation for operation in operations if operation.method.upper() == "POST"]
         few = min(10, max(1, cases // 50))
         many = (cases - few * 2 * (len(operations) - len(bodies))) // (2 * len(bodies))
-        many = max(1, many // (1 + self.mutants))
+        many = max(1, many)
         for operation in operations:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
                 self._send(operation, mode, many if operation in bodies else few, start)
@@ -119,17 +113,7 @@ class _Fuzz:
 
     def _send(self, operation: Any, mode: GenerationMode, count: int, start: int) -> None:
         name = f"{operation.method.upper()} {operation.path}"
-        draw = random.Random(f"{start} {name} {mode}")
-        made = sent = 0
-        body: Any = None
-
-        def ask(case: Any) -> None:
-            nonlocal sent
-            sent += 1
-            headers = {"authorization": self.authorization} if sent % 3 else {}
-            response = case.call(headers=headers, timeout=240, **self.call)  # the first of MCP loads its library
-            self.seen[name, response.status_code] += 1
-            case.validate_response(response, checks=_CHECKS)
+        made = 0
 
         @seed(start)
         @settings(
@@ -141,16 +125,14 @@ class _Fuzz:
         )
         @given(case=operation.as_strategy(generation_mode=mode))
         def one(case: Any) -> None:
-            nonlocal made, body
+            nonlocal made
             made += 1
             if mode is GenerationMode.POSITIVE and made % 2 and isinstance(case.body, dict):
                 case.body = self._meant(case.body, made)
-            ask(case)
-            # A body that has no parts is followed by changes of the last one that had some.
-            body = case.body if isinstance(case.body, (dict, list)) else body
-            for _ in range(self.mutants if body is not None else 0):
-                case.body = mutant(body, draw)
-                ask(case)
+            headers = {"authorization": self.authorization} if made % 3 else {}
+            response = case.call(headers=headers, timeout=240, **self.call)  # the first of MCP loads its library
+            self.seen[name, response.status_code] += 1
+            case.validate_response(response, checks=_CHECKS)
 
         # A path that takes nothing has no wrong request.
         with suppress(Unsatisfiable):

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[4]
 ALL = {*STAGES, "serve"}
 EDITS = {
     # The stage index proves by one search that the store can serve.
-    "retrieval search": ("engine/src/sluice/retrieval/search_sql.py", {"index", "evaluate", "serve"}),
+    "retrieval search": ("engine/src/sluice/retrieval/retriever.py", {"index", "evaluate", "serve"}),
     # Training renders prompts/finetune.prompt.yml.
     "prompts": ("engine/src/sluice/prompts/prompt.py", {"train", "evaluate", "serve"}),
     # Every program reads settings.

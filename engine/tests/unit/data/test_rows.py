@@ -21,21 +21,14 @@ from sluice.data.rows import (
     write_rows,
 )
 
+FIRST = (EarlierMessage(role="user", content="What first?"), EarlierMessage(role="assistant", content="This."))
+
 
 def test_rows_survive_a_round_trip(tmp_path: Path) -> None:
     rows = [
         Row(id="a", question="Why?\u2028Really?", answers=("so", "thus"), doc_ids=("d",), tags=("t",)),
         Row(id="b", question="Où ?", answers=(), doc_ids=()),
-        Row(
-            id="c",
-            question="And then?",
-            answers=(),
-            doc_ids=(),
-            history=(
-                EarlierMessage(role="user", content="What first?"),
-                EarlierMessage(role="assistant", content="This."),
-            ),
-        ),
+        Row(id="c", question="And then?", answers=(), doc_ids=(), history=FIRST),
     ]
     write_rows(tmp_path / "rows.jsonl", rows)
     assert load_rows(tmp_path / "rows.jsonl") == rows
@@ -65,7 +58,6 @@ def test_documents_survive_a_round_trip_and_come_sorted(tmp_path: Path) -> None:
             "unknown key 'docids' (did you mean 'doc_ids'?)",
         ),
         ('{"id": "a", "question": "q", "answers": []}', "key 'doc_ids' is missing"),
-        ('{"id": 7, "question": "q", "answers": [], "doc_ids": []}', "id: Input should be a valid string, found 7"),
         ('{"id": "a", "question": "q", "answers": "x", "doc_ids": []}', "answers: Input should be a valid array"),
     ],
 )
@@ -95,7 +87,6 @@ def test_a_missing_an_empty_and_a_non_utf8_file_are_faults(tmp_path: Path) -> No
         ("---\nid: [a\n---\nx\n", 3, "front matter is not valid YAML"),
         ("---\n- a\n---\nx\n", 2, "front matter: expected keys and values, found list"),
         ("---\nid: d\ntitle: t\nlicense: l\nlicence: l\nsource: s\n---\nx\n", 4, "(did you mean 'licence'?)"),
-        ("---\nid: d\ntitle: 7\nlicence: l\nsource: s\n---\nx\n", 3, "title: Input should be a valid string, found 7"),
         ("---\nid: d\ntitle: t\nlicence: l\n---\nx\n", 1, "key 'source' is missing"),
     ],
 )
@@ -157,7 +148,7 @@ def test_weakness_8_front_matter_is_bounded(folder: Path, head: str, said: str) 
     assert f"front matter is not valid YAML: {said}" in fault
 
 
-@pytest.mark.parametrize("text", ["[" * LEVELS, '{"a":' * LEVELS, "9" * LEVELS, "[" * LEVELS + "]" * LEVELS])
+@pytest.mark.parametrize("text", ['{"a":' * LEVELS, "9" * LEVELS, "[" * LEVELS + "]" * LEVELS])
 def test_weakness_8_json_is_bounded(tmp_path: Path, text: str) -> None:
     path = tmp_path / "deep.json"
     path.write_text(text)

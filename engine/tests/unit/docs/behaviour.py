@@ -2,7 +2,7 @@
 so that `assistant` and `sluice` are those of the copy.
 
     python behaviour.py find FOLDER       prints what was found, as JSON
-    python behaviour.py serve PORT RELEASE FOLDER WORDING
+    python behaviour.py serve PORT FOLDER
 
 A service is the real one with the prompts, the routes, and the checks of config/guardrails.yaml that need no model;
 model and search are scripts.
@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ import httpx
 from sluice.core.processes import free_port, wait_until
 from sluice.core.settings import load_settings
 from sluice.data.rows import Row
-from sluice.evaluation.comparison import Comparison, compare
+from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.registry import Output, make_metrics
 from sluice.evaluation.runner import run_cases
@@ -37,7 +35,6 @@ from sluice.llm.providers import ProviderContext, connect
 from sluice.llm.settings import load_providers
 from sluice.prompts import ModelParameters, load_prompts
 from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan
-from sluice.rollout.canary_quality import ReleaseClient, compare_served
 from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
 from sluice.serving.http_api import create_app
@@ -60,12 +57,12 @@ CASES = [
 GREETING = "Hello!"
 
 
-def serve(port: int, release: str, state: Path, wording: str) -> None:
-    """A service that answers CASES in a wording, and a greeting with the prompt that it was given."""
+def serve(port: int, state: Path) -> None:
+    """A service that answers CASES in words, and a greeting with the prompt that it was given."""
     bundle = testing.scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64})
-    bundle = replace(bundle, release=release, prompts=load_prompts(ROOT / "prompts"))
+    bundle = replace(bundle, prompts=load_prompts(ROOT / "prompts"))
     hits = {row.question: [testing.hit(PASSAGE, doc_id="chunking")] if row.answers else [] for row in CASES}
-    chat = testing.ScriptedChat({"What is item": WORDINGS[wording], GREETING: "Good day."})
+    chat = testing.ScriptedChat({"What is item": WORDINGS["words"], GREETING: "Good day."})
     guards = load_settings(ROOT / "config" / "guardrails.yaml", GuardrailSettings)
     plain = tuple(one for one in guards.input if one.check == "ticket")
     checks = Guards(guards.model_copy(update={"input": plain, "passages": (), "output": (), "timeout_seconds": 60}))
@@ -80,12 +77,10 @@ def serve(port: int, release: str, state: Path, wording: str) -> None:
 class Service:
     """A child process that serves; stopped by leaving the context."""
 
-    def __init__(self, release: str, state: Path, wording: str) -> None:
-        state.mkdir(parents=True, exist_ok=True)
-        self.state, port = state, free_port()
+    def __init__(self, state: Path) -> None:
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        words = [sys.executable, __file__, "serve", str(port), release, str(state), wording]
-        self._process = subprocess.Popen(words)
+        self._process = subprocess.Popen([sys.executable, __file__, "serve", str(port), str(state)])
 
     def __enter__(self) -> Service:
         assert wait_until(lambda: self._process.poll() is not None or self._ready(), seconds=180)
@@ -137,11 +132,6 @@ class Recorded:
         )
 
 
-def _verdict(found: Comparison) -> dict[str, Any]:
-    deciding = {metric.name: metric.verdict for metric in found.deciding}
-    return {"verdict": found.verdict, "worse": [name for name, one in deciding.items() if one == "worse"]}
-
-
 def pull_request() -> dict[str, Any]:
     """Base answers in words, head in digits: scored and compared as `sluice eval` does."""
     metrics = make_metrics()
@@ -153,13 +143,8 @@ def pull_request() -> dict[str, Any]:
     policy = load_policy(GATES)
     known = {metric.name for metric in metrics}
     policy = policy.model_copy(update={"metrics": {n: one for n, one in policy.metrics.items() if n in known}})
-    return _verdict(compare(records("words"), records("digits"), metrics, policy))
-
-
-def canary(stable: Service, worse: Service, key: str) -> dict[str, Any]:
-    """The analysis `quality` of a canary that answers in digits."""
-    sides = [ReleaseClient(service.url, testing.DECLINE, 60, key=key) for service in (stable, worse)]
-    return _verdict(compare_served(*sides, CASES, load_policy(GATES), concurrency=4))
+    found = compare(records("words"), records("digits"), metrics, policy)
+    return {"verdict": found.verdict, "worse": [one.name for one in found.deciding if one.verdict == "worse"]}
 
 
 def provided() -> dict[str, Any]:
@@ -175,26 +160,17 @@ def provided() -> dict[str, Any]:
 
 
 def find(folder: Path) -> dict[str, Any]:
-    for side in ("stable", "canary"):
-        (folder / side).mkdir(parents=True)
-    key = add_key(folder / "stable" / "keys.json", "web", tenant=None, scopes=("chat",), rate=10_000)
-    shutil.copy(folder / "stable" / "keys.json", folder / "canary" / "keys.json")  # one key for both, as in a cluster
-    with ExitStack() as running:
-        services = [
-            Service("r-00000000000a", folder / "stable", "words"),
-            Service("r-00000000000b", folder / "canary", "digits"),
-        ]
-        stable, worse = (running.enter_context(service) for service in services)
+    key = add_key(folder / "keys.json", "web", tenant=None, scopes=("chat",), rate=10_000)
+    with Service(folder) as service:
         found = {
             "pull_request": pull_request(),
-            "canary": canary(stable, worse, key),
-            "blocked": stable.chat("What about HD-12345?", key),
-            "answered": stable.chat(CASES[0].question, key),
-            "greeted": stable.chat(GREETING, key),
-            "endpoint": [stable.get("/v1/hours", key).json(), stable.get("/v1/hours").status_code],
-            "documented": "/v1/hours" in stable.get("/openapi.json").json()["paths"],
+            "blocked": service.chat("What about HD-12345?", key),
+            "answered": service.chat(CASES[0].question, key),
+            "greeted": service.chat(GREETING, key),
+            "endpoint": [service.get("/v1/hours", key).json(), service.get("/v1/hours").status_code],
+            "documented": "/v1/hours" in service.get("/openapi.json").json()["paths"],
         }
-    asked = json.loads((folder / "stable" / "asked.json").read_text())
+    asked = json.loads((folder / "asked.json").read_text())
     steps = load_plan(ROOT / "k8s" / "base" / "rollout.yaml").steps
     return {
         **found,
@@ -227,7 +203,7 @@ def _tools() -> dict[str, Any]:
 
 def main(words: Sequence[str]) -> None:
     if words[0] == "serve":
-        serve(int(words[1]), words[2], Path(words[3]), words[4])
+        serve(int(words[1]), Path(words[2]))
     else:
         print(json.dumps(find(Path(words[1]))))
 

@@ -114,9 +114,3 @@ def changed(root: Path) -> set[str]:
     words = ["git", "status", "--porcelain", "--untracked-files=all", "-z"]
     told = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True).stdout
     return {line[3:] for line in told.split("\0") if line}
-
-
-def restore(root: Path) -> None:
-    """Takes everything back to the commit."""
-    subprocess.run(["git", "checkout", "--quiet", "."], cwd=root, check=True)
-    subprocess.run(["git", "clean", "--quiet", "-d", "--force"], cwd=root, check=True)

@@ -1,7 +1,5 @@
 """The how-to sections of docs/, followed word by word in a copy of the repository: each changes the files that it names
 and no other, the checks stay green, and each example does what its section says.
-
-One copy takes the examples one at a time and goes back; another has all of them together.
 """
 
 from __future__ import annotations
@@ -10,14 +8,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluice.cluster.manifests import render
-from unit.docs.guide import ROOT, Guide, changed, copy_repository, read_guide, restore
+from unit.docs.guide import ROOT, Guide, changed, copy_repository, read_guide
 
 pytestmark = [
     pytest.mark.skipif(not (ROOT / "docs" / "extend.md").exists(), reason="a project without these pages"),
@@ -33,7 +30,6 @@ SECTIONS = {
     "prompt": ("prompts.md", "Add a prompt"),
     "canary step": ("canary.md", "A canary step"),
 }
-PAGES = {ROOT / "docs" / "extend.md", ROOT / "docs" / "prompts.md", ROOT / "docs" / "canary.md"}
 PROGRAMS = Path(sys.executable).parent
 
 
@@ -47,13 +43,6 @@ def run(root: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     code = os.pathsep.join(str(root / folder) for folder in ("src", "engine/src", "engine/tests"))
     environment = {**os.environ, "PYTHONPATH": code}
     return subprocess.run([*words], cwd=root, env=environment, capture_output=True, text=True)
-
-
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("one-by-one")
-    copy_repository(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -76,27 +65,21 @@ def found(together: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return answers
 
 
-@pytest.fixture
-def clean(copy: Path) -> Iterator[Path]:
-    yield copy
-    restore(copy)
-
-
 @pytest.mark.parametrize("name", SECTIONS)
-def test_an_example_changes_the_files_that_its_section_names_and_no_other(name: str, clean: Path) -> None:
+def test_a_section_names_the_files_of_its_example_and_none_of_the_engine(name: str) -> None:
     section = guide(name)
     assert section.files == {example.path for example in section.examples}
-    section.apply(clean)
-    assert changed(clean) == section.files
     assert not [path for path in section.files if path.startswith("engine/")]
 
 
 def test_the_checks_stay_green(together: Path) -> None:
     files = sorted(path for path in changed(together) if path.endswith(".py"))
     assert len(files) >= 9
+    types = ["--config-file", "engine/pyproject.toml", f"--cache-dir={ROOT / '.mypy_cache'}"]
     for words in (
         [PROGRAMS / "ruff", "format", "--check", *files],
         [PROGRAMS / "ruff", "check", *files],
+        [PROGRAMS / "mypy", *types, *(path for path in files if path.startswith("src/"))],
         [PROGRAMS / "lint-imports", "--no-cache", "--config", "engine/pyproject.toml"],
         [PROGRAMS / "sluice", "prompts", "check"],
         [PROGRAMS / "sluice", "manifests", "check"],
@@ -106,13 +89,6 @@ def test_the_checks_stay_green(together: Path) -> None:
         done = run(together, *words)
         assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
     assert changed(together) == {path for name in SECTIONS for path in guide(name).files}, "`make sync` changes nothing"
-
-
-def test_the_types_are_right(together: Path) -> None:
-    files = sorted(path for path in changed(together) if path.startswith("src/"))
-    cache = ROOT / ".mypy_cache"
-    done = run(together, PROGRAMS / "mypy", "--config-file", "engine/pyproject.toml", f"--cache-dir={cache}", *files)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_tests_of_a_project_and_the_contracts_stay_green(together: Path) -> None:
@@ -125,12 +101,8 @@ def test_the_tests_of_a_project_and_the_contracts_stay_green(together: Path) -> 
     assert done.returncode == 0, done.stdout[-6000:]
 
 
-def test_the_metric_decides_in_a_pull_request(found: dict[str, Any]) -> None:
+def test_the_metric_decides(found: dict[str, Any]) -> None:
     assert found["pull_request"] == {"verdict": "worse", "worse": ["digits"]}
-
-
-def test_the_metric_decides_about_a_canary(found: dict[str, Any]) -> None:
-    assert found["canary"] == {"verdict": "worse", "worse": ["digits"]}
 
 
 def test_the_guardrail_blocks_a_question(found: dict[str, Any]) -> None:
@@ -167,11 +139,3 @@ def test_the_canary_has_the_step_in_a_rehearsal_and_in_every_overlay(found: dict
     assert found["analyses"] == ["quality", "load", "load", "load"]
     for overlay in sorted(path.parent for path in (together / "k8s" / "overlays").glob("*/kustomization.yaml")):
         assert render(overlay).count("setWeight: 25") == 1, overlay.name
-
-
-def test_every_example_of_the_pages_is_followed() -> None:
-    followed = {(SECTIONS[name][0], example.text) for name in SECTIONS for example in guide(name).examples}
-    for page in PAGES:
-        for line in page.read_text().splitlines():
-            if line.startswith("```") and " " in line:
-                assert any(page.name == name for name, _ in followed), f"{page.name}: {line}"

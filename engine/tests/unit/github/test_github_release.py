@@ -106,10 +106,9 @@ def test_one_that_is_published_keeps_its_place_and_gets_new_notes(github: FakeGi
 def test_other_releases_are_left_alone(github: FakeGitHub, environment: Environment) -> None:
     for number in range(130):
         draft(github, f"v{number}")
-    publish(environment)
-    assert len(github.releases.by_id) == 131
-    publish(environment)
-    assert len(github.releases.by_id) == 131
+    for _ in range(2):
+        publish(environment)
+        assert len(github.releases.by_id) == 131
 
 
 def test_long_notes_are_cut_at_a_line(github: FakeGitHub, environment: Environment) -> None:

@@ -37,33 +37,27 @@ OWN = EVERYTHING - {ENGINE}
     [
         # documentation: no model work
         (["docs/cluster.md", "README.md", "AGENTS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"], set()),
-        ([".github/ISSUE_TEMPLATE/bug.yml", ".github/pull_request_template.md", ".github/CODEOWNERS"], set()),
         # pages that tests of the engine read
         (["engine/docs/reference/metrics.md"], {ENGINE}),
         (["docs/hosted-models.md", "README.md"], {ENGINE}),
         # what answers depend on
         (["prompts/answer.prompt.yml"], {TEST, EVAL}),
         (["data.dvc", "dvc-store/files/md5/ab/cdef"], {TEST, EVAL}),
-        (["pipelines/params.yaml"], {TEST, EVAL}),
         (["pipelines/dvc.yaml"], {TEST, ENGINE, EVAL}),
         # the cluster
         (["k8s/base/rollout.yaml"], {TEST, REHEARSE}),
         (["engine/k8s/components/mlflow/deployment.yaml", "README.md"], {TEST, ENGINE, REHEARSE}),
-        (["engine/schemas/prompt.schema.json"], {TEST, ENGINE}),
         (["loadtest/users/questions.py"], {TEST, REHEARSE}),
         # code that is not served
         (["tests/test_release.py", "notebooks/explore.ipynb"], {TEST}),
         (["engine/tests/unit/github/test_job_plan.py"], {TEST, ENGINE}),
-        (["engine/benchmarks/soak.py"], {ENGINE}),
         # what a project owns, and may reach every answer
         (["config/gates.yaml"], OWN),
         # on doubt, everything
         (["engine/src/sluice/github/job_plan.py"], EVERYTHING),
-        (["Makefile"], EVERYTHING),
         ([".github/workflows/ci.yml"], EVERYTHING),
         (["a-new-folder/file"], EVERYTHING),
         (["DOCS/page.md"], EVERYTHING),
-        (["README.md", "unheard-of"], EVERYTHING),
         ([], EVERYTHING),
         # one change of several kinds needs the work of all
         (
@@ -123,7 +117,7 @@ def test_a_file_that_moves_into_the_pages_was_code_before(tmp_path: Path, start:
     assert asked(plan_change(tmp_path, start)) == OWN - {CODE}
 
 
-@pytest.mark.parametrize("name", ["ä ö.md", "$(touch pwn).md", "new\nline.md"])
+@pytest.mark.parametrize("name", ["ä $(touch pwn).md", "new\nline.md"])
 def test_names_of_files_are_taken_as_they_are(tmp_path: Path, start: str, name: str) -> None:
     (tmp_path / "docs" / name).write_text("x")
     (tmp_path / "prompts" / name).write_text("x")
@@ -134,7 +128,7 @@ def test_names_of_files_are_taken_as_they_are(tmp_path: Path, start: str, name: 
     assert len(summary(plan).splitlines()) == 4 + len(JOBS)
 
 
-@pytest.mark.parametrize("base", ["f" * 40, "", "--all"])
+@pytest.mark.parametrize("base", ["f" * 40, "--all"])
 def test_a_base_that_is_not_there_asks_for_everything(tmp_path: Path, start: str, base: str) -> None:
     commit(tmp_path, docs__page="edited")
     plan = plan_change(tmp_path, base)
@@ -188,23 +182,16 @@ def faults(text: str) -> dict[str, str]:
     return {one.job: one.fault for one in judge(text) if one.fault}
 
 
-def test_all_succeeded() -> None:
+def test_success_and_a_skip_that_the_plan_asked_for_pass() -> None:
     assert faults(needs()) == {}
-
-
-def test_a_skip_that_the_plan_asked_for_passes() -> None:
     text = needs(planned={"eval": "false"}, eval="skipped")
     assert faults(text) == {}
     assert "| `eval` | `skipped` | `not needed` |" in required_summary(judge(text))
 
 
-@pytest.mark.parametrize("result", ["failure", "cancelled", ""])
-@pytest.mark.parametrize("planned", ["true", "false"])
+@pytest.mark.parametrize(("result", "planned"), [("failure", "true"), ("cancelled", "false"), ("", "true")])
 def test_anything_but_success_fails(result: str, planned: str) -> None:
     assert faults(needs(planned={"test": planned}, test=result)) == {"test": "it has to succeed"}
-
-
-def test_a_skip_of_what_was_asked_for_fails() -> None:
     assert faults(needs(eval="skipped")) == {"eval": "the plan asked for it"}
 
 
@@ -215,27 +202,21 @@ def test_a_skip_needs_the_very_word(word: Any) -> None:
     assert found["eval"] == "no plan allows to skip it"
 
 
-def test_a_skip_of_a_job_that_no_plan_knows_fails() -> None:
+def test_a_skip_of_a_job_that_no_plan_knows_and_a_planned_job_that_is_not_waited_for_fail() -> None:
     assert faults(needs(extra="skipped")) == {"extra": "no plan allows to skip it"}
     assert faults(needs(extra="success")) == {}
-
-
-def test_a_planned_job_that_is_not_waited_for_fails() -> None:
     assert faults(needs(rehearse=None)) == {"rehearse": "it is planned, but not under `needs:`"}
 
 
-@pytest.mark.parametrize("result", ["failure", "skipped", "cancelled"])
-def test_without_a_plan_nothing_passes(result: str) -> None:
-    text = json.dumps({"plan": {"result": result, "outputs": {}}} | {job: {"result": "skipped"} for job in JOBS})
+def test_without_a_plan_nothing_passes() -> None:
+    text = json.dumps({"plan": {"result": "failure", "outputs": {}}} | {job: {"result": "skipped"} for job in JOBS})
     assert set(faults(text)) == {"plan", *JOBS}
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "NEEDS: "),
         ("{", "NEEDS: "),
-        ("[]", "not an object"),
         ('{"plan": 1}', "not an object"),
         ("{}", "no job"),
         ('{"test": {}}', "no job `plan`"),

@@ -106,7 +106,6 @@ def test_long_texts_and_titles_of_several_lines(github: FakeGitHub, environment:
     [
         ({"GITHUB_TOKEN": None}, "GITHUB_TOKEN is not set"),
         ({"GITHUB_TOKEN": READER}, "GitHub answers 403"),
-        ({"GITHUB_REPOSITORY": None}, "GITHUB_REPOSITORY is not set"),
         ({"GITHUB_REPOSITORY": "octo/other"}, "GitHub answers 404"),
     ],
 )

@@ -63,7 +63,7 @@ Updating lock file 'pipelines/dvc.lock'
 DVC_CODE = """\
 Running stage 'pipelines/dvc.yaml:code':
 > sluice code digest
-index: 1 file changed: sluice/retrieval/search_sql.py
+index: 1 file changed: sluice/retrieval/retriever.py
 """
 DVC_MIXED = """\
 'data.dvc' didn't change, skipping

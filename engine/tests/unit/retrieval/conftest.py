@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -17,6 +18,7 @@ from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
+from sluice.retrieval.store_schema import load_release, migrate
 from sluice.retrieval.stores import StoreSpec, open_store
 
 _NUMBERS = itertools.count()
@@ -113,3 +115,25 @@ def empty_database(address: str) -> Iterator[str]:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
         yield psycopg.conninfo.make_conninfo(address, dbname=name.as_string().strip('"'))
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+OLD, NEW, STOPPED = "r-111111111111", "r-222222222222", "r-333333333333"
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to a database with the schema of a store."""
+    with psycopg.connect(database) as connection:
+        migrate(connection)
+    with psycopg.connect(database, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def loaded(
+    store: psycopg.Connection[Any], build: Callable[..., IndexInfo], documents: list[Document], tmp_path: Path
+) -> dict[str, str]:
+    """Three releases, each with an index of its own; release to collection."""
+    for number, release in enumerate((OLD, NEW, STOPPED)):
+        build(documents[number:], out=tmp_path / release)
+    return {release: load_release(store, tmp_path / release, release).collection for release in (OLD, NEW, STOPPED)}

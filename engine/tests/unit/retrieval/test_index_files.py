@@ -42,13 +42,6 @@ def test_paragraphs(text: str, expected: list[str]) -> None:
     assert pieces(text) == expected
 
 
-@pytest.mark.parametrize("end", [".", "?", "!"])
-def test_a_long_paragraph_is_cut_between_sentences(end: str) -> None:
-    found = pieces(sentences(20, 10, end))
-    assert [len(piece.split()) for piece in found] == [120, 80]
-    assert all(piece.endswith(end) for piece in found)
-
-
 def test_no_word_is_lost_or_doubled_and_pieces_keep_their_limit() -> None:
     dice = random.Random(5)
     for _ in range(200):
@@ -78,9 +71,7 @@ TEXT = "One two. Three four five.\n\nSix seven. Eight\nnine ten eleven twelve."
     [
         ("sentences", 5, ["One two. Three four five.", "Six seven.", "Eight nine ten eleven twelve."]),
         ("sentences", 7, ["One two. Three four five. Six seven.", "Eight nine ten eleven twelve."]),
-        ("sentences", 100, ["One two. Three four five. Six seven. Eight nine ten eleven twelve."]),
         ("words", 5, ["One two. Three four five.", "Six seven. Eight nine ten", "eleven twelve."]),
-        ("words", 12, ["One two. Three four five. Six seven. Eight nine ten eleven twelve."]),
     ],
 )
 def test_other_strategies(name: str, max_words: int, expected: list[str]) -> None:
@@ -88,7 +79,7 @@ def test_other_strategies(name: str, max_words: int, expected: list[str]) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("max_words", [1, 3, 7, 100])
+@pytest.mark.parametrize("max_words", [1, 7])
 def test_every_strategy_cuts_without_gap_or_overlap(name: Any, max_words: int) -> None:
     document = Document(id="d", title="T", licence="CC0-1.0", source="tests", text=TEXT)
     chunks = chunk([document], ChunkerSettings(name=name, max_words=max_words))
@@ -110,11 +101,8 @@ def test_round_trip(build, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "index").iterdir()) == ["chunks.jsonl", "index.json", "vectors.npy"]
 
 
-def test_digest_is_that_of_the_content_and_not_of_the_place(build, tmp_path: Path) -> None:
+def test_what_makes_another_digest(build, documents, tmp_path: Path) -> None:
     assert build(out=tmp_path / "a") == build(out=tmp_path / "far" / "b")
-
-
-def test_what_makes_another_digest(build, documents) -> None:
     digests = {build().digest, build(max_words=119).digest}
     for change in ({"text": documents[0].text + " More."}, {"title": "Other"}, {"id": "other"}):
         digests.add(build([documents[0].model_copy(update=change), *documents[1:]]).digest)
@@ -149,8 +137,7 @@ def test_nothing_to_index(build, documents, tmp_path: Path) -> None:
     assert not (tmp_path / "index").exists()
 
 
-@pytest.mark.parametrize("name", ["chunks.jsonl", "vectors.npy"])
-@pytest.mark.parametrize("harm", ["changed", "gone"])
+@pytest.mark.parametrize(("name", "harm"), [("chunks.jsonl", "changed"), ("vectors.npy", "gone")])
 def test_a_file_that_does_not_match_is_named(build, tmp_path: Path, name: str, harm: str) -> None:
     build()
     path = tmp_path / "index" / name
@@ -163,15 +150,11 @@ def test_a_file_that_does_not_match_is_named(build, tmp_path: Path, name: str, h
     assert "sluice index build" in caught.value.remedy
 
 
-def test_no_index(tmp_path: Path) -> None:
+def test_no_index_and_one_of_another_shape(build, tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match=r"index\.json: no such file"):
         read_index(tmp_path)
-
-
-@pytest.mark.parametrize("change", [{"extra": 1}, {"chunks": None}])
-def test_an_index_of_another_shape(build, tmp_path: Path, change: dict[str, object]) -> None:
     build()
     path = tmp_path / "index" / "index.json"
-    write_json(path, read_json(path) | change)
-    with pytest.raises(SluiceError, match=r"index\.json"):
+    write_json(path, read_json(path) | {"extra": 1})
+    with pytest.raises(SluiceError, match=r"index\.json: of another version"):
         read_index(tmp_path / "index")

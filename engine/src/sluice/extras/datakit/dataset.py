@@ -47,11 +47,7 @@ def checked_out(workspace: Workspace, base: str) -> Iterator[Path]:
 
 
 def diff(base: Path, head: Path) -> dict[str, Any]:
-    """Return what differs between the readable parts of two data folders.
-
-    By file, ids `added`, `removed`, and `changed` with the keys that differ; under `moved`, ids of rows that have
-    changed sides, with the file that they are in now.
-    """
+    """Return by file what was added, removed and changed, and under `moved` the rows that have changed sides."""
     old, new = _read(base), _read(head)
     before = {name: file for file in _FILES for name in old[file]}
     after = {name: file for file in _FILES for name in new[file]}
@@ -145,11 +141,7 @@ def _spread(lengths: Sequence[int]) -> str:
 def import_squad(
     source: Path, out: Path, *, train_articles: int, licence: str, origin: str, policy: DataPolicy
 ) -> dict[str, Any]:
-    """Write a SQuAD file as a data set of its own, one document a paragraph; return what was kept and dropped.
-
-    The first `train_articles` articles train, the rest evaluates; impossible questions have no answers. SluiceError for
-    another format, and where one side would be empty.
-    """
+    """Write a SQuAD file as a data set: the first `train_articles` articles train, the rest evaluates."""
     articles = _list(read_json(source), "data", source)
     if not 0 < train_articles < len(articles):
         what = f"{source}: {train_articles} articles for training, but the file has {len(articles)}"

@@ -50,11 +50,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def import_documents(source: Path, out: Path, *, licence: str, origin: str, policy: DataPolicy) -> dict[str, Any]:
-    """Write each document of a folder, or one file, to a new folder; return a report.
-
-    `licence` and `origin` stand in the front matter of every document that does not say its own. Raises
-    ValidationErrors with every file that cannot be read, and when nothing is left.
-    """
+    """Write each document of a folder, or one file, to a new folder, whole or not at all; return a report."""
     with whole_folder(out) as fresh:
         files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
         readable = [path for path in files if path.suffix.lower() in SUFFIXES]

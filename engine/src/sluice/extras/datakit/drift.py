@@ -95,10 +95,7 @@ def page(figures: Mapping[str, Any]) -> str:
 
 
 def measure(workspace: Workspace, traffic: Sequence[Exchange], policy: DriftPolicy) -> dict[str, Any]:
-    """Return the drift of traffic from data/eval.jsonl, JSON-able; `notes` says what could not be compared.
-
-    It takes build/index, build/evaluation and the embedder where they are.
-    """
+    """Return the drift of traffic from data/eval.jsonl; `notes` says what could not be compared."""
     rows = load_rows(workspace.data / "eval.jsonl")
     file = workspace.build / "evaluation" / "cases.jsonl"
     cases = read_jsonl(file) if file.is_file() else []

@@ -85,10 +85,7 @@ def choose_passages(
 
 
 def read_reply(reply: str) -> tuple[list[tuple[str, str]], int]:
-    """Return the questions in a reply with their answers, and how many objects in it are none.
-
-    Objects may stand one a line, in a list, or between the marks of a code block: models do all of these.
-    """
+    """Return the questions in a reply with their answers, and how many objects are none."""
     decoder = json.JSONDecoder()
     found: list[tuple[str, str]] = []
     broken = at = 0
@@ -183,11 +180,7 @@ class Role:
 def generate_rows(
     workspace: Workspace, settings: GenerationSettings, policy: PrivacyPolicy, *, checked_by: str = TEACHER
 ) -> Proposals:
-    """Return rows about data/corpus, written by the role `teacher` and found again by the role `checked_by`.
-
-    Replies are cached in .sluice/responses/: the same command repeats no request, so an interrupted run resumes.
-    SluiceError for a role of config/providers.yaml without providers.
-    """
+    """Return rows about data/corpus, written by `teacher` and found again by `checked_by`; replies are cached."""
     measured = load_rows(workspace.data / "eval.jsonl")
     known = [*load_rows(workspace.data / "train.jsonl"), *measured]
     chunker = load_params(workspace.params, "index", IndexParameters).chunker
@@ -225,10 +218,7 @@ class Generation:
         self.found = Proposals("generated", "Rows that a model proposes", _INTRO, sides=("train",))
 
     def over(self, passages: Sequence[SourcePassage]) -> Proposals:
-        """Return proposals in the order of the passages, however quick each reply was, until there are enough.
-
-        SluiceError when a provider fails, and when nothing survives.
-        """
+        """Return proposals in the order of the passages, however quick each reply was, until there are enough."""
         try:
             asyncio.run(self._over(passages))
         except ProviderError as error:

@@ -118,11 +118,7 @@ def sources_of(rows: Path) -> Path:
 
 
 def accept(path: Path, side: str, data: Path, policy: DataPolicy) -> int:
-    """Add reviewed rows, and the source of imported ones, to a side of the data set; return how many.
-
-    SluiceError for rows that a model wrote in the evaluation; ValidationErrors where a line is no row, or the data
-    would break its rules. Nothing is written then.
-    """
+    """Add reviewed rows, and the source of imported ones, to a side of the data set, or nothing; return how many."""
     if side not in SIDES:
         raise SluiceError(f"{side}: no part of the data", remedy=f"choose {' or '.join(SIDES)}")
     rows = require_whole(path, scan_lines(path, _parse))

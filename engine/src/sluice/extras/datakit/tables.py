@@ -22,9 +22,8 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import nearest
 from sluice.data import contract
 from sluice.data.contract import check_rows_privacy
-from sluice.data.expectations import check_expectations
 from sluice.data.privacy import DataPolicy, PrivacyPolicy, redact
-from sluice.data.row_rules import check_rows, occurs
+from sluice.data.row_rules import check_expectations, check_rows, occurs
 from sluice.data.rows import Document, ImportSource, Row, load_corpus, parse_row, scan_rows
 from sluice.data.scanning import LocatedRecord, ValidationIssue, read_text, scan_lines
 from sluice.extras.datakit.proposals import proposed_lines, sources_of
@@ -74,11 +73,7 @@ def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
 def import_table(
     source: Path, out: Path, data: Path, layout: TableLayout, *, licence: str, origin: str, policy: DataPolicy
 ) -> dict[str, Any]:
-    """Write the rows of a table as proposed rows, and their source to a file beside them; return a report.
-
-    A row with answers and no documents gets the document of `data` that holds an answer, if there is only one. Raises
-    ValidationErrors with everything that cannot be read, and when nothing is left.
-    """
+    """Write the rows of a table as proposed rows, and their source to a file beside them; return a report."""
     if out.exists():
         raise SluiceError(f"{out}: already exists", remedy="remove it, or choose another file")
     train = scan_rows(data / "train.jsonl")[0] if (data / "train.jsonl").exists() else []

@@ -113,11 +113,7 @@ def _last_question(recorded: Any) -> str:
 
 
 def recorded(workspace: Workspace, place: str = "") -> list[Exchange]:
-    """Return the traffic of a place: a file, a folder, `s3://bucket/prefix`, or the address of an MLflow store.
-
-    Without a place, it is what the service has recorded on this machine: files that wait to be loaded, and its MLflow
-    store. SluiceError when the place cannot be read.
-    """
+    """Return the traffic of a place, or without one that of this machine: waiting files and its MLflow store."""
     from sluice.serving.telemetry.settings import TelemetrySettings
 
     experiment = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings).traces.mlflow.experiment
@@ -216,10 +212,7 @@ _Wanted = list[tuple[str, Exchange]]  # with the redacted question
 def harvest(
     workspace: Workspace, traffic: Sequence[Exchange], policy: PrivacyPolicy, *, at_least: int, most: int
 ) -> Proposals:
-    """Return proposals for what `traffic` asked in vain and no row of data/ asks: `most`, those that were asked most.
-
-    A cluster needs `at_least` exchanges, so that no single user is put on show.
-    """
+    """Return proposals for what at least `at_least` asked in vain, so that no single user is put on show."""
     found = Proposals("harvest", "Rows that users' questions propose", _INTRO)
     wanted = _wanted(traffic, policy, found)
     if not wanted:

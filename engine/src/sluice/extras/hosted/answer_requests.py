@@ -25,9 +25,7 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.evaluation.replay import RecordedChat
 from sluice.evaluation.response_cache import FOLDER, ResponseCache, asking
-from sluice.extras.hosted.answers_file import NAME as ANSWERS
-from sluice.extras.hosted.check_run import AllowedRequest, check_requests
-from sluice.extras.hosted.published import SPEND, Spend
+from sluice.extras.hosted.check_run import ANSWERS, SPEND, AllowedRequest, Spend, check_requests
 from sluice.extras.hosted.request_file import NAME, ProviderRequest, RefusedRequestsError
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.provider_failures import FailureKind, ProviderError

@@ -15,7 +15,7 @@ from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
-from sluice.extras.hosted.published import read_file, runs_of_main
+from sluice.extras.hosted.check_run import ANSWERS, read_file, runs_of_main
 from sluice.extras.hosted.request_file import NAME as REQUESTS
 from sluice.extras.hosted.request_file import load_limits, write_requests
 from sluice.github.workflow_run import this_run
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from github.Repository import Repository
 
 
-NAME = "answers.jsonl"
 _REFUSED = "answers-refused"  # below .sluice/: why the last requests were not answered
 
 
@@ -65,7 +64,7 @@ def bring_answers(workspace: Workspace, repository: Repository, environment: Map
     cache, brought, latest = ResponseCache(workspace.state / FOLDER), 0, True
     (workspace.state / _REFUSED).unlink(missing_ok=True)
     for run in runs_of_main(repository, since):
-        raw = read_file(run, f"answers-{number}", NAME, environment)
+        raw = read_file(run, f"answers-{number}", ANSWERS, environment)
         if raw is None:
             continue
         for line in _lines(raw):
@@ -83,9 +82,9 @@ def _lines(raw: bytes) -> list[_Line]:
     try:
         found = [_Line.model_validate(json.loads(line)) for line in raw.split(b"\n") if line.strip()]
     except (ValidationError, ValueError, RecursionError):
-        raise SluiceError(f"{NAME}: a line is not a response", remedy="run answer-requests again") from None
+        raise SluiceError(f"{ANSWERS}: a line is not a response", remedy="run answer-requests again") from None
     if any(bool(line.digest) != (line.value is not None) for line in found):
-        raise SluiceError(f"{NAME}: a response without its digest", remedy="run answer-requests again")
+        raise SluiceError(f"{ANSWERS}: a response without its digest", remedy="run answer-requests again")
     return found
 
 

@@ -1,35 +1,195 @@
 """Checks the requests of a run of ci without a key: who asks, what main's settings allow, and what it can cost at most.
+Nothing is asked before all of it is known. And what runs of Actions hand to each other: artifacts of one file.
 
-Nothing is asked before all of it is known.
+A run of main is one of answer-requests.yml on the default branch of this repository. Its artifacts are written by code
+of main alone; GitHub says which run an artifact is of, and no other run can add to it. That origin is the signature
+(engine/docs/decisions/keyless-pull-requests.md). The run of a pull request is believed for who and where it is, which
+GitHub says, and for nothing that it has written.
+
+What answers have cost is kept as artifacts of the runs that asked: `spend-reserved` before, `spend-used` after, with
+the number of the attempt behind it. The concurrency group of answer-requests.yml serialises the runs, so each sees what
+those before it have spent. A run that dies between the two has spent what it had reserved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sluice.core.atomic_files import write_json, write_jsonl
+from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.evaluation.replay import response_key
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
-from sluice.extras.hosted.answers_file import NAME as ANSWERS
-from sluice.extras.hosted.published import (
-    SPEND,
-    Spend,
-    UnusableArtifactError,
-    may_write,
-    read_file,
-    read_ledger,
-    require_budget,
-    waiting_run,
+from sluice.extras.hosted.request_file import (
+    NAME,
+    HostedLimits,
+    ProviderRequest,
+    RefusedRequestsError,
+    load_limits,
+    read_requests,
 )
-from sluice.extras.hosted.request_file import NAME, ProviderRequest, RefusedRequestsError, load_limits, read_requests
-from sluice.github.github_client import open_repository
+from sluice.github.github_client import open_repository, refusals
+from sluice.github.workflow_run import this_run
 from sluice.llm.model_files import Models
 from sluice.llm.settings import ProviderSpec, RemoteSpec, load_providers
+
+if TYPE_CHECKING:
+    from github.Repository import Repository
+    from github.WorkflowRun import WorkflowRun
+
+ANSWERS = "answers.jsonl"
+ANSWERING = "answer-requests.yml"
+_COMPARING = ".github/workflows/ci.yml"
+_STARTED_BY = ("workflow_run", "workflow_dispatch")
+_MOST_BYTES = 256 << 20
+SPEND = "spend.json"
+
+
+class UnusableArtifactError(SluiceError):
+    """An artifact is not one file of the expected name and size."""
+
+
+@dataclass(frozen=True)
+class WaitingRun:
+    """A run of ci. `change`: repository and branch it is of; `author`: who pushed."""
+
+    number: int
+    attempt: int
+    change: str
+    author: str
+    since: datetime
+
+
+def waiting_run(repository: Repository, number: int) -> WaitingRun:
+    run = repository.get_workflow_run(number)
+    what = f"run {number}"
+    if run.path.partition("@")[0] != _COMPARING or run.event != "pull_request":
+        raise SluiceError(f"{what}: not a run of ci for a pull request", remedy="use the number from its address")
+    if run.status != "completed":
+        raise SluiceError(f"{what}: has not finished", remedy="wait for it")
+    if not run.head_repository:
+        raise SluiceError(
+            f"{what}: its repository no longer exists", remedy="open the pull request from another repository"
+        )
+    change = f"{run.head_repository.full_name}:{run.head_branch}"
+    return WaitingRun(number, run.run_attempt, change, run.actor.login, run.created_at)
+
+
+def may_write(repository: Repository, login: str) -> bool:
+    return repository.get_collaborator_permission(login) in ("admin", "maintain", "write")
+
+
+def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRun]:
+    """Runs of answer-requests.yml on the default branch, latest first."""
+    branch, name = repository.default_branch, repository.full_name
+    created = f">={since.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+    for run in repository.get_workflow(ANSWERING).get_runs(branch=branch, created=created):
+        here = run.head_repository.full_name == name and run.head_branch == branch and run.created_at >= since
+        if here and run.event in _STARTED_BY and run.path.partition("@")[0] == f".github/workflows/{ANSWERING}":
+            yield run
+
+
+def read_file(run: WorkflowRun, artifact: str, name: str, environment: Mapping[str, str]) -> bytes | None:
+    """The only file of an artifact of a run; None where it has no such artifact."""
+    for found in run.get_artifacts():
+        if found.name == artifact and not found.expired:
+            if found.size_in_bytes > _MOST_BYTES:
+                raise UnusableArtifactError(f"artifact {artifact}: too large")
+            if not found.archive_download_url.startswith(f"{run.url.rpartition('/runs/')[0]}/"):  # it gets the token
+                raise UnusableArtifactError(f"artifact {artifact}: at another address than its run")
+            archive = _downloaded(found.archive_download_url, environment["GITHUB_TOKEN"])
+            return _only_file(archive, artifact, name, found.digest)
+    return None
+
+
+def _downloaded(url: str, token: str) -> bytes:
+    """GitHub answers with the address of the archive elsewhere, which gets no token: requests leaves it out there."""
+    import requests
+
+    headers = {"Authorization": f"Bearer {token}"}
+    with refusals(), requests.get(url, headers=headers, stream=True, timeout=60) as answer:
+        answer.raise_for_status()
+        raw = bytearray()
+        for block in answer.iter_content(1 << 20):
+            raw += block
+            if len(raw) > _MOST_BYTES:
+                raise UnusableArtifactError("an artifact: too large")
+    return bytes(raw)
+
+
+def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> bytes:
+    """Read in memory: nothing is unpacked, so a path in the archive leads nowhere."""
+    if digest and digest != f"sha256:{hashlib.sha256(archive).hexdigest()}":
+        raise UnusableArtifactError(f"artifact {artifact}: damaged", remedy="run the job again")
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            members = opened.infolist()
+            if len(members) != 1 or members[0].filename != name:
+                raise UnusableArtifactError(f"artifact {artifact}: holds more than {name}")
+            with opened.open(members[0]) as stream:
+                raw = stream.read(_MOST_BYTES + 1)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, ValueError):
+        raise UnusableArtifactError(f"artifact {artifact}: not an archive") from None
+    if len(raw) > _MOST_BYTES:
+        raise UnusableArtifactError(f"artifact {artifact}: {name} is too large")
+    return raw
+
+
+@dataclass(frozen=True)
+class Spend:
+    """An entry: dollars that the requests of a run of ci have cost, or may cost."""
+
+    run: int
+    change: str
+    dollars: float
+
+
+def read_ledger(
+    repository: Repository, since: datetime, environment: Mapping[str, str]
+) -> list[tuple[datetime, Spend]]:
+    """The entries since a time, each with the time of its run; without that of this attempt."""
+    entries, here = [], this_run(environment)
+    for run in runs_of_main(repository, since):
+        for attempt in range(1, run.run_attempt + 1) if run.conclusion != "skipped" else ():
+            if (run.id, attempt) == here:
+                continue
+            raw = read_file(run, f"spend-used-{attempt}", SPEND, environment)
+            raw = raw or read_file(run, f"spend-reserved-{attempt}", SPEND, environment)
+            if raw is not None:
+                try:
+                    entries.append((run.created_at, Spend(**json.loads(raw))))
+                except (ValueError, TypeError):
+                    raise SluiceError(f"run {run.id}: {SPEND} is not an entry", remedy="look at its artifact") from None
+    return entries
+
+
+def require_budget(
+    waiting: WaitingRun, dollars: float, limits: HostedLimits, entries: list[tuple[datetime, Spend]], now: datetime
+) -> None:
+    rounds = sum(spend.run == waiting.number for _, spend in entries)
+    if rounds >= limits.rounds:
+        remedy = "push again, or raise `rounds` in config/hosted.yaml of main"
+        raise RefusedRequestsError(f"the run was answered {rounds} times, as often as allowed", remedy=remedy)
+    today = [spend for at, spend in entries if at.astimezone(UTC).date() == now.date()]
+    of_change = sum(spend.dollars for spend in today if spend.change == waiting.change)
+    for name, spent, most in (
+        ("dollars_per_change", of_change, limits.dollars_per_change),
+        ("dollars_per_day", sum(spend.dollars for spend in today), limits.dollars_per_day),
+    ):
+        if spent + dollars > most:
+            what = f"{dollars:.2f} dollars at most, and {spent:.2f} were spent today, of {most:.2f}"
+            remedy = f"start answer-requests by hand tomorrow, or raise `{name}` in config/hosted.yaml of main"
+            raise RefusedRequestsError(what, remedy=remedy)
+
 
 _STRANGER = "the author may not write to the repository"
 _BY_HAND = "a maintainer can start answer-requests by hand, with the number of the run"

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, describe_faults, nearest
-from sluice.data.expectations import faults_of
+from sluice.data.row_rules import faults_of
 from sluice.data.rows import ExpectedBehaviour, Row
 from sluice.data.scanning import read_text
 from sluice.evaluation.answer_text import normalise

@@ -1,4 +1,3 @@
-# ruff: noqa: F811 - a fixture that is imported is named by the tests
 """Collections of a store: which go when only some releases are kept, harm to one is found and named, and those of older
 code are read or replaced by a load."""
 
@@ -21,12 +20,8 @@ from sluice.retrieval.postgres_collections import describe, drop, ensure_collect
 from sluice.retrieval.retriever import SearchStatements, open_retriever
 from sluice.retrieval.store_schema import load_release, migrate
 from sluice.retrieval.stores import VectorSettings
-from unit.retrieval.conftest import FakeEmbedder, Scattered, corpus
-from unit.retrieval.test_load_release import NEW, OLD, STOPPED, loaded, store  # noqa: F401 - fixtures
+from unit.retrieval.conftest import NEW, OLD, STOPPED, FakeEmbedder, Scattered, corpus
 from unit.retrieval.test_store_schema import STORES
-
-# ruff: noqa: F811 - a fixture that is imported is named by the tests
-
 
 pytestmark = pytest.mark.real
 

@@ -174,7 +174,7 @@ def test_what_the_contract_would_refuse_is_left_out_and_counted(tmp_path: Path) 
     assert [row.id for row in load_rows(tmp_path / "out" / "eval.jsonl")] == ["2", "1"]
 
 
-@pytest.mark.parametrize("text", ['{"data": {}}', '{"data": [{"paragraphs": 3}, {}]}', '{"a": ' * 100_000, "9" * 5000])
+@pytest.mark.parametrize("text", ['{"data": [{"paragraphs": 3}, {}]}', '{"a": ' * 100_000])
 def test_weakness_8_another_format_is_refused_and_its_depth_is_bounded(tmp_path: Path, text: str) -> None:
     path = tmp_path / "squad.json"
     path.write_text(text)

@@ -58,8 +58,6 @@ def test_each_kind_gives_title_and_text(tmp_path: Path, name: str, content: byte
     [
         ("a.md", b"Fine.\nCaf\xe9.", "not UTF-8"),
         ("a.md", b"---\ntitle: [\n---\nText.", "YAML"),
-        ("a.md", b"---\n- a\n---\nText.", "keys and values"),
-        ("a.md", b"  \n\n", "no text"),
         ("a.pdf", pdf(), "no text"),
         ("deep.html", b"<div>" * DEEP + b"x" + b"</div>" * DEEP, "nested too deeply"),
         ("bomb.md", f"---\n{BOMB}---\nText.".encode(), "more than 100000 keys"),

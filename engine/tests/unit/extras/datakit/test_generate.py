@@ -72,7 +72,6 @@ def test_a_reply_may_be_lines_a_list_or_a_block_and_what_is_no_candidate_is_coun
     ("question", "answer"),
     [
         ("How long do piles of oak last?", "60 years"),
-        ("What is said of oak?", "50 years in salt water. Costs are in the ledger of the Harbour Office"),
         ("How long?", "50 years"),
         ("Do piles last 50 years or more?", "50 years"),
         ("How long do piles last by this passage?", "50 years"),

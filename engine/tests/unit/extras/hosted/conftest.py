@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -114,9 +113,7 @@ def main(
 
 
 @pytest.fixture
-def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[ActionsApi]:
-    clock = {"time": time.time, "monotonic": time.monotonic}
-    monkeypatch.setattr("github.Requester.time", SimpleNamespace(**clock, sleep=lambda _: None))  # between requests
+def github() -> Iterator[ActionsApi]:
     with actions_api() as api:
         yield api
 
