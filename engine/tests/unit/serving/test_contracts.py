@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from operator import itemgetter
 from types import ModuleType
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import RunnablePassthrough
 from langchain_core.tracers.context import collect_runs
 from langgraph.graph import END, START, MessagesState, StateGraph
 
@@ -22,7 +22,7 @@ from sluice.llm.chat import Delta
 from sluice.serving.answer import Answer
 from sluice.serving.passage_retriever import format_passages
 from sluice.serving.runner import ApplicationRunner
-from sluice.serving.services import Services
+from sluice.serving.services import TOOLS, Services, tool
 from support.serving.fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
 QUESTION = "How much overlap do chunks have?"
@@ -104,14 +104,6 @@ def test_a_handler_of_the_whole_process_sees_them_too(monkeypatch: pytest.Monkey
     assert [part.run_type for part in whole.child_runs] == ["retriever", "llm"]
 
 
-def test_a_generator_may_ask_for_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def reply(asked: dict[str, Any], config: RunnableConfig) -> AsyncIterator[str]:
-        yield f"{len(asked['messages'])} message, {config['recursion_limit']} steps"
-
-    _, found = answer(run_of(lambda _: RunnableLambda(reply), monkeypatch))
-    assert found.text == "1 message, 25 steps"
-
-
 def test_what_is_no_application_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SluiceError, match="gave int, which is not a Runnable"):
         run_of(lambda _: 3, monkeypatch)
@@ -160,3 +152,37 @@ def test_a_blocked_answer_ends_the_model(monkeypatch: pytest.MonkeyPatch) -> Non
 
     found = asyncio.run(read())
     assert (found.text, found.blocked) == ("One sentence.", "secrets.api_key")
+
+
+@pytest.fixture
+def weather() -> Iterator[str]:
+    @tool
+    def weather_in(city: str, days: int = 1) -> str:
+        """The weather of a city."""
+        return f"{city}: rain for {days}"
+
+    yield "weather_in"
+    del TOOLS.entries["weather_in"], TOOLS._modules["weather_in"]
+
+
+def test_a_tool_has_name_description_and_schema(weather: str) -> None:
+    services = ApplicationRunner(scripted_bundle(), ScriptedChat({}), ScriptedRetriever({}), NoChecks()).services
+    made = services.tools[weather]
+    assert (made.name, made.description) == ("weather_in", "The weather of a city.")
+    assert made.args["city"] == {"title": "City", "type": "string"}
+    assert made.args["days"]["default"] == 1
+    assert made.invoke({"city": "Riga", "days": 2}) == "Riga: rain for 2"
+
+
+def test_the_roles_that_are_not_opened_are_named() -> None:
+    services = ApplicationRunner(scripted_bundle(), ScriptedChat({}), ScriptedRetriever({}), NoChecks()).services
+    with pytest.raises(SluiceError, match=r"no models of the role 'chta' \(did you mean 'chat'\?\)"):
+        services.chat("chta")
+
+
+def test_a_tool_without_a_docstring_is_refused() -> None:
+    def silent() -> None:
+        pass
+
+    with pytest.raises(SluiceError, match="the tool silent has no docstring"):
+        tool(silent)

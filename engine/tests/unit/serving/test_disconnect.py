@@ -19,7 +19,7 @@ from support.providers.clients import chat_over
 from support.providers.server import Upstream, upstream
 from support.serving.fakes import HITS, NoChecks, ScriptedRetriever, scripted_bundle
 
-ROUNDS = 5  # of each of the four ways
+ROUNDS = 2  # of each of the four ways
 LIMITS = {"max_body_bytes": 4096, "max_concurrent": 64}
 LLM = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": 3600}
 OVERLAP = "How much overlap do chunks have?"
