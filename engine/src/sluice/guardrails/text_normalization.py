@@ -50,7 +50,6 @@ def decoded(reading: Reading) -> Iterator[Reading]:
 
 
 def _text(content: bytes) -> str:
-    """The bytes as text; empty when they are none."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -139,7 +138,6 @@ def normalize_text(text: str) -> NormalizedText:
 
 
 def _readings(reading: Reading) -> Iterator[Reading]:
-    """The readings one step behind this one."""
     if not reading.text.isascii():
         yield plain(reading)
         yield skeleton(reading)

@@ -192,7 +192,6 @@ class Models(Settings):
 
 
 def load_models(path: Path) -> Models:
-    """Reads config/models.yaml."""
     return load_settings(path, Models)
 
 

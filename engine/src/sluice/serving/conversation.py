@@ -67,7 +67,6 @@ class Conversation:
             return verdict.text if verdict is not None and taken else request.question
 
     async def _ask(self, history: str, question: str, step: TraceStep) -> str:
-        """The reply, empty when there was no whole one in time."""
         assert self._settings is not None
         reply = AIMessage("")
         try:

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
@@ -23,8 +23,6 @@ from sluice.serving.replies import error_response
 from sluice.serving.telemetry import traces
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
     from sluice.serving.routing import RouteTable
     from sluice.serving.service_metrics import ServiceMetrics
     from sluice.serving.telemetry.telemetry import Telemetry
@@ -65,7 +63,6 @@ class TrafficState:
         self._last_end = time.monotonic()
 
     def drained(self, quiet: float, at_most: float, at_least: float = 0) -> bool:
-        """Whether the service may end."""
         if self.draining_since is None:
             return False
         now, looked = time.monotonic(), self._looked
@@ -149,7 +146,6 @@ class InjectedFault:
 
 
 def parse_fault(text: str) -> InjectedFault:
-    """The fault that `text` asks for; SluiceError when it is not one."""
     kind, _, figure = text.partition("=")
     limits = {"delay": _LONGEST, "error": 1}
     if kind not in limits:
@@ -164,8 +160,6 @@ def parse_fault(text: str) -> InjectedFault:
 
 
 class FaultMiddleware:
-    """Middleware that makes the chat faulty."""
-
     def __init__(self, app: ASGIApp, fault: InjectedFault) -> None:
         self._app = app
         self._fault = fault

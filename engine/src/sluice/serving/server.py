@@ -130,7 +130,6 @@ def listen(
     before: Callable[[], Awaitable[None]] | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Runs the server until it has drained."""
     config = uvicorn.Config(
         app,
         host=host,

@@ -102,7 +102,6 @@ class ServiceMetrics:
         self._latency(route).observe(seconds)
 
     def answer(self, answer: Answer) -> None:
-        """A chat answer is complete: tokens, time to first token, refusals."""
         if answer.ttft_ms is not None:
             self._ttft().observe(answer.ttft_ms / 1000)
         self._tokens("prompt").inc(answer.usage.prompt_tokens)
@@ -163,7 +162,6 @@ class ServiceMetrics:
             self._telemetry_queue(exporter).set_function(length)
 
     def page(self) -> bytes:
-        """The text exposition format."""
         return generate_latest(self.registry)
 
     def _series(self, kind: type[M], name: str, what: str, *labels: str, **options: Any) -> _LabelledSeries[M]:

@@ -56,8 +56,6 @@ def files(folder: Path) -> list[str]:
     [
         ("wheel://a==1/a/m.gguf", "m.gguf", "wheel://a==1/a/vocab.txt"),
         ("hf://o/m/m@m", "m", "hf://o/m/vocab.txt@m"),
-        ("hf://o/n/sub/m.gguf@main", "m.gguf", "hf://o/n/sub/vocab.txt@main"),
-        ("file:m.gguf", "m.gguf", "file:vocab.txt"),
         ("s3://m/m", "m", "s3://m/vocab.txt"),
     ],
 )

@@ -24,11 +24,6 @@ MakeChain = Callable[[ScriptedChat], ApplicationRunner]
 
 
 @pytest.fixture
-def traffic() -> TrafficState:
-    return TrafficState()
-
-
-@pytest.fixture
 def make_app(make_chain: MakeChain, traffic: TrafficState) -> Callable[..., Any]:
     """The service with these limits; answers wait for the file `gate`."""
 

@@ -15,10 +15,6 @@ import pytest
 from sluice.serving import auth
 from sluice.serving.api_keys import add_key, revoke_key
 from sluice.serving.auth import KeyRing
-from sluice.serving.http_api import create_app
-from sluice.serving.middleware import TrafficState
-from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import ScriptedChat, ScriptedRetriever
 from unit.serving.client import CHAT, Client
 
@@ -48,10 +44,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 @pytest.fixture
-def make_client(
-    bundle: ReleaseBundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat, path: Path
-) -> Callable[[], Client]:
-    return lambda: Client(create_app(bundle, make_chain(chat), TrafficState(), keys=KeyRing(path)))
+def keyed(make_client: Callable[..., Client], path: Path) -> Callable[[], Client]:
+    return lambda: make_client(keys=KeyRing(path))
 
 
 def add(path: Path, name: str = "web", *scopes: str, tenant: str | None = None, rate: int = 60) -> str:
@@ -66,9 +60,9 @@ def ask(client: Client, headers: dict[str, str]) -> httpx.Response:
     return client.send("POST", CHAT, json=QUESTION, headers=headers)
 
 
-def test_with_keys_the_chat_needs_one(make_client: Callable[[], Client], path: Path, chat: ScriptedChat) -> None:
+def test_with_keys_the_chat_needs_one(keyed: Callable[[], Client], path: Path, chat: ScriptedChat) -> None:
     secret = add(path)
-    client = make_client()
+    client = keyed()
     wrong = secret[:-1] + ("A" if secret[-1] != "A" else "B")
     unknown = secret.replace(secret.split("_")[1], "00000000")
     for headers in ({}, bearer(wrong), bearer(unknown), bearer("x"), bearer(""), {"authorization": f"Basic {secret}"}):
@@ -82,18 +76,18 @@ def test_with_keys_the_chat_needs_one(make_client: Callable[[], Client], path: P
     assert ask(client, {"authorization": f"bearer  {secret}"}).status_code == 200
 
 
-def test_probes_and_the_page_stay_open_and_nothing_else(make_client: Callable[[], Client], path: Path) -> None:
+def test_probes_and_the_page_stay_open_and_nothing_else(keyed: Callable[[], Client], path: Path) -> None:
     add(path)
-    client = make_client()
+    client = keyed()
     for open_path in ("/", "/healthz", "/readyz", "/version", "/openapi.json"):
         assert client.get(open_path).status_code == 200, open_path
     for closed in ("/metrics", "/v1/models", CHAT, "/v1/feedback", "/no", "/metrics/", "/healthz/"):
         assert client.get(closed).status_code == 401, closed
 
 
-def test_a_key_does_what_its_scopes_say(make_client: Callable[[], Client], path: Path) -> None:
+def test_a_key_does_what_its_scopes_say(keyed: Callable[[], Client], path: Path) -> None:
     web, scraper = add(path), add(path, "scraper", "metrics")
-    client = make_client()
+    client = keyed()
 
     def status(where: str, key: str) -> int:
         return client.send("GET", where, headers=bearer(key)).status_code
@@ -106,10 +100,10 @@ def test_a_key_does_what_its_scopes_say(make_client: Callable[[], Client], path:
 
 
 def test_the_tenant_of_the_key_reaches_the_search(
-    make_client: Callable[[], Client], path: Path, retriever: ScriptedRetriever
+    keyed: Callable[[], Client], path: Path, retriever: ScriptedRetriever
 ) -> None:
     acme, nobody = add(path, tenant="acme"), add(path, "shared")
-    client = make_client()
+    client = keyed()
     ask(client, bearer(acme))
     ask(client, bearer(nobody))
     client.send("POST", CHAT, json=QUESTION | {"stream": True}, headers=bearer(acme))
@@ -119,10 +113,10 @@ def test_the_tenant_of_the_key_reaches_the_search(
 
 
 def test_a_key_over_its_rate_waits_and_others_do_not(
-    make_client: Callable[[], Client], path: Path, clock: Callable[[float], None]
+    keyed: Callable[[], Client], path: Path, clock: Callable[[float], None]
 ) -> None:
     slow, other = add(path, rate=2), add(path, "other")
-    client = make_client()
+    client = keyed()
     first = ask(client, bearer(slow)).headers
     assert [first[f"x-ratelimit-{name}-requests"] for name in ("limit", "remaining", "reset")] == ["2", "1", "30s"]
     assert ask(client, bearer(slow)).status_code == 200
@@ -137,10 +131,10 @@ def test_a_key_over_its_rate_waits_and_others_do_not(
 
 
 def test_a_change_of_the_file_takes_effect_while_requests_run(
-    make_client: Callable[[], Client], path: Path, clock: Callable[[float], None]
+    keyed: Callable[[], Client], path: Path, clock: Callable[[float], None]
 ) -> None:
     first = add(path)
-    client = make_client()
+    client = keyed()
     assert ask(client, bearer(first)).status_code == 200
     second = add(path, "second")
     revoke_key(path, "web")
@@ -198,9 +192,9 @@ def test_a_file_that_breaks_leaves_the_keys_in_force(
 
 
 def test_a_file_that_appears_closes_the_service(
-    make_client: Callable[[], Client], path: Path, clock: Callable[[float], None]
+    keyed: Callable[[], Client], path: Path, clock: Callable[[float], None]
 ) -> None:
-    client = make_client()
+    client = keyed()
     assert client.chat().status_code == 200
     secret = add(path)
     clock(1.1)
@@ -223,15 +217,8 @@ def test_a_wrong_key_is_compared_like_a_right_one(path: Path, monkeypatch: pytes
 
 
 @pytest.fixture(params=["keyless", "no keys yet"])
-def keyless(
-    request: pytest.FixtureRequest,
-    bundle: ReleaseBundle,
-    make_chain: Callable[[ScriptedChat], ApplicationRunner],
-    chat: ScriptedChat,
-    path: Path,
-) -> Client:
-    ring = KeyRing(path) if request.param == "no keys yet" else None
-    return Client(create_app(bundle, make_chain(chat), TrafficState(), keys=ring))
+def keyless(request: pytest.FixtureRequest, make_client: Callable[..., Client], path: Path) -> Client:
+    return make_client(keys=KeyRing(path) if request.param == "no keys yet" else None)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST:8080", "[::1]:8080"])
@@ -308,8 +295,8 @@ def secret(path: Path) -> str:
 
 
 @pytest.fixture
-def guarded(make_client: Callable[[], Client], secret: str) -> Client:  # noqa: ARG001 - the key is there before
-    return make_client()
+def guarded(keyed: Callable[[], Client], secret: str) -> Client:  # noqa: ARG001 - the key is there before
+    return keyed()
 
 
 def closed(guarded: Client, method: str, path: str, headers: dict[str, str] | None = None) -> bool:

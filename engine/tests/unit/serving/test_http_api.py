@@ -31,27 +31,6 @@ DECLINE = "The handbook does not say."
 MakeChain = Callable[[ScriptedChat], ApplicationRunner]
 
 
-@pytest.fixture
-def traffic() -> TrafficState:
-    return TrafficState()
-
-
-@pytest.fixture
-def make_client(
-    bundle: ReleaseBundle, make_chain: MakeChain, chat: ScriptedChat, traffic: TrafficState
-) -> Callable[..., Client]:
-    def make(model: ScriptedChat | None = None, *, fault: str | None = None) -> Client:
-        injected = parse_fault(fault) if fault else None
-        return Client(create_app(bundle, make_chain(model or chat), traffic, fault=injected))
-
-    return make
-
-
-@pytest.fixture
-def client(make_client: Callable[..., Client]) -> Client:
-    return make_client()
-
-
 def events(response: httpx.Response) -> list[Any]:
     lines = response.text.split("\n\n")
     assert lines.pop() == ""
@@ -365,7 +344,7 @@ def test_a_service_whose_own_store_is_gone_does_not_live(client: Client, monkeyp
 
 
 def test_an_injected_error_hits_its_share_of_the_chat_only(make_client: Callable[..., Client]) -> None:
-    client = make_client(fault="error=0.5")
+    client = make_client(fault=parse_fault("error=0.5"))
     assert [client.chat().status_code for _ in range(6)] == [200, 503] * 3
     assert client.get("/healthz").status_code == 200
     assert client.get("/version").json()["fault"] == "error=0.5"

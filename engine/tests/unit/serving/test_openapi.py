@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,18 +14,10 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.runner import ApplicationRunner
 from support.serving.api_fuzz import fuzz
-from support.serving.fakes import ScriptedChat, StubChain
+from support.serving.fakes import StubChain
 from unit.serving.client import Client
 from unit.serving.test_http_api import events
-
-
-@pytest.fixture
-def client(
-    bundle: ReleaseBundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat
-) -> Client:
-    return Client(create_app(bundle, make_chain(chat), TrafficState()))
 
 
 @pytest.fixture

@@ -180,7 +180,6 @@ def logging_of(settings: LogSettings, release: str, stream: TextIO | None = None
 
 
 def access_line(trace: Trace) -> None:
-    """One line about a finished request: status, times in milliseconds, tokens, verdicts."""
     if not _access.isEnabledFor(logging.INFO):
         return
     fields: dict[str, Any] = {"route": trace.route, "status": trace.status, "ms": round(trace.seconds * 1000, 1)}

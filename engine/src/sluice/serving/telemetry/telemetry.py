@@ -83,7 +83,6 @@ class ProcessFacts:
     prompt_digest: str
 
     def attributes(self, tenant: str | None) -> Attributes:
-        """Those of every span of a tenant."""
         return {RELEASE: self.release, PROMPT_DIGEST: self.prompt_digest, TENANT: tenant or "default"}
 
 

@@ -86,15 +86,6 @@ def test_a_sink_that_stands_still_costs_spans_and_no_time(batches_of: Callable[[
     assert sink.lost == {"queue_full": 9_990, "shutdown": 10}, "what is given up is counted once"
 
 
-def test_after_the_end_nothing_is_taken() -> None:
-    sink = Sink()
-    queue = sink.queue()
-    assert queue.close(60)
-    put(queue, 1)
-    assert (sink.got, sink.lost) == ([], {"shutdown": 1})
-    assert queue.close(60), "once more does no harm"
-
-
 @pytest.mark.parametrize(
     ("error", "lost"),
     [
