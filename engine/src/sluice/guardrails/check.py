@@ -1,8 +1,7 @@
 """Checks of texts: their base class, what they read and use, and the registry of all checks.
 
-A check is one class with `@check`, in checks/, in a folder of that name of an extra, or in a fork's own
-src/assistant/guardrails/. It says what it finds; config/guardrails.yaml gives its options and says what is done about
-its findings (block, redact, annotate, …).
+A check is one class with `@check`, in checks/, in that folder of an extra, or in a fork's src/assistant/guardrails/. It
+says what it finds; config/guardrails.yaml says what is done about it (block, redact, annotate, …).
 """
 
 from __future__ import annotations

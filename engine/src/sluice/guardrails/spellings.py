@@ -1,7 +1,7 @@
 """Alternative spellings of words: spaced letters, digits for letters, rot13, Atbash, reversed text.
 
-Every text decodes to something under rot13: a result counts as a reading only if it has more common English words than
-before. The words are typical of questions and instructions to a model.
+Every text decodes to something: a result counts only if it has more of the words that are common in questions and
+instructions to a model.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Text normalization against obfuscation: all readings of a text that a model might understand.
+"""All readings of a text that a model might understand, with Unicode tricks, letters apart, digits for letters and
+encodings inside encodings undone.
 
-`normalize_text` undoes what hides a text from those who check it: Unicode tricks, letters apart, digits for letters,
-and encodings inside encodings. Checks look at each reading; what they find is told as a span of the text as it was
-sent, so that it can be redacted. The work is bounded: the length of the text, the depth, the readings, their length
-together.
+What checks find in a reading is told as a span of the text as it was sent. The work is bounded: the length of the text,
+the depth, the readings, their length together.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""config/providers.yaml: the providers of each role in order, and their limits. It names keys and never holds them.
-
-The numbers have no defaults: timeouts and retries are written in the file.
-"""
+"""config/providers.yaml: the providers of each role in order, and their limits, which have no defaults. It names keys
+and never holds them."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
 """Authentication as plain ASGI: the key of a request, its scope, its rate limit; before any expensive work.
 
-The key file is checked once a second. A new version takes effect with the next request, and no request is dropped; an
-invalid version leaves the last valid one in force.
-
-Without API keys, only local, same-origin requests are accepted. The loopback address keeps other machines out, but any
-web page can make a browser send requests to 127.0.0.1, and with DNS rebinding it can read the responses too. So `Host`
-must be a name of this machine, and `Origin` must match it.
+A change of the key file takes effect within a second; an invalid version leaves the last valid one in force. Without
+keys only local, same-origin requests are accepted: a web page can make a browser send requests to 127.0.0.1, and with
+DNS rebinding read the replies, so `Host` must be a name of this machine, and `Origin` must match it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """ASGI middleware around the API: release header, request metrics, traffic and draining, injected faults.
 
-Faults are for drills: `delay=1.5` waits so many seconds before each answer; `error=0.5` answers that share of the
-requests with 503. Only the chat is affected; /version shows the fault. The failing requests are counted, not random, so
-a drill gives the same result every time.
+Faults are for drills of the chat: `delay=1.5` waits so many seconds before each answer; `error=0.5` answers that share
+of the requests with 503. They are counted, not drawn, so a drill gives the same result every time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The OpenAPI document of the API: every path with every possible status and its body.
 
-The models here describe responses; they do not build them (`replies.py` does, without pydantic, because it handles
-every token). Tests hold real replies against them.
+The models here only describe responses; `replies.py` builds them without pydantic, because it handles every token.
 """
 
 from __future__ import annotations

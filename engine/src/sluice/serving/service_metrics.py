@@ -1,8 +1,7 @@
-"""Prometheus metrics of one release. Each service has its own registry; every series carries the release.
+"""Prometheus metrics of one release (engine/docs/reference/telemetry.md). Every series carries the release.
 
-Other parts call the plain methods of `Metrics`; engine/docs/reference/telemetry.md lists every series, and a test
-compares. No label holds what a user wrote, but for the id of a release in feedback: labels are names and codes of ours,
-and after 50 values of one label the rest is `other`. A call costs one or two microseconds.
+No label holds what a user wrote, but for the id of a release in feedback; after 50 values of a label the rest is
+`other`.
 """
 
 from __future__ import annotations

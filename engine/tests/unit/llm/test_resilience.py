@@ -178,25 +178,6 @@ def test_a_slow_end_is_not_a_slow_start(servers: Servers) -> None:
     assert "".join(received) == TEXT
 
 
-def test_who_finds_no_place_is_told(servers: Servers) -> None:
-    running = servers("hang")
-    changes = {"max_concurrency": 2, "timeouts": {"connect": 60, "queue": 0.1, "first_token": 600}}
-    chat = chat_over(running, changes)
-
-    async def three() -> list[object]:
-        waiting = [asyncio.create_task(collect(chat)) for _ in range(2)]
-        while len(running[0].asked) < 2:
-            await asyncio.sleep(0.01)
-        with pytest.raises(ProviderError) as caught:
-            await collect(chat)
-        for task in waiting:
-            task.cancel()
-        return [caught.value.failure, *await asyncio.gather(*waiting, return_exceptions=True)]
-
-    full, *cancelled = asyncio.run(three())
-    assert full is FailureKind.FULL
-    assert all(isinstance(each, asyncio.CancelledError) for each in cancelled)
-    assert len(running[0].asked) == 2
 
 
 def test_the_last_piece_says_who_answered_and_what_it_cost(servers: Servers) -> None:
@@ -272,10 +253,6 @@ def test_the_first_answers_and_the_second_is_not_asked(servers: Servers) -> None
     assert not running[1].asked
 
 
-@pytest.mark.parametrize("fault", ["status:401", "garbage", "hang"])
-def test_the_second_answers_when_the_first_fails(servers: Servers, fault: str) -> None:
-    deltas = ask(chat_over(servers(fault, "normal"), SHORT))
-    assert (text(deltas), deltas[-1].provider) == (TEXT, "b")
 
 
 def test_a_refused_request_is_refused_everywhere(servers: Servers) -> None:
@@ -285,20 +262,6 @@ def test_a_refused_request_is_refused_everywhere(servers: Servers) -> None:
     assert not running[1].asked
 
 
-def test_the_deadline_is_shared(servers: Servers) -> None:
-    running = servers("hang", "hang", "hang")
-    chat = chat_over(running, SHORT, SHORT)
-
-    async def read() -> float:
-        now = asyncio.get_running_loop().time
-        began = now()
-        with pytest.raises(ProviderError) as caught:
-            await collect(chat, seconds=0.8)
-        assert caught.value.failure is FailureKind.DEADLINE
-        return now() - began
-
-    assert run(read(), held=unasked(*running)) < 3
-    assert [len(server.asked) for server in running] == [1, 1, 1]
 
 
 def test_when_all_fail_all_are_named_with_the_shortest_wait(servers: Servers) -> None:

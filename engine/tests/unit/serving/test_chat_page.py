@@ -94,6 +94,13 @@ def answered(count: int) -> str:
     return f"document.querySelectorAll('.answer[aria-busy=false]').length === {count}"
 
 
+def begin(browser: Browser, service: Service) -> None:
+    """Opens the page, and has one question answered."""
+    browser.open(service.url + "/")
+    ask(browser, QUESTION)
+    browser.wait(answered(1))
+
+
 def kept(state: Path) -> list[dict[str, object]]:
     return [json.loads(line) for path in (state / "feedback").glob("*") for line in path.read_text().splitlines()]
 
@@ -222,10 +229,6 @@ def click(browser: Browser, words: str, within: str = "document") -> None:
     browser.js(f"[...{within}.querySelectorAll('button')].find(one => one.textContent === {words!r}).click()")
 
 
-def faults(browser: Browser) -> list[str]:
-    return browser.accessibility_faults()
-
-
 def said(browser: Browser) -> str:
     words: str = browser.js("document.getElementById('said').textContent")
     return words
@@ -270,28 +273,11 @@ def test_markdown_is_shown_and_html_is_text(browser: Browser) -> None:
         assert browser.js("document.title") == "Assistant"
         assert browser.js("context(turns)[1].content.startsWith('## Two steps')")  # the model sees what it has written
         assert browser.problems == []
-        assert faults(browser) == []
+        assert browser.accessibility_faults() == []
     finally:
         running.stop()
 
 
-@pytest.mark.real
-def test_copy_and_retry(browser: Browser, service: Service) -> None:
-    browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
-    browser.open(service.url + "/")
-    ask(browser, "What is slowly said: overlap do chunks?")  # not scripted: an error of the service
-    browser.wait("document.querySelector('.note.bad') !== null")
-    ask(browser, QUESTION)
-    browser.wait(answered(2))
-    assert "Copy" not in texts(browser, "article:first-of-type button")  # there is nothing to copy
-    click(browser, "Copy", "document.querySelectorAll('article')[1]")
-    browser.wait("document.getElementById('said').textContent === 'Copied.'")
-    assert "Copied" in texts(browser, "article:last-of-type button")
-    assert browser.js("navigator.clipboard.readText()") == "64 tokens"
-    click(browser, "Retry", "document.querySelectorAll('article')[1]")
-    browser.wait(answered(2))
-    assert browser.js("context(turns).map(one => one.content)") == [QUESTION, "64 tokens"]  # once, though asked twice
-    assert browser.problems == []
 
 
 @pytest.mark.real
@@ -338,7 +324,7 @@ def test_a_question_that_is_too_long_stays_whole_and_is_not_sent(browser: Browse
     assert texts(browser, "#count") == ["50 of 40 characters. Shorten your question by 10 to ask it."]
     assert said(browser) == texts(browser, "#count")[0]
     assert texts(browser, "article") == []
-    assert faults(browser) == []
+    assert browser.accessibility_faults() == []
 
 
 @pytest.mark.real
@@ -356,9 +342,7 @@ def test_a_refusal_is_told_in_words(browser: Browser, service: Service) -> None:
 @pytest.mark.real
 def test_conversations_stay_in_the_tab_and_longer_where_somebody_wants_it(browser: Browser, service: Service) -> None:
     browser.look(width=1100, height=800)
-    browser.open(service.url + "/")
-    ask(browser, QUESTION)
-    browser.wait(answered(1))
+    begin(browser, service)
     browser.open(service.url + "/")  # loaded again, it goes on
     browser.wait(answered(1))
     assert browser.js("context(turns).map(one => one.content)") == [QUESTION, "64 tokens"]
@@ -371,7 +355,7 @@ def test_conversations_stay_in_the_tab_and_longer_where_somebody_wants_it(browse
     browser.wait(answered(1))
     click(browser, "History")
     assert texts(browser, "#talks li button:first-child") == ["What is the capital of Peru?", QUESTION]
-    assert faults(browser) == []
+    assert browser.accessibility_faults() == []
     browser.js("document.getElementById('keep').click()")
     assert browser.js("[localStorage.length, sessionStorage.length]") == [1, 0]
     browser.js("document.querySelectorAll('#talks li button')[2].click()")  # back to the older one
@@ -396,9 +380,7 @@ def test_conversations_stay_in_the_tab_and_longer_where_somebody_wants_it(browse
 @pytest.mark.real
 def test_feedback_shows_only_what_was_saved(browser: Browser, service: Service) -> None:
     pressed = "[...document.querySelectorAll('.verdict button')].map(one => one.ariaPressed)"
-    browser.open(service.url + "/")
-    ask(browser, QUESTION)
-    browser.wait(answered(1))
+    begin(browser, service)
     for words in ("Good", "Bad", "Good"):
         click(browser, words)
         browser.wait(f"{pressed}[{int(words == 'Bad')}] === 'true'")
@@ -421,15 +403,15 @@ def test_feedback_shows_only_what_was_saved(browser: Browser, service: Service) 
 def test_axe_finds_nothing(browser: Browser, service: Service, width: int, height: int, dark: bool) -> None:
     browser.look(width=width, height=height, dark=dark)
     browser.open(service.url + "/")
-    assert faults(browser) == []
+    assert browser.accessibility_faults() == []
     ask(browser, QUESTION)
     browser.wait(answered(1))
     browser.js("document.querySelector('summary').click()")
     browser.js("document.querySelector('blockquote').append(' A long passage has to scroll.'.repeat(80))")
     click(browser, "Edit")
-    assert faults(browser) == []
+    assert browser.accessibility_faults() == []
     browser.press("Escape")
     ask(browser, "What is slowly said: overlap do chunks?")
     browser.wait("document.querySelector('.note.bad') !== null")
-    assert faults(browser) == []
+    assert browser.accessibility_faults() == []
     assert browser.js("document.scrollingElement.scrollWidth") <= width

@@ -28,7 +28,6 @@ ASKED = {"role": "user", "content": OVERLAP}
 RELEASE = "r-0123456789ab"
 OWNER = "Who answers for this?"
 DECLINE = "The handbook does not say."
-MakeChain = Callable[[ScriptedChat], ApplicationRunner]
 
 
 def events(response: httpx.Response) -> list[Any]:

@@ -250,40 +250,23 @@ def service(state: Path, secret: str) -> Iterator[Service]:  # noqa: ARG001 - th
     running.stop()
 
 
-@pytest.fixture
-def client(service: Service, secret: str) -> Any:
+def test_the_openai_library_reads_answers_streams_models_and_errors(service: Service, secret: str) -> None:
     http_client = httpx.Client(trust_env=False, timeout=240)
-    return openai.OpenAI(base_url=f"{service.url}/v1", api_key=secret, max_retries=0, http_client=http_client)
-
-
-def test_the_openai_library_reads_an_answer(client: Any) -> None:
-    answer = client.chat.completions.create(model="sluice", messages=[{"role": "user", "content": OVERLAP}])
-    assert answer.choices[0].message.content == "64 tokens"
-    assert answer.choices[0].finish_reason == "stop"
-    assert answer.usage is not None
+    client: Any = openai.OpenAI(
+        base_url=f"{service.url}/v1", api_key=secret, max_retries=0, http_client=http_client
+    )
+    ask = {"model": "sluice", "messages": [{"role": "user", "content": OVERLAP}]}
+    answer = client.chat.completions.create(**ask)
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("64 tokens", "stop")
     assert answer.usage.total_tokens == 13
-    assert answer.model_extra is not None
     assert answer.model_extra["release"] == "r-0123456789ab"
     assert answer.model_extra["citations"][0]["document"] == "chunking"
-
-
-def test_the_openai_library_reads_a_stream(client: Any) -> None:
-    stream = client.chat.completions.create(
-        model="sluice",
-        messages=[{"role": "user", "content": OVERLAP}],
-        stream=True,
-        stream_options={"include_usage": True},
-    )
-    chunks = list(stream)
+    chunks = list(client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}))
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "64 tokens"
-    assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == 2
-
-
-def test_the_openai_library_knows_our_errors_and_models(client: Any) -> None:
-    with pytest.raises(openai.BadRequestError, match="only one answer") as raised:
-        client.chat.completions.create(model="sluice", messages=[{"role": "user", "content": OVERLAP}], n=2)
-    assert raised.value.param == "n"
     assert [model.id for model in client.models.list()] == ["sluice"]
+    with pytest.raises(openai.BadRequestError, match="only one answer") as raised:
+        client.chat.completions.create(**ask, n=2)
+    assert raised.value.param == "n"
     with pytest.raises(openai.InternalServerError):
-        client.chat.completions.create(model="sluice", messages=[{"role": "user", "content": "not scripted"}])
+        client.chat.completions.create(**ask | {"messages": [{"role": "user", "content": "not scripted"}]})

@@ -1,7 +1,5 @@
-"""The chat page at `/`: index.html beside this file, with its style and script inside; nothing comes from elsewhere.
-
-The content security policy allows exactly that style and that script, by their hashes, and to talk to this service.
-"""
+"""The chat page at `/`, index.html beside this file. Its policy allows its own style and script, by their hashes, and
+to talk to this service."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""The log of the service: one JSON object a line, or plain lines on a terminal.
+"""The log of the service: one JSON object a line, or plain lines on a terminal; never a question, an answer or a key.
 
-It holds codes, names, figures and ids; never a question, an answer or a key. Lines carry the trace id, the release and
-the tenant of their request. A separate thread writes them: a full disk or a blocked reader loses lines, which are
-counted, and never delays a request.
+A separate thread writes it: a full disk or a blocked reader loses lines, which are counted, and delays no request.
 """
 
 from __future__ import annotations
