@@ -178,8 +178,6 @@ def test_a_slow_end_is_not_a_slow_start(servers: Servers) -> None:
     assert "".join(received) == TEXT
 
 
-
-
 def test_the_last_piece_says_who_answered_and_what_it_cost(servers: Servers) -> None:
     chat = chat_over(servers("normal"), {"prices": {"input": 3, "output": 15}})
     seen = watched(chat)
@@ -253,15 +251,11 @@ def test_the_first_answers_and_the_second_is_not_asked(servers: Servers) -> None
     assert not running[1].asked
 
 
-
-
 def test_a_refused_request_is_refused_everywhere(servers: Servers) -> None:
     running = servers("status:400", "normal")
     with pytest.raises(ProviderError, match="a: HTTP 400"):
         ask(chat_over(running))
     assert not running[1].asked
-
-
 
 
 def test_when_all_fail_all_are_named_with_the_shortest_wait(servers: Servers) -> None:

@@ -187,5 +187,3 @@ def test_a_reply_in_a_form_of_one_s_own(monkeypatch: pytest.MonkeyPatch) -> None
     run = Run(monkeypatch, build, {"rain": calls("Forecast", '{"rain": true}')})
     assert run.answer("Will it rain?")[1].text == "It rains."
     assert run.chat.calls[0]["tool_choice"] == "required"
-
-

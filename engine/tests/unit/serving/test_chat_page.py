@@ -65,10 +65,19 @@ def test_the_service_gives_the_page_its_words_and_the_limit_of_its_guard() -> No
     assert 'data-most="2000"' in page
 
 
+@pytest.fixture(scope="module")
+def chromium(program: str) -> Iterator[Browser]:
+    with Browser(program) as running:
+        yield running
+
+
 @pytest.fixture
-def browser(program: str) -> Iterator[Browser]:
-    with Browser(program) as browser:
-        yield browser
+def browser(chromium: Browser) -> Browser:
+    """Every service has a port of its own, so that no test finds what the page kept in another."""
+    chromium.open("about:blank")
+    chromium.problems.clear()
+    chromium.asked.clear()
+    return chromium
 
 
 @pytest.fixture
@@ -276,8 +285,6 @@ def test_markdown_is_shown_and_html_is_text(browser: Browser) -> None:
         assert browser.accessibility_faults() == []
     finally:
         running.stop()
-
-
 
 
 @pytest.mark.real

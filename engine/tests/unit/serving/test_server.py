@@ -252,9 +252,7 @@ def service(state: Path, secret: str) -> Iterator[Service]:  # noqa: ARG001 - th
 
 def test_the_openai_library_reads_answers_streams_models_and_errors(service: Service, secret: str) -> None:
     http_client = httpx.Client(trust_env=False, timeout=240)
-    client: Any = openai.OpenAI(
-        base_url=f"{service.url}/v1", api_key=secret, max_retries=0, http_client=http_client
-    )
+    client: Any = openai.OpenAI(base_url=f"{service.url}/v1", api_key=secret, max_retries=0, http_client=http_client)
     ask = {"model": "sluice", "messages": [{"role": "user", "content": OVERLAP}]}
     answer = client.chat.completions.create(**ask)
     assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("64 tokens", "stop")
