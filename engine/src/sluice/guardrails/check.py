@@ -1,8 +1,7 @@
 """Checks of texts: their base class, what they read and use, and the registry of all checks.
 
-A check is one class with `@check`, in checks/, in a folder of that name of an extra, or in a fork's own
-src/assistant/guardrails/. It says what it finds; config/guardrails.yaml gives its options and says what is done about
-its findings (block, redact, annotate, …).
+A check is one class with `@check`, in checks/, in that folder of an extra, or in a fork's src/assistant/guardrails/. It
+says what it finds; config/guardrails.yaml says what is done about it (block, redact, annotate, …).
 """
 
 from __future__ import annotations
@@ -90,7 +89,6 @@ class CheckResources:
     )
 
     def require_model(self, check: str) -> GuardModel:
-        """SluiceError when the release has no guard model."""
         if self.model is None:
             raise SluiceError(
                 f"config/guardrails.yaml: {check} needs the guard model, and there is none",
@@ -99,7 +97,6 @@ class CheckResources:
         return self.model
 
     def require_embed(self, check: str) -> Embed:
-        """SluiceError when nothing embeds."""
         if self.embed is None:
             raise SluiceError(f"config/guardrails.yaml: {check} needs the embedder, and there is none here")
         return self.embed
@@ -113,7 +110,6 @@ class CheckContext:
         self._resources = resources
 
     def of(self, text: str) -> CheckContext:
-        """Of another text, with the same resources."""
         return CheckContext(text, self._resources)
 
     @cached_property
@@ -122,7 +118,6 @@ class CheckContext:
 
     @property
     def readings(self) -> tuple[Reading, ...]:
-        """Every reading of the text, the plainest first."""
         return self.normalized.readings
 
     @cached_property
@@ -140,14 +135,15 @@ class CheckContext:
                 fresh.update(zip(unknown, embed(unknown), strict=True))
             return np.array([fresh.get(part, vector) for part, vector in vectors.items()])
 
-        found = _probability(model.probability(self._judged, embedded))
+        found = model.probability(self._judged, embedded)
+        if not 0 <= found <= 1:  # a NaN would be below every threshold
+            raise ValueError(f"the guard model said {found!r}, which is no probability")
         for part, vector in fresh.items():  # not before: what gave no probability is asked for again
             known[part] = vector
         return found
 
     @property
     def waits(self) -> bool:
-        """Whether `attack` has to ask the embedder."""
         doubted = self._resources.require_model("attack").in_doubt(self._judged)
         return not all(one.part in self._resources.embedded for one in doubted)
 
@@ -161,13 +157,6 @@ class CheckContext:
         plainest = self.readings[0].text if self.readings else self.text[:1]
         found: npt.NDArray[np.float32] = self._resources.require_embed("topic")([plainest])[0]
         return found
-
-
-def _probability(found: float) -> float:
-    """What a model said, if it is a probability; ValueError otherwise. A NaN would be below every threshold."""
-    if not 0 <= found <= 1:
-        raise ValueError(f"the guard model said {found!r}, which is no probability")
-    return found
 
 
 Action = Literal["block", "redact", "annotate", "drop", "reask"]

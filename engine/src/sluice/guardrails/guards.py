@@ -50,7 +50,6 @@ class Guards:
         )
 
     async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
-        """The verdict on a question."""
         return await self._input.check(text, tuple(earlier))
 
     async def check_passage(self, text: str) -> GuardOutcome:
@@ -63,7 +62,6 @@ class Guards:
         return known
 
     async def check_output(self, text: str) -> GuardOutcome:
-        """The verdict on an answer, or on one sentence of it."""
         return await self._output.check(text)
 
 

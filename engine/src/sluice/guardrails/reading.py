@@ -28,7 +28,6 @@ class Reading:
         return min(self.starts[start:end]), max(self.ends[start:end])
 
     def mapped(self, letter: Callable[[str], str], step: str) -> Reading:
-        """Each character replaced by none, one or several."""
         letters: list[str] = []
         starts: list[int] = []
         ends: list[int] = []
@@ -46,7 +45,6 @@ class Reading:
         return Reading(text, self.starts, self.ends, (*self.steps, step))
 
     def reversed(self, step: str) -> Reading:
-        """From the last character to the first."""
         return Reading(self.text[::-1], self.starts[::-1], self.ends[::-1], (*self.steps, step))
 
     def rewritten(self, rewrites: Iterable[Rewrite], step: str) -> Reading:
@@ -66,7 +64,6 @@ class Reading:
 
 
 def original(text: str) -> Reading:
-    """The text as it was sent."""
     return Reading(text, range(len(text)), range(1, len(text) + 1))
 
 

@@ -82,12 +82,10 @@ class CheckSettings(Settings):
         return self
 
     def parsed(self) -> Settings:
-        """The options as the check's own typed object."""
         return CHECKS[self.check].options_model.model_validate(self.options)
 
     @property
     def external(self) -> bool:
-        """Whether it is a validator of guardrails-ai that is not one of our checks."""
         return "/" in self.check
 
     @property
@@ -110,12 +108,10 @@ class GuardrailSettings(Settings):
 
     @property
     def whole_output(self) -> bool:
-        """Whether an answer is held back until it is whole."""
         return any(entry.whole_answers for entry in self.output)
 
     @property
     def needs_model(self) -> bool:
-        """Whether a check needs the guard model."""
         return any(entry.asks("needs_model") for entry in (*self.input, *self.passages, *self.output))
 
     @field_validator("input", "passages", "output", mode="before")

@@ -1,7 +1,7 @@
 """Alternative spellings of words: spaced letters, digits for letters, rot13, Atbash, reversed text.
 
-Every text decodes to something under rot13: a result counts as a reading only if it has more common English words than
-before. The words are typical of questions and instructions to a model.
+Every text decodes to something: a result counts only if it has more of the words that are common in questions and
+instructions to a model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import string
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from sluice.guardrails.reading import Reading, Rewrite, ascii_letters
+from sluice.guardrails.reading import Reading, Rewrite
 
 _WORD = re.compile(r"(?<![\w+/=])[A-Za-z]{2,}(?![\w+/=])")
 _WINDOW = 8  # words in a row
@@ -32,7 +32,6 @@ COMMON = frozenset(_COMMON.split())
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in lower case."""
     return " ".join(_WORD.findall(text)).lower().split()
 
 
@@ -88,12 +87,6 @@ _DISGUISED = {
     **{step: frozenset(word.translate(table) for word in COMMON) - COMMON for step, table in _CIPHERS.items()},
     "reversed": frozenset(word[::-1] for word in COMMON) - COMMON,
 }
-_DISGUISED_SOMEHOW = frozenset(word.encode() for words_ in _DISGUISED.values() for word in words_)
-# In lower case, with a space where a word may end, as in `words`: quicker than a pattern.
-_APARTED = bytes(
-    ord(chr(code).lower()) if chr(code) in string.ascii_letters + string.digits + "_+/=" else ord(" ")
-    for code in range(256)
-)
 
 
 def joined(reading: Reading) -> Reading | None:
@@ -114,7 +107,6 @@ def _without_blanks(run: re.Match[str]) -> list[Rewrite]:
 
 
 def _closed(run: re.Match[str], gap: re.Pattern[str]) -> list[Rewrite]:
-    """Without its narrow gaps."""
     gaps = [found.span() for found in gap.finditer(run.string, *run.span())]
     narrow = min(end - start for start, end in gaps)
     return [(start, end, "" if end - start == narrow else " ") for start, end in gaps]
@@ -153,7 +145,6 @@ def letters_for_digits(reading: Reading) -> Reading | None:
 
 
 def _mixed(text: str) -> Iterator[tuple[int, int]]:
-    """Words with a sign in them, and the letters before it."""
     done = 0
     for match in _MIXED.finditer(text):
         earliest = max(done, match.start() - _LETTERS_BEFORE)
@@ -190,8 +181,6 @@ def ciphered(text: str) -> list[str]:
 
 def ciphers(reading: Reading) -> Iterator[Reading]:
     """The readings under rot13, Atbash and from the end to the start that say more than the text does."""
-    if _DISGUISED_SOMEHOW.isdisjoint(ascii_letters(reading.text).translate(_APARTED).split()):
-        return
     before = words(reading.text)
     for step, table in _CIPHERS.items():
         if not _DISGUISED[step].isdisjoint(before):

@@ -1,9 +1,8 @@
-"""Text normalization against obfuscation: all readings of a text that a model might understand.
+"""All readings of a text that a model might understand, with Unicode tricks, letters apart, digits for letters and
+encodings inside encodings undone.
 
-`normalize_text` undoes what hides a text from those who check it: Unicode tricks, letters apart, digits for letters,
-and encodings inside encodings. Checks look at each reading; what they find is told as a span of the text as it was
-sent, so that it can be redacted. The work is bounded: the length of the text, the depth, the readings, their length
-together.
+What checks find in a reading is told as a span of the text as it was sent. The work is bounded: the length of the text,
+the depth, the readings, their length together.
 """
 
 from __future__ import annotations
@@ -50,7 +49,6 @@ def decoded(reading: Reading) -> Iterator[Reading]:
 
 
 def _text(content: bytes) -> str:
-    """The bytes as text; empty when they are none."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -139,7 +137,6 @@ def normalize_text(text: str) -> NormalizedText:
 
 
 def _readings(reading: Reading) -> Iterator[Reading]:
-    """The readings one step behind this one."""
     if not reading.text.isascii():
         yield plain(reading)
         yield skeleton(reading)

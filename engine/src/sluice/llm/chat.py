@@ -53,6 +53,13 @@ class Usage:
     completion_tokens: int
     cached_tokens: int = 0
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
 
 class Delta(NamedTuple):
     """A piece of an answer. Every piece but the last has text or `tool_calls`; the last one alone has the other fields.

@@ -1,8 +1,5 @@
-"""Model files by role (config/models.yaml): downloaded once into the user's cache, verified before every use.
-
-`ensure(spec, cache)` gives the file that is served: fetched, its sha256 checked, and converted where the spec says so.
-A source is one function for each URL scheme, listed in `SCHEMES`.
-"""
+"""Model files by role (config/models.yaml): fetched once into the user's cache, verified before every use, and
+converted where the spec says so. A source is one function for each URL scheme, listed in `SCHEMES`."""
 
 from __future__ import annotations
 
@@ -192,7 +189,6 @@ class Models(Settings):
 
 
 def load_models(path: Path) -> Models:
-    """Reads config/models.yaml."""
     return load_settings(path, Models)
 
 

@@ -1,9 +1,5 @@
 """The HTTP client of OpenAI-compatible servers: a long-lived aiohttp session, POST requests, the reply as blocks of
-bytes.
-
-The OpenAI SDK and httpx were measured too: they are most of the cost of passing an answer on
-(engine/docs/decisions/below-langchain.md).
-"""
+bytes. It is cheaper than OpenAI's SDK and httpx (engine/docs/decisions/below-langchain.md)."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds
 
 
 class ResilientProvider:
-    """Retries only before the first token. Its errors carry the provider's name."""
+    """One provider with its limits. Its errors carry its name, and its observers are told how each attempt ended."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class ResilientProvider:
         observers: Sequence[Observer] = (),
     ) -> None:
         self.name = spec.name
-        self._spec = spec
+        self.spec = spec
         self._provider = provider
         self._breaker = CircuitBreaker(spec.breaker, clock)
         self._slots = ConcurrencyLimit(spec.max_concurrency)
@@ -147,37 +147,16 @@ class ResilientProvider:
     def state(self) -> State:
         return self._breaker.state
 
-    async def stream(
-        self, messages: Messages, parameters: ModelParameters, *, deadline: float
-    ) -> AsyncGenerator[Delta, None]:
-        now = asyncio.get_running_loop().time
-        first_by = min(deadline, now() + self._spec.timeouts.first_token)
-        for number in range(self._spec.retries + 1):
-            started = False
-            attempt = self._attempt(messages, parameters, first_by, deadline)
-            try:
-                async with aclosing(attempt):
-                    async for delta in attempt:
-                        started = True
-                        yield delta
-                return
-            except ProviderError as error:
-                wait = pause(number, error.retry_after)
-                last = number == self._spec.retries or now() + wait >= first_by
-                if started or last or not error.rule.retry:
-                    raise
-            await asyncio.sleep(wait)
-
-    async def _attempt(
+    async def attempt(
         self, messages: Messages, parameters: ModelParameters, first_by: float, deadline: float
     ) -> AsyncGenerator[Delta, None]:
         now = asyncio.get_running_loop().time
         if self._breaker.state == "open":
             raise self._is_open()
-        async with self._slots.acquire(min(first_by, now() + self._spec.timeouts.queue)):
+        async with self._slots.acquire(min(first_by, now() + self.spec.timeouts.queue)):
             if (ticket := self._breaker.admit()) is None:
                 raise self._is_open()
-            record, began = ProviderAttempt(self.name, self._spec.model), now()
+            record, began = ProviderAttempt(self.name, self.spec.model), now()
             succeeded: bool | None = None
             stream = self._provider.stream(messages, parameters, deadline=deadline)
             try:
@@ -209,7 +188,7 @@ class ResilientProvider:
         except TimeoutError:
             if first_by >= deadline:
                 raise ProviderError(FailureKind.DEADLINE, "no answer before the deadline") from None
-            seconds = self._spec.timeouts.first_token
+            seconds = self.spec.timeouts.first_token
             raise ProviderError(FailureKind.SLOW, f"no first token within {seconds:g} s") from None
         except StopAsyncIteration:
             raise ProviderError(FailureKind.GARBAGE, "an answer that never ended") from None
@@ -218,8 +197,8 @@ class ResilientProvider:
         """The last piece with the provider's name, the model and the price; all others as they are."""
         if delta.finish_reason is None:
             return delta
-        record.outcome, record.usage, record.cost = "answered", delta.usage, self._spec.prices.cost(delta.usage)
-        return delta._replace(provider=self.name, model=self._spec.model, cost=record.cost)
+        record.outcome, record.usage, record.cost = "answered", delta.usage, self.spec.prices.cost(delta.usage)
+        return delta._replace(provider=self.name, model=self.spec.model, cost=record.cost)
 
     def _is_open(self) -> ProviderError:
         return ProviderError(FailureKind.OPEN, "skipped after too many failures").at(self.name)
@@ -256,25 +235,31 @@ class FallbackProvider:
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
-        """The answer of the first provider that gives one."""
         failed: list[ProviderError] = []
         messages = read_as_text(messages)
         if tools := getattr(parameters, "tools", ()):
             parameters = parameters.model_copy(update={"tools": tuple(read_as_text(tools))})
+        now = asyncio.get_running_loop().time
         for provider in self._providers:
-            started = False
-            stream = provider.stream(messages, parameters, deadline=deadline)
-            try:
-                async with aclosing(stream):
-                    async for delta in stream:
-                        started = True
-                        yield delta
-                return
-            except ProviderError as error:
-                if started or not error.rule.fall_over:
-                    raise
-                _log.warning("no answer: %s", error.message)
-                failed.append(error)
+            first_by = min(deadline, now() + provider.spec.timeouts.first_token)
+            for number in range(provider.spec.retries + 1):
+                started = False
+                try:
+                    async with aclosing(provider.attempt(messages, parameters, first_by, deadline)) as deltas:
+                        async for delta in deltas:
+                            started = True
+                            yield delta
+                    return
+                except ProviderError as error:
+                    wait = pause(number, error.retry_after)
+                    again = error.rule.retry and number < provider.spec.retries and now() + wait < first_by
+                    if started or not (again or error.rule.fall_over):
+                        raise
+                    if not again:
+                        _log.warning("no answer: %s", error.message)
+                        failed.append(error)
+                        break
+                await asyncio.sleep(wait)
         waits = [error.retry_after for error in failed if error.retry_after is not None]
         said = "; ".join(error.message for error in failed)
         raise ProviderError(failed[-1].failure, said, retry_after=min(waits, default=None))

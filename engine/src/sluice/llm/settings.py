@@ -1,7 +1,5 @@
-"""config/providers.yaml: the providers of each role in order, and their limits. It names keys and never holds them.
-
-The numbers have no defaults: timeouts and retries are written in the file.
-"""
+"""config/providers.yaml: the providers of each role in order, and their limits, which have no defaults. It names keys
+and never holds them."""
 
 from __future__ import annotations
 
@@ -54,7 +52,6 @@ class Prices(Settings):
     cached: float | None = Field(None, ge=0, description="input out of the provider's cache; without: as input")
 
     def cost(self, usage: Usage | None) -> float | None:
-        """US dollars of an answer; None when its tokens are not known."""
         if usage is None:
             return None
         saved = (self.input - self.cached) * usage.cached_tokens if self.cached is not None else 0
@@ -184,7 +181,6 @@ class Providers(Settings):
 
 
 def load_providers(path: Path, *, roles: list[str]) -> Providers:
-    """Reads config/providers.yaml."""
     providers = load_settings(path, Providers)
     faults = [
         f"{path}: {spec.name}: model: no role {spec.model!r} in models.yaml{nearest(spec.model, roles)}"
@@ -197,7 +193,6 @@ def load_providers(path: Path, *, roles: list[str]) -> Providers:
 
 
 def needs_local(specs: Sequence[ProviderSpec]) -> bool:
-    """Whether the local llama.cpp must run for these providers."""
     return any(spec.kind == "local" for spec in specs)
 
 

@@ -30,7 +30,6 @@ class AdmissionQueue:
 
     @property
     def full(self) -> bool:
-        """Whether both the concurrency limit and the queue are exhausted."""
         return self.taken + self.waiting >= self._most
 
     async def take(self, seconds: float) -> bool:
@@ -50,7 +49,6 @@ class AdmissionQueue:
         return True
 
     def free(self) -> None:
-        """Hands the permit to the first request in the queue."""
         self.taken -= 1
         self._permits.release()
 
@@ -71,7 +69,6 @@ class AdmissionMiddleware:
 
     @property
     def waiting(self) -> int:
-        """Number of queued requests."""
         return self._queue.waiting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

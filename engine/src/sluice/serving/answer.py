@@ -10,16 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import FinishReason
 from sluice.llm.chat import Usage as Usage
 from sluice.retrieval import Hit
-
-if TYPE_CHECKING:
-    from sluice.retrieval import Hit
-
 
 _WORD = re.compile(r"\w+")
 _ENDS = re.compile(r"(?<=[.!?])\s+|(?:^|\n)\d+\. ")  # of sentences, and the beginnings of a list's lines
@@ -52,7 +48,6 @@ class Citation:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in the form they are compared in."""
     return [_folded(match) for match in _WORD.finditer(text)]
 
 

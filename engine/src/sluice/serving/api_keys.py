@@ -73,18 +73,15 @@ def read_keys(path: Path) -> ApiKeyFile:
 
 
 def digest_of_key(presented: str) -> str:
-    """Hex sha256, as the file holds it."""
     return hashlib.sha256(presented.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def id_of(presented: str) -> str | None:
-    """The public part of a well-formed key, else None."""
     found = _SHAPE.fullmatch(presented)
     return found[1] if found else None
 
 
 def add_key(path: Path, name: str, *, tenant: str | None, scopes: Sequence[str], rate: int) -> str:
-    """Adds a key to the file."""
     _require_name("the name of a key", name)
     if tenant is not None:
         _require_name("a tenant", tenant)

@@ -1,11 +1,8 @@
 """Authentication as plain ASGI: the key of a request, its scope, its rate limit; before any expensive work.
 
-The key file is checked once a second. A new version takes effect with the next request, and no request is dropped; an
-invalid version leaves the last valid one in force.
-
-Without API keys, only local, same-origin requests are accepted. The loopback address keeps other machines out, but any
-web page can make a browser send requests to 127.0.0.1, and with DNS rebinding it can read the responses too. So `Host`
-must be a name of this machine, and `Origin` must match it.
+A change of the key file takes effect within a second; an invalid version leaves the last valid one in force. Without
+keys only local, same-origin requests are accepted: a web page can make a browser send requests to 127.0.0.1, and with
+DNS rebinding read the replies, so `Host` must be a name of this machine, and `Origin` must match it.
 """
 
 from __future__ import annotations
@@ -51,7 +48,6 @@ class LoopbackMiddleware:
 
 
 def _refusal(scope: Connection) -> str:
-    """The reason for a refusal; empty when the request is allowed."""
     headers = Headers(scope=scope)
     host = ",".join(headers.getlist("host")).lower()  # two are no name
     found = _HOST.fullmatch(host)
@@ -62,7 +58,6 @@ def _refusal(scope: Connection) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether a name or address can only mean this machine."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -113,7 +108,6 @@ class KeyRing:
 
     @property
     def empty(self) -> bool:
-        """Whether no key is valid."""
         return not self._by_id
 
     def refresh(self) -> None:
@@ -168,7 +162,6 @@ class TokenBucket:
         self._at = time.monotonic()
 
     def take(self) -> bool:
-        """Whether a request may pass; if so it is counted."""
         now = time.monotonic()
         self._tokens = min(self.rate, self._tokens + (now - self._at) * self.rate / 60)
         self._at = now
@@ -177,14 +170,13 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
-    @property
-    def left(self) -> int:
-        return int(self._tokens)
-
-    @property
-    def full_in(self) -> int:
-        """Seconds until the whole rate is there again, rounded up."""
-        return math.ceil((self.rate - self._tokens) * 60 / self.rate)
+    def headers(self) -> dict[str, str]:
+        full_in = math.ceil((self.rate - self._tokens) * 60 / self.rate)
+        return {
+            "x-ratelimit-limit-requests": str(self.rate),
+            "x-ratelimit-remaining-requests": str(int(self._tokens)),
+            "x-ratelimit-reset-requests": f"{full_in}s",
+        }
 
     @property
     def next_in(self) -> int:
@@ -239,11 +231,7 @@ class AuthMiddleware:
             return
         bucket = self._bucket(key)
         passes = bucket.take()
-        headers = {
-            "x-ratelimit-limit-requests": str(bucket.rate),
-            "x-ratelimit-remaining-requests": str(bucket.left),
-            "x-ratelimit-reset-requests": f"{bucket.full_in}s",
-        }
+        headers = bucket.headers()
         if not passes:
             self._shed("rate_limit")
             message = f"the key {key.name!r} has used up its {bucket.rate} requests a minute"

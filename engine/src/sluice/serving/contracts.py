@@ -37,8 +37,6 @@ class Search(Protocol):
 
 
 class Checks(Protocol):
-    """The guards as the engine needs them."""
-
     async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome: ...
 
     async def check_passage(self, text: str) -> GuardOutcome: ...
@@ -73,7 +71,6 @@ def load_build(name: str) -> Build:
 
 
 def built_application(name: str, services: Services) -> Application:
-    """Builds the application of a release. SluiceError where its builder is not there or gives something else."""
     built = load_build(name)(services)
     if not (hasattr(built, "astream") or inspect.iscoroutinefunction(built) or inspect.isasyncgenfunction(built)):
         raise SluiceError(

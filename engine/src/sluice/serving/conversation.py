@@ -1,6 +1,5 @@
 """A question with what was said before it: made to stand alone by the prompt `condense`, or beside its earlier turns.
 
-With `condense` of config/service.yaml the search is for a question that stands alone: `How long is it?` finds nothing.
 On any failure the last question is used unchanged: a worse answer to a follow-up is better than none.
 """
 
@@ -67,7 +66,6 @@ class Conversation:
             return verdict.text if verdict is not None and taken else request.question
 
     async def _ask(self, history: str, question: str, step: TraceStep) -> str:
-        """The reply, empty when there was no whole one in time."""
         assert self._settings is not None
         reply = AIMessage("")
         try:

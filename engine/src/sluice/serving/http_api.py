@@ -67,7 +67,6 @@ def create_app(
     router: APIRouter | None = None,
     parts: Sequence[Callable[..., Any]] = (),
 ) -> ASGIApp:
-    """The service as an ASGI application."""
     metrics = ServiceMetrics(bundle.release, lambda: traffic.in_flight)
     telemetry = telemetry or silent(bundle.release)
     metrics.watch(telemetry)

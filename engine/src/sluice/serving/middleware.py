@@ -1,8 +1,7 @@
 """ASGI middleware around the API: release header, request metrics, traffic and draining, injected faults.
 
-Faults are for drills: `delay=1.5` waits so many seconds before each answer; `error=0.5` answers that share of the
-requests with 503. Only the chat is affected; /version shows the fault. The failing requests are counted, not random, so
-a drill gives the same result every time.
+Faults are for drills of the chat: `delay=1.5` waits so many seconds before each answer; `error=0.5` answers that share
+of the requests with 503. They are counted, not drawn, so a drill gives the same result every time.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
@@ -23,8 +22,6 @@ from sluice.serving.replies import error_response
 from sluice.serving.telemetry import traces
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
     from sluice.serving.routing import RouteTable
     from sluice.serving.service_metrics import ServiceMetrics
     from sluice.serving.telemetry.telemetry import Telemetry
@@ -65,7 +62,6 @@ class TrafficState:
         self._last_end = time.monotonic()
 
     def drained(self, quiet: float, at_most: float, at_least: float = 0) -> bool:
-        """Whether the service may end."""
         if self.draining_since is None:
             return False
         now, looked = time.monotonic(), self._looked
@@ -149,7 +145,6 @@ class InjectedFault:
 
 
 def parse_fault(text: str) -> InjectedFault:
-    """The fault that `text` asks for; SluiceError when it is not one."""
     kind, _, figure = text.partition("=")
     limits = {"delay": _LONGEST, "error": 1}
     if kind not in limits:
@@ -164,8 +159,6 @@ def parse_fault(text: str) -> InjectedFault:
 
 
 class FaultMiddleware:
-    """Middleware that makes the chat faulty."""
-
     def __init__(self, app: ASGIApp, fault: InjectedFault) -> None:
         self._app = app
         self._fault = fault

@@ -1,7 +1,6 @@
 """The OpenAPI document of the API: every path with every possible status and its body.
 
-The models here describe responses; they do not build them (`replies.py` does, without pydantic, because it handles
-every token). Tests hold real replies against them.
+The models here only describe responses; `replies.py` builds them without pydantic, because it handles every token.
 """
 
 from __future__ import annotations
@@ -169,7 +168,6 @@ _ERROR_HEADERS: dict[int, dict[str, Any]] = {
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a path for these statuses."""
     return {
         status: {"model": ErrorReply, "description": _ERRORS[status], "headers": _ERROR_HEADERS.get(status, {})}
         for status in statuses
@@ -177,12 +175,10 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def answers(model: Any, *statuses: int, content: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a path."""
     return {200: {"model": model, **({"content": content} if content else {})}, **failures(*statuses)}
 
 
 def text(kind: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a path that sends no JSON."""
     return {200: {"content": {kind: {"schema": {"type": "string"}}}, "description": "As text."}}
 
 
@@ -197,7 +193,6 @@ STREAM = {"text/event-stream": {"schema": _EVENT}}
 
 
 def describe(api: FastAPI, version: str) -> dict[str, Any]:
-    """The document. `version`: the release that is served."""
     document = get_openapi(title="Sluice", version=version, summary=_SUMMARY, description=_ABOUT, routes=api.routes)
     schemas = document["components"]["schemas"]
     chunk = ChatCompletionChunk.model_json_schema(ref_template=_REF)

@@ -49,16 +49,7 @@ class SearchResult:
 class PassageRetriever(BaseRetriever):
     """The best passages, and none where even the best is further away than `retrieval.min_similarity`. They may be
     quoted to a model: where `vets`, the guards have looked at the text, the title and the file name of each.
-
-    Attributes:
-        search: of the release.
-        guards: of passages.
-        settings: how many passages, and how near.
-        vets: whether the release has guards of passages.
-
-    Raises:
-        SearchError: the search failed; ModelTimeoutError: the deadline has passed.
-    """
+    SearchError when the search failed, ModelTimeoutError when the deadline has passed."""
 
     search: SkipValidation[Search]
     guards: SkipValidation[Checks]
@@ -91,7 +82,6 @@ class PassageRetriever(BaseRetriever):
         return asyncio.run(self._documents(query))
 
     async def _documents(self, question: str) -> list[Document]:
-        """The passages; a second attempt at an answer gets the same."""
         request = current_request()
         return documents_of(await request.once(f"passages for {question}", lambda: self._near(request, question)))
 
@@ -130,7 +120,6 @@ class PassageRetriever(BaseRetriever):
 
 
 def documents_of(hits: Sequence[Hit]) -> list[Document]:
-    """Passages as LangChain has them."""
     return [
         Document(hit.text, id=hit.chunk_id, metadata={name: getattr(hit, name) for name in _METADATA}) for hit in hits
     ]

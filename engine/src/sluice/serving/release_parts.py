@@ -74,7 +74,6 @@ def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> ReleaseBundle
 
 
 def require_prompt(bundle: ReleaseBundle, name: str = PROMPT) -> Prompt:
-    """A prompt that the service uses."""
     if name not in bundle.prompts:
         raise SluiceError(
             f"release {bundle.release}: it has no prompt {name!r}", remedy=f"add prompts/{name}.prompt.yml"

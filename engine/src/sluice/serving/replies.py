@@ -80,12 +80,10 @@ class ReplyFrame:
 
 
 def event(value: Mapping[str, Any]) -> bytes:
-    """One server-sent event with JSON in it."""
     return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
 
 
 def error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:
-    """OpenAI's error object."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = "server_error"
     elif status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -103,7 +101,6 @@ def error_response(
     param: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """OpenAI's error object as a response."""
     # A message may quote what the client sent, such as the name of a field with half a character in it.
     message = message.encode("utf-8", "replace").decode()
     param = param.encode("utf-8", "replace").decode() if param else param
@@ -153,8 +150,6 @@ _log = logging.getLogger(__name__)
 
 
 def add_error_shapes(api: FastAPI) -> None:
-    """Handlers for everything that a route may raise."""
-
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         fault = max(error.errors(), key=lambda one: len(_place(one)))  # of several kinds, the one that comes nearest
@@ -211,13 +206,11 @@ def _place(fault: Any) -> list[Any]:
 
 
 def _fields_of_body(request: Request) -> list[str]:
-    """The fields of the model that the route of a request reads its body with."""
     body = getattr(request.scope.get("route"), "body_field", None)
     return list(getattr(body.field_info.annotation, "model_fields", ())) if body else []
 
 
 def model_fault(error: ModelError) -> tuple[int, str, str]:
-    """Status, text and code for the client."""
     if isinstance(error, ModelTimeoutError):
         return 504, error.message, "model_timeout"
     if isinstance(error, ModelBusyError):

@@ -1,9 +1,7 @@
 """Request schemas: OpenAI's request for POST /v1/chat/completions, strictly validated, and that of /v1/feedback.
 
-A chat request has three kinds of fields: those in use; those that are accepted without effect, because the release
-decides how an answer is made (it was evaluated that way), and listed in a header; and those that would change the
-response, which are refused. Tools of the caller's own and a form of the answer are read by the extra `clients`; a
-project that has left it out refuses them.
+Fields of a chat request are in use, accepted without effect (the release decides how an answer is made) and listed in
+a header, or refused. Tools of the caller's own and a form of the answer are read by the extra `clients`.
 """
 
 from __future__ import annotations

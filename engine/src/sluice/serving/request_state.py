@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from dataclasses import astuple
 from typing import Any, TypeVar
 
 from sluice.core.errors import SluiceError
@@ -80,7 +79,6 @@ class RequestState:
 
     @property
     def conversation(self) -> list[dict[str, str]]:
-        """The messages, with the question as the input guard lets it pass."""
         last = max(place for place, message in enumerate(self.messages) if message["role"] == "user")
         return [
             {"role": message["role"], "content": self.question if place == last else message["content"]}
@@ -137,7 +135,6 @@ class RequestState:
         return found
 
     def guard_output(self) -> traces.TraceStep:
-        """One step for the checks of all sentences, from the first to the last."""
         if self._output is None:
             self._output = self.trace.step(traces.GUARD_OUTPUT)
         return self._output
@@ -159,7 +156,6 @@ class RequestState:
         self.blocked = ", ".join(verdict.reasons)
 
     def instead(self) -> str:
-        """The text in place of an answer."""
         self._declined = True
         if not self.blocked:
             return self._decline
@@ -191,7 +187,7 @@ class RequestState:
             blocked=self.blocked or ", ".join(sorted(self.withheld)) or None,
             citations=() if self.blocked else tuple(c for text in quotes for c in cite(text, self.hits)),
             hits=tuple(self.hits),
-            usage=Usage(*map(sum, zip(*map(astuple, [Usage(0, 0), *usages]), strict=True))),
+            usage=sum(usages, Usage(0, 0)),
             finish_reason="tool_calls" if self.tool_calls else "stop" if ended == "tool_calls" else ended,
             ttft_ms=self._ttft_ms,
             latency_ms=self._elapsed(),

@@ -78,7 +78,6 @@ class RouteTable:
 
     @property
     def labels(self) -> frozenset[str]:
-        """The paths that exist, as they are declared."""
         return frozenset(self._exact)
 
     def find(self, connection: Connection) -> Access:
@@ -91,7 +90,6 @@ class RouteTable:
 
 
 def _module_of(route: RouteContext) -> str:
-    """Where a route is defined."""
     return str(getattr(route.endpoint, "__module__", ""))
 
 

@@ -53,7 +53,6 @@ class SentenceSplitter:
         return finished
 
     def rest(self) -> str:
-        """What is left when the text is over."""
         rest, self._open = self._open, ""
         return rest
 
@@ -114,10 +113,12 @@ class ApplicationRunner:
         question = last_question(messages)
         request.trace.text("input", [{"role": "user", "content": question}])
         await self._check_input(question, request)
-        if not request.blocked:
-            async with aclosing(self._checked_answer(request)) as pieces:
+        for _ in range(0 if request.blocked else 2):  # once more where a check says so, and nothing was sent yet
+            async with aclosing(self._attempt(request)) as pieces:
                 async for piece in pieces:
                     yield request.sent(piece)
+            if not request.refused:
+                break
         if not request.text and (request.blocked or not request.asked):
             said = request.sent(request.instead())
             if not request.refusal:
@@ -133,7 +134,7 @@ class ApplicationRunner:
         request = self._request(_WARM_UP, None, warming=True)
         request.question = _WARM_UP[0]["content"]
         await self._guards.check_input(request.question)
-        async with aclosing(self._checked_answer(request)) as pieces:
+        async with aclosing(self._attempt(request)) as pieces:
             async for piece in pieces:
                 request.sent(piece)
 
@@ -154,17 +155,8 @@ class ApplicationRunner:
                     return
                 request.question = request.question or verdict.text
 
-    async def _checked_answer(self, request: RequestState) -> AsyncGenerator[str, None]:
-        """Checked sentences of the application's answer, without white space around the whole. Where a check says so,
-        and nothing was sent yet, the application is asked once more."""
-        for _ in range(2):
-            async with aclosing(self._attempt(request)) as pieces:
-                async for piece in pieces:
-                    yield piece
-            if not request.refused:
-                return
-
     async def _attempt(self, request: RequestState) -> AsyncGenerator[str, None]:
+        """Checked sentences of the application's answer, without white space around the whole."""
         sentences = SentenceSplitter(whole=self._whole or (request.options is not None and request.options.whole))
         again = bool(request.refused)
         enter_request(request)
@@ -233,7 +225,6 @@ def _small_model(bundle: ReleaseBundle, retriever: PassageRetriever) -> Any:
 
 
 async def _finished(texts: AsyncGenerator[str, None], sentences: SentenceSplitter, request: RequestState) -> list[str]:
-    """The next sentences that are finished; none at the end of the texts."""
     async for text in texts:
         request.asked = True
         if found := sentences.feed(text):

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 def open_guards(bundle: ReleaseBundle, embedder: TextEncoder) -> Guards:
-    """The guards of a release."""
     model = _model(bundle) if bundle.guardrails.needs_model else None
     messages = bundle.prompts["answer"].messages if "answer" in bundle.prompts else ()
     system = [message.content for message in messages if message.role == "system"]
@@ -86,7 +85,6 @@ def open_model(bundle: ReleaseBundle, role: str = "chat") -> Iterator[FallbackPr
 
 @contextmanager
 def open_search(bundle: ReleaseBundle, stores: Stores, state: Path, *, tenants: bool = False) -> Iterator[Retriever]:
-    """The search of a release."""
     from sluice.retrieval.retriever import (
         open_for_tenants,
         open_retriever,  # imports LangChain, which takes a second
@@ -106,7 +104,6 @@ def open_runtime(
     stand_in: ChatProvider | None = None,
     guards: Checks | None = None,
 ) -> Iterator[Runtime]:
-    """A release, ready to answer."""
     require_prompt(bundle)
     with (
         nullcontext() if stand_in else open_model(bundle) as chat,

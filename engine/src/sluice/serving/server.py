@@ -67,7 +67,8 @@ def serve(
     keys = None if keyless else KeyRing(keys_path(state))
     _require_safe(host, keys, keys_path(state))
     require_port(port, host)
-    signal.signal(signal.SIGTERM, _leave)  # while loading: unwind, so that the store and the model are closed
+    # While loading: unwind, so that the store and the model are closed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with (
         logging_of(telemetry.logs, bundle.release) as log,
         open_telemetry(telemetry, bundle, state) as told,
@@ -130,7 +131,6 @@ def listen(
     before: Callable[[], Awaitable[None]] | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Runs the server until it has drained."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -187,7 +187,3 @@ class _DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         done = self._traffic.drained(_QUIET_SECONDS, self._seconds - _CUT_SECONDS, self._notice)
         return await super().on_tick(counter) or done
-
-
-def _leave(sig: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
-    sys.exit(0)

@@ -1,8 +1,7 @@
-"""Prometheus metrics of one release. Each service has its own registry; every series carries the release.
+"""Prometheus metrics of one release (engine/docs/reference/telemetry.md). Every series carries the release.
 
-Other parts call the plain methods of `Metrics`; engine/docs/reference/telemetry.md lists every series, and a test
-compares. No label holds what a user wrote, but for the id of a release in feedback: labels are names and codes of ours,
-and after 50 values of one label the rest is `other`. A call costs one or two microseconds.
+No label holds what a user wrote, but for the id of a release in feedback; after 50 values of a label the rest is
+`other`.
 """
 
 from __future__ import annotations
@@ -102,7 +101,6 @@ class ServiceMetrics:
         self._latency(route).observe(seconds)
 
     def answer(self, answer: Answer) -> None:
-        """A chat answer is complete: tokens, time to first token, refusals."""
         if answer.ttft_ms is not None:
             self._ttft().observe(answer.ttft_ms / 1000)
         self._tokens("prompt").inc(answer.usage.prompt_tokens)
@@ -163,7 +161,6 @@ class ServiceMetrics:
             self._telemetry_queue(exporter).set_function(length)
 
     def page(self) -> bytes:
-        """The text exposition format."""
         return generate_latest(self.registry)
 
     def _series(self, kind: type[M], name: str, what: str, *labels: str, **options: Any) -> _LabelledSeries[M]:

@@ -1,8 +1,4 @@
-"""What the engine gives an application: models by role, search, guards, prompts, settings, tools.
-
-Tools are functions that a model may be given: those of src/assistant/tools.py and of extras, each with `@tool`.
-LangChain makes name, description and JSON schema from signature and docstring, when the application asks for them.
-"""
+"""What the engine gives an application: models by role, search, guards, prompts, settings, and tools with `@tool`."""
 
 from __future__ import annotations
 

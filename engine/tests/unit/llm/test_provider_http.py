@@ -59,18 +59,6 @@ def test_connections_are_used_again_and_end_with_the_event_loop(caplog: pytest.L
     assert not caplog.records
 
 
-@pytest.mark.usefixtures("loopback")
-def test_a_reply_that_is_left_early_is_closed() -> None:
-    with upstream("hang_in_stream") as server:
-
-        async def leave() -> None:
-            async with reply(client(f"{server.url}/v1/chat/completions")) as blocks:
-                assert await anext(blocks)
-
-        asyncio.run(leave())
-        assert server.asked[0].gone.wait(60)
-
-
 def test_an_unknown_host_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Upstream()
     server.url = "http://nowhere.invalid"

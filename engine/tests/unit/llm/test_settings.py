@@ -57,13 +57,10 @@ def test_a_key_in_the_file_is_refused(file: Path) -> None:
     ("changes", "what"),
     [
         ({"kind": "openai"}, "kind openai needs key_env"),
-        ({"kind": "anthropic"}, "kind anthropic needs key_env"),
         ({"kind": "langchain"}, "kind langchain needs integration"),
         ({"kind": "openai_compatible"}, "needs base_url or base_url_env"),
         ({"kind": "openai_compatible", "base_url": "http://a", "base_url_env": "A"}, "exclude each other"),
         ({"region": "eu-west-1"}, "kind local has no region"),
-        ({"base_url": "http://127.0.0.1:1"}, "kind local has no base_url"),
-        ({"integration": "openai"}, "kind local has no integration"),
         ({"breaker": {"window": 5, "failures": 6, "open_seconds": 1}}, "can never be reached"),
         ({"omit": ["temprature"]}, "Input should be"),
         ({"model": "chatt"}, "no role 'chatt' in models.yaml (did you mean 'chat'?)"),
@@ -103,11 +100,7 @@ def test_the_entries_of_the_guide_are_valid() -> None:
 
 def test_prices_are_for_a_million_tokens() -> None:
     assert Prices(input=3, output=15).cost(Usage(2000, 500)) == pytest.approx(0.006 + 0.0075)
-
-
-def test_unknown_tokens_have_no_cost_and_free_ones_cost_nothing() -> None:
     assert Prices(input=3, output=15).cost(None) is None
-    assert Prices(input=0, output=0).cost(Usage(10, 10)) == 0
 
 
 def test_keys_come_out_of_one_secret_and_it_is_gone(capfd: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +110,7 @@ def test_keys_come_out_of_one_secret_and_it_is_gone(capfd: pytest.CaptureFixture
     assert capfd.readouterr().err.splitlines() == ["::add-mask::a=b", "::add-mask::c"]
 
 
-@pytest.mark.parametrize("line", ["sk-hidden", "lower=hidden", "NAME=", "A B=hidden"])
+@pytest.mark.parametrize("line", ["sk-hidden", "NAME=", "A B=hidden"])
 def test_a_line_that_is_no_key_is_told_by_its_number(line: str) -> None:
     with pytest.raises(SluiceError, match="PROVIDER_KEYS: line 2 is not NAME=value") as caught:
         take_keys({KEYS: f"GOOD=a\n{line}"})

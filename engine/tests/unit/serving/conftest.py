@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from sluice.guardrails.guards import Guards
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import GUARDRAILS, HITS, REPLIES, ScriptedChat, ScriptedRetriever, scripted_bundle
+from unit.serving.client import Client
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +47,28 @@ def make_chain(
 @pytest.fixture
 def chain(make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat) -> ApplicationRunner:
     return make_chain(chat)
+
+
+@pytest.fixture
+def traffic() -> TrafficState:
+    return TrafficState()
+
+
+@pytest.fixture
+def make_client(
+    bundle: ReleaseBundle,
+    make_chain: Callable[[ScriptedChat], ApplicationRunner],
+    chat: ScriptedChat,
+    traffic: TrafficState,
+) -> Callable[..., Client]:
+    """Makes the service, over another model where one is given; `options` are those of `create_app`."""
+
+    def make(model: ScriptedChat | None = None, **options: Any) -> Client:
+        return Client(create_app(bundle, make_chain(model or chat), traffic, **options))
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: Callable[..., Client]) -> Client:
+    return make_client()

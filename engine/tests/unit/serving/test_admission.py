@@ -24,11 +24,6 @@ MakeChain = Callable[[ScriptedChat], ApplicationRunner]
 
 
 @pytest.fixture
-def traffic() -> TrafficState:
-    return TrafficState()
-
-
-@pytest.fixture
 def make_app(make_chain: MakeChain, traffic: TrafficState) -> Callable[..., Any]:
     """The service with these limits; answers wait for the file `gate`."""
 
@@ -147,32 +142,19 @@ def test_no_place_is_lost_when_those_in_the_line_give_up() -> None:
     asyncio.run(play())
 
 
-def test_a_caller_who_goes_takes_the_answer_along(make_app: Callable[..., Any], traffic: TrafficState) -> None:
+@pytest.mark.parametrize(("stream", "status"), [(b"true", 200), (b"false", 499)])
+def test_a_caller_who_goes_takes_the_answer_along(
+    make_app: Callable[..., Any], traffic: TrafficState, stream: bytes, status: int
+) -> None:
     async def play() -> None:
         model = ScriptedChat(script={"overlap": "Sentence. " * 100}, piece=10, delay=0.05)
-        app = make_app(model=model)
-        call = Call(app)
+        call = Call(make_app(model=model), BODY[:-1] + b', "stream": ' + stream + b"}")
         await until(lambda: len(model.sent) >= 2)
         call.leave()
         await call.task
         given = len(model.sent)
         await asyncio.sleep(0.2)
-        assert (len(model.sent), traffic.in_flight) == (given, 0)
-        assert call.status == 499  # for the metrics; the server throws it away
-
-    asyncio.run(play())
-
-
-def test_a_caller_who_goes_during_a_stream_takes_it_along(make_app: Callable[..., Any], traffic: TrafficState) -> None:
-    async def play() -> None:
-        model = ScriptedChat(script={"overlap": "Sentence. " * 100}, piece=10, delay=0.05)
-        call = Call(make_app(model=model), BODY[:-1] + b', "stream": true}')
-        await until(lambda: len(call.sent) >= 3)
-        call.leave()
-        await call.task
-        given = len(model.sent)
-        await asyncio.sleep(0.2)
-        assert (len(model.sent), traffic.in_flight, call.status) == (given, 0, 200)
+        assert (len(model.sent), traffic.in_flight, call.status) == (given, 0, status)
 
     asyncio.run(play())
 
@@ -192,20 +174,6 @@ def test_a_caller_who_goes_leaves_the_line(make_app: Callable[..., Any], traffic
         (tmp_path / "gate").touch()
         await asyncio.gather(first.task, third.task)
         assert (first.status, third.status) == (200, 200)
-
-    asyncio.run(play())
-
-
-def test_a_caller_who_goes_before_the_body_is_whole_is_not_answered(
-    make_app: Callable[..., Any], traffic: TrafficState
-) -> None:
-    async def play() -> None:
-        model = ScriptedChat(script={"overlap": "64"})
-        call = Call(make_app(model=model), BODY, whole=False)
-        await asyncio.sleep(0.01)
-        call.leave()
-        await call.task
-        assert (call.status, model.calls, traffic.in_flight) == (499, [], 0)
 
     asyncio.run(play())
 

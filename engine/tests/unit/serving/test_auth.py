@@ -1,4 +1,4 @@
-"""Keys at the door: who comes in, who is told what, and what a change of the file does."""
+"""Who comes in, with keys and without, who is told what, and ways around both that must lead nowhere."""
 
 from __future__ import annotations
 
@@ -15,10 +15,6 @@ import pytest
 from sluice.serving import auth
 from sluice.serving.api_keys import add_key, revoke_key
 from sluice.serving.auth import KeyRing
-from sluice.serving.http_api import create_app
-from sluice.serving.middleware import TrafficState
-from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import ScriptedChat, ScriptedRetriever
 from unit.serving.client import CHAT, Client
 
@@ -48,10 +44,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 @pytest.fixture
-def make_client(
-    bundle: ReleaseBundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat, path: Path
-) -> Callable[[], Client]:
-    return lambda: Client(create_app(bundle, make_chain(chat), TrafficState(), keys=KeyRing(path)))
+def keyed(make_client: Callable[..., Client], path: Path) -> Callable[[], Client]:
+    return lambda: make_client(keys=KeyRing(path))
 
 
 def add(path: Path, name: str = "web", *scopes: str, tenant: str | None = None, rate: int = 60) -> str:
@@ -66,9 +60,9 @@ def ask(client: Client, headers: dict[str, str]) -> httpx.Response:
     return client.send("POST", CHAT, json=QUESTION, headers=headers)
 
 
-def test_with_keys_the_chat_needs_one(make_client: Callable[[], Client], path: Path, chat: ScriptedChat) -> None:
+def test_with_keys_the_chat_needs_one(keyed: Callable[[], Client], path: Path, chat: ScriptedChat) -> None:
     secret = add(path)
-    client = make_client()
+    client = keyed()
     wrong = secret[:-1] + ("A" if secret[-1] != "A" else "B")
     unknown = secret.replace(secret.split("_")[1], "00000000")
     for headers in ({}, bearer(wrong), bearer(unknown), bearer("x"), bearer(""), {"authorization": f"Basic {secret}"}):
@@ -82,18 +76,18 @@ def test_with_keys_the_chat_needs_one(make_client: Callable[[], Client], path: P
     assert ask(client, {"authorization": f"bearer  {secret}"}).status_code == 200
 
 
-def test_probes_and_the_page_stay_open_and_nothing_else(make_client: Callable[[], Client], path: Path) -> None:
+def test_probes_and_the_page_stay_open_and_nothing_else(keyed: Callable[[], Client], path: Path) -> None:
     add(path)
-    client = make_client()
+    client = keyed()
     for open_path in ("/", "/healthz", "/readyz", "/version", "/openapi.json"):
         assert client.get(open_path).status_code == 200, open_path
     for closed in ("/metrics", "/v1/models", CHAT, "/v1/feedback", "/no", "/metrics/", "/healthz/"):
         assert client.get(closed).status_code == 401, closed
 
 
-def test_a_key_does_what_its_scopes_say(make_client: Callable[[], Client], path: Path) -> None:
+def test_a_key_does_what_its_scopes_say(keyed: Callable[[], Client], path: Path) -> None:
     web, scraper = add(path), add(path, "scraper", "metrics")
-    client = make_client()
+    client = keyed()
 
     def status(where: str, key: str) -> int:
         return client.send("GET", where, headers=bearer(key)).status_code
@@ -106,10 +100,10 @@ def test_a_key_does_what_its_scopes_say(make_client: Callable[[], Client], path:
 
 
 def test_the_tenant_of_the_key_reaches_the_search(
-    make_client: Callable[[], Client], path: Path, retriever: ScriptedRetriever
+    keyed: Callable[[], Client], path: Path, retriever: ScriptedRetriever
 ) -> None:
     acme, nobody = add(path, tenant="acme"), add(path, "shared")
-    client = make_client()
+    client = keyed()
     ask(client, bearer(acme))
     ask(client, bearer(nobody))
     client.send("POST", CHAT, json=QUESTION | {"stream": True}, headers=bearer(acme))
@@ -119,10 +113,10 @@ def test_the_tenant_of_the_key_reaches_the_search(
 
 
 def test_a_key_over_its_rate_waits_and_others_do_not(
-    make_client: Callable[[], Client], path: Path, clock: Callable[[float], None]
+    keyed: Callable[[], Client], path: Path, clock: Callable[[float], None]
 ) -> None:
     slow, other = add(path, rate=2), add(path, "other")
-    client = make_client()
+    client = keyed()
     first = ask(client, bearer(slow)).headers
     assert [first[f"x-ratelimit-{name}-requests"] for name in ("limit", "remaining", "reset")] == ["2", "1", "30s"]
     assert ask(client, bearer(slow)).status_code == 200
@@ -137,10 +131,10 @@ def test_a_key_over_its_rate_waits_and_others_do_not(
 
 
 def test_a_change_of_the_file_takes_effect_while_requests_run(
-    make_client: Callable[[], Client], path: Path, clock: Callable[[float], None]
+    keyed: Callable[[], Client], path: Path, clock: Callable[[float], None]
 ) -> None:
     first = add(path)
-    client = make_client()
+    client = keyed()
     assert ask(client, bearer(first)).status_code == 200
     second = add(path, "second")
     revoke_key(path, "web")
@@ -198,9 +192,9 @@ def test_a_file_that_breaks_leaves_the_keys_in_force(
 
 
 def test_a_file_that_appears_closes_the_service(
-    make_client: Callable[[], Client], path: Path, clock: Callable[[float], None]
+    keyed: Callable[[], Client], path: Path, clock: Callable[[float], None]
 ) -> None:
-    client = make_client()
+    client = keyed()
     assert client.chat().status_code == 200
     secret = add(path)
     clock(1.1)
@@ -220,3 +214,127 @@ def test_a_wrong_key_is_compared_like_a_right_one(path: Path, monkeypatch: pytes
     for key in (secret, secret[:-1], secret.replace(secret.split("_")[1], "00000000"), "", "é"):
         ring.find(key)
     assert compared == [(64, 64)] * 5
+
+
+@pytest.fixture(params=["keyless", "no keys yet"])
+def keyless(request: pytest.FixtureRequest, make_client: Callable[..., Client], path: Path) -> Client:
+    return make_client(keys=KeyRing(path) if request.param == "no keys yet" else None)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST:8080", "[::1]:8080"])
+def test_any_name_of_this_machine_is_answered(keyless: Client, host: str) -> None:
+    assert keyless.send("POST", CHAT, json=QUESTION, headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "rebound.example.org",
+        "127.0.0.1.example.org",
+        "192.168.0.1:8080",
+        "",
+        "[::1].evil.example",
+        "[::1",
+        "127.0.0.1:8090:evil",
+        "127.0.0.1, evil.example",
+    ],
+)
+@pytest.mark.parametrize("place", [CHAT, "/version"])
+def test_a_name_from_elsewhere_is_refused_on_every_path(
+    keyless: Client, chat: ScriptedChat, host: str, place: str
+) -> None:
+    """A name that leads here, though its owner is somebody else: his page could read the answers."""
+    method = "POST" if place == CHAT else "GET"
+    response = keyless.send(method, place, json=QUESTION if place == CHAT else None, headers={"host": host})
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "not_this_machine")
+    assert response.headers["x-sluice-release"] == "r-0123456789ab"
+    assert chat.calls == []
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:3000", "null", ""])
+@pytest.mark.parametrize("method", ["POST", "OPTIONS"])
+def test_a_page_from_elsewhere_is_refused(keyless: Client, chat: ScriptedChat, origin: str, method: str) -> None:
+    headers = {"host": "127.0.0.1:8080", "origin": origin}
+    response = keyless.send(method, CHAT, json=QUESTION, headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "not_this_machine")
+    assert "access-control-allow-origin" not in response.headers
+    assert chat.calls == []
+
+
+@pytest.mark.parametrize("host", ["localhost:8080", "[::1]:8080"])
+def test_the_page_of_the_service_is_answered(keyless: Client, host: str) -> None:
+    headers = {"host": host, "origin": f"http://{host}"}
+    assert keyless.send("POST", CHAT, json=QUESTION, headers=headers).status_code == 200
+
+
+def test_weakness_10_a_second_host_is_none(keyless: Client) -> None:
+    hosts = [("host", "127.0.0.1"), ("host", "evil.example")]
+    for headers in (hosts, hosts[::-1], [hosts[0], hosts[0]]):
+        assert keyless.send("GET", "/version", headers=headers).status_code == 403
+
+
+CLOSED = ("/metrics", "/v1/models", CHAT)
+PATHS = (
+    "//{0}", "/healthz/../{0}", "/healthz/%2e%2e/{0}", "/{0}%00", "/{0};x=1", "/\\{0}", "/healthz%2f..%2f{0}",
+)  # fmt: skip
+METHODS = ("HEAD", "PUT", "OPTIONS", "get")
+OVERRIDES: tuple[dict[str, str], ...] = (
+    {"x-http-method-override": "GET"},
+    {"x-original-url": "/healthz"},
+    {"x-api-key": "KEY"},  # pragma: allowlist secret
+    {"cookie": "authorization=Bearer KEY; key=KEY"},
+    {"proxy-authorization": "Bearer KEY"},
+    {"authorization": "Basic KEY"},
+    {"authorization": "Bearer KEY, Bearer x"},
+)
+
+
+@pytest.fixture
+def secret(path: Path) -> str:
+    return add_key(path, "web", tenant=None, scopes=["chat", "metrics"], rate=10_000)
+
+
+@pytest.fixture
+def guarded(keyed: Callable[[], Client], secret: str) -> Client:  # noqa: ARG001 - the key is there before
+    return keyed()
+
+
+def closed(guarded: Client, method: str, path: str, headers: dict[str, str] | None = None) -> bool:
+    """Whether a request got nothing that a key is needed for; what is open to all may be answered."""
+    reply = guarded.send(method, path, headers=headers, **({"json": QUESTION} if method.upper() == "POST" else {}))
+    told = any(word in reply.text for word in ("sluice_requests", "chat.completion", '"object":"list"'))
+    return reply.status_code < 500 and not told
+
+
+@pytest.mark.parametrize("written", PATHS)
+def test_no_way_of_writing_a_path_goes_around_the_key(guarded: Client, chat: ScriptedChat, written: str) -> None:
+    for place in CLOSED:
+        for method in ("GET", "POST"):
+            assert closed(guarded, method, written.format(place[1:]))
+    assert chat.calls == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_goes_around_the_key(guarded: Client, chat: ScriptedChat, method: str) -> None:
+    assert all(closed(guarded, method, place) for place in CLOSED)
+    assert chat.calls == []
+
+
+@pytest.mark.parametrize("headers", OVERRIDES)
+def test_no_header_stands_for_the_key(
+    guarded: Client, chat: ScriptedChat, secret: str, headers: dict[str, str]
+) -> None:
+    told = {name: value.replace("KEY", secret) for name, value in headers.items()}
+    for place in CLOSED:
+        assert closed(guarded, "POST" if place == CHAT else "GET", place, told)
+        assert closed(guarded, "POST" if place == CHAT else "GET", f"{place}?key={secret}&access_token={secret}")
+    assert chat.calls == []
+    right = {"authorization": f"Bearer {secret}"}
+    assert guarded.send("POST", CHAT, json=QUESTION, headers=right).status_code == 200  # the key itself is let in
+
+
+def test_no_page_from_elsewhere_is_told_that_it_may_ask(guarded: Client, secret: str) -> None:
+    asked = {"origin": "https://elsewhere.example", "access-control-request-method": "POST"}
+    for method in ("OPTIONS", "POST"):
+        reply = guarded.send(method, CHAT, headers={**asked, "authorization": f"Bearer {secret}"})
+        assert not [name for name in reply.headers if name.startswith("access-control-")]

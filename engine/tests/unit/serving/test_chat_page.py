@@ -1,7 +1,4 @@
-"""The chat page in a real browser: by keyboard, light and dark, wide and narrow, open and with keys.
-
-Screenshots are left in build/browser/.
-"""
+"""The chat page in a real browser: by keyboard, light and dark, wide and narrow, open and with keys."""
 
 from __future__ import annotations
 
@@ -29,7 +26,6 @@ from unit.serving.browser import Browser
 from unit.serving.client import Client
 from unit.serving.process import Service
 
-SHOTS = Path(__file__).parents[4] / "build" / "browser"
 QUESTION = "How much overlap do chunks have?"
 OWNER = "Write to owner@example.org. Or call +1 555 123 4567! That is all."
 
@@ -58,26 +54,30 @@ def test_the_page_says_what_a_project_wants_it_to_say_and_nothing_of_it_is_html(
     assert f"script-src 'sha256-{digest}'" in headers["content-security-policy"]
 
 
-def test_a_page_cannot_be_silent_about_the_ai() -> None:
-    html, _ = load_page(PageSettings())
-    assert '<p id="notice">You are talking to an AI. ' in html.decode()
-    with pytest.raises(ValidationError):
-        PageSettings(notice=" ")
-
-
 def test_the_service_gives_the_page_its_words_and_the_limit_of_its_guard() -> None:
     guards = GUARDRAILS.model_copy(update={"input": (CheckSettings(check="length", action="block"),)})
     bundle = replace(scripted_bundle(page={"name": "Ask Ada", "notice": "I am an AI."}), guardrails=guards)
     page = Client(create_app(bundle, StubChain(), TrafficState())).get("/").text
     assert "<title>Ask Ada</title>" in page
     assert '<p id="notice">I am an AI.</p>' in page
+    with pytest.raises(ValidationError):
+        PageSettings(notice=" ")  # no page is silent about the AI
     assert 'data-most="2000"' in page
 
 
+@pytest.fixture(scope="module")
+def chromium(program: str) -> Iterator[Browser]:
+    with Browser(program) as running:
+        yield running
+
+
 @pytest.fixture
-def browser(program: str) -> Iterator[Browser]:
-    with Browser(program) as browser:
-        yield browser
+def browser(chromium: Browser) -> Browser:
+    """Every service has a port of its own, so that no test finds what the page kept in another."""
+    chromium.open("about:blank")
+    chromium.problems.clear()
+    chromium.asked.clear()
+    return chromium
 
 
 @pytest.fixture
@@ -103,6 +103,13 @@ def answered(count: int) -> str:
     return f"document.querySelectorAll('.answer[aria-busy=false]').length === {count}"
 
 
+def begin(browser: Browser, service: Service) -> None:
+    """Opens the page, and has one question answered."""
+    browser.open(service.url + "/")
+    ask(browser, QUESTION)
+    browser.wait(answered(1))
+
+
 def kept(state: Path) -> list[dict[str, object]]:
     return [json.loads(line) for path in (state / "feedback").glob("*") for line in path.read_text().splitlines()]
 
@@ -113,7 +120,6 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
     browser.open(service.url + "/")
     assert browser.js("document.getElementById('notice').checkVisibility()")
     assert "notice" in browser.js("document.getElementById('question').getAttribute('aria-describedby')")
-    browser.shoot(SHOTS / "empty.png")
     ask(browser, QUESTION)
     browser.wait(answered(1))
     assert browser.js("document.querySelector('.answer').textContent") == "64 tokens"
@@ -154,14 +160,10 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
         f"assistant: {OWNER}",
     ]
 
-    browser.shoot(SHOTS / "light.png")
-    browser.look(width=1100, height=800, dark=True)
-    browser.shoot(SHOTS / "dark.png")
     browser.look(width=360, height=740)
     assert browser.js("document.scrollingElement.scrollWidth") <= 360
     edges = "[...document.querySelectorAll('main *')].map(e => e.getBoundingClientRect().right)"
     assert browser.js(f"Math.max(...{edges})") <= 360
-    browser.shoot(SHOTS / "narrow.png")
     assert browser.problems == []
     assert {url for url in browser.asked if not url.startswith(("data:", service.url))} == set()
 
@@ -176,7 +178,6 @@ def test_escape_stops_a_stream(browser: Browser) -> None:
         browser.wait("document.querySelector('.answer')?.textContent.length > 30")
         assert browser.js("document.getElementById('stop').checkVisibility()")
         assert browser.js("document.querySelectorAll('header button:not([hidden]):enabled').length") == 0
-        browser.shoot(SHOTS / "writing.png")
         browser.press("Escape")
         browser.wait("document.querySelector('.note')?.textContent === 'Stopped.'")
         assert browser.js("!document.getElementById('stop').checkVisibility()")
@@ -195,7 +196,6 @@ def test_a_service_with_keys_asks_for_one(browser: Browser, service: Service, st
     browser.js("new Promise(done => setTimeout(done, 1200))")  # the service looks at its keys once a second
     ask(browser, QUESTION)
     browser.wait("document.getElementById('keys').open")
-    browser.shoot(SHOTS / "key.png")
     assert browser.js("document.activeElement.id") == "key"
     browser.type("not a key")
     browser.press("Enter")
@@ -238,10 +238,6 @@ def click(browser: Browser, words: str, within: str = "document") -> None:
     browser.js(f"[...{within}.querySelectorAll('button')].find(one => one.textContent === {words!r}).click()")
 
 
-def faults(browser: Browser) -> list[str]:
-    return browser.accessibility_faults()
-
-
 def said(browser: Browser) -> str:
     words: str = browser.js("document.getElementById('said').textContent")
     return words
@@ -250,10 +246,6 @@ def said(browser: Browser) -> str:
 def field(browser: Browser) -> str:
     words: str = browser.js("document.getElementById('question').value")
     return words
-
-
-def up(browser: Browser) -> None:
-    browser.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowUp", code="ArrowUp", windowsVirtualKeyCode=38)
 
 
 def answer_with(browser: Browser, text: str, **closing: Any) -> None:
@@ -290,54 +282,9 @@ def test_markdown_is_shown_and_html_is_text(browser: Browser) -> None:
         assert browser.js("document.title") == "Assistant"
         assert browser.js("context(turns)[1].content.startsWith('## Two steps')")  # the model sees what it has written
         assert browser.problems == []
-        assert faults(browser) == []
+        assert browser.accessibility_faults() == []
     finally:
         running.stop()
-
-
-@pytest.mark.real
-def test_copy_and_retry(browser: Browser, service: Service) -> None:
-    browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
-    browser.open(service.url + "/")
-    ask(browser, "What is slowly said: overlap do chunks?")  # not scripted: an error of the service
-    browser.wait("document.querySelector('.note.bad') !== null")
-    ask(browser, QUESTION)
-    browser.wait(answered(2))
-    assert "Copy" not in texts(browser, "article:first-of-type button")  # there is nothing to copy
-    click(browser, "Copy", "document.querySelectorAll('article')[1]")
-    browser.wait("document.getElementById('said').textContent === 'Copied.'")
-    assert "Copied" in texts(browser, "article:last-of-type button")
-    assert browser.js("navigator.clipboard.readText()") == "64 tokens"
-    click(browser, "Retry", "document.querySelectorAll('article')[1]")
-    browser.wait(answered(2))
-    assert browser.js("context(turns).map(one => one.content)") == [QUESTION, "64 tokens"]  # once, though asked twice
-    assert browser.problems == []
-
-
-@pytest.mark.real
-def test_an_edit_is_cancelled_and_arrow_up_recalls(browser: Browser, service: Service) -> None:
-    browser.open(service.url + "/")
-    ask(browser, QUESTION)
-    browser.wait(answered(1))
-    ask(browser, "What is the capital of Peru?")
-    browser.wait(answered(2))
-    browser.type("Half a thought")
-    before = texts(browser, "article")
-    click(browser, "Edit")
-    assert field(browser) == QUESTION
-    assert browser.js("document.querySelectorAll('article.edited').length") == 2
-    browser.press("Escape")
-    assert field(browser) == "Half a thought"
-    assert texts(browser, "article") == before
-    assert browser.js("document.querySelectorAll('article.edited').length") == 0
-
-    browser.js("document.getElementById('question').value = ''")
-    for _ in range(3):
-        up(browser)
-        assert field(browser) == "What is the capital of Peru?"
-    assert texts(browser, "article") == before
-    assert browser.js("read()[0].turns.length") == 2
-    assert browser.problems == []
 
 
 @pytest.mark.real
@@ -384,18 +331,12 @@ def test_a_question_that_is_too_long_stays_whole_and_is_not_sent(browser: Browse
     assert texts(browser, "#count") == ["50 of 40 characters. Shorten your question by 10 to ask it."]
     assert said(browser) == texts(browser, "#count")[0]
     assert texts(browser, "article") == []
-    assert faults(browser) == []
+    assert browser.accessibility_faults() == []
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(
-    ("blocked", "words"),
-    [
-        ("attack.likely, injection.override", "A safety check stopped this answer. Try asking in other words."),
-        ("length.too_long", "Your question is too long. Shorten it and ask again."),
-    ],
-)
-def test_a_refusal_is_told_in_words(browser: Browser, service: Service, blocked: str, words: str) -> None:
+def test_a_refusal_is_told_in_words(browser: Browser, service: Service) -> None:
+    blocked, words = "injection.override", "A safety check stopped this answer. Try asking in other words."
     browser.open(service.url + "/")
     answer_with(browser, "The handbook does not say.", blocked=blocked, declined=True, citations=[])
     ask(browser, QUESTION)
@@ -405,35 +346,10 @@ def test_a_refusal_is_told_in_words(browser: Browser, service: Service, blocked:
     assert browser.js("context(turns)") == []
 
 
-def cited(document: str, title: str, start: int, end: int, passage: str = "one") -> dict[str, Any]:
-    text = "Chunks overlap. So do passages."
-    place = {"document": document, "title": title, "start": start, "end": end, "text": text[start:end], "score": 0.5}
-    return place | {"passage": {"id": passage, "start": 0, "text": text}}
-
-
-@pytest.mark.real
-def test_sources_are_one_for_each_document_and_figures_lie_behind_details(browser: Browser, service: Service) -> None:
-    browser.open(service.url + "/")
-    places = [("a", "Chunking", 16, 31), ("b", "Chunking", 0, 15), ("a", "Chunking", 0, 15), ("c", "Index", 0, 15)]
-    answer_with(
-        browser, "Chunks overlap.", citations=[*(cited(*place) for place in places), cited("c", "Index", 0, 15, "two")]
-    )
-    ask(browser, QUESTION)
-    browser.wait(answered(1))
-    assert texts(browser, ".sources summary") == ["Chunkinga", "Chunkingb", "Index2 passages"]
-    marks = "[...document.querySelector('.sources details').querySelectorAll('mark')].map(one => one.textContent)"
-    assert browser.js(marks) == ["Chunks overlap.", "So do passages."]
-    assert texts(browser, ".sources li:first-child blockquote") == ["Chunks overlap. So do passages."]
-    assert not browser.js("document.querySelector('.figures p').checkVisibility()")
-    assert texts(browser, ".figures p")[:2] == ["Release r-1", "Chunking (a): characters 16\u201331, score 0.500"]
-
-
 @pytest.mark.real
 def test_conversations_stay_in_the_tab_and_longer_where_somebody_wants_it(browser: Browser, service: Service) -> None:
     browser.look(width=1100, height=800)
-    browser.open(service.url + "/")
-    ask(browser, QUESTION)
-    browser.wait(answered(1))
+    begin(browser, service)
     browser.open(service.url + "/")  # loaded again, it goes on
     browser.wait(answered(1))
     assert browser.js("context(turns).map(one => one.content)") == [QUESTION, "64 tokens"]
@@ -446,8 +362,7 @@ def test_conversations_stay_in_the_tab_and_longer_where_somebody_wants_it(browse
     browser.wait(answered(1))
     click(browser, "History")
     assert texts(browser, "#talks li button:first-child") == ["What is the capital of Peru?", QUESTION]
-    browser.shoot(SHOTS / "history.png")
-    assert faults(browser) == []
+    assert browser.accessibility_faults() == []
     browser.js("document.getElementById('keep').click()")
     assert browser.js("[localStorage.length, sessionStorage.length]") == [1, 0]
     browser.js("document.querySelectorAll('#talks li button')[2].click()")  # back to the older one
@@ -472,9 +387,7 @@ def test_conversations_stay_in_the_tab_and_longer_where_somebody_wants_it(browse
 @pytest.mark.real
 def test_feedback_shows_only_what_was_saved(browser: Browser, service: Service) -> None:
     pressed = "[...document.querySelectorAll('.verdict button')].map(one => one.ariaPressed)"
-    browser.open(service.url + "/")
-    ask(browser, QUESTION)
-    browser.wait(answered(1))
+    begin(browser, service)
     for words in ("Good", "Bad", "Good"):
         click(browser, words)
         browser.wait(f"{pressed}[{int(words == 'Bad')}] === 'true'")
@@ -497,16 +410,15 @@ def test_feedback_shows_only_what_was_saved(browser: Browser, service: Service) 
 def test_axe_finds_nothing(browser: Browser, service: Service, width: int, height: int, dark: bool) -> None:
     browser.look(width=width, height=height, dark=dark)
     browser.open(service.url + "/")
-    assert faults(browser) == []
+    assert browser.accessibility_faults() == []
     ask(browser, QUESTION)
     browser.wait(answered(1))
     browser.js("document.querySelector('summary').click()")
     browser.js("document.querySelector('blockquote').append(' A long passage has to scroll.'.repeat(80))")
     click(browser, "Edit")
-    assert faults(browser) == []
+    assert browser.accessibility_faults() == []
     browser.press("Escape")
     ask(browser, "What is slowly said: overlap do chunks?")
     browser.wait("document.querySelector('.note.bad') !== null")
-    assert faults(browser) == []
-    browser.shoot(SHOTS / f"error-{width}{'-dark' if dark else ''}.png")
+    assert browser.accessibility_faults() == []
     assert browser.js("document.scrollingElement.scrollWidth") <= width

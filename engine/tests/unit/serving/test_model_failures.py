@@ -12,7 +12,7 @@ from support.providers.server import WORDS
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
-TROUBLE = ["down", "status:500", "busy:1", "garbage"]
+TROUBLE = ["down", "busy:1", "garbage"]
 SILENT = ["hang"]
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 
@@ -76,3 +76,21 @@ def test_with_another_provider_it_is_not_noticed(word: str, stream: bool) -> Non
     assert answer.status == 200
     assert WORDS[0] in answer.body
     assert "[DONE]" in answer.body or not stream
+
+
+DEADLINE = 0.6
+
+
+@both_ways
+@pytest.mark.parametrize(("first", "second"), [("hang", "hang"), ("status:500", "hang_in_stream")])
+def test_the_answer_is_a_504_at_the_deadline(first: str, second: str, stream: bool) -> None:
+    with failing(deadline=DEADLINE, a_first_token=DEADLINE / 3) as service:
+        service.a.script, service.b.script = [first], [second]
+        answer = service.answer(stream=stream, patient=True)
+    if stream and second == "hang_in_stream":  # a sentence was sent already: the stream ends with an error event
+        assert answer.status == 200
+        assert '"code":"model_timeout"' in answer.body
+    else:
+        assert answer.status == 504
+        assert json.loads(answer.body)["error"]["code"] == "model_timeout"
+    assert answer.seconds >= DEADLINE * 0.9

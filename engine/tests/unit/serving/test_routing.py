@@ -133,11 +133,6 @@ def test_a_scope_that_no_key_can_have_is_refused() -> None:
         RouteTable([route])
 
 
-def test_what_does_not_exist_needs_a_key(router: APIRouter) -> None:
-    found = RouteTable(router.routes).find({"path": "/v1/thing", "method": "GET"})
-    assert (found.label, found.open) == ("other", False)
-
-
 def test_the_module_of_routes_must_have_a_router(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routing, "load_optional", lambda _: None)
     assert load_router() is None

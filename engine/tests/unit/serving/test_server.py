@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -23,6 +25,7 @@ from sluice.serving.api_keys import add_key, revoke_key
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.server import serve
+from support.libraries import Library
 from unit.serving.process import FAST, Service
 
 pytestmark = pytest.mark.usefixtures("loopback")
@@ -187,3 +190,81 @@ def test_no_text_goes_to_langsmith(
     with pytest.raises(SluiceError, match="no fault 'slow'"):
         serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=tmp_path, fault="slow=1")
     assert name not in os.environ
+
+
+STREAMS = 50
+
+
+async def stream_all(service: Service, gate: Path) -> list[str]:
+    """The texts of all streams; the signal is sent while every one of them is open, and they end after it."""
+    begun = asyncio.Semaphore(0)
+
+    async def one() -> str:
+        text = ""
+        async with client.stream("POST", f"{service.url}/v1/chat/completions", json=BODY) as response:
+            async for line in response.aiter_lines():
+                if not text:
+                    begun.release()
+                text += line
+        return text
+
+    limits = httpx.Limits(max_connections=STREAMS)
+    async with httpx.AsyncClient(trust_env=False, timeout=120, limits=limits) as client:
+        streams = [asyncio.ensure_future(one()) for _ in range(STREAMS)]
+        for _ in range(STREAMS):
+            await asyncio.wait_for(begun.acquire(), 120)
+        assert not any(stream.done() for stream in streams), "a stream ended before the signal was sent"
+        service.process.send_signal(signal.SIGTERM)
+        gate.touch()
+        return await asyncio.gather(*streams)
+
+
+@pytest.mark.real
+def test_no_stream_is_cut(start: Callable[..., Service], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"  # no stream ends before it is there
+    chat = f"ScriptedChat(script={{'overlap': 'Sentence. ' * 8}}, piece=10, delay=0.01, gate=Path({str(gate)!r}))"
+    limits = "limits={'max_body_bytes': 4096, 'max_concurrent': 64}, notice_seconds=0, drain_seconds=600"
+    service = start(chat, limits)
+    texts = asyncio.run(stream_all(service, gate))
+    assert [text[-200:] for text in texts if text.count("Sentence.") != 8 or "[DONE]" not in text] == []
+    assert service.process.wait(60) == 0
+
+
+openai = Library("openai")
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module")
+def secret(state: Path) -> str:
+    return add_key(state / "keys.json", "tests", tenant=None, scopes=["chat", "feedback"], rate=600)
+
+
+@pytest.fixture(scope="module")
+def service(state: Path, secret: str) -> Iterator[Service]:  # noqa: ARG001 - the keys are there first
+    running = Service(FAST, f"state={str(state)!r}")
+    yield running
+    running.stop()
+
+
+def test_the_openai_library_reads_answers_streams_models_and_errors(service: Service, secret: str) -> None:
+    http_client = httpx.Client(trust_env=False, timeout=240)
+    client: Any = openai.OpenAI(base_url=f"{service.url}/v1", api_key=secret, max_retries=0, http_client=http_client)
+    ask = {"model": "sluice", "messages": [{"role": "user", "content": OVERLAP}]}
+    answer = client.chat.completions.create(**ask)
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("64 tokens", "stop")
+    assert answer.usage.total_tokens == 13
+    assert answer.model_extra["release"] == "r-0123456789ab"
+    assert answer.model_extra["citations"][0]["document"] == "chunking"
+    chunks = list(client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "64 tokens"
+    assert chunks[-1].usage.completion_tokens == 2
+    assert [model.id for model in client.models.list()] == ["sluice"]
+    with pytest.raises(openai.BadRequestError, match="only one answer") as raised:
+        client.chat.completions.create(**ask, n=2)
+    assert raised.value.param == "n"
+    with pytest.raises(openai.InternalServerError):
+        client.chat.completions.create(**ask | {"messages": [{"role": "user", "content": "not scripted"}]})

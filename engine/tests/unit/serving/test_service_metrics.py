@@ -85,17 +85,10 @@ def test_steps_of_a_request_are_counted_although_it_is_not_sampled(metrics: Serv
         assert line in page
 
 
-def test_a_step_that_was_cut_off_has_no_verdict(metrics: ServiceMetrics) -> None:
-    trace = traces.Trace()
-    trace.step(traces.GUARD_INPUT).end()
-    metrics.trace(trace)
-    assert not [line for line in lines(metrics) if line.startswith("sluice_guard_verdicts_total{")]
-
-
 def test_the_number_of_values_of_a_label_is_bounded(metrics: ServiceMetrics) -> None:
-    for number in range(500):
+    for number in range(100):
         metrics.attempt(attempt(f"provider-{number}", "answered", None))
         metrics.shed(f"reason-{number}")
     page = lines(metrics)
     assert len([line for line in page if line.startswith("sluice_provider_attempts_total{")]) == 51
-    assert f'sluice_shed_total{{reason="other",{RELEASE}}} 450.0' in page
+    assert f'sluice_shed_total{{reason="other",{RELEASE}}} 50.0' in page

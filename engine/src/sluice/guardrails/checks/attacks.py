@@ -15,7 +15,6 @@ from sluice.guardrails.text_normalization import MOST_CHARACTERS
 
 
 def one_space(text: str) -> str:
-    """Each run of white space as one space, and none around the text."""
     if text.isprintable() and "  " not in text:  # most texts, ten times as quick; no other white space is printable
         return text.strip(" ")
     return " ".join(text.split())
@@ -30,7 +29,6 @@ _LONG, _AROUND = 14, 4  # characters, and words around them, at least
 
 
 def told_apart(text: str, quotation: Callable[[str], str]) -> str:
-    """The text with something else in the place of its quotations."""
     if not any(mark in text for mark in _MARKS) or len(_QUOTED.sub(" ", text).split()) < _AROUND:
         return text
     return _QUOTED.sub(lambda found: quotation(found[0]) if len(found[0]) >= _LONG else found[0], text)
@@ -221,6 +219,5 @@ class LengthCheck(Check):
     actions = ("block", "drop")
 
     def find(self, context: CheckContext) -> list[Finding]:
-        """One finding over all that is too much."""
         most, length = self.options.max_characters, len(context.text)
         return [Finding("length.too_long", most, length)] if length > most else []

@@ -39,7 +39,6 @@ class ProviderContext(Generic[S]):
         return found.rstrip("/") if found else None
 
     def key(self) -> str | None:
-        """The key out of the environment; None when the entry names no variable."""
         named = self.spec.key_env if isinstance(self.spec, RemoteSpec) else None
         return self._variable(named) if named else None
 

@@ -43,12 +43,8 @@ class LangChainProvider:
         async with aclosing(stream):
             while (chunk := await in_time(anext(stream, None), deadline)) is not None:
                 if used := chunk.usage_metadata:  # may come in parts: the input first, the output last
-                    before = usage or Usage(0, 0)
-                    usage = Usage(
-                        before.prompt_tokens + used["input_tokens"],
-                        before.completion_tokens + used["output_tokens"],
-                        before.cached_tokens + used.get("input_token_details", {}).get("cache_read", 0),
-                    )
+                    cached = used.get("input_token_details", {}).get("cache_read", 0)
+                    usage = (usage or Usage(0, 0)) + Usage(used["input_tokens"], used["output_tokens"], cached)
                 said = chunk.response_metadata
                 reason = next((said[key] for key in _REASONS if said.get(key)), reason)
                 if (text := str(chunk.text)) or chunk.tool_call_chunks:

@@ -169,13 +169,18 @@ class LocalProvider(OpenAICompatibleProvider):
         super().__init__(context, f"{url}/v1")
         self._templates = HttpClient(f"{url}/apply-template", {}, connections=1, connect_seconds=60)
 
-    async def stream(
+    def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        shaped = isinstance(parameters, ShapeParameters | ToolParameters)
+        ask = self._shaped if shaped else super().stream
+        return ask(messages, parameters, deadline=deadline)
+
+    async def _shaped(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
         answer = super().stream
-        if isinstance(parameters, ShapeParameters) or (
-            isinstance(parameters, ToolParameters) and not await self._takes_tools(deadline)
-        ):
+        if isinstance(parameters, ShapeParameters) or not await self._takes_tools(deadline):
             held = next(iter(hooks("local_form").values()), None)
             if held is None:
                 what = "the chat template of the local model has no place for tools; take another model or provider"

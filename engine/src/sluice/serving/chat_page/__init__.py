@@ -1,7 +1,5 @@
-"""The chat page at `/`: index.html beside this file, with its style and script inside; nothing comes from elsewhere.
-
-The content security policy allows exactly that style and that script, by their hashes, and to talk to this service.
-"""
+"""The chat page at `/`, index.html beside this file. Its policy allows its own style and script, by their hashes, and
+to talk to this service."""
 
 from __future__ import annotations
 
@@ -20,7 +18,6 @@ _POLICY = (
 
 
 def load_page(page: PageSettings, most: int | None = None) -> tuple[bytes, dict[str, str]]:
-    """The page and the headers it is sent with."""
     words = {name: escape(value) for name, value in page.model_dump(exclude={"examples"}).items()}
     words["examples"] = "".join(f'<li><button type="button">{escape(one)}</button></li>' for one in page.examples)
     words["most"] = str(most or "")
@@ -30,7 +27,6 @@ def load_page(page: PageSettings, most: int | None = None) -> tuple[bytes, dict[
 
 
 def page_headers(html: str, *, frames: str = "'none'") -> dict[str, str]:
-    """Return the headers that a page of the service is sent with."""
     hashes = {tag: _hash_of(html, tag) for tag in ("script", "style")}
     return {
         "content-security-policy": _POLICY.format(**hashes, frames=frames),
@@ -41,6 +37,5 @@ def page_headers(html: str, *, frames: str = "'none'") -> dict[str, str]:
 
 
 def _hash_of(html: str, tag: str) -> str:
-    """The source expression of the one inline element of that kind, as a browser computes it."""
     (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

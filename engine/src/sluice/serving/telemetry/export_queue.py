@@ -150,8 +150,6 @@ OPEN_FILE = "spans.jsonl"  # the file that is appended to
 
 
 class TraceSpool:
-    """The writing side."""
-
     def __init__(self, folder: Path, *, most_bytes: int) -> None:
         self._folder = folder
         self._most = most_bytes

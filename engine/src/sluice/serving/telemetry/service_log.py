@@ -1,8 +1,6 @@
-"""The log of the service: one JSON object a line, or plain lines on a terminal.
+"""The log of the service: one JSON object a line, or plain lines on a terminal; never a question, an answer or a key.
 
-It holds codes, names, figures and ids; never a question, an answer or a key. Lines carry the trace id, the release and
-the tenant of their request. A separate thread writes them: a full disk or a blocked reader loses lines, which are
-counted, and never delays a request.
+A separate thread writes it: a full disk or a blocked reader loses lines, which are counted, and delays no request.
 """
 
 from __future__ import annotations
@@ -180,7 +178,6 @@ def logging_of(settings: LogSettings, release: str, stream: TextIO | None = None
 
 
 def access_line(trace: Trace) -> None:
-    """One line about a finished request: status, times in milliseconds, tokens, verdicts."""
     if not _access.isEnabledFor(logging.INFO):
         return
     fields: dict[str, Any] = {"route": trace.route, "status": trace.status, "ms": round(trace.seconds * 1000, 1)}

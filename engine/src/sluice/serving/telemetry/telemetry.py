@@ -1,10 +1,7 @@
 """The service's entry point to telemetry: begins and finishes traces, takes scores, and flushes at the end.
 
-`finish` and `score` never wait and never raise; whatever happens behind them is counted by `on_lost`.
-
-A sampled request that has ended becomes spans by the names of OpenTelemetry's GenAI conventions. Where these know no
-kind or text of a step, those of OpenInference are used, which Langfuse and MLflow read as well; names that no
-convention has begin with `sluice.`. engine/docs/reference/telemetry.md lists all of them.
+`finish` and `score` never wait and never raise; losses are counted by `on_lost`. Spans have the names of
+OpenTelemetry's GenAI conventions, else of OpenInference's, or begin with `sluice.`: engine/docs/reference/telemetry.md.
 """
 
 from __future__ import annotations
@@ -39,9 +36,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from sluice.guardrails.checks.leaks import redact
 from sluice.serving.telemetry.export_queue import ExportQueue, TraceExporter
-from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.service_log import access_line
-from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
+from sluice.serving.telemetry.settings import SILENT, TelemetrySettings, open_exporter
 from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARDS, PROMPT, REQUEST, RETRIEVE, Trace, TraceStep, Value
 
 if TYPE_CHECKING:
@@ -83,7 +79,6 @@ class ProcessFacts:
     prompt_digest: str
 
     def attributes(self, tenant: str | None) -> Attributes:
-        """Those of every span of a tenant."""
         return {RELEASE: self.release, PROMPT_DIGEST: self.prompt_digest, TENANT: tenant or "default"}
 
 

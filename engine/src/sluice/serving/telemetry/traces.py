@@ -1,10 +1,7 @@
 """One trace for each request: spans of OpenTelemetry, and the record that metrics and the access line read too.
 
-The spans are the SDK's and live while the request does; one that is not sampled has none, and costs a few microseconds
-for its record. Attributes and redacted texts are put on the spans when the answer is out (telemetry.py).
-
-`current_trace()` is the trace of the current request, anywhere in the code; outside a request it is a record without a
-reader. Texts of users may be given with `text`; they are kept only where contents are enabled.
+A request that is not sampled has no spans, and costs a few microseconds for its record. Attributes and redacted texts
+are put on the spans when the answer is out (telemetry.py).
 """
 
 from __future__ import annotations

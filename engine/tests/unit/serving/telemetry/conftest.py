@@ -13,7 +13,7 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.runner import ApplicationRunner
-from sluice.serving.telemetry.exporters import open_exporter
+from sluice.serving.telemetry.settings import open_exporter
 from sluice.serving.telemetry.telemetry import ProcessFacts, Telemetry
 from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, telemetry_settings

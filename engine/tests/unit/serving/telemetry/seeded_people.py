@@ -12,9 +12,8 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
-from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.service_log import logging_of
-from sluice.serving.telemetry.settings import LogSettings
+from sluice.serving.telemetry.settings import LogSettings, open_exporter
 from sluice.serving.telemetry.telemetry import ProcessFacts, Telemetry
 from support.serving.fakes import ScriptedChat, ScriptedRetriever, hit
 from support.telemetry.collector import telemetry_settings

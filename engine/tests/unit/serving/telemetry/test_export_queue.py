@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -12,7 +16,8 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from sluice.core.processes import wait_until
 from sluice.serving.telemetry import export_queue
-from sluice.serving.telemetry.export_queue import ExportQueue, SpansLostError, TraceExporter
+from sluice.serving.telemetry.export_queue import OPEN_FILE, ExportQueue, SpansLostError, TraceExporter, TraceSpool
+from support.telemetry.spooling import LINE, LINES, start_writers
 
 SAMPLED = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
@@ -81,15 +86,6 @@ def test_a_sink_that_stands_still_costs_spans_and_no_time(batches_of: Callable[[
     assert sink.lost == {"queue_full": 9_990, "shutdown": 10}, "what is given up is counted once"
 
 
-def test_after_the_end_nothing_is_taken() -> None:
-    sink = Sink()
-    queue = sink.queue()
-    assert queue.close(60)
-    put(queue, 1)
-    assert (sink.got, sink.lost) == ([], {"shutdown": 1})
-    assert queue.close(60), "once more does no harm"
-
-
 @pytest.mark.parametrize(
     ("error", "lost"),
     [
@@ -119,3 +115,53 @@ def test_an_outage_is_told_once(batches_of: Callable[[int], None], caplog: pytes
         "telemetry test: not delivered: SpansLostError: status 403",
         "telemetry test: delivering again",
     ]
+
+
+def content(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+def test_all_files_together_have_a_limit(tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    writer = TraceSpool(folder, most_bytes=10)
+    writer.append(b"12345678\n")
+    with pytest.raises(SpansLostError) as raised:
+        writer.append(b"x\n")
+    assert raised.value.reason == "spool_full"
+    (folder / OPEN_FILE).unlink()
+    writer.append(b"x\n")
+    assert content(folder) == b"x\n"
+    assert (folder / OPEN_FILE).stat().st_mode & 0o777 == 0o600  # weakness 10: it may hold what people wrote
+
+
+def test_several_services_lose_no_line(tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    threads = start_writers(folder)
+    for thread in threads:
+        thread.join()
+    assert content(folder) == LINE * LINES
+
+
+def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
+    # A limit on the size of files fails a write in the middle, as a full disk does.
+    code = f"""
+import resource, signal
+from pathlib import Path
+from sluice.serving.telemetry.export_queue import SpansLostError
+from sluice.serving.telemetry.export_queue import TraceSpool
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+folder = Path({str(tmp_path / "traces")!r})
+writer = TraceSpool(folder, most_bytes=1000)
+writer.append(b"12345\\n")
+try:
+    writer.append(b"67890\\n")
+except SpansLostError as error:
+    print(error.reason)
+(folder / "spans.jsonl").rename(folder / "1.jsonl")
+writer.append(b"abcde\\n")
+"""
+    assert resource.RLIMIT_FSIZE
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("disk\n", "")
+    assert [path.read_bytes() for path in sorted((tmp_path / "traces").iterdir())] == [b"12345\n", b"abcde\n"]

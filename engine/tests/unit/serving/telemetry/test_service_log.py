@@ -13,11 +13,9 @@ from typing import Any
 
 import pytest
 
-from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import LogSettings
 from support.serving.fakes import ScriptedChat
-from support.telemetry.recording import RecordedTrace
 
 Serve = Callable[..., Any]
 SHAPED_LIKE_A_KEY = "AKIA" + "IOSFODNN7ABCDEFG"
@@ -88,19 +86,6 @@ def test_a_defect_is_told_by_its_places_and_not_by_what_it_quotes(log: Log) -> N
     assert "caused by" in line["traceback"]
     assert "KeyError" in line["traceback"]
     assert "wrote" not in json.dumps(line)
-
-
-def test_tenant_and_trace_are_on_lines_of_the_request(log: Log) -> None:
-    trace = RecordedTrace("a" * 32)
-    trace.route, trace.tenant = "/v1/chat/completions", "acme"
-    token = traces.enter(trace)
-    logging.getLogger("sluice.x").warning("inside")
-    traces.leave(token)
-    logging.getLogger("sluice.x").warning("outside")
-    inside, outside = log.lines()
-    assert (inside["trace"], inside["tenant"]) == ("a" * 32, "acme")
-    assert "trace" not in outside
-    assert "tenant" not in outside
 
 
 def test_uvicorn_and_libraries_are_in_the_same_form(log: Log) -> None:

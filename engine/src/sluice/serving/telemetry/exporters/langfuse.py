@@ -1,8 +1,4 @@
-"""Langfuse, in the cloud or self-hosted: its OTLP endpoint for traces, its scores interface for feedback.
-
-It reads kinds, models, tokens, texts and errors by the names of OpenTelemetry and OpenInference
-(packages/shared/src/server/otel of Langfuse 4.16); only what is left has names of its own.
-"""
+"""Langfuse: its OTLP endpoint for traces, which knows the names of OpenTelemetry and OpenInference, and its scores."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
-"""MLflow: a tracking server by its OTLP endpoint, or files that are loaded into a store later.
-
-MLflow itself is not imported here: it would double the memory of the service
-(engine/docs/decisions/traces-to-mlflow.md).
-"""
+"""MLflow: a tracking server by its OTLP endpoint, or files that are loaded into a store later. It is not imported: that
+would double the memory of the service (engine/docs/decisions/traces-to-mlflow.md)."""
 
 from __future__ import annotations
 

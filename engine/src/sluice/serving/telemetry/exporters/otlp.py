@@ -117,7 +117,6 @@ def _require_accepted(reply: requests.Response) -> None:
 
 
 def _require_complete(reply: requests.Response) -> None:
-    """A collector may take a batch without some of its spans."""
     if reply.headers.get("content-type", "").startswith("application/x-protobuf"):
         try:
             rejected = ExportTraceServiceResponse.FromString(reply.content).partial_success.rejected_spans

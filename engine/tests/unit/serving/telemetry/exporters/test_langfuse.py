@@ -12,7 +12,6 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.serving.telemetry.exporters import langfuse
-from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, attributes_of, telemetry_settings
 from support.telemetry.recording import feedback_on
 
@@ -60,19 +59,6 @@ def test_spans_arrive_with_basic_auth_and_langfuse_s_names(serve: Serve, collect
 
 
 @pytest.mark.usefixtures("keys")
-def test_a_failure_and_a_cost_are_told_as_langfuse_reads_them(serve: Serve, collector: Collector) -> None:
-    service = serve("langfuse", model=ScriptedChat(script={"overlap": ConnectionError("of someone@example.org")}))
-    service.chat()
-    service.flush()
-    failed = {span.name: span.status.message for span in collector.spans if span.status.code == 2}
-    assert failed == {ROOT: "ModelError", "chat": "ModelError"}
-    exporter = langfuse.LangfuseExporter("http://127.0.0.1:1", "a:b", telemetry_settings("langfuse").traces)
-    given = {"sluice.release": "r", "sluice.tenant": "t", "sluice.cost": 0.25}
-    assert exporter.dialect(given)["gen_ai.usage.cost"] == 0.25
-    exporter.shutdown()
-
-
-@pytest.mark.usefixtures("keys")
 def test_scores_arrive_as_langfuse_reads_them(serve: Serve, collector: Collector) -> None:
     service = serve("langfuse")
     trace_id = service.chat().json()["trace"]
@@ -93,15 +79,15 @@ def test_scores_arrive_as_langfuse_reads_them(serve: Serve, collector: Collector
 
 
 @pytest.mark.usefixtures("keys")
-@pytest.mark.parametrize("mode", ["forbidden", "hang", "down"])
+@pytest.mark.parametrize("mode", ["forbidden", "down"])
 def test_langfuse_in_trouble_costs_traces_and_scores_only(serve: Serve, collector: Collector, mode: str) -> None:
     collector.turn(mode)
-    service = serve("langfuse", timeout_seconds=60 if mode in ("error", "forbidden") else 0.3)
+    service = serve("langfuse", timeout_seconds=60 if mode == "forbidden" else 0.3)
     reply = service.chat()
     assert reply.status_code == 200
     service.telemetry.score(feedback_on(reply.json()["trace"], 1.0))
     service.flush()
-    assert service.lost == {("langfuse", "refused" if mode in ("error", "forbidden") else "unreachable"): 6 + 1}
+    assert service.lost == {("langfuse", "refused" if mode == "forbidden" else "unreachable"): 6 + 1}
 
 
 def test_without_keys_the_service_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

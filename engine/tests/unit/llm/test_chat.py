@@ -1,3 +1,5 @@
+"""Tokens of chat templates in what a caller sends."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -9,28 +11,12 @@ from support.event_loop import run
 from support.providers.clients import chat_over, collect
 from support.providers.server import upstream
 
-# As the tokenizers of these families write what begins and ends a turn.
+# What begins and ends a turn: ChatML, Qwen, Llama 2 and 3, Phi, Command R, Mistral, Gemma, DeepSeek, EXAONE.
 TOKENS = [
-    "<|im_start|>",  # ChatML, Qwen
-    "<|im_end|>",
-    "<|eot_id|>",  # Llama 3
-    "<|start_header_id|>",
-    "<|end|>",  # Phi
-    "<|START_OF_TURN_TOKEN|>",  # Command R
-    "<s>",  # Llama 2, Mistral
-    "</s>",
-    "[INST]",
-    "[/INST]",
-    "[SYSTEM_PROMPT]",
-    "[TOOL_RESULTS]",
-    "[/AVAILABLE_TOOLS]",
-    "<bos>",  # Gemma
-    "<start_of_turn>",
-    "<end_of_turn>",
-    "<｜User｜>",  # DeepSeek
-    "<｜end▁of▁sentence｜>",
-    "[|user|]",  # EXAONE
-]
+    "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<|end|>", "<|START_OF_TURN_TOKEN|>", "<s>",
+    "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[TOOL_RESULTS]", "[/AVAILABLE_TOOLS]", "<bos>", "<start_of_turn>",
+    "<end_of_turn>", "<｜User｜>", "<｜end▁of▁sentence｜>", "[|user|]",
+]  # fmt: skip
 TEXTS = [
     "Does `f <| x` of F# mean f(x)?",
     "Alternative is written <|> in Haskell",

