@@ -101,6 +101,7 @@ def session(checkout: Workspace, sockets: str, monkeypatch: pytest.MonkeyPatch) 
 
 def release(checkout: Workspace, f1: float, **changed: Any) -> str:
     evaluation = write_evaluation(checkout.build / "evaluation", f1)
+    (checkout.build / "adapter" / "adapter.gguf").write_bytes(f"GGUF {f1}".encode())
     return release_of(checkout, evaluation=evaluation, **changed)[0].id
 
 

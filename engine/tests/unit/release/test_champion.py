@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from obstore.exceptions import GenericError
 
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.workspace import Workspace
-from sluice.release import champion
-from sluice.release.environment_record import EnvironmentRecord, here
-from sluice.release.manifest import Manifest
+from sluice.release import catalogue, champion
+from sluice.release.environment_record import EnvironmentRecord, here, open_record
+from sluice.release.manifest import Manifest, load_judgement
 from unit.release.aliases import promote, reconcile
+from unit.release.conftest import verdict
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -68,11 +70,49 @@ def test_a_damaged_release_is_refused_before_anything_moves(
 
 
 def test_a_release_that_a_gate_refused_is_never_promoted(workspace: Workspace, make: Make, registry: Registry) -> None:
-    failed = make()[0].gates[0].model_copy(update={"passed": False})
-    manifest, _ = make(verdicts=[failed])
+    manifest, _ = make(verdicts=[verdict(passed=False)])
     with pytest.raises(GateFailed, match="was refused by f1_holds"):
         promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
     assert (champion.champion_id(here(workspace)), registry.alias, events(workspace)) == (None, None, [])
+
+
+def test_what_was_live_may_come_back_though_it_was_judged_again_and_refused(
+    workspace: Workspace, make: Make, registry: Registry
+) -> None:
+    record = here(workspace)
+    old, new = make(adapter=None)[0], make()[0]
+    for release in (old, new):
+        promote(workspace, record, release.id, move_alias=registry.move)
+    assert make(adapter=None, parent=new.id, verdicts=[verdict(passed=False)])[0] == old
+    folder = workspace.releases / old.id
+    assert "f1_holds" in champion.refusal(record, folder)
+    with pytest.raises(GateFailed, match="was refused by f1_holds"):
+        promote(workspace, record, old.id, move_alias=registry.move)
+    assert promote(workspace, record, old.id, back=True, move_alias=registry.move)
+    assert champion.refusal(record, folder) == ""
+    assert promote(workspace, record, old.id, commit="f" * 40, move_alias=registry.move), "as where k8s/ has changed"
+    assert (champion.champion_id(record), registry.alias) == (old.id, old.id)
+
+
+@pytest.mark.usefixtures("small_models")
+def test_a_newer_judgement_in_the_shared_store_is_seen_on_every_machine(
+    workspace: Workspace, make: Make, tmp_path: Path, registry: Registry
+) -> None:
+    record = open_record(workspace, "staging", {"SLUICE_ARTEFACTS": str(tmp_path / "place")})
+    manifest, folder = make()
+    catalogue.add(record.store, workspace, folder, "0" * 40)
+    shutil.copytree(folder, tmp_path / "this machine")
+    assert make(commit="1" * 40, verdicts=[verdict(passed=False)])[1] == folder  # on another machine
+    catalogue.add(record.store, workspace, folder, "1" * 40)
+    shutil.rmtree(folder)
+    shutil.move(tmp_path / "this machine", folder)
+    (folder / "rehearsal.json").write_text("{}")
+    assert not champion.refusal(record, folder)
+    with pytest.raises(GateFailed, match="was refused by f1_holds"):
+        promote(workspace, record, manifest.id, move_alias=registry.move)
+    assert load_judgement(folder).commit == "1" * 40
+    assert not (folder / "rehearsal.json").exists()
+    assert [path.name for path in workspace.releases.iterdir()] == [manifest.id]
 
 
 def test_an_unknown_release_is_refused(workspace: Workspace) -> None:

@@ -49,7 +49,7 @@ def test_the_road_of_two_releases_through_the_registry(workspace: Workspace, mak
     assert not client.search_registered_models(f"name = '{mlflow_registry.ADAPTER_MODEL}'")
     prompt = client.get_prompt_version_by_alias("answer", "candidate")
     assert prompt.tags["digest"] == baseline.prompts["answer"]
-    assert prompt.tags["commit"] == baseline.commit
+    assert prompt.tags["commit"] == "0" * 40
     assert prompt.template == [{"role": "user", "content": "{{passages}} {{question}}"}]
     champion.promote(workspace, here(workspace), baseline.id)
     assert client.get_prompt_version_by_alias("answer", "champion").version == 1
@@ -68,11 +68,21 @@ def test_the_road_of_two_releases_through_the_registry(workspace: Workspace, mak
         (3, 1.5),
     ]
     assert run.info.artifact_uri.startswith((workspace.state / "mlartifacts").as_uri())
-    assert {f.path for f in client.list_artifacts(run_id)} == {"release.json", "training.json", "evaluation", "adapter"}
+    assert {f.path for f in client.list_artifacts(run_id)} == {
+        "release.json",
+        "judgement.json",
+        "training.json",
+        "evaluation",
+        "adapter",
+    }
     version = client.get_model_version_by_alias(mlflow_registry.ADAPTER_MODEL, "candidate")
     assert version.tags["release"] == release.id
     assert version.tags["sha256"] == (release.adapter.sha256 if release.adapter else None)
     assert len(client.search_prompt_versions("answer")) == 1
+
+    assert make(parent=baseline.id, commit="1" * 40)[0] == release  # judged again
+    assert mlflow_registry.record_release(workspace, release, folder) != run_id
+    assert {one.data.tags["commit"] for one in runs_of(client, release)} == {"0" * 40, "1" * 40}
 
     champion.promote(workspace, here(workspace), release.id)
     assert client.get_model_version_by_alias(mlflow_registry.ADAPTER_MODEL, "champion").version == version.version

@@ -9,14 +9,14 @@ from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
-from sluice.release.manifest import Manifest
+from sluice.release.manifest import Manifest, load_judgement
 
 
 def lineage(workspace: Workspace, manifest: Manifest, folder: Path) -> list[str]:
     """One line for each thing and row. A row says whether data/train.jsonl of this checkout still has it as it was."""
-    chat = manifest.models["chat"]
+    chat, judgement = manifest.models["chat"], load_judgement(folder)
     lines = [
-        f"release {manifest.id} of commit {manifest.commit}, made on {manifest.created}",
+        f"release {manifest.id} of commit {judgement.commit}, made on {judgement.created}",
         f"data {manifest.data.digest}",
         f"base model sha256 {chat.sha256}, {chat.source}",
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from sluice.core.errors import SluiceError
 from sluice.core.html_theme import page_environment
 from sluice.core.workspace import Workspace
-from sluice.release.manifest import Manifest
+from sluice.release.manifest import Manifest, load_judgement
 from sluice.release.mlflow_registry import ADAPTER_MODEL, finished_run, open_registry
 
 _TRAINING = "training_"
@@ -17,8 +17,9 @@ def model_card(workspace: Workspace, manifest: Manifest) -> str:
     """SluiceError when the release has no adapter, or MLflow has no run of it."""
     if manifest.adapter is None:
         raise SluiceError(f"{manifest.id}: has no adapter, so there is no model to describe")
+    judgement = load_judgement(workspace.releases / manifest.id)
     with open_registry(workspace) as client:
-        run = client.get_run(run_id) if (run_id := finished_run(client, manifest)) else None
+        run = client.get_run(run_id) if (run_id := finished_run(client, judgement)) else None
     if run is None:
         raise SluiceError(
             f"{manifest.id}: MLflow has no finished run of it",
@@ -41,13 +42,13 @@ def model_card(workspace: Workspace, manifest: Manifest) -> str:
             "adapter sha256": manifest.adapter.sha256,
             "data": manifest.data.digest,
             "examples": made["data_digest"],
-            "commit": manifest.commit,
+            "commit": judgement.commit,
             "MLflow run": run.info.run_id,
         },
         parameters={name: tuned[name] for name in sorted(tuned) if name not in made},
         training={name: _number(metrics[name]) for name in sorted(metrics) if name.startswith("train_")},
-        cases=manifest.evaluation.cases_digest[:12],
-        evaluation={n: _number(metrics[n]) for n in sorted(manifest.evaluation.metrics) if n in metrics},
+        cases=judgement.evaluation.cases_digest[:12],
+        evaluation={n: _number(metrics[n]) for n in sorted(judgement.evaluation.metrics) if n in metrics},
     )
     return card + "\n"
 
