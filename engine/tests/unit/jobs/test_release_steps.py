@@ -1,0 +1,440 @@
+"""The steps of release.yml as commands: what each decides, and what a repeated run must not do.
+
+The pipeline, MLflow and GitHub are played; record and artifact store are real. The whole workflow, also killed anywhere
+on its way, is in tests/workflows.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice import cli
+from sluice.core import extras, git
+from sluice.core.extras import hooks
+from sluice.core.workspace import Workspace
+from sluice.jobs import release_steps as delivery
+from sluice.release import catalogue, champion, environment_record, mlflow_registry, staging
+from sluice.release.environment_record import EnvironmentRecord, open_record, shared_artifact_store
+from sluice.release.manifest import Images, Manifest, load_judgement
+from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
+from unit.release.conftest import small_models, verdict, workspace, write_evaluation
+
+__all__ = ["small_models", "workspace"]
+
+ENV = ("--env", "production")
+
+
+@dataclass
+class Road:
+    """A checkout on GitHub's machines. `aliases`: where MLflow's point; `made`: how often the pipeline ran; `refuse`:
+    whether a gate says no."""
+
+    workspace: Workspace
+    github: FakeGitHub
+    environment: dict[str, str]
+    aliases: dict[str, str] = field(default_factory=dict)
+    made: int = 0
+    refuse: bool = False
+
+    def run(self, *words: str) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["sluice", *words])
+            return cli.main()
+
+    def outputs(self) -> dict[str, str]:
+        text = Path(self.environment["GITHUB_OUTPUT"]).read_text()
+        return dict(line.split("=", 1) for line in text.splitlines())
+
+    def record(self, name: str = "production") -> EnvironmentRecord:
+        return open_record(self.workspace, name, self.environment)
+
+    def events(self, name: str = "production") -> list[tuple[str, str]]:
+        return [(event.event, event.id) for event in self.record(name).history()]
+
+    def commit(self, name: str, text: str) -> str:
+        path = self.workspace.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return commit_all(self.workspace.root)
+
+    def fresh(self) -> None:
+        """The next job has another machine."""
+        shutil.rmtree(self.workspace.state, ignore_errors=True)
+
+    def whole(self) -> None:
+        """The jobs of release.yml, when all goes well."""
+        self.fresh()
+        if self.run("release", "stage", *ENV) == 3:
+            return
+        release = self.outputs()["release"]
+        for words in (("release", "promote", release, *ENV), ("release", "publish", release, *ENV)):
+            self.fresh()
+            assert self.run(*words) == 0
+
+    def stopped(self) -> None:
+        """The jobs of release.yml, when the canary is stopped."""
+        self.fresh()
+        assert self.run("release", "stage", *ENV) == 0
+        self.fresh()
+        assert self.run("release", "conclude", self.outputs()["release"], *ENV, "--reason", "too slow", "--issue") == 0
+
+    def state(self) -> Any:
+        """All that outlives the machines, but times and the numbers that GitHub gives."""
+        events = [(e.event, e.id, e.commit, e.reason) for e in self.record().history()]
+        made = [
+            (e.id, e.commit, e.baseline, e.making) for e in catalogue.newest(shared_artifact_store(self.environment))
+        ]
+        releases = [
+            (one["tag_name"], one["draft"], one["body"], sorted(file["name"] for file in one["assets"]))
+            for one in self.github.releases.by_id.values()
+        ]
+        issues = [(one["title"], one["body"], one["state"]) for one in self.github.issues.values()]
+        return events, made, releases, issues, self.aliases
+
+
+def commit_all(root: Path) -> str:
+    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
+    for words in (["add", "--all"], ["commit", "--quiet", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True)
+    return git.commit(root)
+
+
+@pytest.fixture
+def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001
+    with fake_github() as fake:
+        yield fake
+
+
+@pytest.fixture
+def road(
+    workspace: Workspace,
+    small_models: None,  # noqa: ARG001
+    github: FakeGitHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Road:
+    (workspace.root / ".gitignore").write_text(".sluice/\nbuild/\n")
+    subprocess.run(["git", "-C", str(workspace.root), "init", "--quiet", "-b", "main"], check=True)
+    commit_all(workspace.root)
+    environment = actions_environment(github, tmp_path) | {
+        "SLUICE_ARTEFACTS": str(tmp_path / "place"),
+        "GITHUB_OUTPUT": str(tmp_path / "outputs"),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+        "GITHUB_SERVER_URL": "https://github.invalid",
+        "GITHUB_ACTOR": "octocat",
+        "GITHUB_EVENT_NAME": "push",
+    }
+    (tmp_path / "outputs").touch()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(workspace.root)
+    made = Road(workspace, github, environment)
+
+    def create(**changed: Any) -> tuple[Manifest, Path]:
+        root = git.commit(workspace.root)
+        return staging.create(workspace, commit=root, data_digest="e" * 32, **changed)
+
+    def baseline(*_: Any) -> tuple[Manifest, Path]:
+        out = write_evaluation(workspace.build / "baseline", f1=0.1)
+        return create(evaluation=out, verdicts=[], parent=None, adapter=None)
+
+    def candidate(_: Workspace, __: Any, live: Manifest, *, images: Images) -> tuple[Manifest, Path]:
+        assert (workspace.releases / live.id / "evaluation" / "cases.jsonl").is_file()
+        made.made += 1
+        judged = verdict(passed=not made.refuse, reason="gate f1_holds: f1 is 0.1")
+        adapter = workspace.build / "adapter" / "adapter.gguf"
+        evaluation = workspace.build / "evaluation"
+        return create(evaluation=evaluation, verdicts=[judged], parent=live.id, adapter=adapter, images=images)
+
+    monkeypatch.setattr(delivery, "run_pipeline", lambda *_: None)
+
+    def report(folder: Path) -> None:
+        (folder / "report.html").write_text("the cases")
+        for follow in hooks("release_written").values():
+            follow(folder)
+
+    monkeypatch.setattr(delivery, "write_report", report)
+    monkeypatch.setattr(delivery, "make_baseline", baseline)
+    monkeypatch.setattr(delivery, "make_candidate", candidate)
+    monkeypatch.setattr(
+        mlflow_registry, "promote_aliases", lambda _, manifest, alias: made.aliases.update({alias: manifest.id})
+    )
+    monkeypatch.setattr(cli, "die_with_parent", lambda: None)
+    monkeypatch.setattr(cli, "watch_parent", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    return made
+
+
+def test_the_first_release_needs_nothing_that_is_live(road: Road) -> None:
+    assert road.run("release", "plan", *ENV) == 0
+    assert road.outputs()["make"] == "true"
+    road.whole()
+    outputs = road.outputs()
+    release = outputs["release"]
+    assert outputs["verdict"] == "candidate"
+    assert outputs["folder"] == f".sluice/releases/{release}"
+    assert road.events() == [("promoting", release), ("promoted", release)]
+    assert road.aliases == {"champion": release}
+    published = next(iter(road.github.releases.by_id.values()))
+    assert (published["tag_name"], published["draft"]) == (release, False)
+    assert sorted(one["name"] for one in published["assets"]) == ["judgement.json", "release.json", "report.html"]
+    assert "| f1 | 0.1 | 0.5 | +0.4 |" in published["body"]
+    assert road.github.issues == {}
+    event = road.record().champion()
+    assert event is not None
+    assert (event.by, event.run) == ("octocat", "https://github.invalid/octo/app/actions/runs/500")
+
+
+def test_a_refused_gate_is_exit_code_3_is_noted_once_and_changes_nothing_else(road: Road) -> None:
+    road.whole()
+    live = road.outputs()["release"]
+    road.refuse = True
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    for _ in range(2):
+        road.fresh()
+        assert road.run("release", "stage", *ENV) == 3
+    outputs = road.outputs()
+    assert outputs["verdict"] == "refused"
+    assert road.events()[2:] == [("rejected", outputs["release"])]
+    assert road.aliases == {"champion": live}
+    assert road.run("release", "promote", outputs["release"], *ENV) == 3
+    assert road.aliases == {"champion": live}
+    assert "gate f1_holds: f1 is 0.1" in Path(road.environment["GITHUB_STEP_SUMMARY"]).read_text()
+
+
+def test_without_a_place_to_keep_releases_a_run_on_github_makes_none_and_says_what_is_missing(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLUICE_ARTEFACTS")
+    monkeypatch.setattr(extras, "extras", dict)
+    assert road.run("release", "plan", *ENV) != 0  # a person's command names what it needs
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert road.run("release", "plan", *ENV) == 0
+    assert (road.outputs()["make"], road.outputs()["unknown"]) == ("false", "")
+    (said,) = Path(road.environment["GITHUB_STEP_SUMMARY"]).read_text().split("### Nothing to release")[1:]
+    assert "SLUICE_ARTEFACTS names no artifact store, and the extra registry" in said
+
+
+def test_only_what_a_release_is_made_of_or_deployed_by_is_a_reason(
+    road: Road, capsys: pytest.CaptureFixture[str]
+) -> None:
+    road.whole()
+    for name in ("docs/page.md", "engine/src/sluice/x.py", "k8s/base/rollout.yaml"):
+        made = "false" if name == "docs/page.md" else "true"
+        road.commit(name, "words")
+        assert road.run("release", "plan", *ENV) == 0
+        assert road.outputs()["make"] == made
+        said = "Nothing to release: nothing that a release is made of or deployed by has changed"
+        assert (said in capsys.readouterr().out) == (made == "false")
+        (road.workspace.root / name).unlink()
+
+
+def test_an_older_commit_releases_nothing_when_a_later_one_was_decided(road: Road) -> None:
+    old = git.commit(road.workspace.root)
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.whole()
+    subprocess.run(["git", "-C", str(road.workspace.root), "checkout", "--quiet", old], check=True)
+    found = delivery.plan(road.workspace, road.record())
+    assert (found.make, "came after this commit" in found.reason) == (False, True)
+
+
+def test_a_release_that_others_have_passed_is_not_deployed(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its failed jobs are run again, long after."""
+    road.stopped()
+    passed = road.outputs()["release"]
+    verify = ("release", "verify", passed, "--judged-in", "production")
+    assert road.run(*verify) == 0
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.whole()
+    live = road.outputs()["release"]
+    assert road.run(*verify) == 1
+    assert f"but {live} is live in production: stage it again" in capsys.readouterr().out
+    assert road.run("release", "verify", live, "--judged-in", "production") == 0
+
+
+def ended(road: Road, monkeypatch: pytest.MonkeyPatch, **jobs: Any) -> str:
+    """A candidate whose deployment ended like this, as the job `stopped` is told; its id."""
+    road.fresh()
+    assert road.run("release", "stage", *ENV) == 0
+    release = road.outputs()["release"]
+    monkeypatch.setenv("NEEDS", json.dumps({"release": {"result": "success", "outputs": {}}, **jobs}))
+    assert road.run("release", "conclude", release, *ENV, "--issue") == 0
+    monkeypatch.delenv("NEEDS")
+    return release
+
+
+LOST = {"result": "cancelled", "outputs": {}}
+
+
+def test_a_job_that_gives_a_reason_was_stopped_and_any_other_end_is_unknown(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = {"result": "failure", "outputs": {"reason": "production: too slow"}}
+    release = ended(road, monkeypatch, production=stopped)
+    assert road.events()[-1] == ("rejected", release)
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    lost = ended(road, monkeypatch, staging={"result": "success"}, production=LOST)
+    road.run("release", "conclude", lost, *ENV, "--needs", json.dumps({"production": LOST}))  # run again: once
+    assert road.events()[-2:] == [("rejected", release), ("unknown", lost)]
+    assert "production: cancelled" in road.record().history()[-1].reason
+    title = [one["title"] for one in road.github.issues.values()]
+    assert title == [f"Release {release} was stopped", f"Release {lost} ended unknown"]
+    assert "settles that first" in list(road.github.issues.values())[-1]["body"]
+
+
+def test_the_next_run_knows_of_it_and_one_by_the_clock_releases_nothing(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road.whole()
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    lost = ended(road, monkeypatch, production=LOST)
+    road.commit("docs/page.md", "words")
+    assert road.run("release", "plan", *ENV) == 0
+    assert (road.outputs()["make"], road.outputs()["unknown"]) == ("true", lost)
+    with monkeypatch.context() as night:
+        night.setenv("GITHUB_EVENT_NAME", "schedule")
+        assert road.run("release", "plan", *ENV) == 0
+    assert (road.outputs()["make"], road.outputs()["unknown"]) == ("false", lost)
+    assert road.run("release", "reconcile", *ENV) == 0
+    assert road.run("release", "plan", *ENV) == 0
+    assert road.outputs()["unknown"] == ""
+
+
+@pytest.mark.parametrize(
+    ("there", "event"), [(None, "rejected"), ("stopped; too slow", "rejected"), ("promoted", "promoted")]
+)
+def test_what_was_lost_is_settled_by_what_the_cluster_says(
+    road: Road, monkeypatch: pytest.MonkeyPatch, there: str | None, event: str
+) -> None:
+    road.whole()
+    live = road.outputs()["release"]
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    lost = ended(road, monkeypatch, production=LOST)
+    said = delivery.reconcile(road.workspace, road.record(), (lambda _: there) if there else None)
+    assert lost in said
+    assert road.events()[-1] == (event, lost)
+    assert champion.champion_id(road.record()) == road.aliases["champion"] == (lost if event == "promoted" else live)
+    assert "nothing is left" in delivery.reconcile(road.workspace, road.record(), None)
+
+
+def test_jobs_that_are_run_again_do_not_bring_back_what_was_gone_back_from(
+    road: Road, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Production promoted it, the GitHub Release failed, users complained, it was rolled back; then somebody presses
+    "Re-run failed jobs"."""
+    road.whole()
+    first = road.outputs()["release"]
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.fresh()
+    road.run("release", "stage", *ENV)
+    second = road.outputs()["release"]
+    assert road.run("release", "promote", second, *ENV) == 0
+    monkeypatch.setattr(environment_record, "datetime", Later)
+    assert road.run("release", "rollback", "previous", *ENV) == 0
+    before = road.state()
+    for words in (
+        ("release", "verify", second, "--judged-in", "production"),
+        ("release", "promote", second, *ENV),
+        ("release", "publish", second, *ENV),
+    ):
+        road.fresh()
+        assert road.run(*words) == {"verify": 1, "promote": 3, "publish": 0}[words[1]]
+    said = capsys.readouterr()
+    assert said.out.count(f"was rolled back to {first} after it was made") == 1
+    assert said.err.count(f"was rolled back to {first} after it was made") == 2  # verify says it as a fault, too
+    assert f"{second} is not live in production: nothing is published" in said.out
+    assert road.state() == before
+
+
+class Later(datetime):
+    """An hour after the release was made."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Any:
+        return datetime.now(tz) + timedelta(hours=1)
+
+
+def test_run_again_a_commit_is_not_made_again(road: Road) -> None:
+    road.whole()
+    road.whole()
+    assert road.made == 1
+    assert road.run("release", "plan", *ENV) == 0
+    assert road.outputs()["make"] == "true"  # all jobs of the same run: each finds its work done
+
+
+def test_a_commit_is_judged_anew_when_the_champion_has_changed(road: Road) -> None:
+    road.whole()
+    baseline = load_judgement(road.workspace.releases / road.outputs()["release"]).parent
+    assert baseline is not None
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.fresh()
+    road.run("release", "stage", *ENV)
+    second = road.outputs()["release"]
+    champion.promote(road.workspace, road.record(), baseline, commit="f" * 40)
+    road.fresh()
+    road.run("release", "stage", *ENV)
+    assert (road.made, road.outputs()["release"]) == (3, second), "the same content"
+    assert load_judgement(road.workspace.releases / second).parent == baseline
+
+
+def test_what_was_gone_back_from_does_not_return_by_running_its_commit_again(road: Road) -> None:
+    road.whole()
+    first = road.outputs()["release"]
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.whole()
+    road.run("release", "rollback", "previous", *ENV)
+    road.whole()
+    assert road.outputs()["release"] == first
+    assert road.aliases == {"champion": first}
+
+
+def test_a_change_of_the_cluster_alone_deploys_the_champion_anew(road: Road) -> None:
+    road.whole()
+    release = road.outputs()["release"]
+    commit = road.commit("k8s/base/rollout.yaml", "kind: Rollout")
+    road.whole()
+    assert road.outputs()["release"] == release
+    assert road.made == 1
+    assert len(road.github.releases.by_id) == 1
+    event = road.record().champion()
+    assert event is not None
+    assert (event.id, event.commit) == (release, commit)
+
+
+def test_a_first_candidate_is_rehearsed_beside_the_untouched_model(road: Road) -> None:
+    road.fresh()
+    manifest, _ = delivery.stage(road.workspace, road.record())
+    road.fresh()
+    stable = delivery.stable_of(road.workspace, road.record(), manifest)
+    assert stable is not None
+    assert (stable.id, stable.adapter) == (load_judgement(road.workspace.releases / manifest.id).parent, None)
+    champion.promote(road.workspace, road.record(), manifest.id)
+    assert delivery.stable_of(road.workspace, road.record(), manifest) is None
+
+
+def test_the_record_is_shown(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
+    road.whole()
+    release = road.outputs()["release"]
+    capsys.readouterr()
+    assert road.run("release", "list", *ENV) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[0] for line in lines] == [" ", "*"]
+    assert lines[1].endswith(f"promoted      {release}  every canary step held  (octocat)")
+    road.fresh()
+    assert road.run("release", "show", *ENV) == 0
+    assert f'"id": "{release}"' in capsys.readouterr().out
+    assert road.run("release", "verify", release) == 0
+    out = capsys.readouterr().out
+    assert "folder: verified: " in out
+    assert "artifact store: verified: " in out

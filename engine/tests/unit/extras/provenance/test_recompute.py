@@ -7,7 +7,6 @@ them, judgement.json its digest, and SHA256SUMS is written anew. `sluice release
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import sys
 from collections.abc import Callable
@@ -93,23 +92,6 @@ def test_a_whole_release_follows_from_its_answers(made: MadeRelease) -> None:
     assert {verdict.passed for verdict in load_judgement(made.folder).gates} == {True}
 
 
-def test_every_changed_score_is_named(forge: Forge, made: MadeRelease) -> None:
-    """A tenth, which no rounding makes; scores of every kind of metric, at drawn rows."""
-    draw = random.Random(21)
-    cases = read_jsonl(made.folder / "evaluation" / "cases.jsonl")
-    scored = sorted({name for case in cases for name, value in case["scores"].items() if value is not None})
-    assert {"f1", "decline_accuracy", "mrr", "latency_p95_ms", "cost_usd"} <= set(scored)
-    for name in scored:
-        number = draw.choice([place for place, case in enumerate(cases) if case["scores"].get(name) is not None])
-
-        def change(case: dict[str, Any], name: str = name) -> None:
-            case["scores"][name] += 0.1
-
-        found = forge(in_row("evaluation/cases.jsonl", number, change))
-        assert found["scores"].result == "failed", name
-        assert f"row {cases[number]['id']}, trial 0: {name} is" in found["scores"].reason
-
-
 @pytest.mark.parametrize(
     ("change", "what", "says"),
     [
@@ -124,11 +106,6 @@ def test_every_changed_score_is_named(forge: Forge, made: MadeRelease) -> None:
             "evaluation/cases.jsonl: row a5: expected is not that of judging/eval.jsonl",
         ),
         (
-            in_row("judging/eval.jsonl", 7, lambda row: row.update(question="What else?")),
-            "rows",
-            "row a7: question is not that of judging/eval.jsonl",
-        ),
-        (
             in_row("judging/eval.jsonl", 9, lambda row: row.update(doc_ids=["d1"])),
             "rows",
             "judgement.json: cases_digest is",
@@ -137,11 +114,6 @@ def test_every_changed_score_is_named(forge: Forge, made: MadeRelease) -> None:
             in_json("evaluation/summary.json", "metrics", "f1", "value", value=0.99),
             "figures",
             "evaluation/summary.json: f1: value is 0.99, recomputed",
-        ),
-        (
-            in_json("evaluation/metrics.json", "mrr", value=0.5),
-            "figures",
-            "evaluation/metrics.json: mrr is 0.5, evaluation/summary.json has 1.0",
         ),
         (
             in_json("judgement.json", "evaluation", "metrics", "f1", value=0.99),
@@ -171,23 +143,14 @@ def test_what_does_not_follow_is_named(forge: Forge, change: Callable[[Path], No
     assert says in found.reason
 
 
-@pytest.mark.parametrize(
-    ("line", "other", "says"),
-    [
-        ("limit: 0.8", "limit: 0.7", "gate recall_floor: limit is 0.8, recomputed 0.7"),
-        ("name: latency_sane", "name: latency_mild", "gate latency_mild: missing"),
-        ("stage: evaluation, metric: recall_at_5", "stage: nowhere, metric: recall_at_5", "stage"),
-    ],
-)
-def test_another_limit_is_named(forge: Forge, line: str, other: str, says: str) -> None:
+def test_another_limit_is_named(forge: Forge) -> None:
     def change(folder: Path) -> None:
         path = folder / "judging" / "gates.yaml"
-        assert line in path.read_text()
-        path.write_text(path.read_text().replace(line, other, 1))
+        path.write_text(path.read_text().replace("limit: 0.8", "limit: 0.7", 1))
 
     found = forge(change)["verdicts"]
     assert found.result == "failed"
-    assert says in found.reason
+    assert "gate recall_floor: limit is 0.8, recomputed 0.7" in found.reason
 
 
 def test_a_difference_that_other_code_explains_is_not_verified_and_what_agrees_is(
