@@ -233,7 +233,7 @@ def variant(source: Path, releases: Path, edit: Callable[[dict[str, Any]], None]
     edit(prompt)
     path.write_text(yaml.safe_dump(prompt, sort_keys=False))
     before = load(source)
-    fields = before.model_dump(mode="json", exclude={"id"})
+    fields = before.document()
     fields["files"] = {name: digest_of_file(draft / name) for name in before.files}
     fields["prompts"] = {name: one.digest for name, one in load_prompts(draft / "prompts").items()}
     made = identified(fields)

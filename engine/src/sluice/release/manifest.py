@@ -120,7 +120,11 @@ class Manifest(Settings):
     @model_validator(mode="before")
     @classmethod
     def _split(cls, document: Any) -> Any:
-        if not isinstance(document, dict) or "gates" not in document:
+        if not isinstance(document, dict):
+            return document
+        if "earlier" in document:
+            raise ValueError("'earlier' is no key of release.json")
+        if "gates" not in document:
             return document
         content = {key: value for key, value in document.items() if key not in _JUDGED}
         return {**content, "earlier": {key: document[key] for key in _JUDGED if key in document}}
@@ -186,7 +190,7 @@ def identified(fields: Mapping[str, Any]) -> Manifest:
 def load(folder: Path) -> Manifest:
     """Reads release.json; faults of form and an id that does not follow from the content are errors."""
     path = folder / FILE
-    manifest = _read(path, Manifest)
+    manifest = _valid(path, read_json(path), Manifest)
     if manifest.id != manifest.content_id():
         raise SluiceError(
             f"{path}: says it is {manifest.id}, but its content is {manifest.content_id()}",
@@ -199,8 +203,9 @@ def load_judgement(folder: Path) -> Judgement:
     """Reads judgement.json; of a release from before there was one, what release.json holds."""
     manifest, path = load(folder), folder / JUDGEMENT
     if manifest.earlier:
-        return judged({"release": manifest.id, **manifest.earlier})
-    judgement = _read(path, Judgement)
+        fields = {"release": manifest.id, "digest": 64 * "0", **manifest.earlier}
+        return judged(_valid(folder / FILE, fields, Judgement).model_dump())
+    judgement = _valid(path, read_json(path), Judgement)
     if (judgement.release, judgement.digest) != (manifest.id, judgement.content_digest()):
         raise SluiceError(
             f"{path}: its digest is not that of its content, or it is about another release than {manifest.id}",
@@ -209,8 +214,7 @@ def load_judgement(folder: Path) -> Judgement:
     return judgement
 
 
-def _read(path: Path, model: type[S]) -> S:
-    document = read_json(path)
+def _valid(path: Path, document: Any, model: type[S]) -> S:
     try:
         return model.model_validate(document)
     except ValidationError as error:

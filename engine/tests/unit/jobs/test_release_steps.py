@@ -277,40 +277,6 @@ def ended(road: Road, monkeypatch: pytest.MonkeyPatch, **jobs: Any) -> str:
 LOST = {"result": "cancelled", "outputs": {}}
 
 
-def test_a_job_that_gives_a_reason_was_stopped_and_any_other_end_is_unknown(
-    road: Road, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stopped = {"result": "failure", "outputs": {"reason": "production: too slow"}}
-    release = ended(road, monkeypatch, production=stopped)
-    assert road.events()[-1] == ("rejected", release)
-    road.commit("config/service.yaml", "decline: Nobody knows.\n")
-    lost = ended(road, monkeypatch, staging={"result": "success"}, production=LOST)
-    road.run("release", "conclude", lost, *ENV, "--needs", json.dumps({"production": LOST}))  # run again: once
-    assert road.events()[-2:] == [("rejected", release), ("unknown", lost)]
-    assert "production: cancelled" in road.record().history()[-1].reason
-    title = [one["title"] for one in road.github.issues.values()]
-    assert title == [f"Release {release} was stopped", f"Release {lost} ended unknown"]
-    assert "settles that first" in list(road.github.issues.values())[-1]["body"]
-
-
-def test_the_next_run_knows_of_it_and_one_by_the_clock_releases_nothing(
-    road: Road, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    road.whole()
-    road.commit("config/service.yaml", "decline: Nobody knows.\n")
-    lost = ended(road, monkeypatch, production=LOST)
-    road.commit("docs/page.md", "words")
-    assert road.run("release", "plan", *ENV) == 0
-    assert (road.outputs()["make"], road.outputs()["unknown"]) == ("true", lost)
-    with monkeypatch.context() as night:
-        night.setenv("GITHUB_EVENT_NAME", "schedule")
-        assert road.run("release", "plan", *ENV) == 0
-    assert (road.outputs()["make"], road.outputs()["unknown"]) == ("false", lost)
-    assert road.run("release", "reconcile", *ENV) == 0
-    assert road.run("release", "plan", *ENV) == 0
-    assert road.outputs()["unknown"] == ""
-
-
 @pytest.mark.parametrize(
     ("there", "event"), [(None, "rejected"), ("stopped; too slow", "rejected"), ("promoted", "promoted")]
 )

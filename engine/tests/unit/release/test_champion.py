@@ -218,13 +218,6 @@ def test_a_champion_with_a_model_that_is_no_longer_served_is_an_error(workspace:
     assert "start without a champion" in caught.value.remedy
 
 
-def test_a_broken_entry_of_the_record_is_named(workspace: Workspace) -> None:
-    champion.reject(workspace, here(workspace), "r-" + 12 * "a", "x")
-    (workspace.state / "record" / "here" / "000002.json").write_text("nonsense\n")
-    with pytest.raises(SluiceError, match=r"record/here/000002\.json: not an entry of the record"):
-        here(workspace).history()
-
-
 @pytest.mark.parametrize("call", [1, 2])
 def test_a_full_disk_leaves_the_champion_and_is_mended_by_the_next_run(
     workspace: Workspace, make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch, call: int

@@ -13,7 +13,6 @@ from sluice.core.workspace import Workspace
 from sluice.release import champion, mlflow_registry
 from sluice.release.environment_record import here
 from sluice.release.manifest import Manifest
-from sluice.release.mlflow_registry import recorded_metrics, recorded_params
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -117,25 +116,3 @@ def test_a_broken_database_is_an_error_for_people(workspace: Workspace, make: Ma
     (workspace.state / "mlflow.db").write_text("this is not a database, it is much too long for one" * 50)
     with pytest.raises(SluiceError, match=r"mlflow\.db: MLflow cannot use it"):
         mlflow_registry.record_release(workspace, manifest, folder)
-
-
-def test_parameters_and_curves() -> None:
-    record = {
-        "parameters": {"rank": 16},
-        "base_sha256": "b",
-        "data_digest": "d",
-        "hardware": {"cores": 2},
-        "loss": [[1, 3.5], [2, 2.5]],
-        "held_loss": [[2, 2.75]],
-        "peak_memory_bytes": 7,
-    }
-    expected = {"rank": "16", "base_sha256": "b", "data_digest": "d", "hardware_cores": "2"}
-    assert recorded_params(record) == expected
-    assert recorded_metrics(record) == [
-        ("loss", 3.5, 1),
-        ("loss", 2.5, 2),
-        ("held_loss", 2.75, 2),
-        ("peak_memory_bytes", 7, 0),
-    ]
-    assert recorded_params({}) == {}
-    assert recorded_metrics({}) == []
