@@ -97,7 +97,7 @@ def promote(
             raise
     if record.shared and not back:
         put = (entry.time for entry in newest(record.store) if entry.id == release)
-        record.require_not_gone_back(release, next(put, manifest.created))
+        record.require_not_gone_back(release, next(put, judgement.created))
     intent: What = "rolling-back" if back else "promoting"
     if cut_off is None or (cut_off.event, cut_off.id, cut_off.commit) != (intent, release, commit):
         record.append(intent, release, commit=commit, reason=reason)
