@@ -30,7 +30,8 @@ from sluice.core.digests import digest_of_file
 from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.prompts import load_prompts
-from sluice.release.manifest import FILE, Manifest, identified, load, verify
+from sluice.release.manifest import FILE, Manifest, identified, load, load_judgement, verify
+from sluice.release.verdict import JUDGEMENT, judged
 from sluice.serving.api_keys import add_key
 from starter_files import copy_starter
 
@@ -232,11 +233,13 @@ def variant(source: Path, releases: Path, edit: Callable[[dict[str, Any]], None]
     edit(prompt)
     path.write_text(yaml.safe_dump(prompt, sort_keys=False))
     before = load(source)
-    fields = before.model_dump(mode="json", exclude={"id"})
+    fields = before.document()
     fields["files"] = {name: digest_of_file(draft / name) for name in before.files}
     fields["prompts"] = {name: one.digest for name, one in load_prompts(draft / "prompts").items()}
     made = identified(fields)
     (draft / FILE).write_bytes(made.to_bytes())
+    judgement = load_judgement(source).model_dump(mode="json")
+    (draft / JUDGEMENT).write_bytes(judged({**judgement, "release": made.id}).to_bytes())
     verify(draft, made)
     draft.rename(releases / made.id)
     return made

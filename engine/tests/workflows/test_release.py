@@ -78,7 +78,7 @@ def test_a_first_release_goes_all_the_way(place: World, first: Run, release: str
 
 def test_the_github_release_has_notes_and_files(place: World, first: Run, release: str) -> None:
     ((tag, draft, notes, files),) = place.state()["releases"]
-    assert (tag, draft, files) == (release, False, ["release.json", "report.html"])
+    assert (tag, draft, files) == (release, False, ["judgement.json", "release.json", "report.html"])
     assert "## What changed" in notes
     assert "## Gates" in notes
     assert notes.strip() in first.job("release").summary
@@ -91,12 +91,10 @@ def test_artifacts_are_kept_and_signed(place: World, first: Run, release: str) -
         "sbom.cdx.json",
         "sbom-load.cdx.json",
     }
-    digest = hashlib.sha256((kept / "release.json").read_bytes()).hexdigest()
+    names = ("release.json", "judgement.json", *(["SHA256SUMS"] if "provenance" in extras() else []))
+    signed = [f"sha256:{hashlib.sha256((kept / name).read_bytes()).hexdigest()}" for name in names]
     pushed = first.job("image").outputs
-    signed, images = [f"sha256:{digest}"], [pushed["push.digest"], pushed["push.load-digest"]]
-    if "provenance" in extras():
-        sums = hashlib.sha256((kept / "SHA256SUMS").read_bytes()).hexdigest()
-        signed.append(f"sha256:{sums}")
+    images = [pushed["push.digest"], pushed["push.load-digest"]]
     # Where the images come from, and then what they are made of.
     assert place.kept("attested") == [*signed, *images, *images]
     manifest = json.loads((kept / "release.json").read_text())

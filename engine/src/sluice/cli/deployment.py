@@ -47,11 +47,12 @@ def deploy(
     from sluice.cluster.release_overlay import render_release
     from sluice.cluster.rollout_observer import WatchTimeouts
     from sluice.github.workflow_run import write_job_summary
+    from sluice.release.champion import refusal
 
     workspace = Workspace.find()
-    manifest, _ = find_release(workspace, release, _recorded(env))
-    if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
-        raise GateFailed(f"{manifest.id} was refused by {', '.join(refused)}", remedy="deploy one that passed")
+    manifest, folder = find_release(workspace, release, _recorded(env))
+    if refused := refusal(record_of(workspace, _recorded(env)), folder):
+        raise GateFailed(f"{manifest.id} was refused: {refused}", remedy="deploy one that passed")
     _agreed(workspace, env)
     seconds = _seconds(timeout)
     documents = render_release(

@@ -94,9 +94,11 @@ def release_list(
 
 @group.command("show")
 def release_show(release: ChampionArgument = "", env: EnvOption = "") -> None:
-    """Print the manifest of a release."""
-    manifest, _ = find_release(Workspace.find(), release, env)
-    print_json(manifest.model_dump(mode="json"))
+    """Print a release: its manifest, and how it was judged."""
+    from sluice.release.manifest import load_judgement
+
+    manifest, folder = find_release(Workspace.find(), release, env)
+    print_json(manifest.document() | load_judgement(folder).model_dump(mode="json", exclude={"release", "digest"}))
 
 
 @group.command("diff")
@@ -120,20 +122,20 @@ def release_verify(
         typer.Option("--attested/--unsigned", envvar="SLUICE_ATTESTED", help="Require the attestation, or skip it."),
     ] = None,
 ) -> None:
-    """Verify every digest of a release and GitHub's attestation of its manifest.
+    """Verify every digest of a release and GitHub's attestation of it.
 
     Checks this machine and the shared artifact store. Anything that can't be checked is reported as not verified."""
     from sluice.release.environment_record import shared_address, shared_artifact_store
     from sluice.release.verification import check_artifact_store, check_attestation, check_champion, check_folder
 
     workspace = Workspace.find()
-    manifest, folder = find_release(workspace, release, env)
+    _, folder = find_release(workspace, release, env)
     store = shared_artifact_store(os.environ) if shared_address(os.environ) else None
     attestation = check_attestation(folder, os.environ, signed=attested is not False)
     checks = [check_folder(folder), check_artifact_store(store, workspace, folder), attestation]
     checks += [check(folder) for check in hooks("verify_release").values()]
     if judged:
-        checks.append(check_champion(manifest, record_of(workspace, judged)))
+        checks.append(check_champion(folder, record_of(workspace, judged)))
     for check in checks:
         print(check)
     wrong = [check for check in checks if check.result == "failed"]
@@ -170,7 +172,9 @@ def release_push(
     workspace = Workspace.find()
     store = shared_artifact_store({**os.environ, PLACE: to})
     manifest, folder = find_release(workspace, release)
-    listed = any(entry.id == manifest.id for entry in catalogue.newest(store))
+    listed = any(
+        entry.id == manifest.id and catalogue.is_judgement_of(entry, folder) for entry in catalogue.newest(store)
+    )
     moved = push(folder, workspace, store) if listed else catalogue.add(store, workspace, folder)
     print(f"{moved.manifest.id}: {moved.files} files, {moved.moved} of them new\nsha256:{moved.digest}")
 

@@ -62,22 +62,29 @@ def release_stage(
     """Build this commit's candidate, judge it against the champion and upload it.
 
     Other machines can then fetch it from the artifact store. Exit code 3 if a gate fails. Outputs on GitHub: `verdict`,
-    candidate or refused; `release`; `digest` of its release.json; `folder`."""
+    candidate or refused; `release`; `digest` of its release.json; `judgement`, that of its judgement.json; `folder`."""
     from sluice.core.digests import digest_of_file
     from sluice.jobs.release_steps import stage
-    from sluice.release.manifest import FILE, Images
+    from sluice.release.champion import refusal
+    from sluice.release.manifest import FILE, Images, load_judgement
     from sluice.release.release_report import markdown
-    from sluice.release.verdict import reason_of
+    from sluice.release.verdict import JUDGEMENT
 
     workspace = Workspace.find()
     images = Images(image or None, load_image or None)
-    manifest, folder = stage(workspace, record_of(workspace, env), images=images)
-    refused = reason_of(manifest.gates)
+    record = record_of(workspace, env)
+    manifest, folder = stage(workspace, record, images=images)
+    refused = refusal(record, folder)
     verdict = "refused" if refused else "candidate"
     print(f"{manifest.id}  {verdict}\nreport  {folder / 'report.html'}")
-    tell(f"### {verdict}\n\n" + markdown(_parent(workspace, manifest.parent), (manifest, folder)))
-    outputs = {"verdict": verdict, "release": manifest.id, "digest": f"sha256:{digest_of_file(folder / FILE)}"}
-    set_outputs({**outputs, "folder": str(folder.relative_to(workspace.root))})
+    tell(f"### {verdict}\n\n" + markdown(_parent(workspace, load_judgement(folder).parent), (manifest, folder)))
+    digests = {"digest": FILE, "judgement": JUDGEMENT}
+    outputs = {
+        name: f"sha256:{digest_of_file(folder / file)}" for name, file in digests.items() if (folder / file).is_file()
+    }
+    set_outputs(
+        {"verdict": verdict, "release": manifest.id, **outputs, "folder": str(folder.relative_to(workspace.root))}
+    )
     if refused:
         raise GateFailed(f"release {manifest.id} was refused: {refused}", remedy="the champion stays live")
 
@@ -155,15 +162,16 @@ def release_reconcile(
 
 @group.command("publish")
 def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
-    """Create the GitHub Release, named by the release id, with notes, release.json and the report.
+    """Create the GitHub Release, named by the release id, with notes, release.json, judgement.json and the report.
 
     Notes list the changes since its parent. Keeps existing parts, adds missing ones, skips a release that isn't
     live."""
     from sluice.github.github_client import publish_release
     from sluice.release import champion
-    from sluice.release.manifest import FILE
+    from sluice.release.manifest import FILE, load_judgement
     from sluice.release.release_report import FILE as REPORT
     from sluice.release.release_report import markdown
+    from sluice.release.verdict import JUDGEMENT
 
     workspace = Workspace.find()
     if release != (live := champion.champion_id(record_of(workspace, env))):
@@ -171,9 +179,10 @@ def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
         print(f"{release} is not live in {env}: nothing is published")
         return
     manifest, folder = find_release(workspace, release, env)
-    notes = markdown(_parent(workspace, manifest.parent), (manifest, folder))
-    files = {name: (folder / name).read_bytes() for name in (FILE, REPORT) if (folder / name).is_file()}
-    posted = publish_release(manifest.id, notes, files, os.environ, commit=manifest.commit)
+    judgement = load_judgement(folder)
+    notes = markdown(_parent(workspace, judgement.parent), (manifest, folder))
+    files = {name: (folder / name).read_bytes() for name in (FILE, JUDGEMENT, REPORT) if (folder / name).is_file()}
+    posted = publish_release(manifest.id, notes, files, os.environ, commit=judgement.commit)
     print(f"{posted.message}: {posted.url}")
 
 

@@ -7,7 +7,6 @@ is found by its id, a promotion that was begun is completed. The champion moves 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,10 @@ from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.release import champion, mlflow_registry, starter
 from sluice.release.decision import decide_release
 from sluice.release.environment_record import EnvironmentRecord, here
-from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, Images, Manifest
+from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, Images, Manifest, load_judgement
 from sluice.release.release_report import write_report
-from sluice.release.staging import create
-from sluice.release.verdict import Verdict, reason_of
+from sluice.release.staging import create, preview
+from sluice.release.verdict import reason_of
 from sluice.retrieval.stores import Stores
 from sluice.rollout.canary_plan import load_plan
 from sluice.serving.release_parts import draft_adapter
@@ -122,8 +121,8 @@ def _judge(
     fault: str,
 ) -> ReleaseOutcome:
     """Gates, rehearsal, promotion; whatever happens, the report says it."""
-    rehearsal = None
-    reason = reason_of(manifest.gates)
+    rehearsal, judgement = None, load_judgement(folder)
+    reason = reason_of(judgement.gates)
     verdict = "refused by the gates"
     if not reason:
         rehearsal = run_rehearsal(workspace, manifest, live, pipeline_progress=pipeline_progress, fault=fault)
@@ -134,7 +133,7 @@ def _judge(
         pipeline_progress.end()
         verdict = "promoted"
     else:
-        champion.reject(workspace, record, manifest.id, reason, commit=manifest.commit)
+        champion.reject(workspace, record, manifest.id, reason, commit=judgement.commit)
     write_json(folder / "stages.json", pipeline_progress.taken)
     write_report(folder, live=verdict == "promoted")
     return ReleaseOutcome(manifest, folder, verdict, reason, rehearsal, pipeline_progress.taken, live)
@@ -145,7 +144,9 @@ def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> 
     pipeline_progress.begin("baseline")
     out = workspace.build / ("baseline" if draft_adapter(workspace) else "evaluation")
     evaluate(workspace, pipeline_progress, "--baseline", "--out", str(out))
-    manifest, folder = _create(workspace, out, [], parent=None, adapter=None)
+    commit = git.commit(workspace.root)
+    content = _content(workspace, adapter=None)
+    manifest, folder = create(workspace, evaluation=out, verdicts=[], parent=None, commit=commit, **content)
     mlflow_registry.record_release(workspace, manifest, folder)
     write_report(folder)
     pipeline_progress.end()
@@ -155,25 +156,28 @@ def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> 
 def make_candidate(
     workspace: Workspace, pipeline_progress: PipelineProgress, live: Manifest, *, images: Images = Images()
 ) -> tuple[Manifest, Path]:
-    """Folder and manifest of what the pipeline made, with the verdicts of the gates and of the comparison with `live`
-    in it; those of `live` where the pipeline made nothing else."""
-    champion = workspace.releases / live.id
+    """Manifest and folder of what the pipeline made, judged by the gates and by the comparison with `live`; those of
+    `live` where the pipeline made nothing else."""
     adapter = draft_adapter(workspace)
     if adapter and (take := next(iter(hooks("take_adapter").values()), None)):
         adapter = take(workspace, adapter)
-    made = {"parent": live.id, "adapter": adapter, "images": images}
-    unjudged, folder = _create(workspace, champion / "evaluation", [], **made)
-    if unjudged.id != live.id:
-        shutil.rmtree(folder)
-    if unjudged.served_digest() == live.served_digest():
-        return live, champion
+    content = _content(workspace, adapter=adapter, images=images)
+    if preview(workspace, **content).served_digest() == live.served_digest():
+        return live, workspace.releases / live.id
     pipeline_progress.begin("evaluate")
     evaluate(workspace, pipeline_progress, "--against", live.id)
     pipeline_progress.end()
     pipeline_progress.begin("release")
     evaluation, reference = workspace.build / "evaluation", workspace.build / REFERENCE
-    verdicts = decide_release(workspace.config / "gates.yaml", evaluation, reference)
-    manifest, folder = _create(workspace, evaluation, verdicts, reference=reference, **made)
+    manifest, folder = create(
+        workspace,
+        evaluation=evaluation,
+        verdicts=decide_release(workspace.config / "gates.yaml", evaluation, reference),
+        parent=live.id,
+        commit=git.commit(workspace.root),
+        reference=reference,
+        **content,
+    )
     mlflow_registry.record_release(workspace, manifest, folder)
     pipeline_progress.end()
     return manifest, folder
@@ -217,14 +221,10 @@ def _service(workspace: Workspace, manifest: Manifest, fault: str = "") -> Relea
     return ReleaseServiceSpec(release=manifest.id, argv=command("sluice", *words), env=environment(workspace))
 
 
-def _create(workspace: Workspace, evaluation: Path, verdicts: Sequence[Verdict], **more: Any) -> tuple[Manifest, Path]:
-    """A release of the tree that is checked out. `more`: as `staging.create` has it."""
-    return create(
-        workspace,
-        evaluation=evaluation,
-        verdicts=verdicts,
-        commit=git.commit(workspace.root),
-        data_digest=str(read_json(workspace.build / "check" / "report.json")["digest"]),
-        code=CodeGraph(workspace.root).code_of(SERVE),
+def _content(workspace: Workspace, **more: Any) -> dict[str, Any]:
+    """What a release of the tree that is checked out is made of, as `staging.create` takes it."""
+    return {
+        "data_digest": str(read_json(workspace.build / "check" / "report.json")["digest"]),
+        "code": CodeGraph(workspace.root).code_of(SERVE),
         **more,
-    )
+    }

@@ -19,9 +19,8 @@ from sluice.jobs.dvc_pipeline import LOCK, expected
 from sluice.jobs.release_job import EXPECTED, make_baseline, make_candidate, run_pipeline
 from sluice.release import catalogue, champion
 from sluice.release.environment_record import EnvironmentRecord
-from sluice.release.manifest import Images, Manifest
+from sluice.release.manifest import Images, Manifest, load_judgement
 from sluice.release.release_report import write_report
-from sluice.release.verdict import reason_of
 
 # Beside code: what a release is made of; and with it, what it is deployed by.
 MADE_OF = ("prompts", "config", "data.dvc", "pipelines", "engine/Containerfile")
@@ -68,7 +67,7 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
             or _made_before(workspace, record, commit, live)
             or _made_now(workspace, record, commit, live, images)
         )
-        if refused := reason_of(manifest.gates):
+        if refused := champion.refusal(record, folder):
             champion.reject(workspace, record, manifest.id, refused, commit=commit)
     return manifest, folder
 
@@ -91,10 +90,12 @@ def reconcile(workspace: Workspace, record: EnvironmentRecord, end_of: Callable[
 def stable_of(workspace: Workspace, record: EnvironmentRecord, candidate: Manifest) -> Manifest | None:
     """What a candidate is rehearsed beside."""
     live = champion.champion(workspace, record)
-    if live is None and candidate.adapter is None and candidate.parent is None and record.shared:
-        return None
-    if live is None and record.shared and candidate.parent:
-        live, _ = catalogue.bring_release(record.store, workspace, candidate.parent)
+    if live is None and record.shared:
+        _, folder = catalogue.bring_release(record.store, workspace, candidate.id)
+        if parent := load_judgement(folder).parent:
+            live, _ = catalogue.bring_release(record.store, workspace, parent)
+        elif candidate.adapter is None:
+            return None
     if live is None:
         raise SluiceError("there is no champion to compare with", remedy="run `make release` first")
     return None if live.id == candidate.id else live
@@ -107,7 +108,7 @@ def _made_before(
     if entry is None:
         return None
     manifest, folder = catalogue.bring_release(record.store, workspace, entry.id)
-    if live is None or live.id in (manifest.id, manifest.parent):
+    if live is None or live.id in (manifest.id, load_judgement(folder).parent):
         return manifest, folder
     return None  # the champion has changed since: it is judged anew
 

@@ -1,12 +1,13 @@
 """The catalogue of a shared artifact store: all releases in it, so that any machine can fetch one by its id.
 
-An entry names release.json by its sha256, and with it all files for serving; and the evaluation record, which is not
-served but is the reference for the next release.
+An entry names release.json by its sha256, and with it all files for serving; and the judgement with its evaluation,
+which is not served but is the reference for the next release. A release that is judged again gets a newer entry.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +23,8 @@ from sluice.core.workspace import Workspace
 from sluice.llm.model_files import Models, ensure, ensure_source, load_models
 from sluice.release.artifact_store import ArtifactStore, fetch_artifact
 from sluice.release.environment_record import AppendLog
-from sluice.release.manifest import FILE, Manifest, ReleaseId, Sha256, load, pinned_files, plain_paths, verify
+from sluice.release.manifest import FILE, Manifest, load, pinned_files, plain_paths, replace_record, verify
+from sluice.release.verdict import JUDGEMENT, ReleaseId, Sha256
 
 _MODELS = "config/models.yaml"
 
@@ -203,7 +205,7 @@ def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> t
     Most of what asks for it serves nothing, and a machine that makes releases reaches the models' sources."""
     folder = workspace.releases / release
     if folder.is_dir():
-        manifest = load(folder)
+        manifest = bring_judgement(store, folder)
         verify(folder, manifest)
         return manifest, folder
     entry = find(store, release)
@@ -215,6 +217,27 @@ def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> t
         fetch_artifact(store, digest, draft / name)
     draft.rename(folder)
     return moved.manifest, folder
+
+
+def bring_judgement(store: ArtifactStore, folder: Path) -> Manifest:
+    """Loads a release that is here. If the store has a newer judgement of it, that one replaces the judgement here."""
+    manifest = load(folder)
+    entry = next((entry for entry in newest(store) if entry.id == folder.name), None)
+    if entry is None or is_judgement_of(entry, folder):
+        return manifest
+    draft = folder.with_name(f".judgement-{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    for name, sha256 in entry.making.items():
+        fetch_artifact(store, sha256, draft / name)
+    replace_record(folder, draft, manifest)
+    shutil.rmtree(draft)
+    return manifest
+
+
+def is_judgement_of(entry: CatalogueEntry, folder: Path) -> bool:
+    """Whether an entry has the judgement that is in a release's folder. Older releases have but one."""
+    digest, path = entry.making.get(JUDGEMENT), folder / JUDGEMENT
+    return digest is None or (path.is_file() and digest_of_file(path) == digest)
 
 
 def _log(store: ArtifactStore) -> AppendLog[CatalogueEntry]:

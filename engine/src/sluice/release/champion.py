@@ -19,10 +19,11 @@ from sluice.core.tracking import VARIABLE, on_server
 from sluice.core.workspace import Workspace
 from sluice.llm.model_files import load_models
 from sluice.release import mlflow_registry
-from sluice.release.catalogue import bring_release, newest
+from sluice.release.catalogue import bring_judgement, bring_release, newest
 from sluice.release.environment_record import CLOSED_BY, EnvironmentRecord, What
-from sluice.release.manifest import Manifest, load, verify
+from sluice.release.manifest import Manifest, load, load_judgement, verify
 from sluice.release.prompt_registry import restore_prompts
+from sluice.release.verdict import reason_of
 
 # A registry that approves and rejects what the champion is made of: manifest, whether it is approved, why.
 Follower = Callable[[Manifest, bool, str], None]
@@ -51,6 +52,12 @@ def champion(workspace: Workspace, record: EnvironmentRecord) -> Manifest | None
     return manifest
 
 
+def refusal(record: EnvironmentRecord, folder: Path) -> str:
+    """Why the gates refuse a release; empty for one that passed. What is live is not refused by a later judgement."""
+    judgement = load_judgement(folder)
+    return "" if judgement.release == champion_id(record) else reason_of(judgement.gates)
+
+
 def settle(workspace: Workspace, record: EnvironmentRecord) -> Manifest | None:
     """Complete a promotion that was cut off, refuse to begin where MLflow disagrees with the record, and return the
     manifest of what is live."""
@@ -70,13 +77,16 @@ def promote(
 ) -> bool:
     """Makes a release the champion: intent, alias, event. One without verdicts may be: the first has nothing to beat.
 
-    Going back to what the record says is live, or to a release where it says nothing, fixes an alias that disagrees."""
+    Going back to what the record says is live, or to a release where it says nothing, fixes an alias that disagrees.
+    What is live may stay, and what was may come back, even if it was judged again since and refused."""
     manifest = _whole(workspace, record, release)
-    if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
+    judgement = load_judgement(workspace.releases / release)
+    may_be = record.was_live(release) if back else release == champion_id(record)
+    if (refused := judgement.refused_by) and not may_be:
         raise GateFailed(
             f"release {release} was refused by {', '.join(refused)}", remedy="promote one that passed its gates"
         )
-    commit = commit or manifest.commit
+    commit = commit or judgement.commit
     live, cut_off = record.champion(), record.pending()
     try:
         require_agreement(workspace, record)
@@ -87,7 +97,7 @@ def promote(
             raise
     if record.shared and not back:
         put = (entry.time for entry in newest(record.store) if entry.id == release)
-        record.require_not_gone_back(release, next(put, manifest.created))
+        record.require_not_gone_back(release, next(put, judgement.created))
     intent: What = "rolling-back" if back else "promoting"
     if cut_off is None or (cut_off.event, cut_off.id, cut_off.commit) != (intent, release, commit):
         record.append(intent, release, commit=commit, reason=reason)
@@ -184,7 +194,7 @@ def _found(workspace: Workspace, record: EnvironmentRecord, release: str) -> tup
     """The release's folder on this machine; one that is known to all machines is brought here first."""
     folder = workspace.releases / release
     if folder.is_dir():
-        return load(folder), folder
+        return (bring_judgement(record.store, folder) if record.shared else load(folder)), folder
     if record.shared:
         return bring_release(record.store, workspace, release)
     raise SluiceError(f"{folder}: no such release", remedy="the releases of this machine are the folders beside it")

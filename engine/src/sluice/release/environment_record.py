@@ -20,7 +20,7 @@ from sluice.core.extras import hooks
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
-from sluice.release.manifest import ReleaseId
+from sluice.release.verdict import ReleaseId
 
 E = TypeVar("E", bound=Settings)
 
@@ -127,6 +127,9 @@ class EnvironmentRecord:
         """The intent that was neither completed nor abandoned."""
         last = next((event for event in self.newest() if event.event not in ("rejected", "unknown")), None)
         return last if last and last.event in CLOSED_BY else None
+
+    def was_live(self, release: str) -> bool:
+        return any(event.id == release and event.event in CLOSED_BY.values() for event in self.newest())
 
     def decided(self) -> RecordEvent | None:
         """The last event that says of a commit whether it is live."""

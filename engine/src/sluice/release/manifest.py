@@ -1,7 +1,7 @@
 """release.json: the parts of a release, pinned by content, and the folder with exactly those parts.
 
-`load` and `verify` prove that a folder still is what its manifest says. Releases are made in `release/staging.py` and
-opened for serving in `release/release_bundle.py`.
+`load` and `verify` prove that a folder still is what its manifest says; `load_judgement` reads what was decided about
+it. Releases are made in `release/staging.py` and opened for serving in `release/release_bundle.py`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sluice.core.atomic_files import read_json
 from sluice.core.digests import canonical_json, digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, describe_faults
 from sluice.guardrails.check import GUARD_FILE
-from sluice.release.verdict import Verdict
+from sluice.release.verdict import JUDGEMENT, Judgement, ReleaseId, Sha256, judged
+
+S = TypeVar("S", bound=Settings)
 
 FILE = "release.json"
 ADAPTER = "adapter.gguf"
@@ -32,16 +34,15 @@ JUDGING_CASES = f"{JUDGING}/eval.jsonl"
 GUARD = f"guard/{GUARD_FILE}"
 PINNED_FOLDERS = ("prompts", "config", "index", "guard", "peft", JUDGING)
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-ReleaseId = Annotated[str, Field(pattern=r"^r-[0-9a-f]{12}$")]
 # An image that is named by its content, not by a tag that can be moved.
 PINNED = re.compile(r"(?P<name>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
 Image = Annotated[str, Field(pattern=f"^{PINNED.pattern}$")]
 
-# Says when and from where, not what: the same content has the same id on another day and another machine.
+# What release.json held of a judgement before there was judgement.json.
+_JUDGED = ("created", "commit", "parent", "evaluation", "gates")
 _NOT_CONTENT = {"id", "created", "commit"}
 # `files` holds bytes; what they mean is in prompts, config, index and adapter: reformatting a prompt changes no answer.
-_NOT_SERVED = {*_NOT_CONTENT, "parent", "evaluation", "gates", "files", "load_image"}
+_NOT_SERVED = {*_NOT_CONTENT, *_JUDGED, "files", "load_image"}
 _UNIDENTIFIED = "r-" + 12 * "0"
 
 
@@ -87,13 +88,6 @@ class CodePin(Settings):
     serve: Sha256
 
 
-class EvaluationPin(Settings):
-    """What the candidate scored, and the digest of the cases it was asked."""
-
-    cases_digest: str
-    metrics: dict[str, float | None]
-
-
 @dataclass(frozen=True)
 class Images:
     """Where a cluster finds what serves a release and what judges it as a canary, each NAME@sha256:DIGEST."""
@@ -105,12 +99,10 @@ class Images:
 class Manifest(Settings):
     """release.json. `files` maps every file that serving and the judges of a canary read, relative to the release
     folder, to its sha256. `tools`: digest of what each tool says of itself. `image` serves it in a cluster,
-    `load_image` judges it as a canary; both are None for a release that was made without them."""
+    `load_image` judges it as a canary; both are None for a release that was made without them. `earlier`: the judgement
+    that an older release.json holds; its id is over parent, evaluation and gates, too."""
 
     id: ReleaseId
-    created: str
-    commit: str
-    parent: ReleaseId | None
     prompts: dict[str, str]
     data: DataPin
     index: IndexPin
@@ -121,10 +113,21 @@ class Manifest(Settings):
     tools: dict[str, Sha256] | None = None
     config: dict[str, str]
     files: dict[str, Sha256]
-    evaluation: EvaluationPin
-    gates: tuple[Verdict, ...]
     image: Image | None = None
     load_image: Image | None = None
+    earlier: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, document: Any) -> Any:
+        if not isinstance(document, dict):
+            return document
+        if "earlier" in document:
+            raise ValueError("'earlier' is no key of release.json")
+        if "gates" not in document:
+            return document
+        content = {key: value for key, value in document.items() if key not in _JUDGED}
+        return {**content, "earlier": {key: document[key] for key in _JUDGED if key in document}}
 
     @field_validator("files")
     @classmethod
@@ -132,7 +135,7 @@ class Manifest(Settings):
         return plain_paths(files)
 
     def content_id(self) -> str:
-        """The id that this content must have: r- and 12 hex digits over all but id, created and commit."""
+        """The id that this content must have: r- and 12 hex digits over all but the id itself."""
         return f"r-{self._digest(_NOT_CONTENT)[:12]}"
 
     def served_digest(self) -> str:
@@ -140,14 +143,15 @@ class Manifest(Settings):
         return self._digest(_NOT_SERVED)
 
     def _digest(self, without: set[str]) -> str:
-        return digest_of(self._dump(without))
+        return digest_of({key: value for key, value in self.document().items() if key not in without})
 
-    def _dump(self, without: set[str]) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
+        """What release.json holds."""
         # A release that no image is known of has no such key, and one from before a part was pinned no pin of it: their
         # ids are those of the same content always.
         later = (*Images.__annotations__, "guardrails", "code", "tools")
         unknown = {name for name in later if getattr(self, name) is None}
-        return self.model_dump(mode="json", exclude=without | unknown)
+        return self.model_dump(mode="json", exclude={"earlier", *unknown}) | self.earlier
 
     def parts(self) -> dict[str, str]:
         """The digest of each part by what it is; a part that the release does not have is left out."""
@@ -161,18 +165,11 @@ class Manifest(Settings):
         found |= {f"tool {name}": digest for name, digest in (self.tools or {}).items()}
         images = {"image": self.image, "load image": self.load_image}
         found |= {name: image.partition("@sha256:")[2] for name, image in images.items() if image}
-        return {
-            name: digest for name, digest in {**found, "asked cases": self.evaluation.cases_digest}.items() if digest
-        }
-
-    @property
-    def passed(self) -> bool:
-        """Whether there are verdicts and all of them passed."""
-        return bool(self.gates) and all(verdict.passed for verdict in self.gates)
+        return {name: digest for name, digest in found.items() if digest}
 
     def to_bytes(self) -> bytes:
         """The canonical JSON that release.json holds."""
-        return canonical_json(self._dump(set()))
+        return canonical_json(self.document())
 
 
 def plain_paths(files: dict[str, str]) -> dict[str, str]:
@@ -193,19 +190,36 @@ def identified(fields: Mapping[str, Any]) -> Manifest:
 def load(folder: Path) -> Manifest:
     """Reads release.json; faults of form and an id that does not follow from the content are errors."""
     path = folder / FILE
-    document = read_json(path)
-    try:
-        manifest = Manifest.model_validate(document)
-    except ValidationError as error:
-        raise ValidationErrors(
-            str(path), describe_faults(path, error, {}, Manifest), remedy="make the release again"
-        ) from None
+    manifest = _valid(path, read_json(path), Manifest)
     if manifest.id != manifest.content_id():
         raise SluiceError(
             f"{path}: says it is {manifest.id}, but its content is {manifest.content_id()}",
             remedy="the manifest was changed after it was made; make the release again",
         )
     return manifest
+
+
+def load_judgement(folder: Path) -> Judgement:
+    """Reads judgement.json; of a release from before there was one, what release.json holds."""
+    manifest, path = load(folder), folder / JUDGEMENT
+    if manifest.earlier:
+        fields = {"release": manifest.id, "digest": 64 * "0", **manifest.earlier}
+        return judged(_valid(folder / FILE, fields, Judgement).model_dump())
+    judgement = _valid(path, read_json(path), Judgement)
+    if (judgement.release, judgement.digest) != (manifest.id, judgement.content_digest()):
+        raise SluiceError(
+            f"{path}: its digest is not that of its content, or it is about another release than {manifest.id}",
+            remedy="it was changed after it was written; make the release again",
+        )
+    return judgement
+
+
+def _valid(path: Path, document: Any, model: type[S]) -> S:
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        faults = describe_faults(path, error, {}, model)
+        raise ValidationErrors(str(path), faults, remedy="make the release again") from None
 
 
 def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
@@ -243,3 +257,19 @@ def pinned_files(folder: Path) -> set[str]:
         if not path.is_dir()
     }
     return found | {name for name in (ADAPTER, CODE) if (folder / name).exists()}
+
+
+def replace_record(folder: Path, draft: Path, manifest: Manifest) -> None:
+    """Gives a release that is there the record of a newer judgement, which lies in a draft; judgement.json comes last.
+
+    What serves stays untouched. What was written about the earlier judgement, such as a rehearsal, goes."""
+    pinned = {FILE, *manifest.files}
+    for name in _files(folder) - {JUDGEMENT, *pinned}:
+        (folder / name).unlink()
+    for name in sorted(_files(draft) - pinned, key=lambda name: name == JUDGEMENT):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (draft / name).replace(folder / name)
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

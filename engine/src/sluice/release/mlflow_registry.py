@@ -1,8 +1,8 @@
 """The model registry: MLflow, on SQLite under `.sluice/` or on the server that MLFLOW_TRACKING_URI names.
 
-`record_release` makes one run for each release and registers its adapter, guard model and prompts with the alias
-`candidate`; `promote_aliases` moves the alias `champion`, or that of another environment. Both may be called again for
-the same release: a version is identified by the digest of its content, so that nothing is registered twice.
+`record_release` makes one run for each judgement of a release and registers its adapter, guard model and prompts with
+the alias `candidate`; `promote_aliases` moves the alias `champion`, or that of another environment. Both may be called
+again for the same release: a version is identified by the digest of its content, so that nothing is registered twice.
 `disagreements` says where an alias names something else than the live release has.
 """
 
@@ -18,8 +18,9 @@ from sluice.core.extras import hooks
 from sluice.core.tracking import log_values, open_tracking, set_globally, tracking_faults, tracking_uri
 from sluice.core.workspace import Workspace
 from sluice.prompts import Prompt, load_prompts
-from sluice.release.manifest import ADAPTER, FILE, GUARD, Manifest
+from sluice.release.manifest import ADAPTER, FILE, GUARD, Manifest, load_judgement
 from sluice.release.prompt_registry import IS_PROMPT, keep_file
+from sluice.release.verdict import JUDGEMENT, Judgement
 
 ADAPTER_MODEL = "sluice-adapter"
 GUARD_MODEL = "sluice-guard"
@@ -31,18 +32,19 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 
 def record_release(workspace: Workspace, manifest: Manifest, folder: Path, alias: str = CANDIDATE) -> str:
     """Records a release as a run, with the files of its making, and registers what it brings."""
+    judgement = load_judgement(folder)
     with open_registry(workspace) as client:
-        run_id = finished_run(client, manifest) or _new_run(client, manifest, folder)
+        run_id = finished_run(client, judgement) or _new_run(client, manifest, judgement, folder)
         for name, sha256 in _trained(manifest).items():
             version = trained_version(client, name, sha256) or _register_file(client, manifest, folder, run_id, name)
             if "release" not in client.get_model_version(name, version).tags:
                 client.set_model_version_tag(name, version, "release", manifest.id)
-                client.set_model_version_tag(name, version, "commit", manifest.commit)
+                client.set_model_version_tag(name, version, "commit", judgement.commit)
             client.set_registered_model_alias(name, alias, version)
             client.set_tag(run_id, f"{name.removeprefix('sluice-')}_version", version)
         for prompt in load_prompts(folder / "prompts").values():
             same = f"name = '{prompt.name}' AND {IS_PROMPT} AND tag.digest = '{prompt.digest}'"
-            version = _first(client.search_model_versions(same)) or _register_prompt(client, prompt, manifest)
+            version = _first(client.search_model_versions(same)) or _register_prompt(client, prompt, judgement)
             keep_file(client, prompt.name, version, folder)
             client.set_prompt_alias(prompt.name, alias, int(version))
     return run_id
@@ -102,31 +104,31 @@ def _experiment(client: Any) -> str:
     return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
 
 
-def finished_run(client: Any, manifest: Manifest) -> str | None:
-    """The id of a release's run, None when there is none; unfinished ones are deleted."""
+def finished_run(client: Any, judgement: Judgement) -> str | None:
+    """The id of the run of a release's judgement, None when there is none; unfinished ones are deleted."""
     finished = None
-    for run in client.search_runs([_experiment(client)], f"tags.release = '{manifest.id}'"):
-        if run.info.status == "FINISHED":
-            finished = str(run.info.run_id)
-        else:
+    for run in client.search_runs([_experiment(client)], f"tags.release = '{judgement.release}'"):
+        if run.info.status != "FINISHED":
             client.delete_run(run.info.run_id)
+        elif run.data.tags.get("judgement", judgement.digest) == judgement.digest:  # older runs have no such tag
+            finished = str(run.info.run_id)
     return finished
 
 
-def _new_run(client: Any, manifest: Manifest, folder: Path) -> str:
-    made_of = {"release": manifest.id, "commit": manifest.commit, "data": manifest.data.digest}
-    tags = made_of | {"parent": manifest.parent or ""}
+def _new_run(client: Any, manifest: Manifest, judgement: Judgement, folder: Path) -> str:
+    tags = {"release": manifest.id, "judgement": judgement.digest, "commit": judgement.commit}
+    tags |= {"data": manifest.data.digest, "parent": judgement.parent or ""}
     run = client.create_run(_experiment(client), run_name=manifest.id, tags=tags)
     run_id = str(run.info.run_id)
-    metrics = [(name, value, 0) for name, value in manifest.evaluation.metrics.items() if value is not None]
+    metrics = [(name, value, 0) for name, value in judgement.evaluation.metrics.items() if value is not None]
     params = {f"{role}_sha256": model.sha256 for role, model in manifest.models.items()}
     training = read_json(folder / TRAINING) if (folder / TRAINING).is_file() else {}
     params |= {f"training_{name}": value for name, value in recorded_params(training).items()}
     metrics += [(f"train_{name}", value, step) for name, value, step in recorded_metrics(training)]
     log_values(client, run_id, metrics, params)
-    client.log_artifact(run_id, str(folder / FILE))
-    if training:
-        client.log_artifact(run_id, str(folder / TRAINING))
+    for name in (FILE, JUDGEMENT, TRAINING):
+        if (folder / name).is_file():
+            client.log_artifact(run_id, str(folder / name))
     if (folder / "evaluation").is_dir():
         client.log_artifacts(run_id, str(folder / "evaluation"), "evaluation")
     client.set_terminated(run_id)
@@ -164,13 +166,13 @@ def new_version(client: Any, name: str, source: str, sha256: str, run_id: str) -
     return str(made.version)
 
 
-def _register_prompt(client: Any, prompt: Prompt, manifest: Manifest) -> str:
+def _register_prompt(client: Any, prompt: Prompt, judgement: Judgement) -> str:
     parameters = prompt.parameters
     registered = client.register_prompt(
         prompt.name,
         [message.model_dump() for message in prompt.messages],
         commit_message=prompt.description,
-        tags={"digest": prompt.digest, "commit": manifest.commit, "release": manifest.id},
+        tags={"digest": prompt.digest, "commit": judgement.commit, "release": judgement.release},
         model_config=parameters.model_dump(include={"temperature", "max_tokens", "top_p"})
         | {"model_name": prompt.model, "stop_sequences": list(parameters.stop)},
     )

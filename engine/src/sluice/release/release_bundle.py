@@ -44,7 +44,7 @@ def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
         service=_released(folder / "config" / "service.yaml", ServiceSettings),
         guardrails=_released(folder / "config" / "guardrails.yaml", GuardrailSettings),
         providers=load_providers(folder / "config" / "providers.yaml", roles=Models.roles()),
-        manifest=manifest.model_dump(mode="json"),
+        manifest=manifest.document(),
         guard=folder / GUARD if GUARD in manifest.files else None,
         application=released_application(folder / "config"),
         config=folder / "config",

@@ -26,19 +26,19 @@ from sluice.evaluation.reports.phrasing import ComparedVersion
 from sluice.release import templates
 from sluice.release.decision import compare_results
 from sluice.release.gates import number
-from sluice.release.manifest import JUDGING_GATES, Manifest, load
+from sluice.release.manifest import JUDGING_GATES, Manifest, load, load_judgement
 from sluice.release.staging import CHAMPION_CASES, CHAMPION_SUMMARY
-from sluice.release.verdict import Verdict
+from sluice.release.verdict import Judgement, Verdict
 
 FILE = "report.html"
 _TEMPLATES = Path(templates.__file__).parent
 
 
 def write_report(folder: Path, *, live: bool = False) -> Path:
-    """Writes report.html into a release's folder. Only release.json must be there."""
+    """Writes report.html into a release's folder. Only release.json and judgement.json must be there."""
     notes: list[str] = []
     evaluation = folder / "evaluation"
-    manifest = load(folder)
+    manifest, judgement = load(folder), load_judgement(folder)
     summary = _read(evaluation / "summary.json", notes) or {}
     champion = _read(evaluation / CHAMPION_SUMMARY, notes) or {}
     rehearsal = _read(folder / "rehearsal.json", notes) or {}
@@ -50,22 +50,23 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
     seconds = [float(stage.get("seconds") or 0) for stage in stages]
     shown = page(
         comparison,
-        ComparedVersion("champion", manifest.parent or ""),
+        ComparedVersion("champion", judgement.parent or ""),
         ComparedVersion("this release", manifest.id),
         cases=changes_of(pair({}, cases)[0], {}, set()),
         template=_TEMPLATES / "report.html.j2",
         number=lambda value: "–" if value is None else number(value),
         manifest=manifest,
-        headline=headline(manifest, rehearsal or None, live=live),
+        judgement=judgement,
+        headline=headline(judgement, rehearsal or None, live=live),
         has_champion=bool(champion),
         measured=[(name, one, theirs.get(name) or {}) for name, one in (summary.get("metrics") or {}).items()],
-        gates=_gate_rows(manifest, rehearsal, compared=comparison is not None),
+        gates=_gate_rows(judgement, rehearsal, compared=comparison is not None),
         rehearsal=rehearsal,
         steps=rehearsal.get("steps", []),
         stages=stages,
         longest=max([*seconds, 1e-9]),
         total=sum(seconds),
-        made_of=_made_of(manifest),
+        made_of=_made_of(manifest, judgement),
         loss=training.get("loss") or [],
         **_canary(rehearsal),
         notes=notes,
@@ -86,17 +87,17 @@ def _compared(folder: Path, notes: list[str]) -> Comparison | None:
         return None
 
 
-def headline(manifest: Manifest, rehearsal: Mapping[str, Any] | None, *, live: bool) -> dict[str, str]:
+def headline(judgement: Judgement, rehearsal: Mapping[str, Any] | None, *, live: bool) -> dict[str, str]:
     """What became of the release: {state: passed | failed | open, title, reason}."""
-    failed = [verdict for verdict in manifest.gates if not verdict.passed]
+    failed = [verdict for verdict in judgement.gates if not verdict.passed]
     if failed:
         by = {"the comparison with the champion" if _compares(one) else "the evaluation gates" for one in failed}
         reason = "\n".join(verdict.reason for verdict in failed)
         return {"state": "failed", "title": f"Refused by {' and '.join(sorted(by, reverse=True))}", "reason": reason}
-    if not manifest.gates and live:
+    if not judgement.gates and live:
         reason = "Nothing was live before it, so there was nothing to be judged against."
         return {"state": "open", "title": "Champion without a verdict", "reason": reason}
-    if not manifest.gates:
+    if not judgement.gates:
         return {"state": "failed", "title": "Refused", "reason": "no gate was decided, so nothing passes"}
     if rehearsal is None:
         title = "Live, without a rehearsal" if live else "Passed its gates, not rehearsed yet"
@@ -112,9 +113,9 @@ def _compares(verdict: Verdict) -> bool:
     return verdict.gate.partition("_")[0] == "comparison"
 
 
-def _gate_rows(manifest: Manifest, rehearsal: Mapping[str, Any], *, compared: bool) -> list[tuple[str, Verdict]]:
+def _gate_rows(judgement: Judgement, rehearsal: Mapping[str, Any], *, compared: bool) -> list[tuple[str, Verdict]]:
     """Stage and verdict. Metrics that passed are in the table of the comparison, where there is one."""
-    rows = [("evaluation", one) for one in manifest.gates if not (compared and one.passed and _compares(one))]
+    rows = [("evaluation", one) for one in judgement.gates if not (compared and one.passed and _compares(one))]
     for step in rehearsal.get("steps", []):
         rows += [(f"canary at {step.get('weight')} %", Verdict.model_validate(one)) for one in step.get("gates") or []]
     return rows
@@ -139,19 +140,23 @@ def _canary(rehearsal: Mapping[str, Any]) -> dict[str, Any]:
     return {"weights": stairs, "bands": bands, "times": times}
 
 
-def _made_of(manifest: Manifest) -> list[tuple[str, str]]:
+def _made_of(manifest: Manifest, judgement: Judgement) -> list[tuple[str, str]]:
     """What the release is made of, as (what, which)."""
     absent = {
         "adapter": "none: the base model answers",
         "guard model": "none: no check needs one",
         "image": "none: the code of a checkout serves it",
     }
-    parts = {"commit": manifest.commit, "parent release": manifest.parent or "none: nothing was live"}
-    parts |= {**absent, **manifest.parts()}
+    parts = {"commit": judgement.commit, "parent release": judgement.parent or "none: nothing was live"}
+    parts |= {**absent, **_parts(manifest, judgement)}
     parts["index"] += f" ({', '.join(f'{key} {value}' for key, value in manifest.index.chunker.items())})"
     for role, model in manifest.models.items():
         parts[f"model {role}"] = f"{model.source}, {model.licence}, {model.sha256}"
     return list(parts.items())
+
+
+def _parts(manifest: Manifest, judgement: Judgement) -> dict[str, str]:
+    return {**manifest.parts(), "asked cases": judgement.evaluation.cases_digest}
 
 
 def _read(path: Path, notes: list[str]) -> Any:
@@ -173,9 +178,11 @@ _LONGEST = 100_000
 def markdown(before: tuple[Manifest, Path] | None, after: tuple[Manifest, Path]) -> str:
     """What differs between two releases, for people, on GitHub and in a terminal. Texts of prompts and settings are
     shown as code, whatever they hold; one may read differently and mean the same, then it is no part."""
-    old, new = before[0].parts() if before else {}, after[0].parts()
+    judgement, earlier = load_judgement(after[1]), load_judgement(before[1]) if before else None
+    old = _parts(before[0], earlier) if before and earlier else {}
+    new = _parts(after[0], judgement)
     parts = [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
-    theirs, ours = before[0].evaluation.metrics if before else {}, after[0].evaluation.metrics
+    theirs, ours = earlier.evaluation.metrics if earlier else {}, judgement.evaluation.metrics
     metrics = {name: (theirs.get(name), ours.get(name)) for name in {**theirs, **ours}}
     pages = page_environment(_TEMPLATES, escape=False)
     pages.filters["figure"] = lambda value: "–" if value is None else number(value)
@@ -183,7 +190,7 @@ def markdown(before: tuple[Manifest, Path] | None, after: tuple[Manifest, Path])
     # As code on one line: names of cases are in it, which anybody may have written.
     pages.filters["code"] = lambda text: "`" + re.sub(r"[|`\s]+", " ", text).strip() + "`"
     page = pages.get_template("notes.md.j2")
-    whole = page.render(before=before and before[0], after=after[0], parts=parts, metrics=metrics) + "\n"
+    whole = page.render(before=before and before[0], after=judgement, parts=parts, metrics=metrics) + "\n"
     for name, text in _texts(before[1], after[1]) if before else ():
         block = _block(name, text)
         if len(whole) + len(block) > _LONGEST:

@@ -1,14 +1,15 @@
 """Makes a release: copies the files for serving into a draft, pins them in release.json, and publishes the folder by
 one rename.
 
-`.sluice/releases/<id>/` is complete or absent. Beside the pinned files it holds the evaluation, the champion's
-evaluation that was its reference, and the training record.
+`.sluice/releases/<id>/` is complete or absent. Beside the pinned files it holds the judgement, the evaluation, the
+champion's evaluation that was its reference, and the training record.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,10 +42,12 @@ from sluice.release.manifest import (
     Manifest,
     identified,
     load,
+    load_judgement,
     pinned_files,
+    replace_record,
     verify,
 )
-from sluice.release.verdict import Verdict
+from sluice.release.verdict import JUDGEMENT, Judgement, Verdict, judged
 
 # gates.yaml is never read by the service; it is pinned in judging/. stores.yaml and telemetry.yaml say where a machine
 # keeps its vectors and sends its traces, data.yaml what may be published: not what is served.
@@ -57,6 +60,12 @@ CHAMPION_CASES = "champion_cases.jsonl"
 _EVALUATION_FILES = ("summary.json", "cases.jsonl", "metrics.json")
 
 
+def preview(workspace: Workspace, **content: Any) -> Manifest:
+    """The manifest of the release that `create` would make of the same content. Nothing is published."""
+    with _drafted(workspace, **content) as (_, manifest):
+        return manifest
+
+
 def create(
     workspace: Workspace,
     *,
@@ -64,31 +73,57 @@ def create(
     verdicts: Sequence[Verdict],
     parent: str | None,
     commit: str,
+    reference: Path | None = None,
+    **content: Any,
+) -> tuple[Manifest, Path]:
+    """Makes `.sluice/releases/<id>/` from the checkout. A refused candidate is made too.
+
+    A release that is there, whole, gets the new judgement; if that is the one it has, it keeps its creation time. A
+    damaged release is replaced.
+
+    Args:
+        evaluation: Folder with the results.
+        reference: That of the results it was judged against; by default the evaluation of `parent`.
+        content: As for `_drafted`.
+    """
+    summary = read_json(evaluation / "summary.json")
+    if parent:
+        reference = reference or workspace.releases / parent / "evaluation"
+    with _drafted(workspace, **content) as (draft, manifest):
+        _copy_record(draft, evaluation, content["adapter"], reference)
+        judgement = judged(
+            {
+                "release": manifest.id,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "commit": commit,
+                "machine": f"{platform.platform(terse=True)} {platform.machine()}, {os.cpu_count()} cores",
+                "parent": parent,
+                "evaluation": _evaluation_pin(summary, evaluation / "summary.json"),
+                "gates": [verdict.model_dump() for verdict in verdicts],
+            }
+        )
+        write_atomic(draft / JUDGEMENT, judgement.to_bytes())
+        return manifest, _publish(draft, workspace.releases / manifest.id, manifest, judgement)
+
+
+@contextmanager
+def _drafted(
+    workspace: Workspace,
+    *,
     data_digest: str,
     adapter: Path | None,
-    reference: Path | None = None,
     images: Images = Images(),
     code: Code | None = None,
-) -> tuple[Manifest, Path]:
-    """Makes `.sluice/releases/<id>/` from the checkout.
-
-    A refused candidate is made too: its verdicts are part of it. A release that is already there, whole, is reused with
-    its first creation time; a damaged one is replaced."""
+) -> Iterator[tuple[Path, Manifest]]:
+    """A draft with all that is pinned and its release.json; it is gone afterwards, unless it was given another name."""
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     models = load_models(workspace.config / "models.yaml")
-    summary = read_json(evaluation / "summary.json")
     with _draft(workspace.releases) as draft:
         _copy_pinned(workspace, draft, adapter)
-        if parent:
-            reference = reference or workspace.releases / parent / "evaluation"
-        _copy_record(draft, evaluation, adapter, reference)
         if code:
             write_json(draft / CODE, {"files": code.files})
         manifest = identified(
             {
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "commit": commit,
-                "parent": parent,
                 "prompts": {name: prompt.digest for name, prompt in prompts.items()},
                 "data": {"digest": data_digest},
                 "index": index_pin(draft / "index"),
@@ -101,13 +136,11 @@ def create(
                 "tools": next((pins(draft / "config") for pins in hooks("tool_pins").values()), None),
                 "config": config_digests(draft / "config"),
                 "files": {name: digest_of_file(draft / name) for name in sorted(pinned_files(draft))},
-                "evaluation": _evaluation_pin(summary, evaluation / "summary.json"),
-                "gates": [verdict.model_dump() for verdict in verdicts],
                 **asdict(images),
             }
         )
         write_atomic(draft / FILE, manifest.to_bytes())
-        return _show(draft, workspace.releases / manifest.id, manifest)
+        yield draft, manifest
 
 
 @contextmanager
@@ -217,18 +250,28 @@ def _evaluation_pin(summary: Mapping[str, Any], place: Path) -> dict[str, Any]:
         raise not_a_summary(place, error) from None
 
 
-def _show(draft: Path, target: Path, manifest: Manifest) -> tuple[Manifest, Path]:
-    """Gives the draft its name, unless a whole release of that name is there."""
-    if target.exists():
-        try:
-            there = load(target)
-            verify(target, there)
-            return there, target
-        except SluiceError:
-            damaged = target.with_name(f".damaged-{target.name}-{os.getpid()}")
-            target.rename(damaged)
-            draft.rename(target)
-            shutil.rmtree(damaged)
-            return manifest, target
-    draft.rename(target)
-    return manifest, target
+def _publish(draft: Path, target: Path, manifest: Manifest, judgement: Judgement) -> Path:
+    """Gives the draft its name. Where a whole release of that name is, only what is new of the judgement is taken."""
+    if not target.exists():
+        draft.rename(target)
+        return target
+    try:
+        verify(target, load(target))
+    except SluiceError:
+        damaged = target.with_name(f".damaged-{target.name}-{os.getpid()}")
+        target.rename(damaged)
+        draft.rename(target)
+        shutil.rmtree(damaged)
+        return target
+    if not _is_noted(target, judgement):
+        replace_record(target, draft, manifest)
+    return target
+
+
+def _is_noted(folder: Path, judgement: Judgement) -> bool:
+    """Whether a release has this judgement already, of whatever time."""
+    try:
+        there = load_judgement(folder)
+    except SluiceError:
+        return False
+    return there.model_copy(update={"created": judgement.created, "digest": judgement.digest}) == judgement

@@ -18,11 +18,13 @@ from sluice.core.workspace import Workspace
 from sluice.release.artifact_store import ArtifactStore, fetch_artifact
 from sluice.release.catalogue import artefacts, find
 from sluice.release.environment_record import EnvironmentRecord
-from sluice.release.manifest import FILE, Manifest, load, verify
+from sluice.release.manifest import FILE, load, load_judgement, verify
+from sluice.release.verdict import JUDGEMENT
 
 WORKFLOW = ".github/workflows/release.yml"
 _NOT_SIGNED_IN = 4  # exit code of gh
 _SECONDS = 120
+Result = Literal["verified", "failed", "not verified"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class VerificationResult:
     """`reason` says how much was looked at, what is wrong, or why nothing could be looked at."""
 
     what: str
-    result: Literal["verified", "failed", "not verified"]
+    result: Result
     reason: str
 
     def __str__(self) -> str:
@@ -38,10 +40,14 @@ class VerificationResult:
 
 
 def check_folder(folder: Path) -> VerificationResult:
-    """Every file that serving reads, against release.json, and release.json against its id."""
+    """Every file that serving reads, against release.json; release.json and judgement.json against themselves."""
     try:
-        manifest = load(folder)
+        manifest, judgement = load(folder), load_judgement(folder)
         verify(folder, manifest)
+        written = {} if manifest.earlier else {FILE: manifest.to_bytes(), JUDGEMENT: judgement.to_bytes()}
+        for name, content in written.items():
+            if (folder / name).read_bytes() != content:
+                raise SluiceError(f"{folder / name}: not as it was written")
         if manifest.id != folder.name:
             raise SluiceError(f"{folder}: holds release {manifest.id}")
     except SluiceError as error:
@@ -70,45 +76,49 @@ def check_artifact_store(store: ArtifactStore | None, workspace: Workspace, fold
     return VerificationResult("artifact store", "verified", f"{len(wanted)} artefacts of {store}")
 
 
-def check_champion(manifest: Manifest, record: EnvironmentRecord) -> VerificationResult:
+def check_champion(folder: Path, record: EnvironmentRecord) -> VerificationResult:
     """Whether the release was judged against what is live now, or is that itself.
 
     A run that is repeated after others have passed it must not bring its release over theirs."""
     live = record.champion()
     where = record.environment
     try:
-        record.require_not_gone_back(manifest.id, find(record.store, manifest.id).time)
+        judgement = load_judgement(folder)
+        record.require_not_gone_back(judgement.release, find(record.store, judgement.release).time)
     except SluiceError as error:
         return VerificationResult("judged", "failed", _line(error))
     if live is None:
         return VerificationResult("judged", "verified", f"nothing is live in {where}")
-    if live.id in (manifest.id, manifest.parent):
-        return VerificationResult("judged", "verified", f"against {manifest.parent}; {live.id} is live in {where}")
+    if live.id in (judgement.release, judgement.parent):
+        return VerificationResult("judged", "verified", f"against {judgement.parent}; {live.id} is live in {where}")
     return VerificationResult(
-        "judged", "failed", f"against {manifest.parent}, but {live.id} is live in {where}: stage it again"
+        "judged", "failed", f"against {judgement.parent}, but {live.id} is live in {where}: stage it again"
     )
 
 
 def check_attestation(
     folder: Path, variables: Mapping[str, str], *, gh: str = "gh", signed: bool = True
 ) -> VerificationResult:
-    """Asks GitHub whether release.yml of this repository made release.json, by `gh attestation verify`."""
+    """Asks GitHub whether release.yml of this repository made both files, by `gh attestation verify`."""
     repository = variables.get("GITHUB_REPOSITORY")
     if not repository or not signed:
         why = "GITHUB_REPOSITORY is not set" if signed else "nothing is signed here"
         return VerificationResult("attestation", "not verified", why)
-    words = [gh, "attestation", "verify", str(folder / FILE), "--repo", repository]
-    words += ["--signer-workflow", f"{repository}/{WORKFLOW}"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_SECONDS)
-    except FileNotFoundError:
-        return VerificationResult("attestation", "not verified", f"{gh} is not installed")
-    except subprocess.TimeoutExpired:
-        return VerificationResult("attestation", "not verified", f"{gh} gave no answer in {_SECONDS} s")
-    said = next(iter(done.stderr.strip().splitlines()[-1:]), f"{gh} ended with {done.returncode}")
-    if done.returncode:
-        unasked = done.returncode == _NOT_SIGNED_IN
-        return VerificationResult("attestation", "not verified" if unasked else "failed", said)
+    for name in (FILE, JUDGEMENT):
+        if name == JUDGEMENT and not (folder / name).is_file():  # an older release; check_folder misses it otherwise
+            continue
+        words = [gh, "attestation", "verify", str(folder / name), "--repo", repository]
+        words += ["--signer-workflow", f"{repository}/{WORKFLOW}"]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_SECONDS)
+        except FileNotFoundError:
+            return VerificationResult("attestation", "not verified", f"{gh} is not installed")
+        except subprocess.TimeoutExpired:
+            return VerificationResult("attestation", "not verified", f"{gh} gave no answer in {_SECONDS} s")
+        if done.returncode:
+            said = next(iter(done.stderr.strip().splitlines()[-1:]), f"{gh} ended with {done.returncode}")
+            result: Result = "not verified" if done.returncode == _NOT_SIGNED_IN else "failed"
+            return VerificationResult("attestation", result, f"{name}: {said}")
     return VerificationResult("attestation", "verified", f"made by {WORKFLOW} of {repository}")
 
 

@@ -21,7 +21,6 @@ from sluice.core.workspace import Workspace
 from sluice.release.champion import champion_id
 from sluice.release.environment_record import here
 from unit.extras.finetune.tiny import write_codes
-from unit.release.aliases import promote
 from unit.release.conftest import release_of, verdict, write_evaluation, write_trained
 
 NOTEBOOK = ROOT / "notebooks" / "explore.ipynb"
@@ -101,6 +100,7 @@ def session(checkout: Workspace, sockets: str, monkeypatch: pytest.MonkeyPatch) 
 
 def release(checkout: Workspace, f1: float, **changed: Any) -> str:
     evaluation = write_evaluation(checkout.build / "evaluation", f1)
+    (checkout.build / "adapter" / "adapter.gguf").write_bytes(f"GGUF {f1}".encode())
     return release_of(checkout, evaluation=evaluation, **changed)[0].id
 
 
@@ -120,7 +120,7 @@ def test_it_shows_trains_compares_and_promotes_only_when_told(
     write_trained(checkout.build)
     live, better = release(checkout, 0.4), release(checkout, 0.5)
     refused = release(checkout, 0.1, verdicts=[verdict(passed=False, reason="gate f1_holds: too low")])
-    promote(checkout, here(checkout), live, move_alias=lambda *_: None)
+    here(checkout).append("promoted", live)
     settings = {"BASE": str(tmp_path / "base"), "CHANGES": {"steps": 6, "threads": 1}}
     (parameters,) = (cell for cell in session.cells if "parameters" in cell.metadata.get("tags", ()))
     parameters.source += "".join(f"\n{name} = {value!r}" for name, value in settings.items())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.environment_record import AppendLog, EnvironmentRecord, here, open_record, shared_address
-from support.local_server import in_thread
 from unit.release.buckets import bucket_server
 from unit.release.stores import OF_EXTRAS
 
@@ -166,34 +164,6 @@ def test_many_who_append_at_once_are_all_there(store: str) -> None:
     for machine in range(8):
         mine = [word for word in reversed(found) if word.startswith(f"{machine}-")]
         assert mine == sorted(mine)
-
-
-class Refusing(BaseHTTPRequestHandler):
-    """A bucket in which another writer is quicker: docs.aws.amazon.com, How to prevent object overwrites with
-    conditional writes (412 when the name is taken, 409 while somebody takes it)."""
-
-    status = 412
-
-    def do_PUT(self) -> None:
-        assert self.headers["If-None-Match"] == "*"
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(self.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.mark.parametrize("status", [409, 412])
-def test_a_bucket_in_which_another_is_quicker(loopback: None, monkeypatch: pytest.MonkeyPatch, status: int) -> None:  # noqa: ARG001
-    monkeypatch.setattr(Refusing, "status", status)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
-        monkeypatch.setenv(name, "testing")
-    with in_thread(server):
-        assert not open_artifact_store("s3://bucket").make("record/here/000001.json", b"mine")
 
 
 def test_a_file_that_does_not_belong_there_is_named(store: str) -> None:

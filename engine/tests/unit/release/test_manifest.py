@@ -2,23 +2,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluice.core.closures import Code
+from sluice.core.digests import canonical_json
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
-from sluice.release.manifest import Images, Manifest, identified, load, verify
+from sluice.release import staging
+from sluice.release.manifest import Images, Manifest, identified, load, load_judgement, verify
+from sluice.release.verdict import judged
+from unit.release.conftest import miniature, release_of, verdict, write_evaluation
 
 Make = Callable[..., tuple[Manifest, Path]]
 
 
-def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    document = json.loads((folder / "release.json").read_text())
+def rewritten(folder: Path, change: Callable[[dict[str, Any]], None], name: str = "release.json") -> None:
+    document = json.loads((folder / name).read_text())
     change(document)
-    (folder / "release.json").write_text(json.dumps(document))
+    (folder / name).write_text(json.dumps(document))
 
 
 def test_load_gives_back_what_was_made(make: Make) -> None:
@@ -28,25 +33,82 @@ def test_load_gives_back_what_was_made(make: Make) -> None:
     verify(folder, manifest)
 
 
-def test_the_id_follows_from_content_and_not_from_time_or_commit(make: Make) -> None:
-    manifest, _ = make()
-    fields = manifest.model_dump(exclude={"id"})
-    assert identified({**fields, "created": "2001-01-01T00:00:00+00:00", "commit": "f" * 40}).id == manifest.id
-    assert identified({**fields, "data": {"digest": "other"}}).id != manifest.id
-    assert identified({**fields, "parent": "r-" + 12 * "a"}).id != manifest.id
+def test_two_clones_that_build_the_same_have_one_release_id_whatever_they_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = miniature(tmp_path / "one"), miniature(tmp_path / "other")
+    manifest, folder = release_of(one)
+    summary = write_evaluation(other.build / "evaluation", f1=0.75) / "summary.json"
+    summary.write_text(summary.read_text().replace("820.0", "410.0"))  # a faster machine
+    monkeypatch.setattr(staging, "datetime", Later)
+    words = {"commit": "f" * 40, "parent": "r-" + 12 * "a", "verdicts": [verdict(passed=False)]}
+    again, there = release_of(other, **words)
+    assert again == manifest
+    assert (there / "release.json").read_bytes() == (folder / "release.json").read_bytes()
+    first, second = load_judgement(folder), load_judgement(there)
+    assert (first.release, first.commit, first.parent, first.refused_by) == (manifest.id, "0" * 40, None, [])
+    assert (second.commit, second.parent, second.refused_by) == (words["commit"], words["parent"], ["f1_holds"])
+    assert (first.evaluation.metrics["latency_p95_ms"], second.evaluation.metrics["latency_p95_ms"]) == (820.0, 410.0)
+    assert second.created > first.created
+    prompt = other.prompts / "answer.prompt.yml"
+    prompt.write_text(prompt.read_text().replace("Answers", "answers"))  # one byte
+    assert release_of(other, **words)[0].id != manifest.id
 
 
-def test_the_served_digest_ignores_how_it_was_judged(make: Make) -> None:
-    manifest, _ = make()
-    fields = manifest.model_dump(exclude={"id"})
-    assert identified({**fields, "parent": "r-" + 12 * "a", "gates": []}).served_digest() == manifest.served_digest()
-    changed = identified({**fields, "prompts": {"answer": "other"}})
-    assert changed.served_digest() != manifest.served_digest()
+class Later(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Any:
+        return datetime.now(tz) + timedelta(hours=1)
 
 
-def test_a_changed_manifest_is_refused(make: Make) -> None:
-    _, folder = make()
-    rewritten(folder, lambda document: document["evaluation"]["metrics"].update(f1=0.99))
+# Of a release from before judgement.json, as the code of that time wrote it.
+EARLIER = {
+    "id": "r-a37405a11b09",
+    "created": "2026-01-01T00:00:00+00:00",
+    "commit": "0" * 40,
+    "parent": None,
+    "prompts": {"answer": "1" * 64},
+    "data": {"digest": "2" * 64},
+    "index": {"digest": "3" * 64, "embedder": {}, "chunker": {}},
+    "models": {},
+    "adapter": None,
+    "config": {},
+    "files": {},
+    "evaluation": {"cases_digest": "4" * 64, "metrics": {"f1": 0.5}},
+    "gates": [verdict().model_dump(mode="json")],
+}
+
+
+def test_a_release_from_before_there_were_judgements_is_read_with_its_id(tmp_path: Path) -> None:
+    (tmp_path / "release.json").write_bytes(canonical_json(EARLIER))
+    manifest, judgement = load(tmp_path), load_judgement(tmp_path)
+    assert manifest.id == EARLIER["id"]
+    assert manifest.to_bytes() == canonical_json(EARLIER)
+    verify(tmp_path, manifest)
+    assert (judgement.release, judgement.created, judgement.gates) == (manifest.id, EARLIER["created"], (verdict(),))
+    content = {
+        key: EARLIER[key] for key in EARLIER if key not in ("created", "commit", "parent", "evaluation", "gates")
+    }
+    assert identified(content).served_digest() == manifest.served_digest()
+    rewritten(tmp_path, lambda document: document["gates"][0].update(passed=False))
+    with pytest.raises(SluiceError, match="but its content is r-"):
+        load(tmp_path)
+
+
+def test_a_changed_manifest_and_a_changed_judgement_are_refused(make: Make) -> None:
+    manifest, folder = make()
+    judgement = load_judgement(folder)
+    rewritten(folder, lambda document: document["gates"][0].update(passed=False), "judgement.json")
+    with pytest.raises(SluiceError, match=r"judgement\.json: its digest is not that of its content"):
+        load_judgement(folder)
+    other = judged({**judgement.model_dump(exclude={"digest"}), "release": "r-" + 12 * "a"})
+    (folder / "judgement.json").write_bytes(other.to_bytes())
+    with pytest.raises(SluiceError, match=f"about another release than {manifest.id}"):
+        load_judgement(folder)
+    rewritten(folder, lambda document: document.update(earlier={"created": "never"}))
+    with pytest.raises(ValidationErrors, match="'earlier' is no key"):
+        load(folder)
+    rewritten(folder, lambda document: (document.pop("earlier"), document["data"].update(digest="other")))
     with pytest.raises(SluiceError, match="but its content is r-"):
         load(folder)
 
@@ -118,13 +180,6 @@ def test_code_is_part_of_the_content_and_of_what_is_served(make: Make, workspace
     assert len({without.id, first.id, second.id}) == 3
     assert len({one.served_digest() for one in (without, first, second)}) == 3
     verify(folder, first)
-
-
-def test_a_release_from_before_code_was_pinned_is_read_with_its_id(make: Make) -> None:
-    manifest, folder = make()
-    assert manifest.id == "r-2933cc07448a"  # by the code of that time
-    assert load(folder) == manifest
-    verify(folder, manifest)
 
 
 def test_the_list_of_code_is_pinned(make: Make, workspace: Workspace) -> None:

@@ -13,7 +13,6 @@ from sluice.core.workspace import Workspace
 from sluice.release import champion, mlflow_registry
 from sluice.release.environment_record import here
 from sluice.release.manifest import Manifest
-from sluice.release.mlflow_registry import recorded_metrics, recorded_params
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -49,7 +48,7 @@ def test_the_road_of_two_releases_through_the_registry(workspace: Workspace, mak
     assert not client.search_registered_models(f"name = '{mlflow_registry.ADAPTER_MODEL}'")
     prompt = client.get_prompt_version_by_alias("answer", "candidate")
     assert prompt.tags["digest"] == baseline.prompts["answer"]
-    assert prompt.tags["commit"] == baseline.commit
+    assert prompt.tags["commit"] == "0" * 40
     assert prompt.template == [{"role": "user", "content": "{{passages}} {{question}}"}]
     champion.promote(workspace, here(workspace), baseline.id)
     assert client.get_prompt_version_by_alias("answer", "champion").version == 1
@@ -68,11 +67,21 @@ def test_the_road_of_two_releases_through_the_registry(workspace: Workspace, mak
         (3, 1.5),
     ]
     assert run.info.artifact_uri.startswith((workspace.state / "mlartifacts").as_uri())
-    assert {f.path for f in client.list_artifacts(run_id)} == {"release.json", "training.json", "evaluation", "adapter"}
+    assert {f.path for f in client.list_artifacts(run_id)} == {
+        "release.json",
+        "judgement.json",
+        "training.json",
+        "evaluation",
+        "adapter",
+    }
     version = client.get_model_version_by_alias(mlflow_registry.ADAPTER_MODEL, "candidate")
     assert version.tags["release"] == release.id
     assert version.tags["sha256"] == (release.adapter.sha256 if release.adapter else None)
     assert len(client.search_prompt_versions("answer")) == 1
+
+    assert make(parent=baseline.id, commit="1" * 40)[0] == release  # judged again
+    assert mlflow_registry.record_release(workspace, release, folder) != run_id
+    assert {one.data.tags["commit"] for one in runs_of(client, release)} == {"0" * 40, "1" * 40}
 
     champion.promote(workspace, here(workspace), release.id)
     assert client.get_model_version_by_alias(mlflow_registry.ADAPTER_MODEL, "champion").version == version.version
@@ -107,25 +116,3 @@ def test_a_broken_database_is_an_error_for_people(workspace: Workspace, make: Ma
     (workspace.state / "mlflow.db").write_text("this is not a database, it is much too long for one" * 50)
     with pytest.raises(SluiceError, match=r"mlflow\.db: MLflow cannot use it"):
         mlflow_registry.record_release(workspace, manifest, folder)
-
-
-def test_parameters_and_curves() -> None:
-    record = {
-        "parameters": {"rank": 16},
-        "base_sha256": "b",
-        "data_digest": "d",
-        "hardware": {"cores": 2},
-        "loss": [[1, 3.5], [2, 2.5]],
-        "held_loss": [[2, 2.75]],
-        "peak_memory_bytes": 7,
-    }
-    expected = {"rank": "16", "base_sha256": "b", "data_digest": "d", "hardware_cores": "2"}
-    assert recorded_params(record) == expected
-    assert recorded_metrics(record) == [
-        ("loss", 3.5, 1),
-        ("loss", 2.5, 2),
-        ("held_loss", 2.75, 2),
-        ("peak_memory_bytes", 7, 0),
-    ]
-    assert recorded_params({}) == {}
-    assert recorded_metrics({}) == []

@@ -125,10 +125,7 @@ def test_a_whole_release_shows_everything_and_loads_nothing(make: Make) -> None:
 
 
 def test_a_refused_release_says_why_and_what_is_missing_in_words(make: Make) -> None:
-    passing, _ = make()
-    failed = passing.gates[0].model_copy(
-        update={"passed": False, "reason": "gate f1_holds: f1 is 0.1", "cases": ("q1",)}
-    )
+    failed = judged(passed=False, reason="gate f1_holds: f1 is 0.1", cases=("q1",))
     _, folder = make(verdicts=[failed], adapter=None)
     page = page_of(folder)
     for words in ("Refused by the evaluation gates", "gate f1_holds: f1 is 0.1", "has not been rehearsed",

@@ -5,15 +5,19 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sluice.core.atomic_files import read_json
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.prompts import load_prompts
 from sluice.release import staging
-from sluice.release.manifest import Manifest, load, verify
+from sluice.release.manifest import Manifest, load, load_judgement, verify
+from sluice.release.verdict import judged
+from unit.release.conftest import verdict, write_evaluation
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -42,7 +46,9 @@ def test_it_pins_what_serving_and_the_judges_of_its_canary_read_and_nothing_else
     assert manifest.prompts == {"answer": load_prompts(workspace.prompts)["answer"].digest}
     assert manifest.index.chunker == {"name": "words", "size": 64}
     assert manifest.models["chat"].sha256 == "1a" * 32
-    assert manifest.evaluation.metrics == {"f1": 0.5, "latency_p95_ms": 820.0, "judge": None}
+    judgement = load_judgement(folder)
+    assert judgement.evaluation.metrics == {"f1": 0.5, "latency_p95_ms": 820.0, "judge": None}
+    assert "cores" in judgement.machine
     assert (folder / "evaluation/cases.jsonl").is_file()
     assert (folder / "training.json").is_file()
     assert left_over(workspace) == []
@@ -59,14 +65,45 @@ def test_of_the_project_only_the_application_is_pinned(workspace: Workspace, mak
     assert make()[0].id != first.id
 
 
-def test_the_same_content_is_reused_with_its_first_time_and_its_later_files(make: Make) -> None:
-    first, folder = make(commit="a" * 40)
+def test_the_same_judgement_of_the_same_content_keeps_its_time_and_its_later_files(make: Make) -> None:
+    first, folder = make()
+    noted = folder / "judgement.json"
+    write_judgement(noted, created="2026-01-01T00:00:00+00:00")
+    before = noted.read_bytes()
     (folder / "rehearsal.json").write_text("{}")
-    again, same = make(commit="b" * 40)
-    assert same == folder
-    assert again == first
-    assert again.commit == "a" * 40
+    again, same = make()
+    assert (again, same, noted.read_bytes()) == (first, folder, before)
     assert (folder / "rehearsal.json").exists()
+
+
+def test_another_judgement_replaces_the_record_and_no_file_that_serves(workspace: Workspace, make: Make) -> None:
+    first, folder = make()
+    (folder / "rehearsal.json").write_text("{}")
+    served = {name: (folder / name).stat().st_ino for name in ("release.json", *first.files)}
+    write_evaluation(workspace.build / "evaluation", f1=0.75)
+    again, same = make(commit="b" * 40, verdicts=[verdict(passed=False)])
+    assert (again, same) == (first, folder)
+    judgement = load_judgement(folder)
+    assert (judgement.commit, judgement.refused_by) == ("b" * 40, ["f1_holds"])
+    assert read_json(folder / "evaluation" / "summary.json")["metrics"]["f1"]["value"] == 0.75
+    assert not (folder / "rehearsal.json").exists()
+    assert {name: (folder / name).stat().st_ino for name in served} == served
+    verify(folder, first)
+    assert left_over(workspace) == []
+
+
+def test_a_preview_names_the_release_and_publishes_and_removes_nothing(workspace: Workspace, make: Make) -> None:
+    adapter = workspace.build / "adapter" / "adapter.gguf"
+    expected = staging.preview(workspace, data_digest="e" * 32, adapter=adapter)
+    assert list(workspace.releases.iterdir()) == []
+    manifest, folder = make()
+    before = (folder / "judgement.json").read_bytes()
+    assert staging.preview(workspace, data_digest="e" * 32, adapter=adapter) == expected == manifest
+    assert (folder / "judgement.json").read_bytes() == before
+
+
+def write_judgement(path: Path, **changed: Any) -> None:
+    path.write_bytes(judged({**load_judgement(path.parent).model_dump(exclude={"digest"}), **changed}).to_bytes())
 
 
 def test_a_damaged_release_of_the_same_id_is_replaced(workspace: Workspace, make: Make) -> None:
@@ -115,15 +152,6 @@ def test_drafts_of_killed_processes_are_removed_and_those_of_living_ones_kept(wo
     make()
     assert not dead.exists()
     assert alive.exists()
-
-
-def test_a_refused_candidate_is_made_with_its_verdicts(make: Make) -> None:
-    passing, _ = make()
-    failed = passing.gates[0].model_copy(update={"passed": False, "cases": ("q1",)})
-    manifest, folder = make(verdicts=[failed])
-    assert manifest.id != passing.id
-    assert not manifest.passed
-    assert load(folder).gates[0].cases == ("q1",)
 
 
 def test_the_forms_of_the_adapter_that_extras_write_are_pinned_as_it_is(

@@ -115,15 +115,14 @@ def test_a_file_that_is_not_whole_is_named_and_not_used(
     assert starter.take(tree, "guard")
 
 
-def test_a_rebuild_takes_nothing(tree: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(REBUILD, "yes")
-    assert not starter.take(tree, "train")
-    starter.place_responses(tree)
-    assert not tree.state.exists()
-
-
-def test_a_project_without_a_starter_trains(tree: Workspace) -> None:
-    (tree.root / starter.POINTER).unlink()
+@pytest.mark.parametrize("rebuild", [True, False])
+def test_a_rebuild_and_a_project_without_a_starter_take_nothing(
+    tree: Workspace, monkeypatch: pytest.MonkeyPatch, rebuild: bool
+) -> None:
+    if rebuild:
+        monkeypatch.setenv(REBUILD, "yes")
+    else:
+        (tree.root / starter.POINTER).unlink()
     assert not starter.take(tree, "train")
     starter.place_responses(tree)
     assert not tree.state.exists()

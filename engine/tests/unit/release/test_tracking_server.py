@@ -111,25 +111,6 @@ def test_an_alias_that_was_taken_off_and_one_without_a_record_stop_it_too(
     assert champion.champion_id(record) == first.id
 
 
-def test_a_prompt_that_is_gone_comes_out_of_the_registry(
-    workspace: Workspace, pair: tuple[Manifest, Manifest], server: MlflowServer, record: EnvironmentRecord
-) -> None:
-    first, second = pair
-    champion.promote(workspace, record, first.id)
-    champion.promote(workspace, record, second.id)
-    path = workspace.releases / first.id / "prompts/answer.prompt.yml"
-    content = path.read_bytes()
-    path.unlink()
-    champion.promote(workspace, record, first.id, back=True)
-    assert path.read_bytes() == content
-    path.unlink()
-    for version in client_of(server).search_prompt_versions("answer"):
-        for tag in [name for name in version.tags if name.startswith("file-")]:
-            client_of(server).delete_prompt_version_tag("answer", str(version.version), tag)
-    with pytest.raises(SluiceError, match="the prompt registry does not have it"):
-        champion.promote(workspace, record, first.id, back=True)
-
-
 def test_a_server_that_dies_leaves_a_promotion_to_complete(
     workspace: Workspace,
     pair: tuple[Manifest, Manifest],

@@ -15,6 +15,7 @@ from sluice.release.verification import check_artifact_store, check_attestation,
 
 Make = Callable[..., tuple[Manifest, Path]]
 Gh = Callable[[str], str]
+FILES = ("release.json", "judgement.json")
 GITHUB = {"GITHUB_REPOSITORY": "octo/app"}
 
 
@@ -32,6 +33,20 @@ def test_a_changed_folder_is_not(folder: Path, name: str, says: str) -> None:
     check = check_folder(folder)
     assert check.result == "failed"
     assert says in check.reason
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_byte_of_either_file_is_found_wherever_it_is(folder: Path, name: str) -> None:
+    assert check_folder(folder).result == "verified"
+    whole = (folder / name).read_bytes()
+    for place in range(0, len(whole), 17):
+        (folder / name).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert check_folder(folder).result == "failed", place
+    for other in (whole + b"\n", b" " + whole):
+        (folder / name).write_bytes(other)
+        assert check_folder(folder).result == "failed"
+    (folder / name).unlink()
+    assert check_folder(folder).result == "failed"
 
 
 def test_every_artefact_in_the_place_is_read_again(folder: Path, workspace: Workspace, tmp_path: Path) -> None:
@@ -61,7 +76,7 @@ def gh(tmp_path: Path) -> Gh:
 
     def make(script: str) -> str:
         program = tmp_path / "gh"
-        program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n{script}\n')
+        program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n{script}\n')
         program.chmod(0o755)
         return str(program)
 
@@ -71,15 +86,11 @@ def gh(tmp_path: Path) -> Gh:
 def test_an_attestation_is_asked_for_this_repository_and_this_workflow(folder: Path, gh: Gh, tmp_path: Path) -> None:
     check = check_attestation(folder, GITHUB, gh=gh("exit 0"))
     assert check.result == "verified"
-    assert (tmp_path / "asked").read_text().split() == [
-        "attestation",
-        "verify",
-        str(folder / "release.json"),
-        "--repo",
-        "octo/app",
-        "--signer-workflow",
-        "octo/app/.github/workflows/release.yml",
-    ]
+    for name, line in zip(FILES, (tmp_path / "asked").read_text().splitlines(), strict=True):
+        signer = "--repo octo/app --signer-workflow octo/app/.github/workflows/release.yml"
+        assert line == f"attestation verify {folder / name} {signer}"
+    one = check_attestation(folder, GITHUB, gh=gh('case "$3" in *judgement.json) exit 1;; esac'))
+    assert (one.result, one.reason) == ("failed", f"judgement.json: {tmp_path / 'gh'} ended with 1")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sluice.core.atomic_files import read_json, write_atomic
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.release.manifest import Manifest
+from sluice.release.manifest import Manifest, load_judgement
 
 Release = Annotated[str, typer.Argument(help="Release id; default: the champion.")]
 
@@ -90,9 +90,9 @@ def lineage(workspace: Workspace, manifest: Manifest, folder: Path) -> list[str]
     """Return a line for each thing and row. A row says whether data/train.jsonl still has it as it was."""
     from sluice.data.rows import load_rows
 
-    chat = manifest.models["chat"]
+    chat, judgement = manifest.models["chat"], load_judgement(folder)
     lines = [
-        f"release {manifest.id} of commit {manifest.commit}, made on {manifest.created}",
+        f"release {manifest.id} of commit {judgement.commit}, made on {judgement.created}",
         f"data {manifest.data.digest}",
         f"base model sha256 {chat.sha256}, {chat.source}",
     ]

@@ -24,7 +24,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.llm.model_files import ModelSpec, load_models
-from sluice.release.manifest import ADAPTER, Manifest
+from sluice.release.manifest import ADAPTER, Manifest, load_judgement
 from sluice.release.mlflow_registry import (
     ADAPTER_MODEL,
     CANDIDATE,
@@ -260,8 +260,9 @@ def model_card(workspace: Workspace, manifest: Manifest) -> str:
     SluiceError when the release has no adapter, or MLflow has no run of it."""
     if manifest.adapter is None:
         raise SluiceError(f"{manifest.id}: has no adapter, so there is no model to describe")
+    judgement = load_judgement(workspace.releases / manifest.id)
     with open_registry(workspace) as client:
-        run = client.get_run(run_id) if (run_id := finished_run(client, manifest)) else None
+        run = client.get_run(run_id) if (run_id := finished_run(client, judgement)) else None
     if run is None:
         raise SluiceError(
             f"{manifest.id}: MLflow has no finished run of it",
@@ -277,7 +278,7 @@ def model_card(workspace: Workspace, manifest: Manifest) -> str:
         "adapter sha256": manifest.adapter.sha256,
         "data": manifest.data.digest,
         "examples": tuned.pop("data_digest", ""),
-        "commit": manifest.commit,
+        "commit": judgement.commit,
         "MLflow run": run.info.run_id,
     }
     number = run.data.tags.get("adapter_version", "")
@@ -291,8 +292,8 @@ def model_card(workspace: Workspace, manifest: Manifest) -> str:
             _table(tuned),
             _table({name: _number(metrics[name]) for name in sorted(metrics) if name.startswith("train_")}),
             "## Evaluation",
-            f"On the cases {manifest.evaluation.cases_digest[:12]}, which it never saw, through the whole application.",
-            _table({n: _number(metrics[n]) for n in sorted(manifest.evaluation.metrics) if n in metrics}),
+            f"On the cases {judgement.evaluation.cases_digest[:12]}, which it never saw, through the whole application.",
+            _table({n: _number(metrics[n]) for n in sorted(judgement.evaluation.metrics) if n in metrics}),
             "## Limits",
             "It learned to answer from the passages it is given and to decline where they say nothing. Without passages"
             " it knows no more than its base, and it shares the licence and the faults of that.\n",

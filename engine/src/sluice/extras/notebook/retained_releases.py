@@ -1,4 +1,4 @@
-"""Releases that may be served again: those of this machine, and all in the shared artifact store."""
+"""Judgements of the releases that may be served again: those of this machine, and all in the shared artifact store."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from sluice.core.workspace import Workspace
 from sluice.release.artifact_store import fetch_artifact
 from sluice.release.catalogue import newest
 from sluice.release.environment_record import shared_address, shared_artifact_store
-from sluice.release.manifest import FILE, Manifest, load
+from sluice.release.manifest import FILE, load_judgement
+from sluice.release.verdict import JUDGEMENT, Judgement
 
 
-def kept_manifests(workspace: Workspace, variables: Mapping[str, str]) -> list[Manifest]:
-    """Their manifests, each release once. SluiceError when one of them cannot be read, because its needs are then
-    unknown.
+def kept_judgements(workspace: Workspace, variables: Mapping[str, str]) -> list[Judgement]:
+    """Their judgements, each release once. SluiceError when one of them cannot be read.
 
     Without a shared artifact store only those of this machine are known."""
-    found = {path.parent.name: load(path.parent) for path in sorted(workspace.releases.glob(f"r-*/{FILE}"))}
+    found = {path.parent.name: load_judgement(path.parent) for path in sorted(workspace.releases.glob(f"r-*/{FILE}"))}
     if shared_address(variables):
         store = shared_artifact_store(variables)
         with tempfile.TemporaryDirectory(prefix="sluice-manifests-") as made:
             for entry in newest(store):
                 if entry.id not in found:
-                    fetch_artifact(store, entry.digest, Path(made) / entry.id / FILE)
-                    found[entry.id] = load(Path(made) / entry.id)
+                    folder = Path(made) / entry.id
+                    fetch_artifact(store, entry.digest, folder / FILE)
+                    if digest := entry.making.get(JUDGEMENT):
+                        fetch_artifact(store, digest, folder / JUDGEMENT)
+                    found[entry.id] = load_judgement(folder)
     return list(found.values())

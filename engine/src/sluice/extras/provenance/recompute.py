@@ -26,8 +26,9 @@ from sluice.evaluation.runner import rescore, run_metrics
 from sluice.evaluation.summary import cases_digest, flat_figures, summarise
 from sluice.llm.model_files import ensure, load_models
 from sluice.release.decision import decide_release
-from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, Manifest, load
+from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, load_judgement
 from sluice.release.staging import CHAMPION_CASES, CHAMPION_SUMMARY
+from sluice.release.verdict import JUDGEMENT, Judgement
 from sluice.release.verification import VerificationResult
 from sluice.retrieval.embedder import Embedder
 
@@ -43,16 +44,16 @@ _SHOWN = 12
 def recompute(workspace: Workspace, folder: Path) -> list[VerificationResult]:
     """Recomputes what a release was judged by."""
     try:
-        return _recompute(workspace, folder, load(folder))
+        return _recompute(workspace, folder, load_judgement(folder))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         where = f"{folder / 'evaluation'}: not the records of an evaluation ({error!r})"
         raise SluiceError(where, remedy="`sluice release verify` names the file that was changed") from error
 
 
-def _recompute(workspace: Workspace, folder: Path, manifest: Manifest) -> list[VerificationResult]:
+def _recompute(workspace: Workspace, folder: Path, judgement: Judgement) -> list[VerificationResult]:
     summary, cases = read_json(folder / _SUMMARY), read_jsonl(folder / _CASES)
     known = {row.id: row for row in load_rows(folder / JUDGING_CASES)}
-    if faults := _faults_of_rows(manifest, summary, cases, known):
+    if faults := _faults_of_rows(judgement, summary, cases, known):
         return [_result("rows", "", faults)]  # nothing can be scored against other rows
     rows = [known[name] for name in dict.fromkeys(case["id"] for case in cases)]
     found = [_result("rows", f"{len(rows)} rows", [])]
@@ -66,9 +67,9 @@ def _recompute(workspace: Workspace, folder: Path, manifest: Manifest) -> list[V
         if absent := sorted(scored - {metric.name for metric in metrics}):
             why = f"{', '.join(absent)}: the judge is not asked, an embedder that is not in the cache not fetched"
             found.append(VerificationResult("scores by models", "not verified", why))
-        faults = _faults_of_figures(folder, manifest, summary, summarise(rows, cases, metrics))
+        faults = _faults_of_figures(folder, judgement, summary, summarise(rows, cases, metrics))
     found.append(_result("figures", f"{len(flat_figures(summary))} figures", faults, other_code))
-    return [*found, _verdicts(folder, manifest, other_code)]
+    return [*found, _verdicts(folder, judgement, other_code)]
 
 
 @contextmanager
@@ -84,7 +85,7 @@ def _metrics(workspace: Workspace, folder: Path) -> Iterator[tuple[Metric, ...]]
 
 
 def _faults_of_rows(
-    manifest: Manifest, summary: Mapping[str, Any], cases: Sequence[Mapping[str, Any]], known: Mapping[str, Row]
+    judgement: Judgement, summary: Mapping[str, Any], cases: Sequence[Mapping[str, Any]], known: Mapping[str, Row]
 ) -> list[str]:
     faults = []
     for case in cases:
@@ -101,7 +102,7 @@ def _faults_of_rows(
     if faults:
         return faults
     digest = cases_digest([known[name] for name in dict.fromkeys(case["id"] for case in cases)])
-    said = {_SUMMARY: summary.get("cases_digest"), "release.json": manifest.evaluation.cases_digest}
+    said = {_SUMMARY: summary.get("cases_digest"), JUDGEMENT: judgement.evaluation.cases_digest}
     return [
         f"{place}: cases_digest is {str(one)[:16]}…, that of the rows is {digest[:16]}…"
         for place, one in said.items()
@@ -127,7 +128,7 @@ def _faults_of_scores(
 
 
 def _faults_of_figures(
-    folder: Path, manifest: Manifest, summary: Mapping[str, Any], again: Mapping[str, Any]
+    folder: Path, judgement: Judgement, summary: Mapping[str, Any], again: Mapping[str, Any]
 ) -> list[str]:
     """Figures that do not follow from the scores, and files that disagree about them."""
     faults = []
@@ -145,7 +146,7 @@ def _faults_of_figures(
     pinned = {name: metric["value"] for name, metric in summary["metrics"].items()}
     for place, said, wanted in (
         (_FIGURES, read_json(folder / _FIGURES), figures),
-        ("release.json", manifest.evaluation.metrics, pinned),
+        (JUDGEMENT, judgement.evaluation.metrics, pinned),
     ):
         faults += [
             f"{place}: {name} is {said.get(name)}, {_SUMMARY} has {wanted.get(name)}"
@@ -155,8 +156,8 @@ def _faults_of_figures(
     return faults
 
 
-def _verdicts(folder: Path, manifest: Manifest, other_code: bool) -> VerificationResult:
-    if manifest.parent is None and not manifest.gates:
+def _verdicts(folder: Path, judgement: Judgement, other_code: bool) -> VerificationResult:
+    if judgement.parent is None and not judgement.gates:
         return VerificationResult("verdicts", "not verified", "the first release is judged by no gate")
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -166,11 +167,11 @@ def _verdicts(folder: Path, manifest: Manifest, other_code: bool) -> Verificatio
             again = decide_release(folder / JUDGING_GATES, folder / "evaluation", champion)
     except SluiceError as error:
         return _result("verdicts", "", _lines(error))
-    said, now = ({verdict.gate: verdict.model_dump() for verdict in some} for some in (manifest.gates, again))
-    faults = [f"release.json: gate {name}: not decided by {JUDGING_GATES}" for name in sorted(said.keys() - now)]
-    faults += [f"release.json: gate {name}: missing" for name in sorted(now.keys() - said)]
+    said, now = ({verdict.gate: verdict.model_dump() for verdict in some} for some in (judgement.gates, again))
+    faults = [f"{JUDGEMENT}: gate {name}: not decided by {JUDGING_GATES}" for name in sorted(said.keys() - now)]
+    faults += [f"{JUDGEMENT}: gate {name}: missing" for name in sorted(now.keys() - said)]
     faults += [
-        f"release.json: gate {name}: {key} is {said[name][key]}, recomputed {now[name][key]}"
+        f"{JUDGEMENT}: gate {name}: {key} is {said[name][key]}, recomputed {now[name][key]}"
         for name in sorted(said.keys() & now)
         for key in now[name]
         if not _same(said[name][key], now[name][key], _SAME)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import Any
 
 import jsonschema
@@ -110,16 +109,6 @@ def test_an_analysis_is_the_templates_with_the_arguments_of_the_step(plane: Play
         # The Rollout's controller ends the runs that it owns and has not begun (rollout/analysis.go:36-50, 80).
         (owner,) = made["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["name"], owner.get("controller")) == ("ReplicaSet", f"sluice-{digest}", None)
-
-
-def test_an_api_server_that_goes_away_while_it_is_judged(plane: Player, run: Runner) -> None:
-    def leave() -> None:
-        plane.api.down = True
-        threading.Timer(1, setattr, (plane.api, "down", False)).start()
-
-    run.during["-quality: Running"] = leave
-    assert run().kind == "promoted"
-    assert has_visitors(plane)
 
 
 def test_an_analysis_that_does_not_end_says_how_to_go_on(

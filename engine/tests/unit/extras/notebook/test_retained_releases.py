@@ -11,28 +11,29 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.extras.notebook.retained_releases import kept_manifests
+from sluice.extras.notebook.retained_releases import kept_judgements
 from sluice.release import catalogue
 from sluice.release.artifact_store import open_artifact_store
-from sluice.release.manifest import FILE, Manifest
+from sluice.release.manifest import FILE, Manifest, load_judgement
 from unit.release.conftest import make, small_models, workspace  # noqa: F401 - fixtures
 
 Make = Callable[..., tuple[Manifest, Path]]
 
 
 def test_without_a_release_none_is_kept(workspace: Workspace) -> None:
-    assert kept_manifests(workspace, {}) == []
+    assert kept_judgements(workspace, {}) == []
 
 
 @pytest.mark.usefixtures("small_models")
 def test_a_release_is_kept_here_and_in_the_shared_place(workspace: Workspace, make: Make, tmp_path: Path) -> None:
-    manifest, folder = make()
+    _, folder = make()
+    judgement = load_judgement(folder)
     place = {"SLUICE_ARTEFACTS": str(tmp_path / "place")}
     catalogue.add(open_artifact_store(place["SLUICE_ARTEFACTS"]), workspace, folder, "1" * 40)
-    assert kept_manifests(workspace, {}) == kept_manifests(workspace, place) == [manifest]
+    assert kept_judgements(workspace, {}) == kept_judgements(workspace, place) == [judgement]
     shutil.rmtree(workspace.releases)
-    assert kept_manifests(workspace, {}) == []
-    assert kept_manifests(workspace, place) == [manifest]
+    assert kept_judgements(workspace, {}) == []
+    assert kept_judgements(workspace, place) == [judgement]
 
 
 @pytest.mark.usefixtures("small_models")
@@ -40,4 +41,4 @@ def test_a_manifest_that_cannot_be_read_is_no_permission(workspace: Workspace, m
     _, folder = make()
     (folder / FILE).write_text("{")
     with pytest.raises(SluiceError, match="not valid JSON"):
-        kept_manifests(workspace, {})
+        kept_judgements(workspace, {})

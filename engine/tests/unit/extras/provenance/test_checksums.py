@@ -31,10 +31,10 @@ def test_a_change_of_one_byte_is_found_in_every_file_and_the_file_is_named(
 ) -> None:
     status, said = verify(made, capsys)
     assert status == 0, said
-    assert "checksums: verified: 18 files" in said
+    assert "checksums: verified: 19 files" in said
     assert "folder: verified" in said
     files = sorted(path for path in made.folder.rglob("*") if path.is_file())
-    assert len(files) == 19, "SHA256SUMS with them"
+    assert len(files) == 20, "SHA256SUMS with them"
     for path in files:
         before = path.read_bytes()
         place = len(before) // 2
@@ -68,7 +68,7 @@ def test_lines_that_are_none_twice_or_in_another_order_are_found(folder: Path) -
     lines = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
     for line in ("no digest", f"{'a' * 64}  /etc/passwd", f"{'a' * 64}  ../outside", f"{'a' * 64} *adapter.gguf"):
         (folder / "SHA256SUMS").write_text("".join([*lines, f"{line}\n"]))
-        assert check_checksums(folder).reason == "SHA256SUMS:19: not a line of sha256sum"
+        assert check_checksums(folder).reason == "SHA256SUMS:20: not a line of sha256sum"
     for other in ([*lines[1:], lines[0]], [*lines, lines[-1]]):
         (folder / "SHA256SUMS").write_text("".join(other))
         assert check_checksums(folder).result == "failed"

@@ -4,7 +4,6 @@ That writers exclude each other is tested with all stores in test_store_contract
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -97,12 +96,3 @@ def test_a_push_whose_answer_is_lost_is_made_and_not_told_to_be_another_s(
     monkeypatch.setattr(GitRefs, "_git", lost)
     assert refs.make("record/staging/000001.json", b"x")
     assert not refs.make("record/staging/000001.json", b"x")
-
-
-def test_clones_leave_the_record_out(tmp_path: Path) -> None:
-    record = bare_repository(tmp_path / "record.git")
-    assert GitRefs(str(record)).make("record/staging/000001.json", b"x")
-    subprocess.run(["git", "clone", "--quiet", str(record), str(tmp_path / "clone")], check=True, capture_output=True)
-    there = [["git", "-C", str(where), "for-each-ref", "--format=%(refname)"] for where in (record, tmp_path / "clone")]
-    listed = [subprocess.run(words, check=True, capture_output=True, text=True).stdout.split() for words in there]
-    assert listed == [["refs/sluice/record/staging/000001.json"], []]

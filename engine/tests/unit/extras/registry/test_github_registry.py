@@ -37,12 +37,10 @@ DIGEST = "a" * 64
 
 @dataclass
 class GithubDouble:
-    """`busy`: how many of the next requests are told to come back; `versions`: {id: tags}; `owner`: User or
-    Organization; `asked`: method and path of each request."""
+    """`versions`: {id: tags}; `owner`: User or Organization; `asked`: method and path of each request."""
 
     port: int = 0
     public: bool = False
-    busy: int = 0
     may_write: bool = True
     owner: str = "User"
     versions: dict[int, list[str]] = field(default_factory=dict)
@@ -62,10 +60,7 @@ def github(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[GithubDo
             path, _, query = self.path.partition("?")
             double.asked.append(f"{self.command} {self.path}")
             given = self.headers.get("Authorization", "")
-            if double.busy:
-                double.busy -= 1
-                self._answer(503, {"message": "busy"}, {"Retry-After": "0"})
-            elif path == "/token":
+            if path == "/token":
                 self._token(query, given)
             elif path.startswith("/v2/"):
                 self._registry(given)
@@ -166,16 +161,6 @@ def test_a_public_package_is_read_with_a_token_that_is_not_meant_for_it(
         client(github).has(DIGEST)
     github.public = True
     assert not client(github).has(DIGEST)
-
-
-def test_a_registry_that_is_busy_is_asked_again(github: GithubDouble, tmp_path: Path) -> None:
-    github.busy = 3
-    assert not client(github).has(DIGEST)
-    github.busy, github.may_write = 3, False
-    (tmp_path / "blob").write_bytes(b"x")
-    with pytest.raises(SluiceError, match="403"):
-        client(github).put(DIGEST, tmp_path / "blob")
-    assert github.busy == 0
 
 
 @pytest.mark.parametrize(("owner", "folder"), [("User", "users"), ("Organization", "orgs")])
