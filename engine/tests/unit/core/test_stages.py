@@ -1,5 +1,4 @@
-"""Seeded edits of code make exactly those stages stale that can be affected, and another release where what serves has
-changed.
+"""Seeded edits of code make exactly those stages stale that can be affected.
 
 What each edit reaches is written down here from what the stages do, not taken from the graph.
 """
@@ -10,7 +9,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
@@ -18,14 +17,10 @@ import pytest
 import yaml
 
 from sluice.cli.project_files import code_digest
-from sluice.core.closures import PROGRAMS, ROAD, SERVE, STAGES, CodeGraph, affecting
+from sluice.core.closures import PROGRAMS, ROAD, STAGES, CodeGraph, affecting
 from sluice.core.extras import FOLDER
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc_pipeline import command, environment
-from sluice.release.manifest import Manifest
-from unit.release.conftest import make, small_models, workspace
-
-__all__ = ["make", "small_models", "workspace"]
 
 ROOT = Path(__file__).parents[4]
 ALL = {*STAGES, "serve"}
@@ -121,20 +116,6 @@ def test_an_edit_changes_the_code_of_what_it_can_affect(
     with edited(checkout, name):
         after = digests(checkout)
     assert {name for name in after if after[name] != unedited[name]} == reached
-
-
-@pytest.mark.parametrize("title", ["core settings", "rollout"])
-def test_a_release_has_another_id_exactly_where_what_serves_has_changed(
-    checkout: Path, make: Callable[..., tuple[Manifest, Path]], title: str
-) -> None:
-    name, reached = EDITS[title]
-    code = CodeGraph(checkout).code_of(SERVE)
-    assert code.files  # read now, and kept
-    before, _ = make(code=code)
-    with edited(checkout, name):
-        after, _ = make(code=CodeGraph(checkout).code_of(SERVE))
-    assert (before.id != after.id) is ("serve" in reached)
-    assert (before.served_digest() != after.served_digest()) is ("serve" in reached)
 
 
 def test_a_release_is_looked_at_again_for_what_makes_or_deploys_it(checkout: Path) -> None:

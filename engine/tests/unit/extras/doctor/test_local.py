@@ -16,8 +16,6 @@ from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from sluice.extras.doctor.local import EndDates, ModelEnd, load_end_dates
 from unit.core.starter import STARTER
 
-ROOT = Path(__file__).resolve().parents[5]
-
 
 def look(root: Path) -> dict[str, Diagnosis]:
     return {one.what: one for one in local.check(DiagnosisScope(root, STARTER, os.environ))}

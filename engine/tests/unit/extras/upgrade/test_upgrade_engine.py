@@ -15,11 +15,11 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.project import load_project
 from sluice.extras.pull_requests.branch_pull_request import APPROVAL
 from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
-from sluice.template.owned import OWNED, edits, list_files, write_lists
+from sluice.template.owned import OWNED, edits, list_files
 from unit.extras.upgrade.conftest import Fork
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
-from unit.template.conftest import ROOT, Template, commit, git, lines, write
+from unit.template.conftest import commit, git, lines
 
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 CI = ".github/workflows/ci.yml"
@@ -158,39 +158,6 @@ def test_a_file_that_is_no_longer_the_engine_s_stays_as_it_is(fork: Fork, monkey
     made = fork.upgraded()
     assert fork.file(made.commit, "Makefile") == "ours:"
     assert "Makefile" not in fork.file(made.commit, OWNED)
-
-
-# -- projects of an older version, whose engine was cut
-
-
-def test_a_project_whose_engine_was_cut_gets_the_whole_one_with_those_parts_off(tmp_path: Path) -> None:
-    """As `sluice init --without guard` of 0.1.0 left it: files gone, the workflow shorter, lists written anew."""
-    codemod = (ROOT / CODEMODS / "v0_1_1.py").read_text()
-    part: dict[str, str | None] = {
-        "engine/src/sluice/extras/guard/cli.py": "G = 1\n",
-        ".github/workflows/train.yml": "name: train\n",
-        "pipelines/params.yaml": "index: {}\nguard: {}\n",
-        CI: lines(1, 20),
-    }
-    template = Template(tmp_path / "template")
-    git(template.root, "tag", "--delete", "v0.1.0")
-    template.release("0.1.0", part)
-    fork = Fork(tmp_path, template)
-    cut: dict[str, str | None] = dict.fromkeys([*part][:2])
-    write(fork.root, {**cut, "pipelines/params.yaml": "index: {}\n", CI: lines(1, 15)})
-    git(fork.root, "add", "--all")
-    write_lists(fork.root, list_files(fork.root))
-    commit(fork.root, "Without guard")
-    fork.template.release("0.2.0", {f"{CODEMODS}/v0_1_1.py": codemod, "Makefile": "more:\n"})
-    made = fork.upgraded()
-    after = fork.files(made.commit)
-    assert {path for path in part if path in after} == set(part)
-    assert fork.file(made.commit, CI) == lines(1, 20).rstrip("\n")
-    assert "without: [" in fork.file(made.commit, "config/project.yaml")
-    assert "guard" in fork.file(made.commit, "config/project.yaml")
-    assert made.codemods == {"0.1.1": ["config/project.yaml"]}
-    git(fork.root, "merge", "--quiet", "--ff-only", made.commit)
-    assert edits(fork.root, list_files(fork.root)) == []
 
 
 # -- codemods
