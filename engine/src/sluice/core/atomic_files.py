@@ -36,7 +36,6 @@ def write_atomic(path: Path, content: bytes | str, *, sync: bool = True, mode: i
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented JSON for people and diffs, written atomically."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -59,12 +59,10 @@ class Code:
 
     @cached_property
     def files(self) -> dict[str, str]:
-        """Hex sha256 of each file, by its name."""
         return {name: digest_of_file(path) for name, path in sorted(self.paths.items())}
 
     @property
     def digest(self) -> str:
-        """Hex sha256 over names and contents."""
         return digest_of(self.files)
 
     def listing(self) -> str:
@@ -183,11 +181,9 @@ class CodeGraph:
         return [one for name in sorted(named) for one in self._whole(name)]
 
     def _packages_of_extras(self, name: str) -> set[str]:
-        """The packages of this name that extras have, for a registry."""
         return {one for one in self._on if one.startswith(_EXTRAS) and one.split(".")[3:] == [name]}
 
     def _hooked(self, occasion: str) -> set[str]:
-        """The modules of extras that have a function for an occasion."""
         declared = _hooks_by_extra(self._file(_DECLARED)).items()
         return {f"{_EXTRAS}{name}.{hooks.get(occasion, '').partition(':')[0]}" for name, hooks in declared} & self._on
 

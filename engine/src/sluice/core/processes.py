@@ -84,8 +84,6 @@ def interrupts_deferred() -> Iterator[None]:
 
 @dataclass
 class Child:
-    """A running child and its record."""
-
     name: str
     process: subprocess.Popen[bytes]
     log: Path
@@ -172,7 +170,6 @@ def _is_same(pid: int, started: float) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process runs; a zombie does not."""
     return bool(_started(pid))
 
 

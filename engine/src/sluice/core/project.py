@@ -72,7 +72,6 @@ class Project(Settings):
 
     @property
     def repository(self) -> str:
-        """owner/name on GitHub."""
         return f"{self.organisation}/{self.name}"
 
 

@@ -23,8 +23,6 @@ T = TypeVar("T")
 
 
 class UnknownEntryError(SluiceError, KeyError):
-    """No module adds an entry of this name."""
-
     __str__ = SluiceError.__str__
 
 

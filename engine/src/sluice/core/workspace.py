@@ -16,8 +16,6 @@ LOCK, MARKER = "config/engine.lock", ".sluice/engine.lock"
 
 
 class _Below:
-    """A path of a checkout, from its root."""
-
     def __init__(self, path: str) -> None:
         self._path = path
 

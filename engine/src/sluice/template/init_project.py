@@ -36,8 +36,6 @@ class FileChange:
 
 @dataclass(frozen=True)
 class InitPlan:
-    """What `init` would do. `removed`: tracked files that go."""
-
     changes: list[FileChange]
     removed: list[str]
 
@@ -75,7 +73,6 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
 
 
 def apply(root: Path, plan: InitPlan) -> None:
-    """Writes the plan and stages it."""
     for path in (*plan.removed, *(change.old for change in plan.changes if change.old != change.new)):
         _drop(root, path)
     for change in plan.changes:

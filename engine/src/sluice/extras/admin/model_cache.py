@@ -47,7 +47,6 @@ def faults_of(models: Models, cache: Path) -> list[str]:
 
 
 def unnamed(named: Iterable[Models], cache: Path) -> dict[Path, int]:
-    """Folders of the cache that none of these configurations needs, with their sizes in bytes."""
     kept = {path.parent for models in named for _, _, pinned in models.pinned() for path in pinned.cached(cache)}
     found = cache / FOLDER
     folders = sorted(path for path in found.iterdir() if path.is_dir()) if found.is_dir() else []

@@ -69,7 +69,6 @@ def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: boo
 
 
 def _note_removed(store: ArtifactStore, entry: CatalogueEntry) -> None:
-    """Takes a release out of the catalogue; to put it there again is a new entry."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     AppendLog(store, FOLDER, CatalogueEntry).append(entry.model_copy(update={"removed": True, "time": now}))
 
@@ -92,7 +91,6 @@ def _kept(store: ArtifactStore, keep: int, before: datetime) -> dict[str, Catalo
 
 
 def _needed(store: ArtifactStore, workspace: Workspace, entries: Iterable[CatalogueEntry]) -> set[str]:
-    """Ids of these releases, and sha256 of everything that they need."""
     needed: set[str] = set()
     for entry in entries:
         with tempfile.TemporaryDirectory() as folder:

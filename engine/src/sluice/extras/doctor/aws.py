@@ -149,7 +149,6 @@ def _branch(scope: DiagnosisScope) -> str:
 
 
 def service_role(iam: Any, role: str, service: str, fix: str) -> Diagnosis:
-    """Whether a role trusts one service, and nobody else."""
     what = f"role {role}"
     trusted = [one.get("Principal", {}).get("Service") for one in _statements(iam, role)]
     return (
@@ -182,7 +181,6 @@ def _bucket(s3: Any, bucket: str, fix: str) -> Diagnosis:
 
 
 def _artefacts(s3: Any, scope: DiagnosisScope, overlay: str, account: str) -> Diagnosis:
-    """The address that the pods of an environment fetch from."""
     what, path = f"artefacts of {overlay}", scope.root / "k8s" / "overlays" / overlay / "kustomization.yaml"
     found = re.search(r"artefacts=s3://([\w.-]+)", path.read_text(encoding="utf-8"))
     if not found:

@@ -29,7 +29,6 @@ class GitHubChange:
     right: str = "Administration"
 
     def command(self, repository: str) -> str:
-        """The same as a command of `gh`."""
         fields = ["--input", self.source] if self.source else _fields(self.body or {})
         return shlex.join(["gh", "api", "-X", self.method, f"repos/{repository}{self.path}", *fields])
 
@@ -62,7 +61,6 @@ class DiagnosisScope:
 
 
 def passed(what: str, found: str) -> Diagnosis:
-    """A diagnosis that is good."""
     return Diagnosis(what, "ok", found)
 
 

@@ -150,13 +150,11 @@ def _overlay(call: _Kubectl, overlay: str, documents: list[Any], served: Groups)
 
 
 def _groups(said: str) -> Groups:
-    """API group to its versions, as `group/version`."""
     listed = json.loads(said)["groups"]
     return {one["name"]: [version["groupVersion"] for version in one["versions"]] for one in listed}
 
 
 def _kinds(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -> Iterator[Diagnosis]:
-    """One check for each API group that is not Kubernetes' own."""
     wanted: dict[str, set[str]] = {}
     for one in documents:
         group = one["apiVersion"].rpartition("/")[0]
@@ -249,7 +247,6 @@ def _there(call: _Kubectl, what: str, words: tuple[str, ...], fix: str) -> Diagn
 
 
 def _right(call: _Kubectl, overlay: str, verb: str, resource: str, namespace: str) -> Diagnosis:
-    """Asks the API server itself, as `kubectl auth can-i` does."""
     what = f"{overlay}: may {verb} {resource}"
     whole, _, sub = resource.partition("/")
     name, _, group = whole.partition(".")

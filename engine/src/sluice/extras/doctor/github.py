@@ -67,7 +67,6 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
 
 @contextmanager
 def reader(scope: DiagnosisScope, repository: str) -> Iterator[Ask]:
-    """A function that reads a path below the repository."""
     with open_repository({**scope.environment, "GITHUB_REPOSITORY": repository}) as there:
 
         def ask(path: str) -> Any:
@@ -218,7 +217,6 @@ def _held(what: str, name: str, there: set[str], fix: str, more: Mapping[str, st
 
 
 def _named(scope: DiagnosisScope, kind: str) -> list[str]:
-    """Names behind `vars.` or `secrets.` in the workflows."""
     return sorted(set(_found(scope, rf"\b{kind}\.([A-Z][A-Z0-9_]*)\b")) - _GIVEN)
 
 

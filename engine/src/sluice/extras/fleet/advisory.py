@@ -50,7 +50,6 @@ class FleetAdvisory:
     projects: tuple[AffectedProject, ...]
 
     def text(self) -> str:
-        """For people."""
         affected = [one for one in self.projects if one.pins]
         unknown = [one for one in self.projects if one.fault]
         lines = [f"{self.name}: {self.summary}", self.url, ""]
@@ -70,7 +69,6 @@ class FleetAdvisory:
 
 
 def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> FleetAdvisory:
-    """Who has a vulnerability."""
     if not (found := _NAME.fullmatch(name)):
         raise SluiceError(
             f"{name}: not the name of an advisory", remedy="such as CVE-2026-12345 or GHSA-xxxx-xxxx-xxxx"
@@ -106,7 +104,6 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
 
 
 def _affected(listed: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Affected ranges of Python packages, and the first versions of each that are not affected."""
     ranges: dict[str, list[str]] = {}
     patched: dict[str, list[str]] = {}
     for advisory in listed:
@@ -121,7 +118,6 @@ def _affected(listed: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]]
 
 
 def _pins(facts: ProjectFacts, ranges: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """The pins of a project that are affected."""
     from packaging.specifiers import SpecifierSet
 
     # GitHub writes `= 1.2.3` for one version, Python `== 1.2.3`.

@@ -128,6 +128,5 @@ def new(
 
 
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
-    """Add the group."""
     app.add_typer(group, name="fleet")
     groups["fleet"] = group

@@ -29,8 +29,8 @@ from sluice.extras.fleet.repository_reader import GitHubReader, GitMirror, in_a_
 from sluice.extras.pull_requests.branch_pull_request import PullRequestText, closed_before, upsert_pull
 from sluice.extras.pull_requests.comment_verdict import find_verdict
 from sluice.extras.pull_requests.pull_request_comment import MARKER
-from sluice.extras.upgrade.codemods import order
 from sluice.extras.upgrade.upgrade_engine import BRANCH, UpgradeResult, describe, prepare, push
+from sluice.extras.upgrade.versions import order
 from sluice.github.github_client import BOT, needed
 from sluice.github.tracked_issue import close_issue, run_of, upsert_issue
 from sluice.github.workflow_run import run_url
@@ -69,7 +69,6 @@ class ProjectUpgrader:
 
     @property
     def title(self) -> str:
-        """Of the pull request, as upgrade_engine.py has it."""
         return UpgradeResult("", self.version, "", []).title
 
     def look(self, project: FleetProject) -> ProjectUpgrade:
@@ -159,7 +158,6 @@ class ProjectUpgrader:
 
 
 def _project(mirror: GitMirror, commit: str) -> Project:
-    """config/project.yaml of a commit."""
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
         (Path(name) / FILE).write_bytes(mirror.read(f"{commit}:{PROJECT}"))
         return load_project(Path(name))
@@ -178,7 +176,6 @@ class FleetUpgrade:
     issue: str = ""
 
     def text(self) -> str:
-        """For people, as Markdown."""
         head = f"Template {self.version} ({self.commit[:12]}): {self.summary}"
         lines = [f"{one.repository}: {_words(one)}" for one in self.projects if one.state == "blocked" or one.notes]
         rows = [(one.repository, one.ring, one.state, one.reason, one.pull) for one in self.projects]
@@ -187,12 +184,10 @@ class FleetUpgrade:
 
     @property
     def pending(self) -> bool:
-        """Whether a later pass may get further without a person."""
         return bool(self.ring) and not self.stopped and any(one.state in _OPEN for one in self.projects)
 
     @property
     def summary(self) -> str:
-        """How far it is."""
         if self.stopped:
             return f"stopped in ring {self.ring}"
         return f"waits for ring {self.ring}" if self.ring else "every project was asked"

@@ -67,7 +67,6 @@ class NewProject:
         yield f"entry in {self.file.name}: ring {self.project.ring}, owners {', '.join(self.project.owners)}"
 
     def make(self) -> Iterator[str]:
-        """Does it; a line for each thing that is done."""
         fleet = load_fleet(self.file)
         entry = _with_entry(self.file, self.project)
         template, name = _template(fleet), self.project.repository
@@ -100,7 +99,6 @@ class NewProject:
         return f"made {owner}/{name} from {template}"
 
     def _branch(self, reader: GitHubReader) -> str:
-        """The default branch, when its files are there."""
         for _ in range(_TRIES):
             try:
                 branch = str(reader.get()["default_branch"])
@@ -144,7 +142,6 @@ def _template(fleet: FleetFile) -> str:
 
 
 def _facts(reader: GitHubReader) -> dict[str, Any] | None:
-    """The repository; None where there is none, or none that the token may see."""
     try:
         found: dict[str, Any] = reader.get()
     except GitHubStatusError as error:

@@ -16,7 +16,7 @@ from sluice.extras.fleet.fleet_file import FleetProject, FleetRules
 from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, limit_of, loosened
 from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
 from sluice.extras.fleet.repository_reader import GitHubReader, GitMirror, clone_address, in_a_line, read_repository
-from sluice.extras.upgrade.codemods import order
+from sluice.extras.upgrade.versions import order
 from sluice.github.github_client import BOT, GitHubStatusError
 from sluice.github.tracked_issue import run_of
 from sluice.release.artifact_store import ArtifactStore
@@ -56,7 +56,6 @@ class NamespaceFigures:
 
 
 def read_figures(url: str) -> list[NamespaceFigures]:
-    """Ask a Prometheus what the projects have served."""
     questions, errors, dollars = (_ask(url, query) for query in _QUERIES)
     return [
         NamespaceFigures(*where, *(each.get(where, 0.0) for each in (questions, errors, dollars)))
@@ -145,7 +144,6 @@ class ProjectStatus(Settings):
 
     @property
     def healthy(self) -> bool:
-        """Whether it was read whole and keeps to the rules."""
         return not self.fault and not self.broken
 
 
@@ -195,7 +193,6 @@ class StatusReader:
         yield _advisories(reader)
 
     def _engine(self, facts: ProjectFacts) -> dict[str, Any]:
-        """What follows from the facts, the template and the rules."""
         version, released = facts.version, list(self.versions)
         missing = [name for name in self.rules.extras if name not in facts.extras]
         found: dict[str, Any] = {

@@ -28,8 +28,6 @@ _QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")  # no process is le
 
 @dataclass(frozen=True)
 class GitMirror:
-    """What lies in `folder` of the repository at `address`."""
-
     folder: Path
     address: str
     environment: Mapping[str, str] = field(repr=False)  # it has the token
@@ -44,7 +42,6 @@ class GitMirror:
         run(self.folder, *_QUIET, *words, env=sign_in, remedy="the token must be allowed to read the contents")
 
     def has(self, commit: str) -> bool:
-        """Whether a commit is here, all of it."""
         if not (self.folder / "HEAD").is_file():
             return False
         try:
@@ -57,7 +54,6 @@ class GitMirror:
         return run_bytes(self.folder, "cat-file", "blob", name)
 
     def refs(self, below: str) -> dict[str, str]:
-        """Ids by name of the refs below one, sorted."""
         if not (self.folder / "HEAD").is_file():
             return {}
         listed = run(self.folder, "for-each-ref", "--format=%(refname) %(objectname)", below).splitlines()
@@ -110,7 +106,6 @@ def in_a_line(error: Exception) -> str:
 
 @contextmanager
 def read_repository(name: str, environment: Mapping[str, str], cache: Path) -> Iterator[GitHubReader]:
-    """A reader of the repository owner/name."""
     logging.getLogger("github").setLevel(logging.ERROR)  # it prints every refusal; the status says what they mean
     with open_repository({**environment, "GITHUB_REPOSITORY": name}) as repository:
         yield GitHubReader(name, name, repository, cache)

@@ -80,7 +80,6 @@ def build(
 
 
 def suffixed(name: str, target: ImageTarget) -> str:
-    """The name of a target's image."""
     path, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
     return f"{path}{slash}{last}{target.suffix}{colon}{tag}"

@@ -64,12 +64,10 @@ class EngineLock:
 
     @property
     def line(self) -> str:
-        """As pip reads it."""
         return self.requirement + (f" --hash=sha256:{self.sha256}" if self.sha256 else "")
 
     @property
     def text(self) -> str:
-        """The file."""
         return f"{_HEAD}{self.line}\n"
 
     def moved(self, version: str) -> EngineLock:
@@ -78,7 +76,6 @@ class EngineLock:
 
 
 def lock_of(requirement: str) -> EngineLock:
-    """The lock of a requirement, without a digest."""
     found = _REQUIREMENT.fullmatch(requirement)
     if not found:
         said = f"{requirement}: not {PACKAGE}==VERSION, nor the address of a sluice_engine-VERSION-py3-none-any.whl"
@@ -126,7 +123,6 @@ def pack(root: Path, out: Path) -> Path:
 
 
 def fetch(lock: EngineLock, folder: Path) -> Path:
-    """Fetches the wheel of a lock by pip, with the indexes and the sign-in that pip is set to."""
     line = folder / "engine.txt"
     line.write_text(f"{lock.line}\n", encoding="utf-8")
     pinned = ("--require-hashes",) if lock.sha256 else ()

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.upgrade.codemods import FOLDER, run_codemod
 from sluice.extras.upgrade.codemods.v0_1_1 import CUT
+from sluice.extras.upgrade.versions import FOLDER, run_codemod
 
 ROOT = Path(__file__).resolve().parents[6]
 BEFORE = {
