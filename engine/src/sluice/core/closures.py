@@ -38,13 +38,8 @@ _OF_EXTRAS = re.compile(r"""\b(hooks|packages)\(["'](\w+)["']\)""")
 
 @dataclass(frozen=True)
 class Program:
-    """Where code begins to run. A package stands for all of its modules.
-
-    Attributes:
-        modules: modules of the engine.
-        application: modules of the fork's own package, as far as it has them.
-        locks: files of requirements/, or of that folder of an extra, that say which libraries it runs with.
-    """
+    """Where code begins to run: modules of the engine, and of the fork's own package as far as it has them; a package
+    stands for all of its modules. `locks`: files of requirements/, or of that folder of an extra."""
 
     modules: tuple[str, ...]
     application: tuple[str, ...] = ()
@@ -128,9 +123,6 @@ class CodeGraph:
             paths[f"requirements/{lock}"] = self._lock(lock)
         return Code(paths)
 
-    def _is_off(self, module: str) -> bool:
-        return module.startswith(_EXTRAS) and module not in self._on
-
     def _roots(self, program: Program) -> list[str]:
         absent = [module for module in program.modules if module not in self._graph.modules]
         if absent:
@@ -177,11 +169,9 @@ class CodeGraph:
         text = self._file(module).read_text(encoding="utf-8")
         named = set(_NAME.findall(text)) & self._graph.modules if _BY_NAME.search(text) else set()
         for function, name in _OF_EXTRAS.findall(text):
-            named |= self._hooked(name) if function == "hooks" else self._packages_of_extras(name)
+            packages = {one for one in self._on if one.startswith(_EXTRAS) and one.split(".")[3:] == [name]}
+            named |= self._hooked(name) if function == "hooks" else packages
         return [one for name in sorted(named) for one in self._whole(name)]
-
-    def _packages_of_extras(self, name: str) -> set[str]:
-        return {one for one in self._on if one.startswith(_EXTRAS) and one.split(".")[3:] == [name]}
 
     def _hooked(self, occasion: str) -> set[str]:
         declared = _hooks_by_extra(self._file(_DECLARED)).items()

@@ -113,10 +113,8 @@ class Child:
 
 
 def _signal_group(group: int, how: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, how)
-    except (ProcessLookupError, PermissionError):
-        return
 
 
 def start(

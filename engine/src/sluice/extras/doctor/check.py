@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,7 +92,7 @@ def _fields(body: Mapping[str, Any]) -> list[str]:
     return [
         word
         for name, value in pairs
-        for word in (("-f", f"{name}={value}") if isinstance(value, str) else ("-F", f"{name}={_literal(value)}"))
+        for word in (("-f", f"{name}={value}") if isinstance(value, str) else ("-F", f"{name}={json.dumps(value)}"))
     ]
 
 
@@ -104,7 +105,3 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _flat(f"{name}[]", inner)
     else:
         yield name, value
-
-
-def _literal(value: Any) -> str:
-    return {True: "true", False: "false", None: "null"}[value] if value in (True, False, None) else str(value)

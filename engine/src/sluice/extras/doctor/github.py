@@ -60,7 +60,10 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
             yield _names(scope, repository)
             yield from _released(scope, repository, facts["default_branch"])
             for what, fix, look in _checks(scope, repository, facts):
-                yield from _safely(what, fix, ask, look)
+                try:
+                    yield from list(look(ask))
+                except SluiceError as error:
+                    yield unverified(what, error.message, fix)
     except SluiceError as error:  # no token, no network
         yield unverified("GitHub", error.message, "export GITHUB_TOKEN=$(gh auth token)")
 
@@ -103,13 +106,6 @@ def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> It
     for more in hooks("github").values():
         yield from more(scope, repository, branch)
     yield "ruleset", f"{look_up}/rules/branches/{branch}", partial(_ruleset, scope, repository, branch)
-
-
-def _safely(what: str, fix: str, ask: Ask, look: Look) -> Iterator[Diagnosis]:
-    try:
-        yield from list(look(ask))
-    except SluiceError as error:
-        yield unverified(what, error.message, fix)
 
 
 def repository_of(scope: DiagnosisScope) -> str:

@@ -89,10 +89,8 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
         name, ring = project.repository, project.ring
         try:
             with read_repository(name, environment, folder) as reader:
-                there = reader.get()
-                reader = reader.renamed(there)
-                commit = reader.get(f"/branches/{there['default_branch']}")["commit"]["sha"]
-            facts = read_facts(mirror_of(reader, environment, folder), commit, template)
+                _, branch, reader = reader.look()
+            facts = read_facts(mirror_of(reader, environment, folder), branch["commit"]["sha"], template)
         except Exception as error:  # whatever one repository holds, the others are asked
             return AffectedProject(repository=name, ring=ring, fault=in_a_line(error))
         return AffectedProject(repository=name, ring=ring, version=facts.version, pins=_pins(facts, ranges))

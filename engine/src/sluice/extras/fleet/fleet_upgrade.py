@@ -91,11 +91,11 @@ class ProjectUpgrader:
         return ProjectUpgrade.model_validate({"repository": project.repository, "ring": project.ring, **found})
 
     def _look(self, reader: GitHubReader) -> dict[str, Any]:
-        facts = reader.get()
-        reader = reader.renamed(facts)
+        facts, branch, reader = reader.look()
         if facts.get("archived"):
             return {"state": "blocked", "reason": "archived"}
-        own = read_facts(self._mirror(reader), self._head(reader, facts), self.template)
+        mirror = mirror_of(reader, self.environment, self.folder)
+        own = read_facts(mirror, branch["commit"]["sha"], self.template)
         if order(own.version) >= order(self.version):
             return {"state": "upgraded", "reason": f"has {own.version}"}
         owner = reader.name.partition("/")[0]
@@ -125,9 +125,8 @@ class ProjectUpgrader:
         return {"state": "worse", "reason": f"the check `{CHECK}`: {failed['conclusion']}, {failed['html_url']}"}
 
     def _open(self, reader: GitHubReader, *, dry_run: bool) -> dict[str, Any]:
-        facts = reader.get()
-        reader = reader.renamed(facts)
-        mirror, commit = self._mirror(reader), self._head(reader, facts)
+        _, branch, reader = reader.look()
+        mirror, commit = mirror_of(reader, self.environment, self.folder), str(branch["commit"]["sha"])
         if not mirror.has(commit):
             mirror.fetch(commit)
         run(mirror.folder, "update-ref", "--no-deref", "HEAD", commit)
@@ -146,12 +145,6 @@ class ProjectUpgrader:
 
     def _text(self, body: str) -> PullRequestText:
         return PullRequestText(BRANCH, self.title, f"{body}\n{self.why}\n" if self.why else body)
-
-    def _mirror(self, reader: GitHubReader) -> GitMirror:
-        return mirror_of(reader, self.environment, self.folder)
-
-    def _head(self, reader: GitHubReader, facts: Mapping[str, Any]) -> str:
-        return str(reader.get(f"/branches/{facts['default_branch']}")["commit"]["sha"])
 
     def _environment(self, reader: GitHubReader) -> dict[str, str]:
         return {**self.environment, "GITHUB_REPOSITORY": reader.name}

@@ -114,16 +114,8 @@ class NewProject:
         """The names, by the project's own engine, as a commit on a branch and its pull request."""
         owner, name = self.project.repository.split("/")
         head = run(clone, "rev-parse", "HEAD")
-        _init(
-            clone,
-            "--organisation",
-            owner,
-            "--name",
-            name,
-            "--from",
-            template,
-            *(("--engine", self.engine) if self.engine else ()),
-        )
+        engine = ("--engine", self.engine) if self.engine else ()
+        _init(clone, "--organisation", owner, "--name", name, "--from", template, *engine)
         tree = run(clone, "write-tree")
         if tree == run(clone, "rev-parse", f"{head}^{{tree}}"):
             return

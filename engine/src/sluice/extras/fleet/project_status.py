@@ -175,9 +175,7 @@ class StatusReader:
 
     def _parts(self, project: FleetProject, reader: GitHubReader) -> Iterator[dict[str, Any]]:
         """Fields of the status, one source after the other, so that a refusal keeps what came before."""
-        facts = reader.get()
-        reader = reader.renamed(facts)
-        branch = reader.get(f"/branches/{facts['default_branch']}")
+        facts, branch, reader = reader.look()
         notes = ["archived"] if facts.get("archived") else []
         if facts["full_name"].lower() != project.repository.lower():
             notes.append(f"renamed to {facts['full_name']}")

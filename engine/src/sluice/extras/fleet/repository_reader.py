@@ -74,10 +74,12 @@ class GitHubReader:
         """JSON of a path below the repository, such as `/branches/main`; GitHubStatusError where GitHub refuses."""
         return self._ask(f"/repos/{self.name}{path}")
 
-    def renamed(self, facts: Mapping[str, Any]) -> GitHubReader:
-        """The reader of the name that the repository has now: PyGithub 2.10.0 follows GitHub's redirect of an old name
-        without the query (Requester.py, __requestRaw)."""
-        return replace(self, name=facts["full_name"])
+    def look(self) -> tuple[dict[str, Any], dict[str, Any], GitHubReader]:
+        """The repository, its default branch, and the reader of the name that it has now: PyGithub 2.10.0 follows
+        GitHub's redirect of an old name without the query (Requester.py, __requestRaw)."""
+        facts = self.get()
+        now = replace(self, name=facts["full_name"])
+        return facts, now.get(f"/branches/{facts['default_branch']}"), now
 
     def get_global(self, path: str) -> Any:
         """As `get`, of a path that is of no repository."""
