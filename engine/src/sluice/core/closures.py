@@ -126,9 +126,8 @@ class CodeGraph:
     def _roots(self, program: Program) -> list[str]:
         absent = [module for module in program.modules if module not in self._graph.modules]
         if absent:
-            raise SluiceError(
-                f"{self._root}: no module {', '.join(absent)}", remedy="core/closures.py says what a stage runs: fix it"
-            )
+            remedy = "core/closures.py says what a stage runs: fix it"
+            raise SluiceError(f"{self._root}: no module {', '.join(absent)}", remedy=remedy)
         mine = [module for module in program.application if module in self._graph.modules]
         return [one for root in (*program.modules, *mine) for one in self._whole(root)]
 
@@ -169,13 +168,12 @@ class CodeGraph:
         text = self._file(module).read_text(encoding="utf-8")
         named = set(_NAME.findall(text)) & self._graph.modules if _BY_NAME.search(text) else set()
         for function, name in _OF_EXTRAS.findall(text):
-            packages = {one for one in self._on if one.startswith(_EXTRAS) and one.split(".")[3:] == [name]}
-            named |= self._hooked(name) if function == "hooks" else packages
+            if function == "packages":
+                named |= {one for one in self._on if one.startswith(_EXTRAS) and one.split(".")[3:] == [name]}
+                continue
+            for extra, hooks in _hooks_by_extra(self._file(_DECLARED)).items():
+                named |= {f"{_EXTRAS}{extra}.{hooks.get(name, '').partition(':')[0]}"} & self._on
         return [one for name in sorted(named) for one in self._whole(name)]
-
-    def _hooked(self, occasion: str) -> set[str]:
-        declared = _hooks_by_extra(self._file(_DECLARED)).items()
-        return {f"{_EXTRAS}{name}.{hooks.get(occasion, '').partition(':')[0]}" for name, hooks in declared} & self._on
 
     def _folder(self, module: str) -> Path:
         package, *parts = module.split(".")

@@ -128,9 +128,7 @@ def _deployed(call: _Call, what: str, name: str, fix: str) -> tuple[str, set[str
     return f"-n {found[0]['metadata']['namespace']} {found[0]['metadata']['name']}", given
 
 
-def _overlay(
-    call: _Call, overlay: str, documents: list[Any], served: _Groups
-) -> Iterator[Diagnosis]:
+def _overlay(call: _Call, overlay: str, documents: list[Any], served: _Groups) -> Iterator[Diagnosis]:
     namespace = next(one["metadata"]["name"] for one in documents if one["kind"] == "Namespace")
     yield from _kinds(call, overlay, documents, served)
     create = f"kubectl create namespace {namespace}"

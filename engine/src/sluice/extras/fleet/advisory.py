@@ -70,9 +70,8 @@ class FleetAdvisory:
 
 def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> FleetAdvisory:
     if not (found := _NAME.fullmatch(name)):
-        raise SluiceError(
-            f"{name}: not the name of an advisory", remedy="such as CVE-2026-12345 or GHSA-xxxx-xxxx-xxxx"
-        )
+        remedy = "such as CVE-2026-12345 or GHSA-xxxx-xxxx-xxxx"
+        raise SluiceError(f"{name}: not the name of an advisory", remedy=remedy)
     key = "cve_id" if found[1] else "ghsa_id"
     value = name.upper() if found[1] else f"GHSA{name[4:].lower()}"
     with read_repository(fleet.projects[0].repository, environment, folder) as reader:

@@ -36,7 +36,7 @@ class FleetStatus:
 
     @property
     def newest(self) -> str:
-        return self.versions[-1] if self.versions else ""
+        return self.versions[-1]
 
     @property
     def unhealthy(self) -> list[ProjectStatus]:

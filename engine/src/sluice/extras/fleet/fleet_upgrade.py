@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import run
-from sluice.core.project import FILE, PROJECT, Project, load_project
+from sluice.core.project import FILE, PROJECT, load_project
 from sluice.core.settings import Settings
 from sluice.core.text import code, table
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject
@@ -130,11 +130,14 @@ class ProjectUpgrader:
         if not mirror.has(commit):
             mirror.fetch(commit)
         run(mirror.folder, "update-ref", "--no-deref", "HEAD", commit)
-        made = prepare(mirror.folder, _project(mirror, commit), str(self.template.folder), self.version)
+        with tempfile.TemporaryDirectory(prefix="fleet-") as config:
+            (Path(config) / FILE).write_bytes(mirror.read(f"{commit}:{PROJECT}"))
+            project = load_project(Path(config))
+        made = prepare(mirror.folder, project, str(self.template.folder), self.version)
         if made is None:
             return {"state": "upgraded"}
-        edited = [*made.merged, *made.kept]
-        found: dict[str, Any] = {"notes": [f"{path}: edited; {point_for(path)}" for path in edited]}
+        notes = [f"{path}: edited; {point_for(path)}" for path in (*made.merged, *made.kept)]
+        found: dict[str, Any] = {"notes": notes}
         if dry_run:
             return {**found, "state": "to open"}
         pushed = push(mirror.folder, made, self.environment, remote=mirror.address)
@@ -148,12 +151,6 @@ class ProjectUpgrader:
 
     def _environment(self, reader: GitHubReader) -> dict[str, str]:
         return {**self.environment, "GITHUB_REPOSITORY": reader.name}
-
-
-def _project(mirror: GitMirror, commit: str) -> Project:
-    with tempfile.TemporaryDirectory(prefix="fleet-") as name:
-        (Path(name) / FILE).write_bytes(mirror.read(f"{commit}:{PROJECT}"))
-        return load_project(Path(name))
 
 
 @dataclass(frozen=True)
@@ -170,9 +167,9 @@ class FleetUpgrade:
 
     def text(self) -> str:
         head = f"Template {self.version} ({self.commit[:12]}): {self.summary}"
-        lines = [f"{one.repository}: {_words(one)}" for one in self.projects if one.state == "blocked" or one.notes]
         rows = [(one.repository, one.ring, one.state, one.reason, one.pull) for one in self.projects]
-        named = "".join(f"- {line}\n" for line in lines)
+        told = [one for one in self.projects if one.state == "blocked" or one.notes]
+        named = "".join(f"- {one.repository}: {'; '.join(filter(None, [one.reason, *one.notes]))}\n" for one in told)
         return f"{head}\n\n{table(('project', 'ring', 'state', 'why', 'pull request'), rows)}\n{named}"
 
     @property
@@ -184,10 +181,6 @@ class FleetUpgrade:
         if self.stopped:
             return f"stopped in ring {self.ring}"
         return f"waits for ring {self.ring}" if self.ring else "every project was asked"
-
-
-def _words(one: ProjectUpgrade) -> str:
-    return "; ".join(filter(None, [one.reason, *one.notes]))
 
 
 def advance(

@@ -74,7 +74,11 @@ class NewProject:
         with read_repository(name, self.environment, self.folder) as reader:
             there = _facts(reader)
             if there is None:
-                yield self._generate(reader, template)
+                owner, short = name.split("/")
+                body = {"owner": owner, "name": short, "private": self.private}
+                with refusals():
+                    reader.repository.requester.requestJsonAndCheck("POST", f"/repos/{template}/generate", input=body)
+                yield f"made {name} from {template}"
             else:
                 _require_made_from(there, template)
             branch = self._branch(reader)
@@ -90,13 +94,6 @@ class NewProject:
         if entry:
             write_atomic(self.file, entry)
             yield f"entry in {self.file.name}: commit it"
-
-    def _generate(self, reader: GitHubReader, template: str) -> str:
-        owner, name = self.project.repository.split("/")
-        body = {"owner": owner, "name": name, "private": self.private}
-        with refusals():
-            reader.repository.requester.requestJsonAndCheck("POST", f"/repos/{template}/generate", input=body)
-        return f"made {owner}/{name} from {template}"
 
     def _branch(self, reader: GitHubReader) -> str:
         for _ in range(_TRIES):
@@ -128,19 +125,18 @@ class NewProject:
 def _template(fleet: FleetFile) -> str:
     if fleet.template.count("/") == 1 and ":" not in fleet.template:
         return fleet.template
-    raise SluiceError(
-        f"{fleet.template}: not owner/name", remedy="GitHub makes repositories of templates on GitHub alone"
-    )
+    remedy = "GitHub makes repositories of templates on GitHub alone"
+    raise SluiceError(f"{fleet.template}: not owner/name", remedy=remedy)
 
 
 def _facts(reader: GitHubReader) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = reader.get()
+        return found
     except GitHubStatusError as error:
         if error.status != 404:
             raise
-        return None
-    return found
+    return None
 
 
 def _require_made_from(facts: Mapping[str, Any], template: str) -> None:

@@ -57,13 +57,11 @@ class NamespaceFigures:
 
 def read_figures(url: str) -> list[NamespaceFigures]:
     questions, errors, dollars = (_ask(url, query) for query in _QUERIES)
-    return [
-        NamespaceFigures(*where, *(each.get(where, 0.0) for each in (questions, errors, dollars)))
-        for where in sorted(questions)
-    ]
+    counted = (questions, errors, dollars)
+    return [NamespaceFigures(*where, *(each.get(where, 0.0) for each in counted)) for where in sorted(questions)]
 
 
-def budget_left(questions: float, errors: float, objective: float | None) -> float | None:
+def _budget_left(questions: float, errors: float, objective: float | None) -> float | None:
     """The share of the errors that an objective allows which is left; below 0 it is overdrawn. None where there was no
     question, or an objective that allows some."""
     if objective is None or objective >= 1 or not questions:
@@ -196,7 +194,7 @@ class StatusReader:
         found: dict[str, Any] = {
             "project": facts.name,
             "version": version,
-            "behind": sum(order(one) > order(version) for one in released) if released else None,
+            "behind": sum(order(one) > order(version) for one in released),
             **{key: getattr(facts, key) for key in ("edited", "adopted", "without")},
             "missing": missing,
             "served": _served(facts, self.telemetry),
@@ -228,7 +226,7 @@ def _served(facts: ProjectFacts, telemetry: Sequence[NamespaceFigures]) -> list[
         ServedNamespace(
             namespace=one.namespace,
             questions=one.questions,
-            budget=budget_left(one.questions, one.errors, objective),
+            budget=_budget_left(one.questions, one.errors, objective),
             dollars=one.dollars,
         )
         for one in telemetry
