@@ -62,9 +62,9 @@ def test_a_file_that_moved_and_a_name_that_git_would_quote(tmp_path: Path, forke
 
 
 @pytest.mark.usefixtures("forked")
-@pytest.mark.parametrize("ref", ["mian", "", "--help", "0" * 40])
+@pytest.mark.parametrize("ref", ["mainn", "", "--help", "0" * 40])
 def test_what_is_no_commit(tmp_path: Path, ref: str) -> None:
     with pytest.raises(SluiceError, match="no commit, branch or tag") as caught:
         git.resolve(tmp_path, ref)
-    assert ("did you mean 'main'" in caught.value.message) == (ref == "mian")
+    assert ("did you mean 'main'" in caught.value.message) == (ref == "mainn")
     assert "git fetch" in caught.value.remedy

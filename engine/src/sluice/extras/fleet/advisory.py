@@ -17,9 +17,8 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject
 from sluice.extras.fleet.fleet_status import AT_ONCE, commit_of, template_mirror
-from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
 from sluice.extras.fleet.project_status import mirror_of
-from sluice.extras.fleet.repository_reader import in_a_line, read_repository
+from sluice.extras.fleet.repository_reader import ProjectFacts, in_a_line, read_facts, read_repository
 
 _NAME = re.compile(r"(CVE-\d{4}-\d{4,})|(GHSA(?:-[2-9a-z]{4}){3})", re.IGNORECASE)
 _ECOSYSTEM = "pip"

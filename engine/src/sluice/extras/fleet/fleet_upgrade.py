@@ -23,9 +23,8 @@ from sluice.core.settings import Settings
 from sluice.core.text import code, table
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject
 from sluice.extras.fleet.fleet_status import commit_of, template_mirror
-from sluice.extras.fleet.project_facts import read_facts
 from sluice.extras.fleet.project_status import mirror_of
-from sluice.extras.fleet.repository_reader import GitHubReader, GitMirror, in_a_line, read_repository
+from sluice.extras.fleet.repository_reader import GitHubReader, GitMirror, in_a_line, read_facts, read_repository
 from sluice.extras.pull_requests.branch_pull_request import PullRequestText, closed_before, upsert_pull
 from sluice.extras.pull_requests.comment_verdict import find_verdict
 from sluice.extras.pull_requests.pull_request_comment import MARKER

@@ -14,8 +14,15 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetProject, FleetRules
 from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, limit_of, loosened
-from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
-from sluice.extras.fleet.repository_reader import GitHubReader, GitMirror, clone_address, in_a_line, read_repository
+from sluice.extras.fleet.repository_reader import (
+    GitHubReader,
+    GitMirror,
+    ProjectFacts,
+    clone_address,
+    in_a_line,
+    read_facts,
+    read_repository,
+)
 from sluice.extras.upgrade.versions import order
 from sluice.github.github_client import BOT, GitHubStatusError
 from sluice.github.tracked_issue import run_of

@@ -94,7 +94,7 @@ def test_a_release_needs_no_variable_but_both_of_a_cloud(there: FakeRepository, 
     for given, wanted in (([], set()), (["AWS_ROLE_ARN"], {"AWS_REGION"}), (["AWS_REGION"], {"AWS_ROLE_ARN"})):
         there.facts["/actions/variables"] = {"variables": [{"name": name} for name in given]}
         missing = {what for what, one in look(there, checkout).items() if one.state == "missing"}
-        assert missing == {f"variable {name}" for name in wanted}
+        assert {what for what in missing if what.startswith("variable ")} == {f"variable {name}" for name in wanted}
 
 
 @pytest.mark.parametrize(
