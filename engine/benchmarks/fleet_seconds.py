@@ -32,7 +32,7 @@ from sluice.extras.fleet.fleet_upgrade import ProjectUpgrade, ProjectUpgrader  #
 from sluice.extras.upgrade.upgrade_engine import BRANCH  # noqa: E402
 from sluice.template.owned import OWNED  # noqa: E402
 from unit.extras.fleet.fake_fleet import OWN, FakeFleet, FakeProject, fleet_of  # noqa: E402
-from unit.extras.upgrade.test_whole_upgrade import _Whole  # noqa: E402
+from unit.extras.upgrade.conftest import WholeTemplate  # noqa: E402
 from unit.github.fake_github import fake_github  # noqa: E402
 from unit.template.conftest import commit, git, write  # noqa: E402
 
@@ -45,14 +45,14 @@ CODE, MANIFEST, WORKFLOW = (
 SECONDS, MINUTE, REACHED = 10.0, 60.0, 0.96
 
 
-def release(template: _Whole, version: str) -> None:
+def release(template: WholeTemplate, version: str) -> None:
     """A version that changes code, a manifest and what lies outside of engine/."""
     changed = {name: (template.root / name).read_text() + f"# {version}\n" for name in (CODE, MANIFEST, "Makefile")}
     workflow = (template.root / WORKFLOW).read_text()
     template.release(version, {**changed, WORKFLOW: f"# {version}\n{workflow}"})
 
 
-def projects(template: _Whole, versions: list[str], folder: Path, count: int) -> Iterator[FakeProject]:
+def projects(template: WholeTemplate, versions: list[str], folder: Path, count: int) -> Iterator[FakeProject]:
     """Repositories as GitHub makes them of the template, without its history."""
     works = {}
     for version in versions[:2]:
@@ -117,7 +117,7 @@ def main() -> int:
         assert isinstance(github, FakeFleet)
         folder = Path(name)
         (folder / "template").mkdir()
-        template = _Whole(folder / "template")
+        template = WholeTemplate(folder / "template")
         versions = [git(template.root, "tag").removeprefix("v"), NEXT, NEWEST]
         for version in versions[1:]:
             release(template, version)

@@ -58,7 +58,6 @@ def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any
 
 
 def record_of(workspace: Workspace, env: str) -> EnvironmentRecord:
-    """Return an environment's record of releases; without an environment, this machine's."""
     from sluice.release.environment_record import open_record
 
     return open_record(workspace, env, os.environ)

@@ -120,7 +120,6 @@ def rollback(
 
 
 def _recorded(env: str) -> str:
-    """Return the environment if its record is kept: always, if machines share an artifact store."""
     from sluice.release.environment_record import shared_address
 
     return env if shared_address(os.environ) else ""

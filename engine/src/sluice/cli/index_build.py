@@ -105,7 +105,6 @@ def names_of_stores(workspace: Workspace, store: str, env: str, tenant: str, *, 
 def open_chosen(
     workspace: Workspace, store: str = "", env: str = "", tenant: str = "", *, wait: float = 0, autocommit: bool = True
 ) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to the store that the options of a command choose."""
     from sluice.retrieval.postgres_connections import connected
     from sluice.retrieval.stores import open_store
 

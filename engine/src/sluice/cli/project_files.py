@@ -112,8 +112,9 @@ def check(overlays: Overlays = None) -> None:
 def engine_check() -> None:
     """List edited engine files and what to use instead.
 
-    In the template itself, edits are normal; there, the command updates the lists of the engine's files."""
-    from sluice.core.errors import SluiceError, ValidationErrors
+    In the template itself, edits are normal; there, the command updates the lists of the engine's files, and a hook of
+    pre-commit fails because they changed."""
+    from sluice.core.errors import ValidationErrors
     from sluice.core.project import load_project
     from sluice.template.owned import OWNED, edits, list_files, read_list, refused, write_lists
 
@@ -121,9 +122,9 @@ def engine_check() -> None:
     project = load_project(workspace.config)
     files = list_files(workspace.root, untracked=project.template is not None)
     if project.template is None:
-        if changed := write_lists(workspace.root, files):
-            raise SluiceError(f"wrote {' and '.join(changed)}", remedy="commit it with the edit")
-        print("the lists of the engine's files are up to date")
+        changed = write_lists(workspace.root, files)
+        written = f"wrote {' and '.join(changed)}; commit that with the edit"
+        print(written if changed else "the lists of the engine's files are up to date")
         return
     found = edits(workspace.root, files)
     wrong = refused(found, project.adopted, read_list(workspace.root, OWNED))

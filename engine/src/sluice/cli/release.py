@@ -205,7 +205,6 @@ def release_fetch(
 
 
 def show_release(outcome: ReleaseOutcome) -> None:
-    """Print the outcome and, in GitHub Actions, write it to the job summary."""
     from rich.console import Console
     from rich.markdown import Markdown
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,26 +114,14 @@ def _engine(root: Path, how: str, repository: str, off: set[str], *, dry_run: bo
         raise SluiceError("an installed engine needs the part `upgrade`", remedy="keep it, or pass --engine vendored")
     try:
         finish: Callable[[], str] = hooks("hold_engine")["upgrade"](root, how, repository)
+        return finish
     except SluiceError as error:
-        if not asked:
-            return partial(_in_git, error)
-        remedy = f"{error.remedy}; --from names the template, and --engine vendored keeps the engine in git"
-        raise SluiceError(error.message, remedy=remedy) from None
-
-    def finish_or_stay() -> str:
-        try:
-            return finish()
-        except SluiceError as error:
-            if asked:
-                raise
-            return _in_git(error)
-
-    return finish_or_stay
-
-
-def _in_git(error: SluiceError) -> str:
-    reason = error.message.strip().splitlines()[-1]
-    return f"the engine stays in git: {reason}\n`sluice engine install` takes it from a wheel later"
+        if asked:
+            remedy = f"{error.remedy}; --from names the template, and --engine vendored keeps the engine in git"
+            raise SluiceError(error.message, remedy=remedy) from None
+        reason = error.message.strip().splitlines()[-1]
+        said = f"the engine stays in git: {reason}\n`sluice engine install` takes it from a wheel later"
+        return lambda: said
 
 
 _INSTEAD_OF_THE_STARTER_DATA = """\

@@ -29,14 +29,12 @@ def write_atomic(path: Path, content: bytes | str, *, sync: bool = True, mode: i
     except BaseException as error:
         draft.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SluiceError(
-                f"{path.parent}: no space left on the disk", remedy="free some space and run it again"
-            ) from error
+            remedy = "free some space and run it again"
+            raise SluiceError(f"{path.parent}: no space left on the disk", remedy=remedy) from error
         raise
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented JSON for people and diffs, written atomically."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

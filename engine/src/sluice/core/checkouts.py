@@ -35,8 +35,11 @@ def checkout(
         for bring in hooks("checkout").values():  # what git has not
             bring(workspace.root, draft)
         _share_dvc_cache(workspace, draft)
+        (draft / ".sluice").mkdir(exist_ok=True)
         for name in share:
-            _share_folder(workspace.state / name, draft / ".sluice" / name)
+            mine = workspace.state / name
+            mine.mkdir(parents=True, exist_ok=True)
+            (draft / ".sluice" / name).symlink_to(mine, target_is_directory=True)
         draft.rename(folder)
     folder.touch()
     for old in sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
@@ -53,9 +56,3 @@ def _share_dvc_cache(workspace: Workspace, draft: Path) -> None:
     asked = subprocess.run([dvc, "cache", "dir"], cwd=workspace.root, capture_output=True, text=True, check=True)
     cache = ["cache", "dir", "--local", "--quiet", asked.stdout.strip()]
     subprocess.run([dvc, *cache], cwd=draft, check=True, capture_output=True)
-
-
-def _share_folder(mine: Path, theirs: Path) -> None:
-    mine.mkdir(parents=True, exist_ok=True)
-    theirs.parent.mkdir(exist_ok=True)
-    theirs.symlink_to(mine, target_is_directory=True)

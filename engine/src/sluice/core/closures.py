@@ -38,13 +38,8 @@ _OF_EXTRAS = re.compile(r"""\b(hooks|packages)\(["'](\w+)["']\)""")
 
 @dataclass(frozen=True)
 class Program:
-    """Where code begins to run. A package stands for all of its modules.
-
-    Attributes:
-        modules: modules of the engine.
-        application: modules of the fork's own package, as far as it has them.
-        locks: files of requirements/, or of that folder of an extra, that say which libraries it runs with.
-    """
+    """Where code begins to run: modules of the engine, and of the fork's own package as far as it has them; a package
+    stands for all of its modules. `locks`: files of requirements/, or of that folder of an extra."""
 
     modules: tuple[str, ...]
     application: tuple[str, ...] = ()
@@ -59,12 +54,10 @@ class Code:
 
     @cached_property
     def files(self) -> dict[str, str]:
-        """Hex sha256 of each file, by its name."""
         return {name: digest_of_file(path) for name, path in sorted(self.paths.items())}
 
     @property
     def digest(self) -> str:
-        """Hex sha256 over names and contents."""
         return digest_of(self.files)
 
     def listing(self) -> str:
@@ -130,15 +123,11 @@ class CodeGraph:
             paths[f"requirements/{lock}"] = self._lock(lock)
         return Code(paths)
 
-    def _is_off(self, module: str) -> bool:
-        return module.startswith(_EXTRAS) and module not in self._on
-
     def _roots(self, program: Program) -> list[str]:
         absent = [module for module in program.modules if module not in self._graph.modules]
         if absent:
-            raise SluiceError(
-                f"{self._root}: no module {', '.join(absent)}", remedy="core/closures.py says what a stage runs: fix it"
-            )
+            remedy = "core/closures.py says what a stage runs: fix it"
+            raise SluiceError(f"{self._root}: no module {', '.join(absent)}", remedy=remedy)
         mine = [module for module in program.application if module in self._graph.modules]
         return [one for root in (*program.modules, *mine) for one in self._whole(root)]
 
@@ -179,17 +168,12 @@ class CodeGraph:
         text = self._file(module).read_text(encoding="utf-8")
         named = set(_NAME.findall(text)) & self._graph.modules if _BY_NAME.search(text) else set()
         for function, name in _OF_EXTRAS.findall(text):
-            named |= self._hooked(name) if function == "hooks" else self._packages_of_extras(name)
+            if function == "packages":
+                named |= {one for one in self._on if one.startswith(_EXTRAS) and one.split(".")[3:] == [name]}
+                continue
+            for extra, hooks in _hooks_by_extra(self._file(_DECLARED)).items():
+                named |= {f"{_EXTRAS}{extra}.{hooks.get(name, '').partition(':')[0]}"} & self._on
         return [one for name in sorted(named) for one in self._whole(name)]
-
-    def _packages_of_extras(self, name: str) -> set[str]:
-        """The packages of this name that extras have, for a registry."""
-        return {one for one in self._on if one.startswith(_EXTRAS) and one.split(".")[3:] == [name]}
-
-    def _hooked(self, occasion: str) -> set[str]:
-        """The modules of extras that have a function for an occasion."""
-        declared = _hooks_by_extra(self._file(_DECLARED)).items()
-        return {f"{_EXTRAS}{name}.{hooks.get(occasion, '').partition(':')[0]}" for name, hooks in declared} & self._on
 
     def _folder(self, module: str) -> Path:
         package, *parts = module.split(".")

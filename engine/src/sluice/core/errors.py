@@ -45,6 +45,5 @@ class CanaryStopped(SluiceError):
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """A hint for a word that is not known."""
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean {found[0]!r}?)" if found else ""

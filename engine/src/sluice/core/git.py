@@ -44,20 +44,16 @@ def resolve(root: Path, ref: str) -> str:
     if not _git(root, "rev-parse", "--git-dir"):
         raise SluiceError(f"{root}: not a git checkout", remedy="run it in a clone of the repository")
     known = _git(root, "for-each-ref", "--format=%(refname:short)").splitlines()
-    raise SluiceError(
-        f"no commit, branch or tag {ref!r} here{nearest(ref, known)}",
-        remedy="fetch it: `git fetch origin main`; in CI, fetch the history too",
-    )
+    remedy = "fetch it: `git fetch origin main`; in CI, fetch the history too"
+    raise SluiceError(f"no commit, branch or tag {ref!r} here{nearest(ref, known)}", remedy=remedy)
 
 
 def merge_base(root: Path, one: str, other: str) -> str:
     """The commit at which two commits parted."""
     if found := _git(root, "merge-base", one, other):
         return found
-    raise SluiceError(
-        f"{one[:12]} and {other[:12]} have no commit in common here",
-        remedy="a shallow clone has no history: `git fetch --unshallow`",
-    )
+    remedy = "a shallow clone has no history: `git fetch --unshallow`"
+    raise SluiceError(f"{one[:12]} and {other[:12]} have no commit in common here", remedy=remedy)
 
 
 def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".",), but_for: str = "") -> list[str]:

@@ -46,9 +46,8 @@ def set_params(path: Path, assignments: Iterable[str], models: Mapping[str, type
 
 def _section(path: Path, document: Any, lines: Lines, section: str, model: type[S]) -> S:
     if not isinstance(document, dict) or section not in document:
-        raise SluiceError(
-            f"{path}: no section {section!r}", remedy="restore it; engine/docs/reference/pipeline.md lists the sections"
-        )
+        remedy = "restore it; engine/docs/reference/pipeline.md lists the sections"
+        raise SluiceError(f"{path}: no section {section!r}", remedy=remedy)
     for name in document:
         if gone := replacement(f"{path.name}: {name}"):
             raise SluiceError(f"{place_of(path, (name,), lines)}: unknown section{gone}")

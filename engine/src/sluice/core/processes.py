@@ -58,13 +58,11 @@ def watch_parent(*, every: float = 1.0, again: float = 8.0, last: float = 12.0) 
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Holds SIGINT and SIGTERM back until the block has ended, for steps that must not be left half done. In other
-    threads than the main one it does nothing.
+    """Holds SIGINT and SIGTERM back until the block has ended, in the main thread; in others it does nothing.
 
-    To block them is not enough: the kernel gives a signal to any other thread that does not block it, such as one that
-    numpy has started, and Python calls the handler in the main thread all the same. So the handlers only take note
-    meanwhile. Threads that are started in the block inherit what is blocked, and leave signals to the main thread for
-    good."""
+    To block them is not enough: the kernel gives a signal to any thread that does not block it, such as one of numpy's,
+    and Python calls the handler in the main thread all the same. Threads that are started in the block leave signals to
+    the main thread for good."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -84,8 +82,6 @@ def interrupts_deferred() -> Iterator[None]:
 
 @dataclass
 class Child:
-    """A running child and its record."""
-
     name: str
     process: subprocess.Popen[bytes]
     log: Path
@@ -115,10 +111,8 @@ class Child:
 
 
 def _signal_group(group: int, how: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, how)
-    except (ProcessLookupError, PermissionError):
-        return
 
 
 def start(
@@ -147,9 +141,8 @@ def start(
                 preexec_fn=die_with_parent,
             )
     except (FileNotFoundError, PermissionError) as error:
-        raise SluiceError(
-            f"{name}: {error.filename} cannot be run ({error.strerror})", remedy="run `make setup` to install it again"
-        ) from error
+        remedy = "run `make setup` to install it again"
+        raise SluiceError(f"{name}: {error.filename} cannot be run ({error.strerror})", remedy=remedy) from error
     record = state / "run" / f"{name}-{process.pid}.json"
     write_json(record, {"name": name, "pid": process.pid, "started": _started(process.pid), "argv": list(argv)})
     return Child(name, process, log, record)
@@ -172,7 +165,6 @@ def _is_same(pid: int, started: float) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process runs; a zombie does not."""
     return bool(_started(pid))
 
 
@@ -189,10 +181,9 @@ def _left_behind(leader: int, started: float) -> list[int]:
 
 
 def _group(pid: int) -> int:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         return os.getpgid(pid)
-    except (ProcessLookupError, PermissionError):
-        return 0
+    return 0
 
 
 def reap(state: Path) -> list[str]:
@@ -236,10 +227,8 @@ def require_port(port: int, host: str = "127.0.0.1") -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise SluiceError(
-                f"{host}:{port}: the port is already taken ({error.strerror})",
-                remedy="stop what listens there, or choose another port with --port",
-            ) from None
+            remedy = "stop what listens there, or choose another port with --port"
+            raise SluiceError(f"{host}:{port}: the port is already taken ({error.strerror})", remedy=remedy) from None
 
 
 def wait_until(ready: Callable[[], bool], *, seconds: float, every: float = 0.1) -> bool:

@@ -21,8 +21,6 @@ _QUIET_SECONDS = 10.0  # without a terminal, one line this often
 
 
 class StageReporter:
-    """Reports of one stage, at most five a second."""
-
     def __init__(self, stage: str) -> None:
         self.stage = stage
         self._last = 0.0
@@ -97,7 +95,6 @@ class PipelineProgress:
         self._line(f"[{percent:3.0f}%] {self.stage} {share:4.0%} {note}  {seconds(left)} left", final=False)
 
     def follow(self, target: Path, reporter: str = "") -> None:
-        """Shows what another process has reported last."""
         try:
             entry = json.loads(target.read_text())
         except (FileNotFoundError, json.JSONDecodeError):

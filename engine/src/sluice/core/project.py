@@ -72,7 +72,6 @@ class Project(Settings):
 
     @property
     def repository(self) -> str:
-        """owner/name on GitHub."""
         return f"{self.organisation}/{self.name}"
 
 
@@ -86,10 +85,8 @@ def load_project(config: Path) -> Project:
     """The project of a checkout, by its folder config/. SluiceError where the file is missing or not valid."""
     path = config / FILE
     if not path.is_file():
-        raise SluiceError(
-            f"{path}: no such file, so the names of this project are not known",
-            remedy="restore it with git, or copy it from the template and put in your names",
-        )
+        remedy = "restore it with git, or copy it from the template and put in your names"
+        raise SluiceError(f"{path}: no such file, so the names of this project are not known", remedy=remedy)
     return load_settings(path, Project)
 
 
@@ -113,7 +110,6 @@ def edit_project(text: str, changes: dict[str, Any]) -> str:
     except yaml.YAMLError:
         written = {}
     if wrong := [key for key, value in changes.items() if written.get(key) != value]:
-        raise SluiceError(
-            f"{PROJECT}: {wrong[0]} is written over several lines", remedy=f"write `{wrong[0]}: …` in one line first"
-        )
+        remedy = f"write `{wrong[0]}: …` in one line first"
+        raise SluiceError(f"{PROJECT}: {wrong[0]} is written over several lines", remedy=remedy)
     return text

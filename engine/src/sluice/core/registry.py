@@ -23,8 +23,6 @@ T = TypeVar("T")
 
 
 class UnknownEntryError(SluiceError, KeyError):
-    """No module adds an entry of this name."""
-
     __str__ = SluiceError.__str__
 
 
@@ -48,10 +46,8 @@ class Registry(Mapping[str, T], Generic[T]):
         if not _NAME.fullmatch(name):
             raise SluiceError(f"{module}: {name!r} is not a valid name for a {self.what}", remedy="use a-z, 0-9 and _")
         if self._modules.setdefault(name, module) != module:
-            raise SluiceError(
-                f"{module}: the {self.what} {name!r} is already defined in {self._modules[name]}",
-                remedy="give it another name",
-            )
+            said = f"{module}: the {self.what} {name!r} is already defined in {self._modules[name]}"
+            raise SluiceError(said, remedy="give it another name")
         self.entries[name] = entry
 
     def __getitem__(self, name: str) -> T:
@@ -62,7 +58,7 @@ class Registry(Mapping[str, T], Generic[T]):
                     _load(f"{package}.{name}")
             for package in self.packages:
                 if name not in self.entries:
-                    self._load_package(package)
+                    modules_of(package)
         try:
             return self.entries[name]
         except KeyError:
@@ -94,17 +90,12 @@ class Registry(Mapping[str, T], Generic[T]):
     def _load_all(self) -> None:
         if not self._complete:
             for package in self.packages:
-                self._load_package(package)
+                modules_of(package)
             self._complete = True
-
-    @staticmethod
-    def _load_package(package: str) -> None:
-        for module in modules_of(package):
-            _load(module)
 
 
 def modules_of(package: str) -> list[str]:
-    """The names of a module and all modules below it, sorted; empty when there is none."""
+    """Import a module and all modules below it; their names, sorted, or none where there is no such module."""
     if not _exists(package):
         return []
     paths = getattr(_load(package), "__path__", ())

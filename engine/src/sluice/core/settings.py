@@ -89,7 +89,6 @@ def load_settings(path: Path, model: type[S]) -> S:
 
 
 def validated(path: Path, document: Any, lines: Lines, model: type[S]) -> S:
-    """A parsed document as its settings; ValidationErrors as of `load_settings`."""
     try:
         return model.model_validate(document)
     except ValidationError as error:

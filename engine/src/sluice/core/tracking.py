@@ -27,8 +27,6 @@ _MOST_METRICS, _MOST_PARAMS = 1000, 100  # in one call
 
 
 class Tracking(NamedTuple):
-    """`client`: an MlflowClient; `experiment`: the id of the experiment that was asked for."""
-
     client: Any
     experiment: str
 

@@ -19,10 +19,8 @@ def install_training_packages(stage: str) -> None:
     SluiceError if this Python is not in the .venv of a checkout, or if the installation failed."""
     folder = Path(sys.prefix)
     if not (folder.parent / _SETUP).is_file():
-        raise SluiceError(
-            f"{stage} needs torch, transformers and peft, which are not installed here",
-            remedy="install engine/src/sluice/extras/finetune/requirements/train.txt and torch",
-        )
+        remedy = "install engine/src/sluice/extras/finetune/requirements/train.txt and torch"
+        raise SluiceError(f"{stage} needs torch, transformers and peft, which are not installed here", remedy=remedy)
     marker = folder / ".training"
     with FileLock(folder / ".training.lock"):
         if not marker.exists():

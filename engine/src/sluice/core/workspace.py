@@ -16,8 +16,6 @@ LOCK, MARKER = "config/engine.lock", ".sluice/engine.lock"
 
 
 class _Below:
-    """A path of a checkout, from its root."""
-
     def __init__(self, path: str) -> None:
         self._path = path
 
@@ -91,10 +89,8 @@ class Workspace:
         try:
             held = FileLock(path, timeout=0).acquire()
         except Timeout:
-            raise SluiceError(
-                f"{path}: another {work} runs in this checkout (process {path.read_text().strip()})",
-                remedy="wait for it, or stop it with Ctrl-C where it runs",
-            ) from None
+            said = f"{path}: another {work} runs in this checkout (process {path.read_text().strip()})"
+            raise SluiceError(said, remedy="wait for it, or stop it with Ctrl-C where it runs") from None
         with held:
             path.write_text(str(os.getpid()))
             yield

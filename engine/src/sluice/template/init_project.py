@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
@@ -36,8 +35,6 @@ class FileChange:
 
 @dataclass(frozen=True)
 class InitPlan:
-    """What `init` would do. `removed`: tracked files that go."""
-
     changes: list[FileChange]
     removed: list[str]
 
@@ -61,9 +58,11 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
     tracked = list_files(root, untracked=False)
     starter = any(path.startswith(STARTER[1]) for path in tracked) and not starter_data
     removed = [path for path in tracked if starter and path.startswith(STARTER)]
-    if project.template and not load_project(root / "config").template:
+    now = load_project(root / "config")
+    if project.template and not now.template:
         removed += [path for path in tracked if path in TEMPLATE_FILES]
-    changes = [*_project_file(root, project), *_overlays(root, project, tracked), *_owners(root, project)]
+    changes = [*_project_file(root, now, project), *_overlays(root, now, project, tracked)]
+    changes += _owners(root, now, project)
     readme = root / "README.md"
     if starter and readme.is_file():
         text = readme.read_text(encoding="utf-8")
@@ -75,7 +74,6 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
 
 
 def apply(root: Path, plan: InitPlan) -> None:
-    """Writes the plan and stages it."""
     for path in (*plan.removed, *(change.old for change in plan.changes if change.old != change.new)):
         _drop(root, path)
     for change in plan.changes:
@@ -93,25 +91,21 @@ def _drop(root: Path, path: str) -> None:
         folder = folder.parent
 
 
-def _project_file(root: Path, project: Project) -> Iterator[FileChange]:
-    text = (root / PROJECT).read_text(encoding="utf-8")
-    now = load_project(root / "config").model_dump(mode="json")
-    wanted = project.model_dump(mode="json")
-    changes: dict[str, Any] = {key: value for key, value in wanted.items() if value != now[key]}
-    if changes:
+def _project_file(root: Path, now: Project, project: Project) -> Iterator[FileChange]:
+    before, wanted = now.model_dump(mode="json"), project.model_dump(mode="json")
+    if changes := {key: value for key, value in wanted.items() if value != before[key]}:
+        text = (root / PROJECT).read_text(encoding="utf-8")
         yield FileChange(PROJECT, PROJECT, edit_project(text, changes))
 
 
-def _overlays(root: Path, project: Project, tracked: Sequence[str]) -> Iterator[FileChange]:
+def _overlays(root: Path, now: Project, project: Project, tracked: Sequence[str]) -> Iterator[FileChange]:
     """The overlays with the values of the project in place of those they have now; what a person wrote there stays."""
-    now = load_project(root / "config")
     moves = dict(zip(now.environments, project.environments, strict=True))
     folders = {path.split("/")[2] for path in tracked if path.startswith(f"{_OVERLAYS}/") and path.count("/") > 2}
     for old, new in moves.items():
         if old not in folders:
-            raise SluiceError(
-                f"{_OVERLAYS}/{old}: no such overlay", remedy=f"restore it with git, or correct {PROJECT}"
-            )
+            remedy = f"restore it with git, or correct {PROJECT}"
+            raise SluiceError(f"{_OVERLAYS}/{old}: no such overlay", remedy=remedy)
         if new in folders - set(moves):
             raise SluiceError(f"{_OVERLAYS}/{new}: there is an overlay of that name", remedy="choose another name")
     for folder in sorted(folders):
@@ -132,11 +126,11 @@ def _overlays(root: Path, project: Project, tracked: Sequence[str]) -> Iterator[
                 yield FileChange(path, moved, renamed)
 
 
-def _owners(root: Path, project: Project) -> Iterator[FileChange]:
+def _owners(root: Path, now: Project, project: Project) -> Iterator[FileChange]:
     path = root / _OWNERS
     if path.is_file():
         text = path.read_text(encoding="utf-8")
-        renamed = text.replace(f"@{load_project(root / 'config').organisation}/", f"@{project.organisation}/")
+        renamed = text.replace(f"@{now.organisation}/", f"@{project.organisation}/")
         if renamed != text:
             yield FileChange(_OWNERS, _OWNERS, renamed)
 

@@ -71,8 +71,6 @@ Kind = Literal["changed", "added", "removed"]
 
 @dataclass(frozen=True)
 class Edit:
-    """A file of the engine that is not as the template has it."""
-
     path: str
     kind: Kind
 
@@ -81,17 +79,14 @@ class Edit:
 
 
 def point_for(path: str) -> str:
-    """Return what to use in place of an edit of this file of the engine."""
     return next(text for pattern, text in _POINTS if fnmatch(path, pattern))
 
 
 def walk(root: Path) -> list[str]:
-    """Return the paths of the files below a folder that is no repository."""
     return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() or path.is_symlink()]
 
 
 def list_files(root: Path, *, untracked: bool = True) -> list[str]:
-    """Files of a checkout."""
     others = ("--others", "--exclude-standard") if untracked else ()
     listed = run(root, "ls-files", "--cached", *others, "-z").split("\0")
     if (root / LOCK).is_file():  # git ignores an installed engine
@@ -100,7 +95,6 @@ def list_files(root: Path, *, untracked: bool = True) -> list[str]:
 
 
 def read_list(root: Path, name: str) -> dict[str, str]:
-    """sha256 by path of engine/OWNED or engine/FILES."""
     path = root / name
     if not path.is_file():
         raise SluiceError(f"{path}: no such file", remedy="restore it with git")
@@ -115,7 +109,6 @@ def read_list(root: Path, name: str) -> dict[str, str]:
 
 
 def version_of(root: Path) -> str:
-    """Version of the engine in a checkout."""
     path = root / "engine" / "pyproject.toml"
     try:
         return str(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["version"])
@@ -124,7 +117,6 @@ def version_of(root: Path) -> str:
 
 
 def edits(root: Path, files: Iterable[str]) -> list[Edit]:
-    """Files of the engine that differ from its lists."""
     there = set(files)
     wanted = {**read_list(root, OWNED), **read_list(root, FILES)}
     inside = {path for path in there if path.startswith(ENGINE)} - {FILES}

@@ -21,7 +21,6 @@ from unit.retrieval.conftest import FakeEmbedder
 
 pytestmark = pytest.mark.real
 EARLIER = "r-000000000000"
-ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-from sluice.cli.release import show_release, summary
+from sluice.cli.release import summary
 from sluice.core.atomic_files import write_json
 from sluice.jobs.release_job import ReleaseOutcome
 
@@ -45,10 +43,3 @@ def test_the_summary_has_metrics_and_steps(tmp_path: Path) -> None:
         "| step | weight | seconds | verdict |\n|---|---|---|---|\n"
         "| `analysis load` | `10 %` | `12` | `failed p95 '2 s' ¦ limit 1 s` |\n"
     )
-
-
-def test_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    show_release(outcome(tmp_path, "unchanged"))
-    assert capsys.readouterr().out == "Nothing changed: r-new is live and stays live.\n"
-    assert (tmp_path / "summary.md").read_text() == "### Release r-new: unchanged\n"

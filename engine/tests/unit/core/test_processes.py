@@ -50,19 +50,14 @@ def test_a_child_has_a_log_a_record_and_its_own_group(tmp_path: Path) -> None:
     assert not child.record.exists()
 
 
-def test_stop_kills_what_does_not_listen(tmp_path: Path) -> None:
-    child = processes.start("stubborn", STUBBORN, state=tmp_path)
-    wait_for_line(child, "deaf")
-    assert child.stop(grace=0.2) == -signal.SIGKILL
-    assert not child.record.exists()
-
-
-def test_stop_ends_the_whole_group(tmp_path: Path) -> None:
-    family = f"import subprocess; p = subprocess.Popen({STUBBORN!r}); print(p.pid, flush=True); p.wait()"
+def test_stop_kills_what_does_not_listen_with_its_whole_group(tmp_path: Path) -> None:
+    family = "import signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    family += f"p = subprocess.Popen({STUBBORN!r}); print(p.pid, flush=True); p.wait()"
     child = processes.start("family", [sys.executable, "-c", family], state=tmp_path)
     wait_for_line(child, "deaf")
     grandchild = int(next(line for line in child.tail().splitlines() if line.isdigit()))
-    child.stop(grace=2)
+    assert child.stop(grace=0.2) == -signal.SIGKILL
+    assert not child.record.exists()
     assert ended(grandchild)
 
 

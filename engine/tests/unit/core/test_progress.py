@@ -48,20 +48,6 @@ def test_forecast_is_this_stage_and_those_ahead(tmp_path: Path, clock: Clock) ->
     assert journey.taken == [{"stage": "index", "seconds": 40.0, "cached": False}]
 
 
-def test_reporter_alone_prints_with_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    reporter = StageReporter("train")
-    clock.now += 10
-    reporter.report(5, 20, "loss 2.1")
-    reporter.report(6, 20, "too soon")
-    reporter.report(20, 20, "the end is always shown")
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.splitlines() == [
-        "train: 5/20 loss 2.1 (30 s left)",
-        "train: 20/20 the end is always shown (0 s left)",
-    ]
-
-
 def test_reporter_writes_where_the_road_looks(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +61,10 @@ def test_reporter_writes_where_the_road_looks(
     reporter.report(6, 20)
     assert read_json(target)["share"] == 0.25  # at most five a second
     assert capsys.readouterr().err == ""
+    monkeypatch.delenv(VARIABLE)
+    clock.now += 9
+    reporter.report(10, 20, "alone")
+    assert capsys.readouterr().err == "train: 10/20 alone (10 s left)\n"
 
     out = io.StringIO()
     journey = PipelineProgress({"train": 100}, tmp_path / "memory.json", out)

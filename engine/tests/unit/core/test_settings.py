@@ -48,7 +48,6 @@ def faults(path: Path) -> list[str]:
     [
         ("decline: x\n# note\ndeclime: y\n", "3: declime: unknown key (did you mean 'decline'?)"),
         ("decline: x\nqqqq: y\n", "2: qqqq: unknown key"),
-        ("decline: x\nlimits:\n  kind: a\n  siz: 2\n", "4: limits.siz: unknown key (did you mean 'size'?)"),
         (
             "decline: x\nsteps:\n  - weight: 1\n  - weight: 2\n    stores:\n      - kind: a\n        knd: b\n",
             "7: steps.1.stores.0.knd: unknown key (did you mean 'kind'?)",
@@ -61,7 +60,6 @@ def faults(path: Path) -> list[str]:
             "decline: x\nmodelParameters:\n  kind: a\n  siz: 3\n",
             "4: modelParameters.siz: unknown key (did you mean 'size'?)",
         ),
-        ("decline: x\nmodelParameter: {kind: a}\n", "2: modelParameter: unknown key (did you mean 'modelParameters'?)"),
     ],
 )
 def test_unknown_key_has_its_line_and_the_nearest_name(write, text: str, fault: str) -> None:
@@ -78,9 +76,7 @@ def test_all_faults_at_once(write) -> None:
     ("text", "place"),
     [
         ("decline: x\n  limits: [\n", ":2: not valid YAML"),
-        ("decline: 'x\n", "not valid YAML"),
         ("a: !!python/object:os.system {}\n", ":1: not valid YAML"),
-        ("a: \x07\n", ": not valid YAML"),
         ("decline: x\nlimits:\n  kind: a\n  kind: b\n", ":4: not valid YAML: key 'kind' stands here twice"),
     ],
 )

@@ -42,10 +42,8 @@ def drop_one(connection: psycopg.Connection[Any], collection: str) -> None:
     with connection.transaction():
         require_collection(connection, collection)
         if found := needs(connection, collection):
-            raise SluiceError(
-                f"{collection}: stays: {'; '.join(found)}",
-                remedy="prune what releases no longer need (`sluice index prune`)",
-            )
+            remedy = "prune what releases no longer need (`sluice index prune`)"
+            raise SluiceError(f"{collection}: stays: {'; '.join(found)}", remedy=remedy)
         if not drop(connection, collection):
             raise SluiceError(f"{collection}: stays, a service searches it", remedy="stop the service first")
 
@@ -56,10 +54,9 @@ def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneRe
     recorded = _collections_of_releases(connection)
     for release in keep:
         if release not in recorded:
-            raise SluiceError(
-                f"{release}: was not loaded into this store{nearest(release, list(recorded))}",
-                remedy=f"it holds {', '.join(sorted(recorded)) or 'none'}; nothing was dropped",
-            )
+            remedy = f"it holds {', '.join(sorted(recorded)) or 'none'}; nothing was dropped"
+            said = f"{release}: was not loaded into this store{nearest(release, list(recorded))}"
+            raise SluiceError(said, remedy=remedy)
     unneeded = set(recorded.values()) - {recorded[release] for release in keep}
     done: dict[str, bool] = {}
     # The newest first: a collection of older code may be built on one that was loaded before it.
@@ -79,10 +76,8 @@ def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneRe
 def require_collection(connection: psycopg.Connection[Any], collection: str) -> None:
     known = list_collections(connection)
     if collection not in known:
-        raise SluiceError(
-            f"{collection}: no such collection in the store{nearest(collection, known)}",
-            remedy="`sluice index list` lists them",
-        )
+        said = f"{collection}: no such collection in the store{nearest(collection, known)}"
+        raise SluiceError(said, remedy="`sluice index list` lists them")
 
 
 def _collections_of_releases(connection: psycopg.Connection[Any]) -> dict[str, str]:

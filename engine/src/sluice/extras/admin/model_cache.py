@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.core.digests import digest_of_file
-from sluice.llm.model_files import Models, PinnedFiles
+from sluice.llm.model_files import Models
 
 FOLDER = "models"
 
@@ -28,10 +28,12 @@ class CachedModel:
 
 def list_models(models: Models, cache: Path) -> list[CachedModel]:
     """Every model by role; the weights that training loads are listed as `<role>.weights`."""
-    return [
-        CachedModel(name, spec.name, spec.licence, pinned.source, pinned.sha256, _size(pinned, cache))
-        for name, spec, pinned in models.pinned()
-    ]
+    found = []
+    for name, spec, pinned in models.pinned():
+        files = list(pinned.cached(cache))
+        size = _bytes_in(files[0].parent) if all(file.is_file() for file in files) else 0
+        found.append(CachedModel(name, spec.name, spec.licence, pinned.source, pinned.sha256, size))
+    return found
 
 
 def faults_of(models: Models, cache: Path) -> list[str]:
@@ -47,7 +49,6 @@ def faults_of(models: Models, cache: Path) -> list[str]:
 
 
 def unnamed(named: Iterable[Models], cache: Path) -> dict[Path, int]:
-    """Folders of the cache that none of these configurations needs, with their sizes in bytes."""
     kept = {path.parent for models in named for _, _, pinned in models.pinned() for path in pinned.cached(cache)}
     found = cache / FOLDER
     folders = sorted(path for path in found.iterdir() if path.is_dir()) if found.is_dir() else []
@@ -57,11 +58,6 @@ def unnamed(named: Iterable[Models], cache: Path) -> dict[Path, int]:
 def remove(folders: Iterable[Path]) -> None:
     for folder in folders:
         shutil.rmtree(folder)
-
-
-def _size(pinned: PinnedFiles, cache: Path) -> int:
-    files = list(pinned.cached(cache))
-    return _bytes_in(files[0].parent) if all(file.is_file() for file in files) else 0
 
 
 def _bytes_in(folder: Path) -> int:

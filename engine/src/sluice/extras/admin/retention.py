@@ -57,21 +57,16 @@ def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: boo
     gone = {entry.id: entry for entry in newest(store) if entry.id not in kept}
     names = store.unneeded(_needed(store, workspace, kept.values()), before)
     if not dry_run:
-        for entry in gone.values():
-            _note_removed(store, entry)
+        log, now = AppendLog(store, FOLDER, CatalogueEntry), datetime.now(UTC).isoformat(timespec="seconds")
+        for entry in gone.values():  # to put a release there again is a new entry
+            log.append(entry.model_copy(update={"removed": True, "time": now}))
         there, held = store.notes(FOLDER), set[str]()
         for name in names:
-            if (now := store.notes(FOLDER)) != there:
-                there, held = now, _needed(store, workspace, newest(store))
+            if (noted := store.notes(FOLDER)) != there:
+                there, held = noted, _needed(store, workspace, newest(store))
             if name not in held:
                 store.remove(name)
     return PrunedReleases(frozenset(kept), tuple(gone), tuple(names))
-
-
-def _note_removed(store: ArtifactStore, entry: CatalogueEntry) -> None:
-    """Takes a release out of the catalogue; to put it there again is a new entry."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    AppendLog(store, FOLDER, CatalogueEntry).append(entry.model_copy(update={"removed": True, "time": now}))
 
 
 def _kept(store: ArtifactStore, keep: int, before: datetime) -> dict[str, CatalogueEntry]:
@@ -92,7 +87,6 @@ def _kept(store: ArtifactStore, keep: int, before: datetime) -> dict[str, Catalo
 
 
 def _needed(store: ArtifactStore, workspace: Workspace, entries: Iterable[CatalogueEntry]) -> set[str]:
-    """Ids of these releases, and sha256 of everything that they need."""
     needed: set[str] = set()
     for entry in entries:
         with tempfile.TemporaryDirectory() as folder:
@@ -116,24 +110,22 @@ def tidy_cluster(client: httpx.Client, target: RolloutTarget, show: Show) -> Non
 def _tidy(client: httpx.Client, target: RolloutTarget) -> list[str]:
     namespace = target.namespace
     sets = _items(client, f"/apis/apps/v1/namespaces/{namespace}/replicasets")
-    alive = [
-        *sets,
-        *(one for one in _items(client, f"{target.custom}/rollouts") if one["metadata"]["name"] == target.name),
-    ]
+    rollouts = _items(client, f"{target.custom}/rollouts")
+    alive = [*sets, *(one for one in rollouts if one["metadata"]["name"] == target.name)]
     # The templates of the last deployment, also where a rollback came after it.
     judges = _items(client, f"{target.custom}/analysistemplates")
     jobs = _items(client, jobs_of(namespace))
     done = [job for job in jobs if _is_over(job, _releases(alive))]
     named = json.dumps([*alive, *judges, *(job for job in jobs if job not in done)])
     maps = f"/api/v1/namespaces/{namespace}/configmaps"
-    loose = [
-        one
-        for one in _items(client, maps)
-        if _MANIFEST.fullmatch(one["metadata"]["name"]) and _old(one) and f'"{one["metadata"]["name"]}"' not in named
-    ]
+    manifests = [one for one in _items(client, maps) if _MANIFEST.fullmatch(one["metadata"]["name"])]
+    loose = [one for one in manifests if _old(one) and f'"{one["metadata"]["name"]}"' not in named]
     for path, objects in ((jobs_of(namespace), done), (maps, loose)):
         for one in objects:
-            _delete(client, f"{path}/{one['metadata']['name']}")
+            gone = {"propagationPolicy": "Background"}  # also what it owns
+            response = client.delete(f"{path}/{one['metadata']['name']}", params=gone)
+            if response.status_code != 404:  # or it is gone already
+                check(response)
     return [str(one["metadata"]["name"]) for one in (*done, *loose)]
 
 
@@ -141,13 +133,6 @@ def _items(client: httpx.Client, path: str) -> list[Any]:
     response = client.get(path)
     check(response)
     return list(response.json()["items"])
-
-
-def _delete(client: httpx.Client, path: str) -> None:
-    """Also what it owns, in the background. One that is gone already is fine."""
-    response = client.delete(path, params={"propagationPolicy": "Background"})
-    if response.status_code != 404:
-        check(response)
 
 
 def _releases(objects: Sequence[_Object]) -> set[str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from sluice.core.errors import SluiceError
@@ -64,43 +65,37 @@ Client = Callable[[str], Any]
 def _checks(
     scope: DiagnosisScope, client: Client, account: str, stack: str
 ) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
-    names = scope.names
+    names, iam, s3 = scope.names, client("iam"), client("s3")
     repository = repository_of(scope) or names.repository
-    yield "sign-in from GitHub", lambda: _provider(client("iam"), stack)
-    for role, *subjects in (
-        # A release is made in the environment that holds the keys of hosted models.
-        (f"{names.name}-build", f"ref:refs/heads/{_branch(scope)}", "environment:evaluation"),
-        (f"{names.name}-deploy-{names.environments[0]}", f"environment:{names.environments[0]}"),
-        (f"{names.name}-deploy-{names.environments[1]}", f"environment:{names.environments[1]}"),
-    ):
-        ways = ways_in(scope, repository, subjects)
-        yield f"role {role}", lambda role=role, ways=ways: trust(client("iam"), role, ways, stack)  # type: ignore[misc]
+    yield "sign-in from GitHub", partial(_provider, iam, stack)
+    # A release is made in the environment that holds the keys of hosted models.
+    roles = {"build": [f"ref:refs/heads/{_branch(scope)}", "environment:evaluation"]}
+    roles |= {f"deploy-{name}": [f"environment:{name}"] for name in names.environments}
+    for role, subjects in roles.items():
+        role = f"{names.name}-{role}"
+        yield f"role {role}", partial(trust, iam, role, ways_in(scope, repository, subjects), stack)
     serving = f"{names.name}-serving"
-    yield f"role {serving}", lambda: service_role(client("iam"), serving, "pods.eks.amazonaws.com", stack)
-    yield f"images {names.name}", lambda: _images(client("ecr"), names.name, stack)
-    for bucket in (
-        f"{names.name}-data-{account}",
-        f"{names.name}-artefacts-{account}",
-        f"{names.name}-mlflow-{account}",
-    ):
-        yield f"bucket {bucket}", lambda bucket=bucket: _bucket(client("s3"), bucket, stack)  # type: ignore[misc]
+    yield f"role {serving}", partial(service_role, iam, serving, "pods.eks.amazonaws.com", stack)
+    yield f"images {names.name}", partial(_images, client("ecr"), names.name, stack)
+    for kind in ("data", "artefacts", "mlflow"):
+        bucket = f"{names.name}-{kind}-{account}"
+        yield f"bucket {bucket}", partial(_bucket, s3, bucket, stack)
     for overlay in names.environments:
-        yield f"artefacts of {overlay}", lambda overlay=overlay: _artefacts(client("s3"), scope, overlay, account)  # type: ignore[misc]
+        yield f"artefacts of {overlay}", partial(_artefacts, s3, scope, overlay, account)
     for checks in hooks("account").values():
         yield from checks(scope, client, stack)
 
 
 def _provider(iam: Any, fix: str) -> Diagnosis:
+    what = "sign-in from GitHub"
     listed = [one["Arn"] for one in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]]
     found = next((arn for arn in listed if arn.endswith(f"/{_GITHUB}")), "")
     if not found:
-        return Diagnosis("sign-in from GitHub", "missing", "no OIDC provider for GitHub Actions", fix)
+        return Diagnosis(what, "missing", "no OIDC provider for GitHub Actions", fix)
     if _AUDIENCE not in iam.get_open_id_connect_provider(OpenIDConnectProviderArn=found)["ClientIDList"]:
         add = f"aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {found}"
-        return Diagnosis(
-            "sign-in from GitHub", "missing", f"not for the audience {_AUDIENCE}", f"{add} --client-id {_AUDIENCE}"
-        )
-    return passed("sign-in from GitHub", found)
+        return Diagnosis(what, "missing", f"not for the audience {_AUDIENCE}", f"{add} --client-id {_AUDIENCE}")
+    return passed(what, found)
 
 
 def ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.Pattern[str]:
@@ -149,17 +144,15 @@ def _branch(scope: DiagnosisScope) -> str:
 
 
 def service_role(iam: Any, role: str, service: str, fix: str) -> Diagnosis:
-    """Whether a role trusts one service, and nobody else."""
     what = f"role {role}"
     trusted = [one.get("Principal", {}).get("Service") for one in _statements(iam, role)]
-    return (
-        passed(what, f"for {service}") if trusted == [service] else Diagnosis(what, "missing", f"trusts {trusted}", fix)
-    )
+    if trusted != [service]:
+        return Diagnosis(what, "missing", f"trusts {trusted}", fix)
+    return passed(what, f"for {service}")
 
 
 def _statements(iam: Any, role: str) -> list[dict[str, Any]]:
-    document = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
-    found = document["Statement"]
+    found = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]["Statement"]
     return found if isinstance(found, list) else [found]
 
 
@@ -182,14 +175,12 @@ def _bucket(s3: Any, bucket: str, fix: str) -> Diagnosis:
 
 
 def _artefacts(s3: Any, scope: DiagnosisScope, overlay: str, account: str) -> Diagnosis:
-    """The address that the pods of an environment fetch from."""
     what, path = f"artefacts of {overlay}", scope.root / "k8s" / "overlays" / overlay / "kustomization.yaml"
     found = re.search(r"artefacts=s3://([\w.-]+)", path.read_text(encoding="utf-8"))
+    file = path.relative_to(scope.root)
+    fix = f"write artefacts=s3://{scope.names.name}-artefacts-{account} into {file}"
     if not found:
-        return Diagnosis(
-            what, "missing", f"{path.relative_to(scope.root)} names no bucket", f"add artefacts=s3://… to {path}"
-        )
-    fix = f"write artefacts=s3://{scope.names.name}-artefacts-{account} into k8s/overlays/{overlay}/kustomization.yaml"
+        return Diagnosis(what, "missing", f"{file} names no bucket", fix)
     try:
         s3.head_bucket(Bucket=found[1])
     except s3.exceptions.ClientError as error:

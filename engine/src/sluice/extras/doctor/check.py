@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,6 @@ class GitHubChange:
     right: str = "Administration"
 
     def command(self, repository: str) -> str:
-        """The same as a command of `gh`."""
         fields = ["--input", self.source] if self.source else _fields(self.body or {})
         return shlex.join(["gh", "api", "-X", self.method, f"repos/{repository}{self.path}", *fields])
 
@@ -62,7 +62,6 @@ class DiagnosisScope:
 
 
 def passed(what: str, found: str) -> Diagnosis:
-    """A diagnosis that is good."""
     return Diagnosis(what, "ok", found)
 
 
@@ -93,7 +92,7 @@ def _fields(body: Mapping[str, Any]) -> list[str]:
     return [
         word
         for name, value in pairs
-        for word in (("-f", f"{name}={value}") if isinstance(value, str) else ("-F", f"{name}={_literal(value)}"))
+        for word in (("-f", f"{name}={value}") if isinstance(value, str) else ("-F", f"{name}={json.dumps(value)}"))
     ]
 
 
@@ -106,7 +105,3 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _flat(f"{name}[]", inner)
     else:
         yield name, value
-
-
-def _literal(value: Any) -> str:
-    return {True: "true", False: "false", None: "null"}[value] if value in (True, False, None) else str(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -51,7 +50,8 @@ def doctor(
     if fix and _mend(scope, found["github"], variables or [], yes=yes):
         found = {"github": list(github.check(scope))}
     if as_json:
-        print_json({target: [_fields(one) for one in listed] for target, listed in found.items()})
+        fields = ("what", "state", "found", "fix")
+        print_json({name: [{key: getattr(one, key) for key in fields} for one in each] for name, each in found.items()})
     else:
         _show(found)
     if not all(one.good for listed in found.values() for one in listed):
@@ -80,17 +80,11 @@ def _mend(scope: Any, found: list[Any], variables: list[str], *, yes: bool) -> b
     return bool(fixed) and yes
 
 
-def _fields(one: Any) -> dict[str, Any]:
-    return {name: value for name, value in asdict(one).items() if name != "changes"}
-
-
 def _show(found: dict[str, list[Any]]) -> None:
     for target, checks in found.items():
         bad = [one for one in checks if not one.good]
-        print(
-            f"{target}: "
-            + (f"{len(bad)} of {len(checks)} checks not passed" if bad else f"{len(checks)} checks passed")
-        )
+        count = f"{len(bad)} of {len(checks)} checks not" if bad else f"{len(checks)} checks"
+        print(f"{target}: {count} passed")
         width = max(len(one.what) for one in checks)
         for one in checks:
             print(f"  {_SIGNS[one.state]:12}  {one.what:{width}}  {one.found}")

@@ -7,7 +7,7 @@ The expected objects are those of the rendered overlay. Of Secrets only names ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sluice.cluster.manifests import ARGO_FLAGS, kubectl, parse, render
@@ -42,6 +42,8 @@ _RIGHTS = (
     ("get", "pods/log"),
     ("list", "replicasets.apps"),
     ("patch", "replicasets.apps"),
+    ("patch", "services"),
+    ("create", "configmaps"),
 )
 
 
@@ -56,8 +58,11 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         yield unverified("API server", said, "kubectl config get-contexts, then --context NAME")
         return
     yield passed("API server", scope.context or "the current context")
-    groups = _groups(said)
-    call = _Kubectl(program)
+    groups = {one["name"]: [each["groupVersion"] for each in one["versions"]] for one in json.loads(said)["groups"]}
+
+    def call(*words: str, text: str = "") -> tuple[int, str]:
+        return run_program([*program, *words], text)
+
     yield _controller(call)
     behind_traefik = False
     for overlay in scope.overlays:
@@ -75,18 +80,11 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
 
 
 _REVIEWS = "authorization.k8s.io/v1"
-Groups = dict[str, list[str]]
+_Call = Callable[..., tuple[int, str]]
+_Groups = Mapping[str, Sequence[str]]
 
 
-class _Kubectl:
-    def __init__(self, program: list[str]) -> None:
-        self.program = program
-
-    def __call__(self, *words: str, text: str = "") -> tuple[int, str]:
-        return run_program([*self.program, *words], text)
-
-
-def _controller(call: _Kubectl) -> Diagnosis:
+def _controller(call: _Call) -> Diagnosis:
     """The flags of the controller that runs, from its Deployment."""
     what = "Argo Rollouts: flags"
     found = _deployed(call, what, "argo-rollouts", _BRINGS["argoproj.io"])
@@ -100,7 +98,7 @@ def _controller(call: _Kubectl) -> Diagnosis:
     return passed(what, "write to Traefik 3")
 
 
-def _names_of_traefik(call: _Kubectl) -> Diagnosis:
+def _names_of_traefik(call: _Call) -> Diagnosis:
     """Traefik 3.7 joins namespace and name with a hyphen unless it is told otherwise, and logs a warning of it."""
     what = "Traefik: names"
     found = _deployed(call, what, "traefik", _BRINGS["traefik.io"])
@@ -116,7 +114,7 @@ def _names_of_traefik(call: _Kubectl) -> Diagnosis:
     return passed(what, "those of two namespaces differ")
 
 
-def _deployed(call: _Kubectl, what: str, name: str, fix: str) -> tuple[str, set[str]] | Diagnosis:
+def _deployed(call: _Call, what: str, name: str, fix: str) -> tuple[str, set[str]] | Diagnosis:
     """Where the Deployment with this name is, and the words of its containers' command lines, in small letters."""
     words = ("get", "deployments", "-A", "-l", f"app.kubernetes.io/name={name}", "-o", "json")
     code, said = call(*words)
@@ -130,33 +128,19 @@ def _deployed(call: _Kubectl, what: str, name: str, fix: str) -> tuple[str, set[
     return f"-n {found[0]['metadata']['namespace']} {found[0]['metadata']['name']}", given
 
 
-def _overlay(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -> Iterator[Diagnosis]:
+def _overlay(call: _Call, overlay: str, documents: list[Any], served: _Groups) -> Iterator[Diagnosis]:
     namespace = next(one["metadata"]["name"] for one in documents if one["kind"] == "Namespace")
     yield from _kinds(call, overlay, documents, served)
-    yield _there(
-        call, f"{overlay}: namespace {namespace}", ("namespace", namespace), f"kubectl create namespace {namespace}"
-    )
+    create = f"kubectl create namespace {namespace}"
+    yield _there(call, f"{overlay}: namespace {namespace}", ("namespace", namespace), create)
     for secret, fix in sorted(_secrets(documents, namespace).items()):
         yield _there(call, f"{overlay}: Secret {secret}", ("secret", secret, "-n", namespace), fix)
     groups = {one["apiVersion"].rpartition("/")[0] for one in documents if one["kind"] == "Rollout"}
-    rights = [
-        *_RIGHTS,
-        *(("patch", f"rollouts.{group}") for group in groups),
-        ("patch", "services"),
-        ("create", "configmaps"),
-    ]
-    for verb, resource in rights:
+    for verb, resource in (*_RIGHTS, *(("patch", f"rollouts.{group}") for group in groups)):
         yield _right(call, overlay, verb, resource, namespace)
 
 
-def _groups(said: str) -> Groups:
-    """API group to its versions, as `group/version`."""
-    listed = json.loads(said)["groups"]
-    return {one["name"]: [version["groupVersion"] for version in one["versions"]] for one in listed}
-
-
-def _kinds(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -> Iterator[Diagnosis]:
-    """One check for each API group that is not Kubernetes' own."""
+def _kinds(call: _Call, overlay: str, documents: list[Any], served: _Groups) -> Iterator[Diagnosis]:
     wanted: dict[str, set[str]] = {}
     for one in documents:
         group = one["apiVersion"].rpartition("/")[0]
@@ -171,29 +155,24 @@ def _kinds(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -
                 break
             there |= {one["kind"] for one in json.loads(said)["resources"]}
         else:
-            absent = ", ".join(sorted(kinds - there))
-            fix = _BRINGS.get(group, f"install what defines {group}")
-            yield (
-                Diagnosis(what, "missing", f"not served: {absent}", fix)
-                if absent
-                else passed(what, ", ".join(sorted(kinds)))
-            )
+            if absent := ", ".join(sorted(kinds - there)):
+                fix = _BRINGS.get(group, f"install what defines {group}")
+                yield Diagnosis(what, "missing", f"not served: {absent}", fix)
+            else:
+                yield passed(what, ", ".join(sorted(kinds)))
 
 
 def _secrets(documents: Iterable[Any], namespace: str) -> dict[str, str]:
     """Secrets that pods and Jobs of the overlay name, and how each is made."""
-    named, external, fixes = set(), set(), {}
-    for one in documents:
-        if one["kind"] == "ExternalSecret":
-            external.add(one["spec"]["target"]["name"])
-        named |= set(_names_in(one))
-    for name in named:
-        fixes[name] = (
-            f"kubectl create secret generic {name} -n {namespace} …  (engine/docs/reference/cluster.md#secrets)"
-        )
-        if name in external:
-            fixes[name] = f"kubectl describe externalsecret {name} -n {namespace}"
-    return fixes
+    page = "(engine/docs/reference/cluster.md#secrets)"
+    external = {one["spec"]["target"]["name"] for one in documents if one["kind"] == "ExternalSecret"}
+    return {
+        name: f"kubectl describe externalsecret {name} -n {namespace}"
+        if name in external
+        else f"kubectl create secret generic {name} -n {namespace} …  {page}"
+        for one in documents
+        for name in _names_in(one)
+    }
 
 
 def _names_in(value: Any) -> Iterator[str]:
@@ -212,7 +191,7 @@ def _names_in(value: Any) -> Iterator[str]:
             yield from _names_in(inner)
 
 
-def _variables(call: _Kubectl, scope: DiagnosisScope, overlay: str, documents: list[Any]) -> Iterator[Diagnosis]:
+def _variables(call: _Call, scope: DiagnosisScope, overlay: str, documents: list[Any]) -> Iterator[Diagnosis]:
     """What config/providers.yaml asks models with, in the pods of the service. Of Secrets the names of keys alone are
     printed by kubectl."""
     chat = load_providers(scope.root / "config" / "providers.yaml", roles=Models.roles()).chat
@@ -239,7 +218,7 @@ def _variables(call: _Kubectl, scope: DiagnosisScope, overlay: str, documents: l
             yield passed(what, "in the pods") if there else Diagnosis(what, "missing", found, fix)
 
 
-def _there(call: _Kubectl, what: str, words: tuple[str, ...], fix: str) -> Diagnosis:
+def _there(call: _Call, what: str, words: tuple[str, ...], fix: str) -> Diagnosis:
     code, said = call("get", *words, "-o", "name")
     if code == 0:
         return passed(what, "there")
@@ -248,8 +227,7 @@ def _there(call: _Kubectl, what: str, words: tuple[str, ...], fix: str) -> Diagn
     return unverified(what, said, fix)
 
 
-def _right(call: _Kubectl, overlay: str, verb: str, resource: str, namespace: str) -> Diagnosis:
-    """Asks the API server itself, as `kubectl auth can-i` does."""
+def _right(call: _Call, overlay: str, verb: str, resource: str, namespace: str) -> Diagnosis:
     what = f"{overlay}: may {verb} {resource}"
     whole, _, sub = resource.partition("/")
     name, _, group = whole.partition(".")

@@ -60,14 +60,16 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
             yield _names(scope, repository)
             yield from _released(scope, repository, facts["default_branch"])
             for what, fix, look in _checks(scope, repository, facts):
-                yield from _safely(what, fix, ask, look)
+                try:
+                    yield from list(look(ask))
+                except SluiceError as error:
+                    yield unverified(what, error.message, fix)
     except SluiceError as error:  # no token, no network
         yield unverified("GitHub", error.message, "export GITHUB_TOKEN=$(gh auth token)")
 
 
 @contextmanager
 def reader(scope: DiagnosisScope, repository: str) -> Iterator[Ask]:
-    """A function that reads a path below the repository."""
     with open_repository({**scope.environment, "GITHUB_REPOSITORY": repository}) as there:
 
         def ask(path: str) -> Any:
@@ -104,13 +106,6 @@ def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> It
     for more in hooks("github").values():
         yield from more(scope, repository, branch)
     yield "ruleset", f"{look_up}/rules/branches/{branch}", partial(_ruleset, scope, repository, branch)
-
-
-def _safely(what: str, fix: str, ask: Ask, look: Look) -> Iterator[Diagnosis]:
-    try:
-        yield from list(look(ask))
-    except SluiceError as error:
-        yield unverified(what, error.message, fix)
 
 
 def repository_of(scope: DiagnosisScope) -> str:
@@ -218,7 +213,6 @@ def _held(what: str, name: str, there: set[str], fix: str, more: Mapping[str, st
 
 
 def _named(scope: DiagnosisScope, kind: str) -> list[str]:
-    """Names behind `vars.` or `secrets.` in the workflows."""
     return sorted(set(_found(scope, rf"\b{kind}\.([A-Z][A-Z0-9_]*)\b")) - _GIVEN)
 
 

@@ -19,7 +19,6 @@ Ask = Callable[[str], Any]
 
 
 def fixable(what: str, found: str, repository: str, *changes: GitHubChange) -> Diagnosis:
-    """A diagnosis of what is missing, with the changes that fix it."""
     fix = " && ".join(change.command(repository) for change in changes)
     return Diagnosis(what, "missing", found, fix, changes)
 
@@ -41,7 +40,6 @@ def apply(repository: str, found: Iterable[Diagnosis], environment: Mapping[str,
 
 
 def variables(ask: Any, repository: str, wanted: Sequence[str], known: Sequence[str]) -> Iterator[Diagnosis]:
-    """What sets variables of the repository or of its environments."""
     for text in wanted:
         place, equals, value = text.partition("=")
         environment, _, name = place.rpartition("/")

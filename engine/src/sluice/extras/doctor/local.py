@@ -90,7 +90,6 @@ def _models(root: Path) -> Iterator[Diagnosis]:
 
 
 def _hosted_models(root: Path) -> Iterator[Diagnosis]:
-    """Report each model of config/providers.yaml that has ended or ends soon."""
     providers, _ = read_yaml(Workspace(root).config / "providers.yaml")
     for end in load_end_dates().named_in(str(providers), date.today()):
         fix = f"name another one in config/providers.yaml, see {end.source}"
@@ -98,8 +97,6 @@ def _hosted_models(root: Path) -> Iterator[Diagnosis]:
 
 
 class ModelEnd(Settings):
-    """The last day of a hosted model, and the page that says so."""
-
     model: str
     ends: date
     source: str
@@ -121,5 +118,4 @@ class EndDates(Settings):
 
 
 def load_end_dates() -> EndDates:
-    """Read the table."""
     return load_settings(Path(__file__).with_name("model_end_dates.yaml"), EndDates)

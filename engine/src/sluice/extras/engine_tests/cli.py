@@ -36,5 +36,4 @@ def engine_publish(
 
 
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:  # noqa: ARG001 - the form of every extra
-    """Add the command."""
     groups["engine"].command("publish")(engine_publish)

@@ -17,9 +17,8 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject
 from sluice.extras.fleet.fleet_status import AT_ONCE, commit_of, template_mirror
-from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
 from sluice.extras.fleet.project_status import mirror_of
-from sluice.extras.fleet.repository_reader import in_a_line, read_repository
+from sluice.extras.fleet.repository_reader import ProjectFacts, in_a_line, read_facts, read_repository
 
 _NAME = re.compile(r"(CVE-\d{4}-\d{4,})|(GHSA(?:-[2-9a-z]{4}){3})", re.IGNORECASE)
 _ECOSYSTEM = "pip"
@@ -50,7 +49,6 @@ class FleetAdvisory:
     projects: tuple[AffectedProject, ...]
 
     def text(self) -> str:
-        """For people."""
         affected = [one for one in self.projects if one.pins]
         unknown = [one for one in self.projects if one.fault]
         lines = [f"{self.name}: {self.summary}", self.url, ""]
@@ -70,11 +68,9 @@ class FleetAdvisory:
 
 
 def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> FleetAdvisory:
-    """Who has a vulnerability."""
     if not (found := _NAME.fullmatch(name)):
-        raise SluiceError(
-            f"{name}: not the name of an advisory", remedy="such as CVE-2026-12345 or GHSA-xxxx-xxxx-xxxx"
-        )
+        remedy = "such as CVE-2026-12345 or GHSA-xxxx-xxxx-xxxx"
+        raise SluiceError(f"{name}: not the name of an advisory", remedy=remedy)
     key = "cve_id" if found[1] else "ghsa_id"
     value = name.upper() if found[1] else f"GHSA{name[4:].lower()}"
     with read_repository(fleet.projects[0].repository, environment, folder) as reader:
@@ -91,10 +87,8 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
         name, ring = project.repository, project.ring
         try:
             with read_repository(name, environment, folder) as reader:
-                there = reader.get()
-                reader = reader.renamed(there)
-                commit = reader.get(f"/branches/{there['default_branch']}")["commit"]["sha"]
-            facts = read_facts(mirror_of(reader, environment, folder), commit, template)
+                _, branch, reader = reader.look()
+            facts = read_facts(mirror_of(reader, environment, folder), branch["commit"]["sha"], template)
         except Exception as error:  # whatever one repository holds, the others are asked
             return AffectedProject(repository=name, ring=ring, fault=in_a_line(error))
         return AffectedProject(repository=name, ring=ring, version=facts.version, pins=_pins(facts, ranges))
@@ -106,7 +100,6 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
 
 
 def _affected(listed: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Affected ranges of Python packages, and the first versions of each that are not affected."""
     ranges: dict[str, list[str]] = {}
     patched: dict[str, list[str]] = {}
     for advisory in listed:
@@ -121,7 +114,6 @@ def _affected(listed: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]]
 
 
 def _pins(facts: ProjectFacts, ranges: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """The pins of a project that are affected."""
     from packaging.specifiers import SpecifierSet
 
     # GitHub writes `= 1.2.3` for one version, Python `== 1.2.3`.

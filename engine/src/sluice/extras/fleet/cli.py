@@ -49,9 +49,8 @@ def status(
         write_atomic(page, fleet_status.page(found))
     if check and found.unhealthy:
         names = ", ".join(one.repository for one in found.unhealthy)
-        raise SluiceError(
-            f"{len(found.unhealthy)} projects to look at: {names}", remedy="the status says what is wrong"
-        )
+        said = f"{len(found.unhealthy)} projects to look at: {names}"
+        raise SluiceError(said, remedy="the status says what is wrong")
 
 
 @group.command()
@@ -86,9 +85,8 @@ def upgrade(
     print(found.text(), end="")
     write_job_summary(found.text(), os.environ)
     if found.stopped:
-        raise SluiceError(
-            f"template {found.version}: {found.summary}", remedy=found.issue or "the pull requests say why"
-        )
+        remedy = found.issue or "the pull requests say why"
+        raise SluiceError(f"template {found.version}: {found.summary}", remedy=remedy)
 
 
 @group.command()
@@ -128,6 +126,5 @@ def new(
 
 
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
-    """Add the group."""
     app.add_typer(group, name="fleet")
     groups["fleet"] = group

@@ -70,12 +70,10 @@ class FleetFile(Settings):
         return self
 
     def ring(self, name: str) -> list[FleetProject]:
-        """The projects of a ring, in the order of the file."""
         return [one for one in self.projects if one.ring == name]
 
 
 def load_fleet(path: Path) -> FleetFile:
-    """Reads fleet.yaml; ValidationErrors with all faults and their lines."""
     return load_settings(path, FleetFile)
 
 

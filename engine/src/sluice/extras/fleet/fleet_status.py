@@ -36,16 +36,13 @@ class FleetStatus:
 
     @property
     def newest(self) -> str:
-        """The newest version; empty where none is released."""
-        return self.versions[-1] if self.versions else ""
+        return self.versions[-1]
 
     @property
     def unhealthy(self) -> list[ProjectStatus]:
-        """Projects that break a rule or could not be read."""
         return [one for one in self.projects if not one.healthy]
 
     def as_dict(self) -> dict[str, Any]:
-        """status.json: plain JSON values."""
         projects = [{**one.model_dump(mode="json"), "healthy": one.healthy} for one in self.projects]
         about = {"time": self.time, "template": self.template, "newest": self.newest, "telemetry": self.telemetry}
         return {**about, "projects": projects}
@@ -63,7 +60,6 @@ def template_mirror(fleet: FleetFile, environment: Mapping[str, str], folder: Pa
 
 
 def read_status(fleet: FleetFile, environment: Mapping[str, str], folder: Path, telemetry: str = "") -> FleetStatus:
-    """Reads every project."""
     template, versions = template_mirror(fleet, environment, folder)
     figures, note = _telemetry(telemetry)
     reader = StatusReader(fleet.rules, template, versions, environment, folder, figures)
@@ -83,7 +79,6 @@ def _telemetry(url: str) -> tuple[Sequence[NamespaceFigures], str | None]:
 
 
 def commit_of(template: GitMirror, version: str) -> str:
-    """The commit of a version of the template."""
     return run(template.folder, "rev-parse", f"refs/tags/v{version}^{{commit}}")
 
 

@@ -18,19 +18,18 @@ from typing import Any, Literal
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import run
-from sluice.core.project import FILE, PROJECT, Project, load_project
+from sluice.core.project import FILE, PROJECT, load_project
 from sluice.core.settings import Settings
 from sluice.core.text import code, table
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject
 from sluice.extras.fleet.fleet_status import commit_of, template_mirror
-from sluice.extras.fleet.project_facts import read_facts
 from sluice.extras.fleet.project_status import mirror_of
-from sluice.extras.fleet.repository_reader import GitHubReader, GitMirror, in_a_line, read_repository
+from sluice.extras.fleet.repository_reader import GitHubReader, GitMirror, in_a_line, read_facts, read_repository
 from sluice.extras.pull_requests.branch_pull_request import PullRequestText, closed_before, upsert_pull
 from sluice.extras.pull_requests.comment_verdict import find_verdict
 from sluice.extras.pull_requests.pull_request_comment import MARKER
-from sluice.extras.upgrade.codemods import order
 from sluice.extras.upgrade.upgrade_engine import BRANCH, UpgradeResult, describe, prepare, push
+from sluice.extras.upgrade.versions import order
 from sluice.github.github_client import BOT, needed
 from sluice.github.tracked_issue import close_issue, run_of, upsert_issue
 from sluice.github.workflow_run import run_url
@@ -69,7 +68,6 @@ class ProjectUpgrader:
 
     @property
     def title(self) -> str:
-        """Of the pull request, as upgrade_engine.py has it."""
         return UpgradeResult("", self.version, "", []).title
 
     def look(self, project: FleetProject) -> ProjectUpgrade:
@@ -92,11 +90,11 @@ class ProjectUpgrader:
         return ProjectUpgrade.model_validate({"repository": project.repository, "ring": project.ring, **found})
 
     def _look(self, reader: GitHubReader) -> dict[str, Any]:
-        facts = reader.get()
-        reader = reader.renamed(facts)
+        facts, branch, reader = reader.look()
         if facts.get("archived"):
             return {"state": "blocked", "reason": "archived"}
-        own = read_facts(self._mirror(reader), self._head(reader, facts), self.template)
+        mirror = mirror_of(reader, self.environment, self.folder)
+        own = read_facts(mirror, branch["commit"]["sha"], self.template)
         if order(own.version) >= order(self.version):
             return {"state": "upgraded", "reason": f"has {own.version}"}
         owner = reader.name.partition("/")[0]
@@ -126,17 +124,19 @@ class ProjectUpgrader:
         return {"state": "worse", "reason": f"the check `{CHECK}`: {failed['conclusion']}, {failed['html_url']}"}
 
     def _open(self, reader: GitHubReader, *, dry_run: bool) -> dict[str, Any]:
-        facts = reader.get()
-        reader = reader.renamed(facts)
-        mirror, commit = self._mirror(reader), self._head(reader, facts)
+        _, branch, reader = reader.look()
+        mirror, commit = mirror_of(reader, self.environment, self.folder), str(branch["commit"]["sha"])
         if not mirror.has(commit):
             mirror.fetch(commit)
         run(mirror.folder, "update-ref", "--no-deref", "HEAD", commit)
-        made = prepare(mirror.folder, _project(mirror, commit), str(self.template.folder), self.version)
+        with tempfile.TemporaryDirectory(prefix="fleet-") as config:
+            (Path(config) / FILE).write_bytes(mirror.read(f"{commit}:{PROJECT}"))
+            project = load_project(Path(config))
+        made = prepare(mirror.folder, project, str(self.template.folder), self.version)
         if made is None:
             return {"state": "upgraded"}
-        edited = [*made.merged, *made.kept]
-        found: dict[str, Any] = {"notes": [f"{path}: edited; {point_for(path)}" for path in edited]}
+        notes = [f"{path}: edited; {point_for(path)}" for path in (*made.merged, *made.kept)]
+        found: dict[str, Any] = {"notes": notes}
         if dry_run:
             return {**found, "state": "to open"}
         pushed = push(mirror.folder, made, self.environment, remote=mirror.address)
@@ -148,21 +148,8 @@ class ProjectUpgrader:
     def _text(self, body: str) -> PullRequestText:
         return PullRequestText(BRANCH, self.title, f"{body}\n{self.why}\n" if self.why else body)
 
-    def _mirror(self, reader: GitHubReader) -> GitMirror:
-        return mirror_of(reader, self.environment, self.folder)
-
-    def _head(self, reader: GitHubReader, facts: Mapping[str, Any]) -> str:
-        return str(reader.get(f"/branches/{facts['default_branch']}")["commit"]["sha"])
-
     def _environment(self, reader: GitHubReader) -> dict[str, str]:
         return {**self.environment, "GITHUB_REPOSITORY": reader.name}
-
-
-def _project(mirror: GitMirror, commit: str) -> Project:
-    """config/project.yaml of a commit."""
-    with tempfile.TemporaryDirectory(prefix="fleet-") as name:
-        (Path(name) / FILE).write_bytes(mirror.read(f"{commit}:{PROJECT}"))
-        return load_project(Path(name))
 
 
 @dataclass(frozen=True)
@@ -178,28 +165,21 @@ class FleetUpgrade:
     issue: str = ""
 
     def text(self) -> str:
-        """For people, as Markdown."""
         head = f"Template {self.version} ({self.commit[:12]}): {self.summary}"
-        lines = [f"{one.repository}: {_words(one)}" for one in self.projects if one.state == "blocked" or one.notes]
         rows = [(one.repository, one.ring, one.state, one.reason, one.pull) for one in self.projects]
-        named = "".join(f"- {line}\n" for line in lines)
+        told = [one for one in self.projects if one.state == "blocked" or one.notes]
+        named = "".join(f"- {one.repository}: {'; '.join(filter(None, [one.reason, *one.notes]))}\n" for one in told)
         return f"{head}\n\n{table(('project', 'ring', 'state', 'why', 'pull request'), rows)}\n{named}"
 
     @property
     def pending(self) -> bool:
-        """Whether a later pass may get further without a person."""
         return bool(self.ring) and not self.stopped and any(one.state in _OPEN for one in self.projects)
 
     @property
     def summary(self) -> str:
-        """How far it is."""
         if self.stopped:
             return f"stopped in ring {self.ring}"
         return f"waits for ring {self.ring}" if self.ring else "every project was asked"
-
-
-def _words(one: ProjectUpgrade) -> str:
-    return "; ".join(filter(None, [one.reason, *one.notes]))
 
 
 def advance(

@@ -67,7 +67,6 @@ class NewProject:
         yield f"entry in {self.file.name}: ring {self.project.ring}, owners {', '.join(self.project.owners)}"
 
     def make(self) -> Iterator[str]:
-        """Does it; a line for each thing that is done."""
         fleet = load_fleet(self.file)
         entry = _with_entry(self.file, self.project)
         template, name = _template(fleet), self.project.repository
@@ -75,7 +74,11 @@ class NewProject:
         with read_repository(name, self.environment, self.folder) as reader:
             there = _facts(reader)
             if there is None:
-                yield self._generate(reader, template)
+                owner, short = name.split("/")
+                body = {"owner": owner, "name": short, "private": self.private}
+                with refusals():
+                    reader.repository.requester.requestJsonAndCheck("POST", f"/repos/{template}/generate", input=body)
+                yield f"made {name} from {template}"
             else:
                 _require_made_from(there, template)
             branch = self._branch(reader)
@@ -92,15 +95,7 @@ class NewProject:
             write_atomic(self.file, entry)
             yield f"entry in {self.file.name}: commit it"
 
-    def _generate(self, reader: GitHubReader, template: str) -> str:
-        owner, name = self.project.repository.split("/")
-        body = {"owner": owner, "name": name, "private": self.private}
-        with refusals():
-            reader.repository.requester.requestJsonAndCheck("POST", f"/repos/{template}/generate", input=body)
-        return f"made {owner}/{name} from {template}"
-
     def _branch(self, reader: GitHubReader) -> str:
-        """The default branch, when its files are there."""
         for _ in range(_TRIES):
             try:
                 branch = str(reader.get()["default_branch"])
@@ -116,16 +111,8 @@ class NewProject:
         """The names, by the project's own engine, as a commit on a branch and its pull request."""
         owner, name = self.project.repository.split("/")
         head = run(clone, "rev-parse", "HEAD")
-        _init(
-            clone,
-            "--organisation",
-            owner,
-            "--name",
-            name,
-            "--from",
-            template,
-            *(("--engine", self.engine) if self.engine else ()),
-        )
+        engine = ("--engine", self.engine) if self.engine else ()
+        _init(clone, "--organisation", owner, "--name", name, "--from", template, *engine)
         tree = run(clone, "write-tree")
         if tree == run(clone, "rev-parse", f"{head}^{{tree}}"):
             return
@@ -138,20 +125,18 @@ class NewProject:
 def _template(fleet: FleetFile) -> str:
     if fleet.template.count("/") == 1 and ":" not in fleet.template:
         return fleet.template
-    raise SluiceError(
-        f"{fleet.template}: not owner/name", remedy="GitHub makes repositories of templates on GitHub alone"
-    )
+    remedy = "GitHub makes repositories of templates on GitHub alone"
+    raise SluiceError(f"{fleet.template}: not owner/name", remedy=remedy)
 
 
 def _facts(reader: GitHubReader) -> dict[str, Any] | None:
-    """The repository; None where there is none, or none that the token may see."""
     try:
         found: dict[str, Any] = reader.get()
+        return found
     except GitHubStatusError as error:
         if error.status != 404:
             raise
-        return None
-    return found
+    return None
 
 
 def _require_made_from(facts: Mapping[str, Any], template: str) -> None:

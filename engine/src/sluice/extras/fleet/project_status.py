@@ -14,9 +14,16 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetProject, FleetRules
 from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, limit_of, loosened
-from sluice.extras.fleet.project_facts import ProjectFacts, read_facts
-from sluice.extras.fleet.repository_reader import GitHubReader, GitMirror, clone_address, in_a_line, read_repository
-from sluice.extras.upgrade.codemods import order
+from sluice.extras.fleet.repository_reader import (
+    GitHubReader,
+    GitMirror,
+    ProjectFacts,
+    clone_address,
+    in_a_line,
+    read_facts,
+    read_repository,
+)
+from sluice.extras.upgrade.versions import order
 from sluice.github.github_client import BOT, GitHubStatusError
 from sluice.github.tracked_issue import run_of
 from sluice.release.artifact_store import ArtifactStore
@@ -56,15 +63,12 @@ class NamespaceFigures:
 
 
 def read_figures(url: str) -> list[NamespaceFigures]:
-    """Ask a Prometheus what the projects have served."""
     questions, errors, dollars = (_ask(url, query) for query in _QUERIES)
-    return [
-        NamespaceFigures(*where, *(each.get(where, 0.0) for each in (questions, errors, dollars)))
-        for where in sorted(questions)
-    ]
+    counted = (questions, errors, dollars)
+    return [NamespaceFigures(*where, *(each.get(where, 0.0) for each in counted)) for where in sorted(questions)]
 
 
-def budget_left(questions: float, errors: float, objective: float | None) -> float | None:
+def _budget_left(questions: float, errors: float, objective: float | None) -> float | None:
     """The share of the errors that an objective allows which is left; below 0 it is overdrawn. None where there was no
     question, or an objective that allows some."""
     if objective is None or objective >= 1 or not questions:
@@ -145,7 +149,6 @@ class ProjectStatus(Settings):
 
     @property
     def healthy(self) -> bool:
-        """Whether it was read whole and keeps to the rules."""
         return not self.fault and not self.broken
 
 
@@ -177,9 +180,7 @@ class StatusReader:
 
     def _parts(self, project: FleetProject, reader: GitHubReader) -> Iterator[dict[str, Any]]:
         """Fields of the status, one source after the other, so that a refusal keeps what came before."""
-        facts = reader.get()
-        reader = reader.renamed(facts)
-        branch = reader.get(f"/branches/{facts['default_branch']}")
+        facts, branch, reader = reader.look()
         notes = ["archived"] if facts.get("archived") else []
         if facts["full_name"].lower() != project.repository.lower():
             notes.append(f"renamed to {facts['full_name']}")
@@ -195,13 +196,12 @@ class StatusReader:
         yield _advisories(reader)
 
     def _engine(self, facts: ProjectFacts) -> dict[str, Any]:
-        """What follows from the facts, the template and the rules."""
         version, released = facts.version, list(self.versions)
         missing = [name for name in self.rules.extras if name not in facts.extras]
         found: dict[str, Any] = {
             "project": facts.name,
             "version": version,
-            "behind": sum(order(one) > order(version) for one in released) if released else None,
+            "behind": sum(order(one) > order(version) for one in released),
             **{key: getattr(facts, key) for key in ("edited", "adopted", "without")},
             "missing": missing,
             "served": _served(facts, self.telemetry),
@@ -233,7 +233,7 @@ def _served(facts: ProjectFacts, telemetry: Sequence[NamespaceFigures]) -> list[
         ServedNamespace(
             namespace=one.namespace,
             questions=one.questions,
-            budget=budget_left(one.questions, one.errors, objective),
+            budget=_budget_left(one.questions, one.errors, objective),
             dollars=one.dollars,
         )
         for one in telemetry

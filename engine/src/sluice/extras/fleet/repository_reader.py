@@ -1,4 +1,5 @@
-"""Reads one repository: its facts through GitHub's API, and its files in a bare mirror on this machine.
+"""Reads one repository: through GitHub's API, and its files in a bare mirror on this machine: what a commit says about
+its engine, edits of it, gates, extras and pins of its locks.
 
 Requests are conditional: answers are kept with their ETag, one file for each address. GitHub's documentation (REST API
 2022-11-28, Best practices): a 304 does not count against the primary rate limit where the request is authorised.
@@ -7,6 +8,8 @@ Requests are conditional: answers are kept with their ETag, one file for each ad
 from __future__ import annotations
 
 import logging
+import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,22 +17,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.atomic_files import read_json, write_json
-from sluice.core.digests import digest_of
+from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
+from sluice.core.extras import FOLDER
 from sluice.core.git import SERVER, run, run_bytes, sign_in_to_github
+from sluice.core.project import load_project
+from sluice.core.settings import Settings
+from sluice.extras.upgrade.engine_wheel import read_lock
+from sluice.extras.upgrade.versions import check_out, fetch_version
 from sluice.github.github_client import open_repository, refusals
+from sluice.template.owned import ENGINE, OWNED, edits, read_list, refused, version_of, walk
 
 if TYPE_CHECKING:
     from github.Repository import Repository
 
 _LONGEST = 400
+_GATES = Path("config/gates.yaml")
+_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
+_CODE = digest_of_file(Path(__file__))[:12]  # facts that other code has found are read anew
 _QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")  # no process is left behind
 
 
 @dataclass(frozen=True)
 class GitMirror:
-    """What lies in `folder` of the repository at `address`."""
-
     folder: Path
     address: str
     environment: Mapping[str, str] = field(repr=False)  # it has the token
@@ -44,7 +54,6 @@ class GitMirror:
         run(self.folder, *_QUIET, *words, env=sign_in, remedy="the token must be allowed to read the contents")
 
     def has(self, commit: str) -> bool:
-        """Whether a commit is here, all of it."""
         if not (self.folder / "HEAD").is_file():
             return False
         try:
@@ -57,7 +66,6 @@ class GitMirror:
         return run_bytes(self.folder, "cat-file", "blob", name)
 
     def refs(self, below: str) -> dict[str, str]:
-        """Ids by name of the refs below one, sorted."""
         if not (self.folder / "HEAD").is_file():
             return {}
         listed = run(self.folder, "for-each-ref", "--format=%(refname) %(objectname)", below).splitlines()
@@ -78,10 +86,12 @@ class GitHubReader:
         """JSON of a path below the repository, such as `/branches/main`; GitHubStatusError where GitHub refuses."""
         return self._ask(f"/repos/{self.name}{path}")
 
-    def renamed(self, facts: Mapping[str, Any]) -> GitHubReader:
-        """The reader of the name that the repository has now: PyGithub 2.10.0 follows GitHub's redirect of an old name
-        without the query (Requester.py, __requestRaw)."""
-        return replace(self, name=facts["full_name"])
+    def look(self) -> tuple[dict[str, Any], dict[str, Any], GitHubReader]:
+        """The repository, its default branch, and the reader of the name that it has now: PyGithub 2.10.0 follows
+        GitHub's redirect of an old name without the query (Requester.py, __requestRaw)."""
+        facts = self.get()
+        now = replace(self, name=facts["full_name"])
+        return facts, now.get(f"/branches/{facts['default_branch']}"), now
 
     def get_global(self, path: str) -> Any:
         """As `get`, of a path that is of no repository."""
@@ -110,7 +120,6 @@ def in_a_line(error: Exception) -> str:
 
 @contextmanager
 def read_repository(name: str, environment: Mapping[str, str], cache: Path) -> Iterator[GitHubReader]:
-    """A reader of the repository owner/name."""
     logging.getLogger("github").setLevel(logging.ERROR)  # it prints every refusal; the status says what they mean
     with open_repository({**environment, "GITHUB_REPOSITORY": name}) as repository:
         yield GitHubReader(name, name, repository, cache)
@@ -119,3 +128,72 @@ def read_repository(name: str, environment: Mapping[str, str], cache: Path) -> I
 def clone_address(name: str, environment: Mapping[str, str]) -> str:
     """What git fetches from and pushes to."""
     return f"{environment.get('GITHUB_SERVER_URL') or SERVER}/{name}.git"
+
+
+class ProjectFacts(Settings):
+    """`edited`: files of the engine that are not the template's, each with what to use in its place; `adopted`: those
+    that the project may edit and has. `gates`: the text of config/gates.yaml. `pins`: versions by package."""
+
+    name: str
+    version: str
+    edited: tuple[str, ...]
+    adopted: tuple[str, ...]
+    extras: tuple[str, ...]
+    without: tuple[str, ...]
+    environments: tuple[str, str]
+    gates: str
+    pins: dict[str, tuple[str, ...]]
+
+
+def read_facts(mirror: GitMirror, commit: str, template: GitMirror) -> ProjectFacts:
+    """The facts of a commit; those that were found before are kept, for a commit does not change."""
+    kept = mirror.folder / "facts" / f"{commit}-{_CODE}.json"
+    if kept.is_file():
+        return ProjectFacts.model_validate(read_json(kept))
+    if not mirror.has(commit):
+        mirror.fetch(commit)
+    with tempfile.TemporaryDirectory(prefix="fleet-") as name:
+        files = check_out(mirror.folder, commit, Path(name) / "files")
+        try:
+            _bring_engine(files, template)
+            facts = _facts(files)
+        except SluiceError as error:
+            said = error.message.replace(f"{files}/", "")
+            raise SluiceError(said, remedy="a project is made from the template, and has all of its engine") from None
+    kept.parent.mkdir(exist_ok=True)
+    write_json(kept, facts.model_dump(mode="json"))
+    return facts
+
+
+def _bring_engine(root: Path, template: GitMirror) -> None:
+    """Of an installed engine the template's files are looked at, not what a project's own address serves."""
+    if lock := read_lock(root):
+        with tempfile.TemporaryDirectory(prefix="fleet-") as name:
+            (fetch_version(str(template.folder), lock.version, Path(name)) / ENGINE).rename(root / ENGINE)
+
+
+def _facts(root: Path) -> ProjectFacts:
+    project = load_project(root / "config")
+    found = edits(root, walk(root))
+    foreign = refused(found, project.adopted, read_list(root, OWNED))
+    engine = root / "engine" / "requirements"
+    pins: dict[str, set[str]] = {}
+    for lock in [*engine.glob("*.txt"), *(root / FOLDER).glob("*/requirements/*.txt")]:
+        for package, version in _PIN.findall(_text(lock)):
+            pins.setdefault(re.sub(r"[-_.]+", "-", package).lower(), set()).add(version)
+    return ProjectFacts(
+        name=project.name,
+        version=version_of(root),
+        edited=tuple(map(str, foreign)),
+        adopted=tuple(one.path for one in found if one not in foreign),
+        extras=tuple(sorted({path.parent.name for path in (root / FOLDER).glob("*/__init__.py")} - {*project.without})),
+        without=project.without,
+        environments=project.environments,
+        gates=_text(root / _GATES),
+        pins={package: tuple(sorted(versions)) for package, versions in sorted(pins.items())},
+    )
+
+
+def _text(path: Path) -> str:
+    """Of a file as it may come; empty where it is none, such as a link to nowhere."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -62,10 +62,8 @@ def build(
 ) -> BuiltImage:
     """Builds an image of a checkout; what buildah says is passed on."""
     if not PINNED.fullmatch(base):  # a tag can be moved to other content later
-        raise SluiceError(
-            f"base image {base or '(none)'}: not named by digest",
-            remedy="name it as NAME@sha256:… with --base or SLUICE_IMAGE_BASE (engine/docs/reference/image.md)",
-        )
+        remedy = "name it as NAME@sha256:… with --base or SLUICE_IMAGE_BASE (engine/docs/reference/image.md)"
+        raise SluiceError(f"base image {base or '(none)'}: not named by digest", remedy=remedy)
     name = suffixed(name, target)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
@@ -80,7 +78,6 @@ def build(
 
 
 def suffixed(name: str, target: ImageTarget) -> str:
-    """The name of a target's image."""
     path, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
     return f"{path}{slash}{last}{target.suffix}{colon}{tag}"
@@ -175,9 +172,7 @@ def login(name: str) -> tuple[str, str]:
         client = boto3.session.Session().client("ecr", region_name=ecr[1])  # not with credentials of an earlier one
         (given,) = client.get_authorization_token()["authorizationData"]
     except (BotoCoreError, ClientError) as error:
-        raise SluiceError(
-            f"{name}: AWS gives no password for this registry: {error}",
-            remedy="sign in with a role that may push there: `BuildRole` of engine/aws/bootstrap.yaml",
-        ) from None
+        remedy = "sign in with a role that may push there: `BuildRole` of engine/aws/bootstrap.yaml"
+        raise SluiceError(f"{name}: AWS gives no password for this registry: {error}", remedy=remedy) from None
     user, _, password = base64.b64decode(given["authorizationToken"]).decode().partition(":")
     return user, password

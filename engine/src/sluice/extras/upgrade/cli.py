@@ -97,7 +97,6 @@ def engine_pack(
 
 
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
-    """Add the commands."""
     app.command()(upgrade)
     groups["engine"].command("install")(engine_install)
     groups["engine"].command("vendor")(engine_vendor)

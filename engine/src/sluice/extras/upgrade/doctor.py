@@ -15,7 +15,6 @@ ENVIRONMENT = "upgrade"
 def checks(
     scope: DiagnosisScope, repository: str, branch: str
 ) -> Iterator[tuple[str, str, Callable[[Any], Iterator[Diagnosis]]]]:
-    """What is looked at, the command for a look, and the function that looks."""
     if (scope.root / ".github" / "workflows" / "upgrade-template.yml").is_file():
         look = partial(environment, repository, branch, ENVIRONMENT)
         yield f"environment {ENVIRONMENT}", f"gh api repos/{repository}/environments", look

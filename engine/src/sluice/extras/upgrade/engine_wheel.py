@@ -64,12 +64,10 @@ class EngineLock:
 
     @property
     def line(self) -> str:
-        """As pip reads it."""
         return self.requirement + (f" --hash=sha256:{self.sha256}" if self.sha256 else "")
 
     @property
     def text(self) -> str:
-        """The file."""
         return f"{_HEAD}{self.line}\n"
 
     def moved(self, version: str) -> EngineLock:
@@ -78,7 +76,6 @@ class EngineLock:
 
 
 def lock_of(requirement: str) -> EngineLock:
-    """The lock of a requirement, without a digest."""
     found = _REQUIREMENT.fullmatch(requirement)
     if not found:
         said = f"{requirement}: not {PACKAGE}==VERSION, nor the address of a sluice_engine-VERSION-py3-none-any.whl"
@@ -126,7 +123,6 @@ def pack(root: Path, out: Path) -> Path:
 
 
 def fetch(lock: EngineLock, folder: Path) -> Path:
-    """Fetches the wheel of a lock by pip, with the indexes and the sign-in that pip is set to."""
     line = folder / "engine.txt"
     line.write_text(f"{lock.line}\n", encoding="utf-8")
     pinned = ("--require-hashes",) if lock.sha256 else ()
@@ -149,9 +145,8 @@ def unpack(root: Path) -> None:
 def contents(wheel: Path) -> dict[str, str]:
     """sha256 of each file of engine/ in a wheel, by its path in a checkout.
 
-    SluiceError where it holds anything else than these and what describes a wheel: pip puts what lies in
-    `.data/purelib` beside or in the place of them, and of two of the same name the later.
-    """
+    SluiceError where it holds more: pip puts what lies in `.data/purelib` in the place of these, and of two of the same
+    name the later."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         files = {name for name in names if name.startswith(_INSIDE) and os.path.normpath(name) == name}
@@ -159,7 +154,9 @@ def contents(wheel: Path) -> dict[str, str]:
         if more or len(names) > len(set(names)):
             odd = (more or [name for name in names if names.count(name) > 1])[0]
             raise SluiceError(f"{wheel.name}: holds more than an engine, {odd}", remedy="ask who released it")
-        return {f"{ENGINE}{name.removeprefix(_INSIDE)}": _sha256(archive.read(name)) for name in files}
+        return {
+            f"{ENGINE}{name.removeprefix(_INSIDE)}": hashlib.sha256(archive.read(name)).hexdigest() for name in files
+        }
 
 
 def pinned(root: Path) -> dict[str, str]:
@@ -184,7 +181,3 @@ def _run(argv: list[str], root: Path, what: str, remedy: str, environment: Mappi
     done = subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SluiceError(f"{what}: {(done.stderr or done.stdout).strip()}", remedy=remedy)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sluice.core.atomic_files import write_atomic
@@ -40,47 +41,49 @@ _LINE = f"/{ENGINE}\n"  # of .gitignore
 
 def install(root: Path, source: str, repository: str) -> str:
     """Takes engine/ out of git, and pins the wheel that holds the same files."""
-    require_clean(root, [_IGNORED], _own(root, _ignoring(root)))
+    require_clean(root, [_IGNORED], _own(root, ignored=True))
     if (lock := read_lock(root)) and run(root, "ls-files", "--", LOCK):
         raise SluiceError(f"{LOCK}: has {lock.version} installed already", remedy="`sluice upgrade` takes a later one")
     return prepare(root, source or INSTALLED, repository)()
 
 
 def prepare(root: Path, how: str, repository: str) -> Callable[[], str]:
-    """For `sluice init --engine`: fetches the wheel, and returns what changes the checkout, whatever is staged."""
+    """For `sluice init --engine`: requires a wheel that holds this engine, and returns what changes the checkout,
+    whatever is staged."""
+    if how == VENDORED and not read_lock(root):
+        return lambda: f"{ENGINE} is in git"
+    _require_unedited(root)
     if how == VENDORED:
-        return lambda: _vendor(root) if read_lock(root) else f"{ENGINE} is in git"
+        return partial(_vendor, root)
     lock = _lock(root, "" if how == INSTALLED else how, repository)
     with tempfile.TemporaryDirectory(prefix="engine-") as name:
         wheel = fetch(lock, Path(name))
         lock, files = replace(lock, sha256=digest_of_file(wheel)), contents(wheel)
+    remedy = "`sluice engine pack` makes a wheel of the engine that is here; put that where the project finds it"
+    require_same(files, pinned(root), f"{lock.requirement}: not the engine of this project", remedy)
+    return partial(_install, root, lock)
 
-    def finish() -> str:
-        _require_unedited(root)
-        remedy = "`sluice engine pack` makes a wheel of the engine that is here; put that where the project finds it"
-        require_same(files, pinned(root), f"{lock.requirement}: not the engine of this project", remedy)
-        write_atomic(root / LOCK, lock.text, sync=False)
-        (root / MARKER).parent.mkdir(exist_ok=True)
-        shutil.copyfile(root / LOCK, root / MARKER)
-        write_atomic(root / _IGNORED, _ignoring(root), sync=False)
-        run(root, "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", ENGINE)
-        run(root, "add", "--", LOCK, _IGNORED)
-        return f"{LOCK} pins {lock.requirement}; {ENGINE} is not in git any more; staged, not committed"
 
-    return finish
+def _install(root: Path, lock: EngineLock) -> str:
+    write_atomic(root / LOCK, lock.text, sync=False)
+    (root / MARKER).parent.mkdir(exist_ok=True)
+    shutil.copyfile(root / LOCK, root / MARKER)
+    write_atomic(root / _IGNORED, _gitignore(root, ignored=True), sync=False)
+    run(root, "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", ENGINE)
+    run(root, "add", "--", LOCK, _IGNORED)
+    return f"{LOCK} pins {lock.requirement}; {ENGINE} is not in git any more; staged, not committed"
 
 
 def vendor(root: Path) -> str:
-    """Puts engine/ into git, as the wheel has it, and removes the lock."""
-    require_clean(root, [_IGNORED], _own(root, _not_ignoring(root)))
+    require_clean(root, [_IGNORED], _own(root, ignored=False))
     if not read_lock(root):
         raise SluiceError(f"{root / LOCK}: no such file: {ENGINE} is in git already", remedy="there is nothing to do")
-    return _vendor(root)
+    return prepare(root, VENDORED, "")()
 
 
 def _vendor(root: Path) -> str:
-    _require_unedited(root)
-    write_atomic(root / _IGNORED, _not_ignoring(root), sync=False)
+    """Puts engine/ into git, as the wheel has it, and removes the lock."""
+    write_atomic(root / _IGNORED, _gitignore(root, ignored=False), sync=False)
     with tempfile.NamedTemporaryFile() as listed:
         listed.write(b"".join(path.encode() + b"\0" for path in pinned(root)))
         listed.flush()
@@ -104,7 +107,6 @@ def bring(root: Path, draft: Path) -> None:
 
 
 def _lock(root: Path, source: str, repository: str) -> EngineLock:
-    """Where the wheel of the version that is here lies."""
     version = version_of(root)
     if not source and not re.fullmatch(r"[\w-]+/[\w.-]+", repository):
         remedy = "name it: a file, an address, or `index`"
@@ -123,22 +125,17 @@ def _require_unedited(root: Path) -> None:
         raise ValidationErrors("files of the engine were edited", found, remedy="undo that first; nothing was changed")
 
 
-def _own(root: Path, ignoring: str) -> tuple[str, ...]:
+def _own(root: Path, *, ignored: bool) -> tuple[str, ...]:
     """Prefixes of the paths that an earlier run of the same command may have changed."""
-    return (ENGINE, LOCK, *([_IGNORED] if _ignored(root) == ignoring else []))
-
-
-def _ignored(root: Path) -> str:
     path = root / _IGNORED
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    done = path.is_file() and path.read_text(encoding="utf-8") == _gitignore(root, ignored=ignored)
+    return (ENGINE, LOCK, *([_IGNORED] if done else []))
 
 
-def _ignoring(root: Path) -> str:
-    """.gitignore with engine/ in it."""
-    text = _ignored(root)
-    return text if _LINE in text.splitlines(keepends=True) else f"{text.rstrip(chr(10))}\n{_LINE}".lstrip("\n")
-
-
-def _not_ignoring(root: Path) -> str:
-    """.gitignore without it."""
-    return "".join(line for line in _ignored(root).splitlines(keepends=True) if line != _LINE)
+def _gitignore(root: Path, *, ignored: bool) -> str:
+    """.gitignore with engine/ in it, or without."""
+    path = root / _IGNORED
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    if ignored and _LINE not in lines:
+        return f"{''.join(lines).rstrip(chr(10))}\n{_LINE}".lstrip("\n")
+    return "".join(line for line in lines if ignored or line != _LINE)

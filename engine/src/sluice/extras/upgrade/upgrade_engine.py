@@ -8,7 +8,6 @@ pull request that was closed is not opened again for the same version.
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -19,18 +18,21 @@ from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import commit_tree, run
 from sluice.core.project import Project
+from sluice.core.text import code
 from sluice.core.workspace import LOCK, MARKER
 from sluice.extras.pull_requests.branch_pull_request import push_branch
-from sluice.extras.upgrade.codemods import codemods, order, run_codemod
 from sluice.extras.upgrade.engine_wheel import EngineLock, contents, fetch, pinned, read_lock, require_same, unpack
 from sluice.extras.upgrade.versions import (
     address_of,
     changed_files,
     check_out,
+    codemods,
     fetch_version,
     index_of,
     merge_file,
+    order,
     released,
+    run_codemod,
     take,
 )
 from sluice.template.owned import ENGINE, OWNED, Edit, edits, read_list, version_of, walk
@@ -59,7 +61,6 @@ class UpgradeResult:
 
 
 def prepare(root: Path, project: Project, source: str, to: str = "", *, discard: bool = False) -> UpgradeResult | None:
-    """Puts a version of the template on what is committed."""
     address = address_of(source)
     known = released(root, address)
     with tempfile.TemporaryDirectory(prefix="upgrade-") as name:
@@ -99,7 +100,6 @@ def _version(address: str, version: str, folder: Path) -> Path:
 
 
 def _moved(lock: EngineLock, version: str, theirs: Path) -> EngineLock:
-    """The lock of a version. SluiceError where its wheel is not there, or holds another engine than the template."""
     with tempfile.TemporaryDirectory(prefix="engine-") as name:
         lock = lock.moved(version)
         wheel = fetch(lock, Path(name))
@@ -212,7 +212,6 @@ def push(root: Path, upgrade: UpgradeResult, environment: Mapping[str, str], *, 
 
 
 def describe(upgrade: UpgradeResult) -> str:
-    """The text of the pull request, as Markdown."""
     own = [path for paths in upgrade.codemods.values() for path in paths]
     engine = [path for path in upgrade.changed if path.startswith(ENGINE)]
     others = sorted(set(upgrade.changed) - set(engine) - set(own))
@@ -220,23 +219,14 @@ def describe(upgrade: UpgradeResult) -> str:
     others = [path for path in others if path != LOCK]
     lines = [f"Template {upgrade.old} → {upgrade.new}: {taken}, {len(others)} outside of it."]
     if upgrade.merged:
-        lines += ["", "Edited here and in the template, merged:", "", *map(_item, upgrade.merged)]
+        lines += ["", "Edited here and in the template, merged:", "", *(f"- {code(path)}" for path in upgrade.merged)]
     if upgrade.kept:
         lines += ["", "**Adopted by this project, left as they are; the template changed them too:**", ""]
-        lines += map(_item, upgrade.kept)
+        lines += [f"- {code(path)}" for path in upgrade.kept]
     if own:
         lines += ["", "Files of the project that had to change:", ""]
-        lines += [f"- {version}: {', '.join(map(_plain, paths))}" for version, paths in upgrade.codemods.items()]
+        lines += [f"- {version}: {', '.join(map(code, paths))}" for version, paths in upgrade.codemods.items()]
     else:
         lines += ["", "No file of the project was changed."]
     lines += ["", "This pull request is evaluated and released as any other. By hand: `make check` and `make test`."]
     return "\n".join(lines) + "\n"
-
-
-def _item(path: str) -> str:
-    return f"- {_plain(path)}"
-
-
-def _plain(text: str) -> str:
-    """A path as code, whatever characters it has."""
-    return "`" + re.sub(r"[`\s]+", " ", text).strip() + "`"

@@ -1,19 +1,27 @@
-"""Versions of the template, and trees of git on disk: nothing in the repository changes but its objects."""
+"""Versions of the template, their codemods, and trees of git on disk: of the repository only its objects change."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.git import SERVER, run, sign_in_to_github
 from sluice.core.workspace import LOCK
-from sluice.extras.upgrade.codemods import order
 from sluice.template.owned import ENGINE, version_of
 
+_RUN = """
+import json, pathlib, runpy, sys
+sys.dont_write_bytecode = True
+path, root = map(pathlib.Path, sys.argv[1:])
+print(json.dumps([str(one) for one in runpy.run_path(str(path))["apply"](root)]))
+"""
+FOLDER = "engine/src/sluice/extras/upgrade/codemods"
 # Files are what git has, byte for byte, whatever a machine is set to.
 _AS_IT_IS = ("-c", "core.autocrlf=false")
 _PRIVATE = "a private one takes an UPGRADE_TOKEN that may read it"
@@ -33,10 +41,7 @@ def released(root: Path, address: str) -> list[str]:
 
 
 def fetch_version(address: str, version: str, folder: Path) -> Path:
-    """A version of the template, such as 0.2.0, as files below an empty `folder`; returns the folder that has them.
-
-    SluiceError when the address or the tag v0.2.0 is not there, or the engine in it is of another version.
-    """
+    """A version of the template, such as 0.2.0, as files below an empty `folder`; returns the folder that has them."""
     store, ref = folder / "store.git", f"refs/tags/v{version}"
     run(folder, "init", "--quiet", "--bare", str(store))
     fetched = ("fetch", "--quiet", "--no-tags", "--depth=1", "--", address, f"+{ref}:{ref}")
@@ -80,7 +85,35 @@ def take(folder: Path, paths: list[str], work: Mapping[str, str]) -> None:
 
 
 def merge_file(ours: Path, base: Path, theirs: Path) -> bytes | None:
-    """Three-way merge of a file by git; None where both sides changed the same lines."""
     argv = ["git", "merge-file", "--stdout", "--", str(ours), str(base), str(theirs)]
     done = subprocess.run(argv, capture_output=True, check=False)
     return done.stdout if done.returncode == 0 else None
+
+
+def codemods(root: Path, old: str, new: str) -> list[tuple[str, Path]]:
+    """Version and file of each codemod behind `old` and up to `new`, the oldest first. `root` has the newer engine."""
+    found = []
+    for path in (root / FOLDER).glob("v*.py"):
+        if parts := re.fullmatch(r"v(\d+)_(\d+)_(\d+)", path.stem):
+            version = ".".join(parts.groups())
+            if order(old) < order(version) <= order(new):
+                found.append((version, path))
+    return sorted(found, key=lambda one: order(one[0]))
+
+
+def run_codemod(path: Path, root: Path) -> list[str]:
+    """Runs one codemod, in a process that gets no variable of this one, such as a token; the paths that it says it has
+    changed."""
+    argv = [sys.executable, "-I", "-c", _RUN, str(path), str(root)]
+    done = subprocess.run(argv, env={"PATH": os.environ.get("PATH", "")}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise SluiceError(f"codemod {path.stem}: {last}", remedy="report it to the template; nothing changed")
+    return sorted(json.loads(done.stdout.splitlines()[-1]))
+
+
+def order(version: str) -> tuple[int, ...]:
+    """A version as numbers, which compare: 0.10.0 comes after 0.2.0. SluiceError where it has anything else."""
+    if not re.fullmatch(r"\d+(\.\d+)*", version):
+        raise SluiceError(f"{version}: not a version such as 0.2.0", remedy="engine/pyproject.toml says it")
+    return tuple(int(part) for part in version.split("."))

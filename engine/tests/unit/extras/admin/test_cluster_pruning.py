@@ -105,33 +105,21 @@ def test_every_release_that_a_rollback_may_choose_keeps_its_manifest(api: KubeAp
         assert api.path("ConfigMap", chosen) in api.objects
 
 
-def test_the_pods_of_an_experiment_keep_theirs(api: KubeApi) -> None:
-    config(api, "sluice-release-7777777777")
+def test_what_something_needs_or_may_need_stays(api: KubeApi) -> None:
+    config(api, "sluice-release-6666666666")  # the analyses read it
+    metric = {"name": "load", "provider": {"job": {"spec": {"template": {"spec": named("sluice-release-6666666666")}}}}}
+    template = {"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": metadata("load")}
+    put(api, {**template, "spec": {"metrics": [metric]}})
+    config(api, "sluice-release-7777777777")  # pods of an experiment read it
     replicas(api, 7, "r-777777777777", uid="uid-experiment")
     job(api, "sluice-database-7", "r-777777777777")
-    assert tidied(api) == ["sluice-database-0", "sluice-release-0000000000"]
-
-
-def test_what_is_young_may_belong_to_a_deployment_that_is_beginning(api: KubeApi) -> None:
-    config(api, "sluice-release-8888888888", days=0.5)
+    config(api, "sluice-release-8888888888", days=0.5)  # a deployment that is beginning may
     job(api, "sluice-database-8", "r-888888888888", days=0.5)
-    assert tidied(api) == ["sluice-database-0", "sluice-release-0000000000"]
-
-
-def test_a_job_that_runs_stays_with_what_it_reads(api: KubeApi) -> None:
-    config(api, "sluice-release-9999999999")
+    config(api, "sluice-release-9999999999")  # a Job that runs reads it
     job(api, "sluice-database-9", "r-999999999999", done="")
     assert tidied(api) == ["sluice-database-0", "sluice-release-0000000000"]
     job(api, "sluice-database-9", "r-999999999999", done="Failed")
     assert tidied(api) == ["sluice-database-9", "sluice-release-9999999999"]
-
-
-def test_what_the_analyses_read_stays(api: KubeApi) -> None:
-    config(api, "sluice-release-9999999999")
-    metric = {"name": "load", "provider": {"job": {"spec": {"template": {"spec": named("sluice-release-9999999999")}}}}}
-    template = {"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": metadata("load")}
-    put(api, {**template, "spec": {"metrics": [metric]}})
-    assert tidied(api) == ["sluice-database-0", "sluice-release-0000000000"]
 
 
 def test_what_is_not_ours_stays(api: KubeApi) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 import pytest
@@ -31,12 +31,9 @@ def test_what_only_others_had_goes(store: Any, loaded: dict[str, str]) -> None:
     assert (done.dropped, done.held) == ((loaded[STOPPED],), ())
     assert list_collections(store) == sorted([loaded[OLD], loaded[NEW]])
     assert prune(store, [OLD, NEW]).dropped == ()
-
-
-def test_a_misspelt_release_drops_nothing(store: Any, loaded: dict[str, str]) -> None:
     with pytest.raises(SluiceError, match=r"r-22222222222: was not loaded .*did you mean 'r-222222222222'"):
         prune(store, ["r-22222222222"])
-    assert list_collections(store) == sorted(loaded.values())
+    assert list_collections(store) == sorted([loaded[OLD], loaded[NEW]])
 
 
 def test_what_a_service_searches_stays(
@@ -82,12 +79,9 @@ def test_a_whole_collection_has_no_fault(store: Any, collection: str) -> None:
     assert (found.recall, found.questions) == (1.0, 31)
 
 
-@pytest.mark.parametrize("precision", ["single", "half"])
-def test_a_collection_with_a_vector_index(
-    store: Any, spec: Any, tmp_path: Path, precision: Literal["single", "half"]
-) -> None:
+def test_a_collection_with_a_vector_index(store: Any, spec: Any, tmp_path: Path) -> None:
     build_index(corpus(2200), Scattered(), spec, ChunkerSettings(), tmp_path / "index")
-    info = ensure_collection(store, tmp_path / "index", VectorSettings(precision=precision))
+    info = ensure_collection(store, tmp_path / "index", VectorSettings(precision="half"))
     found = verify(store, info.collection)
     assert (found.chunks, found.faults) == (2200, ())
     assert found.recall > 0.9
@@ -100,7 +94,6 @@ def test_a_collection_with_a_vector_index(
         ("DELETE FROM {} WHERE id = 'd0005#0'", ["30 chunks, index.json says 31", "the chunks' digest is"]),
         ("UPDATE {} SET text = 'Other.' WHERE id = 'd0005#0'", ["the chunks' digest is", "such as d0005#0"]),
         ("UPDATE {} SET tenant = NULL WHERE id = 'd0003#0'", ["the chunks' digest is", "such as d0003#0"]),
-        ("UPDATE {} SET start = 7 WHERE id = 'd0004#1'", ["such as d0004#1"]),
         (
             "UPDATE {} SET embedding = embedding + embedding WHERE id = 'd0005#0'",
             ["1 vectors are not of length 1, such as that of d0005#0"],

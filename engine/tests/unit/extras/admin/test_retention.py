@@ -172,16 +172,6 @@ def test_a_run_that_was_cut_off_is_completed_by_the_next(
     assert not shared.open().has(first.digest)
 
 
-@pytest.mark.usefixtures("add")
-def test_an_empty_store_has_nothing_to_remove(
-    shared: StoreUnderTest, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is not asked what it holds: before the first push GitHub's registry knows no package, and refuses."""
-    store = shared.open()
-    monkeypatch.setattr(type(store), "unneeded", lambda *_: pytest.fail("it was asked"))
-    assert retention.prune(store, workspace, 1) == retention.PrunedReleases(frozenset(), (), ())
-
-
 def test_on_github_without_a_store_there_is_nothing_to_remove(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,6 @@ from starter_files import copy_starter
 from support.kubernetes.api_server import KubeApi, serving, status
 from unit.core.starter import STARTER
 
-ROOT = Path(__file__).resolve().parents[5]
 NAMES = STARTER
 NAMESPACE = f"{NAMES.name}-local"
 

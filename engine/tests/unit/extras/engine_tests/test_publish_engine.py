@@ -62,10 +62,9 @@ def test_the_wheel_has_its_sha256_beside_it_and_is_packed_again(template: Templa
     assert {path.name: path.read_bytes() for path in wheel.parent.iterdir()} == before
 
 
-@pytest.mark.parametrize("tag", ["v0.1.1", "main"])
-def test_a_tag_of_another_version_is_refused(template: Template, tmp_path: Path, tag: str) -> None:
-    with pytest.raises(SluiceError, match=rf"{tag} is not that of the engine, which is 0\.1\.0"):
-        pack_twice(template.root, tag, tmp_path / "dist")
+def test_a_tag_of_another_version_is_refused(template: Template, tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match=r"v0\.1\.1 is not that of the engine, which is 0\.1\.0"):
+        pack_twice(template.root, "v0.1.1", tmp_path / "dist")
     assert not (tmp_path / "dist").exists()
 
 

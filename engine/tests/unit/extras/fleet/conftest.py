@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unit.extras.fleet.fake_fleet import FakeFleet, ProjectFactory, make_template
+from unit.extras.fleet.fake_fleet import FakeFleet, Fleet, ProjectFactory, make_template
 from unit.github.fake_github import fake_github
 
 
@@ -17,5 +17,5 @@ def github(loopback: None) -> Iterator[FakeFleet]:  # noqa: ARG001 - opens the n
 
 
 @pytest.fixture
-def factory(tmp_path: Path) -> ProjectFactory:
-    return ProjectFactory(make_template(tmp_path / "template"), tmp_path)
+def fleet(github: FakeFleet, tmp_path: Path) -> Fleet:
+    return Fleet(github, ProjectFactory(make_template(tmp_path / "template"), tmp_path), tmp_path)

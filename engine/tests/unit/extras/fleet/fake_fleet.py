@@ -11,6 +11,7 @@ read-only (docs.github.com, Archiving repositories).
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -20,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
+
+import pytest
 
 from sluice.extras.fleet.fleet_file import FleetFile
 from unit.github.fake_github import APP, LOGINS, READER, REPOSITORY, WRITER, FakeGitHub
@@ -145,10 +148,7 @@ class FakeFleet(FakeGitHub):
         self, project: FakeProject, method: str, place: str, query: Mapping[str, str], token: str, body: Any
     ) -> tuple[int, Any]:
         if method != "GET" and (token == READER or project.facts["archived"]):
-            said = (
-                "Repository was archived so is read-only." if project.facts["archived"] else "Resource not accessible"
-            )
-            return 403, {"message": said}
+            return 403, {"message": "Resource not accessible"}
         if place.startswith("/pulls"):
             return self._pulls(project, method, place, query, body)
         if place == "":
@@ -257,16 +257,15 @@ class ProjectFactory:
         git(self._work, "push", "--quiet", str(bare), "main")
         return FakeProject(name, bare)
 
-    def twenty(self) -> Iterator[FakeProject]:
-        """Real divergence: own parts of every kind, parts that are off, ten two versions behind, three that edit the
+    def ten(self) -> Iterator[FakeProject]:
+        """Real divergence: own parts of every kind, a part that is off, five two versions behind, three that edit the
         engine: two inside engine/, one a file of OWNED where the template's change can be merged."""
-        for number in range(20):
-            old, edit = 5 <= number < 15, number - 15 if 15 <= number < 18 else None
+        for number in range(10):
             files = dict(OWN[number % len(OWN)]) | {f"docs/{number}.md": f"{number}\n"}
-            files |= EDITS[edit] if edit is not None else {}
-            without = ("notebook",) if number % 10 == 9 else ()
-            made = self.make(f"octo/app-{number:02}", "0.1.0" if old else "0.2.0", files, without=without)
-            made.condenses = number % 7 == 3
+            files |= EDITS[number - 7] if number >= 7 else {}
+            without = ("notebook",) if number == 4 else ()
+            made = self.make(f"octo/app-{number}", "0.1.0" if 2 <= number < 7 else "0.2.0", files, without=without)
+            made.condenses = number == 3
             yield made
 
 
@@ -279,3 +278,34 @@ def fleet_of(projects: Mapping[str, FakeProject], template: Path, first: int, **
     ]
     used = [ring for ring in ("first", "early", "rest") if any(one["ring"] == ring for one in listed)]
     return FleetFile.model_validate({"template": str(template), "rings": used, "projects": listed, "rules": rules})
+
+
+@dataclass
+class Fleet:
+    """A platform team with projects on GitHub, and a folder for what it keeps of them."""
+
+    github: FakeFleet
+    factory: ProjectFactory
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.github.environment(self.factory.servers)
+
+    def file(self, first: int = 99, **rules: Any) -> FleetFile:
+        return fleet_of(self.github.projects, self.factory.template.root, first, **rules)
+
+    def add(self, project: FakeProject) -> FakeProject:
+        self.github.projects[project.name] = project
+        return project
+
+    def small(self, count: int) -> None:
+        for number in range(count):
+            self.add(self.factory.make(f"octo/app-{number}", "0.2.0", {f"docs/{number}.md": "ours\n"}))
+
+    def enter(self, monkeypatch: pytest.MonkeyPatch, file: FleetFile) -> None:
+        """The folder of fleet.yaml, with the variables of a run."""
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(self.folder)
+        Path("fleet.yaml").write_text(json.dumps(file.model_dump(mode="json", exclude_none=True)))

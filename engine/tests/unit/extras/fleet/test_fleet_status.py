@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -16,22 +15,16 @@ from sluice.extras.fleet.fleet_status import FleetStatus, read_status
 from sluice.extras.fleet.fleet_upgrade import advance
 from sluice.extras.fleet.project_status import LiveRelease, ProjectStatus
 from sluice.extras.fleet.repository_reader import GitMirror
-from unit.extras.fleet.fake_fleet import BOT, EDITS, GATES, FakeFleet, FakeProject, ProjectFactory, fleet_of
+from unit.extras.fleet.fake_fleet import BOT, EDITS, GATES, FakeProject, Fleet
 from unit.github.fake_github import REPOSITORY
 from unit.template.conftest import commit, git
 
 _NIGHTLY = "<!-- sluice:nightly run=5.1 -->\nfailed.\n\n| job | result |\n|---|---|\n| `evaluate` | `success` |\n"
 
 
-def read(github: FakeFleet, factory: ProjectFactory, tmp_path: Path, **rules: object) -> dict[str, ProjectStatus]:
-    fleet = fleet_of(github.projects, factory.template.root, 99, **rules)
-    found = read_status(fleet, github.environment(factory.servers), tmp_path / "kept")
+def read(fleet: Fleet, **rules: object) -> dict[str, ProjectStatus]:
+    found = read_status(fleet.file(**rules), fleet.environment, fleet.folder / "kept")
     return {one.repository: one for one in found.projects}
-
-
-def add(github: FakeFleet, project: FakeProject) -> FakeProject:
-    github.projects[project.name] = project
-    return project
 
 
 def note(project: FakeProject, name: str, **event: str) -> None:
@@ -45,15 +38,15 @@ def note(project: FakeProject, name: str, **event: str) -> None:
     git(project.bare, "update-ref", f"refs/sluice/record/{name}", made)
 
 
-def test_a_project_that_differs_in_everything(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
+def test_a_project_that_differs_in_everything(fleet: Fleet) -> None:
     loose = GATES.replace("limit: 0.8,", "limit: 0.5,").replace("smallest: 0.02", "smallest: 0.5")
     files = {**EDITS[0], "config/gates.yaml": loose}
-    made = add(github, factory.make("octo/app", "0.1.0", files, without=("guard",)))
-    del github.projects["octo/app"]
+    made = fleet.add(fleet.factory.make("octo/app", "0.1.0", files, without=("guard",)))
+    del fleet.github.projects["octo/app"]
     made.name = made.facts["full_name"] = "octo/one"
     made.bare.rename(made.bare.with_name("one.git"))
     made.bare = made.bare.with_name("one.git")
-    add(github, made)
+    fleet.add(made)
     note(made, "trial/000001.json", event="promoted", id="r-00000000000a", time="2026-11-01T10:00:00+00:00")
     note(made, "actual/000001.json", event="promoted", id="r-00000000000a", time="2026-11-02T10:00:00+00:00")
     late = {"time": "2026-11-03T10:00:00+00:00", "reason": "f1 fell"}
@@ -65,7 +58,7 @@ def test_a_project_that_differs_in_everything(github: FakeFleet, factory: Projec
     made.protected = False
     made.alerts = [{"state": "open"}, {"state": "open"}, {"state": "fixed"}]
     rules = {"oldest_engine": "0.2.0", "gates": ["recall"], "extras": ["guard", "notebook"]}
-    (one,) = read(github, factory, tmp_path, **rules).values()
+    (one,) = read(fleet, **rules).values()
     assert one.fault == ""
     assert (one.version, one.behind, one.without, one.missing) == ("0.1.0", 2, ("guard",), ("guard",))
     assert [edit.split(": changed; ")[1] for edit in one.edited] == [
@@ -89,38 +82,34 @@ def test_a_project_that_differs_in_everything(github: FakeFleet, factory: Projec
     )
 
 
-def test_a_project_as_it_should_be_is_healthy_and_the_second_look_is_conditional(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    add(github, factory.make("octo/one", "0.3.0", {}))
-    first = read(github, factory, tmp_path, oldest_engine="0.2.0", gates=["all"], extras=["guard"])
+def test_a_project_as_it_should_be_is_healthy_and_the_second_look_is_conditional(fleet: Fleet) -> None:
+    fleet.add(fleet.factory.make("octo/one", "0.3.0", {}))
+    first = read(fleet, oldest_engine="0.2.0", gates=["all"], extras=["guard"])
     one = first["octo/one"]
     assert (one.healthy, one.behind, one.edited, one.loosened) == (True, 0, (), ())
     assert one.verdict == "no record in the repository"
     assert one.advisories is None, "alerts are switched off: not known, not none"
-    assert github.unchanged == []
-    asked = len(github.asked) - 1  # what is refused has no ETag
-    assert read(github, factory, tmp_path, oldest_engine="0.2.0", gates=["all"], extras=["guard"]) == first
-    assert len(github.unchanged) == asked == len(github.asked) - asked - 2, "each answer is a 304"
-    github.projects["octo/one"].facts["archived"] = True
-    assert read(github, factory, tmp_path)["octo/one"].notes == ("archived",), "a change is seen"
+    assert fleet.github.unchanged == []
+    asked = len(fleet.github.asked) - 1  # what is refused has no ETag
+    assert read(fleet, oldest_engine="0.2.0", gates=["all"], extras=["guard"]) == first
+    assert len(fleet.github.unchanged) == asked == len(fleet.github.asked) - asked - 2, "each answer is a 304"
+    fleet.github.projects["octo/one"].facts["archived"] = True
+    assert read(fleet)["octo/one"].notes == ("archived",), "a change is seen"
 
 
-def test_each_trouble_is_one_line_and_the_rest_goes_on(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    fine = factory.make("octo/fine", "0.3.0", {})
+def test_each_trouble_is_one_line_and_the_rest_goes_on(fleet: Fleet) -> None:
+    fine = fleet.factory.make("octo/fine", "0.3.0", {})
     troubles = {"octo/forbidden": 403, "octo/gone": 404, "octo/broken": 500, "octo/blocked": 451}
     for name, status in troubles.items():
-        add(github, FakeProject(name, fine.bare, status=status))
-    add(github, fine)
-    add(github, FakeProject("octo/empty", factory.make("octo/empty", "0.3.0", {}).bare))
-    git(github.projects["octo/empty"].bare, "symbolic-ref", "HEAD", "refs/heads/none")
-    foreign = factory.make("octo/foreign", "0.3.0", {"engine/OWNED": None})
-    add(github, foreign)
-    old = add(github, FakeProject("octo/old", fine.bare))
+        fleet.add(FakeProject(name, fine.bare, status=status))
+    fleet.add(fine)
+    fleet.add(FakeProject("octo/empty", fleet.factory.make("octo/empty", "0.3.0", {}).bare))
+    git(fleet.github.projects["octo/empty"].bare, "symbolic-ref", "HEAD", "refs/heads/none")
+    foreign = fleet.factory.make("octo/foreign", "0.3.0", {"engine/OWNED": None})
+    fleet.add(foreign)
+    old = fleet.add(FakeProject("octo/old", fine.bare))
     old.facts["moved_to"] = "octo/fine"
-    found = read(github, factory, tmp_path)
+    found = read(fleet)
     assert {name: one.fault for name, one in found.items() if one.fault} == {
         "octo/forbidden": "the token may not read it",
         "octo/gone": "not there, or the token may not read it",
@@ -133,139 +122,92 @@ def test_each_trouble_is_one_line_and_the_rest_goes_on(
     assert found["octo/fine"].healthy
 
 
-UNREADABLE: dict[str, tuple[str, bytes | str, str]] = {  # path, what is there (a text: where a link leads), the fault
-    "a version of words": (
-        "engine/pyproject.toml",
-        b'[project]\nversion = "next"\n',
-        "next: not a version such as 0.2.0",
-    ),
-    "no text": ("engine/FILES", b"\xff\xff\n", "cannot be read: UnicodeDecodeError: "),
-    "a lock that is no text": ("config/engine.lock", b"\xff\n", "cannot be read: UnicodeDecodeError: "),
-    "gates that are no text": ("config/gates.yaml", b"gates: \xff\n", ""),
-    "pins that are no text": ("engine/requirements/serve.txt", b"\xff==1\n", ""),
-    "a link to a device": ("engine/requirements/serve.txt", "/dev/zero", ""),
+UNREADABLE: dict[str, tuple[str, bytes | str, str]] = {  # path, content (a text: where a link leads), and the fault
+    "version": ("engine/pyproject.toml", b'[project]\nversion = "next"\n', "next: not a version such as 0.2.0"),
+    "files": ("engine/FILES", b"\xff\xff\n", "cannot be read: UnicodeDecodeError: "),
+    "lock": ("config/engine.lock", b"\xff\n", "cannot be read: UnicodeDecodeError: "),
+    "gates": ("config/gates.yaml", b"gates: \xff\n", ""),
+    "pins": ("engine/requirements/serve.txt", b"\xff==1\n", ""),
+    "device": ("engine/requirements/serve.txt", "/dev/zero", ""),
 }
 
 
-@pytest.mark.parametrize("case", UNREADABLE)
-def test_whatever_a_project_holds_the_others_are_read_and_upgraded(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path, case: str
-) -> None:
-    name, content, fault = UNREADABLE[case]
-    odd, fine = (add(github, factory.make(f"octo/{one}", "0.2.0", {})) for one in ("odd", "fine"))
-    git(tmp_path, "clone", "--quiet", str(odd.bare), "clone")
-    (tmp_path / "clone" / name).unlink(missing_ok=True)
-    if isinstance(content, str):
-        (tmp_path / "clone" / name).symlink_to(content)
-    else:
-        (tmp_path / "clone" / name).write_bytes(content)
-    commit(tmp_path / "clone", "Odd")
-    git(tmp_path / "clone", "push", "--quiet", "origin", "main")
+def test_whatever_a_project_holds_the_others_are_read_and_upgraded(fleet: Fleet) -> None:
+    fine = fleet.add(fleet.factory.make("octo/fine", "0.2.0", {}))
+    for name, (path, content, _) in UNREADABLE.items():
+        odd = fleet.add(fleet.factory.make(f"octo/{name}", "0.2.0", {}))
+        clone = fleet.folder / name
+        git(fleet.folder, "clone", "--quiet", str(odd.bare), name)
+        (clone / path).unlink(missing_ok=True)
+        if isinstance(content, str):
+            (clone / path).symlink_to(content)
+        else:
+            (clone / path).write_bytes(content)
+        commit(clone, "Odd")
+        git(clone, "push", "--quiet", "origin", "main")
 
-    found = read(github, factory, tmp_path, gates=["all"])
+    found = read(fleet, gates=["all"])
     assert (found["octo/fine"].fault, found["octo/fine"].version) == ("", "0.2.0")
-    assert found["octo/odd"].fault.startswith(fault)
-    assert not found["octo/odd"].healthy
-    fleet = fleet_of(github.projects, factory.template.root, 99)
-    advance(fleet, github.environment(factory.servers), tmp_path / "kept")
+    for name, (_, _, fault) in UNREADABLE.items():
+        one = found[f"octo/{name}"]
+        assert (one.fault.startswith(fault), one.healthy) == (True, False), name
+    advance(fleet.file(), fleet.environment, fleet.folder / "kept")
     assert len(fine.pulls) == 1
-    assert len(odd.pulls) == (case == "gates that are no text"), "its own comparison reads those"
+    # Its own comparison reads the gates; the rest is what an upgrade would lose.
+    assert {name for name in UNREADABLE if fleet.github.projects[f"octo/{name}"].pulls} == {"gates"}
 
 
-def test_a_broken_record_shows_nobody_the_token(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
+def test_a_broken_record_shows_nobody_the_token(fleet: Fleet) -> None:
     """A fault stands on a page that may be published."""
-    made = add(github, factory.make("octo/one", "0.3.0", {}))
+    made = fleet.add(fleet.factory.make("octo/one", "0.3.0", {}))
     note(made, "actual/000001.json", event="promoted", id="nothing")
-    fleet = fleet_of(github.projects, factory.template.root, 99)
-    environment = github.environment(factory.servers)
-    found = read_status(fleet, environment, tmp_path / "kept")
+    environment = fleet.environment
+    found = read_status(fleet.file(), environment, fleet.folder / "kept")
     (one,) = found.projects
-    assert one.fault.startswith(f"{factory.servers.as_uri()}/octo/one.git/record/actual/000001.json: not an entry")
+    assert one.fault.startswith(
+        f"{fleet.factory.servers.as_uri()}/octo/one.git/record/actual/000001.json: not an entry"
+    )
     shown = [fleet_status.table(found), fleet_status.page(found), json.dumps(found.as_dict())]
     token = environment["GITHUB_TOKEN"]
     assert not [text for text in shown if token in text]
-    assert token not in repr(GitMirror(tmp_path, "https://github.invalid/octo/one.git", environment))
+    assert token not in repr(GitMirror(fleet.folder, "https://github.invalid/octo/one.git", environment))
 
 
-def test_a_rate_limit_ends_no_other_project(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
+def test_a_rate_limit_ends_no_other_project(fleet: Fleet) -> None:
     for name in ("octo/one", "octo/two"):
-        add(github, factory.make(name, "0.3.0", {}))
+        fleet.add(fleet.factory.make(name, "0.3.0", {}))
     message = "API rate limit exceeded for installation ID 7."
-    github.script = [
+    fleet.github.script = [
         ("GET", 403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9999999999", "message": message})
     ]
-    found = read(github, factory, tmp_path)
+    found = read(fleet)
     assert sorted(one.fault for one in found.values()) == ["", "the rate limit is reached; the next run asks again"]
-    assert github.pauses == [], "nobody waits for an hour"
+    assert fleet.github.pauses == [], "nobody waits for an hour"
 
 
-def test_a_template_out_of_reach_is_an_error(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> None:
-    add(github, factory.make("octo/one", "0.3.0", {}))
+def test_a_template_out_of_reach_is_an_error(fleet: Fleet) -> None:
+    fleet.add(FakeProject("octo/one", fleet.factory.servers))
+    nowhere = fleet.file().model_copy(update={"template": str(fleet.folder / "nowhere")})
     with pytest.raises(SluiceError, match="nowhere"):
-        read_status(fleet_of(github.projects, tmp_path / "nowhere", 9), github.environment(tmp_path), tmp_path / "kept")
+        read_status(nowhere, fleet.environment, fleet.folder / "kept")
 
 
-# -- reports
-
-
-def status_of(count: int) -> FleetStatus:
-    texts = {"owners": ("@octo/<team>",), "ring": "rest", "project": "app", "version": "0.3.0", "behind": 0}
+def test_the_page_is_one_offline_file_with_every_project() -> None:
     live = (LiveRelease(environment="actual", release="r-00000000000a", since="2026-11-02T10:00:00+00:00"),)
-    whole = {**texts, "live": live, "verdict": "promoted r-00000000000a", "verdict_time": "2026-11-02T10:00:00+00:00"}
-    projects = [ProjectStatus.model_validate({"repository": f"octo/app-{n}", **whole}) for n in range(count - 1)]
+    fine = ProjectStatus(repository="octo/app", ring="rest", owners=("@octo/<team>",), version="0.3.0", live=live)
     bad = ProjectStatus(repository="octo/bad", ring="rest", owners=("a",), fault="<script>alert(1)</script>")
-    return FleetStatus("2026-11-28T10:00:00+00:00", "octo/template", ("0.2.0", "0.3.0"), (*projects, bad))
+    text = fleet_status.page(FleetStatus("2026-11-28T10:00:00+00:00", "octo/template", ("0.3.0",), (fine, bad)))
+    assert text.index("octo/bad") < text.index("octo/app"), "what needs a look stands first"
+    assert "@octo/&lt;team&gt;" in text
+    assert not re.search(r"<(script|img|link|iframe)\b|\b(src|href|onclick)=", text)
+    assert "http" not in text.replace("http-equiv", "")
+    assert set(re.findall(r"<th\b[^>]*", text)) == set(re.findall(r'<th scope="(?:col|row)"[^>]*', text))
 
 
-class _Page(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-@pytest.mark.parametrize("count", [1, 50])
-def test_the_page_is_one_offline_file_with_every_project(count: int) -> None:
-    text = fleet_status.page(status_of(count))
-    page = _Page(text)
-    assert page.open == []
-    names = [tag for tag, _ in page.tags]
-    assert {"script", "img", "link", "iframe"}.isdisjoint(names)
-    assert not [attrs for _, attrs in page.tags if {"src", "href", "onclick"} & set(attrs)]
-    assert "http" not in re.sub(r"http-equiv", "", text)
-    heads = [attrs for tag, attrs in page.tags if tag == "th"]
-    assert all(attrs.get("scope") in ("col", "row") for attrs in heads), "a screen reader knows what a cell is about"
-    assert names.count("caption") == names.count("table") == 2
-    assert len([attrs for attrs in heads if attrs["scope"] == "row"]) == count + len(
-        {"0.3.0", "not known"} if count > 1 else {"not known"}
-    )
-    assert text.index("octo/bad") < text.index("octo/app-0") if count > 1 else "octo/bad" in text
-    assert len(text) < 20_000 + count * 900
-
-
-def test_the_command(
-    github: FakeFleet,
-    factory: ProjectFactory,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    add(github, factory.make("octo/one", "0.2.0", {}))
-    add(github, FakeProject("octo/two", factory.servers, status=500))
-    for name, value in github.environment(factory.servers).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-    fleet = fleet_of(github.projects, factory.template.root, 9)
-    Path("fleet.yaml").write_text(json.dumps(fleet.model_dump(mode="json", exclude_none=True)))
+def test_the_command(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet.add(fleet.factory.make("octo/one", "0.2.0", {}))
+    fleet.add(FakeProject("octo/two", fleet.factory.servers, status=500))
+    fleet.enter(monkeypatch, fleet.file())
     command = ["fleet", "status", "--page", "out/fleet.html"]
     cli.command()(command, standalone_mode=False)
     said = capsys.readouterr().out
@@ -276,4 +218,4 @@ def test_the_command(
     with pytest.raises(SluiceError, match="1 projects to look at: octo/two"):
         cli.command()(["fleet", "status", "--json", "--check"], standalone_mode=False)
     assert [one["healthy"] for one in json.loads(capsys.readouterr().out)["projects"]] == [True, False]
-    assert not [path for path in github.asked if REPOSITORY in path[1] or path[0] != "GET"], "it only reads"
+    assert not [path for path in fleet.github.asked if REPOSITORY in path[1] or path[0] != "GET"], "it only reads"

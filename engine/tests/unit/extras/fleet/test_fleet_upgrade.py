@@ -1,11 +1,9 @@
-"""Upgrades of a fleet: fifty bare repositories that differ as projects do, real git, GitHub played."""
+"""Upgrades of a fleet: bare repositories that differ as projects do, real git, GitHub played."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -15,13 +13,12 @@ from sluice.core.workspace import LOCK
 from sluice.extras.fleet import fleet_upgrade
 from sluice.extras.fleet.fleet_status import read_status
 from sluice.extras.fleet.fleet_upgrade import FleetUpgrade, advance
-from sluice.extras.pull_requests import branch_pull_request
 from sluice.extras.pull_requests.comment_verdict import CommentVerdict, WorseMetric
 from sluice.extras.upgrade.engine_wheel import pack
 from sluice.extras.upgrade.held_engine import install
 from sluice.extras.upgrade.upgrade_engine import BRANCH
 from sluice.template.owned import ENGINE
-from unit.extras.fleet.fake_fleet import CI, EDITS, MANIFEST, METRIC, FakeFleet, FakeProject, ProjectFactory, fleet_of
+from unit.extras.fleet.fake_fleet import CI, EDITS, MANIFEST, METRIC, FakeFleet, FakeProject, Fleet
 from unit.github.fake_github import APP, LOGINS
 from unit.template.conftest import commit, git, write
 
@@ -47,10 +44,8 @@ def play(github: FakeFleet, *, lowers_f1: bool = False) -> None:
 class Passes:
     """Passes over a fleet, each from nothing but GitHub and, where `kept` is the same, what is kept of it."""
 
-    def __init__(self, github: FakeFleet, factory: ProjectFactory, folder: Path, first: int = 5, **rules: int) -> None:
-        self.github, self.folder = github, folder
-        self.environment = github.environment(factory.servers)
-        self.fleet = fleet_of(github.projects, factory.template.root, first, **rules)
+    def __init__(self, fleet: Fleet, first: int = 5, **rules: object) -> None:
+        self.folder, self.environment, self.fleet = fleet.folder, fleet.environment, fleet.file(first, **rules)
 
     def __call__(self, kept: str = "kept", **options: object) -> FleetUpgrade:
         return advance(self.fleet, self.environment, self.folder / kept, **options)  # type: ignore[arg-type]
@@ -61,32 +56,24 @@ def states(found: FleetUpgrade) -> dict[str, int]:
     return {state: listed.count(state) for state in sorted(set(listed))}
 
 
-def small(github: FakeFleet, factory: ProjectFactory, count: int) -> None:
-    for number in range(count):
-        made = factory.make(f"octo/app-{number}", "0.2.0", {f"docs/{number}.md": "ours\n"})
-        github.projects[made.name] = made
-
-
 @pytest.fixture
-def twenty(github: FakeFleet, factory: ProjectFactory) -> FakeFleet:
-    github.projects |= {made.name: made for made in factory.twenty()}
-    return github
+def ten(fleet: Fleet) -> Fleet:
+    fleet.github.projects |= {made.name: made for made in fleet.factory.ten()}
+    return fleet
 
 
-def test_a_good_version_reaches_twenty_projects_and_touches_nothing_of_theirs(
-    twenty: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    run = Passes(twenty, factory, tmp_path, first=2)
-    before = {name: project.files("main") for name, project in twenty.projects.items()}
+def test_a_good_version_reaches_every_project_and_touches_nothing_of_theirs(ten: Fleet) -> None:
+    run = Passes(ten, first=1)
+    before = {name: project.files("main") for name, project in ten.github.projects.items()}
     rings = []
     for _ in range(4):
         rings.append((found := run()).ring)
-        play(twenty)
+        play(ten.github)
     assert rings == ["first", "early", "rest", ""]
-    assert states(found) == {"blocked": 2, "not worse": 18}
-    assert sum(len(project.pulls) for project in twenty.projects.values()) == 18
+    assert states(found) == {"blocked": 2, "not worse": 8}
+    assert sum(len(project.pulls) for project in ten.github.projects.values()) == 8
     said = found.text()
-    opened = [(name, project) for name, project in twenty.projects.items() if project.pulls]
+    opened = [(name, project) for name, project in ten.github.projects.items() if project.pulls]
     for name, project in opened:
         after = project.files(BRANCH)
         theirs = {path for path in before[name] if not path.startswith(ENGINE) and path not in (CI, "Makefile")}
@@ -94,59 +81,58 @@ def test_a_good_version_reaches_twenty_projects_and_touches_nothing_of_theirs(
         assert set(after) - set(before[name]) == set(), name
         assert git(project.bare, "show", f"{BRANCH}:{METRIC}") == "A = 3"
         assert git(project.bare, "rev-parse", f"{BRANCH}^") == project.head
-    assert ".github/workflows/own.yml" in twenty.projects["octo/app-06"].files(BRANCH)
-    assert "without: [notebook]" in git(twenty.projects["octo/app-09"].bare, "show", f"{BRANCH}:config/project.yaml")
+    assert ".github/workflows/own.yml" in ten.github.projects["octo/app-6"].files(BRANCH)
+    assert "without: [notebook]" in git(ten.github.projects["octo/app-4"].bare, "show", f"{BRANCH}:config/project.yaml")
     # The three that edit the engine, each with what to use in place of the edit.
     assert f"{METRIC}: changed; write a metric in src/assistant/metrics/ with @metric" in said
     assert f"{MANIFEST}: changed; patch it in k8s/overlays/" in said
     fix = "changed; write a workflow of your own beside it, or adopt this one"
-    assert f"- octo/app-17: no difference seen; {CI}: {fix}" in said, "also after it was opened"
-    assert {name for name in twenty.projects if name not in dict(opened)} == {"octo/app-15", "octo/app-16"}
-    merged = git(twenty.projects["octo/app-17"].bare, "show", f"{BRANCH}:{CI}").splitlines()
+    assert f"- octo/app-9: no difference seen; {CI}: {fix}" in said, "also after it was opened"
+    assert {name for name in ten.github.projects if name not in dict(opened)} == {"octo/app-7", "octo/app-8"}
+    merged = git(ten.github.projects["octo/app-9"].bare, "show", f"{BRANCH}:{CI}").splitlines()
     assert (merged[1], merged[18]) == ("third", "mine"), "the edit beside the template's own change"
-    assert CI in twenty.projects["octo/app-17"].pulls[0]["body"]
+    assert CI in ten.github.projects["octo/app-9"].pulls[0]["body"]
 
 
-def test_a_version_that_lowers_f1_of_those_that_condense_is_stopped_in_the_first_ring(
-    twenty: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    run = Passes(twenty, factory, tmp_path, first=4, first_ring_percent=20)
-    assert any(twenty.projects[one.repository].condenses for one in run.fleet.ring("first"))
+def test_a_version_that_lowers_f1_of_those_that_condense_is_stopped_in_the_first_ring(ten: Fleet) -> None:
+    run = Passes(ten, first=4, first_ring_percent=40)
+    assert any(ten.github.projects[one.repository].condenses for one in run.fleet.ring("first"))
     run()
-    play(twenty, lowers_f1=True)
+    play(ten.github, lowers_f1=True)
     for _ in range(3):
         found = run()
-        play(twenty, lowers_f1=True)
+        play(ten.github, lowers_f1=True)
     assert (found.stopped, found.ring) == (True, "first")
-    asked = [project for project in twenty.projects.values() if project.pulls]
-    assert len(asked) <= 0.2 * len(twenty.projects)
+    asked = [project for project in ten.github.projects.values() if project.pulls]
+    assert len(asked) <= 0.4 * len(ten.github.projects)
     assert not [project for project in asked if project.files("main") == project.files(BRANCH)], "none has released it"
-    assert len(twenty.issues) == 1, "one issue, though it was asked three times"
-    (issue,) = twenty.issues.values()
+    assert len(ten.github.issues) == 1, "one issue, though it was asked three times"
+    (issue,) = ten.github.issues.values()
     assert issue["user"]["login"] == LOGINS[APP], "an App is not github-actions[bot], and finds its own again"
     assert not [project for project in asked if "Approve workflows to run" in project.pulls[0]["body"]]
-    assert issue["title"] == "Template 0.3.0 stops: worse: f1 0.71 -> 0.62 in octo/app-03"
-    tag = git(factory.template.root, "rev-parse", "v0.3.0^{commit}")
+    assert issue["title"] == "Template 0.3.0 stops: worse: f1 0.71 -> 0.62 in octo/app-3"
+    tag = git(ten.factory.template.root, "rev-parse", "v0.3.0^{commit}")
     assert tag in issue["body"]
-    assert "| `octo/app-03` | `worse: f1 0.71 -> 0.62` | `https://github.invalid/octo/app-03/pull/1` |" in issue["body"]
-    assert "4 of 20 projects were asked" in issue["body"]
+    assert "| `octo/app-3` | `worse: f1 0.71 -> 0.62` | `https://github.invalid/octo/app-3/pull/1` |" in issue["body"]
+    assert "4 of 10 projects were asked" in issue["body"]
 
 
-def test_the_issue_closes_and_the_upgrade_goes_on_when_nothing_is_worse_any_more(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    small(github, factory, 4)
-    github.projects["octo/app-0"].condenses = True
-    run = Passes(github, factory, tmp_path, first=1)
+def test_the_issue_closes_and_the_upgrade_goes_on_when_nothing_is_worse_any_more(fleet: Fleet) -> None:
+    fleet.small(4)
+    fleet.github.projects["octo/app-0"].condenses = True
+    run = Passes(fleet, first=1)
     run()
-    play(github, lowers_f1=True)
+    play(fleet.github, lowers_f1=True)
     assert run().stopped
-    play(github)
+    play(fleet.github)
     assert run().ring == "early"
-    assert [issue["state"] for issue in github.issues.values()] == ["closed"]
+    assert [issue["state"] for issue in fleet.github.issues.values()] == ["closed"]
 
 
 # -- killed
+
+
+Writes = Callable[[int | None], list[str]]
 
 
 class _Killed(BaseException):
@@ -154,44 +140,24 @@ class _Killed(BaseException):
 
 
 @pytest.fixture
-def writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]:
+def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
     """Dies before the nth write to GitHub, an issue, a push or a pull request; returns what was written before."""
     done: list[str] = []
     left: list[int | None] = [None]
 
-    def count(what: str) -> None:
-        if left[0] is not None and len(done) >= left[0]:
-            raise _Killed
-        done.append(what)
+    def dying(name: str) -> Callable[..., object]:
+        write = getattr(fleet_upgrade, name)
 
-    push, request, issue = branch_pull_request.run, fleet_upgrade.upsert_pull, fleet_upgrade.upsert_issue
+        def call(*words: object, **more: object) -> object:
+            if left[0] is not None and len(done) >= left[0]:
+                raise _Killed
+            done.append(name)
+            return write(*words, **more)
 
-    def pushing(root: Path, *words: str, **more: object) -> str:
-        if words[0] == "push":
-            count("push")
-        return push(root, *words, **more)  # type: ignore[arg-type]
+        return call
 
-    def opening(text: branch_pull_request.PullRequestText, environment: dict[str, str]) -> object:
-        count("pull request")
-        return request(text, environment)
-
-    def recording(*words: object, **more: object) -> object:
-        count("issue")
-        return issue(*words, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(fleet_upgrade, "upsert_issue", recording)
-    monkeypatch.setattr(branch_pull_request, "run", pushing)
-    monkeypatch.setattr(fleet_upgrade, "upsert_pull", opening)
-
-    prepare, prepared = fleet_upgrade.prepare, dict[Path, object]()
-
-    def preparing(root: Path, *rest: object) -> object:
-        """What it makes follows from what it is given, and stays in `root`: once is enough."""
-        if root not in prepared:
-            prepared[root] = prepare(root, *rest)  # type: ignore[arg-type]
-        return prepared[root]
-
-    monkeypatch.setattr(fleet_upgrade, "prepare", preparing)
+    for name in ("upsert_issue", "push", "upsert_pull"):
+        monkeypatch.setattr(fleet_upgrade, name, dying(name))
 
     def begin(limit: int | None) -> list[str]:
         done.clear()
@@ -201,12 +167,10 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]
     return begin
 
 
-def test_killed_before_each_write_the_next_run_ends_as_an_unbroken_one(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path, writes: Callable[[int | None], list[str]]
-) -> None:
+def test_killed_before_each_write_the_next_run_ends_as_an_unbroken_one(fleet: Fleet, writes: Writes) -> None:
     """Several projects at once, where a kill may leave most behind."""
-    small(github, factory, 6)
-    run = Passes(github, factory, tmp_path, first=1, first_ring_percent=20)
+    fleet.small(3)
+    run = Passes(fleet, first=1)
 
     def finished() -> dict[str, object]:
         return {
@@ -214,22 +178,22 @@ def test_killed_before_each_write_the_next_run_ends_as_an_unbroken_one(
                 git(project.bare, "for-each-ref"),
                 [(one["title"], one["body"], one["head"]["sha"], one["state"]) for one in project.pulls],
             )
-            for name, project in github.projects.items()
+            for name, project in fleet.github.projects.items()
         }
 
     def reset() -> None:
-        for project in github.projects.values():
+        for project in fleet.github.projects.values():
             project.pulls.clear()
             project.checks.clear()
             if BRANCH in git(project.bare, "for-each-ref"):
                 git(project.bare, "update-ref", "-d", f"refs/heads/{BRANCH}")
-        github.issues.clear()
+        fleet.github.issues.clear()
 
     done = writes(None)
     run(skip="CVE-2026-1")
     wanted, steps = finished(), len(done)
-    assert steps == 13, "the issue that records why, a push and a pull request of each"
-    for step in range(0, steps, 3):
+    assert steps == 7, "the issue that records why, a push and a pull request of each"
+    for step in range(0, steps, 2):
         reset()
         writes(step)
         with pytest.raises(_Killed):
@@ -237,29 +201,20 @@ def test_killed_before_each_write_the_next_run_ends_as_an_unbroken_one(
         done = writes(None)
         run(skip="CVE-2026-1")
         assert finished() == wanted, step
-        assert len(github.issues) == 1
-        assert done.count("pull request") <= 6
-        assert all(len(project.pulls) == 1 for project in github.projects.values()), "none twice"
-
-
-def test_an_answer_that_got_lost_makes_no_second_pull_request(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    small(github, factory, 1)
-    run = Passes(github, factory, tmp_path)
-    github.carried_out, github.script = True, [("POST", 502, {})]
-    assert states(run()) == {"waiting": 1}
-    assert [len(one.pulls) for one in github.projects.values()] == [1]
-    assert states(run("elsewhere")) == {"waiting": 1}, "another machine finds it on GitHub"
-    assert [len(one.pulls) for one in github.projects.values()] == [1]
+        assert len(fleet.github.issues) == 1
+        assert done.count("upsert_pull") <= 3
+        assert all(len(project.pulls) == 1 for project in fleet.github.projects.values()), "none twice"
 
 
 # -- verdicts
 
 
-@pytest.mark.parametrize(
-    ("conclusion", "verdict", "passed", "state"),
-    [
+def test_each_verdict(fleet: Fleet) -> None:
+    fleet.small(1)
+    (project,) = fleet.github.projects.values()
+    run = Passes(fleet)
+    assert states(run()) == {"waiting": 1}
+    for conclusion, verdict, passed, state in (
         (None, "", True, "waiting"),
         ("cancelled", "", True, "waiting"),
         ("success", "improved", True, "not worse"),
@@ -268,31 +223,16 @@ def test_an_answer_that_got_lost_makes_no_second_pull_request(
         ("failure", "too few cases", False, "worse"),
         ("failure", "improved", True, "worse"),
         ("skipped", "", True, "worse"),
-    ],
-)
-def test_each_verdict(
-    github: FakeFleet,
-    factory: ProjectFactory,
-    tmp_path: Path,
-    conclusion: str | None,
-    verdict: str,
-    passed: bool,
-    state: str,
-) -> None:
-    small(github, factory, 1)
-    (project,) = github.projects.values()
-    run = Passes(github, factory, tmp_path)
-    assert states(run()) == {"waiting": 1}
-    project.judge(conclusion, comment=comment(project, verdict, passed=passed) if verdict else "")
-    assert states(run()) == {state: 1}
+    ):
+        project.comments.clear()
+        project.judge(conclusion, comment=comment(project, verdict, passed=passed) if verdict else "")
+        assert states(run()) == {state: 1}, (conclusion, verdict)
 
 
-def test_only_the_check_of_actions_and_the_comment_of_the_engine_count(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    small(github, factory, 1)
-    (project,) = github.projects.values()
-    run = Passes(github, factory, tmp_path)
+def test_only_the_check_of_actions_and_the_comment_of_the_engine_count(fleet: Fleet) -> None:
+    fleet.small(1)
+    (project,) = fleet.github.projects.values()
+    run = Passes(fleet)
     run()
     project.judge("success")
     (check,) = project.checks[project.pulls[0]["head"]["sha"]]
@@ -304,43 +244,31 @@ def test_only_the_check_of_actions_and_the_comment_of_the_engine_count(
     assert states(run()) == {"not worse": 1}
 
 
-def test_what_a_person_does_with_a_pull_request_stays(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    small(github, factory, 5)
-    names = list(github.projects)
-    run = Passes(github, factory, tmp_path, first=5)
+def test_what_a_person_does_with_a_pull_request_stays(fleet: Fleet) -> None:
+    fleet.small(3)
+    names = list(fleet.github.projects)
+    run = Passes(fleet, first=3, first_ring_percent=100)
     run()
-    projects = [github.projects[name] for name in names]
+    projects = [fleet.github.projects[name] for name in names]
     projects[0].pulls[0]["state"] = "closed"
     git(projects[1].bare, "update-ref", "refs/heads/main", git(projects[1].bare, "rev-parse", BRANCH))
     projects[1].pulls[0].update(state="closed", merged_at="2026-11-28T10:00:00Z")
-    play(github)
+    play(fleet.github)
     found = {one.repository: one for one in run().projects}
     assert (found[names[0]].state, found[names[0]].reason) == ("blocked", "closed by a person")
     assert found[names[1]].state == "upgraded"
-    assert [len(project.pulls) for project in projects] == [1] * 5
-    clone = tmp_path / "clone"
-    git(tmp_path, "clone", "--quiet", "--branch", BRANCH, str(projects[2].bare), str(clone))
-    own = commit(clone, "Fix", {"docs/more.md": "m\n"})
-    git(clone, "push", "--quiet", "origin", BRANCH)
-    projects[2].pulls.clear()
-    blocked = {one.repository: one for one in run().projects}[names[2]]
-    assert (blocked.state, blocked.reason[:17]) == ("blocked", "branch left alone")
-    assert git(projects[2].bare, "rev-parse", BRANCH) == own
+    assert [len(project.pulls) for project in projects] == [1] * 3
 
 
-def test_trouble_is_a_line_and_holds_the_next_ring_back(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    small(github, factory, 12)
-    one, two, three, four = list(github.projects.values())[:4]
+def test_trouble_is_a_line_and_holds_the_next_ring_back(fleet: Fleet) -> None:
+    fleet.small(5)
+    one, two, three, four = list(fleet.github.projects.values())[:4]
     one.status = 500
     two.facts["archived"] = True
     hook = three.bare / "hooks" / "pre-receive"
     write(three.bare, {"hooks/pre-receive": "#!/bin/sh\necho 'GH013: Repository rule violations found' >&2\nexit 1\n"})
     hook.chmod(0o755)
-    run = Passes(github, factory, tmp_path, first=4, first_ring_percent=40)
+    run = Passes(fleet, first=4, first_ring_percent=80)
     found = run()
     by_name = {each.repository: each for each in found.projects}
     assert (by_name[one.name].state, by_name[one.name].reason) == ("unknown", "GitHub answers 500: planned 500")
@@ -348,23 +276,21 @@ def test_trouble_is_a_line_and_holds_the_next_ring_back(
     assert by_name[three.name].state == "unknown"
     assert "push" in by_name[three.name].reason
     assert by_name[four.name].state == "waiting"
-    play(github)
+    play(fleet.github)
     assert run().ring == "first", "what is not known is not `not worse`"
     one.status = 0
     hook.unlink()
     run()
-    play(github)
+    play(fleet.github)
     assert run().ring == "early"
 
 
-def test_a_repository_that_was_renamed_is_upgraded_by_its_new_name(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
+def test_a_repository_that_was_renamed_is_upgraded_by_its_new_name(fleet: Fleet) -> None:
     """PyGithub follows the redirect without the query: everybody's pull requests and checks would be taken for ours."""
-    made = factory.make("octo/new", "0.2.0", {})
-    github.projects = {"octo/old": FakeProject("octo/old", made.bare, {"moved_to": "octo/new"})}
-    run = Passes(github, factory, tmp_path)
-    github.projects["octo/new"] = made
+    made = fleet.factory.make("octo/new", "0.2.0", {})
+    fleet.github.projects = {"octo/old": FakeProject("octo/old", made.bare, {"moved_to": "octo/new"})}
+    run = Passes(fleet)
+    fleet.github.projects["octo/new"] = made
     assert states(run()) == {"waiting": 1}
     other = {"ref": "other", "sha": made.head}
     made.pulls.append({**made.pulls[0], "number": 2, "head": other, "html_url": "https://github.invalid/other"})
@@ -373,12 +299,10 @@ def test_a_repository_that_was_renamed_is_upgraded_by_its_new_name(
     assert [one.pull for one in run().projects] == ["https://github.invalid/octo/new/pull/1"]
 
 
-def test_a_ring_that_could_not_take_it_proves_nothing(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    small(github, factory, 3)
-    github.projects["octo/app-0"].facts["archived"] = True
-    run = Passes(github, factory, tmp_path, first=1)
+def test_a_ring_that_could_not_take_it_proves_nothing(fleet: Fleet) -> None:
+    fleet.small(3)
+    fleet.github.projects["octo/app-0"].facts["archived"] = True
+    run = Passes(fleet, first=1)
     found = run()
     assert (found.ring, found.stopped, states(found)) == ("first", False, {"blocked": 1, "later": 2})
     assert not found.pending, "only a person can help"
@@ -387,61 +311,48 @@ def test_a_ring_that_could_not_take_it_proves_nothing(
 # -- options
 
 
-def test_a_security_fix_skips_rings_by_a_reason_that_is_recorded(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    small(github, factory, 6)
-    run = Passes(github, factory, tmp_path, first=1)
+def test_a_security_fix_skips_rings_by_a_reason_that_is_recorded(fleet: Fleet) -> None:
+    fleet.small(3)
+    run = Passes(fleet, first=1)
     run.environment["GITHUB_ACTOR"] = "octocat"
-    assert states(run(skip="CVE-2026-1 | @octo")) == {"waiting": 6}
-    (issue,) = github.issues.values()
+    assert states(run(skip="CVE-2026-1 | @octo")) == {"waiting": 3}
+    (issue,) = fleet.github.issues.values()
     assert issue["title"] == "Template 0.3.0 skips rings"
     assert "`CVE-2026-1 ¦ @octo`, by `octocat`" in issue["body"]
-    bodies = [project.pulls[0]["body"] for project in github.projects.values()]
+    bodies = [project.pulls[0]["body"] for project in fleet.github.projects.values()]
     assert all("`CVE-2026-1 ¦ @octo`, by `octocat`" in body for body in bodies)
 
 
-def test_a_dry_run_writes_nothing_and_names_every_edit(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    small(github, factory, 3)
-    github.projects["octo/edits"] = factory.make("octo/edits", "0.2.0", EDITS[0])
-    run = Passes(github, factory, tmp_path, first=1)
+def test_a_dry_run_writes_nothing_and_names_every_edit(fleet: Fleet) -> None:
+    fleet.small(3)
+    fleet.github.projects["octo/edits"] = fleet.factory.make("octo/edits", "0.2.0", EDITS[0])
+    run = Passes(fleet, first=1)
     found = run(dry_run=True)
     assert states(found) == {"blocked": 1, "to open": 3}
     assert "write a metric in src/assistant/metrics/" in found.text()
-    assert {method for method, _ in github.asked} == {"GET"}
-    assert not [one for one in github.projects.values() if BRANCH in git(one.bare, "for-each-ref")]
+    assert {method for method, _ in fleet.github.asked} == {"GET"}
+    assert not [one for one in fleet.github.projects.values() if BRANCH in git(one.bare, "for-each-ref")]
 
 
-def test_what_is_not_there_is_an_error_before_anything_is_written(
-    github: FakeFleet, factory: ProjectFactory, tmp_path: Path
-) -> None:
-    small(github, factory, 1)
-    run = Passes(github, factory, tmp_path)
+def test_what_is_not_there_is_an_error_before_anything_is_written(fleet: Fleet) -> None:
+    fleet.small(1)
+    run = Passes(fleet)
     with pytest.raises(SluiceError, match=r"no version 9\.9\.9(.|\n)*0\.1\.0, 0\.2\.0, 0\.3\.0"):
         run(version="9.9.9")
     del run.environment["GITHUB_REPOSITORY"]
     with pytest.raises(SluiceError, match="GITHUB_REPOSITORY is not set"):
         run()
-    assert not github.projects["octo/app-0"].pulls
+    assert not fleet.github.projects["octo/app-0"].pulls
 
 
 def test_the_command_waits_reports_and_fails_where_it_stops(
-    github: FakeFleet,
-    factory: ProjectFactory,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small(github, factory, 2)
-    github.projects["octo/app-1"].condenses = True
-    run = Passes(github, factory, tmp_path, first=1)
-    for name, value in run.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-    Path("fleet.yaml").write_text(json.dumps(run.fleet.model_dump(mode="json", exclude_none=True)))
-    monkeypatch.setattr(time, "sleep", lambda _: play(github, lowers_f1=True))  # CI ends while it waits
+    fleet.small(2)
+    fleet.github.projects["octo/app-1"].condenses = True
+    run = Passes(fleet, first=1)
+    fleet.enter(monkeypatch, run.fleet)
+    monkeypatch.setattr(time, "sleep", lambda _: play(fleet.github, lowers_f1=True))  # CI ends while it waits
     command = ["fleet", "upgrade", "--wait", "5"]
     with pytest.raises(SluiceError, match=r"template 0\.3\.0: stopped in ring early"):
         cli.command()(command, standalone_mode=False)
@@ -453,47 +364,26 @@ def test_the_command_waits_reports_and_fails_where_it_stops(
 # -- installed engines
 
 
-@pytest.fixture
-def installed(github: FakeFleet, factory: ProjectFactory, tmp_path: Path) -> FakeProject:
+def test_of_an_installed_engine_the_status_has_its_version_and_the_upgrade_moves_its_lock(fleet: Fleet) -> None:
     """A project with 0.2.0 of an engine that has a 0.3.0, whose wheels lie in one folder."""
-    made = factory.make("octo/app-0", "0.2.0", {"docs/0.md": "ours\n"})
-    github.projects[made.name] = made
-    git(tmp_path, "clone", "--quiet", str(made.bare), "checkout")
-    work = tmp_path / "checkout"
-    install(work, str(pack(work, tmp_path / "dist")), "")
+    fleet.small(1)
+    (installed,) = fleet.github.projects.values()
+    work, dist = fleet.folder / "checkout", fleet.folder / "dist"
+    git(fleet.folder, "clone", "--quiet", str(installed.bare), "checkout")
+    install(work, str(pack(work, dist)), "")
     commit(work, "Install the engine")
     git(work, "push", "--quiet", "origin", "main")
-    return made
-
-
-def test_the_status_has_its_version_and_the_upgrade_moves_its_lock(
-    github: FakeFleet, factory: ProjectFactory, installed: FakeProject, tmp_path: Path
-) -> None:
-    fleet = fleet_of(github.projects, factory.template.root, 1, oldest_engine="0.2.0", gates=["all"], extras=["guard"])
-    environment, folder = github.environment(factory.servers), tmp_path / "kept"
-    (one,) = read_status(fleet, environment, folder).projects
+    run = Passes(fleet, first=1, oldest_engine="0.2.0", gates=["all"], extras=["guard"])
+    (one,) = read_status(run.fleet, run.environment, fleet.folder / "kept").projects
     assert (one.fault, one.version, one.behind, one.edited, one.broken) == ("", "0.2.0", 1, (), ())
 
-    (early,) = advance(fleet, environment, folder).projects
+    (early,) = run().projects
     assert early.state == "unknown"
     assert "the engine cannot be taken" in early.reason, "its wheel is not there yet"
     assert installed.pulls == []
-    pack(factory.template.root, tmp_path / "dist")
-    (opened,) = advance(fleet, environment, folder).projects
-    assert (opened.state, len(installed.pulls)) == ("waiting", 1)
+    pack(fleet.factory.template.root, dist)
+    assert (states(run()), len(installed.pulls)) == ({"waiting": 1}, 1)
     before, after = installed.files("main"), installed.files(BRANCH)
     assert {path for path in after if after[path] != before.get(path)} == {LOCK, CI}
     assert not [path for path in after if path.startswith("engine/")]
     assert "sluice_engine-0.3.0-py3-none-any.whl" in git(installed.bare, "show", f"{BRANCH}:{LOCK}")
-
-
-def test_a_lock_of_no_version_is_one_line(
-    github: FakeFleet, factory: ProjectFactory, installed: FakeProject, tmp_path: Path
-) -> None:
-    work = tmp_path / "checkout"
-    commit(work, "Own version", {LOCK: (work / LOCK).read_text().replace("0.2.0", "0.2.9")})
-    git(work, "push", "--quiet", "origin", "main")
-    fleet = fleet_of(github.projects, factory.template.root, 1)
-    (one,) = read_status(fleet, github.environment(factory.servers), tmp_path / "kept").projects
-    assert "v0.2.9" in one.fault
-    assert installed.pulls == []

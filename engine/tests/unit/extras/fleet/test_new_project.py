@@ -17,7 +17,7 @@ from sluice.extras.fleet.fleet_file import FleetProject, load_fleet
 from sluice.extras.fleet.new_project import BRANCH, NewProject
 from sluice.template.owned import edits, list_files
 from unit.extras.doctor.fake_settings import FakeSettings
-from unit.extras.upgrade.test_whole_upgrade import _Whole
+from unit.extras.upgrade.conftest import WholeTemplate
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import ROOT
 from unit.template.conftest import commit, git
@@ -76,7 +76,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of this repository in one commit."""
     folder = tmp_path_factory.mktemp("whole") / "template"
     folder.mkdir()
-    whole = _Whole(folder)
+    whole = WholeTemplate(folder)
     files = folder.parent / "files"
     files.mkdir()
     archive = subprocess.run(["git", "-C", str(whole.root), "archive", "HEAD"], capture_output=True, check=True).stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.evaluation.registry import METRICS, Label
+from sluice.evaluation.registry import Label
 from sluice.extras.language.metrics import language, same_language
 
 ENGLISH, GERMAN = "How much overlap do neighbouring chunks have?", "Die Sperre läuft nach dreißig Sekunden ab."
@@ -31,10 +31,3 @@ def test_languages(row, output, question, text, declined, label, passed) -> None
     assert (found and found.passed) is passed
     if passed is False:
         assert found.reason == f"asked in en, answered in {label}"
-
-
-def test_every_evaluation_has_them_behind_the_metrics_of_the_engine() -> None:
-    names = [name for name, one in METRICS.items() if one.__module__.startswith("sluice.")]
-    assert METRICS["language"] is language
-    assert METRICS["same_language"] is same_language
-    assert names.index("ttft_p50_ms") < names.index("language") < names.index("same_language")

@@ -16,6 +16,7 @@ import threading
 import warnings
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from sluice.extras.upgrade import held_engine
 from sluice.extras.upgrade.engine_wheel import contents, lock_of, pack, pinned, read_lock, unpack
 from sluice.extras.upgrade.held_engine import bring, install, vendor
 from sluice.extras.upgrade.upgrade_engine import describe
-from sluice.template.owned import OWNED, edits, list_files
+from sluice.template.owned import edits, list_files
 from unit.extras.upgrade.conftest import Fork
 from unit.template.conftest import ROOT, commit, git, write
 
@@ -36,9 +37,10 @@ METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 SCRIPT = "engine/requirements/compile.sh"
 
 
-def project(folder: Path) -> Fork:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Fork:
     """A project with the real Makefile, and a file of the engine that may be run."""
-    made = Fork(folder)
+    made = Fork(tmp_path_factory.mktemp("made"))
     script = made.template.root / SCRIPT
     write(made.template.root, {SCRIPT: "#!/bin/sh\n"})
     script.chmod(0o755)
@@ -49,19 +51,18 @@ def project(folder: Path) -> Fork:
 
 
 @pytest.fixture
-def fork(tmp_path: Path) -> Fork:
-    return project(tmp_path)
+def fork(made: Fork, tmp_path: Path) -> Fork:
+    return made.copy(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packed")
-    return pack(project(folder).template.root, folder / "dist")
+def packed(made: Fork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pack(made.template.root, tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture
 def wheel(packed: Path, tmp_path: Path) -> Path:
-    """The wheel of `fork`: equal files make equal bytes."""
+    """The wheel of `fork`."""
     (tmp_path / "dist").mkdir()
     return Path(shutil.copy(packed, tmp_path / "dist"))
 
@@ -165,9 +166,8 @@ def test_a_fresh_clone_makes_its_engine(installed: Fork, tmp_path: Path) -> None
     assert state(clone)[1] == state(installed.root)[1], "what is gone comes again"
 
 
-@pytest.mark.parametrize("change", [{METRIC: "A = 'mine'\n"}])
-def test_a_checkout_with_changes_is_left_as_it_is(fork: Fork, wheel: Path, change: dict[str, str | None]) -> None:
-    write(fork.root, change)
+def test_a_checkout_with_changes_is_left_as_it_is(fork: Fork, wheel: Path) -> None:
+    write(fork.root, {METRIC: "A = 'mine'\n"})
     before = state(fork.root)
     with pytest.raises((SluiceError, ValidationErrors)):
         install(fork.root, str(wheel), "")
@@ -185,7 +185,7 @@ class _Killed(BaseException):
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["install", "vendor"])
-def test_killed_before_any_step_the_next_run_ends_as_an_unbroken_one(
+def test_killed_before_any_change_the_next_run_ends_as_an_unbroken_one(
     fork: Fork, wheel: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     if kind == "vendor":
@@ -198,7 +198,7 @@ def test_killed_before_any_step_the_next_run_ends_as_an_unbroken_one(
 
     change()
     wanted = git(fork.root, "write-tree")
-    for number in range(40):
+    for number in range(10):
         git(fork.root, "reset", "--quiet", "--hard")
         if kind == "vendor":  # what is not in git any more
             unpack(fork.root)
@@ -207,7 +207,7 @@ def test_killed_before_any_step_the_next_run_ends_as_an_unbroken_one(
         def stops(original: object) -> object:
             def step(*words: object, **more: object) -> object:
                 nonlocal left
-                left -= 1
+                left -= words[1] not in ("status", "ls-files")  # these only look
                 if left < 0:
                     raise _Killed
                 return original(*words, **more)  # type: ignore[operator]
@@ -226,7 +226,7 @@ def test_killed_before_any_step_the_next_run_ends_as_an_unbroken_one(
         assert state(fork.root)[1] == files
         change()
         assert git(fork.root, "write-tree") == wanted
-    assert ended >= 4
+    assert ended == 4
 
 
 # -- attacks
@@ -266,23 +266,22 @@ def test_an_index_serves_it(
     assert state(tmp_path / "clone")[1] == state(fork.root)[1]
 
 
-@pytest.mark.parametrize("by", ["make", "sluice"])
 @pytest.mark.parametrize(
-    ("attack", "said"),
+    ("attack", "by", "said"),
     [
-        ("other bytes", "DO NOT MATCH THE HASHES"),
-        ("other version", "No matching distribution found for sluice-engine==0.1.1"),
+        ("other bytes", "make", "DO NOT MATCH THE HASHES"),
+        ("other bytes", "sluice", "DO NOT MATCH THE HASHES"),
+        ("other version", "make", "No matching distribution found for sluice-engine==0.1.1"),
     ],
 )
 def test_what_an_index_serves_in_its_place_is_refused(
     fork: Fork,
     wheel: Path,
     index: tuple[Path, str],
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     attack: str,
-    said: str,
     by: str,
+    said: str,
 ) -> None:
     folder, address = index
     monkeypatch.setenv("PIP_INDEX_URL", address)
@@ -291,12 +290,11 @@ def test_what_an_index_serves_in_its_place_is_refused(
     install(fork.root, "index", "")
     commit(fork.root, "Install")
     (folder / wheel.name).unlink()
-    fork.template.release("0.2.0", {METRIC: "A = 2\n"})
-    later = pack(fork.template.root, tmp_path / "later")
     if attack == "other bytes":
         of_another(wheel, folder)
-    elif attack == "other version":
-        shutil.copy(later, folder)
+    else:
+        fork.template.release("0.2.0", {METRIC: "A = 2\n"})
+        pack(fork.template.root, folder)
     before = state(fork.root)
     (fork.root / MARKER).unlink()  # it has to be fetched again
     if by == "make":
@@ -342,17 +340,14 @@ def test_a_wheel_of_another_engine_is_not_installed(fork: Fork, wheel: Path, tmp
         "sitecustomize.py",
     ],
 )
-def test_a_wheel_that_pip_would_unpack_to_more_is_not_installed(fork: Fork, wheel: Path, name: str) -> None:
+def test_a_wheel_that_pip_would_unpack_to_more_is_not_installed(wheel: Path, name: str) -> None:
     """All files are there as they should be, and another one beside them that pip would put in the place of one:
     `.data/purelib` by the wheel's specification (packaging.python.org, Binary distribution format)."""
-    before = state(fork.root)
     with warnings.catch_warnings(), zipfile.ZipFile(wheel, "a") as archive:
         warnings.simplefilter("ignore")  # the same name twice
         archive.writestr(name, "A = 'theirs'\n")
     with pytest.raises(SluiceError, match=re.escape(f"{wheel.name}: holds more than an engine, {name}")):
-        install(fork.root, str(wheel), "")
-    assert state(fork.root) == before
-    assert not (fork.root / LOCK).exists()
+        contents(wheel)
 
 
 @pytest.mark.parametrize(
@@ -371,12 +366,13 @@ def test_a_lock_says_a_version_and_a_place_and_nothing_else(requirement: str) ->
 @pytest.mark.parametrize(
     "added", ["--extra-index-url https://example.com\n", "another==1.0 --hash=sha256:" + "0" * 64 + "\n"]
 )
-def test_a_lock_with_more_in_it_is_refused(installed: Fork, added: str) -> None:
-    write(installed.root, {LOCK: (installed.root / LOCK).read_text() + added})
+def test_a_lock_with_more_in_it_is_refused(tmp_path: Path, added: str) -> None:
+    lock = replace(lock_of("sluice-engine==0.1.1"), sha256="0" * 64)
+    write(tmp_path, {LOCK: lock.text})
+    assert read_lock(tmp_path) == lock
+    write(tmp_path, {LOCK: lock.text + added})
     with pytest.raises(SluiceError, match="not one line with one sha256"):
-        read_lock(installed.root)
-    with pytest.raises(SluiceError, match="not the engine that"):
-        Workspace.find(installed.root)
+        read_lock(tmp_path)
 
 
 # -- other commits, later versions
@@ -434,16 +430,15 @@ def test_an_upgrade_moves_the_lock(installed: Fork, wheel: Path) -> None:
 
 def test_init_takes_the_engine_out_of_git(fork: Fork, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(fork.root)
-    before = git(fork.root, "rev-parse", "HEAD^{tree}")
-    with pytest.raises(SluiceError, match="nothing says where"):
-        cli.command()(["init", "--name", "stone", "--engine", "installed"], standalone_mode=False)
-    assert git(fork.root, "status", "--porcelain") == "", "it is known before anything is written"
+    other = of_another(wheel, wheel.parent / "other")
+    for engine, said in (("installed", "nothing says where"), (str(other), "1 files differ")):
+        with pytest.raises(SluiceError, match=said):
+            cli.command()(["init", "--name", "stone", "--engine", engine], standalone_mode=False)
+        assert git(fork.root, "status", "--porcelain") == "", "it is known before anything is written"
     cli.command()(["init", "--name", "stone", "--engine", str(wheel)], standalone_mode=False)
     assert not git(fork.root, "ls-files", "engine")
     assert "name: stone" in (fork.root / "config/project.yaml").read_text()
     assert git(fork.root, "diff", "--name-only") == ""
     commit(fork.root, "Names")
     cli.command()(["init", "--engine", "vendored"], standalone_mode=False)
-    assert git(fork.root, "write-tree") != before
     assert git(fork.root, "ls-files", "engine").splitlines() == sorted(pinned(fork.root))
-    assert OWNED in git(fork.root, "ls-files", "engine").splitlines()

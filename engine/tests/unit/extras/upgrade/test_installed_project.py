@@ -1,20 +1,16 @@
-"""This whole repository as a project, its engine in git and from a wheel: one release id, one end of `make test`."""
+"""This whole repository as a project, its engine in git and from a wheel: the same files, so the same release."""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from sluice.core.workspace import Workspace
-from sluice.release.manifest import load
+from sluice.core.closures import SERVE, STAGES, CodeGraph
 from sluice.template.owned import edits, list_files
-from support.checkout import Checkout
 from unit.template.conftest import ROOT, commit, git
 
 pytestmark = [pytest.mark.drill, pytest.mark.real, pytest.mark.timeout(5400)]
@@ -83,30 +79,8 @@ def test_the_template_packs_the_wheel_of_its_projects(projects: tuple[Path, Path
     assert (packed.name, packed.read_bytes()) == (wheel.name, wheel.read_bytes())
 
 
-def test_the_release_id_is_the_same(projects: tuple[Path, Path], tmp_path: Path) -> None:
-    """A release holds measured times, so both go on from one state: what is live, and what DVC has made, which it gives
-    for the same code and data alone. The next release of each is all its own."""
-    vendored, installed = (Checkout(root, tmp_path / root.name) for root in projects)
-    vendored.small()
-    first = vendored.release()
-    assert first.verdict == "promoted", first.output
-    # The database is loaded from the index, and its files are another user's; `data.synced` is of one clone's data.dvc.
-    own = shutil.ignore_patterns("pg", "data.synced")
-    for name in (".dvc/cache", ".sluice"):
-        shutil.copytree(vendored.root / name, installed.root / name, dirs_exist_ok=True, ignore=own)
-    installed.small()
-    made = []
-    for clone in (vendored, installed):
-        clone.change_what_serves()
-        outcome = clone.release()
-        assert outcome.verdict == "promoted", outcome.output
-        made.append(load(Workspace(clone.root).releases / outcome.release))
-    ours, theirs = (one.model_dump(exclude={"id", "created", "commit"}) for one in made)
-    assert ours == theirs, "what the id follows from"
-    assert made[0].id == made[1].id != first.release
-
-
-def test_make_test_ends_the_same(projects: tuple[Path, Path]) -> None:
-    ended = [re.findall(r"(\d+) (passed|skipped|xfailed)", make(root, "test")) for root in projects]
-    assert ended[0] == ended[1]
-    assert {kind: int(count) for count, kind in ended[0]}["passed"] > 100
+def test_the_code_of_a_release_is_the_same(projects: tuple[Path, Path]) -> None:
+    """So its id is: what else a release pins lies outside of the engine."""
+    make(projects[1], "help")  # any task brings the engine first
+    vendored, installed = (CodeGraph(root).code_of(SERVE, *STAGES.values()) for root in projects)
+    assert vendored.files == installed.files

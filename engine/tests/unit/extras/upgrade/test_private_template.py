@@ -51,7 +51,7 @@ def server(tmp_path: Path, loopback: None) -> Iterator[tuple[str, list[str]]]:  
         yield f"http://127.0.0.1:{http.server_port}", shown
 
 
-def test_its_versions_are_listed_and_fetched_with_the_token(
+def test_its_versions_are_listed_and_fetched_with_the_token_alone(
     server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, shown = server
@@ -67,25 +67,12 @@ def test_its_versions_are_listed_and_fetched_with_the_token(
         versions.fetch_version(address, "0.2.0", place)
     assert shown
     assert "" not in shown
-
-
-def test_without_a_right_one_is_told_which_token_it_takes(
-    server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url, _ = server
-    monkeypatch.setattr(versions, "SERVER", url)
-    monkeypatch.setenv("GITHUB_SERVER_URL", url)
     monkeypatch.setenv("GITHUB_TOKEN", "of-another-repository")
     with pytest.raises(SluiceError) as caught:
-        versions.released(tmp_path, versions.address_of("makers/template"))
+        versions.released(tmp_path, address)
     assert "UPGRADE_TOKEN that may read it" in caught.value.remedy
-
-
-def test_another_server_is_shown_no_token(
-    server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url, shown = server
-    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)  # for github.com
+    monkeypatch.delenv("GITHUB_SERVER_URL")  # the token is for github.com then
+    shown.clear()
     with pytest.raises(SluiceError):
-        versions.released(tmp_path, f"{url}/makers/template.git")
-    assert set(shown) == {""}
+        versions.released(tmp_path, address)
+    assert set(shown) == {""}, "another server is shown none"

@@ -3,24 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from sluice.core.errors import SluiceError
-from sluice.core.removed import MERGED, REMOVED
-from sluice.extras.upgrade.codemods import FOLDER, run_codemod
-from sluice.extras.upgrade.codemods.v0_1_1 import (
-    CHECKS,
-    CUT,
-    FILES,
-    HELP,
-    KEYS,
-    KIT,
-    PARTS_OF_KIT,
-    cut,
-    with_small_model,
-    without_binary,
-    without_checks,
-)
+from sluice.extras.upgrade.codemods.v0_1_1 import CUT
+from sluice.extras.upgrade.versions import FOLDER, run_codemod
 
 ROOT = Path(__file__).resolve().parents[6]
 BEFORE = {
@@ -137,43 +123,21 @@ def test_a_project_that_is_not_one_is_an_error(project: Path) -> None:
         run(project)
 
 
-def test_it_knows_every_removed_setting() -> None:
-    keys = {f"{Path(path).name}: {'.'.join(place)}" for path, place in KEYS}
-    keys |= {"gates.yaml: drift.psi", *(f"guardrails.yaml: {name}" for name in CHECKS)}
-    keys |= {f"stores.yaml: stores.*.vectors.{name}" for name in ("index", "oversampling")}
-    keys |= {f"service.yaml: retrieval.{name}" for name in HELP}
-    keys |= {"stores.yaml: stores.*.partition_by"}  # left to a person: it keeps tenants apart
-    assert set(MERGED[KIT]) == set(PARTS_OF_KIT)
-    assert keys | {Path(path).name for path in FILES} == {name for name in REMOVED if ".yaml" in name}
-
-
-@pytest.mark.parametrize("path", sorted(dict(KEYS)))
-def test_a_key_is_cut_wherever_it_is(path: str) -> None:
-    text = (ROOT / path).read_text()
-    whole = yaml.safe_load(text)
-    for key in whole:
-        left = yaml.safe_load(cut(text, (key,))) or {}
-        assert left == {other: value for other, value in whole.items() if other != key}
-    assert cut(text, ("nothing",)) == text
-
-
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (
-            "retrieval: {k: 1, sentences: 0, max_doubt: 1}",
-            "retrieval: {k: 1}\nsmall_model:\n  sentences: 0\n  max_doubt: 1\n",
-        ),
-        ("retrieval: {max_doubt: 0.5, k: 1}\n", "retrieval: {k: 1}\nsmall_model:\n  sentences: 0\n  max_doubt: 0.5\n"),
-        ("retrieval: {k: 1}\n", "retrieval: {k: 1}\n"),
+        ("{k: 1, sentences: 0, max_doubt: 1}", "{k: 1}\nsmall_model:\n  sentences: 0\n  max_doubt: 1\n"),
+        ("{max_doubt: 0.5, k: 1}\n", "{k: 1}\nsmall_model:\n  sentences: 0\n  max_doubt: 0.5\n"),
     ],
 )
-def test_the_help_for_a_small_model_moves(before: str, after: str) -> None:
-    assert with_small_model(before) == after
-    assert with_small_model(after) == after
+def test_the_help_for_a_small_model_moves_out_of_flow_style_too(project: Path, before: str, after: str) -> None:
+    write(project, {"config/service.yaml": f"retrieval: {before}"})
+    assert run(project) == ["config/service.yaml"]
+    assert (project / "config/service.yaml").read_text() == f"retrieval: {after}"
+    assert run(project) == []
 
 
-def test_what_the_template_has_is_kept() -> None:
-    for name, edited in (("guardrails", without_checks), ("stores", without_binary), ("service", with_small_model)):
-        text = (ROOT / "config" / f"{name}.yaml").read_text()
-        assert edited(text) == text
+def test_what_the_template_has_is_kept(project: Path) -> None:
+    for path in ("config/guardrails.yaml", "config/stores.yaml", "config/service.yaml", "config/gates.yaml"):
+        write(project, {path: (ROOT / path).read_text()})
+    assert run(project) == []
