@@ -39,16 +39,6 @@ def _steps() -> list[dict[str, Any]]:
     return found
 
 
-def test_services_and_router_are_those_of_the_rollout() -> None:
-    canary = _read("base/rollout.yaml")["spec"]["strategy"]["canary"]
-    router = _read("base/traefikservice.yaml")
-    assert canary["trafficRouting"]["traefik"]["weightedTraefikServiceName"] == router["metadata"]["name"]
-    weights = {entry["name"]: entry["weight"] for entry in router["spec"]["weighted"]["services"]}
-    assert weights == {canary["stableService"]: 100, canary["canaryService"]: 0}
-    assert _read("base/service-stable.yaml")["metadata"]["name"] == canary["stableService"]
-    assert _read("base/service-canary.yaml")["metadata"]["name"] == canary["canaryService"]
-
-
 def test_pods_read_their_keys_from_a_mounted_secret() -> None:
     pod = _read("base/rollout.yaml")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -81,16 +71,3 @@ def test_no_step_of_a_canary_hangs_on_one_pod_and_probes_have_patience() -> None
     for probe in ("readinessProbe", "livenessProbe"):
         assert container[probe]["timeoutSeconds"] >= 3, "Kubernetes waits for one second"
     assert rollout["spec"]["progressDeadlineAbort"] is True, "also where nobody watches"
-
-
-def test_the_load_job_gives_locust_every_variable_it_needs() -> None:
-    template = _read("analysis/load.yaml")["spec"]
-    container = template["metrics"][0]["provider"]["job"]["spec"]["template"]["spec"]["containers"][0]
-    given = {entry["name"] for entry in container["env"]}
-    source = (ROOT / "engine/src/sluice/rollout/load_stage.py").read_text()
-    needed = {f"SLUICE_{part.split(chr(34))[0]}" for part in source.split('need("')[1:]}
-    # NAMESPACE is in the value of another; a key is optional for Locust, but the services of a cluster ask for it.
-    assert given == needed | {"NAMESPACE", "SLUICE_LOAD_KEY"}
-    declared = {arg["name"] for arg in template["args"]}
-    used = {entry["value"][7:-2] for entry in container["env"] if entry.get("value", "").startswith("{{args.")}
-    assert used == declared

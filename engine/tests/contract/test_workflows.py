@@ -12,9 +12,8 @@ from policy import Repository, faults
 from policy.files import expressions
 from policy.pins import ledger, used
 from sluice.core.extras import FOLDER, extras
-from sluice.github.job_plan import ENGINE, JOBS, jobs_for
+from sluice.github.job_plan import JOBS, jobs_for
 from sluice.jobs import compare_change as review
-from sluice.template.owned import OWNED, TEMPLATE_FILES, read_list
 
 ROOT = Path(__file__).resolve().parents[3]
 ACTIONS = "engine/tests/workflows/actions"  # what plays those of others
@@ -40,13 +39,6 @@ def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> 
     for job in JOBS:
         assert f"needs.plan.outputs.{job} == 'true'" in ci.jobs[job]["if"]
         assert "plan" in ci.jobs[job]["needs"]
-
-
-def test_there_are_at_most_ten_workflows_and_a_project_takes_nine(root: Path) -> None:
-    """It has others of its own, and one of the template is never run there."""
-    owned = [path for path in read_list(root, OWNED) if path.startswith(".github/workflows/")]
-    assert len(owned) <= 9
-    assert len({*owned, *(path for path in TEMPLATE_FILES if "workflows" in path)}) <= 10
 
 
 def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:
@@ -202,25 +194,6 @@ def test_what_a_run_leaves_out_names_the_variable(github: Repository, name: str)
 @pytest.mark.parametrize("path", review._INPUTS)
 def test_what_answers_depend_on_is_compared(path: str) -> None:
     assert {"eval", "test"} <= jobs_for(path if "." in path else f"{path}/x")
-
-
-def test_the_page_says_what_the_plan_does(root: Path) -> None:
-    page = (root / "engine" / "docs" / "reference" / "workflows.md").read_text()
-    found = re.search(r"^\| change \| (.*) \|\n\|[-|]+\n((?:\|.*\n)+)", page, re.MULTILINE)
-    assert found
-    columns = found[1].split(" | ")
-    assert [job for job in columns if job != ENGINE] == [job for job in JOBS if job != ENGINE]
-    rows = found[2].splitlines()
-    told = 0
-    for line in rows:
-        change, *cells = [cell.strip() for cell in line.strip("|").split("|")]
-        for path in re.findall(r"`([^`]+)`", change):
-            asked = {job for job, cell in zip(columns, cells, strict=True) if cell == "yes"}
-            assert asked & set(JOBS) == jobs_for(f"{path}x" if path.endswith("/") else path) & set(JOBS) | {"check"}, (
-                path
-            )
-            told += 1
-    assert told >= 15
 
 
 def called_targets() -> list[str]:
