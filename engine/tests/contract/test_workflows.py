@@ -105,17 +105,6 @@ def test_actions_are_given_what_they_take_and_give_what_is_read(github: Reposito
     assert len(outputs) > 5
 
 
-def test_what_holds_a_secret_is_in_an_environment(github: Repository) -> None:
-    """A secret of the repository is there for every branch; one of an environment for those that it is limited to."""
-    named = [
-        f"{file.name} {name}"
-        for file in github.workflows
-        for name, job in file.jobs.items()
-        if any("secrets." in one for one in expressions(job)) and "environment" not in job
-    ]
-    assert named == []
-
-
 # Roles of engine/aws/bootstrap.yaml that a job may take: by its variable, or as an environment that is deployed to.
 TAKEN = {"deploy-release.yml": ("StagingRole", "ProductionRole"), "rollback.yml": ("StagingRole", "ProductionRole")}
 HOUR_S = 3600  # what a role is taken for without a word

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -95,10 +94,6 @@ def test_the_first_release_picks_up_and_becomes_the_champion(fork: Fork) -> None
     assert 'src="http' not in report
 
 
-def test_the_champion_answers_with_citations(fork: Fork) -> None:
-    serve_and_ask(fork, fork.champion)
-
-
 @pytest.mark.parametrize("kind", list(OF_EXTRAS) or ["folder"])
 def test_another_machine_serves_what_is_live(
     fork: Fork, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -149,37 +144,15 @@ def listening(pid: int) -> set[int]:
     return {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
 
 
-@dataclass(frozen=True)
-class BadInput:
-    """One edit of a file, and what the release must say to it."""
-
-    path: str
-    old: str
-    new: str
-    says: str
-
-
-BAD_INPUT = {
-    "an empty row": BadInput("data/eval.jsonl", "{", "{}\n{", r"eval\.jsonl:1: "),
-    "a missing model file": BadInput(
-        "config/models.yaml", "source: wheel:", "source: file:nowhere.gguf  # ", r"nowhere\.gguf"
-    ),
-}
-
-
-@pytest.mark.parametrize("bad", BAD_INPUT.values(), ids=list(BAD_INPUT))
-def test_bad_input_is_named_and_changes_nothing(fork: Fork, bad: BadInput) -> None:
+def test_a_missing_model_file_is_named_and_changes_nothing(fork: Fork) -> None:
     champion, releases = fork.champion, fork.releases
-    path = fork.root / bad.path
+    path = fork.root / "config" / "models.yaml"
     text = path.read_text()
-    assert bad.old in text
-    path.write_text(text.replace(bad.old, bad.new, 1))
-    try:
-        code, output = fork.run("release", "make")
-    finally:
-        path.write_text(text)
+    assert "source: wheel:" in text
+    path.write_text(text.replace("source: wheel:", "source: file:nowhere.gguf  # ", 1))
+    code, output = fork.run("release", "make")
     assert code == 1, output
-    assert re.search(bad.says, output, re.IGNORECASE | re.DOTALL), output
+    assert "nowhere.gguf" in output
     assert "Traceback" not in output
     assert (fork.champion, fork.releases) == (champion, releases)
 
