@@ -90,33 +90,15 @@ def test_answers_are_compared_before_a_visitor_sees_one(root: Path) -> None:
     assert "quality" in [step.template for step in plan.steps[:first] if isinstance(step, AnalysisStep)]
 
 
-MOST_LINES = 10
-
-
-def listed(readme: str) -> dict[str, str]:
-    """Path -> description, of the fenced block after the heading; one line may describe several paths."""
-    block = re.search(r"^## The tree\n.*?^```\w*\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+def test_the_tree_has_every_visible_folder_and_nothing_that_is_not_there(root: Path, tracked: list[str]) -> None:
+    block = re.search(
+        r"^## The tree\n.*?^```\w*\n(.*?)^```$", (root / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
     assert block, "README.md has no fenced block after the heading `## The tree`"
-    lines = [re.split(r"\s{2,}", line, maxsplit=1) for line in block[1].splitlines() if line.strip()]
-    assert len(lines) <= MOST_LINES, "a reader takes the tree in at a glance"
-    assert all(len(line) == 2 for line in lines), "a line has no description"
-    entries = [(path, words) for paths, words in lines for path in paths.split(", ")]
-    assert len(entries) == len(dict(entries)), "a path is listed twice"
-    return dict(entries)
-
-
-def test_each_path_of_the_tree_exists(root: Path) -> None:
-    missing = [
-        path
-        for path in listed((root / "README.md").read_text())
-        if not (root / path).exists() or (root / path).is_dir() != path.endswith("/")
-    ]
-    assert not missing
-
-
-def test_the_tree_has_every_visible_folder(root: Path, tracked: list[str]) -> None:
+    paths = [path for line in block[1].splitlines() if line for path in re.split(r"\s{2,}", line)[0].split(", ")]
+    assert [path for path in paths if not (root / path).exists() or (root / path).is_dir() != path.endswith("/")] == []
     folders = {name.partition("/")[0] + "/" for name in tracked if "/" in name and not name.startswith(".")}
-    assert folders <= set(listed((root / "README.md").read_text()))
+    assert folders <= set(paths)
 
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")

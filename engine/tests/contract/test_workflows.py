@@ -50,26 +50,6 @@ def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:
     assert [name for name in asked if waits[name]["cancel-in-progress"]] == []
 
 
-def test_every_cache_has_a_key_of_its_own_and_what_is_refused_is_kept(github: Repository) -> None:
-    caches = [(where, step) for _, where, step, _ in github.steps() if "actions/cache" in str(step.get("uses"))]
-    restored = [(where, step) for where, step in caches if "/save@" not in step["uses"]]
-    keys = {(where, step["with"]["path"].split()[0]): step["with"]["key"] for where, step in restored}
-    assert "models-" in keys["setup", "~/.cache/sluice"]
-    assert "packages-" in keys["setup", "~/.cache/uv"]
-    saved = [(where, step) for where, step in caches if "/save@" in step["uses"]]
-    assert {"ci.yml eval", "nightly.yml evaluate", "release.yml release"} <= {where for where, _ in saved}
-    assert [where for where, step in saved if where != "setup" and step.get("if") != "always()"] == []
-    # Packages are kept as soon as they are installed, whatever comes of the job.
-    *_, install, kept = [step for _, where, step, _ in github.steps() if where == "setup"]
-    assert (install["run"], "/save@" in kept["uses"]) == ("make setup", True)
-    (packages,) = [step for where, step in restored if where == "setup" and step.get("id") == "packages"]
-    assert kept["with"] == {
-        "path": packages["with"]["path"],
-        "key": "${{ steps.packages.outputs.cache-primary-key }}",  # as it was before anything was installed
-    }
-    assert kept["if"] == f"{packages['if']} && steps.packages.outputs.cache-hit != 'true'"
-
-
 def test_an_upload_may_be_repeated(github: Repository) -> None:
     """A job that is run again uploads the same name, which GitHub refuses without this."""
     uploads = [(where, step) for _, where, step, _ in github.steps() if "upload-artifact" in str(step.get("uses"))]

@@ -10,7 +10,7 @@ They have names of their own because Argo Rollouts merges the arguments of all t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +89,7 @@ def _load(values: Mapping[str, str], shapes: Sequence[str]) -> LoadParameters:
     return LoadParameters(int(values["users"]), seconds, values["shape"], answer)
 
 
-def _quality(values: Mapping[str, str], shapes: Sequence[str]) -> QualityParameters:
-    del shapes
+def _quality(values: Mapping[str, str]) -> QualityParameters:
     names = ("cases", "concurrency", "answer-timeout-seconds")
     for name in names:
         if not values[name].isdecimal() or not int(values[name]):
@@ -99,8 +98,8 @@ def _quality(values: Mapping[str, str], shapes: Sequence[str]) -> QualityParamet
     return QualityParameters(cases, concurrency, float(seconds))
 
 
-# How the arguments of a template are read that a rehearsal can run; each is engine/k8s/analysis/<name>.yaml.
-TEMPLATES: Mapping[str, Callable[[Mapping[str, str], Sequence[str]], Parameters]] = {"load": _load, "quality": _quality}
+# Those that a rehearsal can run; each is engine/k8s/analysis/<name>.yaml.
+TEMPLATES = ("load", "quality")
 
 
 def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, shapes: Sequence[str]) -> Parameters:
@@ -121,7 +120,7 @@ def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, sh
             raise ValueError(f"args: {path} declares no argument {arg.name!r}{nearest(arg.name, list(values))}")
         values[arg.name] = arg.value
     try:
-        return TEMPLATES[name](values, shapes)
+        return _load(values, shapes) if name == "load" else _quality(values)
     except KeyError as missing:
         raise SluiceError(f"{path}:{lines.get(('spec', 'args'), 1)}: no argument {missing}", remedy=REMEDY) from None
 
