@@ -93,7 +93,7 @@ def test_all_that_is_named_is_there(names: tuple[str, ...]) -> None:
     there = {(one["kind"], one["metadata"]["name"]) for one in documents} | {("Secret", name) for name in made}
     named = {(place(one), *found) for one in of_kind(documents, *OWN) for found in referred(one)}
     assert [one for one in named if one[1:] not in there | {PUBLISHED}] == []
-    assert {"AnalysisTemplate", "Service", "ConfigMap", "Secret"} <= {kind for _, kind, _ in named}
+    assert {"Service", "ConfigMap", "Secret"} <= {kind for _, kind, _ in named}
     for _, pod in templates(documents):
         claimed = [one["spec"].get("volumeClaimTemplates", ()) for one in of_kind(documents, "StatefulSet")]
         volumes = {one["name"] for one in pod.get("volumes", ())}
@@ -120,10 +120,10 @@ def test_services_routes_and_monitors_find_pods_and_ports(names: tuple[str, ...]
             assert all(port["targetPort"] in ports_of(pod) for pod in found), place(service)
     ports = {one["metadata"]["name"]: {port["port"] for port in one["spec"]["ports"]} for one in services}
     for route in of_kind(documents, "IngressRoute", "TraefikService"):
-        text = [route["spec"]]
-        while text:
-            value = text.pop()
-            text += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        parts = [route["spec"]]
+        while parts:
+            value = parts.pop()
+            parts += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
             if isinstance(value, dict) and "port" in value and value.get("name") in ports:
                 assert value["port"] in ports[value["name"]], place(route)
     for monitor in of_kind(documents, "ServiceMonitor"):
@@ -151,28 +151,32 @@ def test_a_network_policy_speaks_of_pods_and_ports_that_are_there(names: tuple[s
     there = list(templates(documents))
     policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(documents, "NetworkPolicy")}
     for name, spec in policies.items():
-        egress = [
-            (peer, port) for rule in spec.get("egress", ()) for peer in rule.get("to", ()) for port in rule["ports"]
-        ]
-        peers = [peer for rule in spec.get("ingress", ()) for peer in rule.get("from", ())] + [
-            peer for peer, _ in egress
-        ]
+        ingress, egress = spec.get("ingress", ()), spec.get("egress", ())
+        peers = [peer for rule in ingress for peer in rule.get("from", ())]
+        peers += [peer for rule in egress for peer in rule.get("to", ())]
         selectors = [peer["podSelector"] for peer in peers if "podSelector" in peer and "namespaceSelector" not in peer]
         for selector in (spec["podSelector"], *selectors):
             if not set(selector.get("matchLabels", ())) & OPERATED:
                 assert any(matches(selector, labels) for labels, _ in there), f"{name}: {selector}"
         targets = [pod for labels, pod in there if spec["podSelector"] and matches(spec["podSelector"], labels)]
-        for port in [port["port"] for rule in spec.get("ingress", ()) for port in rule.get("ports", ())]:
-            assert all(port in ports_of(pod) for pod in targets) or isinstance(port, int), name
-        out = {(peer["ipBlock"]["cidr"], port["port"]) for peer, port in egress if "ipBlock" in peer}
+        for port in [port["port"] for rule in ingress for port in rule.get("ports", ())]:
+            assert isinstance(port, int) or all(port in ports_of(pod) for pod in targets), f"{name}: {port}"
+        blocks = [(rule, peer["ipBlock"]) for rule in egress for peer in rule.get("to", ()) if "ipBlock" in peer]
+        out = {(block["cidr"], port["port"]) for rule, block in blocks for port in rule["ports"]}
         for port in {port for cidr, port in out if cidr in PUBLIC}:
             assert {cidr for cidr, other in out if other == port} >= PUBLIC, f"{name}: port {port}"
         if ("0.0.0.0/0", 443) in out and name in ("sluice", "analysis", "database"):
             assert {cidr for cidr, port in out if port == 80} == CREDENTIALS, name
-        public = [peer["ipBlock"] for peer, _ in egress if peer.get("ipBlock", {}).get("cidr") in PUBLIC]
+        public = [block for _, block in blocks if block["cidr"] in PUBLIC]
         assert all(block["except"] for block in public), f"{name}: a cloud's metadata address"
-    jobs = [labels for labels, _ in templates(of_kind(documents, "AnalysisTemplate"))]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_job_of_an_analysis_may_reach_the_service(name: str) -> None:
+    documents = overlay(name)
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(documents, "NetworkPolicy")}
     allowed = [one["podSelector"] for one in policies["sluice"]["ingress"][0]["from"] if "namespaceSelector" not in one]
+    jobs = [labels for labels, _ in templates(of_kind(documents, "AnalysisTemplate"))]
     assert jobs
     for labels in jobs:
         assert matches(policies["analysis"]["podSelector"], labels), labels

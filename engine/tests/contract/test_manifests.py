@@ -21,7 +21,7 @@ from support.kubernetes.manifests import (
     SCHEMAS,
     combinations,
     combined,
-    crowded,
+    documented,
     everything,
     one,
     overlay,
@@ -141,8 +141,8 @@ def test_keys_of_hosted_models_reach_the_service_and_nobody_else(component: str)
 
 def test_a_private_registry_is_opened_for_every_pod_of_own_images() -> None:
     """Kubernetes gives a pod the pull secrets of its account (admission plugin ServiceAccount)."""
-    for names in crowded():
-        documents = combined(*names)
+    for names in documented():
+        documents = combined(*dict.fromkeys((*names, "private-images")))
         assert one(documents, "ServiceAccount", "sluice")["imagePullSecrets"] == [{"name": "sluice-registry"}]
         every = [pod for document in documents for pod in pods(document)]
         own = [pod for pod in every if any(container["image"].startswith("sluice") for container in pod["containers"])]

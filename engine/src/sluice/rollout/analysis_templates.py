@@ -103,11 +103,8 @@ TEMPLATES = ("load", "quality")
 
 
 def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, shapes: Sequence[str]) -> Parameters:
-    """The defaults of a template with the step's own arguments over them. Hashes of pods are left out: Argo Rollouts
-    gives them to the templates that declare them, and a rehearsal has no pods.
-
-    ValueError for a template that the rehearsal cannot run, or a bad argument; SluiceError for a bad file.
-    """
+    """The defaults of a template with the step's own arguments over them, without hashes of pods, which only a cluster
+    has. ValueError for a template that the rehearsal cannot run, or a bad argument; SluiceError for a bad file."""
     if name not in TEMPLATES:
         raise ValueError(f"template {name!r} is not one that the rehearsal can run{nearest(name, [*TEMPLATES])}")
     path = folder / f"{name}.yaml"
