@@ -149,3 +149,22 @@ def test_every_page_of_the_engine_is_in_its_index(root: Path, tracked: list[str]
             name.removeprefix(f"{folder}/") for name in tracked if re.fullmatch(rf"{folder}/{below}[\w-]+\.md", name)
         }
         assert here - {"README.md"} <= index, folder
+
+
+def faults_of(book: dict[str, Any]) -> list[str]:
+    """What is stored beside the cells' text."""
+    code = [(number, cell) for number, cell in enumerate(book["cells"]) if cell["cell_type"] == "code"]
+    faults = [f"cell {number}: has outputs" for number, cell in code if cell["outputs"]]
+    faults += [f"cell {number}: has an execution count" for number, cell in code if cell["execution_count"] is not None]
+    faults += [f"cell {number}: has {key}" for number, cell in code for key in cell["metadata"] if key != "tags"]
+    if sum("parameters" in cell["metadata"].get("tags", ()) for _, cell in code) != 1:
+        faults.append("not one cell with the tag `parameters`")
+    if (kernel := book["metadata"].get("kernelspec", {}).get("name")) != "python3":
+        faults.append(f"its kernel is {kernel}, not python3")
+    return faults
+
+
+def test_every_notebook_is_stored_without_traces_of_a_run(root: Path, tracked: list[str]) -> None:
+    books = [name for name in tracked if name.endswith(".ipynb")]
+    assert books
+    assert {name: faults_of(json.loads((root / name).read_text())) for name in books} == {name: [] for name in books}
