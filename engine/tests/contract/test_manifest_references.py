@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -38,6 +39,7 @@ OWN = {
 }  # fmt: skip
 
 
+@cache
 def documents_of(names: tuple[str, ...]) -> list[Manifest]:
     return overlay(names[0]) if names[0] in OVERLAYS else combined(*names)
 
@@ -76,7 +78,8 @@ def referred(value: Any) -> Iterator[tuple[str, str]]:
             yield NAMES[key], inner
         elif key in HOLDERS:
             for one in inner if isinstance(inner, list) else [inner]:
-                yield one.get("kind", HOLDERS[key]), one["name"]
+                if isinstance(one, Mapping) and "name" in one:
+                    yield one.get("kind", HOLDERS[key]), one["name"]
         yield from referred(inner)
 
 
