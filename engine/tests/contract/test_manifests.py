@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,8 @@ def test_a_private_registry_is_opened_for_every_pod_of_own_images() -> None:
         documents = combined(*dict.fromkeys((*names, "private-images")))
         assert one(documents, "ServiceAccount", "sluice")["imagePullSecrets"] == [{"name": "sluice-registry"}]
         every = [pod for document in documents for pod in pods(document)]
-        own = [pod for pod in every if any(container["image"].startswith("sluice") for container in pod["containers"])]
+        images = [{re.split("[@:]", one["image"])[0] for one in pod["containers"]} for pod in every]
+        own = [pod for pod, named in zip(every, images, strict=True) if named & {"sluice", "sluice-load"}]
         assert len(own) >= 3
         for pod in own:
             assert pod["serviceAccountName"] == "sluice"
