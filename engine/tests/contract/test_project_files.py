@@ -90,33 +90,15 @@ def test_answers_are_compared_before_a_visitor_sees_one(root: Path) -> None:
     assert "quality" in [step.template for step in plan.steps[:first] if isinstance(step, AnalysisStep)]
 
 
-MOST_LINES = 10
-
-
-def listed(readme: str) -> dict[str, str]:
-    """Path -> description, of the fenced block after the heading; one line may describe several paths."""
-    block = re.search(r"^## The tree\n.*?^```\w*\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+def test_the_tree_has_every_visible_folder_and_nothing_that_is_not_there(root: Path, tracked: list[str]) -> None:
+    block = re.search(
+        r"^## The tree\n.*?^```\w*\n(.*?)^```$", (root / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
     assert block, "README.md has no fenced block after the heading `## The tree`"
-    lines = [re.split(r"\s{2,}", line, maxsplit=1) for line in block[1].splitlines() if line.strip()]
-    assert len(lines) <= MOST_LINES, "a reader takes the tree in at a glance"
-    assert all(len(line) == 2 for line in lines), "a line has no description"
-    entries = [(path, words) for paths, words in lines for path in paths.split(", ")]
-    assert len(entries) == len(dict(entries)), "a path is listed twice"
-    return dict(entries)
-
-
-def test_each_path_of_the_tree_exists(root: Path) -> None:
-    missing = [
-        path
-        for path in listed((root / "README.md").read_text())
-        if not (root / path).exists() or (root / path).is_dir() != path.endswith("/")
-    ]
-    assert not missing
-
-
-def test_the_tree_has_every_visible_folder(root: Path, tracked: list[str]) -> None:
+    paths = [path for line in block[1].splitlines() if line for path in re.split(r"\s{2,}", line)[0].split(", ")]
+    assert [path for path in paths if not (root / path).exists() or (root / path).is_dir() != path.endswith("/")] == []
     folders = {name.partition("/")[0] + "/" for name in tracked if "/" in name and not name.startswith(".")}
-    assert folders <= set(listed((root / "README.md").read_text()))
+    assert folders <= set(paths)
 
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
@@ -167,3 +149,22 @@ def test_every_page_of_the_engine_is_in_its_index(root: Path, tracked: list[str]
             name.removeprefix(f"{folder}/") for name in tracked if re.fullmatch(rf"{folder}/{below}[\w-]+\.md", name)
         }
         assert here - {"README.md"} <= index, folder
+
+
+def faults_of(book: dict[str, Any]) -> list[str]:
+    """What is stored beside the cells' text."""
+    code = [(number, cell) for number, cell in enumerate(book["cells"]) if cell["cell_type"] == "code"]
+    faults = [f"cell {number}: has outputs" for number, cell in code if cell["outputs"]]
+    faults += [f"cell {number}: has an execution count" for number, cell in code if cell["execution_count"] is not None]
+    faults += [f"cell {number}: has {key}" for number, cell in code for key in cell["metadata"] if key != "tags"]
+    if sum("parameters" in cell["metadata"].get("tags", ()) for _, cell in code) != 1:
+        faults.append("not one cell with the tag `parameters`")
+    if (kernel := book["metadata"].get("kernelspec", {}).get("name")) != "python3":
+        faults.append(f"its kernel is {kernel}, not python3")
+    return faults
+
+
+def test_every_notebook_is_stored_without_traces_of_a_run(root: Path, tracked: list[str]) -> None:
+    books = [name for name in tracked if name.endswith(".ipynb")]
+    assert books
+    assert {name: faults_of(json.loads((root / name).read_text())) for name in books} == {name: [] for name in books}

@@ -88,12 +88,6 @@ def test_a_job_that_does_not_succeed_ends_the_release(lost: str, outputs: dict[s
     assert (results["stopped"] == "success") is (lost in ("staging", "rehearse", "production"))
 
 
-@pytest.mark.parametrize("end", ENDS)
-def test_what_was_not_signed_is_neither_deployed_nor_rejected(end: str) -> None:
-    results = play(jobs_of("release.yml"), CLUSTER, {"sign": end})
-    assert (results["staging"], results["stopped"]) == ("skipped", "skipped")
-
-
 def test_a_run_that_somebody_cancels_is_noted() -> None:
     """The jobs that have ended stay as they are; what was under way is cancelled, and `stopped` still runs."""
     jobs = jobs_of("release.yml")

@@ -12,9 +12,8 @@ from policy import Repository, faults
 from policy.files import expressions
 from policy.pins import ledger, used
 from sluice.core.extras import FOLDER, extras
-from sluice.github.job_plan import ENGINE, JOBS, jobs_for
+from sluice.github.job_plan import JOBS, jobs_for
 from sluice.jobs import compare_change as review
-from sluice.template.owned import OWNED, TEMPLATE_FILES, read_list
 
 ROOT = Path(__file__).resolve().parents[3]
 ACTIONS = "engine/tests/workflows/actions"  # what plays those of others
@@ -42,13 +41,6 @@ def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> 
         assert "plan" in ci.jobs[job]["needs"]
 
 
-def test_there_are_at_most_ten_workflows_and_a_project_takes_nine(root: Path) -> None:
-    """It has others of its own, and one of the template is never run there."""
-    owned = [path for path in read_list(root, OWNED) if path.startswith(".github/workflows/")]
-    assert len(owned) <= 9
-    assert len({*owned, *(path for path in TEMPLATE_FILES if "workflows" in path)}) <= 10
-
-
 def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:
     """GitHub keeps one run that waits in a group, and cancels it for a later one, unless the group says otherwise."""
     waits = {file.name: file.document["concurrency"] for file in github.workflows if "concurrency" in file.document}
@@ -56,26 +48,6 @@ def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:
     assert asked >= {"release.yml", "rollback.yml"}  # the others are of extras
     assert {name: waits[name].get("queue") for name in asked} == dict.fromkeys(asked, "max")
     assert [name for name in asked if waits[name]["cancel-in-progress"]] == []
-
-
-def test_every_cache_has_a_key_of_its_own_and_what_is_refused_is_kept(github: Repository) -> None:
-    caches = [(where, step) for _, where, step, _ in github.steps() if "actions/cache" in str(step.get("uses"))]
-    restored = [(where, step) for where, step in caches if "/save@" not in step["uses"]]
-    keys = {(where, step["with"]["path"].split()[0]): step["with"]["key"] for where, step in restored}
-    assert "models-" in keys["setup", "~/.cache/sluice"]
-    assert "packages-" in keys["setup", "~/.cache/uv"]
-    saved = [(where, step) for where, step in caches if "/save@" in step["uses"]]
-    assert {"ci.yml eval", "nightly.yml evaluate", "release.yml release"} <= {where for where, _ in saved}
-    assert [where for where, step in saved if where != "setup" and step.get("if") != "always()"] == []
-    # Packages are kept as soon as they are installed, whatever comes of the job.
-    *_, install, kept = [step for _, where, step, _ in github.steps() if where == "setup"]
-    assert (install["run"], "/save@" in kept["uses"]) == ("make setup", True)
-    (packages,) = [step for where, step in restored if where == "setup" and step.get("id") == "packages"]
-    assert kept["with"] == {
-        "path": packages["with"]["path"],
-        "key": "${{ steps.packages.outputs.cache-primary-key }}",  # as it was before anything was installed
-    }
-    assert kept["if"] == f"{packages['if']} && steps.packages.outputs.cache-hit != 'true'"
 
 
 def test_an_upload_may_be_repeated(github: Repository) -> None:
@@ -111,17 +83,6 @@ def test_actions_are_given_what_they_take_and_give_what_is_read(github: Reposito
     assert wrong == []
     assert given_to > 20
     assert len(outputs) > 5
-
-
-def test_what_holds_a_secret_is_in_an_environment(github: Repository) -> None:
-    """A secret of the repository is there for every branch; one of an environment for those that it is limited to."""
-    named = [
-        f"{file.name} {name}"
-        for file in github.workflows
-        for name, job in file.jobs.items()
-        if any("secrets." in one for one in expressions(job)) and "environment" not in job
-    ]
-    assert named == []
 
 
 # Roles of engine/aws/bootstrap.yaml that a job may take: by its variable, or as an environment that is deployed to.
@@ -202,25 +163,6 @@ def test_what_a_run_leaves_out_names_the_variable(github: Repository, name: str)
 @pytest.mark.parametrize("path", review._INPUTS)
 def test_what_answers_depend_on_is_compared(path: str) -> None:
     assert {"eval", "test"} <= jobs_for(path if "." in path else f"{path}/x")
-
-
-def test_the_page_says_what_the_plan_does(root: Path) -> None:
-    page = (root / "engine" / "docs" / "reference" / "workflows.md").read_text()
-    found = re.search(r"^\| change \| (.*) \|\n\|[-|]+\n((?:\|.*\n)+)", page, re.MULTILINE)
-    assert found
-    columns = found[1].split(" | ")
-    assert [job for job in columns if job != ENGINE] == [job for job in JOBS if job != ENGINE]
-    rows = found[2].splitlines()
-    told = 0
-    for line in rows:
-        change, *cells = [cell.strip() for cell in line.strip("|").split("|")]
-        for path in re.findall(r"`([^`]+)`", change):
-            asked = {job for job, cell in zip(columns, cells, strict=True) if cell == "yes"}
-            assert asked & set(JOBS) == jobs_for(f"{path}x" if path.endswith("/") else path) & set(JOBS) | {"check"}, (
-                path
-            )
-            told += 1
-    assert told >= 15
 
 
 def called_targets() -> list[str]:

@@ -85,8 +85,9 @@ class Checkout:
         self.workspace = Workspace(root)
         for name, value in environment.items():
             patch.setenv(name, value)
-        for name in ("GITHUB_STEP_SUMMARY", "SLUICE_ARTEFACTS"):  # a record elsewhere would say what was live before
-            patch.delenv(name, raising=False)
+        patch.delenv("SLUICE_ARTEFACTS", raising=False)  # a record elsewhere would say what was live before
+        self.summary = root / "summary.md"
+        patch.setenv("GITHUB_STEP_SUMMARY", str(self.summary))
         patch.chdir(root)
         patch.setattr(cli, "die_with_parent", lambda: None)
         patch.setattr(cli, "watch_parent", lambda: None)

@@ -14,12 +14,12 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from e2e.api_line import ApiLine, api_line
 from e2e.cluster import ROOT, Checkout, Ended, Site, variant
 from sluice.cluster.kubectl import Cluster as KubectlCluster
 from sluice.cluster.rollout_observer import WatchTimeouts
@@ -37,7 +37,6 @@ from unit.release.conftest import miniature, release_of
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 IMAGES = [f"registry.example/{name}@sha256:{digit * 64}" for name, digit in (("sluice", "a"), ("sluice-load", "b"))]
 LEAVING = "scale-down-deadline"
-AWAY_SECONDS = 300
 ABSENT = "registry.example/absent@sha256:" + "c" * 64
 
 
@@ -63,15 +62,14 @@ VARIANTS = {name: describe(f"This is {name}.") for name in PLAIN} | {"worse": cu
 
 @dataclass
 class Cluster:
-    """Two environments, releases by what they are, who marks pods where they are not real, the controllers where they
-    are played, and the line to the API server where there is one."""
+    """Two environments, releases by what they are, who marks pods where they are not real, and the controllers where
+    they are played."""
 
     site: Site
     other: Site
     releases: dict[str, Manifest]
     nodes: Nodes | None = None
     plane: Player | None = None
-    line: ApiLine | None = None
 
     def deploy(self, release: str, *words: str, fails: str = "", **options: Any) -> Ended:
         """`fails`: the judge that finds it bad."""
@@ -114,16 +112,12 @@ def cluster(
             pytest.fail("KUBECONFIG is not set")
         made = small_cluster(root, Checkout(root / "checkout", patch, {}, pull=5))
         empty(made)
-        with (
-            marked_pods(KubectlCluster(root / "state"), [made.site.namespace, made.other.namespace], Nodes()) as nodes,
-            api_line(root, patch) as line,  # nodes are not behind it
-        ):
-            yield replace(made, nodes=nodes, line=line)
+        namespaces = [made.site.namespace, made.other.namespace]
+        with marked_pods(KubectlCluster(root / "state"), namespaces, Nodes()) as nodes:
+            yield replace(made, nodes=nodes)
         return
     if request.param == "cluster":
-        made = real_cluster(root / "checkout", patch)
-        with api_line(root, patch) as line:
-            yield replace(made, line=line)
+        yield real_cluster(root / "checkout", patch)
         return
     api = KubeApi("sluice-e2e")
     plane = Player(api)
@@ -223,6 +217,7 @@ def test_a_bad_release_is_stopped_by_the_first_judge_that_finds_it_bad(
     ended = cluster.deploy(release, fails=judge.partition("|")[0], fault=fault)
     assert ended.status == 1
     assert f"{cluster.id(release)} was stopped in e2e" in ended.said
+    assert f"{cluster.id(release)} in e2e: stopped" in cluster.site.checkout.summary.read_text()
     assert ended.stopped_by(judge), "the reason is named"
     assert "what was live stays live" in ended.said
     assert ended.weights == ([] if judge == "quality" else [10, 0]), "no visitor meets what quality has stopped"
@@ -367,26 +362,17 @@ def test_a_release_that_is_never_ready_is_taken_back_also_after_one_that_was_sto
     assert cluster.site.live() == before
 
 
-def test_an_api_server_that_is_away_for_five_minutes_in_mid_canary(cluster: Cluster) -> None:
-    plane, line = cluster.plane, cluster.line
-
-    def leave() -> None:
-        if plane:
-            plane.api.down = True
-        elif line:
-            line.cut(AWAY_SECONDS)
-
-    def come_back() -> None:
-        if plane:
-            plane.api.down = False
-
-    assert WatchTimeouts().lost > AWAY_SECONDS, "what everybody has"
+def test_an_api_server_that_is_away_in_mid_canary(cluster: Cluster) -> None:
+    plane = cluster.plane
+    if plane is None:
+        pytest.skip("nobody takes the API server of a cluster away")
+    assert WatchTimeouts().lost > 300, "what everybody has"
+    leave, come_back = (partial(setattr, plane.api, "down", down) for down in (True, False))
     ended = cluster.deploy("away", during={"canary 10 %": leave, "connection lost": come_back})
     assert ended.status == 0
     assert "connected again" in ended.said
     assert cluster.site.live() == cluster.id("away")
-    # In a cluster the controller goes on meanwhile, and may have come to the end.
-    assert cluster.by_steps(ended) if plane else 10 in ended.weights
+    assert cluster.by_steps(ended)
 
 
 def test_a_first_release_that_is_bad_says_so_and_the_next_takes_its_place(cluster: Cluster) -> None:

@@ -13,14 +13,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from e2e.small_fork import Fork, released
 from sluice.core.processes import free_port, wait_until
 from support.checkout import Checkout
 from support.local_server import answers
@@ -29,6 +28,63 @@ from unit.release.stores import OF_EXTRAS, store_under_test
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 INTERRUPTED = 130
+ROOT = Path(__file__).parents[3]
+# An answer_key that falls is called worse from 11 lost answers on, where nothing is gained: that takes so many cases.
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "evaluate": {"limit": 72, "workers": 2},
+    "rehearsal": {"time_scale": 0.1, "cases": 56},
+}
+
+
+class Fork(Checkout):
+    """A clone in which small but complete releases are made of the trained starter, by the project's own gates.
+
+    One passage in each prompt is a fifth of the reading, which is most of the work of the model."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(ROOT, folder)
+        self.edit("pipelines/params.yaml", self._few)
+        self.edit("config/service.yaml", lambda service: service["retrieval"].update(k=1))
+        self.edit("config/gates.yaml", self._small_sample)
+        self.be_patient()
+        self.commit("small")
+
+    @staticmethod
+    def _few(params: dict[str, Any]) -> None:
+        for section, values in SMALL.items():
+            params[section] |= values
+
+    @staticmethod
+    def _small_sample(gates: dict[str, Any]) -> None:
+        # Champion and candidate are evaluated minutes apart, beside other tests: the clock is not what is tested here.
+        next(gate for gate in gates["gates"] if gate["name"] == "latency_p95_sane")["limit"] = 100.0
+        # The canary's visitors wait for longer answers than stable's, beside other tests: pairs then say less. A canary
+        # that is made slow is slower than this, and there is no time for many pairs of it.
+        for gate in gates["gates"]:
+            if gate["name"] in ("canary_slowdown", "canary_ttft_slowdown"):
+                gate["limit"] = 2.5
+            if gate["stage"] == "load":
+                gate["min_samples"] = 6
+        gates["comparison"]["minimum_cases"] = 5  # of 28, a model of few steps and an untouched one answer fewer
+
+    @property
+    def releases(self) -> set[str]:
+        return {path.name for path in (self.root / ".sluice" / "releases").glob("r-*")}
+
+    def folder(self, name: str) -> Path:
+        return self.root / ".sluice" / "releases" / name
+
+    def edit_prompt(self, old: str, new: str) -> None:
+        path = self.root / "prompts" / "answer.prompt.yml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+
+def released(output: str) -> str:
+    found = re.search(r"^release\s+(r-[0-9a-f]{12})", output, re.MULTILINE)
+    assert found, output
+    return found[1]
 
 
 @pytest.fixture(scope="module")
@@ -72,18 +128,18 @@ def test_a_release_that_is_ended_leaves_nothing_behind(
 ) -> None:
     assert ended_in(fork, stage, how) == (INTERRUPTED if how == signal.SIGINT else -how)
     assert not fork.left()
-    assert bool(fork.champion) == champion
+    assert bool(fork.live) == champion
 
 
 def test_the_first_release_picks_up_and_becomes_the_champion(fork: Fork) -> None:
-    baseline = fork.champion
+    baseline = fork.live
     code, output = fork.run("release", "make")
     assert code == 0, output
     for stage in ("index", "train"):
         assert re.search(rf"{stage}\s+unchanged, taken from the cache", output)
     assert not re.search(r"^\s+baseline", output, re.MULTILINE)
     name = released(output)
-    assert fork.champion == name != baseline
+    assert fork.live == name != baseline
     rehearsal = json.loads((fork.folder(name) / "rehearsal.json").read_text())
     assert rehearsal["verdict"] == "passed"
     assert [step["kind"] for step in rehearsal["steps"]].count("analysis") == 3
@@ -95,10 +151,6 @@ def test_the_first_release_picks_up_and_becomes_the_champion(fork: Fork) -> None
     assert 'src="http' not in report
 
 
-def test_the_champion_answers_with_citations(fork: Fork) -> None:
-    serve_and_ask(fork, fork.champion)
-
-
 @pytest.mark.parametrize("kind", list(OF_EXTRAS) or ["folder"])
 def test_another_machine_serves_what_is_live(
     fork: Fork, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -106,11 +158,11 @@ def test_another_machine_serves_what_is_live(
     """A fresh clone needs nothing but the store, such as a registry with the record in git: both are real ones."""
     with store_under_test(kind, tmp_path) as store:
         monkeypatch.setenv("SLUICE_ARTEFACTS", store.address)
-        for words in (("push", fork.champion), ("promote", fork.champion, "--env", "production")):
+        for words in (("push", fork.live), ("promote", fork.live, "--env", "production")):
             assert fork.run("release", *words)[0] == 0
         other = Checkout(fork.root, tmp_path / "laptop")
         assert not other.live
-        serve_and_ask(other, fork.champion, "--live-in", "production")
+        serve_and_ask(other, fork.live, "--live-in", "production")
 
 
 def serve_and_ask(checkout: Checkout, release: str, *words: str) -> None:
@@ -149,43 +201,21 @@ def listening(pid: int) -> set[int]:
     return {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
 
 
-@dataclass(frozen=True)
-class BadInput:
-    """One edit of a file, and what the release must say to it."""
-
-    path: str
-    old: str
-    new: str
-    says: str
-
-
-BAD_INPUT = {
-    "an empty row": BadInput("data/eval.jsonl", "{", "{}\n{", r"eval\.jsonl:1: "),
-    "a missing model file": BadInput(
-        "config/models.yaml", "source: wheel:", "source: file:nowhere.gguf  # ", r"nowhere\.gguf"
-    ),
-}
-
-
-@pytest.mark.parametrize("bad", BAD_INPUT.values(), ids=list(BAD_INPUT))
-def test_bad_input_is_named_and_changes_nothing(fork: Fork, bad: BadInput) -> None:
-    champion, releases = fork.champion, fork.releases
-    path = fork.root / bad.path
+def test_a_missing_model_file_is_named_and_changes_nothing(fork: Fork) -> None:
+    champion, releases = fork.live, fork.releases
+    path = fork.root / "config" / "models.yaml"
     text = path.read_text()
-    assert bad.old in text
-    path.write_text(text.replace(bad.old, bad.new, 1))
-    try:
-        code, output = fork.run("release", "make")
-    finally:
-        path.write_text(text)
+    assert "source: wheel:" in text
+    path.write_text(text.replace("source: wheel:", "source: file:nowhere.gguf  # ", 1))
+    code, output = fork.run("release", "make")
     assert code == 1, output
-    assert re.search(bad.says, output, re.IGNORECASE | re.DOTALL), output
+    assert "nowhere.gguf" in output
     assert "Traceback" not in output
-    assert (fork.champion, fork.releases) == (champion, releases)
+    assert (fork.live, fork.releases) == (champion, releases)
 
 
 def test_a_wrong_dvc_remote_is_named_and_changes_nothing(fork: Fork, tmp_path: Path) -> None:
-    champion, releases = fork.champion, fork.releases
+    champion, releases = fork.live, fork.releases
     local = fork.root / ".dvc" / "config.local"
     local.write_text(f"[cache]\n    dir = {tmp_path}\n['remote \"starter\"']\n    url = ../nowhere\n")
     (fork.root / "data").rename(tmp_path / "data")
@@ -198,19 +228,19 @@ def test_a_wrong_dvc_remote_is_named_and_changes_nothing(fork: Fork, tmp_path: P
     assert code == 1, output
     assert re.search(r"data\.dvc: .*nowhere.*remote", output, re.DOTALL), output
     assert "Traceback" not in output
-    assert (fork.champion, fork.releases) == (champion, releases)
+    assert (fork.live, fork.releases) == (champion, releases)
 
 
 def test_nothing_changed_says_so(fork: Fork) -> None:
-    before = fork.champion
+    before = fork.live
     code, output = fork.run("release", "make")
     assert code == 0
     assert f"Nothing changed: {before} is live" in output
-    assert fork.champion == before
+    assert fork.live == before
 
 
 def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: Fork) -> None:
-    before = fork.champion
+    before = fork.live
     fork.edit_prompt("maxTokens: 160", "maxTokens: 1")  # every answer is cut after its first token
     code, output = fork.run("eval", "--base", "HEAD")
     assert code == 3, output
@@ -225,7 +255,7 @@ def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: F
     fork.edit_prompt("maxTokens: 1", "maxTokens: 160")
     code, output = fork.run("eval", "--base", "HEAD")
     assert (code, "Nothing changed" in output) == (0, True), output
-    assert fork.champion == before
+    assert fork.live == before
 
 
 def test_what_nobody_was_asked_is_never_green(fork: Fork) -> None:
@@ -237,19 +267,19 @@ def test_what_nobody_was_asked_is_never_green(fork: Fork) -> None:
 
 
 def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None:
-    before = fork.champion
+    before = fork.live
     fork.edit_prompt("maxTokens: 160", "maxTokens: 1")  # every answer is cut after its first token
     code, output = fork.run("release", "make")
     assert code == 3, output
     assert "refused by the gates" in output
     assert re.search(r"gate comparison_answer_key: \w+ is [\d.]+ against 0\.\d+ of champion", output)
     assert re.search(r"train\s+unchanged, taken from the cache", output)
-    assert fork.champion == before
+    assert fork.live == before
     assert not (fork.folder(released(output)) / "rehearsal.json").exists()
 
 
 def test_a_slow_canary_is_stopped(fork: Fork) -> None:
-    before = fork.champion
+    before = fork.live
     # Another release with the same answers, which need not be asked for.
     service = fork.root / "config" / "service.yaml"
     service.write_text(service.read_text().replace("drain_seconds: 28", "drain_seconds: 29"))
@@ -257,7 +287,7 @@ def test_a_slow_canary_is_stopped(fork: Fork) -> None:
     assert code == 1, output
     assert "stopped by the canary" in output
     name = released(output)
-    assert fork.champion == before != name
+    assert fork.live == before != name
     rehearsal = json.loads((fork.folder(name) / "rehearsal.json").read_text())
     assert re.search(r"gate canary_(slowdown|ttft_slowdown|total_p95): ", rehearsal["reason"])
     assert rehearsal["weights"][-1][1] == 0
@@ -269,7 +299,7 @@ def test_a_slow_canary_is_stopped(fork: Fork) -> None:
 def test_a_release_is_rehearsed_where_there_is_no_data(fork: Fork) -> None:
     """As in the job of release.yml, whose checkout has none: gates and cases are those that the release pins."""
     (stopped, *_) = sorted(
-        name for name in fork.releases - {fork.champion} if (fork.folder(name) / "rehearsal.json").exists()
+        name for name in fork.releases - {fork.live} if (fork.folder(name) / "rehearsal.json").exists()
     )
     data, away = fork.root / "data", fork.root / "away"
     data.rename(away)

@@ -29,23 +29,12 @@ def faults_of_reach(repository: Repository) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def reached(repository: Repository) -> set[str]:
-    """Paths of the workflows and actions that a pull request runs."""
-    walk = _Walk(repository)
-    for file in repository.workflows:
-        if "pull_request" in file.triggers:
-            list(walk.workflow(file, ()))
-    return walk.seen
-
-
 class _Walk:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self.seen: set[str] = set()
 
     def workflow(self, file: File, trail: tuple[str, ...], calling: tuple[str, ...] = ()) -> Iterator[str]:
         """`trail`: how the walk came here, in words; `calling`: the files on the way, against going round."""
-        self.seen.add(file.path)
         if file.path in calling:
             yield _fault((*trail, file.name), "calls itself")
             return
@@ -86,7 +75,6 @@ class _Walk:
             if action is None or action.path in inside:
                 yield _fault(here, f"uses what cannot be followed: {uses}")
                 continue
-            self.seen.add(action.path)
             there = (*here, action.name)
             runs = action.document.get("runs") or {}
             if runs.get("using") != "composite":

@@ -1,8 +1,7 @@
-"""What every workflow is held to, whoever starts it: rights, triggers, thin steps, ends in time."""
+"""What every workflow is held to, whoever starts it, and zizmor does not ask: triggers, thin steps, ends in time."""
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -12,14 +11,8 @@ from policy.files import File, Repository
 
 # Others start a workflow with its rights and their words: a comment, an issue, a fork's pull request, another run.
 TRIGGERS = {
-    "branch_protection_rule",
-    "merge_group",
-    "pull_request",
-    "push",
-    "schedule",
-    "workflow_call",
-    "workflow_dispatch",
-}
+    "branch_protection_rule", "merge_group", "pull_request", "push", "schedule", "workflow_call", "workflow_dispatch",
+}  # fmt: skip
 # A step is one command of the project, or of a vendor where only that can do it.
 COMMANDS = (
     ("make",),
@@ -39,15 +32,13 @@ def faults_of_rules(repository: Repository) -> list[str]:
             f"{file.name}: {what}" for rule in (_head, _triggers, _concurrency, _aggregate) for what in rule(file)
         ]
         for name, job in file.jobs.items():
-            found += [f"{file.name} {name}: {what}" for rule in (_rights, _job) for what in rule(file, name, job)]
+            found += [f"{file.name} {name}: {what}" for what in _job(job)]
     for _, where, step, _ in repository.steps():
         found += [f"{where}: {what}" for rule in (_run, _soft) for what in rule(step)]
     return found
 
 
 def _head(file: File) -> Iterator[str]:
-    if not file.document.get("name"):
-        yield "has no name"
     if file.document.get("permissions") != {}:
         yield "does not begin with `permissions: {}`"
     if not file.jobs:
@@ -81,11 +72,11 @@ def _concurrency(file: File) -> Iterator[str]:
 
 def _aggregate(file: File) -> Iterator[str]:
     """A branch rule asks for one job, so that one has to wait for all, and to run whatever became of them."""
-    if "pull_request" not in file.triggers or AGGREGATE not in file.jobs:
-        if "pull_request" in file.triggers:
-            yield f"has no job `{AGGREGATE}`"
+    if "pull_request" not in file.triggers:
         return
-    job = file.jobs[AGGREGATE]
+    if not (job := file.jobs.get(AGGREGATE)):
+        yield f"has no job `{AGGREGATE}`"
+        return
     if job.get("if") != "always()":
         yield f"`{AGGREGATE}` does not run always"
     needs = {job["needs"]} if isinstance(job.get("needs"), str) else set(job.get("needs") or ())
@@ -93,19 +84,9 @@ def _aggregate(file: File) -> Iterator[str]:
         yield f"`{AGGREGATE}` does not wait for {', '.join(missing)}"
 
 
-def _rights(file: File, name: str, job: dict[str, Any]) -> Iterator[str]:
-    granted = job.get("permissions")
-    if not isinstance(granted, dict):
+def _job(job: dict[str, Any]) -> Iterator[str]:
+    if not isinstance(job.get("permissions"), dict):
         yield "its rights are not listed one by one"
-        return
-    for scope, level in granted.items():
-        if level == "write" and not re.search(r"\s# \S", file.line("jobs", name, "permissions", scope)):
-            yield f"no comment says why: {scope}: write"
-
-
-def _job(_: File, __: str, job: dict[str, Any]) -> Iterator[str]:
-    if not job.get("name"):
-        yield "has no name"
     minutes = job.get("timeout-minutes")
     if "uses" not in job and not (isinstance(minutes, int) and 0 < minutes <= LONGEST_JOB_MINUTES):
         yield "has no time limit"

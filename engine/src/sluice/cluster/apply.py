@@ -30,7 +30,9 @@ _PROGRESS = re.compile(r"\w+: \d+/\d+ ")
 
 def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later: Sequence[Manifest] = ()) -> None:
     """Applies everything but Jobs, the Rollout and what comes `later`, after a dry run of all of it."""
-    if missing := _absent(cluster, [one for one in documents if one["kind"] == "Namespace"]):
+    namespaces = [one for one in documents if one["kind"] == "Namespace"]
+    there = {place(one) for one in cluster.live(namespaces)} if namespaces else set()
+    if missing := [one for one in namespaces if place(one) not in there]:
         cluster.apply(missing)  # nothing can be tried in a namespace that is not there
         show(f"made {', '.join(map(place, missing))}")
     first = [one for one in documents if one["kind"] not in ("Job", "Rollout") and one not in later]
@@ -74,26 +76,21 @@ def keep(documents: Sequence[Manifest], live: Sequence[Manifest]) -> list[Manife
             if HASH_LABEL in (other["spec"].get("selector") or {}):
                 document["spec"].pop("selector", None)
         elif other is not None and one["kind"] == "TraefikService":
-            _keep_weights(document["spec"], other["spec"])
+            weights = {one["name"]: one.get("weight") for one in _weighted(other)}
+            for service in _weighted(document):
+                if weights.get(service["name"]) is not None:
+                    service["weight"] = weights[service["name"]]
         kept.append(document)
     return kept
 
 
-def _keep_weights(spec: Any, live: Mapping[str, Any]) -> None:
-    weights = {one["name"]: one.get("weight") for one in (live.get("weighted") or {}).get("services") or ()}
-    for service in (spec.get("weighted") or {}).get("services") or ():
-        if weights.get(service["name"]) is not None:
-            service["weight"] = weights[service["name"]]
+def _weighted(document: Manifest) -> Sequence[Any]:
+    """The Services between which a TraefikService divides visitors, with their weights."""
+    return (document.get("spec", {}).get("weighted") or {}).get("services") or ()
 
 
 def _parts(document: Manifest) -> set[str]:
-    """The Services between which a TraefikService divides visitors."""
-    return {one["name"] for one in (document.get("spec", {}).get("weighted") or {}).get("services") or ()}
-
-
-def _absent(cluster: Cluster, documents: Sequence[Manifest]) -> list[Manifest]:
-    there = {place(one) for one in (cluster.live(documents) if documents else ())}
-    return [one for one in documents if place(one) not in there]
+    return {one["name"] for one in _weighted(document)}
 
 
 def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], show: Show) -> None:
@@ -103,7 +100,10 @@ def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], s
         name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
         path = f"{jobs_of(namespace)}/{name}"
         if "Failed" in ended(find(client, path) or {}):
-            _make_room(client, path)
+            delete(client, path)  # a Job never begins again: it gives its name to a new one
+            if not wait_until(lambda path=path: find(client, path) is None, seconds=_GONE_SECONDS, every=0.5):
+                gone = f"{path}: is not gone {_GONE_SECONDS:.0f} s after it was deleted"
+                raise SluiceError(gone, remedy="look at its pods")
             show(f"job {name}: failed before, once more")
         cluster.apply([job])
         show(f"job {name}: started")
@@ -119,13 +119,6 @@ def ended(job: Mapping[str, Any]) -> dict[str, str]:
     """`Complete` or `Failed` with the controller's words, empty while it runs."""
     conditions = (job.get("status") or {}).get("conditions") or ()
     return {one["type"]: str(one.get("message") or "failed") for one in conditions if one["status"] == "True"}
-
-
-def _make_room(client: httpx.Client, path: str) -> None:
-    """A Job never begins again, so the one that failed gives its name to a new one."""
-    delete(client, path)
-    if not wait_until(lambda: find(client, path) is None, seconds=_GONE_SECONDS, every=0.5):
-        raise SluiceError(f"{path}: is not gone {_GONE_SECONDS:.0f} s after it was deleted", remedy="look at its pods")
 
 
 def _wait(client: httpx.Client, job: Manifest, show: Show, lost_seconds: float) -> None:
@@ -156,7 +149,7 @@ def _wait(client: httpx.Client, job: Manifest, show: Show, lost_seconds: float) 
 def _tell_problems(client: httpx.Client, namespace: str, name: str, show: Show, told: set[str]) -> None:
     """Why its pods do not start, once each: an image that is not there would be waited for in silence."""
     try:
-        found = read(client, f"/api/v1/namespaces/{namespace}/pods", labelSelector=job_label(name))["items"]
+        found = _pods_of(client, namespace, name)
     except ClusterUnreachableError:
         raise
     except SluiceError:
@@ -167,37 +160,34 @@ def _tell_problems(client: httpx.Client, namespace: str, name: str, show: Show, 
             show(f"job {name}: pod {pod.name}: {pod.problem}")
 
 
-def job_label(job: str) -> str:
-    """Selects the pods of a Job."""
-    return f"batch.kubernetes.io/job-name={job}"
+def _pods_of(client: httpx.Client, namespace: str, job: str) -> list[Any]:
+    path, label = f"/api/v1/namespaces/{namespace}/pods", f"batch.kubernetes.io/job-name={job}"
+    return list(read(client, path, labelSelector=label)["items"])
 
 
 def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) -> list[str]:
-    """Of the Job's newest pod. Says in one line why there is none: it never takes the place of a verdict."""
-    pods = f"/api/v1/namespaces/{namespace}/pods"
+    """Of the Job's newest pod, without progress, and from the verdicts on where there are some.
+
+    Says in one line why there is none: it never takes the place of a verdict."""
     try:
-        found = read(client, pods, labelSelector=job_label(job))["items"]
+        found = _pods_of(client, namespace, job)
         if not found:
             return [f"job {job}: its pods are gone, and their log with them{_why(client, namespace, job)}"]
         newest = max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
         query = {"tailLines": str(lines), **_container(newest)}
-        response = client.get(f"{pods}/{newest['metadata']['name']}/log", params=query)
+        path = f"/api/v1/namespaces/{namespace}/pods/{newest['metadata']['name']}/log"
+        response = client.get(path, params=query)
         if response.is_error:
             return [f"job {job}: no log ({message(response)})"]
-        return _telling(response.text.splitlines()) or [f"job {job}: it wrote nothing"]
+        told = [line for line in response.text.splitlines() if not _PROGRESS.match(line)]
+        return told[told.index(VERDICTS) if VERDICTS in told else 0 :] or [f"job {job}: it wrote nothing"]
     except (SluiceError, httpx.HTTPError) as error:
         return [f"job {job}: no log ({str(error).splitlines()[0]})"]
 
 
-def _telling(lines: list[str]) -> list[str]:
-    """Without progress, and from the verdicts on where there are some."""
-    told = [line for line in lines if not _PROGRESS.match(line)]
-    return told[told.index(VERDICTS) :] if VERDICTS in told else told
-
-
 def _why(client: httpx.Client, namespace: str, job: str) -> str:
     """What the Job itself says: at its deadline the controller of Jobs deletes the pods, and only this is left."""
-    document = find(client, f"/apis/batch/v1/namespaces/{namespace}/jobs/{job}") or {}
+    document = find(client, f"{jobs_of(namespace)}/{job}") or {}
     for one in (document.get("status") or {}).get("conditions") or ():
         if one["type"] == "Failed" and one["status"] == "True":
             return f": {one.get('reason', '')}, {one.get('message', '')}"

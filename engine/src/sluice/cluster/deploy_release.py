@@ -118,8 +118,10 @@ def _proceed(
     observer.show(_goes_on(now, same))
     if not same:
         _forget_deadlines(observer)
-    if retry and now.observed and now.aborted:
-        _begin_again(observer)
+    if retry and now.observed and now.aborted:  # the controller's own status tells that it takes notice
+        observer.show("trying again")
+        if not observer.ask_for({"abort": False}, lambda now: not now.get("abort") and now.get("phase") != "Degraded"):
+            raise SluiceError("the Rollout is still marked as aborted", remedy=RUNNING)
     if unjudged and (retry or not same):
         _skip_steps(observer, "no visitor is here yet: the steps of a canary are left out")
     elif over_dead_stable:
@@ -286,13 +288,6 @@ def _remember(observer: RolloutObserver) -> None:
         observer.show(f"the promotion was not noted: {error.message}")
     for tidy in hooks("promoted").values():
         tidy(observer.client, observer.target, observer.show)
-
-
-def _begin_again(observer: RolloutObserver) -> None:
-    """Takes an abort back. SluiceError when the controller, whose own status tells, does not take notice."""
-    observer.show("trying again")
-    if not observer.ask_for({"abort": False}, lambda now: not now.get("abort") and now.get("phase") != "Degraded"):
-        raise SluiceError("the Rollout is still marked as aborted", remedy=RUNNING)
 
 
 def _forget_deadlines(observer: RolloutObserver) -> None:

@@ -104,26 +104,22 @@ class Cluster:
     def _call(self, words: list[str], documents: Sequence[Manifest]) -> str:
         """Everything here may be repeated, so an API server that does not answer is asked again for a while."""
         text = "".join(f"---\n{json.dumps(one)}\n" for one in documents)  # JSON is YAML, and made ten times as fast
+        argv = self._words([*words, f"--request-timeout={_CALL_SECONDS // 4}s"])
         end, pause = time.monotonic() + self.lost_seconds, 0.5
         while True:
             try:
-                return self._once(words, text)
-            except ClusterUnreachableError:
-                if time.monotonic() + pause > end:
-                    raise
+                done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=_CALL_SECONDS)
+            except subprocess.TimeoutExpired:
+                said = f"kubectl {words[0]}: no answer in {_CALL_SECONDS} s"
+                error: SluiceError = ClusterUnreachableError(said, remedy="run it again")
+            else:
+                if not done.returncode:
+                    return done.stdout
+                error = _refusal(done.stderr)
+            if not isinstance(error, ClusterUnreachableError) or time.monotonic() + pause > end:
+                raise error
             time.sleep(pause)
             pause = min(pause * 2, 10)
-
-    def _once(self, words: list[str], text: str) -> str:
-        argv = self._words([*words, f"--request-timeout={_CALL_SECONDS // 4}s"])
-        try:
-            done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=_CALL_SECONDS)
-        except subprocess.TimeoutExpired:
-            said = f"kubectl {words[0]}: no answer in {_CALL_SECONDS} s"
-            raise ClusterUnreachableError(said, remedy="run it again") from None
-        if done.returncode:
-            raise _refusal(done.stderr)
-        return done.stdout
 
 
 def _refusal(words: str) -> SluiceError:

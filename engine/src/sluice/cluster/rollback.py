@@ -1,11 +1,8 @@
 """`sluice rollback`: returns to the pod template of an earlier release, and the promotions that it chooses from.
 
-Argo Rollouts keeps the ReplicaSets of earlier revisions, and with the template the name of the ConfigMap that holds the
-release's manifest. A rollback therefore needs no release folder and no image build, only the cluster.
-
-Revisions are numbered whatever became of them, so "the one before" may be one that its canary had stopped. What was
-promoted is therefore written down when it happens, as annotations of the Rollout,
-hashes of pod templates, newest first.
+Argo Rollouts keeps the ReplicaSets of earlier revisions, so a rollback needs only the cluster. Revisions are numbered
+whatever became of them, and "the one before" may be one that its canary had stopped: what was promoted is written down
+when it happens, as annotations of the Rollout, hashes of pod templates, newest first.
 """
 
 from __future__ import annotations
@@ -67,7 +64,9 @@ def rollback(
         label = chosen.release or f"revision {chosen.number}"
         if chosen.template_hash == now.current and now.phase == "Healthy" and now.stable == now.current:
             return label, None
-        _require_maps(client, namespace, chosen)
+        for volume in chosen.template["spec"].get("volumes") or ():
+            if named := (volume.get("configMap") or {}).get("name"):  # without it its pods would not start
+                read(client, f"/api/v1/namespaces/{namespace}/configmaps/{named}")
         observer = RolloutObserver(client, target, show, patience, template=template_key(chosen.template))
         if now.current != now.stable and not now.first and not now.aborted:
             observer.abort()
@@ -172,13 +171,6 @@ def owns_replicas(metadata: Mapping[str, Any]) -> bool:
         one.get("manager") == MANAGER and "f:replicas" in (one.get("fieldsV1") or {}).get("f:spec", {})
         for one in metadata.get("managedFields") or ()
     )
-
-
-def _require_maps(client: httpx.Client, namespace: str, chosen: Revision) -> None:
-    """Its ConfigMaps are there still: without them its pods would not start."""
-    for volume in chosen.template["spec"].get("volumes") or ():
-        if named := (volume.get("configMap") or {}).get("name"):
-            read(client, f"/api/v1/namespaces/{namespace}/configmaps/{named}")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ They have names of their own because Argo Rollouts merges the arguments of all t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +89,7 @@ def _load(values: Mapping[str, str], shapes: Sequence[str]) -> LoadParameters:
     return LoadParameters(int(values["users"]), seconds, values["shape"], answer)
 
 
-def _quality(values: Mapping[str, str], shapes: Sequence[str]) -> QualityParameters:
-    del shapes
+def _quality(values: Mapping[str, str]) -> QualityParameters:
     names = ("cases", "concurrency", "answer-timeout-seconds")
     for name in names:
         if not values[name].isdecimal() or not int(values[name]):
@@ -99,16 +98,13 @@ def _quality(values: Mapping[str, str], shapes: Sequence[str]) -> QualityParamet
     return QualityParameters(cases, concurrency, float(seconds))
 
 
-# How the arguments of a template are read that a rehearsal can run; each is engine/k8s/analysis/<name>.yaml.
-TEMPLATES: Mapping[str, Callable[[Mapping[str, str], Sequence[str]], Parameters]] = {"load": _load, "quality": _quality}
+# Those that a rehearsal can run; each is engine/k8s/analysis/<name>.yaml.
+TEMPLATES = ("load", "quality")
 
 
 def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, shapes: Sequence[str]) -> Parameters:
-    """The defaults of a template with the step's own arguments over them. Hashes of pods are left out: Argo Rollouts
-    gives them to the templates that declare them, and a rehearsal has no pods.
-
-    ValueError for a template that the rehearsal cannot run, or a bad argument; SluiceError for a bad file.
-    """
+    """The defaults of a template with the step's own arguments over them, without hashes of pods, which only a cluster
+    has. ValueError for a template that the rehearsal cannot run, or a bad argument; SluiceError for a bad file."""
     if name not in TEMPLATES:
         raise ValueError(f"template {name!r} is not one that the rehearsal can run{nearest(name, [*TEMPLATES])}")
     path = folder / f"{name}.yaml"
@@ -121,7 +117,7 @@ def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, sh
             raise ValueError(f"args: {path} declares no argument {arg.name!r}{nearest(arg.name, list(values))}")
         values[arg.name] = arg.value
     try:
-        return TEMPLATES[name](values, shapes)
+        return _load(values, shapes) if name == "load" else _quality(values)
     except KeyError as missing:
         raise SluiceError(f"{path}:{lines.get(('spec', 'args'), 1)}: no argument {missing}", remedy=REMEDY) from None
 

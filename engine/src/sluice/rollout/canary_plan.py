@@ -1,8 +1,7 @@
 """Parses k8s/base/rollout.yaml, the only description of the canary, into the steps of a rehearsal.
 
-Argo Rollouts knows many more fields than this project uses. What is read here is exactly the subset that the rehearsal
-runs as a cluster would; any other field is refused by name with its line, so that a rehearsal never skips what the
-cluster would do. What an analysis step runs comes from the argument defaults of engine/k8s/analysis/<template>.yaml.
+What is read is exactly the subset of Argo's fields that the rehearsal runs as a cluster would; any other is refused by
+name with its line. What an analysis runs comes from the argument defaults of engine/k8s/analysis/<template>.yaml.
 """
 
 from __future__ import annotations

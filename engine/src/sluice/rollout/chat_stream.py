@@ -28,9 +28,8 @@ class ChatStream:
     """Feed it the lines of the body in order; `fault` says what is wrong with the answer, empty when it is whole.
 
     `ttft_ms` is the time from construction to the first piece of content, `total_ms` to the end of the stream; lengths
-    are the characters until then, of a decline those of its first line: the application writes the others at once. An
-    answer that is still going after `seconds` is a failure; silence is for the caller's socket timeout to end.
-    """
+    are the characters until then, of a decline those of its first line: the application writes the others at once.
+    An answer that is still going after `seconds` is a failure."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -2,13 +2,10 @@
 
 Parameters come from the environment, so that a Kubernetes Job and the rehearsal start Locust in the same way.
 
-There are two kinds of requests. Visits go through the router: they are user traffic, and each failure is charged to the
-release that answered. Probes go straight to stable and canary, the same question to both, in alternating order: only
-complete pairs are timed, so that both were measured on the same questions in the same moments, whatever else the
-machine was doing. `slowdown` uses that best: the ratio canary / stable is taken within each pair, then the median over
-the pairs, so that neither long questions nor a busy minute of the machine weigh on one side only. Stable's time counts
-as it would be for an answer of the canary's length, so that an answer in place of a decline is not called slow: whether
-answers grow is for the comparison to say.
+Visits go through the router: each failure is charged to the release that answered. Probes go straight to stable and
+canary, the same question to both, in alternating order; only complete pairs are timed. `slowdown` is the median of the
+ratios canary / stable within the pairs, so that neither long questions nor a busy minute weigh on one side only.
+Stable's time counts as for an answer of the canary's length: whether answers grow is for the comparison to say.
 """
 
 from __future__ import annotations
@@ -35,7 +32,6 @@ from sluice.rollout.analysis_templates import parse_duration
 _PROLONGED, _AT_LEAST_SECONDS = 4, 120.0
 VERDICTS = "gates of the load stage:"
 Target = Literal["canary", "stable", "router"]
-TARGETS: tuple[Target, ...] = ("canary", "stable", "router")
 # Of the canary, against stable.
 SLOWDOWNS = ("total_slowdown", "ttft_slowdown", "total_p95_slowdown")
 _CASES = 10
@@ -43,12 +39,9 @@ _CASES = 10
 
 @dataclass(frozen=True)
 class RequestSample:
-    """One finished request. `release` is the release it is charged to; `pair` joins two probes, None for a visit.
-
-    Several processes that probe have pairs of their own, so theirs have names in place of numbers.
-    `error` is empty for a whole answer; times are None when they were never reached. Lengths are in characters: of the
-    answer, and of its first piece.
-    """
+    """One finished request, of the release that it is charged to. `pair` joins two probes (None for a visit), by a name
+    where several processes probe; `error` is empty for a whole answer; times are None when they were never reached.
+    Lengths are in characters: of the answer, and of its first piece."""
 
     request_id: str
     release: Literal["canary", "stable"]
@@ -221,8 +214,7 @@ class LoadStage:
         """The planned time is up, and the gates have as many pairs as they need.
 
         A machine too slow for that, or so uneven that a canary would be stopped by chance, gets more time, as long as
-        every probe is answered: good answers that come slowly are waited for, silence and errors are not. When that
-        time is up, too few samples fail."""
+        every probe is answered. When that time is up, too few samples fail."""
         if elapsed < self.seconds:
             return False
         failed = any(sample.error for sample in self.samples if sample.pair is not None)

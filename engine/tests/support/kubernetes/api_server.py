@@ -16,17 +16,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import jsonschema
-
-from sluice.cluster.manifests import read_schema, schema_name
 from support.kubernetes.field_ownership import FieldConflictError, applied, copied, updated
-from support.kubernetes.manifests import SCHEMAS
 from support.local_server import reply
 
 KINDS = (
@@ -122,12 +117,7 @@ class KubeApi:
         return [copied(one) for path, one in self.objects.items() if path.rpartition("/")[0] == root]
 
     def write(self, document: Object, manager: str) -> Object:
-        """Creates or updates an object, as the API server does it for a controller.
-
-        Args:
-            document: All of it.
-            manager: Who owns from then on what has changed.
-        """
+        """Creates or updates an object as a controller does, which owns from then on what has changed."""
         path = self.path(document["kind"], document["metadata"]["name"])
         with self.lock:
             live = self.objects.get(path)
@@ -136,25 +126,11 @@ class KubeApi:
     def apply(
         self, config: Object, manager: str = "sluice", *, force: bool = False, keep: bool = True, path: str = ""
     ) -> Object:
-        """Server-side apply.
-
-        Args:
-            config: What the manager wants.
-            manager: Whose fields they are.
-            force: Takes fields over from other managers.
-            keep: Not in a dry run.
-            path: Where; empty: in the namespace of this server.
-
-        Raises:
-            FieldConflictError: Another manager owns a field with another value.
-            ValueError: The definition of its kind does not allow it.
-        """
+        """Server-side apply; without `keep` a dry run. FieldConflictError where another manager owns a field."""
         path = path or self.path(config["kind"], config["metadata"]["name"])
         with self.lock:
             live = self.objects.get(path)
             document = applied(live, config, manager, force=force)
-            if fault := _fault(document):
-                raise ValueError(fault)
             return self._store(path, live, document) if keep else document
 
     def merge(self, path: str, body: Object, manager: str) -> Object:
@@ -217,24 +193,6 @@ def _merged(live: Any, patch: Any) -> Any:
         else:
             found[key] = _merged(found.get(key), value)
     return found
-
-
-def _fault(document: Object) -> str:
-    """What the definition of a custom kind says against an object; unknown fields are refused, as kubectl asks for."""
-    group, _, _ = document["apiVersion"].rpartition("/")
-    if not (SCHEMAS / schema_name(group, document["kind"])).is_file():
-        return ""
-    plain = {key: one for key, one in document.items() if key != "status"}
-    plain["metadata"] = {"name": document["metadata"]["name"]}
-    return _checked(group, document["kind"], json.dumps(plain, sort_keys=True))
-
-
-@cache
-def _checked(group: str, kind: str, text: str) -> str:
-    document = json.loads(text)
-    faults = jsonschema.Draft7Validator(read_schema(SCHEMAS, group, kind)).iter_errors(document)
-    said = [f"{'.'.join(map(str, one.absolute_path))}: {one.message}" for one in faults]
-    return f'{kind}.{group} "{document["metadata"]["name"]}" is invalid: {"; ".join(said)}' if said else ""
 
 
 def status(code: int, reason: str, message: str, details: Object | None = None) -> Object:
@@ -311,8 +269,6 @@ class _Handler(BaseHTTPRequestHandler):
                 for manager, field in error.fields
             ]
             return 409, status(409, "Conflict", error.message, {"name": name, "causes": causes})
-        except ValueError as error:
-            return 422, status(422, "Invalid", str(error), {"name": name})
 
     def do_DELETE(self) -> None:
         path = urlsplit(self.path).path

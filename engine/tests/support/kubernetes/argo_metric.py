@@ -1,103 +1,35 @@
-"""What Argo Rollouts makes of a metric of an AnalysisTemplate, after its sources: utils/evaluate/evaluate.go,
-metricproviders/prometheus/prometheus.go and analysis/analysis.go.
+"""What Argo Rollouts 1.9.1 makes of a metric of an AnalysisTemplate, after its sources: utils/evaluate/evaluate.go and
+metricproviders/prometheus/prometheus.go.
 
-Conditions are those of expr-lang. `holds` knows the part of it that our templates use, and refuses everything else:
-numbers, `result`, `result[0]`, `len`, `isNaN`, `isInf`, comparisons, `!` before a call, `&&`, `||` and parentheses.
+Of its conditions `judge` knows the one form that our templates have (engine/tests/contract/test_analysis.py).
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import re
-import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
-Phase = Literal["Successful", "Failed", "Inconclusive", "Error", "Running"]
+Phase = Literal["Successful", "Failed", "Error"]
 DEFAULT_CONSECUTIVE_ERRORS = 4
-
-_FUNCTIONS: dict[str, Callable[[Any], Any]] = {"len": len, "isNaN": math.isnan, "isInf": math.isinf}
-_COMPARE: dict[type, Callable[[float, float], bool]] = {
-    ast.Eq: lambda a, b: a == b,
-    ast.NotEq: lambda a, b: a != b,
-    ast.Lt: lambda a, b: a < b,
-    ast.LtE: lambda a, b: a <= b,
-    ast.Gt: lambda a, b: a > b,
-    ast.GtE: lambda a, b: a >= b,
-}
-
-
-class ConditionError(Exception):
-    """Argo would report an error of the measurement, or the condition uses what this evaluator does not know."""
-
-
-def holds(condition: str, result: list[float]) -> bool:
-    """Whether `condition` is true for the values of a Prometheus vector."""
-    if re.search(r"\b(and|or|not|in|if|else|is|lambda|True|False)\b|[#\"']", condition):
-        raise ConditionError(f"not in the part of expr-lang that is known here: {condition}")
-    python = re.sub(r"!(?!=)", " not ", condition.replace("&&", " and ").replace("||", " or "))
-    try:
-        tree = ast.parse(python.strip(), mode="eval").body
-    except SyntaxError as error:
-        raise ConditionError(f"{condition}: {error.msg}") from None
-    value = _value(tree, result)
-    if not isinstance(value, bool):
-        raise ConditionError(f"expected bool, but got {type(value).__name__}")
-    return value
-
-
-def _value(node: ast.expr, result: list[float]) -> Any:
-    match node:
-        case ast.Constant(value=int() | float() as number):
-            return number
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-            return -number
-        case ast.Name(id="result"):
-            return result
-        case ast.Subscript(value=ast.Name(id="result"), slice=ast.Constant(value=int() as place)):
-            if not 0 <= place < len(result):
-                raise ConditionError(f"index out of range: {place} (array length is {len(result)})")
-            return result[place]
-        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
-            return _FUNCTIONS[name](_value(argument, result))
-        # In expr-lang `!` binds tighter than a comparison, in Python it does not: only a call may follow.
-        case ast.UnaryOp(op=ast.Not(), operand=ast.Call() as call):
-            return not _boolean(call, result)
-        case ast.BoolOp(op=operator, values=values):
-            wanted = isinstance(operator, ast.And)
-            return all(_boolean(one, result) for one in values) if wanted else any(_boolean(o, result) for o in values)
-        case ast.Compare(left=left, ops=[operator], comparators=[right]) if type(operator) in _COMPARE:
-            sides = (_value(left, result), _value(right, result))
-            if any(isinstance(side, bool | list) for side in sides):
-                raise ConditionError("only numbers are compared")
-            return _COMPARE[type(operator)](*sides)
-    raise ConditionError(f"not in the part of expr-lang that is known here: {ast.unparse(node)}")
-
-
-def _boolean(node: ast.expr, result: list[float]) -> bool:
-    value = _value(node, result)
-    if not isinstance(value, bool):
-        raise ConditionError(f"{ast.unparse(node)} is not a bool")
-    return value
+_CONDITION = re.compile(
+    r"len\(result\) == 1 && !isNaN\(result\[0\]\) && !isInf\(result\[0\]\) && result\[0\] (>=|<=) (-?[\d.]+)"
+)
 
 
 def judge(metric: Mapping[str, Any], result: list[float]) -> Phase:
-    """The phase of one measurement. A condition that stands alone decides everything; neither of two: inconclusive."""
-    success, failure = metric.get("successCondition"), metric.get("failureCondition")
-    try:
-        succeeded = holds(success, result) if success else None
-        failed = holds(failure, result) if failure else None
-    except ConditionError:
-        return "Error"
-    if failed is None:
-        failed = not succeeded if succeeded is not None else False
-    if succeeded is None:
-        succeeded = not failed
-    return "Failed" if failed else "Successful" if succeeded else "Inconclusive"
+    """The phase of one measurement; a condition that stands alone decides everything."""
+    known = _CONDITION.fullmatch(metric["successCondition"])
+    assert known, f"another condition: {metric['successCondition']}"
+    assert "failureCondition" not in metric
+    if len(result) != 1 or not math.isfinite(result[0]):
+        return "Failed"
+    limit = float(known[2])
+    return "Successful" if (result[0] >= limit if known[1] == ">=" else result[0] <= limit) else "Failed"
 
 
 def resolve(value: Any, arguments: Mapping[str, str]) -> Any:
@@ -131,28 +63,3 @@ def measure(metric: Mapping[str, Any]) -> tuple[Phase, list[float]]:
     except OSError:
         return "Error", []
     return judge(metric, result), result
-
-
-def assess(metric: Mapping[str, Any], phases: Sequence[Phase]) -> Phase:
-    """The phase of a metric after measurements with these phases, in order."""
-    errors = 0
-    for phase in phases:
-        errors = errors + 1 if phase == "Error" else 0
-    found: Phase = "Running"
-    if phases.count("Failed") > metric.get("failureLimit", 0):
-        found = "Failed"
-    if phases.count("Inconclusive") > metric.get("inconclusiveLimit", 0):
-        found = "Inconclusive"
-    if errors > metric.get("consecutiveErrorLimit", DEFAULT_CONSECUTIVE_ERRORS):
-        found = "Error"
-    if found == "Running" and len(phases) - phases.count("Error") >= metric.get("count", 1):
-        found = "Successful"
-    return found
-
-
-def outcome(metric: Mapping[str, Any], once: Phase) -> tuple[Phase, int]:
-    """How a metric ends whose every measurement ends as `once`, and after how many of them."""
-    phases: list[Phase] = []
-    while (found := assess(metric, phases)) == "Running":
-        phases.append(once)
-    return found, len(phases)

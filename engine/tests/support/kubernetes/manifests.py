@@ -60,15 +60,13 @@ def documented() -> list[tuple[str, ...]]:
     return [tuple(re.findall(r"`([\w-]+)`", row)) for row in rows]
 
 
-def everything() -> list[tuple[str, list[Manifest]]]:
-    """Every overlay, every component alone, every documented combination."""
-    found = [(name, overlay(name)) for name in OVERLAYS]
-    found += [("+".join(names), combined(*names)) for names in combinations()]
-    return found
-
-
 def combinations() -> Sequence[tuple[str, ...]]:
     return [*((name,) for name in COMPONENTS), *documented(), *crowded()]
+
+
+def everything() -> list[tuple[str, list[Manifest]]]:
+    """Every overlay, every component alone, every documented combination."""
+    return [(name, overlay(name)) for name in OVERLAYS] + [("+".join(one), combined(*one)) for one in combinations()]
 
 
 # Of each row one stands in an overlay ("Not together" in engine/docs/reference/cluster.md).

@@ -96,10 +96,6 @@ def stopped(found: Any) -> bool:
     return bool(found["status"].get("abort")) and digest(found) == found["status"]["currentPodHash"]
 
 
-def paused(found: Any) -> bool:
-    return bool(found["status"].get("pauseConditions"))
-
-
 def bring(plane: Player, name: str = BEFORE, until: Callable[[Any], bool] = is_live) -> Any:
     """Applies a release as `sluice deploy` does, and plays until the Rollout is as asked for. Returns the Rollout."""
     api = plane.api

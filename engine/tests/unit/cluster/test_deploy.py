@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,22 +37,6 @@ from .conftest import (
     without_a_template,
     write,
 )
-
-
-def test_a_first_deploy(plane: Player, run: Runner) -> None:
-    done = run()
-    assert (done.kind, done.passed, done.first) == ("promoted", True, True)
-    assert "first deploy" in run.lines[0]
-    assert "made Namespace/sluice-local" in run.text
-    assert "step " not in run.text, "Argo Rollouts runs none"
-    objects = plane.api.objects
-    maps = [name for name in objects if "/configmaps/sluice-release-" in name]
-    assert [objects[name]["data"]["release.json"] for name in maps] == [release().to_bytes().decode()]
-    template = rollout(plane)["spec"]["template"]
-    assert template["metadata"]["labels"]["app.kubernetes.io/version"] == release().id
-    assert template["spec"]["containers"][0]["image"] == IMAGE
-    volumes = template["spec"]["volumes"]
-    assert maps[0].rpartition("/")[2] in [(one.get("configMap") or {}).get("name") for one in volumes]
 
 
 def test_weights_analyses_and_pods_are_shown_and_a_promotion_is_remembered(plane: Player, run: Runner) -> None:
@@ -187,23 +170,6 @@ def leaving(plane: Player) -> list[str]:
     return [one["labels"]["app.kubernetes.io/version"] for one in sets if "scale-down-deadline" in one["annotations"]]
 
 
-def test_a_release_that_was_stopped_leaves_no_deadline_to_the_next(plane: Player, run: Runner) -> None:
-    """With one the controller takes no later release back (Argo Rollouts 1.9.1, rollout/sync.go:374, 575-587, 672)."""
-    hold(plane)
-    plane.nodes.verdicts = {"quality": "Failed"}
-    bring(plane, "r-111111111111", stopped)
-    plane.settle()
-    assert leaving(plane) == ["r-111111111111"]
-    assert run().kind == "stopped"
-    assert leaving(plane) == [release().id]
-    plane.settle()
-    # Without the right the deployment goes on, and says what is lost.
-    plane.api.refuse["PATCH", "/replicasets/"] = status(403, "Forbidden", "no right to patch replicasets")
-    run.documents = documents_of("r-222222222222")
-    run()
-    assert any("will not be taken back while nobody watches: no right to" in line for line in run.lines)
-
-
 def test_pods_that_go_while_the_next_release_is_applied_leave_no_deadline_either(plane: Player, run: Runner) -> None:
     """Half a minute after a stop, in the middle of a deployment: until the controller has seen the next template it
     scales the aborted one to nothing and keeps its deadline (Argo Rollouts 1.9.1, rollout/replicaset.go:132-160)."""
@@ -231,17 +197,14 @@ def test_an_api_server_that_stays_away_is_given_up(plane: Player, run: Runner) -
     assert "run the same command again" in str(caught.value)
 
 
-@pytest.mark.parametrize("method", ["DRY", "PATCH"])
-def test_a_right_that_is_missing_is_named(plane: Player, run: Runner, method: str) -> None:
+def test_a_right_that_is_missing_is_named_before_anything_is_written(plane: Player, run: Runner) -> None:
     hold(plane)
     words = 'networkpolicies.networking.k8s.io "dns" is forbidden: User "ci" cannot patch resource "networkpolicies"'
-    plane.api.refuse[method, "/networkpolicies/dns"] = status(403, "Forbidden", words)
+    plane.api.refuse["DRY", "/networkpolicies/dns"] = status(403, "Forbidden", words)
     with pytest.raises(SluiceError, match='User "ci" cannot patch') as caught:
         run()
     assert "lists the rights" in str(caught.value)
-    assert rollout(plane)["metadata"]["generation"] == 1
-    if method == "DRY":
-        assert not [path for kind, path in plane.api.requests if kind == "PATCH"]
+    assert not [path for kind, path in plane.api.requests if kind == "PATCH"]
 
 
 def test_a_rollout_that_never_ends_says_what_it_waits_for(
@@ -260,18 +223,17 @@ def test_a_rollout_that_never_ends_says_what_it_waits_for(
         run()
 
 
-@pytest.mark.parametrize(("verdicts", "said"), [({}, "promoted"), ({"load": "Failed"}, "stopped; ")])
 def test_a_rollout_whose_watch_was_lost_is_watched_to_its_end(
-    plane: Player, run: Runner, monkeypatch: pytest.MonkeyPatch, verdicts: dict[str, str], said: str
+    plane: Player, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold(plane)
-    plane.nodes.verdicts = verdicts
+    plane.nodes.verdicts = {"load": "Failed"}
     with pytest.raises(SluiceError, match="not finished after"):
         run(seconds=0)
     applied = len(patches(plane))
     monkeypatch.setattr(deploy_release, "WatchTimeouts", lambda: QUICK)
     place = (run.cluster, "sluice-local", "sluice", release().id)
-    assert end_of_rollout(*place, show=run.lines.append, seconds=240).startswith(said)
+    assert end_of_rollout(*place, show=run.lines.append, seconds=240).startswith("stopped; ")
     assert len(patches(plane)) == applied  # it looks, and no more
 
 
@@ -317,28 +279,25 @@ def test_an_environment_that_goes_over_to_other_services_takes_the_weights_with_
     assert [one["name"] for one in live["spec"]["weighted"]["services"]] == ["sluice-stable"]
 
 
-@pytest.mark.parametrize("environment", ["staging", "production"])
-def test_an_environment_from_its_first_release_to_one_that_is_stopped(
+def test_production_from_its_first_release_to_one_that_is_stopped(
     loopback: None,  # noqa: ARG001
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    environment: str,
 ) -> None:
     workspace = checkout(tmp_path / "checkout")
-    overlay = workspace.root / "k8s" / "overlays" / environment / "kustomization.yaml"
+    overlay = workspace.root / "k8s" / "overlays" / "production" / "kustomization.yaml"
     overlay.write_text(overlay.read_text().replace("0" * 64, "b" * 64))
     lines: list[str] = []
-    api = KubeApi(f"sluice-{environment}")
+    api = KubeApi("sluice-production")
     plane = Player(api)
 
     def run(digit: str) -> str:
         lines.clear()
-        documents = render_release(workspace, environment, release(prompts={"answer": digit * 64}), IMAGE, LOAD_IMAGE)
-        applied = Counter((one["kind"], one["metadata"]["name"]) for one in documents)
+        documents = render_release(workspace, "production", release(prompts={"answer": digit * 64}), IMAGE, LOAD_IMAGE)
         cluster = Cluster(tmp_path / "state", lost_seconds=3)
         done = deploy(cluster, documents, show=lines.append, seconds=240, patience=QUICK)
         if done.passed:
-            assert [one for one in applied if api.find(*one) is None] == []
+            assert [one for one in documents if api.find(one["kind"], one["metadata"]["name"]) is None] == []
         return f"{done.kind} {' '.join(done.reasons)}"
 
     with serving(api):
@@ -347,9 +306,5 @@ def test_an_environment_from_its_first_release_to_one_that_is_stopped(
         assert run("1") == "promoted "
         assert "IngressRoute/sluice-tls waits: no visitor before the release is judged" in lines
         plane.nodes.verdicts = {"load": "Failed"}
-        said = run("2")
-        assert said.startswith("stopped ")
-        assert "load: Failed" in said
+        assert "load: Failed" in run("2")
         assert "weight: canary 10 %, stable 90 %" in lines
-        plane.nodes.verdicts = {}
-        assert run("3") == "promoted "

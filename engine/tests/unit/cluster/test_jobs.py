@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
+from sluice.cluster.apply import job_log
 from sluice.core.errors import SluiceError
 from support.kubernetes.player import Player
 
@@ -94,3 +96,38 @@ def test_why_a_job_does_not_start_is_told_once(plane: Player, run: Runner) -> No
     plane.api.controllers = turn
     assert run().kind == "promoted"
     assert run.lines.count("job migrate-1: pod migrate-1-x: ErrImagePull: manifest for the digest not found") == 1
+
+
+def client(pods: list[Any], log: str = "", conditions: Any = ()) -> httpx.Client:
+    """An API server with one Job; a log begins with the container that was asked for."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/log"):
+            return httpx.Response(200, text=f"{request.url.params.get('container', '')}\n{log}")
+        if "/jobs/" in request.url.path:
+            return httpx.Response(200, json={"status": {"conditions": conditions}})
+        return httpx.Response(200, json={"items": pods})
+
+    return httpx.Client(transport=httpx.MockTransport(answer), base_url="http://api")
+
+
+def test_of_several_steps_the_one_that_failed_is_heard() -> None:
+    ended = [
+        {"name": name, "state": {"terminated": {"exitCode": code}}} for name, code in (("release", 0), ("schema", 1))
+    ]
+    for status, container in (({}, ""), ({"initContainerStatuses": ended}, "schema")):
+        assert job_log(client([{"metadata": {"name": "p"}, "status": status}]), "space", "job") == [container]
+
+
+def test_of_a_long_log_the_verdicts_are_shown() -> None:
+    """Locust ends with its tables, and a Job of the comparison begins with its progress."""
+    log = "quality: 84/240 answers (44 s left)\nType  Name  # reqs\ngates of the load stage:\npassed: a\nFAILED: b\n"
+    told = job_log(client([{"metadata": {"name": "p"}}], log), "space", "job")
+    assert told == ["gates of the load stage:", "passed: a", "FAILED: b"]
+
+
+def test_a_job_past_its_deadline_says_so_itself() -> None:
+    """The controller of Jobs deletes its pods then (kubernetes 1.34, recorded)."""
+    late = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "Job was active too long"}
+    (line,) = job_log(client([], conditions=[late]), "space", "job")
+    assert line.endswith("their log with them: DeadlineExceeded, Job was active too long")

@@ -20,17 +20,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return checkout(tmp_path_factory.mktemp("checkout"))
 
 
-def test_another_manifest_is_another_pod_template(workspace: Workspace) -> None:
-    one, other = (
-        rollout_of(render_release(workspace, "local", release(prompts={"answer": digit * 64}), IMAGE))["spec"][
-            "template"
-        ]
-        for digit in "12"
-    )
-    assert one["spec"]["volumes"] != other["spec"]["volumes"]
-    assert one["metadata"]["labels"] != other["metadata"]["labels"]
-
-
 @pytest.fixture(scope="module")
 def pinned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A checkout whose staging overlay names its other images."""
@@ -96,10 +85,8 @@ def test_an_environment_that_is_not_there(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("image", "load_image", "words"),
     [
-        ("", LOAD_IMAGE, "Rollout/sluice: "),
         (IMAGE, "", "AnalysisTemplate/quality: "),
         ("sluice:latest", LOAD_IMAGE, "sluice:latest: not an image by digest"),
-        (IMAGE, "sluice-load:latest", "sluice-load:latest: not an image by digest"),
     ],
 )
 def test_an_image_without_a_digest(workspace: Workspace, image: str, load_image: str, words: str) -> None:
@@ -111,11 +98,3 @@ def test_a_manifest_that_fits_in_no_configmap(workspace: Workspace) -> None:
     large = release(files={f"config/{number}": "a" * 64 for number in range(15_000)})
     with pytest.raises(SluiceError, match="a ConfigMap holds"):
         render_release(workspace, "local", large, IMAGE)
-
-
-def test_each_namespace_has_a_way_in_of_its_own(workspace: Workspace) -> None:
-    """Two environments in one cluster: Traefik takes one of two routers with the same rule, by chance (3.7.9,
-    pkg/muxer/http/mux.go: by priority alone, which is the length of the rule)."""
-    documents = render_release(workspace, "local", release(), IMAGE, LOAD_IMAGE)
-    (route,) = (one for one in documents if (one["kind"], one["metadata"]["name"]) == ("IngressRoute", "sluice"))
-    assert [one["match"] for one in route["spec"]["routes"]] == ["Host(`sluice-router.sluice-local.svc`)"]

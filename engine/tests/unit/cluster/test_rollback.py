@@ -9,11 +9,10 @@ import pytest
 
 from sluice.cluster.kubectl import Cluster
 from sluice.cluster.rollback import Revision, manifest, rollback
-from sluice.cluster.rollout_status import RELEASE_LABEL
 from sluice.core.errors import SluiceError
 from support.kubernetes.player import Player
 
-from .conftest import QUICK, bring, hold, patches, paused, rollout, stopped, template_hash
+from .conftest import QUICK, bring, hold, patches, rollout, stopped, template_hash
 
 ONE, TWO, THREE = (f"r-{digit * 12}" for digit in "123")
 
@@ -30,20 +29,6 @@ def remember(plane: Player, *promoted: str, left: str = "") -> None:
     hashes = " ".join(template_hash(plane.api, name) for name in promoted)
     annotations = {"sluice/promoted": hashes, "sluice/rolled-back-from": left and template_hash(plane.api, left)}
     plane.api.merge(plane.api.path("Rollout", "sluice"), {"metadata": {"annotations": annotations}}, "sluice")
-
-
-def remembered(plane: Player) -> dict[str, str]:
-    """What is remembered, by the names of releases."""
-    names = {template_hash(plane.api, name): name for name in (ONE, TWO, THREE) if holds(plane, name)}
-    annotations = rollout(plane)["metadata"]["annotations"]
-    return {
-        key: " ".join(names[one] for one in annotations[f"sluice/{key}"].split())
-        for key in ("promoted", "rolled-back-from")
-    }
-
-
-def holds(plane: Player, name: str) -> bool:
-    return any(one["metadata"]["labels"][RELEASE_LABEL] == name for one in plane.api.all("ReplicaSet"))
 
 
 def stop(plane: Player, name: str) -> None:
@@ -67,13 +52,6 @@ def test_the_record_knows_what_was_live_before(plane: Player, tmp_path: Path) ->
     (live, _), lines = back(plane, tmp_path, before=ONE)
     assert live == ONE
     assert f"back to {ONE} (revision 1)" in lines
-
-
-def test_what_is_under_way_goes_back_to_stable_whatever_was_live_before(plane: Player, tmp_path: Path) -> None:
-    bring(plane, THREE, paused)
-    (live, ended), lines = back(plane, tmp_path, before=ONE)
-    assert (live, ended.kind) == (TWO, "promoted")
-    assert "aborted" in lines[0]
 
 
 def test_a_release_that_the_cluster_no_longer_holds(plane: Player, tmp_path: Path) -> None:

@@ -88,13 +88,6 @@ def test_previous_is_what_the_record_says(run: Run, cluster: dict[str, Any], rec
     assert second not in ids(record)[2:]
 
 
-def test_a_release_by_its_id(run: Run, cluster: dict[str, Any], record: EnvironmentRecord) -> None:
-    first, _ = ids(record)
-    assert run("rollback", first, "--env", "production") == 0
-    assert cluster["release"] == first
-    assert champion.champion_id(record) == first
-
-
 def test_the_record_follows_where_the_cluster_went(
     run: Run, cluster: dict[str, Any], record: EnvironmentRecord
 ) -> None:
@@ -113,12 +106,3 @@ def test_a_cluster_that_did_not_go_back_leaves_the_record(
     cluster["ended"] = RolloutOutcome("failed", ("its pods do not start",))
     assert run("rollback", "--env", "production") == 1
     assert record.history() == before
-
-
-def test_without_a_shared_place_only_the_cluster_moves(
-    run: Run, cluster: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    cluster["live"] = "r-000000000000"
-    assert run("rollback", "--env", "production") == 0
-    assert (cluster["release"], cluster["before"]) == ("", "")
-    assert capsys.readouterr().out == "r-000000000000 is live in production again\n"

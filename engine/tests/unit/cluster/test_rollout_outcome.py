@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from sluice.cluster.apply import job_log
 from sluice.cluster.rollout_outcome import outcome
 from sluice.cluster.rollout_status import (
     RELEASE_LABEL,
@@ -21,26 +19,6 @@ from sluice.cluster.rollout_status import (
     read_rollout,
     read_run,
 )
-
-
-def rollout(status: dict[str, Any] | None = None, *, steps: list[Any] | None = None, generation: int = 2) -> Any:
-    return read_rollout(
-        {
-            "metadata": {"name": "sluice", "uid": "u", "generation": generation},
-            "spec": {"strategy": {"canary": {"steps": steps or []}}, "template": {"metadata": {"labels": {}}}},
-            "status": {"observedGeneration": "2", "currentPodHash": "new", "stableRS": "old", **(status or {})},
-        }
-    )
-
-
-def picture(status: dict[str, Any] | None = None, *, runs: Any = (), generation: int = 2) -> RolloutSnapshot:
-    """A Rollout whose status is about the template that it has, and analyses."""
-    now = rollout(status, generation=generation)
-    sets = {
-        one: ReplicaSetStatus(one, now.template if one == now.current else "another", 1, 1, False)
-        for one in (now.current, now.stable, "newest")
-    }
-    return RolloutSnapshot(now, {one.name: one for one in runs}, {}, sets)
 
 
 def run(phase: str, **result: Any) -> Any:
@@ -60,63 +38,20 @@ def run(phase: str, **result: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        ({}, None),
-        ({"phase": "Progressing"}, None),
-        ({"phase": "Paused", "pauseConditions": [{"reason": "CanaryPauseStep"}]}, None),
-        ({"phase": "Healthy", "stableRS": "new"}, "promoted"),
-        ({"phase": "Healthy"}, None),  # healthy with another template than stable is not promoted
-        ({"phase": "Healthy", "stableRS": "", "currentPodHash": ""}, None),
-        ({"phase": "Degraded"}, "failed"),
-        ({"phase": "Degraded", "abort": True}, "stopped"),
-        ({"phase": "Paused", "pauseConditions": [{"reason": "InconclusiveAnalysisRun"}]}, "inconclusive"),
-        ({"phase": "Healthy", "stableRS": "new", "observedGeneration": "1"}, None),  # about an older spec
-    ],
-)
-def test_how_it_ended(status: dict[str, Any], kind: str | None) -> None:
-    found = outcome(picture(status))
-    assert (found.kind if found else None) == kind
+def test_the_deciding_value_is_the_last_of_its_phase_and_of_no_other_release() -> None:
+    def reasons(current: str) -> tuple[str, ...]:
+        status = {"observedGeneration": "2", "currentPodHash": current, "stableRS": "old", "abort": True}
+        metadata = {"name": "sluice", "uid": "u", "generation": 2}
+        spec = {"template": {"metadata": {"labels": {}}}}
+        now = read_rollout({"metadata": metadata, "spec": spec, "status": {**status, "message": "stopped by hand"}})
+        sets = {current: ReplicaSetStatus(current, now.template, 1, 1, False)}
+        measured = [{"phase": "Successful", "value": "[0]"}, {"phase": "Failed", "value": "[0.3]"}]
+        found = outcome(RolloutSnapshot(now, {"run": run("Failed", measurements=measured)}, {}, sets))
+        assert found is not None
+        return found.reasons
 
-
-@pytest.mark.parametrize("status", [{"phase": "Healthy", "stableRS": "old"}, {"abort": True}, {"phase": "Degraded"}])
-def test_a_status_about_the_template_before_says_nothing(status: dict[str, Any]) -> None:
-    """Argo Rollouts 1.9.1 publishes such a status under the new generation: rollout/context.go:58-65, sync.go:532."""
-    assert outcome(picture({"currentPodHash": "old", **status})) is not None
-    now = rollout({"currentPodHash": "old", **status})
-    before = ReplicaSetStatus("old", "that of before", 1, 1, False)
-    assert outcome(RolloutSnapshot(now, replica_sets={"old": before})) is None
-
-
-def test_the_analysis_of_an_experiment_is_a_reason() -> None:
-    """Argo Rollouts 1.9.1 names an Experiment after the Rollout and its template (rollout/experiment.go:45-50)."""
-    run = read_run(
-        {
-            "metadata": {
-                "name": "sluice-new-2-0-paired",
-                "ownerReferences": [{"kind": "Experiment", "name": "sluice-new-2-0", "uid": "e"}],
-            },
-            "status": {"phase": "Failed", "metricResults": [{"name": "load", "phase": "Failed"}]},
-        }
-    )
-    found = outcome(picture({"abort": True}, runs=[run]))
-    assert found is not None
-    assert found.reasons == ("sluice-new-2-0-paired: load: Failed",)
-
-
-def test_the_deciding_value_is_the_last_of_its_phase() -> None:
-    bad = run("Failed", measurements=[{"phase": "Successful", "value": "[0]"}, {"phase": "Failed", "value": "[0.3]"}])
-    found = outcome(picture({"abort": True}, runs=[bad]))
-    assert found is not None
-    assert found.reasons == ("run: errors: Failed; value [0.3]; must hold: not (result[0] > 0.02)",)
-
-
-def test_analyses_of_another_release_are_no_reason() -> None:
-    old = run("Failed", measurements=[])
-    found = outcome(picture({"abort": True, "currentPodHash": "newest", "message": "stopped by hand"}, runs=[old]))
-    assert found is not None
-    assert found.reasons == ("stopped by hand",)
+    assert reasons("new") == ("run: errors: Failed; value [0.3]; must hold: not (result[0] > 0.02)",)
+    assert reasons("newest") == ("stopped by hand",)
 
 
 def pod(**status: Any) -> Any:
@@ -212,6 +147,9 @@ def ends(name: str) -> str:
         if release != watched:
             watched, ended = release, False
         found = outcome(picture, template=watched)
+        if found is not None and found.kind == "promoted":
+            stable = picture.replica_sets[picture.rollout.stable]
+            assert stable.template == watched, "live only when its own pods are stable"
         if found is not None and not ended:
             said.append(f"{letters[watched]} {found.kind}")
         ended = found is not None
@@ -221,71 +159,3 @@ def ends(name: str) -> str:
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECORDED.glob("*.jsonl")))
 def test_what_a_real_controller_wrote_is_read_as_what_happened(name: str) -> None:
     assert ends(name) == ENDS[name]
-
-
-def test_a_release_is_live_only_when_its_own_pods_are_stable() -> None:
-    """Over all recordings: whenever `promoted` is said, the ReplicaSet of that very release is stable and available."""
-    for path in RECORDED.glob("*.jsonl"):
-        for picture in snapshots(path.stem):
-            assert picture.rollout is not None
-            found = outcome(picture, template=picture.rollout.template)
-            if found is not None and found.kind == "promoted":
-                stable = picture.replica_sets[picture.rollout.stable]
-                assert stable.template == picture.rollout.template, path.stem
-
-
-def client(pod: dict[str, Any], asked: list[str]) -> httpx.Client:
-    def answer(request: httpx.Request) -> httpx.Response:
-        if not request.url.path.endswith("/log"):
-            return httpx.Response(200, json={"items": [{"metadata": {"name": "p"}, **pod}]})
-        asked.append(request.url.params.get("container", ""))
-        return httpx.Response(200, text="said")
-
-    return httpx.Client(transport=httpx.MockTransport(answer), base_url="http://api")
-
-
-def state(name: str, code: int) -> dict[str, Any]:
-    return {"name": name, "state": {"terminated": {"exitCode": code}}}
-
-
-@pytest.mark.parametrize(
-    ("status", "container"),
-    [
-        ({}, ""),
-        ({"containerStatuses": [state("index", 0)]}, ""),
-        ({"containerStatuses": [state("index", 1)]}, "index"),
-        ({"initContainerStatuses": [state("release", 0), state("schema", 1)]}, "schema"),
-        ({"initContainerStatuses": [{"name": "release", "state": {"running": {}}}]}, ""),
-    ],
-)
-def test_of_several_steps_the_one_that_failed_is_heard(status: dict[str, Any], container: str) -> None:
-    asked: list[str] = []
-    assert job_log(client({"status": status}, asked), "space", "job") == ["said"]
-    assert asked == [container]
-
-
-def test_of_a_long_log_the_verdicts_are_shown() -> None:
-    """Locust ends with its tables, and a Job of the comparison begins with its progress."""
-    log = "quality: 84/240 answers (44 s left)\nType  Name  # reqs\ngates of the load stage:\npassed: a\nFAILED: b\n"
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/log"):
-            return httpx.Response(200, text=log)
-        return httpx.Response(200, json={"items": [{"metadata": {"name": "p"}}]})
-
-    there = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://api")
-    assert job_log(there, "space", "job") == ["gates of the load stage:", "passed: a", "FAILED: b"]
-
-
-def test_a_job_past_its_deadline_says_so_itself() -> None:
-    """The controller of Jobs deletes its pods then (kubernetes 1.34, recorded)."""
-    late = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "Job was active too long"}
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if "/jobs/" in request.url.path:
-            return httpx.Response(200, json={"status": {"conditions": [late]}})
-        return httpx.Response(200, json={"items": []})
-
-    there = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://api")
-    (line,) = job_log(there, "space", "job")
-    assert line.endswith("their log with them: DeadlineExceeded, Job was active too long")

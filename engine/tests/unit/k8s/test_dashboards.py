@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from sluice.serving.middleware import CHAT
-from sluice.serving.service_metrics import ServiceMetrics
+from support.kubernetes.exporters import metrics
 
 ROOT = Path(__file__).parents[4]
 DASHBOARDS = {
     path.stem: json.loads(path.read_text())
     for path in sorted((ROOT / "engine" / "k8s" / "components" / "monitoring").glob("dashboard*.json"))
 }
-EXPORTERS = yaml.safe_load((ROOT / "engine" / "tests" / "support" / "kubernetes" / "exporters.yaml").read_text())
 PROMTOOL = shutil.which("promtool")
 with_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (apt-get install prometheus)")
 # Of an annotation the schema leaves open what a data source adds; these are Prometheus's.
@@ -72,19 +70,8 @@ def _lost(ours: Any, theirs: Any) -> Iterator[str]:
         yield str(ours)
 
 
-def _metrics() -> dict[str, set[str]]:
-    found = {name: {*labels, *one["labels"]} for one in EXPORTERS for name, labels in one["metrics"].items()}
-    for collector in ServiceMetrics("r-0123456789ab", lambda: 0).registry._collector_to_names:
-        for metric in collector.describe() if hasattr(collector, "describe") else ():
-            ends = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(metric.type, [""])
-            for end in ends:
-                labels = {*getattr(collector, "_labelnames", ()), "project", "namespace"}
-                found[metric.name + end] = labels | ({"le"} if end == "_bucket" else set())
-    return found
-
-
 def _series() -> Iterator[dict[str, str]]:
-    for metric, labels in _metrics().items():
+    for metric, labels in metrics().items():
         rises = re.search(r"_(total|bucket|sum|count)$", metric)
         for values in itertools.product(*(VALUES.get(label, ["x"]) for label in sorted(labels))):
             chosen = ", ".join(f'{label}="{value}"' for label, value in zip(sorted(labels), values, strict=True))

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
 from sluice.core.processes import free_port, wait_until
+from support.kubernetes.exporters import EXPORTERS
 
-ROOT = Path(__file__).parents[4]
-EXPORTERS = yaml.safe_load((ROOT / "engine" / "tests" / "support" / "kubernetes" / "exporters.yaml").read_text())
 TRAEFIK = shutil.which("traefik", path=str(Path(sys.executable).parent))
 
 pytestmark = [

@@ -15,14 +15,12 @@ ANALYSIS = Path(__file__).parents[4] / "engine" / "k8s" / "analysis"
 SHAPES = ("steady", "staircase")
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("45", 45), (45, 45), ("0s", 0)]
-)
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("1h30m", 5400), ("45", 45), (45, 45)])
 def test_durations(text: str | int, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "500ms", "1.5h", "-3s", "3 m", "30s5m", "soon"])
+@pytest.mark.parametrize("text", ["", "s", "500ms", "-3s", "30s5m"])
 def test_what_is_not_a_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration such as 30s"):
         parse_duration(text)
@@ -39,11 +37,8 @@ def test_parameters_are_the_defaults_of_the_template_and_what_a_step_says() -> N
     ("name", "argument", "value", "said"),
     [
         ("quality", "cases", "-1", "cases is '-1', a whole number above zero"),
-        ("quality", "concurrency", "0", "concurrency is '0', a whole number above zero"),
-        ("quality", "answer-timeout-seconds", "30s", "answer-timeout-seconds is '30s', a whole number"),
         ("quality", "case", "1", r"declares no argument 'case' .did you mean 'cases'."),
         ("load", "duration", "0s", "duration and answer-timeout must be above zero"),
-        ("qualitty", "cases", "1", r"template 'qualitty' is not one .* .did you mean 'quality'."),
     ],
 )
 def test_a_bad_argument_is_named(name: str, argument: str, value: str, said: str) -> None:
@@ -65,7 +60,6 @@ gates:
   - {name: canary_errors, stage: load, metric: error_rate, direction: at_most, limit: 0.01,
      relative_to: none, compare: value, min_samples: 5}
 """
-LIMITS = Path(__file__).parents[4] / "engine" / "k8s" / "analysis"
 
 
 @pytest.fixture
@@ -77,23 +71,23 @@ def gates(tmp_path: Path) -> Path:
 
 def test_each_number_goes_to_the_argument_of_its_name_and_only_once(gates: Path, tmp_path: Path) -> None:
     out = tmp_path / "analysis-limits.yaml"
-    assert sync(gates, LIMITS, out)
+    assert sync(gates, ANALYSIS, out)
     (found,) = (one for one in yaml.safe_load_all(out.read_text()) if one)
     assert found["target"] == {"kind": "AnalysisTemplate", "name": "success-rate"}
-    declared = [arg["name"] for arg in yaml.safe_load((LIMITS / "success-rate.yaml").read_text())["spec"]["args"]]
+    declared = [arg["name"] for arg in yaml.safe_load((ANALYSIS / "success-rate.yaml").read_text())["spec"]["args"]]
     wanted = []
     for name, value in (("limit", "0.995"), ("samples", "40")):
         place = f"/spec/args/{declared.index(f'success-rate-{name}')}"
         wanted.append({"op": "test", "path": f"{place}/name", "value": f"success-rate-{name}"})
         wanted.append({"op": "replace", "path": f"{place}/value", "value": value})
     assert yaml.safe_load(found["patch"]) == wanted
-    assert not sync(gates, LIMITS, out)
+    assert not sync(gates, ANALYSIS, out)
 
 
 def test_a_gate_without_its_template_or_argument_is_a_fault_and_nothing_is_written(gates: Path, tmp_path: Path) -> None:
     out, templates = tmp_path / "out.yaml", tmp_path / "analysis"
     templates.mkdir()
-    text = (LIMITS / "success-rate.yaml").read_text()
+    text = (ANALYSIS / "success-rate.yaml").read_text()
     (templates / "success-rate.yaml").write_text(text.replace("name: success-rate-samples", "name: samples"))
     with pytest.raises(ValidationErrors, match="no argument success-rate-samples"):
         sync(gates, templates, out)

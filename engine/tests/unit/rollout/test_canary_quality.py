@@ -26,6 +26,7 @@ from support.serving.fakes import DECLINE
 ROOT = Path(__file__).parents[4]
 
 pytestmark = pytest.mark.real
+RIGHT = {"answer_key", "decline_accuracy", "citation_correctness"}
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +45,13 @@ def compared(stable: str, canary: str, rows: list[Row] = CASES) -> Comparison:
 def test_a_canary_that_answers_alike_passes(services: dict[str, str]) -> None:
     found = compared(services["stable"], services["good"])
     assert (found.verdict, found.compared, found.identical) == ("no difference seen", 40, 40)
-    figures = {metric.name: metric.judgement.base for metric in found.deciding}
-    assert {name: figures[name] for name in ("answer_key", "decline_accuracy", "citation_correctness")} == {
-        "answer_key": 1.0,
-        "decline_accuracy": 1.0,
-        "citation_correctness": 1.0,
-    }
+    assert {metric.judgement.base for metric in found.deciding if metric.name in RIGHT} == {1.0}
 
 
 def test_a_canary_that_answers_worse_fails_with_the_metrics(services: dict[str, str]) -> None:
     found = compared(services["stable"], services["worse"])
     assert not found.passed
-    assert {metric.name for metric in found.deciding if metric.verdict == "worse"} == {
-        "answer_key",
-        "citation_correctness",
-    }
+    assert {metric.name for metric in found.deciding if metric.verdict == "worse"} == RIGHT - {"decline_accuracy"}
     assert (found.asked, found.compared, found.planned) == (20, 20, 80)
     assert found.stopped == "Stopped after 20 of 80 cases: worse is decided (answer_key, citation_correctness)."
 
