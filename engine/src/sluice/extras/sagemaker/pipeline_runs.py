@@ -19,7 +19,7 @@ from sluice.extras.sagemaker.aws_clients import AwsAccount, asking
 from sluice.extras.sagemaker.settings import JobSettings, SageMakerSettings
 
 AGAIN = "training goes on from its last checkpoint"  # what the same command does after a run that ended early
-REFUSED = "Refused"  # the step that the condition leads to when a gate said no (pipelines/sagemaker.py)
+REFUSED = "Refused"  # the step that the condition leads to when a gate said no
 _DIGITS = 16
 _UNDER_WAY = ("Executing", "Stopping")
 _LOG_GROUPS = {"processing-job": "/aws/sagemaker/ProcessingJobs", "training-job": "/aws/sagemaker/TrainingJobs"}

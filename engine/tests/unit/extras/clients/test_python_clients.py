@@ -85,9 +85,6 @@ def test_openai_parses_a_form_whole_and_streamed(client: Any, service: Service, 
             assert found.model_extra["citations" if found is whole else "release"]
 
 
-def test_openai_gets_any_object(client: Any) -> None:
-    found = client.chat.completions.create(model="sluice", messages=ASK, response_format={"type": "json_object"})
-    assert isinstance(json.loads(found.choices[0].message.content), dict)
 
 
 def test_openai_asks_for_responses(client: Any, service: Service, request: pytest.FixtureRequest) -> None:
@@ -136,9 +133,3 @@ def test_langchain_binds_tools_and_gets_structure(chat: Any) -> None:
     assert sum(len(piece.tool_call_chunks) for piece in streamed) == 1
 
 
-@pytest.mark.parametrize("mode", ["TOOLS", "JSON_SCHEMA"])
-def test_instructor_fills_a_model(client: Any, mode: str) -> None:
-    instructor = pytest.importorskip("instructor")
-    filled = instructor.from_openai(client, mode=getattr(instructor.Mode, mode))
-    found = filled.chat.completions.create(model="sluice", messages=ASK, response_model=Overlap, max_retries=0)
-    assert isinstance(found, Overlap)

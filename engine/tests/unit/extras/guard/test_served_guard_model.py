@@ -12,10 +12,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.evaluation import replay
-from sluice.extras.guard import checks as attack
-from sluice.extras.guard import guard_model
-from sluice.guardrails.check import CHECKS, GUARD_FILE
+from sluice.guardrails.check import GUARD_FILE
 from sluice.guardrails.guards import GuardOutcome
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.serving.release_parts import ReleaseBundle
@@ -48,13 +45,5 @@ def test_a_release_is_served_with_its_file(bundle: ReleaseBundle) -> None:
     assert asyncio.run(open_guards(bundle, embedder).check_input(question)) == GuardOutcome(question, False, ())
 
 
-def test_the_checks_stand_between_the_engine_s_and_the_application_s() -> None:
-    first, *extras, last = CHECKS.packages
-    assert (first, last) == ("sluice.guardrails.checks", "assistant.guardrails")
-    assert "sluice.extras.guard.checks" in extras
-    assert {"attack", "topic"} < set(CHECKS)
 
 
-@pytest.mark.parametrize("module", [attack, guard_model])
-def test_their_code_decides_about_recorded_verdicts(module: Any) -> None:
-    assert any(Path(module.__file__).is_relative_to(folder) for folder in replay._folders())

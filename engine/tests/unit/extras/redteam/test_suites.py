@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from sluice.extras.redteam.attack import TENANTS, Attack, AttackFixture, ServiceReply
+from sluice.extras.redteam.attack import Attack, AttackFixture, ServiceReply
 from sluice.extras.redteam.result import ENTRIES, coverage
 from sluice.extras.redteam.suites import ASKED, HONEST, SUITES
 from sluice.extras.redteam.target import ComplyingModel, answer
@@ -66,10 +66,6 @@ def test_an_honest_answer_is_no_success(attacks: list[Attack]) -> None:
     ]
 
 
-def test_documents_have_ids_of_their_own_and_tenants_that_are_asked(family: str) -> None:
-    documents = SUITES[family].documents()
-    assert len({one.id for one in documents}) == len(documents)
-    assert {one.tenant for one in documents} <= {None, *TENANTS}
 
 
 def test_what_one_suite_plants_no_other_takes_for_its_own() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import random
 import subprocess
 from collections.abc import Callable, Iterator
@@ -248,49 +247,3 @@ def test_nobody_from_outside_of_the_pod_registers_an_adapter(served: Served, vll
     assert served.is_registered("stable", "canary")
 
 
-def test_what_vllm_refuses_it_refuses_in_these_words_and_goes_on(
-    served: Served, vllm: VllmProcess, adapters: AdapterFiles, tmp_path: Path
-) -> None:
-    """Played or real: what other tests take from the played one is true of the real one."""
-    usual, stable = adapters.files["stable"], served.releases["stable"].id
-    wide = {"adapter_config.json": json.dumps({**json.loads(usual["adapter_config.json"]), "r": 64}).encode()}
-    folders = {"wide": usual | wide, "damaged": usual | {"adapter_model.safetensors": b"these are no tensors"}}
-    folders["half"] = {"adapter_config.json": usual["adapter_config.json"]}
-    for folder, files in folders.items():
-        (tmp_path / folder).mkdir()
-        for name, content in files.items():
-            (tmp_path / folder / name).write_bytes(content)
-
-    def load(name: str, path: object) -> tuple[str, dict[str, str]]:
-        return "load_lora_adapter", {"lora_name": name, "lora_path": str(path)}
-
-    asked = {"model": "x", "messages": [{"role": "user", "content": "question 01?"}]}
-    words = "Call to add_lora method failed: Worker failed with error "
-    refused = [
-        (load(stable, tmp_path), 400, "InvalidUserInput", f"The lora adapter '{stable}' has already been loaded. "),
-        (load("base", tmp_path), 400, "InvalidUserInput", "The lora adapter 'base' conflicts with a served base model"),
-        (load("x", "/nowhere"), 404, "NotFoundError", "Loading lora x failed: No adapter found for /nowhere"),
-        (
-            load("x", tmp_path / "wide"),
-            500,
-            "InternalServerError",
-            f"{words}'LoRA rank 64 is greater than max_lora_rank",
-        ),
-        (load("x", tmp_path / "half"), 500, "InternalServerError", f"{words}'<path> doesn't contain tensors'"),
-        (load("x", tmp_path / "damaged"), 500, "InternalServerError", f"{words}'Error while deserializing header: "),
-        (("unload_lora_adapter", {"lora_name": "x"}), 404, "NotFoundError", "The lora adapter 'x' cannot be found."),
-        (("unload_lora_adapter", {"lora_name": "base"}), 404, "NotFoundError", "The lora adapter 'base' cannot be fou"),
-        (("chat/completions", asked), 404, "NotFoundError", "The model `x` does not exist. Valid aliases: base."),
-    ]
-    before = VllmServer(vllm.url).adapters()
-    for (path, body), status, kind, message in refused:
-        told = httpx.post(f"{vllm.url}/v1/{path}", json=body, timeout=PATIENCE, trust_env=False)
-        error = told.json()["error"]
-        assert (body, told.status_code, error["type"], error["code"]) == (body, status, kind, status)
-        # vLLM masks folders such as /tmp (0.32, entrypoints/serve/exception_handling/utils.py), not /dev/shm.
-        assert error["message"].replace(str(tmp_path / "half"), "<path>").startswith(message)
-        assert answers(served, vllm.url, ["stable"]) == [("stable", SAYS["stable"])]
-    plain = httpx.post(f"{vllm.url}/v1/load_lora_adapter", content=b"{}", timeout=PATIENCE, trust_env=False)
-    assert (plain.status_code, plain.json()["error"]["type"]) == (400, "Bad Request")
-    assert "Only 'application/json' is allowed" in plain.json()["error"]["message"]
-    assert VllmServer(vllm.url).adapters() == before

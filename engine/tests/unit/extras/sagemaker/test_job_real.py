@@ -30,7 +30,7 @@ from support.aws.sagemaker_runs import ROOT
 from support.libraries import Library
 from unit.extras.finetune.test_gguf_adapter_real import ARCHITECTURES, write_gguf
 from unit.extras.finetune.tiny import model, write_base, write_codes
-from unit.extras.sagemaker.pipelines.test_job import JOB
+from unit.extras.sagemaker.test_job import JOB
 
 Library("peft")
 STEPS = 400

@@ -1,9 +1,8 @@
 # ruff: noqa: F811 - fixtures that are imported are named by the tests
 """The training image as SageMaker runs it: the definition's command and the SDK's own drivers in the container, three
-architectures, a machine that is taken away or fails, the job that goes on, and its package served by the real vLLM.
+architectures, a machine that is taken away or fails, and the job that goes on.
 
-The image stands on what SLUICE_TRAINING_BASE names by digest (engine/docs/reference/image.md); vLLM is asked where
-SLUICE_VLLM names a Python that has it (engine/docs/reference/vllm.md).
+The image stands on what SLUICE_TRAINING_BASE names by digest (engine/docs/reference/image.md).
 """
 
 from __future__ import annotations
@@ -24,25 +23,22 @@ from image.containers import isolation, podman
 from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.extras.image.container_image import TRAINING, BuiltImage, build
-from sluice.extras.sagemaker.settings import EndpointComponents
 from support.aws.sagemaker_runs import BUCKET, ROOT, run
-from support.aws.training_container import GRACE, TrainingContainer, running
+from support.aws.training_container import GRACE, TrainingContainer
 from support.libraries import Library
-from unit.extras.finetune.tiny import TEMPLATE, write_codes
-from unit.extras.sagemaker.pipelines.test_definition import config  # noqa: F401 - a fixture
-from unit.extras.sagemaker.pipelines.test_job import training
-from unit.extras.sagemaker.pipelines.test_job_real import STEPS, channels_of, write_models
+from unit.extras.finetune.tiny import write_codes
+from unit.extras.sagemaker.test_job import training
+from unit.extras.sagemaker.test_job_real import STEPS, channels_of, write_models
+from unit.extras.sagemaker.test_pipeline_steps import config  # noqa: F401 - a fixture
 
 Library("peft")
-BASE, VLLM = os.environ.get("SLUICE_TRAINING_BASE", ""), os.environ.get("SLUICE_VLLM", "")
+BASE = os.environ.get("SLUICE_TRAINING_BASE", "")
 pytestmark = [
     pytest.mark.sagemaker,
     pytest.mark.real,
     pytest.mark.timeout(3600),
     pytest.mark.skipif(not BASE or not shutil.which("buildah"), reason="SLUICE_TRAINING_BASE and buildah are needed"),
 ]
-WIDTH = 256  # heads of 64, the narrowest that vLLM has on a CPU and llama.cpp takes
-QUESTION = "Code of alpha?"
 _HANGS = 1500
 
 
@@ -119,7 +115,7 @@ def test_signal_exit_code_and_reason_pass_through_shells_drivers_and_torchrun(
 
 
 @pytest.mark.parametrize(("architecture", "lost"), [("llama", "taken"), ("qwen3", "killed")])
-def test_a_job_trains_is_lost_goes_on_and_its_package_is_served(
+def test_a_job_trains_is_lost_and_goes_on_and_its_package_is_whole(
     workspace: Workspace,
     models: RealModels,
     tmp_path: Path,
@@ -129,7 +125,7 @@ def test_a_job_trains_is_lost_goes_on_and_its_package_is_served(
     lost: str,
 ) -> None:
     write_codes(workspace, models)
-    write_models(workspace, tmp_path / "models", architecture, width=WIDTH)
+    write_models(workspace, tmp_path / "models", architecture)
     params = yaml.safe_load(workspace.params.read_text())
     params["train"] |= {"exports": ["gguf", "peft"], "checkpoint_every": 4}
     workspace.params.write_text(yaml.safe_dump(params))
@@ -169,43 +165,7 @@ def test_a_job_trains_is_lost_goes_on_and_its_package_is_served(
     with tarfile.open(job.package(tmp_path / "model.tar.gz")) as package:
         package.extractall(tmp_path / "served", filter="data")
     assert (tmp_path / "served" / "adapter.gguf").is_file()
-    if VLLM:
-        _require_served(tmp_path / "models" / "base", tmp_path / "served" / "peft", tmp_path)
 
 
-def _require_served(base: Path, adapter: Path, scratch: Path) -> None:
-    """vLLM, started by what `components.environment` says, answers as transformers does: the adapter, and the base."""
-    environment = {
-        "SM_VLLM_MODEL": str(base),
-        "SM_VLLM_MAX_MODEL_LEN": "128",
-        "SM_VLLM_DTYPE": "float32",
-        "SM_VLLM_ENABLE_LORA": "true",
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true",
-    }
-    components = EndpointComponents(environment=environment, memory_mb=2048)
-    with running(VLLM, components.environment, scratch / "vllm.log") as served:
-        served.load("assistant-1", adapter)
-        assert served.ask(QUESTION, "assistant-1") == _answer(base, adapter)
-        assert served.ask(QUESTION) == _answer(base)
-    assert _answer(base) != _answer(base, adapter)
 
 
-def _answer(base: Path, adapter: Path | None = None) -> str:
-    """Greedy, by transformers and peft."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    if adapter:
-        model = PeftModel.from_pretrained(model, adapter)
-    tokenizer.chat_template = TEMPLATE
-    asked = tokenizer.apply_chat_template(
-        [{"role": "user", "content": QUESTION}], add_generation_prompt=True, tokenize=False
-    )
-    ids = tokenizer(asked, add_special_tokens=False, return_tensors="pt")["input_ids"]
-    said = model.generate(input_ids=ids, max_new_tokens=12, do_sample=False)
-    # Of the whole, as vLLM decodes: a tokenizer of words takes the space before the first of a text away.
-    whole, prompt = (tokenizer.decode(part, skip_special_tokens=True) for part in (said[0], ids[0]))
-    return str(whole.removeprefix(prompt))
