@@ -54,7 +54,13 @@ class PipelineSteps:
         return PropertyFile(name="Gates", output_name="gates", path="gates.json")
 
     def processing(
-        self, name: str, job: JobSettings, *, inputs: Mapping[str, Any], outputs: Sequence[str], files: Sequence[Any] = ()
+        self,
+        name: str,
+        job: JobSettings,
+        *,
+        inputs: Mapping[str, Any],
+        outputs: Sequence[str],
+        files: Sequence[Any] = (),
     ) -> Any:
         """Return a processing job. `inputs`: S3 addresses by channel; `outputs`: folders that are kept for each run;
         `files`: those of the outputs that conditions read."""

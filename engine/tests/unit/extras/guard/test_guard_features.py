@@ -34,7 +34,7 @@ TEXTS = (
 )
 
 # sha256 of the buckets of these texts: weights of a guard model that is kept are of these places.
-DIGEST = "TODO"
+DIGEST = "9689534ad09556fc75dbd2a49835c60712d879ccd9c048d1b2f1df1fd1a0730b"
 
 
 def test_a_row_has_the_places_that_the_model_was_trained_with() -> None:
