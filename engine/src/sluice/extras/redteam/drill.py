@@ -28,7 +28,7 @@ from sluice.evaluation.comparison_policy import ComparisonPolicy, load_policy
 from sluice.evaluation.reports import ComparedVersion as Described
 from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, evenly
 from sluice.extras.redteam.garak import GarakParameters, GarakResult, installed, run_garak
-from sluice.extras.redteam.report import RESISTED, compare_runs, records, write_reports
+from sluice.extras.redteam.report import RESISTED, compare_runs, record, write_reports
 from sluice.extras.redteam.result import CASES, BaselineVerdict, RedTeamResult, families, figures
 from sluice.extras.redteam.suites import ASKED
 from sluice.extras.redteam.target import (
@@ -259,7 +259,7 @@ def judge(
     wanted = [gate for gate in gates if gate.stage == STAGE]
     judged = wanted if plan.complete else [gate for gate in wanted if gate.metric in known]
     subject: TargetKind = "complying" if "complying" in found.attempts else "released"
-    head = records(found.attempts[subject])
+    head = [record(one) for one in found.attempts[subject]]
     base, title = _base(found, before, before_title, head)
     comparison = compare_runs(base, head, policy) if base else None
     result = RedTeamResult(
@@ -282,7 +282,7 @@ def judge(
     )
     out.mkdir(parents=True, exist_ok=True)
     for side, attempts in found.attempts.items():
-        write_jsonl(out / (CASES if side == subject else f"{side}.jsonl"), records(attempts))
+        write_jsonl(out / (CASES if side == subject else f"{side}.jsonl"), [record(one) for one in attempts])
     write_reports(out, result, comparison, Described("base", title), Described("head", plan.subject))
     return result
 
@@ -296,5 +296,5 @@ def _base(
         if {one["id"] for one in stored} & {one["id"] for one in head}:
             return stored, before_title
     if "unguarded" in found.attempts:
-        return records(found.attempts["unguarded"]), "the same attacks without guards"
+        return [record(one) for one in found.attempts["unguarded"]], "the same attacks without guards"
     return [], ""
