@@ -1,8 +1,8 @@
 """SageMaker's side of a training container, by podman.
 
-Files of /opt/ml/input/config, a folder for each channel, the folder of checkpoints, SIGTERM and 120 seconds later
-SIGKILL, and /opt/ml/model as model.tar.gz are those of AWS's guide ("How Amazon SageMaker AI Provides Training
-Information", "Processes Training Output", "Runs Your Training Image", "Checkpoints"). Command and environment are
+Files of /opt/ml/input/config, a folder for each channel, the folder of checkpoints, and SIGTERM and 120 seconds
+later SIGKILL are those of AWS's guide ("How Amazon SageMaker AI Provides Training
+Information", "Runs Your Training Image", "Checkpoints"). Command and environment are
 those of the definition that the SDK made, and `code` and `sm_drivers` what it uploaded.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tarfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,28 +80,9 @@ class TrainingContainer:
         """As a spot machine is: SIGTERM, and SIGKILL for what is still there 120 seconds later."""
         podman("stop", "--time", str(GRACE), self.name)
 
-    def kill(self) -> None:
-        """As a machine that fails."""
-        podman("kill", "--signal", "KILL", self.name)
-
     def end(self) -> tuple[int, str]:
         """Exit code and log of the container when it has ended; it is removed."""
         code = int(podman("wait", self.name))
         done = subprocess.run([*PODMAN, "logs", self.name], capture_output=True, text=True, check=False)
         podman("rm", "--force", self.name)
         return code, done.stdout + done.stderr
-
-    def package(self, out: Path) -> Path:
-        """What SageMaker uploads when the job has succeeded."""
-        with tarfile.open(out, "w:gz") as archive:
-            for path in sorted((self.ml / "model").iterdir()):
-                archive.add(path, path.name)
-        return out
-
-
-
-
-
-
-
-

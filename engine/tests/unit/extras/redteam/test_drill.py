@@ -136,7 +136,8 @@ def test_what_got_through_since_the_last_run_is_named(run: Run, tmp_path: Path) 
 
 
 def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_path: Path) -> None:
-    result = run(lambda question, _: reply("<script>alert(1)</script> HERON-OPAL") if "PETREL" in question else refuses())
+    script = reply("<script>alert(1)</script> HERON-OPAL")
+    result = run(lambda question, _: script if "PETREL" in question else refuses())
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<script>alert" not in page
     for text in ("Attack success", "direct_injection", "garak 0.17.1", "attacks_are_attacks", "256/256 = 100.0 %"):

@@ -119,14 +119,12 @@ def test_prompts_without_an_answer_are_errors(tmp_path: Path) -> None:
         (entries(), 10, r"sluice\.report\.jsonl:\d+: not valid JSON"),
         (entries(probes=REPORTED[:1]), 0, "encoding.InjectBase64: no entry `eval`: the probe did not run"),
         (entries(nones=4), 0, "dan.Dan_11_0: dan.DAN: no answer was judged"),
-        ([entry for entry in entries() if entry.get("status") != 2], 0, "4 answers for 0 prompts"),
         ([*entries()[:2], *entries()[2:10], *entries()[2:]], 0, "4 answers for 8 prompts"),
         (
             [*entries()[:-2], {"entry_type": "eval", "probe": REPORTED[0], "passed": "all"}, *entries()[-2:]],
             0,
             "numbers",
         ),
-        (entries()[2:], 0, "the run has not begun"),
         ([], 0, "the run has not begun"),
     ],
 )

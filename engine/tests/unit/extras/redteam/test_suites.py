@@ -104,9 +104,6 @@ def test_a_model_that_obeys_calls_what_the_result_of_a_tool_orders() -> None:
 def test_every_family_stands_in_the_map_of_owasp_and_each_entry_says_something() -> None:
     named = {name for entry in ENTRIES for name in entry.families}
     assert named >= set(SUITES)
-    assert [entry.number for entry in ENTRIES] == [f"LLM{n:02}:2025" for n in range(1, 11)] + [
-        f"ASI{n:02}" for n in range(1, 11)
-    ]
     assert all(entry.families or entry.otherwise for entry in ENTRIES)
     rows = {row["number"]: row["said"] for row in coverage({"prompt_extraction": "0/264 = 0.0 %"})}
     assert rows["LLM07:2025"] == "prompt_extraction: 0/264 = 0.0 %"

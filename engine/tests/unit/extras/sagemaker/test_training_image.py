@@ -1,6 +1,6 @@
 # ruff: noqa: F811 - fixtures that are imported are named by the tests
-"""The training image as SageMaker runs it: the definition's command and the SDK's own drivers in the container, three
-architectures, a machine that is taken away or fails, and the job that goes on.
+"""The training image as SageMaker runs it: the definition's command and the SDK's own drivers in the container, before
+stages that are played, as in test_job.py.
 
 The image stands on what SLUICE_TRAINING_BASE names by digest (engine/docs/reference/image.md).
 """
@@ -10,28 +10,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-import yaml
 
-from conftest import RealModels
 from image.containers import isolation, podman
 from sluice.core.processes import wait_until
-from sluice.core.workspace import Workspace
 from sluice.extras.image.container_image import TRAINING, BuiltImage, build
 from support.aws.sagemaker_runs import BUCKET, ROOT, run
-from support.aws.training_container import GRACE, TrainingContainer
-from support.libraries import Library
-from unit.extras.finetune.tiny import write_codes
+from support.aws.training_container import TrainingContainer
 from unit.extras.sagemaker.test_job import training
-from unit.extras.sagemaker.test_job_real import STEPS, channels_of, write_models
 from unit.extras.sagemaker.test_pipeline_steps import config  # noqa: F401 - a fixture
 
-Library("peft")
 BASE = os.environ.get("SLUICE_TRAINING_BASE", "")
 pytestmark = [
     pytest.mark.sagemaker,
@@ -114,57 +106,6 @@ def test_signal_exit_code_and_reason_pass_through_shells_drivers_and_torchrun(
     assert not (ml / "output" / "failure").exists()
 
 
-@pytest.mark.parametrize(("architecture", "lost"), [("llama", "taken"), ("qwen3", "killed")])
-def test_a_job_trains_is_lost_and_goes_on_and_its_package_is_whole(
-    workspace: Workspace,
-    models: RealModels,
-    tmp_path: Path,
-    image: BuiltImage,
-    request_of_train: dict[str, Any],
-    architecture: str,
-    lost: str,
-) -> None:
-    write_codes(workspace, models)
-    write_models(workspace, tmp_path / "models", architecture)
-    params = yaml.safe_load(workspace.params.read_text())
-    params["train"] |= {"exports": ["gguf", "peft"], "checkpoint_every": 4}
-    workspace.params.write_text(yaml.safe_dump(params))
-    cache = tmp_path / "cache"
-    shutil.copytree(models.embed.parent, cache / "models" / models.embed.parent.name)
-    ml = tmp_path / "ml"
-    channels_of(workspace, ml)
-    job = TrainingContainer(
-        image.id, request_of_train, ml, tmp_path, {"SLUICE_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
-    )
-    job.configure({"stage": "train", "train__steps": str(STEPS)})
-
-    job.start()
-    saved = wait_until(
-        lambda: bool(list((ml / "checkpoints").glob("*/checkpoint-*/files.json"))) or not job.running, seconds=_HANGS
-    )
-    if lost == "taken":
-        job.take_away()
-    else:
-        job.kill()
-    code, log = job.end()
-    assert saved, log
-    assert code == {"taken": 1, "killed": 128 + 9}[lost], f"{log}\nSIGKILL came {GRACE} s after SIGTERM"
-    assert ("which is saved" in log) == (lost == "taken"), log
-    assert not list((ml / "model").iterdir())
-    (ml / "output" / "failure").unlink(missing_ok=True)  # the SDK's driver writes it for each end but a good one
-
-    job.start()
-    code, log = job.end()
-    assert code == 0, log
-    assert not (ml / "libraries").exists(), "the image's libraries were not taken"
-    assert not (ml / "output" / "failure").exists()
-    record = json.loads((ml / "model" / "training.json").read_text())
-    assert record["steps"] == STEPS
-    assert 0 < record["resumed"][0] < STEPS
-    assert record["loss"][-1][1] < record["loss"][0][1]
-    with tarfile.open(job.package(tmp_path / "model.tar.gz")) as package:
-        package.extractall(tmp_path / "served", filter="data")
-    assert (tmp_path / "served" / "adapter.gguf").is_file()
 
 
 
