@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletion
 
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta
@@ -69,20 +69,8 @@ def test_the_model_is_asked_with_the_caller_s_tools_and_the_passages() -> None:
     assert asked.choice["message"]["tool_calls"] == [{"id": "call_0", "type": "function", "function": function}]
 
 
-def test_a_stream_has_the_call_in_one_piece() -> None:
-    reply = Asked({"overlap": call("weather", '{"city": "Riga"}')}, tools=[TOOL], stream=True).reply
-    data = [line.removeprefix("data: ") for line in reply.text.split("\n\n") if line.strip()]
-    chunks = [ChatCompletionChunk.model_validate_json(one) for one in data[:-1]]
-    (piece,) = [one for chunk in chunks for one in chunk.choices[0].delta.tool_calls or ()]
-    assert (piece.index, piece.function and piece.function.arguments) == (0, '{"city": "Riga"}')
-    assert chunks[-1].choices[0].finish_reason == "tool_calls"
-    assert data[-1] == "[DONE]"
 
 
-def test_results_follow_the_prompt() -> None:
-    asked = Asked({"rain": "It rains."}, *exchange("rain"), tools=[TOOL])
-    assert asked.choice["message"]["content"] == "It rains."
-    assert [role for role, _ in asked.chat.calls[0]["messages"]] == ["system", "user", "assistant", "tool"]
 
 
 def test_results_pass_the_passage_guards_and_claims_the_input_guards() -> None:

@@ -231,9 +231,8 @@ def test_a_database_that_does_not_answer_is_said(scene: Made, monkeypatch: pytes
 _WAYS = ("approve", "at once", "bare", "deny", "late", "never", "stranger", "twice")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_nothing_is_written_that_nobody_approved(tmp_path: Path, seed: int) -> None:
-    tally = asyncio.run(fuzz(100, seed, write_config(tmp_path)))
+def test_nothing_is_written_that_nobody_approved(tmp_path: Path) -> None:
+    tally = asyncio.run(fuzz(100, 1, write_config(tmp_path)))
     assert tally.unapproved == []
     assert all(tally.events[way] for way in (*_WAYS, "written", "call unapproved", "refused with 409"))
 

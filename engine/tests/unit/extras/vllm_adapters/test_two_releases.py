@@ -30,7 +30,7 @@ from unit.extras.vllm_adapters.vllm_process import REAL, VllmProcess, played_ada
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 SAYS = {"stable": "alpha", "canary": "bravo", "next": "gamma"}
 PARAMETERS = ModelParameters.model_validate({"temperature": 0, "maxTokens": 5})
-REQUESTS, AT_ONCE, PATIENCE = 2000, 32, 600
+REQUESTS, AT_ONCE, PATIENCE = 400, 32, 600
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def answers(
         return asyncio.run(all_of_them())
 
 
-def test_two_thousand_requests_of_stable_and_canary_are_answered_by_their_own_adapter(
+def test_many_requests_of_stable_and_canary_are_answered_by_their_own_adapter(
     served: Served, vllm: VllmProcess
 ) -> None:
     names = random.Random(0).choices(["stable", "canary"], k=REQUESTS)
