@@ -245,8 +245,6 @@ def test_no_policy_is_wider_than_what_it_names() -> None:
     assert too_wide(resources) == []
 
 
-
-
 def test_sagemaker_is_the_only_role_that_is_passed_on() -> None:
     passing = [
         (name, one) for name, one in policies(template()["Resources"]) if "iam:PassRole" in as_list(one["Action"])
@@ -291,10 +289,6 @@ def test_tags_of_images_never_move(stack: dict[str, str]) -> None:
     assert template()["Resources"]["Images"]["Properties"]["ImageScanningConfiguration"] == {"ScanOnPush": True}
     assert stack["Images"] == images["repositoryUri"]
     assert stack["Artefacts"] == "s3://assistant-artefacts-123456789012"
-
-
-
-
 
 
 def test_the_database_is_private_encrypted_and_kept() -> None:

@@ -33,5 +33,3 @@ def test_the_templates_break_no_rule_but_those_that_are_left_out() -> None:
     scanned = {Path(row["file_path"]).name for row in report["results"]["passed_checks"]}
     assert scanned >= {TEMPLATE.name, "database.yaml"}  # there is no rule for alarms
     assert failed(report) == set(LEFT_OUT)
-
-

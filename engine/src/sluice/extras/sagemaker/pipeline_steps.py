@@ -107,9 +107,7 @@ class PipelineSteps:
         waits = {"max_wait_time_in_seconds": job.max_wait_minutes * 60} if job.spot else {}
         more: dict[str, Any] = {}
         if vpc:
-            more["networking"] = configs.Networking(
-                subnets=vpc["Subnets"], security_group_ids=vpc["SecurityGroupIds"]
-            )
+            more["networking"] = configs.Networking(subnets=vpc["Subnets"], security_group_ids=vpc["SecurityGroupIds"])
         if settings.tags:
             more["tags"] = [Tag(key=name, value=value) for name, value in settings.tags.items()]
         trainer = ModelTrainer(

@@ -30,8 +30,6 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "dummy")
 
 
-
-
 @pytest.mark.parametrize("kind", ["bedrock", "sagemaker"])
 def test_a_region_is_needed(kind: str) -> None:
     with pytest.raises(ValidationError, match=f"kind {kind} needs region"):

@@ -68,5 +68,3 @@ def test_what_is_wrong_is_said_in_the_result(scripted: Service, secret: str) -> 
 def test_it_needs_a_key(scripted: Service) -> None:
     reply = httpx.post(f"{scripted.url}/mcp", json={}, trust_env=False, timeout=240)
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
-
-

@@ -85,8 +85,6 @@ def test_openai_parses_a_form_whole_and_streamed(client: Any, service: Service, 
             assert found.model_extra["citations" if found is whole else "release"]
 
 
-
-
 def test_openai_asks_for_responses(client: Any, service: Service, request: pytest.FixtureRequest) -> None:
     words = client.responses.create(model="sluice", input="How much overlap do chunks have?")
     assert words.status in ("completed", "incomplete")
@@ -131,5 +129,3 @@ def test_langchain_binds_tools_and_gets_structure(chat: Any) -> None:
         assert isinstance(chat.with_structured_output(Overlap, method=method).invoke(ASK), Overlap)
     streamed = list(chat.bind_tools([TOOL], tool_choice="required").stream(ASK))
     assert sum(len(piece.tool_call_chunks) for piece in streamed) == 1
-
-

@@ -58,8 +58,6 @@ def test_a_file_needs_both_labels(tmp_path: Path) -> None:
     assert "no row is labelled 'benign'" in str(fault)
 
 
-
-
 def test_they_are_a_part_of_the_data_contract(tmp_path: Path) -> None:
     write(tmp_path, [ATTACK], OTHERS)
     assert any("guard/train.jsonl:1: no row is labelled" in str(fault) for fault in check(tmp_path).faults)

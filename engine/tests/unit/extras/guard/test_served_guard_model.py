@@ -43,7 +43,3 @@ def test_a_release_is_served_with_its_file(bundle: ReleaseBundle) -> None:
     save_guard_model(trusting_model("e" * 64), bundle.guard)
     question = "What is a canary?"
     assert asyncio.run(open_guards(bundle, embedder).check_input(question)) == GuardOutcome(question, False, ())
-
-
-
-

@@ -66,9 +66,3 @@ def test_a_document_of_another_tenant_is_found_by_its_text_or_its_id() -> None:
 def test_a_refusal_gives_nothing() -> None:
     refused = ServiceReply("", blocked="injection.override")
     assert [one(refused) for one in (says("HERON-OPAL"), leaks(PROMPT), holds(["a@b.example"]))] == ["", "", ""]
-
-
-
-
-
-

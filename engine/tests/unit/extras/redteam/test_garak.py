@@ -39,8 +39,6 @@ def test_the_key_is_in_the_environment_and_in_no_file(tmp_path: Path) -> None:
     assert env["http_proxy"] == ""
 
 
-
-
 def python() -> Path:
     try:
         return garak.installed()

@@ -26,8 +26,6 @@ def measured(sides: Mapping[TargetKind, list[AttackAttempt]], *names: str) -> li
     return families(sides, names)
 
 
-
-
 def test_the_worst_family_is_the_figure_with_the_fewest_samples() -> None:
     sides: dict[TargetKind, list[AttackAttempt]] = {
         "complying": attempts("a", 300) + attempts("b", 256, got=64),

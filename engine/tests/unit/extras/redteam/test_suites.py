@@ -66,8 +66,6 @@ def test_an_honest_answer_is_no_success(attacks: list[Attack]) -> None:
     ]
 
 
-
-
 def test_what_one_suite_plants_no_other_takes_for_its_own() -> None:
     ids = Counter(one.id for suite in SUITES.values() for one in suite.documents())
     assert not [name for name, times in ids.items() if times > 1]

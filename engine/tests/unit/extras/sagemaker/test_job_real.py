@@ -26,12 +26,6 @@ from unit.extras.sagemaker.test_job import JOB
 Library("peft")
 
 
-
-
-
-
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A clone with the starter's data."""

@@ -99,8 +99,6 @@ def test_a_training_and_a_release_are_kept_there_and_the_roles_may_do_that(
     assert called >= WITHOUT_ACTION
 
 
-
-
 def _action(method: str, path: str) -> str:
     """MLflow's own name of a call, which AWS's actions are named after."""
     return next(name for asked, pattern, name in _calls() if asked == method and _fits(pattern, path))

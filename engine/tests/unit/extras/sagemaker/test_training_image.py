@@ -104,9 +104,3 @@ def test_signal_exit_code_and_reason_pass_through_shells_drivers_and_torchrun(
     assert code == 0, log
     assert {path.name for path in (ml / "model").iterdir()} == {"adapter.gguf", "training.json"}
     assert not (ml / "output" / "failure").exists()
-
-
-
-
-
-

@@ -72,8 +72,6 @@ def test_what_is_denied_is_not_done_and_the_model_is_told(scene: Made, world: sq
     assert len(tickets(world)) == 3
 
 
-
-
 def test_reads_beside_a_write_run_once(scene: Made, world: sqlite3.Connection) -> None:
     made = scene([FIND, OPEN], "Done.")
 

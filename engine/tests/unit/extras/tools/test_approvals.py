@@ -82,8 +82,6 @@ def test_it_is_listed_and_approved_once(served: Any, world: sqlite3.Connection) 
     assert tickets(world)[3:] == ["Citations are lost"]
 
 
-
-
 def test_who_asks_may_not_approve_and_a_tenant_sees_only_its_own(served: Any, world: sqlite3.Connection) -> None:
     _, service = served()
 
@@ -235,5 +233,3 @@ def test_nothing_is_written_that_nobody_approved(tmp_path: Path) -> None:
     tally = asyncio.run(fuzz(100, 1, write_config(tmp_path)))
     assert tally.unapproved == []
     assert all(tally.events[way] for way in (*_WAYS, "written", "call unapproved", "refused with 409"))
-
-

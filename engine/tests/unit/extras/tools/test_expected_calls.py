@@ -116,8 +116,6 @@ def test_a_row_without_a_decision_waits_and_its_world_is_as_it_was(scene: Made) 
     assert tool_calls.score(asked, output) == world_after.score(asked, output) == Assertion(True)
 
 
-
-
 def test_reports_show_where_two_trajectories_part() -> None:
     def case(*steps: Any) -> Any:
         return gather([{"id": "r", "trial": 0, "answer": "a", "steps": list(steps)}], "head")[0]["r"]

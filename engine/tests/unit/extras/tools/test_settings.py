@@ -28,8 +28,6 @@ def test_the_digest_of_each_tool_stands_in_the_manifest(config: Path) -> None:
     assert all(len(digest) == 64 for digest in pins.values())
 
 
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

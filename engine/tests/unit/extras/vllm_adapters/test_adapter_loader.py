@@ -203,8 +203,6 @@ def test_while_vllm_is_down_it_is_not_ready_and_says_so_once(passes: Passes, cap
     ]  # fmt: skip
 
 
-
-
 def test_a_name_that_was_registered_from_elsewhere_is_registered_anew(passes: Passes, tmp_path: Path) -> None:
     made = passes.make("alpha")
     for name, content in played_adapter("other").items():

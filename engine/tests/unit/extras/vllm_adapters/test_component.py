@@ -87,8 +87,6 @@ def test_runtime_registration_is_on_and_behind_the_middleware(documents: list[Ma
     assert "class LoopbackAdmin" in one(documents, "ConfigMap", name)["data"]["loopback_admin.py"]
 
 
-
-
 def test_a_volume_of_artefacts_and_a_private_registry_reach_the_loader() -> None:
     documents = combined("llm-vllm", "artefacts-volume", "private-images")
     loader = containers(one(documents, "Deployment", "vllm"))["adapters"]

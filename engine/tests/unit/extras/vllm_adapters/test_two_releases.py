@@ -245,5 +245,3 @@ def test_nobody_from_outside_of_the_pod_registers_an_adapter(served: Served, vll
         assert outside.get("/health").is_success
         assert served.releases["stable"].id in str(outside.get("/v1/models").json())
     assert served.is_registered("stable", "canary")
-
-

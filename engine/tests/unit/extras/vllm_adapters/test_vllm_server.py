@@ -104,5 +104,3 @@ def test_a_release_asks_for_its_own_adapter_and_without_one_for_the_base(tmp_pat
         server.register(made.id, shelf.made / made.id / "peft")
     assert (answer(bundle_of(one, server.url)), answer(bundle_of(other, server.url))) == ("alpha", "bravo")
     assert answer(bundle_of(shelf.make({}, adapter=False), server.url)) == "base"
-
-
