@@ -49,11 +49,6 @@ from sluice.retrieval.index_files import IndexInfo, chunk, read_index
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 
 
-def planted(name: str, title: str, text: str, tenant: str | None = None) -> Document:
-    """A document of an attack."""
-    return Document(id=name, title=title, licence="Apache-2.0", source="sluice red team", tenant=tenant, text=text)
-
-
 def plant(index: Path, documents: Sequence[Document], embedder: Path, out: Path) -> IndexInfo:
     """Writes to `out` the index in `index` with `documents` added. `embedder`: the model file of the release."""
     info, chunks, vectors = read_index(index)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletion
+from pydantic import ValidationError
 
+from sluice.extras.clients.checks import FormatOptions
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta
 from sluice.llm.provider_failures import FailureKind, ProviderError
@@ -17,6 +19,7 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.services import Services
+from support.guardrails import finder
 from support.serving.fakes import GUARDRAILS, HITS, ScriptedChat, ScriptedRetriever, StubChain, scripted_bundle
 from unit.extras.clients.scripts import WEATHER, call
 from unit.serving.client import OVERLAP, Client
@@ -215,3 +218,26 @@ def test_lengths_count_with_tools_and_are_named_without() -> None:
     told = {"input": OVERLAP, "max_output_tokens": 99, "truncation": "auto"}
     reply = Client(app).send("POST", "/v1/responses", json=told)
     assert reply.headers["x-sluice-ignored"] == "truncation, max_output_tokens"
+
+
+find = finder("format")
+SCHEMA = {"type": "object", "required": ["answer"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "reasons"),
+    [
+        ('{"answer": 1}', SCHEMA, []),
+        ("[1, 2]", {}, []),
+        ('{"other": 1}', SCHEMA, ["format.schema"]),
+        ('{"answer": 1', SCHEMA, ["format.not_json"]),
+        ("plain words", {}, ["format.not_json"]),
+    ],
+)
+def test_the_form_of_an_answer(text: str, schema: dict[str, object], reasons: list[str]) -> None:
+    assert [found.reason for found in find(text, FormatOptions(json_schema=schema))] == reasons
+
+
+def test_a_schema_that_is_none_is_refused() -> None:
+    with pytest.raises(ValidationError, match="not a JSON Schema"):
+        FormatOptions(json_schema={"type": "nonsense"})
