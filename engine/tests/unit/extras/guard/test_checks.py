@@ -1,4 +1,4 @@
-"""The checks `attack` and `topic` in the guards, and where a release is served; a model that fails lets nothing pass."""
+"""The checks `attack` and `topic`, also where a release is served; a guard model that fails lets nothing pass."""
 
 from __future__ import annotations
 
