@@ -129,3 +129,11 @@ def test_langchain_binds_tools_and_gets_structure(chat: Any) -> None:
         assert isinstance(chat.with_structured_output(Overlap, method=method).invoke(ASK), Overlap)
     streamed = list(chat.bind_tools([TOOL], tool_choice="required").stream(ASK))
     assert sum(len(piece.tool_call_chunks) for piece in streamed) == 1
+
+
+@pytest.mark.parametrize("mode", ["TOOLS", "JSON_SCHEMA"])
+def test_instructor_fills_a_model(client: Any, mode: str) -> None:
+    instructor = pytest.importorskip("instructor")
+    filled = instructor.from_openai(client, mode=getattr(instructor.Mode, mode))
+    found = filled.chat.completions.create(model="sluice", messages=ASK, response_model=Overlap, max_retries=0)
+    assert isinstance(found, Overlap)
