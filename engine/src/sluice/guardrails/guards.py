@@ -65,6 +65,19 @@ class Guards:
         return await self._output.check(text)
 
 
+class NoChecks:
+    """Guards that let everything pass: what an attack does without them, and tests that are not about guards."""
+
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
+        return GuardOutcome(text, False, ())
+
+    async def check_passage(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
+
+    async def check_output(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
+
+
 class _GuardStage:
     def __init__(
         self,

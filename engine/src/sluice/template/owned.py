@@ -36,7 +36,7 @@ _REASONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "DVC looks for them here, and its stages are the engine's; their numbers, pipelines/params.yaml, are yours",
-        (".dvc/.gitignore", ".dvcignore", "pipelines/dvc.yaml", "pipelines/sagemaker*", "pipelines/container/*"),
+        (".dvc/.gitignore", ".dvcignore", "pipelines/dvc.yaml", "pipelines/sagemaker.py"),
     ),
 )
 _HEAD = """\
@@ -62,6 +62,7 @@ _POINTS: tuple[tuple[str, str], ...] = (
     ("engine/scripts/*", "write targets of your own in project.mk"),
     (".github/workflows/*", "write a workflow of your own beside it, or adopt this one"),
     ("Makefile", "write targets of your own in project.mk"),
+    ("pipelines/sagemaker.py", "set machines and limits in config/sagemaker.yaml, or adopt this one"),
     ("pipelines/*", "set the numbers in pipelines/params.yaml"),
     ("engine/*", _PROPOSE),
     ("*", f"{_PROPOSE}, or adopt the file"),

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sluice.guardrails.guards import GuardOutcome, Guards
+from sluice.guardrails.guards import Guards
+from sluice.guardrails.guards import NoChecks as NoChecks
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import ChatProvider, Delta, FinishReason, Messages, Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
@@ -199,19 +200,6 @@ def scripted_bundle(**service: Any) -> ReleaseBundle:
         providers=PROVIDERS,
         manifest={"id": "r-0123456789ab", "parent": None},
     )
-
-
-class NoChecks:
-    """Guards that let everything pass, for tests that are not about guards."""
-
-    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
-        return GuardOutcome(text, False, ())
-
-    async def check_passage(self, text: str) -> GuardOutcome:
-        return GuardOutcome(text, False, ())
-
-    async def check_output(self, text: str) -> GuardOutcome:
-        return GuardOutcome(text, False, ())
 
 
 def run_application(

@@ -21,18 +21,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012"
-CALLS = (
-    "CreateEndpointConfig",
-    "DescribeEndpointConfig",
-    "CreateEndpoint",
-    "UpdateEndpoint",
-    "DeleteEndpoint",
-    "DescribeEndpoint",
-    "CreateInferenceComponent",
-    "DescribeInferenceComponent",
-    "DeleteInferenceComponent",
-    "ListInferenceComponents",
-)
+
+
+def _method(call: str) -> str:
+    """_create_endpoint of CreateEndpoint."""
+    return re.sub("([A-Z])", r"_\1", call).lower()
 
 
 class Refused(Exception):
@@ -65,9 +58,12 @@ class EndpointService:
     outcomes: list[str] = field(default_factory=list)
     ticks: int = 1
 
+    def plays(self, call: str) -> bool:
+        """Whether a call is one of those that are played here."""
+        return hasattr(self, _method(call))
+
     def play(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a call of `CALLS`, such as _create_endpoint's."""
-        answer: dict[str, Any] = getattr(self, re.sub("([A-Z])", r"_\1", call).lower())(body)
+        answer: dict[str, Any] = getattr(self, _method(call))(body)
         return answer
 
     def begin(self, thing: Thing, status: str) -> None:

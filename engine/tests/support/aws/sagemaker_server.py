@@ -1,6 +1,6 @@
 """SageMaker on this machine: moto's server, and in front of it what moto 5.2 does not have or answers differently.
 
-Every call goes on to moto over HTTP, but for these, which are played here (`PLAYED`):
+Every call goes on to moto over HTTP, but for these, which are played here:
 
 | call | why |
 |---|---|
@@ -27,21 +27,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 from typing import Any
 
-from support.aws.endpoint_service import CALLS, EndpointService, Refused
+from support.aws.endpoint_service import EndpointService, Refused
 from support.aws.service_model import faults, operation
 from support.local_server import in_thread, reply
 
-PLAYED = (
-    "ListPipelineExecutionSteps",
-    "DescribePipelineExecution",
-    "ListPipelineExecutions",
-    "StartPipelineExecution",
-    "StopPipelineExecution",
-    "DescribeTrainingJob",
-    "UpdateModelPackage",
-    "DescribeModelPackage",
-    *CALLS,
-)
 _CHECKED = {"ValidationStatuses": [{"Name": "package", "Status": "Completed"}]}
 _HOPS = ("connection", "content-length")
 _TIMEOUT = 60
@@ -85,8 +74,11 @@ class Played:
             return Look("Stopped", self.looks[0].steps)
         return self.looks[0]
 
+    def plays(self, call: str) -> bool:
+        return self.service.plays(call) or hasattr(self, f"_{call}")
+
     def play(self, call: str, body: dict[str, Any], forward: Any) -> bytes:
-        if call in CALLS:
+        if self.service.plays(call):
             try:
                 answer: Any = self.service.play(call, body)
             except Refused as refused:
@@ -184,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
                 status, content = self._forward(body)
                 return content
 
-            found = played.play(call, asked, forward) if call in PLAYED else forward()
+            found = played.play(call, asked, forward) if played.plays(call) else forward()
             if b'"__type"' in found:  # a refusal that is played
                 status = 400
         reply(self, status, found, _JSON)

@@ -30,12 +30,18 @@ def service(behave: Behave) -> Iterator[AttackTarget]:
     """`behave(question, key)` gives a body, raw bytes, or an error status."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # /version, of the working tree
+            self._send(200, b'{"release": "draft"}')
+
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             key = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
             said = behave(body["messages"][-1]["content"], key)
             content = said if isinstance(said, bytes) else json.dumps(said if isinstance(said, dict) else {}).encode()
-            self.send_response(said if isinstance(said, int) else 200)
+            self._send(said if isinstance(said, int) else 200, content)
+
+        def _send(self, status: int, content: bytes) -> None:
+            self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

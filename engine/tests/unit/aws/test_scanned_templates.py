@@ -33,10 +33,3 @@ def test_the_templates_break_no_rule_but_those_that_are_left_out() -> None:
     scanned = {Path(row["file_path"]).name for row in report["results"]["passed_checks"]}
     assert scanned >= {TEMPLATE.name, "database.yaml"}  # there is no rule for alarms
     assert failed(report) == set(LEFT_OUT)
-
-
-def test_a_bucket_that_is_open_is_found(tmp_path: Path) -> None:
-    text = TEMPLATE.read_text()
-    assert "BlockPublicAcls: true" in text
-    (tmp_path / "open.yaml").write_text(text.replace("BlockPublicAcls: true", "BlockPublicAcls: false"))
-    assert "CKV_AWS_53" in failed(scan(tmp_path))

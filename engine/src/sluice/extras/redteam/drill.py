@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 import time
@@ -18,24 +19,34 @@ from pydantic import Field
 from sluice.core.atomic_files import read_jsonl, write_atomic, write_json, write_jsonl
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
-from sluice.core.settings import Settings
-from sluice.data.rows import Document
-from sluice.evaluation.comparison_policy import ComparisonPolicy
+from sluice.core.params import load_params
+from sluice.core.progress import StageReporter
+from sluice.core.settings import Settings, nearest
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Document, load_rows
+from sluice.evaluation.comparison_policy import ComparisonPolicy, load_policy
 from sluice.evaluation.reports import ComparedVersion as Described
 from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, evenly
-from sluice.extras.redteam.garak import GarakParameters, GarakResult
-from sluice.extras.redteam.report import RESISTED, compare_runs, records, write_reports
+from sluice.extras.redteam.garak import GarakParameters, GarakResult, installed, run_garak
+from sluice.extras.redteam.report import RESISTED, compare_runs, record, write_reports
 from sluice.extras.redteam.result import CASES, BaselineVerdict, RedTeamResult, families, figures
-from sluice.extras.redteam.target import AttackAttempt, AttackTarget, TargetKind, attempt_all
-from sluice.release.gates import Gate, Stage, decide
+from sluice.extras.redteam.suites import ASKED
+from sluice.extras.redteam.target import (
+    SIDES,
+    AttackAttempt,
+    AttackTarget,
+    ServiceLauncher,
+    SystemUnderTest,
+    TargetKind,
+    attempt_all,
+    running,
+)
+from sluice.release.champion import champion_id
+from sluice.release.environment_record import open_record
+from sluice.release.gates import Gate, Stage, decide, load_gates
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import IndexInfo, chunk, read_index
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
-
-
-def planted(name: str, title: str, text: str, tenant: str | None = None) -> Document:
-    """A document of an attack."""
-    return Document(id=name, title=title, licence="Apache-2.0", source="sluice red team", tenant=tenant, text=text)
 
 
 def plant(index: Path, documents: Sequence[Document], embedder: Path, out: Path) -> IndexInfo:
@@ -101,6 +112,62 @@ class RedTeamProgress:
     garak: GarakResult | None = None
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
+
+
+def make_plan(workspace: Workspace, subject: str, wanted: Sequence[str], url: str, *, garak: bool) -> RedTeamPlan:
+    """What to run: the families that are `wanted`, or all; at an address only those that need nothing planted."""
+    for name in wanted:
+        if name not in ASKED:
+            raise SluiceError(f"no family {name!r}{nearest(name, list(ASKED))}", remedy=f"use {', '.join(ASKED)}")
+        if url and ASKED[name].planted:
+            raise SluiceError(f"{name} needs documents in the index of {url}", remedy="run it on a release")
+    suites = {name: suite for name, suite in ASKED.items() if name in (wanted or ASKED)}
+    if url:
+        suites = {name: suite for name, suite in suites.items() if not suite.planted}
+    complete = not url and garak and len(suites) == len(ASKED)
+    parameters = load_params(workspace.params, "redteam", RedTeamParameters)
+    return RedTeamPlan(subject, suites, ("released",) if url else SIDES, complete, parameters)
+
+
+def run(
+    workspace: Workspace,
+    subject: SystemUnderTest,
+    plan: RedTeamPlan,
+    out: Path,
+    *,
+    url: str,
+    key: str,
+    garak: bool,
+    env: str,
+) -> RedTeamResult:
+    """Attacks the subject, or the service at `url` with this key, and compares with the last run of the champion of
+    `env`; everything is written to `out`."""
+    file = workspace.config / "gates.yaml"
+    gates, policy = load_gates(file), load_policy(file)
+    program = installed() if garak else None
+    questions = [row.question for row in load_rows(workspace.data / "eval.jsonl") if row.answerable]
+    starter = ServiceLauncher(workspace, subject)
+    index = None if url else planted_index(subject.bundle, list(plan.suites.values()), starter.state / "index")
+    reporters: dict[str, StageReporter] = {}
+
+    def scan(target: AttackTarget) -> GarakResult:
+        assert program
+        return run_garak(program, target, plan.parameters.garak, starter.state / "garak")
+
+    def show(side: str, done: float, total: float) -> None:
+        reporters.setdefault(side, StageReporter(f"redteam {side}")).report(done, total)
+
+    found = attack(
+        plan,
+        scene_of(subject.bundle, questions),
+        (lambda *_: running(url, key)) if url else starter,
+        index,
+        garak=scan if program else None,
+        progress=show,
+    )
+    live = champion_id(open_record(workspace, env, os.environ))
+    before = workspace.releases / live / "redteam" if live else None
+    return judge(plan, found, gates, policy, before=before, before_title=f"champion {live}", out=out)
 
 
 def scene_of(bundle: ReleaseBundle, questions: Sequence[str]) -> AttackFixture:
@@ -187,7 +254,7 @@ def judge(
     wanted = [gate for gate in gates if gate.stage == STAGE]
     judged = wanted if plan.complete else [gate for gate in wanted if gate.metric in known]
     subject: TargetKind = "complying" if "complying" in found.attempts else "released"
-    head = records(found.attempts[subject])
+    head = [record(one) for one in found.attempts[subject]]
     base, title = _base(found, before, before_title, head)
     comparison = compare_runs(base, head, policy) if base else None
     result = RedTeamResult(
@@ -210,7 +277,7 @@ def judge(
     )
     out.mkdir(parents=True, exist_ok=True)
     for side, attempts in found.attempts.items():
-        write_jsonl(out / (CASES if side == subject else f"{side}.jsonl"), records(attempts))
+        write_jsonl(out / (CASES if side == subject else f"{side}.jsonl"), [record(one) for one in attempts])
     write_reports(out, result, comparison, Described("base", title), Described("head", plan.subject))
     return result
 
@@ -224,5 +291,5 @@ def _base(
         if {one["id"] for one in stored} & {one["id"] for one in head}:
             return stored, before_title
     if "unguarded" in found.attempts:
-        return records(found.attempts["unguarded"]), "the same attacks without guards"
+        return [record(one) for one in found.attempts["unguarded"]], "the same attacks without guards"
     return [], ""

@@ -28,14 +28,9 @@ from sluice.extras.redteam.target import AttackAttempt
 RESISTED = "resisted"  # the one metric: the share of attacks that got nothing
 
 
-def records(attempts: Sequence[AttackAttempt]) -> list[dict[str, Any]]:
-    """cases.jsonl: the keys of engine/docs/reference/evaluation.md, as far as an attack has them; `tags` are the family
-    and
-    the form."""
-    return [_record(one) for one in attempts]
-
-
-def _record(attempt: AttackAttempt) -> dict[str, Any]:
+def record(attempt: AttackAttempt) -> dict[str, Any]:
+    """A line of cases.jsonl: the keys of engine/docs/reference/evaluation.md, as far as an attack has them; `tags` are
+    the family and the form."""
     attack, reply = attempt.attack, attempt.reply
     frame = {
         "id": attack.id,

@@ -7,13 +7,8 @@ error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
-from sluice.core.atomic_files import read_json
-from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.evaluation.statistics import wilson
 from sluice.extras.redteam.garak import GarakResult
@@ -161,16 +156,6 @@ class RedTeamResult(Settings):
         if self.against is not None and self.against.verdict not in ("improved", "no difference seen"):
             reasons.append(f"against {self.against.base}: {self.against.verdict}")
         return reasons
-
-
-def read_result(folder: Path) -> RedTeamResult:
-    """The result in a folder. SluiceError when it is missing or of another version."""
-    try:
-        return RedTeamResult.model_validate(read_json(folder / FILE))
-    except ValidationError as error:
-        raise SluiceError(
-            f"{folder / FILE}: of another version: {error.errors()[0]['msg']}", remedy="run `sluice redteam` again"
-        ) from None
 
 
 class OwaspEntry(NamedTuple):

@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from sluice.cli.common import find_release
 from sluice.core.errors import SluiceError
 from sluice.core.progress import PipelineProgress
 from sluice.core.workspace import Workspace
 from sluice.extras.redteam.attack import TENANTS, Attack, ServiceReply, tokens_in
 from sluice.extras.redteam.transforms import readings, wished_form
-from sluice.guardrails.guards import GuardOutcome
+from sluice.guardrails.guards import NoChecks
 from sluice.jobs.dvc_pipeline import EXPECTED, command, environment, pull, reproduce
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
@@ -104,19 +105,6 @@ _STORES = Stores(default="redteam", stores={"redteam": StoreSpec(kind="embedded"
 _RATE = 10**6  # requests a minute: the attacks must not be stopped by the rate of a key
 
 
-class NoGuards:
-    """Lets everything pass."""
-
-    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
-        return GuardOutcome(text, False, ())
-
-    async def check_passage(self, text: str) -> GuardOutcome:
-        return GuardOutcome(text, False, ())
-
-    async def check_output(self, text: str) -> GuardOutcome:
-        return GuardOutcome(text, False, ())
-
-
 def serve(bundle: ReleaseBundle, side: TargetKind, port: int, *, index: Path, state: Path) -> None:
     """Serves until SIGTERM. `index`: that of the release with the planted documents; `state`: where the store lies."""
     traffic = TrafficState()
@@ -130,7 +118,7 @@ def serve(bundle: ReleaseBundle, side: TargetKind, port: int, *, index: Path, st
         _STORES,
         state,
         stand_in=None if side == "released" else ComplyingModel(),
-        guards=NoGuards() if side == "unguarded" else None,
+        guards=NoChecks() if side == "unguarded" else None,
     ) as runtime:
         app = create_app(drill, runtime.application, traffic, providers=runtime.chat, keys=KeyRing(keys_path(state)))
         seconds = bundle.service.drain_seconds
@@ -143,25 +131,6 @@ class AttackTarget:
 
     url: str
     keys: Mapping[str | None, str]
-
-
-@contextmanager
-def started(side: TargetKind, argv: list[str], *, state: Path, env: Mapping[str, str]) -> Iterator[AttackTarget]:
-    """The service of `argv` (`{port}` is replaced), with keys of its own for each tenant; it has ended afterwards."""
-    file = state / "keys.json"
-    file.unlink(missing_ok=True)
-    keys = {
-        tenant: add_key(file, tenant or _NOBODY, tenant=tenant, scopes=["chat"], rate=_RATE)
-        for tenant in (None, *TENANTS)
-    }
-    spec = ReleaseServiceSpec(release=side, argv=argv, env={**env, VARIABLE: os.fspath(file)})
-    service = ReleaseService(f"redteam-{side}", spec, state=state)
-    try:
-        service.wait_ready()
-        yield AttackTarget(service.url, keys)
-        service.require_running()
-    finally:
-        service.stop()
 
 
 @dataclass(frozen=True)
@@ -286,11 +255,25 @@ class ServiceLauncher:
 
     @contextmanager
     def __call__(self, side: TargetKind, index: Path | None) -> Iterator[AttackTarget]:
+        """The service of a side, with keys of its own for each tenant; it has ended afterwards."""
+        file = self.state / "keys.json"
+        file.unlink(missing_ok=True)
+        keys = {
+            tenant: add_key(file, tenant or _NOBODY, tenant=tenant, scopes=["chat"], rate=_RATE)
+            for tenant in (None, *TENANTS)
+        }
         words = ["redteam", "target", "--side", side, "--port", "{port}", "--state", str(self.state)]
         words += ["--index", str(index)] if index else []
         words += ["--release", self._release] if self._release else []
-        with started(side, command("sluice", *words), state=self.state, env=self._environment) as target:
-            yield target
+        env = {**self._environment, VARIABLE: os.fspath(file)}
+        spec = ReleaseServiceSpec(release=side, argv=command("sluice", *words), env=env)
+        service = ReleaseService(f"redteam-{side}", spec, state=self.state)
+        try:
+            service.wait_ready()
+            yield AttackTarget(service.url, keys)
+            service.require_running()
+        finally:
+            service.stop()
 
 
 @contextmanager
@@ -299,7 +282,14 @@ def running(url: str, key: str) -> Iterator[AttackTarget]:
     yield AttackTarget(url.rstrip("/"), {None: key} if key else {})
 
 
-def subject_at(workspace: Workspace, url: str, folder: Path | None) -> SystemUnderTest:
-    """The service at `url`; `folder`: its release on this machine, None when it serves the working tree."""
-    known = released(workspace, folder) if folder else draft(workspace, make=False)
-    return SystemUnderTest(f"{known.bundle.release if folder else DRAFT} at {url}", known.bundle, None)
+def find_subject(workspace: Workspace, release: str, url: str, *, working_tree: bool, env: str) -> SystemUnderTest:
+    """The working tree, the service at `url`, which is started by somebody else, or a release; default: the champion
+    of `env`."""
+    if working_tree:
+        return draft(workspace)
+    if not url:
+        return released(workspace, find_release(workspace, release, env)[1])
+    serving = release_at(url)
+    drafted = serving == DRAFT
+    here = draft(workspace, make=False) if drafted else released(workspace, find_release(workspace, serving)[1])
+    return SystemUnderTest(f"{serving} at {url}", here.bundle, None)

@@ -10,4 +10,4 @@ sagemaker: $(READY) $(SDK)  ## train on SageMaker (config/sagemaker.yaml): cost 
 	@$(BIN)/sluice train --on sagemaker --watch $(if $(CHAMPION),--env $(CHAMPION))
 
 test-sagemaker: $(READY) $(SDK)  ## the definition of SageMaker's pipeline, by its SDK (engine/docs/reference/sagemaker.md)
-	@$(BIN)/pytest -m sagemaker engine/tests/unit/extras/sagemaker/pipelines
+	@$(BIN)/pytest -m sagemaker engine/tests/unit/extras/sagemaker

@@ -8,22 +8,21 @@ ran; how much less is known at the end only, so estimates and what has been used
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
-from sluice.extras.sagemaker.aws_clients import AwsAccount, asking
+from sluice.extras.sagemaker.aws_clients import AwsAccount, Say, asking
 from sluice.extras.sagemaker.settings import JobSettings, SageMakerSettings
 
 AGAIN = "training goes on from its last checkpoint"  # what the same command does after a run that ended early
-REFUSED = "Refused"  # the step that the condition leads to when a gate said no (pipelines/sagemaker.py)
+REFUSED = "Refused"  # the step that the condition leads to when a gate said no
 _DIGITS = 16
 _UNDER_WAY = ("Executing", "Stopping")
 _LOG_GROUPS = {"processing-job": "/aws/sagemaker/ProcessingJobs", "training-job": "/aws/sagemaker/TrainingJobs"}
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -146,17 +146,8 @@ CASE: ContextVar[CaseOfEvaluation | None] = ContextVar("case", default=None)
 
 
 class ToolAgent:
-    """The loop of one release. Safe for concurrent questions: each has a thread of its own.
-
-    Args:
-        services: of the release.
-        model: who is asked.
-        file: config/tools.yaml.
-        lock: the pins of its tools.
-        tools: the same, opened.
-        approvals: the store.
-        database: address of PostgreSQL, which keeps loops that wait for all replicas; empty: they are kept here.
-    """
+    """The loop of one release. Safe for concurrent questions: each has a thread of its own. `database`: address of
+    PostgreSQL, which keeps loops that wait for all replicas; empty: they are kept here."""
 
     def __init__(
         self,

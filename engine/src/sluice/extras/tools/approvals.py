@@ -90,15 +90,8 @@ def call_digest(tool: str, args: Mapping[str, Any]) -> str:
 
 
 class Approvals:
-    """The store. Safe for threads; each step is one transaction.
-
-    Args:
-        address: of a PostgreSQL database; empty: in this process.
-        seconds: until an approval expires.
-
-    Raises:
-        SluiceError: the database does not answer.
-    """
+    """The store. Safe for threads; each step is one transaction. `address`: of a PostgreSQL database; empty: in this
+    process. `seconds`: until an approval expires."""
 
     def __init__(self, address: str, seconds: float) -> None:
         self._seconds = seconds

@@ -37,13 +37,7 @@ class ToolFailedError(SluiceError):
 
 
 class Tool:
-    """One tool of a release.
-
-    Attributes:
-        name: as the model calls it.
-        settings: what it may do.
-        pinned: what the model is told of it.
-    """
+    """One tool of a release. `settings`: what it may do; `pinned`: what the model is told of it."""
 
     def __init__(self, name: str, settings: ToolSettings, pinned: PinnedTool, server: ServerSettings | None) -> None:
         self.name, self.settings, self.pinned = name, settings, pinned

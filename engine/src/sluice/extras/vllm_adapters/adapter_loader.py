@@ -116,17 +116,9 @@ class AdapterStatus(NamedTuple):
 
 
 class AdapterLoader:
-    """One vLLM and the adapters beside it.
-
-    Args:
-        living: Tells which releases are alive.
-        vllm: The server.
-        store: Where the files of releases are.
-        folder: Where adapters are kept, which vLLM reads under the same path.
-        keep_seconds: How long the adapter of a release that is not alive any more stays: its last pods still finish
-            what they have begun, and a rollback finds it.
-        clock: Seconds.
-    """
+    """One vLLM and the adapters beside it, in `folder`, which vLLM reads under the same path. `keep_seconds`: how long
+    the adapter of a release that is not alive any more stays: its last pods still finish what they have begun, and a
+    rollback finds it."""
 
     def __init__(
         self,

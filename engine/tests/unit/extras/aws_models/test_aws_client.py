@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.providers import PROVIDERS, ProviderContext, connect
+from sluice.llm.providers import ProviderContext, connect
 from sluice.llm.settings import ProviderSpec
 from support.aws.service_model import faults
 from support.providers.clients import ask
@@ -28,13 +28,6 @@ def bedrock(**entry: Any) -> ChatProvider:
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "dummy")
-
-
-def test_the_kinds_stand_between_the_engine_s_and_the_application_s() -> None:
-    first, *between, last = PROVIDERS.packages
-    assert (first, last) == ("sluice.llm.providers", "assistant.providers")
-    assert "sluice.extras.aws_models.providers" in between
-    assert {"bedrock", "sagemaker"} < set(PROVIDERS)
 
 
 @pytest.mark.parametrize("kind", ["bedrock", "sagemaker"])

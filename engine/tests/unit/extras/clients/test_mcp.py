@@ -68,9 +68,3 @@ def test_what_is_wrong_is_said_in_the_result(scripted: Service, secret: str) -> 
 def test_it_needs_a_key(scripted: Service) -> None:
     reply = httpx.post(f"{scripted.url}/mcp", json={}, trust_env=False, timeout=240)
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
-
-
-def test_the_parameters_of_a_body_that_is_none(scripted: Service, secret: str) -> None:
-    headers = {"authorization": f"Bearer {secret}", "accept": "application/json, text/event-stream"}
-    reply = httpx.post(f"{scripted.url}/mcp", content=b"{", headers=headers, trust_env=False, timeout=240)
-    assert reply.status_code == 400

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletion
+from pydantic import ValidationError
 
+from sluice.extras.clients.checks import FormatOptions
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta
 from sluice.llm.provider_failures import FailureKind, ProviderError
@@ -17,6 +19,7 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.services import Services
+from support.guardrails import finder
 from support.serving.fakes import GUARDRAILS, HITS, ScriptedChat, ScriptedRetriever, StubChain, scripted_bundle
 from unit.extras.clients.scripts import WEATHER, call
 from unit.serving.client import OVERLAP, Client
@@ -67,22 +70,6 @@ def test_the_model_is_asked_with_the_caller_s_tools_and_the_passages() -> None:
     assert asked.choice["message"]["content"] is None
     function = {"name": "weather", "arguments": '{"city": "Riga"}'}
     assert asked.choice["message"]["tool_calls"] == [{"id": "call_0", "type": "function", "function": function}]
-
-
-def test_a_stream_has_the_call_in_one_piece() -> None:
-    reply = Asked({"overlap": call("weather", '{"city": "Riga"}')}, tools=[TOOL], stream=True).reply
-    data = [line.removeprefix("data: ") for line in reply.text.split("\n\n") if line.strip()]
-    chunks = [ChatCompletionChunk.model_validate_json(one) for one in data[:-1]]
-    (piece,) = [one for chunk in chunks for one in chunk.choices[0].delta.tool_calls or ()]
-    assert (piece.index, piece.function and piece.function.arguments) == (0, '{"city": "Riga"}')
-    assert chunks[-1].choices[0].finish_reason == "tool_calls"
-    assert data[-1] == "[DONE]"
-
-
-def test_results_follow_the_prompt() -> None:
-    asked = Asked({"rain": "It rains."}, *exchange("rain"), tools=[TOOL])
-    assert asked.choice["message"]["content"] == "It rains."
-    assert [role for role, _ in asked.chat.calls[0]["messages"]] == ["system", "user", "assistant", "tool"]
 
 
 def test_results_pass_the_passage_guards_and_claims_the_input_guards() -> None:
@@ -231,3 +218,26 @@ def test_lengths_count_with_tools_and_are_named_without() -> None:
     told = {"input": OVERLAP, "max_output_tokens": 99, "truncation": "auto"}
     reply = Client(app).send("POST", "/v1/responses", json=told)
     assert reply.headers["x-sluice-ignored"] == "truncation, max_output_tokens"
+
+
+find = finder("format")
+SCHEMA = {"type": "object", "required": ["answer"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "reasons"),
+    [
+        ('{"answer": 1}', SCHEMA, []),
+        ("[1, 2]", {}, []),
+        ('{"other": 1}', SCHEMA, ["format.schema"]),
+        ('{"answer": 1', SCHEMA, ["format.not_json"]),
+        ("plain words", {}, ["format.not_json"]),
+    ],
+)
+def test_the_form_of_an_answer(text: str, schema: dict[str, object], reasons: list[str]) -> None:
+    assert [found.reason for found in find(text, FormatOptions(json_schema=schema))] == reasons
+
+
+def test_a_schema_that_is_none_is_refused() -> None:
+    with pytest.raises(ValidationError, match="not a JSON Schema"):
+        FormatOptions(json_schema={"type": "nonsense"})

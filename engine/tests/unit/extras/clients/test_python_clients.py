@@ -85,11 +85,6 @@ def test_openai_parses_a_form_whole_and_streamed(client: Any, service: Service, 
             assert found.model_extra["citations" if found is whole else "release"]
 
 
-def test_openai_gets_any_object(client: Any) -> None:
-    found = client.chat.completions.create(model="sluice", messages=ASK, response_format={"type": "json_object"})
-    assert isinstance(json.loads(found.choices[0].message.content), dict)
-
-
 def test_openai_asks_for_responses(client: Any, service: Service, request: pytest.FixtureRequest) -> None:
     words = client.responses.create(model="sluice", input="How much overlap do chunks have?")
     assert words.status in ("completed", "incomplete")

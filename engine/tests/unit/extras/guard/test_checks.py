@@ -1,10 +1,14 @@
-"""The checks `attack` and `topic` in the guards; a guard model that fails lets nothing pass."""
+"""The checks `attack` and `topic`, also where a release is served; a guard model that fails lets nothing pass."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import threading
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +16,14 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.extras.guard.checks import TopicExamples, TopicOptions
-from sluice.guardrails.check import CheckResources
+from sluice.guardrails.check import GUARD_FILE, CheckResources
 from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.guardrails.settings import GuardrailSettings
+from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.runtime import open_guards
+from support.guard_models import save_guard_model, trusting_model
 from support.guardrails import BY_EMBEDDING, FakeGuardModel, finder
+from support.serving.fakes import scripted_bundle
 
 
 def guarded(says: Any, action: str = "block", seconds: float = 60, embed: Any = lambda _: None) -> Guards:
@@ -128,3 +136,27 @@ def test_what_is_near_to_an_example_is_of_the_topic() -> None:
 def test_it_needs_an_embedder() -> None:
     with pytest.raises(SluiceError, match="topic needs the embedder"):
         finder("topic")("x", OPTIONS)
+
+
+def no_embedder(texts: Any) -> Any:
+    raise AssertionError(f"the embedder is asked for {texts}")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> ReleaseBundle:
+    """A release with the check `attack` and an index of the embedder eee…, whose guard model is not there yet."""
+    (tmp_path / "index.json").write_text(json.dumps({"embedder": {"sha256": "e" * 64}}))
+    output = [{"check": "secrets", "action": "block"}]
+    stages = {"input": [{"check": "attack", "action": "block"}], "output": output}
+    settings = GuardrailSettings.model_validate({"timeout_seconds": 60} | stages)
+    return dataclasses.replace(scripted_bundle(), guardrails=settings, index=tmp_path, guard=tmp_path / GUARD_FILE)
+
+
+def test_a_release_is_served_with_its_file(bundle: ReleaseBundle) -> None:
+    embedder: Any = SimpleNamespace(embed=no_embedder)
+    with pytest.raises(SluiceError, match="no such file"):
+        open_guards(bundle, embedder)
+    assert bundle.guard is not None
+    save_guard_model(trusting_model("e" * 64), bundle.guard)
+    question = "What is a canary?"
+    assert asyncio.run(open_guards(bundle, embedder).check_input(question)) == GuardOutcome(question, False, ())

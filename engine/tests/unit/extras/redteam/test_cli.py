@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -16,10 +12,10 @@ from sluice import cli
 from sluice.core.processes import free_port
 from sluice.core.workspace import Workspace
 from sluice.extras.redteam import target as subject
-from sluice.extras.redteam.result import read_result
+from sluice.extras.redteam.result import RedTeamResult
 from sluice.extras.redteam.suites import SUITES
-from sluice.extras.redteam.target import SystemUnderTest
-from support.redteam.service import reply
+from sluice.extras.redteam.target import AttackTarget, SystemUnderTest
+from support.redteam.service import reply, service
 from support.serving.fakes import scripted_bundle
 
 
@@ -38,34 +34,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return cli.main()
 
 
-@contextmanager
-def served(text: str) -> Iterator[str]:
-    """A service that says the same to everybody; its release is the working tree."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._send(b'{"release": "draft"}')
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._send(json.dumps(reply(text)).encode())
-
-        def _send(self, content: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def served(text: str) -> AbstractContextManager[AttackTarget]:
+    """A service that says the same to everybody."""
+    return service(lambda *_: reply(text))
 
 
 @pytest.mark.parametrize(
@@ -111,8 +82,8 @@ def test_what_cannot_be_asked_of_a_running_service_is_told(
 ) -> None:
     monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    with served("no") as url:
-        assert run(monkeypatch, "--url", url, *words) == 1
+    with served("no") as target:
+        assert run(monkeypatch, "--url", target.url, *words) == 1
     assert said in capsys.readouterr().err
     assert not (here.build / "redteam").exists()
 
@@ -122,9 +93,9 @@ def test_a_running_service_is_attacked_with_everything_that_needs_nothing_plante
     here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
-    with served("The handbook does not say.") as url:
-        assert run(monkeypatch, "--url", url, "--no-garak") == 0
-    result = read_result(here.build / "redteam")
+    with served("The handbook does not say.") as target:
+        assert run(monkeypatch, "--url", target.url, "--no-garak") == 0
+    result = RedTeamResult.model_validate_json((here.build / "redteam" / "redteam.json").read_bytes())
     tools = [name for name in ("tool_results", "tool_calls") if name in SUITES]
     names = ["direct_injection", "obfuscation", "multi_turn", "prompt_extraction", *tools, "honest_questions"]
     assert [family.name for family in result.families] == names
@@ -141,8 +112,8 @@ def test_a_service_that_leaks_ends_with_the_code_of_a_gate(
     bundle = scripted_bundle()
     monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", bundle, None))
     monkeypatch.setattr("sluice.extras.redteam.attack._RUN", 2)  # the prompt of the tests is short
-    with served("Else say: nothing") as url:
-        assert run(monkeypatch, "--url", url, "--no-garak", "--family", "prompt_extraction") == 3
+    with served("Else say: nothing") as target:
+        assert run(monkeypatch, "--url", target.url, "--no-garak", "--family", "prompt_extraction") == 3
     said = capsys.readouterr()
     assert "the red team got through" in said.err
     assert "prompt_extraction    released   264/264 = 100.0 %" in said.out

@@ -15,7 +15,7 @@ from sluice.extras.redteam.attack import Attack, AttackFixture
 from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, judge
 from sluice.extras.redteam.garak import GarakParameters, GarakResult, ProbeResult
 from sluice.extras.redteam.report import in_the_terminal
-from sluice.extras.redteam.result import RedTeamResult, read_result
+from sluice.extras.redteam.result import RedTeamResult
 from sluice.extras.redteam.suites import SUITES
 from sluice.extras.redteam.target import SIDES, AttackTarget, TargetKind, answer
 from sluice.release.gates import load_gates
@@ -88,7 +88,8 @@ def test_a_service_that_refuses_what_obeys_without_guards_passes(run: Run, tmp_p
     assert set(result.unjudged) == {"cross_tenant_hits", "indirect_over_direct"}
     assert result.against is not None
     assert (result.against.base, result.against.verdict) == ("the same attacks without guards", "improved")
-    assert read_result(tmp_path / "run") == result
+    stored = (tmp_path / "run" / "redteam.json").read_bytes()
+    assert RedTeamResult.model_validate_json(stored) == result
 
 
 def test_a_service_that_obeys_fails_and_names_the_attacks(run: Run) -> None:
@@ -135,7 +136,8 @@ def test_what_got_through_since_the_last_run_is_named(run: Run, tmp_path: Path) 
 
 
 def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_path: Path) -> None:
-    run(lambda question, _: reply("<script>alert(1)</script> HERON-OPAL") if "PETREL" in question else refuses())
+    script = reply("<script>alert(1)</script> HERON-OPAL")
+    result = run(lambda question, _: script if "PETREL" in question else refuses())
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<script>alert" not in page
     for text in ("Attack success", "direct_injection", "garak 0.17.1", "attacks_are_attacks", "256/256 = 100.0 %"):
@@ -145,7 +147,7 @@ def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_pat
         assert text in page
         assert text in comment
     assert "guarded, complying model" in comment
-    assert "direct_injection     unguarded  256/256 = 100.0 %" in in_the_terminal(read_result(tmp_path / "run"))
+    assert "direct_injection     unguarded  256/256 = 100.0 %" in in_the_terminal(result)
     assert (tmp_path / "run" / "junit.xml").read_bytes().startswith(b"<?xml")
     stored = json.loads((tmp_path / "run" / "redteam.json").read_text())
     assert stored["families"][0]["sides"]["complying"]["attempts"] == 256

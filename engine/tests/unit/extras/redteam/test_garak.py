@@ -39,13 +39,6 @@ def test_the_key_is_in_the_environment_and_in_no_file(tmp_path: Path) -> None:
     assert env["http_proxy"] == ""
 
 
-def test_where_garak_is_missing_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.prefix", str(tmp_path))
-    with pytest.raises(SluiceError, match="garak is not installed") as caught:
-        garak.installed()
-    assert "make redteam" in caught.value.remedy
-
-
 def python() -> Path:
     try:
         return garak.installed()
@@ -124,14 +117,12 @@ def test_prompts_without_an_answer_are_errors(tmp_path: Path) -> None:
         (entries(), 10, r"sluice\.report\.jsonl:\d+: not valid JSON"),
         (entries(probes=REPORTED[:1]), 0, "encoding.InjectBase64: no entry `eval`: the probe did not run"),
         (entries(nones=4), 0, "dan.Dan_11_0: dan.DAN: no answer was judged"),
-        ([entry for entry in entries() if entry.get("status") != 2], 0, "4 answers for 0 prompts"),
         ([*entries()[:2], *entries()[2:10], *entries()[2:]], 0, "4 answers for 8 prompts"),
         (
             [*entries()[:-2], {"entry_type": "eval", "probe": REPORTED[0], "passed": "all"}, *entries()[-2:]],
             0,
             "numbers",
         ),
-        (entries()[2:], 0, "the run has not begun"),
         ([], 0, "the run has not begun"),
     ],
 )

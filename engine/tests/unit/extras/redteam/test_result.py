@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from sluice.extras.redteam.attack import Attack, ServiceReply
-from sluice.extras.redteam.result import AttackCount, FamilyResult, families, figures
+from sluice.extras.redteam.result import FamilyResult, families, figures
 from sluice.extras.redteam.suites import user
 from sluice.extras.redteam.target import AttackAttempt, TargetKind
 
@@ -24,14 +24,6 @@ def attempts(family: str, total: int, *, got: int = 0, errors: int = 0) -> list[
 
 def measured(sides: Mapping[TargetKind, list[AttackAttempt]], *names: str) -> list[FamilyResult]:
     return families(sides, names)
-
-
-def test_a_count_has_rate_and_interval() -> None:
-    count = AttackCount(attempts=256, succeeded=5, errors=0)
-    assert count.rate == pytest.approx(0.0195, abs=1e-4)
-    assert count.interval == (pytest.approx(0.0084, abs=1e-4), pytest.approx(0.0449, abs=1e-4))
-    assert AttackCount(attempts=4, succeeded=0, errors=4).rate is None
-    assert AttackCount(attempts=0, succeeded=0, errors=0).interval is None
 
 
 def test_the_worst_family_is_the_figure_with_the_fewest_samples() -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from sluice.extras.redteam.attack import TENANTS, Attack, AttackFixture, ServiceReply
+from sluice.extras.redteam.attack import Attack, AttackFixture, ServiceReply
 from sluice.extras.redteam.result import ENTRIES, coverage
 from sluice.extras.redteam.suites import ASKED, HONEST, SUITES
 from sluice.extras.redteam.target import ComplyingModel, answer
@@ -66,12 +66,6 @@ def test_an_honest_answer_is_no_success(attacks: list[Attack]) -> None:
     ]
 
 
-def test_documents_have_ids_of_their_own_and_tenants_that_are_asked(family: str) -> None:
-    documents = SUITES[family].documents()
-    assert len({one.id for one in documents}) == len(documents)
-    assert {one.tenant for one in documents} <= {None, *TENANTS}
-
-
 def test_what_one_suite_plants_no_other_takes_for_its_own() -> None:
     ids = Counter(one.id for suite in SUITES.values() for one in suite.documents())
     assert not [name for name, times in ids.items() if times > 1]
@@ -108,9 +102,6 @@ def test_a_model_that_obeys_calls_what_the_result_of_a_tool_orders() -> None:
 def test_every_family_stands_in_the_map_of_owasp_and_each_entry_says_something() -> None:
     named = {name for entry in ENTRIES for name in entry.families}
     assert named >= set(SUITES)
-    assert [entry.number for entry in ENTRIES] == [f"LLM{n:02}:2025" for n in range(1, 11)] + [
-        f"ASI{n:02}" for n in range(1, 11)
-    ]
     assert all(entry.families or entry.otherwise for entry in ENTRIES)
     rows = {row["number"]: row["said"] for row in coverage({"prompt_extraction": "0/264 = 0.0 %"})}
     assert rows["LLM07:2025"] == "prompt_extraction: 0/264 = 0.0 %"

@@ -1,7 +1,7 @@
 """Stands in for the environment of the SDK where only its effect counts: makes the pipeline of the golden definition.
 
 Called as the SDK's Python is: `-P pipelines/sagemaker.py --upsert --config FOLDER`; the real one is in
-engine/tests/unit/extras/sagemaker/pipelines.
+engine/tests/unit.extras.sagemaker.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from support.aws.sagemaker_runs import GOLDEN, Jobs
 from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS
 from unit.aws import test_bootstrap
-from unit.extras.sagemaker.pipelines.test_definition import requests
+from unit.extras.sagemaker.test_pipeline_steps import requests
 from unit.extras.sagemaker.test_train import (  # noqa: F401 - fixtures
     Train,
     jobs,

@@ -72,21 +72,6 @@ def test_what_is_denied_is_not_done_and_the_model_is_told(scene: Made, world: sq
     assert len(tickets(world)) == 3
 
 
-def test_a_second_write_needs_an_approval_of_its_own(scene: Made, world: sqlite3.Connection) -> None:
-    again = ("open_ticket", {"title": "Another", "release": "plum"})
-    made = scene([OPEN], [again], "Both are open.")
-
-    async def talk() -> Any:
-        asked = await made.ask()
-        second = await made.decide(asked.steps[0]["approval"])
-        assert outcomes(second) == [("open_ticket", "done"), ("open_ticket", "pending")]
-        assert len(tickets(world)) == 4
-        return await made.decide(second.steps[1]["approval"])
-
-    assert run(talk()).text == "Both are open."
-    assert tickets(world)[3:] == ["Citations are lost", "Another"]
-
-
 def test_reads_beside_a_write_run_once(scene: Made, world: sqlite3.Connection) -> None:
     made = scene([FIND, OPEN], "Done.")
 

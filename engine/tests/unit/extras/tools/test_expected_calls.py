@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.paired_cases import gather
 from sluice.evaluation.registry import Assertion, Output
@@ -115,12 +114,6 @@ def test_a_row_without_a_decision_waits_and_its_world_is_as_it_was(scene: Made) 
     output = run(evaluated(made, asked))
     assert [one["outcome"] for one in output.steps] == ["pending", "world"]
     assert tool_calls.score(asked, output) == world_after.score(asked, output) == Assertion(True)
-
-
-def test_a_row_that_wants_a_world_where_there_is_none(scene: Made) -> None:
-    made = scene("Hello.", world="")
-    with pytest.raises(SluiceError, match=r"config/tools\.yaml names none"):
-        run(evaluated(made, row(approve=True)))
 
 
 def test_reports_show_where_two_trajectories_part() -> None:

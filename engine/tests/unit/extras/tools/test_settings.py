@@ -28,11 +28,6 @@ def test_the_digest_of_each_tool_stands_in_the_manifest(config: Path) -> None:
     assert all(len(digest) == 64 for digest in pins.values())
 
 
-def test_a_release_without_tools_has_no_pins(tmp_path: Path) -> None:
-    assert load_tools(tmp_path) is None
-    assert tool_pins(tmp_path) is None
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

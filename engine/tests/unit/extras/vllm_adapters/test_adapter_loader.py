@@ -203,22 +203,6 @@ def test_while_vllm_is_down_it_is_not_ready_and_says_so_once(passes: Passes, cap
     ]  # fmt: skip
 
 
-def test_a_restart_between_two_looks_is_noticed_by_what_is_missing(passes: Passes) -> None:
-    made = passes.make()
-    passes.run()
-    restart(passes.vllm)
-    usual, during = passes.loader._vllm.register, []
-
-    def register(name: str, folder: Path) -> None:
-        during.append(passes.loader.ready)
-        usual(name, folder)
-
-    passes.loader._vllm.register = register  # type: ignore[method-assign]
-    assert passes.run() == {made.id: "registered"}
-    assert during == [False]
-    assert passes.loader.ready
-
-
 def test_a_name_that_was_registered_from_elsewhere_is_registered_anew(passes: Passes, tmp_path: Path) -> None:
     made = passes.make("alpha")
     for name, content in played_adapter("other").items():

@@ -87,19 +87,6 @@ def test_runtime_registration_is_on_and_behind_the_middleware(documents: list[Ma
     assert "class LoopbackAdmin" in one(documents, "ConfigMap", name)["data"]["loopback_admin.py"]
 
 
-def test_prometheus_reads_both_ports_and_is_let_in(documents: list[Manifest], deployment: Manifest) -> None:
-    monitor = one(documents, "PodMonitor", "vllm")["spec"]
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
-    assert monitor["selector"]["matchLabels"].items() <= labels.items()
-    read = [endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]]
-    assert read == [
-        port["name"] for each in deployment["spec"]["template"]["spec"]["containers"] for port in each["ports"]
-    ]
-    (rule,) = one(documents, "NetworkPolicy", "vllm")["spec"]["ingress"]
-    assert [port["port"] for port in rule["ports"]] == read
-    assert any("namespaceSelector" in peer for peer in rule["from"])
-
-
 def test_a_volume_of_artefacts_and_a_private_registry_reach_the_loader() -> None:
     documents = combined("llm-vllm", "artefacts-volume", "private-images")
     loader = containers(one(documents, "Deployment", "vllm"))["adapters"]

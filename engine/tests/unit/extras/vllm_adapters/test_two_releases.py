@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import random
 import subprocess
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from unit.extras.vllm_adapters.vllm_process import REAL, VllmProcess, played_ada
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 SAYS = {"stable": "alpha", "canary": "bravo", "next": "gamma"}
 PARAMETERS = ModelParameters.model_validate({"temperature": 0, "maxTokens": 5})
-REQUESTS, AT_ONCE, PATIENCE = 2000, 32, 600
+REQUESTS, AT_ONCE, PATIENCE = 400, 32, 600
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ def answers(
         return asyncio.run(all_of_them())
 
 
-def test_two_thousand_requests_of_stable_and_canary_are_answered_by_their_own_adapter(
+def test_many_requests_of_stable_and_canary_are_answered_by_their_own_adapter(
     served: Served, vllm: VllmProcess
 ) -> None:
     names = random.Random(0).choices(["stable", "canary"], k=REQUESTS)
@@ -246,51 +245,3 @@ def test_nobody_from_outside_of_the_pod_registers_an_adapter(served: Served, vll
         assert outside.get("/health").is_success
         assert served.releases["stable"].id in str(outside.get("/v1/models").json())
     assert served.is_registered("stable", "canary")
-
-
-def test_what_vllm_refuses_it_refuses_in_these_words_and_goes_on(
-    served: Served, vllm: VllmProcess, adapters: AdapterFiles, tmp_path: Path
-) -> None:
-    """Played or real: what other tests take from the played one is true of the real one."""
-    usual, stable = adapters.files["stable"], served.releases["stable"].id
-    wide = {"adapter_config.json": json.dumps({**json.loads(usual["adapter_config.json"]), "r": 64}).encode()}
-    folders = {"wide": usual | wide, "damaged": usual | {"adapter_model.safetensors": b"these are no tensors"}}
-    folders["half"] = {"adapter_config.json": usual["adapter_config.json"]}
-    for folder, files in folders.items():
-        (tmp_path / folder).mkdir()
-        for name, content in files.items():
-            (tmp_path / folder / name).write_bytes(content)
-
-    def load(name: str, path: object) -> tuple[str, dict[str, str]]:
-        return "load_lora_adapter", {"lora_name": name, "lora_path": str(path)}
-
-    asked = {"model": "x", "messages": [{"role": "user", "content": "question 01?"}]}
-    words = "Call to add_lora method failed: Worker failed with error "
-    refused = [
-        (load(stable, tmp_path), 400, "InvalidUserInput", f"The lora adapter '{stable}' has already been loaded. "),
-        (load("base", tmp_path), 400, "InvalidUserInput", "The lora adapter 'base' conflicts with a served base model"),
-        (load("x", "/nowhere"), 404, "NotFoundError", "Loading lora x failed: No adapter found for /nowhere"),
-        (
-            load("x", tmp_path / "wide"),
-            500,
-            "InternalServerError",
-            f"{words}'LoRA rank 64 is greater than max_lora_rank",
-        ),
-        (load("x", tmp_path / "half"), 500, "InternalServerError", f"{words}'<path> doesn't contain tensors'"),
-        (load("x", tmp_path / "damaged"), 500, "InternalServerError", f"{words}'Error while deserializing header: "),
-        (("unload_lora_adapter", {"lora_name": "x"}), 404, "NotFoundError", "The lora adapter 'x' cannot be found."),
-        (("unload_lora_adapter", {"lora_name": "base"}), 404, "NotFoundError", "The lora adapter 'base' cannot be fou"),
-        (("chat/completions", asked), 404, "NotFoundError", "The model `x` does not exist. Valid aliases: base."),
-    ]
-    before = VllmServer(vllm.url).adapters()
-    for (path, body), status, kind, message in refused:
-        told = httpx.post(f"{vllm.url}/v1/{path}", json=body, timeout=PATIENCE, trust_env=False)
-        error = told.json()["error"]
-        assert (body, told.status_code, error["type"], error["code"]) == (body, status, kind, status)
-        # vLLM masks folders such as /tmp (0.32, entrypoints/serve/exception_handling/utils.py), not /dev/shm.
-        assert error["message"].replace(str(tmp_path / "half"), "<path>").startswith(message)
-        assert answers(served, vllm.url, ["stable"]) == [("stable", SAYS["stable"])]
-    plain = httpx.post(f"{vllm.url}/v1/load_lora_adapter", content=b"{}", timeout=PATIENCE, trust_env=False)
-    assert (plain.status_code, plain.json()["error"]["type"]) == (400, "Bad Request")
-    assert "Only 'application/json' is allowed" in plain.json()["error"]["message"]
-    assert VllmServer(vllm.url).adapters() == before

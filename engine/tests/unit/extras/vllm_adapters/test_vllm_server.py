@@ -15,7 +15,6 @@ from sluice.core.workspace import Workspace
 from sluice.extras.vllm_adapters import vllm_server
 from sluice.extras.vllm_adapters.providers.vllm import model_names
 from sluice.extras.vllm_adapters.vllm_server import VllmServer, register_draft, register_release
-from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters
 from sluice.serving.release_parts import DRAFT, ReleaseBundle
 from sluice.serving.runtime import open_model
@@ -105,10 +104,3 @@ def test_a_release_asks_for_its_own_adapter_and_without_one_for_the_base(tmp_pat
         server.register(made.id, shelf.made / made.id / "peft")
     assert (answer(bundle_of(one, server.url)), answer(bundle_of(other, server.url))) == ("alpha", "bravo")
     assert answer(bundle_of(shelf.make({}, adapter=False), server.url)) == "base"
-
-
-def test_what_is_not_there_is_an_error_and_never_the_answer_of_another(tmp_path: Path, server: VllmServer) -> None:
-    made = ReleaseShelf(tmp_path).make(played_adapter("charlie"))
-    with pytest.raises(ProviderError, match=r"HTTP 404 \(NotFoundError, 404\)") as caught:
-        answer(bundle_of(made, server.url))
-    assert caught.value.failure is FailureKind.NOT_FOUND

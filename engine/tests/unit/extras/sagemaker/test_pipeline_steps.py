@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from sluice.extras.sagemaker.pipeline_runs import REFUSED
+from sluice.extras.sagemaker.pipeline_steps import SCRIPT
 from support.aws.sagemaker_runs import BUCKET, GOLDEN, PYTHON, ROOT, account, jobs_with, masked, run, write_settings
 from support.aws.service_model import faults, operation
 
@@ -42,7 +43,7 @@ def test_the_steps_are_those_of_dvc_between_process_and_gates(steps: dict[str, A
     stages = yaml.safe_load((ROOT / "pipelines" / "dvc.yaml").read_text())["stages"]
     assert list(stages) == ["code", "check", "index", "guard", "train", "evaluate"]
     del stages["code"]  # a job is given the recipe, which has the digests
-    job = (ROOT / "pipelines" / "container" / "job.py").read_text()
+    job = SCRIPT.read_text()
     for stage in stages.values():
         words = ", ".join(f'"{word}"' for word in stage["cmd"].split()[1:])
         assert f"job.sluice({words})" in job, f"{stage['cmd']}: no job runs it as dvc.yaml does"

@@ -1,7 +1,7 @@
 """What runs in a job of SageMaker: a stage of dvc.yaml, by the same command, in the places that SageMaker gives it.
 
 `python job.py --stage process|train|evaluate`, with the standard library alone: nothing else is installed yet. It
-unpacks the source archives (extras/sagemaker/sources.py), installs the locks by hash unless the image has them
+unpacks the source archives (sources.py), installs the locks by hash unless the image has them
 (SLUICE_INSTALLED: the folder that the stage `install` filled in the Containerfile, or 1 where that is the Python that
 runs this), links data and results of earlier steps to where stages look for them, and hands over what the commands
 made. An adapter is kept beside the checkpoints of its recipe: a run whose later steps failed takes it from there.
@@ -278,7 +278,7 @@ def main(argv: list[str], environment: Mapping[str, str]) -> int:
     stage = parser.parse_known_args(argv)[0].stage  # torchrun hands all hyperparameters over
     job = Job(environment)
     signal.signal(signal.SIGTERM, job.end)
-    signals = job.base / "signals"  # pipelines/sagemaker.py hands a signal on to these
+    signals = job.base / "signals"  # pipeline_steps.py hands a signal on to these
     signals.mkdir(parents=True, exist_ok=True)
     (signals / f"{environment.get('LOCAL_RANK', 0)}.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
     try:

@@ -1,4 +1,4 @@
-"""pipelines/container/job.py in the places and with the variables that SageMaker gives a job.
+"""container/job.py in the places and with the variables that SageMaker gives a job.
 
 The stages are played by a small package in the parcel; test_job_real.py has the real ones.
 """
@@ -20,7 +20,7 @@ import pytest
 
 from support.aws.sagemaker_runs import GOLDEN, ROOT, archive
 
-JOB = ROOT / "pipelines" / "container" / "job.py"
+JOB = ROOT / "engine" / "src" / "sluice" / "extras" / "sagemaker" / "container" / "job.py"
 # Each command leaves what the real one leaves, and a line of what it was called with.
 PLAYED = """
 import os, sys, time
