@@ -269,6 +269,7 @@ def model_card(workspace: Workspace, manifest: Manifest) -> str:
             remedy="it is recorded when it is promoted: `make release`",
         )
     params, metrics, chat = run.data.params, run.data.metrics, manifest.models["chat"]
+    evaluation = judgement.evaluation
     tuned = {name.removeprefix("training_"): params[name] for name in sorted(params) if name.startswith("training_")}
     made = {
         "base model": chat.source,
@@ -292,8 +293,8 @@ def model_card(workspace: Workspace, manifest: Manifest) -> str:
             _table(tuned),
             _table({name: _number(metrics[name]) for name in sorted(metrics) if name.startswith("train_")}),
             "## Evaluation",
-            f"On the cases {judgement.evaluation.cases_digest[:12]}, which it never saw, through the whole application.",
-            _table({n: _number(metrics[n]) for n in sorted(judgement.evaluation.metrics) if n in metrics}),
+            f"On the cases {evaluation.cases_digest[:12]}, which it never saw, through the whole application.",
+            _table({n: _number(metrics[n]) for n in sorted(evaluation.metrics) if n in metrics}),
             "## Limits",
             "It learned to answer from the passages it is given and to decline where they say nothing. Without passages"
             " it knows no more than its base, and it shares the licence and the faults of that.\n",
