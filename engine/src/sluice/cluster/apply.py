@@ -10,6 +10,7 @@ import copy
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
@@ -93,6 +94,10 @@ def _parts(document: Manifest) -> set[str]:
     return {one["name"] for one in _weighted(document)}
 
 
+def _is_gone(client: httpx.Client, path: str) -> bool:
+    return find(client, path) is None
+
+
 def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], show: Show) -> None:
     """Runs them one after the other. SluiceError with its log when one fails: the Rollout has not been touched then.
     One that has succeeded before is not run again, one that has failed is."""
@@ -101,7 +106,7 @@ def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], s
         path = f"{jobs_of(namespace)}/{name}"
         if "Failed" in ended(find(client, path) or {}):
             delete(client, path)  # a Job never begins again: it gives its name to a new one
-            if not wait_until(lambda path=path: find(client, path) is None, seconds=_GONE_SECONDS, every=0.5):
+            if not wait_until(partial(_is_gone, client, path), seconds=_GONE_SECONDS, every=0.5):
                 gone = f"{path}: is not gone {_GONE_SECONDS:.0f} s after it was deleted"
                 raise SluiceError(gone, remedy="look at its pods")
             show(f"job {name}: failed before, once more")

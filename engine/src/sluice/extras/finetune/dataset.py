@@ -19,9 +19,10 @@ from sluice.data.row_rules import states_key
 from sluice.data.rows import Row
 from sluice.evaluation.answer_text import token_f1
 from sluice.extras.finetune.training_parameters import AnswerStyle, TrainingParameters
-from sluice.extras.small_model.evidence_reader import EvidenceReader, TokenEncoder
+from sluice.extras.small_model.evidence_reader import EvidenceReader
 from sluice.prompts import Prompt
 from sluice.retrieval import Hit, format_history, format_passages
+from sluice.retrieval.embedder import Embedder
 
 Matrix = npt.NDArray[np.float32]
 _SPAN_WORDS = 8  # a longer answer is no span
@@ -72,7 +73,7 @@ class _PassageIndex:
 def build_examples(
     rows: Sequence[Row],
     index_folder: Path,
-    embedder: TokenEncoder,
+    embedder: Embedder,
     prompt: Prompt,
     decline: str,
     params: TrainingParameters,
@@ -128,7 +129,7 @@ def _behind_histories(rows: Sequence[Row], rng: random.Random) -> list[Row]:
     return [behind(row) for row in rows]
 
 
-def _read(rows: Sequence[Row], folder: Path, embedder: TokenEncoder, params: TrainingParameters) -> _PassageIndex:
+def _read(rows: Sequence[Row], folder: Path, embedder: Embedder, params: TrainingParameters) -> _PassageIndex:
     listed = read_jsonl(folder / "chunks.jsonl")
     # The model answers every tenant: it must not learn from what only one of them may see.
     shared = [number for number, chunk in enumerate(listed) if chunk.get("tenant") is None]
