@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from unit.extras.finetune.test_gguf_adapter_real import ARCHITECTURES, write_gguf
+from unit.extras.finetune.test_exports_real import ARCHITECTURES, write_gguf
 
 from conftest import RealModels
 from sluice.core.digests import digest_of_file
