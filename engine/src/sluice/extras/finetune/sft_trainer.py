@@ -144,14 +144,14 @@ def fit(
     return trainer, _run(trainer.state, examples, order, params)
 
 
-def require_shareable(params: TrainingParameters, group: ProcessGroup) -> None:
-    """SluiceError when these processes cannot train together, for before a model is loaded."""
-    if params.examples_a_step % group.world:
+def require_shareable(params: TrainingParameters, world: int) -> None:
+    """SluiceError when so many processes cannot train together. Before they meet: each says so by itself."""
+    if params.examples_a_step % world:
         raise SluiceError(
-            f"{group.world} processes cannot share the {params.examples_a_step} examples of a step",
-            remedy=f"make train.batch × train.accumulate a multiple of {group.world}",
+            f"{world} processes cannot share the {params.examples_a_step} examples of a step",
+            remedy=f"make train.batch × train.accumulate a multiple of {world}",
         )
-    if params.sharded(group.world) and params.method == "qlora":
+    if params.sharded(world) and params.method == "qlora":
         raise SluiceError("packed weights cannot be sharded", remedy="set train.parallel to ddp, or method to lora")
 
 

@@ -139,6 +139,9 @@ def train(
     require_training_packages()
     if not examples:
         raise SluiceError("no training examples", remedy="add rows to data/train.jsonl")
+    from sluice.extras.finetune.sft_trainer import require_shareable  # torch, which the serving set lacks
+
+    require_shareable(params, int(os.environ.get("WORLD_SIZE", "1")))
     with _faults_named(), joined(params.device) as group:
         return _learn(paths, examples, params, on_progress, group, rows or {})
 
@@ -152,9 +155,8 @@ def _learn(
     rows: Mapping[str, str],
 ) -> TrainingResult:
     # torch, which the serving set lacks
-    from sluice.extras.finetune.sft_trainer import arguments_of, clear_checkpoints, fit, loss_of, require_shareable
+    from sluice.extras.finetune.sft_trainer import arguments_of, clear_checkpoints, fit, loss_of
 
-    require_shareable(params, group)
     params = params.model_copy(update={"dtype": group.agreed(computed_dtype(params.dtype, group.device))})
     arguments = arguments_of(params, group)
     with parsed_once():
