@@ -61,6 +61,11 @@ class ProcessGroup:
         return box[0]
 
 
+def world_size() -> int:
+    """Return how many processes train together, as torchrun says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[ProcessGroup]:
     """Join the group that the environment names, for the block."""
@@ -70,7 +75,7 @@ def joined(device: str) -> Iterator[ProcessGroup]:
     if device == "cuda" and not cuda:
         raise SluiceError("train.device is cuda, but torch finds no GPU here", remedy="set it to auto or cpu")
     place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda and device != "cpu" else "cpu"
-    group = ProcessGroup(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), place)
+    group = ProcessGroup(int(os.environ.get("RANK", "0")), world_size(), place)
     try:
         if group.world > 1:
             if place != "cpu":

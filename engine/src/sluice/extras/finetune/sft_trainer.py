@@ -145,7 +145,7 @@ def fit(
 
 
 def require_shareable(params: TrainingParameters, world: int) -> None:
-    """SluiceError when so many processes cannot train together. Before they meet: each says so by itself."""
+    """Raise SluiceError if `world` processes cannot train together. Call it before they join: each reports it."""
     if params.examples_a_step % world:
         raise SluiceError(
             f"{world} processes cannot share the {params.examples_a_step} examples of a step",

@@ -36,6 +36,7 @@ from sluice.extras.finetune.base_model import (
     quiet,
     require_training_packages,
     tokenise,
+    world_size,
 )
 from sluice.extras.finetune.dataset import Example, build_examples
 from sluice.extras.finetune.exports import EXPORTS, BaseModelShape, TrainingOutput, read_shape, require_known
@@ -141,7 +142,7 @@ def train(
         raise SluiceError("no training examples", remedy="add rows to data/train.jsonl")
     from sluice.extras.finetune.sft_trainer import require_shareable  # torch, which the serving set lacks
 
-    require_shareable(params, int(os.environ.get("WORLD_SIZE", "1")))
+    require_shareable(params, world_size())
     with _faults_named(), joined(params.device) as group:
         return _learn(paths, examples, params, on_progress, group, rows or {})
 
@@ -199,7 +200,7 @@ def _learn(
 
 
 def _shape(served: Path, params: TrainingParameters) -> BaseModelShape | None:
-    """Of the served model, where an adapter shall be written for it; refused now rather than after the training."""
+    """Return the served model's shape if an adapter is written for it. Refuses now what would fail after training."""
     if "gguf" not in params.exports:
         return None
     if not served.is_file():
@@ -273,7 +274,7 @@ def _faults_named() -> Iterator[None]:
                 remedy="lower train.batch (and raise train.accumulate) or train.max_tokens, "
                 "or set train.gradient_checkpointing",
             ) from error
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and any(word in said for word in _LOST):
+        if world_size() > 1 and any(word in said for word in _LOST):
             raise SluiceError(
                 "another training process died",
                 remedy="read the end of its log, then run the same command: training resumes from the last checkpoint",
