@@ -10,18 +10,18 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.release import champion
+from sluice.release import champion, mlflow_registry
 from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import Manifest
 from support.aws.sagemaker_runs import make_jobs, make_package, write_settings
 from support.aws.sagemaker_server import Played
-from unit.release import aliases
 from unit.release.conftest import release_of, workspace  # noqa: F401 - a fixture
 
 
 @pytest.fixture(autouse=True)
-def settings(workspace: Workspace) -> None:
+def settings(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     write_settings(workspace.config)
+    monkeypatch.setattr(mlflow_registry, "promote_aliases", lambda *_: None)
 
 
 def trained(workspace: Workspace, content: bytes, played: Played) -> tuple[Manifest, str]:
@@ -39,12 +39,8 @@ def approval(package: str) -> tuple[str, str]:
     return found["ModelApprovalStatus"], found.get("ApprovalDescription", "")
 
 
-def no_alias(*_: object) -> None:
-    return
-
-
 def promote(workspace: Workspace, release: str, **words: Any) -> None:
-    aliases.promote(workspace, here(workspace), release, move_alias=no_alias, **words)
+    champion.promote(workspace, here(workspace), release, **words)
 
 
 def test_promoted_is_approved_and_stopped_is_rejected(workspace: Workspace, played: Played) -> None:
@@ -64,7 +60,7 @@ def test_promoted_is_approved_and_stopped_is_rejected(workspace: Workspace, play
 def test_an_environment_before_production_decides_nothing(workspace: Workspace, played: Played) -> None:
     manifest, package = trained(workspace, b"one", played)
     staging = EnvironmentRecord(here(workspace).store, "staging")
-    aliases.promote(workspace, staging, manifest.id, move_alias=no_alias)
+    champion.promote(workspace, staging, manifest.id)
     assert champion.champion_id(staging) == manifest.id
     assert approval(package)[0] == "PendingManualApproval"
 
@@ -79,7 +75,7 @@ def test_while_sagemaker_cannot_be_asked_nothing_is_promoted_or_refused(workspac
         promote(workspace, manifest.id)
     assert champion.champion_id(here(workspace)) is None
     played.refuse.clear()
-    assert aliases.reconcile(workspace, here(workspace), move_alias=no_alias) == manifest.id
+    assert champion.reconcile(workspace, here(workspace)) == manifest.id
     assert approval(package)[0] == "Approved"
 
 
