@@ -12,7 +12,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.evaluate_stage import open_metrics
-from sluice.evaluation.registry import Output
+from sluice.evaluation.registry import Assertion, Output
 from sluice.evaluation.response_cache import ResponseCache
 from sluice.evaluation.runner import run_metrics
 from sluice.extras.calibration import release_judge
@@ -41,6 +41,26 @@ def test_a_verdict_by_the_rubric_and_its_reason(server, row, output) -> None:
     assert RUBRIC not in sent
     assert asyncio.run(judge.score(row("x"), output("No.", declined=True))) is None
     assert len(server.asked) == 2, "nobody is asked about a decline"
+
+
+def test_no_more_are_asked_at_once_than_allowed(row, output) -> None:
+    class Counting(ScriptedChat):
+        now = most = 0
+
+        async def stream(self, *words: Any, **options: Any) -> Any:
+            Counting.now += 1
+            Counting.most = max(Counting.most, Counting.now)
+            async for delta in super().stream(*words, **options):
+                yield delta
+            Counting.now -= 1
+
+    judge = Judge(Counting({"": "PASS: x"}, delay=0.001), PROMPT, by="b", seconds=600, concurrency=3)
+
+    async def ask_all() -> list[Any]:
+        return await asyncio.gather(*(judge.score(row("x", id=str(n)), output("y")) for n in range(20)))
+
+    assert asyncio.run(ask_all()) == [Assertion(True, "x")] * 20
+    assert Counting.most == 3
 
 
 @pytest.mark.parametrize(
