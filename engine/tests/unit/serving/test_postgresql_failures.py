@@ -135,7 +135,7 @@ def until(ready: Callable[[], bool], *, seconds: float) -> bool:
 
 
 @never_ends
-@pytest.mark.parametrize("mode", ["reset", "hang", "garbage"])
+@pytest.mark.parametrize("mode", ["refuse", "reset", "hang", "garbage"])
 def test_postgresql_in_trouble_is_a_503_in_time_and_mends_itself(service: Service, proxy: Proxy, mode: str) -> None:
     proxy.mode = mode
     for stream in (False, True):
@@ -162,7 +162,7 @@ def test_a_server_that_hangs_does_not_use_up_the_threads(service: Service, proxy
 
 
 @never_ends
-@pytest.mark.parametrize("mode", ["refuse", "hang"])
+@pytest.mark.parametrize("mode", ["refuse", "reset", "hang", "garbage"])
 def test_postgresql_in_trouble_at_the_start_is_told(
     proxy: Proxy, index: Path, stores: Stores, tmp_path: Path, mode: str
 ) -> None:

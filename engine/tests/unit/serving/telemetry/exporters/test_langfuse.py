@@ -79,7 +79,7 @@ def test_scores_arrive_as_langfuse_reads_them(serve: Serve, collector: Collector
 
 
 @pytest.mark.usefixtures("keys")
-@pytest.mark.parametrize("mode", ["forbidden", "down"])
+@pytest.mark.parametrize("mode", ["forbidden", "hang", "down"])
 def test_langfuse_in_trouble_costs_traces_and_scores_only(serve: Serve, collector: Collector, mode: str) -> None:
     collector.turn(mode)
     service = serve("langfuse", timeout_seconds=60 if mode == "forbidden" else 0.3)

@@ -67,7 +67,7 @@ def test_a_server_gets_spans_for_an_experiment_that_is_made(serve: Serve, collec
     }
 
 
-@pytest.mark.parametrize("mode", ["forbidden", "down"])
+@pytest.mark.parametrize("mode", ["forbidden", "hang", "down"])
 def test_a_server_in_trouble_costs_traces_only(serve: Serve, collector: Collector, mode: str) -> None:
     collector.turn(mode)
     seconds = 60 if mode == "forbidden" else 0.3
