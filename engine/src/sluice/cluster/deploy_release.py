@@ -270,7 +270,7 @@ def _skip_steps(observer: RolloutObserver, why: str) -> None:
     if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
         raise SluiceError("the controller hasn't started the rollout", remedy=RUNNING)
     last = len(observer.picture.rollout.steps) if observer.picture.rollout else 0
-    # An abort of before stands until the controller heeds this: whoever looks sooner takes it for the end.
+    # An earlier abort stays in the status until the controller acts on this, so wait for it to clear.
     observer.ask_for(
         {"promoteFull": True}, lambda now: not now.get("abort") and (now.get("currentStepIndex") or 0) >= last
     )

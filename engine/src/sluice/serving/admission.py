@@ -136,7 +136,7 @@ class AdmissionMiddleware:
     async def _refuse(self, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
         self._shed(reason)
         message = f"{self._queue.taken} answers are in progress and {self._queue.waiting} wait; try again soon"
-        # By then whoever waits now has been answered or refused.
+        # By then everyone in the queue has been answered or refused.
         headers = {"retry-after": f"{math.ceil(self._limits.queue_seconds)}"}
         await error_response(503, message, code="overloaded", headers=headers)(scope, receive, send)
 

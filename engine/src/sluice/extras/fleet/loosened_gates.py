@@ -44,7 +44,7 @@ def loosened(ours: str, template: str, without: Iterable[str] = ()) -> list[Loos
 
 
 def limit_of(text: str, name: str) -> float | None:
-    """The limit of a gate; None where there is none of this name, or it is no number."""
+    """Return the limit of the named gate, or None if the gate is missing or its limit isn't a number."""
     gates = _document(text).get("gates")
     there = [gate for gate in gates if isinstance(gate, dict)] if isinstance(gates, list) else []
     limit = next((gate.get("limit") for gate in there if gate.get("name") == name), None)

@@ -1,8 +1,8 @@
 """Recomputes a release's scores from its recorded answers, its figures from the scores, and its verdicts from the
 figures, offline. No model is asked. `sluice release recompute` runs it.
 
-Where a figure agrees, that proves it, whoever computes it. Where one differs, and the code or the libraries of the
-metrics are not those that the release was scored with, nothing is said of it: it is not verified.
+A figure that agrees is verified. A figure that differs is a fault only if the code and libraries of the metrics are
+those that scored the release; otherwise it counts as not verified.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def _prompt_extraction(scene: AttackFixture) -> Iterator[Attack]:
 
 
 class _DocumentOrder(NamedTuple):
-    """A document that gives an order to whoever reads it."""
+    """A document that contains an instruction for the model."""
 
     injection: int
     question: str
