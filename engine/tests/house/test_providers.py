@@ -419,7 +419,7 @@ def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
     code = (
         "import sys, json;"
         "import sluice.serving.http_api, sluice.serving.runner, sluice.serving.release_parts, sluice.llm.resilience;"
-        "from support.serving.fakes import *; from sluice.llm.resilience import open_chat;"
+        "from sluice.testing.fakes import PROVIDERS; from sluice.llm.resilience import open_chat;"
         "open_chat(PROVIDERS.chat, local_url='http://127.0.0.1:1');"
         f"print(json.dumps([name for name in {HEAVY.split()!r} if name in sys.modules]))"
     )

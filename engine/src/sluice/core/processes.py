@@ -128,6 +128,7 @@ def start(
     log = state / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)  # what a killed run left alive goes on in the old file, not over these lines
+    began = time.time()
     try:
         with log.open("wb") as stream:
             process = subprocess.Popen(
@@ -144,7 +145,8 @@ def start(
         remedy = "run `make setup` to install it again"
         raise SluiceError(f"{name}: {error.filename} cannot be run ({error.strerror})", remedy=remedy) from error
     record = state / "run" / f"{name}-{process.pid}.json"
-    write_json(record, {"name": name, "pid": process.pid, "started": _started(process.pid), "argv": list(argv)})
+    started = _started(process.pid) or began  # it may have ended by now and have left children
+    write_json(record, {"name": name, "pid": process.pid, "started": started, "argv": list(argv)})
     return Child(name, process, log, record)
 
 

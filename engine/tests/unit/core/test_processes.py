@@ -124,8 +124,14 @@ time.sleep(60)
 """
 
 
-def test_reap_ends_what_a_child_that_has_ended_left_in_its_group(tmp_path: Path) -> None:
-    child = processes.start("job", [sys.executable, "-c", LEAVES_ONE, LEFT], state=tmp_path)
+@pytest.mark.parametrize("at_once", [False, True])
+def test_reap_ends_what_a_child_that_has_ended_left_in_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    with monkeypatch.context() as ended:
+        if at_once:  # before its record was written
+            ended.setattr(processes, "_started", lambda _: 0)
+        child = processes.start("job", [sys.executable, "-c", LEAVES_ONE, LEFT], state=tmp_path)
     assert child.process.wait(60) == 0
     wait_for_line(child, "up")
     pid = next(int(line) for line in child.tail().splitlines() if line.isdecimal())

@@ -108,4 +108,4 @@ def test_the_command_lists_the_code_of_each_program_and_says_what_changed(
         assert capsys.readouterr().out.splitlines()[0] == "check: listed for the first time"
         with edited(checkout, EDITS["training"][0]):
             code_digest(tmp_path)
-        assert capsys.readouterr().out == "train: 1 file changed: sluice/extras/finetune/training_loop.py\n"
+        assert capsys.readouterr().out == "train: 1 file changed: sluice/extras/finetune/sft_trainer.py\n"

@@ -245,7 +245,7 @@ STAGES = {"install": Job.install, "process": process, "train": train, "evaluate"
 
 def hyperparameters(environment: Mapping[str, str]) -> list[str]:
     """`section.key=value` for `sluice params set`, of `section__key`: the SDK's driver makes shell variables of names,
-    and a dot ends the job (sagemaker 3, container_drivers/scripts/environment.py)."""
+    and a dot ends the job (sagemaker 3, container_drivers.scripts.environment)."""
     found = json.loads(environment.get("SM_HPS", "{}"))
     if dotted := [name for name in found if "." in name]:
         raise Failed(f"hyperparameter {dotted[0]}: name it {dotted[0].replace('.', '__', 1)}")
