@@ -28,6 +28,8 @@ CUT = {
 FILES = ("config/budgets.yaml", "config/conversations.yaml")
 KEYS = (
     ("pipelines/params.yaml", ("sweep",)),
+    ("pipelines/params.yaml", ("train", "share")),
+    ("pipelines/params.yaml", ("train", "join")),
     ("config/service.yaml", ("limits", "connections")),
     ("config/gates.yaml", ("comparison", "metrics", "toxicity")),
 )

@@ -48,7 +48,7 @@ BEFORE = {
     "notebooks/explore.ipynb": '"from sluice.extras.curation.datasheet import card\\n", "curation"\n',
     "src/assistant/app.py": "off = services.settings.retrieval.max_doubt < 1\n",
     "pipelines/params.yaml": "index: {}\n\nsweep:   # ours\n  trials: 3\n\n  space: {}\n# the guard\nguard: {}\n"
-    "redteam: {}\n",
+    "redteam: {}\ntrain:\n  steps: 9\n  share: full   # ours\n  join: 2\n  rank: 4\n",
 }
 AFTER = {
     "config/service.yaml": "retrieval:\n  k: 5   # ours\nlimits:\n  max_queued: 1\ndrain_seconds: 20\n"
@@ -68,7 +68,7 @@ AFTER = {
     "config/project.yaml": "name: desk\nwithout: [small_model, guard]   # ours\n",
     "notebooks/explore.ipynb": '"from sluice.extras.datakit.dataset import card\\n", "curation"\n',
     "src/assistant/app.py": "off = services.settings.small_model.max_doubt < 1\n",
-    "pipelines/params.yaml": "index: {}\n\n# the guard\nguard: {}\nredteam: {}\n",
+    "pipelines/params.yaml": "index: {}\n\n# the guard\nguard: {}\nredteam: {}\ntrain:\n  steps: 9\n  rank: 4\n",
 }
 
 
