@@ -25,8 +25,8 @@ PUBLISHED = ("ConfigMap", "kube-root-ca.crt")
 NAMES = {
     "serviceAccountName": "ServiceAccount", "stableService": "Service", "canaryService": "Service",
     "activeService": "Service", "previewService": "Service", "rootService": "Service",
-    "weightedTraefikServiceName": "TraefikService", "templateName": "AnalysisTemplate", "secretName": "Secret",
-    "claimName": "PersistentVolumeClaim",
+    "weightedTraefikServiceName": "TraefikService", "templateName": "AnalysisTemplate",
+    "claimName": "PersistentVolumeClaim", "secretName": "Secret",  # pragma: allowlist secret
 }  # fmt: skip
 HOLDERS = {
     "configMapKeyRef": "ConfigMap", "configMapRef": "ConfigMap", "configMap": "ConfigMap", "secretKeyRef": "Secret",

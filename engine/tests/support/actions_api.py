@@ -50,7 +50,9 @@ class ActionsApi(FakeGitHub):
     def storage(self) -> str:
         return self.url.replace("127.0.0.1", "localhost")
 
-    def add(self, number: int, workflow: str = "ci.yml", *, branch: str = "change", **changes: Any) -> dict[str, Any]:
+    def add_run(
+        self, number: int, workflow: str = "ci.yml", *, branch: str = "change", **changes: Any
+    ) -> dict[str, Any]:
         """A run at its end: of ci for a pull request of octocat, or of another workflow on `branch`."""
         repository = {"id": 1, "name": "app", "full_name": REPOSITORY, "owner": {"login": "octo"}}
         self.runs[number] = {

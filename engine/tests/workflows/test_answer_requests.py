@@ -107,12 +107,12 @@ def rounds(bare: World, api: ActionsApi, model: Upstream) -> Rounds:
         (comment,) = bare.github.comments.values()
         found.comments.append(comment["body"])
 
-    api.add(500)
+    api.add_run(500)
     compared(1)
     api.archives[500, "requests-1"] = zipped(bare, "requests-1", run=500)
     found.runs.append(asked_by_main(bare, api))
     found.asked.append(len(model.asked))
-    api.add(900, "answer-requests.yml", branch="main", created_at="2026-01-01T11:00:00Z")
+    api.add_run(900, "answer-requests.yml", branch="main", created_at="2026-01-01T11:00:00Z")
     api.archives[900, "answers-500"] = zipped(bare, "answers-500", run=900)
     compared(2)
     return found

@@ -142,7 +142,7 @@ if "hosted" in extras():
         place, clock = repository() | {"id": 1}, "2026-01-01T10:00:00Z"
         ended = {"id": 500, "name": "ci", "event": "pull_request", "conclusion": conclusion, "head_repository": place}
         with actions_api() as api:
-            api.add(500, conclusion=conclusion, created_at=clock)
+            api.add_run(500, conclusion=conclusion, created_at=clock)
             payload = {"action": "completed", "workflow_run": ended, "repository": place}
             address = {"GITHUB_API_URL": api.url}
             run = alone._run("answer-requests.yml", "workflow_run", payload, number=28, token=TOKEN, **address)

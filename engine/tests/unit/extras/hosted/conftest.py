@@ -143,7 +143,7 @@ class Steps:
         """One run; returns the state. `ask`: else it dies before it has asked. `attempt`: later ones are of the run
         before."""
         self.number += attempt == 1
-        self.github.add(self.number, ANSWERING, branch="main", created_at=NOON, run_attempt=attempt)
+        self.github.add_run(self.number, ANSWERING, branch="main", created_at=NOON, run_attempt=attempt)
         out = self.main.workspace.build / "answers"
         for path in out.glob("*"):
             path.unlink()
@@ -183,7 +183,7 @@ class Steps:
             self.patch.setenv(name, value)
 
     def waits(self, raw: bytes, number: int = WAITING, **changes: Any) -> None:
-        self.github.add(number, **changes)
+        self.github.add_run(number, **changes)
         self.github.archives[number, "requests-1"] = archive(requests__jsonl=raw)
 
     def bring(self, number: int = WAITING) -> tuple[int, str]:

@@ -48,7 +48,7 @@ def test_what_main_knows_is_not_asked_again(main: Main, steps: Steps) -> None:
 
 
 def test_a_run_that_asks_for_nothing_is_left_alone(steps: Steps) -> None:
-    steps.github.add(WAITING)
+    steps.github.add_run(WAITING)
     assert steps.run() == "none"
     assert steps.github.again == []
 
@@ -158,7 +158,7 @@ def test_a_run_is_answered_as_often_as_allowed(main: Main, steps: Steps) -> None
 
 def test_a_ledger_that_cannot_be_read_lets_nothing_be_spent(main: Main, steps: Steps) -> None:
     steps.waits(lines(main.request()))
-    steps.github.add(800, ANSWERING, branch="main", created_at=NOON)
+    steps.github.add_run(800, ANSWERING, branch="main", created_at=NOON)
     steps.github.archives[800, "spend-used-1"] = archive(spend__json=b'{"run": 1}')
     steps.set(steps.github.environment(901))
     done = main.sluice("answers", "check", "--run", str(WAITING))
@@ -170,7 +170,7 @@ def test_money_of_another_day_is_not_counted(main: Main, steps: Steps) -> None:
     main.limit(dollars_per_day=0.00015, dollars_per_change=0.00015)
     day = "2025-12-31T12:00:00Z"
     steps.waits(lines(main.request()), created_at=day)
-    steps.github.add(800, ANSWERING, branch="main", created_at=day)
+    steps.github.add_run(800, ANSWERING, branch="main", created_at=day)
     entry = {"run": 499, "change": "octo/app:change", "dollars": 99.0}
     steps.github.archives[800, "spend-used-1"] = archive(spend__json=json.dumps(entry).encode())
     assert steps.run() == "ask"
@@ -187,7 +187,7 @@ ARCHIVES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_an_archive_of_anything_else_is_refused(main: Main, steps: Steps, name: str) -> None:
-    steps.github.add(WAITING)
+    steps.github.add_run(WAITING)
     steps.github.archives[WAITING, "requests-1"] = ARCHIVES[name]
     assert steps.run() == "refused"
     assert main.model.asked == []
@@ -197,7 +197,7 @@ def test_an_archive_of_anything_else_is_refused(main: Main, steps: Steps, name: 
 def forged(steps: Steps, digest: str, *, workflow: str = ANSWERING, **changes: Any) -> None:
     """A run that publishes a response under the name that main would give it."""
     settings = {"branch": "main", "created_at": "2026-01-02T10:00:00Z"} | changes
-    steps.github.add(700, workflow, **settings)
+    steps.github.add_run(700, workflow, **settings)
     content = lines({"digest": digest, "value": RESPONSE})
     steps.github.archives[700, f"answers-{WAITING}"] = archive(answers__jsonl=content)
 
@@ -216,7 +216,7 @@ FORGED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_response_is_not_taken(main: Main, steps: Steps, name: str) -> None:
     digest = main.request()["digest"]
-    steps.github.add(WAITING)
+    steps.github.add_run(WAITING)
     forged(steps, digest, **FORGED[name])
     assert steps.bring() == (0, "0 responses of answer-requests\n")
     assert ResponseCache(main.workspace.state / FOLDER).get(digest) is None
@@ -225,7 +225,7 @@ def test_a_forged_response_is_not_taken(main: Main, steps: Steps, name: str) -> 
 def test_the_same_response_of_main_is_taken(main: Main, steps: Steps) -> None:
     """Otherwise the refusals above would say nothing."""
     digest = main.request()["digest"]
-    steps.github.add(WAITING)
+    steps.github.add_run(WAITING)
     forged(steps, digest)
     assert steps.bring() == (0, "1 responses of answer-requests\n")
     assert ResponseCache(main.workspace.state / FOLDER).get(digest) == RESPONSE
@@ -242,8 +242,8 @@ BROKEN: dict[str, bytes] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_file_of_answers_that_is_damaged_is_refused_as_a_whole(main: Main, steps: Steps, name: str) -> None:
     good = "1" * 64
-    steps.github.add(WAITING)
-    steps.github.add(700, ANSWERING, branch="main", created_at="2026-01-02T10:00:00Z")
+    steps.github.add_run(WAITING)
+    steps.github.add_run(700, ANSWERING, branch="main", created_at="2026-01-02T10:00:00Z")
     content = lines({"digest": good, "value": RESPONSE}) + BROKEN[name]
     steps.github.archives[700, f"answers-{WAITING}"] = archive(answers__jsonl=content)
     code, told = steps.bring()
