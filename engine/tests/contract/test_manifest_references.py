@@ -25,11 +25,12 @@ PUBLISHED = ("ConfigMap", "kube-root-ca.crt")
 NAMES = {
     "serviceAccountName": "ServiceAccount", "stableService": "Service", "canaryService": "Service",
     "activeService": "Service", "previewService": "Service", "rootService": "Service",
-    "weightedTraefikServiceName": "TraefikService", "templateName": "AnalysisTemplate",
-    "claimName": "PersistentVolumeClaim", "secretName": "Secret",  # pragma: allowlist secret
+    "weightedTraefikServiceName": "TraefikService", "templateName": "AnalysisTemplate", "secretName": "Secret",
+    "claimName": "PersistentVolumeClaim",
 }  # fmt: skip
 HOLDERS = {
-    "configMapKeyRef": "ConfigMap", "configMapRef": "ConfigMap", "configMap": "ConfigMap", "secretKeyRef": "Secret",
+    "configMapKeyRef": "ConfigMap", "configMapRef": "ConfigMap", "configMap": "ConfigMap",
+    "secretKeyRef": "Secret",  # pragma: allowlist secret
     "secretRef": "Secret", "credentials": "Secret", "imagePullSecrets": "Secret", "middlewares": "Middleware",
     "services": "Service", "mirrors": "Service", "service": "Service",
 }  # fmt: skip
