@@ -30,8 +30,8 @@ NAMES = {
 }  # fmt: skip
 HOLDERS = {
     "configMapKeyRef": "ConfigMap", "configMapRef": "ConfigMap", "configMap": "ConfigMap",
-    "secretKeyRef": "Secret",  # pragma: allowlist secret
-    "secretRef": "Secret", "credentials": "Secret", "imagePullSecrets": "Secret", "middlewares": "Middleware",
+    "secretKeyRef": "Secret", "secretRef": "Secret",  # pragma: allowlist secret
+    "credentials": "Secret", "imagePullSecrets": "Secret", "middlewares": "Middleware",  # pragma: allowlist secret
     "services": "Service", "mirrors": "Service", "service": "Service",
 }  # fmt: skip
 OWN = {
