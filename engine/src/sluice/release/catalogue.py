@@ -220,7 +220,7 @@ def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> t
 
 
 def bring_judgement(store: ArtifactStore, folder: Path) -> Manifest:
-    """Loads a release that is here. If the store has a newer judgement of it, that one replaces the judgement here."""
+    """Load a release that is here. If the store's latest judgement of it differs, that one replaces the one here."""
     manifest = load(folder)
     entry = next((entry for entry in newest(store) if entry.id == folder.name), None)
     if entry is None or is_judgement_of(entry, folder):

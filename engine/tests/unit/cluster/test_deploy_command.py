@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sluice.release.verdict import JUDGEMENT, judged
 from support.kubernetes.player import Player
 
 from .conftest import IMAGE, checkout, hold, release
@@ -32,6 +33,9 @@ def start(plane: Player, tmp_path: Path) -> Start:
     folder = workspace.releases / manifest.id
     folder.mkdir(parents=True)
     (folder / "release.json").write_bytes(manifest.to_bytes())
+    evaluation = {"cases_digest": "4" * 64, "metrics": {}}
+    fields = {"created": "", "commit": "", "parent": None, "evaluation": evaluation, "gates": []}
+    (folder / JUDGEMENT).write_bytes(judged({**fields, "release": manifest.id}).to_bytes())
     environment = {**os.environ, "KUBECONFIG": str(plane.api.kubeconfig(tmp_path / "kubeconfig"))}
     environment |= {"KUBECACHEDIR": str(tmp_path / "kubecache")}
 

@@ -49,9 +49,6 @@ class ReleaseShelf:
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in held.items()}
         manifest = identified(
             {
-                "created": "2026-01-01T00:00:00Z",
-                "commit": "0" * 40,
-                "parent": None,
                 "prompts": {},
                 "data": {"digest": "2" * 64},
                 "index": {"digest": "3" * 64, "embedder": {}, "chunker": {}},
@@ -59,8 +56,6 @@ class ReleaseShelf:
                 "adapter": {"sha256": digests[ADAPTER]} if adapter else None,
                 "config": {},
                 "files": digests,
-                "evaluation": {"cases_digest": "4" * 64, "metrics": {}},
-                "gates": [],
                 **changes,
             }
         )

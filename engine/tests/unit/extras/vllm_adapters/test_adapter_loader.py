@@ -122,7 +122,7 @@ def test_an_adapter_that_pins_no_base_and_a_manifest_that_was_changed_are_refuse
     assert passes.loader.ready, "its own pods wait, and no others"
     changed = passes.make("changed")
     path = passes.shelf.alive / changed.id / "release.json"
-    path.write_text(path.read_text().replace('"commit":"000', '"parent_of":"000'))
+    path.write_text(path.read_text().replace('"digest":"222', '"parent_of":"222'))
     assert passes.run()[changed.id] == "refused"
 
 
