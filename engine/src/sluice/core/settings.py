@@ -60,9 +60,11 @@ def bounded_yaml(text: str) -> tuple[Any, Lines]:
     """As `parse_yaml`, of a text; yaml.YAMLError also for too many keys, aliases included, and for too much depth."""
     try:
         lines: Lines = {}
-        if (node := yaml.compose(text, Loader=yaml.SafeLoader)) is not None:
-            _collect_lines(node, (), lines)
-        return yaml.safe_load(text), lines
+        loader = yaml.SafeLoader(text)
+        if (node := loader.get_single_node()) is None:
+            return None, lines
+        _collect_lines(node, (), lines)
+        return loader.construct_document(node), lines
     except RecursionError:
         raise yaml.YAMLError("nested too deeply, or an alias that contains itself") from None
 

@@ -20,12 +20,10 @@ from sluice.evaluation.evaluation_tracking import record_evaluation
 from sluice.evaluation.response_cache import ResponseCache, rebuilding, responses_folder
 from sluice.evaluation.runner import rescore
 from sluice.evaluation.sequential import SequentialComparison
-from sluice.release.decision import sampled
+from sluice.release.decision import REFERENCE, sampled
 from sluice.release.manifest import JUDGING_CASES
 from sluice.release.release_bundle import open_bundle
 from sluice.serving.release_parts import ReleaseBundle
-
-REFERENCE = "champion"  # folder of build/ with what the champion answered
 
 
 def run(workspace: Workspace, bundle: ReleaseBundle, champion: Path, out: Path) -> dict[str, Any]:

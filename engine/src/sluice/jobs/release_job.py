@@ -24,12 +24,11 @@ from sluice.core.workspace import Workspace
 from sluice.evaluation.response_cache import rebuilding, responses_folder
 from sluice.jobs import dvc_pipeline as pipeline
 from sluice.jobs.dvc_pipeline import PREPARED, command, environment, evaluate, expected, pull, reproduce
-from sluice.jobs.evaluate_candidate import REFERENCE
 from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
 from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.release import champion, mlflow_registry, starter
-from sluice.release.decision import decide_release
+from sluice.release.decision import REFERENCE, decide_release
 from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, Images, Manifest, load_judgement
 from sluice.release.release_report import write_report
@@ -159,11 +158,11 @@ def make_candidate(
     """Manifest and folder of what the pipeline made, judged by the gates and by the comparison with `live`; those of
     `live` where the pipeline made nothing else."""
     adapter = draft_adapter(workspace)
-    if adapter and (take := next(iter(hooks("take_adapter").values()), None)):
-        adapter = take(workspace, adapter)
     content = _content(workspace, adapter=adapter, images=images)
     if preview(workspace, **content).served_digest() == live.served_digest():
         return live, workspace.releases / live.id
+    if adapter and (take := next(iter(hooks("take_adapter").values()), None)):
+        content["adapter"] = take(workspace, adapter)
     pipeline_progress.begin("evaluate")
     evaluate(workspace, pipeline_progress, "--against", live.id)
     pipeline_progress.end()

@@ -22,6 +22,7 @@ from sluice.evaluation.summary import measures_of, not_a_summary, summarise
 from sluice.release.gates import Measurement, decide, load_gates
 from sluice.release.verdict import Verdict
 
+REFERENCE = "champion"  # folder of build/ with the champion's answers
 _WORST = 10
 
 
