@@ -99,6 +99,7 @@ def release_promote(
     workspace = Workspace.find()
     record = record_of(workspace, env)
     with workspace.exclusive():
+        champion.settle(workspace, record)
         moved = champion.promote(workspace, record, release, commit=git.commit(workspace.root), reason=reason)
     print(f"{release} is the champion of {env}" + ("" if moved else " already"))
 

@@ -6,6 +6,7 @@ which is not served but is the reference for the next release. A release that is
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -22,7 +23,12 @@ from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.llm.model_files import Models, ensure, ensure_source, load_models
 from sluice.release.artifact_store import ArtifactStore, fetch_artifact
-from sluice.release.environment_record import AppendLog
+from sluice.release.environment_record import (
+    AppendLog,
+    EnvironmentRecord,
+    shared_address,
+    shared_artifact_store,
+)
 from sluice.release.manifest import FILE, Manifest, load, pinned_files, plain_paths, replace_record, verify
 from sluice.release.verdict import JUDGEMENT, ReleaseId, Sha256
 
@@ -196,6 +202,19 @@ def made_for(store: ArtifactStore, commit: str) -> CatalogueEntry | None:
 def baseline(store: ArtifactStore) -> CatalogueEntry | None:
     """The untouched model that was evaluated last."""
     return next((entry for entry in newest(store) if entry.baseline), None)
+
+
+def find_release(workspace: Workspace, record: EnvironmentRecord, release: str) -> tuple[Manifest, Path]:
+    """Return the manifest and the folder of a release. One that isn't on this machine is fetched from the store that
+    machines share; a newer judgement of an environment's release too."""
+    folder = workspace.releases / release
+    if folder.is_dir():
+        return (bring_judgement(record.store, folder) if record.shared else load(folder)), folder
+    if record.shared:
+        return bring_release(record.store, workspace, release)
+    if shared_address(os.environ):
+        return bring_release(shared_artifact_store(os.environ), workspace, release)
+    raise SluiceError(f"{folder}: no such release", remedy="`sluice release list` lists those on this machine")
 
 
 def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> tuple[Manifest, Path]:

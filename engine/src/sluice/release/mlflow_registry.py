@@ -8,7 +8,7 @@ again for the same release: a version is identified by the digest of its content
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,21 +62,17 @@ def promote_aliases(workspace: Workspace, manifest: Manifest, alias: str = CHAMP
                 client.delete_registered_model_alias(name, alias)
 
 
-def disagreements(workspace: Workspace, releases: Sequence[Manifest], alias: str) -> list[str]:
-    """Where `alias` names what none of these releases has, a line for each model and prompt. No releases: it may name
-    no trained model, and none of the checkout's prompts."""
-    parts = [manifest.prompts | _trained(manifest) for manifest in releases] or [{}]
-    named = parts if releases else [load_prompts(workspace.prompts)]
+def disagreements(workspace: Workspace, live: Manifest | None, alias: str) -> list[str]:
+    """Return a line for each model and prompt of which `alias` names something other than the live release has."""
+    wanted = live.prompts | _trained(live) if live else {}
     faults = []
     with open_registry(workspace) as client:
-        for name in sorted({*_TRAINED}.union(*named)):
+        for name in sorted({*_TRAINED, *(wanted or load_prompts(workspace.prompts))}):
             found = _named(client, name, alias)
-            wanted = [digests.get(name, "none") for digests in parts]
             digest = found.tags.get("sha256" if name in _TRAINED else "digest") if found else "none"
-            if digest not in wanted:
+            if digest != (has := wanted.get(name, "none")):
                 there = f"version {found.version} of {found.tags.get('release', 'no release')}, " if found else ""
-                has = " or ".join(each[:12] for each in wanted)
-                faults.append(f"{name}@{alias} is {there}{str(digest)[:12]}; the record has {has}")
+                faults.append(f"{name}@{alias} is {there}{str(digest)[:12]}; the record has {has[:12]}")
     return faults
 
 
