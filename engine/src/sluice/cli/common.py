@@ -58,7 +58,7 @@ def record_of(workspace: Workspace, env: str) -> EnvironmentRecord:
 
 
 def elsewhere(occasion: str, on: str) -> Callable[..., Any]:
-    """What an extra does in place of this machine. SluiceError where none is called `on`."""
+    """Return what an extra does in place of this machine."""
     there = hooks(occasion)
     if on not in there:
         remedy = f"there is {', '.join((HERE, *there))}"
@@ -71,7 +71,7 @@ def print_json(value: Any) -> None:
 
 
 def tell(markdown: str) -> None:
-    """Append to the job summary in GitHub Actions; do nothing elsewhere."""
+    """Append to the job summary in GitHub Actions."""
     from sluice.github.workflow_run import write_job_summary
 
     print(write_job_summary(markdown, os.environ), file=sys.stderr)

@@ -124,7 +124,7 @@ def _recorded(env: str) -> str:
 
 
 def _before(workspace: Workspace, env: str) -> str:
-    """Return the release that was live before the champion, according to the record; empty if there is none."""
+    """Return the release that was live before the champion, by the record."""
     try:
         return record_of(workspace, env).previous() if _recorded(env) else ""
     except SluiceError:

@@ -1,5 +1,4 @@
-"""The commands that check and write the files of a project: `sluice prompts`, `models`, `data`, `params`, `gates`,
-`manifests`, `engine` and `code`."""
+"""The commands that check and write the files of a project."""
 
 from __future__ import annotations
 
@@ -170,7 +169,7 @@ def data_check(out: Annotated[Path | None, typer.Option(help="File for the repor
     from sluice.core.atomic_files import write_json
     from sluice.data.contract import check_or_raise
     from sluice.evaluation.asked_rows import rows_of
-    from sluice.release.coverage import require_rows
+    from sluice.release.decision import require_rows
 
     workspace = Workspace.find()
     report = check_or_raise(workspace.data, policy=_policy(workspace))

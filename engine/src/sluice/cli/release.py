@@ -1,5 +1,4 @@
-"""The `sluice release` commands that make, list, compare, verify and roll back releases; `release_steps.py` has the
-steps of jobs on GitHub."""
+"""The `sluice release` commands for people; `release_steps.py` has the steps of jobs on GitHub."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """The resumable steps of release.yml: `sluice release plan`, `stage`, `promote`, `conclude`, `publish` and others.
 
-The commands join the group of `release.py`. You can rerun each of them after it was killed. They also work outside
-GitHub if SLUICE_ARTEFACTS is set.
-"""
+You can rerun each of them after it was killed. They also work outside GitHub if SLUICE_ARTEFACTS is set."""
 
 from __future__ import annotations
 

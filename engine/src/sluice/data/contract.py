@@ -1,8 +1,4 @@
-"""The data contract: rules that must hold before indexing, training or evaluation.
-
-`check(folder)` looks at everything and reports all faults at once, each with its file and line.
-Run it as `sluice data check`. The rules are listed in engine/docs/reference/data.md.
-"""
+"""The data contract: rules that must hold before indexing, training or evaluation (engine/docs/reference/data.md)."""
 
 from __future__ import annotations
 
@@ -39,7 +35,7 @@ class DatasetCounts:
 
 @dataclass(frozen=True)
 class ContractReport:
-    """What `check` found. `digest` identifies the content of the whole folder, faulty or not."""
+    """`digest` identifies the content of the whole folder, faulty or not."""
 
     folder: Path
     counts: DatasetCounts
@@ -47,12 +43,10 @@ class ContractReport:
     faults: tuple[ValidationIssue, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For build/check/report.json."""
         return {"digest": self.digest, "counts": asdict(self.counts), "faults": [str(fault) for fault in self.faults]}
 
 
 def check_or_raise(folder: Path, max_shown: int | None = 50, policy: DataPolicy = DataPolicy()) -> ContractReport:
-    """The report of a data set that keeps the contract."""
     report = check(folder, policy)
     shown = [str(fault) for fault in report.faults[:max_shown]]
     if shown:
@@ -65,14 +59,14 @@ def check_or_raise(folder: Path, max_shown: int | None = 50, policy: DataPolicy 
 
 
 def data_digest(folder: Path) -> str:
-    """Hex sha256 over the sorted relative paths and sha256 of all files in `folder`."""
+    """Return the hex sha256 over the sorted relative paths and sha256 of all files in a folder."""
     return digest_of(
         {path.relative_to(folder).as_posix(): digest_of_file(path) for path in folder.rglob("*") if path.is_file()}
     )
 
 
 def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
-    """Applies every rule to a data set and reports all faults at once."""
+    """Apply every rule to a data set and report all faults at once."""
     if not folder.is_dir():
         raise SluiceError(f"{folder}: no such folder", remedy="fetch the data with: dvc pull data.dvc")
     documents, faults = scan_corpus(folder / "corpus", max_bytes=policy.documents.max_bytes)
@@ -110,7 +104,7 @@ def _check_documents_privacy(documents: list[LocatedRecord[Document]], policy: P
 
 
 def check_rows_privacy(rows: Sequence[LocatedRecord[Row]], policy: PrivacyPolicy) -> list[ValidationIssue]:
-    """Personal data and secrets in any text of a row, each kind once a row."""
+    """Find personal data and secrets in any text of a row."""
     faults = []
     for row in rows:
         said = (message["content"] for message in row.value.conversation)
@@ -141,7 +135,7 @@ _LOST = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def check_files(corpus: Path, policy: DocumentPolicy) -> list[ValidationIssue]:
-    """Files that are no documents, and documents that are too large."""
+    """Refuse files that are no documents, and documents that are too large."""
     faults = []
     for path in sorted(corpus.rglob("*")):
         if not path.is_file():
@@ -162,7 +156,7 @@ def check_files(corpus: Path, policy: DocumentPolicy) -> list[ValidationIssue]:
 
 
 def check_characters(documents: list[LocatedRecord[Document]]) -> list[ValidationIssue]:
-    """Places where text was lost before it came here: it was decoded as what it is not."""
+    """Find places where text was decoded as what it isn't, and lost."""
     faults = []
     for document in documents:
         for number, line in enumerate(document.value.text.split("\n")):
@@ -218,7 +212,7 @@ def _same(later: LocatedRecord[Row], earlier: LocatedRecord[Row], kind: str) -> 
 def check_documents(
     train: Sequence[LocatedRecord[Row]], evaluation: Sequence[LocatedRecord[Row]]
 ) -> list[ValidationIssue]:
-    """No document serves both train and evaluation. One fault a document, at its first evaluation row."""
+    """No document serves both train and evaluation. One fault per document, at its first evaluation row."""
     used: dict[str, LocatedRecord[Row]] = {}
     for placed in train:
         for doc_id in placed.value.doc_ids:

@@ -1,12 +1,7 @@
-"""The artifact store that machines share: each file under its sha256, `<store>/sha256/<digest>`, and notes beside the
-files.
+"""The artifact store that machines share: each file under its sha256, `<store>/sha256/<digest>`, and notes.
 
-A store is a folder, `s3://<bucket>/<prefix>`, `gs://<bucket>/<prefix>`, `az://<container>/<prefix>`, or
-`https://<host>/<path>` (read-only), to which obstore speaks; or, with the extra `registry`, `oci://<registry>/<name>`
-or `github`. It is not trusted: a file is accepted only with the requested digest. A note, `<store>/<name>`, is written
-once and never changed: of two concurrent writers, one is told that it exists (`release/environment_record.py` builds
-on that).
-"""
+A store isn't trusted: a file is accepted only with the requested digest. A note is written once and never changed; of
+two concurrent writers, one is told that it exists."""
 
 from __future__ import annotations
 
@@ -45,40 +40,37 @@ class ArtifactStore(Protocol):
 
     def has(self, digest: str) -> bool: ...
 
-    def put(self, digest: str, path: Path) -> None:
-        """Stores a file."""
+    def put(self, digest: str, path: Path) -> None: ...
 
     def get(self, digest: str, target: Path) -> None:
-        """Writes a file, unverified."""
+        """Write a file, unverified."""
 
     def notes(self, folder: str) -> list[str]:
-        """Names of the notes that lie directly in a folder, such as `record/production/000001.json`, sorted."""
+        """Return the sorted names of the notes directly in a folder, such as `record/production/000001.json`."""
         ...
 
     def read(self, name: str) -> bytes: ...
 
     def make(self, name: str, content: bytes) -> bool:
-        """Makes a note."""
+        """Make a note; False if it exists."""
         ...
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders that lie directly in one and have notes in them."""
+        """Return the names of the folders directly in a folder that have notes."""
         ...
 
     def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
-        """Protects what a release needs from the collection of others' waste."""
+        """Protect what a release needs from garbage collection by others."""
 
     def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
-        """The names of what is old and not needed, sorted."""
+        """Return the sorted names of files that are old and not needed."""
         ...
 
-    def remove(self, name: str) -> None:
-        """Removes one of the unneeded."""
-        ...
+    def remove(self, name: str) -> None: ...
 
 
 def open_artifact_store(store: str) -> ArtifactStore:
-    """Opens the artifact store at an address; it is not asked for anything yet."""
+    """Open the store at an address: a folder, a bucket, a web address, or one of the extra `registry`."""
     scheme, separator, rest = store.partition("://")
     if scheme in ("oci", "github"):
         return _registry_opener(store)(store)
@@ -100,7 +92,7 @@ def open_artifact_store(store: str) -> ArtifactStore:
 
 
 def fetch_artifact(store: ArtifactStore, digest: str, target: Path) -> bool:
-    """Makes `target` the file with a digest; what arrives damaged is not kept."""
+    """Make `target` the file with a digest. Return False if it was; what arrives damaged isn't kept."""
     if target.is_file() and digest_of_file(target) == digest:
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +113,7 @@ def fetch_artifact(store: ArtifactStore, digest: str, target: Path) -> bool:
 
 
 class _ObjectStore:
-    """An artifact store in one of obstore, whose names all begin with `prefix`; `shared`: others write to it too."""
+    """A store of obstore whose names begin with `prefix`. Only `shared` ones can be written to."""
 
     def __init__(
         self, address: str, store: obstore.store.ObjectStore, prefix: str = "", *, shared: bool = True
@@ -175,7 +167,7 @@ class _ObjectStore:
         return sorted(name.rstrip("/").rpartition("/")[2] for name in listed)
 
     def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
-        """Nothing: nothing is collected here but by `unneeded` and `remove`."""
+        """Nothing is collected here but by `unneeded` and `remove`."""
 
     def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
         with self._named("sha256/") as key:
@@ -189,8 +181,7 @@ class _ObjectStore:
 
     @contextmanager
     def _named(self, name: str, *, shared: bool = True) -> Iterator[str]:
-        """The key of a name; whatever obstore raises becomes an error that names it. `shared`: only in a store that
-        others write to."""
+        """Yield the key of a name; errors of obstore name it."""
         if shared and not self._shared:
             raise SluiceError(f"{self}/{name}: a web address can only be read from", remedy="name a folder or a bucket")
         try:
@@ -219,7 +210,7 @@ def _named_error(where: str, error: BaseError) -> SluiceError:
 
 
 def _aws_credentials() -> Boto3CredentialProvider | None:
-    """boto3, where it is installed, also knows profiles and single sign-on; obstore knows keys and roles."""
+    """Use boto3 if it is installed: it also knows profiles and single sign-on; obstore knows keys and roles."""
     try:
         from botocore.exceptions import BotoCoreError
         from obstore.auth.boto3 import Boto3CredentialProvider

@@ -1,8 +1,6 @@
 """The catalogue of a shared artifact store: all releases in it, so that any machine can fetch one by its id.
 
-An entry names release.json by its sha256, and with it all files for serving; and the judgement with its evaluation,
-which is not served but is the reference for the next release. A release that is judged again gets a newer entry.
-"""
+An entry names release.json by its sha256, and the judgement with its evaluation, the reference for the next release."""
 
 from __future__ import annotations
 
@@ -37,8 +35,7 @@ _MODELS = "config/models.yaml"
 
 @dataclass(frozen=True)
 class TransferResult:
-    """`digest`: sha256 of release.json; `files`: how many the release needs with its models; `moved`: how many of
-    them were not there yet; `blobs`: those that were pushed or there, by digest."""
+    """`moved` of the `files` weren't there yet. `blobs`: those pushed or there, by digest."""
 
     manifest: Manifest
     digest: str
@@ -48,7 +45,7 @@ class TransferResult:
 
 
 def push(folder: Path, workspace: Workspace, store: ArtifactStore) -> TransferResult:
-    """Puts a release and its models' sources into an artifact store; its manifest last, so that it is complete."""
+    """Put a release and its models' sources into an artifact store; its manifest last, so that it is complete."""
     manifest = load(folder)
     verify(folder, manifest)
     models = load_models(folder / _MODELS)
@@ -67,10 +64,9 @@ def push(folder: Path, workspace: Workspace, store: ArtifactStore) -> TransferRe
 def fetch(
     wanted: str, store: ArtifactStore, folder: Path, workspace: Workspace, *, models: bool = True
 ) -> TransferResult:
-    """Makes a folder the release that is wanted, and fills the cache with its models, converted for serving.
+    """Make a folder the release that is wanted, and fill the cache with its models, converted for serving.
 
-    Every file is checked as it arrives, the whole folder at the end. What is there already and right is kept, so a run
-    that was cut off goes on; what another release left in the folder goes away."""
+    Files that are there and right are kept, so an interrupted run continues; files of other releases are removed."""
     digest, manifest, moved = _fetch_manifest(wanted, store, folder)
     moved += [fetch_artifact(store, sha256, folder / name) for name, sha256 in sorted(manifest.files.items())]
     verify(folder, manifest)
@@ -84,7 +80,7 @@ def fetch(
 
 
 def fetch_folders(wanted: str, store: ArtifactStore, folder: Path, names: Collection[str]) -> TransferResult:
-    """As `fetch`, but no model and only some folders: for who judges and does not serve."""
+    """Fetch only some folders and no model, for those who judge and don't serve."""
     digest, manifest, moved = _fetch_manifest(wanted, store, folder)
     files = {name: sha256 for name, sha256 in sorted(manifest.files.items()) if name.partition("/")[0] in names}
     if absent := set(names) - {name.partition("/")[0] for name in files}:
@@ -97,7 +93,7 @@ def fetch_folders(wanted: str, store: ArtifactStore, folder: Path, names: Collec
 
 
 def _fetch_manifest(wanted: str, store: ArtifactStore, folder: Path) -> tuple[str, Manifest, list[bool]]:
-    """Its digest, what it says, and whether it was fetched; what it does not name leaves the folder."""
+    """Return the digest, the manifest, and if it was fetched; remove files that it doesn't name."""
     target, given = folder / FILE, Path(wanted)
     if not given.is_file():
         digest = wanted.removeprefix("sha256:")
@@ -119,17 +115,16 @@ def _fetch_manifest(wanted: str, store: ArtifactStore, folder: Path) -> tuple[st
 
 
 def artefacts(folder: Path, workspace: Workspace) -> set[str]:
-    """sha256 of everything that `fetch` brings for a release, but release.json itself."""
+    """Return the sha256 of everything that `fetch` brings for a release, except release.json."""
     return {*load(folder).files.values(), *_sources(load_models(folder / _MODELS), workspace.cache)}
 
 
 def _sources(models: Models, cache: Path) -> dict[str, Path]:
-    """sha256 -> path in the cache, of every source file of the models."""
+    """Return the cached path of every source file of the models, by sha256."""
     return {sha256: path for _, spec in models for path, sha256 in spec.cached(cache).items()}
 
 
 def _require_pinned(manifest: Manifest, models: Models) -> None:
-    """models.yaml is verified by its digest; a manifest that says otherwise than it was not made by `make release`."""
     for role, spec in models:
         pin = manifest.models.get(role)
         if pin is None or pin.sha256 != spec.sha256:
@@ -142,8 +137,7 @@ FOLDER = "record/releases"
 
 
 class CatalogueEntry(Settings):
-    """One release. `digest`: sha256 of release.json; `making`: {path in the folder: sha256}; `baseline`: the untouched
-    model, which the first release is compared with; `removed`: from here on it is no longer in the store."""
+    """One release. `making`: sha256 by path; `baseline`: the untouched model; `removed`: no longer in the store."""
 
     id: ReleaseId
     digest: Sha256
@@ -162,7 +156,7 @@ class CatalogueEntry(Settings):
 def add(
     store: ArtifactStore, workspace: Workspace, folder: Path, commit: str = "", *, baseline: bool = False
 ) -> TransferResult:
-    """Puts a release with its evaluation record into the artifact store; its entry last, so that it is complete."""
+    """Put a release with its evaluation record into the artifact store; its entry last, so that it is complete."""
     moved = push(folder, workspace, store)
     there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     papers = {name: path for name, path in there.items() if name not in (FILE, *moved.manifest.files)}
@@ -178,7 +172,7 @@ def add(
 
 
 def newest(store: ArtifactStore) -> Iterator[CatalogueEntry]:
-    """All that was put there and not removed, the newest first."""
+    """Iterate over what was added and not removed, newest first."""
     gone = set()
     for entry in _log(store).newest():
         if entry.removed:
@@ -195,18 +189,16 @@ def find(store: ArtifactStore, release: str) -> CatalogueEntry:
 
 
 def made_for(store: ArtifactStore, commit: str) -> CatalogueEntry | None:
-    """What was made of a commit last; None when nothing was."""
+    """Return the last release made of a commit."""
     return next((entry for entry in newest(store) if entry.commit == commit and not entry.baseline), None)
 
 
 def baseline(store: ArtifactStore) -> CatalogueEntry | None:
-    """The untouched model that was evaluated last."""
     return next((entry for entry in newest(store) if entry.baseline), None)
 
 
 def find_release(workspace: Workspace, record: EnvironmentRecord, release: str) -> tuple[Manifest, Path]:
-    """Return the manifest and the folder of a release. One that isn't on this machine is fetched from the store that
-    machines share; a newer judgement of an environment's release too."""
+    """Return the manifest and the folder of a release, fetching it, or its newer judgement, from the shared store."""
     folder = workspace.releases / release
     if folder.is_dir():
         return (bring_judgement(record.store, folder) if record.shared else load(folder)), folder
@@ -218,10 +210,7 @@ def find_release(workspace: Workspace, record: EnvironmentRecord, release: str) 
 
 
 def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> tuple[Manifest, Path]:
-    """Makes `.sluice/releases/<id>` whole here, with the record of its making, without its models; returns its
-    manifest and folder.
-
-    Most of what asks for it serves nothing, and a machine that makes releases reaches the models' sources."""
+    """Make `.sluice/releases/<id>` whole here, with the record of its making, without its models."""
     folder = workspace.releases / release
     if folder.is_dir():
         manifest = bring_judgement(store, folder)
@@ -239,7 +228,7 @@ def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> t
 
 
 def bring_judgement(store: ArtifactStore, folder: Path) -> Manifest:
-    """Load a release that is here. If the store's latest judgement of it differs, that one replaces the one here."""
+    """Load a release that is here, with the latest judgement that the store has of it."""
     manifest = load(folder)
     entry = next((entry for entry in newest(store) if entry.id == folder.name), None)
     if entry is None or is_judgement_of(entry, folder):
@@ -254,7 +243,6 @@ def bring_judgement(store: ArtifactStore, folder: Path) -> Manifest:
 
 
 def is_judgement_of(entry: CatalogueEntry, folder: Path) -> bool:
-    """Whether an entry has the judgement that is in a release's folder. Older releases have but one."""
     digest, path = entry.making.get(JUDGEMENT), folder / JUDGEMENT
     return digest is None or (path.is_file() and digest_of_file(path) == digest)
 

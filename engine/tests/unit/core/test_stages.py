@@ -91,7 +91,7 @@ def test_an_edit_changes_the_code_of_what_it_can_affect(checkout: Path) -> None:
 
 def test_a_release_is_looked_at_again_for_what_makes_or_deploys_it(checkout: Path) -> None:
     """As the first job on GitHub asks: the road itself counts, what only looks at things does not."""
-    road = ["engine/src/sluice/cluster/rollout_observer.py", "engine/src/sluice/release/decision.py"]
+    road = ["engine/src/sluice/cluster/rollout_observer.py", "engine/src/sluice/release/champion.py"]
     made = ["engine/src/sluice/extras/finetune/sft_trainer.py", "engine/src/sluice/serving/http_api.py"]
     nothing = ["engine/src/sluice/extras/doctor/local.py", "engine/src/sluice/extras/redteam/attack.py"]
     names = [*road, *made, *nothing]

@@ -86,6 +86,7 @@ def test_an_alias_that_somebody_moved_goes_back_to_the_live_release(
     assert named(client, record.alias) == parts(second)
 
 
+@pytest.mark.usefixtures("server")
 def test_an_alias_that_the_record_does_not_own_is_an_error(
     workspace: Workspace, pair: tuple[Manifest, Manifest], record: EnvironmentRecord
 ) -> None:
