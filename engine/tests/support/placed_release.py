@@ -36,7 +36,7 @@ ARTICLES = {
 
 @dataclass(frozen=True)
 class Placed:
-    """A pushed release, the folder it was pushed to, and a folder with nothing but its manifest, as a ConfigMap is."""
+    """A pushed release, its store, and a folder with nothing but its manifest, as a ConfigMap is."""
 
     moved: TransferResult
     place: Path
@@ -45,9 +45,8 @@ class Placed:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Two articles behind the real embedder and the untouched model, made by the real stages; the guard model takes
-    nothing for an attack, and has tests elsewhere. Its gates are wide where they compare times: the tests put one
-    service beside itself, on a machine that may do much else."""
+    """Two articles behind the real embedder and the untouched model, made by the real stages. The gates of times are
+    wide: the tests put one service beside itself."""
     root = tmp_path_factory.mktemp("checkout")
     for folder in ("prompts", "config", "pipelines"):
         shutil.copytree(ROOT / folder, root / folder)
@@ -72,14 +71,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="session")
 def placed(checkout: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Placed:
-    """A release that is asked about its articles."""
     rows = [Row(id=name, question=asked, answers=(), doc_ids=()) for name, asked in QUESTIONS.items()]
     return _placed(checkout, rows, tmp_path_factory.mktemp("place"))
 
 
 @pytest.fixture(scope="session")
 def scripted(checkout: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Placed:
-    """A release that is asked what the scripted services of engine/tests/support/rollout/canaries.py can answer."""
+    """A release that is asked what support/rollout/canaries.py can answer."""
     return _placed(checkout, CASES, tmp_path_factory.mktemp("place"))
 
 

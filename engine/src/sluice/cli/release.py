@@ -25,6 +25,7 @@ from sluice.core.extras import hooks
 from sluice.core.text import table
 from sluice.core.workspace import Workspace
 from sluice.github.workflow_run import write_job_summary
+from sluice.release.gates import number
 from sluice.release.staging import CHAMPION_SUMMARY
 
 if TYPE_CHECKING:
@@ -241,11 +242,7 @@ def _metrics(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
     for name, figure in read_json(folder / "summary.json")["metrics"].items():
         mine, other = figure["value"], theirs.get(name, {}).get("value")
         change = "" if mine is None or other is None else f"{mine - other:+.3g}"
-        yield name, _number(other), _number(mine), change
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+        yield name, *("none" if value is None else number(value) for value in (other, mine)), change
 
 
 def _steps(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:

@@ -47,7 +47,7 @@ class Extra:
     stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-# One entry for each folder of sluice/extras/. core/closures.py reads the hooks as they are written here.
+# One entry for each folder of sluice/extras/; one with a cli.py adds commands.
 EXTRAS: Mapping[str, Extra] = {
     "admin": Extra(
         "looks after vector stores, caches, the artifact store, what a cluster keeps: lists, checks, prunes, drops",
@@ -76,9 +76,7 @@ EXTRAS: Mapping[str, Extra] = {
         needs=("prompt_tests", "pull_requests", "traces"),
         hooks={"stray_file": "documents:fault_of_stray"},
     ),
-    "doctor": Extra(
-        "says what is missing on this machine, on GitHub, in AWS, in the cluster",
-    ),
+    "doctor": Extra("says what is missing on this machine, on GitHub, in AWS, in the cluster"),
     "engine_tests": Extra(
         "tests the engine on GitHub and publishes its versions: the template's own work, off in a project",
         needs=("upgrade",),
@@ -126,7 +124,7 @@ EXTRAS: Mapping[str, Extra] = {
     ),
     "prompt_lab": Extra("`make try`: an editor of the prompt beside the chat, with a verdict on each edit"),
     "prompt_tests": Extra(
-        "lists prompts, shows what changed and how they are filled in, and tries them on their own cases",
+        "lists prompts, shows what changed and how they are filled in, and tries them on their own cases"
     ),
     "provenance": Extra(
         "SHA256SUMS of each release; recomputes its scores and verdicts",

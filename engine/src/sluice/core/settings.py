@@ -86,12 +86,13 @@ def load_settings(path: Path, model: type[S]) -> S:
     return validated(path, document if document is not None else {}, lines, model)
 
 
-def validated(path: Path, document: Any, lines: Lines, model: type[S], section: str = "") -> S:
+def validated(path: Path, document: Any, lines: Lines, model: type[S], section: str = "", *, remedy: str = "") -> S:
     """Parse a document, or one section of it."""
     try:
         return model.model_validate(document[section] if section else document)
     except ValidationError as error:
-        raise ValidationErrors(str(path), describe_faults(path, error, lines, model, section)) from None
+        faults = describe_faults(path, error, lines, model, section)
+        raise ValidationErrors(str(path), faults, remedy=remedy) from None
 
 
 def describe_faults(

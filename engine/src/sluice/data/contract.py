@@ -17,6 +17,7 @@ from sluice.data.privacy import DataPolicy, DocumentPolicy, PrivacyPolicy
 from sluice.data.rows import SOURCES, Document, Row, scan_corpus, scan_rows, scan_sources
 from sluice.data.scanning import LocatedRecord, ValidationIssue
 
+_MOST_SHOWN = 50
 REMEDY = "correct the lines above; engine/docs/reference/data.md lists the rules"
 
 
@@ -46,14 +47,14 @@ class ContractReport:
         return {"digest": self.digest, "counts": asdict(self.counts), "faults": [str(fault) for fault in self.faults]}
 
 
-def check_or_raise(folder: Path, max_shown: int | None = 50, policy: DataPolicy = DataPolicy()) -> ContractReport:
+def check_or_raise(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
     report = check(folder, policy)
-    shown = [str(fault) for fault in report.faults[:max_shown]]
-    if shown:
-        error = ValidationErrors(str(folder), [str(fault) for fault in report.faults], remedy=REMEDY)
-        if hidden := len(report.faults) - len(shown):
-            lines = "".join(f"  {fault}\n" for fault in shown)
-            error.message = f"{folder}: {len(report.faults)} faults\n{lines}  ... and {hidden} more"
+    faults = [str(fault) for fault in report.faults]
+    if faults:
+        error = ValidationErrors(str(folder), faults, remedy=REMEDY)
+        if hidden := len(faults[_MOST_SHOWN:]):
+            lines = "".join(f"  {fault}\n" for fault in faults[:_MOST_SHOWN])
+            error.message = f"{folder}: {len(faults)} faults\n{lines}  ... and {hidden} more"
         raise error
     return report
 

@@ -6,7 +6,7 @@ two concurrent writers, one is told that it exists."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -73,7 +73,13 @@ def open_artifact_store(store: str) -> ArtifactStore:
     """Open the store at an address: a folder, a bucket, a web address, or one of the extra `registry`."""
     scheme, separator, rest = store.partition("://")
     if scheme in ("oci", "github"):
-        return _registry_opener(store)(store)
+        for opener in hooks("artifact_store").values():
+            opened: ArtifactStore = opener(store)
+            return opened
+        raise SluiceError(
+            f"{store}: this project has left out the extra `registry`, which opens such an artifact store",
+            remedy="name a folder or a bucket, or bring engine/src/sluice/extras/registry/ back with git",
+        )
     bucket, _, prefix = rest.strip("/").partition("/")
     if not separator:
         # From the root of the file system: the first write makes the folder, a look at it does not.
@@ -85,10 +91,10 @@ def open_artifact_store(store: str) -> ArtifactStore:
         raise SluiceError(f"{store}: not an artifact store", remedy=_ADDRESSES)
     options = {"credential_provider": _aws_credentials()} if scheme == "s3" else {}
     try:
-        opened = _BUCKETS[scheme](bucket, **_PATIENCE, **options)
+        bucket_store = _BUCKETS[scheme](bucket, **_PATIENCE, **options)
     except BaseError as error:
         raise _named_error(store, error) from error
-    return _ObjectStore(f"{scheme}://{bucket}/{prefix}".rstrip("/"), opened, f"{prefix}/".lstrip("/"))
+    return _ObjectStore(f"{scheme}://{bucket}/{prefix}".rstrip("/"), bucket_store, f"{prefix}/".lstrip("/"))
 
 
 def fetch_artifact(store: ArtifactStore, digest: str, target: Path) -> bool:
@@ -191,15 +197,6 @@ class _ObjectStore:
             raise SluiceError(f"{self}/{name}: not there", remedy=remedy) from None
         except BaseError as error:
             raise _named_error(f"{self}/{name}", error) from error
-
-
-def _registry_opener(address: str) -> Callable[[str], ArtifactStore]:
-    if opener := next(iter(hooks("artifact_store").values()), None):
-        return opener
-    raise SluiceError(
-        f"{address}: this project has left out the extra `registry`, which opens such an artifact store",
-        remedy="name a folder or a bucket, or bring engine/src/sluice/extras/registry/ back with git",
-    )
 
 
 def _named_error(where: str, error: BaseError) -> SluiceError:

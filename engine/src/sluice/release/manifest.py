@@ -6,20 +6,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sluice.core.atomic_files import read_json
 from sluice.core.digests import canonical_json, digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.settings import Settings, describe_faults
+from sluice.core.settings import Settings, validated
 from sluice.guardrails.check import GUARD_FILE
 from sluice.release.verdict import JUDGEMENT, Judgement, ReleaseId, Sha256, judged
 
-S = TypeVar("S", bound=Settings)
-
 FILE = "release.json"
+_AGAIN = "make the release again"
 ADAPTER = "adapter.gguf"
 # The files of code that can be part of an answer, each with its sha256.
 CODE = "code.json"
@@ -176,11 +175,11 @@ def identified(fields: Mapping[str, Any]) -> Manifest:
 def load(folder: Path) -> Manifest:
     """Read release.json and check its form and its id."""
     path = folder / FILE
-    manifest = _valid(path, read_json(path), Manifest)
+    manifest = validated(path, read_json(path), {}, Manifest, remedy=_AGAIN)
     if manifest.id != manifest.content_id():
         raise SluiceError(
             f"{path}: says it is {manifest.id}, but its content is {manifest.content_id()}",
-            remedy="the manifest was changed after it was made; make the release again",
+            remedy=f"the manifest was changed after it was made; {_AGAIN}",
         )
     return manifest
 
@@ -190,22 +189,14 @@ def load_judgement(folder: Path) -> Judgement:
     manifest, path = load(folder), folder / JUDGEMENT
     if manifest.earlier:
         fields = {"release": manifest.id, "digest": 64 * "0", **manifest.earlier}
-        return judged(_valid(folder / FILE, fields, Judgement).model_dump())
-    judgement = _valid(path, read_json(path), Judgement)
+        return judged(validated(folder / FILE, fields, {}, Judgement, remedy=_AGAIN).model_dump())
+    judgement = validated(path, read_json(path), {}, Judgement, remedy=_AGAIN)
     if (judgement.release, judgement.digest) != (manifest.id, judgement.content_digest()):
         raise SluiceError(
             f"{path}: its digest is not that of its content, or it is about another release than {manifest.id}",
-            remedy="it was changed after it was written; make the release again",
+            remedy=f"it was changed after it was written; {_AGAIN}",
         )
     return judgement
-
-
-def _valid(path: Path, document: Any, model: type[S]) -> S:
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        faults = describe_faults(path, error, {}, model)
-        raise ValidationErrors(str(path), faults, remedy="make the release again") from None
 
 
 def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
@@ -230,7 +221,7 @@ def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
         faults.append(f"{folder / FILE}: code and files disagree about {CODE}")
     if faults:
         raise ValidationErrors(
-            f"release {manifest.id}", faults, remedy="the folder was changed after it was made; make the release again"
+            f"release {manifest.id}", faults, remedy=f"the folder was changed after it was made; {_AGAIN}"
         )
 
 

@@ -108,7 +108,9 @@ def inputs(workspace: Workspace, stage: str) -> dict[str, str]:
     if stage not in stages:
         return {}
     makers = {
-        _path(out): name for name, one in stages.items() for out in (*one.get("outs", ()), *one.get("metrics", ()))
+        out if isinstance(out, str) else next(iter(out)): name
+        for name, one in stages.items()
+        for out in (*one.get("outs", ()), *one.get("metrics", ()))
     }
     found = {f"recipe of {stage}": str(stages[stage].get("meta", {}).get("recipe", 0))}
     for path in stages[stage].get("deps", ()):
@@ -215,7 +217,7 @@ def objects(workspace: Workspace, pointer: Path) -> Mapping[str, Path]:
     if not listed.is_file():
         raise SluiceError(f"{listed}: the list of {pointer.name} is missing", remedy="restore dvc-store/ with git")
     store = listed.parents[1]
-    return {one["relpath"]: store / _object(one["md5"]) for one in json.loads(listed.read_text())}
+    return {one["relpath"]: store / one["md5"][:2] / one["md5"][2:] for one in json.loads(listed.read_text())}
 
 
 def folder_list(workspace: Workspace, pointer: Path) -> Path:
@@ -229,15 +231,8 @@ def folder_list(workspace: Workspace, pointer: Path) -> Path:
             f"{pointer.name}: its remote {remote!r} is no local folder", remedy=f"dvc pull {pointer.name}"
         )
     store = (workspace.root / ".dvc" / url / "files" / "md5").resolve()
-    return store / _object(read_yaml(pointer)[0]["outs"][0]["md5"])
-
-
-def _object(md5: str) -> str:
-    return f"{md5[:2]}/{md5[2:]}"
-
-
-def _path(out: str | dict[str, Any]) -> str:
-    return out if isinstance(out, str) else next(iter(out))
+    md5 = read_yaml(pointer)[0]["outs"][0]["md5"]
+    return store / md5[:2] / md5[2:]
 
 
 def _digest_of_path(path: Path) -> str:

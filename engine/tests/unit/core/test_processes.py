@@ -79,7 +79,7 @@ time.sleep(60)
 
 
 def killed_parent(state: Path, argv: list[str], line: str) -> int:
-    """Starts a process that starts `argv`, kills it without warning, and gives the child's pid."""
+    """Kill a process that has started `argv`; return the child's pid."""
     src = Path(__file__).resolve().parents[4] / "engine" / "src"
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT.format(argv=argv, line=line), str(state)],
@@ -206,8 +206,6 @@ time.sleep(60)
 
 
 def test_a_child_behind_a_shell_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
-    """The shell knows nothing of that death, so neither the kernel nor a change of parents tells the child: it is ended
-    without the wait for a signal that was sent."""
     told = tmp_path / "told"
     # Between the two stands dvc, which dies of the parent-death signal where this shell ignores it.
     shell = ["/bin/sh", "-c", 'trap "" TERM; "$@"; exit 0', "sh", sys.executable, "-c", RESTORED + STAGE, str(told)]
@@ -250,7 +248,6 @@ def test_require_port_names_a_taken_port() -> None:
 
 
 def test_a_port_is_given_out_once() -> None:
-    """What it is for listens seconds later: another process that looks for one meanwhile must not get the same."""
     given = processes.free_port()
     with ExitStack() as probes:
         free = []

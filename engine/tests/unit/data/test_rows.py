@@ -1,5 +1,3 @@
-"""Rows and documents: what is read, and what each malformed line or file is told."""
-
 from __future__ import annotations
 
 from pathlib import Path

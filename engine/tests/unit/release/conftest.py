@@ -72,7 +72,7 @@ def case(n: int) -> dict[str, Any]:
 
 
 def write_evaluation(folder: Path, f1: float = 0.5) -> Path:
-    """summary.json, metrics.json and three cases; the first is scored wrong."""
+    """Write three cases; the first is scored wrong."""
     folder.mkdir(parents=True, exist_ok=True)
     metrics = {
         "f1": {"value": f1, "samples": 3, "errors": 0, "unit": "share", "direction": "higher"},
@@ -88,7 +88,6 @@ def write_evaluation(folder: Path, f1: float = 0.5) -> Path:
 
 
 def miniature(root: Path) -> Workspace:
-    """The checkout, in the folder `root`."""
     for folder in ("prompts", "config", "data", "build/index", "pipelines"):
         (root / folder).mkdir(parents=True)
     (root / "pipelines/dvc.yaml").write_text("stages: {train: {cmd: sluice train}}\n")
@@ -112,7 +111,6 @@ def miniature(root: Path) -> Workspace:
 
 
 def write_trained(build: Path) -> None:
-    """What stands for the adapter and the guard model."""
     for name, content in (("adapter/adapter.gguf", b"GGUF adapter"), ("guard/guard.safetensors", b"guard model")):
         (build / name).parent.mkdir(parents=True, exist_ok=True)
         (build / name).write_bytes(content)
@@ -121,7 +119,7 @@ def write_trained(build: Path) -> None:
 
 
 def release_of(workspace: Workspace, **changed: Any) -> tuple[Manifest, Path]:
-    """A release of the miniature checkout and its folder; keyword arguments replace those of staging.create."""
+    """Make a release of the miniature checkout; keyword arguments replace those of staging.create."""
     arguments: dict[str, Any] = {
         "evaluation": workspace.build / "evaluation",
         "verdicts": [verdict()],
@@ -140,7 +138,6 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def small_models(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checkout's models are two small files that are there; the embedder has a further one."""
     monkeypatch.setenv("SLUICE_CACHE", str(tmp_path / "cache"))
     lines = []
     for role in ("chat", "embed"):
@@ -159,5 +156,4 @@ def small_models(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def make(workspace: Workspace) -> Callable[..., tuple[Manifest, Path]]:
-    """Makes a release of the miniature checkout, as `release_of`."""
     return partial(release_of, workspace)

@@ -25,7 +25,7 @@ class Killed(BaseException):
 
 
 class Registry:
-    """Remembers where the alias points. `killed`: the next move is cut off `before` or `after` it is done."""
+    """Remembers the alias. `killed`: the next move is cut off `before` or `after` it is done."""
 
     def __init__(self) -> None:
         self.alias: str | None = None

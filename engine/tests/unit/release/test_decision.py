@@ -35,8 +35,6 @@ Records = list[dict[str, Any]]
 
 
 class Answers:
-    """Right in everything, but for ids in `wrong`, `declines` and `invents`, and documents that come late."""
-
     def __init__(self, *, late: int = 0, rank: int = 1, wrong: int = 0, invents: int = 0) -> None:
         self.late = {f"q{n}" for n in range(late)}
         self.rank = rank
@@ -95,7 +93,6 @@ def refused(verdicts: Sequence[Verdict]) -> dict[str, str]:
 def test_a_search_that_ranks_worse_is_refused_though_its_recall_passes(
     tmp_path: Path, fallen: int, to: int, refusing: set[str]
 ) -> None:
-    """Of 110 questions with one right document each, the documents of `fallen` are no longer first."""
     base, head = asked(), asked(late=fallen, rank=to)
     assert refused(release(tmp_path, base, head)).keys() == refusing
     assert pull_request(base, head).passed == (not refusing)
@@ -167,13 +164,11 @@ def test_a_champion_that_was_asked_other_cases_is_no_reference(tmp_path: Path) -
         reference(candidate, write_summary(tmp_path / "o", [row("a", 1.0)], digest="other"))
 
 
-ROOT = Path(__file__).parents[4]
 NAMES = ("answer_key", "decline_accuracy", "citation_correctness")
 
 
 def found(head: dict[str, float], cases: int = 60) -> Comparison:
-    """Stable is right in everything; of `head`, every case has the score."""
-    policy = load_policy(ROOT / "config" / "gates.yaml")
+    policy = load_policy(GATES)
     policy = policy.model_copy(update={"metrics": {name: policy.metrics[name] for name in NAMES}})
     metrics = [metric for metric in make_metrics() if metric.name in NAMES]
     return compare(_records(dict.fromkeys(NAMES, 1.0), cases), _records(head, cases), metrics, policy)

@@ -79,7 +79,6 @@ POLICY = """comparison:
 
 
 def data_of(page: Page) -> dict[str, Any]:
-    """The cases, as the page's script reads them."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.source, re.DOTALL)
     assert found
     data: dict[str, Any] = json.loads(found[1])
@@ -87,7 +86,6 @@ def data_of(page: Page) -> dict[str, Any]:
 
 
 def judged_by(folder: Path, policy: str) -> None:
-    """Only the report reads it here: what a changed file does to the release's id is another test's."""
     (folder / "judging" / "gates.yaml").write_text(policy)
 
 
@@ -190,7 +188,6 @@ def parts(text: str) -> list[tuple[str, ...]]:
 
 
 def texts(text: str) -> list[str]:
-    """Files whose differences are shown."""
     return re.findall(r"(?m)^### (.+)$", text)
 
 

@@ -40,7 +40,6 @@ def pair(workspace: Workspace, make: Make) -> tuple[Manifest, Manifest]:
 
 
 def named(client: Any, alias: str) -> tuple[str | None, str | None]:
-    """Digests of the adapter and of the prompt that an alias names."""
     adapters = client.search_registered_models(f"name = '{ADAPTER_MODEL}'")
     prompts = client.search_registered_models(f"name = 'answer' AND {IS_PROMPT}")
     adapter, prompt = (found[0].aliases.get(alias) for found in (adapters, prompts))
