@@ -17,7 +17,6 @@ from sluice.release import staging
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.catalogue import TransferResult, push
 from sluice.release.manifest import FILE
-from sluice.release.verdict import Verdict
 from sluice.retrieval import index_stage
 from support.guardrails import place_guard_model
 from support.rollout.canaries import CASES
@@ -83,20 +82,10 @@ def scripted(checkout: Workspace, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def _placed(checkout: Workspace, rows: list[Row], folder: Path) -> Placed:
     write_rows(checkout.data / "eval.jsonl", rows)
-    verdict = {
-        "gate": "none",
-        "metric": "none",
-        "passed": True,
-        "figure": 1.0,
-        "limit": 0.0,
-        "reference": None,
-        "samples": 1,
-        "reason": "made for a test",
-    }
     _, release = staging.create(
         checkout,
         evaluation=checkout.build / "evaluation",
-        verdicts=[Verdict.model_validate(verdict)],
+        verdicts=[],
         parent=None,
         commit="0" * 40,
         data_digest="e" * 32,

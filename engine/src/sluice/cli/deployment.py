@@ -174,7 +174,6 @@ def canary_quality(
 
     Fails if the canary's answers are worse. If the services require an API key, set SLUICE_LOAD_KEY; both use it."""
     from sluice.core.atomic_files import write_json
-    from sluice.core.errors import GateFailed
     from sluice.core.progress import StageReporter
     from sluice.core.settings import load_settings
     from sluice.data.rows import load_rows

@@ -26,6 +26,7 @@ from sluice.core.text import table
 from sluice.core.workspace import Workspace
 from sluice.github.workflow_run import write_job_summary
 from sluice.release.gates import number
+from sluice.release.manifest import load_judgement
 from sluice.release.staging import CHAMPION_SUMMARY
 
 if TYPE_CHECKING:
@@ -95,8 +96,6 @@ def release_list(
 @group.command("show")
 def release_show(release: ChampionArgument = "", env: EnvOption = "") -> None:
     """Print a release: its manifest, and how it was judged."""
-    from sluice.release.manifest import load_judgement
-
     manifest, folder = find_release(Workspace.find(), release, env)
     print_json(manifest.document() | load_judgement(folder).model_dump(mode="json", exclude={"release", "digest"}))
 

@@ -182,9 +182,8 @@ def newest(store: ArtifactStore) -> Iterator[CatalogueEntry]:
 
 
 def find(store: ArtifactStore, release: str) -> CatalogueEntry:
-    for entry in newest(store):
-        if entry.id == release:
-            return entry
+    if entry := next((entry for entry in newest(store) if entry.id == release), None):
+        return entry
     raise SluiceError(f"{store}: no release {release}", remedy="`sluice release list --env …` names those that are")
 
 

@@ -16,6 +16,7 @@ from sluice.core.atomic_files import read_json, write_json
 from sluice.core.errors import SluiceError
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+WITH_CODE = {**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])}
 STUBBORN = [
     sys.executable,
     "-c",
@@ -80,12 +81,11 @@ time.sleep(60)
 
 def killed_parent(state: Path, argv: list[str], line: str) -> int:
     """Kill a process that has started `argv`; return the child's pid."""
-    src = Path(__file__).resolve().parents[4] / "engine" / "src"
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT.format(argv=argv, line=line), str(state)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(src)},
+        env=WITH_CODE,
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
@@ -175,7 +175,7 @@ def test_a_child_that_lost_the_signal_is_asked_again_and_then_killed(tmp_path: P
         [sys.executable, "-c", PARENT_OF_DEAF, sys.executable, "-c", DEAF_CHILD, str(asked)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])},
+        env=WITH_CODE,
     )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
@@ -211,7 +211,7 @@ def test_a_child_behind_a_shell_ends_with_the_one_that_started_it(tmp_path: Path
     shell = ["/bin/sh", "-c", 'trap "" TERM; "$@"; exit 0', "sh", sys.executable, "-c", RESTORED + STAGE, str(told)]
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER, str(tmp_path), *shell],
-        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])},
+        env=WITH_CODE,
     )
     assert processes.wait_until(lambda: told.exists() and told.read_text() != "", seconds=60)
     child = int(told.read_text())

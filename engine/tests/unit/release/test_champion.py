@@ -58,12 +58,7 @@ def test_promote_moves_alias_and_pointer_and_notes_it(workspace: Workspace, make
     assert registry.alias == manifest.id
     assert events(workspace) == [("promoting", manifest.id), ("promoted", manifest.id)]
     assert here(workspace).history()[-1].reason == "all steps held"
-
-
-def test_promoting_the_champion_again_changes_nothing(workspace: Workspace, make: Make) -> None:
-    manifest, _ = make()
-    promote(workspace, here(workspace), manifest.id)
-    promote(workspace, here(workspace), manifest.id)
+    assert not promote(workspace, here(workspace), manifest.id)
     assert len(events(workspace)) == 2
 
 
