@@ -85,7 +85,7 @@ def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
     faults += row_rules.check_expectations(rows)
     faults += check_duplicate_ids(rows)
     faults += check_duplicate_ids(documents)
-    faults += check_corpus_repeats(documents)
+    faults += _repeats(documents, lambda document: tuple(words(document.text)), "the same text as {place}")
     faults += check_questions(train, evaluation)
     faults += check_documents(train, evaluation)
     faults += _check_documents_privacy(documents, policy.privacy) + check_rows_privacy(rows, policy.privacy)
@@ -173,11 +173,6 @@ T = TypeVar("T", Row, Document)
 def check_duplicate_ids(placed: Sequence[LocatedRecord[T]]) -> list[ValidationIssue]:
     """An id names one row, in train and evaluation together, or one document, in all folders of the corpus."""
     return _repeats(placed, lambda one: one.id, "id {key!r} is already used at {place}")
-
-
-def check_corpus_repeats(documents: Sequence[LocatedRecord[Document]]) -> list[ValidationIssue]:
-    """No text twice, whatever its punctuation and case."""
-    return _repeats(documents, lambda document: tuple(words(document.text)), "the same text as {place}")
 
 
 def _repeats(

@@ -139,19 +139,14 @@ def workspace(tmp_path: Path) -> Workspace:
 @pytest.fixture
 def small_models(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICE_CACHE", str(tmp_path / "cache"))
-    lines = []
+    models = ""
     for role in ("chat", "embed"):
-        (tmp_path / f"{role}.gguf").write_bytes(role.encode())
-        lines += [
-            f"{role}:",
-            f"  name: {role}",
-            f"  source: file:{tmp_path / role}.gguf",
-            f"  sha256: {digest_of_file(tmp_path / f'{role}.gguf')}",
-            "  licence: Apache-2.0",
-        ]
+        path = tmp_path / f"{role}.gguf"
+        path.write_bytes(role.encode())
+        models += MODEL.format(role=role, digest=digest_of_file(path)).replace("/models/", f"{tmp_path}/")
     (tmp_path / "vocab.txt").write_text("a")
-    lines += [f"  files: {{vocab.txt: {digest_of_file(tmp_path / 'vocab.txt')}}}"]
-    (workspace.config / "models.yaml").write_text("\n".join(lines) + "\n")
+    models += f"  files: {{vocab.txt: {digest_of_file(tmp_path / 'vocab.txt')}}}\n"
+    (workspace.config / "models.yaml").write_text(models)
 
 
 @pytest.fixture
