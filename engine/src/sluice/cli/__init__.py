@@ -83,7 +83,7 @@ def main() -> int:
     gc.set_threshold(700, 10, 100)  # by default, a seventh of what imports take is looking at all of it again
     die_with_parent()
     watch_parent()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if os.environ.get("PROVIDER_KEYS"):
             from sluice.llm.settings import take_keys
@@ -120,7 +120,3 @@ def _stage_is_off(words: str) -> bool:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("{}\n" if file.suffix == ".json" else "")
     return bool(files)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -98,8 +98,11 @@ class CodeGraph:
         self._packages = {name: place for name, place in places.items() if (place / "__init__.py").is_file()}
         if ENGINE not in self._packages:
             raise SluiceError(f"{places[ENGINE]}: no such package", remedy="run it in a clone of the repository")
-        if APPLICATION in self._packages:
-            _require_packages(root, self._packages[APPLICATION])
+        if mine := self._packages.get(APPLICATION):  # what a folder that is no package imports would not be seen
+            bare = sorted({path.parent for path in mine.rglob("*.py") if not (path.parent / "__init__.py").is_file()})
+            if bare:
+                faults = [f"{path.relative_to(root)}/: has modules and no __init__.py" for path in bare]
+                raise ValidationErrors(str(mine), faults, remedy="add an empty __init__.py")
         self._graph = _build(self._packages)
         off = tuple(f"{_EXTRAS}{name}." for name in left_out(root))
         self._on = {name for name in self._graph.modules if not (off and f"{name}.".startswith(off))}
@@ -215,13 +218,6 @@ def _build(packages: Mapping[str, Path]) -> ImportGraph:
         return grimp.build_graph(*packages, exclude_type_checking_imports=True, cache_dir=None)
     finally:
         settings.configure(PACKAGE_FINDER=usual)
-
-
-def _require_packages(root: Path, folder: Path) -> None:
-    bare = sorted({path.parent for path in folder.rglob("*.py") if not (path.parent / "__init__.py").is_file()})
-    if bare:
-        faults = [f"{path.relative_to(root)}/: has modules and no __init__.py" for path in bare]
-        raise ValidationErrors(str(folder), faults, remedy="add an empty __init__.py")
 
 
 def _data_of(folder: Path) -> dict[Path, list[Path]]:

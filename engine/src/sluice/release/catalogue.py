@@ -71,7 +71,10 @@ def fetch(
     moved += [fetch_artifact(store, sha256, folder / name) for name, sha256 in sorted(manifest.files.items())]
     verify(folder, manifest)
     named = load_models(folder / _MODELS)
-    _require_pinned(manifest, named)
+    for role, spec in named:  # models.yaml is verified by its digest
+        if role not in manifest.models or manifest.models[role].sha256 != spec.sha256:
+            remedy = "make the release again"
+            raise SluiceError(f"{FILE} and {_MODELS} disagree about the model {role!r}", remedy=remedy)
     if models:
         moved += [fetch_artifact(store, sha256, path) for sha256, path in _sources(named, workspace.cache).items()]
         for _, spec in named:
@@ -122,15 +125,6 @@ def artefacts(folder: Path, workspace: Workspace) -> set[str]:
 def _sources(models: Models, cache: Path) -> dict[str, Path]:
     """Return the cached path of every source file of the models, by sha256."""
     return {sha256: path for _, spec in models for path, sha256 in spec.cached(cache).items()}
-
-
-def _require_pinned(manifest: Manifest, models: Models) -> None:
-    for role, spec in models:
-        pin = manifest.models.get(role)
-        if pin is None or pin.sha256 != spec.sha256:
-            raise SluiceError(
-                f"{FILE} and {_MODELS} disagree about the model {role!r}", remedy="make the release again"
-            )
 
 
 FOLDER = "record/releases"

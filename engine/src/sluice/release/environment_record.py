@@ -38,8 +38,10 @@ class AppendLog(Generic[E]):
         content = canonical_json(entry.model_dump(mode="json"))
         for _ in range(_ATTEMPTS):
             there = self.store.notes(self.folder)
-            number = _number(there[-1]) + 1 if there else 1
-            if self.store.make(f"{self.folder}/{number:06}.json", content):
+            last = there[-1].rpartition("/")[2].removesuffix(".json") if there else "0"
+            if not last.isdigit():
+                raise SluiceError(f"{there[-1]}: does not belong in the record", remedy="remove the file")
+            if self.store.make(f"{self.folder}/{int(last) + 1:06}.json", content):
                 return
         raise SluiceError(
             f"{self.store}/{self.folder}: {_ATTEMPTS} concurrent appends came first", remedy="run it again"
@@ -53,13 +55,6 @@ class AppendLog(Generic[E]):
                 f"{self.store}/{name}: not an entry of the record: {error.errors()[0]['msg']}",
                 remedy="entries never change: restore the original file, or delete it if it is empty",
             ) from None
-
-
-def _number(name: str) -> int:
-    stem = name.rpartition("/")[2].removesuffix(".json")
-    if not stem.isdigit():
-        raise SluiceError(f"{name}: does not belong in the record", remedy="remove the file")
-    return int(stem)
 
 
 PLACE = "SLUICE_ARTEFACTS"
