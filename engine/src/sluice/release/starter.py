@@ -231,7 +231,7 @@ def folder_list(workspace: Workspace, pointer: Path) -> Path:
             f"{pointer.name}: its remote {remote!r} is no local folder", remedy=f"dvc pull {pointer.name}"
         )
     store = (workspace.root / ".dvc" / url / "files" / "md5").resolve()
-    md5 = read_yaml(pointer)[0]["outs"][0]["md5"]
+    md5 = str(read_yaml(pointer)[0]["outs"][0]["md5"])
     return store / md5[:2] / md5[2:]
 
 
