@@ -77,7 +77,8 @@ def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
     """Releases the working tree."""
     record = here(workspace)
     with workspace.exclusive():
-        live = champion.settle(workspace, record)
+        champion.settle(workspace, record)
+        live = champion.champion(workspace, record)
         stages = {stage: seconds for stage, seconds in EXPECTED.items() if live is None or stage != "baseline"}
         pipeline_progress = PipelineProgress(expected(workspace, stages), workspace.state / "durations.json")
         run_pipeline(workspace, pipeline_progress)

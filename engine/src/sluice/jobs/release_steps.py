@@ -60,7 +60,8 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
     this commit, against the same champion, is taken as it is."""
     commit = git.commit(workspace.root)
     with workspace.exclusive():
-        live = champion.settle(workspace, record)
+        champion.settle(workspace, record)
+        live = champion.champion(workspace, record)
         manifest, folder = (
             # First what is live: a commit that was gone back from must not return because its run is repeated.
             _only_deployed_anew(workspace, record, live)
@@ -75,7 +76,7 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
 def reconcile(workspace: Workspace, record: EnvironmentRecord, end_of: Callable[[str], str] | None) -> str:
     """Completes a promotion that was cut off, and settles the release whose end is not known: its job ran out of
     time, was cancelled or lost its runner, and its rollout may have gone on."""
-    if completed := champion.reconcile(workspace, record):
+    if completed := champion.settle(workspace, record):
         return f"{completed}: its promotion was cut off, and is complete now"
     if (lost := record.unknown()) is None:
         return "nothing is left of an earlier run"
