@@ -1,5 +1,3 @@
-"""A fresh fork pulls the starter data with no account, and the data is what its datasheet says."""
-
 from __future__ import annotations
 
 import os

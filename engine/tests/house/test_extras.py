@@ -1,5 +1,3 @@
-"""The parts that core/extras.py lists are there, and the rest of the engine stands without them."""
-
 from __future__ import annotations
 
 import ast

@@ -1,5 +1,3 @@
-"""House rules that no linter knows. What is forbidden is spelt here in parts, so that this file may be read as well."""
-
 from __future__ import annotations
 
 import ast
@@ -27,7 +25,6 @@ MARKERS = r"\b(?:" + "|".join(("TO" + "DO", "FIX" + "ME", "X" * 3, "HA" + "CK"))
 
 
 def places(texts: dict[str, str], pattern: str) -> list[str]:
-    """`file:line: what was found`."""
     return [
         f"{name}:{number}: {found[0]}"
         for name, text in texts.items()
@@ -53,7 +50,6 @@ def test_no_tracked_file_holds(texts: dict[str, str], rule: str, pattern: str) -
 
 
 def faults_of_lock(lock: str) -> list[str]:
-    """Requirements without a hash or of a local build, and any index address."""
     faults = [line for line in lock.splitlines() if "://" in line or line.startswith("-")]
     for requirement in re.sub(r"\\\n\s*", " ", lock).splitlines():
         if not requirement.strip() or requirement.lstrip().startswith("#") or requirement in faults:

@@ -1,5 +1,4 @@
-"""Pages say what the code says: the tests and the paths that they name are there, and what is written from the code is
-up to date."""
+"""Pages say what the code says."""
 
 from __future__ import annotations
 
@@ -21,7 +20,6 @@ _NAMED = re.compile(r"`([\w/.]+\.py(?:::\w+)?)`")
 
 
 def missing_test(root: Path, name: str) -> str:
-    """What is wrong with a test or a benchmark that a page names; empty when it is there."""
     path, _, test = name.partition("::")
     file = root / path if path.startswith("engine/benchmarks/") else root / "engine" / "tests" / path
     if not file.is_file():
@@ -67,8 +65,7 @@ _WRITTEN = {"config/engine.lock", "pipelines/dvc.lock"}
 
 
 def missing(root: Path, page: str, text: str) -> list[str]:
-    """Code spans of a page that begin with a folder of the repository and lead nowhere. New files of examples count as
-    there."""
+    """Return code spans that begin with a folder of the repository and lead nowhere, but for new files of examples."""
     new = {words for head in _FENCE.findall(text) for words in head.split()}
     found = []
     for span in _SPAN.findall(_FENCE.sub("", text)):

@@ -1,5 +1,3 @@
-"""The schema that editors use says the same as the model that loads prompts, and explains every key."""
-
 from __future__ import annotations
 
 import copy
@@ -45,7 +43,6 @@ def schema(root: Path) -> dict[str, Any]:
 
 
 def refused(schema: dict[str, Any], document: Any) -> tuple[bool, bool]:
-    """Whether the schema refuses it, and whether the model does."""
     by_schema = not jsonschema.Draft202012Validator(schema).is_valid(document)
     try:
         Prompt.model_validate(document)

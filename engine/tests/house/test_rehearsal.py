@@ -1,5 +1,4 @@
-"""Gates, manifests and rehearsal agree: the same templates with the same arguments, the same limits, and the same
-verdict for the same figures."""
+"""Gates, manifests and rehearsal agree."""
 
 from __future__ import annotations
 
@@ -47,7 +46,6 @@ def _steps() -> list[dict[str, Any]]:
 
 
 def _container(name: str) -> dict[str, Any]:
-    """The Job's container with the arguments put in, its URLs being those of a rehearsal."""
     template = _template(name)
     declared = argo_metric.defaults(template)
     arguments = declared | {key: url for key, url in URLS.items() if key in declared}
@@ -70,7 +68,6 @@ class _Started(Exception):
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What a rehearsal would have started: `argv` and `env`."""
     seen: dict[str, Any] = {}
 
     def run_job(name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **more: Any) -> int:

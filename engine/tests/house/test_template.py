@@ -1,8 +1,3 @@
-"""What a project starts with: it is small, and the engine's tests have a copy of it.
-
-Only `make test-engine` of the template runs this. A project changes these files from its first day.
-"""
-
 from __future__ import annotations
 
 import subprocess

@@ -1,11 +1,6 @@
-"""What the examples of docs/ do, in a copy of the repository that has all of them. Run as a program inside of the copy,
-so that `assistant` and `sluice` are those of the copy.
+"""Runs the examples of docs/ inside a copy of the repository that has all of them, as test_guides.py calls it.
 
-    python behaviour.py find FOLDER       prints what was found, as JSON
-    python behaviour.py serve PORT FOLDER
-
-A service is the real one with the prompts, the routes, and the checks of config/guardrails.yaml that need no model;
-model and search are scripts.
+A service is the real one, without the checks that need a model; model and search are scripts.
 """
 
 from __future__ import annotations
@@ -58,7 +53,6 @@ GREETING = "Hello!"
 
 
 def serve(port: int, state: Path) -> None:
-    """A service that answers CASES in words, and a greeting with the prompt that it was given."""
     bundle = testing.scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64})
     bundle = replace(bundle, prompts=load_prompts(ROOT / "prompts"))
     hits = {row.question: [testing.hit(PASSAGE, doc_id="chunking")] if row.answers else [] for row in CASES}
@@ -75,8 +69,6 @@ def serve(port: int, state: Path) -> None:
 
 
 class Service:
-    """A child process that serves; stopped by leaving the context."""
-
     def __init__(self, state: Path) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -111,8 +103,6 @@ def _bearer(key: str) -> dict[str, str]:
 
 
 class Recorded:
-    """The application of an evaluation, with the answers of one wording."""
-
     def __init__(self, wording: str) -> None:
         self._wording = wording
 
@@ -133,7 +123,6 @@ class Recorded:
 
 
 def pull_request() -> dict[str, Any]:
-    """Base answers in words, head in digits: scored and compared as `sluice eval` does."""
     metrics = make_metrics()
 
     def records(wording: str) -> list[dict[str, Any]]:
@@ -148,7 +137,6 @@ def pull_request() -> dict[str, Any]:
 
 
 def provided() -> dict[str, Any]:
-    """What the last provider of the list answers."""
     spec = load_providers(ROOT / "config" / "providers.yaml", roles=["chat", "embed"]).chat[-1]
 
     async def text() -> str:
@@ -183,7 +171,6 @@ def find(folder: Path) -> dict[str, Any]:
 
 
 def _tools() -> dict[str, Any]:
-    """As an application gets them: `services.tools`."""
     application = ApplicationRunner(
         replace(testing.scripted_bundle(), prompts=load_prompts(ROOT / "prompts")),
         testing.ScriptedChat({}),

@@ -29,7 +29,6 @@ def write(folder: Path, files: dict[str, str | None]) -> None:
 
 
 def commit(folder: Path, message: str, files: dict[str, str | None] | None = None) -> str:
-    """Writes files, commits all; returns the commit."""
     write(folder, files or {})
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--allow-empty", "--message", message)
@@ -71,8 +70,6 @@ def pyproject(version: str) -> str:
 
 
 class Template:
-    """A template in miniature, with the versions that it has released."""
-
     def __init__(self, folder: Path) -> None:
         self.root = folder
         folder.mkdir()
@@ -109,8 +106,6 @@ class Template:
 
 
 class Fork:
-    """A repository made from the first version of a template, and the server that it is pushed to."""
-
     def __init__(self, folder: Path, template: Template | None = None) -> None:
         self.template = template or Template(folder / "template")
         self.server = folder / "server.git"
@@ -132,11 +127,9 @@ class Fork:
         return git(self.root, "show", f"{commit}:{path}")
 
     def files(self, commit: str) -> dict[str, str]:
-        """Blob by path of a commit."""
         listed = git(self.root, "ls-tree", "-r", commit).splitlines()
         return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
 
     def files_of_template(self, ref: str) -> dict[str, str]:
-        """Blob by path of a version."""
         listed = git(self.template.root, "ls-tree", "-r", ref).splitlines()
         return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}

@@ -1,5 +1,3 @@
-"""`init`: in a small repository every rule, and in a clone of this one the real thing."""
-
 from __future__ import annotations
 
 import os
@@ -124,7 +122,6 @@ def test_an_untracked_file_stands_in_the_way_only_where_init_writes(small: Path)
 
 
 def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The command line of a checkout, by the code in it."""
     argv = [sys.executable, "-c", "import sys; from sluice.cli import main; sys.exit(main())", *words]
     return run(root, *argv)
 
@@ -186,7 +183,6 @@ def test_in_a_clone_twelve_files_change_and_none_of_the_engine(clone: Path) -> N
 
 @pytest.mark.real
 def test_a_project_is_small(clone: Path) -> None:
-    """Beside its engine, which is a wheel by default, and the starter data with their remote."""
     files = [path for path in git(clone, "ls-files").splitlines() if not path.startswith(("engine/", "dvc-store/"))]
     assert len(files) <= 110
     code = [path for path in files if path.endswith(".py")]

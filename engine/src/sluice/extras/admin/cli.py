@@ -1,5 +1,4 @@
-"""The `sluice index`, `sluice models` and `sluice release prune` commands that administer vector stores, the model
-cache and the artifact store."""
+"""Commands that administer vector stores, the model cache and the artifact store."""
 
 from __future__ import annotations
 

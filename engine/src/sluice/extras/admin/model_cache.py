@@ -1,4 +1,4 @@
-"""The model cache: which files of config/models.yaml are present and valid, and which files are unused."""
+"""The model cache: missing, damaged and unused files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ FOLDER = "models"
 
 @dataclass(frozen=True)
 class CachedModel:
-    """One model as config/models.yaml names it. `bytes`: of its published files and what was made of them; 0 when it is
-    not fetched."""
+    """A model of config/models.yaml; `bytes` is 0 when it is not fetched."""
 
     role: str
     name: str
@@ -27,7 +26,6 @@ class CachedModel:
 
 
 def list_models(models: Models, cache: Path) -> list[CachedModel]:
-    """Every model by role; the weights that training loads are listed as `<role>.weights`."""
     found = []
     for name, spec, pinned in models.pinned():
         files = list(pinned.cached(cache))
@@ -37,7 +35,6 @@ def list_models(models: Models, cache: Path) -> list[CachedModel]:
 
 
 def faults_of(models: Models, cache: Path) -> list[str]:
-    """A line for every file that is missing or has another sha256 than config/models.yaml pins."""
     faults = []
     for _, _, pinned in models.pinned():
         for path, sha256 in pinned.cached(cache).items():

@@ -1,9 +1,7 @@
 """`sluice upgrade`: a later version of the template as one commit on a branch, and one pull request for it.
 
-engine/ and the files of engine/OWNED are replaced, and nothing else but what a codemod of a version in between changes.
-All work is done on files in a temporary folder; the last step moves the branch. So it may be killed at any moment and
-be run again, and the working tree is never touched. What a person has added to the branch is never overwritten, and a
-pull request that was closed is not opened again for the same version.
+All work is done in a temporary folder, and the last step moves the branch: a kill changes nothing. The upgrade never
+overwrites commits that a person added to the branch, and never opens a closed pull request again.
 """
 
 from __future__ import annotations
@@ -43,9 +41,8 @@ _TRAILER = "Template-Version: "
 
 @dataclass(frozen=True)
 class UpgradeResult:
-    """`commit`: its only parent is what was checked out. `changed`: files that differ from that. `merged`: edited files
-    of OWNED that took the template's changes too; `kept`: adopted ones that could not. `codemods`: files of the project
-    that each version had to change."""
+    """`merged` files were edited and took the template's changes too, `kept` ones are adopted and could not; `codemods`
+    has the project's own files that a version changed."""
 
     old: str
     new: str
@@ -110,7 +107,7 @@ def _moved(lock: EngineLock, version: str, theirs: Path) -> EngineLock:
 
 @dataclass
 class _Work:
-    """Replaces the engine of `ours` by that of `theirs`. `base`: the version that `ours` has, for three-way merges."""
+    """Replaces the engine of `ours` by that of `theirs`; `base` is the version of `ours`, for three-way merges."""
 
     ours: Path
     theirs: Path
@@ -125,7 +122,7 @@ class _Work:
         self.edited = {edit.path: edit for edit in edits(self.ours, walk(self.ours))}
 
     def replace(self) -> None:
-        """Raises ValidationErrors before anything is written where an edit would be lost."""
+        """Refuse to lose an edit, before anything is written."""
         inside = [edit for path, edit in self.edited.items() if path.startswith(ENGINE)]
         faults = [str(edit) for edit in inside if not self.discard]
         results = {path: self._resolve(path, faults) for path in sorted({*self.owned, *self.wanted})}
@@ -141,7 +138,7 @@ class _Work:
             _put(self.ours / path, self.theirs / path, content)
 
     def _resolve(self, path: str, faults: list[str]) -> bytes | Path | None:
-        """What becomes of a file of OWNED: a file to copy, a content to write, or None: it goes."""
+        """Return the file to copy or the content to write, or None to delete it."""
         ours, theirs = self.ours / path, self.theirs / path
         target = theirs if path in self.wanted else None
         if path not in self.owned:
@@ -180,8 +177,7 @@ def _put(path: Path, theirs: Path, content: bytes | Path | None) -> None:
 
 
 def _change_project(ours: Path, index: Mapping[str, str], old: str, new: str) -> dict[str, list[str]]:
-    """Runs the codemods of the versions in between. SluiceError for one that changed more or less than it says, or
-    what is not the project's."""
+    """Run the codemods in between; refuse one that changed other files than it says, or the engine's."""
     found: dict[str, list[str]] = {}
     owned = read_list(ours, OWNED)
     for version, path in codemods(ours, old, new):
@@ -197,9 +193,7 @@ def _change_project(ours: Path, index: Mapping[str, str], old: str, new: str) ->
 
 
 def push(root: Path, upgrade: UpgradeResult, environment: Mapping[str, str], *, remote: str = "origin") -> str:
-    """Puts the commit on the branch of the remote; says what it did.
-
-    A branch whose last commit was made by somebody else is theirs, and stays."""
+    """Push the commit to its branch, unless somebody else made the last commit there; return what was done."""
     return push_branch(
         root,
         upgrade.commit,

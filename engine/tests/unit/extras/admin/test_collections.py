@@ -1,6 +1,3 @@
-"""Collections of a store: which go when only some releases are kept, harm to one is found and named, and those of older
-code are read or replaced by a load."""
-
 from __future__ import annotations
 
 import json
@@ -129,7 +126,6 @@ def info(build: Any, store: Any, tmp_path: Path) -> IndexInfo:
 
 
 def comment(store: Any, collection: str, changed: dict[str, Any]) -> None:
-    """Writes the comment of the table as older code did."""
     found = describe(store, collection)
     assert found is not None
     text = json.dumps(json.loads(found.model_dump_json()) | PLAIN | changed)

@@ -1,5 +1,3 @@
-"""`kill -9` of what builds a collection, at several moments, and of the embedded PostgreSQL while many search in it."""
-
 from __future__ import annotations
 
 import os
@@ -58,8 +56,6 @@ for line in sys.stdin:
 
 
 class Builders:
-    """Builders in processes of their own, one after the other."""
-
     def __init__(self, address: str) -> None:
         root = Path(__file__).resolve().parents[4]
         self._process = subprocess.Popen(
@@ -72,7 +68,6 @@ class Builders:
         assert self._line() == "ready"
 
     def run(self, out: Path, changed: str, *, kill_after: float | None = None) -> tuple[int, float]:
-        """The status that the system gives, and the seconds it took."""
         assert self._process.stdin
         began = time.monotonic()
         self._process.stdin.write(f"{out} {changed}\n")
@@ -144,7 +139,6 @@ def embedded() -> Iterator[tuple[Retriever, Path]]:
 
 
 def test_the_embedded_postgresql_is_killed_under_load_and_comes_back(embedded: tuple[Retriever, Path]) -> None:
-    """Questions meanwhile get the documented error in time; afterwards all are answered, by a new server."""
     retriever, folder = embedded
     over = time.monotonic() + 150
     others: list[BaseException] = []

@@ -1,5 +1,3 @@
-"""The model cache: what is there, what is wrong with it, and what nothing names."""
-
 from __future__ import annotations
 
 import hashlib
@@ -17,7 +15,6 @@ def sha(content: bytes) -> str:
 
 @pytest.fixture
 def models(tmp_path: Path) -> Models:
-    """A chat model with weights of its own to train, and an embedder with a file beside it."""
     origin = tmp_path / "origin"
     origin.mkdir()
     contents = {"chat.gguf": b"chat", "chat.safetensors": b"weights", "embed.bin": b"embed", "vocab.txt": b"words"}

@@ -1,5 +1,3 @@
-"""`sluice doctor`: one exit code for each target, a table for people, JSON for programs."""
-
 from __future__ import annotations
 
 import json
@@ -21,7 +19,6 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command with targets that find what is told; exit status, output, errors."""
     shutil.copy(ROOT / "config" / "project.yaml", workspace.config)
     monkeypatch.chdir(workspace.root)
     for name in ("die_with_parent", "watch_parent"):

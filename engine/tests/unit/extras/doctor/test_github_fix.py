@@ -1,5 +1,3 @@
-"""`sluice doctor github --fix` on a new repository: shown first, made once, and again after every refusal."""
-
 from __future__ import annotations
 
 import json
@@ -23,7 +21,6 @@ LIMITED = {"protected_branches": False, "custom_branch_policies": True}
 
 @pytest.fixture
 def there(loopback: None) -> Iterator[FakeSettings]:  # noqa: ARG001 - opens the network to this machine
-    """A new repository, as "Use this template" leaves it."""
     fake = FakeSettings(facts={"/actions/secrets": {"secrets": []}})
     with fake_github(fake):
         yield fake
@@ -33,7 +30,6 @@ def there(loopback: None) -> Iterator[FakeSettings]:  # noqa: ARG001 - opens the
 def run(
     there: FakeSettings, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
-    """`sluice doctor github` in a project whose environments are staging and production; status, output, errors."""
     shutil.copy(ROOT / "engine" / "tests" / "starter" / "config" / "project.yaml", workspace.config)
     (workspace.config / "providers.yaml").unlink(missing_ok=True)
     shutil.copytree(ROOT / ".github", workspace.root / ".github")

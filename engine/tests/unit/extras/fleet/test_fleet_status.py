@@ -26,7 +26,6 @@ def read(fleet: Fleet, **rules: object) -> dict[str, ProjectStatus]:
 
 
 def note(project: FakeProject, name: str, **event: str) -> None:
-    """Add to the record as extras/registry/registry_store.py does."""
     blob = project.bare / "note.json"
     blob.write_text(json.dumps(event))
     sha = git(project.bare, "hash-object", "-w", str(blob))

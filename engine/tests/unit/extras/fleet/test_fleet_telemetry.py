@@ -28,7 +28,6 @@ MINUTES = 20
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Prometheus; its own tool writes the samples into its database."""
     if not PROMETHEUS or not PROMTOOL:
         pytest.skip("prometheus is not installed (apt-get install prometheus)")
     folder, now = tmp_path_factory.mktemp("prometheus"), int(time.time())

@@ -34,7 +34,6 @@ class RegistryServer:
         return f"oci://127.0.0.1:{self.port}/{self.name}#{self.record}"
 
     def named(self, name: str) -> RegistryServer:
-        """Another repository in the same registry, with a record of its own."""
         record = self.record.with_name(f"{name}.git")
         if not record.exists():
             bare_repository(record)
@@ -60,12 +59,7 @@ def bare_repository(folder: Path) -> Path:
 
 @contextmanager
 def registry_server(folder: Path, **changed: object) -> Iterator[RegistryServer]:
-    """Serves a registry from a folder; skips the test where the program is not installed.
-
-    Args:
-        folder: Gets the registry's files and the repository.
-        changed: More of its configuration.
-    """
+    """Serve a registry with more of its configuration `changed`, or skip the test if the program is missing."""
     if PROGRAM is None:
         pytest.skip(REASON)
     port = free_port()

@@ -36,7 +36,6 @@ class RegistryUnderTest:
 
 @contextmanager
 def store_under_test(folder: Path) -> Iterator[RegistryUnderTest]:
-    """Serves a registry from a folder; skips the test where there is none."""
     with registry_server(folder) as server:
         yield RegistryUnderTest(server)
 

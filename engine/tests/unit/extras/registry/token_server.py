@@ -42,7 +42,6 @@ class TokenServer:
 
 @contextmanager
 def token_server(folder: Path) -> Iterator[TokenServer]:
-    """Serves tokens; `settings` are what the registry's configuration needs to trust it."""
     folder.mkdir(parents=True)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _certificate(key)

@@ -1,5 +1,3 @@
-"""Projects that take later versions of a template in miniature."""
-
 from __future__ import annotations
 
 import copy
@@ -15,8 +13,6 @@ from unit.template import conftest as template
 
 
 class Fork(template.Fork):
-    """A project that can be upgraded."""
-
     def copy(self, folder: Path) -> Fork:
         """The same in another folder: making it anew takes many commands of git."""
         shutil.copytree(self.root.parent, folder, symlinks=True, dirs_exist_ok=True)

@@ -39,7 +39,6 @@ SCRIPT = "engine/requirements/compile.sh"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Fork:
-    """A project with the real Makefile, and a file of the engine that may be run."""
     made = Fork(tmp_path_factory.mktemp("made"))
     script = made.template.root / SCRIPT
     write(made.template.root, {SCRIPT: "#!/bin/sh\n"})
@@ -62,14 +61,12 @@ def packed(made: Fork, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def wheel(packed: Path, tmp_path: Path) -> Path:
-    """The wheel of `fork`."""
     (tmp_path / "dist").mkdir()
     return Path(shutil.copy(packed, tmp_path / "dist"))
 
 
 @pytest.fixture
 def installed(fork: Fork, wheel: Path) -> Fork:
-    """A project whose engine is not in git."""
     install(fork.root, str(wheel), "")
     commit(fork.root, "Install the engine")
     return fork
@@ -90,14 +87,12 @@ def name_of(version: str) -> str:
 
 
 def make(root: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`make engine`, with this environment in place of one of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     argv = ["make", "engine", f"VENV={Path(sys.executable).parents[1]}"]
     return subprocess.run(argv, cwd=root, env=environment | variables, capture_output=True, text=True, check=False)
 
 
 def state(root: Path) -> tuple[str, dict[str, bytes]]:
-    """What git says of the files, and those of the engine."""
     files = {path.relative_to(root).as_posix(): path for path in (root / "engine").rglob("*") if path.is_file()}
     return git(root, "status", "--porcelain"), {name: path.read_bytes() for name, path in files.items()}
 
@@ -234,7 +229,6 @@ def test_killed_before_any_change_the_next_run_ends_as_an_unbroken_one(
 
 @pytest.fixture
 def index(tmp_path: Path, loopback: None) -> Iterator[tuple[Path, str]]:  # noqa: ARG001
-    """An index of packages: the folder of its files, and its address."""
     folder = tmp_path / "index" / "sluice-engine"
     folder.mkdir(parents=True)
     handler = functools.partial(_Quiet, directory=str(tmp_path / "index"))

@@ -1,5 +1,3 @@
-"""This whole repository as a project, its engine in git and from a wheel: the same files, so the same release."""
-
 from __future__ import annotations
 
 import os
@@ -19,7 +17,6 @@ VENV = Path(sys.executable).parents[1]
 
 
 def run(root: Path, *argv: str) -> str:
-    """What a program prints in a checkout, with the code of that."""
     paths = os.pathsep.join(str(root / path) for path in ("src", "engine/src", "engine/tests"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     environment |= {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -33,14 +30,12 @@ def sluice(root: Path, *words: str) -> str:
 
 
 def make(root: Path, target: str) -> str:
-    """A task, with this environment in place of one of its own; what is missing of it is made."""
     ready = [f"--old-file={VENV}/{name}" for name in (".ready", "scan/.ready") if (VENV / name).exists()]
     return run(root, "make", target, f"VENV={VENV}", *ready)
 
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A project with names of its own, as `sluice init` leaves it; and a clone of it with its engine from a wheel."""
     folder = tmp_path_factory.mktemp("projects")
     git(folder, "clone", "--quiet", str(ROOT), "vendored")
     vendored = folder / "vendored"
@@ -71,7 +66,6 @@ def test_an_installed_project_is_small_and_makes_its_engine(projects: tuple[Path
 
 
 def test_the_template_packs_the_wheel_of_its_projects(projects: tuple[Path, Path]) -> None:
-    """What it has for itself alone, `sluice init` takes out of a project, and `sluice engine pack` out of the wheel."""
     folder = projects[0].parent
     git(folder, "clone", "--quiet", str(ROOT), "template")
     sluice(folder / "template", "engine", "pack", "--out", str(folder / "packed"))
@@ -80,7 +74,6 @@ def test_the_template_packs_the_wheel_of_its_projects(projects: tuple[Path, Path
 
 
 def test_the_code_of_a_release_is_the_same(projects: tuple[Path, Path]) -> None:
-    """So its id is: what else a release pins lies outside of the engine."""
     make(projects[1], "help")  # any task brings the engine first
     vendored, installed = (CodeGraph(root).code_of(SERVE, *STAGES.values()) for root in projects)
     assert vendored.files == installed.files

@@ -1,5 +1,3 @@
-"""A template that only some may read: git shows its server the token of the run, and nobody else."""
-
 from __future__ import annotations
 
 import base64

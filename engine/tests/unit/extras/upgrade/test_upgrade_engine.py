@@ -1,5 +1,3 @@
-"""Later versions of the template: real repositories, a real push, and a fake GitHub."""
-
 from __future__ import annotations
 
 import signal
@@ -247,7 +245,6 @@ def test_published_there_is_one_pull_request(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The command, as the workflow calls it, week after week."""
     for name, value in {
         "GITHUB_API_URL": there.url,
         "GITHUB_REPOSITORY": REPOSITORY,

@@ -1,5 +1,4 @@
-"""Takes the settings of removed parts out of a project that was made before 0.1.0 was released, and switches parts off
-that `sluice init --without` had cut out of its engine, which is whole from now on."""
+"""Takes removed settings out of a project, and switches off the parts that `sluice init --without` had cut out."""
 
 from __future__ import annotations
 
@@ -81,7 +80,6 @@ def _kept(without: re.Match[str]) -> str:
 
 
 def _with_parts_off(root: Path, text: str) -> str:
-    """Add the parts that were cut to `without:`."""
     line = re.search(r"(?m)^without: *\[(.*)\]", text)
     named = re.findall(r"[a-z_]+", line[1]) if line else []
     params = root / "pipelines/params.yaml"
@@ -122,7 +120,7 @@ def with_small_model(text: str) -> str:
 
 
 def cut(text: str, place: tuple[str, ...]) -> str:
-    """Cut a key of a YAML file, in block style, with what is below it."""
+    """Cut a key of a YAML file in block style, with everything below it."""
     lines = text.splitlines(keepends=True)
     indents = [len(line) - len(line.lstrip(" ")) for line in lines]
     at, end, indent = -1, len(lines), -1

@@ -60,7 +60,6 @@ AFTER = {
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project from which nothing was cut."""
     write(tmp_path, {sign: "" for sign in CUT.values() if "." in sign})
     (tmp_path / "notebooks").mkdir()
     write(tmp_path, {"pipelines/params.yaml": "guard: {}\nredteam: {}\n"})
