@@ -52,7 +52,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(together: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     program = together / "engine" / "tests" / "unit" / "docs" / "behaviour.py"
-    done = run(together, sys.executable, program, "find", tmp_path_factory.mktemp("services"))
+    done = run(together, sys.executable, program, tmp_path_factory.mktemp("services"))
     assert done.returncode == 0, done.stdout + done.stderr
     answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answers

@@ -181,14 +181,6 @@ def test_in_a_clone_twelve_files_change_and_none_of_the_engine(clone: Path) -> N
     assert "off  tests the engine" in call(clone, "extras").stdout
 
 
-@pytest.mark.real
-def test_a_project_is_small(clone: Path) -> None:
-    files = [path for path in git(clone, "ls-files").splitlines() if not path.startswith(("engine/", "dvc-store/"))]
-    assert len(files) <= 110
-    code = [path for path in files if path.endswith(".py")]
-    assert sum(len((clone / path).read_text().splitlines()) for path in code) <= 600
-
-
 def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text

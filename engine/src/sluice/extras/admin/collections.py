@@ -56,9 +56,7 @@ def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneRe
             raise SluiceError(said, remedy=remedy)
     unneeded = set(recorded.values()) - {recorded[release] for release in keep}
     done: dict[str, bool] = {}
-    # The newest first: a collection of older code may be built on one that was loaded before it.
-    newest = {name: place for place, name in enumerate(list_collections(connection, newest_first=True))}
-    for collection in sorted(unneeded, key=lambda name: (newest.get(name, -1), name)):
+    for collection in sorted(unneeded):
         with connection.transaction():
             done[collection] = drop(connection, collection)
             if done[collection]:
