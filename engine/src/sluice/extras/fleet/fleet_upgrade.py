@@ -7,7 +7,6 @@ content. So a run that was killed at any moment can be repeated, and nothing is 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from typing import Any, Literal
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import run
-from sluice.core.project import FILE, PROJECT, load_project
 from sluice.core.settings import Settings
 from sluice.core.text import code, table
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject
@@ -127,13 +125,9 @@ class ProjectUpgrader:
     def _open(self, reader: GitHubReader, *, dry_run: bool) -> dict[str, Any]:
         _, branch, reader = reader.look()
         mirror, commit = reader.mirror, str(branch["commit"]["sha"])
-        if not mirror.has(commit):
-            mirror.fetch(commit)
+        mirror.bring(commit)
         run(mirror.folder, "update-ref", "--no-deref", "HEAD", commit)
-        with tempfile.TemporaryDirectory(prefix="fleet-") as config:
-            (Path(config) / FILE).write_bytes(mirror.read(f"{commit}:{PROJECT}"))
-            project = load_project(Path(config))
-        made = prepare(mirror.folder, project, str(self.template.folder), self.version)
+        made = prepare(mirror.folder, str(self.template.folder), self.version)
         if made is None:
             return {"state": "upgraded"}
         notes = [f"{path}: edited; {point_for(path)}" for path in (*made.merged, *made.kept)]

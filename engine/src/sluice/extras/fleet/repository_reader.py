@@ -47,30 +47,29 @@ class GitMirror:
 
     def fetch(self, *refs: str) -> None:
         """Fetch commits by their id, or refs as git words them."""
-        if not (self.folder / "HEAD").is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            run(self.folder, "init", "--quiet", "--bare")
         words = ("fetch", "--quiet", "--prune", "--no-tags", "--depth=1", "--", self.address, *refs)
         sign_in = {**sign_in_to_github(self.environment), "GIT_TERMINAL_PROMPT": "0"}
-        run(self.folder, *_QUIET, *words, env=sign_in, remedy="the token must be allowed to read the contents")
+        self._run(*_QUIET, *words, env=sign_in, remedy="the token must be allowed to read the contents")
 
-    def has(self, commit: str) -> bool:
-        if not (self.folder / "HEAD").is_file():
-            return False
+    def bring(self, commit: str) -> None:
         try:
-            return run(self.folder, "cat-file", "-t", commit) == "commit"
+            self._run("cat-file", "-e", f"{commit}^{{commit}}")
         except SluiceError:
-            return False
+            self.fetch(commit)
 
     def read(self, name: str) -> bytes:
         """Return a file, named as `commit:path`."""
         return run_bytes(self.folder, "cat-file", "blob", name)
 
     def refs(self, below: str) -> dict[str, str]:
-        if not (self.folder / "HEAD").is_file():
-            return {}
-        listed = run(self.folder, "for-each-ref", "--format=%(refname) %(objectname)", below).splitlines()
+        listed = self._run("for-each-ref", "--format=%(refname) %(objectname)", below).splitlines()
         return dict(line.split() for line in listed)
+
+    def _run(self, *words: str, **options: Any) -> str:
+        if not (self.folder / "HEAD").is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            run(self.folder, "init", "--quiet", "--bare")
+        return run(self.folder, *words, **options)
 
 
 @dataclass(frozen=True)
@@ -166,14 +165,12 @@ def read_facts(mirror: GitMirror, commit: str, template: GitMirror) -> ProjectFa
     kept = mirror.folder / "facts" / f"{commit}-{_CODE}.json"
     if kept.is_file():
         return ProjectFacts.model_validate(read_json(kept))
-    if not mirror.has(commit):
-        mirror.fetch(commit)
+    mirror.bring(commit)
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
         files = check_out(mirror.folder, commit, Path(name) / "files")
         try:
             if lock := read_lock(files):  # the template's files are looked at, not what a project's address serves
-                (whole := Path(name) / "template").mkdir()
-                (fetch_version(str(template.folder), lock.version, whole) / ENGINE).rename(files / ENGINE)
+                (fetch_version(str(template.folder), lock.version, Path(name)) / ENGINE).rename(files / ENGINE)
             facts = _facts(files)
         except SluiceError as error:
             said = error.message.replace(f"{files}/", "")

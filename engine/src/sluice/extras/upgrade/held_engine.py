@@ -50,7 +50,8 @@ def prepare(root: Path, how: str, repository: str) -> Callable[[], str]:
     """Require a wheel that holds this engine; return what changes the checkout, for `sluice init --engine`."""
     if how == VENDORED and not read_lock(root):
         return lambda: f"{ENGINE} is in git"
-    _require_unedited(root)
+    if found := [str(edit) for edit in edits(root, list_files(root)) if edit.path.startswith(ENGINE)]:
+        raise ValidationErrors("files of the engine were edited", found, remedy="undo that first; nothing was changed")
     if how == VENDORED:
         return partial(_vendor, root)
     lock = _lock(root, "" if how == INSTALLED else how, repository)
@@ -115,11 +116,6 @@ def _lock(root: Path, source: str, repository: str) -> EngineLock:
         said = f"{lock.requirement}: the engine here is {version}"
         raise SluiceError(said, remedy="take the wheel of that version; `sluice upgrade` takes a later one")
     return lock
-
-
-def _require_unedited(root: Path) -> None:
-    if found := [str(edit) for edit in edits(root, list_files(root)) if edit.path.startswith(ENGINE)]:
-        raise ValidationErrors("files of the engine were edited", found, remedy="undo that first; nothing was changed")
 
 
 def _own(root: Path, *, ignored: bool) -> tuple[str, ...]:

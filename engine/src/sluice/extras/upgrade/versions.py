@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -16,10 +15,9 @@ from sluice.core.workspace import LOCK
 from sluice.template.owned import ENGINE, version_of
 
 _RUN = """
-import json, pathlib, runpy, sys
+import pathlib, runpy, sys
 sys.dont_write_bytecode = True
-path, root = map(pathlib.Path, sys.argv[1:])
-print(json.dumps([str(one) for one in runpy.run_path(str(path))["apply"](root)]))
+runpy.run_path(sys.argv[1])["apply"](pathlib.Path(sys.argv[2]))
 """
 FOLDER = "engine/src/sluice/extras/upgrade/codemods"
 # Files are what git has, byte for byte, whatever a machine is set to.
@@ -40,7 +38,9 @@ def released(root: Path, address: str) -> list[str]:
 
 
 def fetch_version(address: str, version: str, folder: Path) -> Path:
-    """Fetch a version, such as 0.2.0, into an empty `folder`; return the folder of its files."""
+    """Fetch a version, such as 0.2.0, into a new folder of its name below `folder`; return the folder of its files."""
+    folder = folder / version
+    folder.mkdir()
     store, ref = folder / "store.git", f"refs/tags/v{version}"
     run(folder, "init", "--quiet", "--bare", str(store))
     fetched = ("fetch", "--quiet", "--no-tags", "--depth=1", "--", address, f"+{ref}:{ref}")
@@ -99,14 +99,13 @@ def codemods(root: Path, old: str, new: str) -> list[tuple[str, Path]]:
     return sorted(found, key=lambda one: order(one[0]))
 
 
-def run_codemod(path: Path, root: Path) -> list[str]:
-    """Run a codemod without variables of this process, such as a token; return the paths that it says it changed."""
+def run_codemod(path: Path, root: Path) -> None:
+    """Run a codemod without variables of this process, such as a token."""
     argv = [sys.executable, "-I", "-c", _RUN, str(path), str(root)]
     done = subprocess.run(argv, env={"PATH": os.environ.get("PATH", "")}, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise SluiceError(f"codemod {path.stem}: {last}", remedy="report it to the template; nothing changed")
-    return sorted(json.loads(done.stdout.splitlines()[-1]))
 
 
 def order(version: str) -> tuple[int, ...]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.project import load_project
 from sluice.extras.upgrade.upgrade_engine import UpgradeResult, prepare
 from sluice.template.owned import list_files, version_of, write_lists
 from unit.template import conftest as template
@@ -23,7 +22,7 @@ class Fork(template.Fork):
         return made
 
     def upgrade(self, to: str = "", *, discard: bool = False) -> UpgradeResult | None:
-        return prepare(self.root, load_project(self.root / "config"), str(self.template.root), to, discard=discard)
+        return prepare(self.root, str(self.template.root), to, discard=discard)
 
     def upgraded(self, to: str = "", *, discard: bool = False) -> UpgradeResult:
         made = self.upgrade(to, discard=discard)

@@ -396,7 +396,7 @@ def test_an_upgrade_moves_the_lock(installed: Fork, wheel: Path) -> None:
     release: dict[str, str | None] = {
         METRIC: "A = 2\n",
         "Makefile": (ROOT / "Makefile").read_text() + "# later\n",
-        "engine/src/sluice/extras/upgrade/codemods/v0_2_0.py": "def apply(root):\n    return []\n",
+        "engine/src/sluice/extras/upgrade/codemods/v0_2_0.py": "def apply(root):\n    pass\n",
     }
     installed.template.release("0.2.0", release)
     with pytest.raises(SluiceError, match=r"sluice_engine-0\.2\.0"):

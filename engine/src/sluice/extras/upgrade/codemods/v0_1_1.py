@@ -37,22 +37,17 @@ DRIFT = re.compile(r"(?m)^(drift: *(?:#.*)?\n(?:(?:[ #].*)?\n)*?)( +)psi *:.*") 
 _BINARY = r"(?:oversampling: *\d+|index: *(?:binary|full))"  # of config/stores.yaml; `partition_by` is left to a person
 
 
-def apply(root: Path) -> list[str]:
-    changed = [path for path in FILES if (root / path).is_file()]
-    for path in changed:
-        (root / path).unlink()
+def apply(root: Path) -> None:
+    for path in FILES:
+        (root / path).unlink(missing_ok=True)
     code = [*root.glob("notebooks/*.ipynb"), *root.glob("src/**/*.py")]
     own = [path.relative_to(root).as_posix() for path in code]
     for path in ("config/project.yaml", "config/guardrails.yaml", "config/stores.yaml", *dict(KEYS), *own):
         if (root / path).is_file():
-            before = (root / path).read_text(encoding="utf-8")
-            after = _edited(path, before)
+            text = _edited(path, (root / path).read_text(encoding="utf-8"))
             if path == "config/project.yaml":
-                after = _with_parts_off(root, after)
-            if after != before:
-                (root / path).write_text(after, encoding="utf-8")
-                changed.append(path)
-    return sorted(changed)
+                text = _with_parts_off(root, text)
+            (root / path).write_text(text, encoding="utf-8")
 
 
 def _edited(path: str, text: str) -> str:
