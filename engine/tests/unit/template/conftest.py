@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 from sluice.template.owned import list_files, write_lists
@@ -15,6 +17,18 @@ def git(folder: Path, *words: str) -> str:
     done = subprocess.run(["git", "-C", str(folder), *WHO, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.rstrip("\n")
+
+
+def run(root: Path, *argv: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a checkout, with the code of that."""
+    paths = (root / "src", root / "engine/src", root / "engine/tests")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environment |= {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=3000)
+
+
+def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return run(root, sys.executable, "-c", "import sys; from sluice.cli import main; sys.exit(main())", *words)
 
 
 def write(folder: Path, files: dict[str, str | None]) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.project import load_project
 from sluice.template.init_project import InitPlan, apply, plan, require_clean
 from sluice.template.owned import TEMPLATE_FILES
-from unit.template.conftest import ROOT, Template, commit, git, write
+from unit.template.conftest import ROOT, Template, call, commit, git, run, write
 
 NEW = {"name": "zephyr-desk", "organisation": "acme-labs", "image": "ghcr.io/acme-labs/zephyr-desk"}
 
@@ -119,17 +118,6 @@ def test_an_untracked_file_stands_in_the_way_only_where_init_writes(small: Path)
     write(small, {"k8s/overlays/uat/kustomization.yaml": "mine\n"})
     with pytest.raises(SluiceError, match=r"uat/kustomization\.yaml: git does not have this file"):
         planned(small, environments=("uat", "actual"))
-
-
-def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-c", "import sys; from sluice.cli import main; sys.exit(main())", *words]
-    return run(root, *argv)
-
-
-def run(root: Path, *argv: str | Path) -> subprocess.CompletedProcess[str]:
-    paths = (root / "src", root / "engine/src", root / "engine/tests")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    return subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=3000)
 
 
 WORDS = ("--name", "zephyr-desk", "--organisation", "acme-labs", "--region", "ap-south-2")

@@ -15,6 +15,7 @@ import requests
 import yaml
 
 from sluice.core.processes import free_port, wait_until
+from sluice.release.artifact_store import ArtifactStore, open_artifact_store
 
 PROGRAM = shutil.which("docker-registry")
 REASON = "docker-registry is not installed (`apt-get install docker-registry`)"
@@ -22,7 +23,8 @@ REASON = "docker-registry is not installed (`apt-get install docker-registry`)"
 
 @dataclass(frozen=True)
 class RegistryServer:
-    """`address`: of the artifact store; `data`: the registry's files; `record`: the repository of git."""
+    """A registry with its files in `data`, and the git repository of its `record`. A `StoreUnderTest`,
+    which this module cannot import."""
 
     port: int
     data: Path
@@ -32,6 +34,15 @@ class RegistryServer:
     @property
     def address(self) -> str:
         return f"oci://127.0.0.1:{self.port}/{self.name}#{self.record}"
+
+    def open(self) -> ArtifactStore:
+        return open_artifact_store(self.address)
+
+    def beside(self, name: str) -> str:
+        return self.named(f"app-{name}").address
+
+    def spoil(self, digest: str, content: bytes | None) -> None:
+        self.unlink(digest) if content is None else self.blob(digest).write_bytes(content)
 
     def named(self, name: str) -> RegistryServer:
         record = self.record.with_name(f"{name}.git")

@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from sluice.extras.upgrade.engine_wheel import contents, lock_of, pack, pinned, 
 from sluice.extras.upgrade.held_engine import bring, install, vendor
 from sluice.extras.upgrade.upgrade_engine import describe
 from sluice.template.owned import edits, list_files
+from support.local_server import in_thread
 from unit.extras.upgrade.conftest import Fork
 from unit.template.conftest import ROOT, commit, git, write
 
@@ -232,10 +232,9 @@ def index(tmp_path: Path, loopback: None) -> Iterator[tuple[Path, str]]:  # noqa
     folder = tmp_path / "index" / "sluice-engine"
     folder.mkdir(parents=True)
     handler = functools.partial(_Quiet, directory=str(tmp_path / "index"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with in_thread(server):
+        yield folder, f"http://127.0.0.1:{server.server_port}/"
 
 
 class _Quiet(SimpleHTTPRequestHandler):
