@@ -82,10 +82,8 @@ def vendor(root: Path) -> str:
 
 def _vendor(root: Path) -> str:
     write_atomic(root / _IGNORED, _gitignore(root, ignored=False), sync=False)
-    with tempfile.NamedTemporaryFile() as listed:
-        listed.write(b"".join(path.encode() + b"\0" for path in pinned(root)))
-        listed.flush()
-        run(root, "add", "--force", f"--pathspec-from-file={listed.name}", "--pathspec-file-nul")
+    paths = b"".join(path.encode() + b"\0" for path in pinned(root))
+    run(root, "update-index", "--add", "-z", "--stdin", given=paths)
     run(root, "add", "--", _IGNORED)
     run(root, "rm", "--quiet", "--", LOCK)
     (root / MARKER).unlink(missing_ok=True)

@@ -75,11 +75,8 @@ def changed_files(folder: Path, work: Mapping[str, str]) -> list[str]:
 
 def take(folder: Path, paths: list[str], work: Mapping[str, str]) -> None:
     """Put files, as they are or no longer are in the work tree, into its index."""
-    listed = folder.parent / "paths"
-    listed.write_bytes(b"".join(path.encode("utf-8", "surrogateescape") + b"\0" for path in paths))
-    chosen = ("--all", "--force", f"--pathspec-from-file={listed}", "--pathspec-file-nul")
-    if paths:
-        run(folder, *_AS_IT_IS, "--literal-pathspecs", "add", *chosen, env=work)
+    given = b"".join(path.encode("utf-8", "surrogateescape") + b"\0" for path in paths)
+    run(folder, *_AS_IT_IS, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", env=work, given=given)
 
 
 def merge_file(ours: Path, base: Path, theirs: Path) -> bytes | None:
