@@ -10,7 +10,7 @@ import yaml
 
 from policy import Repository, faults
 from policy.files import LEDGER
-from policy.pins import ledger
+from policy.rules import ledger
 
 ROOT = Path(__file__).resolve().parents[3]
 CASES = ROOT / "engine" / "tests" / "policy" / "cases"

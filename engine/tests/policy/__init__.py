@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from policy.answers import faults_of_answers
 from policy.files import Repository
-from policy.pins import faults_of_pins
 from policy.reach import faults_of_reach
-from policy.rules import faults_of_rules
+from policy.rules import faults_of_pins, faults_of_rules
 
 __all__ = ["Repository", "faults"]
 

@@ -49,6 +49,11 @@ def commit(folder: Path, message: str, files: dict[str, str | None] | None = Non
     return git(folder, "rev-parse", "HEAD")
 
 
+def blobs(repository: Path, ref: str) -> dict[str, str]:
+    listed = git(repository, "ls-tree", "-r", ref).splitlines()
+    return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
+
+
 def lines(first: int, last: int, **changed: str) -> str:
     return "".join(f"{changed.get(f'l{number}', f'line {number}')}\n" for number in range(first, last + 1))
 
@@ -141,9 +146,4 @@ class Fork:
         return git(self.root, "show", f"{commit}:{path}")
 
     def files(self, commit: str) -> dict[str, str]:
-        listed = git(self.root, "ls-tree", "-r", commit).splitlines()
-        return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
-
-    def files_of_template(self, ref: str) -> dict[str, str]:
-        listed = git(self.template.root, "ls-tree", "-r", ref).splitlines()
-        return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
+        return blobs(self.root, commit)

@@ -35,7 +35,7 @@ class GitHubChange:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was inspected and found, and the command that corrects it; on GitHub its `changes` as well."""
+    """A finding and the command that corrects it; on GitHub its `changes` as well."""
 
     what: str
     state: State

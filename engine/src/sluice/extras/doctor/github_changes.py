@@ -97,7 +97,7 @@ def environment(
 
 
 def _limits(there: Mapping[str, Any]) -> dict[str, Any]:
-    """What limits an environment to a list of branches, and keeps its timer and its reviewers."""
+    """Limit an environment to a list of branches, and keep its timer and its reviewers."""
     body: dict[str, Any] = {
         "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True},
     }

@@ -227,7 +227,7 @@ class GithubRegistry(OciRegistry):
 
 
 def _said(answer: requests.Response) -> str:
-    """What an answer says went wrong, in the registry's or in GitHub's way."""
+    """Return the error of an answer, in the registry's or in GitHub's form."""
     try:
         body = answer.json()
         first = (body.get("errors") or [body])[0]

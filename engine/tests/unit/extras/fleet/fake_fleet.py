@@ -26,7 +26,7 @@ import pytest
 
 from sluice.extras.fleet.fleet_file import FleetFile
 from unit.github.fake_github import APP, LOGINS, READER, REPOSITORY, WRITER, FakeGitHub
-from unit.template.conftest import PROJECT, Template, commit, git, lines, write
+from unit.template.conftest import PROJECT, Template, blobs, commit, git, lines, write
 
 BOT = LOGINS[WRITER]
 CI, METRIC = ".github/workflows/ci.yml", "engine/src/sluice/evaluation/metrics/digits.py"
@@ -94,8 +94,7 @@ class FakeProject:
         return git(self.bare, "rev-parse", "refs/heads/main")
 
     def files(self, ref: str) -> dict[str, str]:
-        listed = git(self.bare, "ls-tree", "-r", ref).splitlines()
-        return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
+        return blobs(self.bare, ref)
 
     def judge(self, conclusion: str | None, *, comment: str = "") -> None:
         pull = self.pulls[-1]

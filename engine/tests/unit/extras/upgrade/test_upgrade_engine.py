@@ -16,7 +16,7 @@ from sluice.template.owned import OWNED, edits, list_files
 from unit.extras.upgrade.conftest import Fork
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
-from unit.template.conftest import commit, git, lines
+from unit.template.conftest import blobs, commit, git, lines
 
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 CI = ".github/workflows/ci.yml"
@@ -55,7 +55,7 @@ def test_the_engine_is_replaced_and_nothing_else_is_touched(fork: Fork) -> None:
     made = fork.upgraded()
     assert (made.old, made.new) == ("0.1.0", "0.2.0")
     before, after = fork.files(head), fork.files(made.commit)
-    theirs = fork.files_of_template("v0.2.0")
+    theirs = blobs(fork.template.root, "v0.2.0")
     engine = {path for path in theirs if path.startswith("engine/")}
     assert {path: after.get(path) for path in engine} == {path: theirs[path] for path in engine}
     assert "engine/k8s/base/service.yaml" not in after
