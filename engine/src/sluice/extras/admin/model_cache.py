@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.core.digests import digest_of_file
-from sluice.llm.model_files import Models
+from sluice.llm.model_files import Models, PinnedFiles
 
 FOLDER = "models"
 
 
-@dataclass(frozen=True)
-class CachedModel:
-    """A model of config/models.yaml; `bytes` is 0 when it is not fetched."""
-
-    role: str
-    name: str
-    licence: str
-    source: str
-    sha256: str
-    bytes: int
-
-
-def list_models(models: Models, cache: Path) -> list[CachedModel]:
-    found = []
-    for name, spec, pinned in models.pinned():
-        files = list(pinned.cached(cache))
-        size = _bytes_in(files[0].parent) if all(file.is_file() for file in files) else 0
-        found.append(CachedModel(name, spec.name, spec.licence, pinned.source, pinned.sha256, size))
-    return found
+def size_of(model: PinnedFiles, cache: Path) -> int:
+    """Return the bytes of a model's files and of what was made of them; 0 if one is not fetched."""
+    files = list(model.cached(cache))
+    return _bytes_in(files[0].parent) if all(file.is_file() for file in files) else 0
 
 
 def faults_of(models: Models, cache: Path) -> list[str]:
