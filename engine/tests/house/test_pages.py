@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
+import yaml
+from pydantic import ValidationError
 
 from sluice.core.project import load_project
+from sluice.prompts import Prompt
 from starter_files import ROOT
 
 WITHOUT = load_project(ROOT / "config").without
@@ -51,6 +57,31 @@ def test_a_written_file_is_up_to_date(root: Path, tmp_path: Path, script: str, p
     subprocess.run([sys.executable, root / script, tmp_path], cwd=root, check=True)
     written = (tmp_path / Path(page).name).read_text()
     assert (root / page).read_text() == written, f"{page} is out of date, run: .venv/bin/python {script}"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "Greet Me"},
+        {"messages": [{"role": "robot", "content": "a"}]},
+        {"messages": [{"rol": "user", "content": "a"}]},
+        {"modelParameters": {"temperature": 2.5}},
+        {"modelParameters": {"stop": "END"}},
+        {"modelParameters": {"max_tokens": 5}},
+        {"variables": [{"name": "a b", "type": "string"}]},
+        {"tests": []},
+    ],
+)
+def test_the_schema_of_editors_and_the_model_refuse_the_same_prompts(root: Path, wrong: dict[str, Any]) -> None:
+    schema = json.loads((root / "engine" / "schemas" / "prompt.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    prompts = [yaml.safe_load(path.read_text()) for path in (root / "prompts").glob("*.prompt.yml")]
+    assert len(prompts) >= 2  # those of no extra
+    for prompt in prompts:
+        jsonschema.validate(prompt, schema)
+        assert not jsonschema.Draft202012Validator(schema).is_valid({**prompt, **wrong})
+        with pytest.raises(ValidationError):
+            Prompt.model_validate({**prompt, **wrong})
 
 
 _FENCE = re.compile(r"^```(.*)\n(?:.*\n)*?```$", re.MULTILINE)
