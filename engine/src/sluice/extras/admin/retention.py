@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -111,7 +111,9 @@ def _tidy(client: httpx.Client, target: RolloutTarget) -> list[str]:
     # The templates of the last deployment, also where a rollback came after it.
     judges = _items(client, f"{target.custom}/analysistemplates")
     jobs = _items(client, jobs_of(namespace))
-    done = [job for job in jobs if _is_over(job, _releases(alive))]
+    templates = (one["spec"]["template"].get("metadata") or {} for one in alive)
+    releases = {str((metadata.get("labels") or {}).get(RELEASE_LABEL, "")) for metadata in templates}
+    done = [job for job in jobs if _is_over(job, releases)]
     named = json.dumps([*alive, *judges, *(job for job in jobs if job not in done)])
     maps = f"/api/v1/namespaces/{namespace}/configmaps"
     manifests = [one for one in _items(client, maps) if _MANIFEST.fullmatch(one["metadata"]["name"])]
@@ -129,11 +131,6 @@ def _items(client: httpx.Client, path: str) -> list[Any]:
     response = client.get(path)
     check(response)
     return list(response.json()["items"])
-
-
-def _releases(objects: Sequence[_Object]) -> set[str]:
-    templates = (one["spec"]["template"].get("metadata") or {} for one in objects)
-    return {str((metadata.get("labels") or {}).get(RELEASE_LABEL, "")) for metadata in templates}
 
 
 def _is_over(job: _Object, kept: set[str]) -> bool:
