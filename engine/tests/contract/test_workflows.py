@@ -10,7 +10,7 @@ import yaml
 
 from policy import Repository, faults
 from policy.files import expressions
-from policy.pins import ledger, used
+from policy.rules import ledger, used
 from sluice.core.extras import FOLDER, extras
 from sluice.github.job_plan import JOBS, jobs_for
 from sluice.jobs import compare_change as review

@@ -1,6 +1,6 @@
-"""Each part is switched off by config, and all of them: commands, config and imports hold, and nothing of it is loaded.
+"""Commands, config and imports hold with each part switched off, and nothing of it is loaded.
 
-One process imports the libraries that the engine has imported with all parts on, then forks for each part.
+One process imports the libraries that all parts need, then forks for each part.
 """
 
 from __future__ import annotations

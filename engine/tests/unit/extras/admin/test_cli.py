@@ -1,6 +1,4 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""`sluice index ...`: what looks after a store."""
-
 from __future__ import annotations
 
 import json
@@ -14,7 +12,6 @@ pytestmark = pytest.mark.real
 
 
 def test_looking_after_a_store(workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """verify, list, stats, drop and prune, over a tenant's store."""
     stores = (
         "default: one\nstores:\n  one: {kind: embedded}\n  two: {kind: embedded, path: pg2}\ntenants: {acme: two}\n"
     )

@@ -1,7 +1,4 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""What a kept release needs is never removed from an artifact store, and the rest is; a real registry collects what no
-manifest names any more."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -120,7 +117,6 @@ def test_a_release_that_is_added_meanwhile_is_whole(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Another machine puts a release there again that is just about to be removed."""
     first, second = add(), add()
     kind = type(shared.open())
     notes, added = kind.notes, []
@@ -175,7 +171,6 @@ def test_a_run_that_was_cut_off_is_completed_by_the_next(
 def test_on_github_without_a_store_there_is_nothing_to_remove(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A release is skipped with one line then (`sluice release plan`), so the night is no failure."""
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.delenv("SLUICE_ARTEFACTS", raising=False)
