@@ -1,7 +1,4 @@
-"""Records evaluations and comparisons in MLflow, in the experiments `evaluations` and `comparisons`.
-
-What is recorded already is known by a file under `.sluice/evaluations/`, without MLflow, which takes seconds to import.
-"""
+"""Records evaluations and comparisons in MLflow, once each: files under `.sluice/evaluations/` say which are there."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ _DIGEST = 36  # characters that MLflow keeps of a dataset's digest
 
 
 def record_evaluation(workspace: Workspace, bundle: ReleaseBundle, summary: Mapping[str, Any], folder: Path) -> str:
-    """Records the result files in `folder`; returns the id of the run, the earlier one when nothing is new."""
+    """Record the result files in `folder`; return the id of the run, the earlier one when nothing is new."""
     prompts = {name: prompt.digest for name, prompt in bundle.prompts.items()}
     figures = {name: value for name, value in summary.items() if name != "recorded"}  # the same result, read again
     identity = digest_of({"release": bundle.release, "prompts": prompts, "figures": figures})
@@ -82,7 +79,6 @@ def record_comparison(
 
 
 def _keep_dataset(client: Any, workspace: Workspace, digest: str, cases: Sequence[Mapping[str, Any]]) -> None:
-    """The cases as a dataset of mlflow.genai, one for each digest. Merging is by the inputs: twice is once."""
     experiment, name = open_tracking(workspace, EXPERIMENT).experiment, f"eval-{digest[:12]}"
     set_globally(workspace)
     found = client.search_datasets(filter_string=f"name = '{name}'")
@@ -103,7 +99,7 @@ def _record(
     params: Mapping[str, str],
     log: Callable[[Any, str], None],
 ) -> str:
-    """The run in which something was recorded, by its `identity`, or a new one, to which `log` adds files."""
+    """Return the run in which `identity` was recorded, or a new one, to which `log` adds files."""
     note = workspace.state / "evaluations" / f"{identity}.json"
     if note.is_file():
         return str(read_json(note)["run_id"])

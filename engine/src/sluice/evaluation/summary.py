@@ -1,7 +1,6 @@
-"""Aggregates metric results over all cases into one figure for each metric, and writes the files for gates and report.
+"""Aggregates metric results over all cases, and writes the files for gates and report.
 
-Scores, labels and assertions are aggregated separately, each under its own key. A metric that crashed on a case has an
-error, not a result: errors are counted separately and never averaged away.
+A crash of a metric is an error, not a result: errors are counted separately and never averaged away.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from sluice.evaluation.registry import Metric, NamedMeasure
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Nearest rank: the smallest value that at least a share of all values do not exceed."""
+    """Return the nearest rank: the smallest value that at least a share of all values do not exceed."""
     ordered = sorted(values)
     if not ordered:
         raise ValueError("no values")
@@ -45,7 +44,6 @@ def summarise(rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Seq
 
 
 def _figure(metric: Metric, cases: Sequence[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """The key of the summary that a metric belongs to, and what stands there."""
     kind = {"counts": "labels", "share": "assertions"}.get(metric.aggregate, "scores")
     found = [one for case in cases if (one := case.get(kind, {}).get(metric.name)) is not None]
     if kind == "labels":
@@ -76,7 +74,7 @@ def not_a_summary(place: Path, error: Exception) -> SluiceError:
 
 
 def cases_digest(rows: Sequence[Row]) -> str:
-    """Digest over what is asked and expected: two results are comparable when theirs are equal."""
+    """Return a digest over questions and expectations; results with equal ones are comparable."""
     return digest_of([row.as_dict() for row in rows])
 
 
@@ -86,7 +84,7 @@ def flat_figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def write_results(out: Path, summary: dict[str, Any], cases: Sequence[dict[str, Any]]) -> None:
-    """metrics.json (flat, for DVC), summary.json and cases.jsonl in the folder `out`."""
+    """Write metrics.json (flat, for DVC), summary.json and cases.jsonl to the folder `out`."""
     write_jsonl(out / "cases.jsonl", cases)
     write_json(out / "metrics.json", flat_figures(summary))
     write_json(out / "summary.json", summary)
