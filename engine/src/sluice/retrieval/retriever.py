@@ -8,9 +8,9 @@ each weighed by its inverse document frequency (Spärck Jones, 1972), which Post
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,7 +74,6 @@ _WEIGHT_OF_TEXT = 0.3  # chosen on training questions: engine/docs/reference/ret
 
 # In both lists, before their LIMIT: another tenant's chunks must neither be found nor displace others.
 _VISIBLE = "(t.tenant IS NULL OR t.tenant = %(tenant)s::text)"
-_OF_DOCUMENTS = " AND t.doc_id = ANY(%(documents)s::text[])"
 _HIT = "t.id AS chunk_id, t.doc_id, t.title, t.text, t.start"
 
 # The vector stands in the statement itself: taken from `asked`, the vector index would not be used.
@@ -113,14 +112,14 @@ _HYBRID = """{matching}, near AS (
 _HITS = "SELECT {hit}, ({score})::float8 AS score, 1 - ({distance}) AS similarity FROM fused JOIN {table} t USING (id)"
 
 
-def _statement(description: TableDescription, mode: Mode, *, k: int, of_documents: bool) -> bytes:
+def _statement(description: TableDescription, mode: Mode, k: int) -> bytes:
     """Return the SQL. `k` stands in it: with a LIMIT it doesn't know, PostgreSQL would plan each search anew."""
     candidates = max(_CANDIDATES, k)
     distance = _DISTANCE.format(kind="vector::halfvec" if description.vectors.precision == "half" else "vector")
     named = {
         "table": sql.Identifier(description.index.collection).as_string(),
         "words": sql.Identifier(words_of(description.index.collection)).as_string(),
-        "visible": _VISIBLE + (_OF_DOCUMENTS if of_documents else ""),
+        "visible": _VISIBLE,
         "distance": distance,
     }
     if mode == "vectors":
@@ -145,30 +144,11 @@ class SearchStatements:
     """The statements for one collection; SluiceError when it was loaded by older code."""
 
     def __init__(self, connection: psycopg.Connection[Any], collection: str) -> None:
-        self.description = require_description(connection, collection)
-        self._statements: dict[tuple[Mode, int, bool], bytes] = {}
+        self._statement = cache(partial(_statement, require_description(connection, collection)))
 
-    def run(
-        self,
-        connection: psycopg.Connection[Any],
-        asked: Asked,
-        *,
-        k: int,
-        mode: Mode = "hybrid",
-        documents: Sequence[str] | None = None,
-    ) -> list[Hit]:
-        key = mode, k, documents is not None
-        if key not in self._statements:
-            self._statements[key] = _statement(self.description, mode, k=k, of_documents=documents is not None)
-        values = asked if documents is None else {**asked, "documents": list(documents)}
+    def run(self, connection: psycopg.Connection[Any], asked: Asked, *, k: int, mode: Mode = "hybrid") -> list[Hit]:
         with connection.cursor(binary=True, row_factory=class_row(Hit)) as cursor:
-            return cursor.execute(self._statements[key], values, prepare=True).fetchall()
-
-
-def values_of(question: str, embedder: TextEncoder, *, tenant: str | None) -> Asked:
-    # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
-    question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
-    return {"vector": embedder.embed([question])[0], "question": question[:_LONGEST], "tenant": tenant}
+            return cursor.execute(self._statement(mode, k), asked, prepare=True).fetchall()
 
 
 class PostgresRetriever(Retriever):
@@ -180,22 +160,13 @@ class PostgresRetriever(Retriever):
         self._pool = pool
         self._searches = searches
 
-    def search(
-        self,
-        question: str,
-        *,
-        k: int,
-        tenant: str | None = None,
-        documents: Sequence[str] | None = None,
-        mode: Mode = "hybrid",
-    ) -> list[Hit]:
-        """Return the `k` best chunks, best first; `documents` are ids of the only ones to look at.
-
-        Raises RetrievalError when the store doesn't answer in time.
-        """
-        asked = values_of(question, self.embedder, tenant=tenant)
+    def search(self, question: str, *, k: int, tenant: str | None = None, mode: Mode = "hybrid") -> list[Hit]:
+        """Return the `k` best chunks, best first; RetrievalError when the store doesn't answer in time."""
+        # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
+        question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
+        asked = {"vector": self.embedder.embed([question])[0], "question": question[:_LONGEST], "tenant": tenant}
         with self._pool.connection() as connection:
-            return self._searches.run(connection, asked, k=k, mode=mode, documents=documents)
+            return self._searches.run(connection, asked, k=k, mode=mode)
 
 
 def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: str | None = None) -> None:

@@ -107,7 +107,9 @@ def _run(engine: Engine, script: ScriptDirectory, target: str) -> MigrationResul
     steps: list[str] = []
     try:
         with engine.begin() as connection:
-            _take_turn(connection)
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_TURN}'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
             inside: Any = connection.connection.driver_connection
             before = _there(inside)
             _go(connection, script, target, steps)
@@ -117,12 +119,6 @@ def _run(engine: Engine, script: ScriptDirectory, target: str) -> MigrationResul
             raise _TableBusyError from None
         raise (error.orig or error) from None
     return MigrationResult(before, after, tuple(steps))
-
-
-def _take_turn(connection: Connection) -> None:
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_TURN}'")
-    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
 
 
 def _go(connection: Connection, script: ScriptDirectory, target: str, steps: list[str]) -> None:

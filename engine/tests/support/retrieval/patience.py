@@ -13,12 +13,7 @@ T = TypeVar("T")
 
 
 def open_patiently(opened: ExitStack, make: Callable[[], AbstractContextManager[T]]) -> T:
-    """Opens a store that may miss its own time limit at first: again, for a minute.
-
-    Args:
-        opened: Closes it.
-        make: One try.
-    """
+    """Open a store that may miss its own time limit at first: again, for a minute."""
     there: list[T] = []
 
     def is_open() -> bool:

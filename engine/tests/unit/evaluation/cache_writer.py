@@ -22,9 +22,7 @@ def value(number: int, by: int = 0) -> dict[str, Any]:
 
 
 def fill(folder: str, by: int, there: Connection, *, endless: bool = False) -> None:
-    """Stores all entries in an order of its own, reads what is there before, and reports what is stored.
-
-    `endless`: begins anew after the last one, so that whoever kills it never comes too late."""
+    """Store all entries in an order of its own; `endless`: whoever kills it never comes too late."""
     cache = ResponseCache(Path(folder))
     for step in itertools.count() if endless else range(ENTRIES):
         number = (step * 7 + by * 61) % ENTRIES

@@ -1,4 +1,4 @@
-"""The metrics as tables: what the row expects, what the application did, the score (None: the row does not count)."""
+"""The metrics as tables; a score of None means that the row doesn't count."""
 
 from __future__ import annotations
 
@@ -182,7 +182,6 @@ def test_json_schema(row, output, schema, text, passed, reason) -> None:
 
 
 def test_a_json_schema_fetches_nothing(row, output) -> None:
-    """The network is closed in unit tests, and a try to reach it fails them."""
     case = row("x", expect={"json_schema": {"$ref": "https://example.org/other.json"}})
     found = asyncio.run(run_metrics(case, output("{}"), [json_schema]))
     assert "Unresolvable" in found["errors"]["json_schema"]
@@ -245,8 +244,6 @@ def test_an_error_of_a_batch_reaches_all_who_wait_and_the_next_try_is_a_new_call
 
 
 class Embedder:
-    """In place of the real one: the same vector for every text. Keeps what happens to it."""
-
     happened: list[str]
 
     def __init__(self, model: Path) -> None:
@@ -278,7 +275,6 @@ def score(metrics: Any, *pairs: Any) -> list[dict[str, Any]]:
 
 
 def test_a_judge_that_nothing_here_can_ask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A project without the extra whose providers still name one: silence would be a metric that is not there."""
     bundle = scripted_bundle()
     providers = Providers.model_validate(bundle.providers.model_dump() | {"judge": [provider_entry()]})
     monkeypatch.setattr(evaluate_stage, "hooks", lambda _: {})

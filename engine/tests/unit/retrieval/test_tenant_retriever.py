@@ -1,4 +1,4 @@
-"""Tenants with stores of their own: whose question is searched for where, and what is refused before the first one."""
+"""Tenants with stores of their own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ EVERYBODY = {"d0004", "d0005"}
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A document of each of four tenants, two for everybody."""
     folder = tmp_path_factory.mktemp("tenants") / "index"
     owners = ("acme", "north", "south", "other", None, None)
     documents = [one.model_copy(update={"tenant": owner}) for one, owner in zip(corpus(6), owners, strict=True)]
@@ -42,8 +41,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stores(address: str, index: Path) -> Iterator[Stores]:
-    """Databases of everybody, of acme alone, and of north and south. Each has the collection, whose titles there are
-    the name of the store."""
+    """Databases with the same collection, whose titles are the name of the store."""
     specs = {}
     with ExitStack() as opened, pytest.MonkeyPatch.context() as environment:
         for store in STORES:
@@ -88,7 +86,6 @@ def test_a_question_goes_to_the_store_of_its_tenant_alone(stores: Stores, index:
 
 @contextmanager
 def closed(store: str) -> Iterator[None]:
-    """Nobody is let into the database meanwhile, and whoever was in it is put out."""
     with connection_to("shared" if store != "shared" else "acme") as beside, connection_to(store) as inside:
         name = inside.info.dbname
         alter = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")

@@ -86,7 +86,6 @@ def test_honest_questions_pass(text: str) -> None:
 
 
 def test_looking_for_words_first_loses_no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sentences out of the patterns' own words: the same findings as when every pattern is tried on every text."""
     words = sorted({word for _, pattern, _ in attacks._COMPILED for word in re.findall("[a-z]{2,}", pattern.pattern)})
     words += ["you are", "you are now", "<|im_end|>", "[inst]", "system:", "your", "the", "\n", ".", "all", "what is"]
     draw = random.Random(1)
