@@ -26,14 +26,6 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def aggregate(metric: Metric, scores: Sequence[float]) -> float | None:
-    if not scores:
-        return None
-    if metric.aggregate == "mean":
-        return sum(scores) / len(scores)
-    return percentile(scores, 0.5 if metric.aggregate == "p50" else 0.95)
-
-
 def summarise(rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> dict[str, Any]:
     summary: dict[str, Any] = {"metrics": {}, "labels": {}, "assertions": {}}
     for metric in metrics:
@@ -50,7 +42,11 @@ def _figure(metric: Metric, cases: Sequence[dict[str, Any]]) -> tuple[str, dict[
         return kind, {"counts": dict(Counter(found).most_common()), "samples": len(found)}
     judged = {"unit": metric.unit, "direction": metric.direction, "aggregate": metric.aggregate}
     if kind == "scores":
-        return "metrics", {"value": aggregate(metric, found), "samples": len(found)} | judged
+        value = None
+        if found:
+            share = {"p50": 0.5, "p95": 0.95}.get(metric.aggregate)
+            value = percentile(found, share) if share else sum(found) / len(found)
+        return "metrics", {"value": value, "samples": len(found)} | judged
     passed = sum(one["passed"] for one in found)
     share = passed / len(found) if found else None
     return kind, {"share": share, "passed": passed, "samples": len(found)} | judged

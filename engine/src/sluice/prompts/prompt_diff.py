@@ -90,6 +90,10 @@ def word_diff(base: str, head: str) -> tuple[TextPiece, ...]:
 
 def _compare(name: str, base: Prompt | None, head: Prompt | None) -> PromptChange:
     old, new = (prompt.digest if prompt else None for prompt in (base, head))
+    before, after = _variables(base), _variables(head)
+    variables = list(_values(before, after))
+    if list(before) != list(after) and before.keys() == after.keys():  # the digest is over them in their order
+        variables.append(ValueChange("order", list(before), list(after)))
     return PromptChange(
         name=name,
         status="added" if old is None else "removed" if new is None else "same" if old == new else "changed",
@@ -97,7 +101,7 @@ def _compare(name: str, base: Prompt | None, head: Prompt | None) -> PromptChang
         head=new,
         messages=tuple(_messages(base.messages if base else (), head.messages if head else ())),
         parameters=tuple(_values(_parameters(base), _parameters(head))),
-        variables=tuple(_variable_changes(_variables(base), _variables(head))),
+        variables=tuple(variables),
         unseen=tuple(value.name for value in _values(_notes(base), _notes(head)) if base and head),
     )
 
@@ -123,13 +127,6 @@ def _parameters(prompt: Prompt | None) -> dict[str, Any]:
 
 def _variables(prompt: Prompt | None) -> dict[str, Any]:
     return {v.name: {"type": v.type, "required": v.required} for v in prompt.variables} if prompt else {}
-
-
-def _variable_changes(base: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[ValueChange]:
-    """Include another order, as the digest is over the variables in their order."""
-    yield from _values(base, head)
-    if list(base) != list(head) and base.keys() == head.keys():
-        yield ValueChange("order", list(base), list(head))
 
 
 def _notes(prompt: Prompt | None) -> dict[str, Any]:

@@ -67,7 +67,11 @@ def write_comment(
     prompts: Sequence[Mapping[str, Any]] = (),
     limit: int = LIMIT,
 ) -> str:
-    page, pieces = _CommentBlocks(limit - 100), _pieces()
+    environment = page_environment(_TEMPLATES)
+    environment.filters |= {"code": _code, "plain": _plain}
+    words = {"words": phrasing, "moved": _moved, "some": some}
+    pieces: Any = environment.get_template("comment.md.j2", globals=words).module
+    page = _CommentBlocks(limit - 100)
     page.add(f"## {phrasing.MARKS[comparison.verdict]} {_plain(phrasing.title(comparison))}")
     page.add(_plain(phrasing.sentence(comparison), 1200))
     if comparison.stopped:
@@ -96,13 +100,6 @@ def write_comment(
     if page.left_out:
         page.add(f"_{page.left_out} sections did not fit and are in the report._")
     return page.text()
-
-
-def _pieces() -> Any:
-    environment = page_environment(_TEMPLATES)
-    environment.filters |= {"code": _code, "plain": _plain}
-    words = {"words": phrasing, "moved": _moved, "some": some}
-    return environment.get_template("comment.md.j2", globals=words).module
 
 
 def _code(text: Any, length: int = 60) -> Markup:
