@@ -94,19 +94,20 @@ def swap_probability(
     """Return the two-sided probability of a difference this large if the sides were alike, and the name of the test.
 
     The sides of cases are swapped at random (Fisher, The Design of Experiments, 1935, section 21). Where all cases that
-    differ do so by the same amount it is McNemar's exact test. Else all swaps are counted or, where there are more,
-    `resamples` random ones, for which p is never 0 (Phipson and Smyth, Statistical Applications in Genetics and
-    Molecular Biology 9 (2010)).
+    differ do so by the same amount it is McNemar's exact test (Psychometrika 12 (1947)). Else all swaps are counted or,
+    where there are more, `resamples` random ones, for which p is never 0 (Phipson and Smyth, Statistical Applications
+    in Genetics and Molecular Biology 9 (2010)).
     """
+    from scipy import stats
+
     sides, difference = _resampled(base, head, aggregate)
     if aggregate == "mean":
         (differences,) = sides = (sides[0][sides[0] != 0],)
         if len(np.unique(np.abs(differences))) <= 1:
-            return mcnemar(int((differences > 0).sum()), int((differences < 0).sum())), "mcnemar"
+            fixed = int((differences > 0).sum())
+            return float(stats.binomtest(fixed, len(differences)).pvalue) if len(differences) else 1.0, "mcnemar"
     if len(base) < 2:
         return 1.0, "swaps"
-    from scipy import stats
-
     options = {"n_resamples": resamples, "batch": _rows(len(base)), "rng": rng}
     found = stats.permutation_test(sides, difference, permutation_type="samples", vectorized=True, **options)
     return float(found.pvalue), "swaps"
@@ -122,13 +123,6 @@ def _resampled(base: Vector, head: Vector, aggregate: Aggregate) -> tuple[tuple[
 
 def _rows(cases: int) -> int:
     return max(1, min(_PIECE // cases, _PIECE_ROWS))
-
-
-def mcnemar(fixed: int, broken: int) -> float:
-    """Return McNemar's exact two-sided probability, the binomial test of one half (Psychometrika 12 (1947))."""
-    from scipy import stats
-
-    return float(stats.binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
 
 
 @dataclass(frozen=True)

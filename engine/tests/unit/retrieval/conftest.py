@@ -19,15 +19,9 @@ from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
 from sluice.retrieval.store_schema import load_release, migrate
-from sluice.retrieval.stores import StoreSpec, open_store
+from sluice.retrieval.stores import Stores, StoreSpec, open_store
 
 _NUMBERS = itertools.count()
-
-
-class FakeEmbedder:
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        rows = np.array([[len(text), text.count("e") + 1, text.count(" ") + 1] for text in texts], dtype=np.float32)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 class Scattered:
@@ -59,9 +53,12 @@ def corpus(size: int, **changed: str) -> list[Document]:
     ]
 
 
+SPEC = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
+
+
 @pytest.fixture
 def spec() -> ModelSpec:
-    return ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
+    return SPEC
 
 
 @pytest.fixture
@@ -69,7 +66,7 @@ def build(tmp_path: Path, documents: list[Document], spec: ModelSpec) -> Callabl
     def build(changed: list[Document] | None = None, *, out: Path | None = None, max_words: int = 120) -> IndexInfo:
         settings = ChunkerSettings(max_words=max_words)
         chosen = documents if changed is None else changed
-        return build_index(chosen, FakeEmbedder(), spec, settings, out or tmp_path / "index")  # type: ignore[arg-type]
+        return build_index(chosen, Scattered(), spec, settings, out or tmp_path / "index")
 
     return build
 
@@ -107,6 +104,14 @@ def empty_database(address: str) -> Iterator[str]:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
         yield psycopg.conninfo.make_conninfo(address, dbname=name.as_string().strip('"'))
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture
+def stores(database: str, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    """The database as the default store."""
+    monkeypatch.setenv("RETRIEVAL_TEST_STORE", database)
+    spec = {"kind": "postgres", "url_env": "RETRIEVAL_TEST_STORE"}
+    return Stores.model_validate({"default": "x", "stores": {"x": spec}})
 
 
 OLD, NEW, STOPPED = "r-111111111111", "r-222222222222", "r-333333333333"

@@ -75,9 +75,9 @@ def test_round_trip(build, tmp_path: Path) -> None:
     info = build()
     again, chunks, vectors = read_index(tmp_path / "index")
     assert again == info
-    assert (info.documents, info.chunks, info.dimension) == (3, 4, 3)
+    assert (info.documents, info.chunks, info.dimension) == (3, 4, 16)
     assert [c.id for c in chunks] == ["canary#0", "canary#1", "chunking#0", "paging#0"]
-    assert vectors.shape == (4, 3)
+    assert vectors.shape == (4, 16)
     assert vectors.dtype == np.float32
     assert info.collection == f"chunks_v3_{info.digest[:16]}"
     assert sorted(path.name for path in (tmp_path / "index").iterdir()) == ["chunks.jsonl", "index.json", "vectors.npy"]

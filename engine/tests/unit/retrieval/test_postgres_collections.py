@@ -36,13 +36,6 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
 
 
 @pytest.fixture
-def stores(database: str, monkeypatch: pytest.MonkeyPatch) -> Stores:
-    monkeypatch.setenv("BACKEND_TEST_STORE", database)
-    spec = {"kind": "postgres", "url_env": "BACKEND_TEST_STORE"}
-    return Stores.model_validate({"default": "x", "stores": {"x": spec}})
-
-
-@pytest.fixture
 def connection(database: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(database, autocommit=True) as opened:
         yield opened

@@ -25,10 +25,9 @@ from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.store_schema import MIGRATIONS, load_release, migrate, require_current
 from sluice.retrieval.stores import Stores
 
-from .conftest import OLD, FakeEmbedder
+from .conftest import OLD, Scattered
 
 pytestmark = pytest.mark.real
-STORES = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "postgres", "url_env": "SCHEMA_TEST_STORE"}}})
 RUN = """
 import sys
 from pathlib import Path
@@ -212,13 +211,12 @@ class Reader(threading.Thread):
 
 
 def test_a_running_release_answers_through_migration_and_load(
-    database: str, build: Callable[..., Any], documents: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, build: Callable[..., Any], documents: list[Any], tmp_path: Path, stores: Stores
 ) -> None:
-    monkeypatch.setenv("SCHEMA_TEST_STORE", database)
     info = build(out=tmp_path / "old")
     build(documents[1:], out=tmp_path / "new")
     with (
-        open_retriever(tmp_path / "old", FakeEmbedder(), STORES, tmp_path) as retriever,  # type: ignore[arg-type]
+        open_retriever(tmp_path / "old", Scattered(), stores, tmp_path) as retriever,
         Reader(lambda: retriever.search("Who is paged?", k=1)) as reader,
     ):
         reader.more()

@@ -13,20 +13,18 @@ import pytest
 from psycopg import sql
 
 from sluice.core.errors import SluiceError
-from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.postgres_collections import ensure_collection, list_collections
 from sluice.retrieval.postgres_connections import RetrievalError
 from sluice.retrieval.retriever import PostgresRetriever, TenantRetriever, open_for_tenants
 from sluice.retrieval.stores import Stores
 
-from .conftest import Scattered, corpus, empty_database
+from .conftest import SPEC, Scattered, corpus, empty_database
 
 pytestmark = pytest.mark.real
 
 STORES = ("shared", "acme", "group")
 TENANTS = {"acme": "acme", "north": "group", "south": "group"}
-SPEC = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
 EVERYBODY = {"d0004", "d0005"}
 
 
