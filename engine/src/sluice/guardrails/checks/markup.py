@@ -38,7 +38,7 @@ class MarkupCheck(PatternCheck):
     options_model = MarkupOptions
 
     def find_in(self, text: str) -> list[Finding]:
-        if not may_act(text):
+        if not _SIGNS.may_be_in(ascii_letters(text)) and "www" not in text.lower():
             return []
         found = [Finding("markup.html", *match.span()) for match in _HTML.finditer(text)]
         for match in _IMAGE.finditer(text):
@@ -50,11 +50,6 @@ class MarkupCheck(PatternCheck):
                 found.append(Finding("markup.link", match.start(), match.start() + len(match[0].rstrip(".,;:!?"))))
         found += [Finding("markup.script", *match.span()) for match in _SCHEME.finditer(text) if _MEDIA.match(match[0])]
         return found
-
-
-def may_act(text: str) -> bool:
-    """Return whether the patterns can find anything at all; in most answers they can't."""
-    return _SIGNS.may_be_in(ascii_letters(text)) or "www" in text.lower()
 
 
 def _allowed(address: str, hosts: tuple[str, ...]) -> bool:
