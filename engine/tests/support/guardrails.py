@@ -61,10 +61,6 @@ def finder(check: str, kit: CheckResources | None = None) -> Callable[..., list[
     return find
 
 
-def stored_texts(name: str) -> list[str]:
-    return [row["text"] for row in stored_rows(name)]
-
-
 def stored_rows(name: str) -> list[dict[str, str]]:
     """Return rows of data/guard/ from the store in the repository: nothing has to be pulled."""
     root = Path(__file__).parents[3]

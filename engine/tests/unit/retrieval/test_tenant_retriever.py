@@ -58,12 +58,6 @@ def connection_to(store: str) -> psycopg.Connection[Any]:
     return psycopg.connect(os.environ[f"TENANTS_TEST_{store.upper()}"], autocommit=True)
 
 
-def refusal(index: Path, stores: Stores) -> SluiceError:
-    with pytest.raises(SluiceError) as caught, open_for_tenants(index, Scattered(), stores, index):
-        pass
-    return caught.value
-
-
 def test_a_question_goes_to_the_store_of_its_tenant_alone(stores: Stores, index: Path) -> None:
     expected = {
         None: ("shared", set()),
@@ -117,27 +111,13 @@ def test_without_stores_of_their_own_nothing_stands_before_the_search(stores: St
 def test_a_store_without_the_collection_of_the_release_is_refused(stores: Stores, tmp_path: Path) -> None:
     newer = build_index(corpus(7), Scattered(), SPEC, ChunkerSettings(), tmp_path / "index")
     without = stores.model_copy(update={"tenants": {"north": "group", "south": "group"}})
-    error = refusal(tmp_path / "index", without)
+    opening = open_for_tenants(tmp_path / "index", Scattered(), without, tmp_path)
+    with pytest.raises(SluiceError) as caught, opening:
+        pass
+    error = caught.value
     assert error.message.startswith("store 'group', of north, south alone: it does not have the collection")
     assert newer.collection in error.message
     assert "sluice index build --store group" in error.remedy
     assert "sluice index load RELEASE --store group" in error.remedy
     with connection_to("group") as connection:
         assert newer.collection not in list_collections(connection)  # nothing was loaded unasked
-
-
-@pytest.mark.parametrize(
-    ("url", "message", "remedy"),
-    [
-        ("", "the variable TENANTS_TEST_ACME is not set", "export TENANTS_TEST_ACME="),
-        ("postgresql://127.0.0.1:1/none", "store 'acme' cannot be reached", "check its address"),
-    ],
-)
-def test_a_store_that_is_not_there_is_refused(
-    stores: Stores, index: Path, monkeypatch: pytest.MonkeyPatch, url: str, message: str, remedy: str
-) -> None:
-    monkeypatch.setenv("TENANTS_TEST_ACME", url)
-    error = refusal(index, stores)
-    assert error.message.startswith("store 'acme', of acme alone: ")
-    assert message in error.message
-    assert remedy in error.remedy
