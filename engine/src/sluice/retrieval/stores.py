@@ -79,14 +79,13 @@ class Stores(Settings):
             ("tenant", tenant, self.tenants),
             ("environment", env, self.environments),
         ):
-            if not name:
-                continue
-            if name not in known:
+            if name in known:
+                return self.model_copy(update={"default": known[name]})
+            if name:
                 raise SluiceError(
                     f"config/stores.yaml: no {kind} {name!r}{nearest(name, list(known))}",
                     remedy=f"there are {', '.join(sorted(known)) or 'none'}",
                 )
-            return self.model_copy(update={"default": known[name]})
         return self
 
 

@@ -203,14 +203,11 @@ def printable(text: str) -> str:
     return " ".join(text.translate(_SHOWN).split())
 
 
-def clip(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
-
-
 def clipped(text: str, length: int) -> str:
     """Return at most `length` characters of the printable text, without looking at most of a long one."""
     start = printable(text[: 4 * length])
-    return clip(start if len(start) > length else printable(text), length)
+    shown = start if len(start) > length else printable(text)
+    return shown if len(shown) <= length else shown[: length - 1].rstrip() + "…"
 
 
 def quoted(text: str, length: int = 200) -> str:
