@@ -49,13 +49,13 @@ class LookPolicy(Settings):
 
 
 class ComparisonPolicy(Settings):
-    """The section `comparison:`. `confidence` holds for all metrics together; below `minimum_cases` none is judged."""
+    """The section `comparison:`. The same records and policy give the same comparison."""
 
-    confidence: float = Field(gt=0.5, lt=1)
-    power: float = Field(gt=0.5, lt=1)
+    confidence: float = Field(gt=0.5, lt=1)  # that no metric of all is called different when nothing is
+    power: float = Field(gt=0.5, lt=1)  # the chance to find a difference of the stated detectable size
     resamples: int = Field(ge=100, le=1_000_000)
     seed: int = Field(ge=0)
-    minimum_cases: int = Field(ge=2)
+    minimum_cases: int = Field(ge=2)  # below it a metric is not judged
     looks: tuple[LookPolicy, ...] = (LookPolicy(share=1, alpha=1),)
     slices: SlicePolicy
     metrics: dict[str, MetricPolicy]

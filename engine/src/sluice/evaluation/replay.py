@@ -57,9 +57,9 @@ class RecordedChat:
     """A model behind the cache; `chat` starts it at the first miss. With `replay` a miss raises NotRecordedError."""
 
     cache: ResponseCache
-    specs: Sequence[ProviderSpec]
+    specs: Sequence[ProviderSpec]  # of the role, in order
     chat: Callable[[], ChatProvider]
-    model_digest: str = ""
+    model_digest: str = ""  # of the local model with its adapter
     replay: bool = False
 
     async def stream(
@@ -190,7 +190,7 @@ def search_digest(bundle: ReleaseBundle) -> str:
 
 
 class RecordedGuards:
-    """Guards behind the cache. A check that broke isn't remembered."""
+    """Guards behind the cache. A check that broke isn't remembered; `digest` is over all but the text."""
 
     def __init__(self, cache: ResponseCache, digest: str, guards: Callable[[], Checks]) -> None:
         self._cache = cache

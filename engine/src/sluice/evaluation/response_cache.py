@@ -34,7 +34,7 @@ def responses_folder(state: Path) -> Path:
 
 
 class ResponseCache:
-    """Safe for many processes, threads and tasks."""
+    """A folder of responses. Safe for many processes, threads and tasks."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -75,15 +75,15 @@ class CaseRequest:
     """The record of one case and trial while it is asked; the recorders write to it."""
 
     trial: int = 0
-    keys: list[str] = field(default_factory=list)
-    live: bool = False
+    keys: list[str] = field(default_factory=list)  # of the entries that were read or made, in order
+    live: bool = False  # something was made anew
     responses: int = 0
-    kept: int = 0
-    seconds: float = 0.0
+    kept: int = 0  # responses out of the cache
+    seconds: float = 0.0  # of what was read
     first_token_seconds: float = 0.0
-    took: tuple[float, float] = (0.0, 0.0)
-    drained: float = 0.0
-    missed: str = ""
+    took: tuple[float, float] = (0.0, 0.0)  # the last response: the whole, and until its first token
+    drained: float = 0.0  # seconds spent on the rest of a response that nobody waits for
+    missed: str = ""  # the request that replay did not find
 
     @property
     def recorded(self) -> bool:

@@ -26,16 +26,16 @@ _REFUSING: frozenset[Action] = frozenset(("block", "drop", "reask"))
 
 @dataclass(frozen=True)
 class GuardOutcome:
-    """`text` may go on (redacted where asked; empty when blocked). `reasons`: sorted codes of all findings."""
+    """The verdict of a stage. `reasons` are the sorted codes of all findings, also of those that are only noted."""
 
-    text: str
+    text: str  # may go on: redacted where asked, empty when blocked
     blocked: bool
     reasons: tuple[str, ...]
-    reask: bool = False
+    reask: bool = False  # refused, but the model may be asked once more
 
 
 class Guards:
-    """Safe for many concurrent requests. SluiceError when a check needs something that `resources` lacks."""
+    """The checks of all stages. Safe for many concurrent requests. SluiceError when a check needs something that `resources` lacks."""
 
     def __init__(self, settings: GuardrailSettings, resources: CheckResources | None = None) -> None:
         resources = resources or CheckResources()
