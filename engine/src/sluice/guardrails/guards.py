@@ -35,7 +35,7 @@ class GuardOutcome:
 
 
 class Guards:
-    """The checks of all stages. Safe for many concurrent requests. SluiceError when a check needs something that `resources` lacks."""
+    """The checks of all stages, for many concurrent requests. SluiceError when `resources` lacks what one needs."""
 
     def __init__(self, settings: GuardrailSettings, resources: CheckResources | None = None) -> None:
         resources = resources or CheckResources()
