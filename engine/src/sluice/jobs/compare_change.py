@@ -31,7 +31,6 @@ from sluice.evaluation.asked_rows import asking_order, rows_of
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.evaluate_stage import RecordedScores, open_metrics, scores_digest
-from sluice.evaluation.evaluation_tracking import record_comparison
 from sluice.evaluation.reports import ComparedVersion, write_reports
 from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
 from sluice.evaluation.runner import rescore
@@ -126,7 +125,6 @@ def review(
         prompts = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
         sides = describe(theirs, old), describe(mine, new)
         write_reports(out, comparison, *sides, [change.as_dict() for change in prompts])
-        record_comparison(workspace, comparison, *sides, out)
         return ChangeComparison(f"{mine.title} against {theirs.title}", asked_nobody, comparison, out)
 
 

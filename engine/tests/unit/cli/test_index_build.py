@@ -13,7 +13,7 @@ from sluice.data.rows import Document
 from sluice.retrieval.stores import StoreSpec, open_store
 from support.guardrails import place_guard_model
 from unit.release.conftest import release_of, write_evaluation
-from unit.retrieval.conftest import FakeEmbedder
+from unit.retrieval.conftest import Scattered
 
 pytestmark = pytest.mark.real
 EARLIER = "r-000000000000"
@@ -26,7 +26,7 @@ def release(workspace: Workspace, documents: list[Document], monkeypatch: pytest
 
     monkeypatch.chdir(workspace.root)
     spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
-    build_index(documents, FakeEmbedder(), spec, ChunkerSettings(), workspace.build / "index")  # type: ignore[arg-type]
+    build_index(documents, Scattered(), spec, ChunkerSettings(), workspace.build / "index")
     place_guard_model(workspace, spec.sha256)
     write_evaluation(workspace.build / "evaluation")
     return release_of(workspace, adapter=None)[0].id

@@ -121,7 +121,6 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
         monkeypatch.setattr(module, name, getattr(fake, name))
     monkeypatch.setattr(Evaluator, "ask", lambda self, asked, _: fake.evaluate(self._workspace, asked, *self._options))
     monkeypatch.setattr(module, "draft_bundle", lambda *_, **__: scripted_bundle())  # no metric needs its files here
-    monkeypatch.setattr(module, "record_comparison", lambda *_: None)  # MLflow takes seconds
     return fake
 
 

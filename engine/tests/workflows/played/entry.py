@@ -27,7 +27,6 @@ def replace_parts() -> None:
     import parts
 
     from sluice.core.extras import hooks
-    from sluice.evaluation import evaluation_tracking
     from sluice.jobs import dvc_pipeline as pipeline
     from sluice.rehearsal import rehearse as rehearsal
     from sluice.release import mlflow_registry
@@ -39,7 +38,6 @@ def replace_parts() -> None:
         (rehearsal, "rehearse"),
         (mlflow_registry, "record_release"),
         (mlflow_registry, "promote_aliases"),
-        (evaluation_tracking, "record_comparison"),
     ):
         setattr(module, name, getattr(parts, name))
     for take in hooks("take_adapter").values():  # of an extra, which may be left out

@@ -86,10 +86,6 @@ def promote_aliases(workspace: Workspace, manifest: Manifest, alias: str = "cham
     _note(alias, manifest)
 
 
-def record_comparison(*_: Any) -> str:
-    return "run-of-a-comparison"
-
-
 def _note(alias: str, manifest: Manifest) -> None:
     path = Path(os.environ["PLAYED_PLACE"], "registry.json")
     aliases = json.loads(path.read_text()) if path.exists() else {}

@@ -16,9 +16,8 @@ from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
 from sluice.retrieval.postgres_collections import describe, ensure_collection, hold, list_collections
 from sluice.retrieval.retriever import SearchStatements, open_retriever
 from sluice.retrieval.store_schema import load_release
-from sluice.retrieval.stores import VectorSettings
-from unit.retrieval.conftest import NEW, OLD, STOPPED, FakeEmbedder, Scattered, corpus
-from unit.retrieval.test_store_schema import STORES
+from sluice.retrieval.stores import Stores, VectorSettings
+from unit.retrieval.conftest import NEW, OLD, STOPPED, Scattered, corpus
 
 pytestmark = pytest.mark.real
 
@@ -33,15 +32,8 @@ def test_what_only_others_had_goes(store: Any, loaded: dict[str, str]) -> None:
     assert list_collections(store) == sorted([loaded[OLD], loaded[NEW]])
 
 
-def test_what_a_service_searches_stays(
-    store: Any,
-    database: str,
-    loaded: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("SCHEMA_TEST_STORE", database)
-    with open_retriever(tmp_path / OLD, FakeEmbedder(), STORES, tmp_path) as retriever:  # type: ignore[arg-type]
+def test_what_a_service_searches_stays(store: Any, stores: Stores, loaded: dict[str, str], tmp_path: Path) -> None:
+    with open_retriever(tmp_path / OLD, Scattered(), stores, tmp_path) as retriever:
         assert retriever.search("Who is paged?", k=1)
         done = prune(store, [NEW])
         assert (done.dropped, done.held) == ((loaded[STOPPED],), (loaded[OLD],))

@@ -107,7 +107,6 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     fake = Pipeline()
     monkeypatch.setattr(compare_change, "pull", lambda _: False)
     monkeypatch.setattr(compare_change, "data_edited", lambda _: False)
-    monkeypatch.setattr(compare_change, "record_comparison", lambda *_: None)  # takes seconds
     monkeypatch.setattr(compare_change, "draft_bundle", lambda *_, **__: scripted_bundle())
     monkeypatch.setattr(compare_change, "reproduce", fake.reproduce)
     monkeypatch.setattr(Evaluator, "ask", lambda self, asked, _: fake.evaluate(self._workspace, asked, *self._options))
