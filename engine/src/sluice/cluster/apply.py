@@ -1,8 +1,4 @@
-"""Applies rendered manifests to a cluster and runs their Jobs: a rejected object leaves what is live as it is.
-
-First all objects are tried in a dry run on the API server. Then all but Jobs and the Rollout are applied. Jobs come
-next; the Rollout comes last, and with it the new pods.
-"""
+"""Applies manifests to a cluster and runs their Jobs; the Rollout comes last, so a failure leaves the live release."""
 
 from __future__ import annotations
 
@@ -30,7 +26,7 @@ _PROGRESS = re.compile(r"\w+: \d+/\d+ ")
 
 
 def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later: Sequence[Manifest] = ()) -> None:
-    """Applies everything but Jobs, the Rollout and what comes `later`, after a dry run of all of it."""
+    """Apply everything but Jobs, the Rollout and `later`, after a dry run of all of it."""
     namespaces = [one for one in documents if one["kind"] == "Namespace"]
     there = {place(one) for one in cluster.live(namespaces)} if namespaces else set()
     if missing := [one for one in namespaces if place(one) not in there]:
@@ -62,12 +58,10 @@ def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later:
 
 
 def keep(documents: Sequence[Manifest], live: Sequence[Manifest]) -> list[Manifest]:
-    """`documents` without the selector of a Service into which Argo Rollouts has written a pod hash, and with the
-    weights that it has written into a TraefikService.
+    """Split what to apply into what keeps its fields and what takes them over, as Argo Rollouts may have written them.
 
-    Both are whole to the API server. The selector is the controller's from then on: what is not applied stays, and in
-    the half minute after an abort the controller moves it to and fro, so a selector that was read is a conflict (Argo
-    Rollouts 1.9.1, rollout/trafficrouting.go:212 and rollout/service.go:283)."""
+    A selector and the weights are each one field. After an abort the controller moves the selector to and fro, so
+    applying the one we read would conflict (1.9.1, rollout/trafficrouting.go:212, rollout/service.go:283)."""
     there = {(one["kind"], one["metadata"]["name"]): one for one in live}
     kept: list[Manifest] = []
     for one in documents:
@@ -86,7 +80,6 @@ def keep(documents: Sequence[Manifest], live: Sequence[Manifest]) -> list[Manife
 
 
 def _weighted(document: Manifest) -> Sequence[Any]:
-    """The Services between which a TraefikService divides visitors, with their weights."""
     return (document.get("spec", {}).get("weighted") or {}).get("services") or ()
 
 
@@ -99,8 +92,8 @@ def _is_gone(client: httpx.Client, path: str) -> bool:
 
 
 def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], show: Show) -> None:
-    """Runs them one after the other. SluiceError with its log when one fails: the Rollout has not been touched then.
-    One that has succeeded before is not run again, one that has failed is."""
+    """Run Jobs one after the other; one that succeeded before isn't run again. SluiceError with its log if one
+    fails."""
     for job in jobs:
         name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
         path = f"{jobs_of(namespace)}/{name}"
@@ -121,7 +114,7 @@ def jobs_of(namespace: str) -> str:
 
 
 def ended(job: Mapping[str, Any]) -> dict[str, str]:
-    """`Complete` or `Failed` with the controller's words, empty while it runs."""
+    """Return `Complete` or `Failed` with the controller's message; empty while the Job runs."""
     conditions = (job.get("status") or {}).get("conditions") or ()
     return {one["type"]: str(one.get("message") or "failed") for one in conditions if one["status"] == "True"}
 
@@ -152,7 +145,7 @@ def _wait(client: httpx.Client, job: Manifest, show: Show, lost_seconds: float) 
 
 
 def _tell_problems(client: httpx.Client, namespace: str, name: str, show: Show, told: set[str]) -> None:
-    """Why its pods do not start, once each: an image that is not there would be waited for in silence."""
+    """Show once why pods of a Job don't start."""
     try:
         found = _pods_of(client, namespace, name)
     except ClusterUnreachableError:
@@ -171,9 +164,7 @@ def _pods_of(client: httpx.Client, namespace: str, job: str) -> list[Any]:
 
 
 def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) -> list[str]:
-    """Of the Job's newest pod, without progress, and from the verdicts on where there are some.
-
-    Says in one line why there is none: it never takes the place of a verdict."""
+    """Return the log of a Job's newest pod, from the verdicts on, or one line that says why there is none."""
     try:
         found = _pods_of(client, namespace, job)
         if not found:
@@ -191,7 +182,7 @@ def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) 
 
 
 def _why(client: httpx.Client, namespace: str, job: str) -> str:
-    """What the Job itself says: at its deadline the controller of Jobs deletes the pods, and only this is left."""
+    """Return the Job's own reason: at its deadline the controller deletes the pods, and only this is left."""
     document = find(client, f"{jobs_of(namespace)}/{job}") or {}
     for one in (document.get("status") or {}).get("conditions") or ():
         if one["type"] == "Failed" and one["status"] == "True":
@@ -200,7 +191,7 @@ def _why(client: httpx.Client, namespace: str, job: str) -> str:
 
 
 def _container(pod: Mapping[str, Any]) -> dict[str, str]:
-    """The container that failed: of several steps only that one has something to say. Without one, the pod's own."""
+    """Select the container that failed; without one, the API server takes the pod's own."""
     status = pod.get("status") or {}
     for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         if ((one.get("state") or {}).get("terminated") or {}).get("exitCode"):

