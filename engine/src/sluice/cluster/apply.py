@@ -6,7 +6,6 @@ import copy
 import re
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import httpx
@@ -35,20 +34,15 @@ def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later:
     first = [one for one in documents if one["kind"] not in ("Job", "Rollout") and one not in later]
     for attempt in range(1, _ATTEMPTS + 1):
         live = cluster.live([one for one in first if one["kind"] in ("Service", "TraefikService")])
-        kept = keep(first, live)
-        parts = {place(one): _parts(one) for one in live}
-        # Of another type of deployment: the list is whole to the API server, and the controller owns it
-        # (Argo Rollouts 1.9.1, rollout/trafficrouting/traefik/traefik.go:88-137).
-        other = [one for one in kept if _parts(one) != parts.get(place(one), _parts(one))]
-        kept = [one for one in kept if one not in other]
+        kept, taken = _split(first, live)
         try:
             cluster.apply(kept, dry_run=True)
-            cluster.apply(other, dry_run=True, force=True)
+            cluster.apply(taken, dry_run=True, force=True)
             if attempt == 1:
                 cluster.apply([one for one in documents if one["kind"] == "Job" or one in later], dry_run=True)
                 cluster.apply([one for one in documents if one["kind"] == "Rollout"], dry_run=True, force=True)
             cluster.apply(kept)
-            cluster.apply(other, force=True)
+            cluster.apply(taken, force=True)
             break
         except ConflictError:
             # The controller moved a weight between our look and our write: look again.
@@ -57,49 +51,38 @@ def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later:
     show(f"applied {len(first)} manifests")
 
 
-def keep(documents: Sequence[Manifest], live: Sequence[Manifest]) -> list[Manifest]:
-    """Split what to apply into what keeps its fields and what takes them over, as Argo Rollouts may have written them.
+def _split(documents: Sequence[Manifest], live: Sequence[Manifest]) -> tuple[list[Manifest], list[Manifest]]:
+    """Return documents that leave the controller's selectors and weights, and those that take other Services' weights.
 
-    A selector and the weights are each one field. After an abort the controller moves the selector to and fro, so
-    applying the one we read would conflict (1.9.1, rollout/trafficrouting.go:212, rollout/service.go:283)."""
-    there = {(one["kind"], one["metadata"]["name"]): one for one in live}
+    A selector and a list of weights are each one field to the API server. After an abort the controller moves the
+    selector to and fro, so the one that was read would conflict (1.9.1, rollout/trafficrouting.go:212)."""
+    there = {place(one): one for one in live}
     kept: list[Manifest] = []
+    taken: list[Manifest] = []
     for one in documents:
-        other = there.get((one["kind"], one["metadata"]["name"]))
         document: Any = copy.deepcopy(dict(one))
-        if other is not None and one["kind"] == "Service":
-            if HASH_LABEL in (other["spec"].get("selector") or {}):
-                document["spec"].pop("selector", None)
-        elif other is not None and one["kind"] == "TraefikService":
-            weights = {one["name"]: one.get("weight") for one in _weighted(other)}
-            for service in _weighted(document):
-                if weights.get(service["name"]) is not None:
-                    service["weight"] = weights[service["name"]]
-        kept.append(document)
-    return kept
+        other = there.get(place(one), document)
+        if one["kind"] == "Service" and HASH_LABEL in (other["spec"].get("selector") or {}):
+            document["spec"].pop("selector", None)
+        weights, services = ({one["name"]: one for one in _weighted(part)} for part in (other, document))
+        for name in weights.keys() & services.keys():
+            services[name] |= {key: value for key, value in weights[name].items() if key == "weight"}
+        (kept if weights.keys() == services.keys() else taken).append(document)
+    return kept, taken
 
 
 def _weighted(document: Manifest) -> Sequence[Any]:
     return (document.get("spec", {}).get("weighted") or {}).get("services") or ()
 
 
-def _parts(document: Manifest) -> set[str]:
-    return {one["name"] for one in _weighted(document)}
-
-
-def _is_gone(client: httpx.Client, path: str) -> bool:
-    return find(client, path) is None
-
-
 def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], show: Show) -> None:
-    """Run Jobs one after the other; one that succeeded before isn't run again. SluiceError with its log if one
-    fails."""
+    """Run Jobs one after the other, except those that succeeded before. SluiceError with the log of one that fails."""
     for job in jobs:
         name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
         path = f"{jobs_of(namespace)}/{name}"
         if "Failed" in ended(find(client, path) or {}):
             delete(client, path)  # a Job never begins again: it gives its name to a new one
-            if not wait_until(partial(_is_gone, client, path), seconds=_GONE_SECONDS, every=0.5):
+            if not wait_until(lambda path=path: find(client, path) is None, seconds=_GONE_SECONDS, every=0.5):
                 gone = f"{path}: is not gone {_GONE_SECONDS:.0f} s after it was deleted"
                 raise SluiceError(gone, remedy="look at its pods")
             show(f"job {name}: failed before, once more")
@@ -168,7 +151,11 @@ def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) 
     try:
         found = _pods_of(client, namespace, job)
         if not found:
-            return [f"job {job}: its pods are gone, and their log with them{_why(client, namespace, job)}"]
+            # At its deadline the controller deletes the pods: only the Job's own reason is left.
+            conditions = ((find(client, f"{jobs_of(namespace)}/{job}") or {}).get("status") or {}).get("conditions")
+            late = [one for one in conditions or () if one["type"] == "Failed" and one["status"] == "True"]
+            why = "".join(f": {one.get('reason', '')}, {one.get('message', '')}" for one in late)
+            return [f"job {job}: its pods are gone, and their log with them{why}"]
         newest = max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
         query = {"tailLines": str(lines), **_container(newest)}
         path = f"/api/v1/namespaces/{namespace}/pods/{newest['metadata']['name']}/log"
@@ -179,15 +166,6 @@ def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) 
         return told[told.index(VERDICTS) if VERDICTS in told else 0 :] or [f"job {job}: it wrote nothing"]
     except (SluiceError, httpx.HTTPError) as error:
         return [f"job {job}: no log ({str(error).splitlines()[0]})"]
-
-
-def _why(client: httpx.Client, namespace: str, job: str) -> str:
-    """Return the Job's own reason: at its deadline the controller deletes the pods, and only this is left."""
-    document = find(client, f"{jobs_of(namespace)}/{job}") or {}
-    for one in (document.get("status") or {}).get("conditions") or ():
-        if one["type"] == "Failed" and one["status"] == "True":
-            return f": {one.get('reason', '')}, {one.get('message', '')}"
-    return ""
 
 
 def _container(pod: Mapping[str, Any]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from sluice.cluster.rollout_status import (
     RELEASE_LABEL,
     SCALE_DOWN_DEADLINE,
     TEMPLATE_ANNOTATION,
+    RolloutSnapshot,
     RolloutStatus,
     read_rollout,
     template_key,
@@ -243,29 +244,29 @@ def _await_leaving(observer: RolloutObserver, stable: str) -> None:
 
     While they are there, the controller makes the same template active unjudged (1.9.1,
     rollout/bluegreen.go:113-117)."""
-    own = [
-        one.template_hash
-        for one in observer.picture.replica_sets.values()
-        if one.template == observer.template and one.template_hash != stable and one.replicas
-    ]
-    if not own:
+
+    def left(picture: RolloutSnapshot) -> bool:
+        own = [one for one in picture.replica_sets.values() if one.template == observer.template and one.replicas]
+        return any(one.template_hash != stable for one in own)
+
+    if not left(observer.picture):
         return
     observer.show("waiting for the pods of the attempt before to go: with them Argo Rollouts would not judge it")
 
-    def gone() -> bool:
-        sets = observer.look().replica_sets
-        return not any(sets[one].replicas for one in own if one in sets)
-
-    if not wait_until(gone, seconds=_LEAVING_SECONDS, every=observer.patience.poll):
+    if not wait_until(lambda: not left(observer.look()), seconds=_LEAVING_SECONDS, every=observer.patience.poll):
         raise SluiceError(
             "pods of the previous attempt are still running",
             remedy="`sluice rollback`, wait a minute, and deploy again",
         )
 
 
+def _await_begin(observer: RolloutObserver) -> bool:
+    return wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll)
+
+
 def _skip_steps(observer: RolloutObserver, why: str) -> None:
     """Promote without steps and analyses."""
-    if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
+    if not _await_begin(observer):
         raise SluiceError("the controller hasn't started the rollout", remedy=RUNNING)
     last = len(observer.picture.rollout.steps) if observer.picture.rollout else 0
     # An earlier abort stays in the status until the controller acts on this, so wait for it to clear.
@@ -293,11 +294,7 @@ def _forget_deadlines(observer: RolloutObserver) -> None:
     While one is there, the controller takes no later release back at its progress deadline (1.9.1,
     rollout/sync.go:374, 575-587, 672)."""
     before = observer.picture
-    aborted = before.rollout.current if before.rollout and before.rollout.aborted else ""
-    left = [one for one in before.replica_sets.values() if one.leaving]
-    if not any(not one.replicas or one.template_hash == aborted for one in left) or not wait_until(
-        lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll
-    ):
+    if not any(one.leaving for one in before.replica_sets.values()) or not _await_begin(observer):
         return
     now, observer.picture = observer.picture, before
     try:

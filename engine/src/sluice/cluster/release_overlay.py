@@ -1,5 +1,4 @@
-"""Renders an overlay of k8s/ with one release in it, as a kustomization on top, so that kustomize names the
-ConfigMap."""
+"""Renders an overlay of k8s/ with one release in it, as a kustomization on top of the overlay."""
 
 from __future__ import annotations
 

@@ -26,8 +26,7 @@ _TOUCHED, _TOUCH_SECONDS = "sluice/touched", 2.0
 
 @dataclass(frozen=True)
 class WatchTimeouts:
-    """Seconds: without the API server, for a pod to start, for weights or an invalid Rollout to settle, between
-    looks."""
+    """Seconds: without the API server, for a pod to start, to settle weights or an invalid Rollout, between looks."""
 
     lost: float = 600.0
     pull: float = 120.0
@@ -63,8 +62,7 @@ def target_of(rollout: Mapping[str, Any]) -> RolloutTarget:
 
 
 class RolloutObserver:
-    """Observes one Rollout. `template` is the key of the deployed pod template; `earlier` names runs that ended
-    before."""
+    """Observes one Rollout. `template` is the key of its pod template; `earlier` names runs that ended before."""
 
     def __init__(
         self, client: httpx.Client, target: RolloutTarget, show: Show, patience: WatchTimeouts, *, template: str = ""

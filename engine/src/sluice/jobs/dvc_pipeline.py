@@ -189,14 +189,9 @@ class Evaluator:
     def __init__(self, workspace: Workspace, *options: str) -> None:
         self._workspace, self._options = workspace, options
         self._child: Child | None = None
-        self._follows = True  # False for a base of an older version, which is asked each file by itself
 
     def ask(self, asked: Path, pipeline_progress: PipelineProgress) -> None:
         """Evaluate the rows of a file; the results lie beside it."""
-        if not self._follows:
-            words = ("--asked", str(asked), "--out", str(asked.parent))
-            evaluate(self._workspace, pipeline_progress, *words, *self._options)
-            return
         done = asked.parent / "summary.json"
         for old in (_progress(self._workspace), done):
             old.unlink(missing_ok=True)
@@ -209,13 +204,9 @@ class Evaluator:
             child.process.stdin.flush()
         while not wait_until(lambda: done.exists() or not child.running, seconds=0.5):
             pipeline_progress.follow(_progress(self._workspace), "evaluate")
-        if done.exists():
-            return
-        child.stop()
-        if "No such option '--follow'" not in child.tail():
+        if not done.exists():
+            child.stop()
             raise _failed_evaluation(child)
-        self._follows = False
-        self.ask(asked, pipeline_progress)
 
     def close(self) -> None:
         if (child := self._child) and child.process.stdin:

@@ -49,8 +49,7 @@ EXPECTED = {
 
 
 class RehearsalParameters(Settings):
-    """`time_scale` multiplies durations of k8s/base/rollout.yaml; `cases` replaces those of the quality template
-    unless 0."""
+    """`time_scale` multiplies the durations of the Rollout; `cases`, unless 0, replaces the quality template's."""
 
     time_scale: float
     cases: int = Field(ge=0)
@@ -154,8 +153,7 @@ def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> 
 def make_candidate(
     workspace: Workspace, pipeline_progress: PipelineProgress, live: Manifest, *, images: Images = Images()
 ) -> tuple[Manifest, Path]:
-    """Make a release of the pipeline's output and judge it by gates and comparison; return `live` if nothing
-    differs."""
+    """Make a release of the pipeline's output and judge it by gates and comparison, or return an equal `live`."""
     adapter = draft_adapter(workspace)
     if adapter and (take := next(iter(hooks("take_adapter").values()), None)):
         adapter = take(workspace, adapter)

@@ -49,8 +49,7 @@ def plan(workspace: Workspace, record: EnvironmentRecord) -> ReleasePlan:
 
 
 def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = Images()) -> tuple[Manifest, Path]:
-    """Make the candidate of the commit that is checked out and store it; reuse an earlier result for the same
-    champion."""
+    """Make and store the candidate of the commit that is checked out; reuse an earlier one for the same champion."""
     commit = git.commit(workspace.root)
     with workspace.exclusive():
         live = champion.settle(workspace, record)

@@ -2,7 +2,7 @@
 
 Traefik's access log names the service that answered each `X-Request-Id`, so a failure is charged to its release.
 There is no retry, which would hide the canary's failures. Idle connections are dropped before a service drops them
-(many do after 5 s): a request sent just then would end in a 502 that no release is to blame for.
+(often after 5 s); a request sent just then would end in a 502 that no release is to blame for.
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ class ReleaseService:
 
 
 class TraefikRouter:
-    """Traefik with one entry point, splitting visitors between the base URLs `stable` and `canary`; starts at weight
-    0."""
+    """Traefik with one entry point, splitting visitors between two base URLs; the canary starts at weight 0."""
 
     def __init__(self, *, stable: str, canary: str, state: Path) -> None:
         self._urls = {"stable": stable, "canary": canary}

@@ -13,13 +13,8 @@ from sluice.core.settings import Place, Settings, place_of
 
 REMEDY = "engine/docs/reference/rollout.md lists what the rehearsal runs; remove the rest, or teach the rehearsal first"
 Lines = Mapping[Place, int]
+# What a cluster checks by its own schemas.
 _MAPPING = dict[str, Any]
-
-
-class ObjectMetadata(Settings):
-    name: str
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class PauseSpec(Settings):
@@ -41,16 +36,12 @@ class TemplateArgument(Settings):
     value: str
 
 
-class _PodHash(Settings):
-    podTemplateHashValue: Literal["Latest", "Stable"]  # noqa: N815
-
-
 class StepArg(Settings):
     """An argument of a step: a value, or the hash of a release's pods, which only a cluster has."""
 
     name: str
     value: str | None = None
-    valueFrom: _PodHash | None = None  # noqa: N815
+    valueFrom: _MAPPING | None = None  # noqa: N815
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -72,18 +63,10 @@ class StepSpec(Settings):
     analysis: AnalysisSpec | None = None
 
 
-class _Traefik(Settings):
-    weightedTraefikServiceName: str  # noqa: N815
-
-
-class _TrafficRouting(Settings):
-    traefik: _Traefik
-
-
 class _CanaryStrategy(Settings):
     stableService: str  # noqa: N815
     canaryService: str  # noqa: N815
-    trafficRouting: _TrafficRouting  # noqa: N815
+    trafficRouting: _MAPPING  # noqa: N815
     minPodsPerReplicaSet: int = 1  # noqa: N815
     steps: tuple[StepSpec, ...]
 
@@ -107,17 +90,12 @@ class _RolloutSpec(Settings):
 class Rollout(Settings):
     apiVersion: Literal["argoproj.io/v1alpha1"]  # noqa: N815
     kind: Literal["Rollout"]
-    metadata: ObjectMetadata
+    metadata: _MAPPING
     spec: _RolloutSpec
 
 
-class _AnalysisJob(Settings):
-    metadata: _MAPPING = Field(default_factory=dict)
-    spec: _MAPPING
-
-
 class _MetricProvider(Settings):
-    job: _AnalysisJob
+    job: _MAPPING
 
 
 class _AnalysisMetric(Settings):
@@ -135,7 +113,7 @@ class _TemplateSpec(Settings):
 class AnalysisTemplate(Settings):
     apiVersion: Literal["argoproj.io/v1alpha1"]  # noqa: N815
     kind: Literal["AnalysisTemplate"]
-    metadata: ObjectMetadata
+    metadata: _MAPPING
     spec: _TemplateSpec
 
 

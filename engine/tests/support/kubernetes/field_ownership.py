@@ -40,8 +40,6 @@ def copied(value: Any) -> Any:
 
 
 class FieldConflictError(Exception):
-    """`fields`: of each manager that owns one with another value, with its operation and version."""
-
     def __init__(self, fields: list[tuple[str, str]]) -> None:
         super().__init__()
         self.fields = fields
@@ -54,7 +52,6 @@ class FieldConflictError(Exception):
 
 
 def applied(live: Object | None, config: Object, manager: str, *, force: bool) -> Object:
-    """`config` applied onto `live`. FieldConflictError where another manager owns a field with another value."""
     kind = config["kind"]
     before = copied(live) if live else {}
     wanted = _leaves(kind, config)
@@ -78,7 +75,6 @@ def applied(live: Object | None, config: Object, manager: str, *, force: bool) -
 
 
 def updated(live: Object | None, new: Object, manager: str) -> Object:
-    """`new` as `manager` writes it instead of `live`: what it changes is its own from then on."""
     kind, owners = new["kind"], _owners(live or {})
     before, after = _leaves(kind, live or {}), _leaves(kind, new)
     changed = {path for path in after if path not in before or _at(live or {}, path) != _at(new, path)}
@@ -96,7 +92,6 @@ def _conflict_with(key: tuple[str, str], version: str) -> str:
 
 
 def _touching(owned: set[Path], taken: set[Path]) -> set[Path]:
-    """Fields of `owned` that are changed, or in which or around which something is."""
     return {
         path
         for path in owned
@@ -107,7 +102,7 @@ def _touching(owned: set[Path], taken: set[Path]) -> set[Path]:
 
 
 def _keys(kind: str, name: str, items: list[Any]) -> tuple[str, ...]:
-    """The names of the fields that tell the items of a list apart; empty: the list is whole."""
+    """Return the fields that tell the items of a list apart; none if the list is whole."""
     if (kind, name) in _WHOLE_LISTS or not all(isinstance(one, dict) for one in items):
         return ()
     if name == "ports":  # of a container, or of a Service

@@ -1,7 +1,4 @@
-"""The real service as releases that are good and bad in ways that Prometheus can see, for tests of the analysis.
-
-Model, search and guard are scripts; HTTP, admission, metrics and feedback are those of a release.
-"""
+"""The real service as good and bad releases, with a scripted model, search and guard."""
 
 from __future__ import annotations
 
@@ -35,8 +32,6 @@ FORBIDDEN = "What is forbidden?"
 
 
 class ForbiddingGuards:
-    """Refuses one question."""
-
     async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
         return GuardOutcome("", True, ("test.forbidden",)) if text == FORBIDDEN else GuardOutcome(text, False, ())
 
@@ -57,8 +52,8 @@ CASES = [
 
 
 def serve(port: int, release: str, state: str, delay: float, *, wrong: bool = False) -> None:
-    """Answers GOOD within four times `delay` seconds, BROKEN with a 5xx, FORBIDDEN with a refusal, and CASES right, or
-    `wrong`: with other words, and where it should decline too."""
+    """Answers GOOD within four times `delay` seconds, BROKEN with a 5xx, FORBIDDEN with a refusal, and CASES right
+    or `wrong`."""
     bundle = replace(scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64}), release=release)
     script: dict[str, str | Exception] = {**REPLIES, "breaks": RuntimeError("broken")}
     hits = {asked: [hit(CHUNKS, doc_id="chunking")] for asked in (GOOD, BROKEN, FORBIDDEN)}
@@ -75,8 +70,6 @@ def serve(port: int, release: str, state: str, delay: float, *, wrong: bool = Fa
 
 
 class Canary:
-    """A release in a process of its own."""
-
     def __init__(self, release: str, state: Path, delay: float = 0.0, *, wrong: bool = False) -> None:
         self.release = release
         self.port = free_port()
@@ -101,7 +94,6 @@ class Canary:
         return self._post("/v1/chat/completions", body)
 
     def score(self, value: float, release: str) -> None:
-        """A user's score of an answer that `release` gave; whichever release takes it."""
         trace_id = uuid.uuid4().hex
         answer = trace_id + proof_of(Caller(), trace_id, release)
         assert self._post("/v1/feedback", {"trace_id": answer, "score": value, "release": release}) == 200
@@ -116,7 +108,7 @@ class Canary:
 
 @contextmanager
 def compared_releases(folder: Path) -> Iterator[dict[str, str]]:
-    """Name -> URL of three releases that serve: stable, a good one, which answers alike, and one that answers worse."""
+    """Start a stable, a good and a worse release; yield their URLs."""
     with ExitStack() as running:
         releases = {
             name: Canary(f"r-00000000000{letter}", folder / letter, wrong=name == "worse")
@@ -130,7 +122,6 @@ def compared_releases(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def many(times: int, call: Callable[[], object], *, at_once: int = 8) -> None:
-    """`call`, so many at a time."""
     with ThreadPoolExecutor(at_once) as pool:
         for done in [pool.submit(call) for _ in range(times)]:
             done.result()

@@ -22,7 +22,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def pinned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A checkout whose staging overlay names its other images."""
     made = checkout(tmp_path_factory.mktemp("pinned"))
     path = made.root / "k8s" / "overlays" / "staging" / "kustomization.yaml"
     path.write_text(path.read_text().replace("0" * 64, "b" * 64))
@@ -49,7 +48,6 @@ def test_a_shared_store_has_a_job_for_each_release(pinned: Workspace) -> None:
 
 
 def jobs(documents: list[Any]) -> list[Any]:
-    """Pod specs of the Jobs of all analyses."""
     return [pod for one in documents if one["kind"] == "AnalysisTemplate" for pod in manifests.pods(one)]
 
 

@@ -28,7 +28,6 @@ Make = Callable[..., tuple[Manifest, Path]]
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the cluster was asked, and what it answers."""
     said: dict[str, Any] = {"live": "", "ended": RolloutOutcome("promoted")}
 
     def go_back(*_: Any, release: str = "", before: str = "", **__: Any) -> tuple[str, RolloutOutcome | None]:
@@ -63,7 +62,6 @@ def record(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> EnvironmentRecord:
-    """Two releases were live in production, one after the other."""
     monkeypatch.setenv("SLUICE_ARTEFACTS", str(tmp_path / "place"))
     found = open_record(workspace, "production", {"SLUICE_ARTEFACTS": str(tmp_path / "place")})
     for changed in ({"adapter": None}, {}):
@@ -91,7 +89,6 @@ def test_previous_is_what_the_record_says(run: Run, cluster: dict[str, Any], rec
 def test_the_record_follows_where_the_cluster_went(
     run: Run, cluster: dict[str, Any], record: EnvironmentRecord
 ) -> None:
-    """A canary was under way: the cluster goes back to stable, which is the champion still."""
     _, second = ids(record)
     cluster["live"] = second
     assert run("rollback", "previous", "--env", "production") == 0

@@ -1,4 +1,4 @@
-"""One GitHub Release for each tag, whole when it is seen, whatever was cut off on the way."""
+"""GitHub Releases, whole when they are seen."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ def publish(environment: Environment, **changed: Any) -> CommentResult:
 
 
 def state(github: FakeGitHub) -> Any:
-    """What people see: one entry for each release, without the numbers that GitHub gives."""
     return [
         (
             release["tag_name"],
@@ -90,7 +89,6 @@ def test_killed_at_any_effect_and_run_again_it_ends_as_an_unbroken_run(
 
 
 def test_an_answer_that_got_lost_leaves_one_release(github: FakeGitHub, environment: Environment) -> None:
-    """The request is repeated although it was carried out: of the two drafts one goes."""
     github.script, github.carried_out = [("POST", 502, {})], True
     publish(environment)
     assert state(github) == WHOLE

@@ -1,8 +1,5 @@
-"""The steps of release.yml as commands: what each decides, and what a repeated run must not do.
-
-The pipeline, MLflow and GitHub are played; record and artifact store are real. The whole workflow, also killed anywhere
-on its way, is in tests/workflows.
-"""
+"""The steps of release.yml as commands. The pipeline, MLflow and GitHub are played; record and artifact store are
+real."""
 
 from __future__ import annotations
 
@@ -37,8 +34,7 @@ ENV = ("--env", "production")
 
 @dataclass
 class Road:
-    """A checkout on GitHub's machines. `aliases`: where MLflow's point; `made`: how often the pipeline ran; `refuse`:
-    whether a gate says no."""
+    """A checkout on GitHub's machines. `made` counts pipeline runs; `refuse`: a gate says no."""
 
     workspace: Workspace
     github: FakeGitHub
@@ -69,11 +65,9 @@ class Road:
         return commit_all(self.workspace.root)
 
     def fresh(self) -> None:
-        """The next job has another machine."""
         shutil.rmtree(self.workspace.state, ignore_errors=True)
 
     def whole(self) -> None:
-        """The jobs of release.yml, when all goes well."""
         self.fresh()
         if self.run("release", "stage", *ENV) == 3:
             return
@@ -83,14 +77,13 @@ class Road:
             assert self.run(*words) == 0
 
     def stopped(self) -> None:
-        """The jobs of release.yml, when the canary is stopped."""
         self.fresh()
         assert self.run("release", "stage", *ENV) == 0
         self.fresh()
         assert self.run("release", "conclude", self.outputs()["release"], *ENV, "--reason", "too slow", "--issue") == 0
 
     def state(self) -> Any:
-        """All that outlives the machines, but times and the numbers that GitHub gives."""
+        """Return what outlives the machines, without times and the numbers that GitHub gives."""
         events = [(e.event, e.id, e.commit, e.reason) for e in self.record().history()]
         made = [
             (e.id, e.commit, e.baseline, e.making) for e in catalogue.newest(shared_artifact_store(self.environment))
@@ -250,7 +243,6 @@ def test_an_older_commit_releases_nothing_when_a_later_one_was_decided(road: Roa
 
 
 def test_a_release_that_others_have_passed_is_not_deployed(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its failed jobs are run again, long after."""
     road.stopped()
     passed = road.outputs()["release"]
     verify = ("release", "verify", passed, "--judged-in", "production")
@@ -264,7 +256,6 @@ def test_a_release_that_others_have_passed_is_not_deployed(road: Road, capsys: p
 
 
 def ended(road: Road, monkeypatch: pytest.MonkeyPatch, **jobs: Any) -> str:
-    """A candidate whose deployment ended like this, as the job `stopped` is told; its id."""
     road.fresh()
     assert road.run("release", "stage", *ENV) == 0
     release = road.outputs()["release"]
@@ -297,8 +288,6 @@ def test_what_was_lost_is_settled_by_what_the_cluster_says(
 def test_jobs_that_are_run_again_do_not_bring_back_what_was_gone_back_from(
     road: Road, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Production promoted it, the GitHub Release failed, users complained, it was rolled back; then somebody presses
-    "Re-run failed jobs"."""
     road.whole()
     first = road.outputs()["release"]
     road.commit("config/service.yaml", "decline: Nobody knows.\n")
@@ -324,8 +313,6 @@ def test_jobs_that_are_run_again_do_not_bring_back_what_was_gone_back_from(
 
 
 class Later(datetime):
-    """An hour after the release was made."""
-
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> Any:
         return datetime.now(tz) + timedelta(hours=1)

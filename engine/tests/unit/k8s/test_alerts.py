@@ -1,4 +1,4 @@
-"""promtool reads the alerts, and each of them fires when it should and not when it should not."""
+"""promtool reads the alerts, and each of them fires when it should."""
 
 from __future__ import annotations
 

@@ -28,7 +28,6 @@ WORKFLOW = "https://github.com/example/sluice/.github/workflows/release.yml@refs
 
 
 def admitted(pod: Mapping[str, Sequence[str]], others: str = "[]") -> str:
-    """Empty, or why the pod is refused."""
     images = {kind: list(pod.get(kind, ())) for kind in KINDS}
     assert SPEC["matchImageReferences"] == [{"glob": "*"}]  # so every image is looked at
     if SPEC["validationConfigurations"]["verifyDigest"] and not all(
@@ -99,7 +98,6 @@ def pod_of_database() -> dict[str, list[str]]:
 
 
 def test_silence_never_admits() -> None:
-    """No answer of Kyverno starts no pod, and a refusal is no warning."""
     assert (SPEC["failurePolicy"], SPEC["validationActions"]) == ("Fail", ["Deny"])
     (rule,) = SPEC["matchConstraints"]["resourceRules"]
     assert {"CREATE", "UPDATE"} <= set(rule["operations"])

@@ -1,4 +1,4 @@
-"""Grafana's own library reads the dashboards, and each of their queries answers where the metrics are there."""
+"""Grafana's own library reads the dashboards, and each query answers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,6 @@ def test_a_dashboard_is_of_the_schema_of_grafana(name: str) -> None:
 
 
 def _lost(ours: Any, theirs: Any) -> Iterator[str]:
-    """Keys and values of ours that the library did not keep: it does not know them."""
     if isinstance(ours, dict):
         for key, value in ours.items():
             if key not in theirs:

@@ -26,7 +26,6 @@ pytestmark = [
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[str]:
-    """Traefik's metrics after one visitor, whom a weighted service sent to a server that is not there."""
     web, metrics, nobody = free_port(), free_port(), free_port()
     services = {
         "sluice": {"weighted": {"services": [{"name": "sluice-stable", "weight": 1}]}},

@@ -44,7 +44,6 @@ def template(name: str) -> dict[str, Any]:
 
 
 def metric_of(name: str, address: str, canary: str, stable: str = "stable", **changes: str) -> dict[str, Any]:
-    """The template's metric as Argo resolves it: its own defaults, and what the Rollout gives."""
     found = template(name)
     given = {"canary-hash": canary, "stable-hash": stable, "prometheus-url": address}
     windows = {arg: WINDOW for arg in argo_metric.defaults(found) if arg.endswith("window")}
@@ -58,8 +57,7 @@ def metric_of(name: str, address: str, canary: str, stable: str = "stable", **ch
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prometheus that has read four releases while they were asked: stable and good alike, bad bad in every way,
-    quiet hardly."""
+    """Start a Prometheus that has read four releases: stable and good alike, bad bad in every way, quiet hardly."""
     folder = tmp_path_factory.mktemp("prometheus")
     # Not at once: of answers that take nothing, the ratio of the times would be that of the machine's other work.
     releases = {name: Canary(release, folder / name, 0.5 if name == "bad" else 0.1) for name, release in HASHES.items()}
@@ -122,7 +120,6 @@ def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> subproce
 
 
 def _scraped(url: str, targets: int, after: float = 0.0) -> bool:
-    """Whether each target was read twice, the last time begun after a moment."""
     read = f"count(count_over_time(up[30m]) >= 2 and up == 1 and timestamp(up) > {after})"
     try:
         return argo_metric.ask(url, read, 2) == [float(targets)]
@@ -131,7 +128,6 @@ def _scraped(url: str, targets: int, after: float = 0.0) -> bool:
 
 
 def verdicts(address: str, name: str) -> dict[str, tuple[argo_metric.Phase, list[float]]]:
-    """One measurement for each row of the table."""
     found = {
         "good": argo_metric.measure(metric_of(name, address, "good")),
         "bad": argo_metric.measure(metric_of(name, address, "bad")),
@@ -171,7 +167,6 @@ def test_every_kind_of_answer_has_its_verdict(address: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_canary_without_new_questions_is_no_number(address: str, name: str) -> None:
-    """Where nothing is asked of the guard of the query either, the figure itself is NaN or missing, and fails."""
     phase, result = argo_metric.measure(metric_of(name, address, "nobody", "nobody", **{f"{name}_samples": "0"}))
     assert phase == "Failed", result
 

@@ -99,7 +99,7 @@ for _ in range(3):
 
 
 class _Once(BaseHTTPRequestHandler):
-    """Answers once for each connection without saying so, and drops what else comes: a server that is closing."""
+    """Answers once for each connection without saying so, and drops what else comes."""
 
     protocol_version = "HTTP/1.1"
 
@@ -154,7 +154,6 @@ def stub() -> Iterator[Callable[..., str]]:
 
 
 def _distributed(folder: Path, env: dict[str, str]) -> tuple[list[int], dict[str, Any]]:
-    """Exit statuses of a master and two workers, as the template load-distributed runs them, and the report."""
     port = str(free_port())
     roles = [
         ["--master", "--master-bind-host=127.0.0.1", f"--master-bind-port={port}", "--expect-workers=2"],

@@ -1,4 +1,4 @@
-"""Gates, questions and stub services for the tests of the rehearsal."""
+"""Gates, questions and stub services."""
 
 from __future__ import annotations
 
@@ -47,8 +47,6 @@ def questions(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stub() -> SpecFactory:
-    """A release served by stub_service.py: stub("r-1", "--delay", "0.2")."""
-
     def make(release: str, *options: str) -> ReleaseServiceSpec:
         return ReleaseServiceSpec(
             release, [sys.executable, str(STUB), "--port", "{port}", "--release", release, *options]

@@ -1,4 +1,4 @@
-"""The comparison of answers as a rehearsal runs it: the command of the Job, against real services."""
+"""The comparison of answers by the command of the Job, against real services."""
 
 from __future__ import annotations
 

@@ -50,7 +50,6 @@ def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, question
         patience: int = 240,
         **more: object,
     ) -> Rehearsal:
-        """`patience`: seconds that an answer may take."""
         return rehearse(
             load_plan(rollout_file(steps, duration="30s", answer_timeout=f"{patience}s")),
             stable=stable,
@@ -69,7 +68,6 @@ def _children(state: Path) -> list[Any]:
 
 
 def _nothing_left(state: Path) -> None:
-    """No record of a running child, and nobody of ours in the process table."""
     assert not list((state / "run").glob("*.json"))
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -24,7 +24,7 @@ def test_failures_that_the_canary_did_not_answer_are_outside_its_share() -> None
 
 
 def test_a_visitor_stays_to_the_end_of_the_body() -> None:
-    """Traefik 3 copies a request once its answer is through, and only if the visitor is still there."""
+    """Traefik 3 copies a request once its answer is through, if the visitor is still there."""
     head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     events = b'data: {"choices": [{"delta": {"content": "So."}}]}\n\ndata: [DONE]\n\n'
     went: list[bool] = []

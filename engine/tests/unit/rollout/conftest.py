@@ -19,7 +19,7 @@ RolloutWriter = Callable[..., Path]
 
 @pytest.fixture
 def rollout_file(tmp_path: Path) -> RolloutWriter:
-    """The repository's own Rollout with other steps, next to its own templates with other arguments."""
+    """Write the repository's Rollout and templates with other steps and arguments."""
 
     def write(steps: str, **arguments: str) -> Path:
         rollout = yaml.safe_load(ROLLOUT.read_text())

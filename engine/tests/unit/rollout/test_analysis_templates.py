@@ -1,4 +1,4 @@
-"""The limits of the gates, written as patches that kustomize applies to the templates."""
+"""Parameters of analyses, and limits of gates as kustomize patches."""
 
 from __future__ import annotations
 

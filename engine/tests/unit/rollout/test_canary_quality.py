@@ -1,4 +1,4 @@
-"""The quality canary against real services: stable, a good canary, one that answers worse, and none at all."""
+"""The quality canary against real services."""
 
 from __future__ import annotations
 
@@ -97,7 +97,6 @@ def test_a_sample_has_as_many_to_decline_as_others() -> None:
 
 @pytest.fixture
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a Job fetches of a release; there is no checkout around it."""
     folder = tmp_path / "release"
     for name in ("config", "judging"):
         (folder / name).mkdir(parents=True)

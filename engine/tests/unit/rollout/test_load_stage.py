@@ -43,7 +43,6 @@ def test_the_slowdown_is_the_median_of_the_ratios_within_pairs() -> None:
 
 
 def _written(release: str, pair: int, *, read: float, pace: float, first: int, length: int) -> RequestSample:
-    """A probe whose question is read in `read` ms and whose answer is written at `pace` ms a character."""
     times = (read + pace * length, read + pace * first)
     return RequestSample("id", release, pair, "", *times, length, first)  # type: ignore[arg-type]
 
