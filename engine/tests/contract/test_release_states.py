@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from policy import Repository
+from starter_files import ROOT
 from support.github_expressions import evaluate, runs
 
-ROOT = Path(__file__).resolve().parents[3]
 ENDS = ("failure", "cancelled")  # out of time, or its runner lost: `cancelled`
 # What a job gives to those after it when it succeeds: with a cluster, and without one.
 CLUSTER = {

@@ -14,8 +14,8 @@ from policy.pins import ledger, used
 from sluice.core.extras import FOLDER, extras
 from sluice.github.job_plan import JOBS, jobs_for
 from sluice.jobs import compare_change as review
+from starter_files import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 ACTIONS = "engine/tests/workflows/actions"  # what plays those of others
 
 

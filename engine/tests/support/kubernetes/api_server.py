@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from support.kubernetes.field_ownership import FieldConflictError, applied, copied, updated
-from support.local_server import reply
+from support.local_server import in_thread, reply
 
 KINDS = (
     ("", "v1", "Namespace", "namespaces", False),
@@ -74,7 +74,8 @@ class KubeApi:
         self.patched = False  # a Rollout, since somebody looked: no controller has come to it yet
         self.now = datetime(2026, 1, 1, tzinfo=UTC)  # of the controllers
         self.controllers: Callable[[], bool] | None = None  # one turn of them
-        self.server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients go away
 
     @property
     def url(self) -> str:
@@ -93,18 +94,11 @@ class KubeApi:
         return list(dict.fromkeys([self.namespace, *(one for one in made if "/" not in one)]))
 
     def kubeconfig(self, path: Path) -> Path:
-        path.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [{"name": "stub", "cluster": {"server": self.url}}],
-                    "contexts": [{"name": "stub", "context": {"cluster": "stub", "user": "nobody"}}],
-                    "users": [{"name": "nobody", "user": {}}],
-                    "current-context": "stub",
-                }
-            )
-        )
+        config: Object = {"apiVersion": "v1", "kind": "Config", "current-context": "stub"}
+        config["clusters"] = [{"name": "stub", "cluster": {"server": self.url}}]
+        config["contexts"] = [{"name": "stub", "context": {"cluster": "stub", "user": "nobody"}}]
+        config["users"] = [{"name": "nobody", "user": {}}]
+        path.write_text(json.dumps(config))
         return path
 
     def find(self, kind: str, name: str) -> Object | None:
@@ -193,13 +187,6 @@ def _merged(live: Any, patch: Any) -> Any:
 def status(code: int, reason: str, message: str, details: Object | None = None) -> Object:
     document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code}
     return {**document, "reason": reason, "message": message, "details": details or {}}
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients go away."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -380,10 +367,5 @@ def _selected(collection: str, path: str, document: Object, query: dict[str, str
 
 @contextmanager
 def serving(api: KubeApi) -> Iterator[KubeApi]:
-    thread = threading.Thread(target=api.server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with in_thread(api.server):
         yield api
-    finally:
-        api.server.shutdown()
-        api.server.server_close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -14,18 +13,18 @@ from pathlib import Path
 
 import httpx
 
-from sluice.core.processes import free_port, wait_until
 from sluice.data.rows import Row
 from sluice.guardrails.guards import GuardOutcome
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
 from sluice.serving.auth import Caller
 from sluice.serving.feedback import FeedbackLog, proof_of
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
+from starter_files import ROOT
 from support.serving.fakes import CHUNKS, REPLIES, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
-ROOT = Path(__file__).parents[4]
 GOOD = "How much overlap do chunks have?"
 BROKEN = "What breaks?"
 FORBIDDEN = "What is forbidden?"
@@ -69,25 +68,12 @@ def serve(port: int, release: str, state: str, delay: float, *, wrong: bool = Fa
     listen(app, traffic, "127.0.0.1", port, drain_seconds=1, notice_seconds=0)
 
 
-class Canary:
+class Canary(ReleaseService):
     def __init__(self, release: str, state: Path, delay: float = 0.0, *, wrong: bool = False) -> None:
-        self.release = release
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        call = f"serve({self.port}, {release!r}, {str(state)!r}, {delay}, wrong={wrong})"
-        code = f"from support.rollout.canaries import serve; {call}"
+        call = f"serve({{port}}, {release!r}, {str(state)!r}, {delay}, wrong={wrong})"
+        argv = [sys.executable, "-c", f"from support.rollout.canaries import serve; {call}"]
         path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
-        self.process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
-
-    def wait_ready(self) -> None:
-        def ready() -> bool:
-            try:
-                return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200
-            except httpx.TransportError:
-                return False
-
-        assert wait_until(lambda: ready() or self.process.poll() is not None, seconds=120)
-        assert self.process.poll() is None
+        super().__init__("canary", ReleaseServiceSpec(release, argv, {"PYTHONPATH": path}), state=state)
 
     def ask(self, question: str) -> int:
         body = {"model": "sluice", "messages": [{"role": "user", "content": question}]}
@@ -100,10 +86,6 @@ class Canary:
 
     def _post(self, path: str, body: dict[str, object]) -> int:
         return httpx.post(self.url + path, json=body, timeout=240, trust_env=False).status_code
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @contextmanager

@@ -25,13 +25,12 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState, is_chat, parse_fault
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
-from starter_files import GATES, LOCUSTFILE, ROLLOUT
+from starter_files import GATES, LOCUSTFILE, ROLLOUT, ROOT
 from support.serving.fakes import DECLINE, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-ROOT = Path(__file__).parents[4]
 PIECE_SECONDS = 0.03  # an answer has eight pieces and two sentences
 # As in the starter set: of three questions one must be declined.
 ROWS = [

@@ -15,7 +15,7 @@ from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictErr
 from sluice.cluster.release_overlay import render_release
 from sluice.cluster.rollout_observer import WatchTimeouts
 from sluice.core.errors import SluiceError
-from support.kubernetes.api_server import KubeApi, serving, status
+from support.kubernetes.api_server import status
 from support.kubernetes.player import Player
 
 from .conftest import (
@@ -267,17 +267,12 @@ def test_an_environment_that_goes_over_to_other_services_takes_the_weights_with_
     assert [one["name"] for one in live["spec"]["weighted"]["services"]] == ["sluice-stable"]
 
 
-def test_production_from_its_first_release_to_one_that_is_stopped(
-    loopback: None,  # noqa: ARG001
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_production_from_its_first_release_to_one_that_is_stopped(plane: Player, tmp_path: Path) -> None:
     workspace = checkout(tmp_path / "checkout")
     overlay = workspace.root / "k8s" / "overlays" / "production" / "kustomization.yaml"
     overlay.write_text(overlay.read_text().replace("0" * 64, "b" * 64))
     lines: list[str] = []
-    api = KubeApi("sluice-production")
-    plane = Player(api)
+    plane.api.namespace = "sluice-production"
 
     def run(digit: str) -> str:
         lines.clear()
@@ -285,14 +280,11 @@ def test_production_from_its_first_release_to_one_that_is_stopped(
         cluster = Cluster(tmp_path / "state", lost_seconds=3)
         done = deploy(cluster, documents, show=lines.append, seconds=240, patience=QUICK)
         if done.passed:
-            assert [one for one in documents if api.find(one["kind"], one["metadata"]["name"]) is None] == []
+            assert [one for one in documents if plane.api.find(one["kind"], one["metadata"]["name"]) is None] == []
         return f"{done.kind} {' '.join(done.reasons)}"
 
-    with serving(api):
-        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path / "kubeconfig")))
-        monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "kubecache"))
-        assert run("1") == "promoted "
-        assert "IngressRoute/sluice-tls waits: no visitor before the release is judged" in lines
-        plane.nodes.verdicts = {"load": "Failed"}
-        assert "load: Failed" in run("2")
-        assert "weight: canary 10 %, stable 90 %" in lines
+    assert run("1") == "promoted "
+    assert "IngressRoute/sluice-tls waits: no visitor before the release is judged" in lines
+    plane.nodes.verdicts = {"load": "Failed"}
+    assert "load: Failed" in run("2")
+    assert "weight: canary 10 %, stable 90 %" in lines

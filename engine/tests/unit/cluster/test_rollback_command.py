@@ -75,17 +75,6 @@ def ids(record: EnvironmentRecord) -> list[str]:
     return [event.id for event in record.history()]
 
 
-def test_previous_is_what_the_record_says(run: Run, cluster: dict[str, Any], record: EnvironmentRecord) -> None:
-    first, second = ids(record)
-    assert run("rollback", "--env", "production") == 0
-    assert cluster["before"] == first
-    assert [(event.event, event.id) for event in record.history()][2:] == [
-        ("rolling-back", first),
-        ("rolled-back", first),
-    ]
-    assert second not in ids(record)[2:]
-
-
 def test_the_record_follows_where_the_cluster_went(
     run: Run, cluster: dict[str, Any], record: EnvironmentRecord
 ) -> None:

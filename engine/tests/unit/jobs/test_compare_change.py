@@ -19,9 +19,8 @@ from sluice.evaluation.summary import cases_digest
 from sluice.jobs import compare_change as module
 from sluice.jobs.compare_change import review
 from sluice.jobs.dvc_pipeline import Evaluator
+from starter_files import ROOT
 from support.serving.fakes import scripted_bundle
-
-ROOT = Path(__file__).parents[4]
 
 
 def git(root: Path, *words: str) -> str:

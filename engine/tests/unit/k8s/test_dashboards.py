@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from sluice.serving.middleware import CHAT
+from starter_files import ROOT
 from support.kubernetes.exporters import metrics
 
-ROOT = Path(__file__).parents[4]
 DASHBOARDS = {
     path.stem: json.loads(path.read_text())
     for path in sorted((ROOT / "engine" / "k8s" / "components" / "monitoring").glob("dashboard*.json"))

@@ -18,10 +18,10 @@ import pytest
 import yaml
 
 from sluice.core.processes import free_port, wait_until
+from starter_files import ROOT
 from support.kubernetes import argo_metric
 from support.rollout.canaries import BROKEN, FORBIDDEN, GOOD, Canary, many
 
-ROOT = Path(__file__).parents[4]
 PROMETHEUS = shutil.which("prometheus")
 TEMPLATES = sorted(
     path.stem for path in (ROOT / "engine" / "k8s" / "analysis").glob("*.yaml") if "prometheus:" in path.read_text()

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,11 +14,8 @@ from typing import Any
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from starter_files import GATES, LOCUSTFILE
-from support.local_server import answers
-
-ROOT = Path(__file__).parents[4]
-
+from starter_files import GATES, LOCUSTFILE, ROOT
+from support.local_server import answers, in_thread
 
 PATHS = os.pathsep.join([str(ROOT / "engine" / "src"), str(LOCUSTFILE.parent)])
 
@@ -123,13 +119,8 @@ class _Once(BaseHTTPRequestHandler):
 
 def test_no_question_is_put_on_a_connection_that_was_used_before() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Once)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with in_thread(server):
         ended = _python("-c", _ASKS, f"http://127.0.0.1:{server.server_port}")
-    finally:
-        server.shutdown()
-        server.server_close()
     assert (ended.stdout.splitlines(), ended.returncode) == (["answered"] * 3, 0), ended.stderr
 
 

@@ -15,13 +15,13 @@ import pytest
 import yaml
 
 from sluice.core import processes
+from starter_files import ROOT
 from support.load.client import Lines, request
 from support.load.overload import Shot, shoot
 from support.load.service import QUESTION, SteadyService
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 
-ROOT = Path(__file__).parents[4]
 RATE = 50  # requests a second
 BEFORE, HELD, AFTER = 100, 20, 150  # requests: before one replica stands still, until it is killed, and afterwards
 BODY = json.dumps({"messages": [{"role": "user", "content": QUESTION}]}).encode()

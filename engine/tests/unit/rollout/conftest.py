@@ -10,9 +10,7 @@ import pytest
 import yaml
 
 from sluice.rollout.analysis_templates import TEMPLATES
-from starter_files import LOCUSTFILE, ROLLOUT
-
-ROOT = Path(__file__).parents[4]
+from starter_files import LOCUSTFILE, ROLLOUT, ROOT
 
 RolloutWriter = Callable[..., Path]
 

@@ -20,10 +20,9 @@ from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.registry import METRICS
 from sluice.evaluation.reports.phrasing import in_the_terminal
 from sluice.rollout.canary_quality import ReleaseClient, compare_served, sample
+from starter_files import ROOT
 from support.rollout.canaries import CASES, compared_releases
 from support.serving.fakes import DECLINE
-
-ROOT = Path(__file__).parents[4]
 
 pytestmark = pytest.mark.real
 RIGHT = {"answer_key", "decline_accuracy", "citation_correctness"}
