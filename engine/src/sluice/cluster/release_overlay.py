@@ -54,7 +54,9 @@ def render_release(
     layer = _layer(folder, overlay, settings, release)
     layer["images"] = [_image(settings, *one) for one in ((SERVING, image), (LOAD, load_image)) if one[1]]
     write_atomic(folder / "kustomization.yaml", yaml.safe_dump(layer))
-    documents = [_named_by_content(dict(one)) for one in manifests.parse(manifests.render(folder))]
+    documents = [dict(one) for one in manifests.parse(manifests.render(folder))]
+    for job in (one for one in documents if one["kind"] == "Job"):  # it can't be changed once it is made
+        job["metadata"]["name"] += f"-{digest_of(job['spec'])[:10]}"
     manifests.validate(documents, workspace.root / "engine" / "schemas" / "cluster")
     if loose := manifests.unpinned(documents, placeholders=False):
         raise ValidationErrors(
@@ -119,11 +121,3 @@ def _image(settings: dict[str, Any], name: str, image: str) -> dict[str, str]:
     # The overlay has already given the image its name: this layer finds it by that one.
     named = {one["name"]: one.get("newName", one["name"]) for one in settings.get("images", ())}
     return {"name": named.get(name, name), "newName": found["name"], "digest": found["digest"]}
-
-
-def _named_by_content(document: dict[str, Any]) -> dict[str, Any]:
-    """Name a Job by its content: it can't be changed once it is made."""
-    if document["kind"] != "Job":
-        return document
-    name = f"{document['metadata']['name']}-{digest_of(document['spec'])[:10]}"
-    return {**document, "metadata": {**document["metadata"], "name": name}}

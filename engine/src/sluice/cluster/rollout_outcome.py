@@ -61,7 +61,7 @@ def reasons(picture: RolloutSnapshot) -> tuple[tuple[str, ...], tuple[str, ...]]
     if rollout.refused:
         lines.append(rollout.refused)
     if silent := not lines:  # a moment after a deadline the controller says that it aborted, and no more why
-        *_, progress = rollout.conditions.get("Progressing", ("", "", "the controller gives no reason"))
+        _, progress = rollout.conditions.get("Progressing", ("", "the controller gives no reason"))
         lines.append(rollout.message or progress)
     lines += [
         f"pod {pod.name}: {pod.problem or f'{pod.phase}, not ready'}"
@@ -81,7 +81,8 @@ def changes(before: RolloutSnapshot, after: RolloutSnapshot) -> list[str]:
         if name in own:
             lines += _run(before.runs.get(name), run)
     for name, pod in after.pods.items():
-        lines += _pod(before.pods.get(name), pod, after.rollout)
+        if name not in before.pods or _word(before.pods[name]) != _word(pod):
+            lines.append(f"pod {name}{_role(pod, after.rollout)}: {_word(pod)}")
     for name, pod in before.pods.items():
         if name not in after.pods:
             lines.append(f"pod {name}{_role(pod, after.rollout)}: gone")
@@ -118,12 +119,6 @@ def _run(before: RunStatus | None, after: RunStatus) -> list[str]:
 def describe(metric: MetricResult) -> str:
     told = {"value ": metric.value, "must hold: ": metric.limit, "measurements: ": metric.counts, "": metric.message}
     return "; ".join([f"{metric.name}: {metric.phase}", *(f"{what}{text}" for what, text in told.items() if text)])
-
-
-def _pod(before: PodStatus | None, after: PodStatus, rollout: RolloutStatus | None) -> list[str]:
-    if before is not None and _word(before) == _word(after):
-        return []
-    return [f"pod {after.name}{_role(after, rollout)}: {_word(after)}"]
 
 
 def _word(pod: PodStatus) -> str:

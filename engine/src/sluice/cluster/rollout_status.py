@@ -45,7 +45,7 @@ class RolloutStatus:
     step: int | None
     weight: int | None
     pauses: tuple[str, ...]
-    conditions: Mapping[str, tuple[str, str, str]]  # type: (status, reason, message)
+    conditions: Mapping[str, tuple[str, str]]  # type: (status, message)
     template: str = ""  # see `template_key`
     paused: bool = False  # `spec.paused`: by a person
     blue_green: bool = False
@@ -66,7 +66,7 @@ class RolloutStatus:
         return f"the cluster makes no pods for it: {why}" if why else ""
 
     def _holds(self, condition: str) -> str:
-        status, _, message = self.conditions.get(condition, ("", "", ""))
+        status, message = self.conditions.get(condition, ("", ""))
         return message or "no reason is given" if status == "True" else ""
 
 
@@ -144,18 +144,15 @@ class RolloutSnapshot:
     @property
     def own_runs(self) -> list[RunStatus]:
         """The analyses of the current pod template that began for this deployment."""
-        return [
-            run
-            for run in self.runs.values()
-            if self.rollout and run.name not in self.earlier and _of(run, self.rollout)
-        ]
-
-
-def _of(run: RunStatus, rollout: RolloutStatus) -> bool:
-    """Match an analysis of a step, or of an experiment or a ReplicaSet, which are named by the template."""
-    if run.owner == rollout.uid:
-        return run.template_hash == rollout.current
-    return f"{run.owner}-".startswith(f"{rollout.name}-{rollout.current}-")
+        rollout, found = self.rollout, []
+        for run in self.runs.values():
+            if rollout is None or run.name in self.earlier:
+                continue
+            # Those of an experiment or a ReplicaSet have the name of the template in that of their owner.
+            by_name = f"{run.owner}-".startswith(f"{rollout.name}-{rollout.current}-")
+            if run.template_hash == rollout.current if run.owner == rollout.uid else by_name:
+                found.append(run)
+        return found
 
 
 def template_key(template: Object) -> str:
@@ -171,8 +168,7 @@ def read_rollout(document: Object) -> RolloutStatus:
     template = (spec.get("template") or {}).get("metadata") or {}
     weights = (status.get("canary") or {}).get("weights") or {}
     conditions = {
-        str(one["type"]): (str(one["status"]), str(one.get("reason", "")), str(one.get("message", "")))
-        for one in status.get("conditions") or ()
+        str(one["type"]): (str(one["status"]), str(one.get("message", ""))) for one in status.get("conditions") or ()
     }
     return RolloutStatus(
         name=str(metadata["name"]),
@@ -270,14 +266,16 @@ def _limit(metric: Object, arguments: Mapping[str, str]) -> str:
 def read_pod(document: Object) -> PodStatus:
     metadata, status = document["metadata"], document.get("status") or {}
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or ())
+    conditions = {str(one["type"]): one for one in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled", {})
+    unscheduled = f"{scheduled.get('reason', 'not scheduled')}: {scheduled.get('message', '')}".strip()
     return PodStatus(
         name=str(metadata["name"]),
         template_hash=str((metadata.get("labels") or {}).get(HASH_LABEL, "")),
         phase="Terminating" if metadata.get("deletionTimestamp") else str(status.get("phase", "")),
-        ready=ready,
-        problem=_stuck(containers) or _unscheduled(status),
-        stuck=bool(_stuck(containers)),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        problem=(stuck := _stuck(containers)) or (unscheduled if scheduled.get("status") == "False" else ""),
+        stuck=bool(stuck),
         restarts=sum(int(one.get("restartCount", 0)) for one in containers),
     )
 
@@ -287,11 +285,4 @@ def _stuck(containers: list[Object]) -> str:
         waiting = (one.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _REASONS:
             return f"{waiting['reason']}: {waiting.get('message') or one.get('image', '')}".strip()
-    return ""
-
-
-def _unscheduled(status: Object) -> str:
-    for one in status.get("conditions") or ():
-        if one["type"] == "PodScheduled" and one["status"] == "False":
-            return f"{one.get('reason', 'not scheduled')}: {one.get('message', '')}".strip()
     return ""

@@ -115,17 +115,14 @@ def judge(needs: str) -> list[JobOutcome]:
     if PLAN not in found:
         raise SluiceError("NEEDS: no job `plan`", remedy="name it under `needs:`, beside every job that it plans")
     planned = found[PLAN].get("outputs") or {}
-    outcomes = [_of_plan(str(found[PLAN].get("result")), planned)]
+    odd = [job for job in JOBS if planned.get(job) not in ("true", "false")]
+    fault = f"it says neither true nor false for {', '.join(odd)}" if odd else ""
+    if (result := str(found[PLAN].get("result"))) != "success":
+        fault = "without a plan nothing else can be believed"
+    outcomes = [JobOutcome(PLAN, result, fault)]
     outcomes += [_of_job(job, str(facts.get("result")), planned) for job, facts in found.items() if job != PLAN]
     outcomes += [JobOutcome(job, "absent", "it is planned, but not under `needs:`") for job in JOBS if job not in found]
     return outcomes
-
-
-def _of_plan(result: str, planned: Mapping[str, Any]) -> JobOutcome:
-    if result != "success":
-        return JobOutcome(PLAN, result, "without a plan nothing else can be believed")
-    odd = [job for job in JOBS if planned.get(job) not in ("true", "false")]
-    return JobOutcome(PLAN, result, f"it says neither true nor false for {', '.join(odd)}" if odd else "")
 
 
 def _of_job(job: str, result: str, planned: Mapping[str, Any]) -> JobOutcome:

@@ -34,7 +34,9 @@ _CUT = "\n\n_The rest did not fit; it is in the job summary._\n"
 def upsert_issue(title: str, markdown: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
     """Open or update the issue of a marker. Needs `issues: write`."""
     with open_repository(environment) as repository:
-        issue, done = _issues(repository, environment, marker, _one_line(title), markdown).upsert()
+        line = " ".join(title.split())
+        line = line if len(line) <= TITLE_LIMIT else f"{line[: TITLE_LIMIT - 1]}…"
+        issue, done = _issues(repository, environment, marker, line, markdown).upsert()
         return CommentResult(_MESSAGES[done], issue.html_url)
 
 
@@ -88,11 +90,6 @@ def _issues(
         edit=lambda issue: issue.edit(title=title, body=body),
         remove=lambda issue: issue.edit(state="closed", state_reason="not_planned"),  # issues cannot be deleted
     )
-
-
-def _one_line(title: str) -> str:
-    shown = " ".join(title.split())
-    return shown if len(shown) <= TITLE_LIMIT else shown[: TITLE_LIMIT - 1] + "…"
 
 
 def marked(markdown: str, marker: str, run: Run) -> str:

@@ -103,6 +103,7 @@ def review(
         prepare_base = cache(lambda: _prepare(theirs.workspace))
         bundle = draft_bundle(here, adapter=draft_adapter(here))
         responses = ResponseCache(here.state / FOLDER)
+        scoring = [name for name in changed if name.startswith(CODE)]
         options = ["--replay"] if replay else []
         with (
             open_metrics(bundle, responses, replay=replay) as metrics,
@@ -115,7 +116,7 @@ def review(
                     new = _answers(here, asked, head_evaluator)
                 with _named(theirs):
                     old = _base_answers(theirs.workspace, asked, prepare_base, base_evaluator, replay=replay)
-                if _measures(here.root, changed):
+                if affecting(here.root, scoring, STAGES["evaluate"], but_for=SERVE):
                     digest = scores_digest(bundle, model_digest(bundle))
                     old = rescore(old, asked, RecordedScores(responses, metrics, digest))
                 return old, new
@@ -127,12 +128,6 @@ def review(
         write_reports(out, comparison, *sides, [change.as_dict() for change in prompts])
         record_comparison(workspace, comparison, *sides, out)
         return ChangeComparison(f"{mine.title} against {theirs.title}", asked_nobody, comparison, out)
-
-
-def _measures(root: Path, changed: Sequence[str]) -> bool:
-    """Check that code has changed that scores answers and doesn't serve them."""
-    code = [name for name in changed if name.startswith(CODE)]
-    return bool(affecting(root, code, STAGES["evaluate"], but_for=SERVE))
 
 
 def _without_keys(*sides: Workspace) -> str:

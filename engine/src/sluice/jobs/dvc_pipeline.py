@@ -115,7 +115,8 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
     try:
         while alive:
             alive = child.running
-            lines = _whole_lines(child.log)
+            # The last one may be written still: it would be heard by half, and never again.
+            lines = child.log.read_text(errors="replace").rpartition("\n")[0].splitlines()
             for line in lines[seen:]:
                 stage = _listen(line, pipeline_progress, stage)
             seen = len(lines)
@@ -228,11 +229,6 @@ def _failed_evaluation(child: Child) -> SluiceError:
 
 def _progress(workspace: Workspace) -> Path:
     return workspace.state / "progress.json"
-
-
-def _whole_lines(log: Path) -> list[str]:
-    text = log.read_text(errors="replace")
-    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def _listen(line: str, pipeline_progress: PipelineProgress, running: str) -> str:

@@ -55,7 +55,7 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
         live = champion.settle(workspace, record)
         manifest, folder = (
             # First what is live: a commit that was gone back from must not return because its run is repeated.
-            _only_deployed_anew(workspace, record, live)
+            _deployed_anew(workspace, record, live)
             or _made_before(workspace, record, commit, live)
             or _made_now(workspace, record, commit, live, images)
         )
@@ -104,7 +104,7 @@ def _made_before(
     return None  # the champion has changed since: it is judged anew
 
 
-def _only_deployed_anew(
+def _deployed_anew(
     workspace: Workspace, record: EnvironmentRecord, live: Manifest | None
 ) -> tuple[Manifest, Path] | None:
     event = record.champion()

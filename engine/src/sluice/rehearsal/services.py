@@ -82,7 +82,26 @@ class TraefikRouter:
         self.url = f"http://127.0.0.1:{self.port}"
         self.weight = 0
         self._write(0)
-        self.child = processes.start("router", self._argv(), state=state)
+        argv = [
+            str(processes.program("traefik")),
+            f"--entryPoints.web.address=127.0.0.1:{self.port}",
+            f"--entryPoints.traefik.address=127.0.0.1:{self._api_port}",
+            "--entryPoints.web.transport.lifeCycle.graceTimeOut=10s",
+            "--api.insecure=true",  # on the loopback port above only
+            "--api.dashboard=false",
+            f"--providers.file.filename={self._dynamic}",
+            "--providers.file.watch=true",
+            "--providers.providersThrottleDuration=50ms",
+            "--global.checkNewVersion=false",
+            "--global.sendAnonymousUsage=false",
+            "--log.level=WARN",
+            "--log.noColor=true",
+            f"--accessLog.filePath={self._access_log}",
+            "--accessLog.format=json",
+            "--accessLog.fields.headers.defaultMode=drop",
+            f"--accessLog.fields.headers.names.{REQUEST_ID}=keep",
+        ]
+        self.child = processes.start("router", argv, state=state)
         try:
             if not processes.wait_until(lambda: self._serves(0), seconds=_START_SECONDS, every=0.05):
                 raise SluiceError(f"the router did not come up in {_START_SECONDS:.0f} s:\n{self.child.tail()}")
@@ -122,27 +141,6 @@ class TraefikRouter:
 
     def stop(self) -> None:
         self.child.stop()
-
-    def _argv(self) -> list[str]:
-        return [
-            str(processes.program("traefik")),
-            f"--entryPoints.web.address=127.0.0.1:{self.port}",
-            f"--entryPoints.traefik.address=127.0.0.1:{self._api_port}",
-            "--entryPoints.web.transport.lifeCycle.graceTimeOut=10s",
-            "--api.insecure=true",  # on the loopback port above only
-            "--api.dashboard=false",
-            f"--providers.file.filename={self._dynamic}",
-            "--providers.file.watch=true",
-            "--providers.providersThrottleDuration=50ms",
-            "--global.checkNewVersion=false",
-            "--global.sendAnonymousUsage=false",
-            "--log.level=WARN",
-            "--log.noColor=true",
-            f"--accessLog.filePath={self._access_log}",
-            "--accessLog.format=json",
-            "--accessLog.fields.headers.defaultMode=drop",
-            f"--accessLog.fields.headers.names.{REQUEST_ID}=keep",
-        ]
 
     def _write(self, percent: int) -> None:
         services: dict[str, Any] = {

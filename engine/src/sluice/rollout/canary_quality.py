@@ -7,7 +7,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +62,16 @@ class ReleaseClient:
         if not (release := response.headers.get(RELEASE_HEADER)):
             raise SluiceError(f"{self.url}: an answer without the header {RELEASE_HEADER}")
         self.releases.add(release)
-        return _output(reply, self.decline, (time.perf_counter() - began) * 1000)
+        text = str(reply["choices"][0]["message"]["content"])
+        return Output(
+            text=text,
+            declined=first_words(text) == first_words(self.decline) or bool(reply.get("declined")),
+            citations=tuple(str(citation["document"]) for citation in reply["citations"]),
+            latency_ms=(time.perf_counter() - began) * 1000,
+            prompt_tokens=int(reply["usage"]["prompt_tokens"]),
+            completion_tokens=int(reply["usage"]["completion_tokens"]),
+            steps=tuple(reply.get("steps") or ()),
+        )
 
     def _streamed(self, response: Response) -> dict[str, Any]:
         """Return the reply that the chunks of a whole stream make."""
@@ -112,19 +120,6 @@ def sample(rows: Sequence[Row], cases: int) -> list[Row]:
     return [row for row in rows if row.id in chosen]
 
 
-def _output(reply: Any, decline: str, latency_ms: float) -> Output:
-    text = str(reply["choices"][0]["message"]["content"])
-    return Output(
-        text=text,
-        declined=first_words(text) == first_words(decline) or bool(reply.get("declined")),
-        citations=tuple(str(citation["document"]) for citation in reply["citations"]),
-        latency_ms=latency_ms,
-        prompt_tokens=int(reply["usage"]["prompt_tokens"]),
-        completion_tokens=int(reply["usage"]["completion_tokens"]),
-        steps=tuple(reply.get("steps") or ()),
-    )
-
-
 def compare_served(
     stable: ReleaseClient,
     canary: ReleaseClient,
@@ -140,7 +135,10 @@ def compare_served(
     metrics = [metric for metric in make_metrics() if metric.needs == "answer"]
     known = {metric.name for metric in (*metrics, *BUILT_IN)}
     judged = policy.model_copy(update={"metrics": {n: one for n, one in policy.metrics.items() if n in known}})
-    left_out = _left_out(policy, known)
+    # Those that decide about a pull request and a release, with what they need.
+    needs = {name: _NEEDS[metric.needs] for name, metric in METRICS.items() if name not in known}
+    deciding = [name for name, one in policy.metrics.items() if one.decides != "never" and name not in known]
+    left_out = tuple(f"{name} needs {needs.get(name, _NEEDS['model'])}" for name in deciding)
     failed: list[str] = []
     rows = asking_order(rows)
     streamed = frozenset(row.id for row in rows[::2])
@@ -180,10 +178,3 @@ def _require_one_release(name: str, side: ReleaseClient, cases: Sequence[Mapping
             f"{side.url}: {found} answered for {name}, where one release was expected",
             remedy="the Services of stable and canary must each select the pods of one release",
         )
-
-
-def _left_out(policy: ComparisonPolicy, compared: AbstractSet[str]) -> tuple[str, ...]:
-    """Return deciding metrics that can't be computed here, with what they need."""
-    needs = {name: _NEEDS[metric.needs] for name, metric in METRICS.items() if name not in compared}
-    deciding = [name for name, one in policy.metrics.items() if one.decides != "never" and name not in compared]
-    return tuple(f"{name} needs {needs.get(name, _NEEDS['model'])}" for name in deciding)
