@@ -92,16 +92,8 @@ def test_everything_is_in_one_namespace_that_is_restricted(name: str) -> None:
 
 
 def test_a_pod_has_only_volumes_that_restricted_allows() -> None:
-    allowed = {
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
-    }
+    allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "projected", "secret"}
+    allowed |= {"persistentVolumeClaim"}
     for name, documents in everything():
         for document in documents:
             for pod in pods(document):

@@ -3,7 +3,6 @@ real."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from sluice import cli
-from sluice.core import extras, git
+from sluice.core import git
 from sluice.core.extras import hooks
 from sluice.core.workspace import Workspace
 from sluice.jobs import release_steps as delivery
@@ -169,26 +168,6 @@ def road(
     return made
 
 
-def test_the_first_release_needs_nothing_that_is_live(road: Road) -> None:
-    assert road.run("release", "plan", *ENV) == 0
-    assert road.outputs()["make"] == "true"
-    road.whole()
-    outputs = road.outputs()
-    release = outputs["release"]
-    assert outputs["verdict"] == "candidate"
-    assert outputs["folder"] == f".sluice/releases/{release}"
-    assert road.events() == [("promoting", release), ("promoted", release)]
-    assert road.aliases == {"champion": release}
-    published = next(iter(road.github.releases.by_id.values()))
-    assert (published["tag_name"], published["draft"]) == (release, False)
-    assert sorted(one["name"] for one in published["assets"]) == ["judgement.json", "release.json", "report.html"]
-    assert "| f1 | 0.1 | 0.5 | +0.4 |" in published["body"]
-    assert road.github.issues == {}
-    event = road.record().champion()
-    assert event is not None
-    assert (event.by, event.run) == ("octocat", "https://github.invalid/octo/app/actions/runs/500")
-
-
 def test_a_refused_gate_is_exit_code_3_is_noted_once_and_changes_nothing_else(road: Road) -> None:
     road.whole()
     live = road.outputs()["release"]
@@ -204,19 +183,6 @@ def test_a_refused_gate_is_exit_code_3_is_noted_once_and_changes_nothing_else(ro
     assert road.run("release", "promote", outputs["release"], *ENV) == 3
     assert road.aliases == {"champion": live}
     assert "gate f1_holds: f1 is 0.1" in Path(road.environment["GITHUB_STEP_SUMMARY"]).read_text()
-
-
-def test_without_a_place_to_keep_releases_a_run_on_github_makes_none_and_says_what_is_missing(
-    road: Road, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("SLUICE_ARTEFACTS")
-    monkeypatch.setattr(extras, "extras", dict)
-    assert road.run("release", "plan", *ENV) != 0  # a person's command names what it needs
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    assert road.run("release", "plan", *ENV) == 0
-    assert (road.outputs()["make"], road.outputs()["unknown"]) == ("false", "")
-    (said,) = Path(road.environment["GITHUB_STEP_SUMMARY"]).read_text().split("### Nothing to release")[1:]
-    assert "SLUICE_ARTEFACTS names no artifact store, and the extra registry" in said
 
 
 def test_only_what_a_release_is_made_of_or_deployed_by_is_a_reason(
@@ -253,36 +219,6 @@ def test_a_release_that_others_have_passed_is_not_deployed(road: Road, capsys: p
     assert road.run(*verify) == 1
     assert f"but {live} is live in production: stage it again" in capsys.readouterr().out
     assert road.run("release", "verify", live, "--judged-in", "production") == 0
-
-
-def ended(road: Road, monkeypatch: pytest.MonkeyPatch, **jobs: Any) -> str:
-    road.fresh()
-    assert road.run("release", "stage", *ENV) == 0
-    release = road.outputs()["release"]
-    monkeypatch.setenv("NEEDS", json.dumps({"release": {"result": "success", "outputs": {}}, **jobs}))
-    assert road.run("release", "conclude", release, *ENV, "--issue") == 0
-    monkeypatch.delenv("NEEDS")
-    return release
-
-
-LOST = {"result": "cancelled", "outputs": {}}
-
-
-@pytest.mark.parametrize(
-    ("there", "event"), [(None, "rejected"), ("stopped; too slow", "rejected"), ("promoted", "promoted")]
-)
-def test_what_was_lost_is_settled_by_what_the_cluster_says(
-    road: Road, monkeypatch: pytest.MonkeyPatch, there: str | None, event: str
-) -> None:
-    road.whole()
-    live = road.outputs()["release"]
-    road.commit("config/service.yaml", "decline: Nobody knows.\n")
-    lost = ended(road, monkeypatch, production=LOST)
-    said = delivery.reconcile(road.workspace, road.record(), (lambda _: there) if there else None)
-    assert lost in said
-    assert road.events()[-1] == (event, lost)
-    assert champion.champion_id(road.record()) == road.aliases["champion"] == (lost if event == "promoted" else live)
-    assert "nothing is left" in delivery.reconcile(road.workspace, road.record(), None)
 
 
 def test_jobs_that_are_run_again_do_not_bring_back_what_was_gone_back_from(

@@ -5,8 +5,6 @@ Prometheus that reads the real service. engine/docs/reference/analysis.md shows 
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from sluice.core.processes import free_port, wait_until
+from sluice.core.processes import Child, free_port, start, wait_until
 from starter_files import ROOT
 from support.kubernetes import argo_metric
 from support.rollout.canaries import BROKEN, FORBIDDEN, GOOD, Canary, many
@@ -61,7 +59,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("prometheus")
     # Not at once: of answers that take nothing, the ratio of the times would be that of the machine's other work.
     releases = {name: Canary(release, folder / name, 0.5 if name == "bad" else 0.1) for name, release in HASHES.items()}
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Child] = []
     try:
         for release in releases.values():
             release.wait_ready()
@@ -94,14 +92,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert wait_until(lambda: _scraped(url, len(releases), after=asked), seconds=240)
         yield url
     finally:
-        for process in started:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
+        for child in started:
+            child.stop()
         for release in releases.values():
             release.stop()
 
 
-def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> subprocess.Popen[bytes]:
+def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> Child:
     scrape = {
         "job_name": "sluice",
         "scrape_interval": "1s",
@@ -115,8 +112,7 @@ def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> subproce
     config.write_text(yaml.safe_dump({"scrape_configs": [scrape]}))
     argv = [str(PROMETHEUS), f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     argv += [f"--web.listen-address={url.removeprefix('http://')}", "--log.level=warn"]
-    with (folder / "log").open("wb") as log:
-        return subprocess.Popen(argv, stdout=log, stderr=log)
+    return start("prometheus", argv, state=folder)
 
 
 def _scraped(url: str, targets: int, after: float = 0.0) -> bool:

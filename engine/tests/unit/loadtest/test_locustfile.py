@@ -6,16 +6,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sluice.core.processes import free_port, wait_until
+from sluice.core.processes import free_port, start
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
 from starter_files import GATES, LOCUSTFILE, ROOT
-from support.local_server import answers, in_thread
+from support.local_server import in_thread
+from unit.rehearsal.conftest import stub
+
+__all__ = ["stub"]  # a fixture
 
 PATHS = os.pathsep.join([str(ROOT / "engine" / "src"), str(LOCUSTFILE.parent)])
 
@@ -124,47 +129,21 @@ def test_no_question_is_put_on_a_connection_that_was_used_before() -> None:
     assert (ended.stdout.splitlines(), ended.returncode) == (["answered"] * 3, 0), ended.stderr
 
 
-@pytest.fixture
-def stub() -> Iterator[Callable[..., str]]:
-    started: list[subprocess.Popen[bytes]] = []
-    script = ROOT / "engine" / "tests" / "unit" / "rehearsal" / "stub_service.py"
-
-    def start(release: str, *options: str) -> str:
-        port = free_port()
-        started.append(
-            subprocess.Popen([sys.executable, str(script), "--port", str(port), "--release", release, *options])
-        )
-        url = f"http://127.0.0.1:{port}"
-        assert wait_until(lambda: answers(f"{url}/readyz"), seconds=60)
-        return url
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
 def _distributed(folder: Path, env: dict[str, str]) -> tuple[list[int], dict[str, Any]]:
     port = str(free_port())
     roles = [
         ["--master", "--master-bind-host=127.0.0.1", f"--master-bind-port={port}", "--expect-workers=2"],
         *[["--worker", "--master-host=127.0.0.1", f"--master-port={port}"]] * 2,
     ]
-    processes = []
-    for number, role in enumerate(roles):
-        with (folder / f"locust-{number}.log").open("wb") as log:
-            words = [sys.executable, *LOCUST, *role]
-            processes.append(
-                subprocess.Popen(
-                    words, env={**os.environ, "PYTHONPATH": PATHS, **env}, cwd=ROOT, stdout=log, stderr=log
-                )
-            )
+    children = [
+        start(f"locust-{number}", [sys.executable, *LOCUST, *role], state=folder, env={"PYTHONPATH": PATHS, **env})
+        for number, role in enumerate(roles)
+    ]
     try:
-        statuses = [process.wait(timeout=600) for process in processes]
+        statuses = [child.process.wait(timeout=600) for child in children]
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+        for child in children:
+            child.stop()
     return statuses, json.loads((folder / "out.json").read_text())
 
 
@@ -173,16 +152,21 @@ def _distributed(folder: Path, env: dict[str, str]) -> tuple[list[int], dict[str
 @pytest.mark.usefixtures("loopback")
 @pytest.mark.parametrize("options", [(), ("--status", "503")])
 def test_the_master_judges_what_the_workers_measured(
-    tmp_path: Path, env: dict[str, str], stub: Callable[..., str], options: tuple[str, ...]
+    tmp_path: Path, env: dict[str, str], stub: Callable[..., ReleaseServiceSpec], options: tuple[str, ...]
 ) -> None:
-    stable, canary = stub("r-stable"), stub("r-canary", *options)
-    env |= {"SLUICE_STABLE_URL": stable, "SLUICE_CANARY_URL": canary, "SLUICE_ROUTER_URL": stable}
-    env |= {"SLUICE_LOAD_USERS": "5", "SLUICE_LOAD_DURATION": "6s", "SLUICE_LOAD_TIMEOUT": "240s"}
-    statuses, report = _distributed(tmp_path, env)
+    with ExitStack() as running:
+        for role, words in (("stable", ()), ("canary", options)):
+            service = ReleaseService(role, stub(f"r-{role}", *words), state=tmp_path)
+            running.callback(service.stop)
+            service.wait_ready()
+            env[f"SLUICE_{role.upper()}_URL"] = service.url
+        env |= {"SLUICE_ROUTER_URL": env["SLUICE_STABLE_URL"], "SLUICE_LOAD_USERS": "5"}
+        env |= {"SLUICE_LOAD_DURATION": "6s", "SLUICE_LOAD_TIMEOUT": "240s"}
+        statuses, report = _distributed(tmp_path, env)
     if options:
         assert statuses == [3, 0, 0], "a bad canary fails the master alone"
         assert report["targets"]["canary"]["error_rate"] == 1.0
-        said = (tmp_path / "locust-0.log").read_text().splitlines()
+        said = (tmp_path / "logs" / "locust-0.log").read_text().splitlines()
         gates = said[said.index("gates of the load stage:") + 1 :]
         assert len(gates) == len(report["verdicts"]), "the log ends with them, after the tables"
         assert gates[-1].startswith("FAILED: gate ")
