@@ -150,8 +150,8 @@ class RolloutSnapshot:
                 continue
             # Those of an experiment or a ReplicaSet have the name of the template in that of their owner.
             by_name = f"{run.owner}-".startswith(f"{rollout.name}-{rollout.current}-")
-            if run.template_hash == rollout.current if run.owner == rollout.uid else by_name:
-                found.append(run)
+            own = run.template_hash == rollout.current if run.owner == rollout.uid else by_name
+            found += [run] if own else []
         return found
 
 
@@ -268,13 +268,15 @@ def read_pod(document: Object) -> PodStatus:
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     conditions = {str(one["type"]): one for one in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled", {})
-    unscheduled = f"{scheduled.get('reason', 'not scheduled')}: {scheduled.get('message', '')}".strip()
+    problem = stuck = _stuck(containers)
+    if not stuck and scheduled.get("status") == "False":
+        problem = f"{scheduled.get('reason', 'not scheduled')}: {scheduled.get('message', '')}".strip()
     return PodStatus(
         name=str(metadata["name"]),
         template_hash=str((metadata.get("labels") or {}).get(HASH_LABEL, "")),
         phase="Terminating" if metadata.get("deletionTimestamp") else str(status.get("phase", "")),
         ready=conditions.get("Ready", {}).get("status") == "True",
-        problem=(stuck := _stuck(containers)) or (unscheduled if scheduled.get("status") == "False" else ""),
+        problem=problem,
         stuck=bool(stuck),
         restarts=sum(int(one.get("restartCount", 0)) for one in containers),
     )
