@@ -110,8 +110,7 @@ def _slowdowns(pairs: Sequence[tuple[RequestSample, RequestSample]]) -> dict[str
 
 
 def surely_above(samples: Sequence[RequestSample], verdict: Verdict) -> bool:
-    """Check that more pairs exceed a limit than chance explains (binomial test at 5 % of the median's half or the
-    p95's twentieth)."""
+    """Check by a binomial test at 5 % that more pairs exceed a limit than its median's or p95's share explains."""
     name, _, p95 = verdict.metric.removesuffix("_slowdown").partition("_")
     times, chance = _times_beside(pairs_of(samples), name), 0.05 if p95 else 0.5
     count, above = len(times), sum(mine > (verdict.limit or 0) * other for mine, other in times)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count
@@ -144,30 +144,25 @@ class Broken:
         self._asked += 1
         if self._way.dies_after is not None and self._asked > self._way.dies_after:
             os._exit(1)
-        bad = self._asked > self._way.after
-        await self._app(scope, receive, _Bad(send, self._streams, self._way).send if bad else send)
+        refused = cut = False
+        chunks = 0
 
+        async def send_badly(message: Message) -> None:
+            nonlocal refused, cut, chunks
+            if message["type"] == "http.response.start":
+                if dict(message["headers"]).get(b"content-type", b"").startswith(b"text/event-stream"):
+                    number = next(self._streams)
+                    refused, cut = (_falls(number, share) for share in (self._way.refused, self._way.cut))
+                if refused:
+                    await _refuse(send)
+            if refused:
+                return
+            chunks += message["type"] == "http.response.body"
+            if cut and chunks > 2:
+                raise ConnectionError("the stream is cut on purpose")
+            await send(message)
 
-class _Bad:
-    def __init__(self, send: Send, streams: Iterator[int], way: Way) -> None:
-        self._send, self._streams, self._way = send, streams, way
-        self._refused = self._cut = False
-        self._chunks = 0
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = dict(message["headers"])
-            if headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-                number = next(self._streams)
-                self._refused, self._cut = (_falls(number, share) for share in (self._way.refused, self._way.cut))
-            if self._refused:
-                await _refuse(self._send)
-        if self._refused:
-            return
-        self._chunks += message["type"] == "http.response.body"
-        if self._cut and self._chunks > 2:
-            raise ConnectionError("the stream is cut on purpose")
-        await self._send(message)
+        await self._app(scope, receive, send_badly if self._asked > self._way.after else send)
 
 
 def _falls(number: int, share: Fraction) -> bool:
