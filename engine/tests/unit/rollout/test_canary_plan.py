@@ -101,14 +101,6 @@ def test_a_plan_without_analysis_is_refused(rollout_file: RolloutWriter) -> None
         load_plan(rollout_file("- setWeight: 10\n- pause: {duration: 1m}\n"))
 
 
-def test_a_missing_template_is_named(rollout_file: RolloutWriter) -> None:
-    path = rollout_file(GOOD)
-    template = path.parents[2] / "engine" / "k8s" / "analysis" / "load.yaml"
-    template.unlink()
-    with pytest.raises(SluiceError, match=f"{template}: no such file"):
-        load_plan(path)
-
-
 def test_a_template_must_tolerate_no_failed_measurement(rollout_file: RolloutWriter) -> None:
     path = rollout_file(GOOD)
     template = path.parents[2] / "engine" / "k8s" / "analysis" / "load.yaml"
