@@ -14,12 +14,10 @@ from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictErr
 from sluice.cluster.manifests import Manifest, place
 from sluice.cluster.rollout_status import HASH_LABEL, read_pod
 from sluice.core.errors import SluiceError
-from sluice.core.processes import wait_until
 from sluice.rollout.load_stage import VERDICTS
 
 _ATTEMPTS = 3
 _JOB_SECONDS = 3600.0
-_GONE_SECONDS = 60.0
 # As core/progress.py writes it where nobody sits at a terminal: "quality: 84/240 answers (44 s left)".
 _PROGRESS = re.compile(r"\w+: \d+/\d+ ")
 
@@ -82,9 +80,6 @@ def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], s
         path = f"{jobs_of(namespace)}/{name}"
         if "Failed" in ended(find(client, path) or {}):
             delete(client, path)  # a Job never begins again: it gives its name to a new one
-            if not wait_until(lambda path=path: find(client, path) is None, seconds=_GONE_SECONDS, every=0.5):
-                gone = f"{path}: is not gone {_GONE_SECONDS:.0f} s after it was deleted"
-                raise SluiceError(gone, remedy="look at its pods")
             show(f"job {name}: failed before, once more")
         cluster.apply([job])
         show(f"job {name}: started")

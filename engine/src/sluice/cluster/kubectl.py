@@ -26,6 +26,7 @@ Show = Callable[[str], None]
 # Field manager of everything this project applies.
 MANAGER = "sluice"
 _CALL_SECONDS = 120
+_GONE_SECONDS = 60.0
 _RIGHTS = "engine/docs/reference/deployment.md lists the rights that the account needs"
 
 
@@ -139,8 +140,10 @@ def find(client: httpx.Client, path: str) -> Any | None:
 
 
 def delete(client: httpx.Client, path: str) -> None:
-    """Delete an object with what it owns, in the background."""
+    """Delete an object with what it owns, and wait until it is gone."""
     _answer(lambda: client.delete(path, params={"propagationPolicy": "Background"}), absent=True)
+    if not wait_until(lambda: find(client, path) is None, seconds=_GONE_SECONDS, every=0.5):
+        raise SluiceError(f"{path}: is not gone {_GONE_SECONDS:.0f} s after it was deleted", remedy="look at its pods")
 
 
 def patch(client: httpx.Client, path: str, body: Any) -> Any:
