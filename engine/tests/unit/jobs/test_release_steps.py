@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -23,10 +22,11 @@ from sluice.jobs import release_steps as delivery
 from sluice.release import catalogue, champion, environment_record, mlflow_registry, staging
 from sluice.release.environment_record import EnvironmentRecord, open_record, shared_artifact_store
 from sluice.release.manifest import Images, Manifest, load_judgement
-from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
+from unit.github.conftest import github
+from unit.github.fake_github import FakeGitHub, actions_environment
 from unit.release.conftest import small_models, verdict, workspace, write_evaluation
 
-__all__ = ["small_models", "workspace"]
+__all__ = ["github", "small_models", "workspace"]
 
 ENV = ("--env", "production")
 
@@ -100,12 +100,6 @@ def commit_all(root: Path) -> str:
     for words in (["add", "--all"], ["commit", "--quiet", "--allow-empty", "-m", "x"]):
         subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True)
     return git.commit(root)
-
-
-@pytest.fixture
-def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001
-    with fake_github() as fake:
-        yield fake
 
 
 @pytest.fixture
