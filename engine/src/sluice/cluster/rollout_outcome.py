@@ -1,4 +1,4 @@
-"""How a rollout changes and how it ends, from snapshots."""
+"""The changes and the outcome of a rollout, from snapshots."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sluice.cluster.rollout_status import BAD_PHASES, MetricResult, PodStatus, R
 
 @dataclass(frozen=True)
 class RolloutOutcome:
-    """How a rollout ended, with reasons and the Jobs whose logs say more. `inconclusive`: an analysis couldn't
-    decide. `replaced`: another release was deployed over it."""
+    """The outcome, with reasons and the Jobs whose logs say more. `inconclusive`: an analysis couldn't decide.
+    `replaced`: another release was deployed over it."""
 
     kind: Literal["promoted", "stopped", "failed", "inconclusive", "replaced"]
     reasons: tuple[str, ...] = ()

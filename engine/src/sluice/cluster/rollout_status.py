@@ -56,12 +56,12 @@ class RolloutStatus:
 
     @property
     def invalid(self) -> str:
-        """Why the controller refuses the spec."""
+        """The controller's reason to refuse the spec, or empty."""
         return self._holds("InvalidSpec")
 
     @property
     def refused(self) -> str:
-        """Why the cluster makes no pods, such as a quota or Pod Security."""
+        """The reason, such as a quota, for which the cluster makes no pods, or empty."""
         why = self._holds("ReplicaFailure")
         return f"the cluster makes no pods for it: {why}" if why else ""
 

@@ -54,8 +54,7 @@ _INPUTS = ("prompts", "config", "data.dvc", "pipelines", *CODE)
 
 @dataclass(frozen=True)
 class ChangeComparison:
-    """The result. `comparison` and `reports` are None if nothing that answers depend on has changed; `replayed` says
-    why no model was called."""
+    """The result; `comparison` and `reports` are None without a change. `replayed`: why no model was called."""
 
     title: str
     replayed: str

@@ -29,7 +29,7 @@ _IDLE = "2s"
 
 @dataclass(frozen=True)
 class ReleaseServiceSpec:
-    """How to start a release: `{port}` in `argv` is replaced by a free loopback port."""
+    """The command that starts a release: `{port}` in `argv` is replaced by a free loopback port."""
 
     release: str
     argv: Sequence[str]

@@ -26,8 +26,7 @@ class Visit:
 
 
 class TrafficRecord(Settings):
-    """Results of visitors: `failed_outside_canary` are failures of requests that the router didn't send to the
-    canary; `failures` are counted by who answered and by cause."""
+    """Results of visitors. `failed_outside_canary` are requests that didn't go to the canary."""
 
     requests: int
     to_canary: int

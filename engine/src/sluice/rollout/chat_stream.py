@@ -1,5 +1,4 @@
-"""Asks a service on this machine and validates and times its streamed answer, for Locust and the rehearsal's
-visitors."""
+"""Asks a service on this machine, and validates and times its streamed answer."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class RequestSample:
 
 
 def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
-    """Whom a visit is charged to.
+    """Return the release that a visit is charged to.
 
     Args:
         header: release id of the answer. One without it (no connection, an error page) counts against the canary,
@@ -162,7 +162,7 @@ class LoadStage:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> LoadStage:
-        """Reads SLUICE_*; SluiceError for a variable that is missing or cannot be read."""
+        """Read SLUICE_*; SluiceError for a variable that is missing or unreadable."""
 
         def need(name: str) -> str:
             if not (value := env.get(f"SLUICE_{name}")):

@@ -48,7 +48,7 @@ class LoadAnswer:
 
 
 def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -> LoadAnswer:
-    """Asks a question and reads the streamed answer, by readline: other ways wait for a full kilobyte.
+    """Ask a question and read the streamed answer by readline; other ways wait for a full kilobyte.
 
     Args:
         user: of Locust; asks by its client and its time limit.
@@ -98,7 +98,7 @@ def _report(user: FastHttpUser, name: str, answer: LoadAnswer) -> None:
 
 
 def start_stage(shapes: Collection[str]) -> LoadStage:
-    """The load stage of this process; ends it where nothing could be measured.
+    """Return the load stage of this process; exit if nothing could be measured.
 
     Args:
         shapes: names of the shapes that the locustfile has.
