@@ -75,16 +75,12 @@ class ReleaseClient:
 
     def _streamed(self, response: Response) -> dict[str, Any]:
         """Return the reply that the chunks of a whole stream make."""
-        stream, lines = ChatStream(self.seconds), list[bytes]()
-        for line in lines_of(response):
-            if stream.feed(line):
-                break
-            lines.append(line)
+        stream = ChatStream(self.seconds)
+        any(map(stream.feed, lines_of(response)))  # until the answer is over
         if stream.fault:
             raise SluiceError(f"{self.url}: {stream.fault}")
-        chunks = [json.loads(line[5:]) for line in lines if line.startswith(b"data:")]
-        reply: dict[str, Any] = {key: value for chunk in chunks for key, value in chunk.items()}
-        pieces = [one["delta"].get("content") or "" for chunk in chunks for one in chunk["choices"]]
+        reply: dict[str, Any] = {key: value for chunk in stream.chunks for key, value in chunk.items()}
+        pieces = [one["delta"].get("content") or "" for chunk in stream.chunks for one in chunk["choices"]]
         return reply | {"choices": [{"message": {"content": "".join(pieces)}}]}
 
 

@@ -31,6 +31,7 @@ class ChatStream:
         self._started = time.perf_counter()
         self._error = self._text = ""
         self._done = False
+        self.chunks: list[dict[str, Any]] = []
         self.ttft_ms: float | None = None
         self.total_ms: float | None = None
         self.ttft_length = self.total_length = 0
@@ -56,6 +57,7 @@ class ChatStream:
         except (ValueError, TypeError, KeyError, AttributeError):
             self._error = f"not a chat completion chunk: {payload[:80]!r}"
             return True
+        self.chunks.append(chunk)
         if chunk.get("declined"):
             self._text = self._text.strip().partition("\n")[0]
         self.total_length = len(self._text.strip())
