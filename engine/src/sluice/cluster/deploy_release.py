@@ -252,7 +252,6 @@ def _await_leaving(observer: RolloutObserver, stable: str) -> None:
     if not left(observer.picture):
         return
     observer.show("waiting for the pods of the attempt before to go: with them Argo Rollouts would not judge it")
-
     if not wait_until(lambda: not left(observer.look()), seconds=_LEAVING_SECONDS, every=observer.patience.poll):
         raise SluiceError(
             "pods of the previous attempt are still running",
