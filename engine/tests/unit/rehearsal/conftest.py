@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from sluice.rehearsal.services import ReleaseServiceSpec
-from starter_files import LOCUSTFILE
 from unit.rollout.conftest import rollout_file
 
 __all__ = ["rollout_file"]  # a fixture
@@ -24,11 +23,6 @@ gates:
 """
 
 SpecFactory = Callable[..., ReleaseServiceSpec]
-
-
-@pytest.fixture
-def locustfile() -> Path:
-    return LOCUSTFILE
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ Run = Callable[..., Rehearsal]
 
 
 @pytest.fixture
-def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, questions: Path, locustfile: Path) -> Run:
+def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, questions: Path) -> Run:
     def go(
         stable: ReleaseServiceSpec,
         canary: ReleaseServiceSpec,
@@ -54,7 +54,7 @@ def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, question
             load_plan(rollout_file(steps, duration="30s", answer_timeout=f"{patience}s")),
             stable=stable,
             canary=canary,
-            files=JobFiles(gates, questions, locustfile, tmp_path / "state"),
+            files=JobFiles(gates, questions, LOCUSTFILE, tmp_path / "state"),
             out=tmp_path / "rehearsal.json",
             time_scale=0.1,
             **more,  # type: ignore[arg-type]
@@ -187,7 +187,6 @@ def test_ctrl_c_and_kill_leave_no_process_behind(
     stub: Callable[..., ReleaseServiceSpec],
     gates: Path,
     questions: Path,
-    locustfile: Path,
 ) -> None:
     state = tmp_path / "state"
     arguments = {
@@ -198,15 +197,14 @@ def test_ctrl_c_and_kill_leave_no_process_behind(
         "questions": str(questions),
         "state": str(state),
         "out": str(tmp_path / "rehearsal.json"),
-        "locustfile": str(locustfile),
+        "locustfile": str(LOCUSTFILE),
     }
-    source = str(Path(__file__).parents[4] / "engine" / "src")
     with subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, json.dumps(arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "PYTHONPATH": source},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")},
     ) as process:
         assert process.stdout
         for line in process.stdout:
