@@ -21,6 +21,7 @@ from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
 from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.rollout.canary_plan import load_plan
+from starter_files import LOCUSTFILE, ROOT
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 
