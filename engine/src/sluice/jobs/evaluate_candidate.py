@@ -27,10 +27,7 @@ from sluice.serving.release_parts import ReleaseBundle
 
 
 def run(workspace: Workspace, bundle: ReleaseBundle, champion: Path, out: Path) -> dict[str, Any]:
-    """Evaluate a bundle beside the champion, and write the result files of both sides.
-
-    It asks the cases in `asking_order`, and stops when verdict and gates have enough. It reuses the champion's stored
-    answers to rows that have not changed."""
+    """Evaluate a bundle beside the champion, whose stored answers to unchanged rows are reused; write both results."""
     rows, gates = asking_order(rows_of(workspace)), workspace.config / "gates.yaml"
     stored, scored = _stored(champion, rows)
     progress = StageReporter("evaluate")
@@ -66,7 +63,7 @@ def run(workspace: Workspace, bundle: ReleaseBundle, champion: Path, out: Path) 
 
 
 def _stored(champion: Path, rows: Sequence[Row]) -> tuple[dict[str, list[dict[str, Any]]], bool]:
-    """The champion's records of rows that have not changed since, by id, and whether today's metrics scored them."""
+    """Return the champion's records of unchanged rows by id, and whether today's metrics scored them."""
     before = {row.id: row for row in load_rows(champion / JUDGING_CASES)}
     same = {row.id for row in rows if before.get(row.id) == row}
     found: dict[str, list[dict[str, Any]]] = {}
