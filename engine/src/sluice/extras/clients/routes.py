@@ -1,7 +1,4 @@
-"""The paths of the extra: `POST /v1/responses` and `POST /mcp`, with the keys and limits of the chat.
-
-A response has our own fields beside those of OpenAI's Responses API: release, trace, citations, blocked, declined.
-"""
+"""`POST /v1/responses` and `POST /mcp`. Responses have our own fields, too: release, trace, citations, and so on."""
 
 from __future__ import annotations
 
@@ -41,8 +38,6 @@ _STREAM = {"text/event-stream": {"schema": {"type": "object", "required": ["even
 
 
 class ResponseFrame:
-    """What all events of a response share."""
-
     def __init__(self, request: ResponsesRequest, release: str, trace_id: str, proof: str) -> None:
         self._trace = trace_id
         self._number = 0
@@ -114,7 +109,6 @@ class ResponseFrame:
         )
 
     def calls(self, answer: Answer) -> bytes:
-        """The events of all calls, which follow a message where there is one."""
         events = b""
         for place, call in enumerate(answer.tool_calls, start=1 if answer.text else 0):
             item = self._call(call)

@@ -60,7 +60,7 @@ class UnusableArtifactError(SluiceError):
 
 @dataclass(frozen=True)
 class WaitingRun:
-    """A run of ci. `change`: repository and branch it is of; `author`: who pushed."""
+    """A ci run of a pull request. `change` is its repository and branch, `author` who pushed."""
 
     number: int
     attempt: int
@@ -89,7 +89,7 @@ def may_write(repository: Repository, login: str) -> bool:
 
 
 def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRun]:
-    """Runs of answer-requests.yml on the default branch, latest first."""
+    """Yield the runs of answer-requests.yml on the default branch, latest first."""
     branch, name = repository.default_branch, repository.full_name
     created = f">={since.strftime('%Y-%m-%dT%H:%M:%SZ')}"
     for run in repository.get_workflow(ANSWERING).get_runs(branch=branch, created=created):
@@ -99,7 +99,7 @@ def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRu
 
 
 def read_file(run: WorkflowRun, artifact: str, name: str, environment: Mapping[str, str]) -> bytes | None:
-    """The only file of an artifact of a run; None where it has no such artifact."""
+    """Return the only file of an artifact, or `None` if the run has no such artifact."""
     for found in run.get_artifacts():
         if found.name == artifact and not found.expired:
             if found.size_in_bytes > _MOST_BYTES:
@@ -112,7 +112,7 @@ def read_file(run: WorkflowRun, artifact: str, name: str, environment: Mapping[s
 
 
 def _downloaded(url: str, token: str) -> bytes:
-    """GitHub answers with the address of the archive elsewhere, which gets no token: requests leaves it out there."""
+    """Download an archive. GitHub redirects to storage, where requests drops the token."""
     import requests
 
     headers = {"Authorization": f"Bearer {token}"}
@@ -127,7 +127,7 @@ def _downloaded(url: str, token: str) -> bytes:
 
 
 def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> bytes:
-    """Read in memory: nothing is unpacked, so a path in the archive leads nowhere."""
+    """Read the file in memory: nothing is unpacked, so a path in the archive leads nowhere."""
     if digest and digest != f"sha256:{hashlib.sha256(archive).hexdigest()}":
         raise UnusableArtifactError(f"artifact {artifact}: damaged", remedy="run the job again")
     try:
@@ -146,7 +146,7 @@ def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> 
 
 @dataclass(frozen=True)
 class Spend:
-    """An entry: dollars that the requests of a run of ci have cost, or may cost."""
+    """The dollars that a ci run's requests cost, or may cost."""
 
     run: int
     change: str
@@ -156,7 +156,7 @@ class Spend:
 def read_ledger(
     repository: Repository, since: datetime, environment: Mapping[str, str]
 ) -> list[tuple[datetime, Spend]]:
-    """The entries since a time, each with the time of its run; without that of this attempt."""
+    """Return the entries since a time, each with its run's time, without this attempt's own."""
     entries, here = [], this_run(environment)
     for run in runs_of_main(repository, since):
         for attempt in range(1, run.run_attempt + 1) if run.conclusion != "skipped" else ():
@@ -197,7 +197,7 @@ _BY_HAND = "a maintainer can start answer-requests by hand, with the number of t
 
 @dataclass(frozen=True)
 class AllowedRequest:
-    """A request, and the entry of config/providers.yaml that answers it."""
+    """A request and the entry of config/providers.yaml that answers it."""
 
     request: ProviderRequest
     spec: RemoteSpec
@@ -240,7 +240,7 @@ def _asked(number: int, request: ProviderRequest, specs: Sequence[ProviderSpec])
 
 
 class CheckedRun(NamedTuple):
-    """`word`: ask, refused or none, for the steps that follow; `text` for people."""
+    """`word` is ask, refused or none."""
 
     word: str
     text: str

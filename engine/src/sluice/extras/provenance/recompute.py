@@ -1,9 +1,4 @@
-"""Recomputes a release's scores from its recorded answers, its figures from the scores, and its verdicts from the
-figures, offline. No model is asked. `sluice release recompute` runs it.
-
-A figure that agrees is verified. A figure that differs is a fault only if the code and libraries of the metrics are
-those that scored the release; otherwise it counts as not verified.
-"""
+"""Recomputes a release's scores from its answers, figures from scores, and verdicts from figures, offline."""
 
 from __future__ import annotations
 
@@ -42,7 +37,6 @@ _SHOWN = 12
 
 
 def recompute(workspace: Workspace, folder: Path) -> list[VerificationResult]:
-    """Recomputes what a release was judged by."""
     try:
         return _recompute(workspace, folder, load_judgement(folder))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -74,7 +68,7 @@ def _recompute(workspace: Workspace, folder: Path, judgement: Judgement) -> list
 
 @contextmanager
 def _metrics(workspace: Workspace, folder: Path) -> Iterator[tuple[Metric, ...]]:
-    """Those that need no network: without the judge, and without an embedder that is not here."""
+    """Open the metrics that need no judge and no embedder that isn't in the cache."""
     embed = load_models(folder / "config" / "models.yaml").embed
     with ExitStack() as opened:
         vectors = None
@@ -113,7 +107,7 @@ def _faults_of_rows(
 def _faults_of_scores(
     rows: Sequence[Row], cases: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]
 ) -> tuple[list[str], int]:
-    """Results that the recorded answer does not have by these metrics, and how many answers were scored."""
+    """Compare recorded results with recomputed ones; also return how many answers were scored."""
     again = rescore(cases, rows, partial(run_metrics, metrics=metrics))
     by_name = {metric.name: metric for metric in metrics}
     faults = []
@@ -130,7 +124,6 @@ def _faults_of_scores(
 def _faults_of_figures(
     folder: Path, judgement: Judgement, summary: Mapping[str, Any], again: Mapping[str, Any]
 ) -> list[str]:
-    """Figures that do not follow from the scores, and files that disagree about them."""
     faults = []
     if summary["cases"] != again["cases"]:
         faults.append(f"{_SUMMARY}: cases is {summary['cases']}, there are {again['cases']}")

@@ -1,8 +1,4 @@
-"""Approvals: calls of writing tools that wait for a person, in a table that replicas share or in this process alone.
-
-A call moves from pending to approved to taken, each by one UPDATE that names the state before it: of two that want the
-same, one gets it. What a tool is called with is what the approval holds, word by word.
-"""
+"""Approvals of writing calls, in a table that replicas share, or in this process."""
 
 from __future__ import annotations
 
@@ -54,7 +50,7 @@ _BUSY_SECONDS = 60  # SQLite's busy_timeout
 
 
 class DecisionError(Exception):
-    """An approval that cannot be decided. `status`: of the HTTP answer."""
+    """An approval that can't be decided, with the HTTP status to answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -63,8 +59,7 @@ class DecisionError(Exception):
 
 @dataclass(frozen=True)
 class Approval:
-    """One question that waits, or waited. `state`: pending, approved, denied, withdrawn or expired; `thread`: of the
-    checkpoint that is gone on with."""
+    """A question that waits for a decision, or waited."""
 
     id: str
     thread: str
@@ -79,19 +74,17 @@ class Approval:
     actions: tuple[dict[str, Any], ...]
 
     def shown(self) -> dict[str, Any]:
-        """For people who decide: what is to be done, who is asked for, and until when."""
         names = ("id", "state", "release", "created", "expires", "decided_by", "reason")
         return {"object": "approval"} | {name: getattr(self, name) for name in names} | {"actions": list(self.actions)}
 
 
 def call_digest(tool: str, args: Mapping[str, Any]) -> str:
-    """Of a call, whatever the order of its arguments."""
+    """Return the digest of a call, independent of the order of its arguments."""
     return digest_of({"tool": tool, "args": canonical_json(args).decode()})
 
 
 class Approvals:
-    """The store. Safe for threads; each step is one transaction. `address`: of a PostgreSQL database; empty: in this
-    process. `seconds`: until an approval expires."""
+    """The store, safe for threads. Without the address of a PostgreSQL database it lives in this process."""
 
     def __init__(self, address: str, seconds: float) -> None:
         self._seconds = seconds
@@ -140,7 +133,7 @@ class Approvals:
         return name
 
     async def all(self, tenant: str | None) -> list[Approval]:
-        """Those of a tenant, the newest first, a hundred at most."""
+        """Return a tenant's newest hundred approvals."""
         newest = select(_APPROVALS).order_by(_APPROVALS.c.created.desc()).limit(100)
         mine = newest.where(_APPROVALS.c.tenant.is_(None) if tenant is None else _APPROVALS.c.tenant == tenant)
         found: list[Approval] = await self._do(
@@ -149,7 +142,7 @@ class Approvals:
         return found
 
     async def find(self, name: str, tenant: str | None) -> Approval:
-        """One of a tenant. DecisionError where there is none: those of others are not known to it."""
+        """Return an approval of this tenant; those of other tenants are a 404."""
         found: Approval | None = await self._do(lambda connection: _found(connection, name))
         if found is None or found.tenant != tenant:
             raise DecisionError(404, "there is no such approval")
@@ -176,7 +169,7 @@ class Approvals:
         return replace(await self.find(name, tenant), conversation=found.conversation)
 
     async def take(self, thread: str, tool: str, args: Mapping[str, Any]) -> str:
-        """Takes the approved call of a thread, once."""
+        """Take an approved call of a thread, once; return its idempotency key, or ""."""
         digest = call_digest(tool, args)
         approved = (_ACTIONS.c.state == "approved") & (_ACTIONS.c.digest == digest) & (_ACTIONS.c.tool == tool)
         of_thread = (_APPROVALS.c.thread == thread) & (_APPROVALS.c.state == "approved")
@@ -194,13 +187,13 @@ class Approvals:
         return key
 
     async def note(self, key: str, outcome: str) -> None:
-        """What became of a call that was taken."""
+        """Record the outcome of a call that was taken."""
         name, _, place = key.rpartition("-")
         one = (_ACTIONS.c.approval == name) & (_ACTIONS.c.place == int(place))
         await self._do(lambda connection: connection.execute(update(_ACTIONS).where(one).values(state=outcome)))
 
     async def withdraw(self, thread: str) -> None:
-        """Nobody waits for these any more: the answer that said so was never given out."""
+        """Withdraw a thread's pending approvals: the answer that asked for them was never given."""
         pending = (_APPROVALS.c.thread == thread) & (_APPROVALS.c.state == "pending")
         await self._do(
             lambda connection: connection.execute(
@@ -209,7 +202,7 @@ class Approvals:
         )
 
     async def expire(self) -> list[str]:
-        """Threads whose approval has expired since the last call; they are told once."""
+        """Expire what is overdue and return the threads, each once."""
         over = (_APPROVALS.c.state == "pending") & (_APPROVALS.c.expires <= time.time())
         ended = (
             update(_APPROVALS).where(over).values(_SAID_NO_MORE | {"state": "expired"}).returning(_APPROVALS.c.thread)

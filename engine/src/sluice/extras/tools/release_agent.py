@@ -45,7 +45,7 @@ def make_agent(services: Services, model: BaseChatModel) -> Runnable[Any, Any] |
 
 @contextmanager
 def evaluated_case(row: Row, services: Services) -> Iterator[None]:
-    """A case of the evaluation: functions act on a world of their own, and the row decides about what would wait."""
+    """Give the functions a world of their own for one row, which decides about calls that wait."""
     agent, wanted = services.kept.get(KEPT), expected_calls(row)
     if agent is None:
         yield

@@ -1,7 +1,4 @@
-"""The paths of the extra: `/v1/approvals` lists what waits for a person, approves it and denies it.
-
-They need the scope `approve`, which a key for asking questions has not. A key decides about questions of its tenant.
-"""
+"""The paths under `/v1/approvals`. They need the scope `approve`, which keys for asking questions don't have."""
 
 from __future__ import annotations
 
@@ -30,7 +27,6 @@ class DecisionRequest(BaseModel):
 
 
 def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
-    """Adds the paths, where the release offers its model tools."""
     services = getattr(application, "services", None)
     agent = services.kept.get(KEPT) if services else None
     if agent is None:
