@@ -30,10 +30,7 @@ Needs = Mapping[str, Mapping[str, Any]]
 
 
 def runs(condition: str, context: Mapping[str, Any], ancestors: Mapping[str, str], *, cancelled: bool = False) -> bool:
-    """Whether a job begins.
-
-    `condition`: what stands after `if:`, empty for none. `context`: `needs`, `vars`, `github` and so on. `ancestors`:
-    results of all jobs before it. `cancelled`: whether somebody has cancelled the whole run."""
+    """Whether a job begins. `ancestors`: the results of all jobs before it; `cancelled`: somebody cancelled the run."""
     text = condition.strip()
     if text.startswith("${{") and text.endswith("}}"):
         text = text[3:-2]
@@ -49,7 +46,6 @@ def runs(condition: str, context: Mapping[str, Any], ancestors: Mapping[str, str
 
 
 def evaluate(text: str, context: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]] | None = None) -> Any:
-    """The value of an expression, without its braces."""
     known = {"contains": _contains, "fromJSON": json.loads, **(functions or {})}
     parts: list[_Value] = []
 

@@ -1,4 +1,4 @@
-"""Random questions to an application with tools: what models call and people decide, and what is held against it."""
+"""Random questions to an application with tools: nothing is written that nobody approved."""
 
 from __future__ import annotations
 
@@ -32,8 +32,6 @@ _TENANTS = (None, "one", "two")
 
 @dataclass
 class FuzzedChat:
-    """Calls what the generator says. `ids`: how calls are named, which a model gets wrong, too."""
-
     random: random.Random
     replies: int = 0
 
@@ -74,7 +72,6 @@ class FuzzedChat:
 
 
 def write_config(config: Path) -> Path:
-    """The tools of the starter, offered to any model, in a folder of settings."""
     for name in ("tools.yaml", "tools.lock.yaml"):
         text = (_ROOT / "config" / name).read_text(encoding="utf-8")
         text = re.sub(r"(?<=timeout_seconds: )\d+|(?<=  seconds: )\d+", "600", text)  # a busy machine is no failure
@@ -90,15 +87,11 @@ class Nothing(ScriptedRetriever):
 
 @dataclass
 class Tally:
-    """What was seen over all runs."""
-
     events: Counter[str] = field(default_factory=Counter)
     unapproved: list[str] = field(default_factory=list)
 
 
 class Fuzzer:
-    """One application for all runs, as in a service."""
-
     def __init__(self, seed: int, config: Path) -> None:
         self.random = random.Random(seed)
         self.chat = FuzzedChat(self.random)
@@ -188,7 +181,6 @@ class Fuzzer:
 
 
 async def fuzz(runs: int, seed: int, config: Path) -> Tally:
-    """What was seen in so many runs; `unapproved` has to be empty. `config`: folder with tools.yaml and its pins."""
     fuzzer = Fuzzer(seed, config)
     with functions.scratch() as world:
         for _ in range(runs):

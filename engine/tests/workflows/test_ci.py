@@ -18,7 +18,6 @@ WRONG = ("the one or two", "the SPOILED two")
 
 @pytest.fixture(scope="module")
 def documentation(place: World) -> Run:
-    """A pull request that changes a page."""
     place.scratch.branch("documentation")
     place.scratch.write("docs/a-page.md", "# A page\n")
     place.scratch.commit("A page")
@@ -27,7 +26,6 @@ def documentation(place: World) -> Run:
 
 @pytest.fixture(scope="module")
 def better(place: World, documentation: Run) -> Run:  # noqa: ARG001 - it is the first run of this place
-    """A pull request that edits a prompt and a manifest."""
     place.scratch.branch("prompt")
     place.scratch.edit("prompts/answer.prompt.yml", *RIGHT)
     place.scratch.write("engine/k8s/base/NOTES.md", "A note.\n")
@@ -37,7 +35,6 @@ def better(place: World, documentation: Run) -> Run:  # noqa: ARG001 - it is the
 
 @pytest.fixture(scope="module")
 def worse(place: World, better: Run) -> Run:  # noqa: ARG001 - the pull request that is pushed to again
-    """The same pull request after a push that spoils the prompt."""
     place.scratch.branch("worse")
     place.scratch.edit("prompts/answer.prompt.yml", *WRONG)
     place.scratch.commit("It is worse")
@@ -103,7 +100,6 @@ def test_the_comment_is_updated_and_there_is_one(place: World, better: Run, wors
 
 
 def test_a_push_that_takes_the_change_back_leaves_no_verdict(place: World, worse: Run) -> None:  # noqa: ARG001
-    """Nothing is compared then, so nothing would replace it."""
     place.scratch.branch("taken-back")
     place.scratch.write("docs/another-page.md", "# Another page\n")
     place.scratch.commit("A page alone")

@@ -1,7 +1,4 @@
-"""The first days of a repository in which nothing is set: what act finds is what the table of the page says.
-
-Its releases are in test_first_release.py. What is played: engine/docs/reference/workflow-tests.md.
-"""
+"""The first days of a repository in which nothing is set match the table of the reference page."""
 
 from __future__ import annotations
 
@@ -26,7 +23,6 @@ PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 
 @pytest.fixture(scope="module")
 def alone(scratch: Scratch, folder: Path) -> Iterator[World]:
-    """A world in which no variable is set, and no registry is there."""
     with world(scratch, folder / "alone", whole=False) as made:
         made.variables.clear()
         yield made
@@ -67,7 +63,6 @@ def test_a_merge_queue_asks_the_same_and_comments_nowhere(alone: World) -> None:
 
 
 def test_the_pull_request_that_names_the_project_is_green(alone: World) -> None:
-    """Its base is the template: both sides are compared by what the head has installed."""
     scratch = alone.scratch
     scratch.branch("named")
     scratch.init("--name", "zephyr-desk", "--organisation", "acme-labs", "--region", "ap-south-2")
@@ -83,7 +78,6 @@ def test_the_pull_request_that_names_the_project_is_green(alone: World) -> None:
 
 
 def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World) -> None:
-    """A private repository has forks, and runs for them, where its settings allow it."""
     alone.scratch.branch("fork")
     alone.scratch.edit(*PROMPT)
     alone.scratch.commit("A prompt from elsewhere")
@@ -100,7 +94,6 @@ def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World) -
 if "engine_tests" in extras():
 
     def test_dependabot_moves_an_action(alone: World) -> None:
-        """`make check`, which asks for the row of the ledger, is played."""
         alone.scratch.branch("dependabot")
         path = ".github/workflows/ci.yml"
         alone.scratch.edit(path, "# v7.0.1", "# v7.0.2")
@@ -116,7 +109,6 @@ if "engine_tests" in extras():
 
 @pytest.mark.parametrize("private", [False, True], ids=["public", "private"])
 def test_the_night_finds_nothing_missing_and_scores_what_it_may(alone: World, private: bool) -> None:
-    """In a private repository its line is there in place of the score: `compare` asks for it."""
     alone.scratch.branch("night")
     scored = len(alone.kept("scanned"))
     run = on_the_clock(alone, "nightly.yml", "the night", number=26, private=private, PLAYED_WITHOUT="registry")
@@ -138,7 +130,6 @@ if "hosted" in extras():
 
     @pytest.mark.parametrize("conclusion", ["success", "failure"])
     def test_the_end_of_a_pull_request_s_run_asks_for_nothing(alone: World, conclusion: str) -> None:
-        """Where a comparison has left no questions."""
         place, clock = repository() | {"id": 1}, "2026-01-01T10:00:00Z"
         ended = {"id": 500, "name": "ci", "event": "pull_request", "conclusion": conclusion, "head_repository": place}
         with actions_api() as api:

@@ -1,8 +1,4 @@
-"""The releases of a repository in which nothing is set: what the merge makes is there for any machine with a token.
-
-GitHub's registry is a real one of this machine, its git server the real `git http-backend` behind tokens; what is
-played: engine/docs/reference/workflow-tests.md.
-"""
+"""The releases of a repository in which nothing is set are there for any machine with a token."""
 
 from __future__ import annotations
 
@@ -36,7 +32,6 @@ PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 
 @pytest.fixture(scope="module")
 def server(scratch: Scratch, folder: Path) -> Iterator[GitServer]:
-    """The repository at `/octo/app`, for those who have a token."""
     folder = folder / "served"
     folder.mkdir()
     subprocess.run(["git", "clone", "--quiet", "--bare", scratch.origin, folder / REPOSITORY], check=True)
@@ -47,7 +42,6 @@ def server(scratch: Scratch, folder: Path) -> Iterator[GitServer]:
 
 @pytest.fixture(scope="module")
 def fresh(scratch: Scratch, folder: Path, server: GitServer) -> Iterator[World]:
-    """A new repository: GitHub, its registry, and no variable."""
     with registry_server(folder / "registry") as registry, world(scratch, folder / "fresh", whole=False) as made:
         made.variables.clear()
         environment = {
@@ -62,7 +56,6 @@ def fresh(scratch: Scratch, folder: Path, server: GitServer) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def first(fresh: World) -> str:
-    """The release of the first push; its id."""
     fresh.scratch.git("checkout", "--quiet", "main")
     run = fresh.release(number=30)
     compare(run, "release.yml", "first push")
@@ -71,7 +64,6 @@ def first(fresh: World) -> str:
 
 @pytest.fixture(scope="module")
 def merged(fresh: World, first: str) -> str:
-    """The release of a prompt that was merged, in a repository that is private by then; its id."""
     fresh.scratch.branch("merged")
     fresh.scratch.edit(*PROMPT)
     fresh.scratch.commit("A prompt")
@@ -146,7 +138,6 @@ def laptop(fresh: World, server: GitServer, folder: Path) -> Laptop:
 
 
 def test_a_laptop_with_the_token_of_gh_has_what_is_live(laptop: Laptop, first: str, merged: str) -> None:
-    """Nothing but a clone: the record comes out of git's refs, every file of the release out of the registry."""
     listed = laptop.run(*laptop.sluice("release", "list", "--env", "production")).splitlines()
     assert [line.split()[-1] for line in listed if line.startswith("*")]
     assert [line for line in listed if line.startswith("*")] == [line for line in listed if merged in line][-1:]
@@ -177,7 +168,6 @@ def test_there_it_is_served(laptop: Laptop, merged: str, tmp_path: Path) -> None
 
 
 def test_and_from_there_it_goes_back(laptop: Laptop, first: str, merged: str) -> None:
-    """By somebody who may write; the token of the tests before only reads, and is told which right it lacks."""
     back = laptop.sluice("release", "rollback", "previous", "--env", "production")
     refused = subprocess.run(back, cwd=laptop.root, env=laptop.environment, capture_output=True, text=True, check=False)
     assert refused.returncode == 1

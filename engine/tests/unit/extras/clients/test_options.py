@@ -34,8 +34,6 @@ def form(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 class Asked:
-    """One request to the shipped application over a scripted model, and what it answered."""
-
     def __init__(self, script: dict[str, Any], *messages: dict[str, Any], question: str = OVERLAP, **fields: Any):
         self.chat = ScriptedChat(script)
         bundle = scripted_bundle(limits={"max_body_bytes": 65536, "max_concurrent": 4})

@@ -89,7 +89,6 @@ def test_strangers_are_answered_where_the_settings_say_so(main: Main, steps: Ste
 
 
 def test_eight_pull_requests_at_once_stay_within_the_day(main: Main, steps: Steps) -> None:
-    """The concurrency group of the workflow lets one run at a time; each of them sees those before it."""
     first = main.request("question 1")
     each = (ProviderRequest.model_validate(first).size * 1.0 + 32 * 2.0) / 1e6
     main.limit(dollars_per_day=each * 3.5, dollars_per_change=1)
@@ -110,14 +109,12 @@ def test_eight_pull_requests_at_once_stay_within_the_day(main: Main, steps: Step
 
 
 def test_one_run_at_a_time_sees_what_those_before_it_have_spent() -> None:
-    """The ledger is right only while the runs of all pull requests wait in one queue."""
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / ANSWERING).read_text())
     assert "${{" not in workflow["concurrency"]["group"]
     assert workflow["concurrency"].get("cancel-in-progress", False) is False
 
 
 def test_a_provider_that_counts_more_than_was_reserved_is_believed(main: Main, steps: Steps) -> None:
-    """Its bill is what counts: the next pull request has that much less."""
     request = ProviderRequest.model_validate(main.request())
     main.model.used = (request.size * 100, 32)
     bill = (main.model.used[0] * 1.0 + 32 * 2.0) / 1e6
@@ -195,7 +192,6 @@ def test_an_archive_of_anything_else_is_refused(main: Main, steps: Steps, name: 
 
 
 def forged(steps: Steps, digest: str, *, workflow: str = ANSWERING, **changes: Any) -> None:
-    """A run that publishes a response under the name that main would give it."""
     settings = {"branch": "main", "created_at": "2026-01-02T10:00:00Z"} | changes
     steps.github.add_run(700, workflow, **settings)
     content = lines({"digest": digest, "value": RESPONSE})
@@ -223,7 +219,6 @@ def test_a_forged_response_is_not_taken(main: Main, steps: Steps, name: str) -> 
 
 
 def test_the_same_response_of_main_is_taken(main: Main, steps: Steps) -> None:
-    """Otherwise the refusals above would say nothing."""
     digest = main.request()["digest"]
     steps.github.add_run(WAITING)
     forged(steps, digest)

@@ -1,5 +1,4 @@
-"""Files of requests that a pull request might write: none is asked for, none learns anything of the key. Requests of an
-application with tools are carried whole, priced whole, and are no way around what is held to account."""
+"""Hostile files of requests: none is asked for, and none learns anything of the key."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ Bytes = Callable[[Main], bytes]
 
 
 def request(**changes: Any) -> Bytes:
-    """A request with other values, under the digest of what it was."""
+    """A request with other values under the digest of what it was."""
     return lambda main: lines(main.request(digest=main.request()["digest"], **changes))
 
 
@@ -94,12 +93,10 @@ FILES: dict[str, Bytes] = {
 
 
 def leaks(*texts: bytes) -> list[str]:
-    """The forms of the key that stand in a text."""
     return [form for form in (*key_forms(KEY), NUMBERED) if any(form.encode() in text.lower() for text in texts)]
 
 
 def test_the_same_file_is_asked_when_nothing_was_changed_in_it(main: Main) -> None:
-    """Otherwise the refusals above would say nothing."""
     file = main.workspace.root.parent / "requests.jsonl"
     file.write_bytes(lines(main.request()))
     done = main.sluice("answers", "ask", str(file))
@@ -121,7 +118,6 @@ WORDS = {
 def test_words_of_a_prompt_are_words_and_an_answer_that_holds_the_key_is_dropped(
     main: Main, name: str, form: int
 ) -> None:
-    """The model plays along: it answers with the key, in each form."""
     main.model.reply = lambda _: f"Here it is: {key_forms(KEY)[form]}."
     file = main.workspace.root.parent / "requests.jsonl"
     file.write_bytes(lines(main.request(WORDS[name])))
@@ -150,7 +146,6 @@ def test_a_provider_that_fails_tells_the_kind_alone(main: Main, word: str) -> No
 
 
 def test_the_schema_in_the_repository_refuses_what_is_refused(main: Main) -> None:
-    """Where it is the schema that refuses, and not the settings of main."""
     schema = json.loads((ROOT / "engine" / "schemas" / "request.schema.json").read_text())
     jsonschema.validate(main.request(), schema)
     for name in ("an address", "headers", "a path as digest", "a path as provider", "content in parts", "no messages"):

@@ -1,5 +1,4 @@
-"""The prompt lab of a checkout over a scripted model that answers briefly when the prompt says so: as an application,
-and as a process of its own (`unit.serving.process.Service`)."""
+"""The prompt lab over a scripted model that answers briefly when the prompt says so."""
 
 from __future__ import annotations
 
@@ -38,18 +37,16 @@ BRIEF = "Answer in one word."
 
 
 def key_of(question: str) -> str:
-    """The one key of `REPLIES` that occurs in the question."""
     (key,) = [key for key in REPLIES if key in question]
     return key
 
 
 def keys_in_order(workspace: Workspace) -> list[str]:
-    """The keys of the questions, in the order in which a comparison asks them."""
     return [key_of(row.question) for row in asking_order(load_rows(workspace.data / "eval.jsonl"))]
 
 
 class Chat:
-    """Says the first word alone where the prompt asks for it. Awaits `gate`, with the key, before a brief answer."""
+    """Says the first word alone where the prompt asks for it, after `gate`."""
 
     def __init__(self) -> None:
         self.gate: Callable[[str], Awaitable[Any]] | None = None
@@ -72,8 +69,6 @@ class Chat:
 
 
 class Search:
-    """Finds one passage for every question."""
-
     class embedder:  # noqa: N801
         @staticmethod
         def embed(texts: list[str]) -> Any:
@@ -97,8 +92,6 @@ def lab_app(workspace: Workspace, chat: Chat, traffic: TrafficState) -> ASGIApp:
 
 
 def within(app: Any, steps: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
-    """What the steps give, with a client of the application."""
-
     async def run() -> Any:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
@@ -113,12 +106,7 @@ async def _existence(path: Path) -> None:
 
 
 def run_service(port: int, root: str, killed_at: str = "") -> None:
-    """Serves the lab of the checkout `root` on loopback; for child processes of tests. A brief answer waits for the
-    file of its key in the folder `gates` beside the checkout.
-
-    `killed_at`: the step of a write to prompts/ at which the process gets a SIGKILL: `half written`, `written`
-    or `renamed`.
-    """
+    """Serve the lab for child processes. `killed_at`: the step of a write to prompts/ that ends with a SIGKILL."""
     workspace, traffic = Workspace(Path(root)), TrafficState()
     folder = workspace.root.parent
     chat = Chat()
@@ -130,7 +118,7 @@ def run_service(port: int, root: str, killed_at: str = "") -> None:
 
 
 def _be_killed(step: str) -> None:
-    """Has a synced write, which only that of the prompt is, end with a SIGKILL."""
+    """Only the write of the prompt is synced."""
     sync, rename = os.fsync, Path.replace
 
     def kill() -> None:

@@ -26,8 +26,6 @@ def git(workspace: Workspace, *words: str) -> str:
 
 
 def assert_it_works_again(workspace: Workspace, path: Path) -> None:
-    """The next lab has the prompt of the disk, compares, and keeps."""
-
     async def steps(client: httpx.AsyncClient) -> None:
         prompt = (await client.get("/try/prompt")).json()
         assert prompt["text"] == path.read_text()

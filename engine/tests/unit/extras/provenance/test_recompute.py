@@ -1,8 +1,4 @@
-"""`sluice release recompute` names the row, metric or gate that does not follow, whatever the digests say.
-
-Each change here is closed again as its author would: release.json gets the new digests and the id that follows from
-them, judgement.json its digest, and SHA256SUMS is written anew. `sluice release verify` then finds nothing.
-"""
+"""`sluice release recompute` finds changes although the release was closed again with matching digests."""
 
 from __future__ import annotations
 
@@ -31,7 +27,6 @@ Forge = Callable[[Callable[[Path], None]], dict[str, VerificationResult]]
 
 
 def closed_again(folder: Path) -> Path:
-    """The folder with digests, id, judgement and checksums that agree with its content."""
     document = read_json(folder / "release.json")
     document["files"] = {name: digest_of_file(folder / name) for name in document["files"]}
     manifest = identified({key: value for key, value in document.items() if key != "id"})
@@ -45,8 +40,6 @@ def closed_again(folder: Path) -> Path:
 
 @pytest.fixture
 def forge(made: MadeRelease, tmp_path: Path) -> Forge:
-    """Changes a copy, closes it again, and recomputes it."""
-
     def change(by: Callable[[Path], None]) -> dict[str, VerificationResult]:
         folder = tmp_path / "copy"
         shutil.copytree(made.folder, folder)

@@ -35,7 +35,7 @@ PATIENCE = 600  # seconds, where a test is not about a tool that takes too long
 
 @dataclass
 class RepliesChat:
-    """Gives one reply after the other: a text, or calls. `seen`: the last messages it was asked with."""
+    """Gives one reply after the other: a text, or calls."""
 
     replies: list[Reply]
     seen: list[Messages] = field(default_factory=list)
@@ -117,14 +117,12 @@ class _Nothing(ScriptedRetriever):
 
 @pytest.fixture
 def world() -> Iterator[sqlite3.Connection]:
-    """The world of this test."""
     with functions.scratch() as found:
         yield found
 
 
 @pytest.fixture
 def scene(root: Path, tmp_path: Path) -> Callable[..., Scene]:
-    """Makes a scene of replies."""
     return lambda *replies, **changes: Scene(root, tmp_path / "config", replies, **changes)
 
 
@@ -137,7 +135,5 @@ def run(coroutine: Any) -> Any:
 
 
 class WithholdsOrders(NoChecks):
-    """A passage guard that withholds what holds an order."""
-
     async def check_passage(self, text: str) -> GuardOutcome:
         return GuardOutcome("", True, ("injection.override",)) if "IGNORE" in text else GuardOutcome(text, False, ())

@@ -1,5 +1,4 @@
-"""Approvals: who may see and decide over HTTP, what is decided once, what expires; two replicas over one PostgreSQL (a
-real server); and random models and people, who write nothing that nobody approved."""
+"""Approvals over HTTP, in one process and of two replicas over a real PostgreSQL; and random models and people."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ from .conftest import OPEN, QUESTION, Scene, run, tickets
 
 
 class Service:
-    """The service of a scene in this process, with keys for asking and for deciding of two tenants."""
+    """The service of a scene, with keys of two tenants."""
 
     def __init__(self, made: Scene, state: Path) -> None:
         file = state / "keys.json"

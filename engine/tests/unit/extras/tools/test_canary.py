@@ -1,4 +1,4 @@
-"""The canary's quality stage over HTTP: a canary whose tool is broken is stopped before any visitor meets it."""
+"""The canary's quality stage over HTTP stops a canary whose tool is broken."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ROWS = [
 
 
 class TicketChat:
-    """Calls the tool for the word of the question, then answers; whatever the tool has said, as a bold model would."""
+    """Calls the tool for the word of the question, then answers whatever the tool has said."""
 
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
