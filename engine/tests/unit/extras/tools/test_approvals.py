@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,9 +21,9 @@ from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
-from support.tool_fuzz import fuzz, write_config
 
 from .conftest import OPEN, QUESTION, Scene, run, tickets
+from .fuzz import WAYS, FuzzedChat, Fuzzer
 
 
 class Service:
@@ -225,10 +226,14 @@ def test_a_database_that_does_not_answer_is_said(scene: Made, monkeypatch: pytes
         scene("Hello.", approvals=SHARED)
 
 
-_WAYS = ("approve", "at once", "bare", "deny", "late", "never", "stranger", "twice")
+def test_nothing_is_written_that_nobody_approved(scene: Made, world: sqlite3.Connection) -> None:
+    generator = random.Random(1)
+    fuzzer = Fuzzer(scene(chat=FuzzedChat(generator)), generator)
 
+    async def talk() -> None:
+        for _ in range(100):
+            await fuzzer.run(world)
 
-def test_nothing_is_written_that_nobody_approved(tmp_path: Path) -> None:
-    tally = asyncio.run(fuzz(100, 1, write_config(tmp_path)))
-    assert tally.unapproved == []
-    assert all(tally.events[way] for way in (*_WAYS, "written", "call unapproved", "refused with 409"))
+    run(talk())
+    assert fuzzer.unapproved == []
+    assert all(fuzzer.events[way] for way in (*WAYS, "written", "call unapproved", "refused with 409"))
