@@ -7,7 +7,6 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from sluice.llm.resilience import open_chat
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from support.serving.fakes import NoChecks, ScriptedRetriever, hit, scripted_bundle
+from unit.data.conftest import git
 from unit.extras.hosted.conftest import KEY, WAITING, Main, Steps, everything, hosted, lines
 
 DIGESTS = Digests("model", "search", "guards")
@@ -106,11 +106,6 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr(compare_change, "reproduce", fake.reproduce)
     monkeypatch.setattr(Evaluator, "ask", lambda self, asked, _: fake.evaluate(self._workspace, asked, *self._options))
     return fake
-
-
-def git(root: Path, *words: str) -> None:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True)
 
 
 class Changed:
