@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -130,14 +131,8 @@ class ResponseFrame:
         return self._event("response.failed", response=self._frame | {"status": "failed", "output": [], "error": error})
 
     def _message(self, part: Mapping[str, Any] | None, status: str = "completed") -> dict[str, Any]:
-        content = [part] if part else []
-        return {
-            "type": "message",
-            "id": f"msg_{self._trace}",
-            "role": "assistant",
-            "status": status,
-            "content": content,
-        }
+        item = {"type": "message", "id": f"msg_{self._trace}", "role": "assistant", "status": status}
+        return item | {"content": [part] if part else []}
 
     def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         item = {"type": "function_call", "id": f"fc_{call['id']}", "call_id": call["id"], "status": "completed"}
@@ -235,11 +230,5 @@ class _McpReply(Response):
         self._parts = (application, count, release)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        server = await asyncio.to_thread(_mcp_server)
+        server = await asyncio.to_thread(import_module, "sluice.extras.clients.mcp_server")
         await server.handle(*self._parts, scope, receive, send)
-
-
-def _mcp_server() -> Any:
-    from sluice.extras.clients import mcp_server
-
-    return mcp_server

@@ -17,7 +17,6 @@ from weakref import WeakKeyDictionary
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
-from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -165,10 +164,6 @@ class ToolAgent:
         shown = [_shown(one) for one in tools.values()]
         self._graph: Any = create_agent(model, shown, middleware=layers)
 
-    @property
-    def runnable(self) -> Runnable[Any, Any]:
-        return RunnableLambda(self._answer)
-
     @staticmethod
     def _interrupt(tool: Tool) -> Any:
         # No approval is asked for a call that cannot be made.
@@ -181,7 +176,7 @@ class ToolAgent:
                 await check_servers(self._file, self._lock)
                 self._saver = self._graph.checkpointer = await _opened_saver(self._database)
 
-    async def _answer(self, messages: Sequence[BaseMessage]) -> AsyncIterator[BaseMessage]:
+    async def answer(self, messages: Sequence[BaseMessage]) -> AsyncIterator[BaseMessage]:
         await self.open()
         request, resumed = current_request(), RESUMED.get()
         self._began.setdefault(request, time.monotonic())
@@ -240,9 +235,9 @@ class ToolAgent:
         step = {"name": one.tool, "args": one.args, "outcome": "world"}
         if tool is None or tool.settings.effect != "read" or tool.fault(one.args):
             return step | {"fault": "this is no call of a tool that reads"}
-        said, outcome = await _called(tool, one.args, "")
-        right = outcome == "done" and one.holds in said and not (one.lacks and one.lacks in said)
-        return step | {"fault": "" if right else f"it says {said[:200]}"}
+        text, outcome = await _called(tool, one.args, "")
+        right = outcome == "done" and one.holds in text and not (one.lacks and one.lacks in text)
+        return step | {"fault": "" if right else f"it says {text[:200]}"}
 
     def scratch(self) -> AbstractContextManager[Any] | None:
         """Return a separate world for the functions, if config/tools.yaml names one."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, create_engine, event, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from starlette.exceptions import HTTPException
 
 from sluice.core.digests import canonical_json, digest_of
 from sluice.core.errors import SluiceError
@@ -18,6 +19,7 @@ from sluice.core.errors import SluiceError
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
+T = TypeVar("T")
 _TABLES = MetaData()
 _APPROVALS = Table(
     "sluice_approvals",
@@ -49,12 +51,8 @@ _SAID_NO_MORE: dict[str, Any] = {"conversation": []}
 _BUSY_SECONDS = 60  # SQLite's busy_timeout
 
 
-class DecisionError(Exception):
-    """An approval that can't be decided, with the HTTP status to answer."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+class DecisionError(HTTPException):
+    """An approval that can't be decided."""
 
 
 @dataclass(frozen=True)
@@ -136,17 +134,15 @@ class Approvals:
         """Return a tenant's newest hundred approvals."""
         newest = select(_APPROVALS).order_by(_APPROVALS.c.created.desc()).limit(100)
         mine = newest.where(_APPROVALS.c.tenant.is_(None) if tenant is None else _APPROVALS.c.tenant == tenant)
-        found: list[Approval] = await self._do(
-            lambda connection: [_read(connection, row) for row in connection.execute(mine)]
-        )
-        return found
+        return await self._do(lambda connection: [_read(connection, row) for row in connection.execute(mine)])
 
     async def find(self, name: str, tenant: str | None) -> Approval:
         """Return an approval of this tenant; those of other tenants are a 404."""
-        found: Approval | None = await self._do(lambda connection: _found(connection, name))
-        if found is None or found.tenant != tenant:
-            raise DecisionError(404, "there is no such approval")
-        return found
+        named = select(_APPROVALS).where(_APPROVALS.c.id == name)
+        for found in await self._do(lambda connection: [_read(connection, row) for row in connection.execute(named)]):
+            if found.tenant == tenant:
+                return found
+        raise DecisionError(404, "there is no such approval")
 
     async def decide(
         self, name: str, tenant: str | None, *, approve: bool, by: str | None, reason: str, release: str
@@ -183,8 +179,7 @@ class Approvals:
                     return f"{name}-{place}"
             return ""
 
-        key: str = await self._do(write)
-        return key
+        return await self._do(write)
 
     async def note(self, key: str, outcome: str) -> None:
         """Record the outcome of a call that was taken."""
@@ -195,32 +190,22 @@ class Approvals:
     async def withdraw(self, thread: str) -> None:
         """Withdraw a thread's pending approvals: the answer that asked for them was never given."""
         pending = (_APPROVALS.c.thread == thread) & (_APPROVALS.c.state == "pending")
-        await self._do(
-            lambda connection: connection.execute(
-                update(_APPROVALS).where(pending).values(_SAID_NO_MORE | {"state": "withdrawn"})
-            )
-        )
+        withdrawn = update(_APPROVALS).where(pending).values(_SAID_NO_MORE | {"state": "withdrawn"})
+        await self._do(lambda connection: connection.execute(withdrawn))
 
     async def expire(self) -> list[str]:
         """Expire what is overdue and return the threads, each once."""
         over = (_APPROVALS.c.state == "pending") & (_APPROVALS.c.expires <= time.time())
-        ended = (
-            update(_APPROVALS).where(over).values(_SAID_NO_MORE | {"state": "expired"}).returning(_APPROVALS.c.thread)
-        )
-        found: list[str] = await self._do(lambda connection: list(connection.execute(ended).scalars()))
-        return found
+        expired = update(_APPROVALS).where(over).values(_SAID_NO_MORE | {"state": "expired"})
+        threads = expired.returning(_APPROVALS.c.thread)
+        return await self._do(lambda connection: list(connection.execute(threads).scalars()))
 
-    async def _do(self, work: Any) -> Any:
-        def transaction() -> Any:
+    async def _do(self, work: Callable[[Connection], T]) -> T:
+        def transaction() -> T:
             with self._engine.begin() as connection:
                 return work(connection)
 
         return await asyncio.to_thread(transaction)
-
-
-def _found(connection: Connection, name: str) -> Approval | None:
-    row = connection.execute(select(_APPROVALS).where(_APPROVALS.c.id == name)).one_or_none()
-    return _read(connection, row) if row else None
 
 
 def _read(connection: Connection, row: Row[Any]) -> Approval:

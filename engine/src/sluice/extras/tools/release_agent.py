@@ -27,6 +27,8 @@ def make_agent(services: Services, model: BaseChatModel) -> Runnable[Any, Any] |
     local = services.bundle.providers.chat[0].kind == "local"
     if not lock or file.use == "never" or (file.use == "hosted" and local):
         return None
+    from langchain_core.runnables import RunnableLambda
+
     from sluice.extras.tools.agent import ToolAgent
     from sluice.extras.tools.approvals import Approvals
     from sluice.extras.tools.toolbox import open_tools
@@ -40,7 +42,7 @@ def make_agent(services: Services, model: BaseChatModel) -> Runnable[Any, Any] |
     tools = open_tools(file, lock)
     agent = ToolAgent(services, model, file, lock, tools, Approvals(database, file.approvals.expire_seconds), database)
     services.kept[KEPT] = agent
-    return agent.runnable
+    return RunnableLambda(agent.answer)
 
 
 @contextmanager

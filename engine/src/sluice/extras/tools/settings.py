@@ -72,9 +72,8 @@ class ToolsFile(Settings):
     @model_validator(mode="after")
     def _names_are_different(self) -> Self:
         names = [name for name, _, _ in self.each()]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two tools have the name {name!r}")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two tools have the name {twice[0]!r}")
         return self
 
     def each(self) -> Iterator[tuple[str, ToolSettings, ServerSettings | None]]:

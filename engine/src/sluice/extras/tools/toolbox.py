@@ -94,8 +94,8 @@ async def server_pins(name: str, server: ServerSettings) -> dict[str, PinnedTool
     except SluiceError:
         raise
     except Exception as error:
-        why = f"{type(error).__name__}"
-        raise SluiceError(f"config/{FILE}: the MCP server {name!r} at {server.url}: no answer: {why}") from error
+        where = f"config/{FILE}: the MCP server {name!r} at {server.url}"
+        raise SluiceError(f"{where}: no answer: {type(error).__name__}") from error
     if missing := sorted(server.tools.keys() - found.keys()):
         raise ToolChangedError(f"config/{FILE}: the MCP server {name!r} has no tool {missing[0]!r}", remedy=REPIN)
     return {tool: found[tool] for tool in server.tools}

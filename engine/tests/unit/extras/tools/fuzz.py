@@ -112,7 +112,7 @@ class Fuzzer:
         try:
             found = await self.made.settle(name, tenant, approve=approve)
         except DecisionError as error:
-            self.events[f"refused with {error.status}"] += 1
+            self.events[f"refused with {error.status_code}"] += 1
             return ()
         if approve:
             approved[name] = found
