@@ -170,17 +170,3 @@ def test_main_refuses_what_is_hostile_before_anything_holds_the_key(
     assert [*published] == ["refused"]
     assert len(api.again) == again + 1, "it is run again to read why"
     assert not [hidden for hidden in (KEY, *SIGNED_IN) if hidden in run.log + json.dumps(published)]
-
-
-def test_main_asks_nothing_for_a_run_that_failed_otherwise(
-    bare: World,
-    api: ActionsApi,
-    rounds: Rounds,  # noqa: ARG001 - what happened before
-    model: Upstream,
-) -> None:
-    before, again = len(model.asked), [*api.again]
-    del api.archives[500, "requests-1"]
-    run = asked_by_main(bare, api)
-    assert run.status == 0
-    assert "The run asks for nothing." in run.job("answer").log
-    assert (len(model.asked), api.again) == (before, again)

@@ -10,14 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
 import pytest
 
-from sluice.core.processes import free_port, wait_until
 from support.day_one import CLOCK
 from support.git_server import GitServer, git_server
-from support.local_server import answers
-from support.providers.server import TEXT
 from unit.extras.registry.registries import registry_server
 from unit.github.fake_github import READER, WRITER
 from workflows.act import HERE
@@ -145,26 +141,6 @@ def test_a_laptop_with_the_token_of_gh_has_what_is_live(laptop: Laptop, first: s
     said = laptop.run(*laptop.sluice("release", "verify", "--env", "production"))
     assert "artifact store: verified" in said
     assert (laptop.root / ".sluice" / "releases" / merged / "release.json").is_file()
-
-
-def test_there_it_is_served(laptop: Laptop, merged: str, tmp_path: Path) -> None:
-    """`sluice serve` with its own checks, search and store; the files of the models are a line each, so what loads them
-    is played."""
-    shutil.rmtree(laptop.root / ".sluice", ignore_errors=True)
-    port, log = free_port(), tmp_path / "log"
-    words = laptop.sluice("serve", "--live-in", "production", "--port", str(port))
-    with log.open("w") as said:
-        service = subprocess.Popen(words, cwd=laptop.root, env=laptop.environment, stdout=said, stderr=said)
-        try:
-            wait_until(lambda: service.poll() is not None or answers(f"http://127.0.0.1:{port}/readyz"), seconds=1800)
-            assert service.poll() is None, log.read_text()
-            body = {"model": "sluice", "messages": [{"role": "user", "content": "What does a canary release get?"}]}
-            reply = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=600)
-            assert (reply.status_code, reply.headers["x-sluice-release"]) == (200, merged)
-            assert reply.json()["choices"][0]["message"]["content"] == TEXT
-        finally:
-            service.terminate()
-            service.wait(600)
 
 
 def test_and_from_there_it_goes_back(laptop: Laptop, first: str, merged: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -105,37 +103,10 @@ async def _existence(path: Path) -> None:
         await asyncio.sleep(0.02)
 
 
-def run_service(port: int, root: str, killed_at: str = "") -> None:
-    """Serve the lab for child processes. `killed_at`: the step of a write to prompts/ that ends with a SIGKILL."""
+def run_service(port: int, root: str) -> None:
+    """Serve the lab for child processes; a brief answer waits for the file of its key in `gates`."""
     workspace, traffic = Workspace(Path(root)), TrafficState()
     folder = workspace.root.parent
     chat = Chat()
     chat.gate = lambda key: _existence(folder / "gates" / key)
-    app = lab_app(workspace, chat, traffic)
-    if killed_at:
-        _be_killed(killed_at)
-    listen(app, traffic, "127.0.0.1", port, drain_seconds=60)
-
-
-def _be_killed(step: str) -> None:
-    """Only the write of the prompt is synced."""
-    sync, rename = os.fsync, Path.replace
-
-    def kill() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def fsync(descriptor: int) -> None:
-        if step != "renamed":
-            size = os.fstat(descriptor).st_size
-            os.ftruncate(descriptor, size // 2 if step == "half written" else size)
-            kill()
-        sync(descriptor)
-
-    def replaced(draft: Path, target: Path) -> Path:
-        done = rename(draft, target)
-        if target.parent.name == "prompts":
-            kill()
-        return done
-
-    os.fsync = fsync  # type: ignore[assignment]
-    Path.replace = replaced  # type: ignore[method-assign,assignment]
+    listen(lab_app(workspace, chat, traffic), traffic, "127.0.0.1", port, drain_seconds=60)
