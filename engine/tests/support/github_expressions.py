@@ -4,9 +4,7 @@ A double of GitHub's evaluator, from its documentation (github/docs, content/act
 expressions.md, of 2026): literals, operators and their coercions, `contains`, `fromJSON`, object filters, and the
 status functions of jobs. A condition without a status function has `success()` before it. `success()` is about all
 ancestors of a job, and a skipped one is none; a job that ran out of time or was lost is `cancelled`, which is no
-`failure()`, and the workflow is not `cancelled()` by it. engine/tests/workflows/test_expressions.py asks act, whose
-evaluator is another, the same questions.
-
+`failure()`, and the workflow is not `cancelled()` by it. engine/tests/workflows/test_day_one.py compares it with act.
 An expression is rewritten as one of Python, whose operators `_Value` gives GitHub's meaning.
 """
 

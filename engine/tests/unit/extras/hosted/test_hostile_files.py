@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import jsonschema
 import pytest
 
 from sluice.evaluation.replay import response_key
@@ -129,14 +128,6 @@ def test_a_provider_that_fails_tells_the_kind_alone(main: Main, word: str) -> No
     assert "1 without an answer" in done.text
     for hidden in (KEY, "secret", "overloaded", "question"):
         assert hidden not in done.text
-
-
-def test_the_schema_in_the_repository_refuses_what_is_refused(main: Main) -> None:
-    schema = json.loads((ROOT / "engine" / "schemas" / "request.schema.json").read_text())
-    jsonschema.validate(main.request(), schema)
-    for name in ("an address", "a path as digest", "a path as provider", "content in parts", "no messages"):
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(json.loads(FILES[name](main)), schema)
 
 
 # The order of its keys is one that no sorting makes: a model may answer to it.

@@ -65,14 +65,6 @@ def test_where_calls_part_from_what_is_expected(wanted: Any, steps: Any, fault: 
     assert found.startswith(fault) if fault else found == ""
 
 
-def test_the_metric_says_where_and_nothing_of_other_rows() -> None:
-    assert tool_calls.score(row(calls=BOTH), Output("", steps=(FOUND, OPENED))) == Assertion(True)
-    missing: Any = tool_calls.score(row(calls=BOTH), Output("", steps=(FOUND,)))
-    assert (missing.passed, missing.reason) == (False, "open_ticket {} was expected; there was none")
-    other = Row.model_validate({"id": "r", "question": "?", "answers": [], "doc_ids": []})
-    assert tool_calls.score(other, Output("", steps=(FOUND,))) is None
-
-
 async def evaluated(made: Scene, asked: Row) -> Output:
     with evaluated_case(asked, made.runner.services):
         answer = await made.ask(asked.question)
