@@ -191,10 +191,6 @@ def require_budget(
             raise RefusedRequestsError(what, remedy=remedy)
 
 
-_STRANGER = "the author may not write to the repository"
-_BY_HAND = "a maintainer can start answer-requests by hand, with the number of the run"
-
-
 @dataclass(frozen=True)
 class AllowedRequest:
     """A request and the entry of config/providers.yaml that answers it."""
@@ -257,7 +253,8 @@ def check_run(workspace: Workspace, run: int, out: Path, environment: Mapping[st
                 return CheckedRun("none", "The run asks for nothing.")
             asked_for = limits.authors == "all" or environment.get("GITHUB_EVENT_NAME") == "workflow_dispatch"
             if not asked_for and not may_write(repository, waiting.author):
-                raise RefusedRequestsError(_STRANGER, remedy=_BY_HAND)
+                remedy = "a maintainer can start answer-requests by hand, with the number of the run"
+                raise RefusedRequestsError("the author may not write to the repository", remedy=remedy)
             allowed, new = check_requests(workspace, raw)
             dollars = sum(one.most_dollars for one in new)
             now = datetime.now(UTC)

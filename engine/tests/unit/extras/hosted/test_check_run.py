@@ -237,11 +237,8 @@ def test_the_first_attempt_asks_github_for_nothing(main: Main, steps: Steps) -> 
 
 def test_an_archive_at_another_address_gets_no_token(main: Main, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     steps.waits(lines(main.request()))
-    api = steps.github
-    listed = api._artifacts
-    elsewhere = f"{api.storage}/storage/0"
-    monkeypatch.setattr(
-        api, "_artifacts", lambda run: [{**one, "archive_download_url": elsewhere} for one in listed(run)]
-    )
+    (listed,) = steps.github._artifacts(WAITING)
+    elsewhere = listed | {"archive_download_url": f"{steps.github.storage}/storage/0"}
+    monkeypatch.setattr(steps.github, "_artifacts", lambda _: [elsewhere])
     assert steps.run() == "refused"
-    assert api.tokens_at_storage == []
+    assert steps.github.tokens_at_storage == []

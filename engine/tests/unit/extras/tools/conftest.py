@@ -44,7 +44,6 @@ class RepliesChat:
 
     replies: list[Reply]
     seen: list[Messages] = field(default_factory=list)
-    usage: Usage = field(default_factory=lambda: Usage(10, 2))
     parameters: list[ModelParameters] = field(default_factory=list)
 
     async def stream(
@@ -60,7 +59,7 @@ class RepliesChat:
             yield Delta(text)
         for place, (name, args) in enumerate(calls):
             yield call_delta(name, json.dumps(args), place, f"call-{len(self.seen)}-{place}")
-        yield Delta(finish_reason="tool_calls" if calls else "stop", usage=self.usage)
+        yield Delta(finish_reason="tool_calls" if calls else "stop", usage=Usage(10, 2))
 
 
 class Scene:

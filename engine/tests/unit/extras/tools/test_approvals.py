@@ -171,8 +171,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_one_asks_and_another_goes_on(scene: Made, world: sqlite3.Connection) -> None:
-    first, second = (scene([OPEN], "Ticket 4 is open.", approvals=SHARED) for _ in range(2))
-    second.chat.replies = ["Ticket 4 is open."]
+    first, second = (scene(*replies, "Ticket 4 is open.", approvals=SHARED) for replies in ([[OPEN]], []))
 
     async def talk() -> None:
         name = str((await first.ask()).steps[0]["approval"])
@@ -191,10 +190,7 @@ def test_one_asks_and_another_goes_on(scene: Made, world: sqlite3.Connection) ->
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_of_many_who_decide_at_once_one_is_heard(scene: Made, world: sqlite3.Connection) -> None:
-    replicas = [scene([OPEN], "Done.", approvals=SHARED) for _ in range(2)]
-    for one in replicas:
-        one.chat.replies = ["Done."]
-    replicas[0].chat.replies = [[OPEN], "Done."]
+    replicas = [scene(*replies, "Done.", approvals=SHARED) for replies in ([[OPEN]], [])]
 
     async def decide(made: Scene, name: str, approve: bool) -> Any:
         try:
