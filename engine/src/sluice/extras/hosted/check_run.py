@@ -1,14 +1,11 @@
-"""Checks the requests of a run of ci without a key: who asks, what main's settings allow, and what it can cost at most.
-Nothing is asked before all of it is known. And what runs of Actions hand to each other: artifacts of one file.
+"""Checks the requests of a ci run without a key: who asks, what main's settings allow, and what it can cost at most.
 
-A run of main is one of answer-requests.yml on the default branch of this repository. Its artifacts are written by code
-of main alone; GitHub says which run an artifact is of, and no other run can add to it. That origin is the signature
-(engine/docs/decisions/keyless-pull-requests.md). The run of a pull request is believed for who and where it is, which
-GitHub says, and for nothing that it has written.
+Only artifacts of answer-requests.yml on the default branch are trusted: GitHub says which run made an artifact, and no
+other run can add to it (engine/docs/decisions/keyless-pull-requests.md). A run of a pull request is trusted only for
+what GitHub says about it.
 
-What answers have cost is kept as artifacts of the runs that asked: `spend-reserved` before, `spend-used` after, with
-the number of the attempt behind it. The concurrency group of answer-requests.yml serialises the runs, so each sees what
-those before it have spent. A run that dies between the two has spent what it had reserved.
+Costs are kept as artifacts of the runs that asked: `spend-reserved-N` before attempt N, `spend-used-N` after. The
+workflow's concurrency group serialises the runs. A run that dies between the two has spent what it had reserved.
 """
 
 from __future__ import annotations
@@ -200,7 +197,7 @@ class AllowedRequest:
 
     @property
     def most_tokens(self) -> int:
-        """Of all attempts: each of them may be paid for."""
+        """An upper bound: each attempt may be paid for."""
         return (self.spec.retries + 1) * (self.request.size + self.request.parameters.max_tokens)
 
     @property

@@ -1,8 +1,4 @@
-"""Test cases of a prompt: its own testData, or the lines of a file. Errors are reported before any request is sent.
-
-A line is {id, vars: {variable: value}, expect: {…}}; `expect` has the keys of a row's `expect` and `expected`, which
-stands beside the variables in testData: a right answer, several, or an empty list for a decline.
-"""
+"""Test cases of a prompt: its testData, or lines of {id, vars, expect}, where an empty `expected` means a decline."""
 
 from __future__ import annotations
 

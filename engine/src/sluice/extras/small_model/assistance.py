@@ -98,10 +98,8 @@ class SentenceRetriever(PassageRetriever):
 def grammar(passages: Sequence[str], decline: str) -> str:
     """The grammar of answers that are spans of the passages, or `decline`, in the form of llama.cpp (GBNF).
 
-    A small model that was trained to copy still makes mistakes: a similar word, a number written out. A span begins and
-    ends at a word or a mark; white space is one space, and the first letter may be large or small. Rule `r<n>` is what
-    may follow the piece before it: nothing, or piece n and what may follow that.
-    """
+    A small model that was trained to copy still makes mistakes: a similar word, a number written out. Rule `r<n>` is
+    what may follow the piece before it: nothing, or piece n and what may follow that."""
     begins = [_quoted(decline)]
     rules: list[str] = []
     for passage in passages:

@@ -23,13 +23,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 @dataclass(frozen=True)
 class PassageEvidence:
-    """What passages say about a question.
-
-    Attributes:
-        sentences: those that say most, each as a hit of its own, best first; none for small talk.
-        doubt: that they answer the question, from 0 to 1; 1 where there is no passage, 0 for small talk.
-        figures: from which the doubt follows.
-    """
+    """The best sentences, each as a hit, and the doubt (0 to 1) that they answer the question, from `figures`."""
 
     sentences: list[Hit]
     doubt: float

@@ -17,7 +17,7 @@ REPIN = "read what it says of itself now, and pin it: `sluice tools pin`"
 
 
 class ToolSettings(Settings):
-    """What one tool may do."""
+    """The rights and limits of one tool."""
 
     effect: Literal["none", "read", "write"]
     approval: Literal["never", "always"] = "never"
@@ -59,8 +59,7 @@ class ApprovalSettings(Settings):
 
 
 class ToolsFile(Settings):
-    """`use`: `hosted` offers tools where the first provider of the role chat is not the local model. `world`: a context
-    manager beside the functions, within which they act on a world of their own, for the evaluation."""
+    """`use: hosted` offers tools unless the chat model is local. `world`: a context manager beside the functions."""
 
     use: Literal["never", "hosted", "always"]
     limits: LoopLimits
