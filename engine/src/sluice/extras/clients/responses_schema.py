@@ -115,7 +115,7 @@ class ResponsesRequest(BaseModel):
         fields = {
             "messages": _messages(self.input),
             "tools": self.tools and [_tool(one) for one in self.tools],
-            "tool_choice": _choice(self.tool_choice),
+            "tool_choice": _tool(self.tool_choice) if isinstance(self.tool_choice, dict) else self.tool_choice,
             "parallel_tool_calls": self.parallel_tool_calls,
             "response_format": form and {"type": form.get("type")} | ({"json_schema": schema} if schema else {}),
             "max_completion_tokens": self.max_output_tokens,
@@ -136,10 +136,6 @@ class ResponsesRequest(BaseModel):
 
 def _tool(given: dict[str, Any]) -> dict[str, Any]:
     return {"type": given.get("type"), "function": {key: value for key, value in given.items() if key != "type"}}
-
-
-def _choice(given: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
-    return _tool(given) if isinstance(given, dict) else given
 
 
 def _messages(items: str | Sequence[InputItem]) -> list[dict[str, Any]]:
