@@ -17,6 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 LEFT_OUT = ("tests/", "engine/tests/", "engine/benchmarks/")
 REPOSITORY = "octo/app"
+PROMPT = "prompts/answer.prompt.yml"
 _WHO = {"GIT_AUTHOR_NAME": "octocat", "GIT_AUTHOR_EMAIL": "octocat@example.invalid"}
 
 
@@ -100,6 +101,12 @@ class Scratch:
 
     def branch(self, name: str) -> None:
         self.git("checkout", "--quiet", "-B", name, self.base)
+
+    def edit_prompt(self, branch: str, message: str, words: str = "one or two", *, author: str = "octocat") -> str:
+        """Commit an edited prompt on a new branch at the base."""
+        self.branch(branch)
+        self.edit(PROMPT, "the one or two", words)
+        return self.commit(message, author=author)
 
 
 def tracked() -> list[str]:

@@ -86,9 +86,7 @@ def rounds(bare: World, api: ActionsApi, model: Upstream) -> Rounds:
         "config/providers.yaml", hosted(model.url, timeouts={"connect": 60, "queue": 300, "first_token": 300})
     )
     scratch.base = scratch.commit("A hosted model")
-    scratch.branch("change")
-    scratch.edit("prompts/answer.prompt.yml", "the one or two", "one or two")
-    scratch.commit("A prompt")
+    scratch.edit_prompt("change", "A prompt")
 
     def compared(attempt: int) -> None:
         scratch.git("checkout", "--quiet", "change")

@@ -8,12 +8,10 @@ import re
 import pytest
 
 from workflows.act import Run
+from workflows.scratch import PROMPT
 from workflows.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
-
-RIGHT = ("the one or two", "one or two")
-WRONG = ("the one or two", "the SPOILED two")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +25,7 @@ def documentation(place: World) -> Run:
 @pytest.fixture(scope="module")
 def better(place: World, documentation: Run) -> Run:  # noqa: ARG001 - it is the first run of this place
     place.scratch.branch("prompt")
-    place.scratch.edit("prompts/answer.prompt.yml", *RIGHT)
+    place.scratch.edit(PROMPT, "the one or two", "one or two")
     place.scratch.write("engine/k8s/base/NOTES.md", "A note.\n")
     place.scratch.commit("A prompt and a manifest")
     return place.ci(number=501)
@@ -35,9 +33,7 @@ def better(place: World, documentation: Run) -> Run:  # noqa: ARG001 - it is the
 
 @pytest.fixture(scope="module")
 def worse(place: World, better: Run) -> Run:  # noqa: ARG001 - the pull request that is pushed to again
-    place.scratch.branch("worse")
-    place.scratch.edit("prompts/answer.prompt.yml", *WRONG)
-    place.scratch.commit("It is worse")
+    place.scratch.edit_prompt("worse", "It is worse", "the SPOILED two")
     return place.ci(number=502)
 
 

@@ -18,8 +18,6 @@ from workflows.world import World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
-
 
 @pytest.fixture(scope="module")
 def alone(scratch: Scratch, folder: Path) -> Iterator[World]:
@@ -43,17 +41,13 @@ def test_a_release_that_nothing_can_keep_is_skipped_with_one_line(alone: World) 
 
 
 def test_the_first_pull_request_changes_a_prompt(alone: World) -> None:
-    alone.scratch.branch("prompt")
-    alone.scratch.edit(*PROMPT)
-    alone.scratch.commit("A prompt")
+    alone.scratch.edit_prompt("prompt", "A prompt")
     compare(alone.ci(number=21), "ci.yml", "first pull request of a prompt")
     assert len(alone.github.comments) == 1
 
 
 def test_a_merge_queue_asks_the_same_and_comments_nowhere(alone: World) -> None:
-    alone.scratch.branch("queued")
-    alone.scratch.edit(*PROMPT)
-    queued = {"head_sha": alone.scratch.commit("A prompt"), "base_sha": alone.scratch.base}
+    queued = {"head_sha": alone.scratch.edit_prompt("queued", "A prompt"), "base_sha": alone.scratch.base}
     payload = {"action": "checks_requested", "merge_group": queued, "repository": repository()}
     before = dict(alone.github.comments)
     run = alone._run("ci.yml", "merge_group", payload, number=19)
@@ -78,9 +72,7 @@ def test_the_pull_request_that_names_the_project_is_green(alone: World) -> None:
 
 
 def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World) -> None:
-    alone.scratch.branch("fork")
-    alone.scratch.edit(*PROMPT)
-    alone.scratch.commit("A prompt from elsewhere")
+    alone.scratch.edit_prompt("fork", "A prompt from elsewhere")
     payload: dict[str, Any] = pull_request(alone.scratch, branch="theirs", private=True)
     elsewhere = repository(private=True) | {"full_name": "somebody/app", "fork": True}
     payload["pull_request"]["head"]["repo"] = elsewhere

@@ -14,8 +14,6 @@ from workflows.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
-
 
 @pytest.fixture(scope="module")
 def first(bare: World) -> Run:
@@ -27,9 +25,7 @@ def second(bare: World, first: Run) -> Run:  # noqa: ARG001 - it is the one befo
     """Another release, whose commit and author say all that is hostile."""
     written = "\n".join(text(kind, bare.runner.place) for kind in TEXTS)
     author = written.replace("\n", " ")
-    bare.scratch.branch("second")
-    bare.scratch.edit(*PROMPT)
-    bare.scratch.commit(written, author=author)
+    bare.scratch.edit_prompt("second", written, author=author)
     return bare.release(number=901, event={"message": written, "author": author}, actor=author)
 
 

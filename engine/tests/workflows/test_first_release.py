@@ -23,8 +23,6 @@ from workflows.world import World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
-
 
 @pytest.fixture(scope="module")
 def server(scratch: Scratch, folder: Path) -> Iterator[GitServer]:
@@ -60,9 +58,7 @@ def first(fresh: World) -> str:
 
 @pytest.fixture(scope="module")
 def merged(fresh: World, first: str) -> str:
-    fresh.scratch.branch("merged")
-    fresh.scratch.edit(*PROMPT)
-    fresh.scratch.commit("A prompt")
+    fresh.scratch.edit_prompt("merged", "A prompt")
     run = fresh.release(number=31, event={"private": True})
     compare(run, "release.yml", "merge of a prompt", private=True)
     made = run.job("release").outputs["stage.release"]

@@ -9,12 +9,11 @@ import pytest
 
 from support.kubernetes.player import Player
 from workflows.act import Run
-from workflows.scratch import Scratch, repository
+from workflows.scratch import PROMPT, Scratch, repository
 from workflows.world import World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-PROMPT = "prompts/answer.prompt.yml"
 # Jobs of a release without a cluster, as far as its rehearsal.
 ALONE = ("release/plan", "release/release", "release/sign", "staging/deploy-release/deploy", "release/rehearse")
 
@@ -31,17 +30,13 @@ def first(bare: World) -> str:
 
 @pytest.fixture(scope="module")
 def refused(bare: World, first: str) -> Run:  # noqa: ARG001 - what it is compared with
-    bare.scratch.branch("refused")
-    bare.scratch.edit(PROMPT, "the one or two", "the SPOILED two")
-    bare.scratch.commit("It is worse")
+    bare.scratch.edit_prompt("refused", "It is worse", "the SPOILED two")
     return bare.release(number=702)
 
 
 @pytest.fixture(scope="module")
 def stopped(bare: World, refused: Run) -> list[Run]:  # noqa: ARG001 - the record has it already
-    bare.scratch.branch("stopped")
-    bare.scratch.edit(PROMPT, "the one or two", "one or two")
-    bare.scratch.commit("It is slow")
+    bare.scratch.edit_prompt("stopped", "It is slow")
     return [bare.release(number=703, attempt=attempt, PLAYED_CANARY="stopped") for attempt in (1, 2)]
 
 
@@ -163,9 +158,7 @@ def promote_by_hand(plane: Player) -> None:
 def test_what_was_lost_is_unknown_and_the_next_run_settles_it_first(
     bare: World, first: str, stopped: list[Run]
 ) -> None:
-    bare.scratch.branch("lost")
-    bare.scratch.edit(PROMPT, "the one or two", "one, or two")
-    bare.scratch.commit("Its machine is lost")
+    bare.scratch.edit_prompt("lost", "Its machine is lost", "one, or two")
     lost = bare.release(number=705, PLAYED_CANARY="lost")
     assert lost.job("stopped").result == "success"
     candidate = lost.job("release").outputs["stage.release"]
