@@ -12,7 +12,7 @@ from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
 
 from sluice.llm.chat import AnswerConstraint, Delta, Messages, ShapeParameters, ToolParameters
 
-_CALL = "<tool_call>"
+_CALL = "<tool_call>"  # a call in words needs no chat template with a place for tools
 # A token of its own may end them: llguidance knows one end of a turn, and that of SmolLM2 is another.
 _WORDS = r"/[^<](.|\n)*/ <[*]>?"
 _SAYS = {"type", "enum", "const", "$ref", "properties", "items", "prefixItems", "anyOf", "oneOf", "allOf"}

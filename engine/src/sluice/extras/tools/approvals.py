@@ -1,4 +1,6 @@
-"""Approvals of writing calls, in a table that replicas share, or in this process."""
+"""Approvals of writing calls, in a table that replicas share, or in this process.
+
+A call moves from pending to approved to taken. Each UPDATE names the state before, so only one of two racers wins."""
 
 from __future__ import annotations
 
