@@ -12,7 +12,6 @@ WORKING = ("eval", "release", "rehearse", "rollback", "serve")
 
 
 def replace_models() -> None:
-    """Puts what is played in the place of what loads the files of models, which are a line here."""
     import parts
 
     from sluice.llm import llama_server
@@ -23,7 +22,6 @@ def replace_models() -> None:
 
 
 def replace_parts() -> None:
-    """Puts what is played in the place of the real parts, before the modules that take them by name are imported."""
     import parts
 
     from sluice.core.extras import hooks
@@ -45,7 +43,6 @@ def replace_parts() -> None:
 
 
 def replace_registry(address: str) -> None:
-    """Puts a registry of this machine in the place of GitHub's; the client stays the real one."""
     from sluice.core.extras import hooks
 
     for opener in hooks("artifact_store").values():  # of an extra, which may be left out
@@ -61,8 +58,6 @@ def leave_out(name: str) -> None:
 
 
 def lazily(name: str) -> Any:
-    """A function of the played pipeline, whose imports most commands need not wait for."""
-
     def call(*words: Any, **options: Any) -> Any:
         import pipeline as played
 
