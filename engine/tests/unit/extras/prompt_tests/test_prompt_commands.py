@@ -1,4 +1,3 @@
-# ruff: noqa: F811 - a fixture that is imported is named by the tests
 """The commands of prompts: what they list, show with values, and compare with a commit."""
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from sluice.extras.prompt_tests.prompt_cases import parse_values
 from sluice.extras.prompt_tests.prompt_terminal import changes_since
 from sluice.prompts import Prompt, load_prompts
 from unit.data.conftest import commit, git
-from unit.test_cli import PROMPTS, Run, _alone, run  # noqa: F401 - fixtures
+from unit.test_cli import PROMPTS, Run
 
 from .conftest import ANSWER
 
@@ -33,6 +32,11 @@ PROMPT = Prompt.model_validate(
         ],
     }
 )
+
+
+@pytest.fixture(autouse=True)
+def _in_the_checkout(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace.root)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +70,8 @@ def test_what_is_wrong_is_said(pair: str, said: str) -> None:
     assert "count (integer)" in caught.value.remedy
 
 
-def test_a_prompt_is_shown_with_values(run: Run) -> None:
-    status, out, _ = run("prompts", "show", "answer", "--with", "question=a=b?", "--with", "passages={{question}}")
+def test_a_prompt_is_shown_with_values(sluice: Run) -> None:
+    status, out, _ = sluice("prompts", "show", "answer", "--with", "question=a=b?", "--with", "passages={{question}}")
     assert status == 0
     assert out.endswith("[user]\n{{question}}\n\n{{history}}Question: a=b?\n\n")
     assert "say exactly: {{decline}}" in out
@@ -76,28 +80,28 @@ def test_a_prompt_is_shown_with_values(run: Run) -> None:
         (("answer", "--with", "question"), "'question': write variable=value"),
         (("answer", "--with", "qestion=x"), "no variable 'qestion' (did you mean 'question'?)"),
     ):
-        status, out, err = run("prompts", "show", *words)
+        status, out, err = sluice("prompts", "show", *words)
         assert (status, out) == (1, "")
         assert said in err
 
 
-def test_prompts_are_listed_with_their_role_and_variables(run: Run) -> None:
-    status, out, _ = run("prompts", "list")
+def test_prompts_are_listed_with_their_role_and_variables(sluice: Run) -> None:
+    status, out, _ = sluice("prompts", "list")
     assert (status, out.splitlines()[0].split()[::2]) == (0, ["answer", "chat", "history?,", "decline"])
 
 
-def test_prompts_are_compared_with_a_commit(run: Run, workspace: Workspace) -> None:
+def test_prompts_are_compared_with_a_commit(sluice: Run, workspace: Workspace) -> None:
     git(workspace.root, "init", "-q", "-b", "main")
     commit(workspace.root)
-    assert run("prompts", "diff", "main") == (0, f"as in main: {', '.join(PROMPTS)}\n", "")
+    assert sluice("prompts", "diff", "main") == (0, f"as in main: {', '.join(PROMPTS)}\n", "")
     path = workspace.prompts / "answer.prompt.yml"
     path.write_text(path.read_text().replace("temperature: 0", "temperature: 0.7"))
-    status, out, _ = run("prompts", "diff", "main")
+    status, out, _ = sluice("prompts", "diff", "main")
     assert (status, "  temperature: 0 -> 0.7\n" in out) == (0, True)
-    status, out, _ = run("prompts", "diff", "main", "--json")
+    status, out, _ = sluice("prompts", "diff", "main", "--json")
     change = json.loads(out)["prompts"][0]
     assert (change["name"], change["parameters"]) == ("answer", [{"name": "temperature", "base": 0.0, "head": 0.7}])
-    status, _, err = run("prompts", "diff", "mian")
+    status, _, err = sluice("prompts", "diff", "mian")
     assert (status, "did you mean 'main'?" in err) == (1, True)
 
 
