@@ -1,6 +1,8 @@
+# ruff: noqa: F811 - a fixture that is imported is named by the tests
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from sluice.core.workspace import Workspace
 from sluice.extras.admin.model_cache import faults_of, remove, size_of, unnamed
 from sluice.llm.model_files import Models, ensure_source, load_models
-from unit.cli.test_index_build import run
+from unit.cli.test_index_build import run  # noqa: F401 - a fixture
 
 
 def sha(content: bytes) -> str:
@@ -43,12 +45,12 @@ def test_every_file_has_its_size_once_it_is_fetched(models: Models, tmp_path: Pa
 
 
 def test_the_list_has_licence_and_source(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("SLUICE_CACHE", str(workspace.root / "empty"))
     chat = load_models(workspace.config / "models.yaml").chat
-    status, said = run(capsys, "models", "list")
+    status, said = run("models", "list")
     line = f"chat: {chat.name} ({chat.licence}), not fetched, sha256 {chat.sha256[:16]}…, {chat.source}"
     assert (status, line in said.splitlines()) == (0, True), said
 
