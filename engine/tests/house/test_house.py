@@ -173,7 +173,7 @@ def test_make_check_asks_them(root: Path) -> None:
 
 
 # Lines of Python, and files in engine/src: the engine may only get smaller, as every line is a burden to each project.
-CORE, SOURCE, FILES, TESTS = 28_600, 50_500, 380, 62_000
+CORE, SOURCE, FILES, TESTS = 27_600, 48_800, 370, 59_200
 
 
 def test_the_engine_keeps_its_size(root: Path) -> None:
