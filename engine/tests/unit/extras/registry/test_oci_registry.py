@@ -189,11 +189,12 @@ def test_a_download_that_breaks_off_is_begun_anew(tmp_path: Path) -> None:
 
     class Cutting(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            body = b"x" * (10 if left[0] else 1000)
+            left[0] = max(0, left[0] - 1)  # before the client, which sets it as well, can have the answer
             self.send_response(200)
             self.send_header("Content-Length", "1000")
             self.end_headers()
-            self.wfile.write(b"x" * (10 if left[0] else 1000))
-            left[0] = max(0, left[0] - 1)
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
