@@ -126,10 +126,12 @@ def test_every_kind_comes_in_with_licence_and_source(place: Path) -> None:
 def test_with_one_fault_nothing_is_written_and_all_faults_are_told(place: Path) -> None:
     (place / "broken.pdf").write_bytes(b"%PDF-1.7")
     (place / "latin.md").write_bytes(b"Fine.\nCaf\xe9.")
+    (place / "head.md").write_text("---\ntitle: Fine\ntags: [\n---\nText.")
     (place / "Moles.htm").write_text("<p>Another text.</p>")  # the id of moles.md
     with pytest.raises(ValidationErrors) as raised:
         bring(place)
-    assert names(raised.value) == ["broken.pdf", "latin.md", "moles.md"]
+    places = [":".join(Path(fault).name.split(":")[:2]) for fault in raised.value.faults]
+    assert places == ["broken.pdf:1", "head.md:4", "latin.md:2", "moles.md:1"]
     assert [path.name for path in place.parent.iterdir()] == ["site"]
 
 
