@@ -1,4 +1,4 @@
-"""The commands of the datakit, below `sluice data`."""
+"""The commands of the kit, below `sluice data`: import, generate, harvest, accept; drift, diff, card, redact."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOST_BYTES = 512 << 20  # an import is read as a whole
 def data_import(
     source: Annotated[
         Path,
-        typer.Argument(help="Questions (.csv, .tsv, .jsonl) or documents (folder, .md, .html, .pdf)."),
+        typer.Argument(help="Questions (.csv, .tsv, .jsonl), SQuAD (.json) or documents (folder, .md, .html, .pdf)."),
     ],
     out: Annotated[Path, typer.Argument(help="Path to create: a .jsonl file for questions, otherwise a folder.")],
     licence: Annotated[str, typer.Option(help="Licence of the texts, such as CC-BY-4.0; recorded with them.")],
@@ -42,10 +42,13 @@ def data_import(
     delimiter: Annotated[str, typer.Option(help="Column delimiter of a .csv; default: that of its first line.")] = "",
     separator: Annotated[str, typer.Option(help="Separator of entries in answers, doc_ids and tags of a .csv.")] = "|",
     tag: Annotated[list[str] | None, typer.Option(help="Tag for every row; repeatable.")] = None,
+    train_articles: Annotated[
+        int, typer.Option(help="SQuAD: use the first N articles for training, the rest for evaluation.")
+    ] = 0,
 ) -> None:
     """Import questions or documents, completely or not at all; list dropped items with reasons."""
     from sluice.data.privacy import load_policy
-    from sluice.extras.datakit import documents, tables
+    from sluice.extras.datakit import dataset, documents, tables
 
     workspace = Workspace.find()
     layout = tables.TableLayout(tables.parse_columns(column or []), delimiter, separator, tuple(tag or []))
@@ -60,10 +63,12 @@ def data_import(
     terms: dict[str, Any] = {"licence": licence, "origin": origin, "policy": load_policy(workspace.config)}
     if source.is_dir() or suffix in documents.SUFFIXES:
         report = documents.import_documents(source, out, **terms)
+    elif suffix == ".json":
+        report = dataset.import_squad(source, out, train_articles=train_articles, **terms)
     elif suffix in tables.SUFFIXES:
         report = tables.import_table(source, out, workspace.data, layout, **terms)
     else:
-        known = ", ".join((*tables.SUFFIXES, *documents.SUFFIXES))
+        known = ", ".join((*tables.SUFFIXES, ".json", *documents.SUFFIXES))
         raise SluiceError(f"{source}: not a folder, and not one of {known}")
     print_json(report)
 
