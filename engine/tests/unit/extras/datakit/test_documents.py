@@ -130,7 +130,7 @@ def test_with_one_fault_nothing_is_written_and_all_faults_are_told(place: Path) 
     (place / "Moles.htm").write_text("<p>Another text.</p>")  # the id of moles.md
     with pytest.raises(ValidationErrors) as raised:
         bring(place)
-    places = [":".join(Path(fault).name.split(":")[:2]) for fault in raised.value.faults]
+    places = [fault.removeprefix(f"{place}/").partition(": ")[0] for fault in raised.value.faults]
     assert places == ["broken.pdf:1", "head.md:4", "latin.md:2", "moles.md:1"]
     assert [path.name for path in place.parent.iterdir()] == ["site"]
 
