@@ -148,7 +148,6 @@ def extract(path: Path) -> ExtractedText:
 
 
 def fault_of_stray(path: Path) -> str:
-    """Describe the fault of a file in the corpus that is no document."""
     try:
         if path.suffix.lower() == ".pdf":
             extract(path)

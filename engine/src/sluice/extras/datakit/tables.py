@@ -35,15 +35,14 @@ _Placed = LocatedRecord[Row]
 
 
 def redact_row(row: Row, policy: PrivacyPolicy) -> Row:
-    """Return a row with question and answers redacted."""
     answers = tuple(dict.fromkeys(redact(answer, policy) for answer in row.answers))
     return row.model_copy(update={"question": redact(row.question, policy), "answers": answers})
 
 
 @dataclass(frozen=True)
 class TableLayout:
-    """The layout of a file. `columns` maps row keys to columns with other names; a `delimiter` of "" is detected;
-    `separator` stands between the entries of a list; `tags` are added to every row."""
+    """The layout of a file; `columns` maps row keys to column names, a `delimiter` of "" is detected, `separator`
+    splits lists, `tags` are added to every row."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
     delimiter: str = ""
@@ -55,7 +54,6 @@ class TableLayout:
 
 
 def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
-    """Return `key=column` pairs as a mapping."""
     columns: dict[str, str] = {}
     for pair in pairs:
         key, _, column = pair.partition("=")
@@ -136,7 +134,6 @@ def _is_json(path: Path) -> bool:
 def _rows(
     source: Path, records: list[_Record], faults: list[ValidationIssue], layout: TableLayout, train: Sequence[_Placed]
 ) -> list[_Placed]:
-    """Return all rows; raise ValidationErrors with every invalid line and every duplicate id."""
     rows: list[_Placed] = []
     named: list[_Placed] = []
     for record in records:
