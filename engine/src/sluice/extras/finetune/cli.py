@@ -87,7 +87,7 @@ def models_lineage(release: Release = "") -> None:
 
 
 def lineage(workspace: Workspace, manifest: Manifest, folder: Path) -> list[str]:
-    """Return a line for each thing and row. A row says whether data/train.jsonl still has it as it was."""
+    """Return a line per part and row; a row says if data/train.jsonl still has it unchanged."""
     from sluice.data.rows import load_rows
 
     chat, judgement = manifest.models["chat"], load_judgement(folder)
