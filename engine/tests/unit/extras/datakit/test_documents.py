@@ -1,4 +1,4 @@
-"""Documents come in whole or not at all: what is read of a file, what is a fault, what is left out."""
+"""Documents are imported as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -88,7 +88,6 @@ def test_the_contract_says_of_a_stray_file_why_or_how(folder: Path) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with one document of each kind, and a picture."""
     place = tmp_path / "site"
     (place / "Guide").mkdir(parents=True)
     (place / "Guide" / "Getting started.html").write_text("<title>Start</title><p>Cast off the lines.</p>")
@@ -105,7 +104,6 @@ def bring(place: Path, policy: DataPolicy = DataPolicy()) -> tuple[dict[str, Any
 
 
 def names(error: ValidationErrors) -> list[str]:
-    """The files that are at fault."""
     return [Path(fault.partition(":")[0]).name for fault in error.faults]
 
 

@@ -1,4 +1,4 @@
-"""What every suite must have, and that the model that obeys does what each of its attacks asks for."""
+"""Every suite's attacks, against a model that obeys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENOUGH = 256
 
 
 def shown(attack: Attack) -> list[dict[str, str]]:
-    """The prompt that reaches a model when nothing guards it, with the planted documents that fit best."""
+    """Return the unguarded prompt with the planted documents that fit best."""
     question = attack.messages[-1]["content"]
     words = set(re.findall(r"\w+", question.lower()))
     documents = [one for one in SUITES[attack.family].documents() if one.tenant is None or one.tenant == attack.owner]
