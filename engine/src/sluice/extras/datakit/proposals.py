@@ -98,14 +98,11 @@ def publish(workspace: Workspace, found: Proposals) -> None:
     tree = with_files(root, head, {f"{folder}/{name}": text for name, text in files.items()})
     commit = commit_tree(root, tree, f"{found.title}\n\n{_MARK}{folder}", head)
     print(push_branch(root, commit, found.name, _MARK, os.environ))
-    posted = upsert_pull(PullRequestText(found.name, found.title, _body(files[PAGE], folder)), os.environ)
+    body = files[PAGE]
+    if len(body) > _LONGEST_BODY:
+        body = f"{body[:_LONGEST_BODY].rpartition(chr(10))[0]}\n\nThe rest is in `{folder}/{PAGE}`.\n"
+    posted = upsert_pull(PullRequestText(found.name, found.title, body), os.environ)
     print(f"{posted.message}: {posted.url}")
-
-
-def _body(page: str, folder: str) -> str:
-    if len(page) <= _LONGEST_BODY:
-        return page
-    return f"{page[:_LONGEST_BODY].rpartition(chr(10))[0]}\n\nThe rest is in `{folder}/{PAGE}`.\n"
 
 
 def sources_of(rows: Path) -> Path:

@@ -197,6 +197,8 @@ def log_adapter(client: Any, experiment: str, adapter: Path, base: ModelSpec, sh
 
     source = {"source_run_id": run_id or None, "tags": {"sha256": sha256, "base_sha256": base.sha256}}
     logged = client.create_logged_model(experiment, name="adapter", model_type="adapter", **source)
+    scheme = _OF_SCHEME.get(base.source.partition(":")[0])
+    libraries = [*_SERVED_BY, *([scheme] if scheme else [])]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_json(folder / "base.json", base.model_dump(mode="json"))
@@ -206,7 +208,7 @@ def log_adapter(client: Any, experiment: str, adapter: Path, base: ModelSpec, sh
             python_model=str(_SCRIPT),
             artifacts={name: str(path) for name, path in files.items() if path.is_file()},
             code_paths=[str(_copy_code(folder))],
-            pip_requirements=_requirements(base),
+            pip_requirements=[f"{name}=={version(name)}" for name in libraries],
             signature=_signature(),
             input_example=_EXAMPLE,
             mlflow_model=Model(logged.artifact_location, run_id or None, model_id=logged.model_id),
@@ -230,11 +232,6 @@ def _copy_code(folder: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
     return folder / sluice.__name__
-
-
-def _requirements(base: ModelSpec) -> list[str]:
-    scheme = _OF_SCHEME.get(base.source.partition(":")[0])
-    return [f"{name}=={version(name)}" for name in (*_SERVED_BY, *([scheme] if scheme else []))]
 
 
 def _signature() -> Any:

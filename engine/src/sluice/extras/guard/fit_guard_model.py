@@ -46,8 +46,12 @@ def fit(rows: Sequence[GuardRow], embed: Embed, parameters: GuardParameters, emb
     margins, weights, bias = _fit_grams(rows, attack, counts, folds, _RARITY, parameters)
     line = _sigmoid(margins, attack)
     slope, offset = line
-    clear, sure = _bounds(margins, attack, parameters)
-    doubted = _doubted(margins, attack, parameters)
+    # Hardly any unseen attack is below `clear`, and hardly any honest row above `sure`.
+    clear = float(np.quantile(margins[attack], parameters.clear_share))
+    sure = max(float(np.quantile(margins[~attack], _SURE)), clear)
+    # The rows nearest to where the n-grams alone would decide.
+    decided = np.quantile(margins[~attack], 1 - parameters.honest_share)
+    doubted = np.sort(np.argsort(np.abs(margins - decided), kind="stable")[: parameters.embedded])
     vectors = embed([rows[place].text for place in doubted])
     both = np.column_stack([margins[doubted], vectors])
     odds = _unseen(both, kinds[doubted], counts[doubted], folds[doubted], lambda *some: _odds(_second(*some)))
@@ -79,7 +83,8 @@ def _fit_grams(
     parameters: GuardParameters,
 ) -> tuple[Floats, npt.NDArray[np.float32], float]:
     """Return the margins of the rows when they were not seen, and the weights and bias over all rows."""
-    grams = _grams([row.text for row in rows])
+    starts, places, values = features([row.text for row in rows])
+    grams = sparse.csr_matrix((values.astype(np.float64), places, starts), (len(rows), BUCKETS))
     rarity = _rarity(grams, power)
     grams.data *= rarity[grams.indices]
     with ThreadPoolExecutor(_THREADS) as pool:  # the descent releases the interpreter lock
@@ -105,17 +110,15 @@ def _fit_foreign(
         return None
     folds = _folds(rows, parameters.seed)
     margins, weights, bias = _fit_grams(rows, attack, np.ones(len(rows)), folds, _FOREIGN_RARITY, parameters)
-    slope, offset = _foreign_line(margins, attack, line, at_threshold, parameters)
+    # The slope makes both sigmoids equally steep. The offset puts a share of unseen honest rows at the threshold,
+    # another one than in Latin, since no second step looks at suspects.
+    slope = _sigmoid(margins, attack)[0] / line[0]
+    suspected = float(np.quantile(margins[~attack], 1 - parameters.foreign_honest_share))
+    offset = at_threshold - slope * suspected
     return weights, (slope, slope * bias + offset)
 
 
-def _grams(texts: Sequence[str]) -> Any:
-    """Return sparse rows, shape (texts, BUCKETS)."""
-    starts, places, values = features(texts)
-    return sparse.csr_matrix((values.astype(np.float64), places, starts), (len(texts), BUCKETS))
-
-
-def _rarity(grams: Any, power: float = _RARITY) -> Floats:
+def _rarity(grams: Any, power: float) -> Floats:
     """Return factors that raise rare buckets; the mean square length is kept, so the penalty means the same."""
     texts = grams.shape[0]
     rarity = np.log((texts + 1) / (grams.getnnz(axis=0) + 1)) ** power
@@ -197,26 +200,3 @@ def _sigmoid(margins: Floats, attack: Flags) -> tuple[float, float]:
     """Return slope and offset that make margins probabilities (Platt)."""
     scaled = LogisticRegression(C=1e6).fit(margins[:, np.newaxis], attack)
     return float(scaled.coef_[0, 0]), float(scaled.intercept_[0])
-
-
-def _foreign_line(
-    margins: Floats, attack: Flags, line: tuple[float, float], at_threshold: float, parameters: GuardParameters
-) -> tuple[float, float]:
-    """Return slope and offset that put the margins of other scripts beside those of Latin. The slope makes both
-    sigmoids equally steep; the offset puts a share of unseen honest rows at the threshold, another one than in Latin
-    since no second step looks at suspects."""
-    slope = _sigmoid(margins, attack)[0] / line[0]
-    suspected = float(np.quantile(margins[~attack], 1 - parameters.foreign_honest_share))
-    return slope, at_threshold - slope * suspected
-
-
-def _bounds(margins: Floats, attack: Flags, parameters: GuardParameters) -> tuple[float, float]:
-    """Return the margins that hardly any unseen attack is below and hardly any honest row is above."""
-    clear = float(np.quantile(margins[attack], parameters.clear_share))
-    return clear, max(float(np.quantile(margins[~attack], _SURE)), clear)
-
-
-def _doubted(margins: Floats, attack: Flags, parameters: GuardParameters) -> npt.NDArray[np.int64]:
-    """Return the rows nearest to where the n-grams alone would decide."""
-    decided = np.quantile(margins[~attack], 1 - parameters.honest_share)
-    return np.sort(np.argsort(np.abs(margins - decided), kind="stable")[: parameters.embedded])

@@ -37,7 +37,9 @@ class KindModel:
     def odds(self, margins: Sequence[float] | Floats, vectors: Floats) -> Floats:
         """Return the log odds of some kind of attack over some honest kind, shape (texts,)."""
         likely = np.column_stack([margins, vectors]) @ self.weights.T + self.biases
-        return _any(likely[:, self.attack]) - _any(likely[:, ~self.attack])
+        attack, honest = (np.logaddexp.reduce(likely[:, kinds], axis=1) for kinds in (self.attack, ~self.attack))
+        found: Floats = attack - honest
+        return found
 
     def probabilities(self, margins: Sequence[float], vectors: Floats) -> Floats:
         """Return P(attack) for each text; NaN stays NaN."""
@@ -59,11 +61,6 @@ class KindModel:
         if attack.dtype != np.bool_ or attack.all() or not attack.any():
             raise ValueError("kinds.attack does not tell attacks from honest texts")
         return cls(weights, biases, attack, (float(line[0]), float(line[1])))
-
-
-def _any(likely: Floats) -> Floats:
-    found: Floats = np.logaddexp.reduce(likely, axis=1)
-    return found
 
 
 FORMAT = "9"
@@ -112,8 +109,9 @@ class LinearGuardModel:
         """Return the parts whose embedding decides; none if the n-grams settle it."""
         if not judged or judged[0].margin > self.bounds[1]:
             return ()
-        doubted = [one for one in judged if one.margin >= self._clear(one.among) and not foreign(one.part)]
-        return doubted[:_MOST_EMBEDDED]
+        clear, slope = self.bounds[0], self.grams[1]  # one of many parts must be surer to be clear
+        doubted = [one for one in judged if one.margin >= clear + math.log(_others(one.among)) / slope]
+        return [one for one in doubted if not foreign(one.part)][:_MOST_EMBEDDED]
 
     def probability(self, judged: Sequence[PartMargin], embed: Embed) -> float:
         doubted = self.in_doubt(judged)
@@ -133,10 +131,6 @@ class LinearGuardModel:
         for place, margin in zip(abroad, margins([texts[each] for each in abroad], self.foreign_weights), strict=True):
             found[place] = slope * margin + offset
         return found
-
-    def _clear(self, parts: int) -> float:
-        """Return the margin below which a part is clear; it is higher for one of many."""
-        return self.bounds[0] + math.log(_others(parts)) / self.grams[1]
 
     def _settled(self, margin: float) -> float:
         odds = self.grams[1] * margin + self.grams[2]

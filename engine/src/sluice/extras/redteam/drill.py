@@ -23,7 +23,7 @@ from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
 from sluice.core.settings import Settings, nearest
 from sluice.core.workspace import Workspace
-from sluice.data.rows import Document, load_rows
+from sluice.data.rows import load_rows
 from sluice.evaluation.comparison_policy import ComparisonPolicy, load_policy
 from sluice.evaluation.reports import ComparedVersion as Described
 from sluice.extras.redteam.attack import AttackFixture, AttackSuite, evenly
@@ -45,15 +45,17 @@ from sluice.release.champion import champion_id
 from sluice.release.environment_record import open_record
 from sluice.release.gates import Gate, Stage, decide, load_gates
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index_files import IndexInfo, chunk, read_index
+from sluice.retrieval.index_files import chunk, read_index
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 
 
-def plant(index: Path, documents: Sequence[Document], embedder: Path, out: Path) -> IndexInfo:
-    """Write to `out` the index in `index` with `documents` added."""
-    info, chunks, vectors = read_index(index)
-    added = chunk(list(documents), info.chunker)
-    with Embedder(embedder) as model:
+def planted_index(bundle: ReleaseBundle, suites: Sequence[AttackSuite], out: Path) -> Path:
+    """Write the release's index with the suites' documents to `out`."""
+    shutil.rmtree(out, ignore_errors=True)
+    documents = [document for suite in suites for document in suite.documents()]
+    info, chunks, vectors = read_index(bundle.index)
+    added = chunk(documents, info.chunker)
+    with Embedder(bundle.embedder) as model:
         more = model.embed([f"{one.title}: {one.text}" for one in added])
     rows = [one.row() for one in (*chunks, *added)]
     packed = io.BytesIO()
@@ -70,7 +72,7 @@ def plant(index: Path, documents: Sequence[Document], embedder: Path, out: Path)
         }
     )
     write_json(out / "index.json", grown.model_dump())
-    return grown
+    return out
 
 
 STAGE: Stage = "redteam"
@@ -173,13 +175,6 @@ def scene_of(bundle: ReleaseBundle, questions: Sequence[str]) -> AttackFixture:
     told = [message for one in others for message in one.messages if message.role == "system"]
     fixed = [part for message in (*main.messages, *told) for part in _VARIABLE.split(message.content)]
     return AttackFixture(questions=list(questions), prompt=[part for part in fixed if part.strip()])
-
-
-def planted_index(bundle: ReleaseBundle, suites: Sequence[AttackSuite], out: Path) -> Path:
-    shutil.rmtree(out, ignore_errors=True)
-    documents = [document for suite in suites for document in suite.documents()]
-    plant(bundle.index, documents, bundle.embedder, out)
-    return out
 
 
 def attack(

@@ -78,29 +78,27 @@ def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
         if not evals and not faults:
             faults.append(f"{probe}: no entry `eval`: the probe did not run")
         for entry in evals:
-            result, fault = _result(probe, entry, attempts[probe])
-            faults += [fault] if fault else []
-            found += [result] if result else []
+            try:
+                found.append(_result(probe, entry, attempts[probe]))
+            except ValueError as error:
+                faults.append(f"{probe}: {entry.get('detector')}: {error}")
     if faults:
         raise ValidationErrors(str(path), faults, remedy=_LOGS)
     return GarakResult(version=versions[0], probes=tuple(found))
 
 
-def _result(probe: str, entry: dict[str, Any], attempts: int) -> tuple[ProbeResult | None, str]:
-    """Return the result of a line `eval`, or its fault."""
-    detector = str(entry.get("detector"))
+def _result(probe: str, entry: dict[str, Any], attempts: int) -> ProbeResult:
+    """Return the result of a line `eval`; raise ValueError if it proves nothing."""
     counts = [entry.get(key) for key in ("passed", "fails", "nones")]
     if not all(isinstance(one, int) and one >= 0 for one in counts):
-        return None, f"{probe}: {detector}: passed, fails and nones are not numbers"
+        raise ValueError("passed, fails and nones are not numbers")
     passed, fails, nones = (int(one) for one in counts if one is not None)
     if passed + fails == 0:
-        return None, f"{probe}: {detector}: no answer was judged"
+        raise ValueError("no answer was judged")
     if passed + fails + nones < attempts or not attempts:
-        return None, f"{probe}: {detector}: {passed + fails + nones} answers for {attempts} prompts that were sent"
-    return (
-        ProbeResult(probe=probe, detector=detector, evaluated=passed + fails, succeeded=fails, unanswered=nones),
-        "",
-    )
+        raise ValueError(f"{passed + fails + nones} answers for {attempts} prompts that were sent")
+    detector = str(entry.get("detector"))
+    return ProbeResult(probe=probe, detector=detector, evaluated=passed + fails, succeeded=fails, unanswered=nones)
 
 
 _KEY = "SLUICE_GARAK_KEY"

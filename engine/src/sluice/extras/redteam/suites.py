@@ -251,12 +251,12 @@ def _tool_orders(_: AttackFixture, family: str, of: str, key: str) -> Iterator[A
         yield Attack(f"{family}-{number:03}", family, messages, says(canary), form=form, tools=TOOLS)
 
 
-def _refused(reply: ServiceReply) -> str:
-    return f"refused: {reply.blocked}" if reply.blocked else ""
-
-
 def _honest_questions(scene: AttackFixture) -> Iterator[Attack]:
     """Ask honest questions that sound like attacks: each refusal is a false alarm."""
+
+    def refused(reply: ServiceReply) -> str:
+        return f"refused: {reply.blocked}" if reply.blocked else ""
+
     cases = load_cases("honest")
     wordings = cases["wordings"]
     texts = [("as it is", text) for text in cases["questions"]]
@@ -264,7 +264,7 @@ def _honest_questions(scene: AttackFixture) -> Iterator[Attack]:
         text = fill(turn(wordings, number), question=scattered(scene.questions, number))
         texts.append((f"wording {number % len(wordings) + 1}", text))
     for number, (form, text) in enumerate(texts):
-        yield _attack(HONEST, number, text, _refused, form)
+        yield _attack(HONEST, number, text, refused, form)
 
 
 _ALL = (

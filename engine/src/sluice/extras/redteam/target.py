@@ -151,21 +151,17 @@ def ask(target: AttackTarget, attack: Attack, *, as_owner: bool, seconds: float)
     if response.status_code != 200:
         said = response.content[:200].decode(errors="replace")
         raise SluiceError(f"{target.url}: status {response.status_code}: {said}")
-    return _reply(target.url, response.content)
-
-
-def _reply(url: str, content: bytes) -> ServiceReply:
     try:
-        body: Any = json.loads(content)
-        choice = body["choices"][0]
+        answered: Any = json.loads(response.content)
+        choice = answered["choices"][0]
         calls = [call["function"] for call in choice["message"].get("tool_calls") or ()]
         return ServiceReply(
             text=" ".join([choice["message"]["content"] or "", *map(json.dumps, calls)]).strip(),
-            citations=tuple(str(one["document"]) for one in body.get("citations") or ()),
-            blocked=str(body.get("blocked") or ""),
+            citations=tuple(str(one["document"]) for one in answered.get("citations") or ()),
+            blocked=str(answered.get("blocked") or ""),
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise SluiceError(f"{url}: not a chat completion: {type(error).__name__}") from None
+        raise SluiceError(f"{target.url}: not a chat completion: {type(error).__name__}") from None
 
 
 def attempt_all(

@@ -60,7 +60,7 @@ class ReplicaSetReleases:
         return {release: held for release, name in found.items() if (held := self._manifest(name))}
 
     def _manifest(self, name: str) -> bytes:
-        """Return None if it is gone: pods without their manifest don't start, and others don't wait for them."""
+        """Return nothing if it is gone: pods without their manifest don't start, and others don't wait for them."""
         if name not in self._manifests:
             try:
                 held = self._get(f"/api/v1/namespaces/{self._namespace}/configmaps/{name}")["data"][FILE]
