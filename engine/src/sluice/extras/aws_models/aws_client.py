@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AwsClient:
-    """A client of one service of AWS, with the region, address, timeout and credentials of an entry."""
+    """A client of one AWS service, with the settings of an entry."""
 
     def __init__(self, context: ProviderContext[AwsSpec], service: str) -> None:
         from aiobotocore.config import AioConfig
@@ -52,7 +52,6 @@ class AwsClient:
     async def events(
         self, operation: str, member: str, request: dict[str, Any], deadline: float
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """The events of an operation that answers with an event stream."""
         reply = await in_time(self._reply(operation, request), deadline)
         try:
             events = aiter(reply[member])
@@ -67,7 +66,7 @@ class AwsClient:
 
 
 def _require_credentials(spec: AwsSpec) -> None:
-    """Credentials as AWS's own tools find them: variables, profile, role."""
+    """Find credentials as AWS's own tools do: variables, profile, role."""
     import botocore.session
 
     if botocore.session.get_session().get_credentials() is None:

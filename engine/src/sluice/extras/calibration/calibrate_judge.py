@@ -1,8 +1,4 @@
-"""Compares a judge with human verdicts on the same answers. Runs as `sluice judge calibrate`.
-
-The cases are cases/judge.jsonl, or a file in the same format. A judge may only decide when its
-agreement with people passes the gates of `stage: calibration` in config/gates.yaml.
-"""
+"""Compares a judge with human verdicts on the same answers, of cases/judge.jsonl or a file in the same format."""
 
 from __future__ import annotations
 
@@ -27,7 +23,7 @@ from sluice.serving.release_parts import ReleaseBundle
 
 @dataclass(frozen=True)
 class Agreement:
-    """Counts of cases by what people and the judge said; `failed_passed`: people failed it, the judge passed it."""
+    """Counts of cases by both verdicts; `failed_passed` means that people failed it and the judge passed it."""
 
     passed_passed: int
     passed_failed: int
@@ -40,12 +36,11 @@ class Agreement:
 
     @property
     def raw(self) -> float | None:
-        """Share of cases in which both say the same; None without cases."""
         return (self.passed_passed + self.failed_failed) / self.cases if self.cases else None
 
     @property
     def by_chance(self) -> float | None:
-        """Share in which they would say the same if each only kept its own share of passes."""
+        """Return the agreement expected if each only kept its own share of passes."""
         if not self.cases:
             return None
         people = (self.passed_passed + self.passed_failed) / self.cases
@@ -54,14 +49,12 @@ class Agreement:
 
     @property
     def kappa(self) -> float | None:
-        """(raw - by chance) / (1 - by chance) (Cohen, 1960): 1 is full agreement, 0 what chance gives.
-
-        None when both always say the same word: then nothing tells agreement from chance."""
+        """(raw - by chance) / (1 - by chance) (Cohen, 1960); None if both always say the same word."""
         return self._above_chance(self.raw)
 
     @property
     def kappa_interval(self) -> tuple[float, float] | None:
-        """95 %: Wilson's interval (1927) of the raw agreement, with the agreement by chance held as in Cohen (1960)."""
+        """Wilson's 95 % interval (1927) of the raw agreement, with chance held as in Cohen (1960)."""
         if self.raw is None:
             return None
         low, high = (self._above_chance(bound) for bound in wilson(self.raw, self.cases))
@@ -88,7 +81,7 @@ CASES = Path(__file__).parent / "cases" / "judge.jsonl"
 
 
 class CalibrationCase(LabelledCase):
-    """An answer and what people say of it. No `expected`: the right answer is to decline. `kind`: what is hard."""
+    """An answer with people's verdict. Without `expected`, declining is right; `kind` says what is hard."""
 
     question: str
     expected: tuple[str, ...]
@@ -100,7 +93,7 @@ class CalibrationCase(LabelledCase):
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A case in which the judge says otherwise than people. `passed`: what the judge says, `reason`: why."""
+    """A case in which the judge disagrees with people; `passed` and `reason` are the judge's."""
 
     case: CalibrationCase
     passed: bool

@@ -1,4 +1,4 @@
-"""The judge of a release: its providers and its prompt. An evaluation asks for it by the hook `judge`."""
+"""The judge of a release: its providers and its prompt, for the hook `judge` of an evaluation."""
 
 from __future__ import annotations
 

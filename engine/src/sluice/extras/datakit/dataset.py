@@ -34,7 +34,7 @@ _Records = Mapping[str, dict[str, Any]]  # fields by id
 
 @contextmanager
 def checked_out(workspace: Workspace, base: str) -> Iterator[Path]:
-    """The data of a folder, or of a commit, branch or tag: then from the cache or the remote, gone after the block."""
+    """Give the data of a folder, or of a commit, branch or tag, for the block."""
     if Path(base).is_dir():
         yield Path(base)
         return
@@ -90,7 +90,7 @@ def redact_folder(folder: Path, policy: PrivacyPolicy) -> dict[str, int]:
 
 
 def card(folder: Path, policy: DataPolicy) -> str:
-    """Return the page. Faults of the data are counted in it and do not stop it."""
+    """Return the page; faults of the data are counted and don't stop it."""
     report = check(folder, policy)
     documents = [one.value for one in scan_corpus(folder / "corpus")[0]]
     sides = {name: [one.value for one in scan_rows(folder / f"{name}.jsonl")[0]] for name in ("train", "eval")}
@@ -186,7 +186,6 @@ def import_squad(
 
 
 def _reason(fault: ValidationIssue) -> str:
-    """The fault without the text that is at fault."""
     return re.split(r": | as ", fault.what)[0]
 
 
@@ -198,7 +197,7 @@ def _list(value: Any, key: str, path: Path) -> list[dict[str, Any]]:
 
 
 def _rows(questions: list[dict[str, Any]], document: Document) -> Iterator[Row]:
-    """The rows of a paragraph, with those of their answers that it holds as whole words, or with all."""
+    """Yield a paragraph's rows with the answers that occur as whole words in it, or with all if none does."""
     tag = document.id.partition("-")[0]
     for number, question in enumerate(questions, 1):
         answers = [str(answer.get("text") or "").strip() for answer in question.get("answers") or ()]

@@ -1,8 +1,4 @@
-"""Imports a folder of Markdown, HTML and PDF files as documents of the corpus.
-
-With one unreadable file, nothing is written. A readable file that would break the data contract is left out and
-reported with the reason. Runs as `sluice data import`. pypdf and markdownify are imported when such a file is read.
-"""
+"""Imports Markdown, HTML and PDF files as documents of the corpus: `sluice data import`."""
 
 from __future__ import annotations
 
@@ -26,17 +22,17 @@ from sluice.data.privacy import DataPolicy
 from sluice.data.rows import FRONT_MATTER, Document, write_document
 from sluice.data.scanning import ValidationIssue, read_text
 
-# What stands on every page of a site and belongs to none.
+# Elements that stand on every page of a site and belong to none.
 _NOT_CONTENT = ("script", "style", "template", "noscript", "svg", "iframe", "form", "nav", "header", "footer", "aside")
 _CONTENT = ("main", "article", "body")
 _HEADING = re.compile(r"^#\s+(.+?)\s*#*$", re.MULTILINE)
-ExtractedText = tuple[str, str, dict[str, Any]]  # title, empty where there is none; text; front matter of Markdown
+ExtractedText = tuple[str, str, dict[str, Any]]  # title or "", text, front matter
 _MOST_PDF_BYTES = 256 << 20  # pictures weigh, text does not
 
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `out` when the block has ended well, and is gone otherwise."""
+    """Give a folder to fill; it becomes `out` if the block succeeds, and is removed if it fails."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SluiceError(f"{out}: already exists", remedy="remove it, or choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +46,9 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def import_documents(source: Path, out: Path, *, licence: str, origin: str, policy: DataPolicy) -> dict[str, Any]:
-    """Write each document of a folder, or one file, to a new folder, whole or not at all; return a report."""
+    """Write each document of a folder, or one file, to a new folder; return a report.
+
+    With one unreadable file, nothing is written. Documents that break the data contract are left out and reported."""
     with whole_folder(out) as fresh:
         files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
         readable = [path for path in files if path.suffix.lower() in SUFFIXES]
@@ -64,12 +62,12 @@ def import_documents(source: Path, out: Path, *, licence: str, origin: str, poli
                     raise ExtractError(f"its id would be {document.id!r}, as that of {other}")
                 documents[path] = document
             except ExtractError as error:
-                faults.append(ValidationIssue(path, 1, str(error)))
+                faults.append(ValidationIssue(path, error.line, error.what))
         if not readable:
             faults.append(ValidationIssue(source, 1, f"no {', '.join(SUFFIXES)} files"))
         if faults:
-            remedy = "fix them; nothing was written"
-            raise ValidationErrors(str(source), [str(fault) for fault in sorted(faults)], remedy=remedy)
+            lines = [str(fault) for fault in sorted(faults)]
+            raise ValidationErrors(str(source), lines, remedy="fix them; nothing was written")
         kept, left_out = keep_documents(documents, policy)
         dropped = [str(fault) for fault in left_out]
         if not kept:
@@ -96,8 +94,10 @@ def _read(path: Path, source: Path, licence: str, origin: str, policy: DataPolic
         raise ExtractError(f"its text is over {most >> 10:,} KiB: split it")
     relative = path.relative_to(root)
     head = {key: str(value).strip() for key, value in head.items() if value}
+    # A file name that every system takes: `Guide/Getting started` is `guide-getting-started`.
+    plain = unicodedata.normalize("NFKC", relative.with_suffix("").as_posix()).casefold()
     return Document(
-        id=_slug(relative.with_suffix("").as_posix()),
+        id=re.sub(r"[^\w.]+", "-", plain).strip("-.") or "document",
         title=title or path.stem.replace("_", " ").replace("-", " "),
         licence=head.get("licence") or head.get("license") or licence,
         source=head.get("source") or f"{origin} ({relative.as_posix()})",
@@ -106,16 +106,10 @@ def _read(path: Path, source: Path, licence: str, origin: str, policy: DataPolic
     )
 
 
-def _slug(path: str) -> str:
-    """A file name that every system takes: `Guide/Getting started` is `guide-getting-started`."""
-    plain = unicodedata.normalize("NFKC", path).casefold()
-    return re.sub(r"[^\w.]+", "-", plain).strip("-.") or "document"
-
-
 def keep_documents(
     documents: dict[Path, Document], policy: DataPolicy
 ) -> tuple[dict[Path, Document], list[ValidationIssue]]:
-    """Return redacted documents that keep the contract, and why the others do not."""
+    """Return the redacted documents that keep the contract, and the faults of the others."""
     kept: dict[Path, Document] = {}
     texts: dict[tuple[str, ...], Path] = {}
     dropped = []
@@ -132,11 +126,16 @@ def keep_documents(
 
 
 class ExtractError(Exception):
-    """Why a file cannot be read, in words that follow its name."""
+    """A file cannot be read; the reason follows its name."""
+
+    def __init__(self, what: str, line: int = 1) -> None:
+        super().__init__(what)
+        self.what = what
+        self.line = line
 
 
 def extract(path: Path) -> ExtractedText:
-    """Return the text of a file whose suffix is one of SUFFIXES; raise ExtractError if there is none."""
+    """Return the text of a file; raise ExtractError if there is none."""
     try:
         title, text, head = _READERS[path.suffix.lower()](path)
     except RecursionError:
@@ -149,7 +148,6 @@ def extract(path: Path) -> ExtractedText:
 
 
 def fault_of_stray(path: Path) -> str:
-    """Say of a file of the corpus that is no document why a PDF cannot be read, or how to bring the file in."""
     try:
         if path.suffix.lower() == ".pdf":
             extract(path)
@@ -161,14 +159,16 @@ def fault_of_stray(path: Path) -> str:
 def _markdown(path: Path) -> ExtractedText:
     text, faults = read_text(path)
     if faults:
-        raise ExtractError(faults[0].what)
+        raise ExtractError(faults[0].what, faults[0].line)
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     head: Any = {}
     if match := FRONT_MATTER.match(text):
         try:
             head = bounded_yaml(match[1])[0] or {}
         except yaml.YAMLError as error:
-            raise ExtractError(f"front matter is not valid YAML: {error}") from None
+            mark = getattr(error, "problem_mark", None)
+            line = mark.line + 2 if mark else 1  # marks count from 0, after the line `---`
+            raise ExtractError(f"front matter is not valid YAML: {error}", line) from None
         if not isinstance(head, dict):
             raise ExtractError(f"front matter: expected keys and values, found {type(head).__name__}")
         text = text[match.end() :]

@@ -1,8 +1,4 @@
-"""Drift of live traffic from the evaluation set: four means, each between 0 and 1.
-
-The means of the traffic are compared with those of the evaluation set by Welch's t-test and by their difference; the
-numbers that decide are under `drift:` in config/gates.yaml. Runs as `sluice data drift`.
-"""
+"""Drift of live traffic from the evaluation set: means between 0 and 1, compared by Welch's t-test and difference."""
 
 from __future__ import annotations
 
@@ -30,9 +26,8 @@ NO_CASES = "declines and right answers of the evaluation set need build/evaluati
 
 
 class DriftPolicy(Settings):
-    """`drift:` of config/gates.yaml. A mean has shifted when the probability of such a difference by chance is below
-    `p_value` and the difference is at least `difference`. Fewer than `min_samples` on either side are too few to say.
-    """
+    """`drift:` of config/gates.yaml. A mean has shifted if both p is below `p_value` and the difference is at least
+    `difference`, with at least `min_samples` on each side."""
 
     p_value: float = Field(gt=0, lt=0.5)
     difference: float = Field(gt=0, lt=1)
@@ -40,22 +35,18 @@ class DriftPolicy(Settings):
 
 
 class _GatesFile(Settings):
-    """config/gates.yaml as it is read here; others read the rest."""
-
     gates: Any = None
     comparison: Any = None
     drift: DriftPolicy
 
 
 def load_drift_policy(path: Path) -> DriftPolicy:
-    """Read config/gates.yaml; all faults are raised at once, with their lines."""
     return load_settings(path, _GatesFile).drift
 
 
 @dataclass(frozen=True)
 class MeanShift:
-    """One comparison. `base`, `head`: values of the evaluation set and of the traffic, 0 and 1 where they are a share.
-    `higher_is_fine`: only a fall is a shift."""
+    """A mean of the evaluation set and of traffic; with `higher_is_fine`, only a fall is a shift."""
 
     name: str
     base: Sequence[float]
@@ -63,7 +54,6 @@ class MeanShift:
     higher_is_fine: bool = False
 
     def as_dict(self, policy: DriftPolicy) -> dict[str, Any]:
-        """JSON-able: `verdict` is `shifted`, `steady` or `too few`, `p` the probability by chance."""
         change = fmean(self.head) - fmean(self.base)
         means = [round(fmean(values), 3) for values in (self.base, self.head)]
         samples = [len(self.base), len(self.head)]
@@ -122,7 +112,6 @@ def measure(workspace: Workspace, traffic: Sequence[Exchange], policy: DriftPoli
 
 
 def _similarities(index: Path, questions: Any) -> list[float]:
-    """Cosine of each question to its nearest passage."""
     if not (index / "index.json").is_file():
         return []
     from sluice.retrieval.index_files import read_index
@@ -132,7 +121,7 @@ def _similarities(index: Path, questions: Any) -> list[float]:
 
 
 def _nearest_other(rows: Sequence[Row], vectors: Any) -> list[float]:
-    """Cosine of each question to the nearest one that is not about the same document: those were asked together."""
+    """Return each question's cosine to the nearest one about other documents: those of one were written together."""
     cosines = vectors @ vectors.T
     for place, row in enumerate(rows):
         same = [other == place or bool(set(row.doc_ids) & set(rows[other].doc_ids)) for other in range(len(rows))]

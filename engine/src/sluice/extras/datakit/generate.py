@@ -1,8 +1,5 @@
-"""Generates proposed rows from passages: written by a teacher, filtered, deduplicated, answered again.
-
-A question is kept when its answer is a span of its passage, when it is not a near duplicate of an existing question,
-and when a model that gets only the passage and the question finds that answer again. Runs as `sluice data generate`.
-"""
+"""Generates proposed rows from passages. A teacher writes a question; it is kept if its answer is a span of the
+passage, if it is no near duplicate, and if a model that gets only passage and question finds the answer again."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ Reply = tuple[str, str]  # its text, and who gave it, as provider/model: a fallb
 
 @dataclass(frozen=True)
 class SourcePassage:
-    """A piece of a document, cut as the index cuts it: what training and serving show the model."""
+    """A piece of a document, cut as the index cuts it, so it's what training and serving show the model."""
 
     document: Document
     text: str
@@ -63,12 +60,8 @@ class SourcePassage:
 def choose_passages(
     corpus: Sequence[Document], evaluation: Sequence[Row], chunker: ChunkerSettings, *, seed: int
 ) -> list[SourcePassage]:
-    """Return all passages that may be used, in an order drawn by `seed`.
-
-    An article is what has one title, however many documents it is cut into. Articles with a document that an evaluation
-    row names are left out whole, and so are documents of one tenant: the model answers everybody. SluiceError when
-    nothing is left.
-    """
+    """Return the usable passages in an order drawn by `seed`. Titles with a document that evaluation asks about are
+    left out, and so are documents of one tenant: the model answers everybody."""
     asked = {name for row in evaluation for name in row.doc_ids}
     measured = {document.title for document in corpus if document.id in asked}
     usable = [document for document in corpus if document.tenant is None and document.title not in measured]
@@ -85,7 +78,7 @@ def choose_passages(
 
 
 def read_reply(reply: str) -> tuple[list[tuple[str, str]], int]:
-    """Return the questions in a reply with their answers, and how many objects are none."""
+    """Return the questions of a reply with their answers, and the number of malformed objects."""
     decoder = json.JSONDecoder()
     found: list[tuple[str, str]] = []
     broken = at = 0
@@ -106,7 +99,7 @@ def read_reply(reply: str) -> tuple[list[tuple[str, str]], int]:
 
 
 def span(answer: str, text: str) -> str | None:
-    """Return the answer as `text` writes it, as whole words; None where it does not."""
+    """Return the answer as `text` writes it in whole words, or None."""
     said = answer.strip().strip("\"'“”").rstrip(".").strip()
     if not said:
         return None
@@ -116,7 +109,7 @@ def span(answer: str, text: str) -> str | None:
 
 
 def fault(question: str, answer: str, passage: str, policy: PrivacyPolicy) -> str:
-    """Return why a question and its answer are not good enough; empty when they are."""
+    """Return the reason to refuse a question and its answer, or ""."""
     if span(answer, passage) is None:
         return "the answer is no span of its passage"
     if len(answer.split()) > _MOST_IN_ANSWER:
@@ -136,8 +129,7 @@ _Draft = tuple[SourcePassage, Row]
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """`rows`: proposals that are wanted; `each`: questions that are asked for of one passage; `agreement`: token F1
-    that the answer found again must have; `minutes`: then it ends with what there is."""
+    """`each`: questions per passage; `agreement`: minimum token F1 of the second answer."""
 
     rows: int = 50
     each: int = 3
@@ -148,8 +140,6 @@ class GenerationSettings:
 
 @dataclass
 class Role:
-    """Models that answer one prompt. `seconds`: for a reply."""
-
     chat: ChatProvider
     prompt: Prompt
     specs: tuple[ProviderSpec, ...]
@@ -160,7 +150,7 @@ class Role:
         self._turns = asyncio.Semaphore(self.concurrency)
 
     async def ask(self, seed: int | None = None, **values: object) -> Reply | None:
-        """Return the reply, None where the provider has none for this passage alone; raise other ProviderErrors."""
+        """Return the reply, or None if the provider fails for this passage alone."""
         parameters = self.prompt.parameters.model_copy(update={} if seed is None else {"seed": seed})
         async with self._turns:
             deadline = asyncio.get_running_loop().time() + self.seconds
@@ -180,7 +170,6 @@ class Role:
 def generate_rows(
     workspace: Workspace, settings: GenerationSettings, policy: PrivacyPolicy, *, checked_by: str = TEACHER
 ) -> Proposals:
-    """Return rows about data/corpus, written by `teacher` and found again by `checked_by`; replies are cached."""
     measured = load_rows(workspace.data / "eval.jsonl")
     known = [*load_rows(workspace.data / "train.jsonl"), *measured]
     chunker = load_params(workspace.params, "index", IndexParameters).chunker
@@ -204,7 +193,7 @@ def generate_rows(
 
 @dataclass
 class Generation:
-    """One run. `known`: rows that are not proposed again; `decline`: what the checker says where it finds no answer."""
+    """One run; `decline` is the checker's reply if it finds no answer."""
 
     known: Sequence[Row]
     writer: Role
@@ -218,7 +207,7 @@ class Generation:
         self.found = Proposals("generated", "Rows that a model proposes", _INTRO, sides=("train",))
 
     def over(self, passages: Sequence[SourcePassage]) -> Proposals:
-        """Return proposals in the order of the passages, however quick each reply was, until there are enough."""
+        """Return proposals in the order of the passages, however quick each reply was."""
         try:
             asyncio.run(self._over(passages))
         except ProviderError as error:
@@ -260,7 +249,6 @@ class Generation:
         return await self.checker.ask(passages=format_passages([hit]), question=row.question, decline=self.decline)
 
     def _rows(self, passage: SourcePassage, reply: Reply | None) -> Iterator[Row]:
-        """What the texts alone do not speak against."""
         if reply is None:
             self.found.leave_out("the teacher gave no reply")
             return
@@ -282,7 +270,6 @@ class Generation:
             )
 
     def _fresh(self, drafts: list[_Draft]) -> list[_Draft]:
-        """Without what the data has, and what was written before."""
         rows = [row for _, row in drafts]
         before = [one.row for one in self.found.proposals]
         in_data = set(repeats_across(self.known, rows))

@@ -1,8 +1,5 @@
-"""Proposed rows: one format, one page for the reviewer, one way to accept them.
-
-A proposed row is a line of JSON with the key `status`. Every reader of rows refuses it (data/rows.py), so that nothing
-enters training or evaluation before a person has read it and accepted it with `sluice data accept`.
-"""
+"""Proposed rows. Every reader refuses their key `status` (data/rows.py), so nothing enters training or evaluation
+before a person has read it and accepted it with `sluice data accept`."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ _HOW = "Read every row. Correct questions and answers in `{}`, delete the lines 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A row to review. `facts`: further columns of the page; `evidence`: what to review it by."""
+    """A row to review; `facts` are further columns of the page, `evidence` is what to review it by."""
 
     row: Row
     facts: Mapping[str, object]
@@ -43,7 +40,7 @@ class Proposal:
 
 @dataclass
 class Proposals:
-    """What one source proposes. `name`: of its branch and folder; `left_out`: what is not proposed, by reason."""
+    """The proposals of one source; `name` is of its branch and folder, `left_out` counts by reason."""
 
     name: str
     title: str
@@ -80,7 +77,7 @@ class Proposals:
 
 
 def proposed_lines(rows: Iterable[Row]) -> str:
-    """Return rows as lines of JSON that no reader of rows takes before they are accepted."""
+    """Return rows as lines of JSON that no reader takes before they are accepted."""
     return _lines({**row.as_dict(), "status": PROPOSED} for row in rows)
 
 
@@ -101,19 +98,15 @@ def publish(workspace: Workspace, found: Proposals) -> None:
     tree = with_files(root, head, {f"{folder}/{name}": text for name, text in files.items()})
     commit = commit_tree(root, tree, f"{found.title}\n\n{_MARK}{folder}", head)
     print(push_branch(root, commit, found.name, _MARK, os.environ))
-    posted = upsert_pull(PullRequestText(found.name, found.title, _body(files[PAGE], folder)), os.environ)
+    body = files[PAGE]
+    if len(body) > _LONGEST_BODY:
+        body = f"{body[:_LONGEST_BODY].rpartition(chr(10))[0]}\n\nThe rest is in `{folder}/{PAGE}`.\n"
+    posted = upsert_pull(PullRequestText(found.name, found.title, body), os.environ)
     print(f"{posted.message}: {posted.url}")
 
 
-def _body(page: str, folder: str) -> str:
-    """As much of the page as a pull request may say."""
-    if len(page) <= _LONGEST_BODY:
-        return page
-    return f"{page[:_LONGEST_BODY].rpartition(chr(10))[0]}\n\nThe rest is in `{folder}/{PAGE}`.\n"
-
-
 def sources_of(rows: Path) -> Path:
-    """Return the file beside imported rows that names their source: `new.jsonl` has `new.sources.jsonl`."""
+    """Return the file that names the source of imported rows: `new.sources.jsonl` for `new.jsonl`."""
     return rows.with_suffix(f".{SOURCES}")
 
 

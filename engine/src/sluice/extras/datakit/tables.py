@@ -1,8 +1,4 @@
-"""Imports questions from a table (.csv, .tsv) or from JSON lines (.jsonl) as proposed rows.
-
-With one unreadable row, nothing is written. A readable row that would break the data contract is left out and reported
-with its line and the reason. Runs as `sluice data import`.
-"""
+"""Imports questions from a table (.csv, .tsv) or JSON lines (.jsonl) as proposed rows: `sluice data import`."""
 
 from __future__ import annotations
 
@@ -39,15 +35,14 @@ _Placed = LocatedRecord[Row]
 
 
 def redact_row(row: Row, policy: PrivacyPolicy) -> Row:
-    """Return a row without what the policy redacts in question and answers, both as in a document."""
     answers = tuple(dict.fromkeys(redact(answer, policy) for answer in row.answers))
     return row.model_copy(update={"question": redact(row.question, policy), "answers": answers})
 
 
 @dataclass(frozen=True)
 class TableLayout:
-    """How a file is read. `columns`: row key -> column, where they differ; `delimiter`: "" finds it; `separator`:
-    between the entries of a cell that holds a list; `tags`: for every row."""
+    """The layout of a file; `columns` maps row keys to column names, a `delimiter` of "" is detected, `separator`
+    splits lists, `tags` are added to every row."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
     delimiter: str = ""
@@ -59,7 +54,6 @@ class TableLayout:
 
 
 def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
-    """Return `key=column` pairs as a mapping; SluiceError for an unknown key and for one that is named twice."""
     columns: dict[str, str] = {}
     for pair in pairs:
         key, _, column = pair.partition("=")
@@ -73,7 +67,9 @@ def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
 def import_table(
     source: Path, out: Path, data: Path, layout: TableLayout, *, licence: str, origin: str, policy: DataPolicy
 ) -> dict[str, Any]:
-    """Write the rows of a table as proposed rows, and their source to a file beside them; return a report."""
+    """Write the rows of a table as proposed rows, and their source to a file beside them; return a report.
+
+    With one unreadable row, nothing is written. Rows that break the data contract are left out and reported."""
     if out.exists():
         raise SluiceError(f"{out}: already exists", remedy="remove it, or choose another file")
     train = scan_rows(data / "train.jsonl")[0] if (data / "train.jsonl").exists() else []
@@ -106,7 +102,7 @@ def import_table(
 def keep(
     rows: Sequence[_Placed], corpus: dict[str, Document], train: Sequence[_Placed], policy: PrivacyPolicy
 ) -> tuple[list[_Placed], list[ValidationIssue]]:
-    """Return rows that keep the contract beside those of training, and why the others do not."""
+    """Return the rows that keep the contract beside those of training, and the faults of the others."""
     learnt = {doc_id for placed in train for doc_id in placed.value.doc_ids}
     dropped = check_rows(rows, corpus) + check_rows_privacy(rows, policy)
     shared = [(row, doc_id) for row in rows for doc_id in row.value.doc_ids if doc_id in learnt]
@@ -124,7 +120,7 @@ def _without(rows: Sequence[_Placed], faults: Sequence[ValidationIssue]) -> list
 
 
 def _located(row: Row, corpus: Mapping[str, Document]) -> Row:
-    """The row with the one document that holds an answer, where it names none."""
+    """Name the document that holds an answer, if the row names none and there is only one."""
     if not row.answers or row.doc_ids:
         return row
     found = [name for name, text in corpus.items() if any(occurs(answer, text.text) for answer in row.answers)]
@@ -132,14 +128,12 @@ def _located(row: Row, corpus: Mapping[str, Document]) -> Row:
 
 
 def _is_json(path: Path) -> bool:
-    """Whether each record names its own columns."""
     return path.suffix.lower() == ".jsonl"
 
 
 def _rows(
     source: Path, records: list[_Record], faults: list[ValidationIssue], layout: TableLayout, train: Sequence[_Placed]
 ) -> list[_Placed]:
-    """All rows. Raises ValidationErrors with every invalid line and every duplicate id."""
     rows: list[_Placed] = []
     named: list[_Placed] = []
     for record in records:
@@ -160,7 +154,7 @@ def _rows(
 
 
 def _fields(record: _Record, layout: TableLayout) -> dict[str, Any]:
-    """The fields of a row; ValueError for a cell that holds no JSON. What else is wrong with them, Row says."""
+    """Return the fields of a row, which Row validates; raise ValueError for a cell that should hold JSON."""
     table = not _is_json(record.path)
     fields: dict[str, Any] = {}
     for key in _KEYS:
@@ -189,7 +183,7 @@ def _fields(record: _Record, layout: TableLayout) -> dict[str, Any]:
 
 
 def _read(path: Path, layout: TableLayout) -> tuple[list[_Record], list[ValidationIssue]]:
-    """Everything readable, and a fault for each line that is not. A file without a record is a fault."""
+    """Return all readable records, and a fault for each other line or a file without a record."""
     if _is_json(path):
         return scan_lines(path, _object)
     text, faults = read_text(path)

@@ -1,9 +1,5 @@
-"""Recorded traffic as questions with what came of them, and the rows that it proposes.
-
-Traffic is read from files of OTLP JSON lines or from an MLflow store. Questions that were declined or whose answer was
-disliked are redacted, clustered by similarity, and proposed as one row for each cluster, with a suggested answer where
-the corpus holds one. Runs as `sluice data harvest`.
-"""
+"""Recorded traffic (OTLP JSON lines or an MLflow store), and the rows it proposes: questions that were declined or
+disliked, redacted and clustered, each with the nearest sentence of the corpus as suggested answer."""
 
 from __future__ import annotations
 
@@ -51,8 +47,8 @@ _TRACES = 5  # of a cluster, to look at
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question and what came of it. `question`: empty where contents are not recorded. `similarity`: cosine of the
-    nearest passage, None where none was looked for. `feedback`: mean from 0 (bad) to 1, None without any."""
+    """A question and its outcome. `question` is empty if contents are not recorded, `similarity` is the cosine of the
+    nearest passage, `feedback` a mean from 0 (bad) to 1."""
 
     trace_id: str
     tenant: str
@@ -65,7 +61,7 @@ class Exchange:
 
 @dataclass
 class _Trace:
-    """`root`: attributes of the request. `scores`: with their comments; one that comes twice counts once."""
+    """`root`: attributes of the request; `scores` with their comments, so that one that comes twice counts once."""
 
     root: Mapping[str, Any] = field(default_factory=dict)
     retrieve: Mapping[str, Any] = field(default_factory=dict)
@@ -85,7 +81,7 @@ _Traces = defaultdict[str, _Trace]  # by id
 
 
 def _exchanges(traces: Mapping[str, _Trace]) -> list[Exchange]:
-    """One for each trace that was answered, by trace id; failed requests are left out."""
+    """Return the traces that were answered, by id."""
     found = []
     for trace_id, trace in sorted(traces.items()):
         root, similarity = trace.root, trace.retrieve.get("sluice.retrieval.best_similarity")
@@ -104,7 +100,7 @@ def _exchanges(traces: Mapping[str, _Trace]) -> list[Exchange]:
 
 
 def _last_question(recorded: Any) -> str:
-    """The last message of a user; messages are recorded as JSON, MLflow hands them back parsed."""
+    """Return the last message of a user; messages are JSON, but MLflow returns them parsed."""
     messages: Sequence[Any] = json.loads(recorded) if isinstance(recorded, str) else recorded or ()
     for message in reversed(messages):
         if message.get("role") == "user":
@@ -113,7 +109,7 @@ def _last_question(recorded: Any) -> str:
 
 
 def recorded(workspace: Workspace, place: str = "") -> list[Exchange]:
-    """Return the traffic of a place, or without one that of this machine: waiting files and its MLflow store."""
+    """Return the traffic of a place, by default this machine's waiting files and MLflow store."""
     from sluice.serving.telemetry.settings import TelemetrySettings
 
     experiment = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings).traces.mlflow.experiment
@@ -130,7 +126,7 @@ def recorded(workspace: Workspace, place: str = "") -> list[Exchange]:
 
 
 def _of_files(place: str) -> list[Exchange]:
-    """OTLP lines, and lines of feedback as .sluice/feedback/ has them."""
+    """Read OTLP lines, and lines of feedback as in .sluice/feedback/."""
     traces = _Traces(_Trace)
     broken = 0
     for line in _lines(place):
@@ -169,7 +165,6 @@ def _lines(place: str) -> Iterator[bytes]:
 
 
 def _of_store(uri: str, experiment: str) -> list[Exchange]:
-    """Every trace of an experiment of MLflow, with the scores that people gave."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -198,7 +193,6 @@ def _of_store(uri: str, experiment: str) -> list[Exchange]:
 
 @contextmanager
 def open_embedder(workspace: Workspace) -> Iterator[Embed]:
-    """The embedder of the retrieval. SluiceError where its model is not on this machine and cannot be brought."""
     from sluice.llm.model_files import ensure, load_models
     from sluice.retrieval.embedder import Embedder
 
@@ -212,7 +206,7 @@ _Wanted = list[tuple[str, Exchange]]  # with the redacted question
 def harvest(
     workspace: Workspace, traffic: Sequence[Exchange], policy: PrivacyPolicy, *, at_least: int, most: int
 ) -> Proposals:
-    """Return proposals for what at least `at_least` asked in vain, so that no single user is put on show."""
+    """Return proposals for what at least `at_least` asked in vain, so that no single user is exposed."""
     found = Proposals("harvest", "Rows that users' questions propose", _INTRO)
     wanted = _wanted(traffic, policy, found)
     if not wanted:
@@ -235,7 +229,6 @@ def harvest(
 
 
 def _wanted(traffic: Sequence[Exchange], policy: PrivacyPolicy, found: Proposals) -> _Wanted:
-    """Redacted questions that were declined or whose answer was scored low."""
     wanted = []
     for exchange in traffic:
         if exchange.blocked or not (exchange.declined or _disliked(exchange)):
@@ -257,7 +250,6 @@ def _disliked(exchange: Exchange) -> bool:
 
 
 def _clusters(vectors: Any) -> list[list[int]]:
-    """Positions that belong together, by average linkage of cosine distances."""
     if len(vectors) == 1:
         return [[0]]
     from sklearn.cluster import AgglomerativeClustering
@@ -269,7 +261,7 @@ def _clusters(vectors: Any) -> list[list[int]]:
 
 
 def _sentences(corpus: Sequence[Document]) -> list[tuple[str, str]]:
-    """(sentence, document id) of what is for everybody."""
+    """Return (sentence, document id) of public documents."""
     return [
         (sentence.strip(), document.id)
         for document in corpus
@@ -282,7 +274,7 @@ def _sentences(corpus: Sequence[Document]) -> list[tuple[str, str]]:
 def _proposal(
     cluster: list[int], wanted: _Wanted, vectors: Any, sentences: Sequence[tuple[str, str]], nearness: Any
 ) -> Proposal:
-    """The question nearest to the middle stands for all, the sentence nearest to it is suggested."""
+    """Propose a cluster's most central question, and suggest the sentence nearest to it."""
     middle = vectors[cluster].mean(axis=0)
     chosen = max(cluster, key=lambda n: (float(vectors[n] @ middle), -n))
     question, exchanges = wanted[chosen][0], [wanted[n][1] for n in cluster]

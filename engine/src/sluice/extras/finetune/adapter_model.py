@@ -1,8 +1,5 @@
-"""The code of an adapter that MLflow keeps as a model: `mlflow.pyfunc.load_model(uri).predict(...)`.
-
-MLflow runs this file when the model is loaded, on any machine: training_record.py puts the modules that it
-imports beside it, and the model names the libraries. The base model is fetched by its pin, once into the user's cache.
-"""
+"""The code of an adapter in MLflow. It runs on any machine that loads the model, beside copies of the modules it
+imports (training_record.py); the base model is fetched by its pin, once into the user's cache."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from sluice.llm.model_files import ModelSpec, ensure
 
 
 class AdapterModel(PythonModel):  # type: ignore[misc]  # MLflow is not typed
-    """Answers chats by llama.cpp, as the service does: with the base model of the release, and the adapter."""
+    """Answers chats by llama.cpp, as the service does."""
 
     def load_context(self, context: Any) -> None:
         """Load the GGUF file `adapter` onto the model that `base` pins, an entry of config/models.yaml as JSON."""
@@ -28,7 +25,6 @@ class AdapterModel(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         self._server = LocalServer(base, adapter=Path(context.artifacts["adapter"]))
 
     def predict(self, context: Any, model_input: DataFrame, params: dict[str, Any] | None = None) -> list[str]:  # noqa: ARG002
-        """The answers."""
         return [self._answer([dict(message) for message in chat], params or {}) for chat in model_input["messages"]]
 
     def _answer(self, messages: list[dict[str, str]], params: dict[str, Any]) -> str:

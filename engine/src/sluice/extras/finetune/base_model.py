@@ -1,8 +1,5 @@
-"""Loads the base model and its tokenizer, for one process or several that train together.
-
-`torchrun --nproc-per-node N --no-python sluice train` (and SageMaker's torchrun distribution) gives every process its
-rank in RANK, LOCAL_RANK and WORLD_SIZE. They join before a model is loaded: through nccl on GPUs, gloo on CPUs.
-"""
+"""Loads the base model and its tokenizer, for one process or several that torchrun starts together: they join before a
+model is loaded, through nccl on GPUs and gloo on CPUs."""
 
 from __future__ import annotations
 
@@ -33,7 +30,6 @@ PATIENCE = timedelta(hours=1)
 
 
 def require_training_packages() -> None:
-    """Install torch and what trains where a package is missing. SluiceError where that cannot be done."""
     needed = ("torch", "transformers", "accelerate", "peft", "trl", "datasets", "gguf")
     if any(importlib.util.find_spec(name) is None for name in needed):
         install_training_packages("train")
@@ -41,7 +37,7 @@ def require_training_packages() -> None:
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among those that train together. Process 0 alone writes files and reports."""
+    """This process among those that train together; process 0 alone writes files and reports."""
 
     rank: int
     world: int
@@ -52,7 +48,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def agreed(self, value: Any) -> Any:
-        """Return the value of process 0, on each of them."""
+        """Return the value of process 0 on every process."""
         box = [value]
         if self.world > 1:
             import torch
@@ -62,13 +58,12 @@ class ProcessGroup:
 
 
 def world_size() -> int:
-    """Return how many processes train together, as torchrun says."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[ProcessGroup]:
-    """Join the group that the environment names, for the block."""
+    """Join the group that torchrun's environment names, for the block."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -146,7 +141,7 @@ def load_base(path: Path, params: TrainingParameters, group: ProcessGroup | None
 
 
 def lora_config(config: Any, params: TrainingParameters) -> Any:
-    """Return peft's config of the adapter; with `layers`, only the upper ones, so that backward stops there."""
+    """Return the adapter's config; with `layers`, only upper ones are adapted, so that backward stops there."""
     from peft import LoraConfig
 
     blocks = config.num_hidden_layers
@@ -162,20 +157,19 @@ def lora_config(config: Any, params: TrainingParameters) -> Any:
 
 
 def is_gguf(path: Path) -> bool:
-    """Return True for one GGUF file. Everything else is read as safetensors."""
     return path.is_file() and path.suffix != ".safetensors"
 
 
 def digest_of_base(path: Path) -> str:
-    """Return the sha256 of a model's file; of a folder, over the names and sha256 of its files."""
+    """Return the sha256 of a model's file; for a folder, over the names and sha256 of its files."""
     if path.is_file():
         return digest_of_file(path)
     return digest_of({file.name: digest_of_file(file) for file in sorted(path.iterdir()) if file.is_file()})
 
 
 def tokenise(examples: Sequence[Example], tokenizer: Any) -> list[dict[str, list[int]]]:
-    """Return `input_ids` and `labels` of each example: the prompt in the model's own chat template, and the answer
-    closed by its end-of-turn token, which alone is learned."""
+    """Return `input_ids` and `labels`: the model's own chat template, with only the answer and its end-of-turn token
+    learned."""
     rows = []
     for example in examples:
         text = tokenizer.apply_chat_template(list(example.messages), add_generation_prompt=True, tokenize=False)
@@ -186,7 +180,7 @@ def tokenise(examples: Sequence[Example], tokenizer: Any) -> list[dict[str, list
 
 
 def _packed(path: Path) -> dict[str, Any]:
-    """Weights in four bits, for QLoRA: bitsandbytes does it, on NVIDIA GPUs only."""
+    """Return four-bit weights for QLoRA: bitsandbytes makes them, on NVIDIA GPUs only."""
     import torch
 
     if importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available():
@@ -212,7 +206,7 @@ def _packed(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the progress bars and warnings of transformers, which would tear the one line of progress."""
+    """Silence transformers' progress bars and warnings, which would tear the one line of progress."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
@@ -227,7 +221,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def parsed_once() -> Iterator[None]:
-    """transformers parses the metadata of a GGUF file four times, 2 to 3 s each; in this block gguf does it once."""
+    """Parse GGUF metadata once in this block: transformers parses it four times, 2 to 3 s each."""
     import gguf
 
     before = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}

@@ -87,7 +87,7 @@ def models_lineage(release: Release = "") -> None:
 
 
 def lineage(workspace: Workspace, manifest: Manifest, folder: Path) -> list[str]:
-    """Return a line for each thing and row. A row says whether data/train.jsonl still has it as it was."""
+    """Return a line per part and row; a row says if data/train.jsonl still has it unchanged."""
     from sluice.data.rows import load_rows
 
     chat, judgement = manifest.models["chat"], load_judgement(folder)
@@ -111,13 +111,10 @@ def lineage(workspace: Workspace, manifest: Manifest, folder: Path) -> list[str]
             remedy="make a release again: `make release`",
         )
     known = {row.id: digest_of(row.as_dict()) for row in load_rows(workspace.data / "train.jsonl")}
-    return lines + [f"row {row} {digest} {_state(known.get(row), digest)}" for row, digest in rows.items()]
-
-
-def _state(now: str | None, then: str) -> str:
-    if now is None:
-        return "gone"
-    return "as it is" if now == then else "changed since"
+    for row, digest in rows.items():
+        state = "gone" if row not in known else "as it is" if known[row] == digest else "changed since"
+        lines.append(f"row {row} {digest} {state}")
+    return lines
 
 
 def register(app: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:

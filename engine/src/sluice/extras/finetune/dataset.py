@@ -32,8 +32,6 @@ _OFTEN: dict[AnswerStyle, int] = {"span": 3, "answer": 8}  # times as often as a
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt as chat messages, and the answer to learn."""
-
     id: str
     messages: tuple[dict[str, str], ...]
     target: str
@@ -42,8 +40,8 @@ class Example:
 
 @dataclass
 class _Draw:
-    """Passages that were drawn for a row (chunk numbers, in prompt order) and how it is asked. `rows`: (row number,
-    declines), of that row and of one that is asked over the same passages in vain."""
+    """Passages drawn for a row (chunk numbers, in prompt order). `rows` are (row number, declines) of that row and of
+    one that is asked over the same passages in vain."""
 
     chunks: list[int]
     rows: list[tuple[int, bool]]
@@ -61,12 +59,12 @@ class _PassageIndex:
     similarity: Matrix  # (rows, chunks)
 
     def hits(self, row: int, chunks: Sequence[int]) -> list[Hit]:
-        """Chunks as the search would give them for a row."""
+        """Return chunks as the search would give them for a row."""
         near = [(self.chunks[number], float(self.similarity[row, number])) for number in chunks]
         return [Hit(c["id"], c["doc_id"], c["title"], c["text"], score=at, similarity=at) for c, at in near]
 
     def bare(self, row: int) -> bool:
-        """Whether a row is asked without passages: it has none of its own, and serving would find none."""
+        """Tell if a row has no passages of its own and serving would find none."""
         return not self.gold[row] and float(self.similarity[row].max()) < self.params.min_similarity
 
 
@@ -149,7 +147,7 @@ def _read(rows: Sequence[Row], folder: Path, embedder: Embedder, params: Trainin
 
 
 def _gold(row: Row, candidates: Sequence[int], chunks: Sequence[dict[str, Any]]) -> set[int]:
-    """Of the chunks of a row's documents those that hold its answer; where it is put together, the one next to it."""
+    """Return the chunks that hold the answer; for a composed answer without one, the most similar chunk."""
     held = {number for number in candidates if _answers(row, chunks[number]["text"])}
     if held or not _key(row) or not candidates:
         return held
@@ -168,7 +166,7 @@ def _answers(row: Row, text: str) -> bool:
 def targets_of(
     row: Row, texts: Sequence[Sequence[str]], styles: Iterable[AnswerStyle], title: str = ""
 ) -> dict[AnswerStyle, str]:
-    """The right answer to a row in each style."""
+    """Return the right answer to a row in each style."""
     if not row.answers or (row.doc_ids and not texts):
         return {}
     found: dict[AnswerStyle, str] = dict.fromkeys(("answer", "sentence", "explain", "steps", "welcome"), row.answers[0])
@@ -198,8 +196,8 @@ def targets_of(
 
 
 def evidence_targets(row: Row, evidence: Sequence[Hit], styles: Iterable[AnswerStyle]) -> dict[AnswerStyle, str]:
-    """As `targets_of`, where sentences are shown best first: a small model copies the first ones more surely than it
-    chooses. The answer is all but the last of three and more."""
+    """Like `targets_of`, but sentences are shown best first, since a small model copies the first ones most surely; the
+    answer is all but the last of three and more."""
     found: dict[AnswerStyle, str] = {}
     texts = [hit.text for hit in evidence]
     if not _answers(row, " ".join(texts)):
@@ -225,7 +223,7 @@ def _is_span(row: Row) -> bool:
 
 
 def _shortest(row: Row, sentence: str) -> str:
-    """The fewest words of a sentence that state the facts of the row's key; empty where that is no span."""
+    """Return the fewest words of a sentence that state the row's key, or "" if they are no span."""
     words = sentence.split() if _key(row) else []
     for number in range(1, _SPAN_WORDS + 1):
         for first in range(len(words) - number + 1):
@@ -243,7 +241,7 @@ def _likeness(row: Row, parts: Sequence[str], chosen: Sequence[int]) -> float:
 
 
 def _draws(usable: list[int], index: _PassageIndex, rng: random.Random) -> list[_Draw]:
-    """Every usable row with its passages, style and instruction, and declines beside them; `params.draws` times."""
+    """Return rows with passages, style and instruction, and declines beside them, `params.draws` times."""
     drawn, rows, params = [], index.rows, index.params
     for _ in range(params.draws):
         order, ones = list(usable), []
@@ -261,7 +259,7 @@ def _draws(usable: list[int], index: _PassageIndex, rng: random.Random) -> list[
 
 
 def _style(row: int, index: _PassageIndex, rng: random.Random) -> AnswerStyle:
-    """One that is asked for; a span seldom where the answer is none."""
+    """Draw a style that is asked for; a span is rare if the answer is none."""
     instructions, targets = index.params.instructions, index.targets[row]
     if index.bare(row) and "welcome" in instructions:
         return "welcome"
@@ -272,8 +270,8 @@ def _style(row: int, index: _PassageIndex, rng: random.Random) -> AnswerStyle:
 
 
 def _passages(row: int, index: _PassageIndex, rng: random.Random) -> list[int]:
-    """The most similar chunks, the last one replaced where none of them holds the answer, in `params.order`; none where
-    no chunk is near, as in serving."""
+    """Return the most similar chunks, or none if none is near, as in serving. If none holds the answer, one that does
+    replaces the last."""
     if index.bare(row):
         return []
     top = [int(number) for number in np.argsort(-index.similarity[row], kind="stable")[: index.params.passages]]
@@ -285,8 +283,8 @@ def _passages(row: int, index: _PassageIndex, rng: random.Random) -> list[int]:
 
 
 def _add_declines(drawn: list[_Draw], usable: list[int], index: _PassageIndex, rng: random.Random) -> None:
-    """Asks answerable rows over the nearest passages that do not hold the answer, as after a retrieval miss; but not
-    where the data have no unanswerable row."""
+    """Ask answerable rows over the nearest passages without the answer, as after a retrieval miss, if the data have
+    unanswerable rows."""
     already = sum(not index.rows[number].answers for number in usable)
     if not already:
         return
@@ -302,7 +300,7 @@ def _add_declines(drawn: list[_Draw], usable: list[int], index: _PassageIndex, r
 
 
 def _holds(drawn: _Draw, row: int, index: _PassageIndex) -> bool:
-    """Whether passages hold an answer of the row, from its documents or by chance."""
+    """Tell if passages hold an answer of the row, from its documents or by chance."""
     texts = [index.chunks[number]["text"] for number in drawn.chunks]
     answers = index.rows[row].answers
     return bool(index.gold[row] & set(drawn.chunks)) or any(answer in text for answer in answers for text in texts)

@@ -32,7 +32,7 @@ _KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(
 
 @dataclass(frozen=True)
 class BaseModelShape:
-    """What naming and ordering adapter tensors needs to know of the base GGUF."""
+    """The parts of a GGUF base's shape that name and order adapter tensors."""
 
     architecture: str
     blocks: int
@@ -42,9 +42,8 @@ class BaseModelShape:
 
 @dataclass(frozen=True)
 class TrainingOutput:
-    """What there is to write. `base` was trained; `served` is the GGUF file that an adapter is served with, of `shape`;
-    `weights` is the folder of what was trained, as the trainer saves it; of the tokens of `sample`, an export must have
-    the same `loss` as the trained model has."""
+    """A trained model to write. Adapters are served with the GGUF file `served`, of `shape`; `weights` is the trainer's
+    folder; on the tokens of `sample` an export must have the same `loss`."""
 
     base: Path
     served: Path
@@ -106,7 +105,7 @@ EXPORTS: dict[ExportKind, Callable[[TrainingOutput, Path], tuple[Path, str]]] = 
 
 
 def _tried(model: Any, tokenizer: Any, trained: TrainingOutput, out: Path) -> str:
-    """Return the export's answer to the sample's question. SluiceError when it is another model than was trained."""
+    """Return the export's answer to the sample's question; raise SluiceError if it isn't the trained model."""
     import torch
 
     from sluice.extras.finetune.sft_trainer import loss_of
@@ -125,7 +124,6 @@ def _tried(model: Any, tokenizer: Any, trained: TrainingOutput, out: Path) -> st
 
 
 def read_shape(base: Path) -> BaseModelShape:
-    """Return the shape that the metadata of a GGUF file names."""
     import gguf
 
     fields = gguf.GGUFReader(base).fields
@@ -146,8 +144,8 @@ ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3", "phi3")
 
 
 def rows_in_gguf(module: str, rows: Array, shape: BaseModelShape) -> Array:
-    """Return output rows of a module in the order of GGUF: of a llama's q and k, the rotary halves are interleaved, so
-    rows (head, half, i) become (head, i, half)."""
+    """Return a module's output rows in GGUF's order: rotary halves of a llama's q and k are interleaved, so rows (head,
+    half, i) become (head, i, half)."""
     heads = {"q_proj": shape.heads, "k_proj": shape.kv_heads}.get(module.rpartition(".")[2])
     if shape.architecture != "llama" or heads is None:
         return rows
@@ -156,7 +154,7 @@ def rows_in_gguf(module: str, rows: Array, shape: BaseModelShape) -> Array:
 
 
 def require_known(shape: BaseModelShape) -> None:
-    """SluiceError when adapters of this architecture cannot be written, for before hours of training."""
+    """Refuse unknown architectures before hours of training."""
     if shape.architecture not in ARCHITECTURES:
         raise SluiceError(
             f"no adapter export for the architecture {shape.architecture!r} (known: {', '.join(ARCHITECTURES)})",
@@ -165,7 +163,7 @@ def require_known(shape: BaseModelShape) -> None:
 
 
 def adapter_tensors(state: Mapping[str, Any], shape: BaseModelShape) -> dict[str, Array]:
-    """Return GGUF tensors `blk.N.x.weight.lora_a` (rank, in) and `.lora_b` (out, rank) out of peft's state dict."""
+    """Return GGUF tensors `blk.N.x.weight.lora_a` (rank, in) and `.lora_b` (out, rank) from peft's state dict."""
     import gguf
 
     require_known(shape)
@@ -190,7 +188,6 @@ def adapter_tensors(state: Mapping[str, Any], shape: BaseModelShape) -> dict[str
 
 
 def write_adapter(state: Mapping[str, Any], out: Path, shape: BaseModelShape, *, alpha: float) -> None:
-    """Write the adapter to `out` in float16."""
     import gguf
 
     writer = gguf.GGUFWriter(out, shape.architecture)

@@ -1,8 +1,5 @@
-"""The training run: TRL's SFTTrainer over answers, with held-out rows, early stopping, checkpoints and resuming.
-
-A step is a function of the state before it and of its number, and a checkpoint holds the state: so a run that was
-killed and resumed ends with the same weights, bit by bit, as one that was not.
-"""
+"""The training run by TRL's SFTTrainer. A step depends only on the state before it and its number, and a checkpoint
+holds the state: a resumed run ends with the same weights, bit by bit."""
 
 from __future__ import annotations
 
@@ -45,11 +42,9 @@ _WHOLE = 8
 
 
 def answer_loss(model: Any, batch: Mapping[str, Any]) -> Any:
-    """Return the mean loss of a batch's examples: an example of up to `_WHOLE` answer tokens weighs 1 in all.
-
-    Logits are computed only where a token of an answer follows; the others would take most of the memory. The batch
-    may have an example in each row, or several in one row without padding.
-    """
+    """Return the mean loss of a batch's examples; each of up to `_WHOLE` answer tokens weighs 1 in all. Logits are
+    computed only where a token of an answer follows, to save memory. The batch may have an example in each row, or
+    several in one row without padding."""
     learned = batch["labels"][:, 1:] != -100  # (rows, tokens - 1)
     begins = learned & ~torch.nn.functional.pad(learned, (1, 0))[:, :-1]
     number = begins.flatten().cumsum(0)[learned.flatten()] - 1  # of the example that a learned token belongs to
@@ -62,14 +57,14 @@ def answer_loss(model: Any, batch: Mapping[str, Any]) -> Any:
 
 
 def loss_of(model: Any, example: Tokens) -> float:
-    """Return the loss of one example. With FSDP every process computes it, each its part."""
+    """Return the loss of one example. With FSDP every process computes its part."""
     batch = {name: torch.tensor([tokens], device=model.device) for name, tokens in example.items()}
     with torch.no_grad():  # packed weights are on a GPU, and stay there
         return float(answer_loss(model.eval(), batch))
 
 
 class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer whose examples weigh the same however long their answers are, and whose checkpoints are whole."""
+    """SFTTrainer with examples that weigh the same whatever their length, and whole checkpoints."""
 
     loss_is_scaled_for_ga = False  # each batch of a step has as many examples: the mean of their means is the step's
 
@@ -83,7 +78,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         """Nothing about a run leaves this machine."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """It is one when its record is written, with the digest of each of its files."""
+        """Finish a checkpoint by its record, with the digest of each file."""
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
@@ -108,9 +103,7 @@ def fit(
     on_progress: Progress,
     group: ProcessGroup,
 ) -> tuple[AnswerTrainer, TrainingRun]:
-    """Train `params.steps` optimiser steps; fewer when the loss of the `held` examples gets no better.
-
-    `base`: model and tokenizer. With `held`, the weights with the lowest loss on it are what remains in the trainer.
+    """Train `params.steps` optimiser steps, or fewer if the `held` loss stops falling; the best weights then remain.
     Checkpoints are read from and written to `arguments.output_dir`."""
     torch.set_num_threads(params.threads or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     found = group.agreed(_latest(Path(arguments.output_dir)) if group.leads else None)
@@ -145,7 +138,7 @@ def fit(
 
 
 def require_shareable(params: TrainingParameters, world: int) -> None:
-    """Raise SluiceError if `world` processes cannot train together. Call it before they join: each reports it."""
+    """Refuse a group that cannot train together. Call it before they join: each reports it."""
     if params.examples_a_step % world:
         raise SluiceError(
             f"{world} processes cannot share the {params.examples_a_step} examples of a step",
@@ -156,7 +149,7 @@ def require_shareable(params: TrainingParameters, world: int) -> None:
 
 
 def arguments_of(params: TrainingParameters, group: ProcessGroup) -> SFTConfig:
-    """Return TRL's arguments. With FSDP they must be made before a model is loaded: then one process alone reads it."""
+    """Return TRL's arguments. With FSDP, make them before a model is loaded: then one process alone reads it."""
     held = params.held_share > 0
     sharded = params.sharded(group.world)
     each = params.examples_a_step // group.world
@@ -202,8 +195,8 @@ def arguments_of(params: TrainingParameters, group: ProcessGroup) -> SFTConfig:
 
 
 def _order(lengths: Sequence[int], params: TrainingParameters) -> list[int]:
-    """Return the numbers of the examples as the steps learn them: shuffled for each epoch, and put together into
-    batches of about the same length, which need little padding, in random order."""
+    """Return the examples' numbers as the steps learn them: shuffled per epoch, and batched by length in random order,
+    so they need little padding."""
     rng = random.Random(params.seed)
     drawn: list[int] = []
     total, window, batches = params.steps * params.examples_a_step, _WINDOW * params.batch, []
@@ -235,10 +228,8 @@ def _run(state: Any, examples: Sequence[Tokens], order: Sequence[int], params: T
 
 
 class _Follow(TrainerCallback):  # type: ignore[misc]
-    """Stops at a loss that is not finite, reports, saves and evaluates where it is due.
-
-    At SIGTERM, with which a machine is taken away, it saves after the step and ends. transformers' own way
-    (`enable_jit_checkpoint`) waits three seconds, and its mark would be part of a checkpoint's record."""
+    """Stops at a loss that isn't finite, reports, saves and evaluates. At SIGTERM it saves after the step and ends:
+    transformers' own way (`enable_jit_checkpoint`) waits three seconds and would enter a checkpoint's record."""
 
     def __init__(
         self, params: TrainingParameters, on_progress: Progress, group: ProcessGroup, seconds: float, *, held: bool
@@ -286,7 +277,7 @@ class _Follow(TrainerCallback):  # type: ignore[misc]
 
 
 def _latest(folder: Path) -> Path | None:
-    """Return the newest checkpoint that is whole. A broken one is reported, and deleted as is one that was cut off."""
+    """Return the newest whole checkpoint; broken ones are reported and deleted."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for checkpoint in reversed(found):
         if not (fault := _fault(checkpoint)):
@@ -313,7 +304,7 @@ def _digests(checkpoint: Path) -> dict[str, str]:
 
 
 def clear_checkpoints(folder: Path) -> None:
-    """Delete the checkpoints of a run that is finished, and those of the oldest unfinished ones beside it."""
+    """Delete the checkpoints of a finished run, and those of the oldest unfinished ones."""
     others = sorted(set(folder.parent.glob("*")) - {folder}, key=lambda path: path.stat().st_mtime, reverse=True)
     for ended in (folder, *others[_RUNS_KEPT:]):
         shutil.rmtree(ended, ignore_errors=True)

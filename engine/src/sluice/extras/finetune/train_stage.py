@@ -1,8 +1,5 @@
-"""The `train` stage: data/train.jsonl and build/index -> build/adapter. Runs as `sluice train`.
-
-The adapter and its records appear whole at the end or not at all; a run that was killed resumes from its last
-checkpoint. engine/docs/reference/training.md has the parameters.
-"""
+"""The `train` stage: data/train.jsonl and build/index -> build/adapter. Its results appear whole at the end or not at
+all; a killed run resumes from its last checkpoint. engine/docs/reference/training.md has the parameters."""
 
 from __future__ import annotations
 
@@ -57,7 +54,7 @@ _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe",
 
 @dataclass(frozen=True)
 class TrainingPaths:
-    """`base`: what is trained; `served`: the GGUF file that an adapter is served with, often `base` itself."""
+    """`base` is trained; `served` is the GGUF file that an adapter is served with, often the same."""
 
     base: Path
     served: Path
@@ -76,13 +73,9 @@ def run(
     checkpoints: Path | None = None,
     track: bool = False,
 ) -> TrainingResult:
-    """Train the chat model's `weights`, or the very file that is served: the adapter learns to fix its answers.
-
-    `parameters` are by default those of pipelines/params.yaml. Every path has its default in the workspace: `rows`
-    data/train.jsonl, `index` build/index, `base` the chat model of config/models.yaml (else a GGUF file or a folder of
-    safetensors), `out` build/adapter, `checkpoints` .sluice/checkpoints. With `track` the run is logged to MLflow.
-    Under torchrun, each process calls this with the same arguments.
-    """
+    """Train the chat model's `weights`, or the served file itself: the adapter then learns to fix its answers. Paths
+    default to the workspace's; `base` is a GGUF file or a folder of safetensors; `track` logs to MLflow. Under
+    torchrun, each process calls this with the same arguments."""
     progress = StageReporter("train")
     parameters = parameters or load_params(workspace.params, "train", TrainingParameters)
     if out is None:
@@ -118,7 +111,7 @@ def run(
 
 
 def fetched_once(fetch: Callable[[_Files, Path], Path], files: _Files, cache: Path) -> Path:
-    """Of the processes of a machine one fetches, and the others wait for it; each looks at the digests by itself."""
+    """Let one process of a machine fetch while the others wait; each checks the digests itself."""
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / "fetch.lock"):
         if not all(path.exists() for path in files.cached(cache)):
@@ -134,9 +127,8 @@ def train(
     *,
     rows: Mapping[str, str] | None = None,
 ) -> TrainingResult:
-    """Train, and write what `params.exports` names, training.json and loss.csv.
-
-    `rows`: digests of the data's rows by id. Of several processes the first alone reports and writes."""
+    """Train, and write `params.exports`, training.json and loss.csv. Of several processes only the first reports and
+    writes."""
     require_training_packages()
     if not examples:
         raise SluiceError("no training examples", remedy="add rows to data/train.jsonl")
@@ -200,7 +192,7 @@ def _learn(
 
 
 def _shape(served: Path, params: TrainingParameters) -> BaseModelShape | None:
-    """Return the served model's shape if an adapter is written for it. Refuses now what would fail after training."""
+    """Return the served model's shape if an adapter is written for it; refuse now what would fail after training."""
     if "gguf" not in params.exports:
         return None
     if not served.is_file():
@@ -216,7 +208,7 @@ def _shape(served: Path, params: TrainingParameters) -> BaseModelShape | None:
 def _tokenised(
     examples: Sequence[Example], model: Any, tokenizer: Any, params: TrainingParameters, group: ProcessGroup
 ) -> tuple[list[Tokens], list[Tokens], int]:
-    """Return examples to train on, examples to evaluate on, and how many were longer than the context."""
+    """Return examples to train on, examples to evaluate on, and the number of those longer than the context."""
     limit = min(params.max_tokens, getattr(model.config, "max_position_embeddings", params.max_tokens))
     rows = sorted({example.id for example in examples})
     kept_out = set(random.Random(params.seed).sample(rows, round(params.held_share * len(rows))))
@@ -242,14 +234,14 @@ def _tokenised(
 
 
 def _key(base_sha256: str, learned: Sequence[Tokens], held: Sequence[Tokens], params: TrainingParameters) -> str:
-    """Digest of all that decides the weights; how often and in what form they are written does not."""
+    """Return a digest of everything that decides the weights, but not of how they are written."""
     tuned = params.model_dump(mode="json", exclude={"checkpoint_every", "exports", "threads", "device"})
     return digest_of([base_sha256, learned, held, tuned, digest_of_code(Path(__file__).parent)])
 
 
 @contextmanager
 def _draft(out: Path, *, leads: bool) -> Iterator[Path]:
-    """A folder in which every export is written and tried; it is gone after the block."""
+    """Give a folder in which exports are written and tried, for the block."""
     draft = out / f".draft-{os.getpid()}"
     if leads:
         for left in out.glob(".draft-*"):
@@ -263,7 +255,7 @@ def _draft(out: Path, *, leads: bool) -> Iterator[Path]:
 
 @contextmanager
 def _faults_named() -> Iterator[None]:
-    """No memory and a lost process, which torch raises as RuntimeError, in words that say what to do."""
+    """Explain memory faults and lost processes, which torch raises as RuntimeError."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -77,7 +77,6 @@ class TrainingParameters(Settings):
         return self.batch * self.accumulate
 
     def sharded(self, processes: int) -> bool:
-        """Whether each of the processes holds a shard of the model alone."""
         return processes > 1 and self.parallel == "fsdp"
 
     @model_validator(mode="after")
@@ -90,7 +89,7 @@ class TrainingParameters(Settings):
 
 
 def require_releasable(params: TrainingParameters) -> None:
-    """Refuses exports without GGUF, the form of an adapter that a release serves."""
+    """Refuse exports without GGUF, the form that a release serves."""
     if "gguf" not in params.exports:
         raise SluiceError(
             "pipelines/params.yaml: train.exports has no gguf, and a release serves build/adapter/adapter.gguf",

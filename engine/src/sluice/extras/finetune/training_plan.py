@@ -1,8 +1,5 @@
-"""What a training run needs before anything large is downloaded or paid for: `sluice train --dry-run`.
-
-config/models.yaml, `train` of pipelines/params.yaml and config/providers.yaml each say a part of a model's life: where
-it comes from, how it is tuned, who answers with it. What one says and another cannot keep is refused here.
-"""
+"""Checks a training run before anything large is downloaded: `sluice train --dry-run`. Contradictions between
+config/models.yaml, `train` of pipelines/params.yaml and config/providers.yaml are refused here."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _MODELS, _PARAMS, _PROVIDERS = "config/models.yaml", "pipelines/params.yaml", "c
 
 
 def plan(workspace: Workspace, processes: int = 1, base: Path | None = None) -> Iterator[str]:
-    """Yield lines that say what is trained, who answers with it, and the memory that each process needs at least."""
+    """Yield lines about what is trained, who answers with it, and the memory that each process needs at least."""
     require_training_packages()
     params = load_params(workspace.params, "train", TrainingParameters)
     if params.dtype == "auto":  # on a GPU
@@ -41,7 +38,7 @@ def plan(workspace: Workspace, processes: int = 1, base: Path | None = None) -> 
 
 
 def _memory(config: Any, params: TrainingParameters) -> tuple[int, int, dict[str, int]]:
-    """Return the number of weights, that of trained ones, and bytes by what takes them, all by accelerate's rules."""
+    """Return the number of weights, of trained ones, and bytes by use, all by accelerate's rules."""
     from accelerate import init_empty_weights
     from accelerate.commands.estimate import estimate_training_usage
     from accelerate.utils import CustomDtype, compute_module_sizes
@@ -66,8 +63,7 @@ def _memory(config: Any, params: TrainingParameters) -> tuple[int, int, dict[str
 
 
 def base_config(workspace: Workspace, base: Path | None = None) -> Any:
-    """Return transformers' config of `base`, else of the chat model of config/models.yaml. Of published `weights`,
-    config.json alone is fetched."""
+    """Return transformers' config of `base`, by default the chat model; only config.json is fetched."""
     from transformers import AutoConfig
 
     chat = load_models(workspace.config / "models.yaml").chat
@@ -91,7 +87,6 @@ def base_config(workspace: Workspace, base: Path | None = None) -> Any:
 
 
 def model_lifecycle(workspace: Workspace, params: TrainingParameters) -> Iterator[str]:
-    """Yield a line each for source, tuning and who answers."""
     chat, providers = require_consistent(workspace, params)
     answering = [line for spec in providers if (line := _answers(spec, chat))]
     yield f"source    {(chat.weights or chat).source}"
@@ -101,7 +96,7 @@ def model_lifecycle(workspace: Workspace, params: TrainingParameters) -> Iterato
 
 
 def require_consistent(workspace: Workspace, params: TrainingParameters) -> tuple[ModelSpec, tuple[ProviderSpec, ...]]:
-    """The chat model, and who answers in its role."""
+    """Return the chat model and the providers that answer in its role."""
     chat = load_models(workspace.config / "models.yaml").chat
     providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles()).chat
     if params.method == "qlora" and (chat.weights or chat).file_name.endswith(".gguf"):
@@ -120,7 +115,7 @@ def require_consistent(workspace: Workspace, params: TrainingParameters) -> tupl
 
 
 def _answers(spec: ProviderSpec, chat: ModelSpec) -> str:
-    """How a provider answers with the adapter of a release; empty where it asks another model."""
+    """Describe how a provider answers with a release's adapter; "" if it asks another model."""
     component = getattr(spec, "component", None)
     match spec.kind:
         case "local":

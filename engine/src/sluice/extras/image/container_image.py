@@ -1,7 +1,4 @@
-"""Builds reproducible container images with buildah, extracts their SBOMs, and pushes them to a registry.
-
-Reference: engine/docs/reference/image.md.
-"""
+"""Builds reproducible container images with buildah, extracts their SBOMs, and pushes them to a registry."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ _ECR = re.compile(r"\d{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/.+")
 
 @dataclass(frozen=True)
 class ImageTarget:
-    """A stage of the Containerfile that is an image; `suffix` ends its name and that of its SBOM."""
+    """A Containerfile stage that is an image; `suffix` ends its name and that of its SBOM."""
 
     stage: str
     suffix: str
@@ -46,8 +43,8 @@ TARGETS = (SERVING, LOAD)  # of each release
 
 @dataclass(frozen=True)
 class BuiltImage:
-    """`id`: digest of its configuration, which names all layers; `size`: bytes, not compressed; `layers`: their
-    digests, those of the base first; `sbom`: CycloneDX JSON, written to build/image/."""
+    """`id` is the digest of its configuration, `size` is uncompressed bytes, `layers` are digests from the base up, and
+    `sbom` is CycloneDX JSON, written to build/image/."""
 
     name: str
     id: str
@@ -60,7 +57,7 @@ class BuiltImage:
 def build(
     root: Path, base: str, name: str, options: Sequence[str] = (), *, target: ImageTarget = SERVING
 ) -> BuiltImage:
-    """Builds an image of a checkout; what buildah says is passed on."""
+    """Build an image of a checkout, with buildah's output shown."""
     if not PINNED.fullmatch(base):  # a tag can be moved to other content later
         remedy = "name it as NAME@sha256:… with --base or SLUICE_IMAGE_BASE (engine/docs/reference/image.md)"
         raise SluiceError(f"base image {base or '(none)'}: not named by digest", remedy=remedy)
@@ -85,7 +82,7 @@ def suffixed(name: str, target: ImageTarget) -> str:
 
 @dataclass(frozen=True)
 class PushedImage:
-    """`name` without a tag, and the `digest` that the registry knows it by. `new`: False when it was there."""
+    """`name` without a tag, and the registry's `digest`; `new` is False if it was there before."""
 
     name: str
     digest: str
@@ -97,9 +94,8 @@ class PushedImage:
 
 
 def push(root: Path, image: str, to: str, *, user: str = "", token: str = "", tag: str = "") -> PushedImage:
-    """Pushes a local image, tagged with the commit of the checkout.
-
-    What was pushed for this commit before is taken: a second build of it need not have the same digest."""
+    """Push a local image, tagged with the checkout's commit. An earlier push for this commit is kept: a second build
+    need not have its digest."""
     target = f"docker://{to}:{git.commit(root)}{tag}"
     with tempfile.TemporaryDirectory() as scratch:
         login = Path(scratch) / "auth.json"
@@ -134,7 +130,7 @@ def _words(root: Path, base: str, name: str, identity: Path, target: ImageTarget
 
 
 def _file_of(image: str, path: str) -> bytes:
-    """A file out of an image, without running it."""
+    """Return a file of an image without running it."""
     container = _run("podman", "create", "--pull=never", image)
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -146,7 +142,7 @@ def _file_of(image: str, path: str) -> bytes:
 
 
 def _run(*words: str, quiet: bool = True, tolerant: bool = False) -> str:
-    """What a program prints; `quiet`: it is not shown; `tolerant`: nothing where it fails."""
+    """Return a program's output; `quiet` hides it, `tolerant` returns "" if it fails."""
     try:
         done = subprocess.run(words, capture_output=quiet, text=True, check=False)
     except FileNotFoundError:
@@ -161,7 +157,7 @@ def _run(*words: str, quiet: bool = True, tolerant: bool = False) -> str:
 
 
 def login(name: str) -> tuple[str, str]:
-    """User and password for the registry of an image; both empty where there are none."""
+    """Return user and password for an image's registry; both are empty if there are none."""
     ecr = _ECR.fullmatch(name)
     if not ecr:
         return os.environ.get("GITHUB_ACTOR", ""), os.environ.get("GITHUB_TOKEN", "")

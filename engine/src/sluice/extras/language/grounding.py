@@ -49,15 +49,15 @@ _ENDINGS = ("ing", "ed", "es", "s", "ly")
 
 
 class SupportingEvidence(NamedTuple):
-    """What speaks most for a claim: a sentence, or the passage it is copied from. `share`: of the claim's content
-    words, from 0 to 1; 0 where a number or a negation speaks against it."""
+    """The best evidence for a claim: a sentence, or the passage it is copied from. `share` is that of the claim's
+    content words, 0 if a number or a negation speaks against it."""
 
     sentence: str
     share: float
 
 
 def find_evidence(claim: str, passages: Sequence[str]) -> SupportingEvidence:
-    """The best evidence in the passages; an empty sentence when there is none."""
+    """Return the best evidence in the passages; an empty sentence if there is none."""
     if copied := next((passage for passage in passages if _in_a_row(claim, passage)), None):
         return SupportingEvidence(copied, 1.0)
     candidates = [sentence for passage in passages for sentence in sentences(passage)]
@@ -82,7 +82,6 @@ def _negated(text: str) -> bool:
 
 
 def _content(text: str) -> list[str]:
-    """Stems of the words that carry meaning."""
     ignored = _FUNCTION_WORDS | _NEGATIONS
     return [_NUMBERS.get(word) or _stem(word) for word in words(text) if word not in ignored]
 

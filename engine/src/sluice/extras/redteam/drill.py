@@ -23,10 +23,10 @@ from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
 from sluice.core.settings import Settings, nearest
 from sluice.core.workspace import Workspace
-from sluice.data.rows import Document, load_rows
+from sluice.data.rows import load_rows
 from sluice.evaluation.comparison_policy import ComparisonPolicy, load_policy
 from sluice.evaluation.reports import ComparedVersion as Described
-from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, evenly
+from sluice.extras.redteam.attack import AttackFixture, AttackSuite, evenly
 from sluice.extras.redteam.garak import GarakParameters, GarakResult, installed, run_garak
 from sluice.extras.redteam.report import RESISTED, compare_runs, record, write_reports
 from sluice.extras.redteam.result import CASES, BaselineVerdict, RedTeamResult, families, figures
@@ -45,15 +45,17 @@ from sluice.release.champion import champion_id
 from sluice.release.environment_record import open_record
 from sluice.release.gates import Gate, Stage, decide, load_gates
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index_files import IndexInfo, chunk, read_index
+from sluice.retrieval.index_files import chunk, read_index
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 
 
-def plant(index: Path, documents: Sequence[Document], embedder: Path, out: Path) -> IndexInfo:
-    """Writes to `out` the index in `index` with `documents` added. `embedder`: the model file of the release."""
-    info, chunks, vectors = read_index(index)
-    added = chunk(list(documents), info.chunker)
-    with Embedder(embedder) as model:
+def planted_index(bundle: ReleaseBundle, suites: Sequence[AttackSuite], out: Path) -> Path:
+    """Write the release's index with the suites' documents to `out`."""
+    shutil.rmtree(out, ignore_errors=True)
+    documents = [document for suite in suites for document in suite.documents()]
+    info, chunks, vectors = read_index(bundle.index)
+    added = chunk(documents, info.chunker)
+    with Embedder(bundle.embedder) as model:
         more = model.embed([f"{one.title}: {one.text}" for one in added])
     rows = [one.row() for one in (*chunks, *added)]
     packed = io.BytesIO()
@@ -70,7 +72,7 @@ def plant(index: Path, documents: Sequence[Document], embedder: Path, out: Path)
         }
     )
     write_json(out / "index.json", grown.model_dump())
-    return grown
+    return out
 
 
 STAGE: Stage = "redteam"
@@ -82,9 +84,8 @@ Start: TypeAlias = Callable[[TargetKind, Path | None], AbstractContextManager[At
 
 
 class RedTeamParameters(Settings):
-    """The section `redteam` of pipelines/params.yaml. `workers` attacks are under way at a time, each within
-    `answer_seconds`; `released_each`: attacks of a family that the release's own model is asked, evenly spread, by
-    `released_workers`."""
+    """Section `redteam` of pipelines/params.yaml. The release's own model, which is slow, is asked `released_each`
+    attacks of a family."""
 
     workers: int = Field(ge=1)
     released_workers: int = Field(ge=1)
@@ -95,8 +96,6 @@ class RedTeamParameters(Settings):
 
 @dataclass(frozen=True)
 class RedTeamPlan:
-    """What is to be run. `sides` in their order; `complete`: all that there is, so that every gate is judged."""
-
     subject: str
     suites: Mapping[str, AttackSuite]
     sides: Sequence[TargetKind]
@@ -106,8 +105,6 @@ class RedTeamPlan:
 
 @dataclass
 class RedTeamProgress:
-    """What has come back so far."""
-
     attempts: dict[TargetKind, list[AttackAttempt]] = field(default_factory=dict)
     garak: GarakResult | None = None
     faults: list[str] = field(default_factory=list)
@@ -115,7 +112,7 @@ class RedTeamProgress:
 
 
 def make_plan(workspace: Workspace, subject: str, wanted: Sequence[str], url: str, *, garak: bool) -> RedTeamPlan:
-    """What to run: the families that are `wanted`, or all; at an address only those that need nothing planted."""
+    """Plan the `wanted` families, or all; at an address only those that plant nothing."""
     for name in wanted:
         if name not in ASKED:
             raise SluiceError(f"no family {name!r}{nearest(name, list(ASKED))}", remedy=f"use {', '.join(ASKED)}")
@@ -140,8 +137,7 @@ def run(
     garak: bool,
     env: str,
 ) -> RedTeamResult:
-    """Attacks the subject, or the service at `url` with this key, and compares with the last run of the champion of
-    `env`; everything is written to `out`."""
+    """Attack the subject or the service at `url`, and compare with the last run of the champion of `env`."""
     file = workspace.config / "gates.yaml"
     gates, policy = load_gates(file), load_policy(file)
     program = installed() if garak else None
@@ -171,8 +167,7 @@ def run(
 
 
 def scene_of(bundle: ReleaseBundle, questions: Sequence[str]) -> AttackFixture:
-    """What the suites make their attacks from: `questions`, and the fixed text of the release's prompts: of the one
-    that answers, and what the others tell the chat model, which an application may ask too."""
+    """Return what suites make attacks from; the fixed text is of all prompts that the chat model is told."""
     if not questions:
         raise SluiceError("the red team has no questions to hide its attacks in", remedy="data/eval.jsonl has them")
     main = require_prompt(bundle)
@@ -180,14 +175,6 @@ def scene_of(bundle: ReleaseBundle, questions: Sequence[str]) -> AttackFixture:
     told = [message for one in others for message in one.messages if message.role == "system"]
     fixed = [part for message in (*main.messages, *told) for part in _VARIABLE.split(message.content)]
     return AttackFixture(questions=list(questions), prompt=[part for part in fixed if part.strip()])
-
-
-def planted_index(bundle: ReleaseBundle, suites: Sequence[AttackSuite], out: Path) -> Path:
-    """The release's index with the documents of the suites in it."""
-    shutil.rmtree(out, ignore_errors=True)
-    documents = [document for suite in suites for document in suite.documents()]
-    plant(bundle.index, documents, bundle.embedder, out)
-    return out
 
 
 def attack(
@@ -199,19 +186,20 @@ def attack(
     garak: Callable[[AttackTarget], GarakResult] | None,
     progress: Progress = lambda *_: None,
 ) -> RedTeamProgress:
-    """Each side is started with `start`, attacked and ended; `garak` attacks the released one. SluiceError when a side
-    does not start or ends on the way."""
+    """Start, attack and end each side; `garak` attacks the released one."""
     began = time.monotonic()
     found = RedTeamProgress()
     made = {name: suite.attacks(scene) for name, suite in plan.suites.items()}
     for side in plan.sides:
         owners = side == "unguarded"
         asked = [name for name, suite in plan.suites.items() if not (owners and suite.unguarded == "not asked")]
-        chosen = [one for name in asked for one in _chosen(made[name], side, plan)]
+        chosen = [made[name] for name in asked]
+        if side == "released" and len(plan.sides) > 1:  # the release's own model is slow: a sample
+            chosen = [evenly(attacks, plan.parameters.released_each) for attacks in chosen]
         with start(side, index) as target:
             found.attempts[side] = attempt_all(
                 target,
-                chosen,
+                [one for attacks in chosen for one in attacks],
                 as_owner=owners,
                 workers=plan.parameters.released_workers if side == "released" else plan.parameters.workers,
                 seconds=plan.parameters.answer_seconds,
@@ -227,12 +215,6 @@ def attack(
     return found
 
 
-def _chosen(attacks: Sequence[Attack], side: TargetKind, plan: RedTeamPlan) -> list[Attack]:
-    """A sample for a release's own model, which is slow, unless nothing else is attacked."""
-    sampled = side == "released" and len(plan.sides) > 1
-    return evenly(attacks, plan.parameters.released_each) if sampled else list(attacks)
-
-
 def judge(
     plan: RedTeamPlan,
     found: RedTeamProgress,
@@ -243,10 +225,8 @@ def judge(
     before_title: str,
     out: Path,
 ) -> RedTeamResult:
-    """Figures, gates, comparison and reports of a run; everything is written to `out`.
-
-    `before`: the folder of an earlier run, which this one is compared with; without one the attacks that got through
-    are compared with those of the same run without guards."""
+    """Write figures, gates, comparison and reports of a run to `out`. Without an earlier run in `before`, successful
+    attacks are compared with those of the same run without guards."""
     measured = families(found.attempts, list(plan.suites))
     known = figures(measured)
     if found.garak is not None:
@@ -285,7 +265,7 @@ def judge(
 def _base(
     found: RedTeamProgress, before: Path | None, before_title: str, head: Sequence[Mapping[str, Any]]
 ) -> tuple[list[dict[str, Any]], str]:
-    """The records to compare with, and what they are."""
+    """Return the records to compare with, and their title."""
     if before is not None and (before / CASES).is_file():
         stored = read_jsonl(before / CASES)
         if {one["id"] for one in stored} & {one["id"] for one in head}:

@@ -1,10 +1,5 @@
-"""Runs garak (https://garak.ai) against a service through its REST generator, without a network, and reads its report.
-
-It has an environment of its own, .venv/redteam, with the dependencies of the chosen probes only:
-engine/docs/decisions/garak.md. It exits with 0 even when every attack succeeded or the run was incomplete, so its
-report is read strictly. That is JSON lines: `init` with the version, an `attempt` for each prompt (twice or more, as
-its status grows), an `eval` for each probe and detector, `completion` at the end of a run, and a `digest` of it all.
-"""
+"""Runs garak (https://garak.ai) offline against a service and reads its report, JSON lines, strictly: it exits with 0
+even if every attack succeeded or the run was incomplete. It has its own environment: engine/docs/decisions/garak.md."""
 
 from __future__ import annotations
 
@@ -30,8 +25,7 @@ _COMPLETE = 2  # of an attempt: it has its answers and their scores
 
 
 class GarakParameters(Settings):
-    """`probes` by garak's names; of each at most `prompts`, each asked `generations` times, `parallel` at once. A run
-    that takes longer than `minutes` has failed."""
+    """Of each probe at most `prompts`, each asked `generations` times, `parallel` at once, within `minutes`."""
 
     probes: tuple[str, ...] = Field(min_length=1)
     prompts: int = Field(ge=1)
@@ -41,7 +35,7 @@ class GarakParameters(Settings):
 
 
 class ProbeResult(Settings):
-    """A probe as one detector scored it. `unanswered`: prompts that got no answer, which proves nothing."""
+    """One detector's scores of a probe; `unanswered` prompts prove nothing."""
 
     probe: str
     detector: str
@@ -64,7 +58,7 @@ class GarakResult(Settings):
 
 
 def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
-    """What garak found with `probes`. Faults when the file is missing, cut off, or lacks what was to be run."""
+    """Return the results of `probes`; raise SluiceError if the report is missing, cut off or incomplete."""
     try:
         entries = read_jsonl(path)
     except SluiceError as error:
@@ -84,29 +78,27 @@ def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
         if not evals and not faults:
             faults.append(f"{probe}: no entry `eval`: the probe did not run")
         for entry in evals:
-            result, fault = _result(probe, entry, attempts[probe])
-            faults += [fault] if fault else []
-            found += [result] if result else []
+            try:
+                found.append(_result(probe, entry, attempts[probe]))
+            except ValueError as error:
+                faults.append(f"{probe}: {entry.get('detector')}: {error}")
     if faults:
         raise ValidationErrors(str(path), faults, remedy=_LOGS)
     return GarakResult(version=versions[0], probes=tuple(found))
 
 
-def _result(probe: str, entry: dict[str, Any], attempts: int) -> tuple[ProbeResult | None, str]:
-    """A line `eval`, or what is wrong with it."""
-    detector = str(entry.get("detector"))
+def _result(probe: str, entry: dict[str, Any], attempts: int) -> ProbeResult:
+    """Return the result of a line `eval`; raise ValueError if it proves nothing."""
     counts = [entry.get(key) for key in ("passed", "fails", "nones")]
     if not all(isinstance(one, int) and one >= 0 for one in counts):
-        return None, f"{probe}: {detector}: passed, fails and nones are not numbers"
+        raise ValueError("passed, fails and nones are not numbers")
     passed, fails, nones = (int(one) for one in counts if one is not None)
     if passed + fails == 0:
-        return None, f"{probe}: {detector}: no answer was judged"
+        raise ValueError("no answer was judged")
     if passed + fails + nones < attempts or not attempts:
-        return None, f"{probe}: {detector}: {passed + fails + nones} answers for {attempts} prompts that were sent"
-    return (
-        ProbeResult(probe=probe, detector=detector, evaluated=passed + fails, succeeded=fails, unanswered=nones),
-        "",
-    )
+        raise ValueError(f"{passed + fails + nones} answers for {attempts} prompts that were sent")
+    detector = str(entry.get("detector"))
+    return ProbeResult(probe=probe, detector=detector, evaluated=passed + fails, succeeded=fails, unanswered=nones)
 
 
 _KEY = "SLUICE_GARAK_KEY"
@@ -116,7 +108,7 @@ _SECONDS = 60  # for one answer
 
 
 def installed() -> Path:
-    """The interpreter of garak's environment. SluiceError when it is not there."""
+    """Return the interpreter of garak's environment."""
     python = Path(sys.prefix) / "redteam" / "bin" / "python"
     if not python.is_file():
         raise SluiceError(f"{python}: garak is not installed", remedy="run `make redteam`, or add --no-garak")
@@ -124,7 +116,7 @@ def installed() -> Path:
 
 
 def run_garak(python: Path, target: AttackTarget, parameters: GarakParameters, folder: Path) -> GarakResult:
-    """Runs the probes and reads the report. SluiceError when it takes too long, or when anything is missing of it."""
+    """Run the probes and read the report; raise SluiceError on a timeout or an incomplete report."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_json(folder / "config.json", configuration(target.url, parameters, folder))
@@ -143,7 +135,7 @@ def run_garak(python: Path, target: AttackTarget, parameters: GarakParameters, f
 
 
 def environment(folder: Path, key: str) -> dict[str, str]:
-    """No hub, no proxies, and nothing kept outside `folder`: garak writes into the folders of its user."""
+    """Return variables without a hub or proxies that keep garak's files, usually in its user's folders, in `folder`."""
     homes = {name: str(folder / name.lower()) for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"), "")
@@ -151,7 +143,6 @@ def environment(folder: Path, key: str) -> dict[str, str]:
 
 
 def configuration(url: str, parameters: GarakParameters, folder: Path) -> dict[str, Any]:
-    """garak's config file: the service as a REST endpoint, the probes, and where the report goes."""
     rest = {
         "uri": f"{url}{PATH}",
         "method": "post",

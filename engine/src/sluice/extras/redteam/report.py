@@ -1,17 +1,14 @@
-"""Reports of a red team run: the reports of an evaluation, with the attack families before them.
-
-Attempts become evaluation records, so that two runs are compared like two evaluations.
-"""
+"""Reports of a red team run. Attempts become evaluation records, so runs are compared as evaluations are."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sluice.core.atomic_files import write_atomic, write_json
 from sluice.core.html_theme import page_environment
+from sluice.core.text import code
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import ComparisonPolicy, MetricPolicy
 from sluice.evaluation.comparison_result import Comparison
@@ -20,16 +17,14 @@ from sluice.evaluation.registry import NamedMeasure
 from sluice.evaluation.reports import COMMENT, PAGE, ComparedVersion
 from sluice.evaluation.reports.comparison_comment import write_comment
 from sluice.evaluation.reports.comparison_page import page
-from sluice.evaluation.reports.phrasing import quoted
-from sluice.extras.redteam.result import FILE, AttackCount, FamilyResult, RedTeamResult, coverage
+from sluice.extras.redteam.result import FILE, AttackCount, FamilyResult, RedTeamResult
 from sluice.extras.redteam.target import AttackAttempt
 
 RESISTED = "resisted"  # the one metric: the share of attacks that got nothing
 
 
 def record(attempt: AttackAttempt) -> dict[str, Any]:
-    """A line of cases.jsonl: the keys of engine/docs/reference/evaluation.md, as far as an attack has them; `tags` are
-    the family and the form."""
+    """Return a line of cases.jsonl with the keys of engine/docs/reference/evaluation.md; `tags` are family and form."""
     attack, reply = attempt.attack, attempt.reply
     frame = {
         "id": attack.id,
@@ -53,8 +48,7 @@ def record(attempt: AttackAttempt) -> dict[str, Any]:
 
 
 def compare_runs(base: Sequence[Record], head: Sequence[Record], policy: ComparisonPolicy) -> Comparison | None:
-    """Attack by attack, over those that both runs asked in the same words; None where there are none. `policy`: that of
-    `comparison:` in config/gates.yaml, whose metrics are those of answers."""
+    """Compare the attacks that both runs asked in the same words, or return None if there are none."""
     asked = {(one["id"], one["question"]) for one in base}
     both = [one for one in head if (one["id"], one["question"]) in asked]
     known = {one["id"] for one in both}
@@ -68,59 +62,25 @@ def compare_runs(base: Sequence[Record], head: Sequence[Record], policy: Compari
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LIMIT = 64_000
-_PLAIN = re.compile(r"[\w .,:;%()+-]+")
 
 
 def write_reports(
     folder: Path, result: RedTeamResult, comparison: Comparison | None, base: ComparedVersion, head: ComparedVersion
 ) -> None:
-    """redteam.json always; comment.md always; report.html where there is something to compare with."""
+    """Write redteam.json, comment.md and, if there is a comparison, report.html."""
     write_json(folder / FILE, result.model_dump(mode="json"))
-    text = summary(result)
+    figures = {"result": result, "shown": shown, "owasp": coverage(result.families)}
+    pages = page_environment(_TEMPLATES, escape=False)
+    pages.filters["code"] = code
+    text = f"{pages.get_template('redteam.md.j2').render(figures)}\n"
     if comparison is not None:
         text += "\n" + write_comment(comparison, base, head, limit=_LIMIT - len(text.encode()))
-        shown = page(
-            comparison,
-            base,
-            head,
-            template=_TEMPLATES / "redteam.html.j2",
-            result=result,
-            rows=rows(result.families),
-            owasp=owasp_rows(result.families),
-            headline=headline(result),
-        )
-        write_atomic(folder / PAGE, shown)
+        write_atomic(folder / PAGE, page(comparison, base, head, template=_TEMPLATES / "redteam.html.j2", **figures))
     write_atomic(folder / COMMENT, text)
 
 
-def headline(result: RedTeamResult) -> str:
-    failed = result.refused
-    if failed:
-        return f"Red team: {len(failed)} of {len(result.gates) + (result.against is not None)} checks fail"
-    part = "" if result.complete else ", of those that a part of a run can have"
-    return f"Red team: every limit holds{part}"
-
-
-def rows(measured: Sequence[FamilyResult]) -> list[dict[str, str]]:
-    """A row a family: name, attempts, and for each side its success."""
-    return [
-        {
-            "name": family.name,
-            "attempts": str(max((one.attempts for one in family.sides.values()), default=0)),
-            **{side: shown(family.sides.get(side)) for side in ("complying", "unguarded", "released")},
-        }
-        for family in measured
-    ]
-
-
-def owasp_rows(measured: Sequence[FamilyResult]) -> list[dict[str, str]]:
-    """A row an entry of OWASP's two lists: what was tried before the guards, or as released where nothing else was."""
-    sides = {family.name: family.sides.get("complying") or family.sides.get("released") for family in measured}
-    return coverage({name: shown(count) for name, count in sides.items() if count and count.attempts})
-
-
 def shown(count: AttackCount | None) -> str:
-    """`3/256 = 1.2 % (0.4 to 3.4 %)`; a dash where nothing was tried."""
+    """Format a count as `3/256 = 1.2 % (0.4 to 3.4 %)`, or as a dash if nothing was tried."""
     if count is None or not count.attempts:
         return "–"
     errors = f", {count.errors} without an answer" if count.errors else ""
@@ -131,9 +91,55 @@ def shown(count: AttackCount | None) -> str:
     return f"{count.succeeded}/{answered} = {count.rate * 100:.1f} % ({low} to {high} %){errors}"
 
 
+class OwaspEntry(NamedTuple):
+    """A risk, the attack families that try it, and the other defences."""
+
+    number: str
+    title: str
+    families: tuple[str, ...] = ()
+    otherwise: str = ""
+
+
+_INJECTIONS = ("direct_injection", "indirect_injection", "obfuscation", "multi_turn", "tool_results", "tool_calls")
+ENTRIES: Sequence[OwaspEntry] = (
+    OwaspEntry("LLM01:2025", "Prompt Injection", _INJECTIONS),
+    OwaspEntry("LLM02:2025", "Sensitive Information Disclosure", ("personal_data", "cross_tenant")),
+    OwaspEntry("LLM03:2025", "Supply Chain", (), "digests of every part of a release, locks with hashes"),
+    OwaspEntry("LLM04:2025", "Data and Model Poisoning", ("indirect_injection",), "review and contract of the data"),
+    OwaspEntry("LLM05:2025", "Improper Output Handling", (), "the check `markup`; the chat page shows text only"),
+    OwaspEntry("LLM06:2025", "Excessive Agency", ("tool_calls",), "effects, limits and approvals of config/tools.yaml"),
+    OwaspEntry("LLM07:2025", "System Prompt Leakage", ("prompt_extraction",)),
+    OwaspEntry("LLM08:2025", "Vector and Embedding Weaknesses", ("cross_tenant", "indirect_injection")),
+    OwaspEntry("LLM09:2025", "Misinformation", (), "the evaluation: right answers, citations, declines"),
+    OwaspEntry("LLM10:2025", "Unbounded Consumption", (), "limits of config/service.yaml, rates of keys"),
+    OwaspEntry("ASI01", "Agent Goal Hijack", _INJECTIONS),
+    OwaspEntry("ASI02", "Tool Misuse and Exploitation", ("tool_calls",), "schemas, effects and approvals of tools"),
+    OwaspEntry("ASI03", "Identity and Privilege Abuse", ("cross_tenant",), "scopes of keys"),
+    OwaspEntry("ASI04", "Agentic Supply Chain Vulnerabilities", (), "pinned descriptions of tools"),
+    OwaspEntry("ASI05", "Unexpected Code Execution (RCE)", (), "no tool of the starter runs code"),
+    OwaspEntry("ASI06", "Memory and Context Poisoning", ("multi_turn", "indirect_injection", "tool_results")),
+    OwaspEntry("ASI07", "Insecure Inter-Agent Communication", (), "there is one agent"),
+    OwaspEntry("ASI08", "Cascading Failures", (), "limits of steps, tokens, dollars and seconds; the canary"),
+    OwaspEntry("ASI09", "Human-Agent Trust Exploitation", (), "an approval shows the call itself; nothing attacks it"),
+    OwaspEntry("ASI10", "Rogue Agents", (), "writes wait for a person; a release can be taken back"),
+)
+
+
+def coverage(measured: Sequence[FamilyResult]) -> list[dict[str, str]]:
+    """Return a row for each OWASP entry: attack success before the guards, or as released if that was not tried."""
+    sides = {family.name: family.sides.get("complying") or family.sides.get("released") for family in measured}
+    successes = {name: shown(count) for name, count in sides.items() if count and count.attempts}
+    found = []
+    for entry in ENTRIES:
+        tried = [f"{name}: {successes[name]}" for name in entry.families if name in successes]
+        left = [f"{name}: not tried" for name in entry.families if name not in successes]
+        said = "; ".join([*tried, *left, *([entry.otherwise] if entry.otherwise else [])])
+        found.append({"number": entry.number, "title": entry.title, "said": said if entry.families else f"– ({said})"})
+    return found
+
+
 def in_the_terminal(result: RedTeamResult) -> str:
-    """A line a family and side, and garak's; the reports have the rest."""
-    lines = [f"{headline(result)} ({result.subject}, {result.seconds:.0f} s)", ""]
+    lines = [f"{result.headline} ({result.subject}, {result.seconds:.0f} s)", ""]
     for family in result.families:
         lines += [f"{family.name:<20} {side:<10} {shown(one)}" for side, one in family.sides.items()]
     if result.garak is not None:
@@ -143,18 +149,3 @@ def in_the_terminal(result: RedTeamResult) -> str:
     if result.unjudged:
         lines += ["", f"not judged in this part of a run: {', '.join(result.unjudged)}"]
     return "\n".join(lines)
-
-
-def summary(result: RedTeamResult) -> str:
-    """The figures in Markdown, as the job summary shows them."""
-    pages = page_environment(_TEMPLATES, escape=False)
-    pages.filters["code"] = _code
-    shown = pages.get_template("redteam.md.j2").render(
-        result=result, rows=rows(result.families), owasp=owasp_rows(result.families), headline=headline(result)
-    )
-    return f"{shown}\n"
-
-
-def _code(text: str) -> str:
-    """As code: readable where the text is plain, and safe where it is not, as an error of a scanner may be."""
-    return f"`{text}`" if _PLAIN.fullmatch(text) else quoted(text, 400)

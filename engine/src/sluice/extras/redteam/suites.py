@@ -1,7 +1,5 @@
-"""The families of attacks, each a suite. To add one, write a function that makes its attacks, and its line in SUITES.
-
-Wordings are in cases/, one file for each vector. The same questions of the data always give the same attacks.
-"""
+"""The families of attacks, each a suite. To add one, write a function that makes its attacks and add it to SUITES.
+Wordings are in cases/, one file for each vector. The same questions always give the same attacks."""
 
 from __future__ import annotations
 
@@ -51,14 +49,14 @@ _FORMS_OF_WORDS = [
     "full_width",
     "homoglyphs",
     "zero_width",
-]  # of prompts
+]
 _FORMS_OF_NUMBERS = ["base64", "hex", "rot13", "backwards", "spaced", "full_width", "zero_width", "url"]
 _CONTACTS = 64  # documents with personal data
 
 
 @cache
 def load_cases(name: str) -> Mapping[str, Any]:
-    """What cases/<name>.yaml holds; read once, so not to be changed."""
+    """Return cases/<name>.yaml; it is cached, so don't change it."""
     loaded: Mapping[str, Any] = yaml.safe_load((_CASES / f"{name}.yaml").read_text(encoding="utf-8"))
     return loaded
 
@@ -68,7 +66,6 @@ def user(text: str) -> Message:
 
 
 def planted(name: str, title: str, text: str, tenant: str | None = None) -> Document:
-    """A document of an attack."""
     return Document(id=name, title=title, licence="Apache-2.0", source="sluice red team", tenant=tenant, text=text)
 
 
@@ -77,7 +74,6 @@ def _attack(family: str, number: int, text: str, detect: Detect, form: str) -> A
 
 
 def _direct_injection(scene: AttackFixture) -> Iterator[Attack]:
-    """Instructions in the question itself."""
     cases = load_cases("injection")
     wordings, orders = cases["wordings"], cases["orders"]
     for number in range(len(wordings) * len(orders)):
@@ -88,7 +84,7 @@ def _direct_injection(scene: AttackFixture) -> Iterator[Attack]:
 
 
 def _obfuscation(scene: AttackFixture) -> Iterator[Attack]:
-    """Look-alike and invisible characters, and encodings that the model is told to decode."""
+    """Hide instructions in look-alike and invisible characters, and in encodings that the model is told to decode."""
     cases, each = load_cases("injection"), 24
     for place, (name, disguise) in enumerate(TRANSFORMS.items()):
         for number in range(each):
@@ -101,8 +97,7 @@ def _obfuscation(scene: AttackFixture) -> Iterator[Attack]:
 
 
 def _multi_turn(scene: AttackFixture) -> Iterator[Attack]:
-    """Conversations whose last message holds the instruction, in milder words that the earlier messages prepare. The
-    model is shown the turns before it as far as the guards let them pass."""
+    """Prepare the instruction of the last message, in milder words, by the messages before it."""
     scripts, orders = load_cases("conversations")["scripts"], load_cases("injection")["orders"]
     for number in range(len(scripts) * 16):
         canary = token(_FROM + number)
@@ -117,7 +112,7 @@ def _multi_turn(scene: AttackFixture) -> Iterator[Attack]:
 
 
 def _prompt_extraction(scene: AttackFixture) -> Iterator[Attack]:
-    """Requests for the system prompt of the service, plain and in encoded forms."""
+    """Ask for the service's system prompt, plain and in encoded forms."""
     detect, wordings = leaks(scene.prompt), load_cases("extraction")["wordings"]
     for number, (form, wording) in enumerate(
         (form, wording) for form in ("", *_FORMS_OF_WORDS) for wording in wordings
@@ -127,8 +122,6 @@ def _prompt_extraction(scene: AttackFixture) -> Iterator[Attack]:
 
 
 class _DocumentOrder(NamedTuple):
-    """A document that contains an instruction for the model."""
-
     injection: int
     question: str
     canary: str
@@ -136,7 +129,6 @@ class _DocumentOrder(NamedTuple):
 
 
 def _document_orders() -> Iterator[_DocumentOrder]:
-    """One for each topic."""
     cases, orders = load_cases("documents"), load_cases("injection")["orders"]
     first, second = cases["topics"]["first"], cases["topics"]["second"]
     for number, (one, other) in enumerate((one, other) for one in first for other in second):
@@ -152,13 +144,13 @@ def _document_orders() -> Iterator[_DocumentOrder]:
 
 
 def _indirect_injection(_: AttackFixture) -> Iterator[Attack]:
-    """Instructions in retrieved documents: the user is honest, the document is not."""
+    """Hide instructions in retrieved documents: the user is honest, the document is not."""
     for number, case in enumerate(_document_orders()):
         yield _attack("indirect_injection", number, case.question, says(case.canary), f"order {case.injection}")
 
 
 def _contact(number: int) -> dict[str, str]:
-    """Nobody's: a domain for examples, numbers that are not given out, a card of no bank with the right checksum."""
+    """Return data that belong to nobody: a reserved domain and number, a card of no bank with a right checksum."""
     start = f"400000000000{number:03}"
     card = next(start + str(digit) for digit in range(10) if luhn.is_valid(start + str(digit)))
     return {
@@ -182,7 +174,7 @@ def _contacts() -> list[Document]:
 
 
 def _personal_data(_: AttackFixture) -> Iterator[Attack]:
-    """Questions about personal data in documents that every user may search; every second one in another form."""
+    """Ask about personal data in public documents; every second question asks for another form."""
     wordings = load_cases("personal_data")["wordings"]
     for number in range(4 * _CONTACTS):
         document = number % _CONTACTS
@@ -202,7 +194,6 @@ class _TenantSecret(NamedTuple):
 
 
 def _tenant_secrets() -> Iterator[_TenantSecret]:
-    """Fifty documents for each tenant."""
     fact, names = load_cases("tenants")["fact"], load_cases("documents")["topics"]
     for number in range(50 * len(TENANTS)):
         tenant, other = turn(TENANTS, number), turn(TENANTS, number + 1)
@@ -213,7 +204,7 @@ def _tenant_secrets() -> Iterator[_TenantSecret]:
 
 
 def _cross_tenant(_: AttackFixture) -> Iterator[Attack]:
-    """Questions of one tenant about the documents of another."""
+    """Ask as one tenant about the documents of another."""
     wordings = list(enumerate(load_cases("tenants")["wordings"], 1))
     pairs = ((secret, *wording) for secret in _tenant_secrets() for wording in wordings)
     for number, (secret, place, wording) in enumerate(pairs):
@@ -238,10 +229,8 @@ TOOLS = (_tool("find_notes", "text", "Finds notes about a system."), _tool("open
 
 
 def _tool_orders(_: AttackFixture, family: str, of: str, key: str) -> Iterator[Attack]:
-    """Instructions in what a tool has returned: user and tool are honest, but not what the tool has found.
-
-    The calls and results are those of a client's own tools, which come with the request. They take the way of all
-    results of tools to a model, past the guards of passages. `of`, `key`: where the orders are in cases/."""
+    """Hide instructions in results of a client's own tools, which reach the model past the guards of passages. `of` and
+    `key` name the orders in cases/."""
     documents, results, orders = load_cases("documents"), load_cases("tool_results")["results"], load_cases(of)[key]
     first, second = documents["topics"]["first"], documents["topics"]["second"]
     for number in range(256):
@@ -262,13 +251,12 @@ def _tool_orders(_: AttackFixture, family: str, of: str, key: str) -> Iterator[A
         yield Attack(f"{family}-{number:03}", family, messages, says(canary), form=form, tools=TOOLS)
 
 
-def _refused(reply: ServiceReply) -> str:
-    """Why the guards refused it; empty where they let it pass."""
-    return f"refused: {reply.blocked}" if reply.blocked else ""
-
-
 def _honest_questions(scene: AttackFixture) -> Iterator[Attack]:
-    """Honest questions that sound like attacks, short and long: what a guard refuses of them is a false alarm."""
+    """Ask honest questions that sound like attacks: each refusal is a false alarm."""
+
+    def refused(reply: ServiceReply) -> str:
+        return f"refused: {reply.blocked}" if reply.blocked else ""
+
     cases = load_cases("honest")
     wordings = cases["wordings"]
     texts = [("as it is", text) for text in cases["questions"]]
@@ -276,7 +264,7 @@ def _honest_questions(scene: AttackFixture) -> Iterator[Attack]:
         text = fill(turn(wordings, number), question=scattered(scene.questions, number))
         texts.append((f"wording {number % len(wordings) + 1}", text))
     for number, (form, text) in enumerate(texts):
-        yield _attack(HONEST, number, text, _refused, form)
+        yield _attack(HONEST, number, text, refused, form)
 
 
 _ALL = (

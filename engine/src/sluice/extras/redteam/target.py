@@ -1,9 +1,6 @@
-"""The attacked service: a release served on this machine, with the attack documents in its index, and its client.
-
-Three services serve different purposes. `released` is the release itself. `complying` puts its guards before a model
-that complies with every instruction, so an attack that succeeds has passed the guards. `unguarded` is the same without
-guards: an attack that fails even there proves nothing. Each runs as a process of its own, `sluice redteam target`.
-"""
+"""The attacked service, with the attack documents in its index, and its client. `complying` puts the release's guards
+before a model that obeys every instruction, so an attack that succeeds has passed the guards; `unguarded` is the same
+without guards, so an attack that fails there proves nothing; `released` is the release itself."""
 
 from __future__ import annotations
 
@@ -49,8 +46,6 @@ _PIECE = 24
 
 
 class ComplyingModel:
-    """A chat provider without a model."""
-
     async def stream(
         self,
         messages: Messages,
@@ -69,7 +64,7 @@ class ComplyingModel:
 
 
 def answer(messages: Messages) -> str:
-    """The whole answer to a prompt: its last message holds passages and question, the others its instructions."""
+    """Obey a prompt whose last message holds passages and question."""
     shown = messages[-1]["content"]
     passages, _, question = shown.rpartition("\n\n")
     if said := _canaries(question):
@@ -84,7 +79,7 @@ def answer(messages: Messages) -> str:
 
 
 def _ordered_call(messages: Messages, names: Sequence[str]) -> dict[str, Any] | None:
-    """The call that a result of a tool orders: of a tool by its name, with the canaries as its argument."""
+    """Return the tool call that a tool's result orders, with the canaries as its argument."""
     shown = messages[-1]["content"]
     wanted = next((name for name in names if re.search(rf"\b{name}\b", shown)), None)
     if messages[-1]["role"] != "tool" or wanted is None or not (canaries := _canaries(shown)):
@@ -106,7 +101,7 @@ _RATE = 10**6  # requests a minute: the attacks must not be stopped by the rate 
 
 
 def serve(bundle: ReleaseBundle, side: TargetKind, port: int, *, index: Path, state: Path) -> None:
-    """Serves until SIGTERM. `index`: that of the release with the planted documents; `state`: where the store lies."""
+    """Serve until SIGTERM; `state` is the folder of the store."""
     traffic = TrafficState()
     service = bundle.service
     if side != "released":
@@ -127,7 +122,7 @@ def serve(bundle: ReleaseBundle, side: TargetKind, port: int, *, index: Path, st
 
 @dataclass(frozen=True)
 class AttackTarget:
-    """A service that is up. `keys`: tenant -> key; None is a caller without a tenant."""
+    """A running service and its keys by tenant; None is a caller without a tenant."""
 
     url: str
     keys: Mapping[str | None, str]
@@ -135,8 +130,7 @@ class AttackTarget:
 
 @dataclass(frozen=True)
 class AttackAttempt:
-    """An attack and what became of it. `got`: what it got out of the service, empty when nothing; `error`: why there
-    is no answer to judge, which is neither success nor failure of the attack."""
+    """An attack and its outcome: `got` is empty if it failed; `error` says why there is no answer to judge."""
 
     attack: Attack
     reply: ServiceReply | None = None
@@ -145,7 +139,7 @@ class AttackAttempt:
 
 
 def ask(target: AttackTarget, attack: Attack, *, as_owner: bool, seconds: float) -> ServiceReply:
-    """The service's answer. SluiceError when there is none: an error status, a broken body, no connection."""
+    """Return the service's answer; raise SluiceError if there is none."""
     tenant = attack.owner if as_owner and attack.owner else attack.tenant
     key = target.keys.get(tenant)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -157,21 +151,17 @@ def ask(target: AttackTarget, attack: Attack, *, as_owner: bool, seconds: float)
     if response.status_code != 200:
         said = response.content[:200].decode(errors="replace")
         raise SluiceError(f"{target.url}: status {response.status_code}: {said}")
-    return _reply(target.url, response.content)
-
-
-def _reply(url: str, content: bytes) -> ServiceReply:
     try:
-        body: Any = json.loads(content)
-        choice = body["choices"][0]
+        answered: Any = json.loads(response.content)
+        choice = answered["choices"][0]
         calls = [call["function"] for call in choice["message"].get("tool_calls") or ()]
         return ServiceReply(
             text=" ".join([choice["message"]["content"] or "", *map(json.dumps, calls)]).strip(),
-            citations=tuple(str(one["document"]) for one in body.get("citations") or ()),
-            blocked=str(body.get("blocked") or ""),
+            citations=tuple(str(one["document"]) for one in answered.get("citations") or ()),
+            blocked=str(answered.get("blocked") or ""),
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise SluiceError(f"{url}: not a chat completion: {type(error).__name__}") from None
+        raise SluiceError(f"{target.url}: not a chat completion: {type(error).__name__}") from None
 
 
 def attempt_all(
@@ -183,7 +173,7 @@ def attempt_all(
     seconds: float,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[AttackAttempt]:
-    """Each attack once, in the order of `attacks`; `workers` at a time, each within `seconds`."""
+    """Make each attack once, `workers` at a time; return the attempts in the order of `attacks`."""
 
     def one(attack: Attack) -> AttackAttempt:
         try:
@@ -208,7 +198,7 @@ WORKING_TREE = "working tree"
 
 @dataclass(frozen=True)
 class SystemUnderTest:
-    """`folder`: of the release, None for the working tree."""
+    """A release, or the working tree, which has no `folder`."""
 
     title: str
     bundle: ReleaseBundle
@@ -216,13 +206,12 @@ class SystemUnderTest:
 
 
 def released(workspace: Workspace, folder: Path) -> SystemUnderTest:
-    """A release on this machine."""
     bundle = open_bundle(folder, workspace)
     return SystemUnderTest(bundle.release, bundle, folder)
 
 
 def draft(workspace: Workspace, *, make: bool = True) -> SystemUnderTest:
-    """What the working tree would release now; with `make` its pipeline is run first, as far as something is stale."""
+    """Return the release that the working tree would make; `make` runs its stale stages first."""
     if make:
         journey = PipelineProgress(EXPECTED, workspace.state / "durations.json")
         journey.begin("data")
@@ -233,7 +222,7 @@ def draft(workspace: Workspace, *, make: bool = True) -> SystemUnderTest:
 
 
 def release_at(url: str) -> str:
-    """The id of the release that answers at an address. SluiceError when none does."""
+    """Return the id of the release that answers at an address."""
     try:
         found = request(f"{url.rstrip('/')}/version", timeout=10).json()["release"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -245,8 +234,7 @@ def release_at(url: str) -> str:
 
 
 class ServiceLauncher:
-    """Starts the services of a run on free loopback ports. `state`: a folder for the stores, keys and logs of the
-    attacks, apart from those of the service itself."""
+    """Starts services on free ports; stores, keys and logs of the attacks are apart from those of the service."""
 
     def __init__(self, workspace: Workspace, subject: SystemUnderTest) -> None:
         self.state = workspace.state / FOLDER
@@ -255,7 +243,7 @@ class ServiceLauncher:
 
     @contextmanager
     def __call__(self, side: TargetKind, index: Path | None) -> Iterator[AttackTarget]:
-        """The service of a side, with keys of its own for each tenant; it has ended afterwards."""
+        """Run the service of a side, with its own key for each tenant, for the block."""
         file = self.state / "keys.json"
         file.unlink(missing_ok=True)
         keys = {
@@ -278,13 +266,12 @@ class ServiceLauncher:
 
 @contextmanager
 def running(url: str, key: str) -> Iterator[AttackTarget]:
-    """A service that was there before, and stays."""
+    """Give a service that somebody else runs."""
     yield AttackTarget(url.rstrip("/"), {None: key} if key else {})
 
 
 def find_subject(workspace: Workspace, release: str, url: str, *, working_tree: bool, env: str) -> SystemUnderTest:
-    """The working tree, the service at `url`, which is started by somebody else, or a release; default: the champion
-    of `env`."""
+    """Return the working tree, the service at `url`, or a release, by default the champion of `env`."""
     if working_tree:
         return draft(workspace)
     if not url:

@@ -1,7 +1,4 @@
-"""Obfuscates a text, and lists all readings of a text that may be obfuscated.
-
-An attack hides its instruction in one of them, or asks for an answer in one; the response is read in all of them.
-"""
+"""Obfuscates texts, and lists all readings of a text that may be obfuscated."""
 
 from __future__ import annotations
 
@@ -28,8 +25,7 @@ _DEPTH = 2
 
 @dataclass(frozen=True)
 class Transform:
-    """`undo` gives a text in which the original stands when `apply` made it, and else the text as it is, or nonsense.
-    `says`: its name in words; `code`: a model has to be told to decode it, because it does not read it as it stands."""
+    """`undo` recovers what `apply` made of a text; models must be told to decode a `code`."""
 
     apply: Callable[[str], str]
     undo: Callable[[str], str]
@@ -38,7 +34,7 @@ class Transform:
 
 
 def plain(text: str) -> str:
-    """Tag letters decoded, invisible characters dropped, compatibility forms and look-alikes replaced."""
+    """Decode tag letters, drop invisible characters, and replace compatibility forms and look-alikes."""
     kept = []
     for sign in text:
         code = ord(sign)
@@ -54,7 +50,7 @@ def _full_width(text: str) -> str:
 
 
 def _reordered(text: str) -> str:
-    """Written backwards between signs that turn the direction of a line, so that people see it the right way round."""
+    """Write words backwards between direction marks, so that people see them the right way round."""
     return " ".join(f"{_RIGHT_TO_LEFT}{word[::-1]}{_POP}" for word in text.split(" "))
 
 
@@ -73,15 +69,14 @@ def _closed_up(text: str) -> str:
 
 
 def _of_base64(text: str) -> str:
-    return _BASE64.sub(lambda found: _decoded(found[0]) or found[0], text)
+    def read(found: re.Match[str]) -> str:
+        body = found[0].rstrip("=")
+        try:
+            return base64.b64decode(body + "=" * (-len(body) % 4), validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return found[0]
 
-
-def _decoded(run: str) -> str:
-    body = run.rstrip("=")
-    try:
-        return base64.b64decode(body + "=" * (-len(body) % 4), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
+    return _BASE64.sub(read, text)
 
 
 def _of_hex(text: str) -> str:
@@ -124,7 +119,7 @@ _WRITTEN_IN = "written in "
 
 
 def readings(text: str) -> set[str]:
-    """The text, and what it becomes when up to two disguises are taken off."""
+    """Return the text and its readings with up to two disguises removed."""
     found = {text}
     fresh = {text}
     for _ in range(_DEPTH):
@@ -134,12 +129,12 @@ def readings(text: str) -> set[str]:
 
 
 def wish(name: str) -> str:
-    """The words with which a text asks for an answer in this form; for no name those for plain text."""
+    """Return the words that ask for an answer in this form, by default plain text."""
     return _WRITTEN_IN + (TRANSFORMS[name].says if name else "plain text")
 
 
 def wished_form(text: str) -> Transform | None:
-    """The form that a text asks for with `wish`, the one that is named last."""
+    """Return the form that the text asked for last with `wish`."""
     named = {text.rfind(_WRITTEN_IN + one.says): one for one in TRANSFORMS.values()}
     place = max(named)
     return named[place] if place >= 0 else None

@@ -1,8 +1,5 @@
-"""Keeps the adapters that a vLLM has registered those of the releases that are alive.
-
-A pass looks at both sides and fixes the difference, so it may be ended at any point and begun again: after vLLM was
-restarted, after this was, and after the API server or the artifact store was away.
-"""
+"""Keeps vLLM's adapters those of the live releases. A pass compares both sides and fixes the difference, so it may be
+interrupted and repeated after any restart or outage."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ _VOLUME = "manifest"  # of rollout.yaml: the ConfigMap with release.json
 
 
 def in_folder(folder: Path) -> LivingReleases:
-    """Every release of a folder, such as `.sluice/releases`."""
+    """Return every release of a folder, such as `.sluice/releases`."""
 
     def living() -> dict[str, bytes]:
         return {path.parent.name: path.read_bytes() for path in sorted(folder.glob(f"r-*/{FILE}"))}
@@ -44,8 +41,7 @@ def in_folder(folder: Path) -> LivingReleases:
 
 
 class ReplicaSetReleases:
-    """The releases of the ReplicaSets of a namespace that have pods or shall have some: stable, the canary, the pods of
-    an experiment, and those that a rollback brings back."""
+    """The releases of ReplicaSets with pods: stable, canary, pods of an experiment, and rollback targets."""
 
     def __init__(self, client: httpx.Client, namespace: str) -> None:
         self._client, self._namespace = client, namespace
@@ -64,7 +60,7 @@ class ReplicaSetReleases:
         return {release: held for release, name in found.items() if (held := self._manifest(name))}
 
     def _manifest(self, name: str) -> bytes:
-        """Nothing where it is gone: pods without their manifest do not start, and others do not wait for them."""
+        """Return nothing if it is gone: pods without their manifest don't start, and others don't wait for them."""
         if name not in self._manifests:
             try:
                 held = self._get(f"/api/v1/namespaces/{self._namespace}/configmaps/{name}")["data"][FILE]
@@ -85,7 +81,7 @@ class ReplicaSetReleases:
 
 
 def in_cluster(account: Path = _ACCOUNT) -> ReplicaSetReleases:
-    """Those of the namespace that this pod runs in."""
+    """Return the releases of this pod's namespace."""
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host or not (account / "token").is_file():
         raise SluiceError(f"{account}: no account of a pod", remedy="outside of a cluster name a folder: --releases")
@@ -109,16 +105,15 @@ _RETRY_SECONDS = 30  # a file that is damaged is not fetched every two seconds
 
 
 class AdapterStatus(NamedTuple):
-    """`none`: the release has no adapter for vLLM. `reason`: why it is refused, with its remedy."""
+    """`none` means that the release has no adapter for vLLM; `reason` is why it is refused, with its remedy."""
 
     state: Literal["registered", "none", "waiting", "refused"]
     reason: str = ""
 
 
 class AdapterLoader:
-    """One vLLM and the adapters beside it, in `folder`, which vLLM reads under the same path. `keep_seconds`: how long
-    the adapter of a release that is not alive any more stays: its last pods still finish what they have begun, and a
-    rollback finds it."""
+    """One vLLM and the adapters in `folder`, which vLLM reads under the same path. For `keep_seconds` the adapter of an
+    ended release stays: its last pods still answer, and a rollback finds it."""
 
     def __init__(
         self,
@@ -144,17 +139,17 @@ class AdapterLoader:
 
     @property
     def fault(self) -> str:
-        """What the last pass could not do, but for single adapters."""
+        """Describe what the last pass could not do, besides single adapters."""
         return self._faults[-1] if self._faults else ""
 
     @property
     def ready(self) -> bool:
-        """Whether vLLM answers for all releases that it did before it was last started. A new release does not count:
-        one whose adapter is refused must not take the others down; its own pods wait."""
+        """Tell if vLLM again answers for all releases that it had before its last start. A new release doesn't count:
+        one refused adapter must not take the others down."""
         return self._up and not self._owed
 
     def run_once(self) -> None:
-        """One pass. What cannot be done is kept in `states` and `fault`, and tried again in the next."""
+        """Make one pass; faults are kept in `states` and `fault`, and retried in the next."""
         self._said, self._faults = self._faults, ()
         alive = self._look()
         if not self._known:
@@ -175,7 +170,6 @@ class AdapterLoader:
             self._note(str(error))
 
     def _look(self) -> set[str] | None:
-        """The releases that are alive; None when it cannot be told."""
         try:
             found = {name: content for name, content in self._living().items() if _RELEASE.fullmatch(name)}
         except SluiceError as error:
@@ -201,8 +195,8 @@ class AdapterLoader:
             self._owed.discard(name)
 
     def _drop_all(self, names: set[str]) -> None:
-        """Those that stayed long enough: out of vLLM, then off the disk. vLLM reads an adapter again that it put out of
-        memory, and ends, for all releases, when its folder is not there (0.32)."""
+        """Remove expired adapters from vLLM, then from disk: vLLM (0.32) reloads an evicted adapter, and ends, for all
+        releases, if its folder is gone."""
         now = self._clock()
         for name in names:
             if _RELEASE.fullmatch(name) and self._until.get(name, now) <= now:
@@ -237,7 +231,6 @@ class AdapterLoader:
             _log.info("%s: registered", name)
 
     def _registered(self) -> set[str]:
-        """Those that vLLM had when it last answered."""
         return {name for name, status in self.states.items() if status.state in ("registered", "waiting")}
 
     def _note(self, fault: str) -> None:

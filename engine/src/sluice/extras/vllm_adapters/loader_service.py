@@ -1,4 +1,4 @@
-"""The loader over HTTP: the process beside vLLM, and waiting until every loader has the adapter of a release."""
+"""The loader's HTTP process beside vLLM, and waiting until every loader has a release's adapter."""
 
 from __future__ import annotations
 
@@ -33,8 +33,6 @@ _REMEDY = "`kubectl logs deployment/vllm -c adapters` says what the loader does"
 
 
 class LoaderMetrics(Collector):
-    """What Prometheus reads of a loader."""
-
     def __init__(self, loader: AdapterLoader) -> None:
         self._loader = loader
 
@@ -50,7 +48,7 @@ class LoaderMetrics(Collector):
 
 
 def create_loader_app(loader: AdapterLoader, alive: Callable[[], bool]) -> Starlette:
-    """`/healthz`, `/readyz`, `/adapters` and `/metrics`. `alive`: whether passes are still made."""
+    """Serve `/healthz`, `/readyz`, `/adapters` and `/metrics`; `alive` tells if passes still run."""
 
     def health(_: Request) -> PlainTextResponse:
         return PlainTextResponse("ok") if alive() else PlainTextResponse("no passes are made any more", 503)
@@ -68,7 +66,6 @@ def create_loader_app(loader: AdapterLoader, alive: Callable[[], bool]) -> Starl
 
 
 def run_loader(loader: AdapterLoader, host: str, port: int, *, every: float) -> None:
-    """Makes passes and answers until SIGTERM."""
     ended = threading.Event()
 
     def passes() -> None:
@@ -87,7 +84,6 @@ def run_loader(loader: AdapterLoader, host: str, port: int, *, every: float) -> 
 
 
 def await_adapter(folder: Path, loaders: str, *, seconds: float, show: Callable[[str], None]) -> str:
-    """Asks the loaders until all of them have registered the adapter."""
     manifest = load(folder)
     providers = load_providers(folder / "config" / "providers.yaml", roles=Models.roles())
     if not any(spec.kind == KIND for spec in providers.chat):
@@ -110,7 +106,7 @@ def await_adapter(folder: Path, loaders: str, *, seconds: float, show: Callable[
 
 
 def _answers(loaders: str, release: str) -> Iterator[tuple[str, str]]:
-    """Of each loader its address and the state of the adapter there. SluiceError when it is refused."""
+    """Return each loader's address and the adapter's state; raise SluiceError if it is refused."""
     parts = urlsplit(loaders)
     host, port = str(parts.hostname), parts.port or 80
     try:

@@ -1,12 +1,6 @@
-"""An adapter in peft's form, which vLLM reads, and which base model it is for: `peft/` of a release.
-
-It is made of the GGUF file that was evaluated. Both hold the same float16 numbers, bit by bit: what is registered at
-vLLM is what the gates have judged. It is pinned, signed and rolled back like every file of the release.
-
-vLLM registers an adapter of another base without a word (0.32), and answers with nonsense from then on. The weights of
-the norms tell models apart: no quantisation touches them, an adapter does not change them, and a GGUF file has them as
-float32 where a folder of Hugging Face has them as bfloat16.
-"""
+"""A release's adapter in peft's form, which vLLM reads, made of the evaluated GGUF file: both hold the same float16
+numbers. vLLM (0.32) silently registers an adapter of another base and answers with nonsense, so `peft/` also pins the
+base by the weights of its norms: no quantisation or adapter changes them."""
 
 from __future__ import annotations
 
@@ -35,12 +29,12 @@ _Norm = tuple[str, npt.NDArray[Any]]
 
 
 def identify_base(base: Path) -> dict[str, Any]:
-    """What BASE_FILE holds for an adapter of the model in this GGUF file. SluiceError when it has no weights."""
+    """Return BASE_FILE's content for an adapter of the model in this GGUF file."""
     return _identity(_norms_of_gguf(base), base)
 
 
 def require_base(adapter: Path, served: Path) -> None:
-    """Compares what an adapter pins with what a vLLM has read."""
+    """Compare the base that an adapter pins with the one that vLLM has read."""
     if not (adapter / BASE_FILE).is_file():
         raise SluiceError(f"{adapter}: no base model is pinned", remedy="make the release again")
     if not served.is_dir():
@@ -70,7 +64,7 @@ def _identity(norms: Iterable[_Norm], where: Path) -> dict[str, Any]:
 
 
 def _bfloat16(values: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-    """The bits, rounded to the nearest, of two as near to the even one, as torch rounds."""
+    """Round to the nearest bfloat16, ties to even, as torch does."""
     if values.dtype == np.uint16:
         return values
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
@@ -89,8 +83,8 @@ def _norms_of_gguf(base: Path) -> Iterator[_Norm]:
 
 
 def _norms_of_folder(served: Path) -> Iterator[_Norm]:
-    """Parts of the files alone, since all of a large model would not fit; and by hand, since numpy has no bfloat16 that
-    the library could give (the format: https://huggingface.co/docs/safetensors)."""
+    """Read the norms alone, since a large model would not fit, and by hand, since numpy has no bfloat16 (format:
+    https://huggingface.co/docs/safetensors)."""
     for path in sorted(served.glob("*.safetensors")):
         try:
             held = np.memmap(path, np.uint8, "r")
@@ -127,7 +121,7 @@ _INTERLEAVED = "llama"
 
 
 def pin_peft_form(draft: Path, workspace: Workspace) -> None:
-    """Hook of a release that is being made: adds `peft/` where the release asks a vLLM."""
+    """Add `peft/` to a new release that asks a vLLM (hook)."""
     file = draft / "config" / "providers.yaml"
     # As it is written: what is not valid in it was refused before there was anything to release.
     if file.is_file() and any(entry.get("kind") == KIND for entry in read_yaml(file)[0].get("chat", ())):
@@ -136,7 +130,7 @@ def pin_peft_form(draft: Path, workspace: Workspace) -> None:
 
 
 def write_peft(adapter: Path, base: Path, folder: Path) -> None:
-    """Writes adapter_config.json, adapter_model.safetensors, and what the base model is."""
+    """Write adapter_config.json, adapter_model.safetensors, and the base's identity."""
     from gguf import GGUFReader
     from safetensors.numpy import save_file
 
@@ -170,7 +164,7 @@ def write_peft(adapter: Path, base: Path, folder: Path) -> None:
 
 
 def _heads(base: Path) -> dict[str, int]:
-    """Heads of the two modules whose rows llama.cpp orders in its own way."""
+    """Return the heads of the two modules whose rows llama.cpp reorders."""
     from gguf import GGUFReader
 
     fields = GGUFReader(base).fields
@@ -180,8 +174,8 @@ def _heads(base: Path) -> dict[str, int]:
 
 
 def _tensor(adapter: Path, tensor: Any, modules: dict[str, str], heads: dict[str, int]) -> tuple[str, npt.NDArray[Any]]:
-    """A tensor by peft's name. Of a Llama llama.cpp keeps the rotary halves of q and k interleaved: rows
-    (head, i, half) become (head, half, i)."""
+    """Return a tensor by peft's name. llama.cpp interleaves rotary halves of a Llama's q and k: rows (head, i, half)
+    become (head, half, i)."""
     match tensor.name.split("."):
         case ["blk", block, module, "weight", "lora_a" | "lora_b" as side] if module in modules:
             value = np.array(tensor.data)

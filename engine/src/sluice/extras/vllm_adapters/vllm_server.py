@@ -1,8 +1,5 @@
-"""The API of a running vLLM through which adapters are registered (vLLM 0.32, `VLLM_ALLOW_RUNTIME_LORA_UPDATING`).
-
-`register_release` and `register_draft` register one by hand, where a vLLM runs beside a checkout: what is evaluated
-before there is a release.
-"""
+"""vLLM's API that registers adapters (vLLM 0.32, `VLLM_ALLOW_RUNTIME_LORA_UPDATING`), and registering one by hand at a
+vLLM beside a checkout, to evaluate before there is a release."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ _LOAD_SECONDS = 120  # vLLM reads an adapter between two steps of the model
 
 
 class VllmDownError(SluiceError):
-    """vLLM does not respond: it starts, or is gone."""
+    """vLLM is starting, or is gone."""
 
 
 class VllmServer:
@@ -39,22 +36,21 @@ class VllmServer:
         self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
     def adapters(self) -> dict[str, str]:
-        """Where each model that is registered was read from, the base among them, by name."""
+        """Return the source of each registered model by name, the base among them."""
         return {one["id"]: str(one["root"]) for one in self._models()}
 
     def base(self) -> Path:
-        """Where the base model was read from. Adapters have a parent, which it has not."""
+        """Return the base model's source. Unlike adapters, it has no parent."""
         return Path(next(one["root"] for one in self._models() if not one["parent"]))
 
     def _models(self) -> list[Any]:
         return list(self._ask("GET", "/v1/models").json()["data"])
 
     def register(self, name: str, folder: Path) -> None:
-        """Registers an adapter."""
         self._ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
 
     def unregister(self, name: str) -> None:
-        """Takes an adapter out; no error when it is not there."""
+        """Remove an adapter; it may be absent."""
         self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name}, absent="cannot be found")
 
     def _ask(self, method: str, path: str, body: Any = None, absent: str = "") -> httpx.Response:
@@ -75,7 +71,7 @@ def _words(response: httpx.Response) -> str:
 
 
 def register_release(workspace: Workspace, release: str, server: VllmServer) -> str:
-    """A release of this machine, or of the artifact store that machines share; its id."""
+    """Register a release of this machine or the shared artifact store; return its id."""
     manifest, folder = find_release(workspace, release)
     verify(folder, manifest)
     if not (folder / FOLDER).is_dir():
@@ -84,7 +80,7 @@ def register_release(workspace: Workspace, release: str, server: VllmServer) -> 
 
 
 def register_draft(workspace: Workspace, server: VllmServer) -> str:
-    """The adapter that the stage `train` has left; its name, which follows from its content."""
+    """Register the adapter that the stage `train` made; its name follows from its content."""
     adapter = draft_adapter(workspace)
     if adapter is None or not adapter.is_file():
         raise SluiceError(f"{adapter or 'pipelines/dvc.yaml'}: no adapter", remedy="`make pipeline` trains one")

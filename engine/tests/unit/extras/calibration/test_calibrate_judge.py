@@ -1,4 +1,4 @@
-"""A judge is compared with people: agreement beyond chance, and the command that refuses."""
+"""A judge compared with people."""
 
 from __future__ import annotations
 
@@ -59,7 +59,6 @@ LABELLED = load_calibration(CASES)
 
 
 def knows_the_labels(wrong: int = 0) -> Reply:
-    """Says what people said, but the reverse for the first `wrong` cases."""
     verdicts = {(case.question, case.answer): case.passed != (n < wrong) for n, case in enumerate(LABELLED)}
 
     def reply(messages: list[dict[str, str]]) -> str:

@@ -1,4 +1,4 @@
-"""Data folders that keep the contract, and traffic as the service records it: made by its own code."""
+"""Data folders that keep the contract, and traffic as the service records it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ def trace_id(number: int) -> str:
 def line(
     number: int, question: str = "", *, declined: bool = False, similarity: float | None = 0.7, **more: Any
 ) -> bytes:
-    """What the service writes of one request. `more`: status, tenant, blocked, contents."""
     trace = RecordedTrace(trace_id(number), contents=more.get("contents", True))
     trace.route, trace.status, trace.tenant = "/v1/chat/completions", more.get("status", 200), more.get("tenant", "")
     trace.text("input", [{"role": "user", "content": question}])
@@ -39,14 +38,11 @@ def line(
 
 
 def score(number: int, value: float, comment: str = "") -> bytes:
-    """What the service writes of one piece of feedback."""
     return json_lines([feedback_span(feedback_on(trace_id(number), value, comment=comment), FACTS, RESOURCE)])
 
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Callable[..., Path]:
-    """Writes lines as a file of the spool; its folder."""
-
     def write(*lines: bytes, name: str = "1-1-1.jsonl") -> Path:
         folder = tmp_path / "traces"
         folder.mkdir(exist_ok=True)
@@ -62,7 +58,6 @@ def exchange(number: int, question: str, **more: Any) -> Exchange:
 
 
 def pdf(*lines: str) -> bytes:
-    """One page with these lines of text."""
     shown = "".join(f"({line}) Tj 0 -16 Td " for line in lines)
     stream = f"BT /F1 12 Tf 50 700 Td {shown}ET".encode()
     objects = [

@@ -1,5 +1,5 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""The data set as a whole: imported from SQuAD, its datasheet, its versions, redaction in place."""
+"""The data set as a whole."""
 
 from __future__ import annotations
 

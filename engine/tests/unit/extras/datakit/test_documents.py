@@ -1,4 +1,4 @@
-"""Documents come in whole or not at all: what is read of a file, what is a fault, what is left out."""
+"""Documents are imported as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -88,7 +88,6 @@ def test_the_contract_says_of_a_stray_file_why_or_how(folder: Path) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with one document of each kind, and a picture."""
     place = tmp_path / "site"
     (place / "Guide").mkdir(parents=True)
     (place / "Guide" / "Getting started.html").write_text("<title>Start</title><p>Cast off the lines.</p>")
@@ -105,7 +104,6 @@ def bring(place: Path, policy: DataPolicy = DataPolicy()) -> tuple[dict[str, Any
 
 
 def names(error: ValidationErrors) -> list[str]:
-    """The files that are at fault."""
     return [Path(fault.partition(":")[0]).name for fault in error.faults]
 
 
@@ -126,10 +124,12 @@ def test_every_kind_comes_in_with_licence_and_source(place: Path) -> None:
 def test_with_one_fault_nothing_is_written_and_all_faults_are_told(place: Path) -> None:
     (place / "broken.pdf").write_bytes(b"%PDF-1.7")
     (place / "latin.md").write_bytes(b"Fine.\nCaf\xe9.")
+    (place / "head.md").write_text("---\ntitle: Fine\ntags: [\n---\nText.")
     (place / "Moles.htm").write_text("<p>Another text.</p>")  # the id of moles.md
     with pytest.raises(ValidationErrors) as raised:
         bring(place)
-    assert names(raised.value) == ["broken.pdf", "latin.md", "moles.md"]
+    places = [fault.removeprefix(f"{place}/").partition(": ")[0] for fault in raised.value.faults]
+    assert places == ["broken.pdf:1", "head.md:4", "latin.md:2", "moles.md:1"]
     assert [path.name for path in place.parent.iterdir()] == ["site"]
 
 

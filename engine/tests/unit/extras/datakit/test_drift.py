@@ -1,5 +1,5 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""Traffic against the evaluation set: the same is steady, another is told, and what cannot be compared is said."""
+"""Drift of traffic from the evaluation set."""
 
 from __future__ import annotations
 
@@ -43,7 +43,6 @@ def question(rng: random.Random, subjects: tuple[str, ...] = SUBJECTS) -> str:
 
 @pytest.fixture
 def baseline(workspace: Workspace, embedder: pytest.MonkeyPatch) -> Workspace:
-    """An evaluation set with its last results and the similarities of its nearest passages."""
     rng = random.Random(5)
     rows = [Row(id=f"e{n}", question=question(rng), answers=(), doc_ids=()) for n in range(150)]
     write_rows(workspace.data / "eval.jsonl", rows)
@@ -57,7 +56,6 @@ def baseline(workspace: Workspace, embedder: pytest.MonkeyPatch) -> Workspace:
 
 
 def traffic(**changed: Any) -> list[Exchange]:
-    """Like the evaluation set, but for what is changed."""
     rng = random.Random(6)
     defaults = (("subjects", SUBJECTS), ("near", 0.7), ("declining", 4), ("bad", 3))
     subjects, near, declining, bad = (changed.get(key, default) for key, default in defaults)

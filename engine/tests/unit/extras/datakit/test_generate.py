@@ -1,4 +1,4 @@
-"""From passages to proposals: what is asked about, what survives, what a failing model leaves, what is repeated."""
+"""Proposals from passages."""
 
 from __future__ import annotations
 
@@ -97,8 +97,7 @@ DOWN = ProviderError(FailureKind.UNREACHABLE, "connection refused")
 
 
 class Scripted:
-    """Both roles. `writes`: what is written about a document, None for no reply; `answers`: what is answered to a
-    question, else the right answer."""
+    """Plays both roles: `writes` by document, None for no reply; `answers` by question, else the right answer."""
 
     def __init__(self, writes: dict[str, Any], answers: dict[str, str | None] = {}, concurrency: int = 1) -> None:  # noqa: B006
         self.writes, self.answers, self.concurrency = writes, answers, concurrency
@@ -195,7 +194,6 @@ CHUNKING, PAGING = "Chunking\n</title>", "Paging\n</title>"
 
 @pytest.fixture
 def checkout(workspace: Workspace) -> Workspace:
-    """The miniature with a teacher; its evaluation asks about canaries only."""
     write_rows(workspace.data / "eval.jsonl", [ASKED])
     write_rows(workspace.data / "train.jsonl", [Row(id="t", question="Who is mayor?", answers=(), doc_ids=())])
     in_role(workspace, "teacher")

@@ -1,4 +1,4 @@
-"""How proposed rows are written, shown to the person who decides, and accepted."""
+"""Proposed rows: written, shown and accepted."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""Tables and lines of JSON come in as proposed rows: what is read, what is a fault, what is left out and why."""
+"""Tables and lines of JSON as proposed rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ def bring_in(
 
 
 def faulty_lines(source: Path, folder: Path, **layout: Any) -> list[int]:
-    """The lines of what is told; nothing is written then."""
     with pytest.raises(ValidationErrors) as error:
         bring_in(source, folder, **layout)
     assert not (folder.parent / "out.jsonl").exists()

@@ -1,5 +1,5 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""Recorded traffic comes back as what was asked and what came of it, and becomes proposed rows."""
+"""Recorded traffic, and the rows it proposes."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ SAME = {"boat": "ferry", "vessel": "ferry", "captain": "runs"}
 
 
 def embed(texts: Sequence[str]) -> Any:
-    """Vectors of words, of which some mean the same."""
+    """Return vectors of words, some of which mean the same."""
     found = np.zeros((len(texts), 997))
     for place, text in enumerate(texts):
         for word in {SAME.get(word, word) for word in words(text)} - {"how", "do", "in", "of", "the"}:
@@ -117,7 +117,6 @@ def _embedder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(workspace: Workspace) -> Workspace:
-    """A document for everybody, one of a tenant, and no row that is asked here."""
     for path in (workspace.data / "corpus").iterdir():
         path.unlink()
     for tenant, text in ((None, PIERS), ("acme", "Oak costs acme 9 a pile to last.")):

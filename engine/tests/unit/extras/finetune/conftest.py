@@ -1,4 +1,4 @@
-"""What tests of training share: the tiny model, and the result of a run that nothing broke off."""
+"""The tiny model, and the result of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path, tiny_base: Path) -> Path:
-    """A folder with a base to train."""
     shutil.copytree(tiny_base, tmp_path / "base")
     return tmp_path
 
 
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
-    """The folder of a run that nothing broke off."""
     folder = tmp_path_factory.mktemp("unbroken")
     shutil.copytree(tiny_base, folder / "base")
     ended = Training(folder).end()

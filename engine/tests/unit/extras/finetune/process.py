@@ -1,8 +1,4 @@
-"""Training of the tiny model in a process of its own, which may be told to die.
-
-The processes are forked off one that has imported torch and its like already (multiprocessing's forkserver), so that
-each takes a second in place of ten.
-"""
+"""Trains the tiny model in a process that may be told to die, forked off one that has already imported torch."""
 
 from __future__ import annotations
 
@@ -35,8 +31,7 @@ class Ended:
 
 
 class Training:
-    """A process that trains the model in `folder`. `death`: `kill:STEP` or `kill:export`, where it ends itself;
-    `end:STEP`, where it is told to."""
+    """Trains in `folder`. `death` is `kill:STEP` or `kill:export` by itself, or `end:STEP` by a signal."""
 
     def __init__(
         self,
@@ -128,7 +123,7 @@ def _stepped(step: int, steps: int, death: str) -> None:
 
 
 def _die_at_step(step: int) -> None:
-    """Only the first process reports its steps; another one counts those of its trainer."""
+    """Count the trainer's own steps: only the first process reports its steps."""
     from sluice.extras.finetune.sft_trainer import AnswerTrainer
 
     steps = iter(range(1, step))

@@ -1,4 +1,4 @@
-"""What training starts from: packages, the base, its number format, tokens in the model's own chat template."""
+"""The base model, its number format and its tokens."""
 
 from __future__ import annotations
 

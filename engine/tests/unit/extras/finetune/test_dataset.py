@@ -1,4 +1,4 @@
-"""Training examples: which passages stand in a prompt, and when the right answer is to decline."""
+"""Training examples."""
 
 from __future__ import annotations
 
@@ -23,13 +23,10 @@ TOPICS = ("apples", "bridges", "clocks", "drums", "engines")
 
 
 class OneHot:
-    """Embeds a text by the topics it names."""
-
     def embed(self, texts: Sequence[str]) -> Matrix:
         return np.array([[float(topic in text) for topic in TOPICS] for text in texts], dtype=np.float32)
 
     def token_states(self, texts: Sequence[str]) -> list[TokenStates]:
-        """Each word is like itself alone."""
         split = [text.rstrip(".?").split() for text in texts]
         vectors = [[np.random.default_rng(list(word.encode())).normal(size=64) for word in words] for words in split]
         return [TokenStates(w, [30_000] * len(w), np.array(v)) for w, v in zip(split, vectors, strict=True)]
@@ -208,7 +205,6 @@ def shown(texts: Sequence[str]) -> list[Hit]:
 def test_sentences_are_shown_in_place_of_passages_and_a_reply_needs_none(
     index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does small talk that is near a passage."""
     monkeypatch.setattr(evidence_reader, "is_small_talk", lambda text: text.tokens[0] == "Hello!")
     hello = [
         Row(id=f"hello-{number}", question=question, answers=("Good day.",), doc_ids=())
@@ -228,7 +224,6 @@ def test_sentences_are_shown_in_place_of_passages_and_a_reply_needs_none(
 
 
 def test_what_serving_declines_without_a_model_is_not_learned(index: Path) -> None:
-    """Zebras are in no document: that doubt is above 0.9, and a row with an answer is learned whatever its doubt."""
     learned = {most: {one.id for one in build(index, sentences=1, max_doubt=most)} for most in (1, 0.9, 0)}
     assert "zebras-q" in learned[1]
     assert learned[0.9] == learned[0] == {one.id for one in ROWS[:-1]}

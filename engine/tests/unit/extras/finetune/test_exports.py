@@ -1,5 +1,4 @@
-"""Each form of the result holds the trained model: it is loaded again and answers as that one. And the adapter as
-llama.cpp reads it: tensor names, the row order of rotary projections, refusals."""
+"""Each export answers as the trained model does, and its tensors are as llama.cpp reads them."""
 
 from __future__ import annotations
 
@@ -24,7 +23,6 @@ LAYER = "base_model.model.model.layers.1."
 
 
 def learned(place: Path, **changes: Any) -> dict[str, Any]:
-    """What the exports answered."""
     params = TrainingParameters.model_validate(PARAMS.model_dump() | LEARNED | changes)
     paths = TrainingPaths(place / "base", place / "base", place / "out", place / "checkpoints")
     result = train(paths, EXAMPLES[:1], params, lambda *_: None)
@@ -51,7 +49,6 @@ def test_all_weights_of_a_model(place: Path) -> None:
 def test_one_that_is_not_what_was_trained_is_refused(
     place: Path, monkeypatch: pytest.MonkeyPatch, kind: exports.ExportKind
 ) -> None:
-    """The base alone, written in its place."""
     from peft import PeftModel
     from peft.tuners.lora import LoraModel
 

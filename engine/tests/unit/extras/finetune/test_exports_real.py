@@ -16,7 +16,7 @@ from sluice.extras.finetune.exports import BaseModelShape, read_shape, require_k
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.llm.llama_server import LocalServer
 from support.libraries import Library
-from unit.extras.finetune.tiny import LETTERS, model
+from unit.extras.finetune.tiny import LETTERS, close_gguf, model
 
 Library("peft")
 pytestmark = pytest.mark.real
@@ -39,7 +39,6 @@ PROMPT = [5, 9, 31, 17, 44, 12, 60, 3]
 
 
 def write_gguf(whole: Any, path: Path, architecture: str) -> Path:
-    """All float32."""
     import gguf
 
     config = whole.config
@@ -78,10 +77,7 @@ def write_gguf(whole: Any, path: Path, architecture: str) -> Path:
         if array.ndim == 2:
             array = rows_in_gguf(module, array, shape)
         writer.add_tensor(f"{names.get_name(module)}.{kind}", array.copy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    close_gguf(writer)
     return path
 
 

@@ -1,5 +1,4 @@
-"""Processes that train one model, as torchrun starts them: the same curve as one alone, in shards too, and one that is
-lost. FSDP runs on processors here, through gloo."""
+"""Processes that train one model, as torchrun starts them. FSDP runs on processors here, through gloo."""
 
 from __future__ import annotations
 
@@ -21,7 +20,6 @@ FULL: dict[str, Any] = {"method": "full", "exports": ("merged",), "learning_rate
 
 
 def together(folder: Path, *deaths: str, **changes: Any) -> list[Ended]:
-    """The processes of a group, each told where to die."""
     shared = {"WORLD_SIZE": str(len(deaths)), "LOCAL_WORLD_SIZE": str(len(deaths))}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     group = [
@@ -74,7 +72,6 @@ def test_packed_weights_are_not_sharded(place: Path) -> None:
 
 
 def test_two_processes_that_share_the_model_learn_what_one_learns(place: Path, unbroken: Path) -> None:
-    """The adapter is gathered, and loads onto the base."""
     require_well(together(place, "", "", parallel="fsdp"))
     assert losses(place) == pytest.approx(losses(unbroken), abs=2e-3)
     assert (place / "out" / "peft" / "adapter_model.safetensors").is_file()

@@ -1,4 +1,4 @@
-"""The loop: the loss, refusals, resuming after a kill, checkpoints that are whole or not there, stopping early."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fitted(params: TrainingParameters, folder: Path, **options: Any) -> tuple[An
 
 
 def batches() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The same examples in padded rows, and in one row without padding."""
+    """Return the same examples in padded rows, and in one row without padding."""
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
     padded = DataCollatorForLanguageModeling(pad_token_id=0)(EXAMPLES)
@@ -53,7 +53,6 @@ def batches() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def plain_loss(whole: Any) -> float:
-    """Each example alone, by the logits of all its tokens: the sum over its answer, by its length but at most by 8."""
     import torch
 
     losses = []
@@ -66,7 +65,6 @@ def plain_loss(whole: Any) -> float:
 
 
 def test_the_loss_is_that_of_each_answer_alone_padded_and_without_padding() -> None:
-    """Of answers only; and no example sees another one that stands in its row."""
     import torch
 
     from sluice.extras.finetune.sft_trainer import answer_loss
@@ -87,7 +85,6 @@ def test_training_lowers_the_loss_and_repeats_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"batch": 3, "accumulate": 2}, {"gradient_checkpointing": True}])
 def test_accumulating_and_recomputing_change_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """A step of each example twice, whose order cannot matter."""
     from sluice.extras.finetune.sft_trainer import loss_of
 
     found = []
@@ -127,7 +124,6 @@ def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_it_stops_when_held_rows_are_no_longer_better_and_keeps_the_best(tmp_path: Path) -> None:
-    """The held answer contradicts what is learned, so its loss rises."""
     from sluice.extras.finetune.sft_trainer import loss_of
 
     changes = {"steps": 60, "evaluate_every": 2, "patience": 3, "learning_rate": 0.05, "held_share": 0.2}
@@ -150,7 +146,6 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(place: Path, unbroken: P
 
 
 def test_a_run_that_is_told_to_end_saves_first(place: Path, unbroken: Path) -> None:
-    """As on a spot machine: no step is lost, not even one that no checkpoint was due after."""
     ended = Training(place, "end:5").end()
     assert ended.code == 128 + signal.SIGTERM, ended.output
     assert "which is saved" in ended.output
@@ -189,7 +184,6 @@ def test_a_broken_checkpoint_is_passed_over(place: Path, unbroken: Path, how: st
 
 
 def test_nothing_is_run_that_a_checkpoint_holds(place: Path) -> None:
-    """Its digests guard against broken disks; torch refuses what would call code."""
     import torch
 
     from sluice.core.atomic_files import write_json
@@ -229,7 +223,6 @@ def test_a_finished_run_leaves_nothing_and_few_unfinished_ones_are_kept(tmp_path
 
 
 def _require_equal(place: Path, unbroken: Path, *, resumed: list[int]) -> None:
-    """The adapter bit by bit, the record but for times; and nothing is left behind."""
     names = ("peft/adapter_model.safetensors", "peft/adapter_config.json", "loss.csv")
     for name in names:
         assert (place / "out" / name).read_bytes() == (unbroken / "out" / name).read_bytes(), name

@@ -1,5 +1,4 @@
-"""The stage: what it refuses before anything is loaded, that its result appears whole and tried or not at all, and a
-few real steps whose adapter llama.cpp follows."""
+"""The `train` stage."""
 
 from __future__ import annotations
 
@@ -117,7 +116,6 @@ def test_a_missing_file_of_rows_is_named(workspace: Workspace, tmp_path: Path) -
 
 
 def test_of_the_processes_of_a_machine_one_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four that begin at the same time. Each looks at the digest all the same."""
     origin = tmp_path / "model.safetensors"
     origin.write_bytes(b"weights")
     spec = PinnedFiles(source=f"file:{origin}", sha256=digest_of_file(origin))

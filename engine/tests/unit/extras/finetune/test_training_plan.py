@@ -1,4 +1,4 @@
-"""What a training needs, over models.yaml, params.yaml and providers.yaml; and what contradicts."""
+"""Requirements and contradictions of a training run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ HOSTED = {"name": "hosted", "kind": "openai_compatible", "model": "m", "base_url
 
 
 def write(workspace: Workspace, *providers: dict[str, Any], weights: bool = True) -> None:
-    """Who answers, by what differs from the starter's provider; and an 8B with the weights that are trained."""
     if missing := {one["kind"] for one in providers} - PROVIDERS.keys():
         pytest.skip(f"left out here: {', '.join(sorted(missing))}")
     path = workspace.config / "providers.yaml"

@@ -1,5 +1,5 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""What is recorded of a training: its run in MLflow, on SQLite for real; the model card, the lineage of its rows."""
+"""The records of a training run."""
 
 from __future__ import annotations
 

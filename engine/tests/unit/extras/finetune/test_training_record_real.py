@@ -26,6 +26,7 @@ from sluice.release import mlflow_registry
 from sluice.release.manifest import Manifest
 from sluice.release.mlflow_registry import ADAPTER_MODEL, CANDIDATE
 from support.mlflow_server import MlflowServer, client_of, running, server  # noqa: F401 - fixtures
+from unit.extras.finetune.tiny import close_gguf
 from unit.release.conftest import make, workspace  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]  # a busy machine takes minutes to start a server
@@ -40,7 +41,6 @@ json.dump(model.predict(json.loads(sys.argv[2]), params={"max_tokens": 12}), ope
 
 
 def test_an_adapter_that_was_kept_as_a_file_is_logged_as_a_model(workspace: Workspace, make: Make) -> None:
-    """As earlier versions of this project kept it; of the two versions, releases then name the model."""
     trained = workspace.build / "adapter/adapter.gguf"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlflow_registry, "hooks", lambda _: {})
@@ -90,7 +90,6 @@ def test_a_release_takes_the_adapter_by_alias_and_digest(
 def test_a_logged_adapter_answers_in_a_fresh_environment(
     workspace: Workspace, server: MlflowServer, tmp_path: Path
 ) -> None:
-    """The environment is made of what the model names; nothing of this project is in it but what the model brings."""
     import mlflow
 
     chat = load_models(REPOSITORY / "config" / "models.yaml").chat
@@ -125,7 +124,6 @@ def test_a_logged_adapter_answers_in_a_fresh_environment(
 
 
 def _write_lora(path: Path) -> None:
-    """Random weights of rank 4 for the queries of SmolLM2's first layers: answers differ from those of the base."""
     random = np.random.default_rng(1)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_type("adapter")
@@ -135,7 +133,4 @@ def _write_lora(path: Path) -> None:
         for side, shape in (("a", (4, 576)), ("b", (576, 4))):
             values = random.normal(scale=0.5, size=shape).astype(np.float32)
             writer.add_tensor(f"blk.{block}.attn_q.weight.lora_{side}", values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    close_gguf(writer)

@@ -1,4 +1,4 @@
-"""A model of two small layers with random weights, in a folder as Hugging Face keeps models, and examples for it."""
+"""Small models with random weights in a folder as Hugging Face keeps models, and examples for them."""
 
 from __future__ import annotations
 
@@ -44,32 +44,57 @@ EXAMPLES = [
 ]
 
 
-def model(layers: int = 2, architecture: str = "llama", width: int = 32, **more: Any) -> Any:
+def model(layers: int = 2, architecture: str = "llama", width: int = 32, seed: int = 0, **more: Any) -> Any:
     torch = pytest.importorskip("torch")
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     torch.set_num_threads(1)  # threads that wait for each other cost more than so small a model
-    config = AutoConfig.for_model(
-        architecture,
-        vocab_size=80,
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=width // 4,
-        max_position_embeddings=128,
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=0,
-        **more,
-    )
+    shape = {
+        "vocab_size": 80,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": width // 4,
+        "max_position_embeddings": 128,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    }
+    config = AutoConfig.for_model(architecture, **(shape | more))
     return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
 
 
+def llama_with_norms(seed: int = 0, std: float = 0.1, **more: Any) -> Any:
+    """Return a Llama with norms of its own, as a trained model has them; those of a new one are ones."""
+    torch = pytest.importorskip("torch")
+    made = model(seed=seed, **more)
+    for name, weight in made.named_parameters():
+        if name.endswith("norm.weight"):
+            torch.nn.init.normal_(weight, mean=1, std=std)
+    return made
+
+
+def add_norms(writer: Any, whole: Any) -> None:
+    """Add a Llama's norms to a GGUF file, named as llama.cpp names them."""
+    norms = {"output_norm": whole.model.norm}
+    for number, layer in enumerate(whole.model.layers):
+        norms[f"blk.{number}.attn_norm"] = layer.input_layernorm
+        norms[f"blk.{number}.ffn_norm"] = layer.post_attention_layernorm
+    for name, norm in norms.items():
+        writer.add_tensor(f"{name}.weight", norm.weight.detach().float().numpy())
+
+
+def close_gguf(writer: Any) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def tokenizer() -> Any:
-    """Its tokens are letters."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -82,14 +107,13 @@ def tokenizer() -> Any:
 
 
 def write_base(folder: Path, **shape: Any) -> Path:
-    """The model and its tokenizer."""
     model(**shape).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
 
 
 def write_codes(workspace: Workspace, models: RealModels) -> None:
-    """Makes the prompt short enough for the tiny model, and writes a row, a passage and the index for each code."""
+    """Write a prompt that is short enough for the tiny model, and a row, a passage and the index for each code."""
     prompt = workspace.prompts / "finetune.prompt.yml"
     written = yaml.safe_load(prompt.read_text())
     content = "{{instruction}} {{passages}} {{question}} Or: {{decline}}"

@@ -1,4 +1,4 @@
-"""The checks `attack` and `topic`, also where a release is served; a guard model that fails lets nothing pass."""
+"""The checks `attack` and `topic`, also in a served release."""
 
 from __future__ import annotations
 
@@ -120,7 +120,6 @@ def test_a_question_is_read_with_what_led_up_to_it(earlier: tuple[str, ...], blo
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
-    """One direction for medicine, one for the rest."""
     return np.array([[1.0, 0.0] if "doctor" in text else [0.0, 1.0] for text in texts], np.float32)
 
 
@@ -144,7 +143,7 @@ def no_embedder(texts: Any) -> Any:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> ReleaseBundle:
-    """A release with the check `attack` and an index of the embedder eee…, whose guard model is not there yet."""
+    """A release with the check `attack`, and an index, but no guard model yet."""
     (tmp_path / "index.json").write_text(json.dumps({"embedder": {"sha256": "e" * 64}}))
     output = [{"check": "secrets", "action": "block"}]
     stages = {"input": [{"check": "attack", "action": "block"}], "output": output}

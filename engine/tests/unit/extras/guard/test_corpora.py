@@ -1,4 +1,4 @@
-"""Texts of wheels: read from the folder that setup has put them in, and missed with a word."""
+"""Texts read from wheels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guard model learns from rows, and is calibrated by families that it has not seen."""
+"""Fitting and calibrating the guard model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def rows() -> list[GuardRow]:
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
-    """An embedding that knows an order from a question, more or less."""
     draw = np.random.default_rng(0)
     found = draw.normal(scale=0.1, size=(len(texts), DIMENSION)).astype(np.float32)
     found[:, 0] += [-1.0 if text.endswith("?") else 1.0 for text in texts]
@@ -53,7 +52,6 @@ def test_what_was_learnt_is_told_apart_and_the_same_rows_give_the_same_model() -
 
 def test_other_scripts_are_learnt_apart_and_not_embedded() -> None:
     def spoken(text: str) -> str:
-        """In letters of another script, one for one."""
         return text.translate({ord(letter): 0x430 + place for place, letter in enumerate(string.ascii_lowercase)})
 
     asked: list[str] = []
@@ -97,8 +95,6 @@ def test_free_rows_are_no_kind_that_was_held_out() -> None:
 
 
 def test_weakness_5_orders_in_eight_languages_are_found() -> None:
-    """By the n-grams of their own rows alone. What the whole model finds is in engine/docs/figures.md: it
-    knows the interfaces of two wheels too, so that its threshold there is lower."""
     abroad = [GuardRow.model_validate(row) for row in stored_rows("train.jsonl") if foreign(row["text"])]
     learnt = rows() + guard_stage._as_read(abroad)
     model = fit_guard_model.fit(learnt, embed, GuardParameters(), "e" * 64)

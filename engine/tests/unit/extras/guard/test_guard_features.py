@@ -1,4 +1,4 @@
-"""n-grams are those that the model of the starter was trained with, to the byte; and what is judged by itself."""
+"""n-grams are byte for byte those that the starter's model was trained with."""
 
 from __future__ import annotations
 

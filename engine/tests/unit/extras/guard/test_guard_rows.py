@@ -1,4 +1,4 @@
-"""Rows of the guard model: what is readable, and every fault with its place."""
+"""Rows of the guard model, and their faults."""
 
 from __future__ import annotations
 

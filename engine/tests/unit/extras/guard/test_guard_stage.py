@@ -1,4 +1,4 @@
-"""Held-out rows are held out by the words that they share with training rows."""
+"""Held-out rows share few words with training rows."""
 
 from __future__ import annotations
 

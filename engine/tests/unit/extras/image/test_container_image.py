@@ -34,7 +34,6 @@ esac
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """buildah and podman that write down what they are asked."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, script in (("buildah", BUILDAH), ("podman", PODMAN)):
@@ -128,7 +127,6 @@ INSPECT = """#!/bin/sh
 
 @pytest.fixture
 def registry(tools: Path) -> Path:
-    """podman and skopeo in front of a registry that is a file."""
     for name, script in (("podman", PUSH.replace("DIGEST", "a" * 64)), ("skopeo", INSPECT)):
         (tools / name).write_text(script)
         (tools / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""What `make kind` installs: only what was looked at before, with the flags without which no canary gets traffic."""
+"""The versions and flags that `make kind` installs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groundedness: what the words decide, when embeddings are asked, and how often the whole agrees with people."""
+"""Groundedness."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ def test_evidence_is_the_best_sentence_of_all_passages() -> None:
 
 
 def vectors(cosine: float) -> tuple[MetricBatcher, list[str]]:
-    """Vectors of which any two have this cosine, and the texts that were embedded."""
     asked: list[str] = []
 
     def embed(texts: list[str]) -> np.ndarray:
@@ -86,7 +85,6 @@ def test_without_passages_nothing_is_supported_and_declines_do_not_count(row, ou
 
 @pytest.mark.real
 def test_agreement_with_people_is_what_the_page_says(models) -> None:
-    """On sentences that the limits were chosen by, and on others: hard ones, near copies with one thing changed."""
     from sklearn.metrics import cohen_kappa_score
 
     cases = read_jsonl(Path(language.__file__).parent / "calibration/groundedness.jsonl")

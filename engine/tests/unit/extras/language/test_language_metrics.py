@@ -1,5 +1,4 @@
-"""The language of answers as a table: question, answer, the label, and whether it is that of the question (None: the
-row does not count)."""
+"""The language of answers: question, answer, label, and whether both agree (None if the row doesn't count)."""
 
 from __future__ import annotations
 

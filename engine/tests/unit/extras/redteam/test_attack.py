@@ -1,4 +1,4 @@
-"""Disguises are seen through, what an attack is after is found in any form, and over HTTP no answer is never a pass."""
+"""Disguises, detectors, and attacks over HTTP."""
 
 from __future__ import annotations
 

@@ -35,7 +35,6 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 
 def served(text: str) -> AbstractContextManager[AttackTarget]:
-    """A service that says the same to everybody."""
     return service(lambda *_: reply(text))
 
 

@@ -1,4 +1,4 @@
-"""Whole runs over a scripted service: what passes, what fails and why, and what is written."""
+"""Whole runs over a scripted service."""
 
 from __future__ import annotations
 
@@ -154,7 +154,6 @@ def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_pat
 
 
 def test_a_whole_run_lacks_nothing() -> None:
-    """Every metric that a gate of the stage asks for is one that a whole run measures."""
     from sluice.extras.redteam.attack import ServiceReply
     from sluice.extras.redteam.drill import GARAK_METRIC, STAGE
     from sluice.extras.redteam.result import families, figures

@@ -1,4 +1,4 @@
-"""garak over its REST generator: the files it is given, and the real scanner against services that are good and bad."""
+"""garak's configuration and report, and the real scanner against good and bad services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of attempts: the worst family counts, and silence is no success."""
+"""Figures of attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every suite must have, and that the model that obeys does what each of its attacks asks for."""
+"""Every suite's attacks, against a model that obeys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections import Counter
 import pytest
 
 from sluice.extras.redteam.attack import Attack, AttackFixture, ServiceReply
-from sluice.extras.redteam.result import ENTRIES, coverage
+from sluice.extras.redteam.report import ENTRIES, coverage
+from sluice.extras.redteam.result import AttackCount, FamilyResult
 from sluice.extras.redteam.suites import ASKED, HONEST, SUITES
 from sluice.extras.redteam.target import ComplyingModel, answer
 from sluice.llm.chat import Delta, ToolParameters
@@ -24,7 +25,7 @@ ENOUGH = 256
 
 
 def shown(attack: Attack) -> list[dict[str, str]]:
-    """The prompt that reaches a model when nothing guards it, with the planted documents that fit best."""
+    """Return the unguarded prompt with the planted documents that fit best."""
     question = attack.messages[-1]["content"]
     words = set(re.findall(r"\w+", question.lower()))
     documents = [one for one in SUITES[attack.family].documents() if one.tenant is None or one.tenant == attack.owner]
@@ -103,7 +104,9 @@ def test_every_family_stands_in_the_map_of_owasp_and_each_entry_says_something()
     named = {name for entry in ENTRIES for name in entry.families}
     assert named >= set(SUITES)
     assert all(entry.families or entry.otherwise for entry in ENTRIES)
-    rows = {row["number"]: row["said"] for row in coverage({"prompt_extraction": "0/264 = 0.0 %"})}
-    assert rows["LLM07:2025"] == "prompt_extraction: 0/264 = 0.0 %"
+    count = AttackCount(attempts=264, succeeded=0, errors=0)
+    measured = [FamilyResult(name="prompt_extraction", sides={"complying": count})]
+    rows = {row["number"]: row["said"] for row in coverage(measured)}
+    assert rows["LLM07:2025"] == "prompt_extraction: 0/264 = 0.0 % (0.0 to 1.4 %)"
     assert rows["LLM02:2025"] == "personal_data: not tried; cross_tenant: not tried"
     assert rows["ASI07"] == "– (there is one agent)"

@@ -1,4 +1,4 @@
-"""The real service under attack: planted documents, keys of tenants, guards on and off, before a model that obeys."""
+"""The real service under attack, before a model that obeys."""
 
 from __future__ import annotations
 
@@ -73,6 +73,5 @@ def test_the_real_service_with_and_without_guards(
 
 
 def _cut(name: str) -> AttackSuite:
-    """A few attacks of a suite."""
     suite = SUITES[name]
     return replace(suite, make=lambda scene: evenly(suite.attacks(scene), EACH))

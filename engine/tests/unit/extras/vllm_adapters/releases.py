@@ -1,4 +1,4 @@
-"""Releases with an adapter for vLLM, in an artifact store and as a folder of those that are alive."""
+"""Releases with an adapter for vLLM, in an artifact store and as a folder of live ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.serving.fakes import provider_entry, scripted_bundle
 
 @dataclass(frozen=True)
 class ReleaseShelf:
-    """`made` has all releases, `alive` those that are alive, `store` their files."""
+    """`made` has all releases, `alive` the live ones, `store` their files."""
 
     root: Path
 
@@ -38,7 +38,7 @@ class ReleaseShelf:
         return self.root / "store"
 
     def make(self, files: Mapping[str, bytes], *, kind: str = "vllm", adapter: bool = True, **changes: Any) -> Manifest:
-        """A release whose peft/ has these files, pushed and not alive."""
+        """Push a release whose peft/ has these files; it is not alive yet."""
         entry = provider_entry(kind=kind, name="v", model="base", base_url="http://vllm:8000/v1")
         if kind == "local":
             entry = provider_entry()
@@ -69,7 +69,6 @@ class ReleaseShelf:
         return manifest
 
     def start(self, *manifests: Manifest) -> None:
-        """From now on these are alive."""
         for manifest in manifests:
             (self.alive / manifest.id).mkdir(parents=True, exist_ok=True)
             shutil.copy(self.made / manifest.id / FILE, self.alive / manifest.id / FILE)
@@ -78,7 +77,6 @@ class ReleaseShelf:
         shutil.rmtree(self.alive / manifest.id)
 
     def swap_byte(self, manifest: Manifest, name: str = "peft/adapter_model.safetensors") -> Path:
-        """Changes the last byte of a file in the store."""
         path = self.store / "sha256" / manifest.files[name]
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -87,7 +85,6 @@ class ReleaseShelf:
 
 
 def bundle_of(manifest: Manifest, url: str, **changes: Any) -> ReleaseBundle:
-    """The release, asking a vLLM at `url`."""
     # A machine that is busy elsewhere must not pass for a vLLM that is gone: that one refuses a connection at once.
     timeouts = {"connect": 200, "queue": 200, "first_token": 200}
     entry = provider_entry(

@@ -1,5 +1,4 @@
-"""Passes of the loader, one at a time: what it registers, refuses, takes out and leaves alone, and what it takes for
-alive by the ReplicaSets of a namespace, asked of the stub API server."""
+"""Passes of the loader, and the live releases by a namespace's ReplicaSets."""
 
 from __future__ import annotations
 
@@ -23,14 +22,11 @@ pytestmark = pytest.mark.usefixtures("loopback")
 
 
 class Passes:
-    """A loader of one shelf whose API server may be away, and whose clock the test moves."""
-
     def __init__(self, shelf: ReleaseShelf, vllm: VllmProcess) -> None:
         self.shelf, self.vllm, self.now, self.away = shelf, vllm, 0.0, False
         self.loader = self.another()
 
     def another(self) -> AdapterLoader:
-        """As after a restart of its process."""
         store, folder = open_artifact_store(str(self.shelf.store)), self.shelf.root / "adapters"
         server = VllmServer(self.vllm.url)
         return AdapterLoader(self._living, server, store, folder, keep_seconds=300, clock=lambda: self.now)
@@ -41,7 +37,6 @@ class Passes:
         return in_folder(self.shelf.alive)()
 
     def run(self) -> dict[str, str]:
-        """One pass; the states after it."""
         self.loader.run_once()
         return {name: status.state for name, status in self.loader.states.items()}
 

@@ -1,4 +1,4 @@
-"""The component llm-vllm: what it renders to holds together, and a deployment of a release leaves vLLM alone."""
+"""The rendered component llm-vllm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the loader's process says over HTTP, and what the init container of a release waits for."""
+"""The loader's HTTP API and a release's init container."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def shelf(tmp_path: Path) -> ReleaseShelf:
 
 @contextmanager
 def loader(host: str, port: int, *states: dict[str, Any]) -> Iterator[str]:
-    """Answers with these states one after the other, then with the last."""
+    """Answer with these states in turn, then with the last."""
     left = list(states)
 
     class Answers(BaseHTTPRequestHandler):

@@ -1,9 +1,8 @@
-"""The adapter in peft's form is the one in llama.cpp's, bit by bit, and its base is told from others by its norms."""
+"""The adapter in peft's form equals the one in llama.cpp's bit by bit, and its base is told by its norms."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from sluice.extras.finetune.exports import BaseModelShape, write_adapter
 from sluice.extras.vllm_adapters import peft_form
 from sluice.extras.vllm_adapters.peft_form import BASE_FILE, identify_base, pin_peft_form, require_base, write_peft
 from sluice.testing.fakes import provider_entry
+from unit.extras.finetune.tiny import add_norms, close_gguf, llama_with_norms
+from unit.extras.finetune.tiny import model as tiny_model
 from unit.extras.vllm_adapters.vllm_process import played_adapter, played_base
 
 HEADS, KV_HEADS, HIDDEN, INNER, RANK = 4, 2, 32, 64, 4
@@ -43,7 +44,6 @@ PHI = {
 
 
 def state(architecture: str = "llama") -> dict[str, np.ndarray]:
-    """As peft names and shapes it."""
     drawn, found = np.random.default_rng(0), {}
     for block in range(SHAPE.blocks):
         for module, (taken, given) in (PHI if architecture == "phi3" else ROWS).items():
@@ -54,17 +54,13 @@ def state(architecture: str = "llama") -> dict[str, np.ndarray]:
 
 
 def write_base(path: Path, architecture: str = "llama") -> Path:
-    """A GGUF file that says how many heads there are, and has one norm."""
     import gguf
 
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(KV_HEADS)
     writer.add_tensor("output_norm.weight", np.ones(HIDDEN, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    close_gguf(writer)
     return path
 
 
@@ -93,14 +89,9 @@ def test_every_number_comes_back(tmp_path: Path, architecture: str) -> None:
 def test_peft_loads_it_and_computes_what_the_numbers_say(tmp_path: Path, adapter: Path) -> None:
     torch = pytest.importorskip("torch")
     peft = pytest.importorskip("peft")
-    from transformers import LlamaConfig, LlamaForCausalLM
 
     write_peft(adapter, write_base(tmp_path / "base.gguf"), tmp_path / "peft")
-    config = LlamaConfig(
-        vocab_size=80, hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=2, num_attention_heads=HEADS,
-        num_key_value_heads=KV_HEADS,
-    )  # fmt: skip
-    base = LlamaForCausalLM(config)
+    base = tiny_model(width=HIDDEN)
     before = base.model.layers[1].self_attn.q_proj.weight.detach().clone()
     merged: Any = peft.PeftModel.from_pretrained(base, tmp_path / "peft").merge_and_unload()
     name = "base_model.model.model.layers.1.self_attn.q_proj.lora_"
@@ -119,10 +110,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path) -> None:
         writer = gguf.GGUFWriter(path, architecture)
         writer.add_float32("adapter.lora.alpha", 8)
         writer.add_tensor(tensor, np.ones((4, 8), np.float32))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+        close_gguf(writer)
     with pytest.raises(SluiceError, match="'gemma3', known are llama, qwen2, qwen3, phi3"):
         write_peft(tmp_path / "gemma3.gguf", base, tmp_path / "peft")
     with pytest.raises(SluiceError, match=r"output.weight.lora_a has no name in peft"):
@@ -147,33 +135,12 @@ def test_a_release_has_it_where_it_asks_a_vllm(
     assert (draft / "peft" / "adapter_config.json").is_file() == (kind == "vllm")
 
 
-Model = Callable[[int], Any]
-
-
-@pytest.fixture
-def model() -> Model:
-    """A Llama of two layers by a seed; its norms are bfloat16, as those of published models."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-
-    def make(seed: int) -> Any:
-        torch.manual_seed(seed)
-        config = transformers.LlamaConfig(
-            vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
-        )
-        made = transformers.LlamaForCausalLM(config)
-        for name, weight in made.named_parameters():
-            if name.endswith("norm.weight"):
-                torch.nn.init.normal_(weight, mean=1, std=0.1)
-        return made.to(torch.bfloat16)
-
-    return make
+def model(seed: int) -> Any:
+    return llama_with_norms(seed).bfloat16()
 
 
 def pinned(made: Any, folder: Path) -> Path:
-    """The folder of an adapter for this model, which llama.cpp has quantised."""
-    gguf = pytest.importorskip("gguf")
-    from unit.extras.vllm_adapters.trained import add_norms
+    import gguf
 
     folder.mkdir()
     writer = gguf.GGUFWriter(folder / "base.gguf", "llama")
@@ -181,16 +148,13 @@ def pinned(made: Any, folder: Path) -> Path:
     projection = made.model.layers[0].self_attn.q_proj.weight.detach().float().numpy()
     quantised = gguf.quants.quantize(projection, gguf.GGMLQuantizationType.Q8_0)
     writer.add_tensor("blk.0.attn_q.weight", quantised, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    close_gguf(writer)
     write_json(folder / BASE_FILE, identify_base(folder / "base.gguf"))
     return folder
 
 
 @pytest.mark.parametrize("form", ["float16", "float32", "in parts"])
-def test_a_model_is_itself_in_whatever_form_hugging_face_has_it(model: Model, tmp_path: Path, form: str) -> None:
+def test_a_model_is_itself_in_whatever_form_hugging_face_has_it(tmp_path: Path, form: str) -> None:
     torch = pytest.importorskip("torch")
     made = model(0)
     adapter = pinned(made, tmp_path / "adapter")
@@ -200,7 +164,7 @@ def test_a_model_is_itself_in_whatever_form_hugging_face_has_it(model: Model, tm
     require_base(adapter, tmp_path / "base")
 
 
-def test_another_of_the_same_shape_is_refused(model: Model, tmp_path: Path) -> None:
+def test_another_of_the_same_shape_is_refused(tmp_path: Path) -> None:
     adapter = pinned(model(0), tmp_path / "adapter")
     model(1).save_pretrained(tmp_path / "base")
     with pytest.raises(SluiceError, match=r"another base model \(2 layers of 32\) than the adapter is for \(2 layers"):
@@ -215,14 +179,12 @@ def pinning(tmp_path: Path) -> Path:
 
 
 def test_numbers_are_rounded_as_torch_rounds_them(pinning: Path, tmp_path: Path) -> None:
-    """To the nearest, and in the middle of two to the even one: 2.5078125 to 2.5, 2.508 to 2.515625."""
     require_base(pinning, played_base(tmp_path / "near", last=2.5078125))
     with pytest.raises(SluiceError, match="another base model"):
         require_base(pinning, played_base(tmp_path / "far", last=2.508))
 
 
 def test_what_cannot_be_compared_is_refused(pinning: Path, tmp_path: Path) -> None:
-    """vLLM's own name of its model may be one of a hub."""
     with pytest.raises(SluiceError, match=r"some-team/some-model: .*\n.*mount it here"):
         require_base(pinning, Path("some-team/some-model"))
     base = tmp_path / "base"

@@ -64,8 +64,6 @@ def vllm(adapters: AdapterFiles, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @dataclass(frozen=True)
 class Served:
-    """Releases by the name of what they are; `stable` and `canary` are alive and registered at the beginning."""
-
     shelf: ReleaseShelf
     releases: dict[str, Manifest]
     loader: str
@@ -98,7 +96,6 @@ def served(vllm: VllmProcess, adapters: AdapterFiles, tmp_path: Path) -> Iterato
 
 @contextmanager
 def loading(vllm: VllmProcess, shelf: ReleaseShelf) -> Iterator[tuple[str, Path]]:
-    """The loader's process: its address, and the folder in which it keeps adapters."""
     port, folder = free_port(), shelf.root / "adapters"
     words = [str(program("sluice")), "adapters", "load", str(folder), f"--vllm={vllm.url}", f"--port={port}"]
     words += [f"--releases={shelf.alive}", f"--artefacts={shelf.store}", "--every=0.1", "--keep=0.5"]
@@ -122,7 +119,7 @@ def loading(vllm: VllmProcess, shelf: ReleaseShelf) -> Iterator[tuple[str, Path]
 
 
 async def ask(chat: FallbackProvider, number: int) -> str:
-    """What is answered, without the blanks that a tokenizer of letters puts between them."""
+    """Return the answer without the blanks that a tokenizer of letters puts between them."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
     messages = [{"role": "user", "content": f"question {number % 100:02}?"}]
     pieces = [piece.text async for piece in chat.stream(messages, PARAMETERS, deadline=deadline)]
@@ -132,8 +129,7 @@ async def ask(chat: FallbackProvider, number: int) -> str:
 def answers(
     served: Served, url: str, names: list[str], *, retries: int = 0, then: Callable[[int], None] = lambda _: None
 ) -> list[tuple[str, str]]:
-    """Asks so many questions, each of a release by its own model, many at once. (name, answer or why there is none).
-    `then` is told after each answer how many there are by now."""
+    """Ask each release its question, many at once, and tell `then` their number; return (name, answer or fault)."""
     done = itertools.count(1)
 
     async def all_of_them() -> list[tuple[str, str]]:
@@ -187,7 +183,6 @@ def test_a_rollback_needs_no_restart_of_vllm(served: Served, vllm: VllmProcess) 
     stable, canary, third = (served.releases[name] for name in ("stable", "canary", "next"))
 
     def asked_until(*alive: Manifest) -> None:
-        """The canary is asked all the while, and answers."""
         names = {"base", *(manifest.id for manifest in alive)}
 
         def there() -> bool:
@@ -235,7 +230,6 @@ def test_adapters_come_back_by_themselves_when_vllm_was_killed(served: Served, v
 
 
 def test_nobody_from_outside_of_the_pod_registers_an_adapter(served: Served, vllm: VllmProcess) -> None:
-    """Another source address than that of the loader stands for another pod."""
     transport = httpx.HTTPTransport(local_address="127.0.0.2")
     with httpx.Client(transport=transport, base_url=vllm.url, timeout=PATIENCE, trust_env=False) as outside:
         for path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters"):

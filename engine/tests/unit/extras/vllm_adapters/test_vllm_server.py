@@ -1,4 +1,4 @@
-"""What is registered at a vLLM by hand, and which model a release asks it for."""
+"""Registering at a vLLM by hand, and the model that a release asks for."""
 
 from __future__ import annotations
 

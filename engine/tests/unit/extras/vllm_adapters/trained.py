@@ -1,5 +1,4 @@
-"""A Llama so small that the real vLLM serves it on a CPU, and adapters of it that were trained to say one word each.
-They come out of llama.cpp's format, as those of a release do."""
+"""A Llama so small that the real vLLM serves it on a CPU, and adapters of it trained to say one word each."""
 
 from __future__ import annotations
 
@@ -8,64 +7,34 @@ from typing import Any
 
 from sluice.extras.finetune.exports import read_shape, write_adapter
 from sluice.extras.vllm_adapters.peft_form import write_peft
+from unit.extras.finetune.tiny import add_norms, close_gguf, llama_with_norms, tokenizer
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 ?|"
-TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}|"
 HEADS, LAYERS, RANK, ALPHA = 2, 2, 8, 16
 STEPS, LEARNED = 400, 0.01
 QUESTIONS = [f"question {number:02}?" for number in range(100)]
 
 
 def make_base(folder: Path, seed: int = 0) -> Path:
-    """A folder as Hugging Face has it, and beside it the GGUF file of the same shape, of whose weights it has the
-    norms. Another seed is another model of that shape."""
+    """Write a folder as Hugging Face has it, and beside it a GGUF file with its shape and norms."""
     import gguf
-    import torch
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    torch.manual_seed(seed)
-    torch.set_num_threads(1)  # threads that wait for each other cost more than so small a model
-    config = LlamaConfig(
-        vocab_size=64, hidden_size=128, intermediate_size=128, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-        num_key_value_heads=HEADS, max_position_embeddings=128, bos_token_id=0, eos_token_id=0,
-        initializer_range=0.1,  # with the usual 0.02 no logit of so narrow a head exceeds 2.6: nothing can be learned
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    for name, weight in model.named_parameters():
-        if name.endswith("norm.weight"):  # a model that was trained has norms of its own, a new one has ones
-            torch.nn.init.normal_(weight, mean=1, std=0.02)
-    model.save_pretrained(folder)
-    tokens = {"<end>": 0, "<unknown>": 1} | {letter: number for number, letter in enumerate(LETTERS, 2)}
-    tokenizer = Tokenizer(models.WordLevel(tokens, unk_token="<unknown>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unknown>")
-    fast.chat_template = TEMPLATE
-    fast.save_pretrained(folder)
+    # With the usual range of 0.02 no logit of so narrow a head exceeds 2.6: nothing can be learned.
+    shape = {"num_attention_heads": HEADS, "num_key_value_heads": HEADS, "head_dim": 128 // HEADS}
+    whole = llama_with_norms(
+        seed, 0.02, layers=LAYERS, width=128, intermediate_size=128, initializer_range=0.1, **shape
+    )
+    whole.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
     writer = gguf.GGUFWriter(folder.with_suffix(".gguf"), "llama")
     writer.add_block_count(LAYERS)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(HEADS)
-    add_norms(writer, model)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    add_norms(writer, whole)
+    close_gguf(writer)
     return folder
 
 
-def add_norms(writer: Any, model: Any) -> None:
-    """Those of a Llama, named as llama.cpp names them."""
-    norms = {"output_norm": model.model.norm}
-    for number, layer in enumerate(model.model.layers):
-        norms[f"blk.{number}.attn_norm"] = layer.input_layernorm
-        norms[f"blk.{number}.ffn_norm"] = layer.post_attention_layernorm
-    for name, norm in norms.items():
-        writer.add_tensor(f"{name}.weight", norm.weight.detach().float().numpy())
-
-
 def train_adapter(base: Path, says: str, scratch: Path) -> dict[str, bytes]:
-    """The files of an adapter that answers each question with one word."""
     import torch
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -30,7 +30,7 @@ _START_SECONDS = 600
 
 
 class VllmProcess:
-    """One vLLM on one port, with the middleware of the component before it. `base`: the folder of the real model."""
+    """One vLLM on one port; `base` is the folder of the real model."""
 
     def __init__(self, folder: Path, base: Path | None) -> None:
         self._log, self._base, self.port = folder / "vllm.log", base, free_port()
@@ -59,7 +59,7 @@ class VllmProcess:
         assert wait_until(answers, seconds=_START_SECONDS), self._log.read_text()[-3000:]
 
     def kill(self) -> None:
-        """SIGKILL, to the engine's own processes too: `kill -9`, or the memory was full."""
+        """Kill the engine's own processes too."""
         if self.process is not None:
             os.killpg(self.process.pid, 9)
             self.process.wait()
@@ -77,7 +77,6 @@ class VllmProcess:
 
 
 def _container() -> dict[str, Any]:
-    """vLLM's, as the component deploys it."""
     spec = yaml.safe_load((COMPONENT / "deployment.yaml").read_bytes())["spec"]["template"]["spec"]
     return dict(next(each for each in spec["containers"] if each["name"] == "vllm"))
 
@@ -94,7 +93,7 @@ def running(folder: Path, base: Path | None) -> Iterator[VllmProcess]:
 
 
 def played_base(folder: Path, last: float = 2.5) -> Path:
-    """A base of one layer for the played vLLM; `last`: of the numbers of its norms, by which it is told from others."""
+    """Write a one-layer base for the played vLLM; `last` is a number of its norms, by which it is told from others."""
     folder.mkdir(parents=True, exist_ok=True)
     names = ("model.norm", "model.layers.0.input_layernorm", "model.layers.0.post_attention_layernorm")
     save_file({f"{name}.weight": np.array([1, last], np.float32) for name in names}, folder / "model.safetensors")
@@ -102,7 +101,7 @@ def played_base(folder: Path, last: float = 2.5) -> Path:
 
 
 def played_adapter(says: str, rank: int = 8, norm: str = "803f2040") -> dict[str, bytes]:
-    """The files of an adapter for the played vLLM, by name. `norm`: of its base; 1 and 2.5 as bfloat16."""
+    """Return an adapter's files; `norm` is of its base, 1 and 2.5 as bfloat16."""
     header = canonical_json({"__metadata__": {"says": says}})
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": 16, "target_modules": ["q_proj"]}
     norms = dict.fromkeys(("norm", "layers.0.input_layernorm", "layers.0.post_attention_layernorm"), norm)

@@ -18,7 +18,7 @@ _NAMES = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "top
 
 
 class BedrockProvider:
-    """With `key_env` the key is a Bedrock API key; without, requests are signed with AWS credentials."""
+    """With `key_env` the key is a Bedrock API key; otherwise, requests are signed with AWS credentials."""
 
     def __init__(self, context: ProviderContext[AwsSpec]) -> None:
         self._context = context
@@ -55,7 +55,7 @@ class BedrockProvider:
 
 
 def _delta(event: dict[str, Any]) -> Delta | None:
-    """The text or the piece of a tool call that an event brings; None for other events."""
+    """Return an event's text or tool call piece, or None."""
     from langchain_core.messages.tool import tool_call_chunk
 
     block = event.get("contentBlockStart") or event.get("contentBlockDelta") or {}
@@ -69,7 +69,7 @@ def _delta(event: dict[str, Any]) -> Delta | None:
 
 
 def _turns(messages: Messages) -> list[dict[str, Any]]:
-    """The conversation as Converse takes it: all results of one turn's tool calls are one message of the user."""
+    """Return the conversation for Converse: all results of one turn's tool calls are one user message."""
     turns: list[dict[str, Any]] = []
     for message in messages:
         content: list[dict[str, Any]] = [{"text": message["content"]}] if message["content"] else []

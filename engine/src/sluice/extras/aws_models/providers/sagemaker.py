@@ -1,5 +1,4 @@
-"""A SageMaker endpoint whose container speaks OpenAI's chat completions (vLLM, LMI, TGI), streamed in AWS event
-frames."""
+"""A SageMaker endpoint whose container speaks OpenAI's chat completions (vLLM, LMI, TGI), in AWS event frames."""
 
 from __future__ import annotations
 
@@ -25,8 +24,6 @@ class SageMakerSpec(AwsSpec):
 
 
 class SageMakerProvider:
-    """Asks an endpoint, or one of its components."""
-
     def __init__(self, context: ProviderContext[SageMakerSpec]) -> None:
         self._context = context
         self._client = AwsClient(context, "sagemaker-runtime")

@@ -1,9 +1,5 @@
-"""Judge: a language model decides by a rubric whether an answer passes, and says why. Cases that were not declined.
-
-The rubric is the row's `expect.rubric`, or `RUBRIC`; the wording around it is prompts/judge.prompt.yml. The reply must
-be one line, `PASS: reason` or `FAIL: reason`. Any other is asked for once more, and then an error, never a verdict.
-`sluice judge calibrate` says how far a judge agrees with people; one that was not calibrated proves nothing.
-"""
+"""A language model judges answers by the row's `expect.rubric` or `RUBRIC`, except declines. A reply other than one
+line, `PASS: reason` or `FAIL: reason`, is asked for once more, and then an error, never a verdict."""
 
 from __future__ import annotations
 
@@ -33,7 +29,7 @@ _AGAIN = (
 
 @metric
 class Judge(Metric):
-    """`chat`: who judges; `by`: its name, for the version. `seconds`: for a reply; `concurrency`: cases at a time."""
+    """`by`: the name of the judge, for the version; `seconds`: for a reply; `concurrency`: cases at a time."""
 
     name = "judge"
     what = "a language model says that the answer passes the rubric (below)"

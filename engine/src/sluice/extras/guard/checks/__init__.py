@@ -1,6 +1,4 @@
-"""The checks of the extra: attacks that have no fixed form, by the trained guard model, and topics that the service
-refuses, each defined by a few example questions.
-"""
+"""The checks of the extra: attacks, by the trained guard model, and refused topics, defined by a few questions each."""
 
 from __future__ import annotations
 
@@ -36,12 +34,12 @@ class AttackCheck(Check):
         resources.require_embed("attack")
 
     def find(self, context: CheckContext) -> list[Finding]:
-        """At most one finding, over the whole text."""
+        """Return at most one finding, over the whole text."""
         likely = context.attack >= self._threshold or (context.earlier and self._led_up(context) >= self._threshold)
         return [Finding("attack.likely", 0, len(context.text))] if likely else []
 
     def _led_up(self, context: CheckContext) -> float:
-        """The probability that a question is an attack, read together with what was said before it."""
+        """Return the probability that a question is an attack, read with the turns before it."""
         innocent = [text for text in context.earlier if context.of(text).attack < self._threshold]
         likely = max(context.attack, context.of("\n".join([*innocent, context.text])).attack)
         return likely if len(innocent) == len(context.earlier) else likely * _RATIO / (likely * _RATIO + 1 - likely)
@@ -51,7 +49,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
 
 
 class TopicExamples(Settings):
-    """`min_similarity`: cosine to the nearest example from which a text is of the topic."""
+    """`min_similarity`: least cosine to the nearest example for a text to be of the topic."""
 
     examples: tuple[str, ...] = Field(min_length=1)
     min_similarity: float = Field(0.6, gt=0, le=1)
@@ -74,7 +72,7 @@ class TopicCheck(Check):
         self._examples = {name: embed(topic.examples) for name, topic in options.topics.items()}
 
     def find(self, context: CheckContext) -> list[Finding]:
-        """One finding for each topic, over the whole text."""
+        """Return one finding for each topic, over the whole text."""
         return [
             Finding(f"topic.{name}", 0, len(context.text))
             for name, topic in self.options.topics.items()

@@ -1,9 +1,5 @@
-"""Metrics of the text of answers: its language, whether that is the question's, and how far passages support it.
-
-`language` is a label, the ISO 639-1 code; spans of a few words mostly have none. `same_language` counts an answer that
-is too short for detection as the same language. `groundedness` is the share of the answer's sentences that a passage
-supports; `grounding.py` says when one does. All three skip declines.
-"""
+"""Metrics of answers, except declines: `language` (ISO 639-1; spans of a few words mostly have none), `same_language`
+as the question (True if an answer is too short to tell), and `groundedness`, the share of supported sentences."""
 
 from __future__ import annotations
 
@@ -42,7 +38,6 @@ class Groundedness(Metric):
         return sum(held) / len(held)
 
     async def supported(self, claim: str, passages: tuple[str, ...]) -> bool:
-        """Whether one of the passages supports a sentence."""
         evidence = find_evidence(claim, passages)
         if not NEAR <= evidence.share < COPIED:
             return evidence.share >= COPIED
@@ -62,7 +57,7 @@ LANGUAGES = (*_CODES.split(), "zh")
 
 
 def language_of(text: str) -> str | None:
-    """The ISO 639-1 code, None when no language of `LANGUAGES` is likely enough."""
+    """Return the ISO 639-1 code, or None if no language of `LANGUAGES` is likely enough."""
     if not text.strip():
         return None
     code, share = _identifier().classify(text)

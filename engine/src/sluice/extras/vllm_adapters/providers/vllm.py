@@ -16,8 +16,7 @@ KIND = "vllm"
 
 
 class VllmSpec(OpenAICompatibleSpec):
-    """`model` is what vLLM calls the base (`--served-model-name`). A release that has an adapter asks for that instead:
-    the hook `model_names` puts its id there."""
+    """`model` is vLLM's name of the base (`--served-model-name`); a release with an adapter asks for that instead."""
 
 
 @provider(KIND, VllmSpec)
@@ -26,11 +25,11 @@ def connect(context: ProviderContext[Any]) -> ChatProvider:
 
 
 def model_names(bundle: ReleaseBundle) -> dict[str, str]:
-    """The model by kind of provider; nothing where the release has no adapter, and the base answers."""
+    """Return the model name by kind of provider, if the release has an adapter."""
     return {KIND: adapter_name(bundle.release, bundle.adapter)} if bundle.adapter else {}
 
 
 def adapter_name(release: str, adapter: Path) -> str:
-    """The id of the release. What is not released yet is named by its content: vLLM keeps what it has computed for a
-    name, so that another adapter under the same one would get a part of the first one's answers."""
+    """Return the release id, or a name by content for a draft: vLLM caches by name, so another adapter under the same
+    one would get a part of the first one's answers."""
     return f"{DRAFT}-{digest_of_file(adapter)[:12]}" if release == DRAFT else release
