@@ -176,11 +176,11 @@ def asked() -> list[tuple[str, str, dict[str, str]]]:
     ]
 
 
-def require(template: dict[str, Any], role: str, wanted: list[tuple[str, str, dict[str, str]]]) -> None:
-    """Each request is allowed, and no right is left over."""
+def require(template: dict[str, Any], role: str, wanted: list[tuple[str, str, dict[str, str]]], *managed: str) -> None:
+    """Each request is allowed, by the role or its managed policies, and no right of the role is left over."""
     held = statements(template, role)
     assert wanted
-    assert [one for one in wanted if not allows(held, *one)] == []
+    assert [one for one in wanted if not allows([*held, *statements(template, *managed)], *one)] == []
     given = {action for one in held for action in _list(one["Action"])}
     assert sorted(given - {action for action, _, _ in wanted} - set(BESIDE)) == []
 

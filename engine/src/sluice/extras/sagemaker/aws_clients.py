@@ -48,12 +48,15 @@ def asking(what: str) -> Iterator[None]:
         PartialCredentialsError,
         SSOError,
         TokenRetrievalError,
+        WaiterError,
     )
 
     try:
         yield
     except ClientError as error:
         raise _refused(what, error.response.get("Error", {})) from error
+    except WaiterError as error:
+        raise _refused(what, error.last_response.get("Error") or {"Code": "Timeout", "Message": str(error)}) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise SluiceError(f"{what}: AWS credentials are missing: {error}", remedy=_SIGN_IN) from error
     except (SSOError, TokenRetrievalError) as error:
@@ -137,9 +140,3 @@ class EndpointAccount:
             )
         services = ("sagemaker", "cloudwatch", "application-autoscaling", "s3")
         return cls(settings, settings.endpoint, *(client(service, settings.region) for service in services))
-
-    def describe(self) -> dict[str, Any] | None:
-        """The endpoint as it is; None where there is none."""
-        with asking(self.endpoint.name):
-            found: dict[str, Any] | None = look_up(self.sagemaker.describe_endpoint, EndpointName=self.endpoint.name)
-            return found

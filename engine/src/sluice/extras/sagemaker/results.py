@@ -52,11 +52,11 @@ def bring(workspace: Workspace, account: AwsAccount, run: Execution, steps: list
         with asking(jobs[step]):
             outputs = sagemaker.describe_processing_job(ProcessingJobName=jobs[step])["ProcessingOutputConfig"]
         for output in outputs["Outputs"]:
-            _download(s3, output["S3Output"]["S3Uri"], draft / output["OutputName"])
+            download(s3, output["S3Output"]["S3Uri"], draft / output["OutputName"])
     with asking(jobs["Train"]):
         model = sagemaker.describe_training_job(TrainingJobName=jobs["Train"])["ModelArtifacts"]["S3ModelArtifacts"]
-    _download(s3, model, draft)
-    _unpack(draft / Path(model).name, draft / "adapter")
+    download(s3, model, draft)
+    unpack(draft / Path(model).name, draft / "adapter")
     for name in ("index/index.json", "adapter/adapter.gguf", "adapter/training.json"):
         if not (draft / name).is_file():
             raise SluiceError(f"{run.id}: made no {name}", remedy="its log says why; start it again when that is fixed")
@@ -71,8 +71,8 @@ def bring(workspace: Workspace, account: AwsAccount, run: Execution, steps: list
     )
 
 
-def _download(s3: Any, uri: str, folder: Path) -> None:
-    """All objects below an address, or the one that it names."""
+def download(s3: Any, uri: str, folder: Path) -> None:
+    """Download all objects below an address, or the one that it names."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     with asking(uri):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -88,7 +88,7 @@ def _download(s3: Any, uri: str, folder: Path) -> None:
         raise SluiceError(f"{uri}: there is nothing", remedy="it may have been deleted; start the run again")
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path) -> None:
     try:
         with tarfile.open(archive) as content:
             content.extractall(folder, filter="data")

@@ -28,6 +28,7 @@ from sluice.template.owned import list_files
 
 STAGES = ("index", "train")  # of an adapter
 ARCHIVE = "sources.tar.gz"
+_KEY = f"sources/{{digest}}/{ARCHIVE}"
 _ENGINE = ("engine/pyproject.toml", "engine/requirements/", "engine/src/")
 CODE = ("src/", "pipelines/", "prompts/", "config/", "pyproject.toml", *_ENGINE)  # what a stage reads of a checkout
 # Settings of SageMaker and what dvc noted here decide nothing in a job; what came of the lock is in the archive.
@@ -99,15 +100,17 @@ def pack(base: Path, files: Iterable[Path], out: Path) -> None:
                 archive.addfile(entry, content)
 
 
-def send(s3: Any, settings: SageMakerSettings, base: Path, files: Iterable[Path]) -> str:
-    """Puts an archive of the files into the bucket by its content, unless it is there; returns its folder, which a
-    channel takes."""
+def send(s3: Any, settings: SageMakerSettings, base: Path, files: Iterable[Path], key: str = _KEY) -> str:
+    """Put an archive of the files into the bucket, unless it is there; return its address.
+
+    `key`: below the prefix of the settings, with {digest} of the archive.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / ARCHIVE
         pack(base, files, archive)
-        digest = digest_of_file(archive)
-        folder, key = settings.uri("sources", digest), f"{settings.prefix}/sources/{digest}/{ARCHIVE}"
-        with asking(folder):
-            if not s3.list_objects_v2(Bucket=settings.bucket, Prefix=key, MaxKeys=1).get("Contents"):
-                s3.upload_file(str(archive), settings.bucket, key)
-        return folder
+        key = key.format(digest=digest_of_file(archive))
+        name = f"{settings.prefix}/{key}"
+        with asking(settings.uri(key)):
+            if not s3.list_objects_v2(Bucket=settings.bucket, Prefix=name, MaxKeys=1).get("Contents"):
+                s3.upload_file(str(archive), settings.bucket, name)
+        return settings.uri(key)

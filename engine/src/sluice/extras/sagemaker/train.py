@@ -97,7 +97,10 @@ def _start(
         "Data": (workspace.root, workspace.data.rglob("*")),
         "Live": (releases, (releases / live.id).rglob("*") if live else ()),
     }
-    given = {name: sources.send(account.s3, settings, base, files) for name, (base, files) in sent.items()}
+    given = {
+        name: sources.send(account.s3, settings, base, files).removesuffix(f"/{sources.ARCHIVE}")  # a channel's folder
+        for name, (base, files) in sent.items()
+    }
     _upsert(workspace)
     return pipeline_runs.start(
         account.sagemaker, settings.pipeline, recipe, {**given, "Recipe": recipe[:32]}, attempt=attempt

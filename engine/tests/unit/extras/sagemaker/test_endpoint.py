@@ -209,7 +209,7 @@ STATES: dict[str, tuple[Callable[[Played], None], type[SluiceError] | None, str,
     ),
     "another fails": (_of(f"{NAME}-0-old", "Creating", end="Failed"), None, "it is deleted", "1"),
     "AWS maintains it": (_of(f"{NAME}-0-old", "SystemUpdating", left=3), None, "systemupdating", "1"),
-    "it is being deleted": (_of(f"{NAME}-0-old", "Deleting", left=1), None, "deleting", "1"),
+    "it is being deleted": (_of(f"{NAME}-0-old", "Deleting", left=2), None, "deleting", "1"),
     "two configurations serve": (_of(f"{NAME}-0-old", "UpdateRollbackFailed"), SluiceError, "side by side", "0"),
     "an alarm rings in the canary": (
         _with(_of(f"{NAME}-0-old"), outcomes=["RolledBack"]),
@@ -265,8 +265,8 @@ def test_each_state_ends_where_the_reference_says(
 
 
 def test_the_states_are_those_of_sagemaker() -> None:
-    known = {"InService", *endpoint._UNDER_WAY, *endpoint._DEAD, "UpdateRollbackFailed"}
-    assert set(service("sagemaker").shape_for("EndpointStatus").enum) == known
+    under_way = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+    assert set(service("sagemaker").shape_for("EndpointStatus").enum) == {*endpoint._SETTLED, *under_way}
 
 
 def test_nothing_begins_without_a_package_settings_and_quiet_alarms(played: Played, tmp_path: Path) -> None:

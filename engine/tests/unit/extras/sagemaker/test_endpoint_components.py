@@ -184,7 +184,7 @@ def test_the_role_of_production_may_do_what_this_asks_and_nothing_else(
     played.service.endpoints["sluice-plain"].status = "Failed"
     deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
     REQUESTS[:] = [one for one in REQUESTS if one[2].get("Key", "").partition("/adapters/")[1] or one[1] != "PutObject"]
-    role_policies.require(template(), "ProductionRole", role_policies.asked())
+    role_policies.require(template(), "ProductionRole", role_policies.asked(), "DeployPolicy")
 
 
 def test_a_package_without_peft_is_refused_before_a_component_is_made(played: Played, run: Deploy) -> None:
