@@ -1,6 +1,6 @@
 """Runs of the pipeline as an account of AWS shows them: steps, jobs, what they leave in the bucket and in logs.
 
-`account` is the played account (sagemaker_server.py); jobs, objects and log lines are moto's, made by boto3 as
+`account` is the played account (played_sagemaker.py); jobs, objects and log lines are moto's, made by boto3 as
 SageMaker would make them. `run` makes the definition by the SDK in its own environment.
 """
 
@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 from support.aws.moto_server import aws_server
-from support.aws.sagemaker_server import Look, Played, sagemaker_server
+from support.aws.played_sagemaker import Look, Played
 
 ROOT = Path(__file__).resolve().parents[4]
 REGION, ACCOUNT, BUCKET = "eu-west-1", "123456789012", "sluice-artefacts-123456789012"
@@ -45,12 +45,12 @@ TRAINING = {
 
 @contextmanager
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
-    """An account with the bucket; every client of boto3, also of child processes, reaches it."""
+    """An account with the bucket. Clients of child processes reach moto's part of it."""
     import boto3
 
-    with aws_server(monkeypatch, region=REGION) as moto, sagemaker_server(moto) as played:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", played.address)
-        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with aws_server(monkeypatch, region=REGION):
+        played = Played()
+        played.register()
         boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         yield played
 

@@ -19,8 +19,8 @@ from sluice.extras.sagemaker.aws_clients import EndpointAccount
 from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.settings import require
 from support.aws.endpoint_service import Thing
+from support.aws.played_sagemaker import Played
 from support.aws.sagemaker_runs import BUCKET, IMAGE, SERVING_IMAGE, make_alarm, make_package, write_settings
-from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS, service
 
 NAME = "sluice-assistant"

@@ -22,8 +22,8 @@ from sluice.extras.sagemaker.aws_clients import EndpointAccount
 from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.settings import EndpointComponents, require
 from support.aws import role_policies
+from support.aws.played_sagemaker import Played
 from support.aws.sagemaker_runs import BUCKET, SERVING_IMAGE, archive, make_alarm, make_package, write_settings
-from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS, faults
 from unit.aws.test_bootstrap import template
 

@@ -1,6 +1,6 @@
 """A run of SageMaker's pipeline for a checkout, from the estimate to the adapter in DVC, MLflow and the registry.
 
-AWS is moto's server with what it lacks played in front of it (engine/tests/support/aws/sagemaker_server.py). The
+AWS is moto's server with what it lacks played in front of it (engine/tests/support/aws/played_sagemaker.py). The
 SDK's part is played by pipeline_upsert.py beside this file; DVC and MLflow are real where a test asks for `whole`,
 else what they are told is noted.
 """
@@ -31,8 +31,8 @@ from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.extras.sagemaker import results
 from sluice.extras.sagemaker import train as remote
 from sluice.jobs.dvc_pipeline import command, environment
+from support.aws.played_sagemaker import Look, Played
 from support.aws.sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, jobs_with, make_jobs, step, write_settings
-from support.aws.sagemaker_server import Look, Played
 from support.aws.service_model import REQUESTS
 from unit.extras.finetune.configs import LLAMA_8B, write_models
 from unit.extras.sagemaker.pipeline_upsert import upsert
