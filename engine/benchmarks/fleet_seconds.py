@@ -27,8 +27,9 @@ from figures import show  # noqa: E402 - beside this file
 
 from sluice.core.project import edit_project  # noqa: E402
 from sluice.extras.fleet.fleet_file import FleetProject  # noqa: E402
-from sluice.extras.fleet.fleet_status import read_status, template_mirror  # noqa: E402
+from sluice.extras.fleet.fleet_status import read_status  # noqa: E402
 from sluice.extras.fleet.fleet_upgrade import ProjectUpgrade, ProjectUpgrader  # noqa: E402
+from sluice.extras.fleet.repository_reader import template_mirror  # noqa: E402
 from sluice.extras.upgrade.upgrade_engine import BRANCH  # noqa: E402
 from sluice.template.owned import OWNED  # noqa: E402
 from unit.extras.fleet.fake_fleet import OWN, FakeFleet, FakeProject, fleet_of  # noqa: E402

@@ -1,10 +1,11 @@
-"""For every test of the engine: a small workspace, and the real models. What keeps tests quiet and off the network is
-the plugin `sluice.testing.plugin`."""
+"""Fixtures of all tests of the engine; `sluice.testing.plugin` keeps tests quiet and off the network."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,6 @@ ROWS = (
 
 @pytest.fixture
 def documents() -> list[Document]:
-    """Three articles, sorted by id."""
     return [
         Document(id=name, title=title, licence="CC0-1.0", source="written for the tests", text=text)
         for name, (title, text) in sorted(ARTICLES.items())
@@ -53,7 +53,6 @@ def documents() -> list[Document]:
 
 @pytest.fixture
 def rows() -> list[Row]:
-    """Three rows that the articles answer and one that they do not."""
     return list(ROWS)
 
 
@@ -71,6 +70,25 @@ def workspace(tmp_path: Path, documents: list[Document], rows: list[Row]) -> Wor
     write_rows(root / "data" / "train.jsonl", rows[:1])
     write_rows(root / "data" / "eval.jsonl", rows)
     return Workspace(root)
+
+
+@pytest.fixture
+def sluice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs `sluice` with these words in this process; returns exit status, output and errors."""
+    from sluice import cli
+
+    for name in ("die_with_parent", "watch_parent"):
+        monkeypatch.setattr(cli, name, lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sluice", *words])
+        capsys.readouterr()
+        status = cli.main()
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -94,8 +112,6 @@ def _patient_stores() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RealModels:
-    """The served files of config/models.yaml."""
-
     chat: Path
     embed: Path
     specs: Models
@@ -103,7 +119,7 @@ class RealModels:
 
 @pytest.fixture(scope="session")
 def models() -> RealModels:
-    """The real models out of the user's cache, fetched there when they are missing. For tests marked `real`."""
+    """The real models, fetched if they are missing. For tests marked `real`."""
     here = Workspace(ROOT)
     specs = load_models(here.config / "models.yaml")
     return RealModels(ensure(specs.chat, here.cache), ensure(specs.embed, here.cache), specs)
@@ -111,19 +127,17 @@ def models() -> RealModels:
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The checkout itself."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
 def tracked(root: Path) -> list[str]:
-    """Paths of all files that git tracks, and of an installed engine, relative to the root."""
     return list_files(root, untracked=False)
 
 
 @pytest.fixture(scope="session")
 def texts(root: Path, tracked: list[str]) -> dict[str, str]:
-    """Content of the tracked text files by path. Objects of the data remote are left out: they are named by digest."""
+    """Content of the tracked text files by path, without objects of the data remote."""
     found = {}
     for name in tracked:
         content = b"" if name.startswith("dvc-store/") else (root / name).read_bytes()

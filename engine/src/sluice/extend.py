@@ -1,8 +1,7 @@
 """What a project may import of the engine: the only door for src/assistant/, tests/ and loadtest/.
 
-Everything behind it may change with any version, what is named here only with a codemod. A name is loaded when it is
-used: the service does not load the evaluation because a metric stands beside the application.
-"""
+Everything behind it may change with any version; what is named here changes only with a codemod. A name is loaded when
+it is used: the service doesn't load the evaluation because a metric stands beside the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The analysis of the canary says the same in config/gates.yaml, in k8s/ and in the service's /metrics."""
+"""The analysis of the canary agrees in config/gates.yaml, in k8s/ and in the service's /metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The border: what is a project's own imports of the engine only `sluice.extend`."""
+"""A project's own files import only `sluice.extend` of the engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from sluice.serving.contracts import load_build
 
 
 def imports(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """(file, module, name) of every import of the engine below a folder, those inside functions too."""
     for file in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "sluice":
@@ -53,7 +52,6 @@ def test_every_name_of_the_door_is_there() -> None:
 
 
 def loaded(code: str) -> list[str]:
-    """The modules that a fresh process has loaded after some code."""
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; import sys, json; print(json.dumps(sorted(sys.modules)))"],
         capture_output=True,

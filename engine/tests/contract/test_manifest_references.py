@@ -1,4 +1,4 @@
-"""What a manifest names exists: Services, ports, arguments, Secrets, ConfigMaps, claims, labels of pods."""
+"""What a manifest names exists."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ def of_kind(documents: list[Manifest], *kinds: str) -> list[Manifest]:
 
 
 def templates(documents: list[Manifest]) -> Iterator[tuple[Mapping[str, str], Mapping[str, Any]]]:
-    """Labels and spec of every pod template."""
     for document in documents:
         for built in as_builtin(document):
             template = built["spec"]["template"]
@@ -68,7 +67,6 @@ def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def referred(value: Any) -> Iterator[tuple[str, str]]:
-    """Kind and name of all that is named, at any depth."""
     if isinstance(value, list):
         for inner in value:
             yield from referred(inner)
@@ -85,7 +83,7 @@ def referred(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def secrets() -> dict[str, str]:
-    """Name -> keys, of the table of Secrets that people make."""
+    """Return the keys of the documented Secrets that people make."""
     page = (ROOT / "engine" / "docs" / "reference" / "cluster.md").read_text()
     table = page.partition("## Secrets")[2].partition("## Images")[0]
     return {row[0]: row[1] for row in re.findall(r"^\| `([\w-]+)` \| (.*?) \|", table, re.MULTILINE)}
@@ -150,7 +148,6 @@ CREDENTIALS = {"169.254.170.23/32", "fd00:ec2::23/128"}
 
 @EVERYTHING
 def test_a_network_policy_speaks_of_pods_and_ports_that_are_there(names: tuple[str, ...]) -> None:
-    """And what leaves, leaves by both families and never to a node's own metadata address."""
     documents = documents_of(names)
     there = list(templates(documents))
     policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(documents, "NetworkPolicy")}

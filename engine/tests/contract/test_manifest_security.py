@@ -1,8 +1,5 @@
-"""Rendered manifests under a scanner, checkov: no violation, and every seeded one is found.
-
-Scanners pass over a Rollout and an AnalysisTemplate without a word. So they are scanned as the Deployment and the Jobs
-that they make, and the report has to name each of them.
-"""
+"""Checkov finds no violation in the rendered manifests. It skips Rollouts and AnalysisTemplates without a word, so
+they are scanned as Deployments and Jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +23,6 @@ pytestmark = checkov.MARKS
 
 
 def scannable(documents: list[Manifest]) -> list[Manifest]:
-    """Built-in kinds as they are, what runs pods as a built-in kind; the rest has no pods."""
     found = []
     for document in documents:
         group = document["apiVersion"].rpartition("/")[0]
@@ -39,7 +35,6 @@ def scan(folder: Path, leave_out: set[str] | None = None) -> dict[str, Any]:
 
 
 def seen(report: dict[str, Any], file: str) -> set[str]:
-    """`Kind.namespace.name` of what had a check, passed or failed, in one file."""
     results = report["results"]
     return {row["resource"] for row in results["passed_checks"] + results["failed_checks"] if row["file_path"] == file}
 

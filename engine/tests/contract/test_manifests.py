@@ -1,4 +1,4 @@
-"""Every overlay, component and documented combination: they render, validate, and hold the rules of k8s/."""
+"""Every overlay, component and documented combination renders and validates."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ def test_a_combination_validates(names: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("name", ["shadow", "ab"])
 def test_visitors_by_tls_are_led_as_others_or_the_overlay_is_refused(name: str) -> None:
-    """The component's patch of a route that comes after it finds nothing, and kustomize says nothing."""
     validate(combined("ingress-tls", name), SCHEMAS)
     with pytest.raises(ValidationErrors, match=r"IngressRoute/sluice and IngressRoute/sluice-tls: .* list ingress-tls"):
         validate(combined(name, "ingress-tls"), SCHEMAS)
@@ -93,16 +92,8 @@ def test_everything_is_in_one_namespace_that_is_restricted(name: str) -> None:
 
 
 def test_a_pod_has_only_volumes_that_restricted_allows() -> None:
-    allowed = {
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
-    }
+    allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "projected", "secret"}
+    allowed |= {"persistentVolumeClaim"}
     for name, documents in everything():
         for document in documents:
             for pod in pods(document):
@@ -126,7 +117,6 @@ def test_autoscaling_and_the_rollout_do_not_both_say_how_many() -> None:
 
 @pytest.mark.parametrize("component", ["provider-keys", "provider-keys-external"])
 def test_keys_of_hosted_models_reach_the_service_and_nobody_else(component: str) -> None:
-    """A canary has the pod template of the Rollout, as stable has: one set of variables is of both."""
     documents = combined(component)
     having = [
         (document["kind"], document["metadata"]["name"], container["name"])
@@ -141,7 +131,6 @@ def test_keys_of_hosted_models_reach_the_service_and_nobody_else(component: str)
 
 
 def test_a_private_registry_is_opened_for_every_pod_of_own_images() -> None:
-    """Kubernetes gives a pod the pull secrets of its account (admission plugin ServiceAccount)."""
     for names in documented():
         documents = combined(*dict.fromkeys((*names, "private-images")))
         assert one(documents, "ServiceAccount", "sluice")["imagePullSecrets"] == [{"name": "sluice-registry"}]

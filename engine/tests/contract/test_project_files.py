@@ -1,4 +1,4 @@
-"""What a project owns can be read and fits together, and nobody has edited the engine."""
+"""A project's files can be read and fit together, and nobody has edited the engine."""
 
 from __future__ import annotations
 
@@ -52,7 +52,6 @@ RULES = {"deletion", "non_fast_forward", "required_linear_history", "pull_reques
 
 
 def test_the_overlays_are_those_of_the_project(root: Path) -> None:
-    """`sluice init` keeps them so: the label tells projects apart in a cluster and in a Prometheus."""
     project = load_project(root / "config")
     for environment in project.environments:
         overlay = yaml.safe_load((root / "k8s" / "overlays" / environment / "kustomization.yaml").read_text())
@@ -112,14 +111,13 @@ def pages(tracked: list[str]) -> list[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """Of the headings of a page, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+?)\s*$", _FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def broken(root: Path, page: str, text: str) -> list[str]:
-    """Targets of a page's links that are not there: files of the repository, and headings of its pages. A project may
-    delete docs/, or what it calls differently: links of the engine's pages into it are then let pass."""
+    """Return broken links of a page. A project may delete docs/; links of the engine's pages into it are then
+    skipped."""
     found = []
     whole = (root / "docs" / "README.md").exists() or not page.startswith("engine/")
     for target in _LINK.findall(_FENCE.sub("", text)):
@@ -152,7 +150,6 @@ def test_every_page_of_the_engine_is_in_its_index(root: Path, tracked: list[str]
 
 
 def faults_of(book: dict[str, Any]) -> list[str]:
-    """What is stored beside the cells' text."""
     code = [(number, cell) for number, cell in enumerate(book["cells"]) if cell["cell_type"] == "code"]
     faults = [f"cell {number}: has outputs" for number, cell in code if cell["outputs"]]
     faults += [f"cell {number}: has an execution count" for number, cell in code if cell["execution_count"] is not None]

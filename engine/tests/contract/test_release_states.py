@@ -1,21 +1,16 @@
-"""release.yml and ci.yml, job by job, as GitHub decides: a job that is lost never lets the release go on.
-
-act knows neither time limits nor lost runners, so the conditions are evaluated here (support/github_expressions.py),
-over every way in which each job can end.
-"""
+"""release.yml and ci.yml, job by job, evaluated as GitHub decides, over every way in which a job can end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from policy import Repository
+from starter_files import ROOT
 from support.github_expressions import evaluate, runs
 
-ROOT = Path(__file__).resolve().parents[3]
 ENDS = ("failure", "cancelled")  # out of time, or its runner lost: `cancelled`
 # What a job gives to those after it when it succeeds: with a cluster, and without one.
 CLUSTER = {
@@ -45,8 +40,8 @@ def play(
     github: Mapping[str, Any] = EVENT,
     cancelled: bool = False,
 ) -> dict[str, str]:
-    """The result of each job: `ends` of those that begin, else success. A job that fails has the outputs of those steps
-    that came first: `verdict` of `release`; one whose runner is lost has none."""
+    """Return the result of each job. A failed job keeps the outputs of its first steps; one whose runner is lost has
+    none."""
     results: dict[str, str] = {}
     before: dict[str, set[str]] = {}
     for name, job in jobs.items():  # in an order in which needs come first
@@ -89,7 +84,6 @@ def test_a_job_that_does_not_succeed_ends_the_release(lost: str, outputs: dict[s
 
 
 def test_a_run_that_somebody_cancels_is_noted() -> None:
-    """The jobs that have ended stay as they are; what was under way is cancelled, and `stopped` still runs."""
     jobs = jobs_of("release.yml")
     needs = {name: {"result": "success", "outputs": CLUSTER.get(name, {})} for name in ("plan", "release", "staging")}
     needs |= {"rehearse": {"result": "skipped", "outputs": {}}, "production": {"result": "cancelled", "outputs": {}}}
@@ -111,7 +105,6 @@ def test_another_branch_releases_nothing() -> None:
 
 
 def test_a_default_branch_of_another_name_is_named_by_the_night() -> None:
-    """No run begins there, so nothing else could say it."""
     (step,) = [one for one in jobs_of("nightly.yml")["report"]["steps"] if "branch?" in one.get("name", "")]
     (release,) = [one for one in Repository.read(ROOT).workflows if one.name == "release.yml"]
     started = release.triggers["push"]["branches"]

@@ -1,4 +1,4 @@
-"""The Rollout that a project starts with, and what belongs to it."""
+"""The Rollout that a project starts with."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_a_pod_has_the_time_that_draining_takes() -> None:
 
 
 def test_no_step_of_a_canary_hangs_on_one_pod_and_probes_have_patience() -> None:
-    """A node that is drained would else stop a good release: at 10 % of three pods the controller makes one (Argo
-    Rollouts 1.9.1, utils/replicaset/canary.go:417-419), unless minPodsPerReplicaSet says more (:357-365)."""
+    """A drained node would stop a good release: at 10 % of three pods Argo Rollouts makes one (1.9.1,
+    utils/replicaset/canary.go:357-365, 417-419)."""
     rollout = _read("base/rollout.yaml")
     canary = rollout["spec"]["strategy"]["canary"]
     assert canary["minPodsPerReplicaSet"] >= 2

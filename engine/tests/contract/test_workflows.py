@@ -10,12 +10,12 @@ import yaml
 
 from policy import Repository, faults
 from policy.files import expressions
-from policy.pins import ledger, used
+from policy.rules import ledger, used
 from sluice.core.extras import FOLDER, extras
 from sluice.github.job_plan import JOBS, jobs_for
 from sluice.jobs import compare_change as review
+from starter_files import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 ACTIONS = "engine/tests/workflows/actions"  # what plays those of others
 
 
@@ -42,7 +42,6 @@ def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> 
 
 
 def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:
-    """GitHub keeps one run that waits in a group, and cancels it for a later one, unless the group says otherwise."""
     waits = {file.name: file.document["concurrency"] for file in github.workflows if "concurrency" in file.document}
     asked = {"release.yml", "rollback.yml", "train.yml", "answer-requests.yml"} & set(waits)
     assert asked >= {"release.yml", "rollback.yml"}  # the others are of extras
@@ -51,7 +50,6 @@ def test_what_waits_is_not_replaced_by_the_next(github: Repository) -> None:
 
 
 def test_an_upload_may_be_repeated(github: Repository) -> None:
-    """A job that is run again uploads the same name, which GitHub refuses without this."""
     uploads = [(where, step) for _, where, step, _ in github.steps() if "upload-artifact" in str(step.get("uses"))]
     assert uploads
     once = [step["with"] for _, step in uploads if step["with"].get("overwrite") is not True]
@@ -63,7 +61,7 @@ def test_an_upload_may_be_repeated(github: Repository) -> None:
 
 
 def test_actions_are_given_what_they_take_and_give_what_is_read(github: Repository, root: Path) -> None:
-    """GitHub warns of an input that an action has not, and goes on; a misspelled output is empty."""
+    """GitHub warns of an unknown input and goes on; a misspelled output is empty."""
     recorded = yaml.safe_load((root / ACTIONS / "recorded.yml").read_text())
     known_versions = {(name, one.get("instead-of", one["version"])) for name, one in recorded.items()}
     assert {(action, version) for action, _, version in ledger(github)} <= known_versions
@@ -91,7 +89,7 @@ HOUR_S = 3600  # what a role is taken for without a word
 
 
 def test_credentials_live_as_long_as_their_job_and_no_role_refuses_that(github: Repository, root: Path) -> None:
-    """A canary is watched for two hours. AWS refuses a duration beyond `MaxSessionDuration`."""
+    """AWS refuses a duration beyond `MaxSessionDuration`."""
     text = re.sub(r"!\w+(?:\.\w+)?", "", (root / "engine/aws/bootstrap.yaml").read_text())  # of CloudFormation alone
     resources = yaml.safe_load(text)["Resources"]
     seen = set()
@@ -113,8 +111,7 @@ def test_credentials_live_as_long_as_their_job_and_no_role_refuses_that(github: 
 
 
 def test_a_change_is_compared_with_what_it_is_merged_into(github: Repository) -> None:
-    """`pull_request.base.sha` is where the base was at the last push: what was merged since would count as the change.
-    A merge queue has a base of its own."""
+    """`pull_request.base.sha` is where the base was at the last push, and a merge queue has its own."""
     ci = next(file for file in github.workflows if file.name == "ci.yml")
     bases = [
         step["env"]["BASE"]
@@ -131,7 +128,7 @@ def test_a_change_is_compared_with_what_it_is_merged_into(github: Repository) ->
 
 
 def test_a_cluster_is_that_of_the_environment(github: Repository) -> None:
-    """A variable of an environment is empty in a job that is not in it: a deployment would be left out silently."""
+    """A variable of an environment is empty in a job outside of it."""
     reading = {
         f"{file.name} {name}": "environment" in job
         for file in github.workflows
@@ -148,7 +145,6 @@ SIGN_IN = {"AWS_ROLE_ARN", "SLUICE_TRAIN_ON"}
 
 @pytest.mark.parametrize("name", ["release.yml", "deploy-release.yml", "rollback.yml"])
 def test_what_a_run_leaves_out_names_the_variable(github: Repository, name: str) -> None:
-    """A job or step that a variable decides about stands beside one line in the summary for where it is not set."""
     file = next(file for file in github.workflows if file.name == name)
     conditions, said = [], ""
     for job in file.jobs.values():
@@ -166,7 +162,6 @@ def test_what_answers_depend_on_is_compared(path: str) -> None:
 
 
 def called_targets() -> list[str]:
-    """What steps make."""
     runs = [step.get("run", "").split() for *_, step, _ in Repository.read(ROOT).steps()]
     return sorted({words[1] for words in runs if words[:1] == ["make"]})
 

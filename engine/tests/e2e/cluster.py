@@ -1,7 +1,4 @@
-"""Releases in a cluster, for the tests of it: overlays of its own, variants of one release, and `sluice deploy`.
-
-A cluster is the one of KUBECONFIG, or the stub API server with its controllers.
-"""
+"""Helpers for the tests in a cluster, the one of KUBECONFIG or the stub API server with its controllers."""
 
 from __future__ import annotations
 
@@ -43,24 +40,18 @@ Actions = Mapping[str, Callable[[], None]]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended, and all that it said."""
-
     status: int
     said: str
 
     @property
     def weights(self) -> list[int]:
-        """Percent of the canary, in the order in which they were shown."""
         return [int(weight) for weight in re.findall(r"weight: canary (\d+) %", self.said)]
 
     def stopped_by(self, judge: str) -> bool:
-        """The reason names it."""
         return bool(re.search(rf"^  \S+: ({judge}): (Failed|Error)", self.said, re.MULTILINE))
 
 
 class _Listener(io.TextIOBase):
-    """What a command prints. An action is done once, when a line with its words is printed: in the middle of it."""
-
     def __init__(self, actions: Actions) -> None:
         self.text, self._actions = "", dict(actions)
 
@@ -72,9 +63,7 @@ class _Listener(io.TextIOBase):
 
 
 class Checkout:
-    """A checkout with k8s/ and releases, in which the command line runs as in a terminal.
-
-    `patience`: of the watch, where it is not the default."""
+    """A checkout in which the command line runs as in a terminal; `patience` is that of the watch."""
 
     def __init__(
         self, root: Path, patch: pytest.MonkeyPatch, environment: Mapping[str, str], **patience: float
@@ -106,8 +95,6 @@ class Checkout:
 
 
 class Site:
-    """An environment of a checkout: its overlay is the base with a volume of artefacts, one pod, and a host."""
-
     def __init__(self, checkout: Checkout, environment: str, image: str, load_image: str) -> None:
         self.checkout, self.environment = checkout, environment
         self.namespace = f"sluice-{environment}"
@@ -115,7 +102,6 @@ class Site:
         self.replicas = 1
 
     def write_overlay(self, fault: str = "") -> None:
-        """`fault`: what `--fault` the pods of the next deployment are started with; empty for none."""
         overlay: dict[str, Any] = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
@@ -154,7 +140,6 @@ class Site:
         return self.checkout.sluice(command, "--env", self.environment, *words, during=during or {})
 
     def kubectl(self, *words: str, given: Any = None) -> Any:
-        """What it writes, read as JSON where it is."""
         done = subprocess.run(
             [kubectl(), *words], input=json.dumps(given) if given else None, capture_output=True, text=True, timeout=120
         )
@@ -175,13 +160,11 @@ class Site:
         self.kubectl("patch", "rollouts.argoproj.io", "sluice", "-n", self.namespace, *words)
 
     def live(self) -> str:
-        """The release that stable is, as the cluster has it."""
         stable = self.rollout["status"]["stableRS"]
         (found,) = (one for one in self.listed("replicasets") if one["metadata"]["labels"].get(_HASH) == stable)
         return str(found["spec"]["template"]["metadata"]["labels"][_RELEASE])
 
     def pods(self) -> list[Any]:
-        """Those of the service."""
         own = ("app.kubernetes.io/name", "sluice")
         return [one for one in self.listed("pods", "v1") if own in one["metadata"].get("labels", {}).items()]
 
@@ -206,7 +189,6 @@ class Site:
         return str(self.rollout["status"]["phase"])
 
     def make(self) -> None:
-        """The namespace and the Secrets that pods do not start without."""
         keys = self.checkout.workspace.state / f"{self.environment}.json"
         key = add_key(keys, "load", tenant=None, scopes=("chat",), rate=100_000)
         named = {"sluice-keys": {"keys.json": keys.read_text()}, "sluice-load-key": {"key": key}}

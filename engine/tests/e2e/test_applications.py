@@ -1,7 +1,6 @@
-"""A project whose application is another one: an agent with tools, an async function without LangChain.
+"""A project whose application is an agent with tools, or an async function without LangChain.
 
-Each becomes a release, the second after a comparison and a canary, and is served, streaming and not. Only
-src/assistant/ differs between them. The model is a scripted server of OpenAI's API on loopback.
+Each is compared, released and served. The model is a scripted server of OpenAI's API.
 """
 
 from __future__ import annotations
@@ -96,7 +95,6 @@ RUNS = {
 
 
 def reply(messages: list[dict[str, Any]]) -> str | Calls:
-    """Calls the tool of the agent, and answers what it found."""
     last = messages[-1]
     if messages[0]["content"].startswith("Answer from the handbook.") and last["role"] == "user":
         return (("c1", "handbook", json.dumps({"question": last["content"]})),)
@@ -112,7 +110,6 @@ def model() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def project(checkout: Checkout, model: Upstream) -> Checkout:
-    """A clone whose models are the scripted server's, and in which nothing is trained."""
     checkout.git("add", "--all")
     checkout.commit("all")
     status, said = checkout.run("init", "--without", "finetune,guard,language")
@@ -129,7 +126,6 @@ def project(checkout: Checkout, model: Upstream) -> Checkout:
 
 @pytest.fixture(scope="module", params=APPLICATIONS)
 def released(request: pytest.FixtureRequest, project: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project with one of the applications, compared and released. A file with the runs that its handler saw."""
     seen = tmp_path_factory.mktemp("seen") / request.param
     source = APPLICATIONS[request.param].replace("SEEN", repr(str(seen)))
     (project.root / "src" / "assistant" / "app.py").write_text(source)

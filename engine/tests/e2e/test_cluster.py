@@ -41,8 +41,6 @@ ABSENT = "registry.example/absent@sha256:" + "c" * 64
 
 
 def describe(words: str) -> Callable[[dict[str, Any]], None]:
-    """Another release that answers the same: its prompt says so to people only."""
-
     def edit(prompt: dict[str, Any]) -> None:
         prompt["description"] = words
 
@@ -50,7 +48,6 @@ def describe(words: str) -> Callable[[dict[str, Any]], None]:
 
 
 def cut_short(prompt: dict[str, Any]) -> None:
-    """Answers of one token, quick and wrong."""
     prompt["modelParameters"] = {**prompt.get("modelParameters", {}), "maxTokens": 1}
 
 
@@ -72,7 +69,6 @@ class Cluster:
     plane: Player | None = None
 
     def deploy(self, release: str, *words: str, fails: str = "", **options: Any) -> Ended:
-        """`fails`: the judge that finds it bad."""
         if self.nodes:
             self.nodes.verdicts = {fails: "Failed"} if fails else {}
         return self.site.deploy(self.releases[release], *words, **options)
@@ -130,7 +126,6 @@ def cluster(
 
 
 def small_cluster(root: Path, checkout: Checkout) -> Cluster:
-    """For pods that never run: variants of a release of nearly nothing, and images that are nowhere."""
     site, other = (Site(checkout, name, *IMAGES) for name in ("e2e", "e2e-other"))
     source = release_of(miniature(root / "small"))[1]
     releases = {name: variant(source, checkout.workspace.releases, edit) for name, edit in VARIANTS.items()}
@@ -138,7 +133,6 @@ def small_cluster(root: Path, checkout: Checkout) -> Cluster:
 
 
 def empty(cluster: Cluster) -> None:
-    """Both namespaces anew."""
     for one in (cluster.site, cluster.other):
         one.kubectl("delete", "namespace", one.namespace, "--ignore-not-found", "--wait", "--timeout=100s")
         one.make()

@@ -1,7 +1,4 @@
-"""The commands of engine/docs/first-cluster.md, as the page has them, against the stub API server and its controllers.
-
-What makes a cluster and installs into it is not run: kind, helm and images are not here.
-"""
+"""The commands of engine/docs/first-cluster.md against the stub API server; what makes a cluster is not run."""
 
 from __future__ import annotations
 

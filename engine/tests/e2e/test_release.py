@@ -1,7 +1,6 @@
-"""Whole releases in a clone of this repository, with the real model, database, proxy and load; small but complete.
+"""Whole releases in a clone of this repository, with the real model, database, proxy and load.
 
-The tests follow one fork through its life and depend on their order: a first release that is killed and picked up, bad
-input, a run with nothing to do, and changes that make answers or the service worse.
+The tests follow one fork through its life and depend on their order.
 """
 
 from __future__ import annotations
@@ -102,7 +101,6 @@ def unedited(fork: Fork) -> Iterator[None]:
 
 
 def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:
-    """Starts a release and ends it with `how` once it is in `stage`; its exit status."""
     process = fork.start("release", "make")
     assert process.stdout is not None
     for line in process.stdout:
@@ -166,7 +164,6 @@ def test_another_machine_serves_what_is_live(
 
 
 def serve_and_ask(checkout: Checkout, release: str, *words: str) -> None:
-    """Serves a release in a checkout, asks it a question of its data, and ends it."""
     import httpx
 
     port = free_port()
@@ -194,8 +191,6 @@ def serve_and_ask(checkout: Checkout, release: str, *words: str) -> None:
 
 
 def listening(pid: int) -> set[int]:
-    """TCP ports on which a process or one of its children takes connections."""
-
     process = psutil.Process(pid)
     found = [one for each in (process, *process.children(recursive=True)) for one in each.net_connections("tcp")]
     return {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
@@ -250,7 +245,7 @@ def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: F
         assert len(re.findall(rf"{stage}\s+unchanged, taken from the cache", output)) == 2  # on both sides
     reports = fork.root / "build" / "comparison"
     assert json.loads((reports / "comparison.json").read_text())["verdict"] == "worse"
-    for name in ("comment.md", "report.html", "junit.xml"):
+    for name in ("comment.md", "report.html"):
         assert "answer_key" in html.unescape((reports / name).read_text())  # the comment escapes underscores
     fork.edit_prompt("maxTokens: 1", "maxTokens: 160")
     code, output = fork.run("eval", "--base", "HEAD")
@@ -297,7 +292,6 @@ def test_a_slow_canary_is_stopped(fork: Fork) -> None:
 
 
 def test_a_release_is_rehearsed_where_there_is_no_data(fork: Fork) -> None:
-    """As in the job of release.yml, whose checkout has none: gates and cases are those that the release pins."""
     (stopped, *_) = sorted(
         name for name in fork.releases - {fork.live} if (fork.folder(name) / "rehearsal.json").exists()
     )

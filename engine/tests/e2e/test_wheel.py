@@ -1,5 +1,3 @@
-"""The engine and the application as wheels: in a fresh environment, they serve a release from an empty folder."""
-
 from __future__ import annotations
 
 import json
@@ -27,7 +25,6 @@ _START_SECONDS = 300
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with both wheels. The locked libraries are those of this one: only the code is new."""
     folder = tmp_path_factory.mktemp("wheels")
     programs = Path(sys.executable).parent
     for project in (ROOT, ROOT / "engine"):
@@ -47,7 +44,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def service(environment: Path, placed: Placed, tmp_path: Path) -> Iterator[str]:  # noqa: F811
-    """The address of `sluice serve` on a release that was fetched, started in an empty folder."""
     here, release, log = tmp_path / "empty", tmp_path / "release", tmp_path / "log"
     here.mkdir()
     assert Workspace.around(here) is None

@@ -1,5 +1,3 @@
-"""Stages depend on the code that they can reach, and no list of it is kept by hand."""
-
 from __future__ import annotations
 
 import re

@@ -1,8 +1,6 @@
-"""The locks of the images hold what their code imports, and that of the service nothing else: a new import is found
-without building an image.
+"""The locks of the images hold what their code imports, and that of the service nothing else.
 
-What is loaded is seen in a process of its own: it imports every library that the code names, also inside functions, and
-what libraries choose by a name.
+A process of its own imports every library that the code names, also inside functions or by a name.
 """
 
 from __future__ import annotations
@@ -80,13 +78,11 @@ sys.meta_path = [Present if one is PathFinder else one for one in sys.meta_path]
 
 
 def locked(name: str) -> set[str]:
-    """Distributions of a lock that Linux installs."""
     lines = re.findall(r"^([\w.-]+)(?:\[[^]]+\])?==(.*)", (REQUIREMENTS / name).read_text(), re.M)
     return {normal(name) for name, rest in lines if not re.search("sys_platform == '(win32|emscripten)'", rest)}
 
 
 def normal(name: str) -> str:
-    """A distribution's name as the index compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -163,7 +159,6 @@ print(json.dumps({top: owners[top] for top in tops & owners.keys()}))
 
 
 def missing_in_load_image(modules: list[str]) -> dict[str, list[str]]:
-    """Top-level module -> the distributions that have it, none of which is in the lock."""
     done = subprocess.run([sys.executable, "-c", IMPORTED, *modules], capture_output=True, text=True, check=True)
     there = locked("load.txt") | {"sluice"}
     owners: dict[str, list[str]] = json.loads(done.stdout)

@@ -1,5 +1,3 @@
-"""The task vocabulary: every Make target with a help text is one command of the project's own programs."""
-
 from __future__ import annotations
 
 import os
@@ -18,7 +16,6 @@ OWN_RECIPE = {"help", "setup", "clean", "kind"}
 
 
 def targets(root: Path) -> dict[str, list[str]]:
-    """Target with a help text -> lines of its recipe."""
     files = [root / "Makefile", *sorted(root.glob(f"{FOLDER}/*/extra.mk"))]
     text = "".join(file.read_text() for file in files).replace("\\\n", " ")
     found = re.findall(r"^([\w-]+):[^\n]*## .*\n((?:\t.*\n)*)", text, re.MULTILINE)

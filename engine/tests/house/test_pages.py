@@ -1,17 +1,22 @@
-"""Pages say what the code says: the tests and the paths that they name are there, and what is written from the code is
-up to date."""
+"""Pages say what the code says."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
+import yaml
+from pydantic import ValidationError
 
 from sluice.core.project import load_project
+from sluice.prompts import Prompt
 from starter_files import ROOT
 
 WITHOUT = load_project(ROOT / "config").without
@@ -21,7 +26,6 @@ _NAMED = re.compile(r"`([\w/.]+\.py(?:::\w+)?)`")
 
 
 def missing_test(root: Path, name: str) -> str:
-    """What is wrong with a test or a benchmark that a page names; empty when it is there."""
     path, _, test = name.partition("::")
     file = root / path if path.startswith("engine/benchmarks/") else root / "engine" / "tests" / path
     if not file.is_file():
@@ -55,6 +59,31 @@ def test_a_written_file_is_up_to_date(root: Path, tmp_path: Path, script: str, p
     assert (root / page).read_text() == written, f"{page} is out of date, run: .venv/bin/python {script}"
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "Greet Me"},
+        {"messages": [{"role": "robot", "content": "a"}]},
+        {"messages": [{"rol": "user", "content": "a"}]},
+        {"modelParameters": {"temperature": 2.5}},
+        {"modelParameters": {"stop": "END"}},
+        {"modelParameters": {"max_tokens": 5}},
+        {"variables": [{"name": "a b", "type": "string"}]},
+        {"tests": []},
+    ],
+)
+def test_the_schema_of_editors_and_the_model_refuse_the_same_prompts(root: Path, wrong: dict[str, Any]) -> None:
+    schema = json.loads((root / "engine" / "schemas" / "prompt.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    prompts = [yaml.safe_load(path.read_text()) for path in (root / "prompts").glob("*.prompt.yml")]
+    assert len(prompts) >= 2  # those of no extra
+    for prompt in prompts:
+        jsonschema.validate(prompt, schema)
+        assert not jsonschema.Draft202012Validator(schema).is_valid({**prompt, **wrong})
+        with pytest.raises(ValidationError):
+            Prompt.model_validate({**prompt, **wrong})
+
+
 _FENCE = re.compile(r"^```(.*)\n(?:.*\n)*?```$", re.MULTILINE)
 # Not `../x`, and not a path with a placeholder, as `k8s/overlays/ENV`.
 _SPAN = re.compile(r"`((?!\.\.?/|.*/[A-Z]+\b)[\w.-]+(?:/[\w.-]+)*/?)`")
@@ -67,8 +96,7 @@ _WRITTEN = {"config/engine.lock", "pipelines/dvc.lock"}
 
 
 def missing(root: Path, page: str, text: str) -> list[str]:
-    """Code spans of a page that begin with a folder of the repository and lead nowhere. New files of examples count as
-    there."""
+    """Return code spans that begin with a folder of the repository and lead nowhere, but for new files of examples."""
     new = {words for head in _FENCE.findall(text) for words in head.split()}
     found = []
     for span in _SPAN.findall(_FENCE.sub("", text)):

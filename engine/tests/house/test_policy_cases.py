@@ -1,5 +1,3 @@
-"""The policy of workflows bites: good ones are taken, each bad edit of one is refused for its own reason."""
-
 from __future__ import annotations
 
 import re
@@ -12,7 +10,7 @@ import yaml
 
 from policy import Repository, faults
 from policy.files import LEDGER
-from policy.pins import ledger
+from policy.rules import ledger
 
 ROOT = Path(__file__).resolve().parents[3]
 CASES = ROOT / "engine" / "tests" / "policy" / "cases"
@@ -23,13 +21,11 @@ BAD: dict[str, dict[str, Any]] = yaml.safe_load((CASES / "bad.yml").read_text())
 
 @cache
 def pins() -> dict[str, tuple[str, str]]:
-    """Action -> commit and version of the ledger."""
     known = Repository({LEDGER: (ROOT / LEDGER).read_text()})
     return {action: (commit, version) for action, commit, version in ledger(known)}
 
 
 def pinned(text: str) -> str:
-    """`@PIN` stands for the commit and version that the ledger has, `@COMMIT` for the commit alone."""
     if absent := {*re.findall(r"([\w./-]+)@(?:PIN|COMMIT)\b", text)} - pins().keys():
         pytest.skip(f"{', '.join(absent)}: only workflows of parts that this project has left out use it")
     text = re.sub(r"([\w./-]+)@PIN\b", lambda found: "{0}@{1[0]}   # {1[1]}".format(found[1], pins()[found[1]]), text)
@@ -37,7 +33,6 @@ def pinned(text: str) -> str:
 
 
 def good(name: str) -> dict[str, str]:
-    """The files of a case, with the project's own set-up action."""
     return {SETUP: (ROOT / SETUP).read_text(), **yaml.safe_load((CASES / "good" / f"{name}.yml").read_text())["files"]}
 
 

@@ -1,5 +1,3 @@
-"""Every kind of provider keeps the same contract, each against its own wire format on a scripted server."""
-
 from __future__ import annotations
 
 import asyncio
@@ -40,8 +38,6 @@ KEY = "dummy"
 
 
 class Wire(NamedTuple):
-    """How a kind is written in the file, and what its server must see."""
-
     entry: dict[str, Any]
     path: str
     base: str = ""  # what follows the address in base_url
@@ -167,7 +163,6 @@ def _anthropic(asked: Asked, sent: Any) -> None:
 
 
 def _signed(asked: Asked, service: str) -> None:
-    """The signature is computed again from what arrived."""
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
@@ -235,7 +230,6 @@ def tool_parameters(choice: Any = "auto") -> ToolParameters:
 
 
 def asked_with_tools(kind: str, server: Upstream, choice: Any = "auto", **changes: Any) -> tuple[list[Delta], Any]:
-    """The pieces of an answer that calls tools, and what the server was sent."""
     fresh_clients()
     server.script = ["calls"]
     chat = provider(kind, server.url, **changes)
@@ -257,7 +251,6 @@ def test_calls_of_tools_come_in_pieces_that_langchain_adds_up(kind: str, server:
 
 
 def _openai_tools(sent: Any, choice: Any) -> None:
-    """By the schema of OpenAI's own library."""
     from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolChoiceOptionParam
     from openai.types.chat import ChatCompletionToolUnionParam as Tool
     from pydantic import TypeAdapter
@@ -310,7 +303,6 @@ def test_what_the_server_is_told_of_tools(kind: str, server: Upstream) -> None:
 def test_a_local_model_without_tools_refuses_and_falls_back_to_none(
     server: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the extra `clients`, which holds a model to calls by a grammar."""
     monkeypatch.setattr("sluice.llm.providers.openai_compatible.hooks", lambda _: {})
     server.template_takes_tools = False
     try:

@@ -1,22 +1,19 @@
 """The policy of .github/: what a workflow may be made of, and what a pull request may reach.
 
-`faults(repository)` says everything that is wrong, each with its place. engine/tests/contract/ applies it to the
-project; engine/tests/policy/cases/ has workflows that it accepts, and edits of them that it must refuse.
+engine/tests/contract/ applies it to the project; cases/ has workflows that it accepts, and edits that it must refuse.
 """
 
 from __future__ import annotations
 
 from policy.answers import faults_of_answers
 from policy.files import Repository
-from policy.pins import faults_of_pins
 from policy.reach import faults_of_reach
-from policy.rules import faults_of_rules
+from policy.rules import faults_of_pins, faults_of_rules
 
 __all__ = ["Repository", "faults"]
 
 
 def faults(repository: Repository) -> list[str]:
-    """Empty when all of .github/ holds to the policy."""
     if broken := repository.broken:
         return broken
     found = [*faults_of_rules(repository), *faults_of_pins(repository), *faults_of_reach(repository)]

@@ -104,5 +104,4 @@ def _step(step: dict[str, Any]) -> Iterator[str]:
 
 
 def _held(part: Any) -> list[str]:
-    """Which of what it keeps to itself a part of the workflow names."""
     return [what for what, named in _HELD.items() if any(named.search(one) for one in expressions(part))]

@@ -1,4 +1,4 @@
-"""What lies under .github/: workflows and composite actions, parsed, with the text that their comments are in."""
+"""The workflows and composite actions of .github/, parsed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ class File:
 
     @property
     def name(self) -> str:
-        """Short: `ci.yml`; of a composite action, its folder."""
         parts = self.path.split("/")
         return parts[-1] if self.path.startswith(WORKFLOWS) else parts[-2]
 
@@ -39,14 +38,13 @@ class File:
 
     @property
     def triggers(self) -> dict[str, Any]:
-        """Event -> its settings, of any of the three forms that GitHub knows."""
+        """Return events with their settings, from any of the three forms that GitHub knows."""
         on = self.document.get("on")
         if isinstance(on, str):
             return {on: None}
         return dict.fromkeys(on) if isinstance(on, list) else dict(on or {})
 
     def line(self, *place: str | int) -> str:
-        """The text of the line that a key or an entry is on."""
         return self.text.splitlines()[self.lines[place] - 1]
 
 
@@ -80,7 +78,6 @@ class Repository:
 
     @property
     def broken(self) -> list[str]:
-        """Files that no rule can be applied to."""
         return self._parsed[1]
 
     @property
@@ -92,16 +89,14 @@ class Repository:
         return [file for path, file in self._parsed[0].items() if not path.startswith(WORKFLOWS)]
 
     def workflow(self, uses: str) -> File | None:
-        """The workflow that `uses: ./…` of a job means."""
         return self._parsed[0].get(uses.removeprefix("./"))
 
     def action(self, uses: str) -> File | None:
-        """The action that `uses: ./…` of a step means."""
         folder = uses.removeprefix("./").rstrip("/")
         return self._parsed[0].get(f"{folder}/action.yml") or self._parsed[0].get(f"{folder}/action.yaml")
 
     def steps(self) -> Iterator[tuple[File, str, dict[str, Any], tuple[str | int, ...]]]:
-        """Every step: its file, `file job`, itself, and its place in the file."""
+        """Yield every step: its file, `file job`, itself, and its place in the file."""
         for file in self.workflows:
             for name, job in file.jobs.items():
                 for number, step in enumerate(job.get("steps") or []):

@@ -1,8 +1,7 @@
-"""What a pull request can reach: a walk over its workflows, those that they call, and composite actions.
+"""A walk over all that a pull request can start: its workflows, those that they call, and composite actions.
 
-Anybody may open a pull request, and what runs then is what is in it. So nothing on the way may hold a secret, ask for
-an identity, run on a machine of one's own or write, but for the one comment of the comparison. The walk believes no
-`if`, and what it cannot follow it refuses.
+Nothing on the way may hold a secret, ask for an identity, run on a machine of one's own or write, but for the one
+comment of the comparison. The walk believes no `if`, and refuses what it cannot follow.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ _SECRETS = re.compile(r"(?<![\w.-])secrets(?![\w-])", re.IGNORECASE)
 
 
 def faults_of_reach(repository: Repository) -> list[str]:
-    """`ci.yml job > called.yml job > action: what it reaches`."""
     walk = _Walk(repository)
     found = []
     for file in repository.workflows:
@@ -66,7 +64,7 @@ class _Walk:
             yield from self.workflow(called, here, calling)
 
     def _steps(self, steps: list[dict[str, Any]], here: tuple[str, ...], inside: tuple[str, ...]) -> Iterator[str]:
-        """What actions of this repository do; those of others get nothing that is not in `with` and `env`."""
+        """Actions of others get nothing that is not in `with` and `env`."""
         for step in steps:
             uses = str(step.get("uses", ""))
             if not uses.startswith((".", "$")):
@@ -89,7 +87,7 @@ def _fault(trail: tuple[str, ...], what: str) -> str:
 
 
 def _secrets(value: Any, here: tuple[str, ...]) -> Iterator[str]:
-    """`github.token` is none: from a fork it may only read, and what it may is in `permissions`."""
+    """`github.token` is none: from a fork it may only read, and `permissions` lists its rights."""
     for expression in expressions(value):
         if _SECRETS.search(expression):
             yield _fault(here, f"reaches a secret: {' '.join(expression.split())}")

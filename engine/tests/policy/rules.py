@@ -1,13 +1,14 @@
-"""What every workflow is held to, whoever starts it, and zizmor does not ask: triggers, thin steps, ends in time."""
+"""Rules for every workflow that zizmor does not check, and the ledger of pinned actions."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
 
 from policy import answers
-from policy.files import File, Repository
+from policy.files import LEDGER, File, Repository
 
 # Others start a workflow with its rights and their words: a comment, an issue, a fork's pull request, another run.
 TRIGGERS = {
@@ -23,6 +24,9 @@ COMMANDS = (
 LONGEST_RUN = 5
 LONGEST_JOB_MINUTES = 360
 AGGREGATE = "required"
+Row = tuple[str, str, str]  # action, commit, version
+_ROW = re.compile(r"^\| ([\w./-]+) \| ([0-9a-f]{40}) \| (v[\d.]+) \|", re.MULTILINE)
+_PINNED = re.compile(r"uses: ([\w.-]+(?:/[\w.-]+)+)@([0-9a-f]{40})\s+# (v\d[\d.]*)$")
 
 
 def faults_of_rules(repository: Repository) -> list[str]:
@@ -122,3 +126,29 @@ def _is_one_command(script: str) -> bool:
     if any(set(word) <= set("();<>|&") or "\n" in word for word in words):
         return False
     return any(tuple(words[: len(command)]) == command for command in COMMANDS)
+
+
+def ledger(repository: Repository) -> set[Row]:
+    return {(found[1], found[2], found[3]) for found in _ROW.finditer(repository.files[LEDGER])}
+
+
+def used(repository: Repository) -> set[Row]:
+    return {row for _, _, row in _uses(repository) if row}
+
+
+def faults_of_pins(repository: Repository) -> Iterator[str]:
+    known = ledger(repository)
+    for where, uses, row in _uses(repository):
+        if row not in known:
+            yield f"{where}: not a commit and its version in the ledger: {uses}"
+
+
+def _uses(repository: Repository) -> Iterator[tuple[str, str, Row | None]]:
+    places = [(file, where, step, place) for file, where, step, place in repository.steps()]
+    for file in repository.workflows:
+        places += [(file, f"{file.name} {name}", job, ("jobs", name)) for name, job in file.jobs.items()]
+    for file, where, part, place in places:
+        uses = str(part.get("uses", "./"))
+        if not uses.startswith(("./", "docker://")):  # zizmor looks at images
+            pinned = _PINNED.search(file.line(*place, "uses"))
+            yield where, uses, (pinned[1], pinned[2], pinned[3]) if pinned else None

@@ -36,9 +36,7 @@ def archive(**files: bytes) -> bytes:
 
 @dataclass
 class ActionsApi(FakeGitHub):
-    """`runs` by number; `archives`: (run, name) -> zip; `writers`: who may write; `again`: runs that were run again;
-    `tokens_at_storage`: what the other host was sent as authorization. What it redirects to is itself by another name.
-    """
+    """`archives`: (run, name) -> zip. Archives are redirected to this server under another name."""
 
     runs: dict[int, dict[str, Any]] = field(default_factory=dict)
     archives: dict[tuple[int, str], bytes] = field(default_factory=dict)
@@ -53,7 +51,6 @@ class ActionsApi(FakeGitHub):
     def add_run(
         self, number: int, workflow: str = "ci.yml", *, branch: str = "change", **changes: Any
     ) -> dict[str, Any]:
-        """A run at its end: of ci for a pull request of octocat, or of another workflow on `branch`."""
         repository = {"id": 1, "name": "app", "full_name": REPOSITORY, "owner": {"login": "octo"}}
         self.runs[number] = {
             "id": number,
@@ -124,7 +121,6 @@ class ActionsApi(FakeGitHub):
         ]
 
     def environment(self, number: int, **more: str) -> dict[str, str]:
-        """The variables of a step of a run."""
         return {
             "GITHUB_API_URL": self.url,
             "GITHUB_REPOSITORY": REPOSITORY,
@@ -137,7 +133,6 @@ class ActionsApi(FakeGitHub):
 
 @contextmanager
 def actions_api() -> Iterator[ActionsApi]:
-    """A server on this machine."""
     with fake_github(ActionsApi()) as api:
         assert isinstance(api, ActionsApi)
         yield api

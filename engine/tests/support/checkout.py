@@ -1,9 +1,7 @@
 """A clone of a project in which whole releases are made, for tests.
 
-`small` makes them small: few steps of training, few cases, a short canary. Quality and speed decide nothing in them:
-they say whether the files of the project take a release from the data to the last canary step, on a busy machine too.
-Whether it is good enough is for `make release` to say. A canary that answers with errors is stopped as ever.
-"""
+`small` makes them small: they show that the project takes a release from the data to the last canary step, not how good
+it is. A canary that answers with errors is stopped as ever."""
 
 from __future__ import annotations
 
@@ -58,8 +56,7 @@ _LOCAL = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How `sluice release make` ended: its exit status, the release that it made (empty: none), what became of it in
-    the words of its last table, and whether it was beside the live one in a canary."""
+    """How `sluice release make` ended; `release` is empty if it made none."""
 
     status: int
     release: str
@@ -69,10 +66,8 @@ class Outcome:
 
 
 class Checkout:
-    """The clone. `root` is its folder."""
-
     def __init__(self, source: Path, folder: Path) -> None:
-        """Clones a project into `folder`, with what is changed and not committed yet, and with its data."""
+        """Clone a project with uncommitted changes and its data."""
         self.root = folder
         git.run(source, "clone", "--quiet", str(source), str(folder))
         for name in _listed(source, "-mo", "--exclude-standard"):
@@ -84,11 +79,9 @@ class Checkout:
 
     @property
     def live(self) -> str:
-        """The id of the release that is live, empty when there is none."""
         return champion_id(here(Workspace(self.root))) or ""
 
     def small(self) -> None:
-        """Makes the releases of this clone small, and commits that."""
         workspace = Workspace(self.root)
         if not workspace.data.is_dir():
             subprocess.run([_program("dvc"), "pull", "--quiet", "data.dvc"], cwd=self.root, check=True)
@@ -104,7 +97,6 @@ class Checkout:
         self.commit("small releases")
 
     def be_patient(self) -> None:
-        """No answer of a release takes too long, and no search or check for one."""
         self.edit("config/service.yaml", _wait_for_answers)
         self.edit("config/providers.yaml", _wait_for_models)
         self.edit("config/guardrails.yaml", lambda document: document.update(timeout_seconds=60))
@@ -119,27 +111,24 @@ class Checkout:
         params["rehearsal"]["time_scale"] = min(params["rehearsal"]["time_scale"], CANARY_SECONDS / planned)
 
     def change_what_serves(self) -> None:
-        """Another release that gives the same answers, so that nothing is trained or evaluated again."""
+        """Make another release that gives the same answers, so that nothing is trained or evaluated."""
         self.edit("config/service.yaml", lambda service: service.update(drain_seconds=service["drain_seconds"] + 1))
 
     def edit(self, name: str, change: Any) -> None:
-        """Lets `change` alter the document of a YAML file."""
         path = self.root / name
         document = yaml.safe_load(path.read_text())
         change(document)
         path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
     def commit(self, message: str) -> None:
-        """Commits all that has changed, as nobody in particular."""
         self.git("commit", "--quiet", "--no-verify", "--allow-empty", "--all", "-m", message)
 
     def git(self, *words: str) -> str:
-        """What git says to these words in the clone."""
         who = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
         return git.run(self.root, *who, *words)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """`sluice` with `words` in the clone, with the clone's own code. Its output is a pipe."""
+        """Start `sluice` in the clone, with the clone's own code."""
         # A plain shell stays between dvc and its stage, where bash makes way for it.
         env = {**os.environ, "PYTHONPATH": Workspace(self.root).code, "COLUMNS": "160", "SHELL": "/bin/sh"}
         env.pop("GITHUB_STEP_SUMMARY", None)  # its releases are none of the pull request that these tests run for
@@ -149,7 +138,6 @@ class Checkout:
         )
 
     def run(self, *words: str) -> tuple[int, str]:
-        """Exit status and output of `sluice` with `words`; the output is printed too, for whoever reads a failure."""
         process = self.start(*words)
         try:
             output, _ = process.communicate(timeout=60 * _MINUTES)
@@ -159,7 +147,6 @@ class Checkout:
         return process.returncode, output
 
     def release(self, fault: str = "") -> Outcome:
-        """Runs `sluice release make`. `fault`: what goes wrong with the canary, as `--fault` takes it."""
         status, output = self.run("release", "make", *(["--fault", fault] if fault else []))
         found = re.search(r"^release\s+(r-[0-9a-f]{12})\s+(.*?)\s*$", output, re.MULTILINE)
         name, verdict = (found[1], found[2]) if found else ("", "")
@@ -167,8 +154,7 @@ class Checkout:
         return Outcome(status, name, verdict, rehearsed, output)
 
     def first_release(self) -> Outcome:
-        """A release that has walked through a canary. Where nothing is trained, the first one is live without: there
-        was nothing to compare it with. Then it is the next."""
+        """A release with a canary. If nothing is trained, the first one is live without it; then it is the next."""
         first = self.release()
         if first.verdict != "promoted" or first.rehearsed:
             return first
@@ -176,7 +162,7 @@ class Checkout:
         return self.release()
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that still runs from this clone, or in it: a stage's command line does not name it."""
+        """Everything that runs from this clone or in it: a stage's command line doesn't name it."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -188,14 +174,12 @@ class Checkout:
         return found
 
     def left(self, seconds: float = 240) -> list[str]:
-        """What runs from this clone even after so many seconds."""
         wait_until(lambda: not self.processes(), seconds=seconds)
         return [str(one) for one in self.processes()]
 
 
 def some_of_each(rows: list[Row], number: int) -> list[Row]:
-    """At most `number` rows in their order: two of each tag and of both kinds, with an answer and without, then others,
-    evenly spread. So each metric that has cases in all rows has one here."""
+    """Return at most `number` rows: two of each tag and kind, then others, evenly spread."""
     kinds: dict[str, int] = {}
     chosen: set[str] = set()
     for row in rows:
@@ -210,7 +194,7 @@ def some_of_each(rows: list[Row], number: int) -> list[Row]:
 
 
 def _open_gates(document: dict[str, Any]) -> None:
-    """Figures of a small release say nothing, and those of a busy machine neither; errors of the canary do."""
+    """Open the gates to figures of a small release; errors of the canary still count."""
     for gate in document["gates"]:
         if gate["stage"] not in ("evaluation", "load"):
             continue
@@ -225,7 +209,6 @@ def _open_gates(document: dict[str, Any]) -> None:
 
 
 def _answer_here(document: dict[str, Any]) -> None:
-    """Tests reach no hosted model: the local one answers where another would."""
     if any(entry["kind"] != "local" for entry in document["chat"]):
         document["chat"] = [dict(_LOCAL)]
     document |= {role: [] for role in ("judge", "teacher") if role in document}
@@ -266,7 +249,6 @@ def _listed(source: Path, *options: str) -> list[str]:
 
 
 def _bring(source: Path, folder: Path, name: str) -> None:
-    """A file as it is in `source`, which may have removed it."""
     if (source / name).is_file():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source / name, folder / name)

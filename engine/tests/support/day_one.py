@@ -26,9 +26,7 @@ _SAYS = re.compile(r'engine/scripts/ci\.py say "(.*)"')
 
 @dataclass(frozen=True)
 class Situation:
-    """Something that happens on the default branch. `name`: what the table calls it; `paths`: files that are changed;
-    `change`: what the payload has beside the repository; `releases`: whether there is something to release; `clock`:
-    the entry of `cron` that is due."""
+    """An event on the default branch. `change`: what the payload adds; `releases`: something is to be released."""
 
     name: str
     event: str
@@ -40,13 +38,11 @@ class Situation:
     branch: str = "main"
 
     def github(self, *, private: bool) -> dict[str, Any]:
-        """The context `github` of a run."""
         repository = {"full_name": NAME, "default_branch": self.branch, "private": private, "is_template": False}
         event = {"repository": repository, **self.change}
         return {"event_name": self.event, "event": event, "ref_name": self.branch, "actor": self.actor}
 
     def outputs(self) -> dict[str, dict[str, dict[str, str]]]:
-        """Outputs of steps that commands write, by job and step."""
         plan = plan_for(self.paths).outputs() if self.event in ("pull_request", "merge_group") else {}
         environments = {"first": "staging", "last": "production"}
         decided = {"make": str(self.releases).lower(), "unknown": "", "parts": " ".join(extras())}
@@ -85,15 +81,12 @@ SITUATIONS = (
 
 @dataclass(frozen=True)
 class Found:
-    """What a workflow does: names of jobs, and lines that it says in summaries."""
-
     runs: tuple[str, ...]
     skipped: tuple[str, ...]
     says: tuple[str, ...]
 
 
 def starts(file: File, situation: Situation) -> bool:
-    """Whether the event starts the workflow."""
     if situation.event not in file.triggers:
         return False
     settings = file.triggers[situation.event] or {}
@@ -108,7 +101,6 @@ def starts(file: File, situation: Situation) -> bool:
 
 
 def find(repository: Repository, file: File, situation: Situation, *, private: bool = False) -> Found:
-    """What a workflow that was started does, with no variable and no secret."""
     context: dict[str, Any] = {"github": situation.github(private=private), "vars": {}, "secrets": {}, "inputs": {}}
     results: dict[str, str] = {}
     outputs: dict[str, dict[str, Any]] = {}
@@ -131,7 +123,6 @@ def find(repository: Repository, file: File, situation: Situation, *, private: b
 def _run(
     job: Mapping[str, Any], called: File | None, context: dict[str, Any], steps: Mapping[str, Mapping[str, str]]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Outputs of a job that runs, and what its steps say."""
     if called is None:
         inside = context | {"steps": {name: {"outputs": values} for name, values in steps.items()}}
         inside |= {"env": {name: _value(text, inside) for name, text in (job.get("env") or {}).items()}}
@@ -155,7 +146,6 @@ def _said(step: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _value(text: Any, context: Mapping[str, Any]) -> Any:
-    """What an expression gives; an output is a string."""
     found = re.fullmatch(r"\$\{\{(.*)\}\}", str(text).strip(), re.DOTALL)
     value = evaluate(found[1], context) if found else text
     return str(value).lower() if isinstance(value, bool) else value

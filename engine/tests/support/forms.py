@@ -1,6 +1,4 @@
-"""Schemas of OpenAI's strict subset, a model of random weights, and whether its answers validate. The judge is
-jsonschema, where the service has jsonschema-rs.
-"""
+"""Schemas of OpenAI's strict subset, a model of random weights, and whether its answers validate by jsonschema."""
 
 from __future__ import annotations
 
@@ -43,7 +41,6 @@ SCHEMAS: tuple[dict[str, Any], ...] = (
 
 
 def ask(server: LocalServer, schema: dict[str, Any], *, call: bool, brief: bool, seed: int) -> tuple[str, str]:
-    """The JSON that the model writes under the grammar of a schema, and why it ended."""
     tool = {"type": "function", "function": {"name": "note", "parameters": schema}}
     form = {"type": "json_schema", "json_schema": {"name": "note", "schema": schema}}
     wanted = {"tools": (tool,), "tool_choice": "required"} if call else {"response_format": form}
@@ -64,7 +61,7 @@ def ask(server: LocalServer, schema: dict[str, Any], *, call: bool, brief: bool,
 
 
 def fault(server: LocalServer, schema: dict[str, Any], *, call: bool, seed: int) -> str:
-    """What is wrong with the answer to a schema; empty when nothing is. One without an end is asked for in brief."""
+    """Return the fault of the answer to a schema. One without an end is asked for in brief."""
     for brief in (False, True):
         text, reason = ask(server, schema, call=call, brief=brief, seed=seed)
         if reason != "stop":
@@ -78,7 +75,7 @@ def fault(server: LocalServer, schema: dict[str, Any], *, call: bool, seed: int)
 
 
 def random_model(chat: Path, path: Path) -> Path:
-    """Writes a model of one small layer with random weights and the tokens of another."""
+    """Write a small model of one layer with random weights and the tokens of another."""
     reader, writer = GGUFReader(chat), GGUFWriter(path, "llama")
     width, tokens = 64, len(reader.fields["tokenizer.ggml.tokens"].data)
     for name, field in reader.fields.items():

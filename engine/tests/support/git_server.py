@@ -29,8 +29,6 @@ from support.local_server import in_thread
 
 @dataclass
 class GitServer:
-    """`certificate`: what clients have to trust; `rights`: "read" or "write" by token."""
-
     url: str
     certificate: Path
     rights: dict[str, str] = field(default_factory=dict)
@@ -38,8 +36,6 @@ class GitServer:
 
 @contextmanager
 def git_server(folder: Path) -> Iterator[GitServer]:
-    """Serves the repositories of git that lie in a folder."""
-
     class Handler(BaseHTTPRequestHandler):
         def _handle(self) -> None:
             word = self.headers.get("Authorization", "").rpartition(" ")[2]

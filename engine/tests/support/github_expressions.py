@@ -4,9 +4,7 @@ A double of GitHub's evaluator, from its documentation (github/docs, content/act
 expressions.md, of 2026): literals, operators and their coercions, `contains`, `fromJSON`, object filters, and the
 status functions of jobs. A condition without a status function has `success()` before it. `success()` is about all
 ancestors of a job, and a skipped one is none; a job that ran out of time or was lost is `cancelled`, which is no
-`failure()`, and the workflow is not `cancelled()` by it. engine/tests/workflows/test_expressions.py asks act, whose
-evaluator is another, the same questions.
-
+`failure()`, and the workflow is not `cancelled()` by it. engine/tests/workflows/test_day_one.py compares it with act.
 An expression is rewritten as one of Python, whose operators `_Value` gives GitHub's meaning.
 """
 
@@ -30,10 +28,7 @@ Needs = Mapping[str, Mapping[str, Any]]
 
 
 def runs(condition: str, context: Mapping[str, Any], ancestors: Mapping[str, str], *, cancelled: bool = False) -> bool:
-    """Whether a job begins.
-
-    `condition`: what stands after `if:`, empty for none. `context`: `needs`, `vars`, `github` and so on. `ancestors`:
-    results of all jobs before it. `cancelled`: whether somebody has cancelled the whole run."""
+    """Whether a job begins. `ancestors`: the results of all jobs before it; `cancelled`: somebody cancelled the run."""
     text = condition.strip()
     if text.startswith("${{") and text.endswith("}}"):
         text = text[3:-2]
@@ -49,7 +44,6 @@ def runs(condition: str, context: Mapping[str, Any], ancestors: Mapping[str, str
 
 
 def evaluate(text: str, context: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]] | None = None) -> Any:
-    """The value of an expression, without its braces."""
     known = {"contains": _contains, "fromJSON": json.loads, **(functions or {})}
     parts: list[_Value] = []
 

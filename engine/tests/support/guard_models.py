@@ -18,7 +18,6 @@ def kinds_by(first: float) -> KindModel:
 
 
 def trusting_model(embedder: str) -> LinearGuardModel:
-    """Takes nothing for an attack, and asks no embedder."""
     weights = np.zeros(BUCKETS, np.float32)
     bounds = (-1.0, 1.0)
     return LinearGuardModel(weights, (-10.0, 1.0, 0.0), weights, (1.0, -10.0), kinds_by(0), bounds, 0.5, embedder)

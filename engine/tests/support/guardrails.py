@@ -1,5 +1,4 @@
-"""What a check of the guardrails finds in a text, with everything between: unfolding, its options, its place. And guard
-models for tests that are not about one."""
+"""Support for tests of guardrails: findings of a check, guard models, and the stored texts."""
 
 from __future__ import annotations
 
@@ -22,8 +21,7 @@ LANGUAGES = ("arabic", "chinese", "hindi", "japanese", "korean", "polish", "russ
 
 
 class FakeGuardModel:
-    """Judges each text and each of its sentences, and is in doubt about all: the first dimension of an embedding is the
-    probability. `says`: another probability, or a function that returns one."""
+    """In doubt about all sentences: an embedding's first dimension is the probability, unless it `says` another."""
 
     threshold = 0.5
     embedder = "e" * 64
@@ -45,12 +43,7 @@ class FakeGuardModel:
 
 
 def place_guard_model(workspace: Workspace, embedder: str) -> None:
-    """A file of a guard model that takes nothing for an attack, where the project has kept the extra.
-
-    Args:
-        workspace: checkout whose build/guard/ gets it.
-        embedder: sha256 of the embedder that is served.
-    """
+    """Place a guard model that takes nothing for an attack, where the project has kept the extra."""
     if "guard" in extras():
         from support.guard_models import save_guard_model, trusting_model
 
@@ -58,7 +51,7 @@ def place_guard_model(workspace: Workspace, embedder: str) -> None:
 
 
 def finder(check: str, kit: CheckResources | None = None) -> Callable[..., list[Finding]]:
-    """`find(text, options)` of a check by its name, as a stage runs it."""
+    """Return `find(text, options)` of a check, as a stage runs it."""
     chosen = kit or CheckResources()
 
     def find(text: str, options: Any = None) -> list[Finding]:
@@ -68,12 +61,8 @@ def finder(check: str, kit: CheckResources | None = None) -> Callable[..., list[
     return find
 
 
-def stored_texts(name: str) -> list[str]:
-    return [row["text"] for row in stored_rows(name)]
-
-
 def stored_rows(name: str) -> list[dict[str, str]]:
-    """Rows of data/guard/, from the store in the repository: nothing has to be pulled."""
+    """Return rows of data/guard/ from the store in the repository: nothing has to be pulled."""
     root = Path(__file__).parents[3]
     store = root / "dvc-store" / "files" / "md5"
     folder = yaml.safe_load((root / "data.dvc").read_text())["outs"][0]["md5"]

@@ -10,8 +10,6 @@ import pytest
 
 
 class Library:
-    """Stands for a library, or a module of one. A file whose library is not installed is skipped."""
-
     def __init__(self, name: str) -> None:
         if find_spec(name.partition(".")[0]) is None:
             pytest.skip(f"{name} is not installed", allow_module_level=True)

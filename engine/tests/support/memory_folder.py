@@ -23,8 +23,7 @@ ROOM = 4 << 30  # for all that a run leaves until its end; and as much again for
 
 
 def keep_in_memory(config: pytest.Config) -> None:
-    """Lets a run and all that it starts have their temporary files in memory until it ends, unless somebody has named
-    a folder for them."""
+    """Keep temporary files of a run in memory until it ends, unless somebody has named a folder for them."""
     if config.option.basetemp is None and "TMPDIR" not in os.environ and has_room():
         folder = make_folder()
         config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
@@ -33,14 +32,13 @@ def keep_in_memory(config: pytest.Config) -> None:
 
 
 def has_room() -> bool:
-    """Whether programs run there, and there is room."""
     if not MEMORY.is_dir() or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         return False
     return min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available // 2) >= ROOM
 
 
 def make_folder() -> str:
-    """A new folder, locked as long as this process lives; those of processes that were killed go."""
+    """Make a folder that is locked as long as this process lives; remove those of killed processes."""
     for path in MEMORY.glob(f"sluice-{os.getuid()}-*"):
         with suppress(OSError), Path(path, "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,7 +17,7 @@ from sluice.core.processes import free_port, wait_until
 
 
 class MlflowServer:
-    """A busy machine takes minutes to start one. `kill` leaves what it has stored; `start` takes it up again."""
+    """`kill` leaves what it has stored; `start` takes it up again."""
 
     def __init__(self, folder: Path, artifacts: str = "") -> None:
         """`artifacts`: where clients put files by themselves; without it the server takes them."""
@@ -28,7 +28,6 @@ class MlflowServer:
         self._server: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Does nothing where it runs."""
         if self._server:
             return
         places = [f"--backend-store-uri=sqlite:///{self.folder / 'mlflow.db'}"]
@@ -45,7 +44,6 @@ class MlflowServer:
         assert wait_until(self._healthy, seconds=900), (self.folder / "log").read_text()
 
     def kill(self, sent: signal.Signals = signal.SIGKILL) -> None:
-        """Ends the server with the workers that it started."""
         if self._server:
             os.killpg(self._server.pid, sent)
             self._server.wait(60)
@@ -60,7 +58,6 @@ class MlflowServer:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """One server for a module that imports this and `server`."""
     server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
     server.start()
     yield server

@@ -17,7 +17,6 @@ from sluice.release import staging
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.catalogue import TransferResult, push
 from sluice.release.manifest import FILE
-from sluice.release.verdict import Verdict
 from sluice.retrieval import index_stage
 from support.guardrails import place_guard_model
 from support.rollout.canaries import CASES
@@ -36,7 +35,7 @@ ARTICLES = {
 
 @dataclass(frozen=True)
 class Placed:
-    """A pushed release, the folder it was pushed to, and a folder with nothing but its manifest, as a ConfigMap is."""
+    """A pushed release, its store, and a folder with nothing but its manifest, as a ConfigMap is."""
 
     moved: TransferResult
     place: Path
@@ -45,9 +44,8 @@ class Placed:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Two articles behind the real embedder and the untouched model, made by the real stages; the guard model takes
-    nothing for an attack, and has tests elsewhere. Its gates are wide where they compare times: the tests put one
-    service beside itself, on a machine that may do much else."""
+    """Two articles behind the real embedder and the untouched model, made by the real stages. The gates of times are
+    wide: the tests put one service beside itself."""
     root = tmp_path_factory.mktemp("checkout")
     for folder in ("prompts", "config", "pipelines"):
         shutil.copytree(ROOT / folder, root / folder)
@@ -72,33 +70,22 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="session")
 def placed(checkout: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Placed:
-    """A release that is asked about its articles."""
     rows = [Row(id=name, question=asked, answers=(), doc_ids=()) for name, asked in QUESTIONS.items()]
     return _placed(checkout, rows, tmp_path_factory.mktemp("place"))
 
 
 @pytest.fixture(scope="session")
 def scripted(checkout: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Placed:
-    """A release that is asked what the scripted services of engine/tests/support/rollout/canaries.py can answer."""
+    """A release that is asked what support/rollout/canaries.py can answer."""
     return _placed(checkout, CASES, tmp_path_factory.mktemp("place"))
 
 
 def _placed(checkout: Workspace, rows: list[Row], folder: Path) -> Placed:
     write_rows(checkout.data / "eval.jsonl", rows)
-    verdict = {
-        "gate": "none",
-        "metric": "none",
-        "passed": True,
-        "figure": 1.0,
-        "limit": 0.0,
-        "reference": None,
-        "samples": 1,
-        "reason": "made for a test",
-    }
     _, release = staging.create(
         checkout,
         evaluation=checkout.build / "evaluation",
-        verdicts=[Verdict.model_validate(verdict)],
+        verdicts=[],
         parent=None,
         commit="0" * 40,
         data_digest="e" * 32,

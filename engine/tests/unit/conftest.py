@@ -1,5 +1,3 @@
-"""What unit tests of several folders need."""
-
 from __future__ import annotations
 
 import os

@@ -1,11 +1,4 @@
-"""Runs a workflow of .github/ with act, without Docker: each step is a process of this machine.
-
-act is no sandbox. So it gets a HOME and a TMPDIR of its own, an environment of named variables only, and proxies that
-lead nowhere: what is not on 127.0.0.1 is not reached. Remote actions are played by the folders in `actions/`.
-
-What act reports is a stream of JSON. A run is read from it: which steps began and how they ended, the outputs that
-they set, the summaries that they wrote.
-"""
+"""Runs a workflow of .github/ with act, without Docker and without the network: actions are played by `actions/`."""
 
 from __future__ import annotations
 
@@ -42,8 +35,7 @@ _NOWHERE = "http://127.0.0.1:9"
 
 @dataclass
 class Job:
-    """`ran`: the steps that began, as keys: `id` or index, for those of a composite action with a `/` between; to
-    their result, None for one that was cut off. `outputs`: what steps set, by `step.name`."""
+    """`ran`: the result of each step that began (`None` if cut off), by id or index. `outputs` by `step.name`."""
 
     name: str
     id: str
@@ -56,15 +48,14 @@ class Job:
 
 @dataclass
 class Run:
-    """`status` of act: 0, 1 when a job failed, KILLED. `jobs` by name, as act says it: the workflow's name and the
-    job's, before it that of the caller."""
+    """A run as act reports it, by names of jobs."""
 
     status: int
     jobs: dict[str, Job]
     log: str
 
     def job(self, name: str) -> Job:
-        """The only job whose id, or end of its name, is this."""
+        """The only job of this id or end of a name."""
         found = [one for one in self.jobs.values() if name in (one.id, one.name) or one.name.endswith(f"/{name}")]
         assert len(found) == 1, f"{name}: {[one.name for one in found]} of {list(self.jobs)}\n{self.log}"
         return found[0]
@@ -84,8 +75,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Runner:
-    """What stays the same from run to run: `root`, the repository; `home`, all that the steps may write to; `place`,
-    where the stub actions keep artifacts and notes; `environment`, which every step sees."""
+    """What stays the same from run to run. Steps may write to `home`; stubs keep artifacts and notes in `place`."""
 
     root: Path
     home: Path
@@ -104,7 +94,6 @@ class Runner:
         actor: str = "octocat",
         jobs_at_once: int = 2,
     ) -> Run:
-        """Runs a file of .github/workflows from a fresh runner: nothing of an earlier run is left in its HOME."""
         shutil.rmtree(self.home, ignore_errors=True)
         for folder in (self.home / "tmp", self.place):
             folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +156,7 @@ class Runner:
 
 
 def end_session(leader: int) -> None:
-    """Kills act and every process that its steps have started: they are groups of their own, in its session."""
+    """Kill act and all that its steps have started: groups of their own in its session."""
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, PermissionError):
             if os.getsid(process.pid) == leader:
@@ -175,7 +164,7 @@ def end_session(leader: int) -> None:
 
 
 def stubs(root: Path, workflow: str) -> dict[str, str]:
-    """`owner/name@ref` of every remote action that a workflow reaches, to the folder of what plays it."""
+    """Map every remote action that a workflow reaches to the folder that plays it."""
     found = {}
     for path in files(root, workflow):
         for owner, name, ref in re.findall(r"\buses:\s*([\w.-]+)/([\w.-]+)(?:/[\w./-]+)?@(\w+)", path.read_text()):
@@ -187,7 +176,7 @@ def stubs(root: Path, workflow: str) -> dict[str, str]:
 
 
 def files(root: Path, workflow: str) -> set[Path]:
-    """The file of a workflow, and of every workflow and composite action that it reaches in the repository."""
+    """A workflow's file and every workflow and composite action of the repository that it reaches."""
     reached, waiting = set(), [root / ".github" / "workflows" / workflow]
     while waiting:
         path = waiting.pop()
@@ -199,7 +188,6 @@ def files(root: Path, workflow: str) -> set[Path]:
 
 
 def read(lines: Iterable[str], status: int) -> Run:
-    """A run out of what act has said."""
     jobs: dict[str, Job] = {}
     said: list[str] = []
     for line in lines:
@@ -241,10 +229,7 @@ def load(path: Path) -> dict[Any, Any]:
 
 @contextmanager
 def opened(may_begin: Callable[[str], bool]) -> Iterator[dict[str, str]]:
-    """A gate before every step, by what the steps need in their environment.
-
-    `may_begin` gets the job's id and the script of the step. Where it says no, the machine dies at once: the shell of
-    the step and act are killed, and with them all that would still have run, `if: always()` too."""
+    """A gate before every step. Where `may_begin` says no, the machine dies at once, without `if: always()`."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:

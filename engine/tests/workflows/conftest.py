@@ -34,13 +34,11 @@ def scratch(folder: Path) -> Scratch:
 
 @pytest.fixture(scope="module")
 def place(scratch: Scratch, folder: Path) -> Iterator[World]:
-    """A world with an image to build, an account and a cluster for each environment."""
     with world(scratch, folder / "whole") as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def bare(scratch: Scratch, folder: Path) -> Iterator[World]:
-    """A world with a folder for artefacts, and nothing else."""
     with world(scratch, folder / "bare", whole=False) as made:
         yield made

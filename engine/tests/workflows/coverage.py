@@ -33,7 +33,6 @@ class Step(NamedTuple):
 
 
 def declared(root: Path, workflow: str) -> set[Step]:
-    """Every `run:` step of a workflow, of the workflows that it calls and of the composite actions that they use."""
     found: set[Step] = set()
     for name, job in load(root / ".github" / "workflows" / workflow)["jobs"].items():
         called = job.get("uses", "")
@@ -55,7 +54,6 @@ def _of_steps(root: Path, file: str, job: str, steps: list[dict[str, Any]]) -> s
 
 
 def began(root: Path, runs: Iterable[Run]) -> set[Step]:
-    """Every `run:` step that began in any of the runs."""
     return {step for run in runs for job in run.jobs.values() for step in _of_job(root, job)}
 
 
@@ -74,8 +72,7 @@ def _of_job(root: Path, job: Job) -> set[Step]:
 
 
 def _find(root: Path, job: Job) -> tuple[str, str, list[dict[str, Any]]]:
-    """The file of a job, its name there, and its steps. act says the name of the workflow, which no two of ours share.
-    Where a called workflow was inlined, they are those of the called one."""
+    """The file of a job, its name there, and its steps; for a job that was inlined, those of the called workflow."""
     for path in sorted((root / ".github" / "workflows").glob("*.yml")):
         workflow = load(path)
         name = workflow.get("name", path.name)

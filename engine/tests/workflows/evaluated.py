@@ -9,14 +9,13 @@ from workflows.scratch import ROOT
 
 
 def situation_of(workflow: str, name: str) -> tuple[File, Situation]:
-    """The workflow's file, and what of this name starts it."""
     (file,) = [one for one in Repository.read(ROOT).workflows if one.name == workflow]
     (situation,) = [one for one in SITUATIONS if one.name == name and starts(file, one)]
     return file, situation
 
 
 def compare(run: Run, workflow: str, name: str, *, private: bool = False) -> None:
-    """A run is what was evaluated: the same jobs, every one green, and the same words."""
+    """A run has the jobs and words that were evaluated for the same event."""
     file, situation = situation_of(workflow, name)
     said = find(Repository.read(ROOT), file, situation, private=private)
     ended = {}

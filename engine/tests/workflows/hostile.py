@@ -23,10 +23,8 @@ NAME = "pwned"
 
 
 def text(kind: str, folder: Path) -> str:
-    """The text of a kind, with a file in `folder` to create."""
     return TEXTS[kind].replace("TARGET", str(folder / NAME))
 
 
 def file_name(written: str) -> str:
-    """The text as the name of one file."""
     return written.replace("/", "_")[:120]

@@ -1,8 +1,4 @@
-"""A scratch repository to run workflows in, with an origin of its own; and the events of GitHub.
-
-It holds the files of this working tree as one commit on `main`, without tests and benchmarks, which no step reads
-here: act copies the whole repository for each job.
-"""
+"""A scratch repository of this working tree's files, without tests (act copies it for each job); GitHub's events."""
 
 from __future__ import annotations
 
@@ -21,6 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 LEFT_OUT = ("tests/", "engine/tests/", "engine/benchmarks/")
 REPOSITORY = "octo/app"
+PROMPT = "prompts/answer.prompt.yml"
 _WHO = {"GIT_AUTHOR_NAME": "octocat", "GIT_AUTHOR_EMAIL": "octocat@example.invalid"}
 
 
@@ -41,8 +38,7 @@ class Scratch:
         self.git("fetch", "--quiet", "origin")
 
     def _settle(self) -> None:
-        """What is smaller here: the evaluation, the models, which nothing loads, and the environments in the cluster,
-        whose stub knows the kinds of the overlay `local` alone."""
+        """Make smaller what is slow: the evaluation, the models, the environments of the cluster."""
         # The rule answers every case at once; these are enough for every gate, and quick to score.
         self.edit("pipelines/params.yaml", "limit: 0 ", "limit: 135 ")
         models = {}
@@ -90,7 +86,6 @@ class Scratch:
         return self.head
 
     def init(self, *words: str) -> None:
-        """`sluice init`, by the code that is here; its own scripts read two folders of the tests."""
         for name in ("policy", "support"):
             shutil.copytree(ROOT / "engine/tests" / name, self.root / "engine/tests" / name)
         self.commit("What init reads")
@@ -105,12 +100,16 @@ class Scratch:
         self.git("push", "--quiet", "origin", "HEAD:main")
 
     def branch(self, name: str) -> None:
-        """A new branch at the base, and on it."""
         self.git("checkout", "--quiet", "-B", name, self.base)
+
+    def edit_prompt(self, branch: str, message: str, words: str = "one or two", *, author: str = "octocat") -> str:
+        """Commit an edited prompt on a new branch at the base."""
+        self.branch(branch)
+        self.edit(PROMPT, "the one or two", words)
+        return self.commit(message, author=author)
 
 
 def tracked() -> list[str]:
-    """Files of the working tree, with those that are not committed yet, but for what git ignores."""
     words = ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "-z"]
     listed = subprocess.run(words, capture_output=True, check=True).stdout.decode().split("\0")
     return [name for name in listed if name and not name.startswith(LEFT_OUT) and (ROOT / name).is_file()]
@@ -124,7 +123,6 @@ def repository(*, private: bool = False, branch: str = "main") -> dict[str, Any]
 def pull_request(
     scratch: Scratch, *, title: str = "A change", body: str = "", branch: str = "change", private: bool = False
 ) -> dict[str, Any]:
-    """The event of a pull request from the commit that is checked out to the base."""
     place = repository(private=private)
     pull = {
         "number": 7,
@@ -145,7 +143,6 @@ def pushed(
     private: bool = False,
     branch: str = "main",
 ) -> dict[str, Any]:
-    """The event of a push of the commit that is checked out to the default branch."""
     commit = {"id": scratch.head, "message": message, "author": {"name": author, "email": "octocat@example.invalid"}}
     return {
         "ref": f"refs/heads/{branch}",

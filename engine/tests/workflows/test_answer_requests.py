@@ -1,8 +1,4 @@
-"""A pull request without a key, as GitHub would run it: ci.yml, answer-requests.yml, ci.yml again.
-
-Workflows, commands, git and comparison are real; the model is a stub on this machine, and GitHub's API is played
-(support/actions_api.py). ci.yml is cut down to its job `eval`.
-"""
+"""A pull request without a key, as GitHub would run it: ci.yml, answer-requests.yml, ci.yml again."""
 
 from __future__ import annotations
 
@@ -29,7 +25,6 @@ SIGNED_IN = ("played-secret-access-key", "played-session-token")  # of actions/c
 
 
 def alone(ci: str) -> str:
-    """ci.yml with the job `eval` alone, as where its plan runs it and no part is off."""
     content = yaml.safe_load(re.sub(r"contains\(needs\.plan\.outputs\.parts, '\w+'\)", "true", ci))
     content["on"] = content.pop(True)  # YAML 1.1 reads the key `on` as true
     job = content["jobs"]["eval"]
@@ -43,22 +38,18 @@ def reply(messages: list[dict[str, str]]) -> str:
 
 
 def zipped(bare: World, name: str, *, run: int) -> bytes:
-    """What a run has uploaded, as it is downloaded."""
     files = bare.artifact(name, run=run).iterdir()
     return archive(**{path.name.replace(".", "__"): path.read_bytes() for path in files})
 
 
 @dataclass
 class Rounds:
-    """What was seen on the way."""
-
     runs: list[Run] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
 
 
 def asked_by_main(bare: World, api: ActionsApi, number: int = 900) -> Run:
-    """One run of answer-requests.yml, of the code of main."""
     bare.scratch.git("checkout", "--quiet", "main")
     fork = {"id": 2, "full_name": "somebody/app"}
     ended = {"id": 500, "event": "pull_request", "conclusion": "failure", "head_repository": fork, "head_sha": "0" * 40}
@@ -95,9 +86,7 @@ def rounds(bare: World, api: ActionsApi, model: Upstream) -> Rounds:
         "config/providers.yaml", hosted(model.url, timeouts={"connect": 60, "queue": 300, "first_token": 300})
     )
     scratch.base = scratch.commit("A hosted model")
-    scratch.branch("change")
-    scratch.edit("prompts/answer.prompt.yml", "the one or two", "one or two")
-    scratch.commit("A prompt")
+    scratch.edit_prompt("change", "A prompt")
 
     def compared(attempt: int) -> None:
         scratch.git("checkout", "--quiet", "change")
@@ -144,7 +133,6 @@ def test_main_asks_and_runs_the_job_again(bare: World, api: ActionsApi, rounds: 
 
 
 def test_the_second_attempt_has_a_verdict_and_asks_nothing(rounds: Rounds) -> None:
-    """That it is the verdict of a run with the key: unit/extras/hosted/test_rounds.py."""
     assert rounds.runs[2].status == 0
     assert rounds.asked[2] == rounds.asked[1]
     assert "No difference seen" in rounds.comments[1]
@@ -166,7 +154,6 @@ def test_every_step_has_run(bare: World, rounds: Rounds) -> None:
 def test_main_refuses_what_is_hostile_before_anything_holds_the_key(
     bare: World, api: ActionsApi, rounds: Rounds, model: Upstream
 ) -> None:
-    """All kinds of it, by the same commands: unit/extras/hosted/test_hostile_files.py."""
     before, again, number = len(model.asked), len(api.again), 901
     good = json.loads((bare.artifact("requests-1", run=500) / "requests.jsonl").read_text().splitlines()[0])
     hostile = json.dumps(good | {"base_url": "http://169.254.169.254/latest"}).encode() + b"\n"
@@ -181,17 +168,3 @@ def test_main_refuses_what_is_hostile_before_anything_holds_the_key(
     assert [*published] == ["refused"]
     assert len(api.again) == again + 1, "it is run again to read why"
     assert not [hidden for hidden in (KEY, *SIGNED_IN) if hidden in run.log + json.dumps(published)]
-
-
-def test_main_asks_nothing_for_a_run_that_failed_otherwise(
-    bare: World,
-    api: ActionsApi,
-    rounds: Rounds,  # noqa: ARG001 - what happened before
-    model: Upstream,
-) -> None:
-    before, again = len(model.asked), [*api.again]
-    del api.archives[500, "requests-1"]
-    run = asked_by_main(bare, api)
-    assert run.status == 0
-    assert "The run asks for nothing." in run.job("answer").log
-    assert (len(model.asked), api.again) == (before, again)

@@ -8,17 +8,14 @@ import re
 import pytest
 
 from workflows.act import Run
+from workflows.scratch import PROMPT
 from workflows.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-RIGHT = ("the one or two", "one or two")
-WRONG = ("the one or two", "the SPOILED two")
-
 
 @pytest.fixture(scope="module")
 def documentation(place: World) -> Run:
-    """A pull request that changes a page."""
     place.scratch.branch("documentation")
     place.scratch.write("docs/a-page.md", "# A page\n")
     place.scratch.commit("A page")
@@ -27,9 +24,8 @@ def documentation(place: World) -> Run:
 
 @pytest.fixture(scope="module")
 def better(place: World, documentation: Run) -> Run:  # noqa: ARG001 - it is the first run of this place
-    """A pull request that edits a prompt and a manifest."""
     place.scratch.branch("prompt")
-    place.scratch.edit("prompts/answer.prompt.yml", *RIGHT)
+    place.scratch.edit(PROMPT, "the one or two", "one or two")
     place.scratch.write("engine/k8s/base/NOTES.md", "A note.\n")
     place.scratch.commit("A prompt and a manifest")
     return place.ci(number=501)
@@ -37,10 +33,7 @@ def better(place: World, documentation: Run) -> Run:  # noqa: ARG001 - it is the
 
 @pytest.fixture(scope="module")
 def worse(place: World, better: Run) -> Run:  # noqa: ARG001 - the pull request that is pushed to again
-    """The same pull request after a push that spoils the prompt."""
-    place.scratch.branch("worse")
-    place.scratch.edit("prompts/answer.prompt.yml", *WRONG)
-    place.scratch.commit("It is worse")
+    place.scratch.edit_prompt("worse", "It is worse", "the SPOILED two")
     return place.ci(number=502)
 
 
@@ -103,7 +96,6 @@ def test_the_comment_is_updated_and_there_is_one(place: World, better: Run, wors
 
 
 def test_a_push_that_takes_the_change_back_leaves_no_verdict(place: World, worse: Run) -> None:  # noqa: ARG001
-    """Nothing is compared then, so nothing would replace it."""
     place.scratch.branch("taken-back")
     place.scratch.write("docs/another-page.md", "# Another page\n")
     place.scratch.commit("A page alone")

@@ -1,7 +1,4 @@
-"""The first days of a repository in which nothing is set: what act finds is what the table of the page says.
-
-Its releases are in test_first_release.py. What is played: engine/docs/reference/workflow-tests.md.
-"""
+"""The first days of a repository in which nothing is set match the table of the reference page."""
 
 from __future__ import annotations
 
@@ -21,12 +18,9 @@ from workflows.world import World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
-
 
 @pytest.fixture(scope="module")
 def alone(scratch: Scratch, folder: Path) -> Iterator[World]:
-    """A world in which no variable is set, and no registry is there."""
     with world(scratch, folder / "alone", whole=False) as made:
         made.variables.clear()
         yield made
@@ -47,17 +41,13 @@ def test_a_release_that_nothing_can_keep_is_skipped_with_one_line(alone: World) 
 
 
 def test_the_first_pull_request_changes_a_prompt(alone: World) -> None:
-    alone.scratch.branch("prompt")
-    alone.scratch.edit(*PROMPT)
-    alone.scratch.commit("A prompt")
+    alone.scratch.edit_prompt("prompt", "A prompt")
     compare(alone.ci(number=21), "ci.yml", "first pull request of a prompt")
     assert len(alone.github.comments) == 1
 
 
 def test_a_merge_queue_asks_the_same_and_comments_nowhere(alone: World) -> None:
-    alone.scratch.branch("queued")
-    alone.scratch.edit(*PROMPT)
-    queued = {"head_sha": alone.scratch.commit("A prompt"), "base_sha": alone.scratch.base}
+    queued = {"head_sha": alone.scratch.edit_prompt("queued", "A prompt"), "base_sha": alone.scratch.base}
     payload = {"action": "checks_requested", "merge_group": queued, "repository": repository()}
     before = dict(alone.github.comments)
     run = alone._run("ci.yml", "merge_group", payload, number=19)
@@ -67,7 +57,6 @@ def test_a_merge_queue_asks_the_same_and_comments_nowhere(alone: World) -> None:
 
 
 def test_the_pull_request_that_names_the_project_is_green(alone: World) -> None:
-    """Its base is the template: both sides are compared by what the head has installed."""
     scratch = alone.scratch
     scratch.branch("named")
     scratch.init("--name", "zephyr-desk", "--organisation", "acme-labs", "--region", "ap-south-2")
@@ -83,10 +72,7 @@ def test_the_pull_request_that_names_the_project_is_green(alone: World) -> None:
 
 
 def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World) -> None:
-    """A private repository has forks, and runs for them, where its settings allow it."""
-    alone.scratch.branch("fork")
-    alone.scratch.edit(*PROMPT)
-    alone.scratch.commit("A prompt from elsewhere")
+    alone.scratch.edit_prompt("fork", "A prompt from elsewhere")
     payload: dict[str, Any] = pull_request(alone.scratch, branch="theirs", private=True)
     elsewhere = repository(private=True) | {"full_name": "somebody/app", "fork": True}
     payload["pull_request"]["head"]["repo"] = elsewhere
@@ -100,7 +86,6 @@ def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World) -
 if "engine_tests" in extras():
 
     def test_dependabot_moves_an_action(alone: World) -> None:
-        """`make check`, which asks for the row of the ledger, is played."""
         alone.scratch.branch("dependabot")
         path = ".github/workflows/ci.yml"
         alone.scratch.edit(path, "# v7.0.1", "# v7.0.2")
@@ -116,7 +101,6 @@ if "engine_tests" in extras():
 
 @pytest.mark.parametrize("private", [False, True], ids=["public", "private"])
 def test_the_night_finds_nothing_missing_and_scores_what_it_may(alone: World, private: bool) -> None:
-    """In a private repository its line is there in place of the score: `compare` asks for it."""
     alone.scratch.branch("night")
     scored = len(alone.kept("scanned"))
     run = on_the_clock(alone, "nightly.yml", "the night", number=26, private=private, PLAYED_WITHOUT="registry")
@@ -138,7 +122,6 @@ if "hosted" in extras():
 
     @pytest.mark.parametrize("conclusion", ["success", "failure"])
     def test_the_end_of_a_pull_request_s_run_asks_for_nothing(alone: World, conclusion: str) -> None:
-        """Where a comparison has left no questions."""
         place, clock = repository() | {"id": 1}, "2026-01-01T10:00:00Z"
         ended = {"id": 500, "name": "ci", "event": "pull_request", "conclusion": conclusion, "head_repository": place}
         with actions_api() as api:

@@ -14,8 +14,6 @@ from workflows.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
-
 
 @pytest.fixture(scope="module")
 def first(bare: World) -> Run:
@@ -27,9 +25,7 @@ def second(bare: World, first: Run) -> Run:  # noqa: ARG001 - it is the one befo
     """Another release, whose commit and author say all that is hostile."""
     written = "\n".join(text(kind, bare.runner.place) for kind in TEXTS)
     author = written.replace("\n", " ")
-    bare.scratch.branch("second")
-    bare.scratch.edit(*PROMPT)
-    bare.scratch.commit(written, author=author)
+    bare.scratch.edit_prompt("second", written, author=author)
     return bare.release(number=901, event={"message": written, "author": author}, actor=author)
 
 
@@ -99,7 +95,6 @@ def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) 
 
 
 def test_a_night_says_what_is_missing_and_where_a_merge_releases_nothing(bare: World) -> None:
-    """Where nothing is set, in a private repository whose default branch is one that release.yml does not know."""
     place = repository(private=True, branch="develop")
     payload = dispatched() | {"ref": "refs/heads/develop", "repository": place}
     run = bare._run("nightly.yml", "workflow_dispatch", payload, number=913)
@@ -120,7 +115,6 @@ if "engine_tests" in extras():
 if "upgrade" in extras():
 
     def test_a_template_that_has_nothing_newer_is_asked(bare: World) -> None:
-        """How versions are taken and published is tested in engine/tests/unit/extras/upgrade."""
         version = version_of(bare.scratch.root)
         bare.scratch.branch("upgrading")
         bare.scratch.git("push", "--quiet", "origin", f"HEAD:refs/tags/v{version}")
@@ -133,6 +127,5 @@ if "upgrade" in extras():
 
 
 def test_every_step_has_run(bare: World, place: World) -> None:
-    """With those of the tests before."""
     for workflow in {*RUN} - {"ci.yml", "release.yml", "answer-requests.yml", "template-release.yml"}:
         assert bare.missed(workflow) & place.missed(workflow) == set(), workflow

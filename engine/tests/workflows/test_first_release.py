@@ -1,8 +1,4 @@
-"""The releases of a repository in which nothing is set: what the merge makes is there for any machine with a token.
-
-GitHub's registry is a real one of this machine, its git server the real `git http-backend` behind tokens; what is
-played: engine/docs/reference/workflow-tests.md.
-"""
+"""The releases of a repository in which nothing is set are there for any machine with a token."""
 
 from __future__ import annotations
 
@@ -14,14 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
 import pytest
 
-from sluice.core.processes import free_port, wait_until
 from support.day_one import CLOCK
 from support.git_server import GitServer, git_server
-from support.local_server import answers
-from support.providers.server import TEXT
 from unit.extras.registry.registries import registry_server
 from unit.github.fake_github import READER, WRITER
 from workflows.act import HERE
@@ -31,12 +23,9 @@ from workflows.world import World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
-
 
 @pytest.fixture(scope="module")
 def server(scratch: Scratch, folder: Path) -> Iterator[GitServer]:
-    """The repository at `/octo/app`, for those who have a token."""
     folder = folder / "served"
     folder.mkdir()
     subprocess.run(["git", "clone", "--quiet", "--bare", scratch.origin, folder / REPOSITORY], check=True)
@@ -47,7 +36,6 @@ def server(scratch: Scratch, folder: Path) -> Iterator[GitServer]:
 
 @pytest.fixture(scope="module")
 def fresh(scratch: Scratch, folder: Path, server: GitServer) -> Iterator[World]:
-    """A new repository: GitHub, its registry, and no variable."""
     with registry_server(folder / "registry") as registry, world(scratch, folder / "fresh", whole=False) as made:
         made.variables.clear()
         environment = {
@@ -62,7 +50,6 @@ def fresh(scratch: Scratch, folder: Path, server: GitServer) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def first(fresh: World) -> str:
-    """The release of the first push; its id."""
     fresh.scratch.git("checkout", "--quiet", "main")
     run = fresh.release(number=30)
     compare(run, "release.yml", "first push")
@@ -71,10 +58,7 @@ def first(fresh: World) -> str:
 
 @pytest.fixture(scope="module")
 def merged(fresh: World, first: str) -> str:
-    """The release of a prompt that was merged, in a repository that is private by then; its id."""
-    fresh.scratch.branch("merged")
-    fresh.scratch.edit(*PROMPT)
-    fresh.scratch.commit("A prompt")
+    fresh.scratch.edit_prompt("merged", "A prompt")
     run = fresh.release(number=31, event={"private": True})
     compare(run, "release.yml", "merge of a prompt", private=True)
     made = run.job("release").outputs["stage.release"]
@@ -146,7 +130,6 @@ def laptop(fresh: World, server: GitServer, folder: Path) -> Laptop:
 
 
 def test_a_laptop_with_the_token_of_gh_has_what_is_live(laptop: Laptop, first: str, merged: str) -> None:
-    """Nothing but a clone: the record comes out of git's refs, every file of the release out of the registry."""
     listed = laptop.run(*laptop.sluice("release", "list", "--env", "production")).splitlines()
     assert [line.split()[-1] for line in listed if line.startswith("*")]
     assert [line for line in listed if line.startswith("*")] == [line for line in listed if merged in line][-1:]
@@ -156,28 +139,7 @@ def test_a_laptop_with_the_token_of_gh_has_what_is_live(laptop: Laptop, first: s
     assert (laptop.root / ".sluice" / "releases" / merged / "release.json").is_file()
 
 
-def test_there_it_is_served(laptop: Laptop, merged: str, tmp_path: Path) -> None:
-    """`sluice serve` with its own checks, search and store; the files of the models are a line each, so what loads them
-    is played."""
-    shutil.rmtree(laptop.root / ".sluice", ignore_errors=True)
-    port, log = free_port(), tmp_path / "log"
-    words = laptop.sluice("serve", "--live-in", "production", "--port", str(port))
-    with log.open("w") as said:
-        service = subprocess.Popen(words, cwd=laptop.root, env=laptop.environment, stdout=said, stderr=said)
-        try:
-            wait_until(lambda: service.poll() is not None or answers(f"http://127.0.0.1:{port}/readyz"), seconds=1800)
-            assert service.poll() is None, log.read_text()
-            body = {"model": "sluice", "messages": [{"role": "user", "content": "What does a canary release get?"}]}
-            reply = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=600)
-            assert (reply.status_code, reply.headers["x-sluice-release"]) == (200, merged)
-            assert reply.json()["choices"][0]["message"]["content"] == TEXT
-        finally:
-            service.terminate()
-            service.wait(600)
-
-
 def test_and_from_there_it_goes_back(laptop: Laptop, first: str, merged: str) -> None:
-    """By somebody who may write; the token of the tests before only reads, and is told which right it lacks."""
     back = laptop.sluice("release", "rollback", "previous", "--env", "production")
     refused = subprocess.run(back, cwd=laptop.root, env=laptop.environment, capture_output=True, text=True, check=False)
     assert refused.returncode == 1

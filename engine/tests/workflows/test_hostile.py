@@ -23,12 +23,10 @@ jobs:
 
 
 def all_kinds(world: World) -> str:
-    """All of them at once: what of it ran would leave a file or change an output."""
     return "\n".join(text(kind, world.runner.place) for kind in TEXTS)
 
 
 def propose(world: World, written: str) -> Run:
-    """A pull request of a page, with a text in every place that its author chooses, in lines and in one line."""
     world.scratch.branch("page")
     world.scratch.write(f"docs/{file_name(written)}.md", f"# {written}\n")
     world.scratch.commit(written, author=one_line(written))
@@ -40,7 +38,6 @@ def one_line(written: str) -> str:
 
 
 def traces(world: World) -> list[str]:
-    """What the last run created: files that are there, and those that a step touched in a folder that is gone."""
     found = [str(path) for path in world.runner.place.rglob(f"*{NAME}*")]
     return found + [line for line in world.kept("touched") if NAME in line]
 

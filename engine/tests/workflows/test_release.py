@@ -21,7 +21,7 @@ NUMBER = 600
 
 
 class Boundaries:
-    """The state of a world before each step of a run. Where a step changed it, a machine could die after that."""
+    """The states of a world before each step of a run: where a step changed it, a machine could die after that."""
 
     def __init__(self, of: World, *, die_at: int | None = None) -> None:
         self._world = of
@@ -37,7 +37,6 @@ class Boundaries:
         return len(self.steps) - 1 != self._die_at
 
     def changes(self) -> list[int]:
-        """The first step at which the state is another than before."""
         return [number for number in range(1, len(self.states)) if self.states[number] != self.states[number - 1]]
 
 
@@ -48,7 +47,6 @@ def unbroken(place: World) -> Boundaries:
 
 @pytest.fixture(scope="module")
 def first(place: World, unbroken: Boundaries) -> Run:
-    """Nothing is deployed, and there is no champion."""
     return place.release(number=NUMBER, gate=unbroken)
 
 

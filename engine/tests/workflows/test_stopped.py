@@ -9,19 +9,17 @@ import pytest
 
 from support.kubernetes.player import Player
 from workflows.act import Run
-from workflows.scratch import Scratch, repository
+from workflows.scratch import PROMPT, Scratch, repository
 from workflows.world import World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-PROMPT = "prompts/answer.prompt.yml"
 # Jobs of a release without a cluster, as far as its rehearsal.
 ALONE = ("release/plan", "release/release", "release/sign", "staging/deploy-release/deploy", "release/rehearse")
 
 
 @pytest.fixture(scope="module")
 def first(bare: World) -> str:
-    """The release that is live before the others are tried; its id."""
     run = bare.release(number=700)
     assert run.status == 0
     assert set(run.results) == {*ALONE, "production/deploy-release/deploy", "release/publish"}
@@ -32,18 +30,13 @@ def first(bare: World) -> str:
 
 @pytest.fixture(scope="module")
 def refused(bare: World, first: str) -> Run:  # noqa: ARG001 - what it is compared with
-    bare.scratch.branch("refused")
-    bare.scratch.edit(PROMPT, "the one or two", "the SPOILED two")
-    bare.scratch.commit("It is worse")
+    bare.scratch.edit_prompt("refused", "It is worse", "the SPOILED two")
     return bare.release(number=702)
 
 
 @pytest.fixture(scope="module")
 def stopped(bare: World, refused: Run) -> list[Run]:  # noqa: ARG001 - the record has it already
-    """A candidate that the rehearsal stops; and the same run once more."""
-    bare.scratch.branch("stopped")
-    bare.scratch.edit(PROMPT, "the one or two", "one or two")
-    bare.scratch.commit("It is slow")
+    bare.scratch.edit_prompt("stopped", "It is slow")
     return [bare.release(number=703, attempt=attempt, PLAYED_CANARY="stopped") for attempt in (1, 2)]
 
 
@@ -151,8 +144,7 @@ def test_a_canary_that_outlasts_its_watch_is_taken_up_by_the_clock(patient: Worl
 
 
 def promote_by_hand(plane: Player) -> None:
-    """`kubectl argo rollouts promote` at a pause: it takes the conditions of the pause out of the status (Argo Rollouts
-    1.9, pkg/kubectl-argo-rollouts/cmd/promote/promote.go, clearPauseConditionsPatch)."""
+    """What `kubectl argo rollouts promote` does (Argo Rollouts 1.9, promote.go, clearPauseConditionsPatch)."""
     plane.settle()
     found = plane.api.objects[plane.api.path("Rollout", "sluice")]
     assert found["status"]["pauseConditions"]
@@ -166,10 +158,7 @@ def promote_by_hand(plane: Player) -> None:
 def test_what_was_lost_is_unknown_and_the_next_run_settles_it_first(
     bare: World, first: str, stopped: list[Run]
 ) -> None:
-    """The rehearsal's machine is lost, so it gives no reason; the next commit is released, against what is live."""
-    bare.scratch.branch("lost")
-    bare.scratch.edit(PROMPT, "the one or two", "one, or two")
-    bare.scratch.commit("Its machine is lost")
+    bare.scratch.edit_prompt("lost", "Its machine is lost", "one, or two")
     lost = bare.release(number=705, PLAYED_CANARY="lost")
     assert lost.job("stopped").result == "success"
     candidate = lost.job("release").outputs["stage.release"]
@@ -198,5 +187,4 @@ def test_in_a_private_repository_nothing_is_signed_unless_it_says_so(bare: World
 
 @pytest.mark.usefixtures("stopped")
 def test_every_step_has_run(bare: World, place: World) -> None:
-    """With those of the test before; a step of a called workflow counts where it was inlined, too."""
     assert place.missed("release.yml") & bare.missed("release.yml") == set()

@@ -23,7 +23,6 @@ FILES = [WHEEL, f"{WHEEL}.sha256"]
 
 @pytest.fixture(scope="module")
 def scratch(scratch: Scratch) -> Scratch:
-    """As the template is: with the lists of the engine's files, and what its scripts read."""
     for name in ("policy", "support"):
         shutil.copytree(ROOT / "engine/tests" / name, scratch.root / "engine/tests" / name)
     project = scratch.root / "config/project.yaml"

@@ -1,4 +1,4 @@
-"""All that outlives a run: GitHub, the clusters, the place of artefacts, and what the stubs keep. And a way to run."""
+"""All that outlives a run: GitHub, the clusters, the artifact store, and what the stubs keep."""
 
 from __future__ import annotations
 
@@ -24,9 +24,6 @@ ENVIRONMENTS = ("staging", "production")
 
 @dataclass
 class World:
-    """`clusters` by environment; `runs`: all that were made, for who counts what began; `variables`: those of the
-    repository."""
-
     scratch: Scratch
     github: FakeGitHub
     clusters: dict[str, Player]
@@ -35,18 +32,16 @@ class World:
     runs: list[Run] = field(default_factory=list)
 
     def ci(self, *, number: int = 500, **event: Any) -> Run:
-        """Runs ci.yml for what is checked out. `number`: of the run."""
         actor = event.pop("actor", "octocat")
         return self._run("ci.yml", "pull_request", pull_request(self.scratch, **event), number=number, actor=actor)
 
     def release(self, *, number: int, attempt: int = 1, event: dict[str, Any] | None = None, **options: Any) -> Run:
-        """Runs release.yml for the commit that is checked out. `event`: words of pushed()."""
         workflow = options.pop("workflow", "release.yml")
         payload = pushed(self.scratch, **event or {})
         return self._run(workflow, "push", payload, number=number, attempt=attempt, **options)
 
     def dispatch(self, workflow: str, *, number: int, actor: str = "octocat", fails: str = "", **inputs: str) -> Run:
-        """Runs a workflow by hand. `fails`: what `make` is to fail at."""
+        """Run a workflow by hand. `fails`: what `make` is to fail at."""
         payload = dispatched(**inputs)
         return self._run(workflow, "workflow_dispatch", payload, number=number, actor=actor, PLAYED_FAILS=fails)
 
@@ -63,7 +58,6 @@ class World:
         gate: Callable[[str], bool] | None = None,
         **environment: str,
     ) -> Run:
-        """`gate` is asked before each step, and says whether the machine lives on."""
         environment |= {"GITHUB_RUN_ID": str(number), "GITHUB_RUN_ATTEMPT": str(attempt)}
         with ExitStack() as stack:
             if gate:
@@ -88,20 +82,17 @@ class World:
         return self.runner.place / "artifacts" / str(run) / name
 
     def made(self) -> list[str]:
-        """What `make` was asked for in the last run."""
         return self.kept("made")
 
     def kept(self, name: str) -> list[str]:
-        """Lines of a file that the stubs have written."""
         path = self.runner.place / name
         return path.read_text().splitlines() if path.exists() else []
 
     def missed(self, workflow: str) -> set[Step]:
-        """Steps of a workflow, and of all that it calls, that no run here has begun."""
+        """Steps of a workflow and of all that it calls that no run has begun."""
         return declared(ROOT, workflow) - began(ROOT, self.runs)
 
     def record(self, environment: str = "production") -> list[tuple[str, str]]:
-        """(event, release) of the record of an environment, oldest first."""
         folder = self.artefacts / "record" / environment
         events = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
         return [(event["event"], event["id"]) for event in events]
@@ -111,9 +102,7 @@ class World:
         return self.runner.place / "artefacts"
 
     def state(self) -> dict[str, Any]:
-        """What a run leaves behind, without times: two worlds that went the same way are equal in it.
-
-        A manifest has the time of its making in it, so its own digest and those of its copies are only counted."""
+        """What a run leaves behind, without times: two worlds that went the same way are equal in it."""
         registry = self.runner.place / "registry.json"
         return {
             "record": {name: self.record(name) for name in ENVIRONMENTS},
@@ -150,7 +139,6 @@ def _release(release: dict[str, Any]) -> Any:
 
 @contextmanager
 def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[World]:
-    """A world in which nothing has happened yet. `whole`: with an image, a cluster, an account; else without."""
     place = folder / "place"
     with fake_github() as github, ExitStack() as stack:
         clusters = {name: Player(stack.enter_context(serving(KubeApi()))) for name in ENVIRONMENTS}
@@ -178,11 +166,7 @@ _OF_CALLER = ("name", "needs", "if", "permissions")
 
 
 def _inline(root: Path, workflow: str) -> None:
-    """Writes the workflows that a file in `root`, a scratch repository, calls into it; each has one job.
-
-    act ends a run at the first called workflow that fails: no later job is even skipped, and no `if: always()` is
-    looked at. GitHub goes on. So a run in which such a job is to fail is made with the same steps as a job of the
-    caller."""
+    """Write called workflows into a file: act ends a run at the first one that fails, and GitHub goes on."""
     path = root / ".github" / "workflows" / workflow
     content = load(path)
     content["on"] = content.pop(True)  # YAML 1.1 reads the key `on` as true

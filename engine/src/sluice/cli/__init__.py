@@ -1,8 +1,6 @@
 """The command line, `sluice <noun> <verb>`; make targets, pipeline stages and workflow steps call it.
 
-Extras add commands of their own. Commands import their dependencies when they run, which keeps `sluice
---help` fast. `main` is the only place that catches errors.
-"""
+Commands import their dependencies when they run, which keeps `sluice --help` fast."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ from sluice.cli import (
     template,
 )
 from sluice.core.errors import SluiceError
-from sluice.core.extras import EXTRAS, extras, load
+from sluice.core.extras import EXTRAS, HERE, extras, load
 from sluice.core.processes import die_with_parent, watch_parent
 from sluice.core.removed import REMOVED
 from sluice.github.workflow_run import without_commands
@@ -73,19 +71,19 @@ app.command("extras")(template.list_extras)
 def command() -> Any:
     """Return all commands, including those of the extras; cached, because Typer would rebuild all of them on each
     call."""
-    for name, extra in extras().items():
-        if extra.commands:
-            load(name, extra.commands)(app, groups)
+    for name in extras():
+        if (HERE / name / "cli.py").is_file():
+            load(name, "cli:register")(app, groups)
     return typer.main.get_command(app)
 
 
 def main() -> int:
-    """Run the command line and return the exit code: 0 success, 1 an error to fix or a stopped canary, 3 a failed
-    evaluation gate, 4 hosted answers are pending (extra `hosted`), 130 interrupted."""
+    """Run the command line and return the exit code: 0 success, 1 an error to fix or a stopped canary, 3 a failed gate,
+    4 hosted answers are pending (extra `hosted`), 130 interrupted."""
     gc.set_threshold(700, 10, 100)  # by default, a seventh of what imports take is looking at all of it again
     die_with_parent()
     watch_parent()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if os.environ.get("PROVIDER_KEYS"):
             from sluice.llm.settings import take_keys
@@ -122,7 +120,3 @@ def _stage_is_off(words: str) -> bool:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("{}\n" if file.suffix == ".json" else "")
     return bool(files)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -39,22 +39,16 @@ PortOption = Annotated[int, typer.Option(help="Port to listen on.")]
 
 
 def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any, Path]:
-    """A release of this machine, or of the artifact store that machines share: it is fetched then."""
-    from sluice.release import champion
-    from sluice.release.catalogue import bring_judgement, bring_release
-    from sluice.release.environment_record import shared_address, shared_artifact_store
-    from sluice.release.manifest import load
+    """Return the manifest and the folder of a release, by default of the live one."""
+    from sluice.release import catalogue
+    from sluice.release.champion import champion_id
 
-    chosen = release or champion.champion_id(record_of(workspace, env))
+    record = record_of(workspace, env)
+    chosen = release or champion_id(record)
     if not chosen:
         where = f" of {env}" if env else ""
         raise SluiceError(f"there is no champion{where} yet", remedy="run `make release` first")
-    folder = workspace.releases / chosen
-    if folder.is_dir():
-        return (bring_judgement(record_of(workspace, env).store, folder) if env else load(folder)), folder
-    if shared_address(os.environ):
-        return bring_release(shared_artifact_store(os.environ), workspace, chosen)
-    raise SluiceError(f"{folder}: no such release", remedy="`sluice release list` lists those on this machine")
+    return catalogue.find_release(workspace, record, chosen)
 
 
 def record_of(workspace: Workspace, env: str) -> EnvironmentRecord:
@@ -64,7 +58,7 @@ def record_of(workspace: Workspace, env: str) -> EnvironmentRecord:
 
 
 def elsewhere(occasion: str, on: str) -> Callable[..., Any]:
-    """What an extra does in place of this machine. SluiceError where none is called `on`."""
+    """Return what an extra does in place of this machine."""
     there = hooks(occasion)
     if on not in there:
         remedy = f"there is {', '.join((HERE, *there))}"
@@ -77,7 +71,7 @@ def print_json(value: Any) -> None:
 
 
 def tell(markdown: str) -> None:
-    """Append to the job summary in GitHub Actions; do nothing elsewhere."""
+    """Append to the job summary in GitHub Actions."""
     from sluice.github.workflow_run import write_job_summary
 
     print(write_job_summary(markdown, os.environ), file=sys.stderr)

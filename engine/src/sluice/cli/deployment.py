@@ -53,7 +53,6 @@ def deploy(
     manifest, folder = find_release(workspace, release, _recorded(env))
     if refused := refusal(record_of(workspace, _recorded(env)), folder):
         raise GateFailed(f"{manifest.id} was refused: {refused}", remedy="deploy one that passed")
-    _agreed(workspace, env)
     seconds = _seconds(timeout)
     documents = render_release(
         workspace, env, manifest, image or manifest.image or "", load_image or manifest.load_image or ""
@@ -102,7 +101,6 @@ def rollback(
     from sluice.release.champion import restore
 
     workspace = Workspace.find()
-    _agreed(workspace, env)
     seconds = _seconds(timeout)
     namespace, name = place_of_rollout(workspace, env)
     cluster = Cluster(workspace.state, context=context)
@@ -125,16 +123,8 @@ def _recorded(env: str) -> str:
     return env if shared_address(os.environ) else ""
 
 
-def _agreed(workspace: Workspace, env: str) -> None:
-    """Require, before the cluster changes, that MLflow's alias agrees with the record."""
-    from sluice.release.champion import require_agreement
-
-    if _recorded(env):
-        require_agreement(workspace, record_of(workspace, env))
-
-
 def _before(workspace: Workspace, env: str) -> str:
-    """Return the release that was live before the champion, according to the record; empty if there is none."""
+    """Return the release that was live before the champion, by the record."""
     try:
         return record_of(workspace, env).previous() if _recorded(env) else ""
     except SluiceError:
@@ -184,7 +174,6 @@ def canary_quality(
 
     Fails if the canary's answers are worse. If the services require an API key, set SLUICE_LOAD_KEY; both use it."""
     from sluice.core.atomic_files import write_json
-    from sluice.core.errors import GateFailed
     from sluice.core.progress import StageReporter
     from sluice.core.settings import load_settings
     from sluice.data.rows import load_rows

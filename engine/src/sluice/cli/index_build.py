@@ -1,4 +1,4 @@
-"""The `sluice index` commands that build and load collections; the extra `admin` adds those that administer a store."""
+"""The `sluice index` commands that build and load collections."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def index_migrate(
 
 
 def chosen_stores(workspace: Workspace, store: str = "", env: str = "", tenant: str = "") -> Stores:
-    """config/stores.yaml, with the store that the options of a command choose as the default."""
+    """Return config/stores.yaml, with the store that the options of a command choose as the default."""
     from sluice.core.settings import load_settings
     from sluice.retrieval.stores import Stores
 
@@ -96,7 +96,6 @@ def chosen_stores(workspace: Workspace, store: str = "", env: str = "", tenant: 
 
 
 def names_of_stores(workspace: Workspace, store: str, env: str, tenant: str, *, tenants: bool) -> list[str]:
-    """Return the chosen store and, with `tenants`, every tenant's own store."""
     stores = chosen_stores(workspace, store, env, tenant)
     return list(dict.fromkeys([stores.default, *(sorted(stores.tenants.values()) if tenants else ())]))
 

@@ -1,14 +1,16 @@
-"""The commands that check and write the files of a project: `sluice prompts`, `models`, `data`, `params`, `gates`,
-`manifests`, `engine` and `code`."""
+"""The commands that check and write the files of a project."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sluice.cli.common import RemoteOption, print_json
+from sluice.core.atomic_files import write_atomic, write_json
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 
@@ -95,7 +97,6 @@ def check(overlays: Overlays = None) -> None:
 
     A digest of zeros is valid: a deployment replaces it with the digest of its release."""
     from sluice.cluster.manifests import parse, render, unpinned, validate
-    from sluice.core.errors import ValidationErrors
 
     root = Workspace.find().root
     for overlay in overlays or sorted(path.parent for path in root.glob("k8s/overlays/*/kustomization.yaml")):
@@ -114,7 +115,6 @@ def engine_check() -> None:
 
     In the template itself, edits are normal; there, the command updates the lists of the engine's files, and a hook of
     pre-commit fails because they changed."""
-    from sluice.core.errors import ValidationErrors
     from sluice.core.project import load_project
     from sluice.template.owned import OWNED, edits, list_files, read_list, refused, write_lists
 
@@ -144,7 +144,6 @@ def code_digest(
     out: Annotated[Path | None, typer.Option(help="Folder for the digest lists; default: build/code.")] = None,
 ) -> None:
     """Write the code digests of each stage and the service, and print what changed (pipeline stage)."""
-    from sluice.core.atomic_files import write_atomic
     from sluice.core.closures import PROGRAMS, CodeGraph, changed
 
     workspace = Workspace.find()
@@ -167,10 +166,9 @@ def _policy(workspace: Workspace) -> Any:
 @data.command("check")
 def data_check(out: Annotated[Path | None, typer.Option(help="File for the report.")] = None) -> None:
     """Check data/ for contract faults and for the rows that gates need; report all at once (pipeline stage)."""
-    from sluice.core.atomic_files import write_json
     from sluice.data.contract import check_or_raise
     from sluice.evaluation.asked_rows import rows_of
-    from sluice.release.coverage import require_rows
+    from sluice.release.decision import require_rows
 
     workspace = Workspace.find()
     report = check_or_raise(workspace.data, policy=_policy(workspace))
@@ -184,8 +182,6 @@ def data_check(out: Annotated[Path | None, typer.Option(help="File for the repor
 @data.command("push")
 def data_push(remote: RemoteOption = "") -> None:
     """Check data/, publish it and read it back, so that a fresh clone can pull all that data.dvc names."""
-    from dataclasses import asdict
-
     from sluice.data.publish import push
 
     workspace = Workspace.find()
@@ -195,8 +191,6 @@ def data_push(remote: RemoteOption = "") -> None:
 @data.command("verify")
 def data_verify(remote: RemoteOption = "") -> None:
     """Read every object of data.dvc from the remote, as a fresh clone would; report all faults at once."""
-    from dataclasses import asdict
-
     from sluice.data.publish import verify
 
     print_json(asdict(verify(Workspace.find(), remote)))

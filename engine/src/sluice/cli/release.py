@@ -1,5 +1,4 @@
-"""The `sluice release` commands that make, list, compare, verify and roll back releases; `release_steps.py` has the
-steps of jobs on GitHub."""
+"""The `sluice release` commands for people; `release_steps.py` has the steps of jobs on GitHub."""
 
 from __future__ import annotations
 
@@ -26,6 +25,8 @@ from sluice.core.extras import hooks
 from sluice.core.text import table
 from sluice.core.workspace import Workspace
 from sluice.github.workflow_run import write_job_summary
+from sluice.release.gates import number
+from sluice.release.manifest import load_judgement
 from sluice.release.staging import CHAMPION_SUMMARY
 
 if TYPE_CHECKING:
@@ -95,8 +96,6 @@ def release_list(
 @group.command("show")
 def release_show(release: ChampionArgument = "", env: EnvOption = "") -> None:
     """Print a release: its manifest, and how it was judged."""
-    from sluice.release.manifest import load_judgement
-
     manifest, folder = find_release(Workspace.find(), release, env)
     print_json(manifest.document() | load_judgement(folder).model_dump(mode="json", exclude={"release", "digest"}))
 
@@ -242,11 +241,7 @@ def _metrics(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
     for name, figure in read_json(folder / "summary.json")["metrics"].items():
         mine, other = figure["value"], theirs.get(name, {}).get("value")
         change = "" if mine is None or other is None else f"{mine - other:+.3g}"
-        yield name, _number(other), _number(mine), change
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+        yield name, *("none" if value is None else number(value) for value in (other, mine)), change
 
 
 def _steps(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:

@@ -1,8 +1,6 @@
 """The resumable steps of release.yml: `sluice release plan`, `stage`, `promote`, `conclude`, `publish` and others.
 
-The commands join the group of `release.py`. You can rerun each of them after it was killed. They also work outside
-GitHub if SLUICE_ARTEFACTS is set.
-"""
+You can rerun each of them after it was killed. They also work outside GitHub if SLUICE_ARTEFACTS is set."""
 
 from __future__ import annotations
 
@@ -23,9 +21,12 @@ from sluice.cli.common import (
 )
 from sluice.cli.release import group
 from sluice.core import git
+from sluice.core.digests import digest_of_file
 from sluice.core.errors import GateFailed
 from sluice.core.text import code
 from sluice.core.workspace import Workspace
+from sluice.release.manifest import FILE, Images, load_judgement
+from sluice.release.verdict import JUDGEMENT
 
 
 @group.command("plan")
@@ -63,12 +64,9 @@ def release_stage(
 
     Other machines can then fetch it from the artifact store. Exit code 3 if a gate fails. Outputs on GitHub: `verdict`,
     candidate or refused; `release`; `digest` of its release.json; `judgement`, that of its judgement.json; `folder`."""
-    from sluice.core.digests import digest_of_file
     from sluice.jobs.release_steps import stage
     from sluice.release.champion import refusal
-    from sluice.release.manifest import FILE, Images, load_judgement
     from sluice.release.release_report import markdown
-    from sluice.release.verdict import JUDGEMENT
 
     workspace = Workspace.find()
     images = Images(image or None, load_image or None)
@@ -99,6 +97,7 @@ def release_promote(
     workspace = Workspace.find()
     record = record_of(workspace, env)
     with workspace.exclusive():
+        champion.settle(workspace, record)
         moved = champion.promote(workspace, record, release, commit=git.commit(workspace.root), reason=reason)
     print(f"{release} is the champion of {env}" + ("" if moved else " already"))
 
@@ -168,10 +167,8 @@ def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
     live."""
     from sluice.github.github_client import publish_release
     from sluice.release import champion
-    from sluice.release.manifest import FILE, load_judgement
     from sluice.release.release_report import FILE as REPORT
     from sluice.release.release_report import markdown
-    from sluice.release.verdict import JUDGEMENT
 
     workspace = Workspace.find()
     if release != (live := champion.champion_id(record_of(workspace, env))):

@@ -1,4 +1,4 @@
-"""The `sluice serve` and `sluice rehearse` commands, and `sluice keys` for the keys of the service."""
+"""The `sluice serve`, `sluice rehearse` and `sluice keys` commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `sluice init` command, which names a project and switches parts off, and `sluice extras`, which lists them."""
+"""The `sluice init` and `sluice extras` commands."""
 
 from __future__ import annotations
 

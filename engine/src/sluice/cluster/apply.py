@@ -1,8 +1,4 @@
-"""Applies rendered manifests to a cluster and runs their Jobs: a rejected object leaves what is live as it is.
-
-First all objects are tried in a dry run on the API server. Then all but Jobs and the Rollout are applied. Jobs come
-next; the Rollout comes last, and with it the new pods.
-"""
+"""Applies manifests to a cluster and runs their Jobs; the Rollout comes last, so a failure leaves the live release."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import copy
 import re
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import httpx
@@ -19,18 +14,16 @@ from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictErr
 from sluice.cluster.manifests import Manifest, place
 from sluice.cluster.rollout_status import HASH_LABEL, read_pod
 from sluice.core.errors import SluiceError
-from sluice.core.processes import wait_until
 from sluice.rollout.load_stage import VERDICTS
 
 _ATTEMPTS = 3
 _JOB_SECONDS = 3600.0
-_GONE_SECONDS = 60.0
 # As core/progress.py writes it where nobody sits at a terminal: "quality: 84/240 answers (44 s left)".
 _PROGRESS = re.compile(r"\w+: \d+/\d+ ")
 
 
 def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later: Sequence[Manifest] = ()) -> None:
-    """Applies everything but Jobs, the Rollout and what comes `later`, after a dry run of all of it."""
+    """Apply everything but Jobs, the Rollout and `later`, after a dry run of all of it."""
     namespaces = [one for one in documents if one["kind"] == "Namespace"]
     there = {place(one) for one in cluster.live(namespaces)} if namespaces else set()
     if missing := [one for one in namespaces if place(one) not in there]:
@@ -39,20 +32,15 @@ def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later:
     first = [one for one in documents if one["kind"] not in ("Job", "Rollout") and one not in later]
     for attempt in range(1, _ATTEMPTS + 1):
         live = cluster.live([one for one in first if one["kind"] in ("Service", "TraefikService")])
-        kept = keep(first, live)
-        parts = {place(one): _parts(one) for one in live}
-        # Of another type of deployment: the list is whole to the API server, and the controller owns it
-        # (Argo Rollouts 1.9.1, rollout/trafficrouting/traefik/traefik.go:88-137).
-        other = [one for one in kept if _parts(one) != parts.get(place(one), _parts(one))]
-        kept = [one for one in kept if one not in other]
+        kept, taken = _split(first, live)
         try:
             cluster.apply(kept, dry_run=True)
-            cluster.apply(other, dry_run=True, force=True)
+            cluster.apply(taken, dry_run=True, force=True)
             if attempt == 1:
                 cluster.apply([one for one in documents if one["kind"] == "Job" or one in later], dry_run=True)
                 cluster.apply([one for one in documents if one["kind"] == "Rollout"], dry_run=True, force=True)
             cluster.apply(kept)
-            cluster.apply(other, force=True)
+            cluster.apply(taken, force=True)
             break
         except ConflictError:
             # The controller moved a weight between our look and our write: look again.
@@ -61,54 +49,37 @@ def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later:
     show(f"applied {len(first)} manifests")
 
 
-def keep(documents: Sequence[Manifest], live: Sequence[Manifest]) -> list[Manifest]:
-    """`documents` without the selector of a Service into which Argo Rollouts has written a pod hash, and with the
-    weights that it has written into a TraefikService.
+def _split(documents: Sequence[Manifest], live: Sequence[Manifest]) -> tuple[list[Manifest], list[Manifest]]:
+    """Return documents that leave the controller's selectors and weights, and those that take other Services' weights.
 
-    Both are whole to the API server. The selector is the controller's from then on: what is not applied stays, and in
-    the half minute after an abort the controller moves it to and fro, so a selector that was read is a conflict (Argo
-    Rollouts 1.9.1, rollout/trafficrouting.go:212 and rollout/service.go:283)."""
-    there = {(one["kind"], one["metadata"]["name"]): one for one in live}
+    A selector and a list of weights are each one field to the API server. After an abort the controller moves the
+    selector to and fro, so the one that was read would conflict (1.9.1, rollout/trafficrouting.go:212)."""
+    there = {place(one): one for one in live}
     kept: list[Manifest] = []
+    taken: list[Manifest] = []
     for one in documents:
-        other = there.get((one["kind"], one["metadata"]["name"]))
         document: Any = copy.deepcopy(dict(one))
-        if other is not None and one["kind"] == "Service":
-            if HASH_LABEL in (other["spec"].get("selector") or {}):
-                document["spec"].pop("selector", None)
-        elif other is not None and one["kind"] == "TraefikService":
-            weights = {one["name"]: one.get("weight") for one in _weighted(other)}
-            for service in _weighted(document):
-                if weights.get(service["name"]) is not None:
-                    service["weight"] = weights[service["name"]]
-        kept.append(document)
-    return kept
+        other = there.get(place(one), document)
+        if one["kind"] == "Service" and HASH_LABEL in (other["spec"].get("selector") or {}):
+            document["spec"].pop("selector", None)
+        weights, services = ({one["name"]: one for one in _weighted(part)} for part in (other, document))
+        for name in weights.keys() & services.keys():
+            services[name] |= {key: value for key, value in weights[name].items() if key == "weight"}
+        (kept if weights.keys() == services.keys() else taken).append(document)
+    return kept, taken
 
 
 def _weighted(document: Manifest) -> Sequence[Any]:
-    """The Services between which a TraefikService divides visitors, with their weights."""
     return (document.get("spec", {}).get("weighted") or {}).get("services") or ()
 
 
-def _parts(document: Manifest) -> set[str]:
-    return {one["name"] for one in _weighted(document)}
-
-
-def _is_gone(client: httpx.Client, path: str) -> bool:
-    return find(client, path) is None
-
-
 def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], show: Show) -> None:
-    """Runs them one after the other. SluiceError with its log when one fails: the Rollout has not been touched then.
-    One that has succeeded before is not run again, one that has failed is."""
+    """Run Jobs one after the other, except those that succeeded before. SluiceError with the log of one that fails."""
     for job in jobs:
         name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
         path = f"{jobs_of(namespace)}/{name}"
         if "Failed" in ended(find(client, path) or {}):
             delete(client, path)  # a Job never begins again: it gives its name to a new one
-            if not wait_until(partial(_is_gone, client, path), seconds=_GONE_SECONDS, every=0.5):
-                gone = f"{path}: is not gone {_GONE_SECONDS:.0f} s after it was deleted"
-                raise SluiceError(gone, remedy="look at its pods")
             show(f"job {name}: failed before, once more")
         cluster.apply([job])
         show(f"job {name}: started")
@@ -121,7 +92,7 @@ def jobs_of(namespace: str) -> str:
 
 
 def ended(job: Mapping[str, Any]) -> dict[str, str]:
-    """`Complete` or `Failed` with the controller's words, empty while it runs."""
+    """Return `Complete` or `Failed` with the controller's message; empty while the Job runs."""
     conditions = (job.get("status") or {}).get("conditions") or ()
     return {one["type"]: str(one.get("message") or "failed") for one in conditions if one["status"] == "True"}
 
@@ -152,7 +123,7 @@ def _wait(client: httpx.Client, job: Manifest, show: Show, lost_seconds: float) 
 
 
 def _tell_problems(client: httpx.Client, namespace: str, name: str, show: Show, told: set[str]) -> None:
-    """Why its pods do not start, once each: an image that is not there would be waited for in silence."""
+    """Show once why pods of a Job don't start."""
     try:
         found = _pods_of(client, namespace, name)
     except ClusterUnreachableError:
@@ -171,13 +142,15 @@ def _pods_of(client: httpx.Client, namespace: str, job: str) -> list[Any]:
 
 
 def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) -> list[str]:
-    """Of the Job's newest pod, without progress, and from the verdicts on where there are some.
-
-    Says in one line why there is none: it never takes the place of a verdict."""
+    """Return the log of a Job's newest pod, from the verdicts on, or one line that says why there is none."""
     try:
         found = _pods_of(client, namespace, job)
         if not found:
-            return [f"job {job}: its pods are gone, and their log with them{_why(client, namespace, job)}"]
+            # At its deadline the controller deletes the pods: only the Job's own reason is left.
+            conditions = ((find(client, f"{jobs_of(namespace)}/{job}") or {}).get("status") or {}).get("conditions")
+            late = [one for one in conditions or () if one["type"] == "Failed" and one["status"] == "True"]
+            why = "".join(f": {one.get('reason', '')}, {one.get('message', '')}" for one in late)
+            return [f"job {job}: its pods are gone, and their log with them{why}"]
         newest = max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
         query = {"tailLines": str(lines), **_container(newest)}
         path = f"/api/v1/namespaces/{namespace}/pods/{newest['metadata']['name']}/log"
@@ -190,17 +163,8 @@ def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) 
         return [f"job {job}: no log ({str(error).splitlines()[0]})"]
 
 
-def _why(client: httpx.Client, namespace: str, job: str) -> str:
-    """What the Job itself says: at its deadline the controller of Jobs deletes the pods, and only this is left."""
-    document = find(client, f"{jobs_of(namespace)}/{job}") or {}
-    for one in (document.get("status") or {}).get("conditions") or ():
-        if one["type"] == "Failed" and one["status"] == "True":
-            return f": {one.get('reason', '')}, {one.get('message', '')}"
-    return ""
-
-
 def _container(pod: Mapping[str, Any]) -> dict[str, str]:
-    """The container that failed: of several steps only that one has something to say. Without one, the pod's own."""
+    """Select the container that failed; without one, the API server takes the pod's own."""
     status = pod.get("status") or {}
     for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         if ((one.get("state") or {}).get("terminated") or {}).get("exitCode"):

@@ -1,4 +1,4 @@
-"""`sluice deploy`: one release into one environment of a cluster, watched until it is promoted or stopped."""
+"""Deploys one release into one environment of a cluster and watches it until it is promoted or stopped."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from sluice.cluster.rollout_status import (
     RELEASE_LABEL,
     SCALE_DOWN_DEADLINE,
     TEMPLATE_ANNOTATION,
+    RolloutSnapshot,
     RolloutStatus,
     read_rollout,
     template_key,
@@ -36,8 +37,7 @@ _LEAVING_SECONDS = 150.0
 
 @dataclass(frozen=True)
 class DeploymentResult:
-    """How it ended. `unchanged`: the release was live before and nothing moved. `logs`: of the Jobs that decided.
-    `first`: nothing else was live."""
+    """The result of a deployment. `logs` are of the Jobs that decided; `first`: nothing else was live."""
 
     release: str
     kind: Literal["promoted", "unchanged", "stopped", "failed"]
@@ -66,9 +66,7 @@ def deploy(
     retry: bool = False,
     over_dead_stable: bool = False,
 ) -> DeploymentResult:
-    """Applies, watches, and after a promotion calls the hooks `promoted`.
-
-    An interrupt does not stop the rollout: another call with the same documents shows the rest of it."""
+    """Apply a release, watch its rollout, and call the hooks `promoted` after a promotion."""
     wanted = _marked(rollout_of(documents))
     live = next(iter(cluster.live([wanted])), None)
     before = read_rollout(live) if live else None
@@ -114,7 +112,7 @@ def deploy(
 def _proceed(
     observer: RolloutObserver, now: RolloutStatus, *, same: bool, retry: bool, unjudged: bool, over_dead_stable: bool
 ) -> None:
-    """Lets the controller go on with what was applied, without steps where nobody gains by them."""
+    """Let the controller go on, without steps where there is nothing to compare."""
     observer.show(_goes_on(now, same))
     if not same:
         _forget_deadlines(observer)
@@ -129,7 +127,7 @@ def _proceed(
 
 
 def _marked(rollout: Any) -> Any:
-    """The Rollout with a digest of its pod template on that template."""
+    """Return the Rollout with a digest of its pod template on that template."""
     marked = copy.deepcopy(dict(rollout))
     metadata = marked["spec"]["template"].setdefault("metadata", {})
     metadata.setdefault("annotations", {})[TEMPLATE_ANNOTATION] = digest_of(marked["spec"]["template"])[:16]
@@ -137,7 +135,7 @@ def _marked(rollout: Any) -> Any:
 
 
 def _require_movable(before: RolloutStatus | None, *, retry: bool) -> None:
-    """SluiceError when a deployment would hang, or be promoted without being judged."""
+    """Raise if a deployment would hang, or be promoted without being judged."""
     if before is not None and before.paused:
         patched = f'kubectl patch rollout {before.name} --type merge --patch \'{{"spec":{{"paused":false}}}}\''
         raise SluiceError(f"{before.name}: the Rollout was paused by hand", remedy=f"resume it: {patched}")
@@ -149,7 +147,7 @@ def _require_movable(before: RolloutStatus | None, *, retry: bool) -> None:
 
 
 def end_of_rollout(cluster: Cluster, namespace: str, name: str, release: str, *, show: Show, seconds: float) -> str:
-    """How a release ended that was applied before. One that is under way is watched."""
+    """Return how a release ended that was applied before; watch it if it is under way."""
     with cluster.client() as client:
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts"
         found = read(client, path, fieldSelector=f"metadata.name={name}")["items"]
@@ -182,12 +180,11 @@ def _goes_on(now: RolloutStatus, same: bool) -> str:
 
 
 def _stood_still(before: RolloutStatus | None, now: RolloutStatus) -> bool:
-    """It was promoted when we came."""
     return before is not None and before.observed and now.phase == "Healthy" and now.stable == now.current
 
 
 def _conclude(observer: RolloutObserver, found: RolloutOutcome, seconds: float) -> RolloutOutcome:
-    """What cannot go on is aborted, so that stable has all traffic and not most of it."""
+    """Abort a rollout that can't go on, so that stable gets all traffic."""
     rollout = observer.picture.rollout
     if found.kind in ("promoted", "stopped") or rollout is None:
         return found
@@ -205,7 +202,7 @@ def _conclude(observer: RolloutObserver, found: RolloutOutcome, seconds: float) 
 
 
 def _prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:
-    """The runs that have ended. SluiceError when stable answers and is to be replaced, or old pods do not go."""
+    """Return the runs that have ended. Raises if stable answers and is to be replaced, or old pods don't go."""
     picture = observer.look() if live else observer.picture
     if (rollout := picture.rollout) is None:
         return frozenset()
@@ -219,7 +216,7 @@ def _prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stab
 
 
 def _note_live(observer: RolloutObserver, live: Manifest | None) -> None:
-    """What is live and was not noted: its deployment was not watched to the end."""
+    """Note a live release whose deployment wasn't watched to its end."""
     rollout = observer.picture.rollout
     if live is None or rollout is None or is_unjudged(live):
         return
@@ -231,8 +228,10 @@ def _note_live(observer: RolloutObserver, live: Manifest | None) -> None:
 
 
 def _hand_over_replicas(cluster: Cluster, client: httpx.Client, path: str, wanted: Manifest) -> None:
-    """Where an autoscaler is to decide from now on: the API server removes a number that nobody owns any more, and the
-    controller makes it one pod (Argo Rollouts 1.9.1, rollout/controller.go:445-453)."""
+    """Keep the number of pods when an autoscaler takes over.
+
+    The API server removes a number that nobody owns, and the controller makes it one pod (1.9.1,
+    rollout/controller.go:445)."""
     live = find(client, path)
     if live and "replicas" not in wanted["spec"] and owns_replicas(live["metadata"]):
         about = {key: live["metadata"][key] for key in ("name", "namespace")}
@@ -241,33 +240,32 @@ def _hand_over_replicas(cluster: Cluster, client: httpx.Client, path: str, wante
 
 
 def _await_leaving(observer: RolloutObserver, stable: str) -> None:
-    """Waits until the pods of this template that an aborted blue-green rollout left have gone.
+    """Wait until the pods that an aborted blue-green rollout left have gone.
 
-    While they are there the controller takes the same template for one to go back to and makes it active unjudged
-    (Argo Rollouts 1.9.1, rollout/replicaset.go:33-46, rollout/bluegreen.go:113-117)."""
-    own = [
-        one.template_hash
-        for one in observer.picture.replica_sets.values()
-        if one.template == observer.template and one.template_hash != stable and one.replicas
-    ]
-    if not own:
+    While they are there, the controller makes the same template active unjudged (1.9.1,
+    rollout/bluegreen.go:113-117)."""
+
+    def left(picture: RolloutSnapshot) -> bool:
+        own = [one for one in picture.replica_sets.values() if one.template == observer.template and one.replicas]
+        return any(one.template_hash != stable for one in own)
+
+    if not left(observer.picture):
         return
     observer.show("waiting for the pods of the attempt before to go: with them Argo Rollouts would not judge it")
-
-    def gone() -> bool:
-        sets = observer.look().replica_sets
-        return not any(sets[one].replicas for one in own if one in sets)
-
-    if not wait_until(gone, seconds=_LEAVING_SECONDS, every=observer.patience.poll):
+    if not wait_until(lambda: not left(observer.look()), seconds=_LEAVING_SECONDS, every=observer.patience.poll):
         raise SluiceError(
             "pods of the previous attempt are still running",
             remedy="`sluice rollback`, wait a minute, and deploy again",
         )
 
 
+def _await_begin(observer: RolloutObserver) -> bool:
+    return wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll)
+
+
 def _skip_steps(observer: RolloutObserver, why: str) -> None:
-    """Promotes without steps and analyses: there is nothing to compare with, or no visitor yet."""
-    if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
+    """Promote without steps and analyses."""
+    if not _await_begin(observer):
         raise SluiceError("the controller hasn't started the rollout", remedy=RUNNING)
     last = len(observer.picture.rollout.steps) if observer.picture.rollout else 0
     # An earlier abort stays in the status until the controller acts on this, so wait for it to clear.
@@ -278,8 +276,7 @@ def _skip_steps(observer: RolloutObserver, why: str) -> None:
 
 
 def _remember(observer: RolloutObserver) -> None:
-    """Notes what was promoted, and calls the hooks `promoted`. Where it cannot, the verdict stays: the next deployment
-    notes it (`_note_live`)."""
+    """Note the promotion and call the hooks `promoted`. If that fails, the next deployment notes it."""
     rollout = observer.picture.rollout
     try:
         known = read_promotions(read(observer.client, observer.target.path))
@@ -291,17 +288,12 @@ def _remember(observer: RolloutObserver) -> None:
 
 
 def _forget_deadlines(observer: RolloutObserver) -> None:
-    """Takes the time at which pods of stopped releases went off their ReplicaSets.
+    """Remove the scale-down deadlines that pods of stopped releases leave on their ReplicaSets.
 
-    The controller leaves it there for good, and takes no later release back for its progress deadline while one has it
-    (Argo Rollouts 1.9.1, rollout/sync.go:374, 575-587, 672). Until it has begun with the next template, the pods of the
-    aborted one may still go in that way (rollout/replicaset.go:132-160): what it has left then is looked at."""
+    While one is there, the controller takes no later release back at its progress deadline (1.9.1,
+    rollout/sync.go:374, 575-587, 672)."""
     before = observer.picture
-    aborted = before.rollout.current if before.rollout and before.rollout.aborted else ""
-    left = [one for one in before.replica_sets.values() if one.leaving]
-    if not any(not one.replicas or one.template_hash == aborted for one in left) or not wait_until(
-        lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll
-    ):
+    if not any(one.leaving for one in before.replica_sets.values()) or not _await_begin(observer):
         return
     now, observer.picture = observer.picture, before
     try:

@@ -1,7 +1,6 @@
-"""Access to a cluster through kubectl: its kubeconfig, context and authentication plugins.
+"""Access to a cluster through kubectl, with its kubeconfig, context and authentication plugins.
 
-kubectl itself applies manifests. Watches go through `kubectl proxy` on a Unix socket in a private folder: plain HTTP
-here, TLS and authentication in kubectl.
+kubectl applies manifests. Other requests go through `kubectl proxy` on a Unix socket in a private folder.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ Show = Callable[[str], None]
 # Field manager of everything this project applies.
 MANAGER = "sluice"
 _CALL_SECONDS = 120
+_GONE_SECONDS = 60.0
 _RIGHTS = "engine/docs/reference/deployment.md lists the rights that the account needs"
 
 
@@ -56,8 +56,7 @@ _WORDS: tuple[tuple[str, type[SluiceError], str], ...] = (
 
 
 class Cluster:
-    """`context`: a name in the kubeconfig, empty for its current one. `lost_seconds`: how long an API server that does
-    not answer is tried again."""
+    """A cluster of the kubeconfig; an API server that doesn't answer is tried again for `lost_seconds`."""
 
     def __init__(self, state: Path, *, context: str = "", lost_seconds: float = 120.0) -> None:
         self.state = state
@@ -65,7 +64,7 @@ class Cluster:
         self.lost_seconds = lost_seconds
 
     def live(self, documents: Sequence[Manifest]) -> list[Manifest]:
-        """Those of `documents` that exist, as they are in the cluster."""
+        """Return those documents that exist, as they are in the cluster."""
         text = self._call(["get", "-f", "-", "-o", "json", "--ignore-not-found"], documents)
         found = json.loads(text) if text.strip() else {"items": []}
         items: list[Manifest] = found.get("items", [found])
@@ -74,7 +73,6 @@ class Cluster:
     def apply(
         self, documents: Sequence[Manifest], *, dry_run: bool = False, force: bool = False, manager: str = MANAGER
     ) -> None:
-        """Server-side apply."""
         if not documents:
             return
         words = ["apply", "--server-side", f"--field-manager={manager}", "-f", "-"]
@@ -84,7 +82,7 @@ class Cluster:
 
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:
-        """HTTP to the API server, paths as its reference has them."""
+        """Open an HTTP client for the API server."""
         folder = Path(tempfile.mkdtemp(prefix="sluice-"))  # only this user gets in; a socket's path must be short
         socket = folder / "api"
         child = start("kubectl-proxy", self._words(["proxy", "--unix-socket", str(socket)]), state=self.state)
@@ -102,7 +100,7 @@ class Cluster:
         return [kubectl(), *([f"--context={self.context}"] if self.context else []), *words]
 
     def _call(self, words: list[str], documents: Sequence[Manifest]) -> str:
-        """Everything here may be repeated, so an API server that does not answer is asked again for a while."""
+        """Run kubectl. Every command here may be repeated, so it is while the API server doesn't answer."""
         text = "".join(f"---\n{json.dumps(one)}\n" for one in documents)  # JSON is YAML, and made ten times as fast
         argv = self._words([*words, f"--request-timeout={_CALL_SECONDS // 4}s"])
         end, pause = time.monotonic() + self.lost_seconds, 0.5
@@ -132,22 +130,23 @@ def _refusal(words: str) -> SluiceError:
 
 
 def read(client: httpx.Client, path: str, **query: str) -> Any:
-    """One object or list. SluiceError when the API server refuses, ClusterUnreachableError when it is silent."""
+    """Return an object or list; ClusterUnreachableError if the API server doesn't answer."""
     return _answer(lambda: client.get(path, params=query))
 
 
 def find(client: httpx.Client, path: str) -> Any | None:
-    """As `read`; None when there is no such object."""
+    """Return an object, or None."""
     return _answer(lambda: client.get(path), absent=True)
 
 
 def delete(client: httpx.Client, path: str) -> None:
-    """Also what it owns, in the background. One that is gone already is fine."""
+    """Delete an object with what it owns, and wait until it is gone."""
     _answer(lambda: client.delete(path, params={"propagationPolicy": "Background"}), absent=True)
+    if not wait_until(lambda: find(client, path) is None, seconds=_GONE_SECONDS, every=0.5):
+        raise SluiceError(f"{path}: is not gone {_GONE_SECONDS:.0f} s after it was deleted", remedy="look at its pods")
 
 
 def patch(client: httpx.Client, path: str, body: Any) -> Any:
-    """A merge patch."""
     headers = {"Content-Type": "application/merge-patch+json"}
     return _answer(lambda: client.patch(path, content=json.dumps(body), headers=headers))
 
@@ -165,7 +164,7 @@ def _answer(ask: Callable[[], httpx.Response], *, absent: bool = False) -> Any:
 
 
 def check(response: httpx.Response) -> None:
-    """Raises what an answer of the API server refuses; ClusterUnreachableError where it may answer later."""
+    """Raise for a refusal; ClusterUnreachableError if the API server may answer later."""
     if response.status_code == 429 or response.status_code >= 500:
         raise ClusterUnreachableError(f"the API server: {message(response)}", remedy="run it again")
     if response.is_error:
@@ -174,7 +173,6 @@ def check(response: httpx.Response) -> None:
 
 
 def message(response: httpx.Response) -> str:
-    """The message of the API server's Status object, or what came instead."""
     try:
         return str(json.loads(response.read())["message"])
     except (ValueError, KeyError, TypeError):

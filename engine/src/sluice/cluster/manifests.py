@@ -31,7 +31,7 @@ ARGO_FLAGS = ("--traefik-api-group=traefik.io", "--traefik-api-version=traefik.i
 
 
 def kubectl() -> str:
-    """The program of this environment, else that of the system. SluiceError when there is none."""
+    """Return the path of kubectl: this environment's, else the system's."""
     own = Path(sys.executable).with_name("kubectl")
     if found := str(own) if own.is_file() else shutil.which("kubectl"):
         return found
@@ -39,7 +39,6 @@ def kubectl() -> str:
 
 
 def render(folder: Path) -> str:
-    """What `kubectl kustomize` makes of an overlay. SluiceError with its words when it refuses."""
     try:
         done = subprocess.run(
             [kubectl(), "kustomize", str(folder)], capture_output=True, text=True, timeout=_RENDER_SECONDS
@@ -69,19 +68,19 @@ def validate(documents: Sequence[Manifest], schemas: Path) -> None:
 
 
 def _led_to(document: Manifest) -> frozenset[str]:
-    """The services of an IngressRoute, where one has weights. kustomize is silent when a patch finds no such route."""
+    """Return the services of a weighted IngressRoute. kustomize is silent if a patch finds no such route."""
     routes = (document.get("spec") or {}).get("routes") or () if document.get("kind") == "IngressRoute" else ()
     found = [(one.get("kind"), one.get("name")) for route in routes for one in route.get("services") or ()]
     return frozenset(str(name) for _, name in found) if "TraefikService" in dict(found) else frozenset()
 
 
 def place(document: Manifest) -> str:
-    """`Kind/name`."""
+    """Return `Kind/name`."""
     return f"{document.get('kind')}/{(document.get('metadata') or {}).get('name')}"
 
 
 def unpinned(documents: Sequence[Manifest], *, placeholders: bool = True) -> list[str]:
-    """`Kind/name: image` of every image that is not named by digest."""
+    """List `Kind/name: image` of each image that isn't named by digest."""
     return [
         f"{place(one)}: {image}"
         for one in documents
@@ -93,13 +92,12 @@ def unpinned(documents: Sequence[Manifest], *, placeholders: bool = True) -> lis
 
 
 def pods(document: Manifest) -> list[Mapping[str, Any]]:
-    """The pod specs of one document: of a workload, or of the Jobs of an AnalysisTemplate."""
+    """Return the pod specs of a workload, or of the Jobs of an AnalysisTemplate."""
     return [one["spec"]["template"]["spec"] for one in as_builtin(document)]
 
 
 def as_builtin(document: Manifest) -> list[Manifest]:
-    """What runs pods, as built-in kinds that every tool knows: a Rollout is a Deployment, a Job metric of an
-    AnalysisTemplate a Job. Scanners and schema checkers pass over kinds that they do not know, without a word."""
+    """Return what runs pods as built-in kinds; scanners and schema checkers skip a Rollout without a word."""
     kind, metadata = document.get("kind"), document.get("metadata", {})
     if kind == "Rollout":
         spec = {key: document["spec"][key] for key in ("replicas", "selector", "template") if key in document["spec"]}
@@ -123,13 +121,11 @@ def as_builtin(document: Manifest) -> list[Manifest]:
 
 
 def schema_name(group: str, kind: str) -> str:
-    """The file in engine/schemas/cluster/ with the schema of a custom resource."""
     return f"{group}_{kind.lower()}.json"
 
 
 @cache
 def read_schema(folder: Path, group: str, kind: str) -> Any:
-    """SluiceError when there is none: what cannot be checked does not pass."""
     path = folder / schema_name(group, kind)
     if not path.is_file():
         raise SluiceError(
@@ -163,8 +159,8 @@ def _builtin_faults(document: Manifest) -> Iterator[str]:
 
 @cache
 def _builtin_validator(version: str, kind: str) -> Any:
-    """A validator of one built-in kind that knows all of its keys; None when there is no such kind. The package's own
-    `validate` reads megabytes again for every document, and stops at the first fault."""
+    """Return a strict validator of a built-in kind, or None. kubernetes_validate's own `validate` rereads megabytes
+    for each document and stops at the first fault."""
     from jsonschema import Draft202012Validator
     from kubernetes_validate import utils
     from referencing import Registry, Resource

@@ -1,8 +1,4 @@
-"""An overlay of k8s/ with one release in it: manifest in the ConfigMap, images by digest, release id on the pods.
-
-It is rendered as a kustomization on top of the overlay, so that kustomize names the ConfigMap by its content and the
-pod template with it. Nothing in the overlay itself is written.
-"""
+"""Renders an overlay of k8s/ with one release in it, as a kustomization on top of the overlay."""
 
 from __future__ import annotations
 
@@ -42,7 +38,7 @@ _ROUTER_HOST = {
 def render_release(
     workspace: Workspace, environment: str, release: Manifest, image: str = "", load_image: str = ""
 ) -> list[Any]:
-    """The documents that a cluster gets, validated."""
+    """Return the validated documents for a cluster."""
     overlay = _overlay(workspace, environment)
     settings = yaml.safe_load((overlay / "kustomization.yaml").read_text()) or {}
     if not settings.get("namespace"):
@@ -58,7 +54,9 @@ def render_release(
     layer = _layer(folder, overlay, settings, release)
     layer["images"] = [_image(settings, *one) for one in ((SERVING, image), (LOAD, load_image)) if one[1]]
     write_atomic(folder / "kustomization.yaml", yaml.safe_dump(layer))
-    documents = [_named_by_content(dict(one)) for one in manifests.parse(manifests.render(folder))]
+    documents = [dict(one) for one in manifests.parse(manifests.render(folder))]
+    for job in (one for one in documents if one["kind"] == "Job"):  # it can't be changed once it is made
+        job["metadata"]["name"] += f"-{digest_of(job['spec'])[:10]}"
     manifests.validate(documents, workspace.root / "engine" / "schemas" / "cluster")
     if loose := manifests.unpinned(documents, placeholders=False):
         raise ValidationErrors(
@@ -70,7 +68,6 @@ def render_release(
 
 
 def rollout_of(documents: Sequence[Any]) -> Any:
-    """The one Rollout of an environment."""
     found = [one for one in documents if one["kind"] == "Rollout"]
     if len(found) != 1:
         raise SluiceError(f"{len(found)} Rollouts were rendered, expected one", remedy="an overlay has exactly one")
@@ -78,7 +75,7 @@ def rollout_of(documents: Sequence[Any]) -> Any:
 
 
 def place_of_rollout(workspace: Workspace, environment: str) -> tuple[str, str]:
-    """Namespace and name of the Rollout."""
+    """Return namespace and name of the Rollout."""
     metadata = rollout_of(manifests.parse(manifests.render(_overlay(workspace, environment))))["metadata"]
     return metadata["namespace"], metadata["name"]
 
@@ -124,11 +121,3 @@ def _image(settings: dict[str, Any], name: str, image: str) -> dict[str, str]:
     # The overlay has already given the image its name: this layer finds it by that one.
     named = {one["name"]: one.get("newName", one["name"]) for one in settings.get("images", ())}
     return {"name": named.get(name, name), "newName": found["name"], "digest": found["digest"]}
-
-
-def _named_by_content(document: dict[str, Any]) -> dict[str, Any]:
-    """A Job cannot be changed once it is made, so another content is another Job."""
-    if document["kind"] != "Job":
-        return document
-    name = f"{document['metadata']['name']}-{digest_of(document['spec'])[:10]}"
-    return {**document, "metadata": {**document["metadata"], "name": name}}

@@ -1,8 +1,7 @@
-"""`sluice rollback`: returns to the pod template of an earlier release, and the promotions that it chooses from.
+"""Returns to the pod template of an earlier release that was promoted.
 
-Argo Rollouts keeps the ReplicaSets of earlier revisions, so a rollback needs only the cluster. Revisions are numbered
-whatever became of them, and "the one before" may be one that its canary had stopped: what was promoted is written down
-when it happens, as annotations of the Rollout, hashes of pod templates, newest first.
+Argo Rollouts keeps the ReplicaSets of earlier revisions, but numbers stopped ones too. So hashes of promoted
+templates are kept in annotations of the Rollout, newest first.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ UNJUDGED = "sluice/unjudged"
 
 @dataclass(frozen=True)
 class Revision:
-    """One ReplicaSet of the Rollout, newest first by `number`. `made`: when, in ISO 8601."""
+    """One ReplicaSet of the Rollout. `made` is an ISO 8601 time."""
 
     number: int
     template_hash: str
@@ -84,7 +83,7 @@ def rollback(
 
 
 def revisions(client: httpx.Client, target: RolloutTarget, uid: str) -> list[Revision]:
-    """Those that the cluster still holds, newest first."""
+    """List the revisions that the cluster still holds, newest first."""
     found = []
     for one in read(client, target.replica_sets, labelSelector=target.selector)["items"]:
         metadata, template = one["metadata"], one["spec"]["template"]
@@ -99,8 +98,7 @@ def revisions(client: httpx.Client, target: RolloutTarget, uid: str) -> list[Rev
 
 
 def choose(now: RolloutStatus, known: list[Revision], release: str, remembered: Promotions) -> Revision:
-    """The revision of a release to go back to; without a name stable while another is under way, else what was promoted
-    before. SluiceError when it is not there, or never was promoted; it lists them."""
+    """Return the revision to go back to. Without a name: stable during a rollout, otherwise the promotion before."""
     names = ", ".join(one.release or f"revision {one.number}" for one in known) or "none"
     if release:
         wanted = [one for one in known if one.release == release]
@@ -129,14 +127,13 @@ def choose(now: RolloutStatus, known: list[Revision], release: str, remembered: 
 
 
 def _promoted(one: Revision, known: list[Revision], remembered: Promotions) -> bool:
-    """Remembered as promoted, or older than all that is remembered."""
+    """Check that a revision is remembered as promoted, or older than all that is remembered."""
     numbers = [other.number for other in known if other.template_hash in remembered.known]
     return one.template_hash in remembered.known or not numbers or one.number < min(numbers)
 
 
 def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
-    """The Rollout to apply: its spec with the template of `chosen`, and a window in which Argo Rollouts goes back
-    without canary steps. The next deployment leaves that window out again."""
+    """Return the Rollout with another template and a window in which Argo Rollouts goes back without steps."""
     metadata = document["metadata"]
     # A pause by a person would keep Argo Rollouts from moving a single pod, and a restart belongs to what is live.
     spec = {key: value for key, value in document["spec"].items() if key not in ("template", "paused", "restartAt")}
@@ -166,7 +163,7 @@ def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
 
 
 def owns_replicas(metadata: Mapping[str, Any]) -> bool:
-    """The number of pods is what an overlay says, and no autoscaler's."""
+    """Check that the overlay sets the number of pods, and no autoscaler."""
     return any(
         one.get("manager") == MANAGER and "f:replicas" in (one.get("fieldsV1") or {}).get("f:spec", {})
         for one in metadata.get("managedFields") or ()
@@ -175,7 +172,7 @@ def owns_replicas(metadata: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Promotions:
-    """`promoted`: the last of them is live. `left`: promoted as well, and rolled back from. Newest first."""
+    """Hashes of promoted templates, and of those rolled back from, newest first."""
 
     promoted: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
@@ -185,7 +182,7 @@ class Promotions:
         return frozenset(self.promoted + self.left)
 
     def with_promoted(self, template_hash: str, *, instead_of: str = "") -> Promotions:
-        """What is known once a template is live, for which another may have been rolled back from."""
+        """Return what is known once a template is live, perhaps instead of one that was rolled back from."""
         gone = {template_hash, instead_of}
         left = (instead_of, *self.left) if instead_of else self.left
         return Promotions(
@@ -200,11 +197,11 @@ def read_promotions(rollout: Mapping[str, Any]) -> Promotions:
 
 
 def is_unjudged(rollout: Mapping[str, Any]) -> bool:
-    """No release of it may have visitors yet."""
+    """Check that no release of the Rollout may have visitors yet."""
     return UNJUDGED in (rollout["metadata"].get("annotations") or {})
 
 
 def write_promotions(client: httpx.Client, path: str, now: Promotions) -> None:
-    """As a patch: an annotation that a server-side apply of `sluice deploy` does not own stays."""
+    """Patch the annotations, which a server-side apply of `sluice deploy` doesn't own and so leaves alone."""
     annotations = {_PROMOTED: " ".join(now.promoted), _LEFT: " ".join(now.left), UNJUDGED: None}
     patch(client, path, {"metadata": {"annotations": annotations}})

@@ -1,7 +1,6 @@
 """Watches one Rollout, its analyses and its pods until it ends, and prints every change.
 
-It looks once a second. A step of a canary takes longer than that, and a look needs nothing of the one before: a lost
-connection is taken up by the next look.
+It looks once a second, and a look needs nothing of the one before, so a lost connection needs no resuming.
 """
 
 from __future__ import annotations
@@ -27,9 +26,7 @@ _TOUCHED, _TOUCH_SECONDS = "sluice/touched", 2.0
 
 @dataclass(frozen=True)
 class WatchTimeouts:
-    """Seconds. `lost`: how long without the API server until we give up. `pull`: how long a pod may fail to start.
-    `settle`: how long weights may take to be back after an abort, and how long a Rollout may be invalid: the controller
-    tries again what came before its Services or templates. `poll`: between two looks."""
+    """Seconds: without the API server, for a pod to start, to settle weights or an invalid Rollout, between looks."""
 
     lost: float = 600.0
     pull: float = 120.0
@@ -55,7 +52,6 @@ class RolloutTarget:
 
     @property
     def custom(self) -> str:
-        """Where the kinds of Argo Rollouts are."""
         return f"/apis/argoproj.io/v1alpha1/namespaces/{self.namespace}"
 
 
@@ -66,8 +62,7 @@ def target_of(rollout: Mapping[str, Any]) -> RolloutTarget:
 
 
 class RolloutObserver:
-    """`template`: the key of the pod template that is deployed, see `template_key`. `earlier`: names of runs that had
-    ended before."""
+    """Observes one Rollout. `template` is the key of its pod template; `earlier` names runs that ended before."""
 
     def __init__(
         self, client: httpx.Client, target: RolloutTarget, show: Show, patience: WatchTimeouts, *, template: str = ""
@@ -83,7 +78,7 @@ class RolloutObserver:
         self._waiting = False
 
     def until_end(self, seconds: float, *, only: frozenset[str] = KINDS) -> RolloutOutcome:
-        """The first outcome of a kind that is asked for."""
+        """Wait for the first outcome of one of these kinds."""
         end = time.monotonic() + seconds
         failed, settled_by = False, 0.0
         while True:
@@ -105,10 +100,10 @@ class RolloutObserver:
             time.sleep(self.patience.poll)
 
     def ask_for(self, wanted: Mapping[str, bool], heeded: Callable[[Mapping[str, Any]], bool]) -> bool:
-        """Patches the status. False when the controller's own does not say within `patience.settle` that it heeds.
+        """Patch the status; False if the controller doesn't heed it within `patience.settle`.
 
-        A patch that comes while the controller writes is overwritten in its cache (Argo Rollouts 1.9.1,
-        rollout/controller.go:464-499), and the same patch again is no event to it: so this touches the Rollout."""
+        A patch that comes while the controller writes is overwritten in its cache (1.9.1,
+        rollout/controller.go:464-499), and the same patch again is no event: touching the Rollout is."""
         patch(self.client, f"{self.target.path}/status", {"status": wanted})
         again = time.monotonic() + _TOUCH_SECONDS
 
@@ -124,17 +119,15 @@ class RolloutObserver:
         return wait_until(done, seconds=self.patience.settle, every=min(self.patience.poll, 0.2))
 
     def abort(self) -> None:
-        """Gives all traffic to stable. SluiceError when that has not been done after `patience.settle`."""
         if not self.ask_for({"abort": True}, lambda now: bool(now.get("abort") and now.get("abortedAt"))):
             raise SluiceError("the controller hasn't aborted the rollout", remedy=RUNNING)
 
     def look(self) -> RolloutSnapshot:
-        """One picture, nothing printed. SluiceError when the API server does not show it."""
+        """Take a snapshot without printing."""
         self.picture = self._picture()
         return self.picture
 
     def _state(self) -> str:
-        """What it waits for."""
         rollout = self.picture.rollout
         if rollout is None or not self.picture.begun:
             return "the controller has not begun with this release"
@@ -143,7 +136,7 @@ class RolloutObserver:
         return f"it is {rollout.phase}{step}" + (f": {rollout.message}" if rollout.message else "")
 
     def _look(self, now: float) -> bool:
-        """Takes a picture and prints what has changed; False while the API server does not answer."""
+        """Take a snapshot and print changes; False while the API server doesn't answer."""
         try:
             picture = self._picture()
         except ClusterUnreachableError as error:
@@ -185,7 +178,7 @@ class RolloutObserver:
         )
 
     def _listed(self, what: str, path: str, **query: str) -> list[Any]:
-        """Nothing of what may not be listed, which is said once."""
+        """List objects; none if listing them is forbidden, which is said once."""
         if what in self._refused:
             return []
         try:
@@ -210,7 +203,7 @@ class RolloutObserver:
         return found or (RolloutOutcome("failed", tuple(late.values())) if late else None)
 
     def _problems(self) -> dict[str, tuple[str, float]]:
-        """What keeps the pods of the new release from starting, by a name, and how long it may."""
+        """Return what keeps pods of the new release from starting, by name, and how long it may."""
         rollout = self.picture.rollout
         if rollout is None or not self.picture.begun:
             return {}

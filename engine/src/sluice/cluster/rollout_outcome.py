@@ -1,4 +1,4 @@
-"""How a rollout changes and how it ends: pure functions of snapshots."""
+"""The changes and the outcome of a rollout, from snapshots."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from sluice.cluster.rollout_status import BAD_PHASES, MetricResult, PodStatus, R
 
 @dataclass(frozen=True)
 class RolloutOutcome:
-    """`promoted`: the release has all traffic. `stopped`: it was aborted, stable has the traffic. `failed`: it cannot
-    go on. `inconclusive`: an analysis could not decide, and the rollout waits. `replaced`: another one was deployed
-    over it.
-
-    `reasons`: a line each; `jobs`: whose logs say more."""
+    """The outcome, with reasons and the Jobs whose logs say more. `inconclusive`: an analysis couldn't decide.
+    `replaced`: another release was deployed over it."""
 
     kind: Literal["promoted", "stopped", "failed", "inconclusive", "replaced"]
     reasons: tuple[str, ...] = ()
@@ -22,9 +19,7 @@ class RolloutOutcome:
 
 
 def outcome(picture: RolloutSnapshot, *, template: str = "") -> RolloutOutcome | None:
-    """How the deployment of a pod template has ended, by its `template_key` (empty: whatever the Rollout has).
-
-    None while it goes on. A status about another template says nothing."""
+    """Return how the deployment of a pod template ended, or None while it goes on."""
     rollout = picture.rollout
     if rollout is None:
         return None
@@ -47,14 +42,13 @@ def outcome(picture: RolloutSnapshot, *, template: str = "") -> RolloutOutcome |
 
 
 def waits_for_a_person(rollout: RolloutStatus) -> bool:
-    """At a step `pause: {}`."""
     if "CanaryPauseStep" not in rollout.pauses or rollout.step is None or rollout.step >= len(rollout.steps):
         return False
     return rollout.steps[rollout.step] == "pause until a person goes on"
 
 
 def reasons(picture: RolloutSnapshot) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What the analyses say, and the Jobs whose logs say more; else what the controller and the pods say."""
+    """Return what the analyses say and their Jobs; without them, what the controller and the pods say."""
     lines: list[str] = []
     jobs: list[str] = []
     for run in picture.own_runs:
@@ -67,7 +61,7 @@ def reasons(picture: RolloutSnapshot) -> tuple[tuple[str, ...], tuple[str, ...]]
     if rollout.refused:
         lines.append(rollout.refused)
     if silent := not lines:  # a moment after a deadline the controller says that it aborted, and no more why
-        *_, progress = rollout.conditions.get("Progressing", ("", "", "the controller gives no reason"))
+        _, progress = rollout.conditions.get("Progressing", ("", "the controller gives no reason"))
         lines.append(rollout.message or progress)
     lines += [
         f"pod {pod.name}: {pod.problem or f'{pod.phase}, not ready'}"
@@ -78,7 +72,7 @@ def reasons(picture: RolloutSnapshot) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def changes(before: RolloutSnapshot, after: RolloutSnapshot) -> list[str]:
-    """One line for each thing that changed, in the order in which it matters; none when nothing did."""
+    """Return a line for each change."""
     lines: list[str] = []
     if after.rollout and after.begun:
         lines += _rollout(before.rollout if before.begun else None, after.rollout)
@@ -87,7 +81,8 @@ def changes(before: RolloutSnapshot, after: RolloutSnapshot) -> list[str]:
         if name in own:
             lines += _run(before.runs.get(name), run)
     for name, pod in after.pods.items():
-        lines += _pod(before.pods.get(name), pod, after.rollout)
+        if name not in before.pods or _word(before.pods[name]) != _word(pod):
+            lines.append(f"pod {name}{_role(pod, after.rollout)}: {_word(pod)}")
     for name, pod in before.pods.items():
         if name not in after.pods:
             lines.append(f"pod {name}{_role(pod, after.rollout)}: gone")
@@ -122,15 +117,8 @@ def _run(before: RunStatus | None, after: RunStatus) -> list[str]:
 
 
 def describe(metric: MetricResult) -> str:
-    """Name, phase, value and limit of a metric in one line."""
     told = {"value ": metric.value, "must hold: ": metric.limit, "measurements: ": metric.counts, "": metric.message}
     return "; ".join([f"{metric.name}: {metric.phase}", *(f"{what}{text}" for what, text in told.items() if text)])
-
-
-def _pod(before: PodStatus | None, after: PodStatus, rollout: RolloutStatus | None) -> list[str]:
-    if before is not None and _word(before) == _word(after):
-        return []
-    return [f"pod {after.name}{_role(after, rollout)}: {_word(after)}"]
 
 
 def _word(pod: PodStatus) -> str:

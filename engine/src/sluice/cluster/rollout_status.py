@@ -1,7 +1,4 @@
-"""Reads status values out of Rollout, AnalysisRun and Pod objects: pure functions from objects to values.
-
-The fields are those of Argo Rollouts' definitions; a field that an older or newer controller omits is None or empty.
-"""
+"""Reads status values out of Rollout, AnalysisRun and Pod objects; omitted fields are None or empty."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ _ARG = re.compile(r"\{\{\s*args\.([\w.-]+)\s*\}\}")
 
 @dataclass(frozen=True)
 class RolloutStatus:
-    """`weight`: percent of the traffic that the canary has. `step` counts from 0, len(steps) after the last."""
+    """The status of a Rollout. `weight` is the canary's percent; `step` counts from 0, len(steps) after the last."""
 
     name: str
     uid: str
@@ -48,35 +45,34 @@ class RolloutStatus:
     step: int | None
     weight: int | None
     pauses: tuple[str, ...]
-    conditions: Mapping[str, tuple[str, str, str]]  # type: (status, reason, message)
+    conditions: Mapping[str, tuple[str, str]]  # type: (status, message)
     template: str = ""  # see `template_key`
     paused: bool = False  # `spec.paused`: by a person
     blue_green: bool = False
 
     @property
     def first(self) -> bool:
-        """Nothing has been promoted here before."""
         return not self.stable
 
     @property
     def invalid(self) -> str:
-        """Why the controller refuses the spec, empty when it does not."""
+        """The controller's reason to refuse the spec, or empty."""
         return self._holds("InvalidSpec")
 
     @property
     def refused(self) -> str:
-        """That the cluster makes no pods for it, and why: a quota, Pod Security. Empty when it does."""
+        """The reason, such as a quota, for which the cluster makes no pods, or empty."""
         why = self._holds("ReplicaFailure")
         return f"the cluster makes no pods for it: {why}" if why else ""
 
     def _holds(self, condition: str) -> str:
-        status, _, message = self.conditions.get(condition, ("", "", ""))
+        status, message = self.conditions.get(condition, ("", ""))
         return message or "no reason is given" if status == "True" else ""
 
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One metric of an analysis: the last value that was measured, and what it had to hold."""
+    """A metric of an analysis, with the last measured value and its limit."""
 
     name: str
     phase: str
@@ -89,7 +85,7 @@ class MetricResult:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """`owner`: the uid of a Rollout, or the name of an Experiment or a ReplicaSet."""
+    """The status of an AnalysisRun. `owner` is the uid of a Rollout, or the name of a ReplicaSet or Experiment."""
 
     name: str
     owner: str
@@ -116,8 +112,6 @@ class PodStatus:
 
 @dataclass(frozen=True)
 class ReplicaSetStatus:
-    """`template`: see `template_key`. `leaving`: it keeps its pods for a while, until a time that is set already."""
-
     template_hash: str
     template: str
     replicas: int
@@ -127,9 +121,7 @@ class ReplicaSetStatus:
 
 @dataclass(frozen=True)
 class RolloutSnapshot:
-    """All that is known at one moment. Runs and pods are by name, ReplicaSets by the hash of their template.
-
-    `earlier`: runs that had ended before the deployment that is watched began."""
+    """One moment: runs and pods by name, ReplicaSets by template hash, and runs that ended before this deployment."""
 
     rollout: RolloutStatus | None = None
     runs: Mapping[str, RunStatus] = field(default_factory=dict)
@@ -139,11 +131,10 @@ class RolloutSnapshot:
 
     @property
     def begun(self) -> bool:
-        """The status of the Rollout is about the pod template that its spec has now.
+        """Check that the status is about the pod template that the spec has now.
 
-        `observedGeneration` alone does not say so: at a change of `replicas`, and at one of the template after an abort
-        in a pause, the controller publishes the status of the template before under the new generation (Argo Rollouts
-        1.9.1, rollout/context.go:58-65, rollout/sync.go:272-313 and 532)."""
+        `observedGeneration` isn't enough: the controller can publish the previous template's status under the new
+        generation (1.9.1, rollout/context.go:58-65, rollout/sync.go:272-313, 532)."""
         rollout = self.rollout
         if rollout is None or not rollout.observed:
             return False
@@ -152,23 +143,20 @@ class RolloutSnapshot:
 
     @property
     def own_runs(self) -> list[RunStatus]:
-        """The analyses of the pod template that the Rollout has now, begun for this deployment."""
-        return [
-            run
-            for run in self.runs.values()
-            if self.rollout and run.name not in self.earlier and _of(run, self.rollout)
-        ]
-
-
-def _of(run: RunStatus, rollout: RolloutStatus) -> bool:
-    """An analysis of a step, of an experiment that a step began, or of a ReplicaSet: both are named by the template."""
-    if run.owner == rollout.uid:
-        return run.template_hash == rollout.current
-    return f"{run.owner}-".startswith(f"{rollout.name}-{rollout.current}-")
+        """The analyses of the current pod template that began for this deployment."""
+        rollout, found = self.rollout, []
+        for run in self.runs.values():
+            if rollout is None or run.name in self.earlier:
+                continue
+            # Those of an experiment or a ReplicaSet have the name of the template in that of their owner.
+            by_name = f"{run.owner}-".startswith(f"{rollout.name}-{rollout.current}-")
+            own = run.template_hash == rollout.current if run.owner == rollout.uid else by_name
+            found += [run] if own else []
+        return found
 
 
 def template_key(template: Object) -> str:
-    """What tells the pod template of one deployment from others: its annotation, else the release that it names."""
+    """Return the annotation that identifies a deployment's pod template, else its release."""
     metadata = template.get("metadata") or {}
     annotated = (metadata.get("annotations") or {}).get(TEMPLATE_ANNOTATION)
     return str(annotated or (metadata.get("labels") or {}).get(RELEASE_LABEL, ""))
@@ -180,8 +168,7 @@ def read_rollout(document: Object) -> RolloutStatus:
     template = (spec.get("template") or {}).get("metadata") or {}
     weights = (status.get("canary") or {}).get("weights") or {}
     conditions = {
-        str(one["type"]): (str(one["status"]), str(one.get("reason", "")), str(one.get("message", "")))
-        for one in status.get("conditions") or ()
+        str(one["type"]): (str(one["status"]), str(one.get("message", ""))) for one in status.get("conditions") or ()
     }
     return RolloutStatus(
         name=str(metadata["name"]),
@@ -264,7 +251,7 @@ def _metric(result: Object, metric: Object, arguments: Mapping[str, str]) -> Met
 
 
 def _limit(metric: Object, arguments: Mapping[str, str]) -> str:
-    """The conditions of a metric with its arguments filled in."""
+    """Return the conditions of a metric with its arguments filled in."""
     parts = []
     if success := metric.get("successCondition"):
         parts.append(str(success))
@@ -279,14 +266,18 @@ def _limit(metric: Object, arguments: Mapping[str, str]) -> str:
 def read_pod(document: Object) -> PodStatus:
     metadata, status = document["metadata"], document.get("status") or {}
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or ())
+    conditions = {str(one["type"]): one for one in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled", {})
+    problem = stuck = _stuck(containers)
+    if not stuck and scheduled.get("status") == "False":
+        problem = f"{scheduled.get('reason', 'not scheduled')}: {scheduled.get('message', '')}".strip()
     return PodStatus(
         name=str(metadata["name"]),
         template_hash=str((metadata.get("labels") or {}).get(HASH_LABEL, "")),
         phase="Terminating" if metadata.get("deletionTimestamp") else str(status.get("phase", "")),
-        ready=ready,
-        problem=_stuck(containers) or _unscheduled(status),
-        stuck=bool(_stuck(containers)),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        problem=problem,
+        stuck=bool(stuck),
         restarts=sum(int(one.get("restartCount", 0)) for one in containers),
     )
 
@@ -296,11 +287,4 @@ def _stuck(containers: list[Object]) -> str:
         waiting = (one.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _REASONS:
             return f"{waiting['reason']}: {waiting.get('message') or one.get('image', '')}".strip()
-    return ""
-
-
-def _unscheduled(status: Object) -> str:
-    for one in status.get("conditions") or ():
-        if one["type"] == "PodScheduled" and one["status"] == "False":
-            return f"{one.get('reason', 'not scheduled')}: {one.get('message', '')}".strip()
     return ""

@@ -1,1 +1,1 @@
-"""The lowest layer: errors, digests, settings, processes, progress. It imports no other package of Sluice."""
+"""The lowest layer: errors, digests, settings, processes, progress."""

@@ -15,7 +15,7 @@ from sluice.core.errors import SluiceError
 
 
 def write_atomic(path: Path, content: bytes | str, *, sync: bool = True, mode: int = 0o666) -> None:
-    """Writes through a temporary file in the same folder, syncs, renames. A full disk leaves the old file in place."""
+    """Write, sync and rename a temporary file. A full disk leaves the old file in place."""
     raw = content.encode() if isinstance(content, str) else content
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
     try:
@@ -39,7 +39,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Parsed JSON; a missing or broken file is a SluiceError that names it."""
+    """Parse JSON; a missing or broken file is a SluiceError that names it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -49,7 +49,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """One object a line; blank lines are skipped; a broken line is a SluiceError with its number."""
+    """Parse one object per line and skip blank lines; a broken line is a SluiceError with its number."""
     rows: list[dict[str, Any]] = []
     try:
         text = path.read_text(encoding="utf-8")
@@ -72,5 +72,4 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """One compact object a line, written atomically."""
     write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))

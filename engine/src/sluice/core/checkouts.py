@@ -1,8 +1,6 @@
 """A clone of this repository at another commit, ready to run the pipeline beside the working tree.
 
-The clone borrows the objects of this repository. It shares DVC's cache and the paths that the caller names, so that
-results of one commit are reused by the other; everything else is separate.
-"""
+It borrows git's objects and shares DVC's cache and the named paths, so that commits reuse each other's results."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ KEPT = 3  # checkouts of the last comparisons; each is as large as the index and
 def checkout(
     workspace: Workspace, commit: str, *, share: Sequence[str] = (), on_drop: Callable[[Path], object] = lambda _: None
 ) -> Workspace:
-    """The checkout of a commit, made when it is not there yet. Older ones beyond the last few are dropped."""
+    """Return the checkout of a commit; make it if needed, and drop older ones beyond the last few."""
     folder = workspace.state / FOLDER / commit[:12]
     if not (folder / ".git").exists():
         draft = folder.with_name(f"{folder.name}.draft")

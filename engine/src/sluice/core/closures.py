@@ -1,10 +1,9 @@
-"""Code that a stage of the pipeline, or the service, can reach: the closure of its imports, with data files and locks.
+"""The code that a stage of the pipeline, or the service, can reach: the closure of its imports, with data files and
+locks.
 
-The graph is grimp's: imports inside functions count, those for type checkers do not. What it cannot see, a module that
-is imported by its name, is found by the names that stand as strings in a module that imports so; what extras have for
-it, by the functions of core/extras.py that it calls. Parts that are switched off bring nothing. A package that holds a
-module of the closure brings its data files: templates, pages, styles, cases, migrations.
-"""
+The graph is grimp's: imports inside functions count, those for type checkers don't. A module that imports by name
+brings the modules whose names stand in it as strings; calls of core/extras.py bring what extras have for them. A
+package that has a module of the closure brings its data files: templates, pages, styles, cases, migrations."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.extras import extras, left_out
+from sluice.core.extras import EXTRAS, extras, left_out
 
 if TYPE_CHECKING:
     from grimp import ImportGraph
@@ -27,7 +26,7 @@ ENGINE, APPLICATION = "sluice", "assistant"
 _SOURCES = {ENGINE: "engine/src", APPLICATION: "src"}
 _LOCKS = "engine/requirements"
 _NO_DATA = ("__pycache__", "requirements")
-_EXTRAS, _DECLARED = f"{ENGINE}.extras.", f"{ENGINE}.core.extras"
+_EXTRAS = f"{ENGINE}.extras."
 CODE = (*_SOURCES.values(), _LOCKS)
 # What a fork imports it from. It brings the names that are imported through it, not all that it has.
 _DOOR = f"{ENGINE}.extend"
@@ -38,8 +37,8 @@ _OF_EXTRAS = re.compile(r"""\b(hooks|packages)\(["'](\w+)["']\)""")
 
 @dataclass(frozen=True)
 class Program:
-    """Where code begins to run: modules of the engine, and of the fork's own package as far as it has them; a package
-    stands for all of its modules. `locks`: files of requirements/, or of that folder of an extra."""
+    """Modules where code begins to run, of the engine and, if it has them, of the fork; a package stands for all of its
+    modules. `locks`: files of requirements/, or of that folder of an extra."""
 
     modules: tuple[str, ...]
     application: tuple[str, ...] = ()
@@ -48,7 +47,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Code:
-    """`paths`: file by its name, which is the same wherever the code lies: `sluice/core/atomic_files.py`."""
+    """`paths`: file by its name, which is the same wherever the code is: `sluice/core/atomic_files.py`."""
 
     paths: Mapping[str, Path]
 
@@ -61,12 +60,12 @@ class Code:
         return digest_of(self.files)
 
     def listing(self) -> str:
-        """The digest in a line, then each file with its own, as sha256sum writes it: a diff says what has changed."""
+        """Return the digest in a line, then each file with its own, as sha256sum writes it."""
         return "\n".join([self.digest, *(f"{sha256}  {name}" for name, sha256 in self.files.items()), ""])
 
 
 def changed(before: str, now: str) -> str:
-    """What is different between two listings, in words."""
+    """Describe what is different between two listings."""
     if not before:
         return "listed for the first time"
     lines = set(before.splitlines()[1:]) ^ set(now.splitlines()[1:])
@@ -75,8 +74,7 @@ def changed(before: str, now: str) -> str:
 
 
 def affecting(root: Path, changed: Sequence[str], *programs: Program, but_for: Program | None = None) -> list[str]:
-    """Those of the changed files that can make a difference to programs. In doubt a file can: when it is no code, when
-    it is gone, and when the graph cannot be made."""
+    """Return the changed files that can make a difference to programs; in doubt a file can."""
     try:
         graph = CodeGraph(root)
         left_out = graph.code_of(but_for).paths if but_for else {}
@@ -92,10 +90,7 @@ def affecting(root: Path, changed: Sequence[str], *programs: Program, but_for: P
 
 
 class CodeGraph:
-    """The imports of the packages of a checkout.
-
-    SluiceError when the engine's package is not there; ValidationErrors name folders of the fork's own that are no
-    packages."""
+    """The imports of the packages of a checkout."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -103,15 +98,18 @@ class CodeGraph:
         self._packages = {name: place for name, place in places.items() if (place / "__init__.py").is_file()}
         if ENGINE not in self._packages:
             raise SluiceError(f"{places[ENGINE]}: no such package", remedy="run it in a clone of the repository")
-        if APPLICATION in self._packages:
-            _require_packages(root, self._packages[APPLICATION])
+        if mine := self._packages.get(APPLICATION):  # what a folder that is no package imports would not be seen
+            bare = sorted({path.parent for path in mine.rglob("*.py") if not (path.parent / "__init__.py").is_file()})
+            if bare:
+                faults = [f"{path.relative_to(root)}/: has modules and no __init__.py" for path in bare]
+                raise ValidationErrors(str(mine), faults, remedy="add an empty __init__.py")
         self._graph = _build(self._packages)
         off = tuple(f"{_EXTRAS}{name}." for name in left_out(root))
         self._on = {name for name in self._graph.modules if not (off and f"{name}.".startswith(off))}
         self._data = {place: paths for folder in self._packages.values() for place, paths in _data_of(folder).items()}
 
     def code_of(self, *programs: Program) -> Code:
-        """All that can be reached from any of the programs. SluiceError when a module or a lock is not there."""
+        """Return all that any of the programs can reach."""
         there = [
             one for one in programs if all(name in self._on or not name.startswith(_EXTRAS) for name in one.modules)
         ]
@@ -151,7 +149,7 @@ class CodeGraph:
         return found | self._through_the_door(module) if _DOOR in found else found
 
     def _through_the_door(self, module: str) -> set[str]:
-        """Where the names are from that a module imports from the door; in doubt all that the door has."""
+        """Return where the names come from that a module imports from the door; in doubt all that it has."""
         behind = {
             known: whole if (whole := f"{node.module}.{name}") in self._graph.modules else str(node.module)
             for node, name, known in _imports_from(self._file(_DOOR))
@@ -162,7 +160,7 @@ class CodeGraph:
         return {one for one in (map(behind.get, names) if sure else behind.values()) if one in self._graph.modules}
 
     def _named(self, module: str) -> list[str]:
-        """Modules that a module imports by their names; a package brings all of its modules."""
+        """Return modules that a module imports by their names; a package brings all of its modules."""
         if module == _DOOR:
             return []
         text = self._file(module).read_text(encoding="utf-8")
@@ -171,8 +169,8 @@ class CodeGraph:
             if function == "packages":
                 named |= {one for one in self._on if one.startswith(_EXTRAS) and one.split(".")[3:] == [name]}
                 continue
-            for extra, hooks in _hooks_by_extra(self._file(_DECLARED)).items():
-                named |= {f"{_EXTRAS}{extra}.{hooks.get(name, '').partition(':')[0]}"} & self._on
+            for extra, declared in EXTRAS.items():
+                named |= {f"{_EXTRAS}{extra}.{declared.hooks.get(name, '').partition(':')[0]}"} & self._on
         return [one for name in sorted(named) for one in self._whole(name)]
 
     def _folder(self, module: str) -> Path:
@@ -197,26 +195,15 @@ class CodeGraph:
         return found
 
 
-def _hooks_by_extra(path: Path) -> dict[str, dict[str, str]]:
-    """The hooks that core/extras.py declares, by extra: `"NAME": Extra(hooks={…})`."""
-    found = {}
-    for table in (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Dict)):
-        for key, value in zip(table.keys, table.values, strict=True):
-            if isinstance(key, ast.Constant) and isinstance(value, ast.Call):
-                hooks = [one.value for one in value.keywords if one.arg == "hooks"]
-                found[str(key.value)] = dict(ast.literal_eval(hooks[0])) if hooks else {}
-    return found
-
-
 def _imports_from(path: Path) -> Iterator[tuple[ast.ImportFrom, str, str]]:
-    """Each `from … import`, with a name that it imports and the one that it gives to it."""
+    """Yield each `from … import`, with a name that it imports and the one that it gives to it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             yield from ((node, alias.name, alias.asname or alias.name) for alias in node.names)
 
 
 def _build(packages: Mapping[str, Path]) -> ImportGraph:
-    """grimp looks packages up where this process would import them from: here those of the checkout are wanted."""
+    """Build the graph of the checkout's packages; grimp would look them up where this process imports from."""
     import grimp
     from grimp.application.config import settings
     from grimp.application.ports.packagefinder import AbstractPackageFinder
@@ -233,16 +220,9 @@ def _build(packages: Mapping[str, Path]) -> ImportGraph:
         settings.configure(PACKAGE_FINDER=usual)
 
 
-def _require_packages(root: Path, folder: Path) -> None:
-    """What such a folder imports would not be seen."""
-    bare = sorted({path.parent for path in folder.rglob("*.py") if not (path.parent / "__init__.py").is_file()})
-    if bare:
-        faults = [f"{path.relative_to(root)}/: has modules and no __init__.py" for path in bare]
-        raise ValidationErrors(str(folder), faults, remedy="add an empty __init__.py")
-
-
 def _data_of(folder: Path) -> dict[Path, list[Path]]:
-    """Files that are no modules, by the innermost package around them; locks count where a program names them."""
+    """Return files that are no modules, by the innermost package around them; locks count where a program names
+    them."""
     found: dict[Path, list[Path]] = {}
     for path in folder.rglob("*"):
         inside = path.relative_to(folder).parts
@@ -261,7 +241,7 @@ _SERVING = "serve.txt"
 
 _ALL: Mapping[str, Program] = {
     "check": Program(
-        ("sluice.data.contract", "sluice.data.privacy", "sluice.evaluation.asked_rows", "sluice.release.coverage"),
+        ("sluice.data.contract", "sluice.data.privacy", "sluice.evaluation.asked_rows", "sluice.release.decision"),
         ("assistant.metrics",),
         locks=("dev.txt",),
     ),

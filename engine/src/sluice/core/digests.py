@@ -13,17 +13,16 @@ def canonical_json(value: Any) -> bytes:
 
 
 def digest_of(value: Any) -> str:
-    """Hex sha256 over the canonical JSON of `value`."""
+    """Return the hex sha256 over the canonical JSON of `value`."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:
-    """Hex sha256 over the bytes of a file, read in blocks."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest_of_code(*folders: Path) -> str:
-    """Hex sha256 over the Python files below the folders, by their paths."""
+    """Return the hex sha256 over the Python files below the folders, by their paths."""
     files = {str(path.relative_to(folder.parent)): path for folder in folders for path in folder.rglob("*.py")}
     return digest_of({name: digest_of_file(path) for name, path in files.items()})

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 class SluiceError(Exception):
     """Something a person can fix.
 
-    `message` names the location and the fault, `remedy` says what to do next; both are printed, no traceback.
-    """
+    Printed without a traceback: `message` names the location and the fault, `remedy` says what to do next."""
 
     exit_code = 1
 
@@ -35,7 +34,7 @@ class ValidationErrors(SluiceError):
 
 
 class GateFailed(SluiceError):
-    """An evaluation gate failed. Not a defect of the run: the change itself is refused."""
+    """An evaluation gate failed: the change itself is refused."""
 
     exit_code = 3
 

@@ -1,9 +1,8 @@
 """The optional parts of the engine, `sluice.extras.NAME`, and which of them a project has switched off.
 
-`without:` in config/project.yaml switches parts off. A part that is off is on disk but not registered: nothing of it is
-imported. The rest of the engine imports no part; it asks `hooks` and `packages` here. References are imported when they
-are used. Only the standard library is needed, so that a job can plan before anything is installed.
-"""
+`without:` in config/project.yaml switches parts off: nothing of them is imported. The rest of the engine imports no
+part; it asks `hooks` and `packages` here. Only the standard library is needed, so that a job can plan before anything
+is installed."""
 
 from __future__ import annotations
 
@@ -27,22 +26,19 @@ _WITHOUT = re.compile(r"^without:\s*(\[[^\]]*\]|(?:- *[\w'\"]+\s*)*)", re.MULTIL
 
 @dataclass(frozen=True)
 class Extra:
-    """What a part adds. References are `module:name`, below its package.
+    """What a part adds, beside the commands in its cli.py. References are `module:name`, below its package.
 
     Attributes:
-        summary: its purpose in one line.
-        needs: parts that it imports; it is off where one of them is.
-        commands: a function that adds its commands to the Typer app and to the groups of commands by noun.
+        needs: parts that it imports; it is off if one of them is.
         hooks: functions that the engine or another part calls, by the name of the occasion.
         parameters: the settings of sections of pipelines/params.yaml, by section.
-        checks, metrics: the names of those that it adds; config files may name them while it is off.
+        checks, metrics: names of those that it adds; config files may name them while it is off.
         gates: the stages of config/gates.yaml that it measures.
-        stages: files that a stage of the pipeline writes, by its command; they are empty where the part is off.
+        stages: files that a stage of the pipeline writes, by its command; they are empty if the part is off.
     """
 
     summary: str
     needs: tuple[str, ...] = ()
-    commands: str = ""
     hooks: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
@@ -51,11 +47,10 @@ class Extra:
     stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-# One entry for each folder of sluice/extras/. core/closures.py reads the hooks as they are written here.
+# One entry for each folder of sluice/extras/; one with a cli.py adds commands.
 EXTRAS: Mapping[str, Extra] = {
     "admin": Extra(
         "looks after vector stores, caches, the artifact store, what a cluster keeps: lists, checks, prunes, drops",
-        commands="cli:register",
         hooks={"promoted": "retention:tidy_cluster"},
         gates=("index",),
     ),
@@ -63,7 +58,6 @@ EXTRAS: Mapping[str, Extra] = {
     "calibration": Extra(
         "the metric `judge`: a language model grades answers; compares it with people",
         needs=("prompt_tests",),
-        commands="cli:register",
         hooks={"judge": "release_judge:open_judge"},
         metrics=("judge",),
         gates=("calibration",),
@@ -80,22 +74,16 @@ EXTRAS: Mapping[str, Extra] = {
     "datakit": Extra(
         "brings rows in: imports, traffic, a teacher model; redacts, compares and describes the data set",
         needs=("prompt_tests", "pull_requests", "traces"),
-        commands="cli:register",
         hooks={"stray_file": "documents:fault_of_stray"},
     ),
-    "doctor": Extra(
-        "says what is missing on this machine, on GitHub, in AWS, in the cluster",
-        commands="cli:register",
-    ),
+    "doctor": Extra("says what is missing on this machine, on GitHub, in AWS, in the cluster"),
     "engine_tests": Extra(
         "tests the engine on GitHub and publishes its versions: the template's own work, off in a project",
         needs=("upgrade",),
-        commands="cli:register",
     ),
     "finetune": Extra(
         "fine-tunes the adapter: the stage `train`",
         needs=("small_model",),
-        commands="cli:register",
         hooks={"adapter": "training_record:register_adapter", "take_adapter": "training_record:take_adapter"},
         parameters={"train": "training_parameters:TrainingParameters"},
         stages={"train": ("build/adapter/adapter.gguf", "build/adapter/training.json", "build/adapter/loss.csv")},
@@ -105,14 +93,12 @@ EXTRAS: Mapping[str, Extra] = {
         hooks={"first_release": "first_release:first_release"},
     ),
     "fleet": Extra(
-        "many projects from one template, for a platform team: status, upgrades in rings, new projects",
+        "many projects from one template, for a platform team: status, upgrades in rings, vulnerabilities",
         needs=("doctor", "pull_requests", "upgrade"),
-        commands="cli:register",
         hooks={"schemas": "fleet_file:schemas"},
     ),
     "guard": Extra(
         "finds attacks: the guard model, its training, the stage `guard` and the checks",
-        commands="cli:register",
         hooks={"data_check": "guard_rows:check_guard", "guard_model": "guard_model:load_guard_model"},
         parameters={"guard": "guard_rows:GuardParameters"},
         checks=("attack", "topic"),
@@ -120,7 +106,6 @@ EXTRAS: Mapping[str, Extra] = {
     ),
     "hosted": Extra(
         "compares pull requests with a hosted model, although they have no key",
-        commands="cli:register",
         hooks={
             "unanswered": "answers_file:unanswered",
             "schemas": "request_file:schemas",
@@ -129,7 +114,7 @@ EXTRAS: Mapping[str, Extra] = {
             "account": "doctor:account_checks",
         },
     ),
-    "image": Extra("builds the container images with buildah and pushes them", commands="cli:register"),
+    "image": Extra("builds the container images with buildah and pushes them"),
     "language": Extra(
         "metrics of answers: `language`, `same_language`, and `groundedness` in the passages",
         metrics=("language", "same_language", "groundedness"),
@@ -137,26 +122,20 @@ EXTRAS: Mapping[str, Extra] = {
     "notebook": Extra(
         "a notebook: data, a training run, comparison and promotion by hand", needs=("datakit", "finetune")
     ),
-    "prompt_lab": Extra(
-        "`make try`: an editor of the prompt beside the chat, with a verdict on each edit", commands="cli:register"
-    ),
+    "prompt_lab": Extra("`make try`: an editor of the prompt beside the chat, with a verdict on each edit"),
     "prompt_tests": Extra(
-        "lists prompts, shows what changed and how they are filled in, and tries them on their own cases",
-        commands="cli:register",
+        "lists prompts, shows what changed and how they are filled in, and tries them on their own cases"
     ),
     "provenance": Extra(
         "SHA256SUMS of each release; recomputes its scores and verdicts",
-        commands="cli:register",
         hooks={"release_written": "checksums:write_checksums", "verify_release": "checksums:check_checksums"},
     ),
     "pull_requests": Extra(
         "comments on pull requests, and opens those of parts that propose changes: rows of data, upgrades",
-        commands="cli:register",
         hooks={"outdated": "pull_request_comment:mark_outdated"},
     ),
     "redteam": Extra(
         "attacks a release, and says which attacks succeed",
-        commands="cli:register",
         parameters={"redteam": "drill:RedTeamParameters"},
         gates=("redteam",),
     ),
@@ -167,7 +146,6 @@ EXTRAS: Mapping[str, Extra] = {
     "sagemaker": Extra(
         "trains and serves on SageMaker",
         needs=("finetune", "guard"),
-        commands="cli:register",
         hooks={
             "train": "train:train",
             "training_processes": "train:training_processes",
@@ -182,7 +160,6 @@ EXTRAS: Mapping[str, Extra] = {
     ),
     "tools": Extra(
         "tools that the model may call: functions and MCP servers, bounded, and approved where they write",
-        commands="cli:register",
         hooks={
             "agent": "release_agent:make_agent",
             "case_note": "expected_calls:parting",
@@ -193,23 +170,20 @@ EXTRAS: Mapping[str, Extra] = {
         },
         metrics=("tool_calls", "world_after"),
     ),
-    "traces": Extra("loads the traces that the service keeps on disk into MLflow", commands="cli:register"),
+    "traces": Extra("loads the traces that the service keeps on disk into MLflow"),
     "upgrade": Extra(
         "takes later versions of the template, and the engine in git or from a wheel",
         needs=("pull_requests",),
-        commands="cli:register",
         hooks={"checkout": "held_engine:bring", "github": "doctor:checks", "hold_engine": "held_engine:prepare"},
     ),
     "vllm_adapters": Extra(
         "serves the adapter of each release by one vLLM: the kind of provider `vllm`, a loader beside vLLM",
-        commands="cli:register",
         hooks={"model_names": "providers.vllm:model_names", "adapter_forms": "peft_form:pin_peft_form"},
     ),
 }
 
 
 def require_known(names: set[str]) -> None:
-    """Raise SluiceError for a name that no part has."""
     for name in sorted(names - EXTRAS.keys()):
         hint = replacement(f"extra: {name}") or nearest(name, list(EXTRAS))
         raise SluiceError(f"no extra {name!r}{hint}", remedy=f"there are {', '.join(EXTRAS)}")
@@ -229,9 +203,7 @@ def left_out(root: Path) -> set[str]:
 
 @cache
 def extras() -> dict[str, Extra]:
-    """Return the parts that are on where this code runs: in its checkout, or in the folder of an image.
-
-    SluiceError for a name under `without:` that no part has."""
+    """Return the parts that are on where this code runs: in its checkout, or in the folder of an image."""
     root = HERE.parents[3] if (HERE.parents[3] / PROJECT).is_file() else Path.cwd()
     try:
         require_known(_named(root))
@@ -256,13 +228,12 @@ def packages(name: str) -> tuple[str, ...]:
 
 
 def is_left_out(kind: Literal["checks", "metrics"], name: str) -> bool:
-    """Return whether a check or a metric, such as the check `attack`, is of a part that is off."""
+    """Return whether a check or a metric is of a part that is off."""
     on = extras()
     return any(name in getattr(extra, kind) for part, extra in EXTRAS.items() if part not in on)
 
 
 def load(extra: str, reference: str) -> Any:
-    """Import what a reference of a part stands for."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(f"sluice.extras.{extra}.{module}"), name)
 

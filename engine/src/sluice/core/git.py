@@ -1,5 +1,4 @@
-"""Queries of git: the state of the checkout, and files of other commits, read from the object database without a
-checkout."""
+"""Queries of git: the state of the checkout, and files of other commits."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ SERVER = "https://github.com"
 
 
 def commit(root: Path) -> str:
-    """The commit that is checked out, with `-dirty` behind it when tracked files differ; `unknown` outside git."""
+    """Return the checked-out commit, with `-dirty` if tracked files differ; `unknown` outside git."""
     head = _git(root, "rev-parse", "HEAD")
     if not head:
         return "unknown"
@@ -33,7 +32,7 @@ def commit(root: Path) -> str:
 
 
 def commit_time(root: Path) -> int:
-    """When the commit that is checked out was made, in seconds since 1970; 0 outside git."""
+    """Return when the checked-out commit was made, in seconds since 1970; 0 outside git."""
     return int(_git(root, "show", "--no-patch", "--format=%ct", "HEAD") or 0)
 
 
@@ -49,7 +48,6 @@ def resolve(root: Path, ref: str) -> str:
 
 
 def merge_base(root: Path, one: str, other: str) -> str:
-    """The commit at which two commits parted."""
     if found := _git(root, "merge-base", one, other):
         return found
     remedy = "a shallow clone has no history: `git fetch --unshallow`"
@@ -57,7 +55,7 @@ def merge_base(root: Path, one: str, other: str) -> str:
 
 
 def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".",), but_for: str = "") -> list[str]:
-    """Files that differ from a commit. One that was moved is two: one that went, one that came."""
+    """Return files that differ from a commit. One that was moved is two."""
     where = ["--", *paths, *([f":(exclude){but_for}"] if but_for else [])]
     found = _names(root, "diff", "--name-only", "--no-renames", "-z", base, *([head] if head else []), *where)
     if not head:
@@ -66,19 +64,17 @@ def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".
 
 
 def run(root: Path, *words: str, **options: Any) -> str:
-    """What a command of git prints, without the last line end."""
     return run_bytes(root, *words, **options).decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 def commit_tree(root: Path, tree: str, message: str, parent: str) -> str:
-    """Makes a commit and returns its id, which follows from what it holds."""
+    """Make a commit and return its id, which follows from its content."""
     parents = ("-p", parent) if parent else ()
     return run(root, "commit-tree", tree, *parents, "-m", message, env=_IDENTITY)
 
 
 def sign_in_to_github(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that give one git process GITHUB_TOKEN, for GITHUB_SERVER_URL alone; it is written nowhere. Empty where
-    there is none: git then signs in as it does by itself."""
+    """Return variables that give one git process GITHUB_TOKEN, for GITHUB_SERVER_URL alone; empty without a token."""
     token = environment.get("GITHUB_TOKEN")
     if not token:
         return {}
@@ -93,7 +89,7 @@ def sign_in_to_github(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _names(root: Path, *words: str) -> list[str]:
-    """Paths that a command prints with a NUL behind each, as they are: nothing is quoted."""
+    """Return paths that a command prints with a NUL behind each: nothing is quoted."""
     return list(filter(None, run_bytes(root, *words).decode("utf-8", "surrogateescape").split("\0")))
 
 

@@ -20,7 +20,7 @@ def load_params(path: Path, section: str, model: type[S]) -> S:
 
 
 def set_params(path: Path, assignments: Iterable[str], models: Mapping[str, type[Settings]]) -> None:
-    """Sets values in params.yaml; comments and order stay. After an error the file is as it was."""
+    """Set values in params.yaml; comments and order stay. After an error the file is as it was."""
     from ruamel.yaml import YAML
 
     yaml = YAML()
@@ -51,8 +51,7 @@ def _section(path: Path, document: Any, lines: Lines, section: str, model: type[
     for name in document:
         if gone := replacement(f"{path.name}: {name}"):
             raise SluiceError(f"{place_of(path, (name,), lines)}: unknown section{gone}")
-    below = {place[1:]: line for place, line in lines.items() if place[:1] == (section,)}
-    return validated(path, document[section], below, model)
+    return validated(path, document, lines, model, section)
 
 
 def _scalar(value: str, assignment: str) -> Any:

@@ -1,8 +1,6 @@
 """Child processes that never outlive their parent.
 
-Each child gets its own process group, a log file, the kernel's parent-death signal, and a record under
-.sluice/run/. A child that survives a `kill -9` of its parent is found by its record and ended by the next run.
-"""
+A child that survives a `kill -9` of its parent is found by its record under .sluice/run/ and ended by the next run."""
 
 from __future__ import annotations
 
@@ -31,15 +29,15 @@ _CLOCK = 2.0  # seconds by which a start time may change: it rests on the clock,
 
 
 def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
-    """Asks the Linux kernel to signal this process when its parent dies; does nothing on other systems."""
+    """Ask the Linux kernel to signal this process when its parent dies; do nothing on other systems."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(how))
 
 
 def watch_parent(*, every: float = 1.0, again: float = 8.0, last: float = 12.0) -> None:
-    """Ends this process when its parent has died and the signal of that was lost: it becomes an exception, which some
-    library may catch. So too when the Sluice process has died that started it by way of others: a shell between them
-    lives on, and no signal is sent."""
+    """End this process when its parent has died and the signal of that was lost: it becomes an exception, which a
+    library may catch. Also when the Sluice process that started it has died: a shell between them lives on and signals
+    nothing."""
     parent = os.getppid()
     starter, _, began = os.environ.get(_STARTER, "").partition(" ")
 
@@ -58,11 +56,11 @@ def watch_parent(*, every: float = 1.0, again: float = 8.0, last: float = 12.0) 
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Holds SIGINT and SIGTERM back until the block has ended, in the main thread; in others it does nothing.
+    """Hold SIGINT and SIGTERM back until the block has ended, in the main thread.
 
-    To block them is not enough: the kernel gives a signal to any thread that does not block it, such as one of numpy's,
-    and Python calls the handler in the main thread all the same. Threads that are started in the block leave signals to
-    the main thread for good."""
+    To block them is not enough: the kernel gives a signal to any thread that doesn't block it, such as one of numpy's,
+    and Python calls the handler in the main thread. Threads that start in the block leave signals to the main
+    thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -92,12 +90,11 @@ class Child:
         return self.process.poll() is None
 
     def tail(self, lines: int = 15) -> str:
-        """The last lines of the child's log, for error messages."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
     def stop(self, grace: float = 15.0) -> int:
-        """SIGTERM to the child, then after `grace` seconds SIGKILL to its group. Returns the exit status."""
+        """Send SIGTERM to the child, then after `grace` seconds SIGKILL to its group. Return the exit status."""
         if self.running:
             self.process.terminate()
         try:
@@ -124,7 +121,7 @@ def start(
     cwd: Path | None = None,
     stdin: int = subprocess.DEVNULL,
 ) -> Child:
-    """Starts a program; its output goes to logs/<name>.log, its record to run/<name>-<pid>.json."""
+    """Start a program; its output goes to logs/<name>.log, its record to run/<name>-<pid>.json."""
     log = state / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)  # what a killed run left alive goes on in the old file, not over these lines
@@ -151,7 +148,7 @@ def start(
 
 
 def _started(pid: int) -> float:
-    """When a process was started, in seconds since 1970; 0 for one that has ended, collected or not."""
+    """Return when a process was started, in seconds since 1970; 0 if it has ended."""
     import psutil
 
     try:
@@ -162,7 +159,7 @@ def _started(pid: int) -> float:
 
 
 def _is_same(pid: int, started: float) -> bool:
-    """Whether the process that was started then still lives; a recycled pid has another start time."""
+    """Return whether the process that was started then still lives; a recycled pid has another start time."""
     return abs(_started(pid) - started) < _CLOCK
 
 
@@ -171,8 +168,7 @@ def is_running(pid: int) -> bool:
 
 
 def _left_behind(leader: int, started: float) -> list[int]:
-    """What still lives of the process group of a leader that was `started` then: a stage may outlive the program that
-    ran it. Nothing when the leader's number has gone to another process."""
+    """Return the living processes of a leader's group: a stage may outlive the program that ran it."""
     import psutil
 
     if not started or (is_running(leader) and not _is_same(leader, started)):
@@ -189,7 +185,7 @@ def _group(pid: int) -> int:
 
 
 def reap(state: Path) -> list[str]:
-    """Ends children that an earlier, killed run left behind, and their children. Returns the names of the former."""
+    """End children that a killed run left behind, and their children. Return the names of the former."""
     ended = []
     for record in sorted((state / "run").glob("*.json")):
         entry = read_json(record)
@@ -204,7 +200,7 @@ def reap(state: Path) -> list[str]:
 
 
 def program(name: str) -> Path:
-    """A program of the running environment; SluiceError when it is not installed."""
+    """Return a program of the running environment."""
     path = Path(sys.executable).parent / name
     if not path.is_file():
         raise SluiceError(f"{path}: no such file", remedy="install the locked requirements: make setup")
@@ -212,7 +208,7 @@ def program(name: str) -> Path:
 
 
 def free_port() -> int:
-    """A free loopback TCP port, below those that systems give to who asks for any. No other caller is given it."""
+    """Return a free loopback TCP port, below those that systems hand out. No other caller gets it."""
     while True:
         claim, port = socket.socket(type=socket.SOCK_DGRAM), randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):

@@ -1,8 +1,7 @@
 """Progress of a long job: stage, percent, time left.
 
-A stage calls `report(done, total, note)`. Alone, it prints; under `sluice release make` (SLUICE_PROGRESS names a file)
-it writes there, and the release job shows one line for all stages.
-"""
+A stage reports to the terminal or, under `sluice release make`, to the file in SLUICE_PROGRESS; the release job shows
+one line for all stages."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ class StageReporter:
         self._began = time.monotonic()
 
     def report(self, done: float, total: float, note: str = "") -> None:
-        """Says how far the stage is; often enough is its caller's business, at most five times a second is ours."""
+        """Report how far the stage is, at most five times a second."""
         now = time.monotonic()
         target = os.environ.get(VARIABLE)
         if now - self._last < (0.2 if target else 2.0) and done < total:
@@ -47,10 +46,8 @@ def seconds(value: float) -> str:
 
 
 class PipelineProgress:
-    """The stages of a run with their durations in the last run, shown as one progress line.
-
-    `expected`: seconds by stage, in order. What each stage took is kept in `memory` for the next run's forecast.
-    """
+    """The progress line of a run's stages. `expected`: seconds by stage, in order; `memory` keeps what each stage
+    took."""
 
     def __init__(self, expected: Mapping[str, float], memory: Path, stream: TextIO = sys.stderr) -> None:
         self._memory = memory
@@ -68,7 +65,7 @@ class PipelineProgress:
         self.show(0.0, "", force=True)
 
     def end(self, *, cached: bool = False, note: str = "") -> None:
-        """Closes the current stage. A cached stage does not change the forecast for the next run."""
+        """Close the current stage. A cached stage doesn't change the forecast for the next run."""
         took = time.monotonic() - self._began
         self.taken.append({"stage": self.stage, "seconds": round(took, 1), "cached": cached})
         self._finished.add(self.stage)
@@ -79,7 +76,7 @@ class PipelineProgress:
         self._line(f"  {self.stage:<10} {words}{'  ' + note if note else ''}", final=True)
 
     def show(self, share: float, note: str, *, force: bool = False) -> None:
-        """The moving line: `[ 42%] train 60%  2 min 10 s left`."""
+        """Show the moving line: `[ 42%] train 60% 2 min 10 s left`."""
         now = time.monotonic()
         if not force and now - self._shown < (0.2 if self._live else _QUIET_SECONDS):
             return

@@ -1,8 +1,6 @@
 """`config/project.yaml`: the names of a project, its application, and the template that it was made from.
 
-`sluice init` writes it. The engine keeps its own name in every project; what tells projects apart in a cluster and in
-a Prometheus is the label `project`.
-"""
+The engine keeps its own name in every project; the label `project` tells projects apart in a cluster."""
 
 from __future__ import annotations
 
@@ -23,8 +21,6 @@ _IMAGE = r"[a-z0-9][a-z0-9.-]*\.[a-z]{2,}(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]
 
 
 def _matching(pattern: str, otherwise: str) -> AfterValidator:
-    """Of a text that has to match a pattern as a whole."""
-
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
             raise ValueError(f"{value!r}: {otherwise}")
@@ -40,16 +36,15 @@ _Label = Annotated[
 
 
 class TemplateSource(Settings):
-    """`repository`: owner/name on GitHub, or an address for git; empty where GitHub knows it."""
+    """`repository`: owner/name on GitHub, or an address for git; empty if GitHub knows it."""
 
     repository: str = ""
 
 
 class Project(Settings):
-    """`name`: the label `project` and the beginning of namespaces, buckets and roles. `image`: repository of the image,
-    without tag or digest. `environments`: the one that is deployed first, and the one that users meet. `without`:
-    parts that are switched off. `template`: None in the template itself. `adopted`: files of engine/OWNED that this
-    project has made its own; an upgrade merges them."""
+    """`name`: the label `project` and the beginning of namespaces, buckets and roles. `image`: repository of the image.
+    `environments`: the first to deploy to, and the one for users. `template`: None in the template itself. `adopted`:
+    files of engine/OWNED that this project has made its own; an upgrade merges them."""
 
     name: _Label
     organisation: Annotated[
@@ -76,13 +71,10 @@ class Project(Settings):
 
 
 class ReleasedProject(Settings):
-    """What a release keeps of the file: what it is served by. The other keys say where."""
-
     application: str = APPLICATION
 
 
 def load_project(config: Path) -> Project:
-    """The project of a checkout, by its folder config/. SluiceError where the file is missing or not valid."""
     path = config / FILE
     if not path.is_file():
         remedy = "restore it with git, or copy it from the template and put in your names"
@@ -91,13 +83,12 @@ def load_project(config: Path) -> Project:
 
 
 def released_application(config: Path) -> str:
-    """The application of a release, by its folder of config files."""
     file = config / FILE
     return load_settings(file, ReleasedProject).application if file.is_file() else APPLICATION
 
 
 def edit_project(text: str, changes: dict[str, Any]) -> str:
-    """Sets top-level keys in the text of config/project.yaml; comments and the order of keys stay."""
+    """Set top-level keys in the text of config/project.yaml; comments and the order of keys stay."""
     for key, value in changes.items():
         line = f"{key}: {yaml.safe_dump(value, default_flow_style=True, width=1_000).split(chr(10))[0]}"
         found = re.search(rf"^{re.escape(key)}:[^\n#]*?( +#[^\n]*)?$", text, re.MULTILINE)

@@ -1,8 +1,6 @@
-"""Entries by name that Python modules add by a decorator: built-in ones and a fork's own, found in the same way.
+"""Entries by name that Python modules add by a decorator: built-in ones and a fork's own in src/assistant/.
 
-A registry knows the packages whose modules may add to it, and imports them when an entry is asked for, not before: what
-nobody uses costs nothing. A fork's own packages lie in src/assistant/ and may be missing.
-"""
+Modules are imported when an entry is asked for: what nobody uses costs nothing."""
 
 from __future__ import annotations
 
@@ -27,12 +25,9 @@ class UnknownEntryError(SluiceError, KeyError):
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Entries by name, in the order of the packages and of the modules' names.
+    """Entries by name, in the order of the packages, the engine's own first, and of the modules' names.
 
-    Args:
-        what: what an entry is, for errors.
-        packages: modules and packages whose modules add entries, the engine's own first.
-    """
+    `what` an entry is, errors say."""
 
     def __init__(self, what: str, *packages: str) -> None:
         self.what = what
@@ -42,7 +37,6 @@ class Registry(Mapping[str, T], Generic[T]):
         self._complete = False
 
     def add(self, name: str, entry: T, module: str) -> None:
-        """Adds an entry; the decorators call it."""
         if not _NAME.fullmatch(name):
             raise SluiceError(f"{module}: {name!r} is not a valid name for a {self.what}", remedy="use a-z, 0-9 and _")
         if self._modules.setdefault(name, module) != module:
@@ -51,14 +45,13 @@ class Registry(Mapping[str, T], Generic[T]):
         self.entries[name] = entry
 
     def __getitem__(self, name: str) -> T:
-        """The entry of a name. A module of that name is imported first, then package by package until one has it."""
+        """Return an entry. A module of its name is imported first, then package by package until one has it."""
         if name not in self.entries and not self._complete:
-            for package in self.packages:
-                if _NAME.fullmatch(name) and _exists(f"{package}.{name}"):
-                    _load(f"{package}.{name}")
+            for package in self.packages if _NAME.fullmatch(name) else ():
+                _load_below(f"{package}.{name}")
             for package in self.packages:
                 if name not in self.entries:
-                    modules_of(package)
+                    _load_below(package)
         try:
             return self.entries[name]
         except KeyError:
@@ -70,14 +63,6 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         self._load_all()
-        return iter(self._ordered())
-
-    def __len__(self) -> int:
-        self._load_all()
-        return len(self.entries)
-
-    def _ordered(self) -> list[str]:
-        """By package and module, whichever was imported first; within a module as it is written."""
         order = {package: place for place, package in enumerate(self.packages)}
 
         def place(name: str) -> tuple[int, str]:
@@ -85,26 +70,28 @@ class Registry(Mapping[str, T], Generic[T]):
             package = next((one for one in self.packages if module == one or module.startswith(f"{one}.")), "")
             return order.get(package, len(order)), module
 
-        return sorted(self.entries, key=place)
+        return iter(sorted(self.entries, key=place))
+
+    def __len__(self) -> int:
+        self._load_all()
+        return len(self.entries)
 
     def _load_all(self) -> None:
         if not self._complete:
             for package in self.packages:
-                modules_of(package)
+                _load_below(package)
             self._complete = True
 
 
-def modules_of(package: str) -> list[str]:
-    """Import a module and all modules below it; their names, sorted, or none where there is no such module."""
-    if not _exists(package):
-        return []
-    paths = getattr(_load(package), "__path__", ())
-    below = [name for found in pkgutil.iter_modules(paths) for name in modules_of(f"{package}.{found.name}")]
-    return [package, *sorted(below)]
+def _load_below(package: str) -> None:
+    """Import a module, if there is one, and all modules below it."""
+    if _exists(package):
+        for found in pkgutil.iter_modules(getattr(_load(package), "__path__", ())):
+            _load_below(f"{package}.{found.name}")
 
 
 def load_optional(module: str) -> ModuleType | None:
-    """A module of the fork; None when there is no such file. SluiceError as for a registry."""
+    """Import a module of the fork; None if there is no such file."""
     return _load(module) if _exists(module) else None
 
 

@@ -28,8 +28,8 @@ _HELP = ("sentences", "max_doubt")  # of `retrieval` in service.yaml; of `small_
 REMOVED = {
     "sluice sweep": _SEARCH,
     "params.yaml: sweep": _SEARCH,
-    "params.yaml: share": _BATCH,  # of a section, so is the next one
-    "params.yaml: join": _BATCH,
+    "params.yaml: train.share": _BATCH,
+    "params.yaml: train.join": _BATCH,
     "sluice conversations": _HISTORY,
     "conversations.yaml": _HISTORY,
     "service.yaml: limits.connections": _PROXY,
@@ -41,6 +41,7 @@ REMOVED = {
     "stores.yaml: stores.*.vectors.index": _HALF,
     "stores.yaml: stores.*.vectors.oversampling": _HALF,
     "sluice status": "use `sluice release list` and `kubectl argo rollouts get rollout`",
+    "sluice fleet new": "use the four commands of engine/docs/reference/fleet.md#new-projects",
     "sluice fleet backstage": "write catalog-info.yaml from fleet.yaml yourself",
     "sluice index drop-tenant": "take the documents out of the corpus and release it, then `sluice index prune`",
     "sluice index shard": _ONE_MACHINE,
@@ -55,13 +56,13 @@ REMOVED = {
 
 
 def replacement(name: str) -> str:
-    """Return ` (removed: …)` for a name of the table, an empty string for every other."""
+    """Return ` (removed: …)` for a name of the table, otherwise an empty string."""
     return next((f" (removed: {why})" for pattern, why in REMOVED.items() if fnmatchcase(name, pattern)), "")
 
 
 def without_removed(file: str, document: Any, known: Container[str]) -> Any:
-    """Return a config file of an older release without the keys and the checks that were removed since. The help for a
-    small model stays, under its new key."""
+    """Return a config file of an older release without keys and checks that were removed since. The help for a small
+    model moves to its new key."""
 
     def kept(value: Any, place: tuple[str, ...]) -> Any:
         if isinstance(value, list):
@@ -82,7 +83,6 @@ def without_removed(file: str, document: Any, known: Container[str]) -> Any:
 
 
 def refuse_files(config: Path) -> None:
-    """Raise SluiceError if a folder of config files has one that nothing reads any more."""
     for name in REMOVED:
         if (config / name).is_file():
             raise SluiceError(f"{config / name}: this file was removed", remedy=f"delete it, and {REMOVED[name]}")

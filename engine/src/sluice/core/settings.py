@@ -1,7 +1,6 @@
 """Typed settings: frozen models that forbid unknown keys, read from YAML; every error names its line.
 
-Subclass `Settings`, then `load_settings(path, Model)`. Nothing is read at import.
-"""
+Subclass `Settings`, then `load_settings(path, Model)`. Nothing is read at import."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ _MOST_KEYS = 100_000
 
 
 def read_yaml(path: Path) -> tuple[Any, Lines]:
-    """The parsed document and the 1-based line of each key path, such as ("messages", 0, "role")."""
+    """Return the parsed document and the 1-based line of each key path, such as ("messages", 0, "role")."""
     try:
         return parse_yaml(path.read_bytes(), path)
     except FileNotFoundError:
@@ -43,7 +42,6 @@ def read_yaml(path: Path) -> tuple[Any, Lines]:
 
 
 def parse_yaml(content: bytes, place: PurePath | str) -> tuple[Any, Lines]:
-    """As `read_yaml`, of a content that is at hand."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -57,12 +55,14 @@ def parse_yaml(content: bytes, place: PurePath | str) -> tuple[Any, Lines]:
 
 
 def bounded_yaml(text: str) -> tuple[Any, Lines]:
-    """As `parse_yaml`, of a text; yaml.YAMLError also for too many keys, aliases included, and for too much depth."""
+    """Parse a text; yaml.YAMLError also for too many keys, aliases included, and for too much depth."""
     try:
         lines: Lines = {}
-        if (node := yaml.compose(text, Loader=yaml.SafeLoader)) is not None:
-            _collect_lines(node, (), lines)
-        return yaml.safe_load(text), lines
+        loader = yaml.SafeLoader(text)
+        if (node := loader.get_single_node()) is None:
+            return None, lines
+        _collect_lines(node, (), lines)
+        return loader.construct_document(node), lines
     except RecursionError:
         raise yaml.YAMLError("nested too deeply, or an alias that contains itself") from None
 
@@ -88,25 +88,28 @@ def load_settings(path: Path, model: type[S]) -> S:
     return validated(path, document if document is not None else {}, lines, model)
 
 
-def validated(path: Path, document: Any, lines: Lines, model: type[S]) -> S:
+def validated(path: Path, document: Any, lines: Lines, model: type[S], section: str = "", *, remedy: str = "") -> S:
+    """Parse a document, or one section of it."""
     try:
-        return model.model_validate(document)
+        return model.model_validate(document[section] if section else document)
     except ValidationError as error:
-        raise ValidationErrors(str(path), describe_faults(path, error, lines, model)) from None
+        faults = describe_faults(path, error, lines, model, section)
+        raise ValidationErrors(str(path), faults, remedy=remedy) from None
 
 
-def describe_faults(path: PurePath | str, error: ValidationError, lines: Lines, model: type[BaseModel]) -> list[str]:
-    """Errors of pydantic in words, with the nearest valid key for an unknown one."""
-    return [_describe(path, dict(fault), lines, model) for fault in error.errors()]
-
-
-def _describe(path: PurePath | str, fault: dict[str, Any], lines: Lines, model: type[BaseModel]) -> str:
-    place: Place = tuple(fault["loc"])
-    what = str(fault["msg"])
-    if fault["type"] == "extra_forbidden":
-        gone = replacement(f"{PurePath(path).name}: {'.'.join(map(str, place))}")
-        what = f"unknown key{gone or nearest(str(place[-1]), _keys_at(model, place[:-1]))}"
-    return f"{place_of(path, place, lines)}: {what}"
+def describe_faults(
+    path: PurePath | str, error: ValidationError, lines: Lines, model: type[BaseModel], section: str = ""
+) -> list[str]:
+    """Put errors of pydantic into words, with the nearest valid key for an unknown one."""
+    faults = []
+    for fault in error.errors():
+        place: Place = (section, *fault["loc"]) if section else fault["loc"]
+        what = fault["msg"]
+        if fault["type"] == "extra_forbidden":
+            gone = replacement(f"{PurePath(path).name}: {'.'.join(map(str, place))}")
+            what = f"unknown key{gone or nearest(str(place[-1]), _keys_at(model, fault['loc'][:-1]))}"
+        faults.append(f"{place_of(path, place, lines)}: {what}")
+    return faults
 
 
 def place_of(path: PurePath | str, place: Place, lines: Mapping[Place, int]) -> str:
@@ -117,7 +120,7 @@ def place_of(path: PurePath | str, place: Place, lines: Mapping[Place, int]) -> 
 
 
 def _keys_at(model: type[BaseModel], place: Place) -> list[str]:
-    """Valid keys of the model at a place, as they are written in the file; empty where the place is not a model."""
+    """Return the valid keys of the model at a place, as they are written in the file."""
     fields = _fields(model)
     parts = iter(place)
     for part in parts:

@@ -14,7 +14,7 @@ _ABBREVIATION = re.compile(r"(?:^|\s)(?:e\.g|i\.e|cf|vs|approx|no|fig|dr|mr|mrs|
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, without white space around them; a full stop after an abbreviation ends none."""
+    """Split a text into sentences without white space around them; a full stop after an abbreviation ends none."""
     found: list[str] = []
     start = 0
     for end in _SENTENCE_END.finditer(text):
@@ -33,8 +33,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def code(text: str) -> str:
-    """One line of code; empty for nothing. No part of it is Markdown, HTML, a mention, or, where it gets into a log, a
-    command to the runner: that reads `##[` anywhere in a line."""
+    """Return one line of code. No part of it is Markdown, HTML, a mention, or a command to the runner, which reads
+    `##[` anywhere in a line of a log."""
     plain = text.encode("utf-8", "replace").decode()
     shown = "".join(letter if letter.isprintable() else " " for letter in plain)
     shown = " ".join(shown.replace("`", "'").replace("|", "¦").replace("##[", "## [").split())

@@ -1,7 +1,6 @@
 """The MLflow store: SQLite under `.sluice/`, or the server that MLFLOW_TRACKING_URI names; no telemetry.
 
-MLflow takes seconds to import and to make its tables; it is opened once per process and experiment.
-"""
+MLflow takes seconds to import and to make its tables; it is opened once per process and experiment."""
 
 from __future__ import annotations
 
@@ -32,23 +31,21 @@ class Tracking(NamedTuple):
 
 
 def tracking_uri(workspace: Workspace) -> str:
-    """Where MLflow keeps runs and registry: what MLFLOW_TRACKING_URI names, else the store of this machine."""
     return os.environ.get(VARIABLE) or store_uri(workspace)
 
 
 def on_server() -> bool:
-    """Whether runs and registry are those of a tracking server, which other machines share."""
     return bool(os.environ.get(VARIABLE))
 
 
 def store_uri(workspace: Workspace) -> str:
-    """The store of this machine; also what `mlflow ui --backend-store-uri` takes."""
+    """Return the store of this machine, as `mlflow ui --backend-store-uri` takes it."""
     return f"sqlite:///{workspace.state / 'mlflow.db'}"
 
 
 @functools.cache
 def open_tracking(workspace: Workspace, experiment: str) -> Tracking:
-    """The MLflow store with an experiment, which is made where it is missing."""
+    """Open the MLflow store with an experiment, which is made if needed."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -66,7 +63,7 @@ def open_tracking(workspace: Workspace, experiment: str) -> Tracking:
 
 @contextmanager
 def tracking_faults(uri: str) -> Iterator[None]:
-    """What MLflow raises in this block, with the store `uri`, becomes an error for people."""
+    """Turn what MLflow raises in this block into an error for people."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
@@ -82,7 +79,7 @@ def tracking_faults(uri: str) -> Iterator[None]:
 
 
 def set_globally(workspace: Workspace) -> None:
-    """Some of MLflow works on the store that is set globally, which it also notes in the environment: there it would
+    """Set the store for parts of MLflow that use a global one. MLflow also notes it in the environment, where it would
     decide for other checkouts of this process."""
     import mlflow
 
@@ -93,7 +90,7 @@ def set_globally(workspace: Workspace) -> None:
 
 
 def log_values(client: Any, run_id: str, metrics: Sequence[tuple[str, float, int]], params: Mapping[str, str]) -> None:
-    """Logs metrics and parameters to a run, in batches of the sizes that MLflow takes."""
+    """Log metrics and parameters to a run, in batches of the sizes that MLflow takes."""
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)

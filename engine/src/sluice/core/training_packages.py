@@ -15,8 +15,7 @@ _SETUP = Path("engine", "scripts", "setup.py")
 
 
 def install_training_packages(stage: str) -> None:
-    """Run the level `training` of engine/scripts/setup.py, once for all processes of the machine; `stage` asks for it.
-    SluiceError if this Python is not in the .venv of a checkout, or if the installation failed."""
+    """Run the level `training` of engine/scripts/setup.py once on this machine; `stage` asks for it."""
     folder = Path(sys.prefix)
     if not (folder.parent / _SETUP).is_file():
         remedy = "install engine/src/sluice/extras/finetune/requirements/train.txt and torch"

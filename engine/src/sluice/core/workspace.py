@@ -31,8 +31,8 @@ class Workspace:
 
     @classmethod
     def find(cls, start: Path | None = None) -> Workspace:
-        """The checkout around `start` (default: the current folder). SluiceError without one or its
-        engine, or with a config file that was removed."""
+        """Return the checkout around `start`, by default the current folder; refuse a wrong engine and removed config
+        files."""
         if found := cls.around(start):
             lock, marker = found.root / LOCK, found.root / MARKER
             if lock.is_file() and (not marker.is_file() or marker.read_bytes() != lock.read_bytes()):
@@ -44,7 +44,7 @@ class Workspace:
 
     @classmethod
     def around(cls, start: Path | None = None) -> Workspace | None:
-        """As `find`, or None: a checkout has prompts/ and pyproject.toml."""
+        """Return the checkout around a folder: it has prompts/ and pyproject.toml."""
         here = (start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
             if (folder / "prompts").is_dir() and (folder / "pyproject.toml").is_file():
@@ -53,7 +53,6 @@ class Workspace:
 
     @property
     def engine(self) -> Path:
-        """What an upgrade replaces: the package `sluice`, its manifests, schemas and locks."""
         return self.root / "engine"
 
     @property
@@ -81,7 +80,7 @@ class Workspace:
 
     @contextmanager
     def exclusive(self, work: str = "release") -> Iterator[None]:
-        """Holds the checkout for one release, or one `work`, at a time. The kernel frees the lock when its process
+        """Hold the checkout for one release, or one `work`, at a time. The kernel frees the lock when its process
         dies."""
         from filelock import FileLock, Timeout
 

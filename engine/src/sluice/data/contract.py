@@ -1,8 +1,4 @@
-"""The data contract: rules that must hold before indexing, training or evaluation.
-
-`check(folder)` looks at everything and reports all faults at once, each with its file and line.
-Run it as `sluice data check`. The rules are listed in engine/docs/reference/data.md.
-"""
+"""The data contract: rules that must hold before indexing, training or evaluation (engine/docs/reference/data.md)."""
 
 from __future__ import annotations
 
@@ -21,6 +17,7 @@ from sluice.data.privacy import DataPolicy, DocumentPolicy, PrivacyPolicy
 from sluice.data.rows import SOURCES, Document, Row, scan_corpus, scan_rows, scan_sources
 from sluice.data.scanning import LocatedRecord, ValidationIssue
 
+_MOST_SHOWN = 50
 REMEDY = "correct the lines above; engine/docs/reference/data.md lists the rules"
 
 
@@ -39,7 +36,7 @@ class DatasetCounts:
 
 @dataclass(frozen=True)
 class ContractReport:
-    """What `check` found. `digest` identifies the content of the whole folder, faulty or not."""
+    """`digest` identifies the content of the whole folder, faulty or not."""
 
     folder: Path
     counts: DatasetCounts
@@ -47,32 +44,30 @@ class ContractReport:
     faults: tuple[ValidationIssue, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For build/check/report.json."""
         return {"digest": self.digest, "counts": asdict(self.counts), "faults": [str(fault) for fault in self.faults]}
 
 
-def check_or_raise(folder: Path, max_shown: int | None = 50, policy: DataPolicy = DataPolicy()) -> ContractReport:
-    """The report of a data set that keeps the contract."""
+def check_or_raise(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
     report = check(folder, policy)
-    shown = [str(fault) for fault in report.faults[:max_shown]]
-    if shown:
-        error = ValidationErrors(str(folder), [str(fault) for fault in report.faults], remedy=REMEDY)
-        if hidden := len(report.faults) - len(shown):
-            lines = "".join(f"  {fault}\n" for fault in shown)
-            error.message = f"{folder}: {len(report.faults)} faults\n{lines}  ... and {hidden} more"
+    faults = [str(fault) for fault in report.faults]
+    if faults:
+        error = ValidationErrors(str(folder), faults, remedy=REMEDY)
+        if hidden := len(faults[_MOST_SHOWN:]):
+            lines = "".join(f"  {fault}\n" for fault in faults[:_MOST_SHOWN])
+            error.message = f"{folder}: {len(faults)} faults\n{lines}  ... and {hidden} more"
         raise error
     return report
 
 
 def data_digest(folder: Path) -> str:
-    """Hex sha256 over the sorted relative paths and sha256 of all files in `folder`."""
+    """Return the hex sha256 over the sorted relative paths and sha256 of all files in a folder."""
     return digest_of(
         {path.relative_to(folder).as_posix(): digest_of_file(path) for path in folder.rglob("*") if path.is_file()}
     )
 
 
 def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
-    """Applies every rule to a data set and reports all faults at once."""
+    """Apply every rule to a data set and report all faults at once."""
     if not folder.is_dir():
         raise SluiceError(f"{folder}: no such folder", remedy="fetch the data with: dvc pull data.dvc")
     documents, faults = scan_corpus(folder / "corpus", max_bytes=policy.documents.max_bytes)
@@ -90,7 +85,7 @@ def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
     faults += row_rules.check_expectations(rows)
     faults += check_duplicate_ids(rows)
     faults += check_duplicate_ids(documents)
-    faults += check_corpus_repeats(documents)
+    faults += _repeats(documents, lambda document: tuple(words(document.text)), "the same text as {place}")
     faults += check_questions(train, evaluation)
     faults += check_documents(train, evaluation)
     faults += _check_documents_privacy(documents, policy.privacy) + check_rows_privacy(rows, policy.privacy)
@@ -110,7 +105,7 @@ def _check_documents_privacy(documents: list[LocatedRecord[Document]], policy: P
 
 
 def check_rows_privacy(rows: Sequence[LocatedRecord[Row]], policy: PrivacyPolicy) -> list[ValidationIssue]:
-    """Personal data and secrets in any text of a row, each kind once a row."""
+    """Find personal data and secrets in any text of a row."""
     faults = []
     for row in rows:
         said = (message["content"] for message in row.value.conversation)
@@ -141,7 +136,7 @@ _LOST = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def check_files(corpus: Path, policy: DocumentPolicy) -> list[ValidationIssue]:
-    """Files that are no documents, and documents that are too large."""
+    """Refuse files that are no documents, and documents that are too large."""
     faults = []
     for path in sorted(corpus.rglob("*")):
         if not path.is_file():
@@ -162,7 +157,7 @@ def check_files(corpus: Path, policy: DocumentPolicy) -> list[ValidationIssue]:
 
 
 def check_characters(documents: list[LocatedRecord[Document]]) -> list[ValidationIssue]:
-    """Places where text was lost before it came here: it was decoded as what it is not."""
+    """Find places where text was decoded as what it isn't, and lost."""
     faults = []
     for document in documents:
         for number, line in enumerate(document.value.text.split("\n")):
@@ -178,11 +173,6 @@ T = TypeVar("T", Row, Document)
 def check_duplicate_ids(placed: Sequence[LocatedRecord[T]]) -> list[ValidationIssue]:
     """An id names one row, in train and evaluation together, or one document, in all folders of the corpus."""
     return _repeats(placed, lambda one: one.id, "id {key!r} is already used at {place}")
-
-
-def check_corpus_repeats(documents: Sequence[LocatedRecord[Document]]) -> list[ValidationIssue]:
-    """No text twice, whatever its punctuation and case."""
-    return _repeats(documents, lambda document: tuple(words(document.text)), "the same text as {place}")
 
 
 def _repeats(
@@ -218,7 +208,7 @@ def _same(later: LocatedRecord[Row], earlier: LocatedRecord[Row], kind: str) -> 
 def check_documents(
     train: Sequence[LocatedRecord[Row]], evaluation: Sequence[LocatedRecord[Row]]
 ) -> list[ValidationIssue]:
-    """No document serves both train and evaluation. One fault a document, at its first evaluation row."""
+    """No document serves both train and evaluation. One fault per document, at its first evaluation row."""
     used: dict[str, LocatedRecord[Row]] = {}
     for placed in train:
         for doc_id in placed.value.doc_ids:

@@ -23,17 +23,16 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9ff
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, normalised (NFKC, case folded), without punctuation."""
+    """Return the words of a text, normalised (NFKC, case folded), without punctuation."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def repeats_within(rows: Sequence[Row]) -> dict[int, int]:
-    """Positions of rows that ask what an earlier row asks, each with the position of that row.
+    """Return positions of rows that ask what an earlier row asks, with that row's position.
 
-    Rows with exactly the same words always do; nearly the same words do when an answer is shared, or when both decline:
-    "Who is the chair?" and "Who is the vice-chair?" are told apart by their answers. A row that is only near a repeat
-    is none itself.
-    """
+    Rows with exactly the same words always do; nearly the same words do if an answer is shared, or if both decline:
+    "Who is the chair?" and "Who is the vice-chair?" have different answers. Only the first row of a group is compared
+    with."""
     bags = [_bag(row.in_context) for row in rows]
     index = _WordIndex(bags)
     same: dict[frozenset[str], int] = {}
@@ -50,7 +49,7 @@ def repeats_within(rows: Sequence[Row]) -> dict[int, int]:
 
 
 def repeats_across(base: Sequence[Row], probe: Sequence[Row]) -> dict[int, int]:
-    """Questions that are nearly one of another set, whatever the answers."""
+    """Return positions of questions that are nearly one of another set, whatever the answers."""
     base_bags, probe_bags = [_bag(row.in_context) for row in base], [_bag(row.in_context) for row in probe]
     index = _WordIndex([*base_bags, *probe_bags])
     for number, bag in enumerate(base_bags):
@@ -64,10 +63,9 @@ def _bag(text: str) -> frozenset[str]:
 
 
 class _WordIndex:
-    """Word sets by their rarest words. `keys` divide it: only sets with a common key are compared.
+    """Word sets by their rarest words. Only sets with a common key are compared.
 
-    Sets that differ in a number are different whatever else they share ("... in 1990?", "... in 1991?").
-    """
+    Sets that differ in a number are different whatever else they share ("... in 1990?", "... in 1991?")."""
 
     def __init__(self, bags: Sequence[frozenset[str]]) -> None:
         self._frequency = Counter(word for bag in bags for word in bag)
@@ -80,12 +78,11 @@ class _WordIndex:
             self._places[place].append(number)
 
     def find(self, bag: frozenset[str], keys: Collection[Hashable]) -> int | None:
-        """The first added set that is near `bag`, or None."""
+        """Return the first added set that is near `bag`."""
         candidates = {number for place in self._places_of(bag, keys) for number in self._places.get(place, ())}
         return min((number for number in candidates if _is_near(bag, self._bags[number])), default=None)
 
     def _places_of(self, bag: frozenset[str], keys: Collection[Hashable]) -> list[Hashable]:
-        """Of two sets that are near, one of these is the same: they share one of their rarest words."""
         numbers = frozenset(word for word in bag if any(c.isdigit() for c in word))
         order = sorted(bag, key=lambda word: (self._frequency[word], word))
         rarest = order[: len(bag) - math.ceil(NEAR_DUPLICATE * len(bag) - 1e-9) + 1]  # forgiving floating point

@@ -1,9 +1,7 @@
 """Personal data and secrets: config/data.yaml, and how they are found before a text is published or trained on.
 
-Secrets are found by the plugins of bc-detect-secrets that know a key's exact form (no entropy guesses, no look-up over
-the network), telephone numbers by phonenumbers, and python-stdnum verifies numbers with a checksum. All are imported on
-first use. A finding is masked, so that a report can be shown in a pull request.
-"""
+bc-detect-secrets finds keys by their exact form (no entropy guesses, no look-up over the network), phonenumbers finds
+telephone numbers, python-stdnum verifies checksums. Findings are masked, so that a pull request can show a report."""
 
 from __future__ import annotations
 
@@ -26,8 +24,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class DocumentPolicy(Settings):
-    """`max_kib`: of one file of the corpus."""
-
     max_kib: int = Field(default=512, ge=1)
 
     @property
@@ -36,8 +32,8 @@ class DocumentPolicy(Settings):
 
 
 class PrivacyPolicy(Settings):
-    """What happens with each kind of personal data. `phone_regions`: countries (ISO 3166) whose numbers are known
-    without a country code. Secrets have no key here: they are always refused."""
+    """The action for each kind of personal data; secrets are always refused. `phone_regions`: countries (ISO 3166)
+    whose numbers are known without a country code."""
 
     email: Action = "redact"
     phone: Action = "redact"
@@ -52,14 +48,11 @@ class PrivacyPolicy(Settings):
 
 
 class DataPolicy(Settings):
-    """The whole file."""
-
     documents: DocumentPolicy = DocumentPolicy()
     privacy: PrivacyPolicy = PrivacyPolicy()
 
 
 def load_policy(config: Path) -> DataPolicy:
-    """`data.yaml` of a folder of settings. Faults are raised at once, with their lines."""
     return load_settings(config / "data.yaml", DataPolicy)
 
 
@@ -104,7 +97,7 @@ _NAMES: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class PersonalDataMatch:
-    """Where in the text it stands, counted in characters. `name`: of its kind, for people."""
+    """A finding at these characters of a text. `name`: of its kind, for people."""
 
     kind: Kind | Literal["secret"]
     name: str
@@ -117,14 +110,14 @@ class PersonalDataMatch:
 
 
 def findings(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> Iterator[tuple[int, str]]:
-    """Personal data and secrets that a policy does not allow."""
+    """Yield the lines of personal data and secrets that a policy doesn't allow, and descriptions."""
     for found in scan(text, policy):
         group = "secret" if found.kind == "secret" else "personal data"
         yield text.count("\n", 0, found.start) + 1, f"{group}: {found.name} {mask(text[found.start : found.end])}"
 
 
 def redact(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> str:
-    """Redacts a text; what the policy refuses stays, and is still found."""
+    """Redact a text; what the policy refuses stays, and is still found."""
     for found in sorted(scan(text, policy), key=lambda one: one.start, reverse=True):
         if policy.action(found.kind) == "redact":
             text = text[: found.start] + found.placeholder + text[found.end :]
@@ -132,7 +125,7 @@ def redact(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> str:
 
 
 def scan(text: str, policy: PrivacyPolicy) -> list[PersonalDataMatch]:
-    """What the policy does not allow, line by line."""
+    """Return what the policy doesn't allow, line by line."""
     found: list[PersonalDataMatch] = []
     at = 0
     for line in text.split("\n"):
@@ -174,7 +167,7 @@ def _personal(line: str, regions: tuple[str, ...]) -> Iterator[tuple[Kind, int, 
 
 
 def _candidates(line: str, regions: tuple[str, ...]) -> Iterator[tuple[Kind, int, int]]:
-    """The surest first."""
+    """Yield candidates, the surest first."""
     for match in _EMAIL.finditer(line):
         if not _NOBODY.search(match[0]):
             yield "email", *match.span()
@@ -209,7 +202,7 @@ def _phones(line: str, regions: tuple[str, ...]) -> Iterator[tuple[Kind, int, in
 
 
 def _is_address(text: str) -> bool:
-    """An IPv4 address is grouped as some countries group their numbers; they begin with a zero, an address does not."""
+    """IPv4 addresses are grouped like numbers of some countries, which begin with a zero; addresses don't."""
     try:
         return bool(IPv4Address(text))
     except AddressValueError:
@@ -217,5 +210,5 @@ def _is_address(text: str) -> bool:
 
 
 def mask(secret: str) -> str:
-    """The first two characters and the length: enough to find it, too little to use it."""
+    """Return the first two characters and the length: enough to find it, too little to use it."""
     return f"{secret[:2]}… ({len(secret)} characters)"

@@ -1,12 +1,8 @@
 """Publishes data/: after `push` a fresh clone can pull the version that data.dvc names; otherwise `push` fails.
 
-`verify` reads every object back out of the remote, as a fresh clone would; CI runs it. The next push completes one that
-was killed.
-
 `dvc push` and `dvc status --cloud` believe an index of what a remote holds, and a folder's list to prove its files:
-both can claim success with objects missing. Here an object exists when its bytes were read and have its MD5. DVC
-locates cache and remote and copies the bytes; it is imported inside functions, because it takes half a second.
-"""
+both can claim success with objects missing. Here an object exists if its bytes were read and have its MD5. DVC locates
+cache and remote and copies the bytes; importing it takes half a second."""
 
 from __future__ import annotations
 
@@ -33,13 +29,11 @@ _READERS = 16  # most of the time is spent waiting for the remote
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """A store of objects. `name`: for people."""
-
     name: str
     odb: Any
 
     def fault(self, oid: str) -> str | None:
-        """Why an object cannot be pulled; None where its bytes have its MD5."""
+        """Return why an object can't be pulled; None if its bytes have its MD5."""
         try:
             with self._open(oid) as stream:
                 digest = hashlib.file_digest(stream, partial(hashlib.md5, usedforsecurity=False))
@@ -48,7 +42,7 @@ class ObjectStore:
         return None if digest.hexdigest() == oid.removesuffix(".dir") else f"holds other bytes in {self.name}"
 
     def files(self, version: str) -> dict[str, str]:
-        """The object of each file below data/ of a version, which is the list of a folder, or one file."""
+        """Return the object of each file of a version, which is the list of a folder, or one file."""
         if not version.endswith(".dir"):
             return {"": version}
         if fault := self.fault(version):
@@ -57,7 +51,6 @@ class ObjectStore:
             return {str(one["relpath"]): str(one["md5"]) for one in json.load(stream)}
 
     def faults(self, oids: Iterable[str]) -> dict[str, str]:
-        """Objects that cannot be pulled, and why."""
         wanted = list(dict.fromkeys(oids))
         with ThreadPoolExecutor(_READERS) as readers:
             found = zip(wanted, readers.map(self.fault, wanted), strict=True)
@@ -67,7 +60,7 @@ class ObjectStore:
         return self.odb.fs.open(self.odb.oid_to_path(oid), mode="rb")
 
     def copy_from(self, other: ObjectStore, lost: Mapping[str, str]) -> None:
-        """Copies from another store what cannot be pulled, and replaces corrupt objects."""
+        """Copy objects that can't be pulled from another store, and replace corrupt ones."""
         if lost:
             for oid in lost:
                 with suppress(FileNotFoundError):
@@ -77,7 +70,7 @@ class ObjectStore:
 
 @contextmanager
 def _open_stores(workspace: Workspace, remote: str) -> Iterator[tuple[Any, ObjectStore, ObjectStore]]:
-    """DVC's repository, its cache and the remote that is meant."""
+    """Yield DVC's repository, its cache and the remote."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -95,7 +88,7 @@ def _open_stores(workspace: Workspace, remote: str) -> Iterator[tuple[Any, Objec
 
 
 def version_here(workspace: Workspace) -> str:
-    """The object that the data.dvc of the working tree names."""
+    """Return the object that the data.dvc of the working tree names."""
     path = workspace.root / POINTER
     if not path.is_file():
         raise SluiceError(f"{path}: no such file", remedy="restore it with git, or make it: dvc add data")
@@ -108,13 +101,12 @@ def version_here(workspace: Workspace) -> str:
 
 
 def _told(files: Mapping[str, str], lost: Mapping[str, str]) -> list[str]:
-    """A fault for each file that has lost its object."""
     return [f"data/{path}: object {oid} {lost[oid]}" for path, oid in files.items() if oid in lost]
 
 
 @dataclass(frozen=True)
 class Publication:
-    """`version`: what data.dvc names. `objects`: all that were read back; `sent`: those that had not been there."""
+    """`version`: what data.dvc names. `objects`: all that were read back; `sent`: those that were missing."""
 
     remote: str
     version: str
@@ -123,7 +115,7 @@ class Publication:
 
 
 def push(workspace: Workspace, policy: DataPolicy, remote: str = "") -> Publication:
-    """Checks data/, notes its version in data.dvc, brings what is missing into the remote and reads all of it back."""
+    """Check data/, note its version in data.dvc, copy what is missing to the remote and read all of it back."""
     check_or_raise(workspace.data, policy=policy)
     pointer = workspace.root / POINTER
     before = pointer.read_bytes() if pointer.is_file() else None
@@ -154,7 +146,7 @@ def _send(cache: ObjectStore, there: ObjectStore, version: str) -> Publication:
 
 
 def verify(workspace: Workspace, remote: str = "") -> Publication:
-    """Reads every object of data.dvc out of the remote, with nothing but data.dvc to go by."""
+    """Read every object of data.dvc from the remote, with nothing but data.dvc to go by."""
     version = version_here(workspace)
     with _open_stores(workspace, remote) as (_, _, there):
         try:

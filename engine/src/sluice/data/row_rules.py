@@ -1,7 +1,4 @@
-"""Rules for single rows and documents, and for a row's `expect`: its checks are executable and do not contradict.
-
-Imports jsonschema where it is used: `expect` is rare, and serving has no need of it.
-"""
+"""Rules for single rows and documents, and for a row's `expect`."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ def check_rows(rows: Sequence[LocatedRecord[Row]], documents: dict[str, Document
 
 
 def _of_row(row: Row, documents: dict[str, Document]) -> list[tuple[Any, str]]:
-    """Each rule as what breaks it, and what is said of that."""
+    """Return each rule as what breaks it, and the message."""
     key = row.expect.answer_key if row.expect else ()
     known = [documents[doc_id] for doc_id in row.doc_ids if doc_id in documents]
     unknown = [doc_id for doc_id in row.doc_ids if doc_id not in documents]
@@ -70,7 +67,7 @@ def check_documents(documents: Sequence[LocatedRecord[Document]]) -> list[Valida
 
 
 def occurs(answer: str, text: str) -> bool:
-    """Whether a text holds an answer as whole words; case and the kind of white space do not matter."""
+    """Return whether a text has an answer as whole words, whatever its case and white space."""
     answer, text = " ".join(answer.split()).casefold(), " ".join(text.split()).casefold()
     at = text.find(answer)
     while answer and at >= 0:
@@ -82,7 +79,7 @@ def occurs(answer: str, text: str) -> bool:
 
 
 def _joined(left: str, right: str) -> bool:
-    """Whether two neighbours belong to one word. Scripts that write no spaces never do."""
+    """Return whether two neighbours belong to one word. Scripts that write no spaces never do."""
     return left.isalnum() and right.isalnum() and left.isascii() and right.isascii()
 
 
@@ -106,7 +103,7 @@ _ALIKE = str.maketrans("-\u2010\u2011\u2012\u2013\u2014\u2212‘’“”", " " 
 
 
 def states_key(text: str, key: Iterable[Iterable[str]]) -> bool:
-    """Whether a text states every fact of a row's `expect.answer_key`, by one of its texts each."""
+    """Return whether a text states every fact of a row's `expect.answer_key`, by one of its texts each."""
     held = _alike(text)
     return all(any(_states(held, _alike(one)) for one in fact) for fact in key)
 
@@ -121,12 +118,11 @@ def _states(held: str, one: str) -> bool:
 
 
 def check_expectations(rows: Sequence[LocatedRecord[Row]]) -> list[ValidationIssue]:
-    """Faults of `expect`, for rows that have one."""
     return [placed.fault(what) for placed in rows if placed.value.expect for what in faults_of(placed.value.expect)]
 
 
 def faults_of(expect: ExpectedBehaviour) -> list[str]:
-    """What is wrong with it, each as `expect.key: what`."""
+    """Return the faults of `expect`, each as `expect.key: fault`."""
     if expect == ExpectedBehaviour():
         return ["expect: holds no check; leave it out"]
     faults = []
@@ -148,7 +144,6 @@ def faults_of(expect: ExpectedBehaviour) -> list[str]:
 
 
 def fault_of_regex(pattern: str) -> str | None:
-    """Why a pattern cannot be used, or None."""
     import regex
 
     if not pattern:
@@ -161,7 +156,6 @@ def fault_of_regex(pattern: str) -> str | None:
 
 
 def fault_of_schema(schema: dict[str, Any]) -> str | None:
-    """Why a JSON Schema cannot be used, or None. Without `$schema` it is of draft 2020-12."""
     from jsonschema import Draft202012Validator, SchemaError
     from jsonschema.validators import validator_for
 

@@ -1,8 +1,7 @@
 """Rows and documents of the dataset: reading and writing.
 
-`load_rows` and `load_corpus` are for users of the data: they raise with all faults of their file or folder. `scan_rows`
-and `scan_corpus` are for the contract: they never raise, and return readable records together with the faults.
-"""
+`load_rows` and `load_corpus` raise with all faults of their file or folder. `scan_rows` and `scan_corpus` never raise:
+they return readable records together with the faults."""
 
 from __future__ import annotations
 
@@ -49,15 +48,13 @@ class ExpectedBehaviour(Settings):
 
 
 class EarlierMessage(Settings):
-    """An earlier message of a conversation."""
-
     role: Literal["user", "assistant"]
     content: str
 
 
 class Provenance(Settings):
-    """What a row was generated from: `teacher` as provider/model, `prompt` the digest of its wording, `document` the
-    sha256 of the document's text, `seed` of the drawing. A row that a person wrote has none."""
+    """The origin of a generated row: `teacher` as provider/model, `prompt` the digest of its wording, `document` the
+    sha256 of the document's text."""
 
     teacher: str
     prompt: str
@@ -92,13 +89,13 @@ class Row(Settings):
         return "\n".join(" ".join(text.split()) for text in (*(t.content for t in self.history[-2:]), self.question))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; without the optional keys where there is nothing, so that a row without keeps its digest."""
+        """Return it for JSON, without optional keys that are empty, so that a row without them keeps its digest."""
         said = self.model_dump(mode="json", exclude_defaults=True)
         return {key: said.get(key, []) for key in Row.model_fields if key in said or key == "tags"}
 
 
 class FrontMatter(Settings):
-    """What stands before the text of a document. Without a `tenant` it is for everybody."""
+    """The block before the text of a document. Without a `tenant` it is for everybody."""
 
     id: str
     title: str
@@ -108,8 +105,6 @@ class FrontMatter(Settings):
 
 
 class Document(FrontMatter):
-    """One text of the corpus: its front matter, and its body as `text`."""
-
     text: str
 
 
@@ -124,7 +119,6 @@ PROPOSED = "proposed"
 
 
 def load_rows(path: Path) -> list[Row]:
-    """All rows of a .jsonl file. Raises ValidationErrors with every malformed line."""
     return require_whole(path, scan_rows(path))
 
 
@@ -133,12 +127,11 @@ def load_corpus(folder: Path) -> list[Document]:
 
 
 def scan_rows(path: Path) -> tuple[list[LocatedRecord[Row]], list[ValidationIssue]]:
-    """The readable rows of a .jsonl file and a fault for each line that is not one."""
     return scan_lines(path, parse_row)
 
 
 def parse_row(line: str) -> tuple[Row | None, list[str]]:
-    """The row in one line of JSON, or what is wrong with it."""
+    """Return the row in one line of JSON, or what is wrong with it."""
     try:
         value = from_json(line, allow_inf_nan=False)
     except ValueError as error:
@@ -210,7 +203,6 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def write_document(folder: Path, document: Document) -> None:
-    """Writes `<folder>/<id>.md` with its front matter, atomically."""
     head = yaml.safe_dump(
         document.model_dump(exclude={"text"}, exclude_none=True),
         sort_keys=False,
@@ -234,7 +226,7 @@ class ImportSource(Settings):
 
 
 def scan_sources(path: Path) -> tuple[list[ImportSource], list[ValidationIssue]]:
-    """The lines of a sources.jsonl that can be read, and a fault for each that cannot; no file is no fault."""
+    """Read the lines of a sources.jsonl; a missing file is no fault."""
     if not path.exists():
         return [], []
     found, faults = scan_lines(path, partial(parse_line, ImportSource))

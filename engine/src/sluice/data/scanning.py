@@ -18,8 +18,6 @@ M = TypeVar("M", bound=Settings)
 
 @dataclass(frozen=True, order=True)
 class ValidationIssue:
-    """A fault and its location: `path:line: fault`."""
-
     path: Path
     line: int
     what: str
@@ -41,7 +39,7 @@ class LocatedRecord(Generic[T]):
 
 
 def require_whole(path: Path, scanned: tuple[list[LocatedRecord[T]], list[ValidationIssue]]) -> list[T]:
-    """The records of a file or folder without a fault."""
+    """Return the records of a file or folder without a fault."""
     found, faults = scanned
     if faults:
         raise ValidationErrors(
@@ -53,7 +51,6 @@ def require_whole(path: Path, scanned: tuple[list[LocatedRecord[T]], list[Valida
 
 
 def read_text(path: Path) -> tuple[str, list[ValidationIssue]]:
-    """The text of a file, or an empty text and the reason."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -1,1 +1,1 @@
-"""Evaluation: metrics (one file each), the runner that asks every case, and the result files that gates read."""
+"""Evaluation: metrics, the runner that asks every case, and the comparison of two results."""

@@ -32,7 +32,7 @@ from sluice.serving.runtime import open_guards, open_model, open_search
 
 @dataclass(frozen=True)
 class WorkerParts:
-    """Model, search and guards behind the cache. `chat` is None in replay."""
+    """Model, search and guards of a worker. `chat` is None in replay."""
 
     chat: ChatProvider | None
     search: Search
@@ -40,7 +40,7 @@ class WorkerParts:
 
 
 class Digests(NamedTuple):
-    """What decides about the results of each part, beside what it is asked."""
+    """Digests over what decides about the results of each part, beside what it is asked."""
 
     model: str
     search: str
@@ -79,10 +79,8 @@ class ChainWorker:
 class RunnerTarget:
     """The application as the runner asks it, with the five best chunks beside each answer.
 
-    A question goes to the `closed` worker first. When the cache alone cannot answer it, `open_workers` is called, once,
-    and a free worker takes it. A local model has one worker for each parallel answer, so that no other answer shares
-    its threads while it is timed; with other providers all questions share one worker, up to the provider's limit. The
-    workers start together: nothing is timed while one of them does.
+    The `closed` worker answers out of the cache; at the first miss all other workers start together, so that nothing is
+    timed while one of them does. A local model has a worker for each parallel answer: no other shares its threads.
     """
 
     closed: ChainWorker
@@ -109,7 +107,7 @@ class RunnerTarget:
             self._free.append(worker)
 
     def _start(self) -> list[ChainWorker]:
-        """Tried once: each try would open models and stores beside those of the last."""
+        """Start the workers once: each try would open models and stores beside those of the last."""
         if self._unable is None:
             try:
                 return self.open_workers()
@@ -149,8 +147,7 @@ class RunnerTarget:
 def open_application(
     bundle: ReleaseBundle, stores: Stores, state: Path, *, workers: int, cache: ResponseCache, replay: bool = False
 ) -> Iterator[RunnerTarget]:
-    """`workers`: parallel answers of a local model; other providers get as many concurrent requests as their entry
-    allows."""
+    """Open the application. `workers`: parallel answers of a local model; others have the provider's limit."""
     first = bundle.providers.chat[0]
     local = first.kind == "local"
     digests = Digests(model_digest(bundle), search_digest(bundle), guards_digest(bundle))

@@ -1,4 +1,4 @@
-"""The rows that an evaluation asks, and in which order. The check of the data uses it too, so it needs no model."""
+"""The rows that an evaluation asks, and their order. Needs no model, so that the check of the data can use it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ _SALT = "sluice asking order 1"
 
 
 class EvaluateParameters(Settings):
-    """`workers`: models that answer side by side; `limit`: ask only N cases, evenly spread, 0 asks all; `trials`:
-    answers to each question where the prompt is sampled."""
+    """`workers` models answer side by side; `limit` cases, evenly spread (0: all); `trials` of a sampled prompt."""
 
     workers: int = Field(2, ge=1)
     limit: int = Field(0, ge=0)
@@ -28,7 +27,7 @@ class EvaluateParameters(Settings):
 
 
 def rows_of(workspace: Workspace) -> list[Row]:
-    """The rows that an evaluation of this checkout asks: data/eval.jsonl, or as many of it as the parameters say."""
+    """Return the rows that an evaluation of this checkout asks."""
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
     return spread(load_rows(workspace.data / "eval.jsonl"), parameters.limit)
 
@@ -45,8 +44,7 @@ def asking_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def require_rows(rows: Sequence[Row]) -> None:
-    """Raises ValidationErrors that name every row that cannot be evaluated (an id that is used twice, a row that
-    contradicts itself), and SluiceError when there is no row."""
+    """Raise ValidationErrors that name every row that can't be evaluated, or SluiceError when there is none."""
     if not rows:
         raise SluiceError("the evaluation set is empty", remedy="a verdict needs cases: add rows to data/eval.jsonl")
     faults = [f"{name!r}: {uses} rows have this id" for name, uses in Counter(r.id for r in rows).items() if uses > 1]

@@ -1,9 +1,6 @@
-"""Compares base and head: improvements, regressions, their significance, and cost.
+"""Compares base and head: the one place that says whether a candidate is worse.
 
-The one place that says whether a candidate is worse: on a pull request, at release and before a canary's first visitor.
-`compare` takes the records of two evaluations of the same cases and reads nothing else.
-engine/docs/reference/verdict.md says in plain words how the verdict is made; the numbers that decide are in
-config/gates.yaml under `comparison:`.
+engine/docs/reference/verdict.md explains the verdict; its numbers are in config/gates.yaml under `comparison:`.
 """
 
 from __future__ import annotations
@@ -94,7 +91,7 @@ def compare(
 
 
 def _weighed(found: list[MetricComparison]) -> list[MetricComparison]:
-    """A metric that decides `when_worse` only informs if it is better, or if another deciding metric improved."""
+    """Make a metric that decides `when_worse` inform if it is better, or if another deciding metric improved."""
     better = {one.name for one in found if one.verdict == "improved" and one.decides != "never"}
     gained = any(one.decides != "when_worse" for one in found if one.name in better)
     return [
@@ -141,8 +138,7 @@ def _compare_metrics(
     policy: ComparisonPolicy,
     look: LookPolicy | None,
 ) -> list[MetricComparison]:
-    """Those that decide are one family, those that inform another, so that adding the latter costs no power. Times that
-    inform are a third: a run that replays answers has none, and nothing else may be another by that."""
+    """Judge what decides, informs and is timed as three families, so that one costs another no power."""
     entries: list[tuple[ComparableMetric, PairedSample, Decides, str]] = []
     for measure in measures:
         sample, decides, note = _sample(measure, both, measure.name), policy.of(measure.name).decides, ""
@@ -227,7 +223,7 @@ def _silences(
     metrics: Sequence[MetricComparison],
     policy: ComparisonPolicy,
 ) -> list[str]:
-    """What would otherwise pass without having been judged, each with the names of its cases."""
+    """Name what would otherwise pass without having been judged."""
     found = []
     for side, cases in (("base", base), ("head", head)):
         if missing := _with(cases, "not_evaluated"):
@@ -252,7 +248,6 @@ def _with(cases: Mapping[str, CaseResult], status: str) -> tuple[str, ...]:
 
 
 def _errors(base: Mapping[str, CaseResult], head: Mapping[str, CaseResult]) -> dict[str, str]:
-    """For each metric that crashed, and for `replay`, the first message."""
     found: dict[str, str] = {}
     for case in (*head.values(), *base.values()):
         for name, text in case.errors.items():

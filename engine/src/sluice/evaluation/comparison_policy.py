@@ -15,14 +15,12 @@ Decides = Literal["always", "when_asked", "when_worse", "never"]
 
 
 class MetricPolicy(Settings):
-    """What a metric does to the verdict, and from when a difference matters.
+    """The effect of a metric on the verdict, and the smallest difference that matters.
 
-    `decides`: `always` (too few cases for it are too few for a verdict), `when_asked` (it decides if enough cases have
-    it), `when_worse` (as `when_asked`, but a better figure is no improvement, and a worse one informs where a metric of
-    the two kinds before improved) or `never` (it informs). A difference smaller than `smallest` (in the metric's unit),
-    or than `smallest_ratio` of the base, is no difference, however sure it is; where both stand, both must be exceeded.
-    `deterministic`: the same release gives the same value for a case each time, so a fall that matters is worse without
-    a test.
+    `decides`: `always` (too few cases for it are too few for a verdict), `when_asked` (only if enough cases have it),
+    `when_worse` (a better figure is no improvement, and a worse one only informs where another metric improved) or
+    `never`. A difference must reach both `smallest` (in the metric's unit) and `smallest_ratio` of the base.
+    `deterministic`: the same release always gives the same value, so a fall that matters is worse without a test.
     """
 
     decides: Decides = "never"
@@ -32,37 +30,32 @@ class MetricPolicy(Settings):
     deterministic: bool = False
 
     def matters(self, base: float) -> float:
-        """The smallest difference to `base` that matters, in the metric's unit."""
+        """Return the smallest difference to `base` that matters, in the metric's unit."""
         return max(self.smallest, self.smallest_ratio * abs(base))
 
 
 class SlicePolicy(Settings):
-    """Tags that are looked at by themselves: those with `minimum_cases`, the `at_most` largest."""
+    """Tags with `minimum_cases` are compared on their own, `at_most` the largest of them."""
 
     minimum_cases: int = Field(ge=2)
     at_most: int = Field(ge=0)
 
 
 class LookPolicy(Settings):
-    """A look at the answers so far: after a `share` of the cases, with a part `alpha` of the error 1 - confidence."""
+    """A look after a `share` of the cases, with a part `alpha` of the error 1 - confidence."""
 
     share: float = Field(gt=0, le=1)
     alpha: float = Field(gt=0, le=1)
 
 
 class ComparisonPolicy(Settings):
-    """`confidence`: over all metrics together, one minus the chance of calling any different when nothing is.
+    """The section `comparison:`. The same records and policy give the same comparison."""
 
-    `power`: how surely a difference of the stated detectable size is found. `minimum_cases`: below it a metric is not
-    judged. `resamples` and `seed` make the figures; the same records and policy give the same comparison. `looks`: when
-    the verdict may be reached, the last time after all cases.
-    """
-
-    confidence: float = Field(gt=0.5, lt=1)
-    power: float = Field(gt=0.5, lt=1)
+    confidence: float = Field(gt=0.5, lt=1)  # that no metric of all is called different when nothing is
+    power: float = Field(gt=0.5, lt=1)  # the chance to find a difference of the stated detectable size
     resamples: int = Field(ge=100, le=1_000_000)
     seed: int = Field(ge=0)
-    minimum_cases: int = Field(ge=2)
+    minimum_cases: int = Field(ge=2)  # below it a metric is not judged
     looks: tuple[LookPolicy, ...] = (LookPolicy(share=1, alpha=1),)
     slices: SlicePolicy
     metrics: dict[str, MetricPolicy]
@@ -93,7 +86,7 @@ class ComparisonPolicy(Settings):
         return self
 
     def of(self, metric: str) -> MetricPolicy:
-        """A metric that the file does not name informs."""
+        """Return the policy of a metric; one that the file doesn't name informs."""
         return self.metrics.get(metric) or MetricPolicy()
 
     def least(self, metric: str) -> int:
@@ -106,8 +99,6 @@ def _fault(what: str) -> PydanticCustomError:
 
 
 class _PolicyFile(Settings):
-    """config/gates.yaml as a comparison reads it; the gates themselves are those of the release."""
-
     gates: tuple[Any, ...] = ()
     comparison: ComparisonPolicy
     drift: Any = None

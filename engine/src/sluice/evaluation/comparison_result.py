@@ -23,10 +23,9 @@ ORDER: tuple[Status, ...] = get_args(Status)
 
 @dataclass(frozen=True)
 class CaseChange:
-    """`fixed` and `broken` name metrics, those that decide first; `changes` has before and after of each that moved.
+    """The change of one case. It is broken when a deciding metric broke in it, whatever else was fixed.
 
-    A case is broken when a deciding metric broke in it, whatever else was fixed. `gain` is the sum over the deciding
-    shares of what the head gained, below 0 where it lost.
+    `gain` is the sum over the deciding shares of what the head gained, below 0 where it lost.
     """
 
     pair: CasePair
@@ -42,7 +41,7 @@ class CaseChange:
 
     @property
     def notes(self) -> list[str]:
-        """What extras say of the two sides, such as where the calls of tools part."""
+        """Notes of extras on the two sides."""
         return [said for note in hooks("case_note").values() if (said := note(self.pair.base, self.pair.head))]
 
     def as_dict(self) -> dict[str, Any]:
@@ -106,8 +105,7 @@ Overall = Literal["improved", "worse", "no difference seen", "too few cases", "n
 
 @dataclass(frozen=True)
 class MetricComparison:
-    """One metric of both sides. `decides`: what it does to the verdict. `fixed`, `broken`: ids of the cases in which it
-    crossed the middle; shares only. `errors`: ids of the cases on which it crashed, on either side."""
+    """One metric of both sides. `fixed`, `broken` and `errors` are ids of cases."""
 
     name: str
     unit: str
@@ -143,7 +141,7 @@ class SliceComparison:
 
 @dataclass(frozen=True)
 class LabelComparison:
-    """How a label moved: (before, after, ids), most cases first, over `cases` scored on both sides."""
+    """The moves of a label as (before, after, ids), most cases first, over `cases` scored on both sides."""
 
     name: str
     cases: int
@@ -169,11 +167,10 @@ class CostComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The whole result. `reasons` says why it is not green although nothing may be worse; empty when all was judged.
+    """The whole result. `reasons` say why it isn't green although nothing may be worse.
 
-    `named`: ids of cases by what kept them from being judged, for each side: failed, not_evaluated. `left_out`: metrics
-    that decide elsewhere and cannot be computed here, each with what it needs. `asked` of `planned` cases were asked;
-    `stopped` says in a sentence why no more were, and is empty when all were.
+    `named` has the ids of cases that failed or were not evaluated, by side; `left_out` the deciding metrics that can't
+    be computed here; `stopped` says why only `asked` of the `planned` cases were asked.
     """
 
     policy: ComparisonPolicy

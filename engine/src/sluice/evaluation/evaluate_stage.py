@@ -42,11 +42,7 @@ BundleEvaluation: TypeAlias = Callable[..., list[dict[str, Any]]]
 def open_evaluation(
     workspace: Workspace, bundle: ReleaseBundle, *, replay: bool = False
 ) -> Iterator[tuple[BundleEvaluation, tuple[Metric, ...]]]:
-    """Open the application and its metrics; they stay open between calls.
-
-    A prompt whose temperature is 0 is asked once: it would only repeat itself. `replay`: answers come out of the cache
-    only, what is not there has the status `not_evaluated`.
-    """
+    """Open the application and its metrics. With `replay`, a case without recorded answer is `not_evaluated`."""
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
     stores = load_settings(workspace.config / "stores.yaml", Stores)
     cache = ResponseCache(responses_folder(workspace.state))
@@ -76,7 +72,7 @@ def open_evaluation(
 
 
 def run(workspace: Workspace, bundle: ReleaseBundle, out: Path) -> dict[str, Any]:
-    """Evaluates a bundle with the checkout's rows, writes the result files to the folder `out`, and records them."""
+    """Evaluate a bundle with the checkout's rows, write the result files to `out`, and record them."""
     rows = rows_of(workspace)
     require_rows(rows)
     with open_evaluation(workspace, bundle) as (ask, metrics):
@@ -87,7 +83,7 @@ def run(workspace: Workspace, bundle: ReleaseBundle, out: Path) -> dict[str, Any
 
 
 def follow(workspace: Workspace, bundle: ReleaseBundle, files: Iterable[str], *, replay: bool = False) -> None:
-    """Evaluates a bundle with the rows of each file, as the names come; the results lie beside the file."""
+    """Evaluate a bundle with the rows of each file as the names come; write the results beside the file."""
     with open_evaluation(workspace, bundle, replay=replay) as (ask, metrics):
         for path in map(Path, files):
             rows = load_rows(path)
@@ -110,7 +106,6 @@ def write(
 def open_metrics(
     bundle: ReleaseBundle, cache: ResponseCache | None = None, *, replay: bool = False
 ) -> Iterator[tuple[Metric, ...]]:
-    """Opens the metrics of a run. The embedder is loaded at the first text that is embedded."""
     with ExitStack() as opened:
         embedder = once(lambda: opened.enter_context(Embedder(bundle.embedder)))
         vectors = MetricBatcher(lambda texts: embedder().embed(texts))
@@ -126,10 +121,7 @@ def open_metrics(
 
 
 class RecordedScores:
-    """In place of runner.run_metrics. `digest`: what decides beside row, output and the metrics' versions.
-
-    Results with an error among them are not kept.
-    """
+    """`run_metrics` behind the cache. Results with an error among them are not kept."""
 
     def __init__(self, cache: ResponseCache, metrics: Sequence[Metric], digest: str) -> None:
         self._cache = cache
@@ -153,7 +145,7 @@ def scores_digest(bundle: ReleaseBundle, model_digest: str) -> str:
 
 
 def metrics_digest() -> str:
-    """Digest over the metrics' code and libraries: results with the same one were scored alike."""
+    """Return a digest over the metrics' code and libraries: results with the same one were scored alike."""
     mine = load_optional(METRICS.packages[-1])
     own = (sluice.evaluation, sluice.data, *([mine] if mine else []))
     of_extras = (HERE / package.split(".")[-2] for package in packages("metrics"))

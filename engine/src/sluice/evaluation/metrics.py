@@ -26,11 +26,7 @@ _ASKED = "that reached the model"
     unit="share",
 )
 def answer_key(row: Row, output: Output) -> float:
-    """1 for a right answer, else 0.
-
-    A row without a key is right when one of its answers occurs, a row without answers when it was declined: one figure
-    says how many visitors were served.
-    """
+    """1 for a right answer, else 0; without a key, when one of the answers occurs, without answers, when declined."""
     if not row.answers:
         return float(output.declined)
     key = row.expect.answer_key if row.expect else ()
@@ -39,11 +35,7 @@ def answer_key(row: Row, output: Output) -> float:
 
 @metric
 class AnswerSimilarity(Metric):
-    """`vectors`: one vector of length 1 for each text, so the cosine of two is their product.
-
-    It forgives other words for the same thing, and it also forgives a wrong number or a missing "not": read it beside
-    F1, never alone.
-    """
+    """The cosine forgives other words, but also a wrong number or a missing "not": read it beside F1, never alone."""
 
     name = "answer_similarity"
     what = "cosine of MiniLM's vectors of the answer and the closest expected one; below 0 counts as 0"
@@ -68,7 +60,6 @@ class AnswerSimilarity(Metric):
 
 @metric(what="share of the citations that name a right document; 0 without citations", unit="share", rows=_NAMED)
 def citation_correctness(row: Row, output: Output) -> float | None:
-    """Declining is judged by other metrics."""
     if not row.doc_ids or output.declined:
         return None
     if not output.citations:
@@ -138,8 +129,7 @@ def false_declines(row: Row, output: Output) -> float | None:
     libraries=("jsonschema",),
 )
 def json_schema(row: Row, output: Output) -> Assertion | None:
-    """Without `$schema` it is of draft 2020-12. Text or a code fence around the JSON fails: a program that reads the
-    answer would fail too. References to other documents are not fetched."""
+    """A schema without `$schema` is of draft 2020-12. Text around the JSON fails, as a program couldn't read it."""
     if row.expect is None or row.expect.json_schema is None:
         return None
     from jsonschema import Draft202012Validator
@@ -163,7 +153,6 @@ def _refuse(constant: str) -> NoReturn:
 
 @metric(what="no text of `expect.not_contains` occurs", unit="share", rows="that ask for it", aggregate="share")
 def not_contains(row: Row, output: Output) -> Assertion | None:
-    """An answer that declines passes, as long as the decline text holds none of the texts."""
     if row.expect is None or not row.expect.not_contains:
         return None
     answer = fold(output.text)
@@ -214,8 +203,7 @@ def _discount(rank: int) -> float:
     libraries=("regex",),
 )
 def regex(row: Row, output: Output) -> Assertion | None:
-    """Anchor it (`\\A…\\Z`) to speak about the whole answer. The syntax is that of the library regex, a superset of
-    Python's re."""
+    """The syntax is that of the library regex, a superset of re. Anchor a pattern that is about the whole answer."""
     if row.expect is None or row.expect.regex is None:
         return None
     import regex

@@ -1,7 +1,6 @@
 """Pairs the records of base and head case by case, and reports what makes them incomparable.
 
-A case with several trials counts once: its scores, passed assertions and costs are means over the trials, its label is
-the most frequent one. Otherwise ten trials would count as ten cases.
+A case with several trials counts once: its figures are means over the trials, its label the most frequent one.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ CONSISTENCY = "consistency"
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case of one side, over its trials. `status` is the worst of them: not_evaluated, failed, answered."""
+    """One case of one side, over its trials; `status` is the worst of theirs."""
 
     id: str
     trials: tuple[Record, ...]
@@ -50,12 +49,12 @@ class CaseResult:
 
     @property
     def recorded(self) -> bool:
-        """Whether any answer came out of the response cache; its times were measured in another run."""
+        """Return whether any answer came out of the response cache, with times of another run."""
         return any(trial.get("recorded") for trial in self.trials)
 
     @property
     def crashed(self) -> AbstractSet[str]:
-        """Metrics that crashed. A case that failed has an error for each metric, none of which did."""
+        """The metrics that crashed; a case that failed has an error for each metric, none of which did."""
         return self.errors.keys() if self.status == "answered" else frozenset()
 
     @property
@@ -73,7 +72,7 @@ class CasePair:
 
     @property
     def both(self) -> tuple[CaseResult, CaseResult] | None:
-        """Base and head where both were asked and evaluated, failed or not."""
+        """The results where both sides were evaluated, failed or not."""
         if self.base is None or self.head is None:
             return None
         return None if "not_evaluated" in (self.base.status, self.head.status) else (self.base, self.head)
@@ -119,10 +118,9 @@ def pair(base: Mapping[str, CaseResult], head: Mapping[str, CaseResult]) -> tupl
 
 
 def complete(pairs: Sequence[CasePair], assertions: AbstractSet[str]) -> list[CasePair]:
-    """The pairs, with an assertion that speaks about one side only taken as held on the other.
+    """Take an assertion that judged one side only as held on the other: it found nothing wrong there.
 
-    An assertion names what is wrong. Where it finds nothing to judge in an answer, nothing is wrong with that answer:
-    without this, a short answer whose language cannot be told would hide that the other side's is in the wrong one.
+    Else a short answer whose language can't be told would hide that the other side's is in the wrong one.
     """
 
     def filled(case: CaseResult | None, other: CaseResult | None) -> CaseResult | None:
@@ -177,7 +175,6 @@ def _case(name: str, trials: Sequence[Record]) -> CaseResult:
 
 
 def _values(trials: Sequence[Record]) -> dict[str, float]:
-    """Scores, and assertions as 1 or 0, each as the mean over the trials that have it."""
     found: dict[str, list[float]] = {}
     for trial in trials:
         passes = {name: float(bool(one["passed"])) for name, one in (trial.get("assertions") or {}).items() if one}
@@ -187,7 +184,7 @@ def _values(trials: Sequence[Record]) -> dict[str, float]:
 
 
 def _errors(trials: Sequence[Record]) -> dict[str, str]:
-    """The first error of each metric. A score that is not a number counts as an error."""
+    """Return the first error of each metric; a score that is not a number counts as one."""
     found: dict[str, str] = {}
     for trial in trials:
         for name, text in (trial.get("errors") or {}).items():

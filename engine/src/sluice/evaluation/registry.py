@@ -1,7 +1,4 @@
-"""Metrics by name, and what goes in and comes out of one: a case with its answer, a score, a label or an assertion.
-
-`@metric` adds one: those of evaluation/metrics.py, of extras, and of a fork's src/assistant/metrics/.
-"""
+"""Metrics by name, and their inputs and results. `@metric` adds one, also of an extra or of src/assistant/metrics/."""
 
 from __future__ import annotations
 
@@ -21,11 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Output:
-    """`retrieved`: document ids, best first, one for each of the top chunks. Times in milliseconds.
+    """An answer as metrics see it. Times are in milliseconds, `cost` in US dollars (None if unknown).
 
-    `passages`: texts of the passages that the model saw, best first. `cost`: US dollars, None when it is not known.
-    `recorded`: the answer comes out of the response cache, and its times are of when it was asked. `steps`: calls of
-    the application's own tools.
+    Attributes:
+        retrieved: document ids of the top chunks, best first.
+        passages: texts of the passages that the model saw, best first.
+        recorded: the answer comes out of the response cache, and its times are of when it was asked.
+        steps: calls of the application's own tools.
     """
 
     text: str
@@ -42,7 +41,7 @@ class Output:
     steps: tuple[Mapping[str, Any], ...] = ()
 
     def as_record(self) -> dict[str, Any]:
-        """Its part of a record, as JSON has it: the text under `answer`, times to a tenth of a millisecond."""
+        """Return its part of a record, as JSON has it: the text under `answer`, times to a tenth of a millisecond."""
         noted = {name: value for name, value in asdict(self).items() if name != "steps" or value}
         found = {name: list(value) if isinstance(value, tuple) else value for name, value in noted.items()}
         ttft_ms = None if self.ttft_ms is None else round(self.ttft_ms, 1)
@@ -50,7 +49,7 @@ class Output:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Output:
-        """What the metrics saw when the record was made. What an older version did not note is empty."""
+        """Return the output that the metrics saw when the record was made."""
         noted = {field.name: record[field.name] for field in fields(cls) if field.name in record}
         lists = {name: tuple(value) for name, value in noted.items() if isinstance(value, list)}
         return cls(text=record["answer"], **(noted | lists))
@@ -65,7 +64,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Assertion:
-    """Something that holds for a case or does not, and why. Assertions have a share that passed."""
+    """Something that holds for a case or doesn't, and why. Assertions have a share that passed."""
 
     passed: bool
     reason: str = ""
@@ -79,21 +78,19 @@ Resource: TypeAlias = Literal["vectors", "judge"]
 
 
 class Metric:
-    """A metric is a small class: `score` judges one case, or gives None where it does not apply. It may be a coroutine.
+    """A small class whose `score` judges one case, or gives None where it doesn't apply.
 
     Attributes:
         name: as it is in config/gates.yaml and in every report.
         what: what is measured, for the reference page.
         rows: the rows that it can score, in words that follow "rows", such as "with answers".
         unit: of the figure.
-        direction: which way is better; None for labels.
-        aggregate: what it gives and how all cases become one figure: the `mean`, `p50` or `p95` of scores, the `share`
-            of assertions that passed, or the `counts` of labels. These are never mixed.
+        direction: the better direction; None for labels.
+        aggregate: the `mean`, `p50` or `p95` of scores, the `share` of passed assertions, or the `counts` of labels.
         version: changes when the same case may get another result.
-        needs: what the score is made of beside the row: the `answer` alone (text, citations, tokens), which is all that
-            a canary shows over HTTP; what was found (`passages`); a `model` of its own; a `clock` that nothing else
-            disturbs; or the `price` of the answer.
-        resources: what of `registry.MetricResources` it is made with.
+        needs: the source of the score: the `answer` alone, which is all that a canary shows; the `passages`; a `model`
+            of its own; a `clock` that nothing else disturbs; or the `price`.
+        resources: fields of `MetricResources` that it is made with.
         libraries: distributions whose version decides about results beside `version`.
     """
 
@@ -109,14 +106,14 @@ class Metric:
     libraries: tuple[str, ...] = ()
 
     def score(self, row: Row, output: Output) -> Result | Awaitable[Result]:
-        """Judges one case.
+        """Judge one case; the result may be a coroutine.
 
         Args:
-            row: what was asked, and what is expected.
-            output: what came of it.
+            row: the question and what is expected.
+            output: the application's answer.
 
         Returns:
-            The result, or an awaitable of it; None where the metric does not apply.
+            The result, or an awaitable of it; None where the metric doesn't apply.
 
         Raises:
             Exception: any; it is an error of this metric in this case.
@@ -126,7 +123,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class NamedMeasure:
-    """A metric by what a comparison has to know of it alone, as a summary has it."""
+    """A metric as a summary has it: what a comparison has to know."""
 
     name: str
     unit: str = "share"
@@ -144,7 +141,7 @@ Scoring: TypeAlias = Callable[[Row, Output], Result | Awaitable[Result]]
 
 @dataclass(frozen=True)
 class MetricResources:
-    """What some metrics are made with; None where a run has none of it, and they are left out.
+    """Resources that metrics are made with; None where a run doesn't have one.
 
     Attributes:
         vectors: one vector of length 1 for each text.
@@ -175,14 +172,14 @@ def metric(given: type[Metric] | None = None, /, **about: Any) -> Any:
     """Decorator: adds a metric to those of every evaluation.
 
     Args:
-        given: a subclass of `Metric`; or none, and it decorates a function of row and output, which gives the result.
+        given: a subclass of `Metric`; without it, a function of row and output is decorated.
         about: the attributes of a function's metric, as `Metric` has them; its name is that of the function.
 
     Returns:
         The class, or the metric that was made of the function.
 
     Raises:
-        SluiceError: it does not say what it is, or its name is taken.
+        SluiceError: an attribute is missing or unknown, or its name is taken.
     """
     if given is not None:
         return _add(given, given)
@@ -204,8 +201,7 @@ def _add(made: Any, where: Any) -> Any:
 
 
 def make_metrics(resources: MetricResources = MetricResources()) -> tuple[Metric, ...]:
-    """The metrics of a run, in the order of the registry, the judge last; without resources, those that need only a
-    case."""
+    """Return the metrics of a run in the order of the registry, the judge last."""
     made: list[Metric] = []
     for one in sorted(METRICS.values(), key=lambda one: "judge" in one.resources):
         given = [getattr(resources, name) for name in one.resources]
@@ -217,10 +213,7 @@ def make_metrics(resources: MetricResources = MetricResources()) -> tuple[Metric
 
 
 class MetricBatcher(Generic[T]):
-    """`compute` gives a value for each text. It runs in a thread, one call at a time, over all texts that wait by then.
-
-    A text is computed once. When `compute` fails, all who wait for that call get its error; the next try is a new call.
-    """
+    """Computes a value for each text once, one call at a time in a thread, over all texts that wait by then."""
 
     def __init__(self, compute: Callable[[list[str]], Iterable[T]]) -> None:
         self._compute = compute

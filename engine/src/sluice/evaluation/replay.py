@@ -1,9 +1,7 @@
-"""Model, search and guards behind the response cache: what is recorded is replayed, anything else asked and recorded.
+"""Model, search and guards behind the response cache, which stores what they answer and replays it.
 
-The key of a response is a digest over the provider {kind, model, address, options}, the digest of the local model and
-its adapter, the rendered messages, the parameters and tools, the seed and the trial. A fallback's answer is stored
-under the provider that gave it, so it never replaces an answer of the first. Failures are not stored, and neither is an
-empty response, which counts as one.
+Failures and empty responses aren't stored. A fallback's answer is stored under the provider that gave it, so it never
+replaces an answer of the first.
 """
 
 from __future__ import annotations
@@ -56,16 +54,12 @@ def response_key(
 
 @dataclass
 class RecordedChat:
-    """`specs`: the providers of the role, in order; `model_digest`: of the local model with its adapter.
-
-    `chat` is called for each request that is not in the cache: without such a request the model never starts. With
-    `replay` it never is, and such a request raises NotRecordedError.
-    """
+    """A model behind the cache; `chat` starts it at the first miss. With `replay` a miss raises NotRecordedError."""
 
     cache: ResponseCache
-    specs: Sequence[ProviderSpec]
+    specs: Sequence[ProviderSpec]  # of the role, in order
     chat: Callable[[], ChatProvider]
-    model_digest: str = ""
+    model_digest: str = ""  # of the local model with its adapter
     replay: bool = False
 
     async def stream(
@@ -126,8 +120,6 @@ class RecordedChat:
 
 
 class _RecordedStream:
-    """A response while it comes in. Times count from here on."""
-
     def __init__(self) -> None:
         self._began = time.perf_counter()
         self._text = ""
@@ -137,7 +129,7 @@ class _RecordedStream:
         self.last: Delta | None = None
 
     def add(self, delta: Delta) -> bool:
-        """Whether the response is whole now. ProviderError when it is whole and has neither text nor tool calls."""
+        """Return whether the response is complete; raise ProviderError if it has neither text nor tool calls."""
         self._text += delta.text
         self._calls += delta.tool_calls
         if self._first is None:
@@ -167,9 +159,7 @@ class _RecordedStream:
 
 
 class RecordedSearch:
-    """`digest`: what decides about the result beside the question; `k`: as many chunks are always kept, so that a
-    look at more of them costs no second search. Called in threads, as the chain does. `embedder`: one that is open, for
-    who reads the passages."""
+    """A search behind the cache. `k` chunks are always kept, so that a look at more of them costs no second search."""
 
     embedder: Any = None
 
@@ -200,7 +190,7 @@ def search_digest(bundle: ReleaseBundle) -> str:
 
 
 class RecordedGuards:
-    """`digest`: what decides about a verdict beside the text. A check that broke is not remembered."""
+    """Guards behind the cache. A check that broke isn't remembered; `digest` is over all but the text."""
 
     def __init__(self, cache: ResponseCache, digest: str, guards: Callable[[], Checks]) -> None:
         self._cache = cache
@@ -235,7 +225,6 @@ _LIBRARIES = ("python-stdnum", "confusable-homoglyphs")
 
 
 def _folders() -> Iterator[Path]:
-    """Where checks and their models lie: the engine's, those of extras and of the application where these have some."""
     yield Path(sluice.guardrails.__file__).parent
     yield from (HERE / package.split(".")[-2] for package in packages("checks"))
     with suppress(ModuleNotFoundError):
@@ -244,9 +233,7 @@ def _folders() -> Iterator[Path]:
 
 
 def guards_digest(bundle: ReleaseBundle) -> str:
-    """Digest over the settings, the checks' code, the guard model, the prompts they keep, and the libraries.
-
-    A validator of another package may use any that is installed."""
+    """Return a digest over all that decides a verdict; an external validator may use any installed library."""
     checks = bundle.guardrails
     external = any(entry.external for entry in (*checks.input, *checks.passages, *checks.output))
     names = {one.name for one in distributions()} if external else _LIBRARIES

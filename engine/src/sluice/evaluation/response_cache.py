@@ -1,9 +1,7 @@
 """The response cache: model responses by content, so that no request is sent twice.
 
-One file an entry, `<folder>/<two hex digits>/<key>.json`, so that the folders of two machines can be merged by copying
-one into the other. An entry is written atomically, by any number of concurrent processes, and carries a digest over its
-key and its value: a truncated, edited or renamed entry counts as missing. Entries are not synced to disk: a killed
-process loses none, and the digest detects damage by a power failure.
+An entry is one file that is written atomically and carries a digest over its key and value: a truncated, edited or
+renamed entry counts as missing, so entries needn't be synced to disk.
 """
 
 from __future__ import annotations
@@ -31,12 +29,12 @@ def rebuilding() -> bool:
 
 
 def responses_folder(state: Path) -> Path:
-    """The folder of recorded responses. A rebuild has one of its own, so that it replays nothing older."""
+    """Return the folder of recorded responses; a rebuild has its own, so that it replays nothing older."""
     return state / (f"{FOLDER}-rebuilt" if rebuilding() else FOLDER)
 
 
 class ResponseCache:
-    """Safe for many processes, threads and tasks."""
+    """A folder of responses. Safe for many processes, threads and tasks."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +54,7 @@ class ResponseCache:
         write_atomic(self._path(key), json.dumps(entry, ensure_ascii=False, allow_nan=False), sync=False)
 
     def note_missing(self, key: str, request: dict[str, Any]) -> None:
-        """Notes a request that replay found no response for, so that it can be asked elsewhere."""
+        """Note a request that replay found no response for, so that it can be asked elsewhere."""
         path = self.folder / MISSING / f"{key}.json"
         write_atomic(path, json.dumps(request, ensure_ascii=False, allow_nan=False), sync=False)
 
@@ -65,40 +63,34 @@ class ResponseCache:
 
 
 class NotRecordedError(SluiceError):
-    """A request in replay that is not in the cache."""
+    """A request in replay isn't in the cache."""
 
 
 class NotStartedError(SluiceError):
-    """The application cannot start, so every other case would fail too."""
+    """The application can't start, so every other case would fail too."""
 
 
 @dataclass
 class CaseRequest:
-    """One case and trial while it is asked. `trial` is told to the recorders; the rest they tell back.
-
-    `keys`: of the entries that were read or made, in order. `live`: something was made anew. `responses`: of models,
-    `kept` of them out of the cache. Seconds of what was read: of the whole, and until the first token. `took`: the same
-    two of the last response, now or when it was asked. `drained`: seconds spent on the rest of a response that nobody
-    waits for. `missed`: what replay did not find.
-    """
+    """The record of one case and trial while it is asked; the recorders write to it."""
 
     trial: int = 0
-    keys: list[str] = field(default_factory=list)
-    live: bool = False
+    keys: list[str] = field(default_factory=list)  # of the entries that were read or made, in order
+    live: bool = False  # something was made anew
     responses: int = 0
-    kept: int = 0
-    seconds: float = 0.0
+    kept: int = 0  # responses out of the cache
+    seconds: float = 0.0  # of what was read
     first_token_seconds: float = 0.0
-    took: tuple[float, float] = (0.0, 0.0)
-    drained: float = 0.0
-    missed: str = ""
+    took: tuple[float, float] = (0.0, 0.0)  # the last response: the whole, and until its first token
+    drained: float = 0.0  # seconds spent on the rest of a response that nobody waits for
+    missed: str = ""  # the request that replay did not find
 
     @property
     def recorded(self) -> bool:
         return self.kept > 0 or (bool(self.keys) and not self.live)
 
     def read(self, cache: ResponseCache, key: str) -> dict[str, Any] | None:
-        """An entry of the cache, whose times are those of this case now; None when there is none."""
+        """Return an entry of the cache and add its times to this case; None when there is none."""
         if (kept := cache.get(key)) is not None:
             self.keys.append(key)
             self.seconds += kept["seconds"]
@@ -115,7 +107,7 @@ _ASKING: ContextVar[CaseRequest | None] = ContextVar("asking", default=None)
 
 @contextmanager
 def asking(trial: int) -> Iterator[CaseRequest]:
-    """What is asked inside, also in threads that are started inside, belongs to this trial."""
+    """Record the requests made inside, also in threads that are started inside, as those of this trial."""
     record = CaseRequest(trial)
     token = _ASKING.set(record)
     try:
@@ -131,7 +123,7 @@ def current_asking() -> CaseRequest:
 def times(
     cache: ResponseCache, record: CaseRequest, latency_ms: float, ttft_ms: float | None
 ) -> tuple[float, float | None]:
-    """Milliseconds of a whole answer and until its first text, given what was measured now.
+    """Return the milliseconds of a whole answer and until its first text.
 
     An answer out of the cache alone keeps the times of when it was asked; else the time of what was read is added.
     """

@@ -19,11 +19,7 @@ _GIVES: dict[Aggregate, type] = {"mean": float, "p50": float, "p95": float, "sha
 
 
 class EvaluationTarget(Protocol):
-    """What is evaluated: asked the question of a row, it gives an Output or raises.
-
-    `trial`: which of several answers to the same question this is, from 0. NotRecordedError means that this case was
-    not evaluated, NotStartedError that none can be, any other exception that the application failed.
-    """
+    """The application under evaluation. NotStartedError ends the run; any other exception is a result of the case."""
 
     async def ask(self, row: Row, *, trial: int) -> Output: ...
 
@@ -38,8 +34,7 @@ async def run_cases(
     on_progress: Callable[[int, int], None] = lambda *_: None,
     score: Score | None = None,
 ) -> list[dict[str, Any]]:
-    """Asks every row and scores the answers when all of them are there: what a metric computes must not slow an answer
-    that is being timed, and metrics that embed or ask a judge then see all cases at once."""
+    """Ask every row, then score all answers: metrics must not slow an answer that is timed, and can batch all cases."""
     require_rows(rows)
     asked = [(row, trial) for row in rows for trial in range(trials)]
     turns = asyncio.Semaphore(concurrency)
@@ -68,7 +63,6 @@ async def run_cases(
 async def _record(
     row: Row, trial: int, outcome: Output | Exception, score: Score, names: Sequence[str]
 ) -> dict[str, Any]:
-    """`outcome`: what the application said, or why it did not. `names`: of the metrics."""
     record: dict[str, Any] = {
         "id": row.id,
         "trial": trial,
@@ -84,7 +78,6 @@ async def _record(
 
 
 def _unanswered(status: str, errors: dict[str, str]) -> dict[str, Any]:
-    """The keys of an output and of its scores, where there is none."""
     unknown = ("answer", "declined", "latency_ms", "ttft_ms", "prompt_tokens", "completion_tokens", "cost")
     empty: dict[str, Any] = {name: [] for name in ("retrieved", "passages", "citations")}
     empty |= {name: {} for name in ("scores", "labels", "assertions")}
@@ -108,7 +101,7 @@ async def run_metrics(row: Row, output: Output, metrics: Sequence[Metric]) -> di
 
 
 def rescore(records: Sequence[Mapping[str, Any]], rows: Sequence[Row], score: Score) -> list[dict[str, Any]]:
-    """Scores the answers of records anew, so that results of another version stay comparable."""
+    """Score the answers of records anew, so that results of another version stay comparable."""
     known = {row.id: row for row in rows}
 
     async def again(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +116,7 @@ def rescore(records: Sequence[Mapping[str, Any]], rows: Sequence[Row], score: Sc
 
 
 async def _results(row: Row, output: Output, metrics: Sequence[Metric]) -> list[Result | BaseException]:
-    """In the order of `metrics`. Those that ask somebody wait together; most do not, and need no task of their own."""
+    """Return the results in the order of `metrics`; coroutines wait together."""
     given: list[Any] = []
     for metric in metrics:
         try:

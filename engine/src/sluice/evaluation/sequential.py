@@ -24,7 +24,7 @@ from sluice.evaluation.paired_cases import Record, some
 
 
 class SequentialComparison:
-    """A comparison in planned looks. `cases`: how many there are in all, asked in the order of `asking_order`."""
+    """A comparison in planned looks at `cases` cases, asked in the order of `asking_order`."""
 
     def __init__(self, metrics: Sequence[ComparableMetric], policy: ComparisonPolicy, cases: int) -> None:
         self._metrics, self._policy, self._cases = metrics, policy, cases

@@ -1,9 +1,8 @@
 """Verdicts from paired measurements: improved, worse, no significant difference, too few cases.
 
-A metric is improved or worse when three conditions hold: its p-value is significant after Holm's correction over all
-metrics judged with it, its interval at the corrected level excludes 0, and the difference is at least the smallest one
-that the policy counts. A metric that the policy calls deterministic is worse by the last of these alone, once all cases
-are asked: in a part of them, one case moves the mean by more than it will move that of all.
+A metric is improved or worse when its p-value is significant after Holm's correction, its interval at that level
+excludes 0, and the difference matters to the policy. A fall of a deterministic metric needs the last alone, but only
+once all cases are asked: in a part of them, one case moves the mean by more than it will move that of all.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ _FEWEST = 5  # cases; a standard error of fewer says nothing
 class PairedSample:
     """One metric over the cases that have it on both sides: `base` and `head` (cases,), in the metric's unit.
 
-    `share`: the values lie in 0 to 1. `key` is what the random numbers depend on, so that a metric keeps its figures
-    when another is added. `usable`: how many of the cases count towards enough; None is all.
+    `key` seeds the random numbers, so that a metric keeps its figures when another is added. `share`: the values lie in
+    0 to 1. `usable`: the number of cases that count towards enough; None is all.
     """
 
     key: str
@@ -57,7 +56,7 @@ class PairedSample:
         return len(self.base) if self.usable is None else self.usable
 
     def unjudged(self, policy: ComparisonPolicy) -> MetricJudgement:
-        """What is known without statistics, as the judgement of too few cases."""
+        """Return the judgement of too few cases, without statistics."""
         if not len(self.base):
             smallest = policy.of(self.metric).smallest
             return MetricJudgement(None, None, self.cases, "too few cases", smallest=smallest)
@@ -76,12 +75,12 @@ class PairedSample:
 
 @dataclass(frozen=True)
 class MetricJudgement:
-    """What was found. Figures in the metric's unit, None where there is nothing to compute them from.
+    """Figures in the metric's unit, None where there is nothing to compute them from.
 
-    `low` to `high` is the interval of the difference (head - base) at confidence `level`; `p` is the probability of a
-    difference this large between like sides, `p_adjusted` the same after Holm and for all looks. `detectable`: the
-    smallest difference that all cases find with the power of the policy; `smallest`: the smallest that matters.
-    `standard_error`: of the difference, over the cases so far.
+    `low` to `high` is the interval of the difference (head - base) at confidence `level`, with `standard_error`; `p` is
+    the probability of a difference this large between like sides, `p_adjusted` the same after Holm and for all looks.
+    `detectable`: the smallest difference that all cases find with the policy's power; `smallest`: the smallest that
+    matters.
     """
 
     base: float | None
@@ -114,9 +113,11 @@ def judge(
     minimum: int | None = None,
     look: LookPolicy | None = None,
 ) -> list[MetricJudgement]:
-    """One judgement for each sample; all of them are one family for the correction. `minimum`: cases, in place of the
-    policy's. `look`: the planned one that this is, with the share of the cases so far; None for a single look. Before
-    the last look a metric needs its share of the cases alone: the tests are exact for any number of them."""
+    """Judge the samples, which are one family for the correction.
+
+    `look`: the planned look that this is; None for a single one. Before the last look a metric needs its share of the
+    cases alone: the tests are exact for any number of them.
+    """
     share, part, last = (look.share, look.alpha, policy.looks[-1].alpha) if look else (1.0, 1.0, 1.0)
     alpha, resamples = 1 - policy.confidence, round(policy.resamples / part)
     drawn: dict[str, tuple[Bootstrap, float, str]] = {}
@@ -153,7 +154,6 @@ def judge(
 
 
 def _verdict(one: MetricJudgement, sample: PairedSample, *, sure: bool, exact: bool) -> MetricVerdict:
-    """`sure`: whether the difference is more than noise; `exact`: whether a fall needs no test."""
     difference = one.difference or 0.0
     fell = difference != 0 and (difference < 0) == sample.higher
     sure = sure or (fell and exact)

@@ -1,7 +1,6 @@
-"""Aggregates metric results over all cases into one figure for each metric, and writes the files for gates and report.
+"""Aggregates metric results over all cases, and writes the files for gates and report.
 
-Scores, labels and assertions are aggregated separately, each under its own key. A metric that crashed on a case has an
-error, not a result: errors are counted separately and never averaged away.
+A crash of a metric is an error, not a result: errors are counted separately and never averaged away.
 """
 
 from __future__ import annotations
@@ -20,19 +19,11 @@ from sluice.evaluation.registry import Metric, NamedMeasure
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Nearest rank: the smallest value that at least a share of all values do not exceed."""
+    """Return the nearest rank: the smallest value that at least a share of all values do not exceed."""
     ordered = sorted(values)
     if not ordered:
         raise ValueError("no values")
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
-def aggregate(metric: Metric, scores: Sequence[float]) -> float | None:
-    if not scores:
-        return None
-    if metric.aggregate == "mean":
-        return sum(scores) / len(scores)
-    return percentile(scores, 0.5 if metric.aggregate == "p50" else 0.95)
 
 
 def summarise(rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> dict[str, Any]:
@@ -45,14 +36,17 @@ def summarise(rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Seq
 
 
 def _figure(metric: Metric, cases: Sequence[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """The key of the summary that a metric belongs to, and what stands there."""
     kind = {"counts": "labels", "share": "assertions"}.get(metric.aggregate, "scores")
     found = [one for case in cases if (one := case.get(kind, {}).get(metric.name)) is not None]
     if kind == "labels":
         return kind, {"counts": dict(Counter(found).most_common()), "samples": len(found)}
     judged = {"unit": metric.unit, "direction": metric.direction, "aggregate": metric.aggregate}
     if kind == "scores":
-        return "metrics", {"value": aggregate(metric, found), "samples": len(found)} | judged
+        value = None
+        if found:
+            share = {"p50": 0.5, "p95": 0.95}.get(metric.aggregate)
+            value = percentile(found, share) if share else sum(found) / len(found)
+        return "metrics", {"value": value, "samples": len(found)} | judged
     passed = sum(one["passed"] for one in found)
     share = passed / len(found) if found else None
     return kind, {"share": share, "passed": passed, "samples": len(found)} | judged
@@ -76,7 +70,7 @@ def not_a_summary(place: Path, error: Exception) -> SluiceError:
 
 
 def cases_digest(rows: Sequence[Row]) -> str:
-    """Digest over what is asked and expected: two results are comparable when theirs are equal."""
+    """Return a digest over questions and expectations; results with equal ones are comparable."""
     return digest_of([row.as_dict() for row in rows])
 
 
@@ -86,7 +80,7 @@ def flat_figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def write_results(out: Path, summary: dict[str, Any], cases: Sequence[dict[str, Any]]) -> None:
-    """metrics.json (flat, for DVC), summary.json and cases.jsonl in the folder `out`."""
+    """Write metrics.json (flat, for DVC), summary.json and cases.jsonl to the folder `out`."""
     write_jsonl(out / "cases.jsonl", cases)
     write_json(out / "metrics.json", flat_figures(summary))
     write_json(out / "summary.json", summary)

@@ -1,6 +1,4 @@
-"""The repository of a run on GitHub, through PyGithub: with a token, a few retries, and refusals as errors.
-And a GitHub Release there: created once, completed after an interrupted run, left unchanged when complete.
-"""
+"""The repository of a run on GitHub, through PyGithub, and its GitHub Releases."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ _CUT = "\n\n_The rest did not fit._\n"
 
 
 class GitHubStatusError(SluiceError):
-    """GitHub answered and said no. `status` is that of HTTP; 429 for every rate limit, which GitHub calls 403 too."""
+    """A refusal by GitHub. `status` is that of HTTP; 429 for every rate limit, which GitHub calls 403 too."""
 
     def __init__(self, error: GithubException) -> None:
         from github import RateLimitExceededException
@@ -44,7 +42,7 @@ class GitHubStatusError(SluiceError):
 
 @dataclass(frozen=True)
 class CommentResult:
-    """`url` of the comment; None when there is none, and `message` says why."""
+    """The `url` of a comment, or None and a message."""
 
     message: str
     url: str | None = None
@@ -52,9 +50,9 @@ class CommentResult:
 
 @contextmanager
 def open_repository(environment: Mapping[str, str]) -> Iterator[Repository]:
-    """The repository that GITHUB_REPOSITORY names; it is not asked for anything yet.
+    """Open the repository of GITHUB_REPOSITORY without asking for it.
 
-    Server errors, rate limits and lost connections are tried again, four times in all."""
+    Server errors, rate limits and lost connections are tried four times in all."""
     from github import Auth, Github, GithubRetry
 
     token = needed(environment, "GITHUB_TOKEN", "give the step env: GITHUB_TOKEN: ${{ github.token }}")
@@ -81,7 +79,7 @@ def open_repository(environment: Mapping[str, str]) -> Iterator[Repository]:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Makes a GitHubStatusError of what GitHub refuses, and a SluiceError of no answer."""
+    """Turn errors of PyGithub into GitHubStatusError and SluiceError."""
     from github import GithubException
     from requests import RequestException
 
@@ -94,21 +92,21 @@ def refusals() -> Iterator[None]:
 
 
 def needed(environment: Mapping[str, str], name: str, remedy: str = "") -> str:
-    """The value of a variable; SluiceError where it is not set."""
+    """Return the value of a variable; SluiceError if it is not set."""
     if value := environment.get(name):
         return value
     raise SluiceError(f"{name} is not set", remedy=remedy or "GitHub Actions sets it; run this in a workflow")
 
 
 def require_safe(name: str, url: str) -> None:
-    """Refuses an address that would get the token over an open line."""
+    """Refuse an address that would get the token unencrypted."""
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise SluiceError(f"{name}: {url}: not https; the token is not sent there")
 
 
 def login_of(repository: Repository) -> str:
-    """The login that the token writes as. That of an App, GITHUB_TOKEN too, may only ask GraphQL for it."""
+    """Return the login that the token writes as. An App, GITHUB_TOKEN too, may only ask GraphQL for it."""
     from github import GithubException
 
     try:
@@ -127,7 +125,7 @@ def login_of(repository: Repository) -> str:
 def publish_release(
     tag: str, notes: str, files: Mapping[str, bytes], environment: Mapping[str, str], *, commit: str
 ) -> CommentResult:
-    """Makes the release that is named by `tag`. What is there already stays; what is missing is added."""
+    """Make or complete the GitHub Release of a tag."""
     from github.GithubObject import NotSet
 
     with open_repository(environment) as repository:
@@ -147,12 +145,12 @@ def publish_release(
 
 
 def _find(repository: Repository, tag: str) -> list[GitRelease]:
-    """Releases of this tag, drafts among them, oldest first. By its tag GitHub finds no draft."""
+    """Return the releases of a tag, drafts too, oldest first. Asking by tag finds no draft."""
     return sorted((one for one in repository.get_releases() if one.tag_name == tag), key=lambda one: one.id)
 
 
 def _one(found: list[GitRelease]) -> GitRelease:
-    """The one that is published, else the oldest draft; removes doubles, of requests whose answer got lost."""
+    """Return the published one, else the oldest draft; remove doubles of requests whose answer got lost."""
     from github import UnknownObjectException
 
     chosen = next((one for one in found if not one.draft), found[0])
@@ -164,7 +162,7 @@ def _one(found: list[GitRelease]) -> GitRelease:
 
 
 def _send(release: GitRelease, files: Mapping[str, bytes]) -> bool:
-    """Sends what is not there whole; whether there was anything to send."""
+    """Upload what isn't there whole; False if there was nothing to upload."""
     from github import UnknownObjectException
 
     require_safe("upload_url", release.upload_url)

@@ -1,8 +1,7 @@
 """Selects the CI jobs that a change needs from its paths, and judges whether all planned jobs succeeded.
 
-Every kind is the name of a job in ci.yml. A path with a rule selects the jobs of that rule; a path without a rule
-selects all jobs, and so does any doubt: no base, no difference. GitHub counts a skipped job as a success; here it
-passes only if the plan omitted it.
+Kinds are jobs of ci.yml. A path without a rule and any doubt select all jobs. A skipped job passes only if the plan
+omitted it, unlike GitHub's own rule.
 """
 
 from __future__ import annotations
@@ -58,22 +57,21 @@ RULES = tuple((pattern, jobs) for patterns, jobs in _PATTERNS for pattern in pat
 
 @dataclass(frozen=True)
 class JobPlan:
-    """`reasons`: job -> why it is asked for; jobs that are not in it are left out."""
+    """The reasons for jobs; jobs that aren't in it are left out."""
 
     reasons: Mapping[str, str]
 
     def outputs(self) -> dict[str, str]:
-        """The outputs of the job `plan`: `true` or `false` for each job, and the parts that are on."""
+        """Return the outputs of the job `plan`: `true` or `false` for each job, and the active parts."""
         return {job: "true" if job in self.reasons else "false" for job in JOBS} | {"parts": " ".join(extras())}
 
 
 def jobs_for(path: str) -> frozenset[str]:
-    """What a change of one path asks for, beyond what is always done."""
     return next((jobs for pattern, jobs in RULES if fnmatchcase(path, pattern)), _ALL)
 
 
 def plan_for(paths: Sequence[str]) -> JobPlan:
-    """The plan of a change of these paths; of no path at all: everything."""
+    """Return the plan of a change of these paths; without paths, everything."""
     if not paths:
         return everything("nothing seems to have changed")
     reasons = {ALWAYS: "always"}
@@ -89,7 +87,7 @@ def everything(reason: str) -> JobPlan:
 
 
 def plan_change(root: Path, base: str, *, rehearse: bool = False) -> JobPlan:
-    """The plan of what HEAD changes since it left `base`; everything where git cannot tell."""
+    """Return the plan of HEAD's change since it left `base`; everything if git can't tell."""
     try:
         tip = git.resolve(root, "HEAD")
         found = plan_for(git.changed(root, git.merge_base(root, git.resolve(root, base), tip), tip))
@@ -106,30 +104,25 @@ def summary(plan: JobPlan) -> str:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """`fault` is empty when the job passes."""
-
     job: str
     result: str
     fault: str = ""
 
 
 def judge(needs: str) -> list[JobOutcome]:
-    """One outcome for each job, of the JSON of the context `needs` of a job that needs `plan` and all that it names."""
+    """Return an outcome for each job in the JSON of the context `needs`."""
     found = jobs_of(needs)
     if PLAN not in found:
         raise SluiceError("NEEDS: no job `plan`", remedy="name it under `needs:`, beside every job that it plans")
     planned = found[PLAN].get("outputs") or {}
-    outcomes = [_of_plan(str(found[PLAN].get("result")), planned)]
+    odd = [job for job in JOBS if planned.get(job) not in ("true", "false")]
+    fault = f"it says neither true nor false for {', '.join(odd)}" if odd else ""
+    if (result := str(found[PLAN].get("result"))) != "success":
+        fault = "without a plan nothing else can be believed"
+    outcomes = [JobOutcome(PLAN, result, fault)]
     outcomes += [_of_job(job, str(facts.get("result")), planned) for job, facts in found.items() if job != PLAN]
     outcomes += [JobOutcome(job, "absent", "it is planned, but not under `needs:`") for job in JOBS if job not in found]
     return outcomes
-
-
-def _of_plan(result: str, planned: Mapping[str, Any]) -> JobOutcome:
-    if result != "success":
-        return JobOutcome(PLAN, result, "without a plan nothing else can be believed")
-    odd = [job for job in JOBS if planned.get(job) not in ("true", "false")]
-    return JobOutcome(PLAN, result, f"it says neither true nor false for {', '.join(odd)}" if odd else "")
 
 
 def _of_job(job: str, result: str, planned: Mapping[str, Any]) -> JobOutcome:

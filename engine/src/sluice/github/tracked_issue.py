@@ -1,8 +1,7 @@
 """One issue for one problem: opened once, updated while the problem lasts, closed when it is solved.
 
-An issue that a person closed stays closed: if the problem returns, a new issue is opened. Texts of ours, comments too,
-are found again by a hidden first line and their author, so no text of another author is ever overwritten. Two runs may
-write concurrently: the one that sees an older text updates that one and removes its own. What a later run wrote stays.
+An issue that a person closed stays closed. Our texts, comments too, are found by a hidden first line and their
+author. Of two runs that write at once, the one that sees an older text updates it and removes its own.
 """
 
 from __future__ import annotations
@@ -33,14 +32,16 @@ _CUT = "\n\n_The rest did not fit; it is in the job summary._\n"
 
 
 def upsert_issue(title: str, markdown: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
-    """Opens or updates the issue that `marker` names. Needs the right `issues: write`."""
+    """Open or update the issue of a marker. Needs `issues: write`."""
     with open_repository(environment) as repository:
-        issue, done = _issues(repository, environment, marker, _one_line(title), markdown).upsert()
+        line = " ".join(title.split())
+        line = line if len(line) <= TITLE_LIMIT else f"{line[: TITLE_LIMIT - 1]}…"
+        issue, done = _issues(repository, environment, marker, line, markdown).upsert()
         return CommentResult(_MESSAGES[done], issue.html_url)
 
 
 def close_issue(markdown: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
-    """Closes the open issue that `marker` names; without one, does nothing."""
+    """Close the open issue of a marker, if there is one."""
     with open_repository(environment) as repository:
         issues = _issues(repository, environment, marker)
         found = issues.ours()
@@ -55,11 +56,10 @@ def close_issue(markdown: str, environment: Mapping[str, str], *, marker: str) -
 
 
 def report_trouble(title: str, needs: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
-    """Opens or updates the issue while a job fails; closes it when all succeeded.
+    """Open or update the issue while a job fails; close it when all succeeded.
 
-    A job is skipped where the repository lacks what it needs, or because another failed: it says nothing by itself. One
-    that ran out of time or lost its runner is `cancelled`, and trouble; a run that a person cancels does not get here.
-    """
+    A skipped job says nothing. One that ran out of time or lost its runner is `cancelled`; a run that a person
+    cancels doesn't get here."""
     results = {job: str(facts.get("result")) for job, facts in jobs_of(needs).items()}
     url = run_url(environment)
     where = f"[This run]({url})" if url else "This run"
@@ -92,13 +92,8 @@ def _issues(
     )
 
 
-def _one_line(title: str) -> str:
-    shown = " ".join(title.split())
-    return shown if len(shown) <= TITLE_LIMIT else shown[: TITLE_LIMIT - 1] + "…"
-
-
 def marked(markdown: str, marker: str, run: Run) -> str:
-    """The text behind its hidden line, cut at a line where GitHub would refuse it for its length."""
+    """Return the text behind its hidden line, cut to GitHub's limit."""
     body = f"<!-- sluice:{marker} run={run[0]}.{run[1]} -->\n{markdown}"
     if len(body) <= LIMIT:
         return body
@@ -107,14 +102,14 @@ def marked(markdown: str, marker: str, run: Run) -> str:
 
 
 def run_of(body: str | None) -> tuple[str, Run]:
-    """The marker of a text of ours, and the run that wrote it; of any other text no marker."""
+    """Return marker and run of one of our texts; of others an empty marker."""
     found = re.match(r"<!-- sluice:(\S+) run=(\d+)\.(\d+) -->", body or "")
     return (found[1], (int(found[2]), int(found[3]))) if found else ("", (0, 0))
 
 
 @dataclass(frozen=True)
 class MarkedTexts(Generic[T]):
-    """All texts of one kind in one place; `marker`, a word, and `login` say which are ours."""
+    """All texts of one kind in one place; `marker`, a word, and `login` identify ours."""
 
     marker: str
     run: Run
@@ -125,16 +120,15 @@ class MarkedTexts(Generic[T]):
     remove: Callable[[T], Any]
 
     def ours(self) -> list[T]:
-        """The oldest first."""
+        """Return ours, oldest first."""
         by_us = [one for one in self.read() if one.user and one.user.login == self.login]
         return sorted((one for one in by_us if run_of(one.body)[0] == self.marker), key=lambda one: one.id)
 
     def is_later(self, text: T) -> bool:
-        """Whether a later run than this one wrote it."""
         return run_of(text.body)[1] > self.run
 
     def upsert(self) -> tuple[T, Literal["created", "updated", "later"]]:
-        """Leaves one text of ours, which is this run's or a later one's; says which it is, and how it came to be."""
+        """Leave one text of ours, this run's or a later one's."""
         found = self.ours()
         if found and (done := self._update(found)):
             return found[0], done
@@ -146,7 +140,7 @@ class MarkedTexts(Generic[T]):
         return mine, "created"
 
     def _update(self, found: list[T]) -> Literal["updated", "later"] | None:
-        """Writes the first and removes the others; None where the first was deleted meanwhile."""
+        """Write the first and remove the others; None if the first was deleted meanwhile."""
         from github import UnknownObjectException
 
         later = self.is_later(found[0])

@@ -1,4 +1,4 @@
-"""The workflow run of a step: its number and the results of its jobs, the job summary, and the outputs of the step."""
+"""The workflow run of a step: its number, the results of its jobs, the job summary and outputs."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _COMMAND = re.compile(r"^\s*::|##\[", re.MULTILINE)  # as the runner finds them 
 
 
 def this_run(environment: Mapping[str, str]) -> Run:
-    """Number of the run and of its attempt; later ones are greater."""
+    """Return the numbers of the run and its attempt; later ones are greater."""
     return int(environment.get("GITHUB_RUN_ID") or 0), int(environment.get("GITHUB_RUN_ATTEMPT") or 1)
 
 
 def run_url(environment: Mapping[str, str]) -> str:
-    """The page of the run; empty outside of GitHub Actions."""
+    """Return the page of the run; empty outside of GitHub Actions."""
     server, repository = environment.get("GITHUB_SERVER_URL"), environment.get("GITHUB_REPOSITORY")
     number, attempt = this_run(environment)
     return f"{server}/{repository}/actions/runs/{number}/attempts/{attempt}" if server and repository else ""
 
 
 def jobs_of(needs: str) -> dict[str, dict[str, Any]]:
-    """The jobs that a job waited for, {result, outputs} by name, of the JSON of its context `needs`."""
+    """Parse the context `needs`: {result, outputs} by job."""
     try:
         found: Any = json.loads(needs)
     except ValueError as error:
@@ -45,7 +45,7 @@ def jobs_of(needs: str) -> dict[str, dict[str, Any]]:
 
 
 def write_job_summary(markdown: str, environment: Mapping[str, str]) -> str:
-    """Appends to the file that GITHUB_STEP_SUMMARY names; returns what it did, in words."""
+    """Append to the job summary; return the result in words."""
     if not (name := environment.get("GITHUB_STEP_SUMMARY")):
         return "no job summary: GITHUB_STEP_SUMMARY is not set"
     path = Path(name)
@@ -62,7 +62,7 @@ def write_job_summary(markdown: str, environment: Mapping[str, str]) -> str:
 
 
 def write_outputs(values: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Appends `name=value` for each to the file that GITHUB_OUTPUT names; returns what it did, in words."""
+    """Append outputs of the step; return the result in words."""
     for name, value in values.items():
         if not _OUTPUT.fullmatch(name) or "\n" in value or "\r" in value:
             raise SluiceError(f"output {name!r} = {value!r}: a name is letters, digits, - and _; a value is one line")

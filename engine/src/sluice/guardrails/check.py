@@ -1,7 +1,6 @@
-"""Checks of texts: their base class, what they read and use, and the registry of all checks.
+"""Checks of texts: their base class, their resources, and the registry of all checks.
 
-A check is one class with `@check`, in checks/, in that folder of an extra, or in a fork's src/assistant/guardrails/. It
-says what it finds; config/guardrails.yaml says what is done about it (block, redact, annotate, …).
+A check says what it finds; config/guardrails.yaml says what is done about it (block, redact, annotate, …).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Found = TypeVar("Found")
 
 
 class BoundedCache(dict[str, Found]):
-    """By text, up to `size`; the oldest is forgotten first. Safe for many threads."""
+    """Values by text, up to `size`; the oldest is forgotten first. Safe for many threads."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -56,9 +55,11 @@ class PartMargin(NamedTuple):
 
 
 class GuardModel(Protocol):
-    """What checks ask of the guard model, which the extra `guard` trains and loads. Safe for many threads.
+    """The guard model of the extra `guard`. Safe for many threads.
+
     `threshold`: probability from which a text is taken for an attack; `embedder`: sha256 of the embedder's weights that
-    it was trained with."""
+    it was trained with.
+    """
 
     @property
     def threshold(self) -> float: ...
@@ -67,19 +68,25 @@ class GuardModel(Protocol):
     def embedder(self) -> str: ...
 
     def judged(self, texts: Sequence[str]) -> list[PartMargin]:
-        """What the wording says of every part of the texts, the most suspicious first."""
+        """Judge the wording of every part of the texts, the most suspicious first."""
 
     def in_doubt(self, judged: Sequence[PartMargin]) -> Sequence[PartMargin]:
-        """The parts whose embedding decides."""
+        """Return the parts whose embedding decides."""
 
     def probability(self, judged: Sequence[PartMargin], embed: Embed) -> float:
-        """P(attack) of the most suspicious part."""
+        """Return P(attack) of the most suspicious part."""
 
 
 @dataclass(frozen=True)
 class CheckResources:
-    """What checks may need beside the text. `embed`: unit-length rows, one for each text. `instructions`: what the
-    application's own instructions to the model. `embedded`: the embeddings of the last parts that were in doubt."""
+    """Resources of checks beside the text.
+
+    Attributes:
+        model: the guard model.
+        embed: unit-length rows, one for each text.
+        instructions: the application's own instructions to the model.
+        embedded: embeddings of the last parts that were in doubt.
+    """
 
     model: GuardModel | None = None
     embed: Embed | None = None
@@ -103,7 +110,7 @@ class CheckResources:
 
 
 class CheckContext:
-    """For one call: it is not shared between threads. `earlier`: what was said before a question."""
+    """A text under check, for one call: it isn't shared between threads. `earlier`: what was said before a question."""
 
     def __init__(self, text: str, resources: CheckResources, earlier: tuple[str, ...] = ()) -> None:
         self.text, self.earlier = text, earlier
@@ -173,21 +180,19 @@ class Finding:
     end: int
 
 
-class NoOptions(Settings):
-    """The options of a check that has none."""
+class NoOptions(Settings): ...
 
 
 class Check:
-    """A check: an instance for each stage of config/guardrails.yaml that lists it, made once and used by many threads.
+    """A check: an instance for each stage of config/guardrails.yaml that lists it, used by many threads.
 
     Attributes:
         name: as config/guardrails.yaml lists it, and the first part of its reasons.
         options_model: the model that its options are validated with.
-        actions: those that make sense: a text that is too long cannot be redacted. `WHOLE`, without redaction, for a
-            check that judges a text as a whole.
+        actions: those that make sense, such as `WHOLE`, without redaction, for a check that judges a text as a whole.
         whole_answers: it judges whole answers, not sentences: an answer is held back until it is whole.
-        needs_model: it cannot do without the guard model.
-        needs_embedder: it cannot do without the embedder.
+        needs_model: it needs the guard model.
+        needs_embedder: it needs the embedder.
     """
 
     name: str
@@ -198,7 +203,7 @@ class Check:
     needs_embedder: bool = False
 
     def __init__(self, options: Any, resources: CheckResources) -> None:
-        """Prepares what does not depend on the text.
+        """Prepare what doesn't depend on the text.
 
         Args:
             options: an instance of `options_model`.
@@ -211,7 +216,7 @@ class Check:
         self.resources = resources
 
     def find(self, context: CheckContext) -> list[Finding]:
-        """All findings in a text, without I/O."""
+        """Return all findings in a text, without I/O."""
         raise NotImplementedError(f"{type(self).__name__} has no find")
 
 
@@ -219,7 +224,7 @@ class PatternCheck(Check):
     """A check that searches one reading of the text at a time; each finding is told once, where the text has it."""
 
     def find_in(self, text: str) -> list[Finding]:
-        """All findings in one reading."""
+        """Return all findings in one reading."""
         raise NotImplementedError(f"{type(self).__name__} has no find_in")
 
     def find(self, context: CheckContext) -> list[Finding]:

@@ -1,5 +1,4 @@
-"""The guards of a release for questions, passages and answers. They fail closed: a check that crashes or times out
-refuses the text."""
+"""The guards of a release. They fail closed: a check that crashes or times out refuses the text."""
 
 from __future__ import annotations
 
@@ -27,18 +26,16 @@ _REFUSING: frozenset[Action] = frozenset(("block", "drop", "reask"))
 
 @dataclass(frozen=True)
 class GuardOutcome:
-    """`text`: what may go on (redacted where asked; empty when blocked). `reasons`: sorted codes of all findings, also
-    of those that are only noted. `reask`: refused, but the model may be asked once more."""
+    """The verdict of a stage. `reasons` are the sorted codes of all findings, also of those that are only noted."""
 
-    text: str
+    text: str  # may go on: redacted where asked, empty when blocked
     blocked: bool
     reasons: tuple[str, ...]
-    reask: bool = False
+    reask: bool = False  # refused, but the model may be asked once more
 
 
 class Guards:
-    """Safe for many concurrent requests. guardrails-ai is imported (3.5 s) where one of its validators is named.
-    SluiceError when a check needs something that `resources` has not."""
+    """The checks of all stages, for many concurrent requests. SluiceError when `resources` lacks what one needs."""
 
     def __init__(self, settings: GuardrailSettings, resources: CheckResources | None = None) -> None:
         resources = resources or CheckResources()
@@ -53,8 +50,7 @@ class Guards:
         return await self._input.check(text, tuple(earlier))
 
     async def check_passage(self, text: str) -> GuardOutcome:
-        """The verdict on what is about to be quoted to the model: a passage with its title and the name of its file.
-        The last ones are remembered: passages come again and again, questions do not."""
+        """Check a passage with its title and file name. Verdicts are remembered: passages come again and again."""
         if (known := self._known.get(text)) is None:
             known = await self._passages.check(text)
             if BROKEN.isdisjoint(known.reasons):
@@ -66,7 +62,7 @@ class Guards:
 
 
 class NoChecks:
-    """Guards that let everything pass: what an attack does without them, and tests that are not about guards."""
+    """Guards that let everything pass."""
 
     async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
         return GuardOutcome(text, False, ())
@@ -123,7 +119,7 @@ class _GuardStage:
         return found if found.blocked or not self._others else self._others(found)
 
     async def _beside(self, work: Callable[..., Result], *given: Any) -> Result:
-        """What takes long, or waits for the embedder, in a thread beside the event loop."""
+        """Run what takes long, or waits for the embedder, in a thread beside the event loop."""
         done = asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
         # Not `asyncio.timeout`: where the event loop itself is late, that would also refuse what was done in time.
         return await asyncio.wait_for(done, self._timeout)
@@ -145,7 +141,7 @@ def _outcome(text: str, findings: Iterable[Finding], actions: Mapping[str, Actio
 
 
 def redacted(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
-    """Each span replaced by a label of its kind; of spans that overlap the first, then longest, names the whole."""
+    """Replace each span by a label of its kind; of spans that overlap the first, then longest, names the whole."""
     pieces: list[str] = []
     done = 0
     for start, end, reason in sorted(spans, key=lambda span: (span[0], -span[1])):

@@ -1,6 +1,4 @@
-"""Readings of a text: each maps its characters to the original. Plain letters for disguised ones; a cheap prefilter for
-patterns.
-"""
+"""Readings of a text, whose characters map to the original; plain letters for disguised ones; a prefilter."""
 
 from __future__ import annotations
 
@@ -15,8 +13,7 @@ Rewrite = tuple[int, int, str]
 
 @dataclass(frozen=True)
 class Reading:
-    """`text[i]` stands for the original's characters from `starts[i]` up to `ends[i]`. `steps`: what was undone, in
-    order; empty for the original itself."""
+    """`text[i]` stands for the original's characters from `starts[i]` to `ends[i]`; `steps` were undone, in order."""
 
     text: str
     starts: Sequence[int]
@@ -24,7 +21,7 @@ class Reading:
     steps: tuple[str, ...] = ()
 
     def original(self, start: int, end: int) -> tuple[int, int]:
-        """The span of the original that lies behind text[start:end] (start < end)."""
+        """Return the span of the original that lies behind text[start:end] (start < end)."""
         return min(self.starts[start:end]), max(self.ends[start:end])
 
     def mapped(self, letter: Callable[[str], str], step: str) -> Reading:
@@ -39,7 +36,7 @@ class Reading:
         return Reading("".join(letters), starts, ends, (*self.steps, step))
 
     def translated(self, text: str, step: str) -> Reading:
-        """Another text of the same length, character for character. ValueError when the length differs."""
+        """Return a reading with another text of the same length, character for character."""
         if len(text) != len(self.text):
             raise ValueError(f"{step}: {len(self.text)} characters became {len(text)}")
         return Reading(text, self.starts, self.ends, (*self.steps, step))
@@ -48,7 +45,7 @@ class Reading:
         return Reading(self.text[::-1], self.starts[::-1], self.ends[::-1], (*self.steps, step))
 
     def rewritten(self, rewrites: Iterable[Rewrite], step: str) -> Reading:
-        """Spans replaced, in order and without overlap; each new character stands for the whole span replaced."""
+        """Replace spans, in order and without overlap; each new character stands for the whole span replaced."""
         texts: list[str] = []
         starts: list[int] = []
         ends: list[int] = []
@@ -68,8 +65,7 @@ def original(text: str) -> Reading:
 
 
 def said(words: Set[str], text: str) -> Set[str]:
-    """Those of the words, of lower case, that are in the text in any case. All of them beyond ASCII: there `lower` and
-    patterns disagree about which letters are the same."""
+    """Return the words that are in the text; all if it isn't ASCII, where `lower` and patterns disagree."""
     if not text.isascii():
         return words
     low = text.lower()
@@ -77,12 +73,12 @@ def said(words: Set[str], text: str) -> Set[str]:
 
 
 def ascii_letters(text: str) -> bytes:
-    """One byte for each character: `?` for those beyond ASCII."""
+    """Return one byte for each character: `?` for those beyond ASCII."""
     return text.encode("ascii", "replace")
 
 
 class Prefilter:
-    """What every match of a pattern holds: a row of characters, each of a class. `Prefilter("ddd", d="0123456789")`"""
+    """A row of character classes that every match of a pattern holds, such as `Prefilter("ddd", d="0123456789")`."""
 
     def __init__(self, row: str, **classes: str) -> None:
         self._row = row.encode()
@@ -90,7 +86,6 @@ class Prefilter:
         self._classes = bytes(names.get(code, 0) for code in range(256))
 
     def may_be_in(self, letters: bytes) -> bool:
-        """`letters`: the text, as `ascii_letters` gives it."""
         return self._row in letters.translate(self._classes)
 
 
@@ -107,12 +102,12 @@ _KNOWN = 4096  # letters whose plain form is remembered
 
 
 def is_invisible(letter: str) -> bool:
-    """Whether a character has no width: format characters, fillers, tags."""
+    """Return whether a character has no width: format characters, fillers, tags."""
     return not letter.isascii() and (ord(letter) in _FILLERS or unicodedata.category(letter) == "Cf")
 
 
 def plain(reading: Reading) -> Reading:
-    """Invisible letters dropped, tag letters decoded, the rest in Unicode form NFKC. ASCII is plain already."""
+    """Drop invisible letters, decode tag letters, and bring the rest into Unicode form NFKC."""
     return reading if reading.text.isascii() else reading.mapped(_plain, "unicode")
 
 
@@ -124,7 +119,7 @@ def _plain(letter: str) -> str:
 
 
 def skeleton(reading: Reading) -> Reading:
-    """A plain reading as the eye sees it: accents dropped, letters of other scripts as the ASCII they look like."""
+    """Return a plain reading as the eye sees it: without accents, with look-alikes of other scripts as ASCII."""
     return reading if reading.text.isascii() else reading.mapped(_seen, "homoglyphs")
 
 
@@ -144,7 +139,7 @@ def _seen(letter: str) -> str:
 
 @cache
 def _look_alikes() -> Mapping[str, str]:
-    """Letters that are not ASCII, and the ASCII letter or digit that each looks like."""
+    """Return letters that are not ASCII with the ASCII letter or digit that each looks like."""
     from confusable_homoglyphs.confusables import confusables_data
 
     found = {}

@@ -31,11 +31,10 @@ _ON_FAIL: dict[str, Action] = {
 
 
 class CheckSettings(Settings):
-    """One check of a stage. `block` refuses the text, `redact` replaces what was found in it, `annotate` only notes it,
-    `drop` leaves a passage out, `reask` asks the model once more and refuses a second failure.
+    """One check of a stage. A name with a slash is that of a validator registered with guardrails-ai.
 
-    A name with a slash is that of a validator registered with guardrails-ai, `options` are its arguments, and `on_fail`
-    says the action in the library's words. `whole`: it is shown whole answers, not sentences."""
+    `reask` asks the model once more and refuses a second failure. `whole`: a validator is shown whole answers.
+    """
 
     check: str
     action: Action
@@ -93,13 +92,15 @@ class CheckSettings(Settings):
         return self.whole or self.asks("whole_answers")
 
     def asks(self, what: str) -> bool:
-        """Whether the check's class has the attribute `what` set, such as `needs_model`."""
+        """Return whether the check's class has the attribute `what` set, such as `needs_model`."""
         return not self.external and bool(getattr(CHECKS[self.check], what))
 
 
 class GuardrailSettings(Settings):
-    """An empty stage is an error: no check at all must not look like a check that passed. Only `passages` may be left
-    out, as it was in the first releases. `timeout_seconds`: for all checks of a stage together, on one text."""
+    """The checks of each stage. `timeout_seconds` is for all checks of a stage together.
+
+    A listed stage mustn't be empty: no check at all would look like one that passed.
+    """
 
     timeout_seconds: float = Field(2.0, gt=0, le=60)
     input: tuple[CheckSettings, ...]

@@ -1,7 +1,6 @@
 """Alternative spellings of words: spaced letters, digits for letters, rot13, Atbash, reversed text.
 
-Every text decodes to something: a result counts only if it has more of the words that are common in questions and
-instructions to a model.
+Every text decodes to something, so a result counts only if it has more of the words that are common in questions.
 """
 
 from __future__ import annotations
@@ -36,8 +35,7 @@ def words(text: str) -> list[str]:
 
 
 def says_more(decoded: Sequence[str], before: Sequence[str]) -> bool:
-    """Whether somewhere among a few words in a row three more are common ones than before it was decoded; two in a text
-    of a few words. `before`: the words in the order of the decoded ones."""
+    """Return whether a few decoded words in a row have three more common ones than `before`; two in a short text."""
     gains = [(new in COMMON) - (old in COMMON) for new, old in zip(decoded, before, strict=False)]
     wanted = 2 if len(gains) < 5 else 3
     gained = sum(gains[:_WINDOW])
@@ -90,7 +88,7 @@ _DISGUISED = {
 
 
 def joined(reading: Reading) -> Reading | None:
-    """Letters that stand apart put together; a wider gap than the narrowest of its run is one between words."""
+    """Join letters that stand apart; a wider gap than the narrowest of its run is one between words."""
     rewrites: list[Rewrite] = []
     taken = bytearray(len(reading.text))
     for hint, pattern, change in _JOINS:
@@ -121,8 +119,10 @@ _JOINS = (
 
 
 def letters_for_digits(reading: Reading) -> Reading | None:
-    """Words with digits or signs for letters, spelt out; None when that gives no common word that was not there. Where
-    it does, numbers that spell a short word are words too (`70` is `to`), and elsewhere they are numbers."""
+    """Spell words with digits or signs for letters out; None when that gives no new common word.
+
+    Else numbers that spell a short word are words too (`70` is `to`).
+    """
     if not _MIXED_SOMEWHERE.search(reading.text):
         return None
     letters = list(reading.text)
@@ -155,8 +155,7 @@ def _mixed(text: str) -> Iterator[tuple[int, int]]:
 
 @lru_cache(_KNOWN)
 def _spelt(word: str) -> tuple[str, bool]:
-    """With letters for signs, and whether that is a common word. Of what its ones may stand for the first that gives
-    one, or the first."""
+    """Return the word with letters for signs, and whether that is a common word."""
     best = _first_known(word)
     return best, best in COMMON or best.rstrip("i") in COMMON
 
@@ -175,12 +174,12 @@ def _first_known(word: str) -> str:
 
 
 def ciphered(text: str) -> list[str]:
-    """The text in each of the ways that `ciphers` undoes."""
+    """Return the text in each of the ways that `ciphers` undoes."""
     return [*(text.translate(table) for table in _CIPHERS.values()), text[::-1]]
 
 
 def ciphers(reading: Reading) -> Iterator[Reading]:
-    """The readings under rot13, Atbash and from the end to the start that say more than the text does."""
+    """Yield the readings under rot13, Atbash and reversal that say more than the text does."""
     before = words(reading.text)
     for step, table in _CIPHERS.items():
         if not _DISGUISED[step].isdisjoint(before):

@@ -1,9 +1,4 @@
-"""All readings of a text that a model might understand, with Unicode tricks, letters apart, digits for letters and
-encodings inside encodings undone.
-
-What checks find in a reading is told as a span of the text as it was sent. The work is bounded: the length of the text,
-the depth, the readings, their length together.
-"""
+"""All readings of a text that a model might understand, with disguises and nested encodings undone, within bounds."""
 
 from __future__ import annotations
 
@@ -35,7 +30,7 @@ _CODE = re.compile(r"[0-9A-Fa-f]{4,5}|(?<=\\x)[0-9A-Fa-f]{2}")
 
 
 def decoded(reading: Reading) -> Iterator[Reading]:
-    """One reading for each encoding that the text holds, with all its spans decoded in their places."""
+    """Yield one reading for each encoding that the text holds, with all its spans decoded in their places."""
     letters = ascii_letters(reading.text)
     for step, hint, pattern, decode in _DECODERS:
         if not hint.may_be_in(letters):
@@ -113,7 +108,7 @@ class NormalizedText:
 
 
 def normalize_text(text: str) -> NormalizedText:
-    """All readings of a text within the bounds. Of a text that is too long there is none, and it is not complete."""
+    """Return all readings within the bounds; a text that is too long has none and is not complete."""
     if len(text) > MOST_CHARACTERS:
         return NormalizedText((), False)
     first = plain(original(text))

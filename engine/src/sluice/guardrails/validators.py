@@ -1,7 +1,4 @@
-"""Validators of other packages for guardrails-ai, called in its public way.
-
-Imports guardrails-ai (3.5 s): import this module inside functions only.
-"""
+"""Validators of other packages for guardrails-ai, which takes 3.5 s to import: import this module in functions only."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ settings.rc.enable_metrics = False  # or each validator reports to the vendor
 
 
 def _external(entry: CheckSettings) -> Any:
-    """Registered in src/assistant/guardrails/, or by the package guardrails-ai-<name>, whose module the name says."""
+    """Return a validator of src/assistant/guardrails/, or of the package guardrails-ai-<name>."""
     name = entry.check
     if name not in validators_registry:
         len(CHECKS)  # imports the application's
@@ -43,14 +40,13 @@ def _external(entry: CheckSettings) -> Any:
 
 
 def judge_of(stage: Sequence[CheckSettings]) -> Callable[[GuardOutcome], GuardOutcome]:
-    """What validators of other packages make of a text that our checks let pass."""
+    """Return a function that shows validators a text that our checks let pass."""
     made = [(entry, _external(entry)) for entry in stage]
     return lambda outcome: _judge(made, outcome)
 
 
 def _judge(stage: Sequence[tuple[CheckSettings, Any]], outcome: GuardOutcome) -> GuardOutcome:
-    """Shows a text to validators, one after the other, each what the one before has made of it. RuntimeError where one
-    gives no verdict."""
+    """Show a text to validators in turn, each as the one before left it; RuntimeError where one gives no verdict."""
     text, reasons = outcome.text, list(outcome.reasons)
     for entry, validator in stage:
         result = validator.validate(text, {})
@@ -71,7 +67,7 @@ def _judge(stage: Sequence[tuple[CheckSettings, Any]], outcome: GuardOutcome) ->
 
 
 def _fixed(text: str, result: Any) -> str | None:
-    """What the validator makes of it, or the text without the places it names; None where it says neither."""
+    """Return the validator's own fix, or the text without the places it names."""
     if isinstance(result.fix_value, str):
         return result.fix_value
     spans = [(span.start, span.end, span.reason) for span in result.error_spans or ()]

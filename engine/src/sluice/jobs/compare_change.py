@@ -1,8 +1,7 @@
 """Compares a change with its merge base (`sluice eval`).
 
-Base and head each run the pipeline with their own code, prompts, config and data, where DVC finds stale stages, and
-answer the same cases: those of the head, in an order that nobody chooses, until the verdict is decided. Their answers
-are compared case by case. The base is a commit, so its answers are cached.
+Both sides run the pipeline with their own code, prompts, config and data, and answer the head's cases until the
+verdict is decided. The base is a commit, so its answers are cached.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ from sluice.evaluation.asked_rows import asking_order, rows_of
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.evaluate_stage import RecordedScores, open_metrics, scores_digest
-from sluice.evaluation.evaluation_tracking import record_comparison
 from sluice.evaluation.reports import ComparedVersion, write_reports
 from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
 from sluice.evaluation.runner import rescore
@@ -55,8 +53,7 @@ _INPUTS = ("prompts", "config", "data.dvc", "pipelines", *CODE)
 
 @dataclass(frozen=True)
 class ChangeComparison:
-    """What came out, and where the reports lie. `comparison` is None when nothing that answers depend on has changed:
-    then there are no reports. `replayed`: why no model was called, empty when one was."""
+    """The result; `comparison` and `reports` are None without a change. `replayed`: why no model was called."""
 
     title: str
     replayed: str
@@ -66,7 +63,7 @@ class ChangeComparison:
 
 @dataclass(frozen=True)
 class _ComparedCheckout:
-    """`ref`: how it was named; `commit`: hex, with `-dirty` behind it for an edited working tree."""
+    """One side. `commit` ends with `-dirty` for an edited working tree."""
 
     name: str
     ref: str
@@ -81,7 +78,7 @@ class _ComparedCheckout:
 def review(
     workspace: Workspace, base: str, head: str = "", *, replay: bool = False, out: Path | None = None
 ) -> ChangeComparison:
-    """Compares a change with the commit at which it left its base."""
+    """Compare a change with the commit at which it left its base."""
     root, out = workspace.root, out or workspace.build / "comparison"
     with workspace.exclusive():
         tip = git.resolve(root, head or "HEAD")
@@ -104,6 +101,7 @@ def review(
         prepare_base = cache(lambda: _prepare(theirs.workspace))
         bundle = draft_bundle(here, adapter=draft_adapter(here))
         responses = ResponseCache(here.state / FOLDER)
+        scoring = [name for name in changed if name.startswith(CODE)]
         options = ["--replay"] if replay else []
         with (
             open_metrics(bundle, responses, replay=replay) as metrics,
@@ -116,7 +114,7 @@ def review(
                     new = _answers(here, asked, head_evaluator)
                 with _named(theirs):
                     old = _base_answers(theirs.workspace, asked, prepare_base, base_evaluator, replay=replay)
-                if _measures(here.root, changed):
+                if affecting(here.root, scoring, STAGES["evaluate"], but_for=SERVE):
                     digest = scores_digest(bundle, model_digest(bundle))
                     old = rescore(old, asked, RecordedScores(responses, metrics, digest))
                 return old, new
@@ -126,25 +124,18 @@ def review(
         prompts = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
         sides = describe(theirs, old), describe(mine, new)
         write_reports(out, comparison, *sides, [change.as_dict() for change in prompts])
-        record_comparison(workspace, comparison, *sides, out)
         return ChangeComparison(f"{mine.title} against {theirs.title}", asked_nobody, comparison, out)
 
 
-def _measures(root: Path, changed: Sequence[str]) -> bool:
-    """Whether code has changed that scores answers, and is no part of them."""
-    code = [name for name in changed if name.startswith(CODE)]
-    return bool(affecting(root, code, STAGES["evaluate"], but_for=SERVE))
-
-
 def _without_keys(*sides: Workspace) -> str:
-    """Which keys of providers of either side are missing here, in words; empty when none is."""
+    """Return which keys of providers are missing, in words."""
     asked = [load_providers(side.config / "providers.yaml", roles=Models.roles()) for side in sides]
     names = {name for providers in asked for name in missing_keys((*providers.chat, *providers.judge))}
     return f"{', '.join(sorted(names))} not set" if names else ""
 
 
 def describe(side: _ComparedCheckout, records: Sequence[Mapping[str, Any]]) -> ComparedVersion:
-    """What a side was made of when it was asked."""
+    """Describe what a side was made of."""
     here = side.workspace
     costs = [record.get("cost") for record in records]
     models = {role: spec.sha256 for role, spec in load_models(here.config / "models.yaml")}
@@ -162,7 +153,7 @@ def describe(side: _ComparedCheckout, records: Sequence[Mapping[str, Any]]) -> C
 
 
 def _prepare(side: Workspace) -> None:
-    """Takes a side down the pipeline, as far as it can go without asking anybody."""
+    """Run a side's pipeline up to the evaluation."""
     pipeline_progress = _pipeline_progress(side)
     pipeline_progress.begin("data")
     pipeline_progress.end(cached=not pull(side))
@@ -186,7 +177,7 @@ def _answers(side: Workspace, rows: Sequence[Row], evaluator: Evaluator) -> list
 def _base_answers(
     side: Workspace, rows: Sequence[Row], prepare: Callable[[], None], evaluator: Evaluator, *, replay: bool
 ) -> list[dict[str, Any]]:
-    """As `_answers`, kept for the next comparison: the commit of a base does not change. `prepare`: called before."""
+    """Return the base's answers, kept for the next comparison."""
     kept = side.state / f"answers-{cases_digest(rows)[:12]}.jsonl"
     if kept.exists() and not replay:
         return read_jsonl(kept)
@@ -199,7 +190,7 @@ def _base_answers(
 
 @contextmanager
 def _named(side: _ComparedCheckout) -> Iterator[None]:
-    """Says whose turn it is; errors say whose they are."""
+    """Print the side; errors of the block name it."""
     print(f"{side.name}: {side.title}", file=sys.stderr)
     try:
         yield
@@ -212,7 +203,6 @@ def _checkout(workspace: Workspace, commit: str) -> Workspace:
 
 
 def _close_store(state: Path) -> None:
-    """Ends what a checkout that is dropped may have left running."""
     config = state.parent / "config" / "stores.yaml"
     if config.exists():
         load_settings(config, Stores).close_abandoned(state)

@@ -1,7 +1,4 @@
-"""Runs the DVC pipeline and shows its progress. DVC decides which stages are stale.
-
-Stages run with the code of their own checkout, so that another commit is evaluated with its code.
-"""
+"""Runs the DVC pipeline and shows its progress. Stages run with the code of their own checkout."""
 
 from __future__ import annotations
 
@@ -43,19 +40,19 @@ _NOISE = re.compile(
 
 
 def expected(workspace: Workspace, seconds: Mapping[str, float]) -> dict[str, float]:
-    """The seconds that stages will take here: those given, or more for stages whose results no starter hands out."""
+    """Return the seconds that stages will take here; more if no starter hands out their results."""
     if starter.fits(workspace):
         return dict(seconds)
     return {stage: _WORKING.get(stage, usual) for stage, usual in seconds.items()}
 
 
 def command(*words: str) -> list[str]:
-    """A program of this virtual environment, so that the pipeline does not depend on the caller's PATH."""
+    """Return the words of a command of this virtual environment, whatever the caller's PATH."""
     return [str(program(words[0])), *words[1:]]
 
 
 def environment(workspace: Workspace, progress: Path | None = None) -> dict[str, str]:
-    """What child commands need."""
+    """Return the environment of child commands."""
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": workspace.code,
@@ -67,7 +64,7 @@ def environment(workspace: Workspace, progress: Path | None = None) -> dict[str,
 
 
 def pull(workspace: Workspace) -> bool:
-    """Brings data/ to what data.dvc names, when data.dvc is new here. Local edits of data/ are never overwritten."""
+    """Bring data/ to what data.dvc names, if data.dvc is new here. Local edits are never overwritten."""
     pointer = workspace.root / "data.dvc"
     if not pointer.is_file():
         raise SluiceError(f"{pointer}: no such file", remedy="restore it with git: it names the version of the data")
@@ -90,12 +87,12 @@ def pull(workspace: Workspace) -> bool:
 
 
 def data_edited(workspace: Workspace) -> bool:
-    """Whether data/ is here and is not what data.dvc names."""
+    """Check that data/ is here and isn't what data.dvc names."""
     return workspace.data.is_dir() and not dvc(workspace, "status", "--quiet", "data.dvc")[0]
 
 
 def dvc(workspace: Workspace, *words: str) -> tuple[bool, str]:
-    """One short dvc command: whether it ended well, and what it said."""
+    """Run a short dvc command; return whether it succeeded and its output."""
     child = _start_dvc(workspace, f"dvc-{words[0]}", *words)
     try:
         child.process.wait()
@@ -105,10 +102,7 @@ def dvc(workspace: Workspace, *words: str) -> tuple[bool, str]:
 
 
 def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, until: str = STAGES[-1]) -> None:
-    """`dvc repro`: runs the stages that are stale.
-
-    Where data/ was edited, dvc notes the new version in data.dvc before the first stage; a run that fails or is
-    interrupted takes that back."""
+    """Run the stale stages. dvc notes edited data in data.dvc; a run that fails takes that back."""
     pointer = workspace.root / "data.dvc"
     noted = pointer.read_text()
     progress = _progress(workspace)
@@ -121,7 +115,8 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
     try:
         while alive:
             alive = child.running
-            lines = _whole_lines(child.log)
+            # The last one may be written still: it would be heard by half, and never again.
+            lines = child.log.read_text(errors="replace").rpartition("\n")[0].splitlines()
             for line in lines[seen:]:
                 stage = _listen(line, pipeline_progress, stage)
             seen = len(lines)
@@ -143,7 +138,7 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
 
 
 def _wanted(workspace: Workspace, until: str) -> list[str]:
-    """The stages up to `until`. Everything leads to the last one, but not to others; an older checkout has fewer."""
+    """Return the stages up to `until`; an older checkout has fewer."""
     if until == STAGES[-1]:
         return [until]
     there = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]
@@ -157,7 +152,7 @@ def _start_dvc(workspace: Workspace, name: str, *words: str, progress: Path | No
 
 
 def forget_dead_locks(workspace: Workspace) -> None:
-    """Removes locks of killed runs: dvc takes a zombie process for one that lives, and would refuse to start."""
+    """Remove locks of killed runs: dvc takes a zombie process for a living one and would refuse to start."""
     path = workspace.root / ".dvc" / "tmp" / "rwlock"
     try:
         held = json.loads(path.read_text())
@@ -178,7 +173,7 @@ def forget_dead_locks(workspace: Workspace) -> None:
 
 
 def evaluate(workspace: Workspace, pipeline_progress: PipelineProgress, *options: str) -> None:
-    """`sluice evaluate` in a process of its own: a model that llama.cpp dies of must not take its caller with it."""
+    """Run `sluice evaluate` in its own process, so that a crash of llama.cpp doesn't end this one."""
     child = _start_evaluate(workspace, *options)
     try:
         while not wait_until(lambda: not child.running, seconds=0.5):
@@ -190,19 +185,14 @@ def evaluate(workspace: Workspace, pipeline_progress: PipelineProgress, *options
 
 
 class Evaluator:
-    """Asks a checkout rows in `sluice evaluate --follow`: one process for all of them, so that a model loads once."""
+    """Asks a checkout rows by `sluice evaluate --follow`, in one process, so that a model loads once."""
 
     def __init__(self, workspace: Workspace, *options: str) -> None:
         self._workspace, self._options = workspace, options
         self._child: Child | None = None
-        self._follows = True  # False for a base of an older version, which is asked each file by itself
 
     def ask(self, asked: Path, pipeline_progress: PipelineProgress) -> None:
         """Evaluate the rows of a file; the results lie beside it."""
-        if not self._follows:
-            words = ("--asked", str(asked), "--out", str(asked.parent))
-            evaluate(self._workspace, pipeline_progress, *words, *self._options)
-            return
         done = asked.parent / "summary.json"
         for old in (_progress(self._workspace), done):
             old.unlink(missing_ok=True)
@@ -215,13 +205,9 @@ class Evaluator:
             child.process.stdin.flush()
         while not wait_until(lambda: done.exists() or not child.running, seconds=0.5):
             pipeline_progress.follow(_progress(self._workspace), "evaluate")
-        if done.exists():
-            return
-        child.stop()
-        if "No such option '--follow'" not in child.tail():
+        if not done.exists():
+            child.stop()
             raise _failed_evaluation(child)
-        self._follows = False
-        self.ask(asked, pipeline_progress)
 
     def close(self) -> None:
         if (child := self._child) and child.process.stdin:
@@ -245,14 +231,8 @@ def _progress(workspace: Workspace) -> Path:
     return workspace.state / "progress.json"
 
 
-def _whole_lines(log: Path) -> list[str]:
-    """The lines that dvc has finished: one that is still being written would be heard by half, and never again."""
-    text = log.read_text(errors="replace")
-    return text[: text.rfind("\n") + 1].splitlines()
-
-
 def _listen(line: str, pipeline_progress: PipelineProgress, running: str) -> str:
-    """The stage that runs after a line of dvc's log, empty for none. `running`: the one before it."""
+    """Return the stage that runs after a line of dvc's log, empty for none."""
     found = _SKIPPED.search(line) or _RUNNING.search(line)
     if not found:
         return running
@@ -268,7 +248,7 @@ def _listen(line: str, pipeline_progress: PipelineProgress, running: str) -> str
 
 
 def _explain(child: Child) -> str:
-    """The stage's own words out of DVC's log."""
+    """Return the stage's own words out of DVC's log."""
     lines = [line for line in child.log.read_text(errors="replace").splitlines() if not _NOISE.match(line)]
     return "\n".join(f"  {line}" for line in lines[-25:])
 

@@ -20,19 +20,14 @@ from sluice.evaluation.evaluation_tracking import record_evaluation
 from sluice.evaluation.response_cache import ResponseCache, rebuilding, responses_folder
 from sluice.evaluation.runner import rescore
 from sluice.evaluation.sequential import SequentialComparison
-from sluice.release.decision import sampled
+from sluice.release.decision import REFERENCE, sampled
 from sluice.release.manifest import JUDGING_CASES
 from sluice.release.release_bundle import open_bundle
 from sluice.serving.release_parts import ReleaseBundle
 
-REFERENCE = "champion"  # folder of build/ with what the champion answered
-
 
 def run(workspace: Workspace, bundle: ReleaseBundle, champion: Path, out: Path) -> dict[str, Any]:
-    """Evaluate a bundle beside the champion, and write the result files of both sides.
-
-    It asks the cases in `asking_order`, and stops when verdict and gates have enough. It reuses the champion's stored
-    answers to rows that have not changed."""
+    """Evaluate a bundle beside the champion, whose stored answers to unchanged rows are reused; write both results."""
     rows, gates = asking_order(rows_of(workspace)), workspace.config / "gates.yaml"
     stored, scored = _stored(champion, rows)
     progress = StageReporter("evaluate")
@@ -68,7 +63,7 @@ def run(workspace: Workspace, bundle: ReleaseBundle, champion: Path, out: Path) 
 
 
 def _stored(champion: Path, rows: Sequence[Row]) -> tuple[dict[str, list[dict[str, Any]]], bool]:
-    """The champion's records of rows that have not changed since, by id, and whether today's metrics scored them."""
+    """Return the champion's records of unchanged rows by id, and whether today's metrics scored them."""
     before = {row.id: row for row in load_rows(champion / JUDGING_CASES)}
     same = {row.id for row in rows if before.get(row.id) == row}
     found: dict[str, list[dict[str, Any]]] = {}

@@ -1,7 +1,6 @@
 """The release job, from the working tree to the champion (`sluice release make`).
 
-Each step stores its result on disk, so an interrupted run resumes: DVC keeps finished stages, a finished release folder
-is found by its id, a promotion that was begun is completed. The champion moves last.
+Each step stores its result on disk, so an interrupted run resumes. The champion moves last.
 """
 
 from __future__ import annotations
@@ -24,12 +23,11 @@ from sluice.core.workspace import Workspace
 from sluice.evaluation.response_cache import rebuilding, responses_folder
 from sluice.jobs import dvc_pipeline as pipeline
 from sluice.jobs.dvc_pipeline import PREPARED, command, environment, evaluate, expected, pull, reproduce
-from sluice.jobs.evaluate_candidate import REFERENCE
 from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
 from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.release import champion, mlflow_registry, starter
-from sluice.release.decision import decide_release
+from sluice.release.decision import REFERENCE, decide_release
 from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, Images, Manifest, load_judgement
 from sluice.release.release_report import write_report
@@ -50,8 +48,7 @@ EXPECTED = {
 
 
 class RehearsalParameters(Settings):
-    """`time_scale` multiplies every duration of k8s/base/rollout.yaml; `cases` are compared in place of the number in
-    engine/k8s/analysis/quality.yaml, 0: as many as there."""
+    """`time_scale` multiplies the durations of the Rollout; `cases`, unless 0, replaces the quality template's."""
 
     time_scale: float
     cases: int = Field(ge=0)
@@ -59,7 +56,7 @@ class RehearsalParameters(Settings):
 
 @dataclass(frozen=True)
 class ReleaseOutcome:
-    """The result of a release. `rehearsal` is None when the gates or an unchanged tree ended it before."""
+    """The result of a release. `rehearsal` is None if it ended before."""
 
     manifest: Manifest
     folder: Path
@@ -75,10 +72,11 @@ class ReleaseOutcome:
 
 
 def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
-    """Releases the working tree."""
+    """Release the working tree."""
     record = here(workspace)
     with workspace.exclusive():
-        live = champion.settle(workspace, record)
+        champion.settle(workspace, record)
+        live = champion.champion(workspace, record)
         stages = {stage: seconds for stage, seconds in EXPECTED.items() if live is None or stage != "baseline"}
         pipeline_progress = PipelineProgress(expected(workspace, stages), workspace.state / "durations.json")
         run_pipeline(workspace, pipeline_progress)
@@ -99,8 +97,7 @@ def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
 
 
 def run_pipeline(workspace: Workspace, pipeline_progress: PipelineProgress) -> None:
-    """Data and the stages before the evaluation, as far as DVC finds something stale. What killed runs have left
-    running is ended first."""
+    """Run the stages before the evaluation as far as they are stale, after ending what killed runs left running."""
     processes.reap(workspace.state)
     load_settings(workspace.config / "stores.yaml", Stores).close_abandoned(workspace.state)
     if rebuilding():
@@ -120,7 +117,7 @@ def _judge(
     live: Manifest,
     fault: str,
 ) -> ReleaseOutcome:
-    """Gates, rehearsal, promotion; whatever happens, the report says it."""
+    """Judge a candidate by gates and rehearsal, and promote or reject it."""
     rehearsal, judgement = None, load_judgement(folder)
     reason = reason_of(judgement.gates)
     verdict = "refused by the gates"
@@ -140,7 +137,7 @@ def _judge(
 
 
 def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> tuple[Manifest, Path]:
-    """The first release has nothing to be compared with: the untouched model is what it must beat."""
+    """Make the first release, the untouched model, for others to be compared with."""
     pipeline_progress.begin("baseline")
     out = workspace.build / ("baseline" if draft_adapter(workspace) else "evaluation")
     evaluate(workspace, pipeline_progress, "--baseline", "--out", str(out))
@@ -156,14 +153,13 @@ def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> 
 def make_candidate(
     workspace: Workspace, pipeline_progress: PipelineProgress, live: Manifest, *, images: Images = Images()
 ) -> tuple[Manifest, Path]:
-    """Manifest and folder of what the pipeline made, judged by the gates and by the comparison with `live`; those of
-    `live` where the pipeline made nothing else."""
+    """Make a release of the pipeline's output and judge it by gates and comparison, or return an equal `live`."""
     adapter = draft_adapter(workspace)
-    if adapter and (take := next(iter(hooks("take_adapter").values()), None)):
-        adapter = take(workspace, adapter)
     content = _content(workspace, adapter=adapter, images=images)
     if preview(workspace, **content).served_digest() == live.served_digest():
         return live, workspace.releases / live.id
+    if adapter and (take := next(iter(hooks("take_adapter").values()), None)):
+        content["adapter"] = take(workspace, adapter)
     pipeline_progress.begin("evaluate")
     evaluate(workspace, pipeline_progress, "--against", live.id)
     pipeline_progress.end()
@@ -191,7 +187,7 @@ def run_rehearsal(
     pipeline_progress: PipelineProgress,
     fault: str = "",
 ) -> Rehearsal:
-    """Puts a release in front of real traffic beside the champion, as k8s/base/rollout.yaml says."""
+    """Rehearse a release beside the champion."""
     pipeline_progress.begin("rehearse")
     parameters = load_params(workspace.params, "rehearsal", RehearsalParameters)
 
@@ -222,7 +218,7 @@ def _service(workspace: Workspace, manifest: Manifest, fault: str = "") -> Relea
 
 
 def _content(workspace: Workspace, **more: Any) -> dict[str, Any]:
-    """What a release of the tree that is checked out is made of, as `staging.create` takes it."""
+    """Return the arguments of `staging.create` for the tree that is checked out."""
     return {
         "data_digest": str(read_json(workspace.build / "check" / "report.json")["digest"]),
         "code": CodeGraph(workspace.root).code_of(SERVE),

@@ -1,8 +1,4 @@
-"""The release job as resumable steps that share only an artifact store: the jobs of release.yml.
-
-`plan` decides whether there is anything to release, `stage` makes the candidate of a commit and puts it into the
-artifact store. Every step may be repeated after a kill: finished work is found in the record and not repeated.
-"""
+"""The release job as resumable steps that share only an artifact store: the jobs of release.yml."""
 
 from __future__ import annotations
 
@@ -29,15 +25,12 @@ DEPLOYED_BY = (*MADE_OF, "k8s")
 
 @dataclass(frozen=True)
 class ReleasePlan:
-    """`make`: whether there is something to release; `reason` says why, or why not."""
-
     make: bool
     reason: str
 
 
 def plan(workspace: Workspace, record: EnvironmentRecord) -> ReleasePlan:
-    """Decides whether there is anything to release. A commit to docs/ after a refused release does not release that one
-    again. In doubt, yes."""
+    """Decide whether there is anything to release. A commit to docs/ doesn't release a refused release again."""
     decided = record.decided()
     if decided is None:
         return ReleasePlan(True, f"nothing was decided in {record.environment} yet")
@@ -56,14 +49,14 @@ def plan(workspace: Workspace, record: EnvironmentRecord) -> ReleasePlan:
 
 
 def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = Images()) -> tuple[Manifest, Path]:
-    """Makes the candidate of the commit that is checked out, and puts it into the artifact store. An earlier result of
-    this commit, against the same champion, is taken as it is."""
+    """Make and store the candidate of the commit that is checked out; reuse an earlier one for the same champion."""
     commit = git.commit(workspace.root)
     with workspace.exclusive():
-        live = champion.settle(workspace, record)
+        champion.settle(workspace, record)
+        live = champion.champion(workspace, record)
         manifest, folder = (
             # First what is live: a commit that was gone back from must not return because its run is repeated.
-            _only_deployed_anew(workspace, record, live)
+            _deployed_anew(workspace, record, live)
             or _made_before(workspace, record, commit, live)
             or _made_now(workspace, record, commit, live, images)
         )
@@ -73,9 +66,8 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
 
 
 def reconcile(workspace: Workspace, record: EnvironmentRecord, end_of: Callable[[str], str] | None) -> str:
-    """Completes a promotion that was cut off, and settles the release whose end is not known: its job ran out of
-    time, was cancelled or lost its runner, and its rollout may have gone on."""
-    if completed := champion.reconcile(workspace, record):
+    """Complete a promotion that was cut off, and settle a release whose job was lost while its rollout went on."""
+    if completed := champion.settle(workspace, record):
         return f"{completed}: its promotion was cut off, and is complete now"
     if (lost := record.unknown()) is None:
         return "nothing is left of an earlier run"
@@ -88,7 +80,7 @@ def reconcile(workspace: Workspace, record: EnvironmentRecord, end_of: Callable[
 
 
 def stable_of(workspace: Workspace, record: EnvironmentRecord, candidate: Manifest) -> Manifest | None:
-    """What a candidate is rehearsed beside."""
+    """Return the release that a candidate is rehearsed beside."""
     live = champion.champion(workspace, record)
     if live is None and record.shared:
         _, folder = catalogue.bring_release(record.store, workspace, candidate.id)
@@ -113,7 +105,7 @@ def _made_before(
     return None  # the champion has changed since: it is judged anew
 
 
-def _only_deployed_anew(
+def _deployed_anew(
     workspace: Workspace, record: EnvironmentRecord, live: Manifest | None
 ) -> tuple[Manifest, Path] | None:
     event = record.champion()
@@ -139,7 +131,7 @@ def _made_now(
 def _baseline(
     workspace: Workspace, record: EnvironmentRecord, pipeline_progress: PipelineProgress, commit: str
 ) -> Manifest:
-    """The untouched model: that of an earlier run, when one got as far."""
+    """Return the untouched model, of an earlier run if there is one."""
     if entry := catalogue.baseline(record.store):
         return catalogue.bring_release(record.store, workspace, entry.id)[0]
     manifest, folder = make_baseline(workspace, pipeline_progress)
@@ -148,8 +140,7 @@ def _baseline(
 
 
 def _changed(workspace: Workspace, since: str, paths: Sequence[str], *programs: Program) -> list[str] | None:
-    """Files under `paths`, and of the code of the stages, of what serves and of `programs`, that differ from those of a
-    commit; None when it cannot be told."""
+    """List files under `paths` and of the programs' code that differ from a commit; None if that can't be told."""
     if not _exact(since):
         return None
     try:
@@ -161,8 +152,7 @@ def _changed(workspace: Workspace, since: str, paths: Sequence[str], *programs: 
 
 
 def _is_later(workspace: Workspace, commit: str) -> bool:
-    """Whether the commit that is checked out is among those that led to another. A run that is repeated much later must
-    not bring old content back."""
+    """Check that another commit came after the one checked out: a late re-run must not bring old content back."""
     try:
         return git.merge_base(workspace.root, "HEAD", commit) == git.commit(workspace.root)
     except SluiceError:
@@ -170,5 +160,4 @@ def _is_later(workspace: Workspace, commit: str) -> bool:
 
 
 def _exact(commit: str) -> bool:
-    """Whether it is a commit, and not one with changes on top."""
     return bool(commit) and commit != "unknown" and not commit.endswith("-dirty")

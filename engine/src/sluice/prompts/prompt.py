@@ -1,7 +1,7 @@
-"""Prompts: the fields of a `.prompt.yml` file, its canonical digest, its rendering, and how files are read and checked.
+"""Prompts: the fields of a `.prompt.yml` file, its digest, its rendering, and how files are read and checked.
 
-The descriptions here are what editors show (engine/schemas/prompt.schema.json is written from them). The consistency
-checks read the raw document and skip malformed parts, which are reported already: a wrong number hides no wrong name.
+Editors show the descriptions here (engine/schemas/prompt.schema.json). The consistency checks read the raw document and
+skip malformed parts, which are reported already.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Variable(Settings):
     description: str = Field("", description="what it holds, for people")
 
     def fault(self, value: Any) -> str | None:
-        """What is wrong with a value for this variable; None when nothing is."""
+        """Return the fault of a value for this variable, if it has one."""
         right = isinstance(value, _TYPES[self.type]) and (self.type == "boolean" or not isinstance(value, bool))
         if not right:
             quotes = "; put it in quotes" if self.type == "string" and not isinstance(value, (list, dict)) else ""
@@ -110,16 +110,13 @@ class Prompt(Settings):
 
     @property
     def digest(self) -> str:
-        """Hex sha256 over all that changes what the model sees: parameters, messages, variables, role.
-
-        It is over the canonical form: reformatting the file is not a new version.
-        """
+        """Hex sha256 over the canonical form of what the model sees: parameters, messages, variables, role."""
         seen = {"model", "parameters", "messages", "variables"}
         unseen = {"variables": {"__all__": {"description"}}}
         return digest_of(self.model_dump(include=seen, exclude=unseen, mode="json"))
 
     def render(self, **values: Any) -> list[dict[str, str]]:
-        """The chat messages with every `{{variable}}` filled in, in one pass: values are never expanded again.
+        """Return the chat messages with every `{{variable}}` filled in, in one pass: values are never expanded again.
 
         Raises SluiceError for a value that is not declared or not of its type, and for a required one that is missing.
         Anything may stand for a string; it is written out.
@@ -141,7 +138,7 @@ class Prompt(Settings):
 
 
 def load_prompt(path: Path, *, roles: Collection[str] = ()) -> Prompt:
-    """`roles`: the model roles that exist; empty means they are not checked here."""
+    """Load a prompt; no `roles` means that its model role isn't checked."""
     prompt, faults = _validated(path, *read_yaml(path), roles)
     if prompt is None:
         raise ValidationErrors(str(path), faults, remedy=_REMEDY)
@@ -149,7 +146,7 @@ def load_prompt(path: Path, *, roles: Collection[str] = ()) -> Prompt:
 
 
 def load_prompts(folder: Path, *, roles: Collection[str] = ()) -> dict[str, Prompt]:
-    """All prompts of a folder by name; faults of all files are raised together, and so is an empty folder."""
+    """Load all prompts of a folder by name; the faults of all files are raised together."""
     paths = sorted(folder.glob(f"*{SUFFIX}"))
     if not paths:
         raise ValidationErrors(str(folder), [f"{folder}: no *{SUFFIX} file"], remedy="restore the files with git")
@@ -254,7 +251,7 @@ def _test_data(document: dict[Any, Any]) -> Iterator[Finding]:
 
 
 def _entries(entries: Any, key: str) -> tuple[list[tuple[int, str]], bool]:
-    """(number, text under `key`) of the entries that have it, and whether all of them do."""
+    """Return (number, text under `key`) of the entries that have it, and whether all of them do."""
     if not isinstance(entries, (list, tuple)):
         return [], False
     found = [

@@ -1,7 +1,4 @@
-"""Differences between two versions of the prompts: `diff_prompts(base, head)`. Pure: no input or output.
-
-The terminal (`sluice prompts diff`) and the report of an evaluation both show what it finds.
-"""
+"""Differences between two versions of the prompts, for the terminal and the report of an evaluation."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _WORD = re.compile(r"\{\{\s*\w+\s*\}\}|\w+|\s|[^\w\s]")
 
 
 class TextPiece(NamedTuple):
-    """A stretch of text. `kind`: ` ` stands in both versions, `-` only in the base, `+` only in the head."""
+    """A stretch of text: ` ` stands in both versions, `-` only in the base, `+` only in the head."""
 
     kind: Literal[" ", "-", "+"]
     text: str
@@ -29,10 +26,7 @@ class TextPiece(NamedTuple):
 
 @dataclass(frozen=True)
 class MessageChange:
-    """One message. `base_role` is None when it was added, `head_role` when it was removed.
-
-    `pieces` without `+` are the base's text, without `-` the head's.
-    """
+    """One message. `base_role` is None when it was added, `head_role` when it was removed."""
 
     base_role: str | None
     head_role: str | None
@@ -45,10 +39,7 @@ class MessageChange:
 
 @dataclass(frozen=True)
 class ValueChange:
-    """A value by its key in the file: `model`, a model parameter, or a variable. None: it is not there.
-
-    Among the variables, `order` stands for their order.
-    """
+    """A value by its key in the file. None: it is not there. `order` stands for the order of the variables."""
 
     name: str
     base: Any
@@ -57,11 +48,7 @@ class ValueChange:
 
 @dataclass(frozen=True)
 class PromptChange:
-    """`same`: the digests are equal, so it is the same version, whatever was edited in the file.
-
-    `base` and `head` are the digests, None where there is no such prompt. `unseen`: keys that differ and that the model
-    does not see.
-    """
+    """`base` and `head` are digests, None without a prompt; `unseen` are changed keys that the model doesn't see."""
 
     name: str
     status: Status
@@ -82,9 +69,7 @@ def diff_prompts(base: Mapping[str, Prompt], head: Mapping[str, Prompt]) -> list
 
 
 def word_diff(base: str, head: str) -> tuple[TextPiece, ...]:
-    """The two texts as one, by words and signs. A changed word is its old form and then its new one.
-
-    Blanks alone hold no changes apart, so that a rewritten sentence reads as two sentences."""
+    """Return the two texts as one, by words and signs. Blanks alone hold no changes apart."""
     old, new = _WORD.findall(base), _WORD.findall(head)
     codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
 
@@ -105,6 +90,10 @@ def word_diff(base: str, head: str) -> tuple[TextPiece, ...]:
 
 def _compare(name: str, base: Prompt | None, head: Prompt | None) -> PromptChange:
     old, new = (prompt.digest if prompt else None for prompt in (base, head))
+    before, after = _variables(base), _variables(head)
+    variables = list(_values(before, after))
+    if list(before) != list(after) and before.keys() == after.keys():  # the digest is over them in their order
+        variables.append(ValueChange("order", list(before), list(after)))
     return PromptChange(
         name=name,
         status="added" if old is None else "removed" if new is None else "same" if old == new else "changed",
@@ -112,7 +101,7 @@ def _compare(name: str, base: Prompt | None, head: Prompt | None) -> PromptChang
         head=new,
         messages=tuple(_messages(base.messages if base else (), head.messages if head else ())),
         parameters=tuple(_values(_parameters(base), _parameters(head))),
-        variables=tuple(_variable_changes(_variables(base), _variables(head))),
+        variables=tuple(variables),
         unseen=tuple(value.name for value in _values(_notes(base), _notes(head)) if base and head),
     )
 
@@ -140,15 +129,7 @@ def _variables(prompt: Prompt | None) -> dict[str, Any]:
     return {v.name: {"type": v.type, "required": v.required} for v in prompt.variables} if prompt else {}
 
 
-def _variable_changes(base: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[ValueChange]:
-    """The digest is over the variables in their order, so another order is another version: it must be seen."""
-    yield from _values(base, head)
-    if list(base) != list(head) and base.keys() == head.keys():
-        yield ValueChange("order", list(base), list(head))
-
-
 def _notes(prompt: Prompt | None) -> dict[str, Any]:
-    """What the model does not see."""
     if prompt is None:
         return {}
     described = {variable.name: variable.description for variable in prompt.variables}

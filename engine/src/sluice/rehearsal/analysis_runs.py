@@ -1,5 +1,4 @@
-"""Runs one analysis step against the services of a rehearsal, as a cluster would run the Job of its template: in a
-child process, whose exit code is the verdict and whose report gives the reason."""
+"""Runs one analysis step of a rehearsal in a child process, as a cluster runs the Job of its template."""
 
 from __future__ import annotations
 
@@ -43,15 +42,13 @@ class JobReport(Settings):
 
 
 class VisitRecord(Settings):
-    """One visitor request of the load stage, to be found again in the router's access log."""
-
     request_id: str
     release: Side
     error: str
 
 
 class LoadReport(JobReport):
-    """What Locust measured. `pairs`: (stable, canary), milliseconds to the end of the answer."""
+    """The measurements of Locust. `pairs`: (stable, canary) in milliseconds."""
 
     targets: dict[Target, dict[str, float | None]]
     samples: dict[Target, dict[str, int]]
@@ -60,8 +57,6 @@ class LoadReport(JobReport):
 
 
 class QualityReport(JobReport):
-    """What was compared. `figures`: by side and metric; `comparison`: all of it."""
-
     figures: dict[Side, dict[str, float | None]]
     comparison: dict[str, Any]
 
@@ -71,8 +66,6 @@ R = TypeVar("R", bound=JobReport)
 
 @dataclass(frozen=True)
 class JobFiles:
-    """The files that analyses read, and the folder `state` that they write to."""
-
     gates: Path
     questions: Path
     locustfile: Path
@@ -101,8 +94,7 @@ class AnalysisContext:
 
 @dataclass(frozen=True)
 class AnalysisResult:
-    """`reason` is empty when the canary may go on. `metrics`: by side and name; `visits`: what the template's own
-    visitors lived through."""
+    """The result of an analysis; `reason` is empty if the canary may go on."""
 
     reason: str
     verdicts: tuple[Verdict, ...]
@@ -113,7 +105,7 @@ class AnalysisResult:
 def analyse(
     step: AnalysisStep, index: int, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]
 ) -> AnalysisResult:
-    """Blocks until the analysis is over. `watch` may raise to end it early; SluiceError when it measured nothing."""
+    """Block until the analysis is over. `watch` may raise to end it early; SluiceError if nothing was measured."""
     targets = JobTargets(router=scene.router.url, canary=scene.canary.url, stable=scene.stable.url)
     if isinstance(step.parameters, QualityParameters):
         compared = run_quality(step.parameters, targets, files, name=f"quality-{index}", watch=watch)
@@ -128,7 +120,7 @@ def analyse(
 def run_load(
     load: LoadParameters, targets: JobTargets, files: JobFiles, *, name: str, watch: Callable[[], None] = lambda: None
 ) -> LoadReport:
-    """Runs Locust until the stage is over. `watch` is called a few times a second and may raise to end it early."""
+    """Run Locust. `watch` is called a few times a second and may raise."""
     out = files.report("load", name)
     env = {
         "SLUICE_ROUTER_URL": targets.router,
@@ -156,7 +148,7 @@ def run_quality(
     name: str,
     watch: Callable[[], None] = lambda: None,
 ) -> QualityReport:
-    """Runs `sluice canary quality`, as engine/k8s/analysis/quality.yaml does."""
+    """Run `sluice canary quality`, as engine/k8s/analysis/quality.yaml does."""
     out = files.report("quality", name)
     argv = [
         *(str(processes.program("sluice")), "canary", "quality"),

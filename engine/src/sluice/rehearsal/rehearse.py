@@ -1,9 +1,7 @@
-"""Walks the canary plan on this machine with real processes: two releases, Traefik, Locust, constant visitor traffic.
+"""Walks the canary plan on this machine with real processes: two releases, Traefik, Locust and constant visitors.
 
-The same steps, gates and verdicts as in a cluster. A canary that fails any step, or dies, gets no more visitors, is
-drained and stopped, and stable keeps answering; when every step passed, stable is drained and stopped. Every exit ends
-every process, Ctrl-C included; a process that survives a `kill -9` of this one is ended by the kernel or by
-sluice.core.processes.reap.
+A canary that fails a step or dies gets no more visitors, is drained and stopped. Every exit ends every process; one
+that survives a `kill -9` of this one is ended by the kernel or by sluice.core.processes.reap.
 """
 
 from __future__ import annotations
@@ -33,8 +31,7 @@ _HANDOVER_SECONDS = 0.3
 
 
 class StepRecord(Settings):
-    """One step that was walked; `weight` is the canary's percentage after it, `started_s` counts from the start.
-    `template`: of an analysis."""
+    """One step; `weight` is the canary's percentage after it, `started_s` counts from the start."""
 
     index: int
     kind: Literal["setWeight", "setCanaryScale", "pause", "analysis"]
@@ -67,8 +64,7 @@ class Rehearsal(Settings):
 
 @dataclass(frozen=True)
 class RehearsalProgress:
-    """Progress for people: `fraction` of the planned time that has passed, 0 to 1. `news` is False when only time has
-    gone by since the last event."""
+    """Progress for people. `fraction` is of the planned time; `news` is False if only time has gone by."""
 
     text: str
     fraction: float
@@ -86,7 +82,7 @@ def rehearse(
     cases: int = 0,
     on_event: Callable[[RehearsalProgress], None] = lambda _: None,
 ) -> Rehearsal:
-    """Runs a plan. A canary that does not start, dies, or fails a step is a result with the verdict failed."""
+    """Walk a plan. A canary that doesn't start, dies, or fails a step fails the rehearsal."""
     if time_scale <= 0:
         raise SluiceError(f"the time scale must be above 0, found {time_scale:g}")
     asked = [str(row["question"]) for row in read_jsonl(files.questions) if row.get("question")]
@@ -122,7 +118,7 @@ class _RehearsalRun:
     doing: str = ""
 
     def run(self, stable_spec: ReleaseServiceSpec, canary_spec: ReleaseServiceSpec, questions: list[str]) -> str:
-        """Why the canary was stopped, empty when it passed. Whatever was started has ended on return."""
+        """Return why the canary was stopped, empty if it passed."""
         with ExitStack() as started:
             self._say(f"starting stable {stable_spec.release} and canary {canary_spec.release}")
             stable = self._start("stable", stable_spec, started)
@@ -156,7 +152,6 @@ class _RehearsalRun:
             return error.message
 
     def _take(self, index: int, step: Step, scene: AnalysisContext) -> str:
-        """One step, with its record; why it failed, empty where it held."""
         started = time.monotonic()
         found = AnalysisResult("", (), {})
         try:
@@ -194,7 +189,7 @@ class _RehearsalRun:
         return found.reason
 
     def _watching(self, step: Step, scene: AnalysisContext) -> Callable[[], None]:
-        """To be called a few times a second while a step lasts: both releases are alive, and people see time pass."""
+        """Return a check to call a few times a second: both releases are alive, and people see time pass."""
         began = time.monotonic()
 
         def watch() -> None:

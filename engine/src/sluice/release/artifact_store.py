@@ -1,17 +1,12 @@
-"""The artifact store that machines share: each file under its sha256, `<store>/sha256/<digest>`, and notes beside the
-files.
+"""The artifact store that machines share: each file under its sha256, `<store>/sha256/<digest>`, and notes.
 
-A store is a folder, `s3://<bucket>/<prefix>`, `gs://<bucket>/<prefix>`, `az://<container>/<prefix>`, or
-`https://<host>/<path>` (read-only), to which obstore speaks; or, with the extra `registry`, `oci://<registry>/<name>`
-or `github`. It is not trusted: a file is accepted only with the requested digest. A note, `<store>/<name>`, is written
-once and never changed: of two concurrent writers, one is told that it exists (`release/environment_record.py` builds
-on that).
-"""
+A store isn't trusted: a file is accepted only with the requested digest. A note is written once and never changed; of
+two concurrent writers, one is told that it exists."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -45,43 +40,46 @@ class ArtifactStore(Protocol):
 
     def has(self, digest: str) -> bool: ...
 
-    def put(self, digest: str, path: Path) -> None:
-        """Stores a file."""
+    def put(self, digest: str, path: Path) -> None: ...
 
     def get(self, digest: str, target: Path) -> None:
-        """Writes a file, unverified."""
+        """Write a file, unverified."""
 
     def notes(self, folder: str) -> list[str]:
-        """Names of the notes that lie directly in a folder, such as `record/production/000001.json`, sorted."""
+        """Return the sorted names of the notes directly in a folder, such as `record/production/000001.json`."""
         ...
 
     def read(self, name: str) -> bytes: ...
 
     def make(self, name: str, content: bytes) -> bool:
-        """Makes a note."""
+        """Make a note; False if it exists."""
         ...
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders that lie directly in one and have notes in them."""
+        """Return the names of the folders directly in a folder that have notes."""
         ...
 
     def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
-        """Protects what a release needs from the collection of others' waste."""
+        """Protect what a release needs from garbage collection by others."""
 
     def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
-        """The names of what is old and not needed, sorted."""
+        """Return the sorted names of files that are old and not needed."""
         ...
 
-    def remove(self, name: str) -> None:
-        """Removes one of the unneeded."""
-        ...
+    def remove(self, name: str) -> None: ...
 
 
 def open_artifact_store(store: str) -> ArtifactStore:
-    """Opens the artifact store at an address; it is not asked for anything yet."""
+    """Open the store at an address: a folder, a bucket, a web address, or one of the extra `registry`."""
     scheme, separator, rest = store.partition("://")
     if scheme in ("oci", "github"):
-        return _registry_opener(store)(store)
+        for opener in hooks("artifact_store").values():
+            opened: ArtifactStore = opener(store)
+            return opened
+        raise SluiceError(
+            f"{store}: this project has left out the extra `registry`, which opens such an artifact store",
+            remedy="name a folder or a bucket, or bring engine/src/sluice/extras/registry/ back with git",
+        )
     bucket, _, prefix = rest.strip("/").partition("/")
     if not separator:
         # From the root of the file system: the first write makes the folder, a look at it does not.
@@ -93,14 +91,14 @@ def open_artifact_store(store: str) -> ArtifactStore:
         raise SluiceError(f"{store}: not an artifact store", remedy=_ADDRESSES)
     options = {"credential_provider": _aws_credentials()} if scheme == "s3" else {}
     try:
-        opened = _BUCKETS[scheme](bucket, **_PATIENCE, **options)
+        bucket_store = _BUCKETS[scheme](bucket, **_PATIENCE, **options)
     except BaseError as error:
         raise _named_error(store, error) from error
-    return _ObjectStore(f"{scheme}://{bucket}/{prefix}".rstrip("/"), opened, f"{prefix}/".lstrip("/"))
+    return _ObjectStore(f"{scheme}://{bucket}/{prefix}".rstrip("/"), bucket_store, f"{prefix}/".lstrip("/"))
 
 
 def fetch_artifact(store: ArtifactStore, digest: str, target: Path) -> bool:
-    """Makes `target` the file with a digest; what arrives damaged is not kept."""
+    """Make `target` the file with a digest. Return False if it was; what arrives damaged isn't kept."""
     if target.is_file() and digest_of_file(target) == digest:
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +119,7 @@ def fetch_artifact(store: ArtifactStore, digest: str, target: Path) -> bool:
 
 
 class _ObjectStore:
-    """An artifact store in one of obstore, whose names all begin with `prefix`; `shared`: others write to it too."""
+    """A store of obstore whose names begin with `prefix`. Only `shared` ones can be written to."""
 
     def __init__(
         self, address: str, store: obstore.store.ObjectStore, prefix: str = "", *, shared: bool = True
@@ -175,7 +173,7 @@ class _ObjectStore:
         return sorted(name.rstrip("/").rpartition("/")[2] for name in listed)
 
     def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
-        """Nothing: nothing is collected here but by `unneeded` and `remove`."""
+        """Nothing is collected here but by `unneeded` and `remove`."""
 
     def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
         with self._named("sha256/") as key:
@@ -189,8 +187,7 @@ class _ObjectStore:
 
     @contextmanager
     def _named(self, name: str, *, shared: bool = True) -> Iterator[str]:
-        """The key of a name; whatever obstore raises becomes an error that names it. `shared`: only in a store that
-        others write to."""
+        """Yield the key of a name; errors of obstore name it."""
         if shared and not self._shared:
             raise SluiceError(f"{self}/{name}: a web address can only be read from", remedy="name a folder or a bucket")
         try:
@@ -202,15 +199,6 @@ class _ObjectStore:
             raise _named_error(f"{self}/{name}", error) from error
 
 
-def _registry_opener(address: str) -> Callable[[str], ArtifactStore]:
-    if opener := next(iter(hooks("artifact_store").values()), None):
-        return opener
-    raise SluiceError(
-        f"{address}: this project has left out the extra `registry`, which opens such an artifact store",
-        remedy="name a folder or a bucket, or bring engine/src/sluice/extras/registry/ back with git",
-    )
-
-
 def _named_error(where: str, error: BaseError) -> SluiceError:
     said = " ".join(str(error).partition("\n\nDebug source:")[0].split())
     if "No space left on device" in said or "Disk quota exceeded" in said:
@@ -219,7 +207,7 @@ def _named_error(where: str, error: BaseError) -> SluiceError:
 
 
 def _aws_credentials() -> Boto3CredentialProvider | None:
-    """boto3, where it is installed, also knows profiles and single sign-on; obstore knows keys and roles."""
+    """Use boto3 if it is installed: it also knows profiles and single sign-on; obstore knows keys and roles."""
     try:
         from botocore.exceptions import BotoCoreError
         from obstore.auth.boto3 import Boto3CredentialProvider

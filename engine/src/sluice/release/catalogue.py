@@ -1,11 +1,10 @@
 """The catalogue of a shared artifact store: all releases in it, so that any machine can fetch one by its id.
 
-An entry names release.json by its sha256, and with it all files for serving; and the judgement with its evaluation,
-which is not served but is the reference for the next release. A release that is judged again gets a newer entry.
-"""
+An entry names release.json by its sha256, and the judgement with its evaluation, the reference for the next release."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -22,7 +21,12 @@ from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.llm.model_files import Models, ensure, ensure_source, load_models
 from sluice.release.artifact_store import ArtifactStore, fetch_artifact
-from sluice.release.environment_record import AppendLog
+from sluice.release.environment_record import (
+    AppendLog,
+    EnvironmentRecord,
+    shared_address,
+    shared_artifact_store,
+)
 from sluice.release.manifest import FILE, Manifest, load, pinned_files, plain_paths, replace_record, verify
 from sluice.release.verdict import JUDGEMENT, ReleaseId, Sha256
 
@@ -31,8 +35,7 @@ _MODELS = "config/models.yaml"
 
 @dataclass(frozen=True)
 class TransferResult:
-    """`digest`: sha256 of release.json; `files`: how many the release needs with its models; `moved`: how many of
-    them were not there yet; `blobs`: those that were pushed or there, by digest."""
+    """`moved` of the `files` weren't there yet. `blobs`: those pushed or there, by digest."""
 
     manifest: Manifest
     digest: str
@@ -42,7 +45,7 @@ class TransferResult:
 
 
 def push(folder: Path, workspace: Workspace, store: ArtifactStore) -> TransferResult:
-    """Puts a release and its models' sources into an artifact store; its manifest last, so that it is complete."""
+    """Put a release and its models' sources into an artifact store; its manifest last, so that it is complete."""
     manifest = load(folder)
     verify(folder, manifest)
     models = load_models(folder / _MODELS)
@@ -61,15 +64,17 @@ def push(folder: Path, workspace: Workspace, store: ArtifactStore) -> TransferRe
 def fetch(
     wanted: str, store: ArtifactStore, folder: Path, workspace: Workspace, *, models: bool = True
 ) -> TransferResult:
-    """Makes a folder the release that is wanted, and fills the cache with its models, converted for serving.
+    """Make a folder the release that is wanted, and fill the cache with its models, converted for serving.
 
-    Every file is checked as it arrives, the whole folder at the end. What is there already and right is kept, so a run
-    that was cut off goes on; what another release left in the folder goes away."""
+    Files that are there and right are kept, so an interrupted run continues; files of other releases are removed."""
     digest, manifest, moved = _fetch_manifest(wanted, store, folder)
     moved += [fetch_artifact(store, sha256, folder / name) for name, sha256 in sorted(manifest.files.items())]
     verify(folder, manifest)
     named = load_models(folder / _MODELS)
-    _require_pinned(manifest, named)
+    for role, spec in named:  # models.yaml is verified by its digest
+        if role not in manifest.models or manifest.models[role].sha256 != spec.sha256:
+            remedy = "make the release again"
+            raise SluiceError(f"{FILE} and {_MODELS} disagree about the model {role!r}", remedy=remedy)
     if models:
         moved += [fetch_artifact(store, sha256, path) for sha256, path in _sources(named, workspace.cache).items()]
         for _, spec in named:
@@ -78,7 +83,7 @@ def fetch(
 
 
 def fetch_folders(wanted: str, store: ArtifactStore, folder: Path, names: Collection[str]) -> TransferResult:
-    """As `fetch`, but no model and only some folders: for who judges and does not serve."""
+    """Fetch only some folders and no model, for those who judge and don't serve."""
     digest, manifest, moved = _fetch_manifest(wanted, store, folder)
     files = {name: sha256 for name, sha256 in sorted(manifest.files.items()) if name.partition("/")[0] in names}
     if absent := set(names) - {name.partition("/")[0] for name in files}:
@@ -91,7 +96,7 @@ def fetch_folders(wanted: str, store: ArtifactStore, folder: Path, names: Collec
 
 
 def _fetch_manifest(wanted: str, store: ArtifactStore, folder: Path) -> tuple[str, Manifest, list[bool]]:
-    """Its digest, what it says, and whether it was fetched; what it does not name leaves the folder."""
+    """Return the digest, the manifest, and if it was fetched; remove files that it doesn't name."""
     target, given = folder / FILE, Path(wanted)
     if not given.is_file():
         digest = wanted.removeprefix("sha256:")
@@ -113,31 +118,20 @@ def _fetch_manifest(wanted: str, store: ArtifactStore, folder: Path) -> tuple[st
 
 
 def artefacts(folder: Path, workspace: Workspace) -> set[str]:
-    """sha256 of everything that `fetch` brings for a release, but release.json itself."""
+    """Return the sha256 of everything that `fetch` brings for a release, except release.json."""
     return {*load(folder).files.values(), *_sources(load_models(folder / _MODELS), workspace.cache)}
 
 
 def _sources(models: Models, cache: Path) -> dict[str, Path]:
-    """sha256 -> path in the cache, of every source file of the models."""
+    """Return the cached path of every source file of the models, by sha256."""
     return {sha256: path for _, spec in models for path, sha256 in spec.cached(cache).items()}
-
-
-def _require_pinned(manifest: Manifest, models: Models) -> None:
-    """models.yaml is verified by its digest; a manifest that says otherwise than it was not made by `make release`."""
-    for role, spec in models:
-        pin = manifest.models.get(role)
-        if pin is None or pin.sha256 != spec.sha256:
-            raise SluiceError(
-                f"{FILE} and {_MODELS} disagree about the model {role!r}", remedy="make the release again"
-            )
 
 
 FOLDER = "record/releases"
 
 
 class CatalogueEntry(Settings):
-    """One release. `digest`: sha256 of release.json; `making`: {path in the folder: sha256}; `baseline`: the untouched
-    model, which the first release is compared with; `removed`: from here on it is no longer in the store."""
+    """One release. `making`: sha256 by path; `baseline`: the untouched model; `removed`: no longer in the store."""
 
     id: ReleaseId
     digest: Sha256
@@ -156,7 +150,7 @@ class CatalogueEntry(Settings):
 def add(
     store: ArtifactStore, workspace: Workspace, folder: Path, commit: str = "", *, baseline: bool = False
 ) -> TransferResult:
-    """Puts a release with its evaluation record into the artifact store; its entry last, so that it is complete."""
+    """Put a release with its evaluation record into the artifact store; its entry last, so that it is complete."""
     moved = push(folder, workspace, store)
     there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     papers = {name: path for name, path in there.items() if name not in (FILE, *moved.manifest.files)}
@@ -172,7 +166,7 @@ def add(
 
 
 def newest(store: ArtifactStore) -> Iterator[CatalogueEntry]:
-    """All that was put there and not removed, the newest first."""
+    """Iterate over what was added and not removed, newest first."""
     gone = set()
     for entry in _log(store).newest():
         if entry.removed:
@@ -182,27 +176,34 @@ def newest(store: ArtifactStore) -> Iterator[CatalogueEntry]:
 
 
 def find(store: ArtifactStore, release: str) -> CatalogueEntry:
-    for entry in newest(store):
-        if entry.id == release:
-            return entry
+    if entry := next((entry for entry in newest(store) if entry.id == release), None):
+        return entry
     raise SluiceError(f"{store}: no release {release}", remedy="`sluice release list --env …` names those that are")
 
 
 def made_for(store: ArtifactStore, commit: str) -> CatalogueEntry | None:
-    """What was made of a commit last; None when nothing was."""
+    """Return the last release made of a commit."""
     return next((entry for entry in newest(store) if entry.commit == commit and not entry.baseline), None)
 
 
 def baseline(store: ArtifactStore) -> CatalogueEntry | None:
-    """The untouched model that was evaluated last."""
     return next((entry for entry in newest(store) if entry.baseline), None)
 
 
-def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> tuple[Manifest, Path]:
-    """Makes `.sluice/releases/<id>` whole here, with the record of its making, without its models; returns its
-    manifest and folder.
+def find_release(workspace: Workspace, record: EnvironmentRecord, release: str) -> tuple[Manifest, Path]:
+    """Return the manifest and the folder of a release, fetching it, or its newer judgement, from the shared store."""
+    folder = workspace.releases / release
+    if folder.is_dir():
+        return (bring_judgement(record.store, folder) if record.shared else load(folder)), folder
+    if record.shared:
+        return bring_release(record.store, workspace, release)
+    if shared_address(os.environ):
+        return bring_release(shared_artifact_store(os.environ), workspace, release)
+    raise SluiceError(f"{folder}: no such release", remedy="`sluice release list` lists those on this machine")
 
-    Most of what asks for it serves nothing, and a machine that makes releases reaches the models' sources."""
+
+def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> tuple[Manifest, Path]:
+    """Make `.sluice/releases/<id>` whole here, with the record of its making, without its models."""
     folder = workspace.releases / release
     if folder.is_dir():
         manifest = bring_judgement(store, folder)
@@ -220,7 +221,7 @@ def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> t
 
 
 def bring_judgement(store: ArtifactStore, folder: Path) -> Manifest:
-    """Load a release that is here. If the store's latest judgement of it differs, that one replaces the one here."""
+    """Load a release that is here, with the latest judgement that the store has of it."""
     manifest = load(folder)
     entry = next((entry for entry in newest(store) if entry.id == folder.name), None)
     if entry is None or is_judgement_of(entry, folder):
@@ -235,7 +236,6 @@ def bring_judgement(store: ArtifactStore, folder: Path) -> Manifest:
 
 
 def is_judgement_of(entry: CatalogueEntry, folder: Path) -> bool:
-    """Whether an entry has the judgement that is in a release's folder. Older releases have but one."""
     digest, path = entry.making.get(JUDGEMENT), folder / JUDGEMENT
     return digest is None or (path.is_file() and digest_of_file(path) == digest)
 

@@ -1,39 +1,40 @@
-"""What decides about a release: gates over its own figures, and the comparison with the champion's answers.
+"""The decision about a release: gates over its own figures, and the comparison with the champion's answers.
 
-The comparison is that of a pull request (`sluice eval`) and of the canary, with the same numbers under `comparison:` in
-config/gates.yaml: a change that is called not worse there is not refused here.
-"""
+The comparison and its numbers are those of a pull request: what is called not worse there is not refused here."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from sluice.core.atomic_files import read_json, read_jsonl
-from sluice.core.errors import SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.data.rows import Row
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.comparison_result import Comparison, MetricComparison
 from sluice.evaluation.paired_cases import scores_of
-from sluice.evaluation.registry import Metric
+from sluice.evaluation.registry import Metric, Output, make_metrics
 from sluice.evaluation.reports import phrasing
 from sluice.evaluation.sequential import SequentialComparison
 from sluice.evaluation.summary import measures_of, not_a_summary, summarise
 from sluice.release.gates import Measurement, decide, load_gates
 from sluice.release.verdict import Verdict
 
+REFERENCE = "champion"  # folder of build/ with the champion's answers
 _WORST = 10
 
 
 def decide_release(gates: Path, evaluation: Path, champion: Path) -> list[Verdict]:
-    """All verdicts about a candidate: those of the gates of stage evaluation, then those of the comparison."""
+    """Return all verdicts about a candidate: those of the gates, then those of the comparison."""
     verdicts = decide(load_gates(gates), "evaluation", figures(evaluation), reference(evaluation, champion))
     return [*verdicts, *verdicts_of(compare_results(gates, evaluation, champion / "cases.jsonl"), "comparison")]
 
 
 def compare_results(gates: Path, evaluation: Path, champion: Path) -> Comparison:
-    """Compares stored records. `champion`: the champion's cases.jsonl; the rest as for `decide_release`, and the
-    candidate's summary says what its metrics are, and of how many cases these are the first."""
+    """Compare stored records; `champion` is its cases.jsonl."""
     place = evaluation / "summary.json"
     summary, cases = read_json(place), read_jsonl(evaluation / "cases.jsonl")
     asked = len({str(case["id"]) for case in cases})
@@ -54,11 +55,60 @@ def sampled(gates: Path, cases: Sequence[dict[str, Any]], metrics: Sequence[Metr
     )
 
 
-def figures(evaluation: Path) -> dict[str, Measurement]:
-    """Figures by metric from `evaluation`/summary.json and cases.jsonl: scores, and shares of assertions that passed.
+_MORE_ROWS = (
+    "add such rows to data/eval.jsonl, or ask more of them (evaluate.limit in pipelines/params.yaml); where the "
+    "application has no use for the metric, take its gate out of config/gates.yaml or let it decide `when_asked`"
+)
 
-    The worst cases of a metric come first: those that ended in an error, then the lowest scores.
-    """
+
+def require_rows(rows: Sequence[Row], gates: Path) -> None:
+    """Refuse, before any training, an evaluation set with too few rows for a gate or a metric that decides always."""
+    policy = load_policy(gates)
+    wanted = [
+        (f"gate {gate.name}", gate.metric, gate.min_samples) for gate in load_gates(gates) if gate.stage == "evaluation"
+    ]
+    wanted += [
+        (f"comparison.metrics.{name}", name, policy.least(name))
+        for name, one in policy.metrics.items()
+        if one.decides == "always"
+    ]
+    # A metric that embeds, the judge, and what is made of the trials are not among these: they score any row.
+    known = {metric.name: metric for metric in make_metrics()}
+    faults = []
+    for where, name, least in wanted:
+        metric = known.get(name)
+        found = sum(_can_score(metric, row) for row in rows) if metric else len(rows)
+        if found < least:
+            which = f" {metric.rows}" if metric else ""
+            faults.append(f"config/{gates.name}: {where} needs {least} rows{which}; of {len(rows)} there are {found}")
+    if faults:
+        raise ValidationErrors("data/eval.jsonl", faults, remedy=_MORE_ROWS)
+
+
+def _can_score(metric: Metric, row: Row) -> bool:
+    """Return whether a metric can score the right answer to a row, or declining it; in doubt it can."""
+    if inspect.iscoroutinefunction(metric.score):
+        return True
+    right = Output(
+        text=" ".join(row.answers) or row.question,
+        declined=False,
+        retrieved=row.doc_ids,
+        citations=row.doc_ids,
+        latency_ms=1.0,
+        ttft_ms=1.0,
+        prompt_tokens=1,
+        completion_tokens=1,
+        passages=row.answers,
+        cost=0.0,
+    )
+    try:
+        return any(metric.score(row, output) is not None for output in (right, replace(right, declined=True)))
+    except Exception:  # a fork's metric on an answer that is made up: the evaluation says what is wrong with it
+        return True
+
+
+def figures(evaluation: Path) -> dict[str, Measurement]:
+    """Return figures by metric from summary.json and cases.jsonl, each with its worst cases, errors first."""
     summary, cases = read_json(evaluation / "summary.json"), read_jsonl(evaluation / "cases.jsonl")
     try:
         scores = {
@@ -75,8 +125,7 @@ def figures(evaluation: Path) -> dict[str, Measurement]:
 
 
 def reference(evaluation: Path, champion: Path) -> dict[str, Measurement]:
-    """The champion's stored figures, to judge `evaluation` against. Results on other cases are refused: a mean over
-    other questions says nothing about this change."""
+    """Return the champion's stored figures. Results on other cases are refused: their mean says nothing."""
     mine, theirs = read_json(evaluation / "summary.json"), read_json(champion / "summary.json")
     if mine.get("cases_digest") != theirs.get("cases_digest"):
         raise SluiceError(
@@ -87,7 +136,6 @@ def reference(evaluation: Path, champion: Path) -> dict[str, Measurement]:
 
 
 def _failed(name: str, cases: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Cases of an assertion: those that ended in an error, then those that did not pass."""
     erred = [row["id"] for row in cases if name in (row.get("errors") or {})]
     held = ((row["id"], (row.get("assertions") or {}).get(name)) for row in cases)
     return tuple([*erred, *(case for case, found in held if found and not found["passed"])][:_WORST])
@@ -110,7 +158,7 @@ _NAMED_CASES = 10
 
 
 def verdicts_of(found: Comparison, asking: Asking) -> list[Verdict]:
-    """All of them passed exactly when the comparison did."""
+    """Return verdicts that all pass exactly if the comparison does."""
     verdicts = [Verdict.unjudged(asking, f"{asking}: {reason}") for reason in found.reasons]
     # Where something was not evaluated, too few cases are only what follows from it.
     judged = [one for one in found.deciding if not found.reasons or one.verdict != "too few cases"]
@@ -121,8 +169,7 @@ def verdicts_of(found: Comparison, asking: Asking) -> list[Verdict]:
 
 
 def quality_report(found: Comparison) -> dict[str, Any]:
-    """The file that the Job of the quality stage writes: verdicts, figures of the metrics that decide for `canary` and
-    `stable`, and the whole comparison."""
+    """Return what the Job of the quality stage writes: verdicts, figures of both sides, the comparison."""
     deciding = {metric.name: metric.judgement for metric in found.deciding}
     return {
         "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts_of(found, "quality")],

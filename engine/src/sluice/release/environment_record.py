@@ -1,8 +1,5 @@
-"""The record of an environment: each promotion, rejection and rollback with time, author and reason.
-
-It is append-only and decides which release is live (engine/docs/reference/record.md). Records of environments are in
-the shared artifact store, `record/<environment>/`. The record of this machine alone is under `.sluice/`.
-"""
+"""The record of an environment: an append-only list that decides which release is live
+(engine/docs/reference/record.md)."""
 
 from __future__ import annotations
 
@@ -29,23 +26,22 @@ _ATTEMPTS = 50
 
 @dataclass(frozen=True)
 class AppendLog(Generic[E]):
-    """Entries of the type `model` in the folder `folder` of `store`."""
-
     store: ArtifactStore
     folder: str
     model: type[E]
 
     def newest(self) -> Iterator[E]:
-        """Entries, the newest first; each is read when it is asked for. SluiceError for one that is damaged."""
+        """Iterate over entries, newest first; each is read when it is asked for."""
         return (self._read(name) for name in reversed(self.store.notes(self.folder)))
 
     def append(self, entry: E) -> None:
-        """Adds an entry. SluiceError when others are quicker again and again."""
         content = canonical_json(entry.model_dump(mode="json"))
         for _ in range(_ATTEMPTS):
             there = self.store.notes(self.folder)
-            number = _number(there[-1]) + 1 if there else 1
-            if self.store.make(f"{self.folder}/{number:06}.json", content):
+            last = there[-1].rpartition("/")[2].removesuffix(".json") if there else "0"
+            if not last.isdigit():
+                raise SluiceError(f"{there[-1]}: does not belong in the record", remedy="remove the file")
+            if self.store.make(f"{self.folder}/{int(last) + 1:06}.json", content):
                 return
         raise SluiceError(
             f"{self.store}/{self.folder}: {_ATTEMPTS} concurrent appends came first", remedy="run it again"
@@ -61,13 +57,6 @@ class AppendLog(Generic[E]):
             ) from None
 
 
-def _number(name: str) -> int:
-    stem = name.rpartition("/")[2].removesuffix(".json")
-    if not stem.isdigit():
-        raise SluiceError(f"{name}: does not belong in the record", remedy="remove the file")
-    return int(stem)
-
-
 PLACE = "SLUICE_ARTEFACTS"
 HERE = "here"  # this machine
 PRODUCTION = "production"
@@ -79,7 +68,7 @@ CLOSED_BY: Mapping[str, What] = {"promoting": "promoted", "rolling-back": "rolle
 
 class RecordEvent(Settings):
     """`promoting` and `rolling-back` are intents; `promoted`, `rolled-back` and `abandoned` close them. `unknown`: its
-    run was lost. `commit`: the one that is decided about; `by`, `run`: who did it, the page of the run on GitHub."""
+    run was lost. `by`, `run`: who did it, and the page of the run on GitHub."""
 
     event: What
     id: ReleaseId
@@ -92,7 +81,7 @@ class RecordEvent(Settings):
 
 @dataclass(frozen=True)
 class EnvironmentRecord:
-    """What happened in one environment. `origin`: the fields `by` and `run` of what is added."""
+    """The events of one environment. `origin`: the fields `by` and `run` of new ones."""
 
     store: ArtifactStore
     environment: str
@@ -114,17 +103,16 @@ class EnvironmentRecord:
         return [*self.newest()][::-1]
 
     def append(self, what: What, release: str, *, commit: str = "", reason: str = "") -> None:
-        """Adds an event; what is there stays as it is."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         fields = {"event": what, "id": release, "time": now, "commit": commit, "reason": reason, **self.origin}
         self._log.append(RecordEvent.model_validate(fields))
 
     def champion(self) -> RecordEvent | None:
-        """How the release that is live became so; None when nothing was ever promoted."""
+        """Return the event that made the live release live."""
         return next((event for event in self.newest() if event.event in CLOSED_BY.values()), None)
 
     def pending(self) -> RecordEvent | None:
-        """The intent that was neither completed nor abandoned."""
+        """Return the intent that was neither completed nor abandoned."""
         last = next((event for event in self.newest() if event.event not in ("rejected", "unknown")), None)
         return last if last and last.event in CLOSED_BY else None
 
@@ -132,16 +120,16 @@ class EnvironmentRecord:
         return any(event.id == release and event.event in CLOSED_BY.values() for event in self.newest())
 
     def decided(self) -> RecordEvent | None:
-        """The last event that says of a commit whether it is live."""
+        """Return the last event that decided if a commit is live."""
         return next((event for event in self.newest() if event.event not in (*CLOSED_BY, "unknown")), None)
 
     def unknown(self) -> RecordEvent | None:
-        """The release whose end is not known; None once something was said after it."""
+        """Return the release whose outcome isn't known, if nothing was recorded after it."""
         last = next(self.newest(), None)
         return last if last and last.event == "unknown" else None
 
     def require_not_gone_back(self, release: str, since: str) -> None:
-        """GateFailed when it went back to another release after `since`: a repeated run must not undo that."""
+        """Raise GateFailed after a rollback since then: a repeated run must not undo that."""
         for event in self.newest():
             if event.event == "rolled-back" and event.id != release and event.time > since:
                 raise GateFailed(
@@ -150,7 +138,7 @@ class EnvironmentRecord:
                 )
 
     def previous(self) -> str:
-        """The release that was live before the champion was promoted. SluiceError when there is none.
+        """Return the release that was live before the champion.
 
         Rolled-back releases are skipped: after A, B, rollback to A, there is no previous release."""
         live: list[str] = []
@@ -176,7 +164,7 @@ def here(workspace: Workspace) -> EnvironmentRecord:
 
 
 def open_record(workspace: Workspace, environment: str, variables: Mapping[str, str]) -> EnvironmentRecord:
-    """The record of an environment, in the artifact store that machines share."""
+    """Open the record of an environment in the shared artifact store; without a name, that of this machine."""
     if not environment:
         return here(workspace)
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", environment) or environment in (HERE, "releases"):
@@ -185,15 +173,13 @@ def open_record(workspace: Workspace, environment: str, variables: Mapping[str, 
 
 
 def shared_address(variables: Mapping[str, str]) -> str:
-    """Address of the artifact store that machines share: SLUICE_ARTEFACTS, on GitHub else `github` where the extra for
-    it is there; empty for none."""
+    """Return the address of the shared artifact store: SLUICE_ARTEFACTS, on GitHub by default `github`."""
     if given := variables.get(PLACE):
         return given
     return "github" if variables.get("GITHUB_ACTIONS") == "true" and hooks("artifact_store") else ""
 
 
 def shared_artifact_store(variables: Mapping[str, str]) -> ArtifactStore:
-    """The artifact store that machines share. SluiceError where none is named."""
     if named := shared_address(variables):
         return open_artifact_store(named)
     remedy = "name what machines share: s3://bucket/prefix, a folder, or with the extra `registry` github"

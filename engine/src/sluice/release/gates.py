@@ -1,9 +1,7 @@
-"""Figures against limits: every pass/fail decision but for "is it worse?", which evaluation/comparison.py answers.
+"""Figures against limits: every pass/fail decision except "is it worse?", which evaluation/comparison.py answers.
 
-`config/gates.yaml` holds the thresholds, `decide` applies them to measurements, `require` turns a failed gate into an
-error. A missing result never passes: no gates, a missing metric, too few samples, a NaN, a crashed evaluator and a
-missing reference are each a failed verdict with its own reason. Locust imports this module, so its imports stay light.
-"""
+A missing result never passes: no gates, a missing metric, too few samples, NaN, a crashed evaluator. Locust imports
+this module, so its imports stay light."""
 
 from __future__ import annotations
 
@@ -79,8 +77,7 @@ def _fault(what: str) -> PydanticCustomError:
 
 
 class GatesFile(Settings):
-    """config/gates.yaml as the gates read it; what stands under `comparison` is read by
-    evaluation/comparison_policy.py, and `drift` by extras/datakit/drift.py."""
+    """config/gates.yaml; the comparison reads `comparison`, the extra `datakit` reads `drift`."""
 
     gates: tuple[Gate, ...]
     comparison: Any = None
@@ -89,8 +86,7 @@ class GatesFile(Settings):
 
 @dataclass(frozen=True)
 class Measurement:
-    """A measured metric: its value (None when nothing could be scored), how many samples it rests on, how many
-    samples ended in an error of the evaluator, and the ids of the worst cases, worst first."""
+    """A measured metric; `cases` are the worst, worst first. Without a value, nothing could be scored."""
 
     value: float | None
     samples: int
@@ -99,7 +95,6 @@ class Measurement:
 
 
 def load_gates(path: Path) -> tuple[Gate, ...]:
-    """Reads and checks the file; an empty list, a name used twice and a contradiction are errors with their line."""
     gates = load_settings(path, GatesFile).gates
     if not gates:
         raise SluiceError(f"{path}: the list of gates is empty", remedy="nothing may be released without a gate")
@@ -118,7 +113,7 @@ def load_gates(path: Path) -> tuple[Gate, ...]:
 def decide(
     gates: Sequence[Gate], stage: Stage, figures: Mapping[str, Measurement], reference: Mapping[str, Measurement] | None
 ) -> list[Verdict]:
-    """One verdict for each gate of a stage, in the order of the file; a failed one where the stage has no gate."""
+    """Return one verdict for each gate of a stage, in file order; a failed one if the stage has no gate."""
     chosen = [gate for gate in gates if gate.stage == stage]
     if not chosen:
         reason = f"no gate is defined for stage {stage}; nothing was checked, so nothing passes"
@@ -148,7 +143,7 @@ def _decide_one(gate: Gate, figure: Measurement | None, reference: Mapping[str, 
 
 
 def _fault_of_figure(gate: Gate, figure: Measurement | None, whose: str) -> str:
-    """Why a figure cannot be judged, or an empty string. `whose`: '' for the candidate, else champion or stable."""
+    """Return why a figure can't be judged. `whose`: empty for the candidate, else champion or stable."""
     name = f"{gate.metric} of {whose}" if whose else gate.metric
     if figure is None:
         return f"{name} was not measured"
@@ -177,7 +172,6 @@ def _fault_of_reference(gate: Gate, reference: Mapping[str, Measurement] | None,
 
 
 def _compare(gate: Gate, figure: Measurement, other: Measurement | None) -> tuple[bool, str]:
-    """Whether the gate passes and what was found. Both figures have been checked to be finite."""
     value = figure.value or 0.0
     shown = f"{gate.metric} is {number(value)}"
     judged = value
@@ -191,7 +185,6 @@ def _compare(gate: Gate, figure: Measurement, other: Measurement | None) -> tupl
 
 
 def limit_text(gate: Gate) -> str:
-    """The limit for people: 'at least 0.8', 'at least champion -0.03', 'at most 2 times stable'."""
     words = gate.direction.replace("_", " ")
     if gate.compare == "value":
         return f"{words} {gate.limit:g}"
@@ -201,7 +194,7 @@ def limit_text(gate: Gate) -> str:
 
 
 def number(value: float) -> str:
-    """Four significant digits, without an exponent for everyday sizes."""
+    """Format with four significant digits, without an exponent for everyday sizes."""
     return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
 
 
@@ -211,7 +204,7 @@ def _finite(figure: Measurement | None) -> float | None:
 
 
 def require(verdicts: Sequence[Verdict]) -> None:
-    """Raises GateFailed naming every failed verdict at once; an empty list of verdicts fails too."""
+    """Raise GateFailed with every failed verdict; no verdicts fail too."""
     if not verdicts:
         raise GateFailed("no gate was decided; nothing was checked, so nothing passes")
     failed = [verdict for verdict in verdicts if not verdict.passed]

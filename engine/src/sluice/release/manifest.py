@@ -1,8 +1,4 @@
-"""release.json: the parts of a release, pinned by content, and the folder with exactly those parts.
-
-`load` and `verify` prove that a folder still is what its manifest says; `load_judgement` reads what was decided about
-it. Releases are made in `release/staging.py` and opened for serving in `release/release_bundle.py`.
-"""
+"""release.json: the parts of a release, pinned by content, and the folder with exactly those parts."""
 
 from __future__ import annotations
 
@@ -10,20 +6,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sluice.core.atomic_files import read_json
 from sluice.core.digests import canonical_json, digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.settings import Settings, describe_faults
+from sluice.core.settings import Settings, validated
 from sluice.guardrails.check import GUARD_FILE
 from sluice.release.verdict import JUDGEMENT, Judgement, ReleaseId, Sha256, judged
 
-S = TypeVar("S", bound=Settings)
-
 FILE = "release.json"
+_AGAIN = "make the release again"
 ADAPTER = "adapter.gguf"
 # The files of code that can be part of an answer, each with its sha256.
 CODE = "code.json"
@@ -47,21 +42,17 @@ _UNIDENTIFIED = "r-" + 12 * "0"
 
 
 class DataPin(Settings):
-    """The data set that was trained on, indexed and evaluated with."""
-
     digest: str
 
 
 class IndexPin(Settings):
-    """The index: its content digest, and what made the vectors and the chunks."""
-
     digest: str
     embedder: dict[str, Any]
     chunker: dict[str, Any]
 
 
 class ModelPin(Settings):
-    """One base model. The file itself is in the user's cache; llm.models checks its sha256 before every use."""
+    """One base model. Its file is in the user's cache; its sha256 is checked before every use."""
 
     source: str
     sha256: Sha256
@@ -70,13 +61,11 @@ class ModelPin(Settings):
 
 
 class AdapterPin(Settings):
-    """The fine-tuned adapter in the release folder."""
-
     sha256: Sha256
 
 
 class GuardrailsPin(Settings):
-    """What decides about questions and answers: the digest of config/guardrails.yaml, and the guard model's file."""
+    """The digest of config/guardrails.yaml, and the guard model's file."""
 
     config: str
     model: Sha256 | None
@@ -90,17 +79,15 @@ class CodePin(Settings):
 
 @dataclass(frozen=True)
 class Images:
-    """Where a cluster finds what serves a release and what judges it as a canary, each NAME@sha256:DIGEST."""
+    """The images, NAME@sha256:DIGEST, that serve a release and judge it as a canary in a cluster."""
 
     image: str | None = None
     load_image: str | None = None
 
 
 class Manifest(Settings):
-    """release.json. `files` maps every file that serving and the judges of a canary read, relative to the release
-    folder, to its sha256. `tools`: digest of what each tool says of itself. `image` serves it in a cluster,
-    `load_image` judges it as a canary; both are None for a release that was made without them. `earlier`: the judgement
-    that an older release.json holds; its id is over parent, evaluation and gates, too."""
+    """release.json. `files`: sha256 by path of all that serving and the judges of a canary read. `tools`: digest of
+    what each tool says of itself. `earlier`: the judgement in an older release.json, whose id is over it too."""
 
     id: ReleaseId
     prompts: dict[str, str]
@@ -135,18 +122,17 @@ class Manifest(Settings):
         return plain_paths(files)
 
     def content_id(self) -> str:
-        """The id that this content must have: r- and 12 hex digits over all but the id itself."""
+        """Return the id that this content must have: r- and 12 hex digits over all but the id itself."""
         return f"r-{self._digest(_NOT_CONTENT)[:12]}"
 
     def served_digest(self) -> str:
-        """Digest over what users would notice: equal for two releases that serve the same from the same content."""
+        """Return a digest that is equal for two releases that serve the same from the same content."""
         return self._digest(_NOT_SERVED)
 
     def _digest(self, without: set[str]) -> str:
         return digest_of({key: value for key, value in self.document().items() if key not in without})
 
     def document(self) -> dict[str, Any]:
-        """What release.json holds."""
         # A release that no image is known of has no such key, and one from before a part was pinned no pin of it: their
         # ids are those of the same content always.
         later = (*Images.__annotations__, "guardrails", "code", "tools")
@@ -154,7 +140,7 @@ class Manifest(Settings):
         return self.model_dump(mode="json", exclude={"earlier", *unknown}) | self.earlier
 
     def parts(self) -> dict[str, str]:
-        """The digest of each part by what it is; a part that the release does not have is left out."""
+        """Return the digest of each part that the release has, by what it is."""
         found: dict[str, str | None] = {f"prompt {name}": digest for name, digest in self.prompts.items()}
         found |= {"data": self.data.digest, "index": self.index.digest}
         found |= {f"model {role}": model.sha256 for role, model in self.models.items()}
@@ -168,12 +154,11 @@ class Manifest(Settings):
         return {name: digest for name, digest in found.items() if digest}
 
     def to_bytes(self) -> bytes:
-        """The canonical JSON that release.json holds."""
         return canonical_json(self.document())
 
 
 def plain_paths(files: dict[str, str]) -> dict[str, str]:
-    """The same, when every key is a path inside the release folder; ValueError for one that leads elsewhere."""
+    """Refuse keys that are no path inside the release folder."""
     for name in files:
         parts = PurePosixPath(name).parts
         if PurePosixPath(name).is_absolute() or ".." in parts or PurePosixPath(name).as_posix() != name:
@@ -182,48 +167,40 @@ def plain_paths(files: dict[str, str]) -> dict[str, str]:
 
 
 def identified(fields: Mapping[str, Any]) -> Manifest:
-    """A manifest of these fields (all but `id`), with the id that follows from its content."""
+    """Return a manifest of these fields, with the id that follows from its content."""
     manifest = Manifest.model_validate({"id": _UNIDENTIFIED, **fields})
     return manifest.model_copy(update={"id": manifest.content_id()})
 
 
 def load(folder: Path) -> Manifest:
-    """Reads release.json; faults of form and an id that does not follow from the content are errors."""
+    """Read release.json and check its form and its id."""
     path = folder / FILE
-    manifest = _valid(path, read_json(path), Manifest)
+    manifest = validated(path, read_json(path), {}, Manifest, remedy=_AGAIN)
     if manifest.id != manifest.content_id():
         raise SluiceError(
             f"{path}: says it is {manifest.id}, but its content is {manifest.content_id()}",
-            remedy="the manifest was changed after it was made; make the release again",
+            remedy=f"the manifest was changed after it was made; {_AGAIN}",
         )
     return manifest
 
 
 def load_judgement(folder: Path) -> Judgement:
-    """Reads judgement.json; of a release from before there was one, what release.json holds."""
+    """Read judgement.json; an older release has it in release.json."""
     manifest, path = load(folder), folder / JUDGEMENT
     if manifest.earlier:
         fields = {"release": manifest.id, "digest": 64 * "0", **manifest.earlier}
-        return judged(_valid(folder / FILE, fields, Judgement).model_dump())
-    judgement = _valid(path, read_json(path), Judgement)
+        return judged(validated(folder / FILE, fields, {}, Judgement, remedy=_AGAIN).model_dump())
+    judgement = validated(path, read_json(path), {}, Judgement, remedy=_AGAIN)
     if (judgement.release, judgement.digest) != (manifest.id, judgement.content_digest()):
         raise SluiceError(
             f"{path}: its digest is not that of its content, or it is about another release than {manifest.id}",
-            remedy="it was changed after it was written; make the release again",
+            remedy=f"it was changed after it was written; {_AGAIN}",
         )
     return judgement
 
 
-def _valid(path: Path, document: Any, model: type[S]) -> S:
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        faults = describe_faults(path, error, {}, model)
-        raise ValidationErrors(str(path), faults, remedy="make the release again") from None
-
-
 def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
-    """Compares every pinned file with its sha256, and the pinned folders with the list."""
+    """Compare every pinned file with its sha256, and the pinned folders with the list."""
     faults = []
     for name, expected in sorted(manifest.files.items()):
         if part and not name.startswith(f"{part}/"):
@@ -244,12 +221,12 @@ def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
         faults.append(f"{folder / FILE}: code and files disagree about {CODE}")
     if faults:
         raise ValidationErrors(
-            f"release {manifest.id}", faults, remedy="the folder was changed after it was made; make the release again"
+            f"release {manifest.id}", faults, remedy=f"the folder was changed after it was made; {_AGAIN}"
         )
 
 
 def pinned_files(folder: Path) -> set[str]:
-    """Relative paths of what lies where only pinned files may lie: the pinned folders, the adapter, the code's list."""
+    """Return the relative paths of files in places where only pinned files may be."""
     found = {
         path.relative_to(folder).as_posix()
         for name in PINNED_FOLDERS
@@ -260,9 +237,8 @@ def pinned_files(folder: Path) -> set[str]:
 
 
 def replace_record(folder: Path, draft: Path, manifest: Manifest) -> None:
-    """Gives a release that is there the record of a newer judgement, which lies in a draft; judgement.json comes last.
-
-    What serves stays untouched. What was written about the earlier judgement, such as a rehearsal, goes."""
+    """Replace a release's judgement by the newer one in a draft, judgement.json last. What serves stays; what was
+    written about the earlier judgement, such as a rehearsal, goes."""
     pinned = {FILE, *manifest.files}
     for name in _files(folder) - {JUDGEMENT, *pinned}:
         (folder / name).unlink()

@@ -1,14 +1,10 @@
 """The model registry: MLflow, on SQLite under `.sluice/` or on the server that MLFLOW_TRACKING_URI names.
 
-`record_release` makes one run for each judgement of a release and registers its adapter, guard model and prompts with
-the alias `candidate`; `promote_aliases` moves the alias `champion`, or that of another environment. Both may be called
-again for the same release: a version is identified by the digest of its content, so that nothing is registered twice.
-`disagreements` says where an alias names something else than the live release has.
-"""
+Everything can be repeated: a version is identified by the digest of its content, so nothing is registered twice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +27,7 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 
 
 def record_release(workspace: Workspace, manifest: Manifest, folder: Path, alias: str = CANDIDATE) -> str:
-    """Records a release as a run, with the files of its making, and registers what it brings."""
+    """Record a judgement of a release as a run, register what the release brings, and set an alias."""
     judgement = load_judgement(folder)
     with open_registry(workspace) as client:
         run_id = finished_run(client, judgement) or _new_run(client, manifest, judgement, folder)
@@ -51,10 +47,7 @@ def record_release(workspace: Workspace, manifest: Manifest, folder: Path, alias
 
 
 def promote_aliases(workspace: Workspace, manifest: Manifest, alias: str = CHAMPION) -> None:
-    """Moves `alias` to what this release is made of; a release that is not recorded is recorded.
-
-    A release without an adapter (or a guard model) takes the alias off that model: the champion then has none.
-    """
+    """Move `alias` to a release's parts, recording it if needed. Models that it doesn't have lose the alias."""
     record_release(workspace, manifest, workspace.releases / manifest.id, alias)
     with open_registry(workspace) as client:
         for name in _TRAINED.keys() - _trained(manifest).keys():
@@ -62,27 +55,23 @@ def promote_aliases(workspace: Workspace, manifest: Manifest, alias: str = CHAMP
                 client.delete_registered_model_alias(name, alias)
 
 
-def disagreements(workspace: Workspace, releases: Sequence[Manifest], alias: str) -> list[str]:
-    """Where `alias` names what none of these releases has, a line for each model and prompt. No releases: it may name
-    no trained model, and none of the checkout's prompts."""
-    parts = [manifest.prompts | _trained(manifest) for manifest in releases] or [{}]
-    named = parts if releases else [load_prompts(workspace.prompts)]
+def disagreements(workspace: Workspace, live: Manifest | None, alias: str) -> list[str]:
+    """Return a line for each model and prompt of which `alias` names something other than the live release has."""
+    wanted = live.prompts | _trained(live) if live else {}
     faults = []
     with open_registry(workspace) as client:
-        for name in sorted({*_TRAINED}.union(*named)):
+        for name in sorted({*_TRAINED, *(wanted or load_prompts(workspace.prompts))}):
             found = _named(client, name, alias)
-            wanted = [digests.get(name, "none") for digests in parts]
             digest = found.tags.get("sha256" if name in _TRAINED else "digest") if found else "none"
-            if digest not in wanted:
+            if digest != (has := wanted.get(name, "none")):
                 there = f"version {found.version} of {found.tags.get('release', 'no release')}, " if found else ""
-                has = " or ".join(each[:12] for each in wanted)
-                faults.append(f"{name}@{alias} is {there}{str(digest)[:12]}; the record has {has}")
+                faults.append(f"{name}@{alias} is {there}{str(digest)[:12]}; the record has {has[:12]}")
     return faults
 
 
 @contextmanager
 def open_registry(workspace: Workspace) -> Iterator[Any]:
-    """The client; what MLflow raises in this block becomes an error for people."""
+    """Yield the client; what MLflow raises in this block becomes an error for people."""
     client, experiment = open_tracking(workspace, EXPERIMENT)
     import mlflow
 
@@ -93,7 +82,6 @@ def open_registry(workspace: Workspace) -> Iterator[Any]:
 
 
 def _named(client: Any, name: str, alias: str) -> Any | None:
-    """The version of a trained model or a prompt that an alias names."""
     found = client.search_registered_models(f"name = '{name}'" + ("" if name in _TRAINED else f" AND {IS_PROMPT}"))
     if not found or (version := found[0].aliases.get(alias)) is None:
         return None
@@ -105,7 +93,7 @@ def _experiment(client: Any) -> str:
 
 
 def finished_run(client: Any, judgement: Judgement) -> str | None:
-    """The id of the run of a release's judgement, None when there is none; unfinished ones are deleted."""
+    """Return the run of a release's judgement; unfinished ones are deleted."""
     finished = None
     for run in client.search_runs([_experiment(client)], f"tags.release = '{judgement.release}'"):
         if run.info.status != "FINISHED":
@@ -136,20 +124,19 @@ def _new_run(client: Any, manifest: Manifest, judgement: Judgement, folder: Path
 
 
 def _trained(manifest: Manifest) -> dict[str, str]:
-    """The trained files of a release: the model that each is a version of, and its sha256."""
+    """Return the sha256 of a release's trained files, by model."""
     adapter = manifest.adapter.sha256 if manifest.adapter else None
     guard = manifest.guardrails.model if manifest.guardrails else None
     return {name: sha256 for name, sha256 in ((ADAPTER_MODEL, adapter), (GUARD_MODEL, guard)) if sha256}
 
 
 def trained_version(client: Any, name: str, sha256: str) -> str | None:
-    """The version of a model that has a content; one that can be asked, where there are two."""
+    """Return the version of a model that has a content; one that can be asked, if there are two."""
     versions = client.search_model_versions(f"name = '{name}' AND tag.sha256 = '{sha256}'")
     return _first(sorted(versions, key=lambda version: not version.source.startswith("models:/")))
 
 
 def _register_file(client: Any, manifest: Manifest, folder: Path, run_id: str, name: str) -> str:
-    """A new version of a model. Releases that share a file share its version."""
     if name == ADAPTER_MODEL and (register := next(iter(hooks("adapter").values()), None)):
         return str(register(client, folder / ADAPTER, folder / "config", run_id))
     artefacts = name.removeprefix("sluice-")
@@ -158,7 +145,7 @@ def _register_file(client: Any, manifest: Manifest, folder: Path, run_id: str, n
 
 
 def new_version(client: Any, name: str, source: str, sha256: str, run_id: str) -> str:
-    """A new version of a model, which is made where it is missing."""
+    """Register a version of a model, and the model if needed."""
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=f"{_TRAINED[name][1]}, one version for each content")
     model = source.removeprefix("models:/") if source.startswith("models:/") else None
@@ -184,15 +171,8 @@ def _first(versions: Any) -> str | None:
     return str(found[0].version) if found else None
 
 
-_FIGURES = (
-    "seconds",
-    "tokens_per_second",
-    "effective_tokens_per_second",
-    "samples",
-    "held",
-    "skipped",
-    "peak_memory_bytes",
-)
+_SPEED = ("seconds", "tokens_per_second", "effective_tokens_per_second")
+_FIGURES = (*_SPEED, "samples", "held", "skipped", "peak_memory_bytes")
 
 
 def recorded_params(record: Mapping[str, Any]) -> dict[str, str]:
@@ -203,7 +183,7 @@ def recorded_params(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def recorded_metrics(record: Mapping[str, Any]) -> list[tuple[str, float, int]]:
-    """Its curves and figures: (name, value, step)."""
+    """Return the curves and figures of a training as (name, value, step)."""
     curves = [(name, value, step) for name in ("loss", "held_loss") for step, value in record.get(name, [])]
     figures = [(name, record[name], 0) for name in _FIGURES if record.get(name) is not None]
     return curves + figures

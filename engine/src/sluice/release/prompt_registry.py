@@ -1,8 +1,7 @@
-"""Prompt files in MLflow's prompt registry: a release whose file is gone gets it back from the version that it names.
+"""Prompt files in MLflow's prompt registry, from which a release whose file is gone gets it back.
 
-A version is known by the prompt's digest, which is over what the model sees; the file, with its comments, is a tag of
-the version, because a release pins its bytes.
-"""
+The prompt's digest is over what the model sees; a release pins the file's bytes, so the file is a tag of the
+version."""
 
 from __future__ import annotations
 
@@ -21,13 +20,12 @@ _FOLDER, _SUFFIX = "prompts/", ".prompt.yml"
 
 
 def keep_file(client: Any, name: str, version: str, folder: Path) -> None:
-    """Keeps the file that a release has of a prompt with its version."""
     path = folder / _FOLDER / f"{name}{_SUFFIX}"
     client.set_prompt_version_tag(name, version, _key(digest_of_file(path)), path.read_bytes().decode())
 
 
 def restore_prompts(workspace: Workspace, manifest: Manifest, folder: Path) -> None:
-    """Writes prompt files of a release that are gone; the caller verifies them. MLflow is opened only where one is."""
+    """Write prompt files of a release that are gone; the caller verifies them."""
     for path, sha256 in manifest.files.items():
         if path.startswith(_FOLDER) and not (folder / path).is_file():
             name = path.removeprefix(_FOLDER).removesuffix(_SUFFIX)

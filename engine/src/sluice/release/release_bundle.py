@@ -28,8 +28,7 @@ S = TypeVar("S", bound=Settings)
 
 
 def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
-    """Opens a release for serving; every file is verified before any of it is read. A prompt file that is gone comes
-    out of MLflow's prompt registry."""
+    """Open a release for serving, after verifying every file."""
     manifest = load(folder)
     restore_prompts(workspace, manifest, folder)
     verify(folder, manifest)
@@ -53,8 +52,7 @@ def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
 
 
 def _released(path: Path, model: type[S]) -> S:
-    """Read a config file of a release. Today's engine has to serve yesterday's releases, so what it no longer has is
-    left out."""
+    """Read a config file of a release without what the engine no longer has: it must serve yesterday's releases."""
     document, lines = read_yaml(path)
     kept = without_removed(path.name, document or {}, CHECKS)
     if kept != document:
@@ -63,7 +61,7 @@ def _released(path: Path, model: type[S]) -> S:
 
 
 def _other_code(recorded: Mapping[str, str]) -> tuple[str, ...]:
-    """Which of the files of a release's code differ here, or are not here. A service has no locks beside it."""
+    """Return which files of a release's code differ here. A service has no locks beside it."""
     code = {name: sha256 for name, sha256 in recorded.items() if not name.startswith("requirements/")}
     return tuple(name for name, sha256 in sorted(code.items()) if _digest(*name.split("/")) != sha256)
 

@@ -1,10 +1,6 @@
 """report.html of a release: one offline page with the reasons for the decision.
 
-`write_report(folder)` reads what lies in the release folder and writes report.html beside it: the page of a comparison,
-made again from the records and numbers that decided, with gates, canary and training around it. A missing part, such as
-a rehearsal, is mentioned. Texts of the model and of the data are escaped; the page loads nothing. What extras write
-about a release, such as its checksums, is written after it.
-"""
+It is the page of a comparison, made from the records that decided, with gates, canary and training around it."""
 
 from __future__ import annotations
 
@@ -35,7 +31,7 @@ _TEMPLATES = Path(templates.__file__).parent
 
 
 def write_report(folder: Path, *, live: bool = False) -> Path:
-    """Writes report.html into a release's folder. Only release.json and judgement.json must be there."""
+    """Write report.html into a release's folder. Only release.json and judgement.json must be there."""
     notes: list[str] = []
     evaluation = folder / "evaluation"
     manifest, judgement = load(folder), load_judgement(folder)
@@ -78,7 +74,6 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
 
 
 def _compared(folder: Path, notes: list[str]) -> Comparison | None:
-    """What decided, once more from the same records and numbers; None and a note where they cannot be read."""
     evaluation = folder / "evaluation"
     try:
         return compare_results(folder / JUDGING_GATES, evaluation, evaluation / CHAMPION_CASES)
@@ -88,7 +83,7 @@ def _compared(folder: Path, notes: list[str]) -> Comparison | None:
 
 
 def headline(judgement: Judgement, rehearsal: Mapping[str, Any] | None, *, live: bool) -> dict[str, str]:
-    """What became of the release: {state: passed | failed | open, title, reason}."""
+    """Return what became of the release: {state: passed | failed | open, title, reason}."""
     failed = [verdict for verdict in judgement.gates if not verdict.passed]
     if failed:
         by = {"the comparison with the champion" if _compares(one) else "the evaluation gates" for one in failed}
@@ -114,7 +109,7 @@ def _compares(verdict: Verdict) -> bool:
 
 
 def _gate_rows(judgement: Judgement, rehearsal: Mapping[str, Any], *, compared: bool) -> list[tuple[str, Verdict]]:
-    """Stage and verdict. Metrics that passed are in the table of the comparison, where there is one."""
+    """Return stages and verdicts, without metrics that passed if the comparison's table shows them."""
     rows = [("evaluation", one) for one in judgement.gates if not (compared and one.passed and _compares(one))]
     for step in rehearsal.get("steps", []):
         rows += [(f"canary at {step.get('weight')} %", Verdict.model_validate(one)) for one in step.get("gates") or []]
@@ -122,7 +117,7 @@ def _gate_rows(judgement: Judgement, rehearsal: Mapping[str, Any], *, compared: 
 
 
 def _canary(rehearsal: Mapping[str, Any]) -> dict[str, Any]:
-    """What the canary's charts show: its share over time, a band for each analysis, and times of both sides."""
+    """Return the data of the canary's charts: its share over time, a band for each analysis, times of both sides."""
     weights = rehearsal.get("weights") or []
     analyses = [step for step in rehearsal.get("steps", []) if step.get("kind") == "analysis"]
     bands = [(one["started_s"], one["seconds"], one.get("verdict"), one.get("verdict") == "passed") for one in analyses]
@@ -141,7 +136,6 @@ def _canary(rehearsal: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _made_of(manifest: Manifest, judgement: Judgement) -> list[tuple[str, str]]:
-    """What the release is made of, as (what, which)."""
     absent = {
         "adapter": "none: the base model answers",
         "guard model": "none: no check needs one",
@@ -160,7 +154,7 @@ def _parts(manifest: Manifest, judgement: Judgement) -> dict[str, str]:
 
 
 def _read(path: Path, notes: list[str]) -> Any:
-    """What a file of JSON or lines of it holds; None when it is not there; None and a note when it cannot be read."""
+    """Return the parsed file; None if it is missing; None and a note if it can't be read."""
     try:
         return (read_jsonl if path.suffix == ".jsonl" else read_json)(path) if path.exists() else None
     except SluiceError as error:
@@ -176,8 +170,7 @@ _LONGEST = 100_000
 
 
 def markdown(before: tuple[Manifest, Path] | None, after: tuple[Manifest, Path]) -> str:
-    """What differs between two releases, for people, on GitHub and in a terminal. Texts of prompts and settings are
-    shown as code, whatever they hold; one may read differently and mean the same, then it is no part."""
+    """Return what differs between two releases as Markdown, with texts of prompts and settings as code."""
     judgement, earlier = load_judgement(after[1]), load_judgement(before[1]) if before else None
     old = _parts(before[0], earlier) if before and earlier else {}
     new = _parts(after[0], judgement)
@@ -217,7 +210,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _block(name: str, text: Sequence[str]) -> str:
-    """A diff in a fence that is longer than any inside it."""
+    """Put a diff into a fence that is longer than any inside it."""
     shown = "\n".join(text)
     if len(shown) > _LONGEST_TEXT:
         shown = shown[: shown.rfind("\n", 0, _LONGEST_TEXT)] + "\n…"

@@ -1,9 +1,7 @@
-"""Makes a release: copies the files for serving into a draft, pins them in release.json, and publishes the folder by
-one rename.
+"""Makes a release: copies the files for serving into a draft, pins them in release.json, and renames the folder.
 
-`.sluice/releases/<id>/` is complete or absent. Beside the pinned files it holds the judgement, the evaluation, the
-champion's evaluation that was its reference, and the training record.
-"""
+`.sluice/releases/<id>/` is complete or absent. Beside the pinned files it has the judgement, the evaluation, its
+reference, and the training record."""
 
 from __future__ import annotations
 
@@ -61,7 +59,7 @@ _EVALUATION_FILES = ("summary.json", "cases.jsonl", "metrics.json")
 
 
 def preview(workspace: Workspace, **content: Any) -> Manifest:
-    """The manifest of the release that `create` would make of the same content. Nothing is published."""
+    """Return the manifest of the release that `create` would make of the same content."""
     with _drafted(workspace, **content) as (_, manifest):
         return manifest
 
@@ -76,16 +74,10 @@ def create(
     reference: Path | None = None,
     **content: Any,
 ) -> tuple[Manifest, Path]:
-    """Makes `.sluice/releases/<id>/` from the checkout. A refused candidate is made too.
+    """Make `.sluice/releases/<id>/` from the checkout, also for a refused candidate.
 
-    A release that is there, whole, gets the new judgement; if that is the one it has, it keeps its creation time. A
-    damaged release is replaced.
-
-    Args:
-        evaluation: Folder with the results.
-        reference: That of the results it was judged against; by default the evaluation of `parent`.
-        content: As for `_drafted`.
-    """
+    A release that is there gets the new judgement, unless only the creation time differs; a damaged one is replaced.
+    The evaluation was judged against `reference`, by default that of `parent`."""
     summary = read_json(evaluation / "summary.json")
     if parent:
         reference = reference or workspace.releases / parent / "evaluation"
@@ -115,7 +107,7 @@ def _drafted(
     images: Images = Images(),
     code: Code | None = None,
 ) -> Iterator[tuple[Path, Manifest]]:
-    """A draft with all that is pinned and its release.json; it is gone afterwards, unless it was given another name."""
+    """Yield a draft with all that is pinned, and its manifest; it is gone afterwards, unless it was renamed."""
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     models = load_models(workspace.config / "models.yaml")
     with _draft(workspace.releases) as draft:
@@ -145,7 +137,7 @@ def _drafted(
 
 @contextmanager
 def _draft(releases: Path) -> Iterator[Path]:
-    """An empty folder that is gone afterwards, whatever happens; a full disk becomes an error for people."""
+    """Yield an empty folder that is gone afterwards; a full disk becomes an error for people."""
     _sweep(releases)
     draft = releases / f".draft-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
@@ -163,7 +155,7 @@ def _draft(releases: Path) -> Iterator[Path]:
 
 
 def _sweep(releases: Path) -> None:
-    """Removes drafts of processes that were killed."""
+    """Remove drafts of processes that were killed."""
     from psutil import pid_exists
 
     for folder in (*releases.glob(".draft-*"), *releases.glob(".damaged-*")):
@@ -217,7 +209,6 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def guardrails_pin(draft: Path) -> dict[str, Any] | None:
-    """The pins of what checks questions and answers; of no model where no check needs one."""
     settings, model = draft / "config" / GUARDRAILS, draft / GUARD
     if not settings.is_file():
         return None
@@ -225,12 +216,12 @@ def guardrails_pin(draft: Path) -> dict[str, Any] | None:
 
 
 def config_digests(folder: Path) -> dict[str, str]:
-    """Digest of what each YAML file of a folder says, by name: comments and layout do not count."""
+    """Return the digest of each YAML file's content: comments and layout don't count."""
     return {path.name: digest_of(read_yaml(path)[0]) for path in sorted(folder.glob("*.yaml"))}
 
 
 def index_pin(index: Path) -> dict[str, Any]:
-    """The pins out of index.json, once its own list of files has been checked against the copies."""
+    """Return the pins in index.json, after checking its list of files against the copies."""
     record = read_json(index / "index.json")
     faults = [
         f"{name}: does not match the sha256 in index.json"
@@ -251,7 +242,7 @@ def _evaluation_pin(summary: Mapping[str, Any], place: Path) -> dict[str, Any]:
 
 
 def _publish(draft: Path, target: Path, manifest: Manifest, judgement: Judgement) -> Path:
-    """Gives the draft its name. Where a whole release of that name is, only what is new of the judgement is taken."""
+    """Rename the draft. If that release exists and is whole, take only what is new of the judgement."""
     if not target.exists():
         draft.rename(target)
         return target
@@ -269,7 +260,6 @@ def _publish(draft: Path, target: Path, manifest: Manifest, judgement: Judgement
 
 
 def _is_noted(folder: Path, judgement: Judgement) -> bool:
-    """Whether a release has this judgement already, of whatever time."""
     try:
         there = load_judgement(folder)
     except SluiceError:

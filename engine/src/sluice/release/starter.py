@@ -1,9 +1,8 @@
 """The trained starter: adapter, guard model and recorded answers that `starter.dvc` hands out by digest.
 
-A stage takes its files in place of training when everything they were made from is still the same: data, parameters,
-base models and the recipe (`meta.recipe` of the stage in pipelines/dvc.yaml). Code is not compared: it changes with
-every commit, and the nightly rebuild shows that the files can still be made. `SLUICE_REBUILD=yes` takes nothing.
-"""
+A stage takes its files in place of training if data, parameters, base models and the recipe (`meta.recipe` of the stage
+in pipelines/dvc.yaml) are the same. Code changes with every commit and isn't compared; the nightly rebuild shows that
+the files can still be made. `SLUICE_REBUILD=yes` takes nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ _HANDED_OUT = ("finish_reason", "hits", "blocked", "ttft_ms")
 
 
 class StarterRecord(Settings):
-    """`meta` of starter.dvc. `made_from`: by stage, the digest of each input; `files`: sha256 by name."""
+    """`meta` of starter.dvc. `made_from`: digests of inputs by stage; `files`: sha256 by name."""
 
     engine: str
     made: str
@@ -51,8 +50,7 @@ class StarterRecord(Settings):
 
 
 def take(workspace: Workspace, stage: str) -> bool:
-    """Put the starter's files of a stage into build/ if they were made from what the tree holds now. False if the stage
-    has to train; the reason is printed."""
+    """Put the starter's files of a stage into build/ if it would train them from the same. Otherwise print why not."""
     record = None if rebuilding() else _record(workspace)
     if record is None or stage not in record.made_from:
         return False
@@ -75,7 +73,7 @@ def take(workspace: Workspace, stage: str) -> bool:
 
 
 def fits(workspace: Workspace) -> bool:
-    """True where `take` will probably give the files of every stage. Data that are not here yet count as unchanged."""
+    """Return whether `take` will probably succeed for every stage. Data that aren't here yet count as unchanged."""
     record = None if rebuilding() else _record(workspace)
     if record is None:
         return False
@@ -83,7 +81,7 @@ def fits(workspace: Workspace) -> bool:
 
 
 def place_responses(workspace: Workspace) -> None:
-    """Put the starter's recorded answers into the response cache, once. Answers to anything else are not among them."""
+    """Put the starter's recorded answers into the response cache, once."""
     record = None if rebuilding() else _record(workspace)
     sha256 = record.files.get(_ANSWERS) if record else None
     marker = workspace.state / "starter.responses"
@@ -103,15 +101,16 @@ def place_responses(workspace: Workspace) -> None:
 
 
 def inputs(workspace: Workspace, stage: str) -> dict[str, str]:
-    """Digests of all that the result of a stage depends on, by name; for its code stands `recipe`.
+    """Return digests of all that a stage's result depends on, by name; its `recipe` stands for the code.
 
-    They are the dependencies that pipelines/dvc.yaml names. For one in build/ stand those of the stage that makes it.
-    """
+    For a dependency in build/, they are those of the stage that makes it."""
     stages = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]
     if stage not in stages:
         return {}
     makers = {
-        _path(out): name for name, one in stages.items() for out in (*one.get("outs", ()), *one.get("metrics", ()))
+        out if isinstance(out, str) else next(iter(out)): name
+        for name, one in stages.items()
+        for out in (*one.get("outs", ()), *one.get("metrics", ()))
     }
     found = {f"recipe of {stage}": str(stages[stage].get("meta", {}).get("recipe", 0))}
     for path in stages[stage].get("deps", ()):
@@ -174,7 +173,7 @@ def record(workspace: Workspace) -> StarterRecord:
 
 
 def _lines(folder: Path) -> bytes:
-    """The entries of a response cache that are handed out, one a line, in the order of their keys."""
+    """Return the entries of a response cache that are handed out, one per line, sorted by key."""
     entries = (read_json(path) for path in sorted(folder.glob("*/*.json"), key=lambda path: path.name))
     chosen = (one for one in entries if "sha256" in one and any(key in one["value"] for key in _HANDED_OUT))
     lines = (json.dumps([one["key"], one["value"]], ensure_ascii=False, sort_keys=True) for one in chosen)
@@ -182,13 +181,12 @@ def _lines(folder: Path) -> bytes:
 
 
 def _trained(workspace: Workspace) -> list[str]:
-    """The stages of this pipeline whose files a starter hands out; a part that was left out has none."""
+    """Return the stages of this pipeline whose files a starter hands out."""
     stages = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]
     return [stage for stage in FILES if stage in stages]
 
 
 def _changed(workspace: Workspace, record: StarterRecord, stage: str) -> list[str]:
-    """Names of the inputs of a stage that are others than those of the record."""
     now, then = inputs(workspace, stage), record.made_from.get(stage, {})
     return sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
 
@@ -198,12 +196,11 @@ def _record(workspace: Workspace) -> StarterRecord | None:
     if not pointer.is_file():
         return None
     document, lines = read_yaml(pointer)
-    meta = {place[1:]: line for place, line in lines.items() if place[:1] == ("meta",)}
-    return validated(pointer, document.get("meta", {}), meta, StarterRecord)
+    return validated(pointer, {"meta": {}, **document}, lines, StarterRecord, "meta")
 
 
 def _find(workspace: Workspace, record: StarterRecord, name: str) -> Path:
-    """A file of the starter whose sha256 was checked."""
+    """Return a file of the starter whose sha256 was checked."""
     path = workspace.root / "starter" / name
     if not path.is_file():
         path = objects(workspace, workspace.root / POINTER).get(name, path)
@@ -215,16 +212,16 @@ def _find(workspace: Workspace, record: StarterRecord, name: str) -> Path:
 
 
 def objects(workspace: Workspace, pointer: Path) -> Mapping[str, Path]:
-    """Files that a .dvc file of a folder names, by name, where they lie in a remote that is a local folder."""
+    """Return the files that a folder's .dvc file names, by name, in a remote that is a local folder."""
     listed = folder_list(workspace, pointer)
     if not listed.is_file():
         raise SluiceError(f"{listed}: the list of {pointer.name} is missing", remedy="restore dvc-store/ with git")
     store = listed.parents[1]
-    return {one["relpath"]: store / _object(one["md5"]) for one in json.loads(listed.read_text())}
+    return {one["relpath"]: store / one["md5"][:2] / one["md5"][2:] for one in json.loads(listed.read_text())}
 
 
 def folder_list(workspace: Workspace, pointer: Path) -> Path:
-    """The JSON list of a folder's files in such a remote; the layout is that of DVC 3: `files/md5/<2 hex>/<30 hex>`."""
+    """Return the JSON list of a folder's files in such a remote, in DVC 3's layout: `files/md5/<2 hex>/<30 hex>`."""
     settings = configparser.ConfigParser()
     settings.read([workspace.root / ".dvc" / "config", workspace.root / ".dvc" / "config.local"])
     remote = settings.get("core", "remote", fallback="")
@@ -234,15 +231,8 @@ def folder_list(workspace: Workspace, pointer: Path) -> Path:
             f"{pointer.name}: its remote {remote!r} is no local folder", remedy=f"dvc pull {pointer.name}"
         )
     store = (workspace.root / ".dvc" / url / "files" / "md5").resolve()
-    return store / _object(read_yaml(pointer)[0]["outs"][0]["md5"])
-
-
-def _object(md5: str) -> str:
-    return f"{md5[:2]}/{md5[2:]}"
-
-
-def _path(out: str | dict[str, Any]) -> str:
-    return out if isinstance(out, str) else next(iter(out))
+    md5 = str(read_yaml(pointer)[0]["outs"][0]["md5"])
+    return store / md5[:2] / md5[2:]
 
 
 def _digest_of_path(path: Path) -> str:

@@ -1,8 +1,4 @@
-"""Verifies a release: its folder, its copy in the artifact store, GitHub's attestation, and the champion that it was
-judged against.
-
-Each check has one of three results; a part that could not be checked never passes.
-"""
+"""Verifies a release. A part that can't be checked is `not verified` and never passes."""
 
 from __future__ import annotations
 
@@ -29,8 +25,6 @@ Result = Literal["verified", "failed", "not verified"]
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """`reason` says how much was looked at, what is wrong, or why nothing could be looked at."""
-
     what: str
     result: Result
     reason: str
@@ -40,7 +34,7 @@ class VerificationResult:
 
 
 def check_folder(folder: Path) -> VerificationResult:
-    """Every file that serving reads, against release.json; release.json and judgement.json against themselves."""
+    """Check every file that serving reads against release.json, and both JSON files against themselves."""
     try:
         manifest, judgement = load(folder), load_judgement(folder)
         verify(folder, manifest)
@@ -56,7 +50,7 @@ def check_folder(folder: Path) -> VerificationResult:
 
 
 def check_artifact_store(store: ArtifactStore | None, workspace: Workspace, folder: Path) -> VerificationResult:
-    """Reads every artefact of a release from the artifact store, with its models and its evaluation record."""
+    """Read every file of a release from the artifact store, with its models and its evaluation record."""
     if store is None:
         return VerificationResult("artifact store", "not verified", "SLUICE_ARTEFACTS is not set")
     faults = []
@@ -77,7 +71,7 @@ def check_artifact_store(store: ArtifactStore | None, workspace: Workspace, fold
 
 
 def check_champion(folder: Path, record: EnvironmentRecord) -> VerificationResult:
-    """Whether the release was judged against what is live now, or is that itself.
+    """Check that the release was judged against what is live now, or is live.
 
     A run that is repeated after others have passed it must not bring its release over theirs."""
     live = record.champion()
@@ -99,7 +93,7 @@ def check_champion(folder: Path, record: EnvironmentRecord) -> VerificationResul
 def check_attestation(
     folder: Path, variables: Mapping[str, str], *, gh: str = "gh", signed: bool = True
 ) -> VerificationResult:
-    """Asks GitHub whether release.yml of this repository made both files, by `gh attestation verify`."""
+    """Ask GitHub, by `gh attestation verify`, if release.yml of this repository made both files."""
     repository = variables.get("GITHUB_REPOSITORY")
     if not repository or not signed:
         why = "GITHUB_REPOSITORY is not set" if signed else "nothing is signed here"

@@ -1,6 +1,4 @@
-"""Retrieval: embedder, chunker, versioned index, PostgreSQL store with hybrid search. Here: search results, and their
-form in a prompt, which is the same in training and in serving.
-"""
+"""Retrieval: search results and their form in a prompt, which is the same in training and in serving."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from sluice.core.errors import SluiceError
 
 
 class RetrievalError(SluiceError):
-    """The store did not answer, or not in time."""
+    """The store didn't answer, or not in time."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,11 @@ class Hit:
 
 
 def format_passages(hits: Sequence[Hit]) -> str:
-    """One line a passage, numbered from 1: `[1] Title: text`; a line that says so where there is none."""
+    """Return one line a passage, numbered from 1: `[1] Title: text`; without hits, a line that says so."""
     return "\n".join(f"[{number}] {hit.title}: {hit.text}" for number, hit in enumerate(hits, 1)) or "(no passages)"
 
 
 def format_history(messages: Sequence[Mapping[str, str]]) -> str:
-    """Earlier messages, one line each, with a blank line behind; empty where there are none."""
+    """Return earlier messages, one line each, with a blank line behind; empty where there are none."""
     lines = [f"{message['role'].capitalize()}: {' '.join(message['content'].split())}" for message in messages]
     return "\n".join(["Earlier:", *lines, "", ""]) if lines else ""

@@ -25,8 +25,7 @@ Result = TypeVar("Result")
 
 
 class DynamicBatcher(Generic[Item, Result]):
-    """`work` gets up to `size` items and returns a result for each. It is never called twice at a time: what comes
-    while it is busy waits, and is then taken together. Nobody waits for others to come."""
+    """Calls `work`, never twice at a time, with up to `size` of the items that came while it was busy."""
 
     def __init__(self, work: Callable[[list[Item]], Sequence[Result]], size: int) -> None:
         self._work = work
@@ -35,14 +34,14 @@ class DynamicBatcher(Generic[Item, Result]):
         self._worker = ThreadPoolExecutor(1, "dynamic-batching")
 
     def ask(self, item: Item) -> Result:
-        """The result for `item`. An error of `work` is raised for all the items that it was called with."""
+        """Return the result for `item`; an error of `work` is raised for the whole batch."""
         mine: Future[Result] = Future()
         self._waiting.append((item, mine))
         self._worker.submit(self._next)
         return mine.result()
 
     def _next(self) -> None:
-        """The next batch; none is left where an earlier one took what this call was for."""
+        """Work on the next batch, which is empty where an earlier one took what this call was for."""
         batch = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
         try:
             for (_, each), result in zip(batch, self._work([item for item, _ in batch]) if batch else (), strict=True):
@@ -63,18 +62,13 @@ _SHORT, _TOGETHER = 128, 32  # tokens of a question that is embedded with those 
 
 @dataclass(frozen=True)
 class TokenStates:
-    """The tokens of a text, their numbers in the vocabulary, and the vector of each in its context."""
-
     tokens: Sequence[str]
     ids: Sequence[int]
     states: Vectors
 
 
 class Embedder(AbstractContextManager["Embedder"]):
-    """`embed` gives one unit-length row for each text. Thread-safe; close it or use it as a context manager.
-
-    `threads`: calls that are computed side by side. One: a question is too small to share, the cores have other work.
-    """
+    """Thread-safe. `threads`: calls that are computed side by side, one by default as the cores have other work."""
 
     def __init__(self, model: Path, *, threads: int = 1) -> None:
         import ctranslate2
@@ -94,7 +88,7 @@ class Embedder(AbstractContextManager["Embedder"]):
         self._alone = lru_cache(_REMEMBERED)(self._embed_alone)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """float32, shape (len(texts), dimension), rows of length 1. Long texts are cut at the model's 512 tokens."""
+        """Return float32 (len(texts), dimension), rows of length 1. Texts are cut at the model's 512 tokens."""
         if len(texts) == 1:
             return self._alone(texts[0])[np.newaxis].copy()
         tokens = [self._tokenizer.encode(text).ids for text in texts]
@@ -104,7 +98,7 @@ class Embedder(AbstractContextManager["Embedder"]):
         return np.asarray([found[place] for place in range(len(tokens))], dtype=np.float32)
 
     def token_states(self, texts: Sequence[str]) -> list[TokenStates]:
-        """The tokens of each text with their vectors, without the marks at its ends where there is more."""
+        """Return the tokens of each text with their vectors, without the marks at its ends where there is more."""
         read = [self._tokenizer.encode(text) for text in texts]
         found: dict[int, TokenStates] = {}
         for places in _batches([one.ids for one in read]):
@@ -120,7 +114,7 @@ class Embedder(AbstractContextManager["Embedder"]):
         return self._batches.ask(tokens) if len(tokens) <= _SHORT else self._forward([tokens])[0]
 
     def _forward(self, tokens: list[list[int]]) -> list[Vector]:
-        """The mean over each text's last hidden states, shape (dimension,), length 1."""
+        """Return the mean over each text's last hidden states, shape (dimension,), length 1."""
         states = np.asarray(self._encoder.forward_batch(tokens).last_hidden_state)
         means = [state[: len(text)].mean(axis=0) for state, text in zip(states, tokens, strict=True)]
         return [mean / np.linalg.norm(mean) for mean in means]
@@ -134,7 +128,7 @@ class Embedder(AbstractContextManager["Embedder"]):
 
 
 def _batches(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Places of texts that are read together, longest first."""
+    """Yield places of texts that are read together, longest first."""
     left = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
     while left:
         size = max(1, _TOKENS // len(tokens[left[-1]]))

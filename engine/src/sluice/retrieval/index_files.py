@@ -1,8 +1,6 @@
-"""The versioned index as files: chunks, vectors, and an index.json with the inputs they were made from.
+"""The versioned index as files: chunks, vectors, and an index.json with their inputs. A release pins them.
 
-The files are what a release pins; a collection in PostgreSQL is loaded from them and can always be loaded again.
-Chunks are cut by langchain-text-splitters, without gap or overlap and in order: joined by spaces, the chunks of a
-document are its text again.
+Chunks have no gap or overlap: joined by spaces, those of a document are its text again.
 """
 
 from __future__ import annotations
@@ -28,15 +26,14 @@ _AFTER_SENTENCES = r"(?<=[.!?]) "
 
 
 class ChunkerSettings(Settings):
-    """`paragraph`: one longer than `max_words` is cut at sentence ends. `sentences`: as many as fit into `max_words`,
-    whatever the paragraphs. `words`: so many, whatever the sentences."""
+    """`paragraph`: split at sentence ends if over `max_words`. `sentences`: as many as fit. `words`: so many words."""
 
     name: Literal["paragraph", "sentences", "words"] = "paragraph"
     max_words: int = 120
 
 
 class Chunk(Settings):
-    """`tenant`: who alone may see it; None means everybody."""
+    """A piece of a document. Only the `tenant` may see it; None means everybody."""
 
     id: str
     doc_id: str
@@ -45,12 +42,11 @@ class Chunk(Settings):
     tenant: str | None = None
 
     def row(self) -> dict[str, str]:
-        """As it is stored. No tenant is no key: an index without tenants has the digest it always had."""
+        """Return the stored form. No tenant is no key: an index without tenants keeps its digest."""
         return self.model_dump(exclude_none=True)
 
 
 def chunk(documents: list[Document], settings: ChunkerSettings) -> list[Chunk]:
-    """Chunks of all documents in order."""
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
     splitter = RecursiveCharacterTextSplitter(
@@ -75,7 +71,7 @@ def chunk(documents: list[Document], settings: ChunkerSettings) -> list[Chunk]:
 
 
 def starts(chunks: Sequence[Chunk]) -> list[int]:
-    """Where each chunk begins in its document, in characters of the text with every run of white space as one space."""
+    """Return where each chunk begins in its document, in characters of the text with white space collapsed."""
     ends: dict[str, int] = {}
     found = []
     for one in chunks:
@@ -85,7 +81,7 @@ def starts(chunks: Sequence[Chunk]) -> list[int]:
 
 
 class TextEncoder(Protocol):
-    """What makes vectors: one row of length 1 for each text."""
+    """A source of vectors: one row of length 1 for each text."""
 
     def embed(self, texts: Sequence[str]) -> Vectors: ...
 
@@ -109,15 +105,14 @@ class IndexInfo(Settings):
 
     @property
     def collection(self) -> str:
-        """The collection's name in a store: content-addressed, so a new index stands beside the old one. The number is
-        that of the table's layout: a store may hold tables of older versions of this code, which still use them."""
+        """Return the name in a store. The number is that of the table's layout: older code may use the store too."""
         return f"chunks_v3_{self.digest[:16]}"
 
 
 def build_index(
     documents: list[Document], embedder: TextEncoder, spec: ModelSpec, settings: ChunkerSettings, out: Path
 ) -> IndexInfo:
-    """Writes the index of `documents`, in the order of their ids, to `out`, whole or not at all."""
+    """Write the index of `documents`, in the order of their ids, to `out`, whole or not at all."""
     chunks = chunk(sorted(documents, key=lambda document: document.id), settings)
     if not chunks:
         raise SluiceError("the corpus has no text to index", remedy="add documents to data/corpus/")
@@ -150,12 +145,10 @@ def identity_of(spec: ModelSpec) -> EmbedderIdentity:
 
 
 def digest_of_index(embedder: EmbedderIdentity, chunker: ChunkerSettings, rows: list[dict[str, str]]) -> str:
-    """Digest of an index's content."""
     return digest_of({"embedder": embedder.model_dump(), "chunker": chunker.model_dump(), "chunks": rows})
 
 
 def read_info(folder: Path) -> IndexInfo:
-    """index.json of the index in `folder`."""
     try:
         return IndexInfo.model_validate(read_json(folder / "index.json"))
     except ValidationError as error:
@@ -166,7 +159,7 @@ def read_info(folder: Path) -> IndexInfo:
 
 
 def read_index(folder: Path) -> tuple[IndexInfo, list[Chunk], Vectors]:
-    """The index in `folder`, its files checked against index.json. SluiceError names a file that does not match."""
+    """Return the index in `folder`; SluiceError names a file that doesn't match index.json."""
     info = read_info(folder)
     for name, expected in info.files.items():
         if not (folder / name).is_file() or digest_of_file(folder / name) != expected:

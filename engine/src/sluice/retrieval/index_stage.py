@@ -1,7 +1,4 @@
-"""The `index` stage: builds build/index and its collection in the store from data/corpus. Runs as `sluice index build`.
-
-Vectors are cached by text, so that a build embeds only changed texts.
-"""
+"""The `index` stage: builds build/index and its collection from data/corpus. Runs as `sluice index build`."""
 
 from __future__ import annotations
 
@@ -40,8 +37,7 @@ _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class RememberingEmbedder:
-    """Embeds as `embedder` does. `folder`: where the files are; another model or another code of the embedder has
-    another file. `fresh`: how many texts were not known, in all calls."""
+    """An embedder with a file of known vectors in `folder`; `fresh` counts the texts that weren't known."""
 
     def __init__(self, embedder: TextEncoder, folder: Path, identity: EmbedderIdentity) -> None:
         made_by = digest_of([identity.model_dump(), digest_of_file(Path(embedder_code.__file__))])
@@ -50,7 +46,6 @@ class RememberingEmbedder:
         self.fresh = 0
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """One row for each text, in order."""
         known = self._read()
         keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=_KEY).digest() for text in texts]
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
@@ -62,7 +57,7 @@ class RememberingEmbedder:
         return np.asarray([known[key] for key in keys], dtype=np.float32)
 
     def _read(self) -> dict[bytes, Vectors]:
-        """Nothing when the file is not there or cannot be read: then all is embedded again."""
+        """Return the known vectors; none when the file is missing or damaged."""
         try:
             with np.load(self._path) as file:
                 keys, vectors = file["keys"], file["vectors"]
@@ -99,7 +94,7 @@ class IndexBuild:
 
 
 def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "") -> IndexBuild:
-    """Builds the index and proves that the store can serve it by one search."""
+    """Build the index and prove by one search that the store can serve it."""
     from sluice.retrieval.retriever import open_retriever  # imports LangChain, which takes a second
 
     progress = StageReporter("index")

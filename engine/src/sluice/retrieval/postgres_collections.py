@@ -1,10 +1,7 @@
-"""Collections in PostgreSQL: content-addressed, each loaded in one transaction.
+"""Collections in PostgreSQL: content-addressed, each loaded in one transaction and never changed afterwards.
 
-A collection is one table, and its full-text data is another, so that ranking by words reads no vectors; the second is
-built from the first in one pass, by several workers.
-
-A table's comment says what is in it (`TableDescription`), so that a store explains itself. A table never changes after
-the transaction that made it.
+A collection is one table, whose comment says what is in it, and its full-text data another, so that ranking by words
+reads no vectors.
 """
 
 from __future__ import annotations
@@ -44,7 +41,7 @@ class TableDescription(Settings):
     @model_validator(mode="before")
     @classmethod
     def _drop_removed_keys(cls, read: Any) -> Any:
-        """Older code wrote more keys. Without a value they say of a table that it is like ours."""
+        """Accept comments of older code whose further keys have no value."""
         if not isinstance(read, dict) or any(read.get(key) for key in _REMOVED):
             return read
         vectors = read.get("vectors")
@@ -54,7 +51,7 @@ class TableDescription(Settings):
 
 
 def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescription | None:
-    """Reads a table's comment."""
+    """Return the table's comment, if it is one of this code."""
     row = connection.execute("SELECT obj_description(to_regclass(%s))", (collection,)).fetchone()
     try:
         return TableDescription.model_validate_json(row[0]) if row and row[0] else None
@@ -63,7 +60,6 @@ def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescr
 
 
 def require_description(connection: psycopg.Connection[Any], collection: str) -> TableDescription:
-    """Reads a table's comment, which must be there."""
     found = describe(connection, collection)
     if found is None:
         if connection.execute("SELECT to_regclass(%s)", (collection,)).fetchone() == (None,):
@@ -76,7 +72,6 @@ def require_description(connection: psycopg.Connection[Any], collection: str) ->
 
 
 def vector_indexed(connection: psycopg.Connection[Any], collection: str) -> bool:
-    """Return whether the collection has a vector index."""
     row = connection.execute(
         "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
         " WHERE a.amname = 'hnsw' AND i.indrelid = to_regclass(%s))",
@@ -86,7 +81,7 @@ def vector_indexed(connection: psycopg.Connection[Any], collection: str) -> bool
 
 
 def words_of(collection: str) -> str:
-    """The table of a collection's full text."""
+    """Return the name of the table with a collection's full text."""
     return collection.replace("chunks", "words", 1)
 
 
@@ -110,7 +105,6 @@ def _create(connection: psycopg.Connection[Any], description: TableDescription) 
 def _make_indexes(
     connection: psycopg.Connection[Any], description: TableDescription, rows: int, *, tenants: bool
 ) -> None:
-    """Makes the full text and the indexes after the rows, which takes a fraction of the time."""
     table = sql.Identifier(description.index.collection)
     words = sql.Identifier(words_of(description.index.collection))
     connection.execute(
@@ -156,7 +150,7 @@ _HELD = 7_265  # class of advisory locks: shared by the connections that search 
 def ensure_collection(
     connection: psycopg.Connection[Any], folder: Path, vectors: VectorSettings | None = None
 ) -> IndexInfo:
-    """Loads the index in `folder` unless its collection is there; replaces one that only older code searched."""
+    """Load the index in `folder` unless its collection is there; replace one that only older code searched."""
     info, chunks, rows = read_index(folder)
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOADING,))
@@ -213,7 +207,6 @@ def _require_iterative_scan(connection: psycopg.Connection[Any]) -> None:
 
 
 def list_collections(connection: psycopg.Connection[Any], *, newest_first: bool = False) -> list[str]:
-    """The names of the collections in a store."""
     rows = connection.execute(
         r"SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname LIKE 'chunks\_%'"
         f" AND pg_table_is_visible(oid) ORDER BY {'oid DESC' if newest_first else 'relname'}"
@@ -222,12 +215,12 @@ def list_collections(connection: psycopg.Connection[Any], *, newest_first: bool 
 
 
 def hold(connection: psycopg.Connection[Any], collection: str) -> None:
-    """While this connection is open, `drop` does not drop the collection."""
+    """Keep `drop` from dropping the collection while this connection is open."""
     connection.execute("SELECT pg_advisory_lock_shared(%s, hashtext(%s))", (_HELD, collection))
 
 
 def drop(connection: psycopg.Connection[Any], collection: str) -> bool:
-    """Drops a collection that is neither searched nor, in a store of older code, the base of another."""
+    """Drop a collection that is neither searched nor, in a store of older code, the base of another."""
     row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", (_HELD, collection)).fetchone()
     if row != (True,):
         return False

@@ -1,7 +1,7 @@
-"""PostgreSQL connections with a time limit on every use, even when the server hangs.
+"""PostgreSQL connections with a time limit on every use.
 
-psycopg_pool replaces broken connections. What it lacks is here: a limit for a server that says nothing, an immediate
-error for a second after a failure, so that threads do not pile up on a dead server, and a restart of the embedded one.
+psycopg_pool replaces broken connections; added are a limit for a silent server, an immediate error for a second after a
+failure, so that threads do not pile up, and a restart of the embedded server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Configure = Callable[[psycopg.Connection[Any]], None]
 
 
 class _TimedConnection(psycopg.Connection[Any]):
-    """Waits for an answer of the server no longer than `longest`, in seconds; None: for ever."""
+    """A connection that waits for the server at most `longest` seconds; None: for ever."""
 
     longest: float | None = None
 
@@ -41,7 +41,6 @@ class BoundedPool:
     def __init__(
         self, address: str, *, seconds: float, most: int, configure: Configure, revive: Callable[[], None] | None = None
     ) -> None:
-        """Opens the first connection in the background."""
         self._seconds = seconds
         self._refuse_until = 0.0
 
@@ -71,7 +70,7 @@ class BoundedPool:
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection for one statement or a few. RetrievalError when there is none in time, or it breaks."""
+        """Lend a connection; RetrievalError when there is none in time, or it breaks."""
         if time.monotonic() < self._refuse_until:
             raise RetrievalError("PostgreSQL has just failed; it is tried again in a second")
         try:
@@ -89,12 +88,11 @@ class BoundedPool:
             raise RetrievalError(f"PostgreSQL cannot be reached: {type(error).__name__}") from error
 
     def close(self) -> None:
-        """Waits for a server that is being started, so that the owner of the store can stop it."""
+        """Wait for a server that is being started, so that the owner of the store can stop it."""
         self._pool.close(timeout=_STARTING)
 
     def _take(self) -> _TimedConnection:
-        """One that the server has not closed meanwhile. An idle one has nothing to read, so asking costs no round trip;
-        the pool's own check would pause a second after each that fails."""
+        """Return an open connection; the pool's own check would pause a second after each closed one."""
         end = time.monotonic() + self._seconds
         while True:
             connection = self._pool.getconn(timeout=max(0.0, end - time.monotonic()))
@@ -111,7 +109,6 @@ class BoundedPool:
 def connected(
     stores: Stores, address: str, *, autocommit: bool = True, wait: float = 0.0
 ) -> Iterator[psycopg.Connection[Any]]:
-    """One connection to the default store, for a task."""
     end = time.monotonic() + wait
     try:
         with _connect(address, autocommit, stores.chosen.timeout_seconds, end) as connection:
@@ -134,7 +131,7 @@ def _connect(address: str, autocommit: bool, seconds: float, end: float) -> psyc
 
 
 def _limits(seconds: float) -> dict[str, Any]:
-    """Connection parameters: how long to connect, and when a silent peer is given up by the kernel."""
+    """Return connection parameters: how long to connect, and when the kernel gives a silent peer up."""
     return {
         "connect_timeout": max(2, round(seconds)),  # libpq's smallest
         "keepalives_idle": 10,

@@ -1,21 +1,16 @@
-"""The search for passages in PostgreSQL with pgvector, as LangChain retrievers whose hits also say how near they are.
+"""The search for passages in PostgreSQL with pgvector, as LangChain retrievers.
 
-A tenant with a store of its own (`tenants` of config/stores.yaml) is searched in that store only, every other question
-in the default store only. Both hold the collection of the same release, so that a release answers all tenants from the
-same documents.
-
-Hybrid: the best of both lists together; the score of a chunk is its cosine and a share of its full-text rank over the
-best one (a convex combination: Bruch, Gai and Ingber, 2023). Full text asks for any of the question's words: a question
-rarely has all of its words in one passage. A chunk ranks by those it has, each of which weighs the more the fewer
-chunks have it (inverse document frequency: Spärck Jones, 1972). PostgreSQL's own ranking knows no such weights.
+Hybrid: the score of a chunk is its cosine and a share of its full-text rank over the best one (a convex combination:
+Bruch, Gai and Ingber, 2023). A question rarely has all of its words in one passage, so a chunk ranks by those it has,
+each weighed by its inverse document frequency (Spärck Jones, 1972), which PostgreSQL's own ranking doesn't know.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,7 +47,7 @@ class Retriever(BaseRetriever):
 
     @abstractmethod
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
-        """Searches the chunks for everybody and the tenant's own."""
+        """Search the chunks for everybody and the tenant's own."""
 
     def _get_relevant_documents(
         self,
@@ -79,7 +74,6 @@ _WEIGHT_OF_TEXT = 0.3  # chosen on training questions: engine/docs/reference/ret
 
 # In both lists, before their LIMIT: another tenant's chunks must neither be found nor displace others.
 _VISIBLE = "(t.tenant IS NULL OR t.tenant = %(tenant)s::text)"
-_OF_DOCUMENTS = " AND t.doc_id = ANY(%(documents)s::text[])"
 _HIT = "t.id AS chunk_id, t.doc_id, t.title, t.text, t.start"
 
 # The vector stands in the statement itself: taken from `asked`, the vector index would not be used.
@@ -118,16 +112,14 @@ _HYBRID = """{matching}, near AS (
 _HITS = "SELECT {hit}, ({score})::float8 AS score, 1 - ({distance}) AS similarity FROM fused JOIN {table} t USING (id)"
 
 
-def _statement(description: TableDescription, mode: Mode, *, k: int, of_documents: bool) -> bytes:
-    """For the values vector, question, tenant and, `of_documents`, documents.
-
-    `k` stands in the statement itself: with a LIMIT that PostgreSQL does not know it would plan each search anew."""
+def _statement(description: TableDescription, mode: Mode, k: int) -> bytes:
+    """Return the SQL. `k` stands in it: with a LIMIT it doesn't know, PostgreSQL would plan each search anew."""
     candidates = max(_CANDIDATES, k)
     distance = _DISTANCE.format(kind="vector::halfvec" if description.vectors.precision == "half" else "vector")
     named = {
         "table": sql.Identifier(description.index.collection).as_string(),
         "words": sql.Identifier(words_of(description.index.collection)).as_string(),
-        "visible": _VISIBLE + (_OF_DOCUMENTS if of_documents else ""),
+        "visible": _VISIBLE,
         "distance": distance,
     }
     if mode == "vectors":
@@ -149,40 +141,17 @@ Asked = dict[str, Any]  # the values of a statement
 
 
 class SearchStatements:
-    """The statements for one collection. SluiceError when it was loaded by older code: its tables are others."""
+    """The statements for one collection; SluiceError when it was loaded by older code."""
 
     def __init__(self, connection: psycopg.Connection[Any], collection: str) -> None:
-        self.description = require_description(connection, collection)
-        self._statements: dict[tuple[Mode, int, bool], bytes] = {}
+        self._statement = cache(partial(_statement, require_description(connection, collection)))
 
-    def run(
-        self,
-        connection: psycopg.Connection[Any],
-        asked: Asked,
-        *,
-        k: int,
-        mode: Mode = "hybrid",
-        documents: Sequence[str] | None = None,
-    ) -> list[Hit]:
-        """Searches the collection and returns the hits, best first."""
-        key = mode, k, documents is not None
-        if key not in self._statements:
-            self._statements[key] = _statement(self.description, mode, k=k, of_documents=documents is not None)
-        values = asked if documents is None else {**asked, "documents": list(documents)}
+    def run(self, connection: psycopg.Connection[Any], asked: Asked, *, k: int, mode: Mode = "hybrid") -> list[Hit]:
         with connection.cursor(binary=True, row_factory=class_row(Hit)) as cursor:
-            return cursor.execute(self._statements[key], values, prepare=True).fetchall()
-
-
-def values_of(question: str, embedder: TextEncoder, *, tenant: str | None) -> Asked:
-    """Values of a search's statement."""
-    # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
-    question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
-    return {"vector": embedder.embed([question])[0], "question": question[:_LONGEST], "tenant": tenant}
+            return cursor.execute(self._statement(mode, k), asked, prepare=True).fetchall()
 
 
 class PostgresRetriever(Retriever):
-    """Each search takes a connection from the pool."""
-
     _pool: BoundedPool
     _searches: SearchStatements
 
@@ -191,25 +160,17 @@ class PostgresRetriever(Retriever):
         self._pool = pool
         self._searches = searches
 
-    def search(
-        self,
-        question: str,
-        *,
-        k: int,
-        tenant: str | None = None,
-        documents: Sequence[str] | None = None,
-        mode: Mode = "hybrid",
-    ) -> list[Hit]:
-        """The `k` best chunks, best first, of those for everybody and of `tenant`'s own; of these `documents` alone
-        where they are named. RetrievalError when the store does not answer in time."""
-        asked = values_of(question, self.embedder, tenant=tenant)
+    def search(self, question: str, *, k: int, tenant: str | None = None, mode: Mode = "hybrid") -> list[Hit]:
+        """Return the `k` best chunks, best first; RetrievalError when the store doesn't answer in time."""
+        # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
+        question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
+        asked = {"vector": self.embedder.embed([question])[0], "question": question[:_LONGEST], "tenant": tenant}
         with self._pool.connection() as connection:
-            return self._searches.run(connection, asked, k=k, mode=mode, documents=documents)
+            return self._searches.run(connection, asked, k=k, mode=mode)
 
 
 def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: str | None = None) -> None:
-    """Prepares a connection for searching: an index scan goes on until enough visible chunks are found, in exact order;
-    by default it would look at the `ef_search` nearest and filter those."""
+    """Prepare a connection: an index scan goes on until enough visible chunks are found, in exact order."""
     from pgvector.psycopg import register_vector
 
     register_vector(connection)
@@ -224,7 +185,7 @@ def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: 
 def open_retriever(
     index: Path, embedder: TextEncoder, stores: Stores, state: Path, *, load: bool = True
 ) -> Iterator[PostgresRetriever]:
-    """A search of an index in the default store. While it is open the collection stays."""
+    """Open a search of an index in the default store, which keeps the collection while it is open."""
     spec = stores.chosen
     with open_store(spec, state) as address:
         with connected(stores, address) as connection:
@@ -255,7 +216,7 @@ def _require_loaded(connection: psycopg.Connection[Any], collection: str, stores
 
 
 class TenantRetriever(Retriever):
-    """`own`: the retriever of each tenant with a store of its own; `shared`: that of all others."""
+    """Searches a tenant's `own` store only, or the `shared` one only."""
 
     shared: Retriever
     own: Mapping[str | None, Retriever]
@@ -266,7 +227,7 @@ class TenantRetriever(Retriever):
 
 @contextmanager
 def open_for_tenants(index: Path, embedder: TextEncoder, stores: Stores, state: Path) -> Iterator[Retriever]:
-    """`open_retriever`, and for tenants that have a store of their own a retriever over that one."""
+    """Open `open_retriever`, and one more for each store that tenants have of their own."""
     elsewhere = {tenant: store for tenant, store in stores.tenants.items() if store != stores.default}
     with ExitStack() as opened:
         shared = opened.enter_context(open_retriever(index, embedder, stores, state))

@@ -1,7 +1,6 @@
 """Schema migrations of a store (`migrations/versions/`), run by alembic. Runs as `sluice index migrate`.
 
-All steps of a run are one transaction: it ends with the new schema or with the old one, even when killed. A concurrent
-second run waits, and finds nothing to do. Upgrades only add, which a test holds; steps down are for people.
+All steps of a run are one transaction. Upgrades only add, which a test holds; steps down are for people.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _PAUSE = 1.0  # seconds
 
 @dataclass(frozen=True)
 class MigrationResult:
-    """Revisions before and after, empty for none; `steps`: what was done, a line each."""
+    """Revisions before and after, empty for none, and a line for each step."""
 
     before: str
     after: str
@@ -46,7 +45,7 @@ class MigrationResult:
 
 
 def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path = MIGRATIONS) -> MigrationResult:
-    """Brings the store's schema to a revision. Repeating it changes nothing."""
+    """Bring the store's schema to a revision. Repeating it changes nothing."""
     from alembic.script import ScriptDirectory
     from sqlalchemy import create_engine
     from sqlalchemy.pool import StaticPool
@@ -67,7 +66,7 @@ def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path
 
 
 def require_current(connection: psycopg.Connection[Any]) -> None:
-    """SluiceError when a step of this code is still to be done; a newer schema has only added to what we know."""
+    """Raise SluiceError when a step of this code is still to be done; a newer schema has only added."""
     from alembic.script import ScriptDirectory
 
     there, known = _there(connection), _order(ScriptDirectory(str(MIGRATIONS)))
@@ -81,7 +80,7 @@ def require_current(connection: psycopg.Connection[Any]) -> None:
 def load_release(
     connection: psycopg.Connection[Any], folder: Path, release: str, vectors: VectorSettings | None = None
 ) -> IndexInfo:
-    """Loads an index beside what is there and records it as that of a release; again, nothing changes."""
+    """Load an index beside what is there and record it as that of a release."""
     require_current(connection)
     info = ensure_collection(connection, folder, vectors)
     connection.execute(
@@ -99,8 +98,7 @@ def _there(connection: psycopg.Connection[Any]) -> str:
     return str(row[0]) if row else ""
 
 
-class _TableBusyError(Exception):
-    """Readers held a table for longer than `_WAIT`."""
+class _TableBusyError(Exception): ...
 
 
 def _run(engine: Engine, script: ScriptDirectory, target: str) -> MigrationResult:
@@ -109,7 +107,9 @@ def _run(engine: Engine, script: ScriptDirectory, target: str) -> MigrationResul
     steps: list[str] = []
     try:
         with engine.begin() as connection:
-            _take_turn(connection)
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_TURN}'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
             inside: Any = connection.connection.driver_connection
             before = _there(inside)
             _go(connection, script, target, steps)
@@ -119,12 +119,6 @@ def _run(engine: Engine, script: ScriptDirectory, target: str) -> MigrationResul
             raise _TableBusyError from None
         raise (error.orig or error) from None
     return MigrationResult(before, after, tuple(steps))
-
-
-def _take_turn(connection: Connection) -> None:
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_TURN}'")
-    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
 
 
 def _go(connection: Connection, script: ScriptDirectory, target: str, steps: list[str]) -> None:
@@ -154,5 +148,5 @@ def _go(connection: Connection, script: ScriptDirectory, target: str, steps: lis
 
 
 def _order(script: ScriptDirectory) -> list[str]:
-    """All revisions, oldest first."""
+    """Return all revisions, oldest first."""
     return [one.revision for one in script.walk_revisions()][::-1]

@@ -23,8 +23,7 @@ _DOWN: dict[str, float] = {}  # paths of embedded stores that do not come back, 
 
 
 class VectorSettings(Settings):
-    """How vectors are stored and found. `precision`: of each number, 4 bytes or 2. `m`, `ef_construction`, `ef_search`:
-    of HNSW (pgvector's words): links of a vector, candidates while it is linked, candidates of a search."""
+    """Storage and search of vectors. `m`, `ef_construction` and `ef_search` are those of pgvector's HNSW."""
 
     precision: Literal["single", "half"] = "single"
     m: int = Field(default=16, ge=2, le=100)
@@ -33,10 +32,10 @@ class VectorSettings(Settings):
 
 
 class StoreSpec(Settings):
-    """`path`: folder under .sluice/ (embedded). `url_env`: name of the variable that holds the address (postgres).
+    """`path`: folder under .sluice/ (embedded). `url_env`: variable that holds the address (postgres).
 
-    `timeout_seconds`: longest time of one search; a question that would wait longer gets an error. `connections`: the
-    most that one process opens for searching."""
+    `timeout_seconds`: longest time of one search. `connections`: the most that one process opens for searching.
+    """
 
     kind: Literal["embedded", "postgres"]
     path: str = "pg"
@@ -47,7 +46,7 @@ class StoreSpec(Settings):
 
 
 class Stores(Settings):
-    """`environments`, `tenants`: name of an environment or a tenant to the store that is its own."""
+    """`environments`, `tenants`: the stores of their own."""
 
     default: str
     stores: dict[str, StoreSpec] = Field(min_length=1)
@@ -65,7 +64,7 @@ class Stores(Settings):
         return self
 
     def close_abandoned(self, state: Path) -> None:
-        """Stops every embedded server whose users were all killed. `state`: the .sluice/ folder."""
+        """Stop every embedded server whose users were all killed. `state`: the .sluice/ folder."""
         for store in self.stores.values():
             close_abandoned(store, state)
 
@@ -74,20 +73,19 @@ class Stores(Settings):
         return self.stores[self.default]
 
     def using(self, *, store: str = "", env: str = "", tenant: str = "") -> Stores:
-        """These stores with another default."""
+        """Return these stores with another default."""
         for kind, name, known in (
             ("store", store, {name: name for name in self.stores}),
             ("tenant", tenant, self.tenants),
             ("environment", env, self.environments),
         ):
-            if not name:
-                continue
-            if name not in known:
+            if name in known:
+                return self.model_copy(update={"default": known[name]})
+            if name:
                 raise SluiceError(
                     f"config/stores.yaml: no {kind} {name!r}{nearest(name, list(known))}",
                     remedy=f"there are {', '.join(sorted(known)) or 'none'}",
                 )
-            return self.model_copy(update={"default": known[name]})
         return self
 
 
@@ -97,7 +95,7 @@ EMBEDDED = Stores(default="local", stores={"local": StoreSpec(kind="embedded")})
 
 @contextmanager
 def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
-    """The store's PostgreSQL address. The embedded server starts with its first user and stops with its last."""
+    """Yield the store's address. The embedded server starts with its first user and stops with its last."""
     if spec.kind != "embedded":
         if not (address := os.environ.get(spec.url_env, "")):
             raise SluiceError(
@@ -114,7 +112,7 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
 
 
 def reviver(spec: StoreSpec, state: Path) -> Callable[[], None] | None:
-    """What starts a store's server again that was killed while this process uses it; None where others see to it."""
+    """Return a function that restarts an embedded server that was killed while this process uses it."""
     if spec.kind != "embedded":
         return None
 
@@ -129,7 +127,7 @@ def reviver(spec: StoreSpec, state: Path) -> Callable[[], None] | None:
 
 
 def seconds_down() -> float:
-    """How long an embedded store of this process has not come back, although it was started again."""
+    """Return for how long an embedded store of this process hasn't come back although it was started again."""
     return max((time.monotonic() - since for since in _DOWN.values()), default=0.0)
 
 
@@ -159,7 +157,7 @@ def _errors_named(folder: Path) -> Iterator[None]:
 
 
 def close_abandoned(spec: StoreSpec, state: Path) -> bool:
-    """Stops an embedded server whose users were all killed; whether there was one."""
+    """Stop an embedded server whose users were all killed; return whether there was one."""
     folder = (state / spec.path).resolve()
     if spec.kind != "embedded" or not (folder / "postmaster.pid").exists() or _forget_dead_users(folder):
         return False
@@ -168,7 +166,7 @@ def close_abandoned(spec: StoreSpec, state: Path) -> bool:
 
 
 def _forget_dead_users(folder: Path) -> list[int]:
-    """Drops killed processes, with which the server would never stop, from its users; returns those alive."""
+    """Drop killed processes, with which the server would never stop, from its users; return those alive."""
     users = folder / ".handle_pids.json"
     if not users.exists():
         return []

@@ -1,10 +1,8 @@
-"""AnalysisTemplates that a rehearsal can run, and their parameters: the argument defaults of
-engine/k8s/analysis/<template>.yaml, overridden by those of a step. `sluice gates sync` puts the limits of
-config/gates.yaml over the defaults that a cluster uses.
+"""Parameters of the AnalysisTemplates that a rehearsal can run, and the limits of gates in those that a cluster uses.
 
-A gate of the stage `analysis` has a template of its name, with dashes for underscores: `latency_p95` is
-engine/k8s/analysis/latency-p95.yaml. Its arguments `latency-p95-limit` and `latency-p95-samples` hold its numbers.
-They have names of their own because Argo Rollouts merges the arguments of all templates of a step.
+The gate `latency_p95` of the stage `analysis` belongs to engine/k8s/analysis/latency-p95.yaml and its arguments
+`latency-p95-limit` and `latency-p95-samples`. Argo Rollouts merges the arguments of a step's templates, so each has
+its own names.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ _CHANGE = """\
 
 @dataclass(frozen=True)
 class LoadParameters:
-    """One load stage: `users` of whom one sends paired probes, for `seconds`, an answer may take `answer_timeout_s`."""
+    """A load stage: one of the `users` sends paired probes."""
 
     users: int
     seconds: float
@@ -51,7 +49,7 @@ class LoadParameters:
 
 @dataclass(frozen=True)
 class QualityParameters:
-    """`cases` are asked of both releases, `concurrency` of each at once; an answer may take `answer_timeout_s`."""
+    """Cases to ask of both releases, `concurrency` of each at once."""
 
     cases: int
     concurrency: int
@@ -62,7 +60,7 @@ Parameters = LoadParameters | QualityParameters
 
 
 def parse_duration(text: str | int) -> float:
-    """Seconds of "30s", "5m", "1h", "1h30m", or of a bare number of seconds. Raises ValueError for anything else."""
+    """Return the seconds of "30s", "5m", "1h30m" or a bare number. ValueError for anything else."""
     text = str(text).strip()
     if text.isdecimal():
         return float(text)
@@ -74,7 +72,6 @@ def parse_duration(text: str | int) -> float:
 
 
 def known_shapes(root: Path) -> list[str]:
-    """The shapes of a checkout: files of loadtest/shapes/."""
     return sorted(path.stem for path in (root / "loadtest" / "shapes").glob("[!_]*.py"))
 
 
@@ -103,8 +100,9 @@ TEMPLATES = ("load", "quality")
 
 
 def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, shapes: Sequence[str]) -> Parameters:
-    """The defaults of a template with the step's own arguments over them, without hashes of pods, which only a cluster
-    has. ValueError for a template that the rehearsal cannot run, or a bad argument; SluiceError for a bad file."""
+    """Return a template's defaults with the step's arguments over them.
+
+    ValueError for an unknown template or a bad argument; SluiceError for a bad file."""
     if name not in TEMPLATES:
         raise ValueError(f"template {name!r} is not one that the rehearsal can run{nearest(name, [*TEMPLATES])}")
     path = folder / f"{name}.yaml"
@@ -123,7 +121,7 @@ def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, sh
 
 
 def limits_of(gates: Sequence[Gate]) -> dict[str, dict[str, str]]:
-    """Template name -> {argument: value}, for every gate of the stage `analysis`."""
+    """Return {template: {argument: value}} for the gates of the stage `analysis`."""
     found = {}
     for gate in gates:
         if gate.stage == "analysis":
@@ -134,7 +132,7 @@ def limits_of(gates: Sequence[Gate]) -> dict[str, dict[str, str]]:
 
 
 def sync(gates: Path, templates: Path, out: Path) -> bool:
-    """Writes the limits as patches, which kustomize applies to the templates."""
+    """Write the limits as kustomize patches of the templates; False if nothing changed."""
     faults: list[str] = []
     entries: list[str] = []
     for name, arguments in limits_of(load_gates(gates)).items():

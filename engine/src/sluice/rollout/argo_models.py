@@ -1,5 +1,4 @@
-"""Models of the fields of Argo's Rollout and AnalysisTemplate that this project uses; other fields are rejected by name
-and line."""
+"""The fields of Argo's Rollout and AnalysisTemplate that this project uses; others are rejected by name and line."""
 
 from __future__ import annotations
 
@@ -14,13 +13,8 @@ from sluice.core.settings import Place, Settings, place_of
 
 REMEDY = "engine/docs/reference/rollout.md lists what the rehearsal runs; remove the rest, or teach the rehearsal first"
 Lines = Mapping[Place, int]
+# What a cluster checks by its own schemas.
 _MAPPING = dict[str, Any]
-
-
-class ObjectMetadata(Settings):
-    name: str
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class PauseSpec(Settings):
@@ -28,8 +22,6 @@ class PauseSpec(Settings):
 
 
 class CanaryScale(Settings):
-    """How many pods the canary has: a number, a percentage of all, or as its share of visitors asks for."""
-
     replicas: Annotated[int, Field(strict=True, ge=1)] | None = None
     weight: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     matchTrafficWeight: Literal[True] | None = None  # noqa: N815 (the field names in this file are Argo's)
@@ -44,16 +36,12 @@ class TemplateArgument(Settings):
     value: str
 
 
-class _PodHash(Settings):
-    podTemplateHashValue: Literal["Latest", "Stable"]  # noqa: N815
-
-
 class StepArg(Settings):
     """An argument of a step: a value, or the hash of a release's pods, which only a cluster has."""
 
     name: str
     value: str | None = None
-    valueFrom: _PodHash | None = None  # noqa: N815
+    valueFrom: _MAPPING | None = None  # noqa: N815
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -75,18 +63,10 @@ class StepSpec(Settings):
     analysis: AnalysisSpec | None = None
 
 
-class _Traefik(Settings):
-    weightedTraefikServiceName: str  # noqa: N815
-
-
-class _TrafficRouting(Settings):
-    traefik: _Traefik
-
-
 class _CanaryStrategy(Settings):
     stableService: str  # noqa: N815
     canaryService: str  # noqa: N815
-    trafficRouting: _TrafficRouting  # noqa: N815
+    trafficRouting: _MAPPING  # noqa: N815
     minPodsPerReplicaSet: int = 1  # noqa: N815
     steps: tuple[StepSpec, ...]
 
@@ -110,17 +90,12 @@ class _RolloutSpec(Settings):
 class Rollout(Settings):
     apiVersion: Literal["argoproj.io/v1alpha1"]  # noqa: N815
     kind: Literal["Rollout"]
-    metadata: ObjectMetadata
+    metadata: _MAPPING
     spec: _RolloutSpec
 
 
-class _AnalysisJob(Settings):
-    metadata: _MAPPING = Field(default_factory=dict)
-    spec: _MAPPING
-
-
 class _MetricProvider(Settings):
-    job: _AnalysisJob
+    job: _MAPPING
 
 
 class _AnalysisMetric(Settings):
@@ -138,7 +113,7 @@ class _TemplateSpec(Settings):
 class AnalysisTemplate(Settings):
     apiVersion: Literal["argoproj.io/v1alpha1"]  # noqa: N815
     kind: Literal["AnalysisTemplate"]
-    metadata: ObjectMetadata
+    metadata: _MAPPING
     spec: _TemplateSpec
 
 
@@ -146,7 +121,7 @@ M = TypeVar("M", bound=Settings)
 
 
 def validate(path: Path, document: Any, lines: Lines, model: type[M]) -> M:
-    """`document` as `model`; all faults are raised at once, each as `path:line: where: what`."""
+    """Validate a document; each fault is `path:line: where: what`."""
     try:
         return model.model_validate(document if document is not None else {})
     except ValidationError as error:

@@ -1,8 +1,4 @@
-"""Parses k8s/base/rollout.yaml, the only description of the canary, into the steps of a rehearsal.
-
-What is read is exactly the subset of Argo's fields that the rehearsal runs as a cluster would; any other is refused by
-name with its line. What an analysis runs comes from the argument defaults of engine/k8s/analysis/<template>.yaml.
-"""
+"""Parses k8s/base/rollout.yaml into the steps of a rehearsal; fields that it can't run are refused with their line."""
 
 from __future__ import annotations
 
@@ -24,8 +20,6 @@ _STEPS: Place = ("spec", "strategy", "canary", "steps")
 
 @dataclass(frozen=True)
 class SetWeight:
-    """The canary gets `weight` percent of the visitors."""
-
     kind: ClassVar[Literal["setWeight"]] = "setWeight"
     seconds: ClassVar[float] = 0.0
     weight: int
@@ -33,7 +27,7 @@ class SetWeight:
 
 @dataclass(frozen=True)
 class SetCanaryScale:
-    """Pods of the canary without visitors, or as many as its weight asks for. A rehearsal has its one process."""
+    """A number of pods, which means nothing to a rehearsal."""
 
     kind: ClassVar[Literal["setCanaryScale"]] = "setCanaryScale"
     seconds: ClassVar[float] = 0.0
@@ -41,23 +35,19 @@ class SetCanaryScale:
 
 @dataclass(frozen=True)
 class PauseStep:
-    """Visitors only, for `seconds`."""
-
     kind: ClassVar[Literal["pause"]] = "pause"
     seconds: float
 
 
 @dataclass(frozen=True)
 class AnalysisStep:
-    """A template that decides whether the canary goes on."""
-
     kind: ClassVar[Literal["analysis"]] = "analysis"
     template: str
     parameters: Parameters
 
     @property
     def seconds(self) -> float:
-        """Of the load; answers that are compared take what they take, about a second each on a laptop."""
+        """The duration of the load; compared answers take about a second each on a laptop."""
         if isinstance(self.parameters, LoadParameters):
             return self.parameters.seconds
         return float(self.parameters.cases)
@@ -75,11 +65,10 @@ class CanaryPlan:
 
     @property
     def seconds(self) -> float:
-        """Planned time of all steps."""
         return sum(step.seconds for step in self.steps)
 
     def fitted(self, *, time_scale: float, cases: int = 0) -> CanaryPlan:
-        """The plan as one machine walks it."""
+        """Return the plan as one machine walks it."""
         return replace(self, steps=tuple(_fit(step, time_scale, cases) for step in self.steps))
 
 
@@ -95,7 +84,7 @@ def _fit(step: Step, time_scale: float, cases: int) -> Step:
 
 
 def load_plan(path: Path, root: Path | None = None) -> CanaryPlan:
-    """Reads a Rollout, and the AnalysisTemplates it names."""
+    """Read a Rollout and the AnalysisTemplates it names."""
     checkout = path.parents[2]
     read = partial(read_parameters, (root or checkout) / TEMPLATES, shapes=known_shapes(checkout))
     document, lines = read_yaml(path)
@@ -124,7 +113,6 @@ def load_plan(path: Path, root: Path | None = None) -> CanaryPlan:
 
 
 def _step(spec: StepSpec, read: Callable[..., Parameters]) -> Step:
-    """The step; ValueError for one that is not exactly one thing to do, or has parameters that are not valid."""
     if len(spec.model_fields_set) != 1:
         raise ValueError("a step is exactly one of setWeight, setCanaryScale, pause, analysis")
     if spec.setWeight is not None:

@@ -1,9 +1,4 @@
-"""Compares canary and stable by their answers: both get a sample of the evaluation cases, compared case by case.
-
-The comparison is that of `sluice eval`, with the numbers under `comparison:` in config/gates.yaml. What both are asked
-goes over HTTP, so every metric that needs nothing but an answer takes part. One that needs more decided at release, and
-is named as left out here. Runs as `sluice canary quality`, the Job of engine/k8s/analysis/quality.yaml.
-"""
+"""Compares the answers of canary and stable over HTTP, as `sluice eval` does, with metrics that need only an answer."""
 
 from __future__ import annotations
 
@@ -12,7 +7,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +38,7 @@ _NEEDS = {
 
 @dataclass
 class ReleaseClient:
-    """A release as it is asked over HTTP. `decline`: how it says that it does not know; `seconds`: an answer that takes
-    longer counts as failed; `releases`: all that have answered."""
+    """A release asked over HTTP. A longer answer than `seconds` fails; `releases` collects all that answered."""
 
     url: str
     decline: str
@@ -69,27 +62,31 @@ class ReleaseClient:
         if not (release := response.headers.get(RELEASE_HEADER)):
             raise SluiceError(f"{self.url}: an answer without the header {RELEASE_HEADER}")
         self.releases.add(release)
-        return _output(reply, self.decline, (time.perf_counter() - began) * 1000)
+        text = str(reply["choices"][0]["message"]["content"])
+        return Output(
+            text=text,
+            declined=first_words(text) == first_words(self.decline) or bool(reply.get("declined")),
+            citations=tuple(str(citation["document"]) for citation in reply["citations"]),
+            latency_ms=(time.perf_counter() - began) * 1000,
+            prompt_tokens=int(reply["usage"]["prompt_tokens"]),
+            completion_tokens=int(reply["usage"]["completion_tokens"]),
+            steps=tuple(reply.get("steps") or ()),
+        )
 
     def _streamed(self, response: Response) -> dict[str, Any]:
-        """The chunks of a whole stream, as the reply that they make."""
-        stream, lines = ChatStream(self.seconds), list[bytes]()
-        for line in lines_of(response):
-            if stream.feed(line):
-                break
-            lines.append(line)
+        """Return the reply that the chunks of a whole stream make."""
+        stream = ChatStream(self.seconds)
+        any(map(stream.feed, lines_of(response)))  # until the answer is over
         if stream.fault:
             raise SluiceError(f"{self.url}: {stream.fault}")
-        chunks = [json.loads(line[5:]) for line in lines if line.startswith(b"data:")]
-        reply: dict[str, Any] = {key: value for chunk in chunks for key, value in chunk.items()}
-        pieces = [one["delta"].get("content") or "" for chunk in chunks for one in chunk["choices"]]
+        reply: dict[str, Any] = {key: value for chunk in stream.chunks for key, value in chunk.items()}
+        pieces = [one["delta"].get("content") or "" for chunk in stream.chunks for one in chunk["choices"]]
         return reply | {"choices": [{"message": {"content": "".join(pieces)}}]}
 
 
 @dataclass
 class _SampledRelease:
-    """A release that is asked until the canary has failed a question: after that it cannot pass, whatever it says.
-    `failed` is shared by both sides and holds why; `streamed`: ids of the rows whose answers come as streams."""
+    """A release that is asked until the canary has failed a question, which both sides share in `failed`."""
 
     served: ReleaseClient
     failed: list[str]
@@ -109,7 +106,7 @@ class _SampledRelease:
 
 
 def sample(rows: Sequence[Row], cases: int) -> list[Row]:
-    """Rows to ask: as many that must be declined as others (as far as there are), evenly spread."""
+    """Return rows to ask, half of them unanswerable as far as there are, evenly spread."""
     if not 0 < cases < len(rows):
         return list(rows)
     kinds = [[row for row in rows if row.answerable], [row for row in rows if not row.answerable]]
@@ -117,19 +114,6 @@ def sample(rows: Sequence[Row], cases: int) -> list[Row]:
     some = min(len(fewer), cases // 2)
     chosen = {row.id for kind, limit in ((fewer, some), (more, cases - some)) if limit for row in spread(kind, limit)}
     return [row for row in rows if row.id in chosen]
-
-
-def _output(reply: Any, decline: str, latency_ms: float) -> Output:
-    text = str(reply["choices"][0]["message"]["content"])
-    return Output(
-        text=text,
-        declined=first_words(text) == first_words(decline) or bool(reply.get("declined")),
-        citations=tuple(str(citation["document"]) for citation in reply["citations"]),
-        latency_ms=latency_ms,
-        prompt_tokens=int(reply["usage"]["prompt_tokens"]),
-        completion_tokens=int(reply["usage"]["completion_tokens"]),
-        steps=tuple(reply.get("steps") or ()),
-    )
 
 
 def compare_served(
@@ -141,13 +125,16 @@ def compare_served(
     concurrency: int,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Comparison:
-    """Asks both releases every row, every second one as a stream, at the same time, so that what slows one slows the
-    other, until the verdict is decided. The first question that the canary fails ends it: the comparison is then not
-    green, for that reason."""
+    """Ask both releases every row at the same time, every second one as a stream, until the verdict is decided.
+
+    The first question that the canary fails ends the comparison, which is then not green."""
     metrics = [metric for metric in make_metrics() if metric.needs == "answer"]
     known = {metric.name for metric in (*metrics, *BUILT_IN)}
     judged = policy.model_copy(update={"metrics": {n: one for n, one in policy.metrics.items() if n in known}})
-    left_out = _left_out(policy, known)
+    # Those that decide about a pull request and a release, with what they need.
+    needs = {name: _NEEDS[metric.needs] for name, metric in METRICS.items() if name not in known}
+    deciding = [name for name, one in policy.metrics.items() if one.decides != "never" and name not in known]
+    left_out = tuple(f"{name} needs {needs.get(name, _NEEDS['model'])}" for name in deciding)
     failed: list[str] = []
     rows = asking_order(rows)
     streamed = frozenset(row.id for row in rows[::2])
@@ -187,10 +174,3 @@ def _require_one_release(name: str, side: ReleaseClient, cases: Sequence[Mapping
             f"{side.url}: {found} answered for {name}, where one release was expected",
             remedy="the Services of stable and canary must each select the pods of one release",
         )
-
-
-def _left_out(policy: ComparisonPolicy, compared: AbstractSet[str]) -> tuple[str, ...]:
-    """Metrics that decide about a pull request and a release and cannot be computed here, with what they need."""
-    needs = {name: _NEEDS[metric.needs] for name, metric in METRICS.items() if name not in compared}
-    deciding = [name for name, one in policy.metrics.items() if one.decides != "never" and name not in compared]
-    return tuple(f"{name} needs {needs.get(name, _NEEDS['model'])}" for name in deciding)

@@ -1,7 +1,4 @@
-"""Asks a service on this machine and reads its streamed answer as a visitor would: validated line by line, and timed.
-
-Used by Locust and by the rehearsal's own visitors, so that both call the same things a failure.
-"""
+"""Asks a service on this machine, and validates and times its streamed answer."""
 
 from __future__ import annotations
 
@@ -19,29 +16,28 @@ REQUEST_ID = "X-Request-Id"
 
 
 def request_body(asked: str | Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """The body of POST /v1/chat/completions, for a question or a conversation."""
     messages = [{"role": "user", "content": asked}] if isinstance(asked, str) else [*asked]
     return {"model": "sluice", "stream": True, "messages": messages}
 
 
 class ChatStream:
-    """Feed it the lines of the body in order; `fault` says what is wrong with the answer, empty when it is whole.
+    """Validates an answer line by line; `fault` is empty if it is whole.
 
-    `ttft_ms` is the time from construction to the first piece of content, `total_ms` to the end of the stream; lengths
-    are the characters until then, of a decline those of its first line: the application writes the others at once.
-    An answer that is still going after `seconds` is a failure."""
+    Times are milliseconds since construction, lengths are characters, of a decline only its first line: the
+    application writes the others at once. An answer that takes longer than `seconds` is a failure."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._started = time.perf_counter()
         self._error = self._text = ""
         self._done = False
+        self.chunks: list[dict[str, Any]] = []
         self.ttft_ms: float | None = None
         self.total_ms: float | None = None
         self.ttft_length = self.total_length = 0
 
     def feed(self, line: bytes) -> bool:
-        """Takes one line of the body; True when the stream is over."""
+        """Take one line of the body; True when the stream is over."""
         if self._elapsed() > self._seconds * 1000:
             self._error = f"no whole answer within {self._seconds:g} s"
             return True
@@ -61,6 +57,7 @@ class ChatStream:
         except (ValueError, TypeError, KeyError, AttributeError):
             self._error = f"not a chat completion chunk: {payload[:80]!r}"
             return True
+        self.chunks.append(chunk)
         if chunk.get("declined"):
             self._text = self._text.strip().partition("\n")[0]
         self.total_length = len(self._text.strip())
@@ -82,7 +79,7 @@ class ChatStream:
 def request(
     url: str, timeout: float, *, body: Any = None, headers: Mapping[str, str] = {}, stream: bool = False
 ) -> requests.Response:
-    """Asks once, by POST where there is a body; any status is an answer."""
+    """Send one request, a POST if there is a body. Any status is an answer."""
     session = requests.Session()
     session.trust_env = False
     try:
@@ -103,6 +100,5 @@ def request(
 
 
 def lines_of(response: requests.Response) -> Iterator[bytes]:
-    """The lines of an answer that is read as it comes."""
     # As they arrive, in whatever size: the library's documentation has None, its types do not.
     return response.iter_lines(chunk_size=None)  # type: ignore[call-overload,no-any-return]

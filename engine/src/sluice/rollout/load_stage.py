@@ -1,11 +1,8 @@
-"""One load stage: its parameters, everything it measured, and the verdict by config/gates.yaml.
+"""One load stage: its parameters, its samples, and the verdict by config/gates.yaml.
 
-Parameters come from the environment, so that a Kubernetes Job and the rehearsal start Locust in the same way.
-
-Visits go through the router: each failure is charged to the release that answered. Probes go straight to stable and
-canary, the same question to both, in alternating order; only complete pairs are timed. `slowdown` is the median of the
-ratios canary / stable within the pairs, so that neither long questions nor a busy minute weigh on one side only.
-Stable's time counts as for an answer of the canary's length: whether answers grow is for the comparison to say.
+Visits go through the router, and each failure is charged to the release that answered. Probes send the same question
+to stable and canary; only complete pairs are timed. A slowdown is the median of the ratios within pairs, with
+stable's time scaled to the canary's length.
 """
 
 from __future__ import annotations
@@ -39,9 +36,7 @@ _CASES = 10
 
 @dataclass(frozen=True)
 class RequestSample:
-    """One finished request, of the release that it is charged to. `pair` joins two probes (None for a visit), by a name
-    where several processes probe; `error` is empty for a whole answer; times are None when they were never reached.
-    Lengths are in characters: of the answer, and of its first piece."""
+    """One finished request. `pair` joins two probes (None for a visit); lengths are in characters."""
 
     request_id: str
     release: Literal["canary", "stable"]
@@ -54,7 +49,7 @@ class RequestSample:
 
 
 def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
-    """Whom a visit is charged to.
+    """Return the release that a visit is charged to.
 
     Args:
         header: release id of the answer. One without it (no connection, an error page) counts against the canary,
@@ -65,12 +60,9 @@ def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
 
 
 def figures_of(samples: Sequence[RequestSample]) -> dict[Target, dict[str, Measurement]]:
-    """error_rate, total_p50_ms, total_p95_ms, ttft_p50_ms, ttft_p95_ms and requests for canary, stable and router; of
-    the canary total_slowdown and ttft_slowdown, the median of its time divided by stable's for an answer as long, and
-    total_p95_slowdown, its p95 divided by stable's for answers as long.
+    """Return the figures of canary, stable and router; slowdowns are the canary's.
 
-    canary and stable: errors over probes and visits, times over complete pairs of probes. router: over all visits.
-    """
+    Errors count probes and visits, times are of complete pairs; the router's are of all visits."""
     pairs = pairs_of(samples)
     visits = [sample for sample in samples if sample.pair is None]
     found: dict[Target, dict[str, Measurement]] = {}
@@ -101,7 +93,7 @@ def _times(samples: Sequence[RequestSample]) -> dict[str, Measurement]:
 
 
 def pairs_of(samples: Sequence[RequestSample]) -> list[tuple[RequestSample, RequestSample]]:
-    """(stable, canary) for each complete pair of probes, in the order in which they were asked."""
+    """Return (stable, canary) for each complete pair of probes."""
     pairs: dict[int | str, dict[str, RequestSample]] = {}
     for sample in samples:
         if sample.pair is not None and not sample.error and sample.total_ms and sample.ttft_ms:
@@ -118,8 +110,7 @@ def _slowdowns(pairs: Sequence[tuple[RequestSample, RequestSample]]) -> dict[str
 
 
 def surely_above(samples: Sequence[RequestSample], verdict: Verdict) -> bool:
-    """Whether so many pairs are slower than a limit that a slowdown within it is out of the question (binomial test of
-    the median's half, or the p95's twentieth, at 5 %)."""
+    """Check by a binomial test at 5 % that more pairs exceed a limit than its median's or p95's share explains."""
     name, _, p95 = verdict.metric.removesuffix("_slowdown").partition("_")
     times, chance = _times_beside(pairs_of(samples), name), 0.05 if p95 else 0.5
     count, above = len(times), sum(mine > (verdict.limit or 0) * other for mine, other in times)
@@ -128,7 +119,7 @@ def surely_above(samples: Sequence[RequestSample], verdict: Verdict) -> bool:
 
 
 def _times_beside(pairs: Sequence[tuple[RequestSample, RequestSample]], name: str) -> list[tuple[float, float]]:
-    """Milliseconds of the canary, and of stable for an answer as long."""
+    """Return milliseconds of the canary, and of stable for an answer as long."""
     # Milliseconds in which stable writes a character; 0 if all its answers come in one piece: then it is not known.
     later = [(one.total_ms or 0, one.ttft_ms or 0, one.total_length - one.ttft_length) for one, _ in pairs]
     pace = statistics.median([(total - first) / length for total, first, length in later if length > 0] or [0.0])
@@ -136,7 +127,6 @@ def _times_beside(pairs: Sequence[tuple[RequestSample, RequestSample]], name: st
 
 
 def _as_long(stable: RequestSample, canary: RequestSample, name: str, pace: float) -> Any:
-    """Stable's time for an answer (or a first piece) of the canary's length."""
     time = getattr(stable, f"{name}_ms")
     length, other = getattr(stable, f"{name}_length"), getattr(canary, f"{name}_length")
     # A part of the time is reading the question, so time falls by less than the length does.
@@ -144,7 +134,7 @@ def _as_long(stable: RequestSample, canary: RequestSample, name: str, pace: floa
 
 
 def longest(seconds: float) -> float:
-    """Seconds that a stage takes at most whose duration is `seconds`, without the answers in flight at its end."""
+    """Return the seconds that a stage takes at most, without answers in flight at its end."""
     return max(_PROLONGED * seconds, _AT_LEAST_SECONDS)
 
 
@@ -172,7 +162,7 @@ class LoadStage:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> LoadStage:
-        """Reads SLUICE_*; SluiceError for a variable that is missing or cannot be read."""
+        """Read SLUICE_*; SluiceError for a variable that is missing or unreadable."""
 
         def need(name: str) -> str:
             if not (value := env.get(f"SLUICE_{name}")):
@@ -207,14 +197,13 @@ class LoadStage:
 
     @property
     def pairs(self) -> int:
-        """Pairs of probes that both ended, well or not."""
+        """The pairs of probes that both ended, well or not."""
         return sum(sample.pair is not None for sample in self.samples) // 2
 
     def over(self, elapsed: float) -> bool:
-        """The planned time is up, and the gates have as many pairs as they need.
+        """Check that the time is up and the gates have the pairs they need.
 
-        A machine too slow for that, or so uneven that a canary would be stopped by chance, gets more time, as long as
-        every probe is answered. When that time is up, too few samples fail."""
+        A slow or uneven machine gets more time, as long as every probe is answered."""
         if elapsed < self.seconds:
             return False
         failed = any(sample.error for sample in self.samples if sample.pair is not None)
@@ -223,7 +212,7 @@ class LoadStage:
 
 
 def settled(gates: Sequence[Gate], stage: LoadStage) -> bool:
-    """Whether more pairs would hardly change the verdict: no gate fails only by a slowdown that may be chance."""
+    """Check that no gate fails only by a slowdown that may be chance."""
     figures = figures_of(stage.samples)
     failed = [one for one in decide(gates, "load", figures["canary"], figures["stable"]) if not one.passed]
     slow = [one for one in failed if one.metric in SLOWDOWNS]
@@ -231,7 +220,7 @@ def settled(gates: Sequence[Gate], stage: LoadStage) -> bool:
 
 
 def conclude(stage: LoadStage) -> list[Verdict]:
-    """Writes SLUICE_LOAD_OUT; one verdict for each load gate."""
+    """Write SLUICE_LOAD_OUT and return a verdict for each load gate."""
     figures = figures_of(stage.samples)
     verdicts = decide(load_gates(stage.gates), "load", figures["canary"], figures["stable"])
     visits = [sample for sample in stage.samples if sample.pair is None]
@@ -249,6 +238,6 @@ def conclude(stage: LoadStage) -> list[Verdict]:
 
 
 def lines(verdicts: Sequence[Verdict]) -> list[str]:
-    """What the log of the stage ends with: a heading, and a line for each gate, those that failed last."""
+    """Return the end of the stage's log: a heading and a line for each gate, failures last."""
     ordered = sorted(verdicts, key=lambda verdict: not verdict.passed)
     return [VERDICTS, *(f"{'passed' if one.passed else 'FAILED'}: {one.reason}" for one in ordered)]

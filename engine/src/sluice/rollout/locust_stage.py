@@ -1,7 +1,7 @@
-"""The load stage of a canary in Locust: it starts and ends here, and its users ask here. Users are in loadtest/.
+"""The load stage of a canary in Locust. Exit code 0: every gate passed; 3: a gate failed; otherwise nothing was
+measured.
 
-The exit code is the verdict. 0: every gate passed, 3: a gate failed, anything else: nothing was measured. With --master
-and --worker processes the load comes from the workers, the master gets their samples and decides.
+With --master and --worker, the master gets the workers' samples and decides.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SAMPLES = "sluice_samples"
 
 
 class LoadAnswer:
-    """What came back: `error` is empty for a whole answer, `release` is its header or None."""
+    """An answer. `error` is empty if it is whole; `release` is its header or None."""
 
     def __init__(self, stream: ChatStream) -> None:
         self.stream = stream  # times and lengths
@@ -38,18 +38,17 @@ class LoadAnswer:
 
     @property
     def total_ms(self) -> float | None:
-        """How long the whole answer took; None where its end was never reached."""
         return self.stream.total_ms
 
     def sample(self, release: Literal["canary", "stable"], pair: int | None = None) -> RequestSample:
-        """What the verdict needs of it. `pair`: number of the pair of probes; None for a visitor's."""
+        """Return the sample of a visit, or of a probe of the pair with this number."""
         stream = self.stream
         times = (stream.total_ms, stream.ttft_ms, stream.total_length, stream.ttft_length)
         return RequestSample(self.request_id, release, pair, self.error, *times)
 
 
 def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -> LoadAnswer:
-    """Asks a question and reads the streamed answer, by readline: other ways wait for a full kilobyte.
+    """Ask a question and read the streamed answer by readline; other ways wait for a full kilobyte.
 
     Args:
         user: of Locust; asks by its client and its time limit.
@@ -90,7 +89,7 @@ def _read(response: Any, stream: ChatStream, release: str | None) -> str:
 
 
 def _report(user: FastHttpUser, name: str, answer: LoadAnswer) -> None:
-    """Locust times a streamed request to its headers only; these are the times its tables should show."""
+    """Report times to Locust, which times a streamed request to its headers only."""
     for kind, value in (("ttft", answer.stream.ttft_ms), ("total", answer.stream.total_ms)):
         if value is not None and not answer.error:
             user.environment.events.request.fire(
@@ -99,7 +98,7 @@ def _report(user: FastHttpUser, name: str, answer: LoadAnswer) -> None:
 
 
 def start_stage(shapes: Collection[str]) -> LoadStage:
-    """The load stage of this process; ends it where nothing could be measured.
+    """Return the load stage of this process; exit if nothing could be measured.
 
     Args:
         shapes: names of the shapes that the locustfile has.
@@ -137,7 +136,6 @@ def _listen(stage: LoadStage) -> None:
         environment.stop_timeout = stage.answer_timeout
 
     def send_samples(client_id: str, data: dict[str, Any]) -> None:
-        """What a worker has measured since its last report, to the master."""
         taken, stage.samples = stage.samples, []
         # The prober moves to another worker when its own dies, and begins to count anew.
         data[_SAMPLES] = [asdict(one) | {"pair": one.pair and f"{client_id}-{one.pair}"} for one in taken]
@@ -155,7 +153,7 @@ def _listen(stage: LoadStage) -> None:
             environment.process_exit_code = 0 if passed else GATE_FAILED
 
     def tell(**_: Any) -> None:
-        """After Locust's tables: of the log of a Job, the end is what people are shown."""
+        """Print the verdicts after Locust's tables: people are shown the end of a Job's log."""
         if verdicts:
             print("\n".join(lines(verdicts)), flush=True)
 

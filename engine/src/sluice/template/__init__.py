@@ -1,1 +1,1 @@
-"""The relation of a fork to its template: own settings, and later versions of the template."""
+"""A project's names, and the engine's files in it."""

@@ -1,7 +1,6 @@
-"""`sluice init`: the names of a project, in config/project.yaml and the overlays, in one change that git can undo.
+"""`sluice init`: the names of a project, in config/project.yaml and the overlays, in one staged change.
 
-The engine keeps its name, so nothing else is rewritten. Everything is worked out in memory first, then written and
-staged: `git reset --hard` brings the old state back, and a second time nothing changes.
+Everything is worked out in memory before it is written; a second run changes nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ _OVERLAYS = "k8s/overlays"
 
 @dataclass(frozen=True)
 class FileChange:
-    """A file that `init` writes. `old` and `new`: its paths, the same where it stays."""
-
     old: str
     new: str
     text: str
@@ -44,8 +41,8 @@ class InitPlan:
 
 
 def require_clean(root: Path, writes: Collection[str] = (), own: tuple[str, ...] = ()) -> None:
-    """Refuse a checkout that `git reset --hard` would not bring back; untracked files count in `writes` and the engine.
-    `own`: prefixes of what an earlier run of the command left."""
+    """Refuse a checkout that `git reset --hard` would not bring back; untracked files count in `writes` and the engine,
+    and paths with a prefix of `own` do not."""
     status = run(root, "status", "--porcelain", "--no-renames", "--untracked-files=all", "-z").split("\0")
     entries = [(line[:2], line[3:]) for line in status if line and not line[3:].startswith(own)]
     if paths := [path for state, path in entries if state != "??" or path in writes or path.startswith(ENGINE)]:
@@ -54,7 +51,6 @@ def require_clean(root: Path, writes: Collection[str] = (), own: tuple[str, ...]
 
 
 def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
-    """Works out every change. Reads, writes nothing."""
     tracked = list_files(root, untracked=False)
     starter = any(path.startswith(STARTER[1]) for path in tracked) and not starter_data
     removed = [path for path in tracked if starter and path.startswith(STARTER)]
@@ -83,7 +79,7 @@ def apply(root: Path, plan: InitPlan) -> None:
 
 
 def _drop(root: Path, path: str) -> None:
-    """Remove a file and the folders that are empty then: git tracks none."""
+    """Remove a file and the folders that it leaves empty: git tracks none."""
     (root / path).unlink(missing_ok=True)
     folder = (root / path).parent
     while folder != root and folder.is_dir() and not [one for one in folder.iterdir() if one.name != "__pycache__"]:
@@ -99,7 +95,7 @@ def _project_file(root: Path, now: Project, project: Project) -> Iterator[FileCh
 
 
 def _overlays(root: Path, now: Project, project: Project, tracked: Sequence[str]) -> Iterator[FileChange]:
-    """The overlays with the values of the project in place of those they have now; what a person wrote there stays."""
+    """Replace the project's values in the overlays; what a person wrote there stays."""
     moves = dict(zip(now.environments, project.environments, strict=True))
     folders = {path.split("/")[2] for path in tracked if path.startswith(f"{_OVERLAYS}/") and path.count("/") > 2}
     for old, new in moves.items():
@@ -136,7 +132,7 @@ def _owners(root: Path, now: Project, project: Project) -> Iterator[FileChange]:
 
 
 def _replace(text: str, words: dict[str, str]) -> str:
-    """Each line with the first of `words` that it holds replaced, so that no replacement is replaced again."""
+    """Replace the first of `words` in each line, so that no replacement is replaced again."""
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines):
         for word, new in words.items():

@@ -1,8 +1,7 @@
-"""What belongs to the engine: all of engine/, and the files that GitHub, DVC, git and make want outside of it.
+"""The engine's files: all of engine/, and those that GitHub, DVC, git and make read outside of it.
 
-engine/OWNED lists the latter and engine/FILES the former, with sha256, so that an edited file is noticed without any
-history. In the template itself an edit is normal: `sluice engine check`, which pre-commit runs, writes both lists anew.
-A project never writes them.
+engine/OWNED lists the latter and engine/FILES the former, with sha256. In the template `sluice engine check`, which
+pre-commit runs, writes both lists anew; in a project it names the edited files.
 """
 
 from __future__ import annotations
@@ -131,7 +130,7 @@ def edits(root: Path, files: Iterable[str]) -> list[Edit]:
 
 
 def write_lists(root: Path, files: Iterable[str]) -> list[str]:
-    """Writes engine/OWNED and engine/FILES for the files as they are; returns those that changed."""
+    """Write engine/OWNED and engine/FILES anew; return those that changed."""
     there = sorted(set(files) - set(TEMPLATE_FILES))
     owned = _HEAD
     for reason, patterns in _REASONS:
@@ -143,7 +142,7 @@ def write_lists(root: Path, files: Iterable[str]) -> list[str]:
 
 
 def refused(found: Iterable[Edit], adopted: Iterable[str], owned: Mapping[str, str]) -> list[Edit]:
-    """The edits that a project may not make: all but those of files of OWNED that it has adopted."""
+    """Return the edits that a project may not make: all but those of adopted files of OWNED."""
     free = set(adopted) & set(owned)
     return [edit for edit in found if edit.path not in free]
 

@@ -1,4 +1,1 @@
-"""What the tests of a project use: pytest loads `sluice.testing.plugin` by the `-p` of the project's pyproject.toml.
-
-Nothing that serves imports this package.
-"""
+"""Test support for projects: the pytest plugin and doubles. Nothing that serves imports this package."""

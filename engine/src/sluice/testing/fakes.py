@@ -1,7 +1,4 @@
-"""Doubles for the tests of an application: a scripted model, a scripted search, and a small release made of them.
-
-A question that is not in the script is an error, not a guess.
-"""
+"""Doubles for the tests of an application: a scripted model, a scripted search, and a small release made of them."""
 
 from __future__ import annotations
 
@@ -25,17 +22,16 @@ from sluice.serving.settings import ServiceSettings
 
 
 class ScriptMissError(AssertionError):
-    """The test asked for something that its script does not hold."""
+    """The test asked for something that its script doesn't hold."""
 
 
 @dataclass
 class ScriptedChat:
     """Answers with the reply of the one script key that occurs in the last message.
 
-    A reply with `tool_calls` is a Delta. A reply that is an exception is raised; with `fail_after` set, after that many
-    pieces. `calls` records what was asked and with which parameters, `sent` the pieces that were given out. Pieces are
-    `piece` characters long, `delay` seconds apart; the last one waits until the file `gate` exists. `closed` counts
-    streams that were left before their end.
+    A reply with `tool_calls` is a Delta; an exception is raised. Pieces are `piece` characters long, `delay` seconds
+    apart; the connection breaks after `fail_after` of them, and the last one waits until the file `gate` exists.
+    `calls` records the requests, `sent` the pieces; `closed` counts streams that were left before their end.
     """
 
     script: Mapping[str, str | Delta | Exception]
@@ -187,7 +183,7 @@ PROVIDERS = Providers.model_validate(
 
 
 def scripted_bundle(**service: Any) -> ReleaseBundle:
-    """A release whose files do not exist; `service` changes its service settings."""
+    """A release whose files don't exist; `service` changes its service settings."""
     return ReleaseBundle(
         release="r-0123456789ab",
         prompts={"answer": _prompt()},
@@ -205,11 +201,11 @@ def scripted_bundle(**service: Any) -> ReleaseBundle:
 def run_application(
     chat: ChatProvider, search: ScriptedRetriever, *, guards: Any = None, bundle: ReleaseBundle | None = None
 ) -> ApplicationRunner:
-    """The application as the engine runs it, over doubles: `await run_application(…).answer(messages)`.
+    """Return the application as the engine runs it, over doubles: `await run_application(…).answer(messages)`.
 
     Args:
         chat: the model.
-        search: what is found.
+        search: the search.
         guards: None lets everything pass.
         bundle: the release; None: `scripted_bundle()`.
     """

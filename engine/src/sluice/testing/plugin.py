@@ -1,7 +1,5 @@
 """The pytest plugin of a project: a quiet environment, a closed network, and a clone in which releases are made.
 
-    addopts = "-p sluice.testing.plugin"
-
 A test may talk to this machine only when it asks for `loopback` or is marked `real`; one marked `e2e` or `image` is not
 guarded at all.
 """
@@ -71,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Thousands of tests and all that they import stay to the end: the collector of garbage need not look at them."""
+    """Keep the garbage collector from looking at what stays to the end."""
     gc.disable()
     try:
         return (yield)
@@ -81,8 +79,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Some tests run only when they are asked for by the name of their marker. Whole releases take longest, one after
-    the other, so they come first: with several workers the rest is done beside them."""
+    """Skip tests that run only by the name of their marker; put whole releases, which take longest, first."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
     for marker, (_, left_out) in MARKERS.items():
         if left_out and marker not in config.option.markexpr:
@@ -92,7 +89,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """In GitHub Actions: how many passed, what did not, and what was left out, in the summary of the job."""
+    """Write the counts and failures to the job summary of GitHub Actions."""
     from sluice.core.text import table
     from sluice.github.workflow_run import write_job_summary
 
@@ -126,7 +123,7 @@ def loopback() -> None:
 
 @pytest.fixture(autouse=True)
 def closed_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Refuses connections, and fails the test at its end even when the code under test swallowed the refusal."""
+    """Refuse connections, and fail the test at its end even when the code under test swallowed the refusal."""
     if request.node.get_closest_marker("e2e") or request.node.get_closest_marker("image"):
         yield
         return
@@ -162,7 +159,7 @@ def closed_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A clone of the project around the current folder, for small releases. Whatever they start has ended with them."""
+    """A clone of the project around the current folder, for small releases."""
     from sluice.core.workspace import Workspace
     from support.checkout import Checkout
 

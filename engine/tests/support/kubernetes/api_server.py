@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from support.kubernetes.field_ownership import FieldConflictError, applied, copied, updated
-from support.local_server import reply
+from support.local_server import in_thread, reply
 
 KINDS = (
     ("", "v1", "Namespace", "namespaces", False),
@@ -58,7 +58,7 @@ Object = dict[str, Any]
 
 
 class KubeApi:
-    """`objects`: by path. `refuse`: (method, part of the path) to a Status to answer with. `logs`: by pod."""
+    """`objects` by path; `refuse`: the Status for a method and part of a path; `logs` by pod."""
 
     def __init__(self, namespace: str = "sluice-local") -> None:
         self.namespace = namespace
@@ -74,7 +74,8 @@ class KubeApi:
         self.patched = False  # a Rollout, since somebody looked: no controller has come to it yet
         self.now = datetime(2026, 1, 1, tzinfo=UTC)  # of the controllers
         self.controllers: Callable[[], bool] | None = None  # one turn of them
-        self.server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients go away
 
     @property
     def url(self) -> str:
@@ -93,31 +94,22 @@ class KubeApi:
         return list(dict.fromkeys([self.namespace, *(one for one in made if "/" not in one)]))
 
     def kubeconfig(self, path: Path) -> Path:
-        path.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [{"name": "stub", "cluster": {"server": self.url}}],
-                    "contexts": [{"name": "stub", "context": {"cluster": "stub", "user": "nobody"}}],
-                    "users": [{"name": "nobody", "user": {}}],
-                    "current-context": "stub",
-                }
-            )
-        )
+        config: Object = {"apiVersion": "v1", "kind": "Config", "current-context": "stub"}
+        config["clusters"] = [{"name": "stub", "cluster": {"server": self.url}}]
+        config["contexts"] = [{"name": "stub", "context": {"cluster": "stub", "user": "nobody"}}]
+        config["users"] = [{"name": "nobody", "user": {}}]
+        path.write_text(json.dumps(config))
         return path
 
     def find(self, kind: str, name: str) -> Object | None:
-        """A copy."""
         return copied(self.objects.get(self.path(kind, name)))
 
     def all(self, kind: str) -> list[Object]:
-        """Copies."""
         root = self.path(kind, "")
         return [copied(one) for path, one in self.objects.items() if path.rpartition("/")[0] == root]
 
     def write(self, document: Object, manager: str) -> Object:
-        """Creates or updates an object as a controller does, which owns from then on what has changed."""
+        """Create or update an object as a controller, which owns what has changed."""
         path = self.path(document["kind"], document["metadata"]["name"])
         with self.lock:
             live = self.objects.get(path)
@@ -126,7 +118,7 @@ class KubeApi:
     def apply(
         self, config: Object, manager: str = "sluice", *, force: bool = False, keep: bool = True, path: str = ""
     ) -> Object:
-        """Server-side apply; without `keep` a dry run. FieldConflictError where another manager owns a field."""
+        """Apply server-side; without `keep` a dry run."""
         path = path or self.path(config["kind"], config["metadata"]["name"])
         with self.lock:
             live = self.objects.get(path)
@@ -134,7 +126,7 @@ class KubeApi:
             return self._store(path, live, document) if keep else document
 
     def merge(self, path: str, body: Object, manager: str) -> Object:
-        """A merge patch (RFC 7386) of an object, or of its status alone."""
+        """Apply a merge patch (RFC 7386) to an object, or to its status alone."""
         with self.lock:
             main = path.removesuffix("/status")
             live = self.objects[main]
@@ -147,7 +139,6 @@ class KubeApi:
 
     @contextmanager
     def inside(self, namespace: str) -> Iterator[None]:
-        """Names are those of another namespace."""
         with self.lock:
             before, self.namespace = self.namespace, namespace
             try:
@@ -156,7 +147,6 @@ class KubeApi:
                 self.namespace = before
 
     def delete(self, kind: str, name: str) -> None:
-        """Also what it owns."""
         with self.lock:
             gone = self.objects.pop(self.path(kind, name))
             uid = gone["metadata"].get("uid")
@@ -167,7 +157,6 @@ class KubeApi:
                         self.delete(one["kind"], one["metadata"]["name"])
 
     def _store(self, path: str, live: Object | None, document: Object) -> Object:
-        """With what the API server itself writes about an object."""
         metadata = document["metadata"]
         if "/namespaces/" in path:
             metadata.setdefault("namespace", path.split("/namespaces/")[1].partition("/")[0])
@@ -198,13 +187,6 @@ def _merged(live: Any, patch: Any) -> Any:
 def status(code: int, reason: str, message: str, details: Object | None = None) -> Object:
     document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code}
     return {**document, "reason": reason, "message": message, "details": details or {}}
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients go away; that is no news."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -284,7 +266,6 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
 
     def do_POST(self) -> None:
-        """May I? That is the only question that is asked so."""
         body = json.loads(self._body())
         if self._turned_away("POST", self.path):
             return
@@ -386,10 +367,5 @@ def _selected(collection: str, path: str, document: Object, query: dict[str, str
 
 @contextmanager
 def serving(api: KubeApi) -> Iterator[KubeApi]:
-    thread = threading.Thread(target=api.server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with in_thread(api.server):
         yield api
-    finally:
-        api.server.shutdown()
-        api.server.server_close()

@@ -22,7 +22,6 @@ _CONDITION = re.compile(
 
 
 def judge(metric: Mapping[str, Any], result: list[float]) -> Phase:
-    """The phase of one measurement; a condition that stands alone decides everything."""
     known = _CONDITION.fullmatch(metric["successCondition"])
     assert known, f"another condition: {metric['successCondition']}"
     assert "failureCondition" not in metric
@@ -33,7 +32,6 @@ def judge(metric: Mapping[str, Any], result: list[float]) -> Phase:
 
 
 def resolve(value: Any, arguments: Mapping[str, str]) -> Any:
-    """Puts the arguments into every string; KeyError for one that nobody gives."""
     if isinstance(value, str):
         return re.sub(r"\{\{\s*args\.([\w-]+)\s*\}\}", lambda found: arguments[found[1]], value)
     if isinstance(value, Mapping):
@@ -46,7 +44,7 @@ def defaults(template: Mapping[str, Any]) -> dict[str, str]:
 
 
 def ask(address: str, query: str, timeout: float) -> list[float]:
-    """The values of an instant vector. OSError when Prometheus does not answer or does not understand."""
+    """Return the values of an instant vector."""
     url = f"{address}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=timeout) as response:
@@ -56,7 +54,6 @@ def ask(address: str, query: str, timeout: float) -> list[float]:
 
 
 def measure(metric: Mapping[str, Any]) -> tuple[Phase, list[float]]:
-    """One measurement of a resolved metric: its phase and what Prometheus said."""
     prometheus = metric["provider"]["prometheus"]
     try:
         result = ask(prometheus["address"], prometheus["query"], prometheus["timeout"])

@@ -14,7 +14,6 @@ _TARGET = {"project", "namespace"}
 
 
 def metrics() -> dict[str, set[str]]:
-    """Name -> labels."""
     found = {name: {*labels, *one["labels"]} for one in EXPORTERS for name, labels in one["metrics"].items()}
     for collector in ServiceMetrics("r-0123456789ab", lambda: 0).registry._collector_to_names:
         for metric in collector.describe() if hasattr(collector, "describe") else ():

@@ -1,4 +1,4 @@
-"""What the tests of the manifests look at: overlays and combinations of components, each rendered once."""
+"""Overlays and combinations of components, each rendered once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ def overlay_text(name: str) -> str:
 
 
 def combination(folder: Path, components: Sequence[str]) -> Path:
-    """The base with components, as an overlay of one's own would have them."""
     folder.mkdir(exist_ok=True)
     k8s, engine = (os.path.relpath(path, folder.resolve()) for path in (K8S, ENGINE))
     (folder / "kustomization.yaml").write_text(
@@ -52,7 +51,7 @@ def combined(*components: str) -> list[Manifest]:
 
 
 def documented() -> list[tuple[str, ...]]:
-    """The combinations in engine/docs/reference/cluster.md: rows of the table whose last cell names components."""
+    """Return the combinations in engine/docs/reference/cluster.md."""
     page = (ROOT / "engine" / "docs" / "reference" / "cluster.md").read_text()
     block = re.search(r"^## Combinations\n(.*?)^## ", page, re.DOTALL | re.MULTILINE)
     assert block, "the page has no section `Combinations`"
@@ -65,7 +64,6 @@ def combinations() -> Sequence[tuple[str, ...]]:
 
 
 def everything() -> list[tuple[str, list[Manifest]]]:
-    """Every overlay, every component alone, every documented combination."""
     return [(name, overlay(name)) for name in OVERLAYS] + [("+".join(one), combined(*one)) for one in combinations()]
 
 
@@ -78,7 +76,7 @@ _LAST = ("artefacts-volume", "private-images")  # they change what others bring
 
 
 def crowded() -> list[tuple[str, ...]]:
-    """Overlays of as much as may stand together: every two components that may are in one of them."""
+    """Return overlays of as much as may stand together: every two components that may are in one of them."""
     told = {*chain(*_TYPES), *_STORES, *_KEYS, "ingress-tls", "ingress-alb", *_LAST}
     others = [name for name in COMPONENTS if name not in told]
     ways = [("ingress-tls", kinds) for kinds in _TYPES] + [("ingress-alb", ())]

@@ -27,11 +27,7 @@ Object = dict[str, Any]
 
 @dataclass
 class Nodes:
-    """What becomes of pods and Jobs.
-
-    `verdicts`: how a judge's metric or a Job ends, by its name; else it passes. `logs`: what it wrote. `dead`: releases
-    whose pods run and are not ready; `waiting`: what a container of theirs waits for, by release. An image whose name
-    ends with `absent` is not there to pull."""
+    """What becomes of pods and Jobs: verdicts and logs by metric or Job, and releases that are never ready."""
 
     verdicts: dict[str, str] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
@@ -39,7 +35,6 @@ class Nodes:
     waiting: dict[str, Object] = field(default_factory=dict)
 
     def pod_status(self, pod: Object) -> Object:
-        """The status that its node reports."""
         spec = pod["spec"]["containers"][0]
         absent = spec.get("image", "").partition("@")[0].endswith("absent")
         release = pod["metadata"].get("labels", {}).get(RELEASE, "")
@@ -56,7 +51,6 @@ class Nodes:
         }
 
     def job_ends(self, job: Object) -> str:
-        """`Complete` or `Failed`."""
         failed = any(
             f".{metric}." in f".{job['metadata']['name']}." and verdict in BAD
             for metric, verdict in self.verdicts.items()
@@ -66,7 +60,6 @@ class Nodes:
 
 @contextmanager
 def marked_pods(cluster: Cluster, namespaces: Sequence[str], nodes: Nodes) -> Iterator[Nodes]:
-    """Marks the pods of these namespaces until the block ends, as `nodes` says."""
     over = threading.Event()
     with cluster.client() as client:
         thread = threading.Thread(target=_mark, args=(client, namespaces, nodes, over), daemon=True)
@@ -102,7 +95,6 @@ def _status(pod: Any, nodes: Nodes) -> Any:
 
 
 def _covers(there: Any, wanted: Any) -> bool:
-    """The API server adds to what it is given."""
     if isinstance(wanted, dict):
         return isinstance(there, dict) and all(_covers(there.get(key), one) for key, one in wanted.items())
     if isinstance(wanted, list):

@@ -46,17 +46,15 @@ class Player:
         api.controllers = self.turn
 
     def turn(self) -> bool:
-        """Plays one look in each namespace. False when nothing is left to play."""
+        """Play one look in each namespace; False if nothing is left."""
         with self.api.lock:
             moved = [self._in(one) for one in self.api.namespaces]
             return any(moved)
 
     def hurry(self, looks: int) -> None:
-        """So many looks at once, for a command that looks once a second."""
         self.api.controllers = lambda: all(self.turn() for _ in range(looks))
 
     def settle(self) -> None:
-        """Plays to the end, and half a minute more: pods of before go."""
         for _ in range(100):
             if not self.turn():
                 return
@@ -69,8 +67,6 @@ class Player:
 
 
 class _Stage:
-    """One namespace, with one Rollout."""
-
     def __init__(self, player: Player) -> None:
         self.player, self.api = player, player.api
         self.looks: list[list[Object]] = []
@@ -101,7 +97,6 @@ class _Stage:
         return True
 
     def _hear(self, rollout: Object, live: Object) -> None:
-        """Begins the story of what was asked for since the last look."""
         asked = [name for name in ("abort", "promoteFull") if live.get(name) and not self.status.get(name)]
         back = self.status.get("abort") and not live.get("abort")
         event = (bool(live.get("abort")), (rollout["metadata"].get("annotations") or {}).get("sluice/touched"))
@@ -176,7 +171,6 @@ class _Stage:
         self.looks = [*([first] if stable and live.get("observedGeneration") != generation else []), *recorded]
 
     def _number(self, rollout: Object, new: str) -> str:
-        """Of the revision; its ReplicaSet is made where there is none."""
         sets = {_hash(one): one for one in self.api.all("ReplicaSet")}
         numbers = {key: int(one["metadata"]["annotations"][REVISION]) for key, one in sets.items()}
         number = str(max([one for key, one in numbers.items() if key != new], default=0) + 1)
@@ -197,7 +191,6 @@ class _Stage:
         return number
 
     def _rest(self, rollout: Object) -> None:
-        """What comes without being asked for: pods of stable die, and those of before go."""
         stable = self.status.get("stableRS", "")
         for one in self.api.all("ReplicaSet"):
             up, own = one["status"].get("availableReplicas"), _hash(one) == stable
@@ -212,7 +205,6 @@ class _Stage:
             return
 
     def _leaves(self, one: Object) -> bool:
-        """It has a time to go, or is neither stable nor what is coming (recorded: over-another)."""
         return DEADLINE in one["metadata"]["annotations"] or _hash(one) != self.status.get("currentPodHash")
 
     def _play_Rollout(self, row: Object) -> None:  # noqa: N802 - of a kind
@@ -254,7 +246,7 @@ class _Stage:
             self.api.write(live, _CONTROLLER)
 
     def _runs(self) -> bool:
-        """AnalysisRuns that `sluice deploy` has made, one after the other (recorded: first-is-judged)."""
+        """Play AnalysisRuns that `sluice deploy` has made, one after the other (recorded: first-is-judged)."""
         for run in self.api.all("AnalysisRun"):
             phase = (run.get("status") or {}).get("phase", "")
             if phase in ("", "Running") and "rollout-type" not in run["metadata"].get("labels", {}):
@@ -281,7 +273,6 @@ class _Stage:
                 self.api.logs[pod["name"]] = log
 
     def _jobs(self) -> bool:
-        """Those that run before the pods of a release start."""
         for job in self.api.all("Job"):
             if not (job.get("status") or {}).get("conditions"):
                 ends = {"type": self.player.nodes.job_ends(job), "status": "True", "message": ""}
@@ -309,7 +300,6 @@ class _Stage:
 
 
 def _status(phase: str, metric: str) -> Object:
-    """Of an AnalysisRun."""
     text = json.dumps(_recorded("analysis-run")[phase])
     return dict(json.loads(text.replace("<metric>", metric)))
 

@@ -1,9 +1,7 @@
-"""A TCP proxy on loopback that can be told to misbehave, in front of a server on a Unix socket or a port.
+"""A TCP proxy on loopback that can be told to misbehave.
 
-`mode`: `pass`, `refuse` (nobody listens), `reset` (hangs up on everybody), `hang` (takes all and passes nothing on),
-`slow` (each piece of an answer waits `delay` seconds) or `garbage` (answers nonsense). A change of mode holds for open
-connections too.
-"""
+`mode`: `pass`, `refuse` (nobody listens), `reset` (hangs up), `hang` (passes nothing on), `slow` (each piece of an
+answer waits `delay` seconds) or `garbage`; it holds for open connections too."""
 
 from __future__ import annotations
 
@@ -19,8 +17,6 @@ Address = str | tuple[str, int]
 
 
 class Proxy:
-    """Listens on `port` while it is entered and not refusing."""
-
     def __init__(self, target: Address) -> None:
         self._target = target
         self._mode = "pass"

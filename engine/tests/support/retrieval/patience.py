@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
 from sluice.core.errors import SluiceError
-from sluice.core.processes import wait_until
 
 T = TypeVar("T")
 
 
 def open_patiently(opened: ExitStack, make: Callable[[], AbstractContextManager[T]]) -> T:
-    """Opens a store that may miss its own time limit at first: again, for a minute.
-
-    Args:
-        opened: Closes it.
-        make: One try.
-    """
-    there: list[T] = []
-
-    def is_open() -> bool:
+    """Open a store that may miss its own time limit at first: again, for a minute."""
+    end = time.monotonic() + 60
+    while True:
         try:
-            there.append(opened.enter_context(make()))
+            return opened.enter_context(make())
         except SluiceError:
-            return False
-        return True
-
-    assert wait_until(is_open, seconds=60)
-    return there[0]
+            if time.monotonic() > end:
+                raise

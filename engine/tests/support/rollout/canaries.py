@@ -1,12 +1,8 @@
-"""The real service as releases that are good and bad in ways that Prometheus can see, for tests of the analysis.
-
-Model, search and guard are scripts; HTTP, admission, metrics and feedback are those of a release.
-"""
+"""The real service as good and bad releases, with a scripted model, search and guard."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -17,26 +13,24 @@ from pathlib import Path
 
 import httpx
 
-from sluice.core.processes import free_port, wait_until
 from sluice.data.rows import Row
 from sluice.guardrails.guards import GuardOutcome
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
 from sluice.serving.auth import Caller
 from sluice.serving.feedback import FeedbackLog, proof_of
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
+from starter_files import ROOT
 from support.serving.fakes import CHUNKS, REPLIES, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
-ROOT = Path(__file__).parents[4]
 GOOD = "How much overlap do chunks have?"
 BROKEN = "What breaks?"
 FORBIDDEN = "What is forbidden?"
 
 
 class ForbiddingGuards:
-    """Refuses one question."""
-
     async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
         return GuardOutcome("", True, ("test.forbidden",)) if text == FORBIDDEN else GuardOutcome(text, False, ())
 
@@ -57,8 +51,8 @@ CASES = [
 
 
 def serve(port: int, release: str, state: str, delay: float, *, wrong: bool = False) -> None:
-    """Answers GOOD within four times `delay` seconds, BROKEN with a 5xx, FORBIDDEN with a refusal, and CASES right, or
-    `wrong`: with other words, and where it should decline too."""
+    """Answers GOOD within four times `delay` seconds, BROKEN with a 5xx, FORBIDDEN with a refusal, and CASES right
+    or `wrong`."""
     bundle = replace(scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64}), release=release)
     script: dict[str, str | Exception] = {**REPLIES, "breaks": RuntimeError("broken")}
     hits = {asked: [hit(CHUNKS, doc_id="chunking")] for asked in (GOOD, BROKEN, FORBIDDEN)}
@@ -74,34 +68,18 @@ def serve(port: int, release: str, state: str, delay: float, *, wrong: bool = Fa
     listen(app, traffic, "127.0.0.1", port, drain_seconds=1, notice_seconds=0)
 
 
-class Canary:
-    """A release in a process of its own."""
-
+class Canary(ReleaseService):
     def __init__(self, release: str, state: Path, delay: float = 0.0, *, wrong: bool = False) -> None:
-        self.release = release
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        call = f"serve({self.port}, {release!r}, {str(state)!r}, {delay}, wrong={wrong})"
-        code = f"from support.rollout.canaries import serve; {call}"
+        call = f"serve({{port}}, {release!r}, {str(state)!r}, {delay}, wrong={wrong})"
+        argv = [sys.executable, "-c", f"from support.rollout.canaries import serve; {call}"]
         path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
-        self.process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
-
-    def wait_ready(self) -> None:
-        def ready() -> bool:
-            try:
-                return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200
-            except httpx.TransportError:
-                return False
-
-        assert wait_until(lambda: ready() or self.process.poll() is not None, seconds=120)
-        assert self.process.poll() is None
+        super().__init__("canary", ReleaseServiceSpec(release, argv, {"PYTHONPATH": path}), state=state)
 
     def ask(self, question: str) -> int:
         body = {"model": "sluice", "messages": [{"role": "user", "content": question}]}
         return self._post("/v1/chat/completions", body)
 
     def score(self, value: float, release: str) -> None:
-        """A user's score of an answer that `release` gave; whichever release takes it."""
         trace_id = uuid.uuid4().hex
         answer = trace_id + proof_of(Caller(), trace_id, release)
         assert self._post("/v1/feedback", {"trace_id": answer, "score": value, "release": release}) == 200
@@ -109,14 +87,10 @@ class Canary:
     def _post(self, path: str, body: dict[str, object]) -> int:
         return httpx.post(self.url + path, json=body, timeout=240, trust_env=False).status_code
 
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
 
 @contextmanager
 def compared_releases(folder: Path) -> Iterator[dict[str, str]]:
-    """Name -> URL of three releases that serve: stable, a good one, which answers alike, and one that answers worse."""
+    """Start a stable, a good and a worse release; yield their URLs."""
     with ExitStack() as running:
         releases = {
             name: Canary(f"r-00000000000{letter}", folder / letter, wrong=name == "worse")
@@ -130,7 +104,6 @@ def compared_releases(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def many(times: int, call: Callable[[], object], *, at_once: int = 8) -> None:
-    """`call`, so many at a time."""
     with ThreadPoolExecutor(at_once) as pool:
         for done in [pool.submit(call) for _ in range(times)]:
             done.result()

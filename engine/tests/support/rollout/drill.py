@@ -1,16 +1,11 @@
-"""Canaries that are bad in one way each, and rehearsals of them: the drill of engine/benchmarks/canary_drill.py and its
-test.
-
-The model and the search are scripts; HTTP, admission, streams and draining are those of a release. Traefik and Locust
-are real, the plan is k8s/base/rollout.yaml, the gates are config/gates.yaml.
-"""
+"""Canaries that are bad in one way each, and rehearsals of them: the drill of engine/benchmarks/canary_drill.py."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count
@@ -30,13 +25,12 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState, is_chat, parse_fault
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
-from starter_files import GATES, LOCUSTFILE, ROLLOUT
+from starter_files import GATES, LOCUSTFILE, ROLLOUT, ROOT
 from support.serving.fakes import DECLINE, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-ROOT = Path(__file__).parents[4]
 PIECE_SECONDS = 0.03  # an answer has eight pieces and two sentences
 # As in the starter set: of three questions one must be declined.
 ROWS = [
@@ -52,11 +46,8 @@ ROWS = [
 
 @dataclass(frozen=True)
 class Way:
-    """One way to be bad; `name` is for people. `after`: the first so many questions are answered well.
-
-    `fault`: as for `sluice serve --fault`. `refused`, `cut`: shares of the streams that get a 503, that end midway.
-    `slow`: times as long for each piece; `first`: seconds more until the first piece; `tail`: every fifth answer takes
-    so many times as long. `says`: what becomes of the answers."""
+    """One way to be bad. `refused`, `cut`: shares of streams; `slow`, `tail` (every fifth answer): times as long;
+    `first`: seconds."""
 
     name: str
     family: str
@@ -106,7 +97,6 @@ WAYS = {way.name: way for way in (GOOD, QUICK, *BAD)}
 
 
 def _script(row: Row, says: str) -> str:
-    """What the model answers."""
     right = row.answers[0] if row.answers else DECLINE
     number = int(row.id[-3:])
     fourth = number % 4 == 0
@@ -120,8 +110,6 @@ def _script(row: Row, says: str) -> str:
 
 
 class PacedChat:
-    """The script, at the pace of a way."""
-
     def __init__(self, way: Way, piece: float) -> None:
         script = {row.id: _script(row, way.says) for row in ROWS}
         pace = piece * way.slow
@@ -156,32 +144,25 @@ class Broken:
         self._asked += 1
         if self._way.dies_after is not None and self._asked > self._way.dies_after:
             os._exit(1)
-        bad = self._asked > self._way.after
-        await self._app(scope, receive, _Bad(send, self._streams, self._way).send if bad else send)
+        refused = cut = False
+        chunks = 0
 
+        async def send_badly(message: Message) -> None:
+            nonlocal refused, cut, chunks
+            if message["type"] == "http.response.start":
+                if dict(message["headers"]).get(b"content-type", b"").startswith(b"text/event-stream"):
+                    number = next(self._streams)
+                    refused, cut = (_falls(number, share) for share in (self._way.refused, self._way.cut))
+                if refused:
+                    await _refuse(send)
+            if refused:
+                return
+            chunks += message["type"] == "http.response.body"
+            if cut and chunks > 2:
+                raise ConnectionError("the stream is cut on purpose")
+            await send(message)
 
-class _Bad:
-    """What one caller gets. Only streams are touched, and counted by `streams`."""
-
-    def __init__(self, send: Send, streams: Iterator[int], way: Way) -> None:
-        self._send, self._streams, self._way = send, streams, way
-        self._refused = self._cut = False
-        self._chunks = 0
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = dict(message["headers"])
-            if headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-                number = next(self._streams)
-                self._refused, self._cut = (_falls(number, share) for share in (self._way.refused, self._way.cut))
-            if self._refused:
-                await _refuse(self._send)
-        if self._refused:
-            return
-        self._chunks += message["type"] == "http.response.body"
-        if self._cut and self._chunks > 2:
-            raise ConnectionError("the stream is cut on purpose")
-        await self._send(message)
+        await self._app(scope, receive, send_badly if self._asked > self._way.after else send)
 
 
 def _falls(number: int, share: Fraction) -> bool:
@@ -195,7 +176,6 @@ async def _refuse(send: Send) -> None:
 
 
 def serve(port: int, release: str, state: str, name: str, piece: float = PIECE_SECONDS) -> None:
-    """Serves until SIGTERM, as the way `name` has it; a good one takes so many seconds for a piece of an answer."""
     way = WAYS[name]
     if way.dies_after == 0:
         sys.exit("no memory for the model")
@@ -210,7 +190,6 @@ def serve(port: int, release: str, state: str, name: str, piece: float = PIECE_S
 
 
 def spec(release: str, way: Way, state: Path, piece: float = PIECE_SECONDS) -> ReleaseServiceSpec:
-    """How a rehearsal starts it; `piece`: as for `serve`."""
     words = f"{{port}}, {release!r}, {str(state / release)!r}, {way.name!r}, {piece}"
     code = f"from support.rollout.drill import serve; serve({words})"
     path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
@@ -219,11 +198,8 @@ def spec(release: str, way: Way, state: Path, piece: float = PIECE_SECONDS) -> R
 
 @dataclass(frozen=True)
 class Drilled:
-    """What became of one canary. `stopped_by`: the gate, or what else did it; empty when it was promoted.
-
-    `intervals`: analyses that were begun. `exposed`: share of the visitors' requests that the router sent to the
-    canary. `back`: seconds from the verdict until the router sends everybody to stable. `outside`: failures of requests
-    that the router did not send to the canary."""
+    """The result for one canary. `intervals` are begun analyses, `exposed` the canary's share of visitors, `back`
+    seconds from the verdict to weight 0, `outside` failures of requests to stable."""
 
     way: Way
     stopped_by: str
@@ -253,9 +229,7 @@ def drill(
     patience: float = 0,
     piece: float = PIECE_SECONDS,
 ) -> Drilled:
-    """Rehearses one canary beside a good stable; all that is written goes to `folder`. `cases`: as for `rehearse`;
-    `patience`: seconds that an answer may take, 0: as the plan says; `piece`: as
-    for `serve`."""
+    """Rehearse one canary beside a good stable; `patience`: seconds that an answer may take, 0 as planned."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "eval.jsonl", ROWS)
     plan = plan_of_the_cluster()
@@ -280,7 +254,6 @@ def _patient(step: Step, seconds: float) -> Step:
 
 
 def drilled(way: Way, result: Rehearsal) -> Drilled:
-    """The figures of a rehearsal."""
     analyses = [step for step in result.steps if step.kind == "analysis"]
     last = result.steps[-1] if result.steps else None
     failed = dict.fromkeys(verdict.gate for step in analyses for verdict in step.gates if not verdict.passed)

@@ -1,8 +1,4 @@
-"""Visitors through the real Traefik while one release takes over from another: the weight goes 0, 10, 50, 100, then the
-old one is drained and stopped. `engine/benchmarks/promotion.py` prints it, a test asserts it.
-
-Every request must get a whole stream of a release; there is no retry anywhere.
-"""
+"""Visitors through the real Traefik while one release takes over from another, without any retry."""
 
 from __future__ import annotations
 
@@ -28,8 +24,7 @@ _CALLERS, _FRESH_EVERY = 16, 4
 
 @dataclass
 class Promotion:
-    """`served`: answers by release; `failed`: what went wrong, by its description; `alone`: requests that were sent
-    after the old release had gone; `in_flight`: requests in progress when it got its signal. Seconds."""
+    """`served` and `failed` count answers; `alone`: requests sent after the old release had gone."""
 
     requests: int = 0
     served: Counter[str] = field(default_factory=Counter)
@@ -46,7 +41,6 @@ class Promotion:
 
 
 def promote(requests: int, folder: Path) -> Promotion:
-    """Starts both releases and the router, and sends at least so many requests while the weight moves."""
     services = [
         ReleaseService(role, spec(name, QUICK, folder), state=folder) for role, name in (("old", OLD), ("new", NEW))
     ]

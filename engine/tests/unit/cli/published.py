@@ -1,4 +1,4 @@
-"""A checkout whose data are published, `sluice data` in it, and a GitHub that it pushes to: fixtures by import."""
+"""A checkout whose data are published, and a GitHub that it pushes to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from unit.github.fake_repository import FakeRepository
 
 @pytest.fixture
 def here(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """The miniature checkout with its data published, in it."""
     # The miniature's one training row is an evaluation row too, which may not be published.
     row = {"id": "t1", "question": "Who minds the lamp at night?", "answers": [], "doc_ids": []}
     (workspace.data / "train.jsonl").write_text(json.dumps(row) + "\n")
@@ -56,7 +55,6 @@ def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens t
 
 @pytest.fixture
 def server(here: Workspace, there: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the checkout pushes to; the fake GitHub is its GitHub."""
     server = tmp_path / "server.git"
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", str(server))
     git(here.root, "remote", "add", "origin", str(server))

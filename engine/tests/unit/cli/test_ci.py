@@ -1,19 +1,17 @@
-"""`sluice ci` as the steps of workflows call it: outputs, summary, exit status."""
-
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from sluice import cli
 from sluice.core.workspace import Workspace
 from unit.core.starter import STARTER
+from unit.data.conftest import commit, git
 from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -25,30 +23,12 @@ def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001 - opens the 
 @pytest.fixture
 def run(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A commit in a checkout in miniature, and the files that Actions gives a step; their folder."""
-    monkeypatch.setattr(cli, "die_with_parent", lambda: None)
-    monkeypatch.setattr(cli, "watch_parent", lambda: None)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
     monkeypatch.chdir(workspace.root)
     for name in ("OUTPUT", "STEP_SUMMARY"):
         monkeypatch.setenv(f"GITHUB_{name}", str(tmp_path / name))
-    git("init", "-q", "-b", "main")
-    commit("start")
+    git(workspace.root, "init", "--quiet")
+    commit(workspace.root)
     return tmp_path
-
-
-def git(*words: str) -> None:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *name, *words], check=True, capture_output=True)
-
-
-def commit(message: str) -> None:
-    git("add", "-A")
-    git("commit", "-q", "-m", message)
-
-
-def sluice(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["sluice", *words])
-    return cli.main()
 
 
 def planned(run: Path) -> dict[str, str]:
@@ -57,32 +37,32 @@ def planned(run: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("key", [None, "set"])
 def test_nobody_rehearses_with_a_provider_whose_key_is_not_there(
-    run: Path, monkeypatch: pytest.MonkeyPatch, key: str | None
+    run: Path, monkeypatch: pytest.MonkeyPatch, sluice: Run, key: str | None
 ) -> None:
     path = Path("config/providers.yaml")
     path.write_text(path.read_text().replace("    kind: local ", "    kind: openai\n    key_env: A_KEY\n    #", 1))
     if key:
         monkeypatch.setenv("A_KEY", key)
-    assert sluice(monkeypatch, "ci", "keys") == 0
+    assert sluice("ci", "keys")[0] == 0
     assert planned(run)["missing"] == ("" if key else "A_KEY")
     assert (run / "STEP_SUMMARY").exists() is (key is None)
     assert key or "A_KEY not set" in (run / "STEP_SUMMARY").read_text()
 
 
-def test_project(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_project(run: Path, sluice: Run) -> None:
     names = STARTER.model_dump(mode="json", exclude_none=True) | {"environments": ["uat", "live"]}
     Path("config/project.yaml").write_text(json.dumps(names))
-    assert sluice(monkeypatch, "ci", "project") == 0
+    assert sluice("ci", "project")[0] == 0
     first, last, parts = (run / "OUTPUT").read_text().splitlines()
     assert (first, last) == ("first=uat", "last=live")
     assert {"guard", "redteam"} <= set(parts.removeprefix("parts=").split())
 
 
-def test_issue(run: Path, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_issue(run: Path, github: FakeGitHub, sluice: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in actions_environment(github, run).items():
         monkeypatch.setenv(name, value)
     words = ("ci", "issue", "--marker", "nightly", "--title", "The nightly run fails")
     for result, states in (("failure", ["open"]), ("cancelled", ["open"]), ("success", ["closed"])):
         monkeypatch.setenv("NEEDS", json.dumps({"soak": {"result": result}}))
-        assert sluice(monkeypatch, *words) == 0
+        assert sluice(*words)[0] == 0
         assert [issue["state"] for issue in github.issues.values()] == states

@@ -1,14 +1,11 @@
-"""`sluice eval` as a pull request runs it: what it prints, publishes, and ends with."""
-
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sluice import cli
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.evaluation.comparison import compare
@@ -19,6 +16,7 @@ from sluice.evaluation.reports import COMMENT, ComparedVersion, write_reports
 from sluice.jobs import compare_change as review
 from sluice.jobs.compare_change import ChangeComparison
 
+Run = Callable[..., tuple[int, str, str]]
 POLICY = ComparisonPolicy.model_validate(
     {
         "confidence": 0.99,
@@ -51,60 +49,55 @@ def compared(head: float) -> Comparison:
 
 @pytest.fixture
 def summary(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The job summary of a run on GitHub, in a workspace."""
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    for name in ("die_with_parent", "watch_parent"):
-        monkeypatch.setattr(cli, name, lambda: None)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["sluice", "eval", "--publish"])
     return tmp_path / "summary.md"
 
 
-def told(monkeypatch: pytest.MonkeyPatch, comparison: Comparison | None, replayed: str = "") -> int:
-    """What `sluice eval` ends with when the review finds this."""
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, sluice: Run) -> Callable[[Comparison | None], tuple[int, str, str]]:
+    def call(comparison: Comparison | None) -> tuple[int, str, str]:
+        def found(*_: Any, out: Path, **__: Any) -> ChangeComparison:
+            if comparison:
+                write_reports(out, comparison, ComparedVersion("base", "main"), ComparedVersion("head", "working tree"))
+            return ChangeComparison("mine against main", "", comparison, out if comparison else None)
 
-    def found(*_: Any, out: Path, **__: Any) -> ChangeComparison:
-        if comparison:
-            write_reports(out, comparison, ComparedVersion("base", "main"), ComparedVersion("head", "working tree"))
-        return ChangeComparison("mine against main", replayed, comparison, out if comparison else None)
+        monkeypatch.setattr(review, "review", found)
+        return sluice("eval", "--publish")
 
-    monkeypatch.setattr(review, "review", found)
-    return cli.main()
+    return call
 
 
 def comment(workspace: Workspace) -> str:
     return (workspace.build / "comparison" / COMMENT).read_text()
 
 
-def test_the_comment_follows_the_change(
-    workspace: Workspace, summary: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert told(monkeypatch, compared(0.5)) == 3
-    printed = capsys.readouterr()
-    assert "Worse: f1" in printed.out
-    assert "the verdict is: worse" in printed.err
+def test_the_comment_follows_the_change(workspace: Workspace, summary: Path, told: Run) -> None:
+    status, out, err = told(compared(0.5))
+    assert status == 3
+    assert "Worse: f1" in out
+    assert "the verdict is: worse" in err
     assert "Worse: f1" in summary.read_text()
     assert "Worse: f1" in comment(workspace)
-    assert told(monkeypatch, compared(1.0)) == 0
+    assert told(compared(1.0))[0] == 0
     assert "No difference seen" in comment(workspace)
-    capsys.readouterr()
-    assert told(monkeypatch, None) == 0
+    status, out, _ = told(None)
+    assert status == 0
     assert comment(workspace) == "## = Nothing changed: no question has to be asked.\n"
-    assert "Nothing changed: no question has to be asked.\n" in capsys.readouterr().out
+    assert "Nothing changed: no question has to be asked.\n" in out
     assert summary.read_text().count("## ") == 3
 
 
 def test_a_side_that_cannot_be_evaluated_replaces_the_verdict_of_before(
-    workspace: Workspace, summary: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, summary: Path, told: Run, sluice: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert told(monkeypatch, compared(1.0)) == 0
+    assert told(compared(1.0))[0] == 0
 
     def fails(*_: Any, **__: Any) -> ChangeComparison:
         raise SluiceError("base, main (1234): no model `x|y`", remedy="look @here")
 
     monkeypatch.setattr(review, "review", fails)
-    assert cli.main() == 1
+    assert sluice("eval", "--publish")[0] == 1
     wanted = "## ! Could not be compared\n\n`base, main (1234): no model 'x¦y'`\n\n`look @here`\n"
     assert comment(workspace) == wanted
     assert summary.read_text().endswith(wanted)

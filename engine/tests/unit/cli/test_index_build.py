@@ -1,23 +1,19 @@
-"""`sluice index ...` on the embedded PostgreSQL, as a Job runs it on a shared one."""
-
 from __future__ import annotations
 
 import re
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from sluice.cli import main
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document
 from sluice.retrieval.stores import StoreSpec, open_store
 from support.guardrails import place_guard_model
 from unit.release.conftest import release_of, write_evaluation
-from unit.retrieval.conftest import FakeEmbedder
+from unit.retrieval.conftest import Scattered
 
 pytestmark = pytest.mark.real
 EARLIER = "r-000000000000"
@@ -25,13 +21,12 @@ EARLIER = "r-000000000000"
 
 @pytest.fixture
 def release(workspace: Workspace, documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> str:
-    """A release of the miniature checkout, with a real index; the id."""
     from sluice.llm.model_files import ModelSpec
     from sluice.retrieval.index_files import ChunkerSettings, build_index
 
     monkeypatch.chdir(workspace.root)
     spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
-    build_index(documents, FakeEmbedder(), spec, ChunkerSettings(), workspace.build / "index")  # type: ignore[arg-type]
+    build_index(documents, Scattered(), spec, ChunkerSettings(), workspace.build / "index")
     place_guard_model(workspace, spec.sha256)
     write_evaluation(workspace.build / "evaluation")
     return release_of(workspace, adapter=None)[0].id
@@ -39,52 +34,52 @@ def release(workspace: Workspace, documents: list[Document], monkeypatch: pytest
 
 @pytest.fixture
 def running(workspace: Workspace) -> Iterator[None]:
-    """The embedded servers run on between two commands: starting one for each would be most of a test's time."""
+    """The embedded servers, which start once for several commands."""
     with ExitStack() as opened:
         for path in ("pg", "pg2"):
             opened.enter_context(open_store(StoreSpec(kind="embedded", path=path), workspace.state))
         yield
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["sluice", *words])
-        status = main()
-    said = capsys.readouterr()
-    return status, said.out + said.err
+@pytest.fixture
+def run(sluice: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str]]:
+    def call(*words: str) -> tuple[int, str]:
+        status, out, err = sluice(*words)
+        return status, out + err
+
+    return call
 
 
-def test_migrate_and_load(workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]) -> None:
-    status, said = run(capsys, "index", "load", release)
+def test_migrate_and_load(workspace: Workspace, release: str, run: Callable[..., tuple[int, str]]) -> None:
+    status, said = run("index", "load", release)
     assert (status, "run `sluice index migrate`" in said) == (1, True), said
-    assert run(capsys, "index", "migrate")[1].endswith("schema 0002\n")
-    assert run(capsys, "index", "migrate") == (0, "schema 0002: nothing to do\n")
-    status, said = run(capsys, "index", "load", release)
+    assert run("index", "migrate")[1].endswith("schema 0002\n")
+    assert run("index", "migrate") == (0, "schema 0002: nothing to do\n")
+    status, said = run("index", "load", release)
     assert (status, re.sub("_[0-9a-f]{16},", "_…,", said)) == (0, f"{release}: chunks_v3_…, 4 chunks\n")
-    assert run(capsys, "index", "load", str(workspace.releases / release)) == (0, said)
+    assert run("index", "load", str(workspace.releases / release)) == (0, said)
 
 
 def test_a_job_loads_what_it_has_fetched_of_a_release(
-    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    workspace: Workspace, release: str, run: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
-    """`sluice release fetch --only index`: the manifest and one folder."""
     whole, fetched = workspace.releases / release, tmp_path / "release"
     shutil.copytree(whole / "index", fetched / "index")
     shutil.copy(whole / "release.json", fetched)
-    assert run(capsys, "index", "migrate")[0] == 0
-    status, said = run(capsys, "index", "load", str(fetched))
+    assert run("index", "migrate")[0] == 0
+    status, said = run("index", "load", str(fetched))
     assert (status, said.startswith(f"{release}: chunks_v3_")) == (0, True), said
     (fetched / "index" / "vectors.npy").unlink()
-    status, said = run(capsys, "index", "load", str(fetched))
+    status, said = run("index", "load", str(fetched))
     assert (status, "vectors.npy: missing" in said) == (1, True), said
 
 
 def test_a_store_that_does_not_come_is_named(
-    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, release: str, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stores = "default: x\nstores:\n  x:\n    kind: postgres\n    url_env: NOBODY_STORE\n    timeout_seconds: 1\n"
     (workspace.config / "stores.yaml").write_text(stores)
     monkeypatch.setenv("NOBODY_STORE", "postgresql://nobody@127.0.0.1:9/x")
     for words in (("migrate", "--wait", "1"), ("load", release)):
-        status, said = run(capsys, "index", *words)
+        status, said = run("index", *words)
         assert (status, "store 'x' cannot be reached" in said) == (1, True), said

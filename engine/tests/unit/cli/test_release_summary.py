@@ -1,5 +1,3 @@
-"""The end of the road in the terminal and in the summary of the job."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -12,7 +10,6 @@ from sluice.jobs.release_job import ReleaseOutcome
 
 
 def outcome(folder: Path, verdict: str, reason: str = "", steps: tuple[Any, ...] = ()) -> ReleaseOutcome:
-    """A release whose F1 rose from 0.5 to 0.75, and that has one figure that its champion lacks."""
     write_json(
         folder / "evaluation" / "summary.json", {"metrics": {"f1": {"value": 0.75}, "tokens": {"value": 1234.5}}}
     )

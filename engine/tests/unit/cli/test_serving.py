@@ -1,13 +1,10 @@
-"""`sluice serve`: in which store a service searches."""
-
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from sluice.cli import main
 from sluice.core.workspace import Workspace
 
 STORES = """\
@@ -25,7 +22,7 @@ tenants: {acme: acme}
 def test_the_store_of_the_environment(
     workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    sluice: Callable[..., tuple[int, str, str]],
     words: tuple[str, ...],
     status: int,
     store: str | None,
@@ -35,10 +32,10 @@ def test_the_store_of_the_environment(
     monkeypatch.setattr("sluice.serving.server.serve", lambda *_, **named: asked.update(named))
     monkeypatch.setattr("sluice.release.release_bundle.open_bundle", lambda *_: None)
     monkeypatch.chdir(workspace.root)
-    monkeypatch.setattr(sys, "argv", ["sluice", "serve", "--release", "release", *words])
-    assert main() == status
+    ended, _, err = sluice("serve", "--release", "release", *words)
+    assert ended == status
     if store is None:
-        assert "no environment 'prodution' (did you mean 'production'?)" in capsys.readouterr().err
+        assert "no environment 'prodution' (did you mean 'production'?)" in err
     else:
         assert asked["stores"].default == store
         assert asked["stores"].tenants == {"acme": "acme"}

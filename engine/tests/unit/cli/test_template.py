@@ -1,5 +1,3 @@
-"""`sluice init` on a terminal and off it: which names are taken, and what is said of those that are none."""
-
 from __future__ import annotations
 
 import sys

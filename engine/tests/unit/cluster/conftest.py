@@ -1,4 +1,4 @@
-"""What the tests of deployments start from: a checkout with k8s/, a release, and a played cluster."""
+"""A checkout with k8s/, a release, and a played cluster for tests of deployments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOAD_IMAGE = "registry.example/sluice-load@sha256:" + "b" * 64
 
 
 def checkout(root: Path) -> Workspace:
-    """k8s/ and its schemas in a folder of their own; the overlay `local` names the image that judges canaries."""
+    """Copy k8s/ and its schemas; the overlay `local` names the image that judges canaries."""
     copy_starter(root, "k8s")
     overlay = root / "k8s" / "overlays" / "local" / "kustomization.yaml"
     settings = yaml.safe_load(overlay.read_text())
@@ -43,7 +43,6 @@ def checkout(root: Path) -> Workspace:
 
 
 def release(**changes: Any) -> Manifest:
-    """A manifest of no files."""
     return identified(
         {
             "prompts": {"answer": "1" * 64},
@@ -63,13 +62,12 @@ BEFORE = "r-000000000000"
 
 @cache
 def rendered() -> str:
-    """One release for the overlay `local`, as JSON."""
     with TemporaryDirectory() as folder:
         return json.dumps(render_release(checkout(Path(folder)), "local", release(), IMAGE))
 
 
 def documents_of(name: str = "") -> list[Any]:
-    """That release; with a name, one like it."""
+    """Return that release as documents; with a name, one like it."""
     text = rendered()
     if name:
         (manifest,) = set(re.findall(r"sluice-release-[a-z0-9]{10}", text))
@@ -92,7 +90,7 @@ def stopped(found: Any) -> bool:
 
 
 def bring(plane: Player, name: str = BEFORE, until: Callable[[Any], bool] = is_live) -> Any:
-    """Applies a release as `sluice deploy` does, and plays until the Rollout is as asked for. Returns the Rollout."""
+    """Apply a release as `sluice deploy` does, and play until the Rollout is as asked for."""
     api = plane.api
     there = api.find("Rollout", "sluice") is not None
     for one in documents_of(name):
@@ -105,14 +103,13 @@ def bring(plane: Player, name: str = BEFORE, until: Callable[[Any], bool] = is_l
 
 
 def hold(plane: Player, name: str = BEFORE) -> Any:
-    """An earlier release is live. Its pods of a while ago are gone."""
+    """Make an earlier release live, without pods of before."""
     found = bring(plane, name)
     plane.settle()
     return found
 
 
 def write(plane: Player, **spec: Any) -> None:
-    """As somebody beside us."""
     live = rollout(plane)
     plane.api.write({**live, "spec": {**live["spec"], **spec}}, "somebody")
 
@@ -123,14 +120,12 @@ def patches(plane: Player, end: str = "") -> list[str]:
 
 
 def without_a_template(run: Runner) -> Any:
-    """Takes the AnalysisTemplate `load` out of what is rendered."""
     gone = run.one("AnalysisTemplate", "load")
     run.documents.remove(gone)
     return gone
 
 
 def template_hash(api: KubeApi, name: str) -> str:
-    """Of the ReplicaSet of a release."""
     (found,) = (one for one in api.all("ReplicaSet") if one["metadata"]["labels"][RELEASE_LABEL] == name)
     return str(found["metadata"]["labels"][HASH_LABEL])
 
@@ -167,7 +162,6 @@ class Runner:
 
 
 def crashing(plane: Player, run: Runner) -> None:
-    """Its pods never start, and the controller leaves it so."""
     hold(plane)
     run.one("Rollout")["spec"]["progressDeadlineAbort"] = False
     words = {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}
@@ -176,7 +170,6 @@ def crashing(plane: Player, run: Runner) -> None:
 
 @pytest.fixture
 def plane(loopback: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Player]:  # noqa: ARG001
-    """A cluster in which nothing is deployed."""
     with serving(KubeApi()) as api:
         monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path / "kubeconfig")))
         monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "kubecache"))

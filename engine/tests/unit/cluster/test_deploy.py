@@ -15,7 +15,7 @@ from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictErr
 from sluice.cluster.release_overlay import render_release
 from sluice.cluster.rollout_observer import WatchTimeouts
 from sluice.core.errors import SluiceError
-from support.kubernetes.api_server import KubeApi, serving, status
+from support.kubernetes.api_server import status
 from support.kubernetes.player import Player
 
 from .conftest import (
@@ -94,7 +94,6 @@ def test_a_refused_rollout_fails_and_is_not_aborted(plane: Player, run: Runner) 
 
 
 def test_a_rollout_that_is_refused_for_a_moment_goes_on(plane: Player, run: Runner) -> None:
-    """The controller tries again what came before its Services or templates (1.9.1, rollout/controller.go:425-435)."""
     hold(plane)
     template = without_a_template(run)
     plane.api.delete("AnalysisTemplate", "load")
@@ -113,8 +112,6 @@ def test_a_rollout_that_is_refused_for_a_moment_goes_on(plane: Player, run: Runn
 
 
 def test_a_release_over_another_is_not_taken_for_it(plane: Player, run: Runner) -> None:
-    """Somebody else's is promoted: whoever watches this one is not told that it is live. A status names the template of
-    now and no other (Argo Rollouts 1.9.1, rollout/sync.go:415, 890-903; recordings/over-another.json)."""
     hold(plane)
     (other,) = (one for one in documents_of("r-999999999999") if one["kind"] == "Rollout")
     run.during["weight: canary 10 %"] = lambda: write(plane, template=other["spec"]["template"])
@@ -128,7 +125,6 @@ BLUE_GREEN = {"blueGreen": {"activeService": "sluice-stable"}}
 
 
 def test_a_blue_green_rollout_is_not_begun_again(plane: Player, run: Runner) -> None:
-    """It would be promoted unjudged (Argo Rollouts 1.9.1, rollout/bluegreen.go:113-117)."""
     hold(plane)
     write(plane, strategy=BLUE_GREEN)
     with pytest.raises(SluiceError, match="unjudged"):
@@ -137,8 +133,6 @@ def test_a_blue_green_rollout_is_not_begun_again(plane: Player, run: Runner) -> 
 
 
 def test_the_pods_of_an_aborted_blue_green_rollout_go_first(plane: Player, run: Runner) -> None:
-    """Their deadline is taken off in the API and not from what the reconcile has in hand, so that it promotes them
-    unjudged (Argo Rollouts 1.9.1, rollout/replicaset.go:33-46, bluegreen.go:113-117, analysis.go:75-83)."""
     hold(plane)
     plane.nodes.verdicts = {"load": "Failed"}
     assert run().kind == "stopped"
@@ -150,9 +144,7 @@ def test_the_pods_of_an_aborted_blue_green_rollout_go_first(plane: Player, run: 
 
 
 def test_an_abort_that_is_lost_is_asked_for_again(plane: Player, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The controller puts what its own patch has returned over what its cache has by now (Argo Rollouts 1.9.1,
-    rollout/controller.go:464-466, 470-499), so that it has not seen an abort that came between. To abort again would be
-    a patch that changes nothing, and no event."""
+    """The controller overwrites an abort that comes while it writes (1.9.1, rollout/controller.go:464-499)."""
     monkeypatch.setattr(rollout_observer, "_TOUCH_SECONDS", 0.1)
     crashing(plane, run)
     run.during["aborting"] = lambda: setattr(plane, "deaf", 2)
@@ -165,14 +157,12 @@ def test_an_abort_that_is_lost_is_asked_for_again(plane: Player, run: Runner, mo
 
 
 def leaving(plane: Player) -> list[str]:
-    """Releases whose ReplicaSets have a time at which their pods go."""
     sets = [one["metadata"] for one in plane.api.all("ReplicaSet")]
     return [one["labels"]["app.kubernetes.io/version"] for one in sets if "scale-down-deadline" in one["annotations"]]
 
 
 def test_pods_that_go_while_the_next_release_is_applied_leave_no_deadline_either(plane: Player, run: Runner) -> None:
-    """Half a minute after a stop, in the middle of a deployment: until the controller has seen the next template it
-    scales the aborted one to nothing and keeps its deadline (Argo Rollouts 1.9.1, rollout/replicaset.go:132-160)."""
+    """Until the controller has seen the next template, it scales the aborted one down and keeps its deadline."""
     hold(plane)
     plane.nodes.verdicts = {"quality": "Failed"}
     bring(plane, "r-111111111111", stopped)
@@ -213,7 +203,6 @@ def test_a_rollout_that_never_ends_says_what_it_waits_for(
     hold(plane)
 
     def pass_by() -> None:
-        """The controllers stand still from then on, and the time that is watched has passed."""
         plane.fixed = True
         later = SimpleNamespace(monotonic=lambda: time.monotonic() + 240, sleep=time.sleep)
         monkeypatch.setattr(rollout_observer, "time", later)
@@ -256,7 +245,7 @@ SERVICE = {
 
 
 def test_an_autoscaler_that_is_turned_on_finds_the_pods_that_are_there(plane: Player, run: Runner) -> None:
-    """Of a number that nobody owns the controller makes 1 (Argo Rollouts 1.9.1, rollout/controller.go:445-447)."""
+    """Argo Rollouts makes 1 of a number that nobody owns (1.9.1, rollout/controller.go:445-447)."""
     run.one("Rollout")["spec"]["replicas"] = 3
     assert run().kind == "promoted"
     del run.one("Rollout")["spec"]["replicas"]
@@ -268,7 +257,6 @@ def test_an_autoscaler_that_is_turned_on_finds_the_pods_that_are_there(plane: Pl
 
 
 def test_an_environment_that_goes_over_to_other_services_takes_the_weights_with_it(plane: Player, run: Runner) -> None:
-    """The controller owns them from its first canary on (1.9.1, rollout/trafficrouting/traefik/traefik.go:88-137)."""
     hold(plane)
     assert run().kind == "promoted"
     weighted = run.one("TraefikService")["spec"]["weighted"]
@@ -279,17 +267,12 @@ def test_an_environment_that_goes_over_to_other_services_takes_the_weights_with_
     assert [one["name"] for one in live["spec"]["weighted"]["services"]] == ["sluice-stable"]
 
 
-def test_production_from_its_first_release_to_one_that_is_stopped(
-    loopback: None,  # noqa: ARG001
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_production_from_its_first_release_to_one_that_is_stopped(plane: Player, tmp_path: Path) -> None:
     workspace = checkout(tmp_path / "checkout")
     overlay = workspace.root / "k8s" / "overlays" / "production" / "kustomization.yaml"
     overlay.write_text(overlay.read_text().replace("0" * 64, "b" * 64))
     lines: list[str] = []
-    api = KubeApi("sluice-production")
-    plane = Player(api)
+    plane.api.namespace = "sluice-production"
 
     def run(digit: str) -> str:
         lines.clear()
@@ -297,14 +280,11 @@ def test_production_from_its_first_release_to_one_that_is_stopped(
         cluster = Cluster(tmp_path / "state", lost_seconds=3)
         done = deploy(cluster, documents, show=lines.append, seconds=240, patience=QUICK)
         if done.passed:
-            assert [one for one in documents if api.find(one["kind"], one["metadata"]["name"]) is None] == []
+            assert [one for one in documents if plane.api.find(one["kind"], one["metadata"]["name"]) is None] == []
         return f"{done.kind} {' '.join(done.reasons)}"
 
-    with serving(api):
-        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path / "kubeconfig")))
-        monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "kubecache"))
-        assert run("1") == "promoted "
-        assert "IngressRoute/sluice-tls waits: no visitor before the release is judged" in lines
-        plane.nodes.verdicts = {"load": "Failed"}
-        assert "load: Failed" in run("2")
-        assert "weight: canary 10 %, stable 90 %" in lines
+    assert run("1") == "promoted "
+    assert "IngressRoute/sluice-tls waits: no visitor before the release is judged" in lines
+    plane.nodes.verdicts = {"load": "Failed"}
+    assert "load: Failed" in run("2")
+    assert "weight: canary 10 %, stable 90 %" in lines

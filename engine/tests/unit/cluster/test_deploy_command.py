@@ -1,4 +1,4 @@
-"""`sluice deploy` as a process: what an interrupt leaves behind."""
+"""An interrupt of `sluice deploy`."""
 
 from __future__ import annotations
 

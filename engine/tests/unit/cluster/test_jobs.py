@@ -28,7 +28,6 @@ def before(plane: Player, run: Runner) -> None:
 
 
 def pod(plane: Player, state: dict[str, Any], phase: str) -> None:
-    """Of the Job; its controller has made it."""
     container = {"name": "migrate", "image": IMAGE, "state": state}
     plane.api.write(
         {
@@ -43,7 +42,6 @@ def pod(plane: Player, state: dict[str, Any], phase: str) -> None:
 
 
 def applied(plane: Player) -> list[str]:
-    """Names of what was applied, in order."""
     asked = [path for method, path in plane.api.requests if method == "PATCH" and "fieldManager=" in path]
     return [path.partition("?")[0].rpartition("/")[2] for path in asked]
 
@@ -89,7 +87,6 @@ def test_why_a_job_does_not_start_is_told_once(plane: Player, run: Runner) -> No
     looks: list[bool] = []
 
     def turn() -> bool:
-        """It is pulled in the end."""
         looks.append(plane.api.find("Job", "migrate-1") is not None)
         return plane.turn() if not looks[-1] or sum(looks) > 3 else False
 
@@ -99,8 +96,6 @@ def test_why_a_job_does_not_start_is_told_once(plane: Player, run: Runner) -> No
 
 
 def client(pods: list[Any], log: str = "", conditions: Any = ()) -> httpx.Client:
-    """An API server with one Job; a log begins with the container that was asked for."""
-
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/log"):
             return httpx.Response(200, text=f"{request.url.params.get('container', '')}\n{log}")
@@ -120,14 +115,12 @@ def test_of_several_steps_the_one_that_failed_is_heard() -> None:
 
 
 def test_of_a_long_log_the_verdicts_are_shown() -> None:
-    """Locust ends with its tables, and a Job of the comparison begins with its progress."""
     log = "quality: 84/240 answers (44 s left)\nType  Name  # reqs\ngates of the load stage:\npassed: a\nFAILED: b\n"
     told = job_log(client([{"metadata": {"name": "p"}}], log), "space", "job")
     assert told == ["gates of the load stage:", "passed: a", "FAILED: b"]
 
 
 def test_a_job_past_its_deadline_says_so_itself() -> None:
-    """The controller of Jobs deletes its pods then (kubernetes 1.34, recorded)."""
     late = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "Job was active too long"}
     (line,) = job_log(client([], conditions=[late]), "space", "job")
     assert line.endswith("their log with them: DeadlineExceeded, Job was active too long")

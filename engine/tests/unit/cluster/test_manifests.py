@@ -1,4 +1,4 @@
-"""Rendering, conversion to built-in kinds, and what counts as pinned."""
+"""Rendering and validation of manifests."""
 
 from __future__ import annotations
 

@@ -17,22 +17,17 @@ from .conftest import IMAGE, LOAD_IMAGE, checkout, release
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return checkout(tmp_path_factory.mktemp("checkout"))
-
-
-@pytest.fixture(scope="module")
-def pinned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A checkout whose staging overlay names its other images."""
-    made = checkout(tmp_path_factory.mktemp("pinned"))
+    made = checkout(tmp_path_factory.mktemp("checkout"))
     path = made.root / "k8s" / "overlays" / "staging" / "kustomization.yaml"
     path.write_text(path.read_text().replace("0" * 64, "b" * 64))
     return made
 
 
-def test_a_shared_store_has_a_job_for_each_release(pinned: Workspace) -> None:
+def test_a_shared_store_has_a_job_for_each_release(workspace: Workspace) -> None:
     def job(index: str) -> Any:
         made = release(index={"digest": index * 64, "embedder": {}, "chunker": {}})
-        documents = render_release(pinned, "staging", made, IMAGE)
+        documents = render_release(workspace, "staging", made, IMAGE)
         (found,) = (one for one in documents if one["kind"] == "Job")
         volumes = found["spec"]["template"]["spec"]["volumes"]
         (mounted,) = (one["configMap"]["name"] for one in volumes if one["name"] == "manifest")
@@ -49,7 +44,6 @@ def test_a_shared_store_has_a_job_for_each_release(pinned: Workspace) -> None:
 
 
 def jobs(documents: list[Any]) -> list[Any]:
-    """Pod specs of the Jobs of all analyses."""
     return [pod for one in documents if one["kind"] == "AnalysisTemplate" for pod in manifests.pods(one)]
 
 

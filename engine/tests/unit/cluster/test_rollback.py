@@ -1,4 +1,4 @@
-"""Rollbacks in a played cluster. Stories: recordings/{rolled-back,back-to-stable,aborted,promoted}.json."""
+"""Rollbacks in a played cluster."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ ONE, TWO, THREE = (f"r-{digit * 12}" for digit in "123")
 
 @pytest.fixture(autouse=True)
 def two_live(plane: Player) -> None:
-    """One after the other."""
     hold(plane, ONE)
     hold(plane, TWO)
 
 
 def remember(plane: Player, *promoted: str, left: str = "") -> None:
-    """What was promoted, newest first."""
     hashes = " ".join(template_hash(plane.api, name) for name in promoted)
     annotations = {"sluice/promoted": hashes, "sluice/rolled-back-from": left and template_hash(plane.api, left)}
     plane.api.merge(plane.api.path("Rollout", "sluice"), {"metadata": {"annotations": annotations}}, "sluice")
@@ -46,7 +44,6 @@ def back(plane: Player, tmp_path: Path, release: str = "", before: str = "") -> 
 
 
 def test_the_record_knows_what_was_live_before(plane: Player, tmp_path: Path) -> None:
-    """The newest revision but one may be a release that was gone back from."""
     bring(plane, THREE)
     bring(plane, TWO)
     (live, _), lines = back(plane, tmp_path, before=ONE)
@@ -61,8 +58,6 @@ def test_a_release_that_the_cluster_no_longer_holds(plane: Player, tmp_path: Pat
 
 
 def test_nothing_is_guessed_where_nothing_was_remembered(plane: Player, tmp_path: Path) -> None:
-    """The revision before may be one that its canary had stopped, and within the window no analysis judges it (Argo
-    Rollouts 1.9.1, rollout/sync.go:905-935, analysis.go:75-83, canary.go:379-385)."""
     with pytest.raises(SluiceError, match="unknown which release was promoted before") as caught:
         back(plane, tmp_path)
     assert f"{TWO}, {ONE}" in str(caught.value)

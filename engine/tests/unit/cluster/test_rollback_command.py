@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sluice import cli
+from sluice.cli.deployment import rollback as command
 from sluice.cluster import release_overlay, rollback
 from sluice.cluster.rollout_outcome import RolloutOutcome
+from sluice.core.errors import CanaryStopped
 from sluice.core.workspace import Workspace
 from sluice.release import champion, mlflow_registry
 from sluice.release.catalogue import add
@@ -22,49 +21,20 @@ from unit.release.conftest import make, small_models, workspace
 
 __all__ = ["make", "small_models", "workspace"]
 
-Run = Callable[..., int]
-Make = Callable[..., tuple[Manifest, Path]]
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the cluster was asked, and what it answers."""
-    said: dict[str, Any] = {"live": "", "ended": RolloutOutcome("promoted")}
-
-    def go_back(*_: Any, release: str = "", before: str = "", **__: Any) -> tuple[str, RolloutOutcome | None]:
-        said.update(release=release, before=before)
-        return said["live"] or release or before, said["ended"]
-
-    monkeypatch.setattr(rollback, "rollback", go_back)
-    monkeypatch.setattr(release_overlay, "place_of_rollout", lambda *_: ("namespace", "sluice"))
-    monkeypatch.setattr(mlflow_registry, "promote_aliases", lambda *_: None)
-    return said
-
-
-@pytest.fixture
-def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(workspace.root)
-    monkeypatch.setattr(cli, "die_with_parent", lambda: None)
-    monkeypatch.setattr(cli, "watch_parent", lambda: None)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def call(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["sluice", *words])
-        return cli.main()
-
-    return call
-
 
 @pytest.fixture
 def record(
     workspace: Workspace,
     small_models: None,  # noqa: ARG001
-    make: Make,
+    make: Callable[..., tuple[Manifest, Path]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> EnvironmentRecord:
     """Two releases were live in production, one after the other."""
+    monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("SLUICE_ARTEFACTS", str(tmp_path / "place"))
+    monkeypatch.setattr(release_overlay, "place_of_rollout", lambda *_: ("namespace", "sluice"))
+    monkeypatch.setattr(mlflow_registry, "promote_aliases", lambda *_: None)
     found = open_record(workspace, "production", {"SLUICE_ARTEFACTS": str(tmp_path / "place")})
     for changed in ({"adapter": None}, {}):
         manifest, folder = make(**changed)
@@ -73,36 +43,29 @@ def record(
     return found
 
 
-def ids(record: EnvironmentRecord) -> list[str]:
-    return [event.id for event in record.history()]
+def ends(monkeypatch: pytest.MonkeyPatch, release: str, outcome: RolloutOutcome) -> None:
+    def go_back(*_: Any, before: str, **__: Any) -> tuple[str, RolloutOutcome]:
+        return release or before, outcome
+
+    monkeypatch.setattr(rollback, "rollback", go_back)
 
 
-def test_previous_is_what_the_record_says(run: Run, cluster: dict[str, Any], record: EnvironmentRecord) -> None:
-    first, second = ids(record)
-    assert run("rollback", "--env", "production") == 0
-    assert cluster["before"] == first
-    assert [(event.event, event.id) for event in record.history()][2:] == [
-        ("rolling-back", first),
-        ("rolled-back", first),
-    ]
-    assert second not in ids(record)[2:]
-
-
-def test_the_record_follows_where_the_cluster_went(
-    run: Run, cluster: dict[str, Any], record: EnvironmentRecord
-) -> None:
-    """A canary was under way: the cluster goes back to stable, which is the champion still."""
-    _, second = ids(record)
-    cluster["live"] = second
-    assert run("rollback", "previous", "--env", "production") == 0
+def test_the_record_follows_where_the_cluster_went(record: EnvironmentRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (event.id for event in record.history())
+    ends(monkeypatch, second, RolloutOutcome("promoted"))  # a canary was under way: it went back to stable
+    command("production")
     assert champion.champion_id(record) == second
     assert record.history()[-1].event == "rolled-back"  # so that nothing else sends its commit down the road again
+    ends(monkeypatch, "", RolloutOutcome("promoted"))
+    command("production")
+    assert champion.champion_id(record) == first, "the record knows which was live before"
 
 
 def test_a_cluster_that_did_not_go_back_leaves_the_record(
-    run: Run, cluster: dict[str, Any], record: EnvironmentRecord
+    record: EnvironmentRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = record.history()
-    cluster["ended"] = RolloutOutcome("failed", ("its pods do not start",))
-    assert run("rollback", "--env", "production") == 1
+    ends(monkeypatch, "", RolloutOutcome("failed", ("its pods do not start",)))
+    with pytest.raises(CanaryStopped, match="its pods do not start"):
+        command("production")
     assert record.history() == before

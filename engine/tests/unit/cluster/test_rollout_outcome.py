@@ -98,7 +98,6 @@ ENDS = {
 
 
 def document(row: dict[str, Any]) -> dict[str, Any]:
-    """The object that a row is about, as far as it was kept."""
     labels = row["labels"]
     metadata = {"name": row["name"], "uid": "rollout", "generation": row["generation"], "labels": labels}
     if row["kind"] == "AnalysisRun":
@@ -111,7 +110,6 @@ def document(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def snapshots(name: str) -> Iterator[RolloutSnapshot]:
-    """What a look would have seen after each change."""
     state: dict[tuple[str, str], dict[str, Any]] = {}
     for line in (RECORDED / f"{name}.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -132,7 +130,6 @@ def snapshots(name: str) -> Iterator[RolloutSnapshot]:
 
 
 def ends(name: str) -> str:
-    """How each deployment of a recording ends, for somebody who watches it from its first state on."""
     letters: dict[str, str] = {}
     said: list[str] = []
     watched, ended = "", True

@@ -1,4 +1,4 @@
-"""The names that the template has for itself: a project's own are no matter of the engine's tests."""
+"""The names that the template has for itself."""
 
 from __future__ import annotations
 

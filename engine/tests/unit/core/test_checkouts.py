@@ -1,5 +1,3 @@
-"""Another commit beside the working tree: whole, with shared caches, and no more of them than are needed."""
-
 from __future__ import annotations
 
 import os
@@ -13,6 +11,7 @@ from sluice.core import git
 from sluice.core.checkouts import KEPT, checkout
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+from unit.data.conftest import commit as commit_all
 
 DVC = str(Path(sys.executable).with_name("dvc"))
 
@@ -23,9 +22,7 @@ def run(folder: Path, *words: str) -> str:
 
 def commit(root: Path, text: str) -> str:
     (root / "prompts" / "a.txt").write_text(text)
-    run(root, "git", "add", "-A")
-    run(root, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", text)
-    return run(root, "git", "rev-parse", "HEAD")
+    return commit_all(root)
 
 
 @pytest.fixture

@@ -45,23 +45,17 @@ FILES = {
     "engine/src/sluice/checks.py": """
         from sluice.core.extras import hooks, packages
         CHECKS = Registry("check", "sluice.metrics.all", *packages("checks"))
-        def model(): return hooks("model")
+        def model(): return hooks("guard_model")
     """,
     "engine/src/sluice/core/__init__.py": "",
-    "engine/src/sluice/core/extras.py": """
-        EXTRAS = {
-            "guard": Extra("finds attacks", hooks={"model": "model:load", "data": "data:check"}),
-            "other": Extra("does nothing here"),
-        }
-    """,
+    "engine/src/sluice/core/extras.py": "",
     "engine/src/sluice/extras/__init__.py": "",
     "engine/src/sluice/extras/guard/__init__.py": "",
-    "engine/src/sluice/extras/guard/model.py": "",
-    "engine/src/sluice/extras/guard/data.py": "",
+    "engine/src/sluice/extras/guard/guard_model.py": "",
+    "engine/src/sluice/extras/guard/guard_rows.py": "",
     "engine/src/sluice/extras/guard/checks/__init__.py": "",
     "engine/src/sluice/extras/guard/checks/attack.py": "",
     "engine/src/sluice/extras/guard/requirements/corpora.txt": "garak==1",
-    "engine/src/sluice/extras/other/__init__.py": "",
     "engine/src/sluice/names.py": 'ATTRIBUTE = "sluice.metrics"',
     "engine/src/sluice/extend.py": "from sluice.metrics.registry import metric\nfrom sluice.names import name",
     "src/assistant/__init__.py": "",
@@ -129,14 +123,14 @@ def test_what_extras_add_by_a_package_or_a_hook_is_seen_where_it_is_asked_for(ro
         "sluice/extras/guard/__init__.py",
         "sluice/extras/guard/checks/__init__.py",
         "sluice/extras/guard/checks/attack.py",
-        "sluice/extras/guard/model.py",
+        "sluice/extras/guard/guard_model.py",
     }
 
 
 def test_an_extra_that_is_switched_off_brings_nothing(root: Path) -> None:
     whole = reached(root, Program(("sluice.checks",)))
     write(root / "config/project.yaml", "without: [guard]")
-    assert reached(root, Program(("sluice.extras.guard.model",))) == set()
+    assert reached(root, Program(("sluice.extras.guard.guard_model",))) == set()
     assert reached(root, Program(("sluice.checks",))) == {name for name in whole if "extras/" not in name}
 
 

@@ -1,5 +1,3 @@
-"""`without:` of config/project.yaml switches parts off, and those that need them."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -31,7 +29,6 @@ def test_what_is_off_in_a_checkout(tmp_path: Path, text: str, off: set[str] | No
 
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The names under `without:` of the checkout that the code is in."""
     names: set[str] = set()
     monkeypatch.setattr(parts, "_named", lambda _: names)
     monkeypatch.setattr(parts, "extras", parts.extras.__wrapped__)

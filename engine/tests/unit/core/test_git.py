@@ -1,17 +1,12 @@
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from sluice.core import git
 from sluice.core.errors import SluiceError
-
-
-def run(root: Path, *words: str) -> None:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True)
+from unit.data.conftest import git as run
 
 
 def test_commit_says_when_tracked_files_differ(tmp_path: Path) -> None:
@@ -30,7 +25,7 @@ def test_commit_says_when_tracked_files_differ(tmp_path: Path) -> None:
 
 @pytest.fixture
 def forked(tmp_path: Path) -> dict[str, str]:
-    """A commit `start`, and two that follow it: `main` changes a file, `mine` adds one. `mine` is checked out."""
+    """`main` changes a file of `start`, `mine` adds one; `mine` is checked out."""
     found = {}
     for name, file in (("start", "a"), ("main", "a"), ("mine", "folder/b")):
         if name == "start":

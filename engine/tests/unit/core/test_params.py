@@ -18,8 +18,8 @@ def test_faults_have_file_line_and_nearest_key(workspace: Workspace) -> None:
     with pytest.raises(ValidationErrors) as caught:
         load_params(workspace.params, "train", Train)
     assert len(caught.value.faults) == 3
-    assert f"{workspace.params}:3: stepz: unknown key (did you mean 'steps'?)" in caught.value.faults
-    assert any(f.startswith(f"{workspace.params}:4: rate: ") for f in caught.value.faults)
+    assert f"{workspace.params}:3: train.stepz: unknown key (did you mean 'steps'?)" in caught.value.faults
+    assert any(f.startswith(f"{workspace.params}:4: train.rate: ") for f in caught.value.faults)
 
 
 @pytest.mark.parametrize("text", ["", "- train\n", "index: {}\n"])
@@ -51,7 +51,7 @@ def test_values_are_set_and_comments_stay(workspace: Workspace) -> None:
         ("train.steps", "is not section.key=value"),
         ("trian.steps=3", "no section 'trian' .did you mean 'train'"),
         ("train.steps=[1]", "not a number, a word"),
-        ("train.steps=many", "steps: "),
+        ("train.steps=many", "train.steps: "),
         ("train.stepz=3", "unknown key .did you mean 'steps'"),
         ("train.steps.more=3", "'steps' is a value"),
     ],

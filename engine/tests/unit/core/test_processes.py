@@ -16,6 +16,7 @@ from sluice.core.atomic_files import read_json, write_json
 from sluice.core.errors import SluiceError
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+WITH_CODE = {**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])}
 STUBBORN = [
     sys.executable,
     "-c",
@@ -79,13 +80,12 @@ time.sleep(60)
 
 
 def killed_parent(state: Path, argv: list[str], line: str) -> int:
-    """Starts a process that starts `argv`, kills it without warning, and gives the child's pid."""
-    src = Path(__file__).resolve().parents[4] / "engine" / "src"
+    """Kill a process that has started `argv`; return the child's pid."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT.format(argv=argv, line=line), str(state)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(src)},
+        env=WITH_CODE,
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
@@ -175,7 +175,7 @@ def test_a_child_that_lost_the_signal_is_asked_again_and_then_killed(tmp_path: P
         [sys.executable, "-c", PARENT_OF_DEAF, sys.executable, "-c", DEAF_CHILD, str(asked)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])},
+        env=WITH_CODE,
     )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
@@ -206,14 +206,12 @@ time.sleep(60)
 
 
 def test_a_child_behind_a_shell_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
-    """The shell knows nothing of that death, so neither the kernel nor a change of parents tells the child: it is ended
-    without the wait for a signal that was sent."""
     told = tmp_path / "told"
     # Between the two stands dvc, which dies of the parent-death signal where this shell ignores it.
     shell = ["/bin/sh", "-c", 'trap "" TERM; "$@"; exit 0', "sh", sys.executable, "-c", RESTORED + STAGE, str(told)]
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER, str(tmp_path), *shell],
-        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])},
+        env=WITH_CODE,
     )
     assert processes.wait_until(lambda: told.exists() and told.read_text() != "", seconds=60)
     child = int(told.read_text())
@@ -250,7 +248,6 @@ def test_require_port_names_a_taken_port() -> None:
 
 
 def test_a_port_is_given_out_once() -> None:
-    """What it is for listens seconds later: another process that looks for one meanwhile must not get the same."""
     given = processes.free_port()
     with ExitStack() as probes:
         free = []

@@ -1,5 +1,3 @@
-"""config/project.yaml: which names are valid, and how a value is set in its text."""
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Entries that modules add by a decorator: found by name or all together, and never one for another."""
-
 from __future__ import annotations
 
 import sys
@@ -19,7 +17,7 @@ import {package}
 
 @pytest.fixture
 def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[str]]:
-    """A registry over the packages `engine_things` and `assistant.things`, whose modules each add an entry."""
+    """A registry over the packages `engine_things` and `assistant.things`."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(tmp_path))
     for saved in [name for name in sys.modules if name.partition(".")[0] == "assistant"]:

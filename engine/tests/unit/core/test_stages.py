@@ -1,7 +1,4 @@
-"""Seeded edits of code make exactly those stages stale that can be affected.
-
-What each edit reaches is written down here from what the stages do, not taken from the graph.
-"""
+"""Edits make exactly those stages stale that they can affect, as written here and not taken from the graph."""
 
 from __future__ import annotations
 
@@ -51,7 +48,6 @@ MINE = {
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code of this checkout, with a fork's own package in it."""
     root = tmp_path_factory.mktemp("checkout")
     for folder in ("engine/src", "engine/requirements", "pipelines", "config", "prompts"):
         ignore = shutil.ignore_patterns("__pycache__", "dvc.lock", "assistant")
@@ -66,7 +62,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def edited(root: Path, name: str) -> Iterator[None]:
-    """With a byte more at the end of a file."""
     before = (root / name).read_bytes()
     (root / name).write_bytes(before + b"\n")
     try:
@@ -90,8 +85,7 @@ def test_an_edit_changes_the_code_of_what_it_can_affect(checkout: Path) -> None:
 
 
 def test_a_release_is_looked_at_again_for_what_makes_or_deploys_it(checkout: Path) -> None:
-    """As the first job on GitHub asks: the road itself counts, what only looks at things does not."""
-    road = ["engine/src/sluice/cluster/rollout_observer.py", "engine/src/sluice/release/decision.py"]
+    road = ["engine/src/sluice/cluster/rollout_observer.py", "engine/src/sluice/release/champion.py"]
     made = ["engine/src/sluice/extras/finetune/sft_trainer.py", "engine/src/sluice/serving/http_api.py"]
     nothing = ["engine/src/sluice/extras/doctor/local.py", "engine/src/sluice/extras/redteam/attack.py"]
     names = [*road, *made, *nothing]

@@ -1,5 +1,3 @@
-"""What others wrote stays text: it breaks no table, mentions nobody, and commands no runner."""
-
 from __future__ import annotations
 
 import pytest

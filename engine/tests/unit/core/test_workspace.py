@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 
 HOLDER = """
@@ -67,21 +66,3 @@ def test_a_second_release_is_told_who_holds_the_lock(workspace: Workspace) -> No
         holder.wait(60)
         with workspace.exclusive():  # the kernel freed it
             assert (workspace.state / "lock").read_text() == str(os.getpid())
-
-
-def test_a_child_does_not_inherit_the_lock(workspace: Workspace) -> None:
-    with workspace.exclusive():
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
-
-    def freed() -> bool:
-        try:
-            with workspace.exclusive():
-                return True
-        except SluiceError:
-            return False
-
-    try:  # a thread of another test may fork at this moment; the child would hold the lock for a minute
-        assert wait_until(freed, seconds=60)
-    finally:
-        child.kill()
-        child.wait()

@@ -37,7 +37,6 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A sound data folder."""
     data = tmp_path / "data"
     (data / "corpus").mkdir(parents=True)
     for name, text in DOCUMENTS.items():
@@ -50,8 +49,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def add_row(folder: Path) -> Callable[..., None]:
-    """Appends one row to train.jsonl or eval.jsonl."""
-
     def add(file: str, **row: Any) -> None:
         full = {"id": "new", "question": "What is a groyne?", "answers": [], "doc_ids": [], **row}
         with (folder / file).open("a", encoding="utf-8") as stream:
@@ -73,7 +70,7 @@ def checkout(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> W
 
 
 def make_checkout(root: Path, remote: str, *, cache: Path) -> None:
-    """What `git init` and `dvc init` make, and one commit. `cache`: where dvc notes what it knows of remotes."""
+    """`git init`, `dvc init` and one commit. `cache`: where dvc notes what it knows of remotes."""
     (root / ".dvc").mkdir(exist_ok=True)
     (root / ".dvc" / "config").write_text(
         f"[core]\n    remote = store\n    analytics = false\n    site_cache_dir = {cache}\n"
@@ -91,7 +88,6 @@ def git(root: Path, *words: str) -> str:
 
 
 def commit(root: Path) -> str:
-    """Commits everything; the commit."""
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--allow-empty", "--message", "A change")
     return git(root, "rev-parse", "HEAD")
@@ -103,13 +99,11 @@ def bucket(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:
-    """A folder of an empty bucket `artefacts`, by its address."""
     with s3_bucket(monkeypatch, tmp_path, "artefacts") as name:
         yield f"s3://{name}/sluice"
 
 
 def pull_into_clone(checkout: Workspace) -> Path:
-    """What a fresh clone pulls, by dvc itself."""
     from dvc.repo import Repo
 
     clone = checkout.root.parent / "clone"

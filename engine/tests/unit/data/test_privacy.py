@@ -1,7 +1,4 @@
-"""Privacy scan: what it finds and what it leaves alone.
-
-Secrets are put together from parts, so that no scanner takes this file for a leak.
-"""
+"""Secrets are put together from parts, so that no scanner takes this file for a leak."""
 
 from __future__ import annotations
 

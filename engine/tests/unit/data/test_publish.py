@@ -1,5 +1,3 @@
-"""Publishing data: what data.dvc names after a push a fresh clone can pull, whatever happened before or during it."""
-
 from __future__ import annotations
 
 import hashlib
@@ -23,7 +21,6 @@ POLICY = DataPolicy()
 
 
 def stored(checkout: Workspace) -> list[Path]:
-    """The objects of the remote."""
     return sorted(path for path in (checkout.root.parent / "store").rglob("*") if path.is_file())
 
 
@@ -126,8 +123,7 @@ KILLS = 5
 
 
 def die_at(event: int) -> list[int]:
-    """Kills this process at the n-th of what happens to files in dvc's cache and the remote, which is a folder: before
-    a copy, in the middle of it, after it. Returns what counts these; 0 kills at none."""
+    """Kill this process at the n-th event (before, in the middle of or after a copy); return the counter of events."""
     from dvc_objects.fs import local
 
     copied, seen = local.copyfile, [0]
@@ -151,7 +147,7 @@ def die_at(event: int) -> list[int]:
 
 
 def push_until(checkout: Workspace, event: int) -> int:
-    """A push in a process of its own, killed at the n-th event; without one, the number of events."""
+    """Push in a process of its own, killed at the n-th event; return the number of events if it wasn't."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -176,7 +172,6 @@ def test_killed_at_any_copy_and_run_again_it_ends_as_an_unbroken_push(
     store = checkout.root.parent / "store"
 
     def objects() -> dict[str, bytes]:
-        """What was never given a name is none."""
         return {path.parent.name + path.name: path.read_bytes() for path in stored(checkout) if path.name[0] != "."}
 
     events = push_until(checkout, 0)

@@ -1,5 +1,3 @@
-"""Whether an answer occurs in a text, and what is said about tenants."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -42,7 +40,6 @@ def test_a_tenant_has_a_plain_name(tenant: str | None, right: bool) -> None:
 
 
 def test_rows_are_about_shared_documents() -> None:
-    """The one model is trained on them: a tenant's document would be told to everybody."""
     documents = {name: document(name, tenant) for name, tenant in (("open", None), ("closed", "acme"))}
     rows = [
         LocatedRecord(

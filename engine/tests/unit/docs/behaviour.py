@@ -1,27 +1,17 @@
-"""What the examples of docs/ do, in a copy of the repository that has all of them. Run as a program inside of the copy,
-so that `assistant` and `sluice` are those of the copy.
+"""Runs the examples of docs/ inside a copy of the repository that has all of them, as test_guides.py calls it.
 
-    python behaviour.py find FOLDER       prints what was found, as JSON
-    python behaviour.py serve PORT FOLDER
-
-A service is the real one with the prompts, the routes, and the checks of config/guardrails.yaml that need no model;
-model and search are scripts.
+A service is the real one, without the checks that need a model; model and search are scripts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from sluice.core.processes import free_port, wait_until
 from sluice.core.settings import load_settings
 from sluice.data.rows import Row
 from sluice.evaluation.comparison import compare
@@ -41,7 +31,7 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.routing import load_router
 from sluice.serving.runner import ApplicationRunner
-from sluice.serving.server import listen
+from unit.serving.client import Client
 
 ROOT = Path.cwd()
 GATES = ROOT / "config" / "gates.yaml"
@@ -57,8 +47,7 @@ CASES = [
 GREETING = "Hello!"
 
 
-def serve(port: int, state: Path) -> None:
-    """A service that answers CASES in words, and a greeting with the prompt that it was given."""
+def service(folder: Path) -> tuple[Client, testing.ScriptedChat]:
     bundle = testing.scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64})
     bundle = replace(bundle, prompts=load_prompts(ROOT / "prompts"))
     hits = {row.question: [testing.hit(PASSAGE, doc_id="chunking")] if row.answers else [] for row in CASES}
@@ -66,53 +55,12 @@ def serve(port: int, state: Path) -> None:
     guards = load_settings(ROOT / "config" / "guardrails.yaml", GuardrailSettings)
     plain = tuple(one for one in guards.input if one.check == "ticket")
     checks = Guards(guards.model_copy(update={"input": plain, "passages": (), "output": (), "timeout_seconds": 60}))
-    keys = KeyRing(state / "keys.json")
-    traffic = TrafficState()
     application = ApplicationRunner(bundle, chat, testing.ScriptedRetriever(hits), checks)
-    app = create_app(bundle, application, traffic, keys=keys, router=load_router())
-    listen(app, traffic, "127.0.0.1", port, drain_seconds=1)
-    (state / "asked.json").write_text(json.dumps(chat.calls))
-
-
-class Service:
-    """A child process that serves; stopped by leaving the context."""
-
-    def __init__(self, state: Path) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self._process = subprocess.Popen([sys.executable, __file__, "serve", str(port), str(state)])
-
-    def __enter__(self) -> Service:
-        assert wait_until(lambda: self._process.poll() is not None or self._ready(), seconds=180)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(240)
-
-    def _ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def get(self, path: str, key: str = "") -> httpx.Response:
-        return httpx.get(self.url + path, headers=_bearer(key), trust_env=False, timeout=240)
-
-    def chat(self, question: str, key: str = "") -> dict[str, Any]:
-        body = {"messages": [{"role": "user", "content": question}]}
-        url = f"{self.url}/v1/chat/completions"
-        answer: dict[str, Any] = httpx.post(url, json=body, headers=_bearer(key), trust_env=False, timeout=240).json()
-        return answer
-
-
-def _bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"} if key else {}
+    keys = KeyRing(folder / "keys.json")
+    return Client(create_app(bundle, application, TrafficState(), keys=keys, router=load_router())), chat
 
 
 class Recorded:
-    """The application of an evaluation, with the answers of one wording."""
-
     def __init__(self, wording: str) -> None:
         self._wording = wording
 
@@ -133,7 +81,6 @@ class Recorded:
 
 
 def pull_request() -> dict[str, Any]:
-    """Base answers in words, head in digits: scored and compared as `sluice eval` does."""
     metrics = make_metrics()
 
     def records(wording: str) -> list[dict[str, Any]]:
@@ -148,7 +95,6 @@ def pull_request() -> dict[str, Any]:
 
 
 def provided() -> dict[str, Any]:
-    """What the last provider of the list answers."""
     spec = load_providers(ROOT / "config" / "providers.yaml", roles=["chat", "embed"]).chat[-1]
 
     async def text() -> str:
@@ -161,20 +107,23 @@ def provided() -> dict[str, Any]:
 
 def find(folder: Path) -> dict[str, Any]:
     key = add_key(folder / "keys.json", "web", tenant=None, scopes=("chat",), rate=10_000)
-    with Service(folder) as service:
-        found = {
-            "pull_request": pull_request(),
-            "blocked": service.chat("What about HD-12345?", key),
-            "answered": service.chat(CASES[0].question, key),
-            "greeted": service.chat(GREETING, key),
-            "endpoint": [service.get("/v1/hours", key).json(), service.get("/v1/hours").status_code],
-            "documented": "/v1/hours" in service.get("/openapi.json").json()["paths"],
-        }
-    asked = json.loads((folder / "asked.json").read_text())
+    headers = {"authorization": f"Bearer {key}"}
+    client, chat = service(folder)
+    found = {
+        "pull_request": pull_request(),
+        "blocked": client.chat("What about HD-12345?", headers=headers).json(),
+        "answered": client.chat(CASES[0].question, headers=headers).json(),
+        "greeted": client.chat(GREETING, headers=headers).json(),
+        "endpoint": [
+            client.send("GET", "/v1/hours", headers=headers).json(),
+            client.get("/v1/hours").status_code,
+        ],
+        "documented": "/v1/hours" in client.get("/openapi.json").json()["paths"],
+    }
     steps = load_plan(ROOT / "k8s" / "base" / "rollout.yaml").steps
     return {
         **found,
-        "asked": list(dict.fromkeys(call["messages"][0][1] for call in asked)),
+        "asked": list(dict.fromkeys(call["messages"][0][1] for call in chat.calls)),
         "provider": provided(),
         "tools": _tools(),
         "steps": [step.weight if isinstance(step, SetWeight) else step.kind for step in steps],
@@ -183,7 +132,6 @@ def find(folder: Path) -> dict[str, Any]:
 
 
 def _tools() -> dict[str, Any]:
-    """As an application gets them: `services.tools`."""
     application = ApplicationRunner(
         replace(testing.scripted_bundle(), prompts=load_prompts(ROOT / "prompts")),
         testing.ScriptedChat({}),
@@ -201,12 +149,5 @@ def _tools() -> dict[str, Any]:
     }
 
 
-def main(words: Sequence[str]) -> None:
-    if words[0] == "serve":
-        serve(int(words[1]), Path(words[2]))
-    else:
-        print(json.dumps(find(Path(words[1]))))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print(json.dumps(find(Path(sys.argv[1]))))

@@ -1,8 +1,7 @@
 """Reads the how-to sections of docs/ and applies their examples to a copy of the repository.
 
-A section names what it touches in a line that begins with `Files:`. A fenced block whose info string ends with a path
-is the whole of a new file, or, of the kind `diff`, lines to add (`+`) between lines that are there (a blank before
-them; what follows in such a line, a comment for instance, does not count).
+A block whose info string ends with a path is a new file or, of the kind `diff`, has lines to add (`+`) between lines
+that are there.
 """
 
 from __future__ import annotations
@@ -21,18 +20,12 @@ _BLOCK = re.compile(r"^```(\w+) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class Example:
-    """A block that is applied: `kind` is the language, or `diff`."""
-
     kind: str
     path: str
     text: str
 
     def apply(self, root: Path) -> None:
-        """Writes the new file, or adds the lines.
-
-        Raises:
-            AssertionError: the file is there already, or the lines around the new ones are not, or are there twice.
-        """
+        """Write the new file, or add the lines."""
         file = root / self.path
         if self.kind == "diff":
             file.write_text(_added(file.read_text().split("\n"), self.text.rstrip("\n").split("\n"), self.path))
@@ -44,8 +37,6 @@ class Example:
 
 @dataclass(frozen=True)
 class Guide:
-    """One how-to section: the files that it names, and its examples in their order."""
-
     heading: str
     files: frozenset[str]
     examples: tuple[Example, ...]
@@ -56,7 +47,6 @@ class Guide:
 
 
 def read_guide(page: Path, heading: str) -> Guide:
-    """The section of a page below a heading of the second level."""
     found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"{page}: no section {heading!r}"
     section = found[1]
@@ -88,8 +78,7 @@ def _added(lines: list[str], change: list[str], path: str) -> str:
 
 
 def copy_repository(target: Path) -> None:
-    """The files of the working tree that git tracks or would track, as the only commit of a new repository: a project
-    that was made from the template."""
+    """Copy the working tree as the only commit of a new repository: a project made from the template."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -110,7 +99,6 @@ def copy_repository(target: Path) -> None:
 
 
 def changed(root: Path) -> set[str]:
-    """Paths that git sees as new, changed or gone."""
     words = ["git", "status", "--porcelain", "--untracked-files=all", "-z"]
     told = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True).stdout
     return {line[3:] for line in told.split("\0") if line}

@@ -1,7 +1,3 @@
-"""The how-to sections of docs/, followed word by word in a copy of the repository: each changes the files that it names
-and no other, the checks stay green, and each example does what its section says.
-"""
-
 from __future__ import annotations
 
 import json
@@ -39,7 +35,6 @@ def guide(name: str) -> Guide:
 
 
 def run(root: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """A program of this environment with the code of the copy."""
     code = os.pathsep.join(str(root / folder) for folder in ("src", "engine/src", "engine/tests"))
     environment = {**os.environ, "PYTHONPATH": code}
     return subprocess.run([*words], cwd=root, env=environment, capture_output=True, text=True)
@@ -47,7 +42,6 @@ def run(root: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy with all examples."""
     folder = tmp_path_factory.mktemp("together")
     copy_repository(folder)
     for name in SECTIONS:
@@ -57,9 +51,8 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(together: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the examples do."""
     program = together / "engine" / "tests" / "unit" / "docs" / "behaviour.py"
-    done = run(together, sys.executable, program, "find", tmp_path_factory.mktemp("services"))
+    done = run(together, sys.executable, program, tmp_path_factory.mktemp("services"))
     assert done.returncode == 0, done.stdout + done.stderr
     answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answers

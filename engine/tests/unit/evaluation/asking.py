@@ -1,16 +1,14 @@
-"""A made-up application, asked a made-up set of 150 cases: records as the runner writes them, without any model.
-
-Each case has its own difficulty. With a temperature an answer is drawn anew for each trial, so that asking the same
-application again gives other records. `spoil` is what a bad prompt does to it.
-"""
+"""A made-up application, asked 150 cases: records as the runner writes them; `spoil` is the harm of a bad prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+
+from sluice.evaluation.comparison_policy import ComparisonPolicy
+from sluice.evaluation.registry import NamedMeasure
 
 Spoil = Literal[
     "",
@@ -23,27 +21,44 @@ Spoil = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class Measured:
-    name: str
-    unit: str = "share"
-    direction: str | None = "higher"
-    aggregate: str = "mean"
-
-
 METRICS = (
-    Measured("f1"),
-    Measured("exact_match"),
-    Measured("groundedness"),
-    Measured("decline_accuracy"),
-    Measured("citation_correctness"),
-    Measured("same_language", aggregate="share"),
-    Measured("json_schema", aggregate="share"),
-    Measured("not_contains", aggregate="share"),
-    Measured("answer_words", "words", "lower"),
-    Measured("tokens", "tokens", "lower"),
-    Measured("latency_p50_ms", "ms", "lower", "p50"),
-    Measured("language", "language", None, "counts"),
+    NamedMeasure("f1"),
+    NamedMeasure("exact_match"),
+    NamedMeasure("groundedness"),
+    NamedMeasure("decline_accuracy"),
+    NamedMeasure("citation_correctness"),
+    NamedMeasure("same_language", aggregate="share"),
+    NamedMeasure("json_schema", aggregate="share"),
+    NamedMeasure("not_contains", aggregate="share"),
+    NamedMeasure("answer_words", "words", "lower"),
+    NamedMeasure("tokens", "tokens", "lower"),
+    NamedMeasure("latency_p50_ms", "ms", "lower", "p50"),
+    NamedMeasure("language", "language", None, "counts"),
+)
+POLICY = ComparisonPolicy.model_validate(
+    {
+        "confidence": 0.99,
+        "power": 0.8,
+        "resamples": 4000,
+        "seed": 1,
+        "minimum_cases": 20,
+        "slices": {"minimum_cases": 20, "at_most": 12},
+        "metrics": {
+            "f1": {"decides": "always", "smallest": 0.02},
+            "groundedness": {"decides": "when_asked", "smallest": 0.03},
+            "decline_accuracy": {"decides": "always", "smallest": 0.05},
+            "citation_correctness": {"decides": "always", "smallest": 0.03},
+            "same_language": {"decides": "when_asked", "smallest": 0.03},
+            "json_schema": {"decides": "when_asked", "smallest": 0.03},
+            "not_contains": {"decides": "when_asked", "smallest": 0.03},
+            "answer_words": {"decides": "when_asked", "smallest_ratio": 0.2},
+            "consistency": {"decides": "when_asked", "smallest": 0.05},
+            "answered": {"decides": "when_asked"},
+            "exact_match": {"smallest": 0.02},
+            "tokens": {"smallest_ratio": 0.05},
+            "latency_p50_ms": {"smallest_ratio": 0.25},
+        },
+    }
 )
 CASES, UNANSWERABLE = 150, 40
 
@@ -51,7 +66,7 @@ CASES, UNANSWERABLE = 150, 40
 def ask(
     *, spoil: Spoil = "", seed: int, trials: int = 1, temperature: float = 0.3, cases: int = CASES
 ) -> list[dict[str, Any]]:
-    """Records of every case and trial. `seed` is of the drawing; the cases are always the same ones."""
+    """Return records of every case and trial. `seed` is of the drawing; the cases are always the same ones."""
     made = np.random.default_rng(0)
     draw = np.random.default_rng([seed, 1])
     skill = made.beta(3, 1.5, cases)  # chance of the right answer
@@ -117,5 +132,4 @@ def _record(
 
 
 def changed(records: Sequence[dict[str, Any]], case: str, **values: Any) -> list[dict[str, Any]]:
-    """The records, with keys of one case set anew."""
     return [record | values if record["id"] == case else record for record in records]

@@ -27,8 +27,6 @@ PERU = Row(id="q2", question="What is the capital of Peru?", answers=(), doc_ids
 
 
 class Bench:
-    """An application whose parts count how often they are started and asked."""
-
     def __init__(self, folder: Path, *, digests: Digests = DIGESTS, lanes: int = 1, replay: bool = False) -> None:
         self.bundle: ReleaseBundle = scripted_bundle()
         self.cache = ResponseCache(folder)
@@ -71,7 +69,7 @@ class Bench:
 
 
 def told(output: Output | BaseException) -> Output:
-    """Without what is not said by the cache: whether it spoke, and the cost, which scripted models have none of."""
+    """Drop what isn't the cache's: whether it spoke, and the cost."""
     assert isinstance(output, Output)
     return dataclasses.replace(output, recorded=False, cost=None)
 

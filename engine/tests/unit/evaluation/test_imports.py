@@ -21,7 +21,6 @@ HEAVY = [
 
 
 def test_the_command_line_imports_nothing_heavy_before_it_is_needed() -> None:
-    """What `sluice prompts test` imports until it asks somebody, too."""
     modules = "sluice.cli, sluice.extras.prompt_tests.prompt_terminal"
     code = f"import sys, {modules}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,9 +1,10 @@
-"""The metrics as tables: what the row expects, what the application did, the score (None: the row does not count)."""
+"""The metrics as tables; a score of None means that the row doesn't count."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,6 @@ def test_json_schema(row, output, schema, text, passed, reason) -> None:
 
 
 def test_a_json_schema_fetches_nothing(row, output) -> None:
-    """The network is closed in unit tests, and a try to reach it fails them."""
     case = row("x", expect={"json_schema": {"$ref": "https://example.org/other.json"}})
     found = asyncio.run(run_metrics(case, output("{}"), [json_schema]))
     assert "Unresolvable" in found["errors"]["json_schema"]
@@ -244,32 +244,6 @@ def test_an_error_of_a_batch_reaches_all_who_wait_and_the_next_try_is_a_new_call
     assert calls == [["a", "bb"], ["a"]]
 
 
-class Embedder:
-    """In place of the real one: the same vector for every text. Keeps what happens to it."""
-
-    happened: list[str]
-
-    def __init__(self, model: Path) -> None:
-        self.happened.append(f"open {model}")
-
-    def embed(self, texts: list[str]) -> np.ndarray:
-        self.happened.append(f"embed {len(texts)}")
-        return np.tile(np.array([[0.6, 0.8]]), (len(texts), 1))
-
-    def __enter__(self) -> Embedder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.happened.append("close")
-
-
-@pytest.fixture
-def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    Embedder.happened = []
-    monkeypatch.setattr(evaluate_stage, "Embedder", Embedder)
-    return Embedder.happened
-
-
 def score(metrics: Any, *pairs: Any) -> list[dict[str, Any]]:
     async def all_of_them() -> list[dict[str, Any]]:
         return await asyncio.gather(*(run_metrics(row, output, metrics) for row, output in pairs))
@@ -278,7 +252,6 @@ def score(metrics: Any, *pairs: Any) -> list[dict[str, Any]]:
 
 
 def test_a_judge_that_nothing_here_can_ask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A project without the extra whose providers still name one: silence would be a metric that is not there."""
     bundle = scripted_bundle()
     providers = Providers.model_validate(bundle.providers.model_dump() | {"judge": [provider_entry()]})
     monkeypatch.setattr(evaluate_stage, "hooks", lambda _: {})
@@ -288,7 +261,21 @@ def test_a_judge_that_nothing_here_can_ask_is_refused(monkeypatch: pytest.Monkey
     assert "empty `judge` in config/providers.yaml" in error.value.remedy
 
 
-def test_all_cases_are_embedded_in_one_call_and_it_is_closed(happened, row, output) -> None:
+def test_all_cases_are_embedded_in_one_call_and_it_is_closed(monkeypatch, row, output) -> None:
+    happened = []
+
+    class Embedder(AbstractContextManager):
+        def __init__(self, model: Path) -> None:
+            happened.append(f"open {model}")
+
+        def embed(self, texts: list[str]) -> np.ndarray:
+            happened.append(f"embed {len(texts)}")
+            return np.tile(np.array([[0.6, 0.8]]), (len(texts), 1))
+
+        def __exit__(self, *_: object) -> None:
+            happened.append("close")
+
+    monkeypatch.setattr(evaluate_stage, "Embedder", Embedder)
     pairs = [(row(f"expected {number}"), output(f"found {number}")) for number in range(50)]
     with open_metrics(scripted_bundle()) as metrics:
         found = score([metric for metric in metrics if metric.name == "answer_similarity"], *pairs)

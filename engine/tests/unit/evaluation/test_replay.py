@@ -264,7 +264,6 @@ def test_index_and_embedder_decide_about_a_search(tmp_path: Path) -> None:
 def test_settings_and_any_installed_package_decide_about_a_validator_from_a_wheel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of guardrails-ai-lowercase; another version of any package may give another verdict."""
     check = {"check": "injection", "action": "block"}
     wheel = {"check": "guardrails/lowercase", "on_fail": "fix"}
     fixes = GuardrailSettings.model_validate({"input": [check], "output": [wheel]})

@@ -19,8 +19,6 @@ from sluice.evaluation.summary import percentile, summarise, write_results
 
 
 class Application:
-    """Answers with the question; what is listed in `faults` is raised. Counts how many are asked at once."""
-
     def __init__(self, output, *, faults: dict[str, Exception] | None = None, delays: dict[str, float] | None = None):
         self.output, self.faults, self.delays = output, faults or {}, delays or {}
         self.now = self.most = 0
@@ -118,8 +116,6 @@ def test_spread_is_even_and_in_order() -> None:
 
 
 class Metric:
-    """Gives `result`, or raises it; as a coroutine when `later`."""
-
     version, unit, direction = "1", "share", "higher"
 
     def __init__(self, name: str, result: Any, aggregate: str = "mean", *, later: bool = False) -> None:

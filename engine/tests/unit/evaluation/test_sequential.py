@@ -25,7 +25,7 @@ METRICS = [NamedMeasure(name, "share", "higher", "mean") for name in ("right", "
 
 
 def policy(**metrics: dict[str, Any]) -> ComparisonPolicy:
-    """The looks are those of the repository; five changes of a hundred that change nothing are called different."""
+    """The looks are those of the repository; five of a hundred changes that change nothing are called different."""
     deciding = {name: {"decides": "always"} | more for name, more in metrics.items()}
     settings = {
         **GATES.model_dump(),
@@ -51,8 +51,8 @@ def walk(test: SequentialComparison, base: list[dict[str, Any]], head: list[dict
 
 @pytest.fixture(scope="module")
 def simulate() -> Callable[[float, float, int], list[Comparison]]:
-    """Compare changes that break and fix cases with the given chances. What a look sees of pass and fail is how many
-    broke and were fixed, so each of these counts is looked at once."""
+    """Compare changes that break and fix cases with the given chances; each count of broken and fixed is looked at
+    once."""
     test = SequentialComparison(METRICS[:1], policy().model_copy(update={"minimum_cases": 15}), SIMULATED)
 
     @cache

@@ -1,4 +1,4 @@
-"""By formula and by simulation: coverage, false alarms, power. The simulations are seeded, so they always agree."""
+"""By formula and by simulation, seeded: coverage, false alarms, power."""
 
 from __future__ import annotations
 

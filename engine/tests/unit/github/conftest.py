@@ -18,7 +18,6 @@ def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001 - opens the 
 
 @pytest.fixture
 def environment(github: FakeGitHub, tmp_path: Path) -> Environment:
-    """What Actions sets for a step of a pull request's run; keywords set or, with None, unset variables."""
     always = actions_environment(github, tmp_path)
 
     def make(**values: str | None) -> dict[str, str]:

@@ -40,12 +40,11 @@ class FakeReleases:
     """`by_id`, each with its `assets`; `contents` of the files by (release id, name)."""
 
     url: str = ""
-    repository: str = "octo/app"
     by_id: dict[int, dict[str, Any]] = field(default_factory=dict)
     contents: dict[tuple[int, str], bytes] = field(default_factory=dict)
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
-        base = f"/repos/{self.repository}/releases"
+        base = f"/repos/{REPOSITORY}/releases"
         if method == "GET" and path.partition("?")[0] == base:
             return 200, list(reversed(self.by_id.values()))
         if method == "POST" and path == base:
@@ -69,7 +68,7 @@ class FakeReleases:
         if not body.get("draft") and body["tag_name"] in published:
             return 422, {"message": "Validation Failed", "errors": [{"code": "already_exists"}]}
         number = max(self.by_id, default=300) + 1
-        place = f"/repos/{self.repository}/releases/{number}"
+        place = f"/repos/{REPOSITORY}/releases/{number}"
         self.by_id[number] = {
             "draft": False,
             "prerelease": False,
@@ -77,7 +76,7 @@ class FakeReleases:
             "id": number,
             "assets": [],
             "url": f"{self.url}{place}",
-            "html_url": f"https://github.invalid/{self.repository}/releases/tag/{body['tag_name']}",
+            "html_url": f"https://github.invalid/{REPOSITORY}/releases/tag/{body['tag_name']}",
             "upload_url": f"{self.url}/uploads{place}/assets{{?name,label}}",
         }
         return 201, self.by_id[number]
@@ -90,7 +89,7 @@ class FakeReleases:
             return 422, {"message": "Validation Failed", "errors": [{"code": "already_exists"}]}
         number = 9000 + len(self.contents)
         self.contents[release, name] = content
-        url = f"{self.url}/repos/{self.repository}/releases/assets/{number}"
+        url = f"{self.url}/repos/{REPOSITORY}/releases/assets/{number}"
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         facts = {"id": number, "url": url, "name": name, "state": "uploaded", "size": len(content), "digest": digest}
         assets.append(facts)

@@ -1,4 +1,4 @@
-"""The audit of the locks, with pip-audit played by a program that prints what the real one prints."""
+"""The audit of the locks, with pip-audit played."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ BAD = {
 
 
 def program(folder: Path, answer: Any, status: int = 1) -> Path:
-    """Prints `answer`, and leaves the words it was called with."""
     path = folder / "pip-audit"
     text = answer if isinstance(answer, str) else json.dumps({"dependencies": answer, "fixes": []})
     path.write_text(

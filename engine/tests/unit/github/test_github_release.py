@@ -1,4 +1,4 @@
-"""One GitHub Release for each tag, whole when it is seen, whatever was cut off on the way."""
+"""GitHub Releases, whole when they are seen."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from requests import Session
 
 from sluice.core.errors import SluiceError
-from sluice.github.github_client import LIMIT, CommentResult, GitHubStatusError, publish_release
+from sluice.github.github_client import LIMIT, CommentResult, publish_release
 from unit.github.conftest import Environment
-from unit.github.fake_github import READER, REPOSITORY, FakeGitHub
+from unit.github.fake_github import REPOSITORY, FakeGitHub
 
 RELEASES = f"/repos/{REPOSITORY}/releases"
 TAG, COMMIT = "r-0123456789ab", "1" * 40
@@ -35,7 +35,6 @@ def publish(environment: Environment, **changed: Any) -> CommentResult:
 
 
 def state(github: FakeGitHub) -> Any:
-    """What people see: one entry for each release, without the numbers that GitHub gives."""
     return [
         (
             release["tag_name"],
@@ -90,7 +89,6 @@ def test_killed_at_any_effect_and_run_again_it_ends_as_an_unbroken_run(
 
 
 def test_an_answer_that_got_lost_leaves_one_release(github: FakeGitHub, environment: Environment) -> None:
-    """The request is repeated although it was carried out: of the two drafts one goes."""
     github.script, github.carried_out = [("POST", 502, {})], True
     publish(environment)
     assert state(github) == WHOLE
@@ -116,12 +114,6 @@ def test_long_notes_are_cut_at_a_line(github: FakeGitHub, environment: Environme
     body = next(iter(github.releases.by_id.values()))["body"]
     assert len(body) <= LIMIT
     assert body.endswith("a line of notes\n\n_The rest did not fit._\n")
-
-
-def test_a_token_without_the_right_is_an_error(github: FakeGitHub, environment: Environment) -> None:
-    with pytest.raises(GitHubStatusError, match="403"):
-        publish_release(TAG, "", FILES, environment(GITHUB_TOKEN=READER), commit=COMMIT)
-    assert not github.releases.by_id
 
 
 def test_the_token_goes_only_where_it_is_safe(github: FakeGitHub, environment: Environment) -> None:

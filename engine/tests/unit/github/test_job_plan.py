@@ -1,4 +1,4 @@
-"""Which work a change needs: a table of cases, and everything wherever there is a doubt."""
+"""Jobs that a change needs."""
 
 from __future__ import annotations
 
@@ -148,7 +148,6 @@ SCRIPT = Path(__file__).resolve().parents[4] / "engine" / "scripts" / "ci.py"
 
 
 def test_what_decides_needs_no_installation(tmp_path: Path) -> None:
-    """`-I -S`: a Python that has the standard library and nothing else, as on a runner before `make setup`."""
     output, page = tmp_path / "output", tmp_path / "summary"
     environment = {"PATH": os.environ["PATH"], "GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(page)}
 
@@ -171,7 +170,6 @@ def test_what_decides_needs_no_installation(tmp_path: Path) -> None:
 
 
 def needs(*, planned: dict[str, Any] | None = None, plan: str = "success", **results: str | None) -> str:
-    """All jobs succeeded and were planned, but for what is said otherwise; None leaves a job out."""
     outputs = dict.fromkeys(JOBS, "true") | (planned or {})
     found = dict.fromkeys(JOBS, "success") | {name.replace("_", "-"): result for name, result in results.items()}
     jobs = {job: {"result": result, "outputs": {}} for job, result in found.items() if result is not None}

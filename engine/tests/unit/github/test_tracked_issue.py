@@ -1,4 +1,4 @@
-"""One issue, whatever happens on the way; over real HTTP to a server that behaves like GitHub."""
+"""One issue, over HTTP to a fake GitHub."""
 
 from __future__ import annotations
 

@@ -32,10 +32,6 @@ def test_the_file_of_the_repository_is_valid() -> None:
     }
 
 
-def test_options_are_typed(tmp_path: Path) -> None:
-    assert read(tmp_path, GOOD).input[0].parsed().model_dump() == {"max_characters": 9}
-
-
 @pytest.mark.parametrize(
     ("stage", "said"),
     [

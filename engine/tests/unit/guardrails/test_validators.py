@@ -138,7 +138,6 @@ class Tone(Validator):
 
 @pytest.fixture
 def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An application that registers a validator of its own."""
     from guardrails.validator_base import validators_registry
 
     folder = tmp_path / "played" / "guardrails"

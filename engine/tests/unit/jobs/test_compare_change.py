@@ -1,7 +1,4 @@
-"""A change beside what it changes: which commits are compared, what each side is asked, and whose fault an error is.
-
-The pipeline is replaced by one that writes down what it was asked for; git, checkouts, comparison and reports are real.
-"""
+"""A change beside its base: git, checkouts, comparison and reports are real, the pipeline is played."""
 
 from __future__ import annotations
 
@@ -22,9 +19,8 @@ from sluice.evaluation.summary import cases_digest
 from sluice.jobs import compare_change as module
 from sluice.jobs.compare_change import review
 from sluice.jobs.dvc_pipeline import Evaluator
+from starter_files import ROOT
 from support.serving.fakes import scripted_bundle
-
-ROOT = Path(__file__).parents[4]
 
 
 def git(root: Path, *words: str) -> str:
@@ -40,7 +36,6 @@ def commit(root: Path, *more: str) -> str:
 
 
 def rows(count: int = 60) -> list[Row]:
-    """Two of three can be answered."""
     return [
         Row(
             id=f"q{number}",
@@ -54,7 +49,6 @@ def rows(count: int = 60) -> list[Row]:
 
 
 def records(asked: list[Row], *, right: bool) -> list[dict[str, Any]]:
-    """What an application that is right, or always declines, is noted to have said."""
     found = []
     for row in asked:
         declined = not right or not row.answerable
@@ -74,7 +68,7 @@ def records(asked: list[Row], *, right: bool) -> list[dict[str, Any]]:
 
 
 class Pipeline:
-    """Stands for DVC and the stages. An application is right unless its prompt says LOST; `calls` is what was run."""
+    """Plays DVC and the stages. An application is right unless its prompt says LOST."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
@@ -121,13 +115,11 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
         monkeypatch.setattr(module, name, getattr(fake, name))
     monkeypatch.setattr(Evaluator, "ask", lambda self, asked, _: fake.evaluate(self._workspace, asked, *self._options))
     monkeypatch.setattr(module, "draft_bundle", lambda *_, **__: scripted_bundle())  # no metric needs its files here
-    monkeypatch.setattr(module, "record_comparison", lambda *_: None)  # MLflow takes seconds
     return fake
 
 
 @pytest.fixture
 def here(workspace: Workspace) -> Workspace:
-    """A repository with one commit on `main`, and its pipeline parameters as they are."""
     shutil.copytree(ROOT / ".dvc", workspace.root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "*.local"))
     (workspace.root / ".gitignore").write_text(".sluice/\nbuild/\n")
     write_rows(workspace.data / "eval.jsonl", rows())

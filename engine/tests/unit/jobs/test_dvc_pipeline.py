@@ -280,18 +280,6 @@ def test_an_evaluation_that_fails_says_why(workspace: Workspace, pipeline_progre
     assert not records(workspace)
 
 
-def test_a_checkout_that_cannot_follow_is_asked_once_for_each_file(
-    workspace: Workspace, pipeline_progress: PipelineProgress, dvc
-) -> None:
-    dvc(code="if '--follow' in sys.argv: print(\"No such option '--follow'.\"); sys.exit(2)")
-    asked = workspace.build / "asked.jsonl"
-    evaluator = Evaluator(workspace)
-    for _ in range(2):
-        evaluator.ask(asked, pipeline_progress)
-    evaluator.close()
-    assert dvc.called() == ["evaluate --follow", *[f"evaluate --asked {asked} --out {asked.parent}"] * 2]
-
-
 def test_what_a_killed_dvc_has_locked_is_free_again(workspace: Workspace) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has collected it

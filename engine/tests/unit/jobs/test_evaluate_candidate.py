@@ -1,4 +1,4 @@
-"""A candidate beside the champion: who is asked what, when it ends, and what is kept. The applications are scripted."""
+"""A candidate beside the champion, with scripted applications."""
 
 from __future__ import annotations
 
@@ -37,8 +37,6 @@ def record(row: Row, *, right: bool = True, score: float | None = None) -> dict[
 
 
 class Asked:
-    """What an application was asked, in turns."""
-
     def __init__(self, *, right: bool) -> None:
         self.turns: list[list[str]] = []
         self.right = right
@@ -53,7 +51,6 @@ class Asked:
 
 @pytest.fixture
 def champion(tmp_path: Path) -> Path:
-    """The folder of a release with a record of the first twenty cases."""
     folder = tmp_path / "champion"
     write_rows(folder / "judging" / "eval.jsonl", ROWS)
     write_jsonl(folder / "evaluation" / "cases.jsonl", [record(row) for row in asking_order(ROWS)[:20]])

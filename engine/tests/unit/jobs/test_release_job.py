@@ -1,4 +1,4 @@
-"""The whole road on one machine, with the pipeline and the canary played: where it ends, and what the record says."""
+"""The release job with the pipeline and the canary played."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ Walk = Callable[..., ReleaseOutcome]
 
 @pytest.fixture
 def walk(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Walk:
-    """`gate`: whether it passes; `canary`: why it is stopped."""
     aliases: list[str] = []
 
     def create(**changed: Any) -> tuple[Manifest, Path]:

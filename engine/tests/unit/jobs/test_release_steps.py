@@ -1,17 +1,12 @@
-"""The steps of release.yml as commands: what each decides, and what a repeated run must not do.
-
-The pipeline, MLflow and GitHub are played; record and artifact store are real. The whole workflow, also killed anywhere
-on its way, is in tests/workflows.
-"""
+"""The steps of release.yml as commands. The pipeline, MLflow and GitHub are played; record and artifact store are
+real."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -20,25 +15,25 @@ from typing import Any
 import pytest
 
 from sluice import cli
-from sluice.core import extras, git
+from sluice.core import git
 from sluice.core.extras import hooks
 from sluice.core.workspace import Workspace
 from sluice.jobs import release_steps as delivery
 from sluice.release import catalogue, champion, environment_record, mlflow_registry, staging
 from sluice.release.environment_record import EnvironmentRecord, open_record, shared_artifact_store
 from sluice.release.manifest import Images, Manifest, load_judgement
-from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
+from unit.github.conftest import github
+from unit.github.fake_github import FakeGitHub, actions_environment
 from unit.release.conftest import small_models, verdict, workspace, write_evaluation
 
-__all__ = ["small_models", "workspace"]
+__all__ = ["github", "small_models", "workspace"]
 
 ENV = ("--env", "production")
 
 
 @dataclass
 class Road:
-    """A checkout on GitHub's machines. `aliases`: where MLflow's point; `made`: how often the pipeline ran; `refuse`:
-    whether a gate says no."""
+    """A checkout on GitHub's machines. `made` counts pipeline runs; `refuse`: a gate says no."""
 
     workspace: Workspace
     github: FakeGitHub
@@ -69,11 +64,9 @@ class Road:
         return commit_all(self.workspace.root)
 
     def fresh(self) -> None:
-        """The next job has another machine."""
         shutil.rmtree(self.workspace.state, ignore_errors=True)
 
     def whole(self) -> None:
-        """The jobs of release.yml, when all goes well."""
         self.fresh()
         if self.run("release", "stage", *ENV) == 3:
             return
@@ -83,14 +76,13 @@ class Road:
             assert self.run(*words) == 0
 
     def stopped(self) -> None:
-        """The jobs of release.yml, when the canary is stopped."""
         self.fresh()
         assert self.run("release", "stage", *ENV) == 0
         self.fresh()
         assert self.run("release", "conclude", self.outputs()["release"], *ENV, "--reason", "too slow", "--issue") == 0
 
     def state(self) -> Any:
-        """All that outlives the machines, but times and the numbers that GitHub gives."""
+        """Return what outlives the machines, without times and the numbers that GitHub gives."""
         events = [(e.event, e.id, e.commit, e.reason) for e in self.record().history()]
         made = [
             (e.id, e.commit, e.baseline, e.making) for e in catalogue.newest(shared_artifact_store(self.environment))
@@ -108,12 +100,6 @@ def commit_all(root: Path) -> str:
     for words in (["add", "--all"], ["commit", "--quiet", "--allow-empty", "-m", "x"]):
         subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True)
     return git.commit(root)
-
-
-@pytest.fixture
-def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001
-    with fake_github() as fake:
-        yield fake
 
 
 @pytest.fixture
@@ -176,26 +162,6 @@ def road(
     return made
 
 
-def test_the_first_release_needs_nothing_that_is_live(road: Road) -> None:
-    assert road.run("release", "plan", *ENV) == 0
-    assert road.outputs()["make"] == "true"
-    road.whole()
-    outputs = road.outputs()
-    release = outputs["release"]
-    assert outputs["verdict"] == "candidate"
-    assert outputs["folder"] == f".sluice/releases/{release}"
-    assert road.events() == [("promoting", release), ("promoted", release)]
-    assert road.aliases == {"champion": release}
-    published = next(iter(road.github.releases.by_id.values()))
-    assert (published["tag_name"], published["draft"]) == (release, False)
-    assert sorted(one["name"] for one in published["assets"]) == ["judgement.json", "release.json", "report.html"]
-    assert "| f1 | 0.1 | 0.5 | +0.4 |" in published["body"]
-    assert road.github.issues == {}
-    event = road.record().champion()
-    assert event is not None
-    assert (event.by, event.run) == ("octocat", "https://github.invalid/octo/app/actions/runs/500")
-
-
 def test_a_refused_gate_is_exit_code_3_is_noted_once_and_changes_nothing_else(road: Road) -> None:
     road.whole()
     live = road.outputs()["release"]
@@ -211,19 +177,6 @@ def test_a_refused_gate_is_exit_code_3_is_noted_once_and_changes_nothing_else(ro
     assert road.run("release", "promote", outputs["release"], *ENV) == 3
     assert road.aliases == {"champion": live}
     assert "gate f1_holds: f1 is 0.1" in Path(road.environment["GITHUB_STEP_SUMMARY"]).read_text()
-
-
-def test_without_a_place_to_keep_releases_a_run_on_github_makes_none_and_says_what_is_missing(
-    road: Road, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("SLUICE_ARTEFACTS")
-    monkeypatch.setattr(extras, "extras", dict)
-    assert road.run("release", "plan", *ENV) != 0  # a person's command names what it needs
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    assert road.run("release", "plan", *ENV) == 0
-    assert (road.outputs()["make"], road.outputs()["unknown"]) == ("false", "")
-    (said,) = Path(road.environment["GITHUB_STEP_SUMMARY"]).read_text().split("### Nothing to release")[1:]
-    assert "SLUICE_ARTEFACTS names no artifact store, and the extra registry" in said
 
 
 def test_only_what_a_release_is_made_of_or_deployed_by_is_a_reason(
@@ -250,7 +203,6 @@ def test_an_older_commit_releases_nothing_when_a_later_one_was_decided(road: Roa
 
 
 def test_a_release_that_others_have_passed_is_not_deployed(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its failed jobs are run again, long after."""
     road.stopped()
     passed = road.outputs()["release"]
     verify = ("release", "verify", passed, "--judged-in", "production")
@@ -263,42 +215,9 @@ def test_a_release_that_others_have_passed_is_not_deployed(road: Road, capsys: p
     assert road.run("release", "verify", live, "--judged-in", "production") == 0
 
 
-def ended(road: Road, monkeypatch: pytest.MonkeyPatch, **jobs: Any) -> str:
-    """A candidate whose deployment ended like this, as the job `stopped` is told; its id."""
-    road.fresh()
-    assert road.run("release", "stage", *ENV) == 0
-    release = road.outputs()["release"]
-    monkeypatch.setenv("NEEDS", json.dumps({"release": {"result": "success", "outputs": {}}, **jobs}))
-    assert road.run("release", "conclude", release, *ENV, "--issue") == 0
-    monkeypatch.delenv("NEEDS")
-    return release
-
-
-LOST = {"result": "cancelled", "outputs": {}}
-
-
-@pytest.mark.parametrize(
-    ("there", "event"), [(None, "rejected"), ("stopped; too slow", "rejected"), ("promoted", "promoted")]
-)
-def test_what_was_lost_is_settled_by_what_the_cluster_says(
-    road: Road, monkeypatch: pytest.MonkeyPatch, there: str | None, event: str
-) -> None:
-    road.whole()
-    live = road.outputs()["release"]
-    road.commit("config/service.yaml", "decline: Nobody knows.\n")
-    lost = ended(road, monkeypatch, production=LOST)
-    said = delivery.reconcile(road.workspace, road.record(), (lambda _: there) if there else None)
-    assert lost in said
-    assert road.events()[-1] == (event, lost)
-    assert champion.champion_id(road.record()) == road.aliases["champion"] == (lost if event == "promoted" else live)
-    assert "nothing is left" in delivery.reconcile(road.workspace, road.record(), None)
-
-
 def test_jobs_that_are_run_again_do_not_bring_back_what_was_gone_back_from(
     road: Road, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Production promoted it, the GitHub Release failed, users complained, it was rolled back; then somebody presses
-    "Re-run failed jobs"."""
     road.whole()
     first = road.outputs()["release"]
     road.commit("config/service.yaml", "decline: Nobody knows.\n")
@@ -324,8 +243,6 @@ def test_jobs_that_are_run_again_do_not_bring_back_what_was_gone_back_from(
 
 
 class Later(datetime):
-    """An hour after the release was made."""
-
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> Any:
         return datetime.now(tz) + timedelta(hours=1)

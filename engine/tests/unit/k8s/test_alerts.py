@@ -1,4 +1,4 @@
-"""promtool reads the alerts, and each of them fires when it should and not when it should not."""
+"""promtool reads the alerts, and each of them fires when it should."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from starter_files import ROOT
 from support.kubernetes.exporters import metrics
 
-ROOT = Path(__file__).parents[4]
 MONITORING = ROOT / "engine" / "k8s" / "components" / "monitoring"
 RULES: list[dict[str, Any]] = [
     rule

@@ -28,7 +28,6 @@ WORKFLOW = "https://github.com/example/sluice/.github/workflows/release.yml@refs
 
 
 def admitted(pod: Mapping[str, Sequence[str]], others: str = "[]") -> str:
-    """Empty, or why the pod is refused."""
     images = {kind: list(pod.get(kind, ())) for kind in KINDS}
     assert SPEC["matchImageReferences"] == [{"glob": "*"}]  # so every image is looked at
     if SPEC["validationConfigurations"]["verifyDigest"] and not all(
@@ -60,7 +59,6 @@ def admitted(pod: Mapping[str, Sequence[str]], others: str = "[]") -> str:
     "pod",
     [
         {"containers": [OWN + DIGEST]},
-        {"containers": [OWN + DIGEST], "initContainers": [OWN + DIGEST]},
         {"containers": [LOAD + DIGEST], "initContainers": [LOAD + DIGEST]},
     ],
 )
@@ -72,13 +70,10 @@ def test_attested_images_by_digest_are_admitted(pod: dict[str, list[str]]) -> No
     ("pod", "why"),
     [
         ({"containers": [OWN + ":latest"]}, "does not have a digest"),
-        ({"containers": [OWN]}, "does not have a digest"),
         ({"containers": [OWN + OTHER]}, "no provenance"),
-        ({"containers": [OWN + DIGEST, OWN + OTHER]}, "no provenance"),
         ({"containers": [OWN + DIGEST], "initContainers": [OWN + OTHER]}, "no provenance"),
         ({"containers": [OWN + DIGEST], "ephemeralContainers": ["docker.io/library/busybox" + DIGEST]}, "neither"),
         ({"containers": ["ghcr.io/someone/sluice" + DIGEST]}, "neither"),
-        ({"containers": [OWN + "-other" + DIGEST]}, "neither"),
         ({"containers": ["evil.example/" + OWN + DIGEST]}, "neither"),
         ({"containers": [DATABASE + DIGEST]}, "neither"),
     ],
@@ -87,19 +82,13 @@ def test_everything_else_is_refused(pod: dict[str, list[str]], why: str) -> None
     assert why in admitted(pod)
 
 
-def test_an_overlay_names_the_images_of_others(pod_of_database: dict[str, list[str]]) -> None:
-    assert admitted(pod_of_database, others=f"['{DATABASE}']") == ""
+def test_an_overlay_names_the_images_of_others() -> None:
+    assert admitted({"containers": [DATABASE + DIGEST]}, others=f"['{DATABASE}']") == ""
     assert "does not have a digest" in admitted({"containers": [DATABASE + ":pg17"]}, others=f"['{DATABASE}']")
     assert "neither" in admitted({"containers": [DATABASE + "-fork" + DIGEST]}, others=f"['{DATABASE}']")
 
 
-@pytest.fixture
-def pod_of_database() -> dict[str, list[str]]:
-    return {"containers": [DATABASE + DIGEST]}
-
-
 def test_silence_never_admits() -> None:
-    """No answer of Kyverno starts no pod, and a refusal is no warning."""
     assert (SPEC["failurePolicy"], SPEC["validationActions"]) == ("Fail", ["Deny"])
     (rule,) = SPEC["matchConstraints"]["resourceRules"]
     assert {"CREATE", "UPDATE"} <= set(rule["operations"])

@@ -1,4 +1,4 @@
-"""Grafana's own library reads the dashboards, and each of their queries answers where the metrics are there."""
+"""Grafana's own library reads the dashboards, and each query answers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from sluice.serving.middleware import CHAT
+from starter_files import ROOT
 from support.kubernetes.exporters import metrics
 
-ROOT = Path(__file__).parents[4]
 DASHBOARDS = {
     path.stem: json.loads(path.read_text())
     for path in sorted((ROOT / "engine" / "k8s" / "components" / "monitoring").glob("dashboard*.json"))
@@ -55,7 +55,6 @@ def test_a_dashboard_is_of_the_schema_of_grafana(name: str) -> None:
 
 
 def _lost(ours: Any, theirs: Any) -> Iterator[str]:
-    """Keys and values of ours that the library did not keep: it does not know them."""
     if isinstance(ours, dict):
         for key, value in ours.items():
             if key not in theirs:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sluice.core.processes import free_port, wait_until
+from sluice.core.processes import free_port, start, wait_until
 from support.kubernetes.exporters import EXPORTERS
 
 TRAEFIK = shutil.which("traefik", path=str(Path(sys.executable).parent))
@@ -26,7 +25,6 @@ pytestmark = [
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[str]:
-    """Traefik's metrics after one visitor, whom a weighted service sent to a server that is not there."""
     web, metrics, nobody = free_port(), free_port(), free_port()
     services = {
         "sluice": {"weighted": {"services": [{"name": "sluice-stable", "weight": 1}]}},
@@ -37,8 +35,7 @@ def page(tmp_path: Path) -> Iterator[str]:
     argv = [str(TRAEFIK), f"--entryPoints.web.address=127.0.0.1:{web}", "--global.checkNewVersion=false"]
     argv += [f"--entryPoints.metrics.address=127.0.0.1:{metrics}", "--metrics.prometheus.entryPoint=metrics"]
     argv += [f"--providers.file.filename={tmp_path / 'dynamic.yaml'}", "--global.sendAnonymousUsage=false"]
-    with (tmp_path / "log").open("wb") as log:
-        running = subprocess.Popen(argv, stdout=log, stderr=log)
+    running = start("traefik", argv, state=tmp_path)
 
     def answers() -> bool:
         try:
@@ -47,11 +44,10 @@ def page(tmp_path: Path) -> Iterator[str]:
             return False
 
     try:
-        assert wait_until(answers, seconds=60), (tmp_path / "log").read_text()
+        assert wait_until(answers, seconds=60), running.tail()
         yield httpx.get(f"http://127.0.0.1:{metrics}/metrics", timeout=60).text
     finally:
-        running.terminate()
-        running.wait(timeout=30)
+        running.stop()
 
 
 def test_the_metrics_of_traefik_are_those_that_are_asked_for(page: str) -> None:

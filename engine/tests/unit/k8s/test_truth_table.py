@@ -5,8 +5,6 @@ Prometheus that reads the real service. engine/docs/reference/analysis.md shows 
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +15,11 @@ import httpx
 import pytest
 import yaml
 
-from sluice.core.processes import free_port, wait_until
+from sluice.core.processes import Child, free_port, start, wait_until
+from starter_files import ROOT
 from support.kubernetes import argo_metric
 from support.rollout.canaries import BROKEN, FORBIDDEN, GOOD, Canary, many
 
-ROOT = Path(__file__).parents[4]
 PROMETHEUS = shutil.which("prometheus")
 TEMPLATES = sorted(
     path.stem for path in (ROOT / "engine" / "k8s" / "analysis").glob("*.yaml") if "prometheus:" in path.read_text()
@@ -44,7 +42,6 @@ def template(name: str) -> dict[str, Any]:
 
 
 def metric_of(name: str, address: str, canary: str, stable: str = "stable", **changes: str) -> dict[str, Any]:
-    """The template's metric as Argo resolves it: its own defaults, and what the Rollout gives."""
     found = template(name)
     given = {"canary-hash": canary, "stable-hash": stable, "prometheus-url": address}
     windows = {arg: WINDOW for arg in argo_metric.defaults(found) if arg.endswith("window")}
@@ -58,12 +55,11 @@ def metric_of(name: str, address: str, canary: str, stable: str = "stable", **ch
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prometheus that has read four releases while they were asked: stable and good alike, bad bad in every way,
-    quiet hardly."""
+    """Start a Prometheus that has read four releases: stable and good alike, bad bad in every way, quiet hardly."""
     folder = tmp_path_factory.mktemp("prometheus")
     # Not at once: of answers that take nothing, the ratio of the times would be that of the machine's other work.
     releases = {name: Canary(release, folder / name, 0.5 if name == "bad" else 0.1) for name, release in HASHES.items()}
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Child] = []
     try:
         for release in releases.values():
             release.wait_ready()
@@ -96,14 +92,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert wait_until(lambda: _scraped(url, len(releases), after=asked), seconds=240)
         yield url
     finally:
-        for process in started:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
+        for child in started:
+            child.stop()
         for release in releases.values():
             release.stop()
 
 
-def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> subprocess.Popen[bytes]:
+def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> Child:
     scrape = {
         "job_name": "sluice",
         "scrape_interval": "1s",
@@ -117,12 +112,10 @@ def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> subproce
     config.write_text(yaml.safe_dump({"scrape_configs": [scrape]}))
     argv = [str(PROMETHEUS), f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     argv += [f"--web.listen-address={url.removeprefix('http://')}", "--log.level=warn"]
-    with (folder / "log").open("wb") as log:
-        return subprocess.Popen(argv, stdout=log, stderr=log)
+    return start("prometheus", argv, state=folder)
 
 
 def _scraped(url: str, targets: int, after: float = 0.0) -> bool:
-    """Whether each target was read twice, the last time begun after a moment."""
     read = f"count(count_over_time(up[30m]) >= 2 and up == 1 and timestamp(up) > {after})"
     try:
         return argo_metric.ask(url, read, 2) == [float(targets)]
@@ -131,7 +124,6 @@ def _scraped(url: str, targets: int, after: float = 0.0) -> bool:
 
 
 def verdicts(address: str, name: str) -> dict[str, tuple[argo_metric.Phase, list[float]]]:
-    """One measurement for each row of the table."""
     found = {
         "good": argo_metric.measure(metric_of(name, address, "good")),
         "bad": argo_metric.measure(metric_of(name, address, "bad")),
@@ -171,7 +163,6 @@ def test_every_kind_of_answer_has_its_verdict(address: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_canary_without_new_questions_is_no_number(address: str, name: str) -> None:
-    """Where nothing is asked of the guard of the query either, the figure itself is NaN or missing, and fails."""
     phase, result = argo_metric.measure(metric_of(name, address, "nobody", "nobody", **{f"{name}_samples": "0"}))
     assert phase == "Failed", result
 

@@ -6,20 +6,21 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sluice.core.processes import free_port, wait_until
-from starter_files import GATES, LOCUSTFILE
-from support.local_server import answers
+from sluice.core.processes import free_port, start
+from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
+from starter_files import GATES, LOCUSTFILE, ROOT
+from support.local_server import in_thread
+from unit.rehearsal.conftest import stub
 
-ROOT = Path(__file__).parents[4]
-
+__all__ = ["stub"]  # a fixture
 
 PATHS = os.pathsep.join([str(ROOT / "engine" / "src"), str(LOCUSTFILE.parent)])
 
@@ -99,7 +100,7 @@ for _ in range(3):
 
 
 class _Once(BaseHTTPRequestHandler):
-    """Answers once for each connection without saying so, and drops what else comes: a server that is closing."""
+    """Answers once for each connection without saying so, and drops what else comes."""
 
     protocol_version = "HTTP/1.1"
 
@@ -123,58 +124,26 @@ class _Once(BaseHTTPRequestHandler):
 
 def test_no_question_is_put_on_a_connection_that_was_used_before() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Once)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with in_thread(server):
         ended = _python("-c", _ASKS, f"http://127.0.0.1:{server.server_port}")
-    finally:
-        server.shutdown()
-        server.server_close()
     assert (ended.stdout.splitlines(), ended.returncode) == (["answered"] * 3, 0), ended.stderr
 
 
-@pytest.fixture
-def stub() -> Iterator[Callable[..., str]]:
-    started: list[subprocess.Popen[bytes]] = []
-    script = ROOT / "engine" / "tests" / "unit" / "rehearsal" / "stub_service.py"
-
-    def start(release: str, *options: str) -> str:
-        port = free_port()
-        started.append(
-            subprocess.Popen([sys.executable, str(script), "--port", str(port), "--release", release, *options])
-        )
-        url = f"http://127.0.0.1:{port}"
-        assert wait_until(lambda: answers(f"{url}/readyz"), seconds=60)
-        return url
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
 def _distributed(folder: Path, env: dict[str, str]) -> tuple[list[int], dict[str, Any]]:
-    """Exit statuses of a master and two workers, as the template load-distributed runs them, and the report."""
     port = str(free_port())
     roles = [
         ["--master", "--master-bind-host=127.0.0.1", f"--master-bind-port={port}", "--expect-workers=2"],
         *[["--worker", "--master-host=127.0.0.1", f"--master-port={port}"]] * 2,
     ]
-    processes = []
-    for number, role in enumerate(roles):
-        with (folder / f"locust-{number}.log").open("wb") as log:
-            words = [sys.executable, *LOCUST, *role]
-            processes.append(
-                subprocess.Popen(
-                    words, env={**os.environ, "PYTHONPATH": PATHS, **env}, cwd=ROOT, stdout=log, stderr=log
-                )
-            )
+    children = [
+        start(f"locust-{number}", [sys.executable, *LOCUST, *role], state=folder, env={"PYTHONPATH": PATHS, **env})
+        for number, role in enumerate(roles)
+    ]
     try:
-        statuses = [process.wait(timeout=600) for process in processes]
+        statuses = [child.process.wait(timeout=600) for child in children]
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+        for child in children:
+            child.stop()
     return statuses, json.loads((folder / "out.json").read_text())
 
 
@@ -183,16 +152,21 @@ def _distributed(folder: Path, env: dict[str, str]) -> tuple[list[int], dict[str
 @pytest.mark.usefixtures("loopback")
 @pytest.mark.parametrize("options", [(), ("--status", "503")])
 def test_the_master_judges_what_the_workers_measured(
-    tmp_path: Path, env: dict[str, str], stub: Callable[..., str], options: tuple[str, ...]
+    tmp_path: Path, env: dict[str, str], stub: Callable[..., ReleaseServiceSpec], options: tuple[str, ...]
 ) -> None:
-    stable, canary = stub("r-stable"), stub("r-canary", *options)
-    env |= {"SLUICE_STABLE_URL": stable, "SLUICE_CANARY_URL": canary, "SLUICE_ROUTER_URL": stable}
-    env |= {"SLUICE_LOAD_USERS": "5", "SLUICE_LOAD_DURATION": "6s", "SLUICE_LOAD_TIMEOUT": "240s"}
-    statuses, report = _distributed(tmp_path, env)
+    with ExitStack() as running:
+        for role, words in (("stable", ()), ("canary", options)):
+            service = ReleaseService(role, stub(f"r-{role}", *words), state=tmp_path)
+            running.callback(service.stop)
+            service.wait_ready()
+            env[f"SLUICE_{role.upper()}_URL"] = service.url
+        env |= {"SLUICE_ROUTER_URL": env["SLUICE_STABLE_URL"], "SLUICE_LOAD_USERS": "5"}
+        env |= {"SLUICE_LOAD_DURATION": "6s", "SLUICE_LOAD_TIMEOUT": "240s"}
+        statuses, report = _distributed(tmp_path, env)
     if options:
         assert statuses == [3, 0, 0], "a bad canary fails the master alone"
         assert report["targets"]["canary"]["error_rate"] == 1.0
-        said = (tmp_path / "locust-0.log").read_text().splitlines()
+        said = (tmp_path / "logs" / "locust-0.log").read_text().splitlines()
         gates = said[said.index("gates of the load stage:") + 1 :]
         assert len(gates) == len(report["verdicts"]), "the log ends with them, after the tables"
         assert gates[-1].startswith("FAILED: gate ")

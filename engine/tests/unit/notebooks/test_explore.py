@@ -1,5 +1,3 @@
-"""notebooks/explore.ipynb, run cell by cell in a kernel of its own: what it computed, and what it changed."""
-
 from __future__ import annotations
 
 import json
@@ -38,20 +36,16 @@ socket.socket.connect = _refuse
 
 
 class Session:
-    """A notebook in a running kernel. Cells are found by their tags."""
-
     def __init__(self, client: NotebookClient) -> None:
         self._client = client
         self.cells = client.nb.cells
 
     def run(self, *tags: str) -> None:
-        """All cells in order, or those with one of the tags. An error in a cell is raised here."""
         for number, cell in enumerate(self.cells):
             if not tags or set(tags) & set(cell.metadata.get("tags", ())):
                 self._client.execute_cell(cell, number)
 
     def do(self, code: str) -> str:
-        """Runs code that is not in the notebook; returns what it printed."""
         cell = nbformat.v4.new_code_cell(code)
         self._client.nb.cells.append(cell)
         self._client.execute_cell(cell, len(self._client.nb.cells) - 1)
@@ -67,7 +61,6 @@ class Session:
 
 @pytest.fixture
 def checkout(workspace: Workspace, models: RealModels) -> Workspace:
-    """One to train the tiny model in, with the notebook."""
     write_codes(workspace, models)
     (workspace.root / "notebooks").mkdir()
     shutil.copy(NOTEBOOK, workspace.root / "notebooks")
@@ -105,7 +98,6 @@ def release(checkout: Workspace, f1: float, **changed: Any) -> str:
 
 
 def recorded_runs(checkout: Workspace) -> list[tuple[str, int]]:
-    """Status of each run of training, and how many points its curve has."""
     query = """select r.status, count(m.step) from runs r join experiments e using (experiment_id)
         left join metrics m on m.run_uuid = r.run_uuid and m.key = 'loss'
         where e.name = 'training' group by r.run_uuid order by r.start_time"""

@@ -177,19 +177,6 @@ def test_each_fault_has_its_line_and_the_nearest_name(write, old: str, new: str,
     assert any(found.startswith(f"{path}:{fault}") for found in caught.value.faults), caught.value.faults
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("name: [", r"greet\.prompt\.yml:1: not valid YAML"),
-        (FILE + "name: again\n", r":20: not valid YAML: key 'name' stands here twice"),
-        ("name: &a [*a]", "an alias that contains itself"),
-    ],
-)
-def test_broken_yaml(write, text: str, words: str) -> None:
-    with pytest.raises(SluiceError, match=words):
-        load_prompt(write(text))
-
-
 def test_a_folder_reports_the_faults_of_all_files(write, tmp_path: Path) -> None:
     with pytest.raises(ValidationErrors, match=r"no \*\.prompt\.yml file"):
         load_prompts(tmp_path)

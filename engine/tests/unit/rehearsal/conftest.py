@@ -1,4 +1,4 @@
-"""Gates, questions and stub services for the tests of the rehearsal."""
+"""Gates, questions and stub services."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from sluice.rehearsal.services import ReleaseServiceSpec
-from starter_files import LOCUSTFILE
 from unit.rollout.conftest import rollout_file
 
 __all__ = ["rollout_file"]  # a fixture
@@ -24,11 +23,6 @@ gates:
 """
 
 SpecFactory = Callable[..., ReleaseServiceSpec]
-
-
-@pytest.fixture
-def locustfile() -> Path:
-    return LOCUSTFILE
 
 
 @pytest.fixture
@@ -47,8 +41,6 @@ def questions(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stub() -> SpecFactory:
-    """A release served by stub_service.py: stub("r-1", "--delay", "0.2")."""
-
     def make(release: str, *options: str) -> ReleaseServiceSpec:
         return ReleaseServiceSpec(
             release, [sys.executable, str(STUB), "--port", "{port}", "--release", release, *options]

@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def drain() -> None:
-    """As a release does: what comes late is taken, until nothing was in flight for a second; 12 s at most."""
+    """Finish as a release does: when nothing was in flight for a second, 12 s at most."""
     end, quiet = time.monotonic() + 12, 0
     while quiet < 10 and time.monotonic() < end:
         time.sleep(0.1)

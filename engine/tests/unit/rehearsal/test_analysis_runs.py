@@ -1,4 +1,4 @@
-"""A Job as a child process: what its exit status and its report mean. test_load.py has the rest, by way of Locust."""
+"""The Job of an analysis as a child process."""
 
 from __future__ import annotations
 
@@ -61,8 +61,6 @@ Run = Callable[[str], LoadReport]
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, questions: Path, gates: Path) -> Run:
-    """run_load with a script in the place of Locust."""
-
     def go(script: str) -> LoadReport:
         package = tmp_path / "fake" / "locust"
         package.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,4 @@
-"""The drill in small: some bad canaries of each family, and a good one, which takes over under load. All of them are in
-engine/benchmarks/canary_drill.py and promotion.py."""
+"""The drill of engine/benchmarks/canary_drill.py and promotion.py in small."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
 from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.rollout.canary_plan import load_plan
+from starter_files import LOCUSTFILE, ROOT
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 
@@ -42,7 +43,7 @@ Run = Callable[..., Rehearsal]
 
 
 @pytest.fixture
-def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, questions: Path, locustfile: Path) -> Run:
+def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, questions: Path) -> Run:
     def go(
         stable: ReleaseServiceSpec,
         canary: ReleaseServiceSpec,
@@ -50,12 +51,11 @@ def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, question
         patience: int = 240,
         **more: object,
     ) -> Rehearsal:
-        """`patience`: seconds that an answer may take."""
         return rehearse(
             load_plan(rollout_file(steps, duration="30s", answer_timeout=f"{patience}s")),
             stable=stable,
             canary=canary,
-            files=JobFiles(gates, questions, locustfile, tmp_path / "state"),
+            files=JobFiles(gates, questions, LOCUSTFILE, tmp_path / "state"),
             out=tmp_path / "rehearsal.json",
             time_scale=0.1,
             **more,  # type: ignore[arg-type]
@@ -69,7 +69,6 @@ def _children(state: Path) -> list[Any]:
 
 
 def _nothing_left(state: Path) -> None:
-    """No record of a running child, and nobody of ours in the process table."""
     assert not list((state / "run").glob("*.json"))
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -189,7 +188,6 @@ def test_ctrl_c_and_kill_leave_no_process_behind(
     stub: Callable[..., ReleaseServiceSpec],
     gates: Path,
     questions: Path,
-    locustfile: Path,
 ) -> None:
     state = tmp_path / "state"
     arguments = {
@@ -200,15 +198,14 @@ def test_ctrl_c_and_kill_leave_no_process_behind(
         "questions": str(questions),
         "state": str(state),
         "out": str(tmp_path / "rehearsal.json"),
-        "locustfile": str(locustfile),
+        "locustfile": str(LOCUSTFILE),
     }
-    source = str(Path(__file__).parents[4] / "engine" / "src")
     with subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, json.dumps(arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "PYTHONPATH": source},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")},
     ) as process:
         assert process.stdout
         for line in process.stdout:

@@ -15,20 +15,19 @@ import pytest
 import yaml
 
 from sluice.core import processes
+from starter_files import ROOT
 from support.load.client import Lines, request
 from support.load.overload import Shot, shoot
 from support.load.service import QUESTION, SteadyService
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 
-ROOT = Path(__file__).parents[4]
 RATE = 50  # requests a second
 BEFORE, HELD, AFTER = 100, 20, 150  # requests: before one replica stands still, until it is killed, and afterwards
 BODY = json.dumps({"messages": [{"role": "user", "content": QUESTION}]}).encode()
 
 
 def retry_of_the_cluster() -> dict[str, Any]:
-    """The middleware as the manifests have it; the same words are valid in Traefik's file provider."""
     base = ROOT / "engine" / "k8s" / "base"
     (route,) = yaml.safe_load((base / "ingressroute.yaml").read_text())["spec"]["routes"]
     middleware = yaml.safe_load((base / "middleware-retry.yaml").read_text())
@@ -39,7 +38,6 @@ def retry_of_the_cluster() -> dict[str, Any]:
 
 @contextmanager
 def balanced(urls: list[str], middlewares: dict[str, Any], state: Path) -> Iterator[int]:
-    """The port of a Traefik that spreads requests over `urls`."""
     port = processes.free_port()
     router = {"rule": "PathPrefix(`/`)", "service": "replicas", "middlewares": list(middlewares)}
     services = {"replicas": {"loadBalancer": {"servers": [{"url": url} for url in urls]}}}
@@ -75,8 +73,8 @@ def _answers(port: int) -> bool:
 
 
 async def _load(port: int, key: str, victim: SteadyService) -> tuple[list[Shot], float, float]:
-    """All requests, when the victim stood still, and from when on it had surely gone. It is stopped for a moment before
-    it is killed, so that it is answering some then."""
+    """Send all requests; return when the victim stood still and when it was gone. Stopped first, it is killed while
+    answering."""
     what = request("POST", "/v1/chat/completions", BODY, authorization=f"Bearer {key}")
     asking: list[asyncio.Task[Shot]] = []
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,27 +52,6 @@ def test_weights_hold_from_the_first_request_after_the_call(router: TraefikRoute
     to_canary = [Counter(served[v.request_id] for v in visits)["canary"] for visits in asked]
     assert to_canary == [0, 2, 10, 20, 0]
     assert [v.error for visits in asked for v in visits if v.error] == []
-
-
-def test_no_request_is_lost_while_weights_move(router: TraefikRouter) -> None:
-    visits: list[Visit] = []
-    over = threading.Event()
-
-    def keep_asking() -> None:
-        while not over.is_set():
-            visits.append(visit(router.url, "What is a gate?", timeout=60))
-
-    threads = [threading.Thread(target=keep_asking) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for moved, percent in enumerate(itertools.cycle((10, 50, 90, 100, 30, 0)), 1):
-        router.set_weight(percent)
-        if moved >= 12 and len(visits) > 20:
-            break
-    over.set()
-    for thread in threads:
-        thread.join()
-    assert [v.error for v in visits if v.error] == []
 
 
 def test_a_failure_is_charged_to_the_release_that_the_router_chose(

@@ -13,8 +13,8 @@ import pytest
 def bucket_server() -> Iterator[str]:
     """`s3://bucket/prefix` in a server that boto3 finds by the environment.
 
-    It answers one request after the other: moto looks whether an object is there and makes it in two steps, and what
-    S3 promises of `If-None-Match` is that nothing comes between them."""
+    It answers one request at a time: moto checks if an object exists and makes it in two steps, and S3 promises of
+    `If-None-Match` that nothing comes between them."""
     import boto3
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server

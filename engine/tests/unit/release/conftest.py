@@ -72,7 +72,7 @@ def case(n: int) -> dict[str, Any]:
 
 
 def write_evaluation(folder: Path, f1: float = 0.5) -> Path:
-    """summary.json, metrics.json and three cases; the first is scored wrong."""
+    """Write three cases; the first is scored wrong."""
     folder.mkdir(parents=True, exist_ok=True)
     metrics = {
         "f1": {"value": f1, "samples": 3, "errors": 0, "unit": "share", "direction": "higher"},
@@ -88,7 +88,6 @@ def write_evaluation(folder: Path, f1: float = 0.5) -> Path:
 
 
 def miniature(root: Path) -> Workspace:
-    """The checkout, in the folder `root`."""
     for folder in ("prompts", "config", "data", "build/index", "pipelines"):
         (root / folder).mkdir(parents=True)
     (root / "pipelines/dvc.yaml").write_text("stages: {train: {cmd: sluice train}}\n")
@@ -112,7 +111,6 @@ def miniature(root: Path) -> Workspace:
 
 
 def write_trained(build: Path) -> None:
-    """What stands for the adapter and the guard model."""
     for name, content in (("adapter/adapter.gguf", b"GGUF adapter"), ("guard/guard.safetensors", b"guard model")):
         (build / name).parent.mkdir(parents=True, exist_ok=True)
         (build / name).write_bytes(content)
@@ -121,7 +119,7 @@ def write_trained(build: Path) -> None:
 
 
 def release_of(workspace: Workspace, **changed: Any) -> tuple[Manifest, Path]:
-    """A release of the miniature checkout and its folder; keyword arguments replace those of staging.create."""
+    """Make a release of the miniature checkout; keyword arguments replace those of staging.create."""
     arguments: dict[str, Any] = {
         "evaluation": workspace.build / "evaluation",
         "verdicts": [verdict()],
@@ -140,24 +138,17 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def small_models(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checkout's models are two small files that are there; the embedder has a further one."""
     monkeypatch.setenv("SLUICE_CACHE", str(tmp_path / "cache"))
-    lines = []
+    models = ""
     for role in ("chat", "embed"):
-        (tmp_path / f"{role}.gguf").write_bytes(role.encode())
-        lines += [
-            f"{role}:",
-            f"  name: {role}",
-            f"  source: file:{tmp_path / role}.gguf",
-            f"  sha256: {digest_of_file(tmp_path / f'{role}.gguf')}",
-            "  licence: Apache-2.0",
-        ]
+        path = tmp_path / f"{role}.gguf"
+        path.write_bytes(role.encode())
+        models += MODEL.format(role=role, digest=digest_of_file(path)).replace("/models/", f"{tmp_path}/")
     (tmp_path / "vocab.txt").write_text("a")
-    lines += [f"  files: {{vocab.txt: {digest_of_file(tmp_path / 'vocab.txt')}}}"]
-    (workspace.config / "models.yaml").write_text("\n".join(lines) + "\n")
+    models += f"  files: {{vocab.txt: {digest_of_file(tmp_path / 'vocab.txt')}}}\n"
+    (workspace.config / "models.yaml").write_text(models)
 
 
 @pytest.fixture
 def make(workspace: Workspace) -> Callable[..., tuple[Manifest, Path]]:
-    """Makes a release of the miniature checkout, as `release_of`."""
     return partial(release_of, workspace)

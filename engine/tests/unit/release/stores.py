@@ -1,4 +1,4 @@
-"""The artifact stores that have to keep the same contract: a folder, a bucket served by moto, and those of extras."""
+"""The artifact stores that have to keep the same contract."""
 
 from __future__ import annotations
 
@@ -23,28 +23,23 @@ KINDS = ("folder", "bucket", *OF_EXTRAS)
 
 @dataclass(frozen=True)
 class StoreUnderTest:
-    """`address`: of the store; the rest reaches behind it, in a bucket unless a kind of store has its own."""
-
     address: str
 
     def open(self) -> ArtifactStore:
-        """As another machine does."""
         return open_artifact_store(self.address)
 
     def beside(self, name: str) -> str:
-        """Address of another store on the same server, with a record of its own."""
         return f"{self.address}/{name}"
 
     def spoil(self, digest: str, content: bytes | None) -> None:
-        """Replaces the content of a file behind the store's back, or takes the file away."""
+        """Replace or remove a file behind the store's back."""
         import boto3
 
         where = {"Bucket": "artefacts", "Key": f"sluice/sha256/{digest}"}
         client = boto3.client("s3")
         client.delete_object(**where) if content is None else client.put_object(**where, Body=content)
 
-    def collect_garbage(self) -> None:
-        """As the server does by itself: nothing here."""
+    def collect_garbage(self) -> None: ...
 
 
 class FolderUnderTest(StoreUnderTest):
@@ -55,7 +50,6 @@ class FolderUnderTest(StoreUnderTest):
 
 @contextmanager
 def store_under_test(kind: str, folder: Path) -> Iterator[StoreUnderTest]:
-    """Opens one of KINDS; skips the test where its server is not installed."""
     if kind == "folder":
         yield FolderUnderTest(str(folder / "place"))
     elif kind == "bucket":
@@ -68,6 +62,5 @@ def store_under_test(kind: str, folder: Path) -> Iterator[StoreUnderTest]:
 
 @pytest.fixture(params=KINDS)
 def shared(request: pytest.FixtureRequest, tmp_path: Path, loopback: None) -> Iterator[StoreUnderTest]:  # noqa: ARG001
-    """Each of the stores in turn."""
     with store_under_test(request.param, tmp_path) as store:
         yield store

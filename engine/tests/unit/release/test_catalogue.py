@@ -1,11 +1,8 @@
-"""A release goes into an artifact store with the record of its making, and another machine brings it whole."""
-
 from __future__ import annotations
 
 import functools
 import http.server
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from sluice.release import artifact_store, catalogue
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
 from sluice.release.catalogue import fetch, fetch_folders, push
 from sluice.release.manifest import Manifest, load, verify
+from support.local_server import in_thread
 
 Make = Callable[..., tuple[Manifest, Path]]
 COMMIT = "1" * 40
@@ -32,7 +30,7 @@ def store(place: Path) -> ArtifactStore:
 
 @pytest.fixture
 def elsewhere(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Workspace]:
-    """Takes what this machine has away: a fresh machine, which has only the place."""
+    """A fresh machine, which has only the store."""
 
     def move() -> Workspace:
         shutil.rmtree(workspace.state)
@@ -144,9 +142,9 @@ def stored(place: Path) -> set[str]:
 
 
 def test_a_pushed_release_is_its_files_its_models_and_its_manifest(
-    release: Path, workspace: Workspace, place: Path
+    release: Path, workspace: Workspace, place: Path, store: ArtifactStore
 ) -> None:
-    moved = push(release, workspace, open_artifact_store(str(place)))
+    moved = push(release, workspace, store)
     manifest = load(release)
     models = {digest_of_file(path) for path in (workspace.cache / "models").glob("*/*")}
     assert len(models) == 3
@@ -155,68 +153,56 @@ def test_a_pushed_release_is_its_files_its_models_and_its_manifest(
     assert moved.files == moved.moved == len(stored(place))
 
 
-def test_a_release_is_fetched_by_the_digest_of_its_manifest(
-    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
-) -> None:
-    pushed = push(release, workspace, open_artifact_store(str(place)))
-    for source in (*tmp_path.glob("*.gguf"), tmp_path / "vocab.txt"):
-        source.unlink()
-    moved = fetch(f"sha256:{pushed.digest}", open_artifact_store(str(place)), tmp_path / "release", pod)
-    verify(tmp_path / "release", load(tmp_path / "release"))
-    assert moved == pushed
-    assert {path.name for path in (pod.cache / "models").glob("*/*")} == {"chat.gguf", "embed.gguf", "vocab.txt"}
-
-
 def test_a_release_is_fetched_by_its_manifest(
-    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
+    release: Path, workspace: Workspace, place: Path, store: ArtifactStore, pod: Workspace, tmp_path: Path
 ) -> None:
-    pushed = push(release, workspace, open_artifact_store(str(place)))
+    pushed = push(release, workspace, store)
     (place / "sha256" / pushed.digest).unlink()  # the pod has it from elsewhere
-    fetch(str(release / "release.json"), open_artifact_store(str(place)), tmp_path / "release", pod)
+    fetch(str(release / "release.json"), store, tmp_path / "release", pod)
     assert digest_of_file(tmp_path / "release" / "release.json") == pushed.digest
 
 
 def test_a_second_fetch_moves_nothing_and_mends_what_was_changed(
-    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
+    release: Path, workspace: Workspace, store: ArtifactStore, pod: Workspace, tmp_path: Path
 ) -> None:
-    digest = push(release, workspace, open_artifact_store(str(place))).digest
+    digest = push(release, workspace, store).digest
     folder = tmp_path / "release"
-    fetch(digest, open_artifact_store(str(place)), folder, pod)
-    assert fetch(digest, open_artifact_store(str(place)), folder, pod).moved == 0
+    fetch(digest, store, folder, pod)
+    assert fetch(digest, store, folder, pod).moved == 0
     (folder / "index" / "chunks.jsonl").write_text("changed")
     (folder / "prompts" / "of-another-release.prompt.yml").write_text("name: other")
-    assert fetch(digest, open_artifact_store(str(place)), folder, pod).moved == 1
+    assert fetch(digest, store, folder, pod).moved == 1
     verify(folder, load(folder))
 
 
 def test_who_judges_gets_what_the_release_is_judged_by_and_no_model(
-    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
+    release: Path, workspace: Workspace, store: ArtifactStore, pod: Workspace, tmp_path: Path
 ) -> None:
-    pushed = push(release, workspace, open_artifact_store(str(place)))
+    pushed = push(release, workspace, store)
     folder = tmp_path / "release"
-    moved = fetch_folders(pushed.digest, open_artifact_store(str(place)), folder, ["judging", "config"])
+    moved = fetch_folders(pushed.digest, store, folder, ["judging", "config"])
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     config = {name for name in load(release).files if name.startswith("config/")}
     assert there == {"release.json", "judging/gates.yaml", "judging/eval.jsonl", *config}
     assert moved.files == moved.moved == len(there)
     assert (folder / "judging" / "gates.yaml").read_bytes() == (workspace.config / "gates.yaml").read_bytes()
     assert not pod.cache.exists()
-    assert fetch_folders(pushed.digest, open_artifact_store(str(place)), folder, ["judging"]).moved == 0
+    assert fetch_folders(pushed.digest, store, folder, ["judging"]).moved == 0
 
 
 def test_a_release_without_what_is_asked_for_is_named(
-    release: Path, workspace: Workspace, place: Path, tmp_path: Path
+    release: Path, workspace: Workspace, store: ArtifactStore, tmp_path: Path
 ) -> None:
-    pushed = push(release, workspace, open_artifact_store(str(place)))
+    pushed = push(release, workspace, store)
     with pytest.raises(SluiceError, match=f"{pushed.manifest.id}: has no files in judgement") as caught:
-        fetch_folders(pushed.digest, open_artifact_store(str(place)), tmp_path / "release", ["judgement", "config"])
+        fetch_folders(pushed.digest, store, tmp_path / "release", ["judgement", "config"])
     assert "judging" in str(caught.value.remedy)
 
 
 @pytest.mark.parametrize("wanted", ["r-0123456789ab", "sha256:abc", "/nowhere/release.json"])
-def test_what_names_no_manifest_is_refused(place: Path, pod: Workspace, tmp_path: Path, wanted: str) -> None:
+def test_what_names_no_manifest_is_refused(store: ArtifactStore, pod: Workspace, tmp_path: Path, wanted: str) -> None:
     with pytest.raises(SluiceError, match="neither a release"):
-        fetch(wanted, open_artifact_store(str(place)), tmp_path / "release", pod)
+        fetch(wanted, store, tmp_path / "release", pod)
 
 
 @pytest.fixture
@@ -225,19 +211,15 @@ def site(place: Path) -> Iterator[str]:
         def log_message(self, *words: Any) -> None: ...
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(place)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-    thread.join(60)
+    with in_thread(server):
+        yield f"http://127.0.0.1:{server.server_port}/"
 
 
 @pytest.mark.usefixtures("loopback")
 def test_a_web_server_is_a_place_to_fetch_from(
-    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path, site: str
+    release: Path, workspace: Workspace, place: Path, store: ArtifactStore, pod: Workspace, tmp_path: Path, site: str
 ) -> None:
-    pushed = push(release, workspace, open_artifact_store(str(place)))
+    pushed = push(release, workspace, store)
     assert fetch(pushed.digest, open_artifact_store(site), tmp_path / "release", pod) == pushed
     (place / "sha256" / pushed.digest).unlink()
     with pytest.raises(SluiceError, match="not there"):

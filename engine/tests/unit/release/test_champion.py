@@ -12,7 +12,7 @@ from obstore.exceptions import GenericError
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import catalogue, champion, mlflow_registry
-from sluice.release.champion import promote, reconcile
+from sluice.release.champion import promote, settle
 from sluice.release.environment_record import EnvironmentRecord, here, open_record
 from sluice.release.manifest import Manifest, load_judgement
 from unit.release.conftest import verdict
@@ -25,7 +25,7 @@ class Killed(BaseException):
 
 
 class Registry:
-    """Remembers where the alias points. `killed`: the next move is cut off `before` or `after` it is done."""
+    """Remembers the alias. `killed`: the next move is cut off `before` or `after` it is done."""
 
     def __init__(self) -> None:
         self.alias: str | None = None
@@ -58,12 +58,7 @@ def test_promote_moves_alias_and_pointer_and_notes_it(workspace: Workspace, make
     assert registry.alias == manifest.id
     assert events(workspace) == [("promoting", manifest.id), ("promoted", manifest.id)]
     assert here(workspace).history()[-1].reason == "all steps held"
-
-
-def test_promoting_the_champion_again_changes_nothing(workspace: Workspace, make: Make) -> None:
-    manifest, _ = make()
-    promote(workspace, here(workspace), manifest.id)
-    promote(workspace, here(workspace), manifest.id)
+    assert not promote(workspace, here(workspace), manifest.id)
     assert len(events(workspace)) == 2
 
 
@@ -156,12 +151,12 @@ def test_a_promotion_killed_at_any_point_is_completed_by_the_next_run(
             promote(workspace, here(workspace), new.id, reason="held", back=back)
     assert champion.champion_id(here(workspace)) == old.id
 
-    assert reconcile(workspace, here(workspace)) == new.id
+    assert settle(workspace, here(workspace)) == new.id
     assert champion.champion_id(here(workspace)) == registry.alias == new.id
     words = ("rolling-back", "rolled-back") if back else ("promoting", "promoted")
     assert events(workspace)[-2:] == [(word, new.id) for word in words]
     assert here(workspace).history()[-1].reason == "held"
-    assert reconcile(workspace, here(workspace)) is None
+    assert settle(workspace, here(workspace)) is None
 
 
 def test_an_intent_whose_release_is_gone_is_abandoned_and_the_alias_goes_back(
@@ -175,7 +170,7 @@ def test_an_intent_whose_release_is_gone_is_abandoned_and_the_alias_goes_back(
         promote(workspace, here(workspace), new.id)
     assert registry.alias == new.id
     (folder / "adapter.gguf").unlink()
-    assert reconcile(workspace, here(workspace)) is None
+    assert settle(workspace, here(workspace)) is None
     assert champion.champion_id(here(workspace)) == registry.alias == old.id
     assert events(workspace)[-1] == ("abandoned", new.id)
     assert here(workspace).pending() is None
@@ -238,5 +233,5 @@ def test_a_full_disk_leaves_the_champion_and_is_mended_by_the_next_run(
         with pytest.raises(SluiceError, match="no space left"):
             promote(workspace, here(workspace), new.id)
     assert champion.champion_id(here(workspace)) == old.id
-    assert reconcile(workspace, here(workspace)) == (None if call == 1 else new.id)
+    assert settle(workspace, here(workspace)) == (None if call == 1 else new.id)
     assert champion.champion_id(here(workspace)) == registry.alias == (old.id if call == 1 else new.id)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sluice.core.errors import SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import load_policy
@@ -20,7 +20,7 @@ from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.registry import MetricBatcher, MetricResources, Output, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
-from sluice.release.decision import decide_release, figures, reference, verdicts_of
+from sluice.release.decision import decide_release, figures, reference, require_rows, verdicts_of
 from sluice.release.gates import Measurement
 from sluice.release.verdict import Verdict
 
@@ -35,8 +35,6 @@ Records = list[dict[str, Any]]
 
 
 class Answers:
-    """Right in everything, but for ids in `wrong`, `declines` and `invents`, and documents that come late."""
-
     def __init__(self, *, late: int = 0, rank: int = 1, wrong: int = 0, invents: int = 0) -> None:
         self.late = {f"q{n}" for n in range(late)}
         self.rank = rank
@@ -95,7 +93,6 @@ def refused(verdicts: Sequence[Verdict]) -> dict[str, str]:
 def test_a_search_that_ranks_worse_is_refused_though_its_recall_passes(
     tmp_path: Path, fallen: int, to: int, refusing: set[str]
 ) -> None:
-    """Of 110 questions with one right document each, the documents of `fallen` are no longer first."""
     base, head = asked(), asked(late=fallen, rank=to)
     assert refused(release(tmp_path, base, head)).keys() == refusing
     assert pull_request(base, head).passed == (not refusing)
@@ -167,13 +164,11 @@ def test_a_champion_that_was_asked_other_cases_is_no_reference(tmp_path: Path) -
         reference(candidate, write_summary(tmp_path / "o", [row("a", 1.0)], digest="other"))
 
 
-ROOT = Path(__file__).parents[4]
 NAMES = ("answer_key", "decline_accuracy", "citation_correctness")
 
 
 def found(head: dict[str, float], cases: int = 60) -> Comparison:
-    """Stable is right in everything; of `head`, every case has the score."""
-    policy = load_policy(ROOT / "config" / "gates.yaml")
+    policy = load_policy(GATES)
     policy = policy.model_copy(update={"metrics": {name: policy.metrics[name] for name in NAMES}})
     metrics = [metric for metric in make_metrics() if metric.name in NAMES]
     return compare(_records(dict.fromkeys(NAMES, 1.0), cases), _records(head, cases), metrics, policy)
@@ -210,3 +205,40 @@ def test_verdicts_pass_exactly_when_the_comparison_does(
     verdicts = verdicts_of(comparison, "quality")
     assert verdicts
     assert all(one.passed for one in verdicts) == comparison.passed
+
+
+RIGHT = [Row(id=f"q{n}", question="?", answers=("x",), doc_ids=("d",)) for n in range(20)]
+DECLINED = [Row(id=f"u{n}", question="?", answers=(), doc_ids=()) for n in range(20)]
+
+
+def faults(rows: list[Row], gates: Path = GATES) -> list[str]:
+    with pytest.raises(ValidationErrors) as caught:
+        require_rows(rows, gates)
+    assert "data/eval.jsonl" in caught.value.message
+    assert "when_asked" in str(caught.value.remedy)
+    return list(caught.value.faults)
+
+
+def test_a_set_with_enough_of_each_kind_passes() -> None:
+    require_rows(RIGHT + DECLINED, GATES)
+
+
+def test_without_rows_to_decline_the_metric_the_count_and_what_to_add_are_named() -> None:
+    assert faults(RIGHT) == [
+        "config/gates.yaml: comparison.metrics.decline_accuracy needs 20 rows without answers, which must be declined "
+        "(answers: []); of 20 there are 0"
+    ]
+
+
+def test_every_gate_and_every_metric_that_decides_always_is_named_at_once() -> None:
+    found = faults(RIGHT[:9] + DECLINED[:9])
+    assert [fault.split(" needs ")[0] for fault in found] == [
+        "config/gates.yaml: gate recall_at_5_floor",
+        "config/gates.yaml: gate latency_p95_sane",
+        "config/gates.yaml: comparison.metrics.answer_key",
+        "config/gates.yaml: comparison.metrics.decline_accuracy",
+        "config/gates.yaml: comparison.metrics.citation_correctness",
+        "config/gates.yaml: comparison.metrics.mrr",
+        "config/gates.yaml: comparison.metrics.ndcg_at_5",
+    ]
+    assert found[0].endswith("needs 20 rows that name the documents with the answer (doc_ids); of 18 there are 9")

@@ -1,5 +1,3 @@
-"""Who appends at once overwrites nobody, in a folder, in a bucket, and in git where the extra for it is there."""
-
 from __future__ import annotations
 
 import sys
@@ -149,7 +147,6 @@ def log(store: str) -> AppendLog[Word]:
 
 
 def test_many_who_append_at_once_are_all_there(store: str) -> None:
-    """Eight machines, each with a connection of its own."""
     words = [f"{machine}-{number}" for machine in range(8) for number in range(3)]
 
     def append(machine: int) -> None:

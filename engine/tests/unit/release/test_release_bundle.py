@@ -24,7 +24,7 @@ Make = Callable[..., tuple[Manifest, Path]]
 
 @pytest.fixture
 def ensured(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the models asked for. Nothing is fetched; the service's own config files stand in the checkout."""
+    """Names of the models asked for; nothing is fetched."""
     for name in ("service.yaml", "guardrails.yaml", "providers.yaml"):
         (workspace.config / name).write_text((REPOSITORY / "config" / name).read_text())
     asked: list[str] = []
@@ -104,7 +104,6 @@ def test_a_changed_release_is_not_opened_and_no_model_is_asked_for(
 
 @pytest.mark.usefixtures("ensured")
 def test_code_that_differs_is_named_and_refuses_nothing(workspace: Workspace, make: Make) -> None:
-    """As after an upgrade of the engine, or when a release is gone back to."""
     package = Path(release_bundle.__file__).parents[1]
     other = workspace.root / "other.py"
     other.write_text("of another version")

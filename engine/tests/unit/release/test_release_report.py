@@ -4,11 +4,11 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
 
 from sluice.core.closures import Code
 from sluice.core.workspace import Workspace
@@ -20,26 +20,17 @@ from unit.release.conftest import write_evaluation
 Make = Callable[..., tuple[Manifest, Path]]
 
 
-class Page(HTMLParser):
+class Page:
     """The page's visible text and the tags and addresses it uses."""
 
     def __init__(self, source: str) -> None:
-        super().__init__()
-        self.source, self.text, self.addresses, self.tags = source, "", [], set[str]()
-        self._hidden = False
-        self.feed(source)
-        self.text = re.sub(r"\s+", " ", self.text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self._hidden = tag in ("script", "style")
-        self.addresses += [value for name, value in attrs if name in ("src", "href") and value]
-
-    def handle_endtag(self, _: str) -> None:
-        self._hidden = False
-
-    def handle_data(self, data: str) -> None:
-        self.text += "" if self._hidden else f"{data} "
+        self.source = source
+        page = BeautifulSoup(source, "html.parser")
+        self.tags = {tag.name for tag in page.find_all()}
+        self.addresses = [tag[name] for name in ("src", "href") for tag in page.find_all(attrs={name: True})]
+        for hidden in page(["script", "style"]):
+            hidden.decompose()
+        self.text = " ".join(page.get_text(" ").split())
 
 
 def verdict(**changed: Any) -> dict[str, Any]:
@@ -79,7 +70,6 @@ POLICY = """comparison:
 
 
 def data_of(page: Page) -> dict[str, Any]:
-    """The cases, as the page's script reads them."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.source, re.DOTALL)
     assert found
     data: dict[str, Any] = json.loads(found[1])
@@ -87,7 +77,6 @@ def data_of(page: Page) -> dict[str, Any]:
 
 
 def judged_by(folder: Path, policy: str) -> None:
-    """Only the report reads it here: what a changed file does to the release's id is another test's."""
     (folder / "judging" / "gates.yaml").write_text(policy)
 
 
@@ -190,7 +179,6 @@ def parts(text: str) -> list[tuple[str, ...]]:
 
 
 def texts(text: str) -> list[str]:
-    """Files whose differences are shown."""
     return re.findall(r"(?m)^### (.+)$", text)
 
 

@@ -1,7 +1,4 @@
-"""The trained starter: taken where nothing that it was made from has changed, and only if every byte is right.
-
-DVC itself adds and pushes the files here, so the layout of its remote is that of the installed version.
-"""
+"""The trained starter. DVC itself adds and pushes the files, so the layout is that of the installed version."""
 
 from __future__ import annotations
 
@@ -60,7 +57,6 @@ def handed_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tree(handed_out: Path, tmp_path: Path) -> Workspace:
-    """A clone of it, with nothing in build/."""
     shutil.copytree(handed_out, tmp_path / "checkout")
     return Workspace(tmp_path / "checkout")
 

@@ -1,5 +1,4 @@
-"""What every artifact store that machines share has to hold: files go up once and come back whole, damage is named and
-not kept, and of two who make the same note one is told."""
+"""The contract of every artifact store that machines share."""
 
 from __future__ import annotations
 

@@ -40,7 +40,6 @@ def pair(workspace: Workspace, make: Make) -> tuple[Manifest, Manifest]:
 
 
 def named(client: Any, alias: str) -> tuple[str | None, str | None]:
-    """Digests of the adapter and of the prompt that an alias names."""
     adapters = client.search_registered_models(f"name = '{ADAPTER_MODEL}'")
     prompts = client.search_registered_models(f"name = 'answer' AND {IS_PROMPT}")
     adapter, prompt = (found[0].aliases.get(alias) for found in (adapters, prompts))
@@ -58,8 +57,12 @@ def events(record: EnvironmentRecord) -> list[tuple[str, str]]:
     return [(event.event, event.id) for event in record.history()]
 
 
-def test_alias_and_record_that_disagree_stop_promotion_and_rollback(
-    workspace: Workspace, pair: tuple[Manifest, Manifest], server: MlflowServer, record: EnvironmentRecord
+def test_an_alias_that_somebody_moved_goes_back_to_the_live_release(
+    workspace: Workspace,
+    pair: tuple[Manifest, Manifest],
+    server: MlflowServer,
+    record: EnvironmentRecord,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first, second = pair
     champion.promote(workspace, record, first.id)
@@ -67,48 +70,37 @@ def test_alias_and_record_that_disagree_stop_promotion_and_rollback(
     client = client_of(server)
     assert named(client, record.alias) == parts(second)
     (old,) = client.search_model_versions(f"name = '{ADAPTER_MODEL}' AND tag.sha256 = '{parts(first)[0]}'")
-    client.set_registered_model_alias(ADAPTER_MODEL, record.alias, old.version)  # by somebody's hand
+    client.set_registered_model_alias(ADAPTER_MODEL, record.alias, old.version)
     before = events(record)
-    for back in (False, True):
-        with pytest.raises(SluiceError) as stopped:
-            champion.promote(workspace, record, first.id, back=back)
-        said = str(stopped.value)
-        assert f"by the record {second.id} is live" in said
-        ours, theirs = (str(parts(release)[0])[:12] for release in (second, first))
-        there = f"{ADAPTER_MODEL}@{record.alias} is version {old.version} of {first.id}, {theirs}"
-        assert f"{there}; the record has {ours}" in said
-        assert f"sluice release rollback {second.id} --env {record.environment}" in said
-        assert "answer@" not in said  # the prompt agrees
-    with pytest.raises(SluiceError, match="is live"):
-        champion.require_agreement(workspace, record)
-    assert events(record) == before
-    assert named(client, record.alias)[0] == parts(first)[0]
-    assert champion.promote(workspace, record, second.id, back=True)  # the remedy that was named
+    champion.settle(workspace, record)
+    said = capsys.readouterr().err
+    ours, theirs = (str(parts(release)[0])[:12] for release in (second, first))
+    there = f"{ADAPTER_MODEL}@{record.alias} is version {old.version} of {first.id}, {theirs}"
+    assert f"{there}; the record has {ours}: repaired" in said
+    assert "answer@" not in said  # the prompt agrees
+    assert (events(record), named(client, record.alias)) == (before, parts(second))
+    client.delete_prompt_alias("answer", record.alias)
+    champion.settle(workspace, record)
+    assert f"answer@{record.alias} is none; the record has {parts(second)[1][:12]}: repaired" in capsys.readouterr().err
     assert named(client, record.alias) == parts(second)
-    assert champion.promote(workspace, record, first.id, back=True)
-    assert named(client, record.alias) == parts(first)
-    assert events(record)[-4:] == [
-        ("rolling-back", second.id),
-        ("rolled-back", second.id),
-        ("rolling-back", first.id),
-        ("rolled-back", first.id),
-    ]
 
 
-def test_an_alias_that_was_taken_off_and_one_without_a_record_stop_it_too(
-    workspace: Workspace, pair: tuple[Manifest, Manifest], server: MlflowServer, record: EnvironmentRecord
+@pytest.mark.usefixtures("server")
+def test_an_alias_that_the_record_does_not_own_is_an_error(
+    workspace: Workspace, pair: tuple[Manifest, Manifest], record: EnvironmentRecord
 ) -> None:
     first, second = pair
     mlflow_registry.promote_aliases(workspace, first, record.alias)
     with pytest.raises(SluiceError, match="by the record nothing is live") as stopped:
-        champion.promote(workspace, record, second.id)
+        champion.settle(workspace, record)
     assert f"answer@{record.alias} is version" in str(stopped.value)
-    assert events(record) == []
-    champion.promote(workspace, record, first.id, back=True)
-    client_of(server).delete_prompt_alias("answer", record.alias)
-    with pytest.raises(SluiceError, match=f"answer@{record.alias} is none; the record has {parts(first)[1][:12]}"):
-        champion.promote(workspace, record, second.id)
-    assert champion.champion_id(record) == first.id
+    mine = here(workspace)
+    mlflow_registry.promote_aliases(workspace, first, mine.alias)  # by production
+    mine.append("promoted", second.id)
+    with pytest.raises(SluiceError, match=f"by the record {second.id} is live"):
+        champion.settle(workspace, mine)
+    assert champion.promote(workspace, record, first.id, back=True)  # the remedy that was named
+    champion.settle(workspace, record)
 
 
 def test_a_server_that_dies_leaves_a_promotion_to_complete(
@@ -141,7 +133,7 @@ def test_a_server_that_dies_leaves_a_promotion_to_complete(
     assert events(record)[2:] == [("promoting", second.id)]
     assert (champion.champion_id(record), named(client, record.alias)) == (first.id, parts(first))
     server.start()
-    assert champion.reconcile(workspace, record) == second.id
+    assert champion.settle(workspace, record) == second.id
     assert (champion.champion_id(record), named(client, record.alias)) == (second.id, parts(second))
 
     with monkeypatch.context() as patch:
@@ -151,16 +143,15 @@ def test_a_server_that_dies_leaves_a_promotion_to_complete(
     assert named(client, record.alias) == (parts(first)[0], parts(second)[1])
     assert champion.champion_id(record) == second.id
     server.start()
-    champion.require_agreement(workspace, record)  # each alias names one of the two that it may
     assert champion.promote(workspace, record, first.id, reason="worse", back=True)  # the same call again
     assert (champion.champion_id(record), named(client, record.alias)) == (first.id, parts(first))
 
     with monkeypatch.context() as patch:
-        patch.setattr(champion, "_followers", lambda *_: server.kill() or [])
+        patch.setattr(champion, "_approve", lambda *_: server.kill())
         champion.promote(workspace, record, second.id, back=True)  # undone by a person
     assert (champion.champion_id(record), named(client, record.alias)) == (second.id, parts(second))
 
     before = events(record)
     with pytest.raises(SluiceError, match="MLflow cannot use it"):
-        champion.promote(workspace, record, first.id)
+        champion.settle(workspace, record)
     assert (events(record), named(client, record.alias)) == (before, parts(second))

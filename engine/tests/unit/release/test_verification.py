@@ -1,5 +1,3 @@
-"""What was changed is found wherever it lies; what cannot be looked at is never called verified."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -72,7 +70,7 @@ def test_a_release_that_is_not_in_the_place_fails_and_without_a_place_nothing_is
 
 @pytest.fixture
 def gh(tmp_path: Path) -> Gh:
-    """A program in place of GitHub's; what it was asked is in the file `asked`."""
+    """A program in place of GitHub's; it writes what it was asked into the file `asked`."""
 
     def make(script: str) -> str:
         program = tmp_path / "gh"

@@ -19,21 +19,13 @@ from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
 from sluice.retrieval.store_schema import load_release, migrate
-from sluice.retrieval.stores import StoreSpec, open_store
+from sluice.retrieval.stores import Stores, StoreSpec, open_store
 
 _NUMBERS = itertools.count()
 
 
-class FakeEmbedder:
-    """Three numbers for each text, unit length, always the same."""
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        rows = np.array([[len(text), text.count("e") + 1, text.count(" ") + 1] for text in texts], dtype=np.float32)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
 class Scattered:
-    """A direction for each text, always the same: 16 numbers; a text that says `like <word>` lies beside that word."""
+    """A direction for each text, always the same; a text that says `like <word>` lies beside that word."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -54,7 +46,6 @@ class Scattered:
 
 
 def corpus(size: int, **changed: str) -> list[Document]:
-    """Documents d0000 and so on of a line each; in `changed` the text of some, by id."""
     names = [f"d{number:04}" for number in range(size)]
     return [
         Document(id=name, title="T", licence="CC0-1.0", source="tests", text=changed.get(name, f"The word w{name}x."))
@@ -62,19 +53,20 @@ def corpus(size: int, **changed: str) -> list[Document]:
     ]
 
 
+SPEC = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
+
+
 @pytest.fixture
 def spec() -> ModelSpec:
-    return ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
+    return SPEC
 
 
 @pytest.fixture
 def build(tmp_path: Path, documents: list[Document], spec: ModelSpec) -> Callable[..., IndexInfo]:
-    """Builds an index of the three articles with the fake embedder in `out` (default: tmp_path/index)."""
-
     def build(changed: list[Document] | None = None, *, out: Path | None = None, max_words: int = 120) -> IndexInfo:
         settings = ChunkerSettings(max_words=max_words)
         chosen = documents if changed is None else changed
-        return build_index(chosen, FakeEmbedder(), spec, settings, out or tmp_path / "index")  # type: ignore[arg-type]
+        return build_index(chosen, Scattered(), spec, settings, out or tmp_path / "index")
 
     return build
 
@@ -95,21 +87,18 @@ def state() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def address(state: Path) -> Iterator[str]:
-    """The embedded PostgreSQL, one for all tests of this folder."""
     with open_store(StoreSpec(kind="embedded"), state) as address:
         yield address
 
 
 @pytest.fixture
 def database(address: str) -> Iterator[str]:
-    """The address of an empty database in it."""
     with empty_database(address) as made:
         yield made
 
 
 @contextmanager
 def empty_database(address: str) -> Iterator[str]:
-    """The address of an empty database of the server at `address`."""
     name = sql.Identifier(f"empty_{next(_NUMBERS)}")
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
@@ -117,12 +106,19 @@ def empty_database(address: str) -> Iterator[str]:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
+@pytest.fixture
+def stores(database: str, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    """The database as the default store."""
+    monkeypatch.setenv("RETRIEVAL_TEST_STORE", database)
+    spec = {"kind": "postgres", "url_env": "RETRIEVAL_TEST_STORE"}
+    return Stores.model_validate({"default": "x", "stores": {"x": spec}})
+
+
 OLD, NEW, STOPPED = "r-111111111111", "r-222222222222", "r-333333333333"
 
 
 @pytest.fixture
 def store(database: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to a database with the schema of a store."""
     with psycopg.connect(database) as connection:
         migrate(connection)
     with psycopg.connect(database, autocommit=True) as connection:
@@ -133,7 +129,6 @@ def store(database: str) -> Iterator[psycopg.Connection[Any]]:
 def loaded(
     store: psycopg.Connection[Any], build: Callable[..., IndexInfo], documents: list[Document], tmp_path: Path
 ) -> dict[str, str]:
-    """Three releases, each with an index of its own; release to collection."""
     for number, release in enumerate((OLD, NEW, STOPPED)):
         build(documents[number:], out=tmp_path / release)
     return {release: load_release(store, tmp_path / release, release).collection for release in (OLD, NEW, STOPPED)}

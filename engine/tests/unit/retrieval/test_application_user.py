@@ -15,7 +15,7 @@ from sluice.retrieval.store_schema import load_release, migrate
 from sluice.retrieval.stores import Stores
 from starter_files import ROOT
 
-from .conftest import FakeEmbedder
+from .conftest import Scattered
 
 pytestmark = pytest.mark.real
 PAGE = ROOT / "docs" / "aws.md"
@@ -54,7 +54,7 @@ def answers_as(address: str, build: Callable[..., Any], tmp_path: Path, monkeypa
         assert migrate(connection).steps
         load_release(connection, index, "r-111111111111")
     monkeypatch.setenv("USER_TEST_STORE", address)
-    with open_retriever(index, FakeEmbedder(), STORES, tmp_path) as retriever:  # type: ignore[arg-type]
+    with open_retriever(index, Scattered(), STORES, tmp_path) as retriever:
         assert retriever.search("leave", k=2)
     with psycopg.connect(address) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("CREATE ROLE another")

@@ -69,13 +69,6 @@ def test_a_text_with_too_many_tokens_is_cut(embedder: Embedder, text: str) -> No
 
 
 @pytest.mark.real
-def test_the_same_text_has_the_same_vector_wherever_it_stands(embedder: Embedder) -> None:
-    alone = embedder.embed(["How long are chunks?"])[0]
-    among = embedder.embed(["Who is paged?"] * 5 + ["How long are chunks?"] + ["A canary."] * 40)[5]
-    assert float(alone @ among) > 0.999
-
-
-@pytest.mark.real
 def test_order_is_that_of_the_texts_across_batches_and_threads(embedder: Embedder) -> None:
     texts = [f"{'chunks ' * (number % 7)}number {number}" for number in range(70)]
     one_by_one = np.concatenate([embedder.embed([text]) for text in texts])

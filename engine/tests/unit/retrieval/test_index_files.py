@@ -13,19 +13,16 @@ from sluice.core.atomic_files import read_json, read_jsonl, write_json
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Document
-from sluice.retrieval.index_files import ChunkerSettings, chunk, read_index, starts
-
-NAMES = get_args(ChunkerSettings.model_fields["name"].annotation)
+from sluice.retrieval.index_files import Chunk, ChunkerSettings, chunk, read_index, starts
 
 
-def pieces(text: str, max_words: int = 120, name: Any = "paragraph") -> list[str]:
-    """The texts of a document's chunks."""
+def cut(text: str, max_words: int = 120, name: Any = "paragraph") -> list[Chunk]:
     document = Document(id="d", title="T", licence="CC0-1.0", source="tests", text=text)
-    return [each.text for each in chunk([document], ChunkerSettings(name=name, max_words=max_words))]
+    return chunk([document], ChunkerSettings(name=name, max_words=max_words))
 
 
-def sentences(count: int, size: int, end: str = ".") -> str:
-    return " ".join(" ".join(f"w{number}" for number in range(size)) + end for _ in range(count))
+def sentence(size: int, end: str) -> str:
+    return " ".join(f"w{number}" for number in range(size)) + end
 
 
 @pytest.mark.parametrize(
@@ -39,28 +36,7 @@ def sentences(count: int, size: int, end: str = ".") -> str:
     ],
 )
 def test_paragraphs(text: str, expected: list[str]) -> None:
-    assert pieces(text) == expected
-
-
-def test_no_word_is_lost_or_doubled_and_pieces_keep_their_limit() -> None:
-    dice = random.Random(5)
-    for _ in range(200):
-        text = "\n\n".join(
-            " ".join(sentences(1, dice.randint(1, 30), dice.choice(".?!")) for _ in range(dice.randint(1, 30)))
-            for _ in range(dice.randint(1, 4))
-        )
-        limit = dice.randint(40, 150)
-        found = pieces(text, limit)
-        assert " ".join(found).split() == text.split()
-        assert all(0 < len(piece.split()) <= limit for piece in found)
-
-
-def test_chunks_have_ids_of_their_document(documents: list[Document]) -> None:
-    chunks = chunk(documents, ChunkerSettings())
-    assert [c.id for c in chunks] == ["canary#0", "canary#1", "chunking#0", "paging#0"]
-    assert {c.doc_id for c in chunks} == {document.id for document in documents}
-    assert chunks[1].text == "A canary that fails goes back to weight zero."
-    assert chunks[0].title == "Canary releases"
+    assert [each.text for each in cut(text)] == expected
 
 
 TEXT = "One two. Three four five.\n\nSix seven. Eight\nnine ten eleven twelve."
@@ -75,27 +51,33 @@ TEXT = "One two. Three four five.\n\nSix seven. Eight\nnine ten eleven twelve."
     ],
 )
 def test_other_strategies(name: str, max_words: int, expected: list[str]) -> None:
-    assert pieces(TEXT, max_words, name) == expected
+    assert [each.text for each in cut(TEXT, max_words, name)] == expected
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("max_words", [1, 7])
-def test_every_strategy_cuts_without_gap_or_overlap(name: Any, max_words: int) -> None:
-    document = Document(id="d", title="T", licence="CC0-1.0", source="tests", text=TEXT)
-    chunks = chunk([document], ChunkerSettings(name=name, max_words=max_words))
-    whole = " ".join(TEXT.split())
-    assert " ".join(each.text for each in chunks) == whole
-    assert all(whole[at:].startswith(each.text) for at, each in zip(starts(chunks), chunks, strict=True))
-    assert pieces(" \n ", max_words, name) == []
+@pytest.mark.parametrize("name", get_args(ChunkerSettings.model_fields["name"].annotation))
+def test_every_strategy_cuts_without_gap_or_overlap_and_keeps_the_limit(name: Any) -> None:
+    dice = random.Random(5)
+    for _ in range(100):
+        text = "\n\n".join(
+            " ".join(sentence(dice.randint(1, 30), dice.choice(".?!")) for _ in range(dice.randint(1, 30)))
+            for _ in range(dice.randint(1, 4))
+        )
+        limit = dice.randint(1, 150)
+        chunks = cut(text, limit, name)
+        whole = " ".join(text.split())
+        assert " ".join(each.text for each in chunks) == whole
+        assert all(0 < len(each.text.split()) <= limit for each in chunks)
+        assert all(whole[at:].startswith(each.text) for at, each in zip(starts(chunks), chunks, strict=True))
+    assert cut(" \n ", 7, name) == []
 
 
 def test_round_trip(build, tmp_path: Path) -> None:
     info = build()
     again, chunks, vectors = read_index(tmp_path / "index")
     assert again == info
-    assert (info.documents, info.chunks, info.dimension) == (3, 4, 3)
+    assert (info.documents, info.chunks, info.dimension) == (3, 4, 16)
     assert [c.id for c in chunks] == ["canary#0", "canary#1", "chunking#0", "paging#0"]
-    assert vectors.shape == (4, 3)
+    assert vectors.shape == (4, 16)
     assert vectors.dtype == np.float32
     assert info.collection == f"chunks_v3_{info.digest[:16]}"
     assert sorted(path.name for path in (tmp_path / "index").iterdir()) == ["chunks.jsonl", "index.json", "vectors.npy"]

@@ -30,18 +30,9 @@ from pathlib import Path
 import psycopg
 from sluice.retrieval.postgres_collections import ensure_collection
 with psycopg.connect(sys.argv[1], autocommit=True) as connection:
-    print("ready", flush=True)
-    sys.stdin.readline()
     for _ in range(3):
-        print(ensure_collection(connection, Path(sys.argv[2])).collection, flush=True)
+        print(ensure_collection(connection, Path(sys.argv[2])).collection)
 """
-
-
-@pytest.fixture
-def stores(database: str, monkeypatch: pytest.MonkeyPatch) -> Stores:
-    monkeypatch.setenv("BACKEND_TEST_STORE", database)
-    spec = {"kind": "postgres", "url_env": "BACKEND_TEST_STORE"}
-    return Stores.model_validate({"default": "x", "stores": {"x": spec}})
 
 
 @pytest.fixture
@@ -82,13 +73,8 @@ def test_two_processes_at_once_load_it_once(
     info = make(corpus(3))
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[4] / "engine" / "src")}
     argv = [sys.executable, "-c", LOADER, database, str(tmp_path / "index")]
-    pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    pipes: Any = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     loaders = [subprocess.Popen(argv, **pipes, text=True, env=env) for _ in range(2)]
-    for loader in loaders:
-        assert loader.stdout.readline() == "ready\n"
-    for loader in loaders:
-        loader.stdin.write("go\n")
-        loader.stdin.flush()
     for loader in loaders:
         out, errors = loader.communicate(timeout=240)
         assert (loader.returncode, errors) == (0, "")

@@ -10,16 +10,14 @@ import pytest
 import yaml
 
 from sluice.rollout.analysis_templates import TEMPLATES
-from starter_files import LOCUSTFILE, ROLLOUT
-
-ROOT = Path(__file__).parents[4]
+from starter_files import LOCUSTFILE, ROLLOUT, ROOT
 
 RolloutWriter = Callable[..., Path]
 
 
 @pytest.fixture
 def rollout_file(tmp_path: Path) -> RolloutWriter:
-    """The repository's own Rollout with other steps, next to its own templates with other arguments."""
+    """Write the repository's Rollout and templates with other steps and arguments."""
 
     def write(steps: str, **arguments: str) -> Path:
         rollout = yaml.safe_load(ROLLOUT.read_text())

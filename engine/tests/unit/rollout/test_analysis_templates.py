@@ -1,4 +1,4 @@
-"""The limits of the gates, written as patches that kustomize applies to the templates."""
+"""Parameters of analyses, and limits of gates as kustomize patches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.rollout.analysis_templates import LoadParameters, QualityParameters, parse_duration, read_parameters, sync
+from sluice.rollout.analysis_templates import parse_duration, read_parameters, sync
 from sluice.rollout.argo_models import TemplateArgument
 
 ANALYSIS = Path(__file__).parents[4] / "engine" / "k8s" / "analysis"
@@ -24,13 +24,6 @@ def test_durations(text: str | int, seconds: float) -> None:
 def test_what_is_not_a_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration such as 30s"):
         parse_duration(text)
-
-
-def test_parameters_are_the_defaults_of_the_template_and_what_a_step_says() -> None:
-    load = read_parameters(ANALYSIS, "load", [TemplateArgument(name="users", value="4")], shapes=SHAPES)
-    assert load == LoadParameters(users=4, seconds=180, shape="steady", answer_timeout_s=20)
-    quality = read_parameters(ANALYSIS, "quality", [TemplateArgument(name="cases", value="80")], shapes=SHAPES)
-    assert quality == QualityParameters(cases=80, concurrency=2, answer_timeout_s=30)
 
 
 @pytest.mark.parametrize(

@@ -72,15 +72,11 @@ ANALYSIS = "- analysis: {templates: [{templateName: load}]}\n"
     ("steps", "said"),
     [
         ("- setHeaderRoute: {name: x}\n", "steps.0.setHeaderRoute: not supported by the rehearsal"),
-        ("- setCanaryScale: {percent: 5}\n", "steps.0.setCanaryScale.percent: not supported"),
         ("- setCanaryScale: {}\n", "steps.0: setCanaryScale is exactly one of replicas, weight, matchTrafficWeight"),
-        ("- setCanaryScale: {replicas: 0}\n", "replicas: Input should be greater than or equal to 1"),
         ("- pause: {}\n", "steps.0.pause.duration: Field required"),
         ("- pause: {duration: soon}\n", "steps.0: 'soon' is not a duration"),
         ("- {setWeight: 5, pause: {duration: 1m}}\n", "steps.0: a step is exactly one of"),
-        ("- {pause: null}\n", "steps.0: the step is empty"),
         ("- setWeight: 101\n", "steps.0.setWeight: Input should be less than or equal to 100"),
-        ("- setWeight: '10'\n", "steps.0.setWeight: Input should be a valid integer"),
         ("- setWeight: 50\n- setWeight: 50\n", "steps.1.setWeight: weights must rise, found 50 after 50"),
         (
             "- analysis: {templates: [{templateName: load}, {templateName: quality}]}\n",
@@ -90,10 +86,6 @@ ANALYSIS = "- analysis: {templates: [{templateName: load}]}\n"
         (
             "- analysis: {templates: [{templateName: load}], args: [{name: users, value: '1'}]}\n",
             "at least 2 are needed",
-        ),
-        (
-            "- analysis: {templates: [{templateName: load}], args: [{name: shape, value: wild}]}\n",
-            "shape 'wild' is not in",
         ),
     ],
 )
@@ -107,14 +99,6 @@ def test_anything_else_is_refused_by_name_with_its_line(rollout_file: RolloutWri
 def test_a_plan_without_analysis_is_refused(rollout_file: RolloutWriter) -> None:
     with pytest.raises(SluiceError, match="no analysis step: nothing would decide"):
         load_plan(rollout_file("- setWeight: 10\n- pause: {duration: 1m}\n"))
-
-
-def test_a_missing_template_is_named(rollout_file: RolloutWriter) -> None:
-    path = rollout_file(GOOD)
-    template = path.parents[2] / "engine" / "k8s" / "analysis" / "load.yaml"
-    template.unlink()
-    with pytest.raises(SluiceError, match=f"{template}: no such file"):
-        load_plan(path)
 
 
 def test_a_template_must_tolerate_no_failed_measurement(rollout_file: RolloutWriter) -> None:

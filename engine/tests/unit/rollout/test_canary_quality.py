@@ -1,4 +1,4 @@
-"""The quality canary against real services: stable, a good canary, one that answers worse, and none at all."""
+"""The quality canary against real services."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.registry import METRICS
 from sluice.evaluation.reports.phrasing import in_the_terminal
 from sluice.rollout.canary_quality import ReleaseClient, compare_served, sample
+from starter_files import ROOT
 from support.rollout.canaries import CASES, compared_releases
 from support.serving.fakes import DECLINE
-
-ROOT = Path(__file__).parents[4]
 
 pytestmark = pytest.mark.real
 RIGHT = {"answer_key", "decline_accuracy", "citation_correctness"}
@@ -97,7 +96,6 @@ def test_a_sample_has_as_many_to_decline_as_others() -> None:
 
 @pytest.fixture
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a Job fetches of a release; there is no checkout around it."""
     folder = tmp_path / "release"
     for name in ("config", "judging"):
         (folder / name).mkdir(parents=True)

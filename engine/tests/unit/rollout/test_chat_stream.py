@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -9,6 +8,7 @@ import pytest
 
 from sluice.core.processes import free_port
 from sluice.rollout.chat_stream import ChatStream, request
+from support.local_server import in_thread
 
 CONTENT = b'data: {"choices": [{"delta": {"content": "Yes."}}]}\n'
 ROLE = b'data: {"choices": [{"delta": {"role": "assistant"}}]}\n'
@@ -73,12 +73,8 @@ class _Nothing(BaseHTTPRequestHandler):
 @pytest.fixture
 def address() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Nothing)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with in_thread(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def test_any_status_is_an_answer_and_proxies_are_ignored(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

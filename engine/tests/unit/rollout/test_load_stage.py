@@ -7,8 +7,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.release.gates import load_gates
-from sluice.release.verdict import Verdict
-from sluice.rollout.load_stage import LoadStage, RequestSample, charge, figures_of, settled, surely_above
+from sluice.rollout.load_stage import LoadStage, RequestSample, charge, figures_of, settled
 
 
 def _sample(release: str, pair: int | None, total: float | None = 100, error: str = "") -> RequestSample:
@@ -43,7 +42,6 @@ def test_the_slowdown_is_the_median_of_the_ratios_within_pairs() -> None:
 
 
 def _written(release: str, pair: int, *, read: float, pace: float, first: int, length: int) -> RequestSample:
-    """A probe whose question is read in `read` ms and whose answer is written at `pace` ms a character."""
     times = (read + pace * length, read + pace * first)
     return RequestSample("id", release, pair, "", *times, length, first)  # type: ignore[arg-type]
 
@@ -80,32 +78,6 @@ def test_failures_of_visits_and_probes_both_count_for_the_release_they_are_charg
 )
 def test_what_is_not_stable_s_is_charged_to_the_canary(header: str | None, whom: str) -> None:
     assert charge(header, stable="r-old") == whom
-
-
-# (stable, canary), milliseconds: thirteen pairs of a release that was no slower, on a machine with much else to do.
-BUSY = [(339, 1326), (1053, 1590), (776, 2584), (1451, 1223), (345, 2080), (8, 14), (7, 7), (26, 17), (642, 818),
-        (280, 588), (455, 1772), (5, 5), (104, 1809)]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("pairs", "metric", "sure"),
-    [
-        (BUSY, "total_slowdown", False),
-        ([(100, 300)] * 9 + [(100, 100)] * 3, "ttft_slowdown", False),  # 9 of 12: one time in fourteen
-        ([(100, 300)] * 10 + [(100, 100)] * 2, "ttft_slowdown", True),  # 10 of 12: one in fifty
-        ([(100, 100)] * 11 + [(100, 900)], "total_p95_slowdown", False),
-        ([(100, 100)] * 9 + [(100, 900)] * 3, "total_p95_slowdown", True),
-        ([], "total_slowdown", False),
-    ],
-)
-def test_few_pairs_that_differ_prove_nothing(pairs: list[tuple[float, float]], metric: str, sure: bool) -> None:
-    samples = [
-        _sample(release, number, time)
-        for number, pair in enumerate(pairs)
-        for release, time in zip(("stable", "canary"), pair, strict=True)
-    ]
-    verdict = Verdict.unjudged("slow", "").model_copy(update={"metric": metric, "limit": 1.6})
-    assert surely_above(samples, verdict) is sure
 
 
 @pytest.fixture
@@ -153,6 +125,9 @@ def test_a_slow_machine_gets_more_time_for_the_pairs_it_needs(env: dict[str, str
     [
         ([1.0] * 12, "", True),
         ([3.0] * 7 + [1.0] * 6, "", False),  # it may be chance
+        ([3.0] * 10 + [1.0] * 2, "", True),  # one time in fifty
+        ([1.0] * 11 + [9.0], "", False),  # as above, of the slowest answers
+        ([1.0] * 9 + [9.0] * 3, "", True),
         ([3.0] * 7 + [1.0] * 6, "status 503", True),  # visitors get errors: it is stopped at once
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 from sluice.template.owned import list_files, write_lists
@@ -17,6 +19,18 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.rstrip("\n")
 
 
+def run(root: Path, *argv: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a checkout, with the code of that."""
+    paths = (root / "src", root / "engine/src", root / "engine/tests")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environment |= {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=3000)
+
+
+def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return run(root, sys.executable, "-c", "import sys; from sluice.cli import main; sys.exit(main())", *words)
+
+
 def write(folder: Path, files: dict[str, str | None]) -> None:
     """Writes files by path; None removes one."""
     for name, text in files.items():
@@ -29,11 +43,15 @@ def write(folder: Path, files: dict[str, str | None]) -> None:
 
 
 def commit(folder: Path, message: str, files: dict[str, str | None] | None = None) -> str:
-    """Writes files, commits all; returns the commit."""
     write(folder, files or {})
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--allow-empty", "--message", message)
     return git(folder, "rev-parse", "HEAD")
+
+
+def blobs(repository: Path, ref: str) -> dict[str, str]:
+    listed = git(repository, "ls-tree", "-r", ref).splitlines()
+    return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
 
 
 def lines(first: int, last: int, **changed: str) -> str:
@@ -71,8 +89,6 @@ def pyproject(version: str) -> str:
 
 
 class Template:
-    """A template in miniature, with the versions that it has released."""
-
     def __init__(self, folder: Path) -> None:
         self.root = folder
         folder.mkdir()
@@ -109,8 +125,6 @@ class Template:
 
 
 class Fork:
-    """A repository made from the first version of a template, and the server that it is pushed to."""
-
     def __init__(self, folder: Path, template: Template | None = None) -> None:
         self.template = template or Template(folder / "template")
         self.server = folder / "server.git"
@@ -132,11 +146,4 @@ class Fork:
         return git(self.root, "show", f"{commit}:{path}")
 
     def files(self, commit: str) -> dict[str, str]:
-        """Blob by path of a commit."""
-        listed = git(self.root, "ls-tree", "-r", commit).splitlines()
-        return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
-
-    def files_of_template(self, ref: str) -> dict[str, str]:
-        """Blob by path of a version."""
-        listed = git(self.template.root, "ls-tree", "-r", ref).splitlines()
-        return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
+        return blobs(self.root, commit)

@@ -1,8 +1,5 @@
-"""`init`: in a small repository every rule, and in a clone of this one the real thing."""
-
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +11,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.project import load_project
 from sluice.template.init_project import InitPlan, apply, plan, require_clean
 from sluice.template.owned import TEMPLATE_FILES
-from unit.template.conftest import ROOT, Template, commit, git, write
+from unit.template.conftest import ROOT, Template, call, commit, git, run, write
 
 NEW = {"name": "zephyr-desk", "organisation": "acme-labs", "image": "ghcr.io/acme-labs/zephyr-desk"}
 
@@ -123,18 +120,6 @@ def test_an_untracked_file_stands_in_the_way_only_where_init_writes(small: Path)
         planned(small, environments=("uat", "actual"))
 
 
-def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The command line of a checkout, by the code in it."""
-    argv = [sys.executable, "-c", "import sys; from sluice.cli import main; sys.exit(main())", *words]
-    return run(root, *argv)
-
-
-def run(root: Path, *argv: str | Path) -> subprocess.CompletedProcess[str]:
-    paths = (root / "src", root / "engine/src", root / "engine/tests")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    return subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=3000)
-
-
 WORDS = ("--name", "zephyr-desk", "--organisation", "acme-labs", "--region", "ap-south-2")
 WORDS += ("--environments", "uat,live", "--engine", "vendored")
 # What a project's names could break: its own files, and the rules that look at them.
@@ -182,15 +167,6 @@ def test_in_a_clone_twelve_files_change_and_none_of_the_engine(clone: Path) -> N
     assert git(clone, "ls-files", "--others", "--exclude-standard").splitlines() == UNTRACKED
     assert load_project(clone / "config").without == ("engine_tests",)
     assert "off  tests the engine" in call(clone, "extras").stdout
-
-
-@pytest.mark.real
-def test_a_project_is_small(clone: Path) -> None:
-    """Beside its engine, which is a wheel by default, and the starter data with their remote."""
-    files = [path for path in git(clone, "ls-files").splitlines() if not path.startswith(("engine/", "dvc-store/"))]
-    assert len(files) <= 110
-    code = [path for path in files if path.endswith(".py")]
-    assert sum(len((clone / path).read_text().splitlines()) for path in code) <= 600
 
 
 def edit(path: Path, old: str, new: str) -> None:

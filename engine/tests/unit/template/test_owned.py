@@ -1,5 +1,3 @@
-"""The lists of the engine's files: an edit is named with what to use in its place, and adopted files are free."""
-
 from __future__ import annotations
 
 import subprocess
@@ -23,7 +21,6 @@ def fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fork:
 
 
 def check() -> str:
-    """What `make check` says; empty when it passes."""
     try:
         cli.app(["engine", "check"], standalone_mode=False)
     except SluiceError as error:

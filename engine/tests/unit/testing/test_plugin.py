@@ -1,5 +1,4 @@
-"""The pytest plugin in a run of its own: what it leaves in the summary of a job on GitHub, what it closes, and where
-temporary files lie."""
+"""The pytest plugin in a run of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +14,6 @@ SOURCE = ENGINE / "src"
 
 
 def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """pytest with the plugin in a folder."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     outer = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "sluice.testing.plugin", "-p", "no:cacheprovider", *words, "."]

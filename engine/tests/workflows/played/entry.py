@@ -12,7 +12,6 @@ WORKING = ("eval", "release", "rehearse", "rollback", "serve")
 
 
 def replace_models() -> None:
-    """Puts what is played in the place of what loads the files of models, which are a line here."""
     import parts
 
     from sluice.llm import llama_server
@@ -23,11 +22,9 @@ def replace_models() -> None:
 
 
 def replace_parts() -> None:
-    """Puts what is played in the place of the real parts, before the modules that take them by name are imported."""
     import parts
 
     from sluice.core.extras import hooks
-    from sluice.evaluation import evaluation_tracking
     from sluice.jobs import dvc_pipeline as pipeline
     from sluice.rehearsal import rehearse as rehearsal
     from sluice.release import mlflow_registry
@@ -39,7 +36,6 @@ def replace_parts() -> None:
         (rehearsal, "rehearse"),
         (mlflow_registry, "record_release"),
         (mlflow_registry, "promote_aliases"),
-        (evaluation_tracking, "record_comparison"),
     ):
         setattr(module, name, getattr(parts, name))
     for take in hooks("take_adapter").values():  # of an extra, which may be left out
@@ -47,7 +43,6 @@ def replace_parts() -> None:
 
 
 def replace_registry(address: str) -> None:
-    """Puts a registry of this machine in the place of GitHub's; the client stays the real one."""
     from sluice.core.extras import hooks
 
     for opener in hooks("artifact_store").values():  # of an extra, which may be left out
@@ -63,8 +58,6 @@ def leave_out(name: str) -> None:
 
 
 def lazily(name: str) -> Any:
-    """A function of the played pipeline, whose imports most commands need not wait for."""
-
     def call(*words: Any, **options: Any) -> Any:
         import pipeline as played
 

@@ -1,7 +1,4 @@
-"""What the real command line is given in place of a rehearsal with real traffic, MLflow, and a container builder.
-
-Each is the whole of what it stands for, as its caller sees it: the same result, the same files by the same schema.
-"""
+"""Played: a rehearsal with real traffic, MLflow, and a container builder. Results and schemas are the real ones."""
 
 from __future__ import annotations
 
@@ -58,7 +55,6 @@ def rehearse(plan: CanaryPlan, *, stable: Any, canary: Any, out: Path, time_scal
 
 @contextmanager
 def embedder(_: Any) -> Iterator[Any]:
-    """The vectors of the played index, for searches, and for metrics that score the answers of a base anew."""
     from pipeline import HashedVectors
 
     yield HashedVectors()
@@ -66,7 +62,6 @@ def embedder(_: Any) -> Iterator[Any]:
 
 @contextmanager
 def local_server(*_: Any, **__: Any) -> Iterator[Any]:
-    """A model that says the same to everything."""
     from support.providers.server import upstream
 
     with upstream() as server:
@@ -84,10 +79,6 @@ def record_release(workspace: Workspace, manifest: Manifest, folder: Path) -> st
 
 def promote_aliases(workspace: Workspace, manifest: Manifest, alias: str = "champion") -> None:  # noqa: ARG001
     _note(alias, manifest)
-
-
-def record_comparison(*_: Any) -> str:
-    return "run-of-a-comparison"
 
 
 def _note(alias: str, manifest: Manifest) -> None:

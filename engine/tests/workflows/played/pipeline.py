@@ -1,10 +1,4 @@
-"""The pipeline without DVC and without a model: what its stages leave in build/, in this process and at once.
-
-Data are those that data.dvc names. The index is built by the project's code around vectors that are a hash; the adapter
-is the digest of what it would be trained on; answers come from a rule and are scored by the project's metrics. They
-are right, unless the prompt says SPOILED: then every question is answered with nonsense. A hosted model
-is asked itself.
-"""
+"""The pipeline without DVC and without a model. Answers are right unless the prompt says SPOILED."""
 
 from __future__ import annotations
 
@@ -47,8 +41,6 @@ from support.guardrails import place_guard_model
 
 
 class HashedVectors:
-    """As many numbers as the starter's embedder gives: digests, twelve times."""
-
     def embed(self, texts: list[str]) -> Any:
         digests = b"".join(hashlib.sha256(text.encode()).digest() * 12 for text in texts)
         vectors = np.frombuffer(digests, np.uint8).reshape(len(texts), -1).astype(np.float32) + 1
@@ -79,8 +71,6 @@ class RuleApplication:
 
 
 class HostedApplication:
-    """A hosted model behind the response cache, as in an evaluation, asked without a search."""
-
     def __init__(self, workspace: Workspace, providers: Providers, *, replay: bool) -> None:
         cache = ResponseCache(workspace.state / FOLDER)
         connect = partial(open_chat, providers.chat, local_url=None)
@@ -107,7 +97,6 @@ class HostedApplication:
 
 
 def pull(workspace: Workspace) -> bool:
-    """data/ out of the store in the repository, without DVC."""
     if workspace.data.is_dir():
         return False
     store = workspace.root / "dvc-store" / "files" / "md5"
@@ -124,7 +113,6 @@ def data_edited(workspace: Workspace) -> bool:  # noqa: ARG001
 
 
 def reproduce(workspace: Workspace, journey: Any, *, until: str = "evaluate") -> None:
-    """Every stage up to the last that is wanted."""
     for stage in (check, index, guard, train, evaluate):
         journey.begin(stage.__name__)
         if stage is evaluate:
@@ -148,7 +136,6 @@ def index(workspace: Workspace) -> None:
 
 
 def guard(workspace: Workspace) -> None:
-    """A model that takes nothing for an attack."""
     place_guard_model(workspace, load_models(workspace.config / "models.yaml").embed.sha256)
 
 
@@ -205,7 +192,6 @@ def answer(workspace: Workspace, rows: list[Row], side: str, out: Path, *, repla
 
 @contextmanager
 def opened(workspace: Workspace, side: str, *, replay: bool = False) -> Iterator[tuple[Any, Any]]:
-    """What answers for the candidate, whom the prompt may spoil, or for what is live."""
     spoiled = side == "candidate" and "SPOILED" in (workspace.prompts / "answer.prompt.yml").read_text()
     application: Any = RuleApplication(spoiled=spoiled)
     providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
@@ -220,7 +206,6 @@ def opened(workspace: Workspace, side: str, *, replay: bool = False) -> Iterator
 
 
 def compare(workspace: Workspace, side: str, live: Path, out: Path) -> None:
-    """The real comparison, of answers that are played."""
     from sluice.jobs import evaluate_candidate
 
     evaluate_candidate.open_evaluation = opened  # type: ignore[assignment]

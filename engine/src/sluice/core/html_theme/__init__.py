@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def page_environment(*templates: Path, escape: bool = True) -> Environment:
-    """Templates of the first folder that has them, with `house.css` to include. A missing name is an error."""
+    """Return Jinja's environment over the first folder that has a template, and over `house.css`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(

@@ -1,4 +1,4 @@
-"""Reports of a comparison: comment.md, report.html, junit.xml and comparison.json."""
+"""Reports of a comparison: comment.md, report.html and comparison.json."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from sluice.core.atomic_files import write_atomic, write_json
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.reports.comparison_comment import write_comment
 from sluice.evaluation.reports.comparison_page import page
-from sluice.evaluation.reports.junit import junit
 from sluice.evaluation.reports.phrasing import ComparedVersion
 
-COMMENT, PAGE, JUNIT, JSON = "comment.md", "report.html", "junit.xml", "comparison.json"
+COMMENT, PAGE, JSON = "comment.md", "report.html", "comparison.json"
 
-__all__ = ["COMMENT", "JSON", "JUNIT", "PAGE", "ComparedVersion", "write_reports"]
+__all__ = ["COMMENT", "JSON", "PAGE", "ComparedVersion", "write_reports"]
 
 
 def write_reports(
@@ -28,6 +27,5 @@ def write_reports(
     changed = [prompt for prompt in prompts if prompt.get("status") != "same"]
     write_atomic(folder / COMMENT, write_comment(comparison, base, head, changed))
     write_atomic(folder / PAGE, page(comparison, base, head, changed))
-    write_atomic(folder / JUNIT, junit(comparison))
     document = {**comparison.as_dict(), "base": base.as_dict(), "head": head.as_dict(), "prompts": list(changed)}
     write_json(folder / JSON, document)

@@ -1,7 +1,4 @@
-"""comment.md: the comparison for a pull request comment on GitHub and for the summary of a job.
-
-What matters most comes first, and what comes later is left out when the comment would be longer than GitHub takes.
-"""
+"""comment.md: the comparison for a pull request comment and a job summary; what matters most comes first."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 class _CommentBlocks:
-    """Blocks of Markdown that fit in the limit; one that does not is left out and counted."""
+    """Blocks of Markdown that fit in the limit; one that doesn't is left out and counted."""
 
     def __init__(self, limit: int) -> None:
         self._left = limit
@@ -42,7 +39,7 @@ class _CommentBlocks:
         return True
 
     def table(self, summary: str, head: str, rows: Iterable[str], *, at_most: float = 1.0) -> None:
-        """A folded table of as many rows as fit in a share of what is left; says how many there are besides."""
+        """Add a folded table of as many rows as fit in a share of the room; say how many there are besides."""
         frame = f"<details><summary>{summary}</summary>\n\n{head}\n\n</details>"
         room = int(self._left * at_most) - len(frame.encode()) - 100
         fitting, listed = [], list(rows)
@@ -70,7 +67,11 @@ def write_comment(
     prompts: Sequence[Mapping[str, Any]] = (),
     limit: int = LIMIT,
 ) -> str:
-    page, pieces = _CommentBlocks(limit - 100), _pieces()
+    environment = page_environment(_TEMPLATES)
+    environment.filters |= {"code": _code, "plain": _plain}
+    words = {"words": phrasing, "moved": _moved, "some": some}
+    pieces: Any = environment.get_template("comment.md.j2", globals=words).module
+    page = _CommentBlocks(limit - 100)
     page.add(f"## {phrasing.MARKS[comparison.verdict]} {_plain(phrasing.title(comparison))}")
     page.add(_plain(phrasing.sentence(comparison), 1200))
     if comparison.stopped:
@@ -101,25 +102,18 @@ def write_comment(
     return page.text()
 
 
-def _pieces() -> Any:
-    environment = page_environment(_TEMPLATES)
-    environment.filters |= {"code": _code, "plain": _plain}
-    words = {"words": phrasing, "moved": _moved, "some": some}
-    return environment.get_template("comment.md.j2", globals=words).module
-
-
 def _code(text: Any, length: int = 60) -> Markup:
     return Markup(quoted(str(text), length))
 
 
 def _plain(text: str, length: int = 200) -> Markup:
-    """Own words with foreign names in them, as text: every sign that Markdown or GitHub reads is a reference."""
+    """Escape every sign that Markdown or GitHub reads."""
     shown = clipped(text, length)
     return Markup("".join(f"&#{ord(sign)};" if sign in "\\`*_{}[]<>#|~@&" else sign for sign in shown))
 
 
 def _cases(page: _CommentBlocks, pieces: Any, comparison: Comparison) -> None:
-    """The worst and the best few are open; then the other broken ones, those without a result, the other fixed ones."""
+    """Add the worst and best few in the open, then the other broken, unanswered and fixed ones."""
     counts, ends = comparison.status_counts, _ends(comparison.cases)
     named = {change.id for chosen in ends for change in chosen}
     shown = [change for change in comparison.cases if change.status not in ("changed", "same") or change.id in named]
@@ -139,8 +133,7 @@ def _cases(page: _CommentBlocks, pieces: Any, comparison: Comparison) -> None:
 
 
 def _ends(cases: Sequence[CaseChange]) -> tuple[list[CaseChange], list[CaseChange]]:
-    """Those that lost most, broken ones first, and those that gained most, fixed ones first. An answer may lose without
-    breaking: its score falls, and stays on the same side of the middle."""
+    """Return the cases that lost most, broken ones first, and those that gained most, fixed ones first."""
     worst = [one for one in cases if one.status == "broken" or (one.status != "fixed" and one.gain < 0)]
     best = [one for one in cases if one.status == "fixed" or (one.status != "broken" and one.gain > 0)]
     best.sort(key=lambda one: (one.status != "fixed", -one.gain))
@@ -148,7 +141,7 @@ def _ends(cases: Sequence[CaseChange]) -> tuple[list[CaseChange], list[CaseChang
 
 
 def _moved(change: CaseChange) -> Markup:
-    """The metrics that flipped, from what to what; else the first two that moved; where none did, the first errors."""
+    """Show the metrics that flipped; else the first two that moved; where none did, the first errors."""
     signs = dict.fromkeys(change.broken, "✕ ") | dict.fromkeys(change.fixed, "✓ ")
     moved = [one for one in change.changes if one[0] in signs] or change.changes[:2]
     marks = [f"{signs.get(name, '')}{_code(name)} {old:.3g} → {new:.3g}" for name, old, new in moved]
@@ -157,14 +150,14 @@ def _moved(change: CaseChange) -> Markup:
 
 
 def _answers(base: CaseResult | None, head: CaseResult | None) -> tuple[str, str]:
-    """Those of the first trial in which they differ, else of the first."""
+    """Return the answers of the first trial in which they differ, else of the first."""
     old, new = base.answers if base else (None,), head.answers if head else (None,)
     place = next((n for n, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), 0)
     return old[place] or "", new[place] or ""
 
 
 def _messages(prompt: Mapping[str, Any]) -> list[tuple[str, Markup]]:
-    """Role and text of each message that changed, as removed and added words; what stayed is shown beside a change."""
+    """Return role and text of each message that changed, as removed and added words."""
     found = []
     for message in prompt.get("messages") or ():
         pieces = [(str(kind), str(text)) for kind, text in message["pieces"]]

@@ -1,8 +1,7 @@
 """report.html: the comparison as one offline page, with search, filters and details for every case.
 
-The cases are JSON in the page and are rendered when they become visible, so that a page with thousands of them opens
-quickly. Their texts become text nodes only; the content security policy of the page allows its own script and nothing
-else.
+The cases are JSON that is rendered when it becomes visible; the content security policy allows the page's own script
+only.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ def page(
     template: Path | None = None,
     **more: Any,
 ) -> str:
-    """The whole page. Pure ASCII inside the data, so that no text can end it early."""
     from markupsafe import Markup
 
     script = (_TEMPLATES / "cases.js").read_text(encoding="utf-8")
@@ -69,7 +67,7 @@ def page(
 
 
 def _data(cases: Sequence[CaseChange], sides: tuple[str, str]) -> str:
-    """JSON of all cases; long texts that recur, such as passages, stand once in `texts` and are referred to."""
+    """Return all cases as JSON in ASCII, so that no text can end it early; recurring texts stand once."""
     texts: dict[str, int] = {}
     listed = [_case(change, texts) for change in cases]
     data = {"sides": sides, "texts": list(texts), "cases": listed}

@@ -16,9 +16,10 @@ from sluice.evaluation.significance import MetricJudgement
 
 @dataclass(frozen=True)
 class ComparedVersion:
-    """`name`: base or head, champion or this release. `ref`: the branch or release that was asked for, `commit` what it
-    was then; empty for files that are not committed. Digests of what the answers depend on; `cost`: US dollars of the
-    whole evaluation, None when it is not known."""
+    """One side of a comparison. `ref`: the branch or release asked for; `commit` is empty for uncommitted files.
+
+    Digests are of what the answers depend on; `cost`: US dollars of the whole evaluation, None when it is not known.
+    """
 
     name: str
     ref: str
@@ -49,7 +50,7 @@ class ComparedVersion:
 
 
 def parts_of(base: ComparedVersion, head: ComparedVersion) -> list[tuple[str, str, str]]:
-    """(what, base's digest, head's digest), those that differ first."""
+    """Return (part, base's digest, head's digest), those that differ first."""
     names = list(dict.fromkeys([*base.parts, *head.parts]))
     rows = [(name, base.parts.get(name, ""), head.parts.get(name, "")) for name in names]
     return sorted((row for row in rows if row[1] or row[2]), key=lambda row: row[1] == row[2])
@@ -118,7 +119,7 @@ def interval(judgement: MetricJudgement, unit: str) -> str:
 
 
 def bar(judgement: MetricJudgement) -> dict[str, float] | None:
-    """The interval on a line with 0 in its middle: left, width, point, what matters, each in per cent of the line."""
+    """Return the interval on a line with 0 in its middle: left, width, point, smallest that matters, in per cent."""
     if judgement.low is None or judgement.high is None or judgement.difference is None:
         return None
     edge = max(abs(judgement.low), abs(judgement.high), judgement.smallest) or 1.0
@@ -128,7 +129,7 @@ def bar(judgement: MetricJudgement) -> dict[str, float] | None:
 
 
 def drawn(judgement: MetricJudgement) -> str:
-    """The same line in 21 signs, for Markdown: GitHub shows no picture that is not public."""
+    """Draw the same line in 21 signs, for Markdown: GitHub shows no picture that is not public."""
     if (found := bar(judgement)) is None:
         return ""
     signs = list("··········│··········")
@@ -140,7 +141,6 @@ def drawn(judgement: MetricJudgement) -> str:
 
 
 def ordered(metrics: Iterable[MetricComparison]) -> list[MetricComparison]:
-    """Worse first, then improved, too few, no difference."""
     order: Sequence[str] = ("worse", "improved", "too few cases", "no difference seen")
     return sorted(metrics, key=lambda metric: order.index(metric.verdict))
 
@@ -158,7 +158,6 @@ _CASES = 10
 
 
 def in_the_terminal(comparison: Comparison) -> str:
-    """A few lines, without colour; the reports have the rest."""
     lines = [title(comparison), sentence(comparison), *filter(None, [comparison.stopped]), ""]
     for metric in ordered(comparison.deciding):
         judgement, unit = metric.judgement, metric.unit
@@ -182,7 +181,7 @@ _JOINERS = "\u200c\u200d"
 
 
 class _VisibleCharacters(dict[int, str | None]):
-    """For str.translate: what is shown in place of a code point, looked up once; None for nothing."""
+    """For str.translate: what is shown in place of a code point; None for nothing."""
 
     def __missing__(self, code: int) -> str | None:
         sign = chr(code)
@@ -200,29 +199,25 @@ _SHOWN = _VisibleCharacters()
 
 
 def printable(text: str) -> str:
-    """The text without control and format characters, on one line; halves of surrogate pairs become U+FFFD."""
+    """Drop control and format characters and put the text on one line; lone surrogates become U+FFFD."""
     return " ".join(text.translate(_SHOWN).split())
 
 
-def clip(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
-
-
 def clipped(text: str, length: int) -> str:
-    """At most `length` characters of the printable text. Most of a long text is not looked at."""
+    """Return at most `length` characters of the printable text, without looking at most of a long one."""
     start = printable(text[: 4 * length])
-    return clip(start if len(start) > length else printable(text), length)
+    shown = start if len(start) > length else printable(text)
+    return shown if len(shown) <= length else shown[: length - 1].rstrip() + "…"
 
 
 def quoted(text: str, length: int = 200) -> str:
-    """As code, safe in a cell of a table. All punctuation is written as character references: nothing is markup. GitHub
-    makes mentions, links to issues and emoji out of rendered text, but not inside code."""
+    """Return the text as code, with all punctuation as references: GitHub makes no mentions or links inside code."""
     shown = clipped(text, length)
     return f"<code>{shown.translate(_PUNCTUATION)}</code>" if shown else ""
 
 
 def preformatted(pieces: list[tuple[str, str]]) -> str:
-    """A block of (kind, text), `-` as removed and `+` as added. It is HTML, in which Markdown is not looked for."""
+    """Return a block of (kind, text), `-` as removed and `+` as added, as HTML: no Markdown is looked for in it."""
     tags = {"-": "del", "+": "ins"}
     written = []
     for kind, text in pieces:

@@ -1,1 +1,1 @@
-"""Administration of vector stores and of the cache of models: contents, verification, what nothing needs."""
+"""Administration of vector stores, the model cache and the artifact store."""

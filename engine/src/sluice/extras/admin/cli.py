@@ -1,5 +1,4 @@
-"""The `sluice index`, `sluice models` and `sluice release prune` commands that administer vector stores, the model
-cache and the artifact store."""
+"""Commands that administer vector stores, the model cache and the artifact store."""
 
 from __future__ import annotations
 
@@ -97,13 +96,13 @@ def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenan
 
 def models_list() -> None:
     """List the models in config/models.yaml: licence, size in the cache, sha256 and source."""
-    from sluice.extras.admin.model_cache import list_models
+    from sluice.extras.admin.model_cache import size_of
     from sluice.llm.model_files import load_models
 
     workspace = Workspace.find()
-    for model in list_models(load_models(workspace.config / "models.yaml"), workspace.cache):
-        size = f"{model.bytes / 2**20:.0f} MiB" if model.bytes else "not fetched"
-        print(f"{model.role}: {model.name} ({model.licence}), {size}, sha256 {model.sha256[:16]}…, {model.source}")
+    for role, model, file in load_models(workspace.config / "models.yaml").pinned():
+        size = f"{found / 2**20:.0f} MiB" if (found := size_of(file, workspace.cache)) else "not fetched"
+        print(f"{role}: {model.name} ({model.licence}), {size}, sha256 {file.sha256[:16]}…, {file.source}")
 
 
 def models_verify() -> None:

@@ -1,4 +1,4 @@
-"""Collections of a vector store: what each is needed for and how large it is; drops those that nothing needs."""
+"""Collections of a vector store: their size, what needs them, and dropping those that nothing needs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PruneResult:
-    """Names of collections. `held`: no release that is kept has them, but a service searches them. `unrecorded`: loaded
-    by a service itself, so the release is unknown; they stay."""
+    """Names of collections: a service searches `held` ones, and has loaded `unrecorded` ones itself."""
 
     dropped: tuple[str, ...]
     held: tuple[str, ...]
@@ -29,7 +28,6 @@ class PruneResult:
 
 
 def needs(connection: psycopg.Connection[Any], collection: str) -> list[str]:
-    """What the collection is needed for, in words; no release is known in a store without a schema."""
     releases: dict[str, str] = {}
     with suppress(SluiceError):
         require_current(connection)
@@ -38,7 +36,6 @@ def needs(connection: psycopg.Connection[Any], collection: str) -> list[str]:
 
 
 def drop_one(connection: psycopg.Connection[Any], collection: str) -> None:
-    """Drops a collection that is not needed. SluiceError says what it is needed for, or that somebody searches it."""
     with connection.transaction():
         require_collection(connection, collection)
         if found := needs(connection, collection):
@@ -49,7 +46,7 @@ def drop_one(connection: psycopg.Connection[Any], collection: str) -> None:
 
 
 def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneResult:
-    """Drops every collection that was loaded for other releases alone, unless a service searches it."""
+    """Drop the collections that only other releases have, unless a service searches them."""
     require_current(connection)
     recorded = _collections_of_releases(connection)
     for release in keep:
@@ -59,9 +56,7 @@ def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneRe
             raise SluiceError(said, remedy=remedy)
     unneeded = set(recorded.values()) - {recorded[release] for release in keep}
     done: dict[str, bool] = {}
-    # The newest first: a collection of older code may be built on one that was loaded before it.
-    newest = {name: place for place, name in enumerate(list_collections(connection, newest_first=True))}
-    for collection in sorted(unneeded, key=lambda name: (newest.get(name, -1), name)):
+    for collection in sorted(unneeded):
         with connection.transaction():
             done[collection] = drop(connection, collection)
             if done[collection]:
@@ -86,8 +81,7 @@ def _collections_of_releases(connection: psycopg.Connection[Any]) -> dict[str, s
 
 @dataclass(frozen=True)
 class CollectionInfo:
-    """`rows`: of its table. None: it does not say (older code). `table_bytes`: with what lies beside the table.
-    `vector_index`: without one every vector is looked at."""
+    """A collection; what only a description knows is None if older code loaded it."""
 
     collection: str
     documents: int | None
@@ -131,7 +125,7 @@ def _look(connection: psycopg.Connection[Any], name: str) -> CollectionInfo:
 
 @dataclass(frozen=True)
 class StoreStats:
-    """Of the server and the database that hold a store. `memory`: what PostgreSQL keeps of its files in memory."""
+    """The server and the database of a store; `memory` is PostgreSQL's shared buffers."""
 
     postgresql: str
     pgvector: str

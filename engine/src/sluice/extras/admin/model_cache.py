@@ -1,43 +1,24 @@
-"""The model cache: which files of config/models.yaml are present and valid, and which files are unused."""
+"""The model cache: missing, damaged and unused files."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.core.digests import digest_of_file
-from sluice.llm.model_files import Models
+from sluice.llm.model_files import Models, PinnedFiles
 
 FOLDER = "models"
 
 
-@dataclass(frozen=True)
-class CachedModel:
-    """One model as config/models.yaml names it. `bytes`: of its published files and what was made of them; 0 when it is
-    not fetched."""
-
-    role: str
-    name: str
-    licence: str
-    source: str
-    sha256: str
-    bytes: int
-
-
-def list_models(models: Models, cache: Path) -> list[CachedModel]:
-    """Every model by role; the weights that training loads are listed as `<role>.weights`."""
-    found = []
-    for name, spec, pinned in models.pinned():
-        files = list(pinned.cached(cache))
-        size = _bytes_in(files[0].parent) if all(file.is_file() for file in files) else 0
-        found.append(CachedModel(name, spec.name, spec.licence, pinned.source, pinned.sha256, size))
-    return found
+def size_of(model: PinnedFiles, cache: Path) -> int:
+    """Return the bytes of a model's files and of what was made of them; 0 if one is not fetched."""
+    files = list(model.cached(cache))
+    return _bytes_in(files[0].parent) if all(file.is_file() for file in files) else 0
 
 
 def faults_of(models: Models, cache: Path) -> list[str]:
-    """A line for every file that is missing or has another sha256 than config/models.yaml pins."""
     faults = []
     for _, _, pinned in models.pinned():
         for path, sha256 in pinned.cached(cache).items():

@@ -1,11 +1,8 @@
-"""Removes what is left of releases that nobody may go back to: in the shared artifact store, and in a cluster.
+"""Removes what is left of old releases in the shared artifact store and in a cluster.
 
-A release that is put into the artifact store meanwhile is safe: what is younger than a day stays, and the catalogue is
-read again before each removal. What a run that was cut off has left is removed by the next.
-
-In a cluster `sluice rollback` goes to any ReplicaSet that is there, and Argo Rollouts keeps as many as
-`revisionHistoryLimit` says. What a ReplicaSet names is kept, so the controller decides how long a release can
-be restored.
+A release that is added meanwhile is safe: what is younger than a day stays, and the catalogue is read again before each
+removal. In a cluster `sluice rollback` goes to any ReplicaSet that is there, so what a ReplicaSet names is kept, and
+`revisionHistoryLimit` decides how long a release can be restored.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ import itertools
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,7 +39,7 @@ _Object = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class PrunedReleases:
-    """`kept` and `releases`: ids of those that stay and that go; `names`: what went with them, or was left behind."""
+    """Ids of the releases that stay and go, and the `names` of files that went with them."""
 
     kept: frozenset[str]
     releases: tuple[str, ...]
@@ -96,8 +93,7 @@ def _needed(store: ArtifactStore, workspace: Workspace, entries: Iterable[Catalo
 
 
 def tidy_cluster(client: httpx.Client, target: RolloutTarget, show: Show) -> None:
-    """Takes away what is left of releases that are gone. A cluster that does not let us is told once and no more: it
-    changes nothing about the release."""
+    """Delete what is left of old releases; a refusal is told once and changes nothing about the deployment."""
     try:
         gone = _tidy(client, target)
     except (SluiceError, httpx.HTTPError) as error:
@@ -115,7 +111,9 @@ def _tidy(client: httpx.Client, target: RolloutTarget) -> list[str]:
     # The templates of the last deployment, also where a rollback came after it.
     judges = _items(client, f"{target.custom}/analysistemplates")
     jobs = _items(client, jobs_of(namespace))
-    done = [job for job in jobs if _is_over(job, _releases(alive))]
+    templates = (one["spec"]["template"].get("metadata") or {} for one in alive)
+    releases = {str((metadata.get("labels") or {}).get(RELEASE_LABEL, "")) for metadata in templates}
+    done = [job for job in jobs if _is_over(job, releases)]
     named = json.dumps([*alive, *judges, *(job for job in jobs if job not in done)])
     maps = f"/api/v1/namespaces/{namespace}/configmaps"
     manifests = [one for one in _items(client, maps) if _MANIFEST.fullmatch(one["metadata"]["name"])]
@@ -135,19 +133,13 @@ def _items(client: httpx.Client, path: str) -> list[Any]:
     return list(response.json()["items"])
 
 
-def _releases(objects: Sequence[_Object]) -> set[str]:
-    templates = (one["spec"]["template"].get("metadata") or {} for one in objects)
-    return {str((metadata.get("labels") or {}).get(RELEASE_LABEL, "")) for metadata in templates}
-
-
 def _is_over(job: _Object, kept: set[str]) -> bool:
-    """A Job of a deployment, ended, of a release that is gone. Those of an analysis belong to their AnalysisRun."""
+    """Match an ended Job of a deployment of an old release; a Job of an analysis belongs to its AnalysisRun."""
     release = (job["metadata"].get("labels") or {}).get(RELEASE_LABEL)
     owned = bool(job["metadata"].get("ownerReferences"))
     return bool(release) and release not in kept and not owned and bool(ended(job)) and _old(job)
 
 
 def _old(one: _Object) -> bool:
-    """False also for an object that does not say when it was made."""
     made = one["metadata"].get("creationTimestamp")
     return bool(made) and datetime.now(UTC) - datetime.fromisoformat(made) > _GRACE

@@ -1,4 +1,4 @@
-"""Verifies a collection: its contents against its description, its search against an exact scan."""
+"""Verifies a collection against its description, and its search against an exact scan."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ _SEED = 7
 
 @dataclass(frozen=True)
 class CollectionVerification:
-    """`faults`: what is not as it should be, a line each. `recall`: recall@10 of `questions` against an exact scan."""
-
     collection: str
     chunks: int
     faults: tuple[str, ...]
@@ -94,7 +92,7 @@ def _vectors(
 
 
 def _questions(chunks: list[Chunk], vectors: Vectors, number: int) -> list[Asked]:
-    """Questions beside some of the stored vectors, each asked by the tenant whose vector it is; always the same."""
+    """Return reproducible questions beside stored vectors, each asked by the tenant of its vector."""
     places = np.random.default_rng(_SEED).choice(len(chunks), size=number, replace=False)
     noise = np.random.default_rng(_SEED).normal(size=(number, vectors.shape[1]))
     beside = vectors[places] + _NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
@@ -103,7 +101,7 @@ def _questions(chunks: list[Chunk], vectors: Vectors, number: int) -> list[Asked
 
 
 def _recall(connection: psycopg.Connection[Any], searches: SearchStatements, questions: list[Asked]) -> float:
-    """The share of the exact best ten that the search finds, on average."""
+    """Return the mean share of the exact best ten that the search finds."""
     shares = []
     for question in questions:
         found = _best(connection, searches, question)

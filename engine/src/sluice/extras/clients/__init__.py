@@ -1,1 +1,1 @@
-"""What clients of OpenAI's API and of MCP ask for: tools and forms of their own, `/v1/responses`, `/mcp`."""
+"""Tools and response formats of callers, `/v1/responses` and `/mcp`."""

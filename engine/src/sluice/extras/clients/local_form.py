@@ -1,9 +1,4 @@
-"""Holds a local model to tools and forms by a grammar, whether it has learnt them or not.
-
-llama.cpp makes the grammar of a schema itself (`%json`, by the llguidance that is built into xllamacpp). A schema alone
-is no end of an answer: strings, lists and objects without a limit get one here. A call is written as
-`<tool_call>{"name": …, "arguments": …}`, which needs no chat template with a place for tools.
-"""
+"""Holds a local model to tools and forms by a grammar that llama.cpp makes from a JSON schema."""
 
 from __future__ import annotations
 
@@ -17,7 +12,7 @@ from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
 
 from sluice.llm.chat import AnswerConstraint, Delta, Messages, ShapeParameters, ToolParameters
 
-_CALL = "<tool_call>"
+_CALL = "<tool_call>"  # a call in words needs no chat template with a place for tools
 # A token of its own may end them: llguidance knows one end of a turn, and that of SmolLM2 is another.
 _WORDS = r"/[^<](.|\n)*/ <[*]>?"
 _SAYS = {"type", "enum", "const", "$ref", "properties", "items", "prefixItems", "anyOf", "oneOf", "allOf"}
@@ -56,7 +51,7 @@ async def held(
 
 
 def grammar(parameters: ToolParameters | ShapeParameters) -> str:
-    """What an answer must follow, in the form of llama.cpp: a call, the form, or words that do not begin as a call."""
+    """Return llama.cpp's grammar of an answer: a call, the form, or words that don't begin as a call."""
     form, brief = getattr(parameters, "response_format", None), getattr(parameters, "brief", False)
     choice = parameters.tool_choice
     rules: list[str] = []
@@ -81,9 +76,7 @@ def _json(schema: Mapping[str, Any], *, brief: bool) -> str:
 
 
 def limited(schema: Any, *, brief: bool) -> Any:
-    """The schema with an end for each string, list and object: a small model may go on with one for ever.
-
-    What validates by it validates by the schema. In brief it holds no more than what the schema requires."""
+    """Return a narrower schema with a limit for each string, list and object; if brief, with required keys only."""
     if schema is False or (isinstance(schema, dict) and len(schema.get("allOf", ())) > 1):  # closed, none fits them all
         return schema
     made = {} if schema is True else dict(schema)
@@ -118,7 +111,7 @@ def limited(schema: Any, *, brief: bool) -> Any:
 
 
 def _call(text: str) -> ToolCallChunk:
-    """The call in a text; of one that was cut off, what there is of it."""
+    """Parse a call; one that was cut off keeps its text as the arguments."""
     try:
         call = json.loads(text)
         name, arguments = call["name"], json.dumps(call["arguments"], ensure_ascii=False)
@@ -128,7 +121,6 @@ def _call(text: str) -> ToolCallChunk:
 
 
 def _told(messages: Messages, tools: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
-    """The messages in words alone: the functions, calls of them and their results."""
     told = [_in_words(message) for message in messages]
     if not tools:
         return told

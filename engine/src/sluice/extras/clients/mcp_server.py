@@ -1,7 +1,4 @@
-"""A server of the Model Context Protocol with two tools: `ask`, which answers, and `search`, which finds passages.
-
-By the official SDK, without sessions: each request stands alone, so that any replica takes it.
-"""
+"""An MCP server with the tools `ask` and `search`, without sessions: any replica takes any request."""
 
 from __future__ import annotations
 
@@ -111,7 +108,7 @@ async def _search(application: ApplicationRunner, query: str, tenant: str | None
 
 
 async def _result(work: Callable[[], Awaitable[tuple[str, dict[str, Any]]]]) -> types.CallToolResult:
-    """What a tool gives; failures in the words of the HTTP API, and defects stay in the log."""
+    """Return a tool's result, or an error in the words of the HTTP API."""
     try:
         text, found = await work()
     except ModelError as error:

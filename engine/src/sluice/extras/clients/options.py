@@ -1,5 +1,4 @@
-"""A caller's tools and form of the answer on their way to the model, and the answer's way back: nothing is given out
-that does not parse and validate."""
+"""A caller's tools and response format: nothing is given out that doesn't parse and validate."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
 def _schema(value: dict[str, Any]) -> dict[str, Any]:
-    """A schema that can be held against an answer, without looking anything up and in time that is linear."""
+    """Accept a schema that can be checked in linear time without looking anything up."""
     for number, (part, depth) in enumerate(_parts(value, 0)):
         if depth > _DEEPEST or number > _LARGEST:
             raise ValueError(f"a schema of more than {_DEEPEST} levels or {_LARGEST} parts is not supported")
@@ -53,7 +52,7 @@ def _parts(value: Any, depth: int) -> Iterator[tuple[dict[str, Any], int]]:
 
 
 def validator(schema: dict[str, Any]) -> Any:
-    """What holds an answer against a schema: it looks nothing up, and its patterns take linear time."""
+    """Return a validator that looks nothing up and whose patterns take linear time."""
     return jsonschema_rs.Draft202012Validator(schema, offline=True, pattern_options=jsonschema_rs.RegexOptions())
 
 
@@ -117,7 +116,7 @@ class _CalledFunction(BaseModel):
 
 
 class CalledTool(BaseModel):
-    """A call as a client sends it back; further keys are ignored."""
+    """A call as a client sends it back; unknown keys are ignored."""
 
     id: str
     type: Literal["function"] = "function"
@@ -125,7 +124,7 @@ class CalledTool(BaseModel):
 
 
 class Wishes(BaseModel):
-    """The fields of a request that are about tools and forms."""
+    """The fields of a request about tools and formats."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -138,7 +137,7 @@ class Wishes(BaseModel):
 
 
 class ClientOptions:
-    """Of one request. A form without a schema is that of any object."""
+    """The options of one request. A format without a schema is any object."""
 
     def __init__(self, wishes: Wishes, messages: Sequence[ChatMessage]) -> None:
         self._wishes = wishes
@@ -163,7 +162,7 @@ class ClientOptions:
         return given or {"type": "object"}
 
     def parameters(self, longest: int, *, brief: bool) -> dict[str, Any]:
-        """See `CallerOptions`. What the caller says of the length counts up to `longest`."""
+        """See `CallerOptions`. The caller's length counts up to `longest`."""
         wanted = self._wishes.max_completion_tokens or self._wishes.max_tokens or longest
         values: dict[str, Any] = {"max_tokens": min(wanted, longest)} if self.names else {}
         if self._tools:
@@ -204,7 +203,7 @@ class ClientOptions:
             return [text]
 
     def _calls(self, called: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The calls of the caller's tools, spelt in one way; ValueError where one does not fit, or is missing."""
+        """Validate the calls of the caller's tools. Raises ValueError."""
         choice = self._wishes.tool_choice
         wanted = choice.function.name if isinstance(choice, NamedTool) else None
         if not called and (wanted or choice == "required"):
@@ -256,7 +255,7 @@ def _checked(wishes: Wishes, options: ClientOptions) -> ClientOptions:
 
 
 def _exchanged(message: ChatMessage) -> dict[str, Any]:
-    """A message with calls, or the result of one, as a model is told it; empty for another."""
+    """Return a message with calls, or the result of one, for the model; empty for other messages."""
     said = {"role": message.role, "content": whole(message.text)}
     if message.role == "assistant" and message.tool_calls:
         return said | {"tool_calls": [CalledTool.model_validate(call).model_dump() for call in message.tool_calls]}

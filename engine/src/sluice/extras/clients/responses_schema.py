@@ -1,4 +1,4 @@
-"""The request of OpenAI's Responses API, strictly validated, as a request of the chat."""
+"""A strictly validated request of OpenAI's Responses API, converted to a chat request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Part(BaseModel):
 
 
 class InputItem(BaseModel):
-    """Clients send back items as they got them, with further keys; those are ignored."""
+    """Clients send items back with further keys, which are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -64,7 +64,7 @@ class TextSettings(BaseModel):
 
 
 class ResponsesRequest(BaseModel):
-    """An unknown field is an error. Nothing is stored, so that no response can be gone on with by its id."""
+    """Nothing is stored, so no response can be continued by its id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -109,13 +109,13 @@ class ResponsesRequest(BaseModel):
         return value
 
     def as_chat(self) -> tuple[ChatRequest, CallerOptions | None]:
-        """The same as a request of the chat, and what it asks for; RequestError in the words of this API."""
+        """Convert to a chat request and its options. Raises RequestError in the words of this API."""
         form = (self.text and self.text.format) or None
         schema = {key: value for key, value in (form or {}).items() if key != "type"}
         fields = {
             "messages": _messages(self.input),
             "tools": self.tools and [_tool(one) for one in self.tools],
-            "tool_choice": _choice(self.tool_choice),
+            "tool_choice": _tool(self.tool_choice) if isinstance(self.tool_choice, dict) else self.tool_choice,
             "parallel_tool_calls": self.parallel_tool_calls,
             "response_format": form and {"type": form.get("type")} | ({"json_schema": schema} if schema else {}),
             "max_completion_tokens": self.max_output_tokens,
@@ -136,10 +136,6 @@ class ResponsesRequest(BaseModel):
 
 def _tool(given: dict[str, Any]) -> dict[str, Any]:
     return {"type": given.get("type"), "function": {key: value for key, value in given.items() if key != "type"}}
-
-
-def _choice(given: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
-    return _tool(given) if isinstance(given, dict) else given
 
 
 def _messages(items: str | Sequence[InputItem]) -> list[dict[str, Any]]:

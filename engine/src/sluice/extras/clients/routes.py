@@ -1,7 +1,4 @@
-"""The paths of the extra: `POST /v1/responses` and `POST /mcp`, with the keys and limits of the chat.
-
-A response has our own fields beside those of OpenAI's Responses API: release, trace, citations, blocked, declined.
-"""
+"""`POST /v1/responses` and `POST /mcp`. Responses have our own fields, too: release, trace, citations, and so on."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -41,8 +39,6 @@ _STREAM = {"text/event-stream": {"schema": {"type": "object", "required": ["even
 
 
 class ResponseFrame:
-    """What all events of a response share."""
-
     def __init__(self, request: ResponsesRequest, release: str, trace_id: str, proof: str) -> None:
         self._trace = trace_id
         self._number = 0
@@ -114,7 +110,6 @@ class ResponseFrame:
         )
 
     def calls(self, answer: Answer) -> bytes:
-        """The events of all calls, which follow a message where there is one."""
         events = b""
         for place, call in enumerate(answer.tool_calls, start=1 if answer.text else 0):
             item = self._call(call)
@@ -136,14 +131,8 @@ class ResponseFrame:
         return self._event("response.failed", response=self._frame | {"status": "failed", "output": [], "error": error})
 
     def _message(self, part: Mapping[str, Any] | None, status: str = "completed") -> dict[str, Any]:
-        content = [part] if part else []
-        return {
-            "type": "message",
-            "id": f"msg_{self._trace}",
-            "role": "assistant",
-            "status": status,
-            "content": content,
-        }
+        item = {"type": "message", "id": f"msg_{self._trace}", "role": "assistant", "status": status}
+        return item | {"content": [part] if part else []}
 
     def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         item = {"type": "function_call", "id": f"fc_{call['id']}", "call_id": call["id"], "status": "completed"}
@@ -241,11 +230,5 @@ class _McpReply(Response):
         self._parts = (application, count, release)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        server = await asyncio.to_thread(_mcp_server)
+        server = await asyncio.to_thread(import_module, "sluice.extras.clients.mcp_server")
         await server.handle(*self._parts, scope, receive, send)
-
-
-def _mcp_server() -> Any:
-    from sluice.extras.clients import mcp_server
-
-    return mcp_server

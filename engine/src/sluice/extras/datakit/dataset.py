@@ -181,7 +181,7 @@ def import_squad(
             dropped["question: its id is already used"] += len(repeated)
             write_rows(fresh / f"{file}.jsonl", (row.value for row in good))
             kept += good
-        report = check_or_raise(fresh, None, policy)
+        report = check_or_raise(fresh, policy)
     return {"counts": asdict(report.counts), "dropped": dict(sorted((+dropped).items()))}
 
 

@@ -1,1 +1,1 @@
-"""What is missing to work in a place: on this machine, on GitHub, in an AWS account, in a cluster."""
+"""Reports what is missing on this machine, on GitHub, in an AWS account and in a cluster."""

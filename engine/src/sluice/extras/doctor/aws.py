@@ -1,5 +1,4 @@
-"""Checks an AWS account with boto3's credentials: the resources of engine/aws/bootstrap.yaml and the trust policies of
-its roles."""
+"""Checks an AWS account: the resources of engine/aws/bootstrap.yaml and the trust policies of its roles."""
 
 from __future__ import annotations
 
@@ -99,7 +98,7 @@ def _provider(iam: Any, fix: str) -> Diagnosis:
 
 
 def ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.Pattern[str]:
-    """A role's condition as JSON. The numbers are GitHub's where a run of a workflow has them, else any that agree."""
+    """Match a role's condition as JSON, with GitHub's own numbers if a workflow runs this."""
     owner, _, name = map(re.escape, repository.partition("/"))
     owner_id = scope.environment.get("GITHUB_REPOSITORY_OWNER_ID") or r"\d+"
     repository_id = scope.environment.get("GITHUB_REPOSITORY_ID") or r"\d+"
@@ -119,7 +118,7 @@ def ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.P
 
 
 def trust(iam: Any, role: str, ways: re.Pattern[str], fix: str) -> Diagnosis:
-    """Exactly one statement, and each claim by equality. Anything else lets others in, or nobody."""
+    """Require one statement, and each claim by equality: anything else lets others in, or nobody."""
     what = f"role {role}"
     statements = _statements(iam, role)
     if len(statements) != 1:
@@ -136,7 +135,7 @@ def trust(iam: Any, role: str, ways: re.Pattern[str], fix: str) -> Diagnosis:
 
 
 def _branch(scope: DiagnosisScope) -> str:
-    """The default branch, where `origin` is known to have another than main."""
+    """Return the default branch, if `origin` is known to have another than main."""
     try:
         return run(scope.root, "symbolic-ref", "--short", "refs/remotes/origin/HEAD").partition("/")[2]
     except SluiceError:

@@ -1,4 +1,4 @@
-"""The result of a check, the settings for it, and the requests that fix a repository on GitHub."""
+"""The result of a check, and the requests that fix a repository on GitHub."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ _PROGRAM_SECONDS = 60
 
 @dataclass(frozen=True)
 class GitHubChange:
-    """One request. `path` is below the repository; `body` is JSON, and `source` the file that it is read from, if it
-    is; `right`: the one that a fine-grained token needs for it, to write."""
+    """A request below the repository; `source` is the file of its body, `right` what a fine-grained token needs."""
 
     method: str
     path: str
@@ -36,7 +35,7 @@ class GitHubChange:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """`what` was inspected, what was `found`, and the command that corrects it; on GitHub as `changes` as well."""
+    """A finding and the command that corrects it; on GitHub its `changes` as well."""
 
     what: str
     state: State
@@ -51,8 +50,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class DiagnosisScope:
-    """`environment`: variables of the process. `overlays`: environments of the cluster to look at. `context`: in the
-    kubeconfig, empty for its current one."""
+    """The checkout, variables of the process, and the overlays and kubeconfig context of the cluster."""
 
     root: Path
     names: Project
@@ -66,12 +64,11 @@ def passed(what: str, found: str) -> Diagnosis:
 
 
 def unverified(what: str, why: str, fix: str) -> Diagnosis:
-    """For what could not be looked at: the first line of why."""
     return Diagnosis(what, "not verified", first_line(why.strip())[:200] or "no reason given", fix)
 
 
 def run_program(argv: Sequence[str | Path], text: str = "") -> tuple[int, str]:
-    """Exit code and all that a program says, of its errors where it fails; 127 when there is none. It reads `text`."""
+    """Return the exit code and the output of a program, or its errors if it fails; 127 if it is missing."""
     try:
         done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=_PROGRAM_SECONDS, check=False)
     except FileNotFoundError:
@@ -87,7 +84,7 @@ def first_line(text: str) -> str:
 
 
 def _fields(body: Mapping[str, Any]) -> list[str]:
-    """Options of `gh api`: `-f` for a string, `-F` for what is of another type."""
+    """Return options of `gh api`: `-f` for a string, `-F` for other types."""
     pairs = chain.from_iterable(_flat(name, value) for name, value in body.items())
     return [
         word

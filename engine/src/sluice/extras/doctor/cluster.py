@@ -1,7 +1,6 @@
-"""Checks a cluster with kubectl, as `sluice deploy` uses it: kinds, namespace, Secrets and permissions for each
-overlay.
+"""Checks a cluster with kubectl, as `sluice deploy` uses it, for the objects of each rendered overlay.
 
-The expected objects are those of the rendered overlay. Of Secrets only names are read, their own and those of keys.
+Of Secrets only names are read, their own and those of keys.
 """
 
 from __future__ import annotations
@@ -85,7 +84,6 @@ _Groups = Mapping[str, Sequence[str]]
 
 
 def _controller(call: _Call) -> Diagnosis:
-    """The flags of the controller that runs, from its Deployment."""
     what = "Argo Rollouts: flags"
     found = _deployed(call, what, "argo-rollouts", _BRINGS["argoproj.io"])
     if isinstance(found, Diagnosis):
@@ -99,7 +97,7 @@ def _controller(call: _Call) -> Diagnosis:
 
 
 def _names_of_traefik(call: _Call) -> Diagnosis:
-    """Traefik 3.7 joins namespace and name with a hyphen unless it is told otherwise, and logs a warning of it."""
+    """Traefik 3.7 joins namespace and name with a hyphen unless told otherwise, and logs a warning of it."""
     what = "Traefik: names"
     found = _deployed(call, what, "traefik", _BRINGS["traefik.io"])
     if isinstance(found, Diagnosis):
@@ -115,7 +113,7 @@ def _names_of_traefik(call: _Call) -> Diagnosis:
 
 
 def _deployed(call: _Call, what: str, name: str, fix: str) -> tuple[str, set[str]] | Diagnosis:
-    """Where the Deployment with this name is, and the words of its containers' command lines, in small letters."""
+    """Return where a Deployment is, and the lower-case words of its containers' command lines."""
     words = ("get", "deployments", "-A", "-l", f"app.kubernetes.io/name={name}", "-o", "json")
     code, said = call(*words)
     if code:
@@ -163,7 +161,7 @@ def _kinds(call: _Call, overlay: str, documents: list[Any], served: _Groups) -> 
 
 
 def _secrets(documents: Iterable[Any], namespace: str) -> dict[str, str]:
-    """Secrets that pods and Jobs of the overlay name, and how each is made."""
+    """Return the Secrets that pods and Jobs name, with the command that makes each."""
     page = "(engine/docs/reference/cluster.md#secrets)"
     external = {one["spec"]["target"]["name"] for one in documents if one["kind"] == "ExternalSecret"}
     return {
@@ -192,8 +190,7 @@ def _names_in(value: Any) -> Iterator[str]:
 
 
 def _variables(call: _Call, scope: DiagnosisScope, overlay: str, documents: list[Any]) -> Iterator[Diagnosis]:
-    """What config/providers.yaml asks models with, in the pods of the service. Of Secrets the names of keys alone are
-    printed by kubectl."""
+    """Check the variables by which config/providers.yaml asks models; kubectl prints only the names of keys."""
     chat = load_providers(scope.root / "config" / "providers.yaml", roles=Models.roles()).chat
     needed = {name for one in chat if isinstance(one, RemoteSpec) for name in (one.key_env, one.base_url_env) if name}
     namespace = next(one["metadata"]["name"] for one in documents if one["kind"] == "Namespace")

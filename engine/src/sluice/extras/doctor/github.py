@@ -1,7 +1,7 @@
-"""Checks a repository through GitHub's API with GITHUB_TOKEN: settings that the workflows need, and branch rules.
+"""Checks a repository through GitHub's API: settings that the workflows need, and branch rules.
 
-The expected variables and secrets are read from the workflows. To list secrets, environments and settings, the token
-needs administration rights on the repository; without them those are not verified.
+The expected variables and secrets are read from the workflows. Without administration rights on the repository,
+secrets, environments and settings are not verified.
 """
 
 from __future__ import annotations
@@ -80,7 +80,6 @@ def reader(scope: DiagnosisScope, repository: str) -> Iterator[Ask]:
 
 
 def wanted_variables(scope: DiagnosisScope, repository: str, wanted: list[str]) -> list[Diagnosis]:
-    """What sets the variables of `--set` that are not set so; SluiceError for one that no workflow reads."""
     with reader(scope, repository) as ask:
         return list(variables(ask, repository, wanted, _named(scope, "vars")))
 
@@ -89,7 +88,7 @@ Look = Callable[[Ask], Iterator[Diagnosis]]
 
 
 def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> Iterator[tuple[str, str, Look]]:
-    """What is looked at, the command that fixes it, and the function that looks."""
+    """Yield the name of a check, the command that fixes it, and the function that looks."""
     branch = facts["default_branch"]
     look_up = f"gh api repos/{repository}"
     yield "token of workflows", f"{look_up}/actions/permissions/workflow", partial(_workflow_rights, repository)
@@ -109,7 +108,7 @@ def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> It
 
 
 def repository_of(scope: DiagnosisScope) -> str:
-    """owner/name, of the environment or of the remote `origin`; empty where neither says."""
+    """Return owner/name from the environment or the remote `origin`, or an empty string."""
     if named := scope.environment.get("GITHUB_REPOSITORY"):
         return named
     try:
@@ -129,7 +128,7 @@ def _names(scope: DiagnosisScope, repository: str) -> Diagnosis:
 
 
 def _released(scope: DiagnosisScope, repository: str, branch: str) -> Iterator[Diagnosis]:
-    """Whether a merge is released: a trigger takes no expression, so release.yml lists branches."""
+    """A trigger takes no expression, so release.yml lists branches."""
     listed = _found(scope, r"(?m)^name: release\n(?s:.*?)^  push:\n    branches: \[([^\]]*)\]")
     for branches in listed:
         if branch in re.split(r",\s*", branches):
@@ -140,7 +139,7 @@ def _released(scope: DiagnosisScope, repository: str, branch: str) -> Iterator[D
 
 
 def _workflow_rights(repository: str, ask: Ask) -> Iterator[Diagnosis]:
-    """Opening pull requests is one setting with approving them, so it is asked for and not made."""
+    """One setting allows opening and approving pull requests, so it is offered and not made."""
     path = "/actions/permissions/workflow"
     found, what = ask(path), "token of workflows"
     opens = bool(found.get("can_approve_pull_request_reviews"))
@@ -157,7 +156,7 @@ def _workflow_rights(repository: str, ask: Ask) -> Iterator[Diagnosis]:
 
 
 def _subject(ask: Ask, facts: dict[str, Any], repository: str) -> Iterator[Diagnosis]:
-    """The roles trust both forms: with names alone, and, of repositories since July 2026, with numbers too."""
+    """The roles trust names alone and, for repositories since July 2026, names with numbers."""
     path = "/actions/oidc/customization/sub"
     found = ask(path)
     owner, _, name = facts["full_name"].partition("/")
@@ -222,7 +221,7 @@ def _found(scope: DiagnosisScope, pattern: str) -> Iterator[str]:
 
 
 def _ruleset(scope: DiagnosisScope, repository: str, branch: str, ask: Ask) -> Iterator[Diagnosis]:
-    """Whether the rules in force are at least those of the file; who made them does not matter."""
+    """Require at least the rules of the file, whoever made those in force."""
     wanted = json.loads((scope.root / RULESET).read_text(encoding="utf-8"))
     active = ask(f"/rules/branches/{branch}?per_page=100")
     absent = sorted({rule["type"] for rule in wanted["rules"]} - {rule["type"] for rule in active})
@@ -237,6 +236,5 @@ def _ruleset(scope: DiagnosisScope, repository: str, branch: str, ask: Ask) -> I
 
 
 def _checks_of(rules: list[dict[str, Any]]) -> set[str]:
-    """`check NAME` of each that must have passed."""
     chosen = [rule for rule in rules if rule["type"] == "required_status_checks"]
     return {f"check {one['context']}" for rule in chosen for one in rule["parameters"]["required_status_checks"]}

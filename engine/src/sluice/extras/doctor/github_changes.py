@@ -1,6 +1,6 @@
-"""Environments and variables on GitHub: whether they are as they should be, and the changes that make them so.
+"""Environments and variables on GitHub, and the changes that correct them.
 
-Each is asked for only where it is missing, so a run that was cut off or refused half-way may be repeated.
+Only missing ones are requested, so an interrupted run can be repeated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def fixable(what: str, found: str, repository: str, *changes: GitHubChange) -> D
 
 
 def apply(repository: str, found: Iterable[Diagnosis], environment: Mapping[str, str]) -> Iterator[str]:
-    """Makes the changes of each diagnosis; what comes after one that is refused waits for the next run."""
+    """Make the changes; after a refused one, the rest of its diagnosis waits for the next run."""
     with open_repository({**environment, "GITHUB_REPOSITORY": repository}) as there:
         for one in found:
             for change in one.changes:
@@ -64,9 +64,9 @@ def variables(ask: Any, repository: str, wanted: Sequence[str], known: Sequence[
 def environment(
     repository: str, branch: str, name: str, ask: Ask, *, reviewed: bool = False, private: bool = False
 ) -> Iterator[Diagnosis]:
-    """Whether runs of one branch alone may enter an environment.
+    """Require an environment that one branch alone may enter.
 
-    It has to have a list of branches: `protected_branches` counts classic rules, and lets everybody in without one."""
+    It needs a list of branches: `protected_branches` counts classic rules, and lets everybody in without one."""
     what, place = f"environment {name}", f"/environments/{name}"
     listed = {one["name"]: one for one in ask("/environments?per_page=100")["environments"]}
     admitted = GitHubChange("POST", f"{place}/deployment-branch-policies", {"name": branch})
@@ -97,7 +97,7 @@ def environment(
 
 
 def _limits(there: Mapping[str, Any]) -> dict[str, Any]:
-    """What limits an environment to a list of branches, and keeps its timer and its reviewers."""
+    """Limit an environment to a list of branches, and keep its timer and its reviewers."""
     body: dict[str, Any] = {
         "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True},
     }

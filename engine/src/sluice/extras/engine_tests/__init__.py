@@ -1,1 +1,1 @@
-"""The engine's own tests on GitHub. They are the template's work: `sluice init` takes them out of a project."""
+"""The engine's own tests on GitHub, which `sluice init` takes out of a project."""

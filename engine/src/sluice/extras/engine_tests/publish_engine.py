@@ -1,6 +1,6 @@
-"""A version of the template: its engine as a wheel beside its tag, for projects that have it installed.
+"""The wheel of a template version on its GitHub Release.
 
-A second machine packs the same bytes, or nothing is published. No wheel is ever replaced: projects pin its bytes.
+A second packing gives the same bytes, or nothing is published. A wheel is never replaced: projects pin its bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ The engine as a wheel, for projects that have it installed: `sluice engine insta
 
 
 def pack_twice(root: Path, tag: str, out: Path) -> Path:
-    """Packs the wheel of a tag, and again, unless an earlier run has left it: both must be the same bytes."""
+    """Pack the wheel of a tag twice, unless an earlier run left one; both must be the same bytes."""
     if tag != f"v{version_of(root)}":
         said = f"the tag {tag} is not that of the engine, which is {version_of(root)}"
         remedy = "tag vVERSION of engine/pyproject.toml; a project removes this workflow with `sluice init`"
@@ -46,7 +46,7 @@ def pack_twice(root: Path, tag: str, out: Path) -> Path:
 
 
 def publish(root: Path, tag: str, wheel: Path, environment: Mapping[str, str]) -> CommentResult:
-    """Puts the wheel and its sha256 into the GitHub Release of a tag. Notes that a person has written there stay."""
+    """Attach the wheel and its sha256 to the GitHub Release of a tag, and keep a person's notes."""
     paths = (wheel, wheel.with_name(f"{wheel.name}.sha256"))
     repository = environment.get("GITHUB_REPOSITORY", "")
     notes = _NOTES.format(digest=digest_of_file(wheel), name=wheel.name, repository=repository)

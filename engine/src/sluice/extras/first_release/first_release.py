@@ -28,7 +28,7 @@ _GONE_SECONDS = 60.0
 def first_release(
     live: Mapping[str, Any] | None, rollout: dict[str, Any], documents: Sequence[Manifest]
 ) -> FirstRelease | None:
-    """What a deployment is judged by where no release has been promoted before."""
+    """Return the judge of a deployment to an environment where no release was promoted before."""
     if live is not None and not is_unjudged(live):
         return None
     rollout["metadata"].setdefault("annotations", {})[UNJUDGED] = "true"
@@ -37,20 +37,18 @@ def first_release(
 
 @dataclass(frozen=True)
 class FirstRelease:
-    """A release that gets visitors once it has passed the analyses of the canary."""
-
     rollout: Mapping[str, Any]
     documents: Sequence[Manifest]
 
     @property
     def routes(self) -> list[Manifest]:
-        """Those of visitors: all but the base's own, by which the analyses come (engine/k8s/base/ingressroute.yaml). An
-        Ingress is none: with components/ingress-alb the analyses come by it too."""
+        """Return the routes of visitors. The analyses come by the base's own (engine/k8s/base/ingressroute.yaml) and,
+        with components/ingress-alb, by an Ingress."""
         kinds = ("IngressRoute", "HTTPRoute")
         return [one for one in self.documents if one["kind"] in kinds and one["metadata"]["name"] != "sluice"]
 
     def judge(self, cluster: Cluster, observer: RolloutObserver, seconds: float) -> RolloutOutcome:
-        """Runs the analyses one after the other, and lets visitors in when all have passed."""
+        """Run the analyses one after the other, and let visitors in when all have passed."""
         for route in self.routes:
             observer.show(f"{place(route)} waits: no visitor before the release is judged")
         for document in _runs(cluster, self.rollout, self.documents, observer):
@@ -65,7 +63,7 @@ class FirstRelease:
 
 
 def analyses_of(strategy: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """The templates of a strategy's analyses, with the arguments of the first that has them."""
+    """Return the templates of a strategy's analyses, with the arguments of the first that has them."""
     analyses = [step["analysis"] for step in strategy.get("canary", {}).get("steps", ()) if "analysis" in step]
     analyses += [strategy.get("blueGreen", {}).get("prePromotionAnalysis", {})]
     given: dict[str, dict[str, str]] = {}
@@ -79,8 +77,7 @@ def analyses_of(strategy: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 def _runs(
     cluster: Cluster, rollout: Mapping[str, Any], documents: Sequence[Manifest], observer: RolloutObserver
 ) -> Iterator[Manifest]:
-    """An AnalysisRun for each template of the steps: its own metrics, and none of the templates that it names. Those
-    compare two releases by what Prometheus has of them."""
+    """Yield an AnalysisRun for each template of the steps, without those that compare two releases in Prometheus."""
     current = observer.picture.rollout.current if observer.picture.rollout else ""
     name, namespace = observer.target.name, observer.target.namespace
     templates = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "AnalysisTemplate"}
@@ -107,7 +104,6 @@ def _runs(
 
 
 def _end(name: str, picture: RolloutSnapshot) -> RolloutOutcome | None:
-    """Of an analysis, as that of a rollout."""
     run = picture.runs.get(name)
     if run is None or run.phase not in ENDED:
         return None
@@ -115,7 +111,7 @@ def _end(name: str, picture: RolloutSnapshot) -> RolloutOutcome | None:
 
 
 def _make_room(observer: RolloutObserver, name: str) -> None:
-    """An analysis that has ended, of an attempt before, gives its name to a new one."""
+    """Delete the ended analysis of an earlier attempt, whose name a new one gets."""
     run = observer.look().runs.get(name)
     if run is not None and run.phase in ENDED:
         check(observer.client.delete(f"{observer.target.custom}/analysisruns/{name}"))

@@ -1,1 +1,1 @@
-"""Many projects from one template: their status, upgrades in rings, who has a vulnerability, new projects."""
+"""Many projects from one template: their status, upgrades in rings and vulnerabilities."""

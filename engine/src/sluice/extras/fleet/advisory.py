@@ -1,8 +1,5 @@
-"""`sluice fleet advise CVE-…`: which projects have a vulnerable version in the locks of their engine.
-
-GitHub's advisory database says which versions of which packages are affected; no right on a project's own alerts is
-needed.
-"""
+"""`sluice fleet advise CVE-…`: the projects whose locks have a version that GitHub's advisory database calls
+vulnerable. No right on a project's own alerts is needed."""
 
 from __future__ import annotations
 
@@ -16,16 +13,22 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject
-from sluice.extras.fleet.fleet_status import AT_ONCE, commit_of, template_mirror
-from sluice.extras.fleet.project_status import mirror_of
-from sluice.extras.fleet.repository_reader import ProjectFacts, in_a_line, read_facts, read_repository
+from sluice.extras.fleet.repository_reader import (
+    AT_ONCE,
+    ProjectFacts,
+    commit_of,
+    in_a_line,
+    read_facts,
+    read_repository,
+    template_mirror,
+)
 
 _NAME = re.compile(r"(CVE-\d{4}-\d{4,})|(GHSA(?:-[2-9a-z]{4}){3})", re.IGNORECASE)
 _ECOSYSTEM = "pip"
 
 
 class AffectedProject(Settings):
-    """`pins`: vulnerable versions as `package==version`; `fault`: why that is not known."""
+    """Vulnerable versions as `package==version`, or the `fault` by which they are not known."""
 
     repository: str
     ring: str
@@ -36,8 +39,8 @@ class AffectedProject(Settings):
 
 @dataclass(frozen=True)
 class FleetAdvisory:
-    """`ranges`: affected versions by package, `patched` the first that are not. `template`: the template's own newest
-    version, by whose upgrade projects that have it are rid of it unless it is `affected` itself."""
+    """`ranges` are the affected versions by package, `patched` the first that are not. An upgrade to `template`, the
+    newest version, helps unless it is `affected` itself."""
 
     name: str
     summary: str
@@ -88,7 +91,7 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
         try:
             with read_repository(name, environment, folder) as reader:
                 _, branch, reader = reader.look()
-            facts = read_facts(mirror_of(reader, environment, folder), branch["commit"]["sha"], template)
+            facts = read_facts(reader.mirror, branch["commit"]["sha"], template)
         except Exception as error:  # whatever one repository holds, the others are asked
             return AffectedProject(repository=name, ring=ring, fault=in_a_line(error))
         return AffectedProject(repository=name, ring=ring, version=facts.version, pins=_pins(facts, ranges))

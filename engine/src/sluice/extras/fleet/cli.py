@@ -15,7 +15,6 @@ File = Annotated[Path, typer.Option("--file", help="File that lists the projects
 
 
 def folder_of(file: Path) -> Path:
-    """Return the fleet's cache folder, which is beside its file and never committed."""
     return file.resolve().parent / ".sluice" / "fleet"
 
 
@@ -99,30 +98,6 @@ def advise(
     from sluice.extras.fleet.fleet_file import load_fleet
 
     print(ask(name, load_fleet(file), os.environ, folder_of(file)).text(), end="")
-
-
-@group.command()
-def new(
-    repository: Annotated[str, typer.Argument(help="owner/name of the new repository.")],
-    ring: Annotated[str, typer.Option(help="Ring of fleet.yaml, which decides when it's upgraded.")],
-    owner: Annotated[list[str], typer.Option(help="Contact, such as @example/search; repeatable.")],
-    file: File = Path("fleet.yaml"),
-    public: Annotated[bool, typer.Option("--public", help="Make it public; default: private.")] = False,
-    engine: Annotated[str, typer.Option(help="As of `sluice init --engine`.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Create it; without --yes, only show the plan.")] = False,
-) -> None:
-    """Create a project from the template: repository, first pull request with its names, settings, entry in fleet.yaml.
-
-    Existing parts stay as they are, so you can rerun an interrupted run."""
-    from sluice.extras.fleet.fleet_file import FleetProject
-    from sluice.extras.fleet.new_project import NewProject
-
-    project = FleetProject(repository=repository, owners=tuple(owner), ring=ring)
-    made = NewProject(file, project, not public, os.environ, folder_of(file), engine)
-    for line in made.make() if yes else made.plan():
-        print(line)
-    if not yes:
-        print("nothing was made: --yes makes it")
 
 
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:

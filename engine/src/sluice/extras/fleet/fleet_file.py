@@ -12,7 +12,6 @@ from pydantic_core import PydanticCustomError
 from sluice.core.errors import nearest
 from sluice.core.settings import Settings, load_settings
 
-FILE = "fleet.yaml"
 _Repository = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$")]
 _Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 _Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -78,5 +77,5 @@ def load_fleet(path: Path) -> FleetFile:
 
 
 def schemas() -> dict[str, type[Settings]]:
-    """Models that engine/schemas/ has a JSON Schema of, by its file."""
+    """Return the models of the JSON Schemas in engine/schemas/, by file name."""
     return {"fleet.schema.json": FleetFile}

@@ -1,4 +1,4 @@
-"""The status of a whole fleet, a few projects at a time, whatever becomes of one; as a table and as one HTML page."""
+"""The status of a whole fleet, as a table and as one HTML page."""
 
 from __future__ import annotations
 
@@ -11,32 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.core.git import run
 from sluice.core.html_theme import page_environment
 from sluice.extras.fleet.fleet_file import FleetFile
 from sluice.extras.fleet.project_status import NamespaceFigures, ProjectStatus, StatusReader, read_figures
-from sluice.extras.fleet.repository_reader import GitMirror, clone_address
-from sluice.extras.upgrade.versions import address_of, released
+from sluice.extras.fleet.repository_reader import AT_ONCE, template_mirror
 
-AT_ONCE = 8  # GitHub refuses more than a hundred requests at a time, of all that use the token
-_TAGS = "refs/tags/v*"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class FleetStatus:
-    """`versions`: released ones of the template, the newest last. `projects`: in the order of fleet.yaml. `telemetry`:
-    why it could not be read; empty where it was, None where it was not asked."""
+    """`telemetry` says why it could not be read; it is empty where it was, and None where it was not asked."""
 
     time: str
     template: str
-    versions: tuple[str, ...]
+    newest: str
     projects: tuple[ProjectStatus, ...]
     telemetry: str | None = None
-
-    @property
-    def newest(self) -> str:
-        return self.versions[-1]
 
     @property
     def unhealthy(self) -> list[ProjectStatus]:
@@ -44,19 +35,7 @@ class FleetStatus:
 
     def as_dict(self) -> dict[str, Any]:
         projects = [{**one.model_dump(mode="json"), "healthy": one.healthy} for one in self.projects]
-        about = {"time": self.time, "template": self.template, "newest": self.newest, "telemetry": self.telemetry}
-        return {**about, "projects": projects}
-
-
-def template_mirror(fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> tuple[GitMirror, list[str]]:
-    """The released versions of the template, fetched; and their numbers, the newest last."""
-    named = address_of(fleet.template) != fleet.template  # owner/name
-    address = clone_address(fleet.template, environment) if named else fleet.template
-    mirror = GitMirror(folder / "git" / "template.git", address, environment)
-    mirror.fetch(f"+{_TAGS}:{_TAGS}")
-    if versions := released(mirror.folder, str(mirror.folder)):
-        return mirror, versions
-    raise SluiceError(f"{fleet.template}: no released version", remedy="the template has tags such as v0.2.0")
+        return {**vars(self), "projects": projects}
 
 
 def read_status(fleet: FleetFile, environment: Mapping[str, str], folder: Path, telemetry: str = "") -> FleetStatus:
@@ -66,7 +45,7 @@ def read_status(fleet: FleetFile, environment: Mapping[str, str], folder: Path, 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         projects = tuple(pool.map(reader.read, fleet.projects))
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return FleetStatus(now, fleet.template, tuple(versions), projects, note)
+    return FleetStatus(now, fleet.template, versions[-1], projects, note)
 
 
 def _telemetry(url: str) -> tuple[Sequence[NamespaceFigures], str | None]:
@@ -78,12 +57,7 @@ def _telemetry(url: str) -> tuple[Sequence[NamespaceFigures], str | None]:
         return (), error.message.removeprefix(f"{url}: ")  # the page may be published
 
 
-def commit_of(template: GitMirror, version: str) -> str:
-    return run(template.folder, "rev-parse", f"refs/tags/v{version}^{{commit}}")
-
-
 def table(status: FleetStatus) -> str:
-    """One line for each project, and below it what is wrong with it."""
     head = ("project", "ring", "engine", "behind", "live", "last verdict")
     served = status.telemetry == ""
     rows: list[tuple[str, ...]] = [(*head, "budget", "cost") if served else head]
@@ -109,14 +83,14 @@ def _row(one: ProjectStatus) -> tuple[str, ...]:
 
 
 def budget_and_cost(one: ProjectStatus) -> tuple[str, str]:
-    """What is left of the error budget where least of it is, and the cost of all namespaces, of 30 days."""
+    """Return the error budget of the namespace that has least left, and the cost of all, over 30 days."""
     left = min((each.budget for each in one.served if each.budget is not None), default=None)
     cost = f"${sum(each.dollars for each in one.served):.2f}" if one.served else "-"
     return ("-" if left is None else f"{left:.0%}"), cost
 
 
 def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
-    """What a person should know of a project: (what, how it is), the gravest first."""
+    """Yield remarks on a project with their subjects, the gravest first."""
     if one.fault:
         yield "not read", one.fault
     yield from (("rule broken", rule) for rule in one.broken)
@@ -136,7 +110,6 @@ def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
 
 
 def page(status: FleetStatus) -> str:
-    """One HTML page for people; it needs nothing from elsewhere and runs no script."""
     known = Counter(one.version or "not known" for one in status.projects)
     ordered = sorted(known.items(), key=lambda item: (-item[1], item[0]))
     projects = [

@@ -1,15 +1,12 @@
 """`sluice fleet upgrade`: a version of the template goes through the projects ring by ring, and stops where it is
 worse.
 
-The next ring begins when every project of a ring has it or its verdict is not worse; those that need a person are named
-and do not hold the others back. A ring in which no project could take it proves nothing, and the upgrade stays there.
-GitHub alone holds the state: the branch and the title of a pull request follow from the version, its commit from what
-it holds. So a run that was ended at any moment is repeated, and nothing is made twice.
+GitHub alone holds the state: the branch and the title of a pull request follow from the version, its commit from its
+content. So a run that was killed at any moment can be repeated, and nothing is made twice.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,13 +15,18 @@ from typing import Any, Literal
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import run
-from sluice.core.project import FILE, PROJECT, load_project
 from sluice.core.settings import Settings
 from sluice.core.text import code, table
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject
-from sluice.extras.fleet.fleet_status import commit_of, template_mirror
-from sluice.extras.fleet.project_status import mirror_of
-from sluice.extras.fleet.repository_reader import GitHubReader, GitMirror, in_a_line, read_facts, read_repository
+from sluice.extras.fleet.repository_reader import (
+    GitHubReader,
+    GitMirror,
+    commit_of,
+    in_a_line,
+    read_facts,
+    read_repository,
+    template_mirror,
+)
 from sluice.extras.pull_requests.branch_pull_request import PullRequestText, closed_before, upsert_pull
 from sluice.extras.pull_requests.comment_verdict import find_verdict
 from sluice.extras.pull_requests.pull_request_comment import MARKER
@@ -44,9 +46,8 @@ _PASSED, _OPEN = ("upgraded", "not worse"), ("waiting", "unknown")
 
 
 class ProjectUpgrade(Settings):
-    """`state`: `upgraded` has this version or a later one; `not worse`, `worse` and `waiting` are verdicts of its open
-    pull request; `to open` has none; `blocked` needs a person; `unknown` could not be read or written; `later` waits
-    for a ring. `notes`: edited files, each with what to use in their place."""
+    """A project; engine/docs/reference/fleet.md explains each `state`. `notes` are edited files, each with what to use
+    in its place."""
 
     repository: str
     ring: str
@@ -58,7 +59,7 @@ class ProjectUpgrade(Settings):
 
 @dataclass(frozen=True)
 class ProjectUpgrader:
-    """Upgrades projects to a version. `why`: what is said in the pull request beside the engine's own text."""
+    """Upgrades projects to a version; each pull request gives the reason `why` as well."""
 
     template: GitMirror
     version: str
@@ -71,11 +72,10 @@ class ProjectUpgrader:
         return UpgradeResult("", self.version, "", []).title
 
     def look(self, project: FleetProject) -> ProjectUpgrade:
-        """What GitHub holds of the upgrade; nothing is written."""
         return self._settled(project, self._look)
 
     def open(self, project: FleetProject, *, dry_run: bool = False) -> ProjectUpgrade:
-        """Pushes the branch and opens the pull request; of a dry run, makes the commit on this machine alone."""
+        """Push the branch and open the pull request; a dry run makes the commit on this machine alone."""
         return self._settled(project, lambda reader: self._open(reader, dry_run=dry_run))
 
     def _settled(self, project: FleetProject, step: Any) -> ProjectUpgrade:
@@ -93,8 +93,7 @@ class ProjectUpgrader:
         facts, branch, reader = reader.look()
         if facts.get("archived"):
             return {"state": "blocked", "reason": "archived"}
-        mirror = mirror_of(reader, self.environment, self.folder)
-        own = read_facts(mirror, branch["commit"]["sha"], self.template)
+        own = read_facts(reader.mirror, branch["commit"]["sha"], self.template)
         if order(own.version) >= order(self.version):
             return {"state": "upgraded", "reason": f"has {own.version}"}
         owner = reader.name.partition("/")[0]
@@ -106,7 +105,7 @@ class ProjectUpgrader:
         return {"state": "to open"}
 
     def _verdict(self, reader: GitHubReader, pull: Mapping[str, Any]) -> dict[str, Any]:
-        """Of the required check on the newest commit, and of the comparison's comment, which says what is worse."""
+        """Judge by the required check of the newest commit, and by the comparison's comment."""
         commit = pull["head"]["sha"]
         listed = reader.get(f"/commits/{commit}/check-runs?check_name={CHECK}&filter=latest")["check_runs"]
         runs = [one for one in listed if (one.get("app") or {}).get("slug") == _ACTIONS]
@@ -125,14 +124,10 @@ class ProjectUpgrader:
 
     def _open(self, reader: GitHubReader, *, dry_run: bool) -> dict[str, Any]:
         _, branch, reader = reader.look()
-        mirror, commit = mirror_of(reader, self.environment, self.folder), str(branch["commit"]["sha"])
-        if not mirror.has(commit):
-            mirror.fetch(commit)
+        mirror, commit = reader.mirror, str(branch["commit"]["sha"])
+        mirror.bring(commit)
         run(mirror.folder, "update-ref", "--no-deref", "HEAD", commit)
-        with tempfile.TemporaryDirectory(prefix="fleet-") as config:
-            (Path(config) / FILE).write_bytes(mirror.read(f"{commit}:{PROJECT}"))
-            project = load_project(Path(config))
-        made = prepare(mirror.folder, project, str(self.template.folder), self.version)
+        made = prepare(mirror.folder, str(self.template.folder), self.version)
         if made is None:
             return {"state": "upgraded"}
         notes = [f"{path}: edited; {point_for(path)}" for path in (*made.merged, *made.kept)]
@@ -154,8 +149,7 @@ class ProjectUpgrader:
 
 @dataclass(frozen=True)
 class FleetUpgrade:
-    """`commit`: of the template. `ring`: the one that is waited for; empty when all are done. `stopped`: a project of
-    it is worse. `issue`: where that is said."""
+    """`ring` is the one that is waited for, empty when all are done; `stopped` if a project of it is worse."""
 
     version: str
     commit: str
@@ -191,7 +185,7 @@ def advance(
     skip: str = "",
     dry_run: bool = False,
 ) -> FleetUpgrade:
-    """One pass: opens what may be opened now, and reads the verdicts of what is open."""
+    """Open the pull requests that may be opened now, and read the verdicts of the open ones."""
     template, versions = template_mirror(fleet, environment, folder)
     version = version.removeprefix("v") or versions[-1]
     if version not in versions:
@@ -238,7 +232,6 @@ def _each(step: Callable[[FleetProject], ProjectUpgrade], projects: Sequence[Fle
 
 
 def _reported(found: FleetUpgrade, environment: Mapping[str, str]) -> FleetUpgrade:
-    """One issue while the version is worse somewhere; closed when it no longer is."""
     marker = f"fleet-stopped-{found.version}"
     if not found.stopped:
         close_issue(f"No verdict is worse any more; the upgrade {found.summary}.\n", environment, marker=marker)

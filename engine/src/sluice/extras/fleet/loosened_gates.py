@@ -1,4 +1,4 @@
-"""Gates of a project that pass what the template's refuse: limits, samples, and what decides a comparison."""
+"""Gates of a project that pass what the template's refuse."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ class LoosenedGate(Settings):
 
 
 def loosened(ours: str, template: str, without: Iterable[str] = ()) -> list[LoosenedGate]:
-    """What a project's config/gates.yaml lets pass that the template's would not. Another metric, stage or direction of
-    a gate of the same name counts as the gate's removal."""
+    """Return the gates and metrics of a project's config/gates.yaml that let more pass than the template's."""
     off = [name for name in without if name in EXTRAS]
     stages = {stage for name in off for stage in EXTRAS[name].gates}
     metrics = {metric for name in off for metric in EXTRAS[name].metrics}
@@ -78,7 +77,7 @@ def _gate(mine: dict[str, Any] | None, theirs: dict[str, Any]) -> str:
 
 
 def _comparison(mine: dict[str, Any], theirs: dict[str, Any]) -> Iterable[LoosenedGate]:
-    """A higher confidence calls fewer differences worse; so do larger differences that do not matter."""
+    """A higher confidence calls fewer differences worse, and so do larger tolerated ones."""
     if theirs and _looser(mine.get("confidence"), theirs.get("confidence"), lower=False):
         change = f"confidence {theirs.get('confidence')} -> {mine.get('confidence')}"
         yield LoosenedGate(name="comparison", change=change)
@@ -97,7 +96,7 @@ def _comparison(mine: dict[str, Any], theirs: dict[str, Any]) -> Iterable[Loosen
 
 
 def _looser(mine: Any, theirs: Any, *, lower: bool) -> bool:
-    """Whether a number allows more. Anything else than a number allows everything."""
+    """Compare two limits. Anything else than a number allows everything."""
     if not isinstance(mine, int | float):
         return True
     return bool(mine < theirs if lower else mine > theirs)

@@ -1,4 +1,4 @@
-"""The status of one project of a fleet: what its repository on GitHub holds, and what its service has served."""
+"""The status of one project of a fleet, from its repository on GitHub and from the telemetry of its service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from sluice.extras.fleet.repository_reader import (
     GitHubReader,
     GitMirror,
     ProjectFacts,
-    clone_address,
     in_a_line,
     read_facts,
     read_repository,
@@ -53,27 +52,18 @@ _QUERIES = (
 
 @dataclass(frozen=True)
 class NamespaceFigures:
-    """A project in a namespace: questions, server errors and US dollars of the window."""
+    """Questions, server errors and US dollars of a project in a namespace, over the window."""
 
     project: str
     namespace: str
     questions: float
     errors: float
-    dollars: float = 0.0
+    dollars: float
 
 
 def read_figures(url: str) -> list[NamespaceFigures]:
-    questions, errors, dollars = (_ask(url, query) for query in _QUERIES)
-    counted = (questions, errors, dollars)
-    return [NamespaceFigures(*where, *(each.get(where, 0.0) for each in counted)) for where in sorted(questions)]
-
-
-def _budget_left(questions: float, errors: float, objective: float | None) -> float | None:
-    """The share of the errors that an objective allows which is left; below 0 it is overdrawn. None where there was no
-    question, or an objective that allows some."""
-    if objective is None or objective >= 1 or not questions:
-        return None
-    return 1 - errors / questions / (1 - objective)
+    counted = [_ask(url, query) for query in _QUERIES]
+    return [NamespaceFigures(*where, *(each.get(where, 0.0) for each in counted)) for where in sorted(counted[0])]
 
 
 def _ask(url: str, query: str) -> dict[tuple[str, str], float]:
@@ -93,7 +83,7 @@ def _ask(url: str, query: str) -> dict[tuple[str, str], float]:
 
 
 class LiveRelease(Settings):
-    """The release that an environment serves, by its record; `release` is empty where nothing was promoted."""
+    """The release that an environment serves by its record; empty where nothing was promoted."""
 
     environment: str
     release: str = ""
@@ -101,15 +91,15 @@ class LiveRelease(Settings):
 
 
 class OpenIssue(Settings):
-    """An issue that the engine has opened and not closed: its marker, such as `nightly`, and its page."""
+    """An issue that the engine has opened, by its marker, such as `nightly`."""
 
     marker: str
     url: str
 
 
 class ServedNamespace(Settings):
-    """What a namespace of the project served in 30 days. `budget`: the share of the allowed errors that is left, below
-    0 where it is overdrawn; None without questions or an objective."""
+    """A namespace of the project over 30 days. `budget` is the share of the allowed errors that is left, below 0 where
+    it is overdrawn; None without questions or an objective."""
 
     namespace: str
     questions: float
@@ -118,10 +108,9 @@ class ServedNamespace(Settings):
 
 
 class ProjectStatus(Settings):
-    """`fault`: why it could not be read; what could not stays empty. `notes`: archived, renamed, not protected.
-    `behind`: released versions after its own, `advisories`: open alerts of Dependabot; None where that is not known.
-    `verdict`: the last event of the record of the environment that users meet. `served`: by the label `project` of
-    the telemetry that was asked. `broken`: rules of fleet.yaml that it does not keep to."""
+    """A project; `fault` says why it could not be read, and what could not stays empty. `behind` counts the released
+    versions after its own, `verdict` is the last event of the environment that users meet, and `broken` names the
+    rules of fleet.yaml that it breaks."""
 
     repository: str
     ring: str
@@ -154,9 +143,6 @@ class ProjectStatus(Settings):
 
 @dataclass(frozen=True)
 class StatusReader:
-    """Reads projects. `versions`: released ones of the template, the newest last; `template`: their files.
-    `telemetry`: of all projects."""
-
     rules: FleetRules
     template: GitMirror
     versions: Sequence[str]
@@ -165,7 +151,7 @@ class StatusReader:
     telemetry: Sequence[NamespaceFigures] = ()
 
     def read(self, project: FleetProject) -> ProjectStatus:
-        """The status of a project; what GitHub refuses and what cannot be read is its `fault`, never an error."""
+        """Return the status of a project; whatever goes wrong is its `fault`, never an error."""
         found: dict[str, Any] = {}
         try:
             with read_repository(project.repository, self.environment, self.folder) as reader:
@@ -179,7 +165,7 @@ class StatusReader:
         return ProjectStatus.model_validate(about | found)
 
     def _parts(self, project: FleetProject, reader: GitHubReader) -> Iterator[dict[str, Any]]:
-        """Fields of the status, one source after the other, so that a refusal keeps what came before."""
+        """Yield fields of the status, source by source, so that a refusal keeps what came before."""
         facts, branch, reader = reader.look()
         notes = ["archived"] if facts.get("archived") else []
         if facts["full_name"].lower() != project.repository.lower():
@@ -188,10 +174,9 @@ class StatusReader:
             notes.append(f"{facts['default_branch']} is not protected")
         commit = branch["commit"]["sha"]
         yield {"notes": notes, "commit": commit}
-        mirror = mirror_of(reader, self.environment, self.folder)
-        own = read_facts(mirror, commit, self.template)
+        own = read_facts(reader.mirror, commit, self.template)
         yield self._engine(own)
-        yield _record(mirror, reader, own.environments)
+        yield _record(reader, own.environments)
         yield _issues(reader)
         yield _advisories(reader)
 
@@ -204,7 +189,7 @@ class StatusReader:
             "behind": sum(order(one) > order(version) for one in released),
             **{key: getattr(facts, key) for key in ("edited", "adopted", "without")},
             "missing": missing,
-            "served": _served(facts, self.telemetry),
+            "served": list(_served(facts, self.telemetry)),
         }
         broken = list(facts.edited)
         oldest = self.rules.oldest_engine
@@ -221,28 +206,17 @@ class StatusReader:
         return found | {"broken": broken}
 
 
-def mirror_of(reader: GitHubReader, environment: Mapping[str, str], folder: Path) -> GitMirror:
-    """Where a project's files are kept on this machine."""
-    place = folder / "git" / f"{reader.listed.lower().replace('/', '+')}.git"
-    return GitMirror(place, clone_address(reader.name, environment), environment)
-
-
-def _served(facts: ProjectFacts, telemetry: Sequence[NamespaceFigures]) -> list[ServedNamespace]:
+def _served(facts: ProjectFacts, telemetry: Sequence[NamespaceFigures]) -> Iterator[ServedNamespace]:
     objective = limit_of(facts.gates, OBJECTIVE)
-    return [
-        ServedNamespace(
-            namespace=one.namespace,
-            questions=one.questions,
-            budget=_budget_left(one.questions, one.errors, objective),
-            dollars=one.dollars,
-        )
-        for one in telemetry
-        if one.project == facts.name
-    ]
+    for one in (one for one in telemetry if one.project == facts.name):
+        budget = None
+        if objective is not None and objective < 1 and one.questions:
+            budget = 1 - one.errors / one.questions / (1 - objective)
+        yield ServedNamespace(namespace=one.namespace, questions=one.questions, budget=budget, dollars=one.dollars)
 
 
 def _issues(reader: GitHubReader) -> dict[str, Any]:
-    """Open issues of the engine, and whether the nightly one says that the traffic has drifted."""
+    """Read the engine's open issues; the nightly one may say that the traffic has drifted."""
     try:
         listed = reader.get("/issues?state=open&creator=github-actions%5Bbot%5D&per_page=100")
     except GitHubStatusError as error:
@@ -256,7 +230,7 @@ def _issues(reader: GitHubReader) -> dict[str, Any]:
 
 
 def _advisories(reader: GitHubReader) -> dict[str, Any]:
-    """Open alerts, at most a page of them; not known where they are switched off or the token may not read them."""
+    """Count at most a page of open alerts; they may be switched off, or closed to the token."""
     try:
         return {"advisories": len(reader.get("/dependabot/alerts?state=open&per_page=100"))}
     except GitHubStatusError as error:
@@ -265,8 +239,9 @@ def _advisories(reader: GitHubReader) -> dict[str, Any]:
         return {}
 
 
-def _record(mirror: GitMirror, reader: GitHubReader, environments: Sequence[str]) -> dict[str, Any]:
-    """Live releases and the last verdict. The record is refs of the repository, or kept elsewhere."""
+def _record(reader: GitHubReader, environments: Sequence[str]) -> dict[str, Any]:
+    """Read the live releases and the last verdict from refs of the repository; a record may be kept elsewhere."""
+    mirror = reader.mirror
     there = {one["ref"]: one["object"]["sha"] for one in reader.get("/git/matching-refs/sluice/record/")}
     if not there:
         return {"verdict": "no record in the repository"}
@@ -288,7 +263,7 @@ def _record(mirror: GitMirror, reader: GitHubReader, environments: Sequence[str]
 
 @dataclass(frozen=True)
 class _RecordRefs:
-    """The notes of a record in refs, as far as they are read (extras/registry/registry_store.py writes them)."""
+    """The notes of a record, as far as they are read here (extras/registry/registry_store.py writes them)."""
 
     mirror: GitMirror
 

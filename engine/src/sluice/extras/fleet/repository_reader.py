@@ -1,8 +1,7 @@
-"""Reads one repository: through GitHub's API, and its files in a bare mirror on this machine: what a commit says about
-its engine, edits of it, gates, extras and pins of its locks.
+"""Reads one repository: its state through GitHub's API, and its files from a bare mirror on this machine.
 
-Requests are conditional: answers are kept with their ETag, one file for each address. GitHub's documentation (REST API
-2022-11-28, Best practices): a 304 does not count against the primary rate limit where the request is authorised.
+Answers are kept with their ETag, one file for each address: a 304 does not count against the primary rate limit where
+the request is authorised (GitHub's documentation of the REST API 2022-11-28, Best practices).
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from sluice.core.extras import FOLDER
 from sluice.core.git import SERVER, run, run_bytes, sign_in_to_github
 from sluice.core.project import load_project
 from sluice.core.settings import Settings
+from sluice.extras.fleet.fleet_file import FleetFile
 from sluice.extras.upgrade.engine_wheel import read_lock
-from sluice.extras.upgrade.versions import check_out, fetch_version
+from sluice.extras.upgrade.versions import address_of, check_out, fetch_version, released
 from sluice.github.github_client import open_repository, refusals
 from sluice.template.owned import ENGINE, OWNED, edits, read_list, refused, version_of, walk
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _LONGEST = 400
 _GATES = Path("config/gates.yaml")
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
+AT_ONCE = 8  # GitHub refuses more than a hundred requests at a time, of all that use the token
 _CODE = digest_of_file(Path(__file__))[:12]  # facts that other code has found are read anew
 _QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")  # no process is left behind
 
@@ -45,61 +46,61 @@ class GitMirror:
     environment: Mapping[str, str] = field(repr=False)  # it has the token
 
     def fetch(self, *refs: str) -> None:
-        """Fetches commits by their id, or refs as git words them. SluiceError where the server does not give them."""
-        if not (self.folder / "HEAD").is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            run(self.folder, "init", "--quiet", "--bare")
+        """Fetch commits by their id, or refs as git words them."""
         words = ("fetch", "--quiet", "--prune", "--no-tags", "--depth=1", "--", self.address, *refs)
         sign_in = {**sign_in_to_github(self.environment), "GIT_TERMINAL_PROMPT": "0"}
-        run(self.folder, *_QUIET, *words, env=sign_in, remedy="the token must be allowed to read the contents")
+        self._run(*_QUIET, *words, env=sign_in, remedy="the token must be allowed to read the contents")
 
-    def has(self, commit: str) -> bool:
-        if not (self.folder / "HEAD").is_file():
-            return False
+    def bring(self, commit: str) -> None:
         try:
-            return run(self.folder, "cat-file", "-t", commit) == "commit"
+            self._run("cat-file", "-e", f"{commit}^{{commit}}")
         except SluiceError:
-            return False
+            self.fetch(commit)
 
     def read(self, name: str) -> bytes:
-        """A file, as `commit:path`. SluiceError where it is not here."""
+        """Return a file, named as `commit:path`."""
         return run_bytes(self.folder, "cat-file", "blob", name)
 
     def refs(self, below: str) -> dict[str, str]:
-        if not (self.folder / "HEAD").is_file():
-            return {}
-        listed = run(self.folder, "for-each-ref", "--format=%(refname) %(objectname)", below).splitlines()
+        listed = self._run("for-each-ref", "--format=%(refname) %(objectname)", below).splitlines()
         return dict(line.split() for line in listed)
+
+    def _run(self, *words: str, **options: Any) -> str:
+        if not (self.folder / "HEAD").is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            run(self.folder, "init", "--quiet", "--bare")
+        return run(self.folder, *words, **options)
 
 
 @dataclass(frozen=True)
 class GitHubReader:
-    """Reads paths below a repository. `listed`: the name that fleet.yaml has for it, `name` the one that it has now.
-    `repository`: the client, for what is written."""
+    """Reads one repository. `listed` is its name in fleet.yaml, `name` the one that it has now."""
 
     listed: str
     name: str
     repository: Repository
-    cache: Path
+    environment: Mapping[str, str] = field(repr=False)
+    folder: Path
+
+    @property
+    def mirror(self) -> GitMirror:
+        place = self.folder / "git" / f"{self.listed.lower().replace('/', '+')}.git"
+        return GitMirror(place, clone_address(self.name, self.environment), self.environment)
 
     def get(self, path: str = "") -> Any:
-        """JSON of a path below the repository, such as `/branches/main`; GitHubStatusError where GitHub refuses."""
-        return self._ask(f"/repos/{self.name}{path}")
+        """Return the JSON of a path below the repository, such as `/branches/main`."""
+        return self.get_global(f"/repos/{self.name}{path}")
 
     def look(self) -> tuple[dict[str, Any], dict[str, Any], GitHubReader]:
-        """The repository, its default branch, and the reader of the name that it has now: PyGithub 2.10.0 follows
-        GitHub's redirect of an old name without the query (Requester.py, __requestRaw)."""
+        """Return the repository, its default branch, and the reader of the name that it has now: PyGithub 2.10.0
+        follows GitHub's redirect of an old name without the query (Requester.py, __requestRaw)."""
         facts = self.get()
         now = replace(self, name=facts["full_name"])
         return facts, now.get(f"/branches/{facts['default_branch']}"), now
 
     def get_global(self, path: str) -> Any:
-        """As `get`, of a path that is of no repository."""
-        return self._ask(path)
-
-    def _ask(self, path: str) -> Any:
         requester = self.repository.requester
-        file = self.cache / "answers" / f"{digest_of(requester.base_url + path)}.json"
+        file = self.folder / "answers" / f"{digest_of(requester.base_url + path)}.json"
         kept: dict[str, Any] = read_json(file) if file.is_file() else {}
         asked = {"If-None-Match": kept["etag"]} if kept else {}
         with refusals():
@@ -113,26 +114,40 @@ class GitHubReader:
 
 
 def in_a_line(error: Exception) -> str:
-    """What went wrong with one project of many, for a cell of a table."""
+    """Describe an error in one line, for a cell of a table."""
     said = error.message if isinstance(error, SluiceError) else f"cannot be read: {type(error).__name__}: {error}"
     return said.splitlines()[0][:_LONGEST]
 
 
 @contextmanager
-def read_repository(name: str, environment: Mapping[str, str], cache: Path) -> Iterator[GitHubReader]:
+def read_repository(name: str, environment: Mapping[str, str], folder: Path) -> Iterator[GitHubReader]:
     logging.getLogger("github").setLevel(logging.ERROR)  # it prints every refusal; the status says what they mean
     with open_repository({**environment, "GITHUB_REPOSITORY": name}) as repository:
-        yield GitHubReader(name, name, repository, cache)
+        yield GitHubReader(name, name, repository, environment, folder)
 
 
 def clone_address(name: str, environment: Mapping[str, str]) -> str:
-    """What git fetches from and pushes to."""
     return f"{environment.get('GITHUB_SERVER_URL') or SERVER}/{name}.git"
 
 
+def template_mirror(fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> tuple[GitMirror, list[str]]:
+    """Fetch the released versions of the template; return their numbers as well, the newest last."""
+    named = address_of(fleet.template) != fleet.template  # owner/name
+    address = clone_address(fleet.template, environment) if named else fleet.template
+    mirror = GitMirror(folder / "git" / "template.git", address, environment)
+    mirror.fetch("+refs/tags/v*:refs/tags/v*")
+    if versions := released(mirror.folder, str(mirror.folder)):
+        return mirror, versions
+    raise SluiceError(f"{fleet.template}: no released version", remedy="the template has tags such as v0.2.0")
+
+
+def commit_of(template: GitMirror, version: str) -> str:
+    return run(template.folder, "rev-parse", f"refs/tags/v{version}^{{commit}}")
+
+
 class ProjectFacts(Settings):
-    """`edited`: files of the engine that are not the template's, each with what to use in its place; `adopted`: those
-    that the project may edit and has. `gates`: the text of config/gates.yaml. `pins`: versions by package."""
+    """A commit of a project: `edited` files of the engine, each with what to use in its place, `adopted` ones that it
+    may edit and has, the text of its `gates`, and the versions that its locks pin by package."""
 
     name: str
     version: str
@@ -146,16 +161,16 @@ class ProjectFacts(Settings):
 
 
 def read_facts(mirror: GitMirror, commit: str, template: GitMirror) -> ProjectFacts:
-    """The facts of a commit; those that were found before are kept, for a commit does not change."""
+    """Return the facts of a commit, which are kept: a commit does not change."""
     kept = mirror.folder / "facts" / f"{commit}-{_CODE}.json"
     if kept.is_file():
         return ProjectFacts.model_validate(read_json(kept))
-    if not mirror.has(commit):
-        mirror.fetch(commit)
+    mirror.bring(commit)
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
         files = check_out(mirror.folder, commit, Path(name) / "files")
         try:
-            _bring_engine(files, template)
+            if lock := read_lock(files):  # the template's files are looked at, not what a project's address serves
+                (fetch_version(str(template.folder), lock.version, Path(name)) / ENGINE).rename(files / ENGINE)
             facts = _facts(files)
         except SluiceError as error:
             said = error.message.replace(f"{files}/", "")
@@ -163,13 +178,6 @@ def read_facts(mirror: GitMirror, commit: str, template: GitMirror) -> ProjectFa
     kept.parent.mkdir(exist_ok=True)
     write_json(kept, facts.model_dump(mode="json"))
     return facts
-
-
-def _bring_engine(root: Path, template: GitMirror) -> None:
-    """Of an installed engine the template's files are looked at, not what a project's own address serves."""
-    if lock := read_lock(root):
-        with tempfile.TemporaryDirectory(prefix="fleet-") as name:
-            (fetch_version(str(template.folder), lock.version, Path(name)) / ENGINE).rename(root / ENGINE)
 
 
 def _facts(root: Path) -> ProjectFacts:
@@ -195,5 +203,4 @@ def _facts(root: Path) -> ProjectFacts:
 
 
 def _text(path: Path) -> str:
-    """Of a file as it may come; empty where it is none, such as a link to nowhere."""
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -1,8 +1,4 @@
-"""Asks hosted models what a pull request's job could not: the only module that runs where the keys are.
-
-A request goes through the same code as in an evaluation with a key, so that its response is the same. An answer that
-holds a key is dropped before it is kept anywhere.
-"""
+"""Asks hosted models for pull requests: the only module that runs where the keys are."""
 
 from __future__ import annotations
 
@@ -40,7 +36,7 @@ _MOST_FILE_BYTES = 256 << 20
 
 
 class AnswersWithoutKeys:
-    """A provider whose answers hold no key: `forbidden` are the forms in which one may come back."""
+    """A provider that drops any answer holding one of the `forbidden` forms of a key."""
 
     def __init__(self, inner: ChatProvider, forbidden: Sequence[str]) -> None:
         self._inner = inner
@@ -66,14 +62,14 @@ class AnswersWithoutKeys:
 
 
 def key_forms(key: str) -> list[str]:
-    """A key as an answer may repeat it, in lower case: as it is, backwards, in hex, percent-encoded, in base64."""
+    """The forms in which an answer may repeat a key, in lower case: plain, reversed, hex, percent-encoded, base64."""
     raw = key.encode()
     inner = [base64.b64encode(b"x" * skip + raw)[4 if skip else 0 : -4].decode() for skip in range(3)]
     return [form.lower() for form in (key, key[::-1], raw.hex(), quote(key, safe=""), *inner) if len(form) >= 6]
 
 
 def ask_file(workspace: Workspace, file: Path | None, out: Path) -> str:
-    """Asks the requests of a file, which is checked as if it came from anywhere."""
+    """Ask the requests of a file, which is not trusted."""
     path = file or out / NAME
     if not path.is_file():
         raise SluiceError(f"{path}: no such file", remedy="`sluice eval --replay` writes build/requests.jsonl")
@@ -89,7 +85,7 @@ def ask_file(workspace: Workspace, file: Path | None, out: Path) -> str:
 
 
 def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[list[dict[str, Any]], float, int]:
-    """Answers requests: out of the response cache, else by their providers."""
+    """Answer requests from the cache or by their providers. Return lines, dollars, and the number without an answer."""
     cache = ResponseCache(workspace.state / FOLDER)
     seconds = load_settings(workspace.config / "service.yaml", ServiceSettings).llm.timeout_seconds
     specs = {id(one.spec): one.spec for one in requests}
@@ -137,8 +133,7 @@ def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[li
 async def _ask(
     cache: ResponseCache, request: ProviderRequest, spec: RemoteSpec, model: ChatProvider, seconds: float
 ) -> None:
-    """Asks one request and keeps its response. What a provider says of a failure may hold anything, so only its kind is
-    told."""
+    """Ask one request and keep its response. Only the kind of a failure is printed: its message may hold anything."""
     messages, asked = request.asked()
     parameters = asked.model_copy(update={"seed": asked.seed - request.trial})  # recording adds the trial
     chat, deadline = RecordedChat(cache, [spec], lambda: model), asyncio.get_running_loop().time() + seconds

@@ -1,6 +1,4 @@
-"""answers.jsonl: the responses to requests.jsonl, or one line that says why there are none; and what `sluice eval` ends
-with where responses are missing: their requests are written down, and on GitHub the verdict waits for answers.
-"""
+"""answers.jsonl, which main publishes, and how `sluice eval` ends if responses are missing."""
 
 from __future__ import annotations
 
@@ -28,8 +26,6 @@ _REFUSED = "answers-refused"  # below .sluice/: why the last requests were not a
 
 
 class _CallPiece(Settings):
-    """A piece of a call of a tool, in LangChain's form."""
-
     type: Literal["tool_call_chunk"]
     index: int | str | None
     id: str | None
@@ -58,7 +54,7 @@ class _Line(Settings):
 
 
 def bring_answers(workspace: Workspace, repository: Repository, environment: Mapping[str, str]) -> int:
-    """Takes what main has answered to this run of ci into the response cache."""
+    """Copy main's answers to this ci run into the response cache."""
     number, _ = this_run(environment)
     since = repository.get_workflow_run(number).created_at
     cache, brought, latest = ResponseCache(workspace.state / FOLDER), 0, True
@@ -78,7 +74,7 @@ def bring_answers(workspace: Workspace, repository: Repository, environment: Map
 
 
 def _lines(raw: bytes) -> list[_Line]:
-    """All of them, before the first is used."""
+    """Parse all lines before the first is used."""
     try:
         found = [_Line.model_validate(json.loads(line)) for line in raw.split(b"\n") if line.strip()]
     except (ValidationError, ValueError, RecursionError):
@@ -89,14 +85,13 @@ def _lines(raw: bytes) -> list[_Line]:
 
 
 class AnswersAwaitedError(SluiceError):
-    """No verdict yet: answer-requests.yml answers and starts the job again. GitHub knows no job that ended neutral, so
-    the job is red and no other; its comment says why."""
+    """No verdict yet. GitHub has no neutral end for a job, so it fails and its comment says why."""
 
     exit_code = 4
 
 
 def unanswered(comparison: Any, environment: Mapping[str, str]) -> SluiceError | None:
-    """Writes build/requests.jsonl after a comparison that called no model."""
+    """Write build/requests.jsonl after a comparison that lacked responses."""
     workspace = Workspace.find()
     written = workspace.build / REQUESTS
     written.unlink(missing_ok=True)

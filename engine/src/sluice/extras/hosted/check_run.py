@@ -1,14 +1,11 @@
-"""Checks the requests of a run of ci without a key: who asks, what main's settings allow, and what it can cost at most.
-Nothing is asked before all of it is known. And what runs of Actions hand to each other: artifacts of one file.
+"""Checks the requests of a ci run without a key: who asks, what main's settings allow, and what it can cost at most.
 
-A run of main is one of answer-requests.yml on the default branch of this repository. Its artifacts are written by code
-of main alone; GitHub says which run an artifact is of, and no other run can add to it. That origin is the signature
-(engine/docs/decisions/keyless-pull-requests.md). The run of a pull request is believed for who and where it is, which
-GitHub says, and for nothing that it has written.
+Only artifacts of answer-requests.yml on the default branch are trusted: GitHub says which run made an artifact, and no
+other run can add to it (engine/docs/decisions/keyless-pull-requests.md). A run of a pull request is trusted only for
+what GitHub says about it.
 
-What answers have cost is kept as artifacts of the runs that asked: `spend-reserved` before, `spend-used` after, with
-the number of the attempt behind it. The concurrency group of answer-requests.yml serialises the runs, so each sees what
-those before it have spent. A run that dies between the two has spent what it had reserved.
+Costs are kept as artifacts of the runs that asked: `spend-reserved-N` before attempt N, `spend-used-N` after. The
+workflow's concurrency group serialises the runs. A run that dies between the two has spent what it had reserved.
 """
 
 from __future__ import annotations
@@ -60,7 +57,7 @@ class UnusableArtifactError(SluiceError):
 
 @dataclass(frozen=True)
 class WaitingRun:
-    """A run of ci. `change`: repository and branch it is of; `author`: who pushed."""
+    """A ci run of a pull request. `change` is its repository and branch, `author` who pushed."""
 
     number: int
     attempt: int
@@ -89,7 +86,7 @@ def may_write(repository: Repository, login: str) -> bool:
 
 
 def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRun]:
-    """Runs of answer-requests.yml on the default branch, latest first."""
+    """Yield the runs of answer-requests.yml on the default branch, latest first."""
     branch, name = repository.default_branch, repository.full_name
     created = f">={since.strftime('%Y-%m-%dT%H:%M:%SZ')}"
     for run in repository.get_workflow(ANSWERING).get_runs(branch=branch, created=created):
@@ -99,7 +96,7 @@ def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRu
 
 
 def read_file(run: WorkflowRun, artifact: str, name: str, environment: Mapping[str, str]) -> bytes | None:
-    """The only file of an artifact of a run; None where it has no such artifact."""
+    """Return the only file of an artifact, or `None` if the run has no such artifact."""
     for found in run.get_artifacts():
         if found.name == artifact and not found.expired:
             if found.size_in_bytes > _MOST_BYTES:
@@ -112,7 +109,7 @@ def read_file(run: WorkflowRun, artifact: str, name: str, environment: Mapping[s
 
 
 def _downloaded(url: str, token: str) -> bytes:
-    """GitHub answers with the address of the archive elsewhere, which gets no token: requests leaves it out there."""
+    """Download an archive. GitHub redirects to storage, where requests drops the token."""
     import requests
 
     headers = {"Authorization": f"Bearer {token}"}
@@ -127,7 +124,7 @@ def _downloaded(url: str, token: str) -> bytes:
 
 
 def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> bytes:
-    """Read in memory: nothing is unpacked, so a path in the archive leads nowhere."""
+    """Read the file in memory: nothing is unpacked, so a path in the archive leads nowhere."""
     if digest and digest != f"sha256:{hashlib.sha256(archive).hexdigest()}":
         raise UnusableArtifactError(f"artifact {artifact}: damaged", remedy="run the job again")
     try:
@@ -146,7 +143,7 @@ def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> 
 
 @dataclass(frozen=True)
 class Spend:
-    """An entry: dollars that the requests of a run of ci have cost, or may cost."""
+    """The dollars that a ci run's requests cost, or may cost."""
 
     run: int
     change: str
@@ -156,7 +153,7 @@ class Spend:
 def read_ledger(
     repository: Repository, since: datetime, environment: Mapping[str, str]
 ) -> list[tuple[datetime, Spend]]:
-    """The entries since a time, each with the time of its run; without that of this attempt."""
+    """Return the entries since a time, each with its run's time, without this attempt's own."""
     entries, here = [], this_run(environment)
     for run in runs_of_main(repository, since):
         for attempt in range(1, run.run_attempt + 1) if run.conclusion != "skipped" else ():
@@ -191,20 +188,16 @@ def require_budget(
             raise RefusedRequestsError(what, remedy=remedy)
 
 
-_STRANGER = "the author may not write to the repository"
-_BY_HAND = "a maintainer can start answer-requests by hand, with the number of the run"
-
-
 @dataclass(frozen=True)
 class AllowedRequest:
-    """A request, and the entry of config/providers.yaml that answers it."""
+    """A request and the entry of config/providers.yaml that answers it."""
 
     request: ProviderRequest
     spec: RemoteSpec
 
     @property
     def most_tokens(self) -> int:
-        """Of all attempts: each of them may be paid for."""
+        """An upper bound: each attempt may be paid for."""
         return (self.spec.retries + 1) * (self.request.size + self.request.parameters.max_tokens)
 
     @property
@@ -240,7 +233,7 @@ def _asked(number: int, request: ProviderRequest, specs: Sequence[ProviderSpec])
 
 
 class CheckedRun(NamedTuple):
-    """`word`: ask, refused or none, for the steps that follow; `text` for people."""
+    """`word` is ask, refused or none."""
 
     word: str
     text: str
@@ -257,7 +250,8 @@ def check_run(workspace: Workspace, run: int, out: Path, environment: Mapping[st
                 return CheckedRun("none", "The run asks for nothing.")
             asked_for = limits.authors == "all" or environment.get("GITHUB_EVENT_NAME") == "workflow_dispatch"
             if not asked_for and not may_write(repository, waiting.author):
-                raise RefusedRequestsError(_STRANGER, remedy=_BY_HAND)
+                remedy = "a maintainer can start answer-requests by hand, with the number of the run"
+                raise RefusedRequestsError("the author may not write to the repository", remedy=remedy)
             allowed, new = check_requests(workspace, raw)
             dollars = sum(one.most_dollars for one in new)
             now = datetime.now(UTC)

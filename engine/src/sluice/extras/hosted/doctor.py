@@ -1,4 +1,4 @@
-"""What `sluice doctor github` looks at for hosted models: the environment that holds their keys."""
+"""Checks of `sluice doctor` for the environment that holds the keys of hosted models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ask = Callable[[str], Any]
 
 
 def secrets() -> dict[str, str]:
-    """Secrets and variables of the workflows that the repository itself need not have."""
+    """Return secrets and variables of the workflows that the repository itself doesn't need."""
     return {
         KEYS: f"hosted models; it belongs into the environment `{ENVIRONMENT}`",
         ROLE: "models on AWS that are asked without a key",
@@ -29,7 +29,7 @@ def secrets() -> dict[str, str]:
 def checks(
     scope: DiagnosisScope, repository: str, branch: str
 ) -> Iterator[tuple[str, str, Callable[[Ask], Iterator[Diagnosis]]]]:
-    """What is looked at, the command that fixes it, and the function that looks."""
+    """Yield what is checked, the command that fixes it, and the check."""
     hosted = _hosted(scope)
     keyed = [one for one in hosted if one.key_env]
     if hosted:
@@ -46,7 +46,7 @@ def checks(
 def account_checks(
     scope: DiagnosisScope, client: Callable[[str], Any], stack: str
 ) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
-    """What `sluice doctor aws` looks at: the role that models on AWS are asked with."""
+    """Yield the check of the role that models on AWS are asked with."""
     if any(not one.key_env for one in _hosted(scope)):
         role = f"{scope.names.name}-evaluation"
         ways = ways_in(scope, repository_of(scope) or scope.names.repository, [f"environment:{ENVIRONMENT}"])
@@ -54,7 +54,7 @@ def account_checks(
 
 
 def _hosted(scope: DiagnosisScope) -> list[RemoteSpec]:
-    """Who is asked with a key, or on AWS with a role."""
+    """Return the models that need a key, or a role on AWS."""
     path = scope.root / "config" / "providers.yaml"
     if not path.is_file():
         return []

@@ -1,8 +1,4 @@
-"""requests.jsonl: requests that a pull request's job could not replay, as data that is not trusted.
-
-A fault is told by its line and its kind. Nothing of the file is repeated, not even the name of a key: faults are read
-by people and in logs.
-"""
+"""requests.jsonl, which is not trusted: a fault names its line and kind, and repeats nothing of the file."""
 
 from __future__ import annotations
 
@@ -151,8 +147,7 @@ class ProviderRequest(Settings):
 
     @property
     def size(self) -> int:
-        """Bytes that are sent and may be counted as tokens: no tokenizer makes more tokens than bytes. Of tools and
-        their calls, the widest form in which a vendor may show them to the model."""
+        """An upper bound of the tokens: bytes, with tools in the widest form that a vendor may show to the model."""
         texts = [message.content for message in self.messages]
         told = sum(len(text.encode()) + 16 for text in (*texts, self.parameters.grammar or ""))
         calls = [message.model_dump(include={"tool_calls", "tool_call_id"}) for message in self.messages]
@@ -162,7 +157,7 @@ class ProviderRequest(Settings):
         return told + len(json.dumps([tools, calls], indent=4)) + _ABOUT_TOOLS
 
     def asked(self) -> tuple[list[dict[str, Any]], ModelParameters]:
-        """The messages and parameters, as the chain would send them."""
+        """Return messages and parameters as the application would send them."""
         given = self.parameters
         kind = ToolParameters if given.tools else AnswerConstraint if given.grammar is not None else ModelParameters
         values = given.model_dump(mode="json", exclude_unset=True)
@@ -172,7 +167,7 @@ class ProviderRequest(Settings):
 
 
 def _references(schema: Any) -> Iterator[str]:
-    """What a JSON Schema refers to. A keyword and a property of that name are not told apart."""
+    """Yield the references of a JSON Schema, including properties that are called like the keywords."""
     if isinstance(schema, dict):
         yield from (str(schema[name]) for name in ("$ref", "$dynamicRef", "$recursiveRef") if name in schema)
     for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
@@ -180,12 +175,12 @@ def _references(schema: Any) -> Iterator[str]:
 
 
 def schemas() -> dict[str, type[Settings]]:
-    """Models that engine/schemas/ has a JSON Schema of, by its file."""
+    """Return the models that engine/schemas/ has a JSON Schema of, by file."""
     return {"request.schema.json": ProviderRequest}
 
 
 def write_requests(path: Path, requests: Iterable[Mapping[str, Any]]) -> None:
-    """Writes what replay has noted, in an order that depends on the requests alone."""
+    """Write the requests in an order that depends on the requests alone."""
     rows = ({"version": SCHEMA, **request} for request in requests)
     write_jsonl(path, sorted(rows, key=lambda row: str(row["digest"])))
 

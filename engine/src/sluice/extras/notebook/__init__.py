@@ -1,1 +1,1 @@
-"""A notebook to explore data, training and releases in; the code that it runs is elsewhere."""
+"""Code of the notebook that explores data, training and releases."""

@@ -1,4 +1,4 @@
-"""Judgements of the releases that may be served again: those of this machine, and all in the shared artifact store."""
+"""Judgements of the releases on this machine and in the shared artifact store."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from sluice.release.verdict import JUDGEMENT, Judgement
 
 
 def kept_judgements(workspace: Workspace, variables: Mapping[str, str]) -> list[Judgement]:
-    """Their judgements, each release once. SluiceError when one of them cannot be read.
-
-    Without a shared artifact store only those of this machine are known."""
+    """Return the judgement of each release once, of this machine and of the shared artifact store, if there is one."""
     found = {path.parent.name: load_judgement(path.parent) for path in sorted(workspace.releases.glob(f"r-*/{FILE}"))}
     if shared_address(variables):
         store = shared_artifact_store(variables)

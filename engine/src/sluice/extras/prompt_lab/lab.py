@@ -51,10 +51,7 @@ _COMMANDS = (
 
 
 class PromptLab:
-    """The lab of one checkout, and the application that chats: the given one until an edit is kept, then one with it.
-
-    It shares the model, the search and the embedder of the given application.
-    """
+    """The lab of one checkout. It chats with the given application until an edit is kept, then with a new one."""
 
     def __init__(self, workspace: Workspace, bundle: ReleaseBundle, application: Any) -> None:
         self.application = application
@@ -175,7 +172,6 @@ class PromptLab:
         return replace(self._bundle, prompts=load_prompts(self._workspace.prompts, roles=PROMPT_ROLES) | edited)
 
     def _parts(self, bundle: ReleaseBundle) -> tuple[Any, Any, Any]:
-        """The running model and search, and guards that know the edited prompt."""
         return self._chat, self._search, open_guards(bundle, self._search.embedder)
 
     def _target(self, bundle: ReleaseBundle) -> RunnerTarget:
@@ -206,7 +202,7 @@ class EditedPrompt(Settings):
 
 
 def prompt_lab(workspace: Workspace, bundle: ReleaseBundle) -> Callable[..., Any]:
-    """Make the part of a service that has the prompt lab, as `create_app` takes it."""
+    """Return the part of a service that adds the prompt lab, for `create_app`."""
 
     def add(api: FastAPI, application: Any, _metrics: Any) -> Any:
         lab = PromptLab(workspace, bundle, application)

@@ -1,8 +1,4 @@
-"""Test cases of a prompt: its own testData, or the lines of a file. Errors are reported before any request is sent.
-
-A line is {id, vars: {variable: value}, expect: {…}}; `expect` has the keys of a row's `expect` and `expected`, which
-stands beside the variables in testData: a right answer, several, or an empty list for a decline.
-"""
+"""Test cases of a prompt: its testData, or lines of {id, vars, expect}, where an empty `expected` means a decline."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ C = TypeVar("C", bound=LabelledCase)
 def read_cases(
     path: Path, model: type[C], *, remedy: str, wrong: Callable[[C], Iterable[str]] = lambda _: ()
 ) -> list[tuple[str, C]]:
-    """Reads a file of labelled cases and returns (`file:line`, case) of each line."""
+    """Read a file of labelled cases and return each with its `file:line`."""
     text, unreadable = read_text(path)
     faults = [str(fault) for fault in unreadable]
     found: list[tuple[str, C]] = []
@@ -64,8 +60,6 @@ _DECLINE = "decline"  # the variable that holds the wording of a decline
 
 
 class CaseExpect(ExpectedBehaviour):
-    """`expected`: None where nothing is said about the right answer."""
-
     expected: str | tuple[str, ...] | None = None
 
     @property
@@ -74,7 +68,6 @@ class CaseExpect(ExpectedBehaviour):
 
     @property
     def behaviour(self) -> ExpectedBehaviour | None:
-        """What a row would hold, None when it is nothing."""
         plain = ExpectedBehaviour(**self.model_dump(exclude={"expected"}))
         return None if plain == ExpectedBehaviour() else plain
 
@@ -86,7 +79,7 @@ class CaseLine(LabelledCase):
 
 @dataclass(frozen=True)
 class PromptCase:
-    """`row` is what the metrics see of it; `declines`: it expects the wording in the variable `decline`."""
+    """A rendered case. `row` is for the metrics; `declines` if it expects the variable `decline`."""
 
     prompt: Prompt
     row: Row
@@ -103,9 +96,7 @@ class PromptCase:
 
 
 def cases_of(prompts: Sequence[Prompt], folder: Path, lines: Path | None = None) -> list[PromptCase]:
-    """The cases of all prompts, rendered. `lines`: a file whose cases are for each of them, in place of testData.
-
-    Raises ValidationErrors with every place that is wrong."""
+    """Render the cases of all prompts, or those of a file for each. Raises ValidationErrors with every fault."""
 
     def wrong(line: CaseLine) -> list[str]:
         behaviour = line.expect.behaviour
@@ -170,14 +161,14 @@ def find_prompt(folder: Path, name: str) -> Prompt:
 
 
 def preview(prompt: Prompt, values: dict[str, Any]) -> list[dict[str, str]]:
-    """The rendered messages; variables without a value stay as they are written."""
+    """Render a prompt; variables without a value stay as written."""
     texts = tuple(variable.model_copy(update={"type": "string"}) for variable in prompt.variables)
     unfilled = {variable.name: f"{{{{{variable.name}}}}}" for variable in texts}
     return prompt.model_copy(update={"variables": texts}).render(**(unfilled | values))
 
 
 def parse_values(prompt: Prompt, pairs: Iterable[str]) -> dict[str, Any]:
-    """The values by variable, each of the variable's type. All that is wrong with the pairs is raised at once."""
+    """Parse `variable=value` pairs by the variables' types. Raises ValidationErrors with every fault."""
     variables = {variable.name: variable for variable in prompt.variables}
     values: dict[str, Any] = {}
     faults = []

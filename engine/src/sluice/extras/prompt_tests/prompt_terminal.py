@@ -43,7 +43,6 @@ _NARROWEST = 20  # columns of text
 
 
 def print_prompts(prompts: Mapping[str, Prompt]) -> None:
-    """Two lines a prompt: name, digest, model and variables; what it is for."""
     console = _console()
     width = max((len(name) for name in prompts), default=0)
     for name, prompt in prompts.items():
@@ -53,7 +52,7 @@ def print_prompts(prompts: Mapping[str, Prompt]) -> None:
 
 
 def markdown_changes(changes: Sequence[PromptChange], *, base: str, edited: Collection[str]) -> str:
-    """What `print_changes` prints, for the summary of a job; the arguments are those."""
+    """Return what `print_changes` prints, as Markdown for a job summary."""
     written = StringIO()
     print_changes(changes, base=base, edited=edited, file=written)
     text = written.getvalue().rstrip()
@@ -127,7 +126,7 @@ def _written(value: Any) -> str:
 
 
 def _lines(message: MessageChange, *, plain: bool) -> Iterator[Text]:
-    """The lines of a message that changed and those next to them; `…` for the others. A new or removed one is whole."""
+    """Yield the changed lines of a message and their neighbours, `…` for the rest."""
     from rich.text import Text
 
     text, whole = Text(), message.base_role is None or message.head_role is None
@@ -159,7 +158,7 @@ def _marked(part: str, kind: str, *, plain: bool) -> Text:
 
 
 def _print(console: Console, content: Text | str, indent: int) -> None:
-    """Wraps at words, with every line `indent` columns in."""
+    """Print wrapped at words, with every line indented."""
     from rich.text import Text
 
     text = content if isinstance(content, Text) else Text(content)
@@ -183,7 +182,7 @@ _LONGEST = 300  # characters of an answer
 
 
 def print_tests(tested: PromptRun) -> None:
-    """The last line is `PASSED n/m`."""
+    """Print the results; the last line is `PASSED n/m`."""
     table = [_HEAD, *(_line(tested, name) for name in dict.fromkeys(case.prompt.name for case in tested.cases))]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:

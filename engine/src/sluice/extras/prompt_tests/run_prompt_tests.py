@@ -1,8 +1,4 @@
-"""Tests prompts against the provider of their role, case by case, without the rest of the application.
-
-`sluice prompts test`. Responses are cached as in an evaluation. It starts quickly: it imports only modules that the
-cases need, and a cache hit starts neither a model nor an HTTP client.
-"""
+"""Tests prompts against the provider of their role. A cached response starts neither a model nor an HTTP client."""
 
 from __future__ import annotations
 
@@ -35,8 +31,7 @@ _CHECKS = ("exact_match", "decline_accuracy", "contains", "not_contains", "regex
 
 @dataclass(frozen=True)
 class PromptRun:
-    """`records`: as of an evaluation, in the order of `cases`, with `faults`: why a case did not pass. `notes`: what
-    was not asked, and why."""
+    """`records` has the order of `cases`, each with its `faults`; `notes` says what was not asked, and why."""
 
     cases: Sequence[PromptCase]
     records: Sequence[dict[str, Any]]
@@ -94,7 +89,7 @@ def write_tests(tested: PromptRun, out: Path) -> None:
 
 
 def _askable(prompts: Sequence[Prompt], providers: Providers, *, named: bool) -> tuple[list[Prompt], list[str]]:
-    """The prompts whose role somebody is in, and a note for each other one. By name, that is an error."""
+    """Return the prompts whose role has a provider, and a note for each other one (an error if it was named)."""
     unasked = [prompt for prompt in prompts if not getattr(providers, prompt.model)]
     notes = [f"{one.name}: no provider in the role {one.model} of config/providers.yaml" for one in unasked]
     if notes and named:
@@ -113,8 +108,6 @@ def _ask(
 
 
 class _PromptApplication:
-    """One request a case. `seconds`: the deadline of one answer."""
-
     def __init__(self, cases: Sequence[PromptCase], chat: ChatProvider, seconds: float) -> None:
         self._cases = {case.row.id: case for case in cases}
         self._chat = chat
@@ -145,7 +138,7 @@ class _PromptApplication:
 def open_role(
     workspace: Workspace, providers: Providers, role: str, store: ResponseCache, *, replay: bool = False
 ) -> Iterator[RecordedChat]:
-    """Opens the providers of a role behind the response cache; a model starts with its first request."""
+    """Open the providers of a role behind the response cache. The first request starts a model."""
     specs: tuple[ProviderSpec, ...] = getattr(providers, role)
     with ExitStack() as opened:
 
@@ -159,7 +152,7 @@ def open_role(
 
 
 def _local(workspace: Workspace, role: str, opened: ExitStack) -> tuple[Callable[[], ChatProvider], str]:
-    """The local model; as chat with the adapter in build/, where there is one, else without."""
+    """The local model; in the role chat with the adapter in build/, if there is one."""
     from sluice.evaluation.application import model_digest
     from sluice.serving.release_parts import draft_adapter, draft_bundle
     from sluice.serving.runtime import open_model

@@ -1,1 +1,1 @@
-"""What a release proves: bill of materials, statements, checksums, and scores that anybody can compute again."""
+"""Checksums of a release, and scores that anybody can recompute."""

@@ -1,8 +1,4 @@
-"""SHA256SUMS of a release: one line for every file in its folder, as `sha256sum --check` reads it.
-
-release.json pins what serves. This pins what decided about it too - answers, scores, the champion's, training,
-rehearsal, report - and release.json itself with its date. It is written whenever the report is.
-"""
+"""SHA256SUMS of a release covers every file in its folder, also those that release.json doesn't pin."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def check_checksums(folder: Path) -> VerificationResult:
-    """Every file of a release against its SHA256SUMS; a check of `sluice release verify`."""
+    """Check every file of a release against SHA256SUMS, for `sluice release verify`."""
     if not (folder / FILE).is_file():
         if (folder / REPORT).exists():  # which is never without it
             return VerificationResult("checksums", "failed", f"{FILE}: missing")
@@ -37,7 +33,7 @@ def check_checksums(folder: Path) -> VerificationResult:
 
 
 def faults_of_checksums(folder: Path) -> list[str]:
-    """What is not as SHA256SUMS says: files that changed, are missing or were added, and lines that are none."""
+    """List files that changed, are missing or were added, and malformed lines."""
     text = (folder / FILE).read_bytes().decode("utf-8", "replace")
     listed: dict[str, str] = {}
     faults = []

@@ -1,12 +1,8 @@
-"""Recomputes a release's scores from its recorded answers, its figures from the scores, and its verdicts from the
-figures, offline. No model is asked. `sluice release recompute` runs it.
-
-A figure that agrees is verified. A figure that differs is a fault only if the code and libraries of the metrics are
-those that scored the release; otherwise it counts as not verified.
-"""
+"""Recomputes a release's scores from its answers, figures from scores, and verdicts from figures, offline."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,7 +38,6 @@ _SHOWN = 12
 
 
 def recompute(workspace: Workspace, folder: Path) -> list[VerificationResult]:
-    """Recomputes what a release was judged by."""
     try:
         return _recompute(workspace, folder, load_judgement(folder))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -74,7 +69,7 @@ def _recompute(workspace: Workspace, folder: Path, judgement: Judgement) -> list
 
 @contextmanager
 def _metrics(workspace: Workspace, folder: Path) -> Iterator[tuple[Metric, ...]]:
-    """Those that need no network: without the judge, and without an embedder that is not here."""
+    """Open the metrics that need no judge and no embedder that isn't in the cache."""
     embed = load_models(folder / "config" / "models.yaml").embed
     with ExitStack() as opened:
         vectors = None
@@ -113,46 +108,32 @@ def _faults_of_rows(
 def _faults_of_scores(
     rows: Sequence[Row], cases: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]
 ) -> tuple[list[str], int]:
-    """Results that the recorded answer does not have by these metrics, and how many answers were scored."""
+    """Compare recorded results with recomputed ones; also return how many answers were scored."""
     again = rescore(cases, rows, partial(run_metrics, metrics=metrics))
-    by_name = {metric.name: metric for metric in metrics}
     faults = []
     for case, scored in zip(cases, again, strict=True):
-        for kind in _KINDS:
-            for name in sorted({*case.get(kind, {}), *scored.get(kind, {})} & by_name.keys()):
-                was, now = case.get(kind, {}).get(name), scored.get(kind, {}).get(name)
-                if not _same(was, now, _tolerance(by_name[name])):
-                    where = f"{_CASES}: row {case['id']}, trial {case.get('trial', 0)}: {name} is {was}"
-                    faults.append(f"{where}, recomputed {now}")
+        where = f"{_CASES}: row {case['id']}, trial {case.get('trial', 0)}"
+        for kind, metric in itertools.product(_KINDS, sorted(metrics, key=lambda metric: metric.name)):
+            was, now = case.get(kind, {}), scored.get(kind, {})
+            faults += _differing(where, was, now, [metric.name], tolerance=_tolerance(metric))
     return faults, sum(case.get("status", "answered") == "answered" for case in cases)
 
 
 def _faults_of_figures(
     folder: Path, judgement: Judgement, summary: Mapping[str, Any], again: Mapping[str, Any]
 ) -> list[str]:
-    """Figures that do not follow from the scores, and files that disagree about them."""
     faults = []
     if summary["cases"] != again["cases"]:
         faults.append(f"{_SUMMARY}: cases is {summary['cases']}, there are {again['cases']}")
     for kind in _SUMMARISED:
         for name, figure in again[kind].items():
-            said = summary.get(kind, {}).get(name, {})
-            faults += [
-                f"{_SUMMARY}: {name}: {key} is {said.get(key)}, recomputed {value}"
-                for key, value in figure.items()
-                if not _same(said.get(key), value, _SAME)
-            ]
-    figures = flat_figures(summary)
+            faults += _differing(f"{_SUMMARY}: {name}", summary.get(kind, {}).get(name, {}), figure, figure)
     pinned = {name: metric["value"] for name, metric in summary["metrics"].items()}
     for place, said, wanted in (
-        (_FIGURES, read_json(folder / _FIGURES), figures),
+        (_FIGURES, read_json(folder / _FIGURES), flat_figures(summary)),
         (JUDGEMENT, judgement.evaluation.metrics, pinned),
     ):
-        faults += [
-            f"{place}: {name} is {said.get(name)}, {_SUMMARY} has {wanted.get(name)}"
-            for name in sorted({*said, *wanted})
-            if name not in said or name not in wanted or not _same(said[name], wanted[name], _SAME)
-        ]
+        faults += _differing(place, said, wanted, sorted({*said, *wanted}), by=f"{_SUMMARY} has")
     return faults
 
 
@@ -166,17 +147,30 @@ def _verdicts(folder: Path, judgement: Judgement, other_code: bool) -> Verificat
                 (champion / name).symlink_to((folder / "evaluation" / kept).resolve())
             again = decide_release(folder / JUDGING_GATES, folder / "evaluation", champion)
     except SluiceError as error:
-        return _result("verdicts", "", _lines(error))
+        faults = error.faults if isinstance(error, ValidationErrors) else [error.message.replace("\n", " ")]
+        return _result("verdicts", "", faults)
     said, now = ({verdict.gate: verdict.model_dump() for verdict in some} for some in (judgement.gates, again))
     faults = [f"{JUDGEMENT}: gate {name}: not decided by {JUDGING_GATES}" for name in sorted(said.keys() - now)]
     faults += [f"{JUDGEMENT}: gate {name}: missing" for name in sorted(now.keys() - said)]
-    faults += [
-        f"{JUDGEMENT}: gate {name}: {key} is {said[name][key]}, recomputed {now[name][key]}"
-        for name in sorted(said.keys() & now)
-        for key in now[name]
-        if not _same(said[name][key], now[name][key], _SAME)
-    ]
+    for name in sorted(said.keys() & now):
+        faults += _differing(f"{JUDGEMENT}: gate {name}", said[name], now[name], now[name])
     return _result("verdicts", f"{len(again)} verdicts", faults, other_code)
+
+
+def _differing(
+    where: str,
+    said: Mapping[str, Any],
+    now: Mapping[str, Any],
+    keys: Iterable[str],
+    *,
+    tolerance: float = _SAME,
+    by: str = "recomputed",
+) -> list[str]:
+    return [
+        f"{where}: {key} is {said.get(key)}, {by} {now.get(key)}"
+        for key in keys
+        if (key in said) is not (key in now) or not _same(said.get(key), now.get(key), tolerance)
+    ]
 
 
 def _result(what: str, looked_at: str, faults: Iterable[str], other_code: bool = False) -> VerificationResult:
@@ -202,7 +196,3 @@ def _same(was: Any, now: Any, tolerance: float) -> bool:
     if isinstance(was, list | tuple) and isinstance(now, list | tuple):
         return list(was) == list(now)
     return bool(was == now)
-
-
-def _lines(error: SluiceError) -> list[str]:
-    return list(error.faults) if isinstance(error, ValidationErrors) else [error.message.replace("\n", " ")]

@@ -1,7 +1,4 @@
-"""A branch that Sluice maintains, and its one pull request, opened once, found again and updated by later runs.
-
-The branch has one commit, replaced until a person adds to it. The working tree is not touched.
-"""
+"""A branch that Sluice maintains and its one pull request. The working tree is not touched."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ def push_branch(
     remote: str = "origin",
     remedy: str = "",
 ) -> str:
-    """Puts a commit on a branch of the remote; returns what it did, in words."""
+    """Push a commit to a branch that Sluice owns and return what was done."""
     sign_in = sign_in_to_github(environment)
     listed = run(root, "ls-remote", "--", remote, f"refs/heads/{branch}", env=sign_in).split()
     there = listed[0] if listed else ""
@@ -69,8 +66,6 @@ def push_branch(
 
 @dataclass(frozen=True)
 class PullRequestText:
-    """What a pull request shall say. `branch` lies in the repository itself."""
-
     branch: str
     title: str
     body: str
@@ -96,7 +91,7 @@ def upsert_pull(text: PullRequestText, environment: Mapping[str, str]) -> Commen
 
 
 def closed_before(text: PullRequestText, environment: Mapping[str, str]) -> str:
-    """The address of the pull request of this title that a person closed without merging it; empty without one."""
+    """Return the URL of the pull request of this title that was closed unmerged, or ""."""
     with open_repository(environment) as repository:
         if _pulls(repository, environment, text.branch, "open"):
             return ""
@@ -105,7 +100,7 @@ def closed_before(text: PullRequestText, environment: Mapping[str, str]) -> str:
 
 
 def origin_of(environment: Mapping[str, str]) -> str:
-    """owner/name of the template or the repository that this one was made from; empty when GitHub knows of none."""
+    """Return owner/name of this repository's template or parent, or ""."""
     with open_repository(environment) as repository:
         source = repository.template_repository or repository.parent
         return source.full_name if source else ""

@@ -1,7 +1,4 @@
-"""The comment on a comparison, and its verdict as a hidden line of it, for programs that wait for that.
-
-The line stands above all that the comment shows of answers, so the first such line of a comment is Sluice's own.
-"""
+"""The comment on a comparison and its verdict as a hidden line above anything quoted from answers."""
 
 from __future__ import annotations
 
@@ -20,8 +17,6 @@ _LINE = re.compile(r"^<!-- sluice:verdict (\{.*\}) -->$", re.MULTILINE)
 
 
 class WorseMetric(Settings):
-    """A deciding metric that is worse, with its figures where both sides have one."""
-
     name: str
     base: float | None = None
     head: float | None = None
@@ -32,7 +27,7 @@ class WorseMetric(Settings):
 
 
 class CommentVerdict(Settings):
-    """`head`: the commit that was compared. `verdict`: that of comparison.json; `not compared` without one."""
+    """`verdict` is that of comparison.json, or `not compared`."""
 
     head: str
     verdict: str
@@ -40,7 +35,7 @@ class CommentVerdict(Settings):
     worse: tuple[WorseMetric, ...] = ()
 
     def line(self) -> str:
-        """The hidden line; a name of a metric cannot end it."""
+        """Return the hidden line; a metric's name can't end it."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True).replace(">", "\\u003e")
         return f"<!-- sluice:verdict {text} -->"
 
@@ -65,8 +60,7 @@ def find_verdict(comments: Iterable[str], head: str) -> CommentVerdict | None:
 
 
 def comparison_text(file: Path, report: str, environment: Mapping[str, str]) -> str:
-    """The comment on a comparison: the verdict, and below it which commit it is about and where all of it is; a hidden
-    line says the verdict to programs."""
+    """Return the comment: title, hidden verdict line, links and commit, then the rest of the comparison."""
     text = file.read_text(encoding="utf-8") if file.is_file() else "## ! Not compared\n\nThe run ended before that.\n"
     title, _, rest = text.partition("\n\n")
     parts = [f"[Open the report]({report}): every case with both answers"] if report else []

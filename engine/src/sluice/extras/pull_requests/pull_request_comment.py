@@ -1,8 +1,4 @@
-"""One comment on a pull request: created once, found again and updated by later runs, and marked as outdated as soon as
-a later run begins.
-
-The job `plan` marks it and installs nothing, so this module needs the standard library alone.
-"""
+"""One comment on a pull request. The job `plan` marks it before anything is installed: standard library only."""
 
 from __future__ import annotations
 
@@ -69,7 +65,7 @@ def upsert_comment(markdown: str, environment: Mapping[str, str]) -> CommentResu
 
 
 def pull_request_of(environment: Mapping[str, str]) -> int | None:
-    """The number of the pull request that the run is of, or of a comment on; None when it is of something else."""
+    """Return the number of the run's pull request, if any."""
     event = _event_of(environment)
     issue = event.get("issue") or {}
     found = event.get("pull_request") or (issue if issue.get("pull_request") else {})
@@ -78,13 +74,12 @@ def pull_request_of(environment: Mapping[str, str]) -> int | None:
 
 
 def head_of(environment: Mapping[str, str]) -> str:
-    """The newest commit of the pull request; empty for a run of something else. What is checked out is its merge."""
+    """Return the newest commit of the run's pull request, or "". What is checked out is its merge."""
     head = (_event_of(environment).get("pull_request") or {}).get("head") or {}
     return str(head.get("sha") or "")
 
 
 def _event_of(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What has started the run, as GitHub describes it. SluiceError when GITHUB_EVENT_PATH is missing or broken."""
     path = Path(needed(environment, "GITHUB_EVENT_PATH"))
     try:
         event: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -94,7 +89,7 @@ def _event_of(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def mark_outdated(environment: Mapping[str, str], *, compares: bool) -> str:
-    """Puts a notice above the comparison of an earlier run. The comparison of this run will replace both."""
+    """Put a notice above the comparison of an earlier run."""
     number = pull_request_of(environment)
     if number is None:
         return "nothing is outdated: this run is not of a pull request"

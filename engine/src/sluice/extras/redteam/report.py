@@ -17,10 +17,9 @@ from sluice.evaluation.comparison_policy import ComparisonPolicy, MetricPolicy
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.paired_cases import Record
 from sluice.evaluation.registry import NamedMeasure
-from sluice.evaluation.reports import COMMENT, JUNIT, PAGE, ComparedVersion
+from sluice.evaluation.reports import COMMENT, PAGE, ComparedVersion
 from sluice.evaluation.reports.comparison_comment import write_comment
 from sluice.evaluation.reports.comparison_page import page
-from sluice.evaluation.reports.junit import junit
 from sluice.evaluation.reports.phrasing import quoted
 from sluice.extras.redteam.result import FILE, AttackCount, FamilyResult, RedTeamResult, coverage
 from sluice.extras.redteam.target import AttackAttempt
@@ -75,7 +74,7 @@ _PLAIN = re.compile(r"[\w .,:;%()+-]+")
 def write_reports(
     folder: Path, result: RedTeamResult, comparison: Comparison | None, base: ComparedVersion, head: ComparedVersion
 ) -> None:
-    """redteam.json always; comment.md always; report.html and junit.xml where there is something to compare with."""
+    """redteam.json always; comment.md always; report.html where there is something to compare with."""
     write_json(folder / FILE, result.model_dump(mode="json"))
     text = summary(result)
     if comparison is not None:
@@ -91,7 +90,6 @@ def write_reports(
             headline=headline(result),
         )
         write_atomic(folder / PAGE, shown)
-        write_atomic(folder / JUNIT, junit(comparison))
     write_atomic(folder / COMMENT, text)
 
 

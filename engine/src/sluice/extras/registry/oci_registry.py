@@ -1,9 +1,5 @@
-"""A client for one repository of an OCI registry, as an artifact store needs it: blobs by sha256, and a manifest under
-a tag that protects the blobs it names from the registry's garbage collection.
-
-The protocol is the OCI distribution specification; signing in is the token flow of the CNCF Distribution project
-(`401`, `WWW-Authenticate: Bearer realm=…`). A registry of this machine is asked over http, others over https.
-"""
+"""A client for one repository of an OCI registry: blobs by sha256, and manifests that protect them from garbage
+collection, by the OCI distribution specification and the token flow of the CNCF Distribution project."""
 
 from __future__ import annotations
 
@@ -63,7 +59,7 @@ class OciRegistry(AuthBase):
         return f"oci://{self._host}/{self._name}"
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Gives a request to this registry, and no other, what opens it."""
+        """Sign a request to this registry, and to no other."""
         if self._authorization and urlsplit(request.url).netloc == self._host:
             request.headers.setdefault("Authorization", self._authorization)
         return request
@@ -72,7 +68,7 @@ class OciRegistry(AuthBase):
         return self._ask("HEAD", f"blobs/sha256:{digest}", expect=(200, 404)).status_code == 200
 
     def put(self, digest: str, content: Path | bytes) -> None:
-        """Uploads a blob, streamed; the registry compares its digest. One that broke off is begun anew."""
+        """Stream a blob, whose digest the registry compares; one that broke off is sent anew."""
         for attempt in range(1, _ATTEMPTS + 1):
             begun = self._ask("POST", "blobs/uploads/", expect=(202,))
             location = urljoin(begun.url, begun.headers["Location"])
@@ -82,7 +78,7 @@ class OciRegistry(AuthBase):
                 return
 
     def get(self, digest: str, target: Path) -> bool:
-        """Writes a blob to a file, unverified; False where the registry does not have it."""
+        """Write a blob to a file, unverified; return False if the registry does not have it."""
         for attempt in range(1, _ATTEMPTS + 1):
             with self._ask("GET", f"blobs/sha256:{digest}", expect=(200, 404), stream=True) as answer:
                 if answer.status_code == 404:
@@ -99,7 +95,7 @@ class OciRegistry(AuthBase):
         raise AssertionError("the last attempt returns or raises")
 
     def tag(self, tag: str, folder: Path, blobs: Mapping[str, Path], source: str) -> None:
-        """Makes a manifest of blobs that are there, under a tag; another manifest gives the tag up."""
+        """Put a manifest of uploaded blobs under a tag."""
         empty = hashlib.sha256(_EMPTY).hexdigest()
         if not self.has(empty):
             self.put(empty, _EMPTY)
@@ -120,7 +116,7 @@ class OciRegistry(AuthBase):
         self._ask("PUT", f"manifests/{tag}", expect=(201,), content=canonical_json(manifest), kind=_MANIFEST)
 
     def tags(self) -> dict[str, datetime]:
-        """All tags, with the time at which their manifests were made; manifests of others are left out."""
+        """Return all tags of our manifests, with the time at which they were made."""
         found: dict[str, datetime] = {}
         page = f"tags/list?n={_PAGE}"
         while page:
@@ -134,7 +130,7 @@ class OciRegistry(AuthBase):
         return found
 
     def delete(self, tag: str) -> None:
-        """Deletes the manifest of a tag; its blobs are the registry's to collect, where no other names them."""
+        """Delete the manifest of a tag; the registry collects its blobs."""
         answer = self._ask("HEAD", f"manifests/{tag}", expect=(200, 404), kind=_MANIFEST)
         if answer.status_code == 200:
             digest = answer.headers["Docker-Content-Digest"]
@@ -150,7 +146,7 @@ class OciRegistry(AuthBase):
         kind: str = "",
         **how: Any,
     ) -> requests.Response:
-        """What the registry answers; it is signed in to where it asks for that. SluiceError for another status."""
+        """Ask the registry, after signing in if it demands that."""
         answer = self._send(method, path, content, kind, how)
         if answer.status_code in _DENIED:
             # A public repository is open to those whose token is not meant for it.
@@ -231,7 +227,7 @@ class GithubRegistry(OciRegistry):
 
 
 def _said(answer: requests.Response) -> str:
-    """What an answer says went wrong, in the registry's or in GitHub's way."""
+    """Return the error of an answer, in the registry's or in GitHub's form."""
     try:
         body = answer.json()
         first = (body.get("errors") or [body])[0]
@@ -241,10 +237,9 @@ def _said(answer: requests.Response) -> str:
 
 
 def credentials(host: str) -> str:
-    """`user:password` in base64, for a registry; empty where none are known.
+    """Return `user:password` in base64, or an empty string, as `docker login` noted it.
 
-    It is what `docker login` noted; for GitHub's registry before that GITHUB_TOKEN or GH_TOKEN, and after it the token
-    of gh."""
+    For GitHub's registry GITHUB_TOKEN or GH_TOKEN come before it, and the token of gh after it."""
     given = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN")
     if not (host == GITHUB and given) and (noted := _noted(host)):
         return noted
@@ -253,12 +248,11 @@ def credentials(host: str) -> str:
 
 
 def github_token() -> str:
-    """GITHUB_TOKEN, GH_TOKEN, or the token of the program gh; empty where there is none."""
     return os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN") or _printed("gh", "auth", "token")
 
 
 def _noted(host: str) -> str:
-    """What Docker's configuration has for a registry, or the program that it names for it."""
+    """Return what Docker's configuration, or the program that it names, has for a registry."""
     file = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
     try:
         config = json.loads(file.read_text())
@@ -275,7 +269,6 @@ def _noted(host: str) -> str:
 
 
 def _printed(*words: str, given: str = "") -> str:
-    """What a program prints; empty where it is missing or fails."""
     try:
         done = subprocess.run(words, input=given, capture_output=True, text=True, check=False, timeout=60)
     except (FileNotFoundError, subprocess.TimeoutExpired):

@@ -38,7 +38,7 @@ _ADDRESS = r"oci://([a-zA-Z0-9.-]+(?::\d+)?)/([a-z0-9]+(?:(?:[._]|__|-+|/)[a-z0-
 
 
 def open_registry_store(address: str) -> RegistryStore:
-    """Opens the store at an address; neither registry nor repository is asked for anything yet."""
+    """Open the store at an address, without a request."""
     if address == "github":
         return RegistryStore(GithubRegistry(GITHUB, f"{_github_repository().lower()}-artifacts"), "")
     found = re.fullmatch(_ADDRESS, address)
@@ -52,7 +52,7 @@ def open_registry_store(address: str) -> RegistryStore:
 
 
 class RegistryStore:
-    """An `ArtifactStore` of a registry and of git refs. `remote`: where the record is; empty for `origin`."""
+    """An `ArtifactStore` of a registry and of git refs; the record is in `remote`, or in `origin`."""
 
     def __init__(self, registry: OciRegistry, remote: str) -> None:
         self._registry, self._remote = registry, remote
@@ -87,7 +87,7 @@ class RegistryStore:
         return sorted({name.split("/")[depth] for name in self._refs.names(folder) if name.count("/") > depth})
 
     def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
-        """Tags a manifest of the blobs with the id of the release: what a manifest names, no registry collects."""
+        """Tag a manifest of the blobs with the id of the release: no registry collects what a manifest names."""
         page = self._record if self._record.startswith("https://") else ""
         self._registry.tag(release, folder, blobs, page.removesuffix(".git"))
 
@@ -102,7 +102,6 @@ class RegistryStore:
 
     @cached_property
     def _record(self) -> str:
-        """Where the record is: what the address says, or `origin` of the checkout around."""
         if self._remote:
             return self._remote
         if repository := os.environ.get("GITHUB_REPOSITORY"):
@@ -115,7 +114,7 @@ class RegistryStore:
 
 
 def _github_repository() -> str:
-    """owner/name of the repository: of the run on GitHub, or where `origin` of the checkout is."""
+    """Return owner/name of the run on GitHub, or of `origin`."""
     if repository := os.environ.get("GITHUB_REPOSITORY"):
         return repository
     remedy = "set GITHUB_REPOSITORY=OWNER/NAME, or run it in a clone of a repository on GitHub"
@@ -134,8 +133,6 @@ def _origin(what: str, remedy: str) -> str:
 
 
 class GitRefs:
-    """Notes in the repository at `remote`; what is fetched lies in a temporary folder."""
-
     def __init__(self, remote: str) -> None:
         self._remote = remote
 
@@ -143,19 +140,18 @@ class GitRefs:
         return self._remote
 
     def names(self, folder: str) -> list[str]:
-        """Names of all notes below a folder, sorted."""
         below = f"{_REFS}{folder}/"
         self._git("fetch", "--quiet", "--prune", "--no-tags", self._remote, f"+{below}*:{below}*")
         return self._git("for-each-ref", f"--format=%(refname:lstrip={_REFS.count('/')})", below).splitlines()
 
     def read(self, name: str) -> bytes | None:
-        """A note; None when there is none of that name. One that was fetched is not asked for again: none changes."""
+        """Return a note or None; one that was fetched is not asked for again, as none changes."""
         if not self._commit(name) and name not in self.names(name.rpartition("/")[0]):
             return None
         return run_bytes(self._local, "cat-file", "blob", f"{_REFS}{name}:{_FILE}")
 
     def make(self, name: str, content: bytes) -> bool:
-        """Makes a note; False when there is one of that name."""
+        """Make a note; return False if there is one of that name."""
         blob = self._git("hash-object", "-w", "--stdin", given=content)
         tree = self._git("mktree", given=f"100644 blob {blob}\t{_FILE}\n".encode())
         # Two writers of the same words make two commits: to git, a ref that is there already with the own commit is

@@ -1,9 +1,4 @@
-"""Searches for an application with a small model, and says where it should decline.
-
-A question is searched for without courtesies and misspelt words, and with the turns before it if it leans on them. Of
-the passages those sentences are shown that say most about it. If they seem to say nothing of what the question names,
-the application declines without asking its model, which would answer from whatever it is shown.
-"""
+"""Help for a small model: what it is searched for, which sentences it sees, and when the application declines."""
 
 from __future__ import annotations
 
@@ -32,7 +27,7 @@ _ENDS = frozenset(".,;:!?%)]}")  # no answer begins with these
 
 
 class SmallModelAssistance:
-    """The help of one release: `small_model` and `answers: spans` of its config/service.yaml."""
+    """The `small_model` and `answers: spans` of a release's config/service.yaml."""
 
     def __init__(self, bundle: ReleaseBundle, retriever: PassageRetriever) -> None:
         self._settings = bundle.service.small_model
@@ -58,7 +53,7 @@ class SmallModelAssistance:
         return SearchResult([], nearest, declines=not is_personal(question), limits=limits)
 
     async def _found(self, settings: SmallModelSettings, lines: list[str]) -> tuple[list[Document], bool]:
-        """The passages for the last line, and whether they seem not to answer it."""
+        """Return the passages for the last line, and whether they seem not to answer it."""
         request, search = current_request(), self.retriever.ainvoke
         lines = [self._speller.mend(bare(" ".join(line.split()))) for line in lines]
         question = lines[-1]
@@ -77,13 +72,7 @@ class SmallModelAssistance:
 
 
 class SentenceRetriever(PassageRetriever):
-    """The sentences that say most about a question, in place of the passages; `request.doubted` says whether they seem
-    not to answer it.
-
-    Attributes:
-        help: how many sentences, and how much doubt.
-        embedder: its file, used if the search has none open.
-    """
+    """Retrieves the best sentences instead of passages and sets `request.doubted`."""
 
     help: SmallModelSettings
     embedder: Path
@@ -109,10 +98,8 @@ class SentenceRetriever(PassageRetriever):
 def grammar(passages: Sequence[str], decline: str) -> str:
     """The grammar of answers that are spans of the passages, or `decline`, in the form of llama.cpp (GBNF).
 
-    A small model that was trained to copy still makes mistakes: a similar word, a number written out. A span begins and
-    ends at a word or a mark; white space is one space, and the first letter may be large or small. Rule `r<n>` is what
-    may follow the piece before it: nothing, or piece n and what may follow that.
-    """
+    A small model that was trained to copy still makes mistakes: a similar word, a number written out. Rule `r<n>` is
+    what may follow the piece before it: nothing, or piece n and what may follow that."""
     begins = [_quoted(decline)]
     rules: list[str] = []
     for passage in passages:

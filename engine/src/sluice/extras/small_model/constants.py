@@ -1,9 +1,4 @@
-"""The numbers and the words that the help for a small model is made of.
-
-They were chosen for the starter: its handbook in English, its embedder and its model. What is called fitted comes from
-engine/benchmarks/evidence_weights.py, on data/train.jsonl; engine/docs/decisions/answers-by-kind.md says how the rest
-was chosen. For another embedder or other documents, fit the weights again and try the rest.
-"""
+"""The numbers and words of the help for a small model, chosen for the starter (decisions/answers-by-kind.md)."""
 
 from __future__ import annotations
 

@@ -1,10 +1,4 @@
-"""The sentences of passages that a question is about, and how doubtful it is that they answer it: a small model reads a
-few sentences better than many, and answers from whatever it is shown.
-
-Each word of the question is looked for among the words of a sentence, by the embedder's vectors of words in their
-context; rare words weigh more. The sentences after the first are those that add most to what the others have.
-`constants.py` says where the weights come from.
-"""
+"""Chooses the sentences that a question is about and measures the doubt that they answer it."""
 
 from __future__ import annotations
 
@@ -29,13 +23,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 @dataclass(frozen=True)
 class PassageEvidence:
-    """What passages say about a question.
-
-    Attributes:
-        sentences: those that say most, each as a hit of its own, best first; none for small talk.
-        doubt: that they answer the question, from 0 to 1; 1 where there is no passage, 0 for small talk.
-        figures: from which the doubt follows.
-    """
+    """The best sentences, each as a hit, and the doubt (0 to 1) that they answer the question, from `figures`."""
 
     sentences: list[Hit]
     doubt: float
@@ -80,7 +68,7 @@ class EvidenceReader:
         return PassageEvidence(chosen[: number + more], doubt, figures)
 
     def _nearness(self, words: Vectors, texts: Sequence[str]) -> Vectors:
-        """Of each word to the word of each text that is nearest to it: (texts, words)."""
+        """Return the nearness of each word to the nearest word of each text: (texts, words)."""
         known = self._known
         if unknown := [text for text in dict.fromkeys(texts) if text not in known]:
             states = [_unit(one.states).astype(np.float16) for one in self._encoder.token_states(unknown)]
@@ -94,8 +82,7 @@ class EvidenceReader:
 
 
 def _added(asked: str, before: str, found: Sequence[Hit], score: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """To the score of each sentence, from its words and its neighbours: less for what the reply before has said, more
-    for reasons where a question of one line asks why."""
+    """Return additions to the scores: less for what the last reply said, more for reasons if the question asks why."""
     added = np.zeros_like(score)
     if before:
         told = _content(before.rpartition("\n")[2])
@@ -111,7 +98,7 @@ def _added(asked: str, before: str, found: Sequence[Hit], score: npt.NDArray[np.
 
 
 def _chosen(stated: Vectors, behind: npt.NDArray[np.float64], number: int) -> list[int]:
-    """Places of sentences, best first. `stated`: of each word of the question (sentences, words)."""
+    """Return the indexes of the sentences to show, best first. `stated` is (sentences, words)."""
     chosen: list[int] = []
     left = np.zeros_like(behind)
     score = stated.sum(axis=1)
@@ -124,7 +111,7 @@ def _chosen(stated: Vectors, behind: npt.NDArray[np.float64], number: int) -> li
 
 
 def _figures(rarity: Vectors, near: Vectors, said: Vectors, hits: Sequence[Hit]) -> tuple[float, ...]:
-    """What tells a question that passages answer: its rare words are there, or near; one passage stands out."""
+    """Return the features of the doubt: rare words missing or far, and the lead of the best passage."""
     lowest = np.sort(near)[:2]
     scores = sorted((hit.score for hit in hits), reverse=True)
     return (
@@ -137,7 +124,7 @@ def _figures(rarity: Vectors, near: Vectors, said: Vectors, hits: Sequence[Hit])
 
 
 def _words(text: TokenStates) -> Iterator[tuple[str, float, Vectors]]:
-    """Each word of a text with its rarity and its vector; a text without words is one."""
+    """Yield each word with its rarity and its vector; a text without words is one word."""
     words: list[tuple[str, list[int]]] = []
     for place, token in enumerate(text.tokens):
         if token.startswith("##") and words:
@@ -160,7 +147,7 @@ def _spoken(text: str) -> set[str]:
 
 
 def _content(text: str) -> set[str]:
-    """The stems of its words but the shortest, which stand everywhere, and its numbers."""
+    """Return the stems of all but the shortest words, and the numbers."""
     return {word[: constants.STEM] for word in _spoken(text) if len(word) > 3 or word.isdigit()}
 
 

@@ -1,8 +1,4 @@
-"""What a question is before it is searched for: small talk, courtesies, spelling, language, and what it leans on.
-
-`bacth size` finds little, `batch size` finds its passage. Only the search sees the mended question. A word is wrong
-where neither the documents nor the embedder know it, and it becomes the nearest word of the documents, if one is near.
-"""
+"""A question before the search: small talk, courtesies, spelling, language, and references to earlier turns."""
 
 from __future__ import annotations
 
@@ -23,7 +19,7 @@ from sluice.retrieval.embedder import TokenStates, Vector
 
 
 def bare(question: str) -> str:
-    """A correction without its beginning, a long question without courtesies: 90 % of the polite find their passage."""
+    """Remove the start of a correction, and courtesies from a long question."""
     question = constants.CORRECTS.sub("", question) or question
     if len(question.split()) <= constants.LONG:
         return question
@@ -32,19 +28,18 @@ def bare(question: str) -> str:
 
 
 def leans(question: str) -> bool:
-    """Whether a question says that it needs what was said before it, or is very short. `Who are you?` does not lean."""
+    """Tell whether a question needs the turn before it, or is very short."""
     return bool(constants.LEANS.search(question)) or (len(question.split()) < 4 and "are you" not in question.lower())
 
 
 def is_personal(question: str) -> bool:
-    """Whether it may be about the assistant, or no question at all. No errand is, nor a long one: `could you` is polite
-    there."""
+    """Tell whether a question may be about the assistant, or is none. Errands and long questions are not."""
     said = bool(constants.PERSONAL.search(question)) or not constants.ASKS.search(question)
     return said and len(question.split()) <= constants.LONG and not constants.ERRAND.search(question)
 
 
 class Speller:
-    """`documents`: their words; `others`: more words that are right."""
+    """Corrects words that neither the documents nor `others` know to the nearest word of the documents."""
 
     def __init__(self, documents: Collection[str], others: Collection[str] = ()) -> None:
         self._documents = frozenset(documents)
@@ -53,7 +48,7 @@ class Speller:
 
     @classmethod
     def of(cls, index: Path, embedder: Path) -> Speller:
-        """For an index of the shared documents, and an embedder's file. Without an index nothing is mended."""
+        """Build a speller from an index and an embedder's file; without an index it corrects nothing."""
         if not (index / "chunks.jsonl").is_file():
             return cls(())
         chunks = [json.loads(line) for line in (index / "chunks.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -66,14 +61,13 @@ class Speller:
         return constants.WORD.sub(lambda found: self._mended(found[0]), question)
 
     def is_foreign(self, question: str) -> bool:
-        """Whether fewer than half of three words or more stand in the documents: it is in another language, or about
-        other things. True of most training rows in other languages, and of one of 1,388 that are answered."""
+        """Tell whether fewer than half of three words or more stand in the documents."""
         words = re.findall(r"[^\W\d_]+", question.lower())
         known = sum(word in self._documents for word in words)
         return len(self._documents) >= constants.FEW and len(words) >= 3 and 2 * known < len(words)
 
     def knows(self, question: str) -> bool:
-        """Whether all its words but the shortest are in the documents; true of any question if there are none."""
+        """Tell whether the documents have all words but the shortest; true if there are no documents."""
         known, words = self._documents, constants.WORD.findall(question.lower())
         return not known or all({word, word.removesuffix("s")} & known for word in words)
 
@@ -85,13 +79,13 @@ class Speller:
 
 
 def small_talk_figures(text: TokenStates) -> Vector:
-    """What the regression of small talk is over: the mean of the word vectors, and the number of tokens."""
+    """The features of the small-talk regression: the mean word vector and the number of tokens."""
     mean = text.states.mean(axis=0)
     return np.append(mean / np.linalg.norm(mean), min(len(text.tokens), constants.SMALL_TALK_TOKENS) / 10)
 
 
 def is_small_talk(text: TokenStates) -> bool:
-    """Whether a message greets, thanks, or asks about the assistant; never by an embedder of another dimension."""
+    """Tell whether a message greets, thanks, or asks about the assistant; false for embedders of another dimension."""
     weights = _weights()
     if text.states.shape[1] != len(weights) - 1:
         return False

@@ -1,9 +1,4 @@
-"""A model in a bounded loop with tools: LangChain's agent, its human in the loop, and our bounds around each call.
-
-A call that writes stops the loop (an interrupt of LangGraph, kept by its checkpointer) until somebody decides at
-/v1/approvals; then the same question goes through the service again, with all its guards, and the loop goes on where it
-stood. The loop is not trusted with that: what writes is called only with a call taken from the approvals.
-"""
+"""The bounded loop of a model with tools. A writing call waits for an approval, and only an approved call is made."""
 
 from __future__ import annotations
 
@@ -22,7 +17,6 @@ from weakref import WeakKeyDictionary
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
-from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -70,7 +64,7 @@ class LoopBounds(AgentMiddleware[Any, Any]):
 
 
 class ToolCalls(AgentMiddleware[Any, Any]):
-    """Calls tools: what may be called, how often, for how long, and what writes only when it was approved."""
+    """Makes the calls of tools, within their limits; a call that writes only if it was approved."""
 
     def __init__(self, tools: dict[str, Tool], approvals: Approvals) -> None:
         self._tools, self._approvals = tools, approvals
@@ -89,7 +83,7 @@ class ToolCalls(AgentMiddleware[Any, Any]):
         return ToolMessage(text, name=name, tool_call_id=call["id"] or "", status=status)
 
     async def _result(self, name: str, args: Any, thread: str, state: RequestState) -> tuple[str, str]:
-        """What the model is told, and the outcome in a word."""
+        """Return the text for the model, and the outcome."""
         tool = self._tools.get(name)
         if tool is None:
             return f"(there is no tool {name}; there are {', '.join(self._tools)})", "unknown"
@@ -126,7 +120,7 @@ async def _called(tool: Tool, args: dict[str, Any], key: str) -> tuple[str, str]
 
 @dataclass
 class Resumption:
-    """A decision that the loop goes on with. `thread`: whose; `gone_on`: set by the loop."""
+    """A decision that a waiting loop goes on with."""
 
     approval: Approval
     approved: bool
@@ -135,7 +129,7 @@ class Resumption:
 
 @dataclass(frozen=True)
 class CaseOfEvaluation:
-    """`approve`: what the row decides about calls that wait; None: they wait. `after`: what is looked at in the end."""
+    """A row's decision about calls that wait (`None`: they wait), and what to look up at the end."""
 
     approve: bool | None
     after: Sequence[ExpectedState] = ()
@@ -146,8 +140,7 @@ CASE: ContextVar[CaseOfEvaluation | None] = ContextVar("case", default=None)
 
 
 class ToolAgent:
-    """The loop of one release. Safe for concurrent questions: each has a thread of its own. `database`: address of
-    PostgreSQL, which keeps loops that wait for all replicas; empty: they are kept here."""
+    """The loop of one release, safe for concurrent questions. Waiting loops are kept in `database`, or here."""
 
     def __init__(
         self,
@@ -171,24 +164,19 @@ class ToolAgent:
         shown = [_shown(one) for one in tools.values()]
         self._graph: Any = create_agent(model, shown, middleware=layers)
 
-    @property
-    def runnable(self) -> Runnable[Any, Any]:
-        return RunnableLambda(self._answer)
-
     @staticmethod
     def _interrupt(tool: Tool) -> Any:
         # No approval is asked for a call that cannot be made.
         return {"allowed_decisions": ["approve", "reject"], "when": lambda one: not tool.fault(one.tool_call["args"])}
 
     async def open(self) -> None:
-        """Asks the servers what their tools say of themselves, and opens what keeps loops; once, in the event loop.
-        ToolChangedError where a tool has changed."""
+        """Check the servers' tools against their pins and open the checkpoint store, once."""
         async with self._opening:
             if self._saver is None:
                 await check_servers(self._file, self._lock)
                 self._saver = self._graph.checkpointer = await _opened_saver(self._database)
 
-    async def _answer(self, messages: Sequence[BaseMessage]) -> AsyncIterator[BaseMessage]:
+    async def answer(self, messages: Sequence[BaseMessage]) -> AsyncIterator[BaseMessage]:
         await self.open()
         request, resumed = current_request(), RESUMED.get()
         self._began.setdefault(request, time.monotonic())
@@ -224,7 +212,7 @@ class ToolAgent:
             await self.forget(thread)
 
     async def _wait(self, thread: str, waiting: Sequence[Any], request: RequestState) -> tuple[Any, str]:
-        """Asks for an approval: how the loop goes on, where a case of the evaluation decides, or what is answered."""
+        """Ask for an approval. Return how the loop goes on (if a case decides), or the answer."""
         asked = [one for interrupt in waiting for one in interrupt.value["action_requests"]]
         actions = [(one["name"], one["args"]) for one in asked]
         for over in await self.approvals.expire():
@@ -243,17 +231,16 @@ class ToolAgent:
         return None, self._file.approvals.says.replace("{actions}", shown).replace("{approval}", name)
 
     async def _look(self, one: ExpectedState) -> dict[str, Any]:
-        """What the world says, as a row of the evaluation asks for it."""
         tool = self.tools.get(one.tool)
         step = {"name": one.tool, "args": one.args, "outcome": "world"}
         if tool is None or tool.settings.effect != "read" or tool.fault(one.args):
             return step | {"fault": "this is no call of a tool that reads"}
-        said, outcome = await _called(tool, one.args, "")
-        right = outcome == "done" and one.holds in said and not (one.lacks and one.lacks in said)
-        return step | {"fault": "" if right else f"it says {said[:200]}"}
+        text, outcome = await _called(tool, one.args, "")
+        right = outcome == "done" and one.holds in text and not (one.lacks and one.lacks in text)
+        return step | {"fault": "" if right else f"it says {text[:200]}"}
 
     def scratch(self) -> AbstractContextManager[Any] | None:
-        """A separate world for the functions; None where config/tools.yaml names none."""
+        """Return a separate world for the functions, if config/tools.yaml names one."""
         if not self._file.world:
             return None
         beside = sorted({TOOLS[name].__module__ for name in self._file.functions})
@@ -265,12 +252,12 @@ class ToolAgent:
         return made
 
     async def forget(self, thread: str) -> None:
-        """Drops the checkpoint of a loop that nobody goes on with."""
+        """Drop the checkpoint of a loop."""
         if self._saver:
             await self._saver.adelete_thread(thread)
 
     async def waits(self, thread: str) -> bool:
-        """Whether a loop waits for a decision, and this process can go on with it."""
+        """Tell whether a loop waits for a decision and this process can go on with it."""
         await self.open()
         return bool((await self._graph.aget_state({"configurable": {"thread_id": thread}})).interrupts)
 
@@ -298,7 +285,7 @@ def _decision(approved: bool, approval: Approval, request: RequestState) -> Comm
 
 
 def _shown(tool: Tool) -> StructuredTool:
-    """The tool as the model is told of it. `ToolCalls` calls the tool itself: this one is never run."""
+    """The tool as the model sees it. `ToolCalls` makes the calls, so this coroutine is never run."""
 
     async def refuse(**_: Any) -> str:
         raise ToolFailedError("a tool is called by its bounds alone")

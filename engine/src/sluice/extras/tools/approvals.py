@@ -1,20 +1,19 @@
-"""Approvals: calls of writing tools that wait for a person, in a table that replicas share or in this process alone.
+"""Approvals of writing calls, in a table that replicas share, or in this process.
 
-A call moves from pending to approved to taken, each by one UPDATE that names the state before it: of two that want the
-same, one gets it. What a tool is called with is what the approval holds, word by word.
-"""
+A call moves from pending to approved to taken. Each UPDATE names the state before, so only one of two racers wins."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, create_engine, event, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from starlette.exceptions import HTTPException
 
 from sluice.core.digests import canonical_json, digest_of
 from sluice.core.errors import SluiceError
@@ -22,6 +21,7 @@ from sluice.core.errors import SluiceError
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
+T = TypeVar("T")
 _TABLES = MetaData()
 _APPROVALS = Table(
     "sluice_approvals",
@@ -53,18 +53,13 @@ _SAID_NO_MORE: dict[str, Any] = {"conversation": []}
 _BUSY_SECONDS = 60  # SQLite's busy_timeout
 
 
-class DecisionError(Exception):
-    """An approval that cannot be decided. `status`: of the HTTP answer."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+class DecisionError(HTTPException):
+    """An approval that can't be decided."""
 
 
 @dataclass(frozen=True)
 class Approval:
-    """One question that waits, or waited. `state`: pending, approved, denied, withdrawn or expired; `thread`: of the
-    checkpoint that is gone on with."""
+    """A question that waits for a decision, or waited."""
 
     id: str
     thread: str
@@ -79,19 +74,17 @@ class Approval:
     actions: tuple[dict[str, Any], ...]
 
     def shown(self) -> dict[str, Any]:
-        """For people who decide: what is to be done, who is asked for, and until when."""
         names = ("id", "state", "release", "created", "expires", "decided_by", "reason")
         return {"object": "approval"} | {name: getattr(self, name) for name in names} | {"actions": list(self.actions)}
 
 
 def call_digest(tool: str, args: Mapping[str, Any]) -> str:
-    """Of a call, whatever the order of its arguments."""
+    """Return the digest of a call, independent of the order of its arguments."""
     return digest_of({"tool": tool, "args": canonical_json(args).decode()})
 
 
 class Approvals:
-    """The store. Safe for threads; each step is one transaction. `address`: of a PostgreSQL database; empty: in this
-    process. `seconds`: until an approval expires."""
+    """The store, safe for threads. Without the address of a PostgreSQL database it lives in this process."""
 
     def __init__(self, address: str, seconds: float) -> None:
         self._seconds = seconds
@@ -140,20 +133,18 @@ class Approvals:
         return name
 
     async def all(self, tenant: str | None) -> list[Approval]:
-        """Those of a tenant, the newest first, a hundred at most."""
+        """Return a tenant's newest hundred approvals."""
         newest = select(_APPROVALS).order_by(_APPROVALS.c.created.desc()).limit(100)
         mine = newest.where(_APPROVALS.c.tenant.is_(None) if tenant is None else _APPROVALS.c.tenant == tenant)
-        found: list[Approval] = await self._do(
-            lambda connection: [_read(connection, row) for row in connection.execute(mine)]
-        )
-        return found
+        return await self._do(lambda connection: [_read(connection, row) for row in connection.execute(mine)])
 
     async def find(self, name: str, tenant: str | None) -> Approval:
-        """One of a tenant. DecisionError where there is none: those of others are not known to it."""
-        found: Approval | None = await self._do(lambda connection: _found(connection, name))
-        if found is None or found.tenant != tenant:
-            raise DecisionError(404, "there is no such approval")
-        return found
+        """Return an approval of this tenant; those of other tenants are a 404."""
+        named = select(_APPROVALS).where(_APPROVALS.c.id == name)
+        for found in await self._do(lambda connection: [_read(connection, row) for row in connection.execute(named)]):
+            if found.tenant == tenant:
+                return found
+        raise DecisionError(404, "there is no such approval")
 
     async def decide(
         self, name: str, tenant: str | None, *, approve: bool, by: str | None, reason: str, release: str
@@ -176,7 +167,7 @@ class Approvals:
         return replace(await self.find(name, tenant), conversation=found.conversation)
 
     async def take(self, thread: str, tool: str, args: Mapping[str, Any]) -> str:
-        """Takes the approved call of a thread, once."""
+        """Take an approved call of a thread, once; return its idempotency key, or ""."""
         digest = call_digest(tool, args)
         approved = (_ACTIONS.c.state == "approved") & (_ACTIONS.c.digest == digest) & (_ACTIONS.c.tool == tool)
         of_thread = (_APPROVALS.c.thread == thread) & (_APPROVALS.c.state == "approved")
@@ -190,44 +181,33 @@ class Approvals:
                     return f"{name}-{place}"
             return ""
 
-        key: str = await self._do(write)
-        return key
+        return await self._do(write)
 
     async def note(self, key: str, outcome: str) -> None:
-        """What became of a call that was taken."""
+        """Record the outcome of a call that was taken."""
         name, _, place = key.rpartition("-")
         one = (_ACTIONS.c.approval == name) & (_ACTIONS.c.place == int(place))
         await self._do(lambda connection: connection.execute(update(_ACTIONS).where(one).values(state=outcome)))
 
     async def withdraw(self, thread: str) -> None:
-        """Nobody waits for these any more: the answer that said so was never given out."""
+        """Withdraw a thread's pending approvals: the answer that asked for them was never given."""
         pending = (_APPROVALS.c.thread == thread) & (_APPROVALS.c.state == "pending")
-        await self._do(
-            lambda connection: connection.execute(
-                update(_APPROVALS).where(pending).values(_SAID_NO_MORE | {"state": "withdrawn"})
-            )
-        )
+        withdrawn = update(_APPROVALS).where(pending).values(_SAID_NO_MORE | {"state": "withdrawn"})
+        await self._do(lambda connection: connection.execute(withdrawn))
 
     async def expire(self) -> list[str]:
-        """Threads whose approval has expired since the last call; they are told once."""
+        """Expire what is overdue and return the threads, each once."""
         over = (_APPROVALS.c.state == "pending") & (_APPROVALS.c.expires <= time.time())
-        ended = (
-            update(_APPROVALS).where(over).values(_SAID_NO_MORE | {"state": "expired"}).returning(_APPROVALS.c.thread)
-        )
-        found: list[str] = await self._do(lambda connection: list(connection.execute(ended).scalars()))
-        return found
+        expired = update(_APPROVALS).where(over).values(_SAID_NO_MORE | {"state": "expired"})
+        threads = expired.returning(_APPROVALS.c.thread)
+        return await self._do(lambda connection: list(connection.execute(threads).scalars()))
 
-    async def _do(self, work: Any) -> Any:
-        def transaction() -> Any:
+    async def _do(self, work: Callable[[Connection], T]) -> T:
+        def transaction() -> T:
             with self._engine.begin() as connection:
                 return work(connection)
 
         return await asyncio.to_thread(transaction)
-
-
-def _found(connection: Connection, name: str) -> Approval | None:
-    row = connection.execute(select(_APPROVALS).where(_APPROVALS.c.id == name)).one_or_none()
-    return _read(connection, row) if row else None
 
 
 def _read(connection: Connection, row: Row[Any]) -> Approval:

@@ -1,4 +1,4 @@
-"""`expect.tools` of a row: calls that are expected and forbidden, their order, and what the world must hold after."""
+"""`expect.tools` of a row: expected and forbidden calls, their order, and what the world must hold afterwards."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Step = Mapping[str, Any]
 
 
 class ExpectedCall(Settings):
-    """A call: the tool, and those of its arguments that matter. Texts are compared without case."""
+    """A call and the arguments that matter. Texts are compared without case."""
 
     tool: str
     args: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
 
 
 class ExpectedState(Settings):
-    """What a tool that reads must say when all is over: `holds` a text, or `lacks` one."""
+    """A reading call whose result must hold one text, or lack another."""
 
     tool: str
     args: dict[str, Any] = {}  # noqa: RUF012
@@ -49,7 +49,7 @@ class ExpectedCalls(Settings):
 
 
 def expected_calls(row: Row) -> ExpectedCalls | None:
-    """Of a row; None where it expects nothing of tools. ValidationError (of pydantic) where it is not valid."""
+    """Return the calls that a row expects. Raises pydantic's ValidationError."""
     given = row.expect.tools if row.expect else None
     return None if given is None else ExpectedCalls.model_validate(given)
 
@@ -68,7 +68,7 @@ def check_rows(data: Path) -> list[ValidationIssue]:
 
 
 def fault_of_calls(wanted: ExpectedCalls, steps: Sequence[Step]) -> str:
-    """Where the calls of an answer part from what is expected."""
+    """Describe the first difference between an answer's calls and the expected ones."""
     called = [step for step in steps if step["outcome"] not in ("world", "denied")]
     if broken := [step for step in called if step["outcome"] not in _OK]:
         return f"call {called.index(broken[0]) + 1}: {shown(broken[0])}"
@@ -88,7 +88,7 @@ def fault_of_calls(wanted: ExpectedCalls, steps: Sequence[Step]) -> str:
 
 
 def parting(base: CaseResult | None, head: CaseResult | None) -> str:
-    """Where the calls of two sides part, for the reports; empty where they are the same, or there are none."""
+    """Describe the first difference between the calls of two sides; "" if there is none."""
     for old, new in zip(base.trials if base else (), head.trials if head else (), strict=False):
         before, after = (
             [step for step in trial.get("steps") or () if step["outcome"] != "world"] for trial in (old, new)
@@ -101,7 +101,7 @@ def parting(base: CaseResult | None, head: CaseResult | None) -> str:
 
 
 def shown(step: Step) -> str:
-    """A call in a line; without the id of an approval, which is another each time."""
+    """Return a call in one line, without the id of its approval, which differs each time."""
     return f"{step['name']} {_args(step['args'])} ({step['outcome']})"
 
 

@@ -27,6 +27,8 @@ def make_agent(services: Services, model: BaseChatModel) -> Runnable[Any, Any] |
     local = services.bundle.providers.chat[0].kind == "local"
     if not lock or file.use == "never" or (file.use == "hosted" and local):
         return None
+    from langchain_core.runnables import RunnableLambda
+
     from sluice.extras.tools.agent import ToolAgent
     from sluice.extras.tools.approvals import Approvals
     from sluice.extras.tools.toolbox import open_tools
@@ -40,12 +42,12 @@ def make_agent(services: Services, model: BaseChatModel) -> Runnable[Any, Any] |
     tools = open_tools(file, lock)
     agent = ToolAgent(services, model, file, lock, tools, Approvals(database, file.approvals.expire_seconds), database)
     services.kept[KEPT] = agent
-    return agent.runnable
+    return RunnableLambda(agent.answer)
 
 
 @contextmanager
 def evaluated_case(row: Row, services: Services) -> Iterator[None]:
-    """A case of the evaluation: functions act on a world of their own, and the row decides about what would wait."""
+    """Give the functions a world of their own for one row, which decides about calls that wait."""
     agent, wanted = services.kept.get(KEPT), expected_calls(row)
     if agent is None:
         yield

@@ -1,7 +1,4 @@
-"""The paths of the extra: `/v1/approvals` lists what waits for a person, approves it and denies it.
-
-They need the scope `approve`, which a key for asking questions has not. A key decides about questions of its tenant.
-"""
+"""The paths under `/v1/approvals`. They need the scope `approve`, which keys for asking questions don't have."""
 
 from __future__ import annotations
 
@@ -30,13 +27,10 @@ class DecisionRequest(BaseModel):
 
 
 def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
-    """Adds the paths, where the release offers its model tools."""
     services = getattr(application, "services", None)
     agent = services.kept.get(KEPT) if services else None
     if agent is None:
         return
-    from sluice.extras.tools.approvals import DecisionError  # brings SQLAlchemy, which others do without
-
     scope = needs_scope("approve")
     replies = documents.answers(dict[str, Any], 401, 403, 429)
     one = documents.answers(dict[str, Any], 400, 401, 403, 409, 429, 500, 502, 503, 504)
@@ -51,11 +45,7 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count
     @api.get("/v1/approvals/{name}", responses=one, openapi_extra=scope)
     async def approval(name: str, connection: Request) -> JSONResponse:
         """One of them."""
-        try:
-            found = await agent.approvals.find(name, caller_of(connection.scope).tenant)
-        except DecisionError as error:
-            raise HTTPException(error.status, str(error)) from None
-        return JSONResponse(found.shown())
+        return JSONResponse((await agent.approvals.find(name, caller_of(connection.scope).tenant)).shown())
 
     @api.post("/v1/approvals/{name}", responses=one, openapi_extra=scope)
     async def decide(name: str, request: DecisionRequest, connection: Request) -> JSONResponse:
@@ -64,15 +54,10 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count
 
         caller, approve = caller_of(connection.scope), request.decision == "approve"
         current_trace().tenant = caller.tenant or ""
-        try:
-            if not await agent.waits((await agent.approvals.find(name, caller.tenant)).thread):
-                raise DecisionError(
-                    409, "nothing is waiting for it: it was decided, or the process that asked has ended"
-                )
-            about = {"by": caller.key, "reason": request.reason, "release": release}
-            found = await agent.approvals.decide(name, caller.tenant, approve=approve, **about)
-        except DecisionError as error:
-            raise HTTPException(error.status, str(error)) from None
+        if not await agent.waits((await agent.approvals.find(name, caller.tenant)).thread):
+            raise HTTPException(409, "nothing is waiting for it: it was decided, or the process that asked has ended")
+        about = {"by": caller.key, "reason": request.reason, "release": release}
+        found = await agent.approvals.decide(name, caller.tenant, approve=approve, **about)
         token = RESUMED.set(Resumption(found, approve))
         try:
             answer = await application.answer(found.conversation, tenant=caller.tenant)

@@ -1,8 +1,4 @@
-"""config/tools.yaml: which tools a model may call, what they may do, and what a question may cost.
-
-config/tools.lock.yaml holds what each of them says of itself, with its digest. A person reads it in a pull request, and
-nothing else is ever shown to the model: whatever speaks differently is refused.
-"""
+"""config/tools.yaml, and tools.lock.yaml with the reviewed description of each tool: nothing else reaches the model."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ REPIN = "read what it says of itself now, and pin it: `sluice tools pin`"
 
 
 class ToolSettings(Settings):
-    """What one tool may do: nothing, read, or write. What writes is done only when somebody has approved it."""
+    """The rights and limits of one tool."""
 
     effect: Literal["none", "read", "write"]
     approval: Literal["never", "always"] = "never"
@@ -37,7 +33,7 @@ class ToolSettings(Settings):
 
 
 class ServerSettings(Settings):
-    """An MCP server, by streamable HTTP. `key_env`: the variable that holds its bearer token."""
+    """An MCP server over streamable HTTP. `key_env` names the variable that holds its bearer token."""
 
     url: str = Field(pattern=r"^https?://\S+$")
     key_env: str = ""
@@ -46,7 +42,7 @@ class ServerSettings(Settings):
 
 
 class LoopLimits(Settings):
-    """Of one question; what was used before an approval counts too, but for dollars."""
+    """Limits of one question, including what was used before an approval (except dollars)."""
 
     steps: int = Field(ge=1, description="replies of the model")
     tokens: int = Field(ge=1, description="of all replies and of what the model was told before each")
@@ -55,8 +51,7 @@ class LoopLimits(Settings):
 
 
 class ApprovalSettings(Settings):
-    """`database_env`: the variable with the address of a PostgreSQL database that replicas share; empty: approvals are
-    known to this process and end with it."""
+    """`database_env` names the variable with the address of a PostgreSQL database; empty: kept in this process."""
 
     expire_seconds: float = Field(gt=0)
     says: str = Field(min_length=1, description="the answer where one is needed; fills {actions} and {approval}")
@@ -64,8 +59,7 @@ class ApprovalSettings(Settings):
 
 
 class ToolsFile(Settings):
-    """`use`: `hosted` offers tools where the first provider of the role chat is not the local model. `world`: a context
-    manager beside the functions, within which they act on a world of their own, for the evaluation."""
+    """`use: hosted` offers tools unless the chat model is local. `world`: a context manager beside the functions."""
 
     use: Literal["never", "hosted", "always"]
     limits: LoopLimits
@@ -77,20 +71,19 @@ class ToolsFile(Settings):
     @model_validator(mode="after")
     def _names_are_different(self) -> Self:
         names = [name for name, _, _ in self.each()]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two tools have the name {name!r}")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two tools have the name {twice[0]!r}")
         return self
 
     def each(self) -> Iterator[tuple[str, ToolSettings, ServerSettings | None]]:
-        """Every tool: its name, its settings, and its server; None for a function."""
+        """Yield each tool's name, settings, and server (`None` for a function)."""
         yield from ((name, one, None) for name, one in self.functions.items())
         for server in self.servers.values():
             yield from ((name, one, server) for name, one in server.tools.items())
 
 
 class PinnedTool(Settings):
-    """What a tool says of itself. `digest`: over all of it, hints of a server included."""
+    """The description of a tool. `digest` also covers the hints of a server."""
 
     description: str
     arguments: dict[str, Any]
@@ -114,6 +107,6 @@ def load_tools(config: Path | None) -> tuple[ToolsFile, dict[str, PinnedTool]] |
 
 
 def tool_pins(config: Path) -> dict[str, str] | None:
-    """The digest of what each tool says of itself, for release.json; None for a release without tools."""
+    """Return the digest of each tool's description, for release.json; `None` if there are no tools."""
     found = load_tools(config)
     return {name: one.digest for name, one in sorted(found[1].items())} or None if found else None

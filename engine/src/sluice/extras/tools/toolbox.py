@@ -1,8 +1,4 @@
-"""The tools themselves: what they say of themselves, and how one is called.
-
-A function is one of src/assistant/tools.py. A server is asked anew for each call, and first for what it says of the
-tool: one that has changed since it was pinned is not called.
-"""
+"""The tools: functions of src/assistant/tools.py and tools of MCP servers, checked against their pins."""
 
 from __future__ import annotations
 
@@ -29,16 +25,14 @@ META = "io.sluice/idempotency-key"  # where a server finds it, in `_meta` of the
 
 
 class ToolChangedError(SluiceError):
-    """A tool says something else of itself than what was pinned."""
+    """A tool's description differs from its pin."""
 
 
 class ToolFailedError(SluiceError):
-    """A tool gave no result; the message is one that a model may read."""
+    """A tool gave no result. The model may read the message."""
 
 
 class Tool:
-    """One tool of a release. `settings`: what it may do; `pinned`: what the model is told of it."""
-
     def __init__(self, name: str, settings: ToolSettings, pinned: PinnedTool, server: ServerSettings | None) -> None:
         self.name, self.settings, self.pinned = name, settings, pinned
         self._server = server
@@ -54,7 +48,7 @@ class Tool:
         return self._server is not None
 
     def fault(self, args: Mapping[str, Any]) -> str:
-        """What is wrong with arguments; empty where they fit."""
+        """Return what is wrong with the arguments, or ""."""
         found = next(self._validator.iter_errors(dict(args)), None)
         if found is None:
             return ""
@@ -81,7 +75,7 @@ def _function(name: str, settings: ToolSettings) -> StructuredTool:
 
 
 def function_pin(name: str, settings: ToolSettings) -> PinnedTool:
-    """What a function says of itself now: its docstring and the schema of its arguments."""
+    """Return the current description of a function: its docstring and the schema of its arguments."""
     made = _function(name, settings)
     schema: dict[str, Any] = made.get_input_jsonschema()
     properties = {key: one for key, one in schema.get("properties", {}).items() if key != KEY}
@@ -93,22 +87,22 @@ def function_pin(name: str, settings: ToolSettings) -> PinnedTool:
 
 
 async def server_pins(name: str, server: ServerSettings) -> dict[str, PinnedTool]:
-    """What the tools of a server that config/tools.yaml names say of themselves now."""
+    """Return the current descriptions of a server's tools that config/tools.yaml names."""
     try:
         async with asyncio.timeout(server.timeout_seconds), _connected(server) as client:
             found = await _listed(client)
     except SluiceError:
         raise
     except Exception as error:
-        why = f"{type(error).__name__}"
-        raise SluiceError(f"config/{FILE}: the MCP server {name!r} at {server.url}: no answer: {why}") from error
+        where = f"config/{FILE}: the MCP server {name!r} at {server.url}"
+        raise SluiceError(f"{where}: no answer: {type(error).__name__}") from error
     if missing := sorted(server.tools.keys() - found.keys()):
         raise ToolChangedError(f"config/{FILE}: the MCP server {name!r} has no tool {missing[0]!r}", remedy=REPIN)
     return {tool: found[tool] for tool in server.tools}
 
 
 def changed(pinned: Mapping[str, PinnedTool], said: Iterable[tuple[str, PinnedTool]]) -> list[str]:
-    """Names of the tools that say something else of themselves than what was pinned."""
+    """Return the names of the tools that differ from their pins."""
     return [name for name, one in said if one.digest != pinned[name].digest]
 
 
@@ -120,7 +114,7 @@ def open_tools(tools: ToolsFile, lock: Mapping[str, PinnedTool]) -> dict[str, To
 
 
 async def check_servers(tools: ToolsFile, lock: Mapping[str, PinnedTool]) -> None:
-    """Asks every server what its tools say of themselves."""
+    """Raise ToolChangedError if a server's tool differs from its pin."""
     for name, server in tools.servers.items():
         if moved := changed(lock, (await server_pins(name, server)).items()):
             said = f"the MCP server {name!r} says something else of {moved[0]!r} than its pin"
@@ -129,7 +123,7 @@ async def check_servers(tools: ToolsFile, lock: Mapping[str, PinnedTool]) -> Non
 
 @asynccontextmanager
 async def _connected(server: ServerSettings) -> AsyncIterator[Client]:
-    """By the official SDK, which takes a second to load. Nothing is cached: what a server says counts now."""
+    """Connect with the official SDK, which takes a second to load, without its cache."""
     from httpx2 import AsyncClient
     from mcp.client.client import Client
     from mcp.client.streamable_http import streamable_http_client

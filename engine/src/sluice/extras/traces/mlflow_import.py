@@ -1,8 +1,4 @@
-"""Imports the files under .sluice/traces/ into MLflow's store: spans as traces, scores as assessments.
-
-Runs in a process of its own (`sluice traces push`): MLflow takes seconds to import and 200 MiB. A file is deleted after
-it is stored. Loading a file twice does no harm: spans are identified by their ids.
-"""
+"""Imports .sluice/traces/ into MLflow: spans as traces, scores as assessments. Loading a file twice does no harm."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _waiting(folder: Path) -> list[Path]:
-    """The files to load, oldest first; services do not write to them any more."""
+    """Return the files to load, oldest first; services no longer write to them."""
     if not folder.is_dir():
         return []
     with locked(folder):
@@ -36,7 +32,7 @@ def _waiting(folder: Path) -> list[Path]:
 
 
 def parse_json_line(line: bytes) -> ExportTraceServiceRequest:
-    """The spans of a line. ValueError when it is not OTLP."""
+    """Parse a line of OTLP. Raises ValueError."""
     from google.protobuf.json_format import ParseDict, ParseError
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -54,7 +50,7 @@ def parse_json_line(line: bytes) -> ExportTraceServiceRequest:
 
 @dataclass
 class TraceImport:
-    """`broken`: lines that are not OTLP. `orphans`: scores of traces that are not in the store."""
+    """`broken` counts lines that aren't OTLP, `orphans` scores of unknown traces."""
 
     files: int = 0
     traces: int = 0
@@ -64,7 +60,7 @@ class TraceImport:
 
 
 def push(workspace: Workspace, experiment: str) -> TraceImport:
-    """Loads every file of the checkout's .sluice/traces/, one process at a time."""
+    """Load every file of .sluice/traces/, one process at a time."""
     done = TraceImport()
     folder = workspace.state / "traces"
     if not any(folder.glob("*.jsonl")):
@@ -118,7 +114,7 @@ def _push_file(path: Path, client: Any, experiment_id: str, done: TraceImport) -
 
 
 def _assess(client: Any, span: Any) -> bool:
-    """False when the trace is not in the store. A score that is there already is not stored again."""
+    """Store a score once. Returns False if its trace is unknown."""
     from mlflow.entities import AssessmentSource, Feedback
     from mlflow.exceptions import MlflowException
 

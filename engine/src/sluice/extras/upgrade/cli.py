@@ -38,7 +38,7 @@ def upgrade(
         return
     if not origin:
         raise SluiceError("the template's address is unknown", remedy="pass it: --from OWNER/NAME")
-    made = prepare(root, project, origin, to, discard=discard)
+    made = prepare(root, origin, to, discard=discard)
     if made is None:
         print("this engine is the newest version of the template")
         return

@@ -1,4 +1,4 @@
-"""What `sluice doctor github` looks at for upgrades: the environment that holds their token."""
+"""The environment on GitHub that holds the token of upgrades, for `sluice doctor github`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The wheel of an engine, and config/engine.lock, which pins it for a project.
 
-The wheel has all of engine/ as data, and no code that an installation would run. hatchling builds it, the same bytes
-from the same files; pip fetches it, from an index or an address, by sha256. The lock is one line as pip reads it.
-`make` unpacks the wheel into engine/, which git ignores, and notes the lock in .sluice/ (core/workspace.py).
+The wheel has engine/ as data and no code that an installation would run. `make` unpacks it into engine/, which git
+ignores, and notes the lock in .sluice/ (core/workspace.py).
 """
 
 from __future__ import annotations
@@ -55,8 +54,7 @@ build-backend = "hatchling.build"
 
 @dataclass(frozen=True)
 class EngineLock:
-    """`requirement`: what pip installs, `sluice-engine==0.2.0` from an index or `sluice-engine @ ADDRESS`. `version`:
-    the one that it names. `sha256`: of the wheel; empty as long as it was not fetched."""
+    """A pinned wheel; `sha256` is empty until it is fetched."""
 
     requirement: str
     version: str
@@ -71,7 +69,7 @@ class EngineLock:
         return f"{_HEAD}{self.line}\n"
 
     def moved(self, version: str) -> EngineLock:
-        """The lock of another version from the same place, without a digest."""
+        """Return the lock of another version from the same place, without a digest."""
         return lock_of(self.requirement.replace(self.version, version))
 
 
@@ -84,7 +82,7 @@ def lock_of(requirement: str) -> EngineLock:
 
 
 def read_lock(root: Path) -> EngineLock | None:
-    """The lock of a checkout; None where engine/ is in git."""
+    """Return the lock of a checkout, or None if engine/ is in git."""
     path = root / LOCK
     if not path.is_file():
         return None
@@ -100,7 +98,7 @@ def read_lock(root: Path) -> EngineLock | None:
 
 
 def pack(root: Path, out: Path) -> Path:
-    """Builds the wheel of the engine that is committed."""
+    """Build the wheel of the committed engine."""
     if read_lock(root):
         raise SluiceError(f"{root / LOCK}: this engine is a wheel already", remedy="take that one")
     with tempfile.TemporaryDirectory(prefix="engine-") as name:
@@ -131,7 +129,7 @@ def fetch(lock: EngineLock, folder: Path) -> Path:
 
 
 def unpack(root: Path) -> None:
-    """Puts the wheel of config/engine.lock in the place of engine/, as `make` does."""
+    """Replace engine/ by the wheel of config/engine.lock, as `make` does."""
     if not read_lock(root):
         return
     (root / MARKER).parent.mkdir(exist_ok=True)
@@ -143,10 +141,10 @@ def unpack(root: Path) -> None:
 
 
 def contents(wheel: Path) -> dict[str, str]:
-    """sha256 of each file of engine/ in a wheel, by its path in a checkout.
+    """Return the sha256 of each file of engine/ in a wheel, by its path in a checkout.
 
-    SluiceError where it holds more: pip puts what lies in `.data/purelib` in the place of these, and of two of the same
-    name the later."""
+    Refuse a wheel that holds more: pip puts `.data/purelib` in the place of these files, and the later of two
+    of one name."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         files = {name for name in names if name.startswith(_INSIDE) and os.path.normpath(name) == name}
@@ -160,12 +158,11 @@ def contents(wheel: Path) -> dict[str, str]:
 
 
 def pinned(root: Path) -> dict[str, str]:
-    """sha256 of each file of engine/, by path, as its list has it; of the list too."""
+    """Return the sha256 of each file of engine/ by path, its list included."""
     return {**read_list(root, FILES), FILES: digest_of_file(root / FILES)}
 
 
 def require_same(found: Mapping[str, str], wanted: Mapping[str, str], what: str, remedy: str) -> None:
-    """SluiceError where a wheel holds another engine."""
     if differing := sorted(path for path in {*found, *wanted} if found.get(path) != wanted.get(path)):
         raise SluiceError(f"{what}: {len(differing)} files differ, such as {differing[0]}", remedy=remedy)
 

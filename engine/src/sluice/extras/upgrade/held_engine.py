@@ -1,8 +1,7 @@
-"""The two ways in which a project holds its engine: in git, or installed from a wheel that config/engine.lock pins.
+"""The two ways in which a project holds its engine: in git, or from a wheel that config/engine.lock pins.
 
-engine/ has the same bytes either way, so a change from one to the other changes what git keeps, and nothing else. It is
-staged, and `git reset --hard` undoes it. At every moment in between the project works, and after a kill the same
-command goes on.
+engine/ has the same bytes either way. A change is staged, and `git reset --hard` undoes it; after a kill the project
+works, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _LINE = f"/{ENGINE}\n"  # of .gitignore
 
 
 def install(root: Path, source: str, repository: str) -> str:
-    """Takes engine/ out of git, and pins the wheel that holds the same files."""
+    """Take engine/ out of git, and pin the wheel that holds the same files."""
     require_clean(root, [_IGNORED], _own(root, ignored=True))
     if (lock := read_lock(root)) and run(root, "ls-files", "--", LOCK):
         raise SluiceError(f"{LOCK}: has {lock.version} installed already", remedy="`sluice upgrade` takes a later one")
@@ -48,11 +47,11 @@ def install(root: Path, source: str, repository: str) -> str:
 
 
 def prepare(root: Path, how: str, repository: str) -> Callable[[], str]:
-    """For `sluice init --engine`: requires a wheel that holds this engine, and returns what changes the checkout,
-    whatever is staged."""
+    """Require a wheel that holds this engine; return what changes the checkout, for `sluice init --engine`."""
     if how == VENDORED and not read_lock(root):
         return lambda: f"{ENGINE} is in git"
-    _require_unedited(root)
+    if found := [str(edit) for edit in edits(root, list_files(root)) if edit.path.startswith(ENGINE)]:
+        raise ValidationErrors("files of the engine were edited", found, remedy="undo that first; nothing was changed")
     if how == VENDORED:
         return partial(_vendor, root)
     lock = _lock(root, "" if how == INSTALLED else how, repository)
@@ -82,12 +81,9 @@ def vendor(root: Path) -> str:
 
 
 def _vendor(root: Path) -> str:
-    """Puts engine/ into git, as the wheel has it, and removes the lock."""
     write_atomic(root / _IGNORED, _gitignore(root, ignored=False), sync=False)
-    with tempfile.NamedTemporaryFile() as listed:
-        listed.write(b"".join(path.encode() + b"\0" for path in pinned(root)))
-        listed.flush()
-        run(root, "add", "--force", f"--pathspec-from-file={listed.name}", "--pathspec-file-nul")
+    paths = b"".join(path.encode() + b"\0" for path in pinned(root))
+    run(root, "update-index", "--add", "-z", "--stdin", given=paths)
     run(root, "add", "--", _IGNORED)
     run(root, "rm", "--quiet", "--", LOCK)
     (root / MARKER).unlink(missing_ok=True)
@@ -95,7 +91,7 @@ def _vendor(root: Path) -> str:
 
 
 def bring(root: Path, draft: Path) -> None:
-    """The engine of another checkout of this repository: copied where its lock pins what was unpacked here."""
+    """Bring the engine to another checkout: a copy if its lock pins what was unpacked here."""
     lock, here = read_lock(draft), root / MARKER
     if lock and here.is_file() and here.read_bytes() == (draft / LOCK).read_bytes() and (root / FILES).is_file():
         shutil.rmtree(draft / ENGINE, ignore_errors=True)
@@ -120,20 +116,14 @@ def _lock(root: Path, source: str, repository: str) -> EngineLock:
     return lock
 
 
-def _require_unedited(root: Path) -> None:
-    if found := [str(edit) for edit in edits(root, list_files(root)) if edit.path.startswith(ENGINE)]:
-        raise ValidationErrors("files of the engine were edited", found, remedy="undo that first; nothing was changed")
-
-
 def _own(root: Path, *, ignored: bool) -> tuple[str, ...]:
-    """Prefixes of the paths that an earlier run of the same command may have changed."""
+    """Return prefixes of the paths that an earlier run of the same command may have changed."""
     path = root / _IGNORED
     done = path.is_file() and path.read_text(encoding="utf-8") == _gitignore(root, ignored=ignored)
     return (ENGINE, LOCK, *([_IGNORED] if done else []))
 
 
 def _gitignore(root: Path, *, ignored: bool) -> str:
-    """.gitignore with engine/ in it, or without."""
     path = root / _IGNORED
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     if ignored and _LINE not in lines:

@@ -1,8 +1,7 @@
-"""Versions of the template, their codemods, and trees of git on disk: of the repository only its objects change."""
+"""Versions of the template, their codemods, and trees of git on disk."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -16,10 +15,9 @@ from sluice.core.workspace import LOCK
 from sluice.template.owned import ENGINE, version_of
 
 _RUN = """
-import json, pathlib, runpy, sys
+import pathlib, runpy, sys
 sys.dont_write_bytecode = True
-path, root = map(pathlib.Path, sys.argv[1:])
-print(json.dumps([str(one) for one in runpy.run_path(str(path))["apply"](root)]))
+runpy.run_path(sys.argv[1])["apply"](pathlib.Path(sys.argv[2]))
 """
 FOLDER = "engine/src/sluice/extras/upgrade/codemods"
 # Files are what git has, byte for byte, whatever a machine is set to.
@@ -28,12 +26,11 @@ _PRIVATE = "a private one takes an UPGRADE_TOKEN that may read it"
 
 
 def address_of(source: str) -> str:
-    """What git fetches from: owner/name means GitHub."""
     return f"{SERVER}/{source}.git" if re.fullmatch(r"[\w-]+/[\w.-]+", source) else source
 
 
 def released(root: Path, address: str) -> list[str]:
-    """Released versions of the template, the newest last. Tags of other forms, such as v1.0.0-rc1, are none."""
+    """Return the released versions, the newest last; other tags, such as v1.0.0-rc1, are none."""
     words, remedy = ("ls-remote", "--tags", "--refs", "--", address, "v*"), "check the address of the template"
     listed = run(root, *words, env=sign_in_to_github(os.environ), remedy=f"{remedy}; {_PRIVATE}")
     found = re.findall(r"refs/tags/v(\d+\.\d+\.\d+)$", listed, re.MULTILINE)
@@ -41,7 +38,9 @@ def released(root: Path, address: str) -> list[str]:
 
 
 def fetch_version(address: str, version: str, folder: Path) -> Path:
-    """A version of the template, such as 0.2.0, as files below an empty `folder`; returns the folder that has them."""
+    """Fetch a version, such as 0.2.0, into a new folder of its name below `folder`; return the folder of its files."""
+    folder = folder / version
+    folder.mkdir()
     store, ref = folder / "store.git", f"refs/tags/v{version}"
     run(folder, "init", "--quiet", "--bare", str(store))
     fetched = ("fetch", "--quiet", "--no-tags", "--depth=1", "--", address, f"+{ref}:{ref}")
@@ -54,7 +53,6 @@ def fetch_version(address: str, version: str, folder: Path) -> Path:
 
 
 def check_out(repository: Path, commit: str, folder: Path) -> Path:
-    """The files of a commit, with an index of their own (`index_of`) beside them."""
     folder.mkdir()
     work = index_of(repository, folder)
     run(folder, *_AS_IT_IS, "read-tree", commit, env=work)
@@ -63,25 +61,22 @@ def check_out(repository: Path, commit: str, folder: Path) -> Path:
 
 
 def index_of(repository: Path, folder: Path) -> dict[str, str]:
-    """Variables by which git takes `folder` for the work tree of a repository, with an index beside it."""
+    """Return variables by which git takes `folder` for the work tree, with an index beside it."""
     found = run(repository, "rev-parse", "--absolute-git-dir")
     return {"GIT_DIR": found, "GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": f"{folder}.index"}
 
 
 def changed_files(folder: Path, work: Mapping[str, str]) -> list[str]:
-    """Files of a work tree that its index does not have so, sorted; ignored ones too."""
+    """Return the files that differ from the index, ignored ones too."""
     listed = run(folder, *_AS_IT_IS, "ls-files", "--modified", "--deleted", "--others", "-z", env=work)
     installed = (ENGINE,) if (folder / LOCK).is_file() else ()  # it is not in git
     return sorted({path for path in listed.split("\0") if path and not path.startswith(installed)})
 
 
 def take(folder: Path, paths: list[str], work: Mapping[str, str]) -> None:
-    """Puts these files, as they are in the work tree or no longer are, into its index."""
-    listed = folder.parent / "paths"
-    listed.write_bytes(b"".join(path.encode("utf-8", "surrogateescape") + b"\0" for path in paths))
-    chosen = ("--all", "--force", f"--pathspec-from-file={listed}", "--pathspec-file-nul")
-    if paths:
-        run(folder, *_AS_IT_IS, "--literal-pathspecs", "add", *chosen, env=work)
+    """Put files, as they are or no longer are in the work tree, into its index."""
+    given = b"".join(path.encode("utf-8", "surrogateescape") + b"\0" for path in paths)
+    run(folder, *_AS_IT_IS, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", env=work, given=given)
 
 
 def merge_file(ours: Path, base: Path, theirs: Path) -> bytes | None:
@@ -91,7 +86,7 @@ def merge_file(ours: Path, base: Path, theirs: Path) -> bytes | None:
 
 
 def codemods(root: Path, old: str, new: str) -> list[tuple[str, Path]]:
-    """Version and file of each codemod behind `old` and up to `new`, the oldest first. `root` has the newer engine."""
+    """Return version and file of each codemod after `old` and up to `new`, the oldest first."""
     found = []
     for path in (root / FOLDER).glob("v*.py"):
         if parts := re.fullmatch(r"v(\d+)_(\d+)_(\d+)", path.stem):
@@ -101,19 +96,17 @@ def codemods(root: Path, old: str, new: str) -> list[tuple[str, Path]]:
     return sorted(found, key=lambda one: order(one[0]))
 
 
-def run_codemod(path: Path, root: Path) -> list[str]:
-    """Runs one codemod, in a process that gets no variable of this one, such as a token; the paths that it says it has
-    changed."""
+def run_codemod(path: Path, root: Path) -> None:
+    """Run a codemod without variables of this process, such as a token."""
     argv = [sys.executable, "-I", "-c", _RUN, str(path), str(root)]
     done = subprocess.run(argv, env={"PATH": os.environ.get("PATH", "")}, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise SluiceError(f"codemod {path.stem}: {last}", remedy="report it to the template; nothing changed")
-    return sorted(json.loads(done.stdout.splitlines()[-1]))
 
 
 def order(version: str) -> tuple[int, ...]:
-    """A version as numbers, which compare: 0.10.0 comes after 0.2.0. SluiceError where it has anything else."""
+    """Return a version as numbers, which compare: 0.10.0 comes after 0.2.0."""
     if not re.fullmatch(r"\d+(\.\d+)*", version):
         raise SluiceError(f"{version}: not a version such as 0.2.0", remedy="engine/pyproject.toml says it")
     return tuple(int(part) for part in version.split("."))

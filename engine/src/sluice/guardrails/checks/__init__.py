@@ -1,1 +1,1 @@
-"""The checks of the engine, each added by the decorator `check` (see ../check.py): attacks, leaks and markup."""
+"""The checks of the engine: attacks, leaks and markup."""

@@ -144,7 +144,7 @@ class InjectionCheck(PatternCheck):
     actions = WHOLE
 
     def find_in(self, text: str) -> list[Finding]:
-        """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
+        """Return at most one finding of each kind, over the whole text."""
         judged = self.resources.model is not None and not self.options.quotations  # by the model, in their place
         asked = told_apart(text, lambda _: " ") if judged else text
         # Runs of white space become one: a new line where there was one in it, else a space.
@@ -179,7 +179,7 @@ class EncodingCheck(Check):
     actions = WHOLE
 
     def find(self, context: CheckContext) -> list[Finding]:
-        """At most one finding of each kind, over the whole text."""
+        """Return at most one finding of each kind, over the whole text."""
         text = context.text
         kinds = set() if text.isascii() else _letters(text[:MOST_CHARACTERS], self.options)
         if not context.normalized.complete:

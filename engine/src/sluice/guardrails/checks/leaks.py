@@ -1,4 +1,4 @@
-"""What must not leave: personal data, credentials and the application's own instructions; `redact` for stored texts.
+"""Leaks: personal data, credentials and the application's own instructions; `redact` for stored texts.
 
 No pattern may match across a sentence end (`.`, `!` or `?` and white space): streams are checked by sentence.
 """
@@ -58,7 +58,7 @@ class PersonalDataCheck(PatternCheck):
     options_model = PersonalDataOptions
 
     def find_in(self, text: str) -> list[Finding]:
-        """All findings, one for each address or number. A card number must pass the Luhn checksum (ISO/IEC 7812)."""
+        """Return a finding for each address or number. A card number must pass the Luhn checksum (ISO/IEC 7812)."""
         spans: list[tuple[Kind, int, int]] = []
         if "@" in text:
             spans += [("email", *m.span()) for m in _EMAIL.finditer(text)]
@@ -133,7 +133,7 @@ class SecretsCheck(PatternCheck):
     name = "secrets"
 
     def find_in(self, text: str) -> list[Finding]:
-        """All findings; for a password or token that is spelt out the span is its value only."""
+        """Return all findings; for a password or token that is spelt out the span is its value only."""
         found = []
         words_said = said(_SECRET_WORDS, text)
         for kind, pattern, words in _SECRET_PATTERNS:
@@ -151,7 +151,7 @@ class SecretsCheck(PatternCheck):
 
 
 def _like_a_secret(value: str) -> bool:
-    """At least six characters with a digit and something else, and no placeholder: words and counts are not secrets."""
+    """Tell secrets from words, counts and placeholders."""
     if len(value) < 6 or _PLACEHOLDER.search(value):
         return False
     return any(c.isdigit() for c in value) and any(not c.isdigit() for c in value)
@@ -196,7 +196,6 @@ class PromptLeakCheck(PatternCheck):
 
 
 def _runs(instructions: str, length: int) -> Iterator[tuple[str, ...]]:
-    """Every run of `length` words of a sentence, and each shorter sentence."""
     for sentence in _BREAK.split(instructions):
         words = [word.lower() for word in _WORD.findall(sentence)]
         if _FEWEST <= len(words) < length:
@@ -212,7 +211,7 @@ _CHECKS = (
 
 
 def redact(text: str) -> str:
-    """The text with `[redacted: <kind>]` instead of each finding."""
+    """Return the text with `[redacted: <kind>]` instead of each finding."""
     context = plain(original(text))
     found = [each for check in _CHECKS for each in check.find_in(context.text)]
     return redacted(text, [(*context.original(each.start, each.end), each.reason) for each in found])

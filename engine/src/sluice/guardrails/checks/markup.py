@@ -1,7 +1,6 @@
 """Markup that acts on the reader of an answer: active HTML, images that exfiltrate data, unknown links.
 
-Streams are checked sentence by sentence, so a sentence may hold only a part of a tag or link. Addresses are therefore
-found anywhere, and tags also without an end.
+Streams are checked by sentence, so addresses are found anywhere, and tags also without an end.
 """
 
 from __future__ import annotations
@@ -39,8 +38,7 @@ class MarkupCheck(PatternCheck):
     options_model = MarkupOptions
 
     def find_in(self, text: str) -> list[Finding]:
-        """All findings; of an image or link to an allowed host there is none."""
-        if not may_act(text):
+        if not _SIGNS.may_be_in(ascii_letters(text)) and "www" not in text.lower():
             return []
         found = [Finding("markup.html", *match.span()) for match in _HTML.finditer(text)]
         for match in _IMAGE.finditer(text):
@@ -54,13 +52,7 @@ class MarkupCheck(PatternCheck):
         return found
 
 
-def may_act(text: str) -> bool:
-    """Whether the patterns can find anything at all: in most answers there is none of what all of it needs."""
-    return _SIGNS.may_be_in(ascii_letters(text)) or "www" in text.lower()
-
-
 def _allowed(address: str, hosts: tuple[str, ...]) -> bool:
-    """Whether an address leads to one of the hosts; one that cannot be read leads nowhere that is known."""
     absolute = address if "://" in address else f"https://{address.removeprefix('//')}"
     try:
         parts = urlsplit(absolute)

@@ -1,5 +1,4 @@
-"""Schema migrations of a store, one file for each step in `versions/`; `retrieval/store_schema.py` runs them.
+"""Schema migrations of a store, run by `retrieval/store_schema.py`.
 
-A step only adds: while it runs, and after a stopped canary, older releases use the same store. Collections are no part
-of it: each is a table of its own, made whole by the code that searches it.
+A step only adds, since older releases use the same store. Collections are no part of it.
 """

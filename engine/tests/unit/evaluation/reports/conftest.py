@@ -6,26 +6,12 @@ from typing import Any
 import pytest
 
 from sluice.evaluation.comparison import compare
-from sluice.evaluation.comparison_policy import ComparisonPolicy
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.reports import ComparedVersion
-from unit.evaluation.asking import METRICS, ask, changed
+from unit.evaluation.asking import METRICS, POLICY, ask, changed
 
-POLICY = ComparisonPolicy.model_validate(
-    {
-        "confidence": 0.99,
-        "power": 0.8,
-        "resamples": 1000,
-        "seed": 1,
-        "minimum_cases": 20,
-        "slices": {"minimum_cases": 20, "at_most": 12},
-        "metrics": {
-            "f1": {"decides": "always", "smallest": 0.02},
-            "decline_accuracy": {"decides": "always", "smallest": 0.05},
-            "json_schema": {"decides": "when_asked", "smallest": 0.03},
-        },
-    }
-)
+DECIDING = ("f1", "decline_accuracy", "json_schema")
+FEWER = POLICY.model_copy(update={"resamples": 1000, "metrics": {name: POLICY.metrics[name] for name in DECIDING}})
 Comparing = Callable[[list[dict[str, Any]], list[dict[str, Any]]], Comparison]
 
 # What a model may write to get out of a table, to call people, and to load or run something.
@@ -38,12 +24,11 @@ HOSTILE = (
 
 @pytest.fixture
 def comparing() -> Comparing:
-    return lambda base, head: compare(base, head, METRICS, POLICY)
+    return lambda base, head: compare(base, head, METRICS, FEWER)
 
 
 @pytest.fixture
 def worse(comparing: Comparing) -> Comparison:
-    """A head that invents answers, with one case that failed and one that was not evaluated."""
     head = ask(seed=2, spoil="invents")
     head = changed(head, "q050", status="failed", answer=None, scores={}, assertions={}, errors={"f1": "HTTP 500"})
     head = changed(
@@ -54,7 +39,6 @@ def worse(comparing: Comparing) -> Comparison:
 
 @pytest.fixture
 def hostile(comparing: Comparing) -> Comparison:
-    """Foreign text in every place that has any."""
     base = [record | {"id": f"{record['id']} {HOSTILE}", "tags": [*record["tags"], HOSTILE]} for record in ask(seed=1)]
     head = [
         record

@@ -138,7 +138,6 @@ def opened(text: str, word: str) -> list[list[str]]:
 
 
 def scored(f1: dict[str, float]) -> list[dict[str, Any]]:
-    """The cases of `ask`, each right but for those named; its answer says its score."""
     records = [one for one in ask(seed=1) if "f1" in one["scores"]]
     scores = {one["id"]: f1.get(one["id"], 0.9) for one in records}
     return [one | {"answer": f"f1 is {scores[one['id']]}", "scores": {"f1": scores[one["id"]]}} for one in records]

@@ -1,9 +1,8 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""`sluice index ...`: what looks after a store."""
-
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -13,34 +12,33 @@ from unit.cli.test_index_build import EARLIER, release, run, running  # noqa: F4
 pytestmark = pytest.mark.real
 
 
-def test_looking_after_a_store(workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """verify, list, stats, drop and prune, over a tenant's store."""
+def test_looking_after_a_store(workspace: Workspace, release: str, run: Callable[..., tuple[int, str]]) -> None:
     stores = (
         "default: one\nstores:\n  one: {kind: embedded}\n  two: {kind: embedded, path: pg2}\ntenants: {acme: two}\n"
     )
     (workspace.config / "stores.yaml").write_text(stores)
-    status, said = run(capsys, "index", "migrate", "--tenants")
+    status, said = run("index", "migrate", "--tenants")
     assert (status, [line for line in said.splitlines() if "schema" in line and line.startswith("store")]) == (
         0,
         ["store one: schema 0002", "store two: schema 0002"],
     )
-    said = run(capsys, "index", "load", release, "--tenant", "acme")[1]
+    said = run("index", "load", release, "--tenant", "acme")[1]
     collection = said.split(": ")[1].split(",")[0]
-    assert run(capsys, "index", "list") == (0, "")
+    assert run("index", "list") == (0, "")
     line = f"{collection}: 4 chunks; it is of release {release}\n"
-    assert run(capsys, "index", "list", "--store", "two") == (0, line)
+    assert run("index", "list", "--store", "two") == (0, line)
     verified = f"{collection}: 4 chunks; recall@10 1.000 of 4 questions\n"
-    assert run(capsys, "index", "verify", "--store", "two") == (0, verified)
+    assert run("index", "verify", "--store", "two") == (0, verified)
     gates = workspace.config / "gates.yaml"
     gates.write_text(gates.read_text().replace("min_samples: 4 ", "min_samples: 5 "))
-    status, said = run(capsys, "index", "verify", "--store", "two")
+    status, said = run("index", "verify", "--store", "two")
     assert (status, "index_recall" in said) == (3, True), said
-    status, said = run(capsys, "index", "drop", collection, "--store", "two")
+    status, said = run("index", "drop", collection, "--store", "two")
     assert (status, f"it is of release {release}" in said) == (1, True), said
-    figures = json.loads(run(capsys, "index", "stats", "--store", "two")[1])
+    figures = json.loads(run("index", "stats", "--store", "two")[1])
     assert [each["rows"] for each in figures["collections"]] == [4]
-    assert run(capsys, "index", "prune", "--store", "two", "--keep", release) == (0, "0 dropped\n")
-    status, said = run(capsys, "index", "prune", "--store", "two", "--keep", EARLIER)
+    assert run("index", "prune", "--store", "two", "--keep", release) == (0, "0 dropped\n")
+    status, said = run("index", "prune", "--store", "two", "--keep", EARLIER)
     assert (status, "was not loaded into this store" in said) == (1, True)
-    status, said = run(capsys, "index", "verify", collection[:-1], "--store", "two")
+    status, said = run("index", "verify", collection[:-1], "--store", "two")
     assert (status, f"did you mean '{collection}'" in said) == (1, True), said

@@ -1,5 +1,3 @@
-"""What a promotion takes away, and what a rollback may still need: against the stub API server."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -131,7 +129,6 @@ def test_what_is_not_ours_stays(api: KubeApi) -> None:
 
 
 def left_behind(plane: Player) -> str:
-    """Where the manifest of a release is that was deployed nine days ago."""
     config(plane.api, "sluice-release-aaaaaaaaaa")
     return plane.api.path("ConfigMap", "sluice-release-aaaaaaaaaa")
 

@@ -1,6 +1,3 @@
-"""Collections of a store: which go when only some releases are kept, harm to one is found and named, and those of older
-code are read or replaced by a load."""
-
 from __future__ import annotations
 
 import json
@@ -16,12 +13,11 @@ from sluice.core.processes import wait_until
 from sluice.extras.admin.collections import listed, prune
 from sluice.extras.admin.verify_collection import verify
 from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
-from sluice.retrieval.postgres_collections import describe, drop, ensure_collection, hold, list_collections, words_of
+from sluice.retrieval.postgres_collections import describe, ensure_collection, hold, list_collections
 from sluice.retrieval.retriever import SearchStatements, open_retriever
-from sluice.retrieval.store_schema import load_release, migrate
-from sluice.retrieval.stores import VectorSettings
-from unit.retrieval.conftest import NEW, OLD, STOPPED, FakeEmbedder, Scattered, corpus
-from unit.retrieval.test_store_schema import STORES
+from sluice.retrieval.store_schema import load_release
+from sluice.retrieval.stores import Stores, VectorSettings
+from unit.retrieval.conftest import NEW, OLD, STOPPED, Scattered, corpus
 
 pytestmark = pytest.mark.real
 
@@ -36,15 +32,8 @@ def test_what_only_others_had_goes(store: Any, loaded: dict[str, str]) -> None:
     assert list_collections(store) == sorted([loaded[OLD], loaded[NEW]])
 
 
-def test_what_a_service_searches_stays(
-    store: Any,
-    database: str,
-    loaded: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("SCHEMA_TEST_STORE", database)
-    with open_retriever(tmp_path / OLD, FakeEmbedder(), STORES, tmp_path) as retriever:  # type: ignore[arg-type]
+def test_what_a_service_searches_stays(store: Any, stores: Stores, loaded: dict[str, str], tmp_path: Path) -> None:
+    with open_retriever(tmp_path / OLD, Scattered(), stores, tmp_path) as retriever:
         assert retriever.search("Who is paged?", k=1)
         done = prune(store, [NEW])
         assert (done.dropped, done.held) == ((loaded[STOPPED],), (loaded[OLD],))
@@ -117,9 +106,7 @@ def test_a_collection_without_a_description_cannot_be_verified(store: Any, colle
         verify(store, collection)
 
 
-PLAIN = {"base": None, "partition_by": None, "dropped": {}}
-BINARY = {"vectors": {"precision": "single", "index": "binary", "oversampling": 20, "m": 16}}
-OTHER_FORMS = [{"base": "chunks_of_another"}, BINARY]
+OLDER = {"vectors": {"precision": "single", "index": "binary", "oversampling": 20, "m": 16}}
 
 
 @pytest.fixture
@@ -128,29 +115,17 @@ def info(build: Any, store: Any, tmp_path: Path) -> IndexInfo:
     return ensure_collection(store, tmp_path / "index")
 
 
-def comment(store: Any, collection: str, changed: dict[str, Any]) -> None:
-    """Writes the comment of the table as older code did."""
+def comment_of_older_code(store: Any, collection: str) -> None:
     found = describe(store, collection)
     assert found is not None
-    text = json.dumps(json.loads(found.model_dump_json()) | PLAIN | changed)
+    text = json.dumps(json.loads(found.model_dump_json()) | OLDER)
     store.execute(psycopg.sql.SQL("COMMENT ON TABLE {} IS {}").format(psycopg.sql.Identifier(collection), text))
 
 
-def test_a_plain_one_is_read(store: Any, info: IndexInfo, tmp_path: Path) -> None:
-    before = describe(store, info.collection)
-    vectors = {"precision": "single", "index": "full", "oversampling": 20, "m": 16, "ef_construction": 64}
-    comment(store, info.collection, {"vectors": vectors})
-    assert describe(store, info.collection) == before
-    store.execute(f"DELETE FROM {info.collection}")
-    ensure_collection(store, tmp_path / "index")
-    assert listed(store)[0].rows == 0, "it is not loaded anew"
-
-
-@pytest.mark.parametrize("form", OTHER_FORMS)
 def test_one_of_another_form_is_not_searched_and_replaced_by_a_load(
-    store: Any, info: IndexInfo, tmp_path: Path, form: dict[str, Any]
+    store: Any, info: IndexInfo, tmp_path: Path
 ) -> None:
-    comment(store, info.collection, form)
+    comment_of_older_code(store, info.collection)
     store.execute(f"DELETE FROM {info.collection}")
     with pytest.raises(SluiceError, match="loaded by older code") as raised:
         SearchStatements(store, info.collection)
@@ -162,28 +137,8 @@ def test_one_of_another_form_is_not_searched_and_replaced_by_a_load(
 def test_one_that_a_service_searches_is_not_replaced(
     store: Any, info: IndexInfo, database: str, tmp_path: Path
 ) -> None:
-    comment(store, info.collection, {"partition_by": "tenant"})
+    comment_of_older_code(store, info.collection)
     with psycopg.connect(database, autocommit=True) as service:
         hold(service, info.collection)
         with pytest.raises(SluiceError, match="older code, and a service or another collection needs it"):
             ensure_collection(store, tmp_path / "index")
-
-
-def test_a_difference_goes_before_what_it_is_built_on(
-    store: Any, build: Any, documents: list[Any], tmp_path: Path
-) -> None:
-    with psycopg.connect(store.info.dsn) as connection:
-        migrate(connection)
-    build(documents[:1], out=tmp_path / "kept")
-    load_release(store, tmp_path / "kept", "r-kept")
-    base, later = build(documents, out=tmp_path / "base"), build(documents[1:], out=tmp_path / "later")
-    for info, name in ((base, "base"), (later, "later")):
-        load_release(store, tmp_path / name, f"r-{name}")
-        assert words_of(info.collection) in {row[0] for row in store.execute("SELECT relname FROM pg_class")}
-    view = later.collection.replace("chunks", "whole", 1)
-    store.execute(f"CREATE VIEW {view} AS SELECT id FROM {base.collection} UNION ALL SELECT id FROM {later.collection}")
-    comment(store, later.collection, {"base": base.collection})
-    with store.transaction():
-        assert not drop(store, base.collection)
-    assert prune(store, ["r-kept"]).held == ()
-    assert len(list_collections(store)) == 1

@@ -1,5 +1,3 @@
-"""`kill -9` of what builds a collection, at several moments, and of the embedded PostgreSQL while many search in it."""
-
 from __future__ import annotations
 
 import os
@@ -11,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,87 +29,52 @@ from unit.retrieval.conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
 KILLS = 5
-# Forks a builder for each line, so that none spends its time on imports: where to write, a word for what is changed.
 BUILDER = """
-import os, signal, sys
+import sys
 from pathlib import Path
 import pgvector.psycopg, psycopg
 from sluice.llm.model_files import ModelSpec
-from sluice.retrieval.index_files import ChunkerSettings
+from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.postgres_collections import ensure_collection
-from sluice.retrieval.index_files import build_index
 from unit.retrieval.conftest import Scattered, corpus
+address, out, changed = sys.argv[1:]
 spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
 print("ready", flush=True)
-for line in sys.stdin:
-    out, changed = line.split()
-    child = os.fork()
-    if not child:
-        documents = corpus(2200, **{f"d{n:04}": f"Changed {changed} {n}." for n in range(500)})
-        build_index(documents, Scattered(), spec, ChunkerSettings(), Path(out))
-        with psycopg.connect(sys.argv[1], autocommit=True) as connection:
-            ensure_collection(connection, Path(out))
-        os._exit(0)
-    print(child, flush=True)
-    print(os.waitpid(child, 0)[1], flush=True)
+documents = corpus(2200, **{f"d{n:04}": f"Changed {changed} {n}." for n in range(500)})
+build_index(documents, Scattered(), spec, ChunkerSettings(), Path(out))
+with psycopg.connect(address, autocommit=True) as connection:
+    ensure_collection(connection, Path(out))
 """
 
 
-class Builders:
-    """Builders in processes of their own, one after the other."""
-
-    def __init__(self, address: str) -> None:
-        root = Path(__file__).resolve().parents[4]
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", BUILDER, address],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": f"{root / 'src'}:{root / 'tests'}"},
-        )
-        assert self._line() == "ready"
-
-    def run(self, out: Path, changed: str, *, kill_after: float | None = None) -> tuple[int, float]:
-        """The status that the system gives, and the seconds it took."""
-        assert self._process.stdin
+def build(address: str, out: Path, changed: str, *, kill_after: float | None = None) -> tuple[int, float]:
+    """Build in a process of its own; return its status, and its seconds after its imports."""
+    root = Path(__file__).resolve().parents[4]
+    argv = [sys.executable, "-c", BUILDER, address, str(out), changed]
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root / 'tests'}"}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as builder:
+        assert builder.stdout
+        assert builder.stdout.readline().strip() == "ready"
         began = time.monotonic()
-        self._process.stdin.write(f"{out} {changed}\n")
-        self._process.stdin.flush()
-        builder = int(self._line())
         if kill_after is not None:
-            time.sleep(max(0.0, kill_after - (time.monotonic() - began)))
-            with suppress(ProcessLookupError):  # done already: a moment too
-                os.kill(builder, signal.SIGKILL)
-        return int(self._line()), time.monotonic() - began
-
-    def close(self) -> None:
-        self._process.communicate()
-
-    def _line(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline().strip()
-
-
-@pytest.fixture
-def builders(database: str) -> Iterator[Builders]:
-    running = Builders(database)
-    yield running
-    running.close()
+            time.sleep(kill_after)
+            builder.kill()
+        return builder.wait(), time.monotonic() - began
 
 
 def test_a_builder_that_is_killed_harms_nothing_and_the_next_one_completes(
-    builders: Builders, database: str, spec: Any, tmp_path: Path
+    database: str, spec: Any, tmp_path: Path
 ) -> None:
     build_index(corpus(2200), Scattered(), spec, ChunkerSettings(), tmp_path / "live")
     with psycopg.connect(database, autocommit=True) as store:
         live = ensure_collection(store, tmp_path / "live")
-        status, takes = builders.run(tmp_path / "done", "first")
+        status, takes = build(database, tmp_path / "done", "first")
         assert status == 0
         there, left = set(list_collections(store)), 0
         for number in range(KILLS):
-            # The child may still be forking at the very beginning, and done at the very end: both are moments too.
+            # It may be done at the very end: a moment too.
             moment = takes * (number + 0.5) / KILLS
-            status, _ = builders.run(tmp_path / "killed", f"c{number}", kill_after=moment)
+            status, _ = build(database, tmp_path / "killed", f"c{number}", kill_after=moment)
             left += status != 0
             for name in set(list_collections(store)) - there:
                 assert verify(store, name, questions=1).faults == ()  # it was done before it was killed
@@ -119,7 +82,7 @@ def test_a_builder_that_is_killed_harms_nothing_and_the_next_one_completes(
             assert store.execute(f"SELECT count(*) FROM {live.collection}").fetchone() == (2200,)
         assert left, "some are killed before they are done"
         assert verify(store, live.collection, questions=5).faults == ()
-        assert builders.run(tmp_path / "killed", "c1")[0] == 0
+        assert build(database, tmp_path / "killed", "c1")[0] == 0
         assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
             "chunks.jsonl",
             "index.json",
@@ -144,7 +107,6 @@ def embedded() -> Iterator[tuple[Retriever, Path]]:
 
 
 def test_the_embedded_postgresql_is_killed_under_load_and_comes_back(embedded: tuple[Retriever, Path]) -> None:
-    """Questions meanwhile get the documented error in time; afterwards all are answered, by a new server."""
     retriever, folder = embedded
     over = time.monotonic() + 150
     others: list[BaseException] = []

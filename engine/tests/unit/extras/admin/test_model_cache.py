@@ -1,14 +1,16 @@
-"""The model cache: what is there, what is wrong with it, and what nothing names."""
-
+# ruff: noqa: F811 - a fixture that is imported is named by the tests
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sluice.extras.admin.model_cache import faults_of, list_models, remove, unnamed
-from sluice.llm.model_files import Models, ensure_source
+from sluice.core.workspace import Workspace
+from sluice.extras.admin.model_cache import faults_of, remove, size_of, unnamed
+from sluice.llm.model_files import Models, ensure_source, load_models
+from unit.cli.test_index_build import run  # noqa: F401 - a fixture
 
 
 def sha(content: bytes) -> str:
@@ -17,7 +19,6 @@ def sha(content: bytes) -> str:
 
 @pytest.fixture
 def models(tmp_path: Path) -> Models:
-    """A chat model with weights of its own to train, and an embedder with a file beside it."""
     origin = tmp_path / "origin"
     origin.mkdir()
     contents = {"chat.gguf": b"chat", "chat.safetensors": b"weights", "embed.bin": b"embed", "vocab.txt": b"words"}
@@ -32,15 +33,26 @@ def models(tmp_path: Path) -> Models:
     return Models.model_validate({"chat": chat, "embed": embed})
 
 
-def test_every_file_is_listed_with_licence_and_size(models: Models, tmp_path: Path) -> None:
+def test_every_file_has_its_size_once_it_is_fetched(models: Models, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    assert [(m.role, m.licence, m.bytes) for m in list_models(models, cache)] == [
-        ("chat", "MIT", 0),
-        ("chat.weights", "MIT", 0),
-        ("embed", "CC0-1.0", 0),
-    ]
+    assert [size_of(file, cache) for _, _, file in models.pinned()] == [0, 0, 0]
     ensure_source(models.embed, cache)
-    assert [m.bytes for m in list_models(models, cache)] == [0, 0, 10]
+    assert [(role, size_of(file, cache)) for role, _, file in models.pinned()] == [
+        ("chat", 0),
+        ("chat.weights", 0),
+        ("embed", 10),
+    ]
+
+
+def test_the_list_has_licence_and_source(
+    workspace: Workspace, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setenv("SLUICE_CACHE", str(workspace.root / "empty"))
+    chat = load_models(workspace.config / "models.yaml").chat
+    status, said = run("models", "list")
+    line = f"chat: {chat.name} ({chat.licence}), not fetched, sha256 {chat.sha256[:16]}…, {chat.source}"
+    assert (status, line in said.splitlines()) == (0, True), said
 
 
 def test_every_fault_is_found_at_once(models: Models, tmp_path: Path) -> None:

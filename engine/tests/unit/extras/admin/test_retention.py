@@ -1,7 +1,4 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""What a kept release needs is never removed from an artifact store, and the rest is; a real registry collects what no
-manifest names any more."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -18,7 +15,7 @@ from sluice.release.artifact_store import ArtifactStore
 from sluice.release.catalogue import CatalogueEntry, fetch
 from sluice.release.environment_record import EnvironmentRecord
 from sluice.release.manifest import Manifest
-from unit.cli.test_index_build import run
+from unit.cli.test_index_build import run  # noqa: F401 - a fixture
 from unit.release.conftest import PROMPT, make, small_models, workspace, write_evaluation  # noqa: F401 - fixtures
 from unit.release.stores import StoreUnderTest, shared  # noqa: F401 - a fixture
 
@@ -120,7 +117,6 @@ def test_a_release_that_is_added_meanwhile_is_whole(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Another machine puts a release there again that is just about to be removed."""
     first, second = add(), add()
     kind = type(shared.open())
     notes, added = kind.notes, []
@@ -173,14 +169,13 @@ def test_a_run_that_was_cut_off_is_completed_by_the_next(
 
 
 def test_on_github_without_a_store_there_is_nothing_to_remove(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A release is skipped with one line then (`sluice release plan`), so the night is no failure."""
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.delenv("SLUICE_ARTEFACTS", raising=False)
     monkeypatch.setattr(environment_record, "hooks", lambda _: {})
-    status, said = run(capsys, "release", "prune")
+    status, said = run("release", "prune")
     assert (status, said.startswith("nothing to remove: ")) == (0, True)
 
 
@@ -189,17 +184,17 @@ def test_the_command_says_what_it_removes(
     shared: StoreUnderTest,
     add: Callable[..., CatalogueEntry],
     workspace: Workspace,
-    capsys: pytest.CaptureFixture[str],
+    run: Callable[..., tuple[int, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, _ = add(), add()
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("SLUICE_ARTEFACTS", shared.address)
-    assert run(capsys, "release", "prune", "--keep", "2", "--dry-run") == (0, "2 releases stay\n")
-    status, would = run(capsys, "release", "prune", "--keep", "1", "--dry-run")
+    assert run("release", "prune", "--keep", "2", "--dry-run") == (0, "2 releases stay\n")
+    status, would = run("release", "prune", "--keep", "1", "--dry-run")
     assert (status, would.splitlines()[0]) == (0, f"would remove {first.id}")
     assert would.endswith("\n1 releases stay\n")
     assert shared.open().has(first.digest)
-    assert run(capsys, "release", "prune", "--keep", "1") == (0, would.replace("would remove", "removed"))
+    assert run("release", "prune", "--keep", "1") == (0, would.replace("would remove", "removed"))
     shared.collect_garbage()
     assert not shared.open().has(first.digest)

@@ -17,7 +17,6 @@ _LONG = {"threads": 1, "slots": 2, "context": 4096, "timeout_seconds": 110, "max
 
 @pytest.fixture(scope="session")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder with keys, and the secret of one."""
     state = tmp_path_factory.mktemp("state")
     return state, add_key(state / "keys.json", "tests", tenant=None, scopes=["chat", "feedback"], rate=600)
 
@@ -39,7 +38,6 @@ def local(keyed: tuple[Path, str], models: Any) -> Iterator[Service]:
 
 @pytest.fixture(params=["scripted", pytest.param("local", marks=pytest.mark.real)])
 def service(request: pytest.FixtureRequest) -> Service:
-    """Each of the two."""
     found: Service = request.getfixturevalue(request.param)
     return found
 

@@ -30,8 +30,7 @@ def call(name: str, arguments: str, index: int = 0) -> Delta:
 
 
 class FormChat:
-    """Calls the tool that it has to or the first one, then says what it gave; else writes an object where one is
-    wanted, else words."""
+    """Calls the forced or first tool, then says what it gave; else writes an object if one is wanted, else words."""
 
     async def stream(
         self,
@@ -65,7 +64,6 @@ _SERVERS: list[LocalServer] = []  # until the process ends
 
 
 def local_chat(model: str) -> Any:
-    """The model of a file, as the service asks it."""
     _SERVERS.append(LocalServer(Path(model), threads=1))
     patient = {"connect": 60, "queue": 60, "first_token": 110}
     spec = ProviderSpec.model_validate(provider_entry(timeouts=patient))

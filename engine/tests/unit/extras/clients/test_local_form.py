@@ -34,7 +34,6 @@ def test_what_has_no_end_gets_one_and_what_has_a_limit_keeps_it(brief: bool) -> 
 
 
 def told(parameters: ModelParameters, *texts: str, finish: str = "stop") -> tuple[list[Delta], list[Any]]:
-    """What comes of a model that says this, and what it was asked."""
     asked: list[Any] = []
 
     async def model(messages: Messages, given: ModelParameters, *, deadline: float) -> AsyncGenerator[Delta, None]:
@@ -83,7 +82,6 @@ def test_a_form_alone_is_not_told_of_tools() -> None:
 @pytest.mark.real
 @pytest.mark.timeout(1800)
 def test_whatever_the_schema_the_answer_validates(models: Any, tmp_path: Path) -> None:
-    """A model of random weights, so that only the grammar holds it."""
     with LocalServer(random_model(models.chat, tmp_path / "random.gguf"), threads=1, context=2048, slots=1) as server:
         for number, schema in enumerate(SCHEMAS * 2):
             assert fault(server, schema, call=bool(number % 2), seed=number) == "", schema

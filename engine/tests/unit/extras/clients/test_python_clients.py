@@ -1,5 +1,4 @@
-"""Clients that people use, unchanged: OpenAI's library for Python, LangChain, instructor. What a scripted model says is
-known; of the local model the form is."""
+"""Clients that people use, unchanged: OpenAI's library for Python, LangChain, instructor."""
 
 from __future__ import annotations
 

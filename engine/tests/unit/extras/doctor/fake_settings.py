@@ -180,7 +180,6 @@ def _matches(form: str, place: str) -> bool:
 
 
 def _fault(kind: Any, value: Any, name: str = "body") -> str:
-    """What is not as the description has it; empty when all is."""
     if kind is None:
         return "" if value is None else f"{name} is not empty"
     if isinstance(kind, dict):

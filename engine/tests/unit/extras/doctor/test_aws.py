@@ -1,5 +1,3 @@
-"""An account that the bootstrap stack has made, and what is found when something in it is not so; against moto."""
-
 from __future__ import annotations
 
 import json
@@ -31,7 +29,6 @@ def names() -> Project:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch, names: Project, loopback: None) -> Iterator[None]:  # noqa: ARG001
-    """The stack, and by hand what moto does not make out of a template."""
     with aws_server(monkeypatch, region=names.region):
         make_stack(
             ROOT / "engine" / "aws" / "bootstrap.yaml",

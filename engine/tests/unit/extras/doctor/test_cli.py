@@ -1,42 +1,29 @@
-"""`sluice doctor`: one exit code for each target, a table for people, JSON for programs."""
-
 from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sluice import cli
 from sluice.core.workspace import Workspace
 from sluice.extras.doctor import aws, cluster, github, local
 from sluice.extras.doctor.check import Diagnosis, State
+from unit.extras.doctor.conftest import Run
 
 ROOT = Path(__file__).resolve().parents[5]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command with targets that find what is told; exit status, output, errors."""
+def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, doctor: Run) -> Run:
     shutil.copy(ROOT / "config" / "project.yaml", workspace.config)
-    monkeypatch.chdir(workspace.root)
-    for name in ("die_with_parent", "watch_parent"):
-        monkeypatch.setattr(cli, name, lambda: None)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
 
     def call(*words: str, **states: State) -> tuple[int, str, str]:
         for target in (local, github, aws, cluster):
             state = states.get(target.__name__.rpartition(".")[2], "ok")
             found = [Diagnosis("git", state, "2.47", "get git")]
             monkeypatch.setattr(target, "check", lambda _, found=found: found)
-        monkeypatch.setattr(sys, "argv", ["sluice", "doctor", *words])
-        status = cli.main()
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
+        return doctor(*words)
 
     return call
 

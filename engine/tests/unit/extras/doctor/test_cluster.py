@@ -1,5 +1,3 @@
-"""A cluster by the real kubectl against a stub of the API server, with all there, with gaps, and away."""
-
 from __future__ import annotations
 
 import shutil
@@ -102,7 +100,6 @@ def test_a_controller_that_writes_to_traefik_2_is_found(api: KubeApi) -> None:
 
 
 def test_a_traefik_that_joins_names_of_two_namespaces_is_found(api: KubeApi) -> None:
-    """Which of two environments then answers is chance."""
     put(api, traefik())
     found = look()["Traefik: names"]
     assert (found.state, "--providers.kubernetescrd.safenaming" in found.found) == ("missing", True)
@@ -129,7 +126,6 @@ def test_each_overlay_needs_what_it_renders(api: KubeApi) -> None:
 
 
 def hosted(tmp_path: Path, *components: str) -> DiagnosisScope:
-    """A project that asks a model with a key, at an address that differs by environment."""
     root = tmp_path / "project"
     copy_starter(root, "config", "k8s")
     providers = root / "config" / "providers.yaml"

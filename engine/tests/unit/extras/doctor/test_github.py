@@ -1,5 +1,3 @@
-"""A repository on GitHub as it should be, and each way in which it may fall short; over HTTP to a fake."""
-
 from __future__ import annotations
 
 import json
@@ -25,7 +23,6 @@ API = f"gh api -X {{}} repos/{REPOSITORY}/environments/"
 
 @pytest.fixture
 def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
-    """A repository that has all that is needed."""
     rules = json.loads((ROOT / RULESET).read_text())["rules"]
     variables = {"variables": [{"name": "AWS_ROLE_ARN"}, {"name": "AWS_REGION"}]}
     environments = [
@@ -55,7 +52,6 @@ def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens t
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """As much of a checkout as is looked at: its workflows and its ruleset."""
     workflow = tmp_path / ".github" / "workflows" / "release.yml"
     workflow.parent.mkdir(parents=True)
     workflow.write_text(

@@ -1,61 +1,42 @@
-"""`sluice doctor github --fix` on a new repository: shown first, made once, and again after every refusal."""
-
 from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from sluice import cli
 from sluice.core.workspace import Workspace
 from sluice.extras.doctor.github import RULESET
+from unit.extras.doctor.conftest import Run
 from unit.extras.doctor.fake_settings import FakeSettings
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 
 ROOT = Path(__file__).resolve().parents[5]
-Run = Callable[..., tuple[int, str, str]]
 LIMITED = {"protected_branches": False, "custom_branch_policies": True}
 
 
 @pytest.fixture
 def there(loopback: None) -> Iterator[FakeSettings]:  # noqa: ARG001 - opens the network to this machine
-    """A new repository, as "Use this template" leaves it."""
     fake = FakeSettings(facts={"/actions/secrets": {"secrets": []}})
     with fake_github(fake):
         yield fake
 
 
 @pytest.fixture
-def run(
-    there: FakeSettings, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
-    """`sluice doctor github` in a project whose environments are staging and production; status, output, errors."""
+def run(there: FakeSettings, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, doctor: Run) -> Run:
     shutil.copy(ROOT / "engine" / "tests" / "starter" / "config" / "project.yaml", workspace.config)
     (workspace.config / "providers.yaml").unlink(missing_ok=True)
     shutil.copytree(ROOT / ".github", workspace.root / ".github")
-    monkeypatch.chdir(workspace.root)
     for variable, value in (
         ("GITHUB_API_URL", there.url),
         ("GITHUB_REPOSITORY", REPOSITORY),
         ("GITHUB_TOKEN", WRITER),
     ):
         monkeypatch.setenv(variable, value)
-    for part in ("die_with_parent", "watch_parent"):
-        monkeypatch.setattr(cli, part, lambda: None)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-
-    def call(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["sluice", "doctor", "github", *words])
-        status = cli.main()
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return call
+    return partial(doctor, "github")
 
 
 def states(out: str) -> dict[str, str]:

@@ -1,5 +1,3 @@
-"""This machine, with programs that are there, too old, broken or missing; and hosted models that end."""
-
 from __future__ import annotations
 
 import os
@@ -29,7 +27,6 @@ def put(folder: Path, name: str, script: str) -> None:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is all of PATH, with a system as it should be."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))

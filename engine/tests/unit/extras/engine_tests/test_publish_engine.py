@@ -1,6 +1,4 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""A version of a template in miniature: packed twice by the real hatchling, published to a fake GitHub."""
-
 from __future__ import annotations
 
 import shutil
@@ -38,7 +36,6 @@ def wheel(packed: Path, tmp_path: Path) -> Path:
 
 
 def published(github: FakeGitHub) -> list[tuple[str, bool, list[str]]]:
-    """Tag, whether it is a draft, and names of files of every release."""
     return [
         (one["tag_name"], one["draft"], [asset["name"] for asset in one["assets"]])
         for one in github.releases.by_id.values()
@@ -46,7 +43,6 @@ def published(github: FakeGitHub) -> list[tuple[str, bool, list[str]]]:
 
 
 def release(github: FakeGitHub, **facts: Any) -> int:
-    """One that somebody has made by hand."""
     made = {"tag_name": "v0.1.0", "draft": False, "body": "Much is new.", **facts}
     _, answer = github.releases.answer("POST", f"/repos/{REPOSITORY}/releases", made)
     return int(answer["id"])

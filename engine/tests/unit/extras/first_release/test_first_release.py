@@ -1,5 +1,3 @@
-"""A first release gets visitors once it has passed the analyses: against the stub API server and its controllers."""
-
 from __future__ import annotations
 
 import json
@@ -28,7 +26,6 @@ UNJUDGED = "sluice/unjudged"
 
 @pytest.fixture(autouse=True)
 def visited(run: Runner) -> None:
-    """There is a route of visitors."""
     run.documents.append(ROUTE)
 
 

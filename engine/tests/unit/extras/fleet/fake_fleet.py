@@ -26,7 +26,7 @@ import pytest
 
 from sluice.extras.fleet.fleet_file import FleetFile
 from unit.github.fake_github import APP, LOGINS, READER, REPOSITORY, WRITER, FakeGitHub
-from unit.template.conftest import PROJECT, Template, commit, git, lines, write
+from unit.template.conftest import PROJECT, Template, blobs, commit, git, lines, write
 
 BOT = LOGINS[WRITER]
 CI, METRIC = ".github/workflows/ci.yml", "engine/src/sluice/evaluation/metrics/digits.py"
@@ -94,12 +94,9 @@ class FakeProject:
         return git(self.bare, "rev-parse", "refs/heads/main")
 
     def files(self, ref: str) -> dict[str, str]:
-        """Blob by path."""
-        listed = git(self.bare, "ls-tree", "-r", ref).splitlines()
-        return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
+        return blobs(self.bare, ref)
 
     def judge(self, conclusion: str | None, *, comment: str = "") -> None:
-        """The end of the required check of the newest pull request; None: it is under way."""
         pull = self.pulls[-1]
         run = {
             "id": 1,
@@ -205,7 +202,6 @@ class FakeFleet(FakeGitHub):
             return 200, pull
 
     def environment(self, servers: Path) -> dict[str, str]:
-        """What a run of the platform team's has: the token of one App, and the servers of this test."""
         return {
             "GITHUB_API_URL": self.url,
             "GITHUB_SERVER_URL": servers.as_uri(),
@@ -232,15 +228,12 @@ EDITS: tuple[dict[str, str | None], ...] = (
 
 
 class ProjectFactory:
-    """Makes bare repositories of projects from versions of a template, in `servers`/owner/name.git."""
-
     def __init__(self, template: Template, folder: Path) -> None:
         self.template, self.servers, self._work = template, folder / "servers", folder / "work"
 
     def make(
         self, name: str, version: str, files: dict[str, str | None], *, without: tuple[str, ...] = ()
     ) -> FakeProject:
-        """A project as GitHub makes it, without the template's history, with changes of its own."""
         shutil.rmtree(self._work, ignore_errors=True)
         git(self.template.root, "worktree", "prune")
         self._work.mkdir(parents=True)
@@ -258,8 +251,7 @@ class ProjectFactory:
         return FakeProject(name, bare)
 
     def ten(self) -> Iterator[FakeProject]:
-        """Real divergence: own parts of every kind, a part that is off, five two versions behind, three that edit the
-        engine: two inside engine/, one a file of OWNED where the template's change can be merged."""
+        """Make projects with own parts; three edit the engine: two engine/, one a file of OWNED that merges."""
         for number in range(10):
             files = dict(OWN[number % len(OWN)]) | {f"docs/{number}.md": f"{number}\n"}
             files |= EDITS[number - 7] if number >= 7 else {}
@@ -270,7 +262,6 @@ class ProjectFactory:
 
 
 def fleet_of(projects: Mapping[str, FakeProject], template: Path, first: int, **rules: Any) -> FleetFile:
-    """fleet.yaml of these: the first few in ring one, as many again three times in ring two, the rest in the last."""
     names = list(projects)
     rings = ["first"] * first + ["early"] * 3 * first + ["rest"] * len(names)
     listed = [
@@ -282,8 +273,6 @@ def fleet_of(projects: Mapping[str, FakeProject], template: Path, first: int, **
 
 @dataclass
 class Fleet:
-    """A platform team with projects on GitHub, and a folder for what it keeps of them."""
-
     github: FakeFleet
     factory: ProjectFactory
     folder: Path

@@ -1,5 +1,3 @@
-"""Who has a vulnerability: GitHub's advisory against the locks of real repositories."""
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,5 +1,3 @@
-"""The status of a fleet: real repositories behind a fake GitHub."""
-
 from __future__ import annotations
 
 import json
@@ -28,7 +26,6 @@ def read(fleet: Fleet, **rules: object) -> dict[str, ProjectStatus]:
 
 
 def note(project: FakeProject, name: str, **event: str) -> None:
-    """Adds to the record of a project, as extras/registry/registry_store.py does."""
     blob = project.bare / "note.json"
     blob.write_text(json.dumps(event))
     sha = git(project.bare, "hash-object", "-w", str(blob))
@@ -196,7 +193,7 @@ def test_the_page_is_one_offline_file_with_every_project() -> None:
     live = (LiveRelease(environment="actual", release="r-00000000000a", since="2026-11-02T10:00:00+00:00"),)
     fine = ProjectStatus(repository="octo/app", ring="rest", owners=("@octo/<team>",), version="0.3.0", live=live)
     bad = ProjectStatus(repository="octo/bad", ring="rest", owners=("a",), fault="<script>alert(1)</script>")
-    text = fleet_status.page(FleetStatus("2026-11-28T10:00:00+00:00", "octo/template", ("0.3.0",), (fine, bad)))
+    text = fleet_status.page(FleetStatus("2026-11-28T10:00:00+00:00", "octo/template", "0.3.0", (fine, bad)))
     assert text.index("octo/bad") < text.index("octo/app"), "what needs a look stands first"
     assert "@octo/&lt;team&gt;" in text
     assert not re.search(r"<(script|img|link|iframe)\b|\b(src|href|onclick)=", text)

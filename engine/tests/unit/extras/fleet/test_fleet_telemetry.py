@@ -1,5 +1,3 @@
-"""Error budget and cost in the status of a fleet, from a real Prometheus that has some minutes of its projects."""
-
 from __future__ import annotations
 
 import shutil
@@ -30,7 +28,6 @@ MINUTES = 20
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Its address; what it has scraped is written into its database by its own tool."""
     if not PROMETHEUS or not PROMTOOL:
         pytest.skip("prometheus is not installed (apt-get install prometheus)")
     folder, now = tmp_path_factory.mktemp("prometheus"), int(time.time())

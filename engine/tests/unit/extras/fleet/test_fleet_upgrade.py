@@ -1,5 +1,3 @@
-"""Upgrades of a fleet: bare repositories that differ as projects do, real git, GitHub played."""
-
 from __future__ import annotations
 
 import time
@@ -24,13 +22,12 @@ from unit.template.conftest import commit, git, write
 
 
 def comment(project: FakeProject, verdict: str, *, passed: bool, worse: tuple[WorseMetric, ...] = ()) -> str:
-    """As `sluice comment` posts it."""
     said = CommentVerdict(head=project.pulls[-1]["head"]["sha"], verdict=verdict, passed=passed, worse=worse)
     return f"<!-- sluice:comparison run=7.1 -->\n## {verdict}\n\n{said.line()}\n\nThe rest.\n"
 
 
 def play(github: FakeFleet, *, lowers_f1: bool = False) -> None:
-    """The end of every run of CI: what projects that condense questions find of a version that lowers F1."""
+    """End every run of CI; projects that condense questions find that a version lowers F1."""
     for project in github.projects.values():
         if not project.pulls or project.pulls[-1]["state"] != "open":
             continue
@@ -42,8 +39,6 @@ def play(github: FakeFleet, *, lowers_f1: bool = False) -> None:
 
 
 class Passes:
-    """Passes over a fleet, each from nothing but GitHub and, where `kept` is the same, what is kept of it."""
-
     def __init__(self, fleet: Fleet, first: int = 5, **rules: object) -> None:
         self.folder, self.environment, self.fleet = fleet.folder, fleet.environment, fleet.file(first, **rules)
 
@@ -136,12 +131,12 @@ Writes = Callable[[int | None], list[str]]
 
 
 class _Killed(BaseException):
-    """In the place of a signal: nothing that catches errors catches it."""
+    """Stands for a signal: no handler of errors catches it."""
 
 
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
-    """Dies before the nth write to GitHub, an issue, a push or a pull request; returns what was written before."""
+    """Die before the nth write to GitHub; return the writes before it."""
     done: list[str] = []
     left: list[int | None] = [None]
 

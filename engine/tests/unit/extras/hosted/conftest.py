@@ -1,7 +1,4 @@
-"""A checkout of main whose chat model is hosted by a stub on this machine, a way to run commands in it, and the
-steps of answer-requests.yml, run one after the other as GitHub would, with the artifacts between them.
-
-GitHub is played by support/actions_api.py."""
+"""A checkout of main with a stubbed hosted model, and the steps of answer-requests.yml with GitHub played."""
 
 from __future__ import annotations
 
@@ -36,16 +33,12 @@ PARAMETERS = {"temperature": 0.0, "max_tokens": 32, "top_p": 1.0, "seed": 1, "st
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a command: its exit code, and all that it printed."""
-
     code: int
     text: str
 
 
 @dataclass
 class Main:
-    """`sluice` runs a command in the checkout."""
-
     workspace: Workspace
     model: Upstream
     sluice: Callable[..., Outcome]
@@ -55,7 +48,7 @@ class Main:
         return load_providers(self.workspace.config / "providers.yaml", roles=Models.roles()).chat[0]
 
     def request(self, text: str = "What is a canary?", **changes: Any) -> dict[str, Any]:
-        """A request as `sluice eval` writes it; the digest is right unless it is among the changes."""
+        """A request as `sluice eval` writes it, under its right digest."""
         made = {"version": 1, "provider": "primary", "trial": 0, "parameters": dict(PARAMETERS)}
         made |= {"messages": [{"role": "user", "content": text}]} | changes
         if "digest" not in changes:
@@ -78,7 +71,6 @@ def lines(*requests: Any) -> bytes:
 
 
 def hosted(url: str, **changes: Any) -> str:
-    """A config/providers.yaml with a hosted model alone."""
     entry = {
         "name": "primary", "kind": "openai_compatible", "model": "m", "base_url": f"{url}/v1", "key_env": "MODEL_KEY",
         "timeouts": {"connect": 30, "queue": 60, "first_token": 60}, "retries": 0, "max_concurrency": 4,
@@ -119,7 +111,7 @@ def github() -> Iterator[ActionsApi]:
 
 
 def everything(*folders: Path) -> bytes:
-    """All that lies below folders, names too."""
+    """The names and contents of all files below folders."""
     files = [path for folder in folders for path in sorted(folder.rglob("*"))]
     return b"".join(str(path).encode() + (path.read_bytes() if path.is_file() else b"") for path in files)
 
@@ -130,8 +122,7 @@ NOON = "2026-01-01T12:00:00Z"
 
 
 class Steps:
-    """The steps of answer-requests.yml with the artifacts between them, run by run. `role`: variables of a sign-in to
-    AWS, which the step that asks has alone."""
+    """The steps of answer-requests.yml, run by run. `role`: variables of a sign-in to AWS."""
 
     def __init__(self, main: Main, github: ActionsApi, patch: pytest.MonkeyPatch) -> None:
         self.main, self.github, self.patch = main, github, patch
@@ -140,8 +131,7 @@ class Steps:
         self.role: dict[str, str] = {}
 
     def run(self, waiting: int = WAITING, *, ask: bool = True, event: str = "workflow_run", attempt: int = 1) -> str:
-        """One run; returns the state. `ask`: else it dies before it has asked. `attempt`: later ones are of the run
-        before."""
+        """One run; returns the state. Without `ask` it dies before it has asked."""
         self.number += attempt == 1
         self.github.add_run(self.number, ANSWERING, branch="main", created_at=NOON, run_attempt=attempt)
         out = self.main.workspace.build / "answers"
@@ -187,14 +177,12 @@ class Steps:
         self.github.archives[number, "requests-1"] = archive(requests__jsonl=raw)
 
     def bring(self, number: int = WAITING) -> tuple[int, str]:
-        """The step of the pull request's job, at its second attempt."""
         self.set(self.github.environment(number, GITHUB_RUN_ATTEMPT="2"))
         done = self.main.sluice("answers", "bring")
         return done.code, done.text
 
     @property
     def spent(self) -> list[float]:
-        """The dollars of each run that asked, as it left them."""
         found = {}
         for (run, name), raw in self.github.archives.items():
             if name.startswith("spend-"):
@@ -205,7 +193,7 @@ class Steps:
 
 @pytest.fixture
 def steps(main: Main, github: ActionsApi, monkeypatch: pytest.MonkeyPatch) -> Steps:
-    """It is noon on 1 January 2026."""
+    """At noon on 1 January 2026."""
     clock = SimpleNamespace(now=lambda zone: datetime.fromisoformat(NOON).astimezone(zone))
     monkeypatch.setattr(check_run, "datetime", clock)
     return Steps(main, github, monkeypatch)

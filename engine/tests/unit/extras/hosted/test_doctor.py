@@ -67,21 +67,15 @@ def test_an_environment_of_main_alone_with_its_secret_passes(there: FakeReposito
     assert said["secret PROVIDER_KEYS"].state == "optional"  # of the repository: it does not belong there
 
 
+BRANCHES = {"branch_policies": [{"id": 1, "name": "main"}, {"id": 2, "name": "*"}]}
+OPEN = {"environments": [{"name": "evaluation", "deployment_branch_policy": None}]}
+
+
 @pytest.mark.parametrize(
     ("path", "facts", "what", "says"),
     [
-        (
-            POLICIES,
-            {"branch_policies": [{"id": 1, "name": "main"}, {"id": 2, "name": "*"}]},
-            "environment evaluation",
-            "entered from * too",
-        ),
-        (
-            "/environments",
-            {"environments": [{"name": "evaluation", "deployment_branch_policy": None}]},
-            "environment evaluation",
-            "any branch may deploy",
-        ),
+        (POLICIES, BRANCHES, "environment evaluation", "entered from * too"),
+        ("/environments", OPEN, "environment evaluation", "any branch may deploy"),
         (SECRETS, {"secrets": []}, "secret PROVIDER_KEYS of evaluation", "not set"),
     ],
 )

@@ -1,5 +1,4 @@
-"""Files of requests that a pull request might write: none is asked for, none learns anything of the key. Requests of an
-application with tools are carried whole, priced whole, and are no way around what is held to account."""
+"""Hostile files of requests: none is asked for, and none learns anything of the key."""
 
 from __future__ import annotations
 
@@ -9,20 +8,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import jsonschema
 import pytest
 
 from sluice.evaluation.replay import response_key
 from sluice.extras.hosted.answer_requests import key_forms
 from sluice.extras.hosted.request_file import ProviderRequest
-from unit.extras.hosted.conftest import KEY, PARAMETERS, Main, Steps, everything, lines
+from unit.extras.hosted.conftest import KEY, PARAMETERS, Main, Outcome, Steps, everything, lines
 
 ROOT = Path(__file__).resolve().parents[5]
 Bytes = Callable[[Main], bytes]
 
 
 def request(**changes: Any) -> Bytes:
-    """A request with other values, under the digest of what it was."""
+    """A request with other values under the digest of what it was."""
     return lambda main: lines(main.request(digest=main.request()["digest"], **changes))
 
 
@@ -41,38 +39,22 @@ def text(replace: str, by: str) -> Bytes:
     return edited
 
 
-def said(content: Any, role: Any = "user") -> Bytes:
-    return request(messages=[{"role": role, "content": content}])
-
-
-def without(key: str) -> Bytes:
-    return lambda main: lines({name: value for name, value in main.request().items() if name != key})
-
-
 FILES: dict[str, Bytes] = {
     # another model, another address
     "another provider": request(provider="local"),
-    "a provider of nobody": request(provider="elsewhere"),
     "an address": request(base_url="http://169.254.169.254/latest"),
-    "the variable of a key": request(key_env="MODEL_KEY"),
-    "headers": request(headers={"authorization": "Bearer ${MODEL_KEY}"}),
     "options among the parameters": parameters(extra_headers={"x": "${MODEL_KEY}"}),
     # paths
     "a path as provider": request(provider="../../etc/passwd"),
     "a provider with a line end": request(provider="primary\n"),
-    "a provider that looks the same": request(provider="рrimary"),
     "a path as digest": lambda main: lines(main.request(digest="../../../.ssh/id")),
     # forged digests
     "the digest of another question": lambda main: lines(main.request("a", digest=main.request("b")["digest"])),
-    "the digest of another trial": request(trial=1),
-    "no digest": without("digest"),
     "a digest twice": lambda main: lines(main.request(), main.request()),
     "a good line before a forged one": lambda main: lines(main.request(), main.request("b", digest="1" * 64)),
     # unicode
     "half a character": text("What is", "\\ud800"),
     "bytes that are no text": lambda main: lines(main.request()).replace(b"What", b"\xff\xfe"),
-    "utf-16": lambda main: lines(main.request()).decode().encode("utf-16"),
-    "a changed character": text("canary", "cаnary"),
     # size
     "a million rows": lambda _: b"{}\n" * 1_000_000,
     "a long line": lambda main: lines(main.request("a" * 2_000_000)),
@@ -83,31 +65,31 @@ FILES: dict[str, Bytes] = {
     "a long number": text('"trial": 0', '"trial": ' + "9" * 6000),
     # not what the schema says
     "nothing": lambda _: b"",
-    "YAML": lambda _: b"!!python/object/apply:os.getenv [MODEL_KEY]\n",
     "a key twice": text('"trial": 0', '"trial": 0, "trial": 0'),
     "not a number": text('"temperature": 0.0', '"temperature": NaN'),
     "no messages": request(messages=[]),
-    "a role of a tool": said("run", role="tool"),
-    "content in parts": said([{"type": "image_url", "image_url": {"url": "file:///proc/self/environ"}}]),
+    "content in parts": request(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]),
     "a grammar that nobody asked for": parameters(grammar="root ::= [a-z]+"),
 }
 
 
 def leaks(*texts: bytes) -> list[str]:
-    """The forms of the key that stand in a text."""
     return [form for form in (*key_forms(KEY), NUMBERED) if any(form.encode() in text.lower() for text in texts)]
 
 
-def test_the_same_file_is_asked_when_nothing_was_changed_in_it(main: Main) -> None:
-    """Otherwise the refusals above would say nothing."""
+def asked(main: Main, content: bytes) -> Outcome:
     file = main.workspace.root.parent / "requests.jsonl"
-    file.write_bytes(lines(main.request()))
-    done = main.sluice("answers", "ask", str(file))
+    file.write_bytes(content)
+    return main.sluice("answers", "ask", str(file))
+
+
+def test_the_same_file_is_asked_when_nothing_was_changed_in_it(main: Main) -> None:
+    done = asked(main, lines(main.request()))
     assert done.code == 0, done.text
     assert [line["digest"] for line in main.answers] == [main.request()["digest"]]
-    (asked,) = main.model.asked
-    assert asked.headers["authorization"] == f"Bearer {KEY}"
-    assert asked.json["messages"] == main.request()["messages"]
+    (sent,) = main.model.asked
+    assert sent.headers["authorization"] == f"Bearer {KEY}"
+    assert sent.json["messages"] == main.request()["messages"]
 
 
 WORDS = {
@@ -117,45 +99,35 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize(("name", "form"), [*((name, 0) for name in WORDS), *(("a template", n) for n in range(1, 7))])
+FORMS = len(key_forms(KEY))
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [*((name, 0) for name in WORDS), *(("a template", number) for number in range(1, FORMS))]
+)
 def test_words_of_a_prompt_are_words_and_an_answer_that_holds_the_key_is_dropped(
     main: Main, name: str, form: int
 ) -> None:
-    """The model plays along: it answers with the key, in each form."""
     main.model.reply = lambda _: f"Here it is: {key_forms(KEY)[form]}."
-    file = main.workspace.root.parent / "requests.jsonl"
-    file.write_bytes(lines(main.request(WORDS[name])))
-    done = main.sluice("answers", "ask", str(file))
-    assert done.code == 0
-    assert main.answers == []
+    done = asked(main, lines(main.request(WORDS[name])))
+    assert (done.code, main.answers) == (0, [])
     assert "1 without an answer" in done.text
-    (asked,) = main.model.asked
-    assert asked.json["messages"] == [{"role": "user", "content": WORDS[name]}]
+    (sent,) = main.model.asked
+    assert sent.json["messages"] == [{"role": "user", "content": WORDS[name]}]
     parameters = {"temperature", "max_tokens", "top_p", "seed"}
-    assert {*asked.json} <= {"messages", "model", "stream", "stream_options", *parameters}
+    assert {*sent.json} <= {"messages", "model", "stream", "stream_options", *parameters}
     assert leaks(done.text.encode(), everything(main.workspace.root)) == []
 
 
 @pytest.mark.parametrize("word", ["status:401", "error", "cut"])
 def test_a_provider_that_fails_tells_the_kind_alone(main: Main, word: str) -> None:
     main.model.script = [word]
-    file = main.workspace.root.parent / "requests.jsonl"
-    file.write_bytes(lines(main.request("A question of its own")))
-    done = main.sluice("answers", "ask", str(file))
+    done = asked(main, lines(main.request("A question of its own")))
     assert done.code == 0
     assert "no answer: " in done.text
     assert "1 without an answer" in done.text
     for hidden in (KEY, "secret", "overloaded", "question"):
         assert hidden not in done.text
-
-
-def test_the_schema_in_the_repository_refuses_what_is_refused(main: Main) -> None:
-    """Where it is the schema that refuses, and not the settings of main."""
-    schema = json.loads((ROOT / "engine" / "schemas" / "request.schema.json").read_text())
-    jsonschema.validate(main.request(), schema)
-    for name in ("an address", "headers", "a path as digest", "a path as provider", "content in parts", "no messages"):
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(json.loads(FILES[name](main)), schema)
 
 
 # The order of its keys is one that no sorting makes: a model may answer to it.
@@ -173,9 +145,9 @@ TALK = [
 def tooled(main: Main, messages: list[dict[str, Any]] = TALK, **changes: Any) -> dict[str, Any]:
     """A request with tools under its right digest, whatever the tools are."""
     parameters = {**PARAMETERS, "tools": [WEATHER], "tool_choice": "auto", **changes}
-    asked: Any = SimpleNamespace(model_dump=lambda mode: parameters)  # noqa: ARG005 - as of a model that takes anything
+    given: Any = SimpleNamespace(model_dump=lambda mode: parameters)  # noqa: ARG005 - as of a model that takes anything
     try:
-        digest = response_key(main.spec, messages, asked, 0)
+        digest = response_key(main.spec, messages, given, 0)
     except ValueError:  # infinity has no digest
         digest = "0" * 64
     made = {"version": 1, "provider": "primary", "trial": 0, "parameters": parameters, "messages": messages}
@@ -202,7 +174,6 @@ CHANNELS: dict[str, Callable[[Main], dict[str, Any]]] = {
     "a server of tools": lambda main: tooled(
         main, tools=[{"type": "mcp", "server_url": "https://example.org", "headers": {"x": "${MODEL_KEY}"}}]
     ),
-    "an address in a tool": lambda main: tooled(main, tools=[{**WEATHER, "server_url": "https://example.org"}]),
     "a name with a line end": lambda main: tooled(main, tools=[tool(name="weather\nhost: elsewhere")]),
     "a schema at an address": lambda main: tooled(main, tools=[tool(parameters={"$ref": "http://169.254.169.254/"})]),
     "a schema that is a file": lambda main: tooled(
@@ -215,10 +186,8 @@ CHANNELS: dict[str, Callable[[Main], dict[str, Any]]] = {
         "parameters": {**PARAMETERS, "tool_choice": "auto", "tools": [tool(parameters={"title": "\ud800"})]}
     },
     "infinity in a schema": lambda main: tooled(main, tools=[tool(parameters={"default": float("inf")})]),
-    "a choice of another kind": lambda main: tooled(main, tool_choice={"type": "mcp", "server_label": "x"}),
     "tools beside a grammar": lambda main: tooled(main, grammar="root ::= [a-z]+"),
     "a call by the user": lambda main: tooled(main, talk({"tool_calls": [CALL]})),
-    "a call with an address": lambda main: tooled(main, talk({}, {"tool_calls": [{**CALL, "url": "http://a"}]})),
     "a result of the user": lambda main: tooled(main, talk({"tool_call_id": "c1"})),
     "a result as long as a book": lambda main: tooled(main, talk({}, {}, {"content": "a" * 70_000})),
 }  # fmt: skip
@@ -228,9 +197,7 @@ CHANNELS: dict[str, Callable[[Main], dict[str, Any]]] = {
 def test_a_hostile_file_is_refused_and_nothing_is_asked(main: Main, name: str) -> None:
     written = FILES[name](main) if name in FILES else lines(CHANNELS[name](main))
     written = written.replace(b"Infinity", b"1e999") if name in CHANNELS else written  # which JSON reads as infinity
-    file = main.workspace.root.parent / "requests.jsonl"
-    file.write_bytes(written)
-    done = main.sluice("answers", "ask", str(file))
+    done = asked(main, written)
     assert done.code == 1, done.text
     assert done.text.startswith("error: requests.jsonl: "), done.text
     assert name not in CHANNELS or "digest" not in done.text, "its digest is right: something else refuses it"
@@ -254,10 +221,8 @@ def test_a_refusal_is_all_that_a_pull_request_gets(main: Main, steps: Steps, nam
 
 
 def test_other_tools_than_those_of_the_digest_are_refused(main: Main) -> None:
-    file = main.workspace.root.parent / "requests.jsonl"
     other = tooled(main, tools=[tool(description="of a village.")])
-    file.write_bytes(lines(other | {"digest": tooled(main)["digest"]}))
-    done = main.sluice("answers", "ask", str(file))
+    done = asked(main, lines(other | {"digest": tooled(main)["digest"]}))
     assert (done.code, "another digest" in done.text) == (1, True)
     assert main.model.asked == []
 
@@ -267,8 +232,8 @@ def test_tools_and_their_results_are_sent_as_they_are_and_calls_come_back(main: 
     request = tooled(main)
     steps.waits(lines(request))
     assert steps.run() == "ask"
-    (asked,) = main.model.asked
-    assert json.dumps([asked.json["messages"], asked.json["tools"]]) == json.dumps([TALK, [WEATHER]])
+    (sent,) = main.model.asked
+    assert json.dumps([sent.json["messages"], sent.json["tools"]]) == json.dumps([TALK, [WEATHER]])
     (answer,) = main.answers
     assert [call["name"] for call in answer["value"]["tool_calls"] if call["name"]] == ["weather", "weather"]
     assert answer["value"]["finish_reason"] == "tool_calls"
@@ -288,11 +253,9 @@ NUMBERED = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
 
 
 @pytest.mark.parametrize("form", [*key_forms(KEY), NUMBERED])
-def test_a_call_that_holds_the_key_is_dropped(main: Main, tmp_path: Path, form: str) -> None:
+def test_a_call_that_holds_the_key_is_dropped(main: Main, form: str) -> None:
     main.model.reply = lambda _: [("c1", "weather", f'{{"city": "{form}"}}')]
-    file = tmp_path / "requests.jsonl"
-    file.write_bytes(lines(tooled(main)))
-    done = main.sluice("answers", "ask", str(file))
+    done = asked(main, lines(tooled(main)))
     assert (done.code, main.answers) == (0, [])
     assert "1 without an answer" in done.text
     assert leaks(done.text.encode(), everything(main.workspace.root)) == []

@@ -1,8 +1,4 @@
-"""`sluice eval` in a pull request's job without a key, and what becomes of it in the rounds that follow.
-
-Git, comparison, reports, commands and both response caches are real. The model is a stub on this machine, GitHub is
-played (support/actions_api.py), and the pipeline is a chain with a scripted search.
-"""
+"""`sluice eval` of a pull request without a key, and its rounds. The model is a stub, GitHub is played."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +29,7 @@ from sluice.llm.resilience import open_chat
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from support.serving.fakes import NoChecks, ScriptedRetriever, hit, scripted_bundle
+from unit.data.conftest import git
 from unit.extras.hosted.conftest import KEY, WAITING, Main, Steps, everything, hosted, lines
 
 DIGESTS = Digests("model", "search", "guards")
@@ -41,7 +37,6 @@ METRICS = ("answer_key", "decline_accuracy", "mrr", "ndcg_at_5", "citation_corre
 
 
 def rows(count: int = 60) -> list[Row]:
-    """Two of three can be answered."""
     made = []
     for number in range(count):
         known = number % 3 > 0
@@ -54,7 +49,6 @@ def rows(count: int = 60) -> list[Row]:
 
 
 def reply(messages: list[dict[str, str]]) -> str:
-    """Right, but for every third question where the prompt is LOST."""
     number = messages[-1]["content"].rpartition("How many of ")[2].split("?")[0]
     lost = "LOST" in messages[0]["content"] and int(number) % 3 == 1
     return "many" if lost else f"{number} of them"
@@ -107,16 +101,10 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     fake = Pipeline()
     monkeypatch.setattr(compare_change, "pull", lambda _: False)
     monkeypatch.setattr(compare_change, "data_edited", lambda _: False)
-    monkeypatch.setattr(compare_change, "record_comparison", lambda *_: None)  # takes seconds
     monkeypatch.setattr(compare_change, "draft_bundle", lambda *_, **__: scripted_bundle())
     monkeypatch.setattr(compare_change, "reproduce", fake.reproduce)
     monkeypatch.setattr(Evaluator, "ask", lambda self, asked, _: fake.evaluate(self._workspace, asked, *self._options))
     return fake
-
-
-def git(root: Path, *words: str) -> None:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True)
 
 
 class Changed:
@@ -146,7 +134,7 @@ class Changed:
         return made
 
     def compare(self, root: Path, *, attempt: int = 0, key: bool = False) -> tuple[int, str, dict[str, Any]]:
-        """The step of the job `eval`; without an attempt: on a laptop. Exit code, what it said, the comparison."""
+        """The step of the job `eval`; without an attempt, on a laptop."""
         self.patch.chdir(root)
         held = {"MODEL_KEY": KEY, **self.steps.role}
         for name in ("GITHUB_RUN_ID", *held):
@@ -163,7 +151,6 @@ class Changed:
         return done.code, done.text, json.loads((root / "build" / "comparison" / "comparison.json").read_text())
 
     def answered(self) -> str:
-        """One run of answer-requests.yml for what the job has written, and the job's next step that brings it."""
         self.steps.waits((self.root / "build" / "requests.jsonl").read_bytes())
         self.patch.chdir(self.main.workspace.root)
         state = self.steps.run()
@@ -185,7 +172,6 @@ def change(
 
 
 def timeless(comparison: dict[str, Any]) -> dict[str, Any]:
-    """Without what a clock has measured: no two runs share it, with a key or without."""
     kept = [metric for metric in comparison["metrics"] if metric["unit"] != "ms"]
     return {**comparison, "metrics": kept}
 
@@ -217,13 +203,11 @@ ROLE = {
 
 
 def answer_on_aws(messages: list[dict[str, Any]]) -> str:
-    """To a question as Converse is asked it."""
     text = messages[-1]["content"][0]["text"]
     return f"{text.rpartition('How many of ')[2].split('?')[0]} of them"
 
 
 def test_a_model_on_aws_is_asked_with_the_role_of_main(change: Changed) -> None:
-    """It has no key, and a pull request's job could ask it as little: it writes down what it would ask."""
     if "bedrock" not in PROVIDERS:
         pytest.skip("this project has left out the kinds of provider on AWS")
     change.main.model.reply, change.steps.role = answer_on_aws, ROLE
@@ -287,7 +271,6 @@ def test_another_model_of_the_pull_request_is_not_asked(change: Changed) -> None
 
 
 def test_a_model_in_reserve_on_main_may_answer_first_in_a_pull_request(change: Changed) -> None:
-    """The road of a new model: merged behind the one that answers, then moved in front of it."""
     for root in (change.main.workspace.root, change.root):
         path = root / "config" / "providers.yaml"
         providers = yaml.safe_load(path.read_text())

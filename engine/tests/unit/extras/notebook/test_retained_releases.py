@@ -1,6 +1,4 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""Which releases may be served again: those here and those in the shared place, each once."""
-
 from __future__ import annotations
 
 import shutil

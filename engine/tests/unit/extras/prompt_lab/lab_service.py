@@ -1,11 +1,8 @@
-"""The prompt lab of a checkout over a scripted model that answers briefly when the prompt says so: as an application,
-and as a process of its own (`unit.serving.process.Service`)."""
+"""The prompt lab over a scripted model that answers briefly when the prompt says so."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -38,18 +35,16 @@ BRIEF = "Answer in one word."
 
 
 def key_of(question: str) -> str:
-    """The one key of `REPLIES` that occurs in the question."""
     (key,) = [key for key in REPLIES if key in question]
     return key
 
 
 def keys_in_order(workspace: Workspace) -> list[str]:
-    """The keys of the questions, in the order in which a comparison asks them."""
     return [key_of(row.question) for row in asking_order(load_rows(workspace.data / "eval.jsonl"))]
 
 
 class Chat:
-    """Says the first word alone where the prompt asks for it. Awaits `gate`, with the key, before a brief answer."""
+    """Says the first word alone where the prompt asks for it, after `gate`."""
 
     def __init__(self) -> None:
         self.gate: Callable[[str], Awaitable[Any]] | None = None
@@ -72,8 +67,6 @@ class Chat:
 
 
 class Search:
-    """Finds one passage for every question."""
-
     class embedder:  # noqa: N801
         @staticmethod
         def embed(texts: list[str]) -> Any:
@@ -97,8 +90,6 @@ def lab_app(workspace: Workspace, chat: Chat, traffic: TrafficState) -> ASGIApp:
 
 
 def within(app: Any, steps: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
-    """What the steps give, with a client of the application."""
-
     async def run() -> Any:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
@@ -112,42 +103,10 @@ async def _existence(path: Path) -> None:
         await asyncio.sleep(0.02)
 
 
-def run_service(port: int, root: str, killed_at: str = "") -> None:
-    """Serves the lab of the checkout `root` on loopback; for child processes of tests. A brief answer waits for the
-    file of its key in the folder `gates` beside the checkout.
-
-    `killed_at`: the step of a write to prompts/ at which the process gets a SIGKILL: `half written`, `written`
-    or `renamed`.
-    """
+def run_service(port: int, root: str) -> None:
+    """Serve the lab for child processes; a brief answer waits for the file of its key in `gates`."""
     workspace, traffic = Workspace(Path(root)), TrafficState()
     folder = workspace.root.parent
     chat = Chat()
     chat.gate = lambda key: _existence(folder / "gates" / key)
-    app = lab_app(workspace, chat, traffic)
-    if killed_at:
-        _be_killed(killed_at)
-    listen(app, traffic, "127.0.0.1", port, drain_seconds=60)
-
-
-def _be_killed(step: str) -> None:
-    """Has a synced write, which only that of the prompt is, end with a SIGKILL."""
-    sync, rename = os.fsync, Path.replace
-
-    def kill() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def fsync(descriptor: int) -> None:
-        if step != "renamed":
-            size = os.fstat(descriptor).st_size
-            os.ftruncate(descriptor, size // 2 if step == "half written" else size)
-            kill()
-        sync(descriptor)
-
-    def replaced(draft: Path, target: Path) -> Path:
-        done = rename(draft, target)
-        if target.parent.name == "prompts":
-            kill()
-        return done
-
-    os.fsync = fsync  # type: ignore[assignment]
-    Path.replace = replaced  # type: ignore[method-assign,assignment]
+    listen(lab_app(workspace, chat, traffic), traffic, "127.0.0.1", port, drain_seconds=60)

@@ -16,7 +16,6 @@ from sluice.core.workspace import Workspace
 
 @pytest.fixture
 def tried(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What `sluice try` does, in order; the last thing is what it serves."""
     done: list[str] = []
 
     def serve(bundle: str, host: str, *_: Any, **named: Any) -> None:

@@ -22,6 +22,7 @@ from sluice.serving.middleware import TrafficState
 from sluice.testing.fakes import run_application, scripted_bundle
 from unit.data.conftest import commit, git
 from unit.extras.prompt_lab.lab_service import BRIEF, REPLIES, Chat, Search, lab_app, within
+from unit.serving.client import Client
 
 
 @pytest.fixture
@@ -39,12 +40,8 @@ def app(workspace: Workspace, chat: Chat) -> Any:
     return lab_app(workspace, chat, TrafficState())
 
 
-def get(app: Any, address: str) -> httpx.Response:
-    return within(app, lambda client: client.get(address))  # type: ignore[no-any-return]
-
-
 def post(app: Any, address: str, **body: str) -> httpx.Response:
-    return within(app, lambda client: client.post(address, json=body))  # type: ignore[no-any-return]
+    return Client(app).send("POST", address, json=body)
 
 
 def events(response: httpx.Response) -> list[dict[str, Any]]:
@@ -191,13 +188,12 @@ def test_no_other_site_reaches_it(app: Any, path: Path, headers: dict[str, str])
     before = path.read_text()
     body = {"text": brief(path), "digest": digest_of(before)}
     for address in ("/try/compare", "/try/keep"):
-        response = within(app, lambda client, address=address: client.post(address, json=body, headers=headers))
-        assert response.status_code == 403
+        assert Client(app).send("POST", address, json=body, headers=headers).status_code == 403
     assert path.read_text() == before
 
 
 def test_its_page_may_frame_the_chat_and_nothing_may_frame_the_page(app: Any) -> None:
-    page, chat, plain = (get(app, address) for address in ("/try", "/try/chat", "/"))
+    page, chat, plain = (Client(app).get(address) for address in ("/try", "/try/chat", "/"))
     policy = "content-security-policy"
     assert "frame-src 'self'; frame-ancestors 'none'" in page.headers[policy]
     assert "frame-ancestors 'self'" in chat.headers[policy]
@@ -211,6 +207,6 @@ def test_a_deployed_service_has_none_of_it(workspace: Workspace, chat: Chat) -> 
     bundle = replace(scripted_bundle(), prompts=load_prompts(workspace.prompts))
     app = create_app(bundle, run_application(chat, Search(), bundle=bundle), TrafficState())
     for address in ("/try", "/try/chat", "/try/prompt"):
-        assert get(app, address).status_code == 404
+        assert Client(app).get(address).status_code == 404
     for address in ("/try/compare", "/try/keep"):
         assert post(app, address, text="", digest="").status_code == 404

@@ -53,7 +53,6 @@ def opened(browser: Browser, service: Service) -> None:
 
 
 def write_before(browser: Browser, place: str, words: str) -> None:
-    """Types the words where the prompt has `place`."""
     browser.js("document.getElementById('text').focus()")
     at = browser.js(f"document.getElementById('text').value.indexOf({place!r})")
     assert at > 0
@@ -62,7 +61,6 @@ def write_before(browser: Browser, place: str, words: str) -> None:
 
 
 def press(browser: Browser, button: str) -> None:
-    """By keyboard."""
     browser.js(f"document.getElementById({button!r}).focus()")
     browser.press("Enter")
 
@@ -138,7 +136,6 @@ def test_axe_finds_nothing_and_the_page_fits(
     width: int,
     dark: bool,
 ) -> None:
-    """With as many questions as one comparison asks, none of which waits."""
     asked = [rows[number % len(rows)] for number in range(MANY)]
     numbered = [
         row.model_copy(update={"id": f"q{number}", "question": f"{number}: {row.question}"})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
+
+from unit.data.conftest import git
 
 ANSWER = """\
 name: answer
@@ -25,11 +26,6 @@ variables:
   - name: passages
   - name: question
 """
-
-
-def git(root: Path, *words: str) -> None:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True)
 
 
 @pytest.fixture

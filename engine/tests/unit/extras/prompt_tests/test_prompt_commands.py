@@ -1,4 +1,3 @@
-# ruff: noqa: F811 - a fixture that is imported is named by the tests
 """The commands of prompts: what they list, show with values, and compare with a commit."""
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from sluice.core.workspace import Workspace
 from sluice.extras.prompt_tests.prompt_cases import parse_values
 from sluice.extras.prompt_tests.prompt_terminal import changes_since
 from sluice.prompts import Prompt, load_prompts
-from unit.test_cli import PROMPTS, Run, _alone, run  # noqa: F401 - fixtures
+from unit.data.conftest import commit, git
+from unit.test_cli import PROMPTS, Run
 
-from .conftest import ANSWER, git
+from .conftest import ANSWER
 
 PROMPT = Prompt.model_validate(
     {
@@ -32,6 +32,11 @@ PROMPT = Prompt.model_validate(
         ],
     }
 )
+
+
+@pytest.fixture(autouse=True)
+def _in_the_checkout(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace.root)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +70,8 @@ def test_what_is_wrong_is_said(pair: str, said: str) -> None:
     assert "count (integer)" in caught.value.remedy
 
 
-def test_a_prompt_is_shown_with_values(run: Run) -> None:
-    status, out, _ = run("prompts", "show", "answer", "--with", "question=a=b?", "--with", "passages={{question}}")
+def test_a_prompt_is_shown_with_values(sluice: Run) -> None:
+    status, out, _ = sluice("prompts", "show", "answer", "--with", "question=a=b?", "--with", "passages={{question}}")
     assert status == 0
     assert out.endswith("[user]\n{{question}}\n\n{{history}}Question: a=b?\n\n")
     assert "say exactly: {{decline}}" in out
@@ -75,28 +80,28 @@ def test_a_prompt_is_shown_with_values(run: Run) -> None:
         (("answer", "--with", "question"), "'question': write variable=value"),
         (("answer", "--with", "qestion=x"), "no variable 'qestion' (did you mean 'question'?)"),
     ):
-        status, out, err = run("prompts", "show", *words)
+        status, out, err = sluice("prompts", "show", *words)
         assert (status, out) == (1, "")
         assert said in err
 
 
-def test_prompts_are_listed_with_their_role_and_variables(run: Run) -> None:
-    status, out, _ = run("prompts", "list")
+def test_prompts_are_listed_with_their_role_and_variables(sluice: Run) -> None:
+    status, out, _ = sluice("prompts", "list")
     assert (status, out.splitlines()[0].split()[::2]) == (0, ["answer", "chat", "history?,", "decline"])
 
 
-def test_prompts_are_compared_with_a_commit(run: Run, workspace: Workspace) -> None:
-    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        git(workspace.root, *words)
-    assert run("prompts", "diff", "main") == (0, f"as in main: {', '.join(PROMPTS)}\n", "")
+def test_prompts_are_compared_with_a_commit(sluice: Run, workspace: Workspace) -> None:
+    git(workspace.root, "init", "-q", "-b", "main")
+    commit(workspace.root)
+    assert sluice("prompts", "diff", "main") == (0, f"as in main: {', '.join(PROMPTS)}\n", "")
     path = workspace.prompts / "answer.prompt.yml"
     path.write_text(path.read_text().replace("temperature: 0", "temperature: 0.7"))
-    status, out, _ = run("prompts", "diff", "main")
+    status, out, _ = sluice("prompts", "diff", "main")
     assert (status, "  temperature: 0 -> 0.7\n" in out) == (0, True)
-    status, out, _ = run("prompts", "diff", "main", "--json")
+    status, out, _ = sluice("prompts", "diff", "main", "--json")
     change = json.loads(out)["prompts"][0]
     assert (change["name"], change["parameters"]) == ("answer", [{"name": "temperature", "base": 0.0, "head": 0.7}])
-    status, _, err = run("prompts", "diff", "mian")
+    status, _, err = sluice("prompts", "diff", "mian")
     assert (status, "did you mean 'main'?" in err) == (1, True)
 
 
@@ -114,8 +119,7 @@ def test_what_the_working_tree_changes_and_which_files_were_edited(repository: P
     (folder / "answer.prompt.yml").write_text(ANSWER.replace("one sentence", "two sentences"))
     (folder / "other.prompt.yml").write_text("# a comment\n" + ANSWER.replace("name: answer", "name: other"))
     (folder / "third.prompt.yml").write_text(ANSWER.replace("name: answer", "name: third"))
-    git(repository, "add", ".")
-    git(repository, "commit", "-q", "-m", "second")
+    commit(repository)
     changes, edited = changes_since(repository, "base", load_prompts(folder))
     assert [(c.name, c.status) for c in changes] == [("answer", "changed"), ("other", "same"), ("third", "added")]
     assert edited == {"answer", "other", "third"}
@@ -125,6 +129,6 @@ def test_what_the_working_tree_changes_and_which_files_were_edited(repository: P
 
 def test_faults_of_another_commit_name_it(repository: Path) -> None:
     (repository / "prompts" / "answer.prompt.yml").write_text(ANSWER.replace("role: user", "role: robot"))
-    git(repository, "commit", "-q", "-a", "-m", "broken")
+    commit(repository)
     with pytest.raises(ValidationErrors, match=r"main:prompts/answer\.prompt\.yml:9: messages\.1\.role: "):
         changes_since(repository, "main", {})

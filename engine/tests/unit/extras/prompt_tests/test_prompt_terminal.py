@@ -29,7 +29,6 @@ def prompt(**changes: Any) -> Prompt:
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a pipe gets: 80 columns, no colour."""
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS", "TERM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
@@ -65,7 +64,6 @@ def test_the_summary_of_a_job_has_the_same_and_a_prompt_does_not_leave_its_fence
 def test_a_run_shows_which_prompts_were_edited_where_people_look(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the page of the run, and not in a log alone; nothing where none was."""
     path, summary = repository / "prompts" / "answer.prompt.yml", repository.parent / "summary.md"
     monkeypatch.chdir(repository)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))

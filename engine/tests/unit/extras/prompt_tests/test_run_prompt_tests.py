@@ -35,7 +35,6 @@ SCRIPT: dict[str, str | Exception] = {
 
 @pytest.fixture
 def chat(monkeypatch: pytest.MonkeyPatch) -> ScriptedChat:
-    """Who answers, in place of the provider."""
     scripted = ScriptedChat(SCRIPT)
     monkeypatch.setattr(resilience, "open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
     return scripted
@@ -43,7 +42,6 @@ def chat(monkeypatch: pytest.MonkeyPatch) -> ScriptedChat:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Workspace:
-    """A prompt without testData, and one provider."""
     workspace = Workspace(tmp_path)
     provider = provider_entry(name="stub", kind="openai_compatible", base_url="http://127.0.0.1:1/v1")
     embed = {"name": "local", "kind": "local", "model": "embed"}

@@ -50,8 +50,6 @@ ROWS = [
 
 @dataclass(frozen=True)
 class ScriptedAnswers:
-    """Answers right with a probability."""
-
     right: float
 
     async def ask(self, row: Row, *, trial: int) -> Output:
@@ -88,7 +86,7 @@ class MadeRelease:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> MadeRelease:
-    """A candidate that passed against a first release, with its report: as the release job leaves it."""
+    """A candidate that passed against a first release, with its report."""
     workspace = miniature(tmp_path_factory.mktemp("provenance") / "checkout")
     (workspace.config / "gates.yaml").write_text(GATES)
     # The embedder is in no cache: what a metric would need it for is left out, as where no model was fetched.

@@ -47,7 +47,6 @@ def test_a_change_of_one_byte_is_found_in_every_file_and_the_file_is_named(
 
 @pytest.fixture
 def folder(made: MadeRelease, tmp_path: Path) -> Path:
-    """A copy of the release."""
     return Path(shutil.copytree(made.folder, tmp_path / made.manifest.id))
 
 
@@ -75,7 +74,6 @@ def test_lines_that_are_none_twice_or_in_another_order_are_found(folder: Path) -
 
 
 def test_what_another_machine_noted_later_is_no_change_and_lost_checksums_are_one(folder: Path) -> None:
-    """The release was closed where it was made; what watched it later is beside it."""
     sums = folder / "SHA256SUMS"
     lines = sums.read_text().splitlines(keepends=True)
     sums.write_text("".join(line for line in lines if "stages.json" not in line))

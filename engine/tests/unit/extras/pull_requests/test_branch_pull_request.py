@@ -27,7 +27,6 @@ MARK = "Kept-Branch: "
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout with a server to push to."""
     root = tmp_path / "checkout"
     root.mkdir()
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", "server.git")

@@ -1,5 +1,4 @@
-"""One comment, whatever happens on the way, and its notice that it is outdated; over real HTTP to a server that behaves
-like GitHub (unit/github/fake_github.py)."""
+"""One comment and its notice that it is outdated, over HTTP to a server that behaves like GitHub."""
 
 from __future__ import annotations
 
@@ -72,7 +71,6 @@ def test_github_says_how_long_to_wait_within_bounds(github: FakeGitHub, environm
 
 
 def test_a_rate_limit_that_lasts_is_an_error_at_once(github: FakeGitHub, environment: Environment) -> None:
-    """It is a 403, as a token that may not write gets; that one is no failure."""
     words = "API rate limit exceeded for installation ID 7."
     github.script = [("POST", 403, {"X-RateLimit-Reset": str(int(time.time()) + 3600), "message": words})]
     with pytest.raises(SluiceError, match=words):

@@ -15,6 +15,7 @@ import requests
 import yaml
 
 from sluice.core.processes import free_port, wait_until
+from sluice.release.artifact_store import ArtifactStore, open_artifact_store
 
 PROGRAM = shutil.which("docker-registry")
 REASON = "docker-registry is not installed (`apt-get install docker-registry`)"
@@ -22,7 +23,8 @@ REASON = "docker-registry is not installed (`apt-get install docker-registry`)"
 
 @dataclass(frozen=True)
 class RegistryServer:
-    """`address`: of the artifact store; `data`: the registry's files; `record`: the repository of git."""
+    """A registry with its files in `data`, and the git repository of its `record`. A `StoreUnderTest`,
+    which this module cannot import."""
 
     port: int
     data: Path
@@ -33,8 +35,16 @@ class RegistryServer:
     def address(self) -> str:
         return f"oci://127.0.0.1:{self.port}/{self.name}#{self.record}"
 
+    def open(self) -> ArtifactStore:
+        return open_artifact_store(self.address)
+
+    def beside(self, name: str) -> str:
+        return self.named(f"app-{name}").address
+
+    def spoil(self, digest: str, content: bytes | None) -> None:
+        self.unlink(digest) if content is None else self.blob(digest).write_bytes(content)
+
     def named(self, name: str) -> RegistryServer:
-        """Another repository in the same registry, with a record of its own."""
         record = self.record.with_name(f"{name}.git")
         if not record.exists():
             bare_repository(record)
@@ -60,12 +70,7 @@ def bare_repository(folder: Path) -> Path:
 
 @contextmanager
 def registry_server(folder: Path, **changed: object) -> Iterator[RegistryServer]:
-    """Serves a registry from a folder; skips the test where the program is not installed.
-
-    Args:
-        folder: Gets the registry's files and the repository.
-        changed: More of its configuration.
-    """
+    """Serve a registry with more of its configuration `changed`, or skip the test if the program is missing."""
     if PROGRAM is None:
         pytest.skip(REASON)
     port = free_port()

@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from sluice.release.artifact_store import ArtifactStore, open_artifact_store
-from unit.extras.registry.registries import RegistryServer, bare_repository, registry_server
+from unit.extras.registry.registries import bare_repository
+from unit.extras.registry.registries import registry_server as store_under_test
 
-
-@dataclass(frozen=True)
-class RegistryUnderTest:
-    """What `StoreUnderTest` has, which this module cannot import: that one imports it."""
-
-    server: RegistryServer
-
-    @property
-    def address(self) -> str:
-        return self.server.address
-
-    def open(self) -> ArtifactStore:
-        return open_artifact_store(self.address)
-
-    def beside(self, name: str) -> str:
-        return self.server.named(f"app-{name}").address
-
-    def spoil(self, digest: str, content: bytes | None) -> None:
-        self.server.unlink(digest) if content is None else self.server.blob(digest).write_bytes(content)
-
-    def collect_garbage(self) -> None:
-        self.server.collect_garbage()
-
-
-@contextmanager
-def store_under_test(folder: Path) -> Iterator[RegistryUnderTest]:
-    """Serves a registry from a folder; skips the test where there is none."""
-    with registry_server(folder) as server:
-        yield RegistryUnderTest(server)
+__all__ = ["record_address", "store_under_test"]
 
 
 def record_address(folder: Path) -> str:

@@ -21,7 +21,6 @@ TOKEN = "of-the-job"  # pragma: allowlist secret
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[GitServer]:  # noqa: ARG001
-    """A GitHub with the repository octo/app and one token that may write."""
     (tmp_path / "octo").mkdir()
     bare_repository(tmp_path / "octo" / "app.git")
     with git_server(tmp_path) as running:
@@ -61,7 +60,6 @@ def test_a_token_that_only_reads_is_told_which_right_it_lacks(
 def test_without_the_token_nothing_is_read_and_nothing_asked_for(
     server: GitServer, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a terminal git would wait for a name."""
     monkeypatch.setenv("GITHUB_TOKEN", token)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     with pytest.raises(SluiceError, match=r"could not read Username|Authentication failed") as caught:

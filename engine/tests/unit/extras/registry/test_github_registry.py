@@ -183,7 +183,6 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def opened(address: str) -> tuple[str, str]:
-    """The registry and the repository of the record."""
     store = open_artifact_store(address)
     assert isinstance(store, RegistryStore)
     return str(store), store._record

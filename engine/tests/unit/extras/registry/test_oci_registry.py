@@ -1,5 +1,3 @@
-"""A client of OCI registries against a real one: uploads, what interrupts them, and every way to sign in."""
-
 from __future__ import annotations
 
 import base64
@@ -45,8 +43,6 @@ def blob(tmp_path: Path) -> tuple[str, Path]:
 
 @dataclass
 class Guarded:
-    """A registry that wants tokens."""
-
     registry: RegistryServer
     tokens: TokenServer
     home: Path
@@ -59,7 +55,6 @@ class Guarded:
         return OciRegistry(self.host, NAME)
 
     def sign_in(self, user: str, rights: set[str], password: str = "") -> None:
-        """As `docker login` notes it."""
         word = base64.b64encode(f"{user}:{password or f'password of {user}'}".encode()).decode()
         self.home.mkdir(exist_ok=True)
         (self.home / "config.json").write_text(json.dumps({"auths": {self.host: {"auth": word}}}))
@@ -159,7 +154,6 @@ def open_registry(tmp_path: Path) -> Iterator[RegistryServer]:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Method and path of each request."""
     found: list[str] = []
     send = requests.Session.send
 
@@ -174,7 +168,6 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_an_upload_that_breaks_off_is_begun_anew(
     open_registry: RegistryServer, blob: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The registry forgets the upload, as one does that is started anew."""
     client = OciRegistry(f"127.0.0.1:{open_registry.port}", NAME)
     ask, forgotten = OciRegistry._ask, []
 
@@ -192,7 +185,6 @@ def test_an_upload_that_breaks_off_is_begun_anew(
 
 
 def test_a_download_that_breaks_off_is_begun_anew(tmp_path: Path) -> None:
-    """The line is cut in the middle of the file."""
     left = [2]
 
     class Cutting(BaseHTTPRequestHandler):
@@ -264,7 +256,6 @@ def test_a_manifest_names_the_files_and_tags_of_all_pages_are_found_but_those_of
 
 
 def test_a_token_is_given_to_the_registry_alone(guarded: Guarded, blob: tuple[str, Path]) -> None:
-    """Registries send whoever asks for a blob to another host."""
     guarded.sign_in("writer", WRITER)
     client = guarded.client()
     client.put(*blob)

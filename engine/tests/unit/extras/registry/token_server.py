@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from support.local_server import in_thread
+from support.local_server import in_thread, reply
 
 SERVICE, ISSUER = "registry.test", "tokens.test"
 
@@ -42,7 +42,6 @@ class TokenServer:
 
 @contextmanager
 def token_server(folder: Path) -> Iterator[TokenServer]:
-    """Serves tokens; `settings` are what the registry's configuration needs to trust it."""
     folder.mkdir(parents=True)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _certificate(key)
@@ -58,7 +57,8 @@ def token_server(folder: Path) -> Iterator[TokenServer]:
             if given := self.headers.get("Authorization"):
                 user, _, password = base64.b64decode(given.removeprefix("Basic ")).decode().partition(":")
                 if password != f"password of {user}":
-                    return self._answer(401, {"errors": [{"code": "UNAUTHORIZED", "message": "wrong password"}]})
+                    wrong = {"errors": [{"code": "UNAUTHORIZED", "message": "wrong password"}]}
+                    return reply(self, 401, json.dumps(wrong).encode())
             served.asked.append((user, scope))
             granted = {*actions.split(",")} & served.rights.get(user, set())
             now = datetime.now(UTC) - timedelta(hours=served.expired > 0)
@@ -74,14 +74,7 @@ def token_server(folder: Path) -> Iterator[TokenServer]:
                 "access": [{"type": kind, "name": name, "actions": sorted(granted)}],
             }
             token = jwt.encode(claims, key, algorithm="ES256", headers={"x5c": [chain]})
-            return self._answer(200, {"token": token})
-
-        def _answer(self, status: int, body: object) -> None:
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            return reply(self, 200, json.dumps({"token": token}).encode())
 
         def log_message(self, *_: object) -> None:
             pass

@@ -85,7 +85,7 @@ def test_a_training_and_a_release_are_kept_there_and_the_roles_may_do_that(
     assert manifest.adapter
     version = client.get_model_version_by_alias(ADAPTER_MODEL, mlflow_registry.CHAMPION)
     assert version.tags["sha256"] == manifest.adapter.sha256
-    assert mlflow_registry.disagreements(workspace, [manifest], mlflow_registry.CHAMPION) == []
+    assert mlflow_registry.disagreements(workspace, manifest, mlflow_registry.CHAMPION) == []
     assert front.refused == []
     kept = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="mlflow/")["Contents"]
     assert any(one["Key"].endswith("/loss.csv") for one in kept)

@@ -75,7 +75,7 @@ def test_while_sagemaker_cannot_be_asked_nothing_is_promoted_or_refused(workspac
         promote(workspace, manifest.id)
     assert champion.champion_id(here(workspace)) is None
     played.refuse.clear()
-    assert champion.reconcile(workspace, here(workspace)) == manifest.id
+    assert champion.settle(workspace, here(workspace)) == manifest.id
     assert approval(package)[0] == "Approved"
 
 

@@ -34,7 +34,6 @@ class Search(testing.ScriptedRetriever):
 def ask(
     *messages: str, said: str = "5 percent", found: Any = None, welcome: bool = False, help: Any = None, **service: Any
 ) -> tuple[Answer, testing.ScriptedChat, list[str]]:
-    """The answer to the last of a user's and an assistant's messages, the model, and what was searched for."""
     chat, search = testing.ScriptedChat({"": said}), Search({**HITS, **(found or {})})
     service["condense"] = {"enabled": False, "turns": 2, "max_characters": 40, "timeout_seconds": 2}
     bundle = testing.scripted_bundle(small_model=help, **service)
@@ -123,7 +122,6 @@ def test_a_follow_up_is_searched_for_with_what_was_said_and_a_change_of_topic_al
 def test_a_second_question_about_something_else_is_declined(
     monkeypatch: pytest.MonkeyPatch, question: str, documents: set[str], declined: bool
 ) -> None:
-    """Whatever the search finds for it with the turn before, which is about canaries."""
     monkeypatch.setattr(Speller, "of", lambda *_: Speller(documents))
     joined = f"{SAID}\nAs said.\n{question}"
     answer, _, searched = ask(
@@ -136,7 +134,6 @@ def test_a_second_question_about_something_else_is_declined(
 def test_what_is_in_another_language_is_declined_unless_it_may_be_a_greeting(
     monkeypatch: pytest.MonkeyPatch, max_doubt: float, of_the_foreign: tuple[bool, int, int]
 ) -> None:
-    """With `max_doubt: 1` declining is for the model, in other languages too."""
     monkeypatch.setattr(Speller, "is_foreign", lambda self, question: question.startswith("Wie"))  # noqa: ARG005
     foreign = ("Wie lange dauert ein Canary?", "Wie nett von dir")
     outcomes = []

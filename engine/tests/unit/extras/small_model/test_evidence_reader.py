@@ -18,7 +18,7 @@ RARE = 30_000  # a number in the vocabulary
 
 
 class Encoder:
-    """A word's vector says which of WORDS it begins with; all others are alike. Keeps how many texts it was given."""
+    """A word's vector says which of WORDS it begins with; all others are alike."""
 
     def __init__(self) -> None:
         self.given = 0

@@ -33,13 +33,17 @@ FIND: Call = ("find_tickets", {"text": "quince"})
 PATIENCE = 600  # seconds, where a test is not about a tool that takes too long
 
 
+def call_delta(name: str, args: str, place: int, call_id: str) -> Delta:
+    piece = {"type": "tool_call_chunk", "index": place, "id": call_id, "name": name, "args": args}
+    return Delta(tool_calls=(piece,))  # type: ignore[arg-type]
+
+
 @dataclass
 class RepliesChat:
-    """Gives one reply after the other: a text, or calls. `seen`: the last messages it was asked with."""
+    """Gives one reply after the other: a text, or calls."""
 
     replies: list[Reply]
     seen: list[Messages] = field(default_factory=list)
-    usage: Usage = field(default_factory=lambda: Usage(10, 2))
     parameters: list[ModelParameters] = field(default_factory=list)
 
     async def stream(
@@ -54,10 +58,8 @@ class RepliesChat:
         if text:
             yield Delta(text)
         for place, (name, args) in enumerate(calls):
-            call_id = f"call-{len(self.seen)}-{place}"
-            piece = {"type": "tool_call_chunk", "index": place, "id": call_id, "name": name, "args": json.dumps(args)}
-            yield Delta("", tool_calls=(piece,))  # type: ignore[arg-type]
-        yield Delta(finish_reason="tool_calls" if calls else "stop", usage=self.usage)
+            yield call_delta(name, json.dumps(args), place, f"call-{len(self.seen)}-{place}")
+        yield Delta(finish_reason="tool_calls" if calls else "stop", usage=Usage(10, 2))
 
 
 class Scene:
@@ -92,19 +94,21 @@ class Scene:
         self.runner = ApplicationRunner(self.bundle, chat or self.chat, _Nothing({}), guards or NoChecks())
         self.agent: ToolAgent = self.runner.services.kept["tools"]
 
-    async def ask(self, question: str = QUESTION, tenant: str | None = None) -> Answer:
-        return await self.runner.answer([{"role": "user", "content": question}], tenant=tenant)
+    async def ask(self, question: str = QUESTION) -> Answer:
+        return await self.answer([{"role": "user", "content": question}])
 
-    async def decide(self, name: str, *, approve: bool = True, tenant: str | None = None) -> Answer:
-        found = await self.agent.approvals.decide(
-            name, tenant, approve=approve, by="boss", reason="", release=self.bundle.release
-        )
-        return await self.go_on(found, approve=approve)
+    async def decide(self, name: str, *, approve: bool = True) -> Answer:
+        found = await self.settle(name, None, approve=approve)
+        return await self.answer(found.conversation, None, Resumption(found, approve))
 
-    async def go_on(self, approval: Approval, *, approve: bool) -> Answer:
-        token = RESUMED.set(Resumption(approval, approve))
+    async def settle(self, name: str, tenant: str | None, *, approve: bool) -> Approval:
+        about: Any = {"by": "boss", "reason": "", "release": self.bundle.release}
+        return await self.agent.approvals.decide(name, tenant, approve=approve, **about)
+
+    async def answer(self, messages: Any, tenant: str | None = None, resumed: Resumption | None = None) -> Answer:
+        token = RESUMED.set(resumed)
         try:
-            return await self.runner.answer(approval.conversation, tenant=approval.tenant)
+            return await self.runner.answer(messages, tenant=tenant)
         finally:
             RESUMED.reset(token)
 
@@ -117,14 +121,12 @@ class _Nothing(ScriptedRetriever):
 
 @pytest.fixture
 def world() -> Iterator[sqlite3.Connection]:
-    """The world of this test."""
     with functions.scratch() as found:
         yield found
 
 
 @pytest.fixture
 def scene(root: Path, tmp_path: Path) -> Callable[..., Scene]:
-    """Makes a scene of replies."""
     return lambda *replies, **changes: Scene(root, tmp_path / "config", replies, **changes)
 
 
@@ -137,7 +139,5 @@ def run(coroutine: Any) -> Any:
 
 
 class WithholdsOrders(NoChecks):
-    """A passage guard that withholds what holds an order."""
-
     async def check_passage(self, text: str) -> GuardOutcome:
         return GuardOutcome("", True, ("injection.override",)) if "IGNORE" in text else GuardOutcome(text, False, ())

@@ -27,7 +27,6 @@ SCHEMA: dict[str, Any] = {
 
 
 def weather(**changes: Any) -> types.Tool:
-    """What the tool says of itself at first, with changes."""
     said: dict[str, Any] = {"name": "weather", "description": "The weather of a city.", "input_schema": SCHEMA}
     said["annotations"] = types.ToolAnnotations(read_only_hint=True)
     return types.Tool(**(said | changes))
@@ -54,7 +53,7 @@ class WeatherServer:
 
 @contextmanager
 def running(app: Any, lifespan: Any = "off") -> Iterator[str]:
-    """The address of an ASGI application that is up, in a thread of its own."""
+    """Serve an ASGI application in a thread and return its address."""
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, lifespan=lifespan))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
@@ -71,7 +70,6 @@ def running(app: Any, lifespan: Any = "off") -> Iterator[str]:
 
 @contextmanager
 def served() -> Iterator[WeatherServer]:
-    """A server that is up, in a thread of its own."""
     found = WeatherServer()
     mcp: Server[Any] = Server("weather", on_list_tools=found.list_tools, on_call_tool=found.call_tool)
     manager = StreamableHTTPSessionManager(mcp, json_response=True, stateless=True)

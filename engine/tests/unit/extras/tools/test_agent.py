@@ -110,22 +110,18 @@ def test_a_result_passes_the_guards_of_passages(scene: Made, world: sqlite3.Conn
     assert made.chat.seen[1][-1]["content"] == "(withheld by a check: injection.override)"
 
 
+def functions(**find: Any) -> dict[str, Any]:
+    write = {"effect": "write", "approval": "always"}
+    return {"find_tickets": {"effect": "read", **find}, "release_status": {"effect": "read"}, "open_ticket": write}
+
+
 @pytest.mark.parametrize(
-    ("limits", "usage", "said"),
-    [
-        ({"steps": 3}, Usage(10, 2), "3 steps"),
-        ({"tokens": 30}, Usage(10, 2), "36 tokens"),
-        ({"seconds": 1e-9}, Usage(10, 2), "seconds"),
-    ],
+    ("limits", "said"), [({"steps": 3}, "3 steps"), ({"tokens": 30}, "36 tokens"), ({"seconds": 1e-9}, "seconds")]
 )
 @pytest.mark.usefixtures("world")
-def test_a_loop_without_end_is_ended(scene: Made, limits: dict[str, Any], usage: Usage, said: str) -> None:
+def test_a_loop_without_end_is_ended(scene: Made, limits: dict[str, Any], said: str) -> None:
     bounds = {"steps": 50, "tokens": 10**6, "dollars": 5, "seconds": 60} | limits
-    functions = {"find_tickets": {"effect": "read", "calls": 99}}
-    functions |= {name: {"effect": "read"} for name in ("release_status",)}
-    functions |= {"open_ticket": {"effect": "write", "approval": "always"}}
-    made = scene([FIND], limits=bounds, functions=functions)
-    made.chat.usage = usage
+    made = scene([FIND], limits=bounds, functions=functions(calls=99))
     with pytest.raises(ModelError, match=rf"{said} of tools(?s:.*)raise limits\."):
         run(made.ask())
     assert len(made.chat.seen) <= 3
@@ -143,9 +139,7 @@ def test_a_tool_that_hangs_ends_at_its_time(scene: Made, monkeypatch: pytest.Mon
         await asyncio.Event().wait()
         return ""
 
-    functions = {"find_tickets": {"effect": "read", "timeout_seconds": 0.05}, "release_status": {"effect": "read"}}
-    functions |= {"open_ticket": {"effect": "write", "approval": "always"}}
-    made = scene([FIND], "It hangs.", functions=functions)
+    made = scene([FIND], "It hangs.", functions=functions(timeout_seconds=0.05))
     monkeypatch.setattr("sluice.extras.tools.toolbox.Tool.call", hang)
     answer = run(made.ask())
     assert outcomes(answer) == [("find_tickets", "unknown result")]

@@ -1,9 +1,9 @@
-"""Approvals: who may see and decide over HTTP, what is decided once, what expires; two replicas over one PostgreSQL (a
-real server); and random models and people, who write nothing that nobody approved."""
+"""Approvals over HTTP, in one process and of two replicas over a real PostgreSQL; and random models and people."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,13 +21,13 @@ from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
-from support.tool_fuzz import fuzz, write_config
 
 from .conftest import OPEN, QUESTION, Scene, run, tickets
+from .fuzz import WAYS, FuzzedChat, Fuzzer
 
 
 class Service:
-    """The service of a scene in this process, with keys for asking and for deciding of two tenants."""
+    """The service of a scene, with keys of two tenants."""
 
     def __init__(self, made: Scene, state: Path) -> None:
         file = state / "keys.json"
@@ -171,8 +171,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_one_asks_and_another_goes_on(scene: Made, world: sqlite3.Connection) -> None:
-    first, second = (scene([OPEN], "Ticket 4 is open.", approvals=SHARED) for _ in range(2))
-    second.chat.replies = ["Ticket 4 is open."]
+    first, second = (scene(*replies, "Ticket 4 is open.", approvals=SHARED) for replies in ([[OPEN]], []))
 
     async def talk() -> None:
         name = str((await first.ask()).steps[0]["approval"])
@@ -191,10 +190,7 @@ def test_one_asks_and_another_goes_on(scene: Made, world: sqlite3.Connection) ->
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_of_many_who_decide_at_once_one_is_heard(scene: Made, world: sqlite3.Connection) -> None:
-    replicas = [scene([OPEN], "Done.", approvals=SHARED) for _ in range(2)]
-    for one in replicas:
-        one.chat.replies = ["Done."]
-    replicas[0].chat.replies = [[OPEN], "Done."]
+    replicas = [scene(*replies, "Done.", approvals=SHARED) for replies in ([[OPEN]], [])]
 
     async def decide(made: Scene, name: str, approve: bool) -> Any:
         try:
@@ -226,10 +222,14 @@ def test_a_database_that_does_not_answer_is_said(scene: Made, monkeypatch: pytes
         scene("Hello.", approvals=SHARED)
 
 
-_WAYS = ("approve", "at once", "bare", "deny", "late", "never", "stranger", "twice")
+def test_nothing_is_written_that_nobody_approved(scene: Made, world: sqlite3.Connection) -> None:
+    generator = random.Random(1)
+    fuzzer = Fuzzer(scene(chat=FuzzedChat(generator)), generator)
 
+    async def talk() -> None:
+        for _ in range(100):
+            await fuzzer.run(world)
 
-def test_nothing_is_written_that_nobody_approved(tmp_path: Path) -> None:
-    tally = asyncio.run(fuzz(100, 1, write_config(tmp_path)))
-    assert tally.unapproved == []
-    assert all(tally.events[way] for way in (*_WAYS, "written", "call unapproved", "refused with 409"))
+    run(talk())
+    assert fuzzer.unapproved == []
+    assert all(fuzzer.events[way] for way in (*WAYS, "written", "call unapproved", "refused with 409"))

@@ -1,4 +1,4 @@
-"""The canary's quality stage over HTTP: a canary whose tool is broken is stopped before any visitor meets it."""
+"""The canary's quality stage over HTTP stops a canary whose tool is broken."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from sluice.data.rows import Row
 from sluice.evaluation.comparison_policy import load_policy
-from sluice.evaluation.comparison_result import Comparison
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.rollout.canary_quality import ReleaseClient, compare_served
@@ -20,7 +19,7 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from support.serving.fakes import DECLINE
 
-from .conftest import Scene
+from .conftest import Scene, call_delta
 from .server import running
 
 pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(1800)]
@@ -44,7 +43,7 @@ ROWS = [
 
 
 class TicketChat:
-    """Calls the tool for the word of the question, then answers; whatever the tool has said, as a bold model would."""
+    """Calls the tool for the word of the question, then answers whatever the tool has said."""
 
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
@@ -55,9 +54,7 @@ class TicketChat:
             yield Delta(finish_reason="stop", usage=Usage(10, 4))
             return
         word = next(word for word in WORDS if word in messages[-1]["content"])
-        args = json.dumps({"text": word})
-        piece: Any = {"type": "tool_call_chunk", "index": 0, "id": "c", "name": "find_tickets", "args": args}
-        yield Delta("", tool_calls=(piece,))
+        yield call_delta("find_tickets", json.dumps({"text": word}), 0, "c")
         yield Delta(finish_reason="tool_calls", usage=Usage(10, 4))
 
 
@@ -65,22 +62,17 @@ async def broken(*_: Any) -> str:
     raise ConnectionError("the system behind it is gone")
 
 
-def compared(scene: Callable[..., Scene], root: Path, call: Any) -> Comparison:
+def test_a_canary_with_a_broken_tool_is_worse_by_its_calls_alone(scene: Callable[..., Scene], root: Path) -> None:
     def app(release: str, call: Any = None) -> Any:
         made = scene(chat=TicketChat())
         if call:
-            tool = made.agent.tools["find_tickets"]
-            tool.call = call.__get__(tool)  # type: ignore[method-assign]
+            made.agent.tools["find_tickets"].call = call  # type: ignore[method-assign]
         return create_app(replace(made.bundle, release=release), made.runner, TrafficState())
 
     policy = load_policy(root / "config" / "gates.yaml")
-    with running(app("r-000000000001")) as stable, running(app("r-000000000002", call)) as canary:
+    with running(app("r-000000000001")) as stable, running(app("r-000000000002", broken)) as canary:
         sides = (ReleaseClient(stable, DECLINE, 60), ReleaseClient(canary, DECLINE, 60))
-        return compare_served(*sides, ROWS, policy, concurrency=2)
-
-
-def test_a_canary_with_a_broken_tool_is_worse_by_its_calls_alone(scene: Callable[..., Scene], root: Path) -> None:
-    found = compared(scene, root, broken)
+        found = compare_served(*sides, ROWS, policy, concurrency=2)
     worse = [metric.name for metric in found.deciding if metric.verdict == "worse"]
     assert (found.passed, worse) == (False, ["tool_calls"]), "its answers are the same"
     notes = {note for change in found.cases for note in change.notes}

@@ -46,14 +46,12 @@ BOTH = [{"tool": "find_tickets", "args": {"text": "quince"}}, {"tool": "open_tic
     ("wanted", "steps", "fault"),
     [
         ({"calls": BOTH}, [FOUND, OPENED], ""),
-        ({"calls": BOTH}, [FOUND, step("release_status"), OPENED], ""),
-        ({"calls": BOTH}, [FOUND, WAITS], ""),
+        ({"calls": BOTH}, [FOUND, step("release_status"), WAITS], ""),
         ({"calls": BOTH}, [OPENED, FOUND], 'open_ticket {} was expected; call 1 was open_ticket {"release"'),
         ({"calls": BOTH, "order": "any"}, [OPENED, FOUND], ""),
         ({"calls": BOTH, "order": "any"}, [WAITS], ""),
         ({"calls": BOTH}, [WAITS], 'find_tickets {"text": "quince"} was expected; call 1 was open_ticket'),
         ({"calls": BOTH}, [FOUND], "open_ticket {} was expected; there was none"),
-        ({"calls": BOTH}, [], 'find_tickets {"text": "quince"} was expected; there was none'),
         ({"calls": BOTH}, [step("find_tickets", "failed", text="quince"), OPENED], "call 1: find_tickets"),
         ({"calls": BOTH}, [step("find_tickets", text="plum"), OPENED], "find_tickets"),
         ({"calls": BOTH[:1], "forbidden": ["open_ticket"]}, [FOUND, WAITS], "call 2: open_ticket"),
@@ -65,14 +63,6 @@ BOTH = [{"tool": "find_tickets", "args": {"text": "quince"}}, {"tool": "open_tic
 def test_where_calls_part_from_what_is_expected(wanted: Any, steps: Any, fault: str) -> None:
     found = fault_of_calls(ExpectedCalls.model_validate(wanted), steps)
     assert found.startswith(fault) if fault else found == ""
-
-
-def test_the_metric_says_where_and_nothing_of_other_rows() -> None:
-    assert tool_calls.score(row(calls=BOTH), Output("", steps=(FOUND, OPENED))) == Assertion(True)
-    missing: Any = tool_calls.score(row(calls=BOTH), Output("", steps=(FOUND,)))
-    assert (missing.passed, missing.reason) == (False, "open_ticket {} was expected; there was none")
-    other = Row.model_validate({"id": "r", "question": "?", "answers": [], "doc_ids": []})
-    assert tool_calls.score(other, Output("", steps=(FOUND,))) is None
 
 
 async def evaluated(made: Scene, asked: Row) -> Output:
@@ -93,14 +83,6 @@ def test_a_row_decides_and_looks_at_a_world_of_its_own(scene: Made, world: sqlit
     assert len(tickets(world)) == 3, "the world of everybody is as it was"
 
 
-def test_a_row_that_denies(scene: Made, world: sqlite3.Connection) -> None:
-    made = scene([OPEN], "It was denied.")
-    asked = row(approve=False, world=[{**TITLES, "lacks": "Citations are lost"}])
-    output = run(evaluated(made, asked))
-    assert (output.text, world_after.score(asked, output)) == ("It was denied.", Assertion(True))
-    assert len(tickets(world)) == 3
-
-
 def test_a_world_that_is_not_as_expected_is_said(scene: Made) -> None:
     made = scene("I have opened a ticket.")
     asked = row(world=[{**TITLES, "holds": "Citations are lost"}])
@@ -108,12 +90,12 @@ def test_a_world_that_is_not_as_expected_is_said(scene: Made) -> None:
     assert (found.passed, "it says No ticket is like that." in found.reason) == (False, True)
 
 
-def test_a_row_without_a_decision_waits_and_its_world_is_as_it_was(scene: Made) -> None:
-    made = scene([OPEN], "never said")
-    asked = row(calls=BOTH[1:], world=[{**TITLES, "lacks": "Citations are lost"}])
-    output = run(evaluated(made, asked))
-    assert [one["outcome"] for one in output.steps] == ["pending", "world"]
-    assert tool_calls.score(asked, output) == world_after.score(asked, output) == Assertion(True)
+@pytest.mark.parametrize(("decision", "outcome"), [({"approve": False}, "denied"), ({}, "pending")])
+def test_without_an_approval_the_world_stays_as_it_was(scene: Made, decision: dict[str, bool], outcome: str) -> None:
+    asked = row(world=[{**TITLES, "lacks": "Citations are lost"}], **decision)
+    output = run(evaluated(scene([OPEN], "It was denied."), asked))
+    assert [one["outcome"] for one in output.steps] == [outcome, "world"]
+    assert world_after.score(asked, output) == Assertion(True)
 
 
 def test_reports_show_where_two_trajectories_part() -> None:

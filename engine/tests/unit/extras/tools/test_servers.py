@@ -40,8 +40,6 @@ def server(running: WeatherServer) -> WeatherServer:
 
 @pytest.fixture
 def connected(scene: Made, server: WeatherServer, tmp_path: Path) -> Callable[..., Scene]:
-    """A scene whose only tool is that of the server, as the server describes it now."""
-
     def make(*replies: Any, **settings: Any) -> Scene:
         one = {"url": server.url, "timeout_seconds": PATIENCE, "tools": {"weather": {"effect": "read"} | settings}}
         pins = run(server_pins("clouds", ServerSettings.model_validate(one)))

@@ -1,5 +1,4 @@
-"""Traces of the service in a real MLflow store on SQLite, read back as MLflow's users read them; files are set aside
-under the lock of the services that write them."""
+"""Traces of the service in a real MLflow store on SQLite, read back as MLflow's users read them."""
 
 from __future__ import annotations
 

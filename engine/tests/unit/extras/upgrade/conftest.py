@@ -1,5 +1,3 @@
-"""Projects that take later versions of a template in miniature."""
-
 from __future__ import annotations
 
 import copy
@@ -8,15 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.project import load_project
 from sluice.extras.upgrade.upgrade_engine import UpgradeResult, prepare
 from sluice.template.owned import list_files, version_of, write_lists
 from unit.template import conftest as template
 
 
 class Fork(template.Fork):
-    """A project that can be upgraded."""
-
     def copy(self, folder: Path) -> Fork:
         """The same in another folder: making it anew takes many commands of git."""
         shutil.copytree(self.root.parent, folder, symlinks=True, dirs_exist_ok=True)
@@ -27,7 +22,7 @@ class Fork(template.Fork):
         return made
 
     def upgrade(self, to: str = "", *, discard: bool = False) -> UpgradeResult | None:
-        return prepare(self.root, load_project(self.root / "config"), str(self.template.root), to, discard=discard)
+        return prepare(self.root, str(self.template.root), to, discard=discard)
 
     def upgraded(self, to: str = "", *, discard: bool = False) -> UpgradeResult:
         made = self.upgrade(to, discard=discard)

@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from sluice.extras.upgrade.engine_wheel import contents, lock_of, pack, pinned, 
 from sluice.extras.upgrade.held_engine import bring, install, vendor
 from sluice.extras.upgrade.upgrade_engine import describe
 from sluice.template.owned import edits, list_files
+from support.local_server import in_thread
 from unit.extras.upgrade.conftest import Fork
 from unit.template.conftest import ROOT, commit, git, write
 
@@ -39,7 +39,6 @@ SCRIPT = "engine/requirements/compile.sh"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Fork:
-    """A project with the real Makefile, and a file of the engine that may be run."""
     made = Fork(tmp_path_factory.mktemp("made"))
     script = made.template.root / SCRIPT
     write(made.template.root, {SCRIPT: "#!/bin/sh\n"})
@@ -62,14 +61,12 @@ def packed(made: Fork, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def wheel(packed: Path, tmp_path: Path) -> Path:
-    """The wheel of `fork`."""
     (tmp_path / "dist").mkdir()
     return Path(shutil.copy(packed, tmp_path / "dist"))
 
 
 @pytest.fixture
 def installed(fork: Fork, wheel: Path) -> Fork:
-    """A project whose engine is not in git."""
     install(fork.root, str(wheel), "")
     commit(fork.root, "Install the engine")
     return fork
@@ -90,14 +87,12 @@ def name_of(version: str) -> str:
 
 
 def make(root: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`make engine`, with this environment in place of one of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     argv = ["make", "engine", f"VENV={Path(sys.executable).parents[1]}"]
     return subprocess.run(argv, cwd=root, env=environment | variables, capture_output=True, text=True, check=False)
 
 
 def state(root: Path) -> tuple[str, dict[str, bytes]]:
-    """What git says of the files, and those of the engine."""
     files = {path.relative_to(root).as_posix(): path for path in (root / "engine").rglob("*") if path.is_file()}
     return git(root, "status", "--porcelain"), {name: path.read_bytes() for name, path in files.items()}
 
@@ -234,14 +229,12 @@ def test_killed_before_any_change_the_next_run_ends_as_an_unbroken_one(
 
 @pytest.fixture
 def index(tmp_path: Path, loopback: None) -> Iterator[tuple[Path, str]]:  # noqa: ARG001
-    """An index of packages: the folder of its files, and its address."""
     folder = tmp_path / "index" / "sluice-engine"
     folder.mkdir(parents=True)
     handler = functools.partial(_Quiet, directory=str(tmp_path / "index"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with in_thread(server):
+        yield folder, f"http://127.0.0.1:{server.server_port}/"
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -402,7 +395,7 @@ def test_an_upgrade_moves_the_lock(installed: Fork, wheel: Path) -> None:
     release: dict[str, str | None] = {
         METRIC: "A = 2\n",
         "Makefile": (ROOT / "Makefile").read_text() + "# later\n",
-        "engine/src/sluice/extras/upgrade/codemods/v0_2_0.py": "def apply(root):\n    return []\n",
+        "engine/src/sluice/extras/upgrade/codemods/v0_2_0.py": "def apply(root):\n    pass\n",
     }
     installed.template.release("0.2.0", release)
     with pytest.raises(SluiceError, match=r"sluice_engine-0\.2\.0"):

@@ -1,86 +1,48 @@
-"""This whole repository as a project, its engine in git and from a wheel: the same files, so the same release."""
-
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from sluice.core.closures import SERVE, STAGES, CodeGraph
-from sluice.template.owned import edits, list_files
-from unit.template.conftest import ROOT, commit, git
+from sluice.template.owned import list_files
+from unit.template.conftest import ROOT, call, commit, git, run
 
 pytestmark = [pytest.mark.drill, pytest.mark.real, pytest.mark.timeout(5400)]
-MOST_FILES = 150
 VENV = Path(sys.executable).parents[1]
 
 
-def run(root: Path, *argv: str) -> str:
-    """What a program prints in a checkout, with the code of that."""
-    paths = os.pathsep.join(str(root / path) for path in ("src", "engine/src", "engine/tests"))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    environment |= {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{argv}\n{done.stdout[-6000:]}{done.stderr[-3000:]}"
+def sluice(root: Path, *words: str) -> str:
+    done = call(root, *words)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     return done.stdout
 
 
-def sluice(root: Path, *words: str) -> str:
-    return run(root, sys.executable, "-c", "import sys; from sluice.cli import main; sys.exit(main())", *words)
-
-
-def make(root: Path, target: str) -> str:
-    """A task, with this environment in place of one of its own; what is missing of it is made."""
-    ready = [f"--old-file={VENV}/{name}" for name in (".ready", "scan/.ready") if (VENV / name).exists()]
-    return run(root, "make", target, f"VENV={VENV}", *ready)
-
-
-@pytest.fixture(scope="module")
-def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A project with names of its own, as `sluice init` leaves it; and a clone of it with its engine from a wheel."""
-    folder = tmp_path_factory.mktemp("projects")
-    git(folder, "clone", "--quiet", str(ROOT), "vendored")
-    vendored = folder / "vendored"
+def test_this_repository_installed_is_the_same_project(tmp_path: Path) -> None:
+    """With names of its own, its engine in git and from a wheel; so the id of a release is the same."""
+    vendored, installed = tmp_path / "vendored", tmp_path / "installed"
+    for name in ("template", "vendored"):
+        git(tmp_path, "clone", "--quiet", str(ROOT), name)
     sluice(vendored, "init", "--name", "zephyr-desk", "--organisation", "acme-labs", "--from", "acme-labs/template")
     commit(vendored, "Names")
-    said = sluice(vendored, "engine", "pack", "--out", str(folder / "dist"))
-    (wheel,) = (folder / "dist").iterdir()
-    assert str(wheel) in said
-    git(folder, "clone", "--quiet", str(vendored), "work")
-    sluice(folder / "work", "engine", "install", "--from", str(wheel))
-    commit(folder / "work", "Install the engine")
-    git(folder, "clone", "--quiet", str(folder / "work"), "installed")
-    return vendored, folder / "installed"
-
-
-def test_an_installed_project_is_small_and_makes_its_engine(projects: tuple[Path, Path]) -> None:
-    vendored, installed = projects
-    listed = git(installed, "ls-files").splitlines()
-    assert len([path for path in listed if not path.startswith("dvc-store/")]) <= MOST_FILES
+    wheels = []
+    for name in ("template", "vendored"):  # what the template has for itself alone is in no wheel
+        sluice(tmp_path / name, "engine", "pack", "--out", str(tmp_path / f"of-{name}"))
+        wheels += (tmp_path / f"of-{name}").glob("*.whl")
+    assert (wheels[0].name, wheels[0].read_bytes()) == (wheels[1].name, wheels[1].read_bytes())
+    git(tmp_path, "clone", "--quiet", str(vendored), "work")
+    sluice(tmp_path / "work", "engine", "install", "--from", str(wheels[1]))
+    commit(tmp_path / "work", "Install the engine")
+    git(tmp_path, "clone", "--quiet", str(tmp_path / "work"), "installed")
     assert not (installed / "engine").exists()
-    assert "release" in make(installed, "help"), "any task brings the engine first"
+    ready = [f"--old-file={VENV}/{name}" for name in (".ready", "scan/.ready") if (VENV / name).exists()]
+    done = run(installed, "make", "help", f"VENV={VENV}", *ready)
+    assert "release" in done.stdout, f"any task brings the engine first: {done.stderr}"
     files = {path for path in list_files(vendored) if path.startswith("engine/")}
     assert {path for path in list_files(installed) if path.startswith("engine/")} == files
     assert [path for path in files if (installed / path).read_bytes() != (vendored / path).read_bytes()] == []
-    assert edits(installed, list_files(installed)) == []
     assert "no file of the engine was edited" in sluice(installed, "engine", "check")
     assert git(installed, "status", "--porcelain") == ""
-
-
-def test_the_template_packs_the_wheel_of_its_projects(projects: tuple[Path, Path]) -> None:
-    """What it has for itself alone, `sluice init` takes out of a project, and `sluice engine pack` out of the wheel."""
-    folder = projects[0].parent
-    git(folder, "clone", "--quiet", str(ROOT), "template")
-    sluice(folder / "template", "engine", "pack", "--out", str(folder / "packed"))
-    ((wheel,), (packed,)) = ((folder / name).glob("*.whl") for name in ("dist", "packed"))
-    assert (packed.name, packed.read_bytes()) == (wheel.name, wheel.read_bytes())
-
-
-def test_the_code_of_a_release_is_the_same(projects: tuple[Path, Path]) -> None:
-    """So its id is: what else a release pins lies outside of the engine."""
-    make(projects[1], "help")  # any task brings the engine first
-    vendored, installed = (CodeGraph(root).code_of(SERVE, *STAGES.values()) for root in projects)
-    assert vendored.files == installed.files
+    ours, theirs = (CodeGraph(root).code_of(SERVE, *STAGES.values()).files for root in (vendored, installed))
+    assert ours == theirs

@@ -1,7 +1,4 @@
-"""Credentials, personal data and instructions are found exactly.
-
-Every credential is put together from parts, so that no scanner takes this file for a leak.
-"""
+"""Credentials are put together from parts, so that no scanner takes this file for a leak."""
 
 from __future__ import annotations
 

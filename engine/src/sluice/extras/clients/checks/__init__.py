@@ -6,6 +6,7 @@ import json
 from functools import cached_property
 from typing import Any
 
+import jsonschema_rs
 from pydantic import Field, field_validator
 
 from sluice.core.settings import Settings
@@ -18,20 +19,15 @@ class FormatOptions(Settings):
     @field_validator("json_schema")
     @classmethod
     def _is_one(cls, schema: dict[str, Any]) -> dict[str, Any]:
-        from jsonschema import SchemaError
-        from jsonschema.validators import validator_for
-
         try:
-            validator_for(schema).check_schema(schema)
-        except SchemaError as error:
+            jsonschema_rs.validator_for(schema)
+        except jsonschema_rs.ValidationError as error:
             raise ValueError(f"not a JSON Schema: {error.message}") from None
         return schema
 
     @cached_property
     def validator(self) -> Any:
-        from jsonschema.validators import validator_for
-
-        return validator_for(self.json_schema)(self.json_schema)
+        return jsonschema_rs.validator_for(self.json_schema)
 
 
 @check

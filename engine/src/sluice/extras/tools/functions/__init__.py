@@ -1,9 +1,6 @@
-"""Tools over a small world of releases and tickets in SQLite, which stands for the systems of a company. It is a file
-that the variable SLUICE_WORLD names, or memory. Two read, one writes.
+"""Tools over a small world of releases and tickets in SQLite: a file that SLUICE_WORLD names, or memory.
 
-Results are sentences, as the guardrails of passages know them. What a function says of itself is pinned: after an edit,
-`sluice tools pin`.
-"""
+Results are sentences, which the passage guardrails can check. After an edit, run `sluice tools pin`."""
 
 from __future__ import annotations
 

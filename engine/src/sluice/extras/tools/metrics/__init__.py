@@ -1,8 +1,4 @@
-"""Metrics of calls of tools, and of the world that they leave behind.
-
-A call that failed is a fault, so a broken tool shows in every row that needs it, over HTTP as in the evaluation. Only
-the evaluation has a world: over HTTP nothing is done without an approval, and `world_after` says nothing.
-"""
+"""Metrics of tool calls and of the world afterwards. Over HTTP there is no world, so `world_after` has no value."""
 
 from sluice.evaluation.registry import Assertion, Output, Row, metric
 

@@ -1,5 +1,4 @@
-"""Takes the settings of removed parts out of a project that was made before 0.1.0 was released, and switches parts off
-that `sluice init --without` had cut out of its engine, which is whole from now on."""
+"""Takes removed settings out of a project, and switches off the parts that `sluice init --without` had cut out."""
 
 from __future__ import annotations
 
@@ -38,22 +37,17 @@ DRIFT = re.compile(r"(?m)^(drift: *(?:#.*)?\n(?:(?:[ #].*)?\n)*?)( +)psi *:.*") 
 _BINARY = r"(?:oversampling: *\d+|index: *(?:binary|full))"  # of config/stores.yaml; `partition_by` is left to a person
 
 
-def apply(root: Path) -> list[str]:
-    changed = [path for path in FILES if (root / path).is_file()]
-    for path in changed:
-        (root / path).unlink()
+def apply(root: Path) -> None:
+    for path in FILES:
+        (root / path).unlink(missing_ok=True)
     code = [*root.glob("notebooks/*.ipynb"), *root.glob("src/**/*.py")]
     own = [path.relative_to(root).as_posix() for path in code]
     for path in ("config/project.yaml", "config/guardrails.yaml", "config/stores.yaml", *dict(KEYS), *own):
         if (root / path).is_file():
-            before = (root / path).read_text(encoding="utf-8")
-            after = _edited(path, before)
+            text = _edited(path, (root / path).read_text(encoding="utf-8"))
             if path == "config/project.yaml":
-                after = _with_parts_off(root, after)
-            if after != before:
-                (root / path).write_text(after, encoding="utf-8")
-                changed.append(path)
-    return sorted(changed)
+                text = _with_parts_off(root, text)
+            (root / path).write_text(text, encoding="utf-8")
 
 
 def _edited(path: str, text: str) -> str:
@@ -81,7 +75,6 @@ def _kept(without: re.Match[str]) -> str:
 
 
 def _with_parts_off(root: Path, text: str) -> str:
-    """Add the parts that were cut to `without:`."""
     line = re.search(r"(?m)^without: *\[(.*)\]", text)
     named = re.findall(r"[a-z_]+", line[1]) if line else []
     params = root / "pipelines/params.yaml"
@@ -122,7 +115,7 @@ def with_small_model(text: str) -> str:
 
 
 def cut(text: str, place: tuple[str, ...]) -> str:
-    """Cut a key of a YAML file, in block style, with what is below it."""
+    """Cut a key of a YAML file in block style, with everything below it."""
     lines = text.splitlines(keepends=True)
     indents = [len(line) - len(line.lstrip(" ")) for line in lines]
     at, end, indent = -1, len(lines), -1

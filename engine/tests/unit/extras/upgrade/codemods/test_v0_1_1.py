@@ -60,7 +60,6 @@ AFTER = {
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project from which nothing was cut."""
     write(tmp_path, {sign: "" for sign in CUT.values() if "." in sign})
     (tmp_path / "notebooks").mkdir()
     write(tmp_path, {"pipelines/params.yaml": "guard: {}\nredteam: {}\n"})
@@ -74,7 +73,11 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 
 def run(root: Path) -> list[str]:
-    return run_codemod(ROOT / FOLDER / "v0_1_1.py", root)
+    """Run the codemod; return the files that it has changed or removed."""
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    run_codemod(ROOT / FOLDER / "v0_1_1.py", root)
+    changed = [path for path, content in before.items() if not path.exists() or path.read_bytes() != content]
+    return sorted(path.relative_to(root).as_posix() for path in changed)
 
 
 def test_it_takes_out_what_was_removed_and_nothing_else(project: Path) -> None:
