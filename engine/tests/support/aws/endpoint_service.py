@@ -97,7 +97,8 @@ class EndpointService:
     def _create_endpoint(self, body: dict[str, Any]) -> dict[str, Any]:
         name = _new(self.endpoints, body["EndpointName"], "endpoint")
         _there(self.configs, body["EndpointConfigName"], "endpoint-config")
-        self.endpoints[name] = Thing(body["EndpointConfigName"], "Creating", request=body)
+        config = body["EndpointConfigName"]
+        self.endpoints[name] = Thing(config, "Creating", pending=config, request=body)
         self.begin(self.endpoints[name], "Creating")
         return {"EndpointArn": f"{ARN}:endpoint/{name}"}
 

@@ -86,25 +86,24 @@ def _serve_package(account: EndpointAccount, package: dict[str, Any], say: Say) 
     model, config = endpoint_requests(account.settings, account.endpoint, package)
     wanted = str(config["EndpointConfigName"])
     before = _describe(account, "Endpoint", name) or {}
-    live = _usable(account, "Endpoint", name, say)
     # Another run may have begun this deployment: its canary is the verdict, and isn't tried twice.
-    tried = before.get("PendingDeploymentSummary", {}).get("EndpointConfigName") == wanted
-    if live is None or (_is_in_service(live) and live["EndpointConfigName"] != wanted and not tried):
-        with asking(wanted):  # a model or configuration of that name is the same, for the name has its digest
-            if model and not look_up(sagemaker.describe_model, ModelName=wanted):
-                sagemaker.create_model(**model)
-            if not look_up(sagemaker.describe_endpoint_config, EndpointConfigName=wanted):
-                sagemaker.create_endpoint_config(**config)
-        with asking(name):
-            if live is None:
-                sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=wanted, **_tags(account))
-            else:
-                sagemaker.update_endpoint(
-                    EndpointName=name, EndpointConfigName=wanted, **update_options(account.endpoint)
-                )
-        say(f"{name}: {wanted} is on its way")
+    if before.get("PendingDeploymentSummary", {}).get("EndpointConfigName") != wanted:
+        live = _usable(account, "Endpoint", name, say)
+        if live is None or (live["EndpointStatus"] == "InService" and live["EndpointConfigName"] != wanted):
+            with asking(wanted):  # a model or configuration of that name is the same, for the name has its digest
+                if model and not look_up(sagemaker.describe_model, ModelName=wanted):
+                    sagemaker.create_model(**model)
+                if not look_up(sagemaker.describe_endpoint_config, EndpointConfigName=wanted):
+                    sagemaker.create_endpoint_config(**config)
+            names = {"EndpointName": name, "EndpointConfigName": wanted}
+            with asking(name):
+                if live is None:
+                    sagemaker.create_endpoint(**names, **_tags(account))
+                else:
+                    sagemaker.update_endpoint(**names, **update_options(account.endpoint))
+            say(f"{name}: {wanted} is on its way")
     live = _running(account, "Endpoint", name, say)
-    if not _is_in_service(live):
+    if live["EndpointStatus"] != "InService":
         raise SluiceError(
             f"{name}: {live['EndpointStatus']}: old and new machines serve side by side",
             remedy="look at it in the console: AWS's guide on rolling deployments says how it is repaired",
@@ -115,10 +114,6 @@ def _serve_package(account: EndpointAccount, package: dict[str, Any], say: Say) 
             remedy=f"{live['EndpointConfigName']} is live; the alarms of config/sagemaker.yaml say more",
         )
     return wanted
-
-
-def _is_in_service(live: dict[str, Any]) -> bool:
-    return bool(live["EndpointStatus"] == "InService")
 
 
 def _tags(account: EndpointAccount) -> dict[str, Any]:
@@ -145,7 +140,7 @@ def _send_adapter(account: EndpointAccount, package: dict[str, Any]) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         download(account.s3, container["ModelDataUrl"], folder)
-        unpack(folder / "model.tar.gz", folder / "model")
+        unpack(folder / Path(container["ModelDataUrl"]).name, folder / "model")
         peft = folder / "model" / "peft"
         if not (peft / "adapter_config.json").is_file():
             raise SluiceError(
@@ -177,11 +172,11 @@ def _prune(account: EndpointAccount, keep: int, served: str, say: Say) -> None:
     adapters = [name for name, base in bases.items() if base]
     kept = [served, *(name for name in adapters if name != served)][:keep]
     needed = {*kept, *(bases[name] for name in kept)}
-    for name in sorted(bases.keys() - needed, key=lambda name: not bases[name]):  # adapters before their base
+    for name in sorted((name for name in bases if name not in needed), key=lambda name: not bases[name]):
         say(f"{name}: deleted, {keep} are kept")
         with asking(name):
             sagemaker.delete_inference_component(InferenceComponentName=name)
-        if bases[name]:  # a base stays as long as an adapter of it is there
+        if bases[name]:  # adapters come first: a base can't be deleted while one of it is there
             _settled(account, "InferenceComponent", name, say)
 
 

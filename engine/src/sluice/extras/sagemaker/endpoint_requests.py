@@ -141,7 +141,7 @@ def scale(account: EndpointAccount, base: str = "") -> None:
     target = {"ServiceNamespace": "sagemaker", "ResourceId": resource, "ScalableDimension": f"sagemaker:{dimension}"}
     with asking(f"scaling of {name}"):
         if scaling is None:
-            for policy in ("requests", "wake-up"):
+            for policy in ("requests", "wake-up") if base else ("requests",):
                 look_up(account.scaling.delete_scaling_policy, **target, PolicyName=f"{name}-{policy}")
             return
         account.scaling.register_scalable_target(**target, MinCapacity=scaling.least, MaxCapacity=scaling.most)

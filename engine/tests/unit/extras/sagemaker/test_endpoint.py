@@ -264,6 +264,21 @@ def test_each_state_ends_where_the_reference_says(
         assert played.count("UpdateEndpoint") == 1
 
 
+@pytest.mark.parametrize(("seed", "outcome"), [(_nothing, "Failed"), (_of(f"{NAME}-0-old"), "RolledBack")])
+def test_a_deployment_that_another_run_began_is_followed_and_not_tried_twice(
+    played: Played, run: Deploy, meanwhile: dict[str, Callable[[], Any]], seed: Callable[[Played], None], outcome: str
+) -> None:
+    approved()
+    _with(seed, ticks=3, outcomes=[outcome])(played)
+    meanwhile["is on its way"] = lambda: played.refuse.update({"DescribeEndpoint": ("ExpiredTokenException", "no")})
+    with pytest.raises(SluiceError, match="credentials"):
+        run()
+    played.refuse.clear()
+    with pytest.raises(SluiceError, match="ping health check" if outcome == "Failed" else "was taken back"):
+        run()
+    assert played.count("CreateEndpoint") + played.count("UpdateEndpoint") == 1
+
+
 def test_the_states_are_those_of_sagemaker() -> None:
     under_way = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
     assert set(service("sagemaker").shape_for("EndpointStatus").enum) == {*endpoint._SETTLED, *under_way}
