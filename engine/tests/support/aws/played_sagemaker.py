@@ -34,7 +34,7 @@ Answer = tuple[AWSResponse, dict[str, Any]]
 
 @dataclass
 class Look:
-    """What one look at a run finds: its status and its steps, in SageMaker's words."""
+    """The status and the steps of a run at one moment, in SageMaker's words."""
 
     status: str
     steps: list[dict[str, Any]]
@@ -43,9 +43,8 @@ class Look:
 
 @dataclass
 class Played:
-    """`looks`: what is found one after the other, the last one ever after. `calls`: what was asked of SageMaker, in
-    order. `refuse`: (code, message) by the name of a call. `jobs`: members of training jobs that are other than moto's;
-    None: is not there."""
+    """`looks`: one after the other, the last one forever. `refuse`: (code, message) by the name of a call. `jobs`:
+    members of training jobs that differ from moto's; None if a member is missing."""
 
     looks: list[Look] = field(default_factory=list)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -77,7 +76,7 @@ class Played:
         return self.looks[0]
 
     def _before(self, model: OperationModel, params: dict[str, Any], **_: Any) -> Answer | None:
-        """The answer, or None where moto gives it."""
+        """Return the answer, or None if moto gives it."""
         call, body = model.name, json.loads(params["body"])
         self.calls.append((call, body))
         try:

@@ -1,4 +1,4 @@
-"""An account of AWS that is played: moto's server, with SageMaker in front of it (support/aws/played_sagemaker.py)."""
+"""A played account of AWS."""
 
 from __future__ import annotations
 
