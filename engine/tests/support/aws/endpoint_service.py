@@ -15,17 +15,14 @@ By the documentation in botocore's model of SageMaker (2017-07-24, botocore 1.43
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from botocore import xform_name
+
 T = TypeVar("T")
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012"
-
-
-def _method(call: str) -> str:
-    """_create_endpoint of CreateEndpoint."""
-    return re.sub("([A-Z])", r"_\1", call).lower()
 
 
 class Refused(Exception):
@@ -58,13 +55,8 @@ class EndpointService:
     outcomes: list[str] = field(default_factory=list)
     ticks: int = 1
 
-    def plays(self, call: str) -> bool:
-        """Whether a call is one of those that are played here."""
-        return hasattr(self, _method(call))
-
-    def play(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = getattr(self, _method(call))(body)
-        return answer
+    def method(self, call: str) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+        return getattr(self, f"_{xform_name(call)}", None)
 
     def begin(self, thing: Thing, status: str) -> None:
         thing.status, thing.left = status, self.ticks
@@ -105,7 +97,8 @@ class EndpointService:
     def _create_endpoint(self, body: dict[str, Any]) -> dict[str, Any]:
         name = _new(self.endpoints, body["EndpointName"], "endpoint")
         _there(self.configs, body["EndpointConfigName"], "endpoint-config")
-        self.endpoints[name] = Thing(body["EndpointConfigName"], "Creating", request=body)
+        config = body["EndpointConfigName"]
+        self.endpoints[name] = Thing(config, "Creating", pending=config, request=body)
         self.begin(self.endpoints[name], "Creating")
         return {"EndpointArn": f"{ARN}:endpoint/{name}"}
 

@@ -53,7 +53,7 @@ class ManagedMlflow(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815 - http.server's names
 
     def _fault(self, body: bytes) -> str:
-        """Why AWS would refuse it; empty where it would not."""
+        """Return why AWS would refuse the request, or an empty text."""
         signed = _SIGNED.fullmatch(self.headers.get("Authorization", ""))
         if not signed:
             return "not signed"
@@ -78,7 +78,6 @@ class ManagedMlflow(BaseHTTPRequestHandler):
 
 @contextmanager
 def managed(server_url: str) -> Iterator[type[ManagedMlflow]]:
-    """The handler of a front door of its own, whose address is its `address`."""
 
     class FrontDoor(ManagedMlflow):
         asked: ClassVar = []

@@ -16,8 +16,7 @@ from support.aws.service_model import watch
 
 @cache
 def _server() -> str:
-    """The address of the one server of this process: to stop one takes half a second, and all would share what they
-    hold."""
+    """Start the one server of this process: to stop one takes half a second, and all share their content."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -28,9 +27,7 @@ def _server() -> str:
 
 @contextmanager
 def aws_server(monkeypatch: pytest.MonkeyPatch, *, region: str) -> Iterator[str]:
-    """Sets what boto3 reads, so that every client reaches an empty account. Yields the address.
-
-    What it is asked is held against the models of the services (`service_model`)."""
+    """Lead boto3's clients to an empty account, and check their requests by the models of the services."""
     address = _server()
     for name, value in {
         "AWS_ENDPOINT_URL": address,
@@ -50,7 +47,7 @@ def aws_server(monkeypatch: pytest.MonkeyPatch, *, region: str) -> Iterator[str]
 
 @contextmanager
 def s3_bucket(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> Iterator[str]:
-    """An empty bucket in an account of its own, for boto3 and for DVC; its name. `folder`: for a file of settings."""
+    """Make an empty bucket for boto3 and DVC. `folder`: for a file of settings."""
     import boto3
 
     with aws_server(monkeypatch, region="us-east-1"):
@@ -61,7 +58,7 @@ def s3_bucket(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> Itera
 
 
 def make_stack(template: Path, **parameters: str) -> dict[str, str]:
-    """Applies a template of CloudFormation; its outputs."""
+    """Apply a template of CloudFormation; return its outputs."""
     import boto3
 
     cloud: Any = boto3.client("cloudformation")

@@ -56,7 +56,6 @@ BESIDE = {
     "sagemaker:DescribePipeline": "the SDK, which makes the pipeline in a process of its own",
     "sagemaker:UpdatePipeline": "the SDK",
     "sagemaker:StopPipelineExecution": "at the budget",
-    "sagemaker:DeleteEndpoint": "of one that failed",
     "s3:DeleteObject": "`sluice release prune`, which asks by obstore",
     "iam:CreateServiceLinkedRole": "the first size that is scaled in an account makes AWS's own role for it",
     **dict.fromkeys(
@@ -91,7 +90,7 @@ _NAMED = {
 
 
 def statements(template: dict[str, Any], *names: str) -> list[dict[str, Any]]:
-    """Of the own policies of roles, and of managed policies, with names in the place of references."""
+    """Return the statements of roles and managed policies, with references resolved."""
     held = [template["Resources"][name]["Properties"] for name in names]
     documents = [one["PolicyDocument"] for properties in held for one in properties.get("Policies", [properties])]
     return [_resolved(one) for document in documents for one in document["Statement"]]
@@ -107,7 +106,7 @@ def _resolved(value: Any) -> Any:
 
 
 def needs(service: str, call: str, params: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """(action, resource, keys of conditions) that a request asks for; more than one where it hands a role on."""
+    """Yield each (action, resource, keys of conditions) that a request needs."""
     arn = f"arn:aws:{service}:{REGION}:{ACCOUNT}"
     keys: dict[str, str] = {}
     if service == "s3":
@@ -133,7 +132,7 @@ def needs(service: str, call: str, params: dict[str, Any]) -> Iterator[tuple[str
 
 
 def _scaled(params: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """What AWS asks of who scales, at the endpoint or component and at the alarms of target tracking."""
+    """Yield what scaling needs at the endpoint or component, and at the alarms of target tracking."""
     kind, name = params["ResourceId"].split("/")[:2]
     for action in _SCALES[params["ScalableDimension"]]:
         resource = f"{kind}-config/{name}-1" if action == "DescribeEndpointConfig" else f"{kind}/{name}"
@@ -170,17 +169,17 @@ def _list(value: Any) -> list[str]:
 
 
 def asked() -> list[tuple[str, str, dict[str, str]]]:
-    """What the requests since the last `REQUESTS.clear()` ask for."""
+    """Return the needs of the requests since the last `REQUESTS.clear()`."""
     return [
         need for service, call, params in REQUESTS if call not in _OF_TESTS for need in needs(service, call, params)
     ]
 
 
-def require(template: dict[str, Any], role: str, wanted: list[tuple[str, str, dict[str, str]]]) -> None:
-    """Each request is allowed, and no right is left over."""
+def require(template: dict[str, Any], role: str, wanted: list[tuple[str, str, dict[str, str]]], *managed: str) -> None:
+    """Assert that the role or its managed policies allow each request, and that it has no other right."""
     held = statements(template, role)
     assert wanted
-    assert [one for one in wanted if not allows(held, *one)] == []
+    assert [one for one in wanted if not allows([*held, *statements(template, *managed)], *one)] == []
     given = {action for one in held for action in _list(one["Action"])}
     assert sorted(given - {action for action, _, _ in wanted} - set(BESIDE)) == []
 

@@ -1,8 +1,4 @@
-"""Runs of the pipeline as an account of AWS shows them: steps, jobs, what they leave in the bucket and in logs.
-
-`account` is the played account (sagemaker_server.py); jobs, objects and log lines are moto's, made by boto3 as
-SageMaker would make them. `run` makes the definition by the SDK in its own environment.
-"""
+"""Runs of the pipeline in a played account: steps, and jobs, objects and log lines that boto3 makes in moto."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ import pytest
 import yaml
 
 from support.aws.moto_server import aws_server
-from support.aws.sagemaker_server import Look, Played, sagemaker_server
+from support.aws.played_sagemaker import Look, Played
 
 ROOT = Path(__file__).resolve().parents[4]
 REGION, ACCOUNT, BUCKET = "eu-west-1", "123456789012", "sluice-artefacts-123456789012"
@@ -45,18 +41,18 @@ TRAINING = {
 
 @contextmanager
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
-    """An account with the bucket; every client of boto3, also of child processes, reaches it."""
+    """An account with the bucket. Clients of child processes reach moto's part of it."""
     import boto3
 
-    with aws_server(monkeypatch, region=REGION) as moto, sagemaker_server(moto) as played:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", played.address)
-        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with aws_server(monkeypatch, region=REGION):
+        played = Played()
+        played.register()
         boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         yield played
 
 
 def write_settings(config: Path, **changed: Any) -> dict[str, Any]:
-    """config/sagemaker.yaml of the repository, filled in; `changed` replaces keys at the top."""
+    """Write the repository's config/sagemaker.yaml, filled in; `changed` replaces keys at the top."""
     settings: dict[str, Any] = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())
     settings |= {"region": REGION, "role": ROLE, "bucket": BUCKET, "image": IMAGE, "poll_seconds": 0.01}
     settings |= {"prices": {"ml.m5.xlarge": 0.24}, **changed}
@@ -66,19 +62,15 @@ def write_settings(config: Path, **changed: Any) -> dict[str, Any]:
 
 
 def jobs_with(**train: Any) -> dict[str, Any]:
-    """`jobs:` of the repository's config/sagemaker.yaml, with other settings of the training job."""
+    """Return the repository's `jobs:`, with these settings of the training job."""
     jobs: dict[str, Any] = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())["jobs"]
     jobs["train"] |= train
     return jobs
 
 
-def step(name: str, status: str, *, arn: str = "", reason: str = "", seconds: float = 60) -> dict[str, Any]:
-    """A step that began so many seconds ago, and has ended unless it is Executing."""
-    now = time.time()
+def step(name: str, status: str, *, arn: str = "", reason: str = "") -> dict[str, Any]:
     kind = {"Train": "TrainingJob", "Register": "RegisterModel"}.get(name, "ProcessingJob")
-    found: dict[str, Any] = {"StepName": name, "StepStatus": status, "StartTime": now - seconds}
-    if status != "Executing":
-        found["EndTime"] = now
+    found: dict[str, Any] = {"StepName": name, "StepStatus": status}
     if reason:
         found["FailureReason"] = reason
     return found | ({"Metadata": {kind: {"Arn": arn}}} if arn else {})
@@ -86,15 +78,15 @@ def step(name: str, status: str, *, arn: str = "", reason: str = "", seconds: fl
 
 @dataclass(frozen=True)
 class Jobs:
-    """ARNs of what the steps of a run started."""
+    """ARNs of the jobs and the package of a run."""
 
     process: str
     train: str
     evaluate: str
     package: str
 
-    def look(self, status: str = "Succeeded", *, refused: str = "") -> Look:
-        """The run at its end: registered, or refused by the gates."""
+    def look(self, *, refused: str = "") -> Look:
+        """Return the run at its end: registered, or refused by the gates."""
         steps = [
             step("Process", "Succeeded", arn=self.process),
             step("Train", "Succeeded", arn=self.train),
@@ -102,7 +94,7 @@ class Jobs:
             step("Gates", "Succeeded"),
         ]
         last = step("Refused", "Failed", reason=refused) if refused else step("Register", "Succeeded", arn=self.package)
-        return Look("Failed" if refused else status, [*steps, last])
+        return Look("Failed" if refused else "Succeeded", [*steps, last])
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:
@@ -116,7 +108,7 @@ def archive(files: Mapping[str, bytes]) -> bytes:
 
 
 def make_jobs(run: str = "r1", *, adapter: Mapping[str, bytes] | None = None) -> Jobs:
-    """Jobs that have done their work: results in the bucket, a log line each, a package that waits."""
+    """Make finished jobs with their results, a log line each, and a package that waits for approval."""
     import boto3
 
     sagemaker, s3, logs = (boto3.client(name) for name in ("sagemaker", "s3", "logs"))
@@ -152,7 +144,6 @@ def make_jobs(run: str = "r1", *, adapter: Mapping[str, bytes] | None = None) ->
 
 
 def make_alarm(name: str) -> None:
-    """An alarm on failed calls of a model, as a deployment watches it."""
     import boto3
 
     boto3.client("cloudwatch").put_metric_alarm(
@@ -233,7 +224,6 @@ _NEVER_THE_SAME = ((r"train-\d{14}/", "train-<time>/"), (r"/code/[0-9a-f]{64}/",
 
 
 def run(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """pipelines/sagemaker.py with the settings in this folder."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")}
     argv = [str(PYTHON), "-P", str(ROOT / "pipelines" / "sagemaker.py"), "--config", str(config), *words]
     return subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=240)

@@ -32,7 +32,7 @@ def operation(name: str, call: str) -> OperationModel:
 
 
 def faults(shape: Shape | None, value: Any, place: str = "") -> list[str]:
-    """Where a value is not what a shape says, in words."""
+    """Describe where a value differs from a shape."""
     if shape is None:
         return [] if not value else [f"{place}: nothing belongs here"]
     return list(_FAULTS.get(shape.type_name, _scalar)(shape, value, place))
@@ -101,7 +101,7 @@ _FAULTS = {"structure": _structure, "list": _list, "map": _map, "string": _strin
 
 
 def watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on each request of boto3's clients is held against its model and kept in `REQUESTS`."""
+    """Check each request of boto3's clients by its model, and keep it in `REQUESTS`."""
     import boto3
 
     def asked(params: dict[str, Any], model: OperationModel, **_: Any) -> None:

@@ -34,7 +34,7 @@ class TrainingContainer:
     name: str = ""
 
     def configure(self, hyperparameters: Mapping[str, str]) -> None:
-        """Writes what SageMaker writes before the container starts."""
+        """Write SageMaker's files, before the container starts."""
         config = self.ml / "input" / "config"
         config.mkdir(parents=True)
         channels = {
@@ -81,7 +81,7 @@ class TrainingContainer:
         podman("stop", "--time", str(GRACE), self.name)
 
     def end(self) -> tuple[int, str]:
-        """Exit code and log of the container when it has ended; it is removed."""
+        """Wait for the end, remove the container, and return its exit code and log."""
         code = int(podman("wait", self.name))
         done = subprocess.run([*PODMAN, "logs", self.name], capture_output=True, text=True, check=False)
         podman("rm", "--force", self.name)

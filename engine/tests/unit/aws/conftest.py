@@ -1,4 +1,4 @@
-"""The stack of engine/aws/bootstrap.yaml in moto's stand-in of AWS, reached over HTTP as AWS is."""
+"""The stack of engine/aws/bootstrap.yaml in moto."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPOSITORY = "octo/assistant"
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[dict[str, str]]:  # noqa: ARG001 - this machine
-    """Outputs of the stack for octo/assistant; environments are named pre and live."""
+    """Make the stack with environments named pre and live; return its outputs."""
     with aws_server(monkeypatch, region="eu-west-3"):
         names = {"Name": "assistant", "Staging": "pre", "Production": "live"}
         yield make_stack(TEMPLATE, Repository=REPOSITORY, OwnerId="123", RepositoryId="456", **names)

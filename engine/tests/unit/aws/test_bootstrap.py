@@ -1,4 +1,4 @@
-"""engine/aws/bootstrap.yaml, applied to moto: what it makes, who may take which role, and what no policy may say.
+"""engine/aws/bootstrap.yaml, applied to moto.
 
 Of a template moto makes roles, policies, repositories and encrypted buckets. It passes over the OIDC provider, bucket
 policies, and whether buckets are versioned and closed; those are read from the template itself.
@@ -61,7 +61,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def policies(resources: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each statement that allows something, with the resource it belongs to. Trust policies are not among them."""
+    """Yield each statement that allows something and its resource, but for trust policies."""
     for name, resource in resources.items():
         properties = resource.get("Properties", {})
         documents = [one["PolicyDocument"] for one in properties.get("Policies", ())]
@@ -71,7 +71,7 @@ def policies(resources: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def too_wide(resources: dict[str, Any]) -> list[str]:
-    """Statements with an action or a resource that takes in more than it names."""
+    """Return the statements with a wildcard for an action or for the resource."""
     found = []
     for name, statement in policies(resources):
         actions = set(as_list(statement.get("Action", "*")))
@@ -85,9 +85,17 @@ def too_wide(resources: dict[str, Any]) -> list[str]:
 
 
 def parsed(document: Any) -> dict[str, Any]:
-    """A policy. Of one that CloudFormation made, moto gives Python's words for it, which are YAML."""
+    """Read a policy, which moto gives as Python's text if CloudFormation made it; that is YAML."""
     found: dict[str, Any] = yaml.safe_load(document) if isinstance(document, str) else document
     return found
+
+
+def managed(arn: str) -> list[dict[str, Any]]:
+    """Return the statements of a managed policy."""
+    iam = boto3.client("iam")
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    held = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]
+    return as_list(parsed(held["Document"])["Statement"])
 
 
 def trust(role: str) -> dict[str, Any]:
@@ -189,10 +197,7 @@ def test_an_environment_writes_its_own_record_and_nothing_else() -> None:
         (statement,) = document["Statement"]
         assert statement["Action"] == "s3:PutObject"
         assert statement["Resource"].endswith(f":assistant-artefacts-123456789012/record/{environment}/*")
-    version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
-    held = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"]
-    shared = parsed(held["Document"])
-    actions = {action for one in shared["Statement"] for action in as_list(one["Action"])}
+    actions = {action for one in managed(attached["PolicyArn"]) for action in as_list(one["Action"])}
     assert all(action.split(":")[1].startswith(("Get", "List", "BatchGet", "Describe")) for action in actions)
 
 
@@ -214,9 +219,7 @@ def test_who_asks_models_for_pull_requests_may_do_nothing_else(
         for role in ("evaluation", "build", "serving", "sagemaker"):
             (attached,) = iam.list_attached_role_policies(RoleName=f"assistant-{role}")["AttachedPolicies"]
             assert attached["PolicyName"] == "assistant-models"
-        version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
-        held = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"]
-        (statement,) = parsed(held["Document"])["Statement"]
+        (statement,) = managed(attached["PolicyArn"])
         # Answers are streamed; for Converse, too, Bedrock asks for the rights of InvokeModel.
         assert set(statement["Action"]) == {
             "bedrock:InvokeModel",

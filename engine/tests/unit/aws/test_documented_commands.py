@@ -1,9 +1,4 @@
-"""The commands of the pages on AWS: each is one that its program has, and each file is taken by its settings.
-
-AWS's command line takes its commands from the models that botocore carries; `cloudformation deploy`, `s3 cp` and `ecr
-get-login-password` are its own, and for a deployment the template and its parameters are looked at. Commands of sluice
-and dvc are parsed by them, those of git compared with its help, tasks of make and variables of GitHub are looked up.
-"""
+"""The commands of the pages on AWS exist, by the models that botocore carries, and their files are valid settings."""
 
 from __future__ import annotations
 
@@ -39,7 +34,7 @@ _ITS_OWN = {("s3", "cp"): {"--recursive"}, ("ecr", "get-login-password"): set()}
 
 
 def lines(*pages: Path) -> Iterator[str]:
-    """The commands of pages, each whole; what is not there was left out with its extra."""
+    """Yield the commands of the pages, some of which a checkout without an extra lacks."""
     for page in filter(Path.is_file, pages):
         for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.S | re.M):
             if not language:
@@ -104,7 +99,7 @@ def test_a_command_of_a_walk_is_known_to_its_program(line: str) -> None:
 
 
 def parse(words: list[str]) -> None:
-    """Fails where sluice has no such command, option or argument; nothing is run."""
+    """Fail if sluice has no such command, option or argument; nothing is run."""
     found = command()
     context = click.Context(found)
     while isinstance(found, click.Group):
@@ -114,7 +109,7 @@ def parse(words: list[str]) -> None:
 
 
 def files(page: Path) -> dict[str, dict[str, Any]]:
-    """What a page writes into files, by path; blocks of one file belong together."""
+    """Return the YAML of a page by the path of its file."""
     found: dict[str, dict[str, Any]] = {}
     for name, text in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", page.read_text(), re.S | re.M):
         found.setdefault(name, {}).update(yaml.safe_load(text.replace("<sha256>", "a" * 64)))

@@ -1,4 +1,1 @@
-"""Amazon SageMaker: training and embedding jobs, cost, monitoring of runs, approval of model packages.
-
-All of it by boto3; the SDK is needed by pipeline_steps.py alone, which runs in an environment of its own.
-"""
+"""Training, model packages and endpoints on Amazon SageMaker, by boto3; only pipeline_steps.py uses the SDK."""

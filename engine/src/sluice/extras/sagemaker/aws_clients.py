@@ -15,10 +15,10 @@ Say = Callable[[str], None]
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _EXPIRED |= {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidToken"}
 _FORBIDDEN = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
-# Of SageMaker, and of Application Auto Scaling.
+# SageMaker's words, and those of Application Auto Scaling.
 _ABSENT = ("Could not find", "No scaling policy found")
 _QUOTA = {"ResourceLimitExceeded", "ServiceQuotaExceededException", "LimitExceededException"}
-# What a step of a pipeline says when the quota of an account refused its job.
+# A step of a pipeline gives its reason as text, without a code.
 _QUOTA_WORDS = re.compile(r"ResourceLimitExceeded|service limit|quota", re.IGNORECASE)
 _SIGN_IN = "sign in again (`aws sso login`, or new keys), then run the same command: what has begun is picked up"
 _MORE = (
@@ -28,7 +28,7 @@ _MORE = (
 
 
 def client(service: str, region: str) -> Any:
-    """A client that gives up: after five attempts, and after a minute without an answer."""
+    """Return a client that gives up after five attempts, or after a minute without an answer."""
     import boto3
     from botocore.config import Config
 
@@ -39,7 +39,7 @@ def client(service: str, region: str) -> Any:
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Turns what boto3 raises in the block into a SluiceError that names `what` was asked for."""
+    """Turn errors of boto3 in the block into a SluiceError that names `what` was asked for."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import (
         BotoCoreError,
@@ -48,12 +48,15 @@ def asking(what: str) -> Iterator[None]:
         PartialCredentialsError,
         SSOError,
         TokenRetrievalError,
+        WaiterError,
     )
 
     try:
         yield
     except ClientError as error:
         raise _refused(what, error.response.get("Error", {})) from error
+    except WaiterError as error:
+        raise _refused(what, error.last_response.get("Error") or {"Code": "Timeout", "Message": str(error)}) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise SluiceError(f"{what}: AWS credentials are missing: {error}", remedy=_SIGN_IN) from error
     except (SSOError, TokenRetrievalError) as error:
@@ -66,7 +69,7 @@ def asking(what: str) -> Iterator[None]:
 
 
 def look_up(describe: Callable[..., Any], **words: str) -> Any:
-    """What is there; None when AWS says that it could not find it, for which its calls have no one code."""
+    """Call `describe`; return None if AWS finds nothing, for which its calls have no common code."""
     from botocore.exceptions import ClientError
 
     try:
@@ -93,13 +96,13 @@ def _refused(what: str, said: dict[str, Any]) -> SluiceError:
 
 
 def remedy_for(reason: str, otherwise: str) -> str:
-    """What to do about a step that failed for this reason."""
+    """Return how to get more quota if a step failed for lack of it."""
     return _MORE if _QUOTA_WORDS.search(reason) else otherwise
 
 
 @dataclass(frozen=True)
 class AwsAccount:
-    """Clients of SageMaker, of its logs, and of S3, for a run of the pipeline."""
+    """The clients that a run of the pipeline needs."""
 
     settings: SageMakerSettings
     sagemaker: Any
@@ -113,7 +116,7 @@ class AwsAccount:
 
 @dataclass(frozen=True)
 class EndpointAccount:
-    """Clients of SageMaker, of alarms, of scaling and of the bucket, for `sluice endpoint deploy`."""
+    """The clients that `sluice endpoint deploy` needs."""
 
     settings: SageMakerSettings
     endpoint: EndpointSettings
@@ -124,7 +127,6 @@ class EndpointAccount:
 
     @classmethod
     def open(cls, settings: SageMakerSettings) -> EndpointAccount:
-        """SluiceError where no endpoint is set, or none that can be made."""
         if settings.endpoint is None:
             raise SluiceError(
                 "config/sagemaker.yaml: endpoint: is not set",
@@ -137,9 +139,3 @@ class EndpointAccount:
             )
         services = ("sagemaker", "cloudwatch", "application-autoscaling", "s3")
         return cls(settings, settings.endpoint, *(client(service, settings.region) for service in services))
-
-    def describe(self) -> dict[str, Any] | None:
-        """The endpoint as it is; None where there is none."""
-        with asking(self.endpoint.name):
-            found: dict[str, Any] | None = look_up(self.sagemaker.describe_endpoint, EndpointName=self.endpoint.name)
-            return found

@@ -19,19 +19,19 @@ Client = Callable[[str], Any]
 
 
 def account_checks(place: DiagnosisScope, client: Client, stack: str) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
-    """What `sluice doctor aws` looks at beside its own: the role that engine/aws/bootstrap.yaml makes, and `checks`."""
+    """Yield what `sluice doctor aws` checks beside its own."""
     role = f"{place.names.name}-sagemaker"
     yield f"role {role}", lambda: service_role(client("iam"), role, "sagemaker.amazonaws.com", stack)
     yield from checks(place, client)
 
 
 def variables() -> dict[str, str]:
-    """Variables of the workflows that need not be there, and what each is for."""
+    """Return the optional variables of the workflows, and what each is for."""
     return {"SLUICE_TRAIN_ON": "`sagemaker`: release.yml trains there (engine/docs/reference/sagemaker.md)"}
 
 
 def checks(place: DiagnosisScope, client: Client) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
-    """Nothing where a fork has dropped the file; one check that is optional where it is not filled in."""
+    """Yield the checks of config/sagemaker.yaml: none without the file, one if it isn't filled in."""
     settings = read(place.root / "config")
     if settings is None:
         return
@@ -71,7 +71,7 @@ def _bucket(s3: Any, settings: SageMakerSettings) -> Diagnosis:
 
 
 def _image(client: Client, what: str, image: re.Match[str], account: str) -> Diagnosis:
-    if image["registry"] != account:  # AWS's own: it may be pulled, and who may describe it is not ours to say
+    if image["registry"] != account:  # AWS's own, which may be pulled but not described
         return passed(what, f"{image[0]}, of another account")
     ecr = client("ecr")
     wanted = {"imageDigest": image["digest"]} if image["digest"] else {"imageTag": image["tag"]}
@@ -83,7 +83,7 @@ def _image(client: Client, what: str, image: re.Match[str], account: str) -> Dia
 
 
 def _usages(settings: SageMakerSettings) -> dict[str, int]:
-    """Quotas by the name that AWS gives them, and how many machines a run takes of each at a time."""
+    """Return the quotas by AWS's names, and how many machines a run takes of each at a time."""
     jobs = settings.jobs
     spot = "spot training" if jobs.train.spot else "training"
     found = {f"{jobs.train.instance_type} for {spot} job usage": jobs.train.instances}

@@ -1,63 +1,54 @@
-"""A SageMaker endpoint that serves the latest approved package, from whatever state it is found in.
+"""Deployment of the package that was approved last to a SageMaker endpoint, which itself is the record of what serves.
 
-Without components it is a blue/green deployment: new machines stand beside the old ones; a share of the traffic goes to
-them first, the rest after `wait_seconds`. Until then, and while it moves, any of the named alarms makes SageMaker take
-the traffic back. With components an approved package is an adapter beside those before it, on one base model. A release
-asks its own (`component` of its provider in config/providers.yaml), so that a canary compares two adapters on the same
-machines, and going back is asking the one before.
-
-The command holds no state: it looks, does the one step that leads on, and looks again; the reference (sagemaker.md)
-lists the states and where each of them ends.
+Without components it is a blue/green deployment with a canary, which the named alarms turn back. With components each
+package is an adapter beside those before it, on one base model; a release asks for its own (`component` of its provider
+in config/providers.yaml).
 """
 
 from __future__ import annotations
 
-import tarfile
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sluice.core.digests import digest_of_file
+from botocore import xform_name
+from botocore.waiter import WaiterModel, create_waiter_with_client
+
 from sluice.core.errors import CanaryStopped, SluiceError
 from sluice.extras.sagemaker.aws_clients import EndpointAccount, Say, asking, look_up
 from sluice.extras.sagemaker.endpoint_requests import (
-    EndpointRequests,
     adapter_component,
     base_component,
-    deployment_config,
-    requests_for,
-    scale_component,
-    scale_variant,
+    endpoint_requests,
+    scale,
+    update_options,
 )
-from sluice.extras.sagemaker.results import newest_approved
+from sluice.extras.sagemaker.results import download, newest_approved, unpack
 from sluice.extras.sagemaker.settings import EndpointComponents
-from sluice.extras.sagemaker.sources import pack
+from sluice.extras.sagemaker.sources import send
 
-_UNDER_WAY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+Kind = Literal["Endpoint", "InferenceComponent"]
 # "DeleteEndpoint is the only operation that can be performed on a failed endpoint": EndpointStatus in AWS's model.
 _DEAD = ("Failed", "OutOfService")
+_SETTLED = (*_DEAD, "InService", "UpdateRollbackFailed")
+_LONGEST = 24 * 3600  # seconds; SageMaker ends its own steps earlier
 
 
 def deploy(account: EndpointAccount, say: Say) -> str:
-    """Makes the endpoint serve what was approved last, and waits until it does.
-
-    What is served already stays, what is on its way is followed, what failed is deleted and made anew. What is approved
-    meanwhile follows."""
+    """Deploy what was approved last, or is approved meanwhile, and return the name of what serves."""
+    name = account.endpoint.name
     while True:
         package = _approved(account)
         _require_alarms(account)
-        requests = requests_for(account.settings, account.endpoint, package)
-        _reach(account, requests, say)
-        served = requests.name
+        served = _serve_package(account, package, say)
         if account.endpoint.components:
             served = _serve_adapter(account, account.endpoint.components, package, say)
         else:
-            scale_variant(account, account.endpoint.scaling)
+            scale(account)
         if _approved(account)["ModelPackageArn"] == package["ModelPackageArn"]:
-            say(f"{account.endpoint.name}: serves {served}")
+            say(f"{name}: serves {served}")
             return served
-        say(f"{account.endpoint.name}: another package was approved meanwhile")
+        say(f"{name}: another package was approved meanwhile")
 
 
 def _approved(account: EndpointAccount) -> dict[str, Any]:
@@ -72,215 +63,173 @@ def _approved(account: EndpointAccount) -> dict[str, Any]:
 
 
 def _require_alarms(account: EndpointAccount) -> None:
-    alarms = account.endpoint.alarms
+    names = [*account.endpoint.alarms]
     with asking("alarms"):  # composite ones come only where they are asked for
-        found = account.cloudwatch.describe_alarms(
-            AlarmNames=list(alarms), AlarmTypes=["MetricAlarm", "CompositeAlarm"]
-        )
+        found = account.cloudwatch.describe_alarms(AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"])
     listed = [*found.get("MetricAlarms", ()), *found.get("CompositeAlarms", ())]
-    there = {one["AlarmName"]: one["StateValue"] for one in listed}
-    if missing := [name for name in alarms if name not in there]:
+    states = {alarm["AlarmName"]: alarm["StateValue"] for alarm in listed}
+    if missing := [name for name in names if name not in states]:
         raise SluiceError(
             f"config/sagemaker.yaml: endpoint.alarms: CloudWatch has no {', '.join(missing)}",
             remedy="engine/aws/endpoint.yaml makes them: without alarms nothing would roll a bad deployment back",
         )
-    if ringing := [name for name, state in there.items() if state == "ALARM"]:
+    if ringing := [name for name, state in states.items() if state == "ALARM"]:
         raise SluiceError(
             f"{', '.join(ringing)} is in alarm: a deployment would be rolled back at once",
             remedy="check the live endpoint first",
         )
 
 
-def _reach(account: EndpointAccount, requests: EndpointRequests, say: Say) -> None:
-    """Steps until the endpoint has this configuration. `tried`: it was on its way, by this command or before it."""
-    tried = False
-    while True:
-        live, pending = _settled(account, say)
-        tried = tried or requests.name in pending
-        status = live["EndpointStatus"] if live else ""
-        if live is None and tried:
-            raise SluiceError(f"{account.endpoint.name}: was deleted", remedy="run the same command to create it again")
-        if live is None:
-            _prepare(account, requests)
-            with asking(account.endpoint.name):
-                account.sagemaker.create_endpoint(
-                    EndpointName=account.endpoint.name, EndpointConfigName=requests.name, **_tags(account)
-                )
-        elif status in _DEAD:
-            reason = live.get("FailureReason", "no reason given")
-            if tried:
-                raise SluiceError(
-                    f"{account.endpoint.name}: {status.lower()}: {reason}",
-                    remedy="the logs of its container say more, in /aws/sagemaker/Endpoints/"
-                    f"{account.endpoint.name}; run the same command to delete it and create it again",
-                )
-            say(f"{account.endpoint.name}: {status.lower()}: {reason}; it is deleted")
-            with asking(account.endpoint.name):
-                account.sagemaker.delete_endpoint(EndpointName=account.endpoint.name)
-            continue
-        elif status != "InService":
-            raise SluiceError(
-                f"{account.endpoint.name}: {status}: old and new machines serve side by side",
-                remedy="look at it in the console: AWS's guide on rolling deployments says how it is repaired",
-            )
-        elif live.get("EndpointConfigName") == requests.name:
-            return
-        elif tried:
-            raise CanaryStopped(
-                f"{account.endpoint.name}: {requests.name} was taken back: "
-                f"{live.get('FailureReason') or 'an alarm rang'}",
-                remedy=f"{live['EndpointConfigName']} is live; the alarms of config/sagemaker.yaml say more",
-            )
-        else:
-            _prepare(account, requests)
-            _update(account, requests)
-        tried = True
-        say(f"{account.endpoint.name}: {requests.name} is on its way")
-
-
-def _settled(account: EndpointAccount, say: Say) -> tuple[dict[str, Any] | None, set[str]]:
-    """Waits while something is under way. The endpoint then, and the configurations that were."""
-    shown, pending = "", set[str]()
-    while True:
-        live = account.describe()
-        status = live["EndpointStatus"] if live else ""
-        if live is None or status not in _UNDER_WAY:
-            return live, pending
-        if status == "Creating":
-            pending.add(live.get("EndpointConfigName", ""))
-        pending.add(live.get("PendingDeploymentSummary", {}).get("EndpointConfigName", ""))
-        if status != shown:
-            say(f"{account.endpoint.name}: {status.lower()}")
-            shown = status
-        time.sleep(account.settings.poll_seconds)
-
-
-def _prepare(account: EndpointAccount, requests: EndpointRequests) -> None:
-    """Model and configuration; one of that name is the same, for it is named by what is in it."""
-    with asking(requests.name):
-        found = account.sagemaker
-        if requests.model and not look_up(found.describe_model, ModelName=requests.name):
-            found.create_model(**requests.model)
-        if not look_up(found.describe_endpoint_config, EndpointConfigName=requests.name):
-            found.create_endpoint_config(**requests.config)
+def _serve_package(account: EndpointAccount, package: dict[str, Any], say: Say) -> str:
+    """Create or update the endpoint, and return the name of its configuration once that serves."""
+    sagemaker, name = account.sagemaker, account.endpoint.name
+    model, config = endpoint_requests(account.settings, account.endpoint, package)
+    wanted = str(config["EndpointConfigName"])
+    before = _describe(account, "Endpoint", name) or {}
+    # Another run may have begun this deployment: its canary is the verdict, and isn't tried twice.
+    if before.get("PendingDeploymentSummary", {}).get("EndpointConfigName") != wanted:
+        live = _usable(account, "Endpoint", name, say)
+        if live is None or (live["EndpointStatus"] == "InService" and live["EndpointConfigName"] != wanted):
+            with asking(wanted):  # a model or configuration of that name is the same, for the name has its digest
+                if model and not look_up(sagemaker.describe_model, ModelName=wanted):
+                    sagemaker.create_model(**model)
+                if not look_up(sagemaker.describe_endpoint_config, EndpointConfigName=wanted):
+                    sagemaker.create_endpoint_config(**config)
+            names = {"EndpointName": name, "EndpointConfigName": wanted}
+            with asking(name):
+                if live is None:
+                    sagemaker.create_endpoint(**names, **_tags(account))
+                else:
+                    sagemaker.update_endpoint(**names, **update_options(account.endpoint))
+            say(f"{name}: {wanted} is on its way")
+    live = _running(account, "Endpoint", name, say)
+    if live["EndpointStatus"] != "InService":
+        raise SluiceError(
+            f"{name}: {live['EndpointStatus']}: old and new machines serve side by side",
+            remedy="look at it in the console: AWS's guide on rolling deployments says how it is repaired",
+        )
+    if live["EndpointConfigName"] != wanted:
+        raise CanaryStopped(
+            f"{name}: {wanted} was taken back: {live.get('FailureReason') or 'an alarm rang'}",
+            remedy=f"{live['EndpointConfigName']} is live; the alarms of config/sagemaker.yaml say more",
+        )
+    return wanted
 
 
 def _tags(account: EndpointAccount) -> dict[str, Any]:
     return {"Tags": account.settings.aws_tags} if account.settings.aws_tags else {}
 
 
-def _update(account: EndpointAccount, requests: EndpointRequests) -> None:
-    """With a canary, unless components hold the models: then it is the machines alone that change. How many there are
-    is kept where they are scaled: SageMaker would go back to the number that it began with."""
-    how: dict[str, Any] = {}
-    if not account.endpoint.components:
-        how["DeploymentConfig"] = deployment_config(account.endpoint)
-        if account.endpoint.scaling:
-            how["RetainAllVariantProperties"] = True
-    with asking(account.endpoint.name):
-        account.sagemaker.update_endpoint(EndpointName=account.endpoint.name, EndpointConfigName=requests.name, **how)
-
-
 def _serve_adapter(account: EndpointAccount, components: EndpointComponents, package: dict[str, Any], say: Say) -> str:
-    """Serves the adapter of a package beside those before it; the oldest ones above `keep` go."""
-    artifact = _artifact(account, package)
+    """Serve the adapter of a package beside those before it; the oldest ones above `keep` are deleted."""
+    artifact = _send_adapter(account, package)
     base = base_component(account.settings, account.endpoint, components)
-    _reach_component(account, base, say)
-    scale_component(account, account.endpoint.scaling, base["InferenceComponentName"])
-    adapter = adapter_component(
-        account.endpoint, package["ModelPackageVersion"], base["InferenceComponentName"], artifact
-    )
-    _reach_component(account, adapter, say)
+    base_name = base["InferenceComponentName"]
+    _create_component(account, base, say)
+    scale(account, base_name)
+    adapter = adapter_component(account.endpoint, package["ModelPackageVersion"], base_name, artifact)
+    _create_component(account, adapter, say)
     served = str(adapter["InferenceComponentName"])
     _prune(account, components.keep, served, say)
     return served
 
 
-def _artifact(account: EndpointAccount, package: dict[str, Any]) -> str:
-    """The PEFT adapter of a package as an archive of its own, in the bucket under its digest."""
+def _send_adapter(account: EndpointAccount, package: dict[str, Any]) -> str:
+    """Put the PEFT adapter of a package into the bucket as an archive of its own; return its address."""
     (container,) = package["InferenceSpecification"]["Containers"]
-    bucket, _, key = str(container["ModelDataUrl"]).removeprefix("s3://").partition("/")
     with tempfile.TemporaryDirectory() as scratch:
-        whole, archive, folder = (Path(scratch) / name for name in ("model.tar.gz", "adapter.tar.gz", "model"))
-        with asking(container["ModelDataUrl"]):
-            account.s3.download_file(bucket, key, str(whole))
-        with tarfile.open(whole) as content:
-            content.extractall(folder, filter="data")
-        peft = folder / "peft"
+        folder = Path(scratch)
+        download(account.s3, container["ModelDataUrl"], folder)
+        unpack(folder / Path(container["ModelDataUrl"]).name, folder / "model")
+        peft = folder / "model" / "peft"
         if not (peft / "adapter_config.json").is_file():
             raise SluiceError(
                 f"{package['ModelPackageArn']}: has no PEFT adapter, which is what a GPU serves",
                 remedy="train with `exports: [gguf, peft]` in pipelines/params.yaml, and promote that",
             )
-        pack(peft, peft.rglob("*"), archive)
-        digest = digest_of_file(archive)
-        made = f"{account.settings.prefix}/adapters/{digest}.tar.gz"
-        with asking(made):  # the same bytes under the same name, whether they are there or not
-            account.s3.upload_file(str(archive), account.settings.bucket, made)
-        return account.settings.uri("adapters", f"{digest}.tar.gz")
+        return send(account.s3, account.settings, peft, peft.rglob("*"), "adapters/{digest}.tar.gz")
 
 
-def _reach_component(account: EndpointAccount, request: dict[str, Any], say: Say) -> None:
-    """Steps until the component is in service; one that was found failed is deleted and made anew."""
-    name, tried, shown = str(request["InferenceComponentName"]), False, ""
-    while True:
-        found = _describe(account, name)
-        status = found["InferenceComponentStatus"] if found else ""
-        if status != shown:
-            say(f"{name}: {status.lower() or 'gone'}")
-            shown = status
-        if status == "InService":
-            return
-        if status in _UNDER_WAY:
-            tried = tried or status != "Deleting"
-            time.sleep(account.settings.poll_seconds)
-        elif tried:
-            raise SluiceError(
-                f"{name}: {found.get('FailureReason', 'failed') if found else 'was deleted'}",
-                remedy="the logs of its container say more, in /aws/sagemaker/InferenceComponents/"
-                f"{name}; run the same command to create it again",
-            )
-        elif found:
-            with asking(name):
-                account.sagemaker.delete_inference_component(InferenceComponentName=name)
-        else:
-            with asking(name):
-                account.sagemaker.create_inference_component(**request, **_tags(account))
-            tried = True
+def _create_component(account: EndpointAccount, request: dict[str, Any], say: Say) -> None:
+    """Create a component unless it is there, and wait until it serves."""
+    name = str(request["InferenceComponentName"])
+    if _usable(account, "InferenceComponent", name, say) is None:
+        with asking(name):
+            account.sagemaker.create_inference_component(**request, **_tags(account))
+    _running(account, "InferenceComponent", name, say)
 
 
 def _prune(account: EndpointAccount, keep: int, served: str, say: Say) -> None:
-    """Adapters above `keep` go, the oldest first, and then the bases that none is left of."""
-    listed: list[dict[str, Any]] = []
+    """Delete the oldest adapters above `keep`, and then the bases that have none left."""
+    sagemaker, bases = account.sagemaker, dict[str, str]()
     with asking(account.endpoint.name):
-        pages = account.sagemaker.get_paginator("list_inference_components").paginate(
+        pages = sagemaker.get_paginator("list_inference_components").paginate(
             EndpointNameEquals=account.endpoint.name, SortBy="CreationTime", SortOrder="Descending"
         )
-        for page in pages:
-            for one in page["InferenceComponents"]:
-                listed.append(
-                    account.sagemaker.describe_inference_component(InferenceComponentName=one["InferenceComponentName"])
-                )
-    base_of = {
-        one["InferenceComponentName"]: one.get("Specification", {}).get("BaseInferenceComponentName", "")
-        for one in listed
-    }
-    adapters = [name for name, base in base_of.items() if base]
+        for name in pages.search("InferenceComponents[].InferenceComponentName"):
+            found = sagemaker.describe_inference_component(InferenceComponentName=name)
+            bases[name] = found.get("Specification", {}).get("BaseInferenceComponentName", "")
+    adapters = [name for name, base in bases.items() if base]
     kept = [served, *(name for name in adapters if name != served)][:keep]
-    needed = {base_of[name] for name in kept}
-    gone = [name for name in adapters if name not in kept]
-    gone += [name for name, base in base_of.items() if not base and name not in needed]
-    for name in gone:
+    needed = {*kept, *(bases[name] for name in kept)}
+    for name in sorted((name for name in bases if name not in needed), key=lambda name: not bases[name]):
         say(f"{name}: deleted, {keep} are kept")
         with asking(name):
-            account.sagemaker.delete_inference_component(InferenceComponentName=name)
-        while base_of[name] and _describe(account, name):  # a base stays as long as an adapter of it is there
-            time.sleep(account.settings.poll_seconds)
+            sagemaker.delete_inference_component(InferenceComponentName=name)
+        if bases[name]:  # adapters come first: a base can't be deleted while one of it is there
+            _settled(account, "InferenceComponent", name, say)
 
 
-def _describe(account: EndpointAccount, name: str) -> dict[str, Any] | None:
+def _describe(account: EndpointAccount, kind: Kind, name: str) -> dict[str, Any] | None:
+    describe = getattr(account.sagemaker, xform_name(f"Describe{kind}"))
     with asking(name):
-        found: dict[str, Any] | None = look_up(
-            account.sagemaker.describe_inference_component, InferenceComponentName=name
-        )
+        found: dict[str, Any] | None = look_up(describe, **{f"{kind}Name": name})
+    return found
+
+
+def _settled(account: EndpointAccount, kind: Kind, name: str, say: Say) -> dict[str, Any] | None:
+    """Wait while a change is under way; return the endpoint or component, None if there is none."""
+    found = _describe(account, kind, name)
+    if found is None or found[f"{kind}Status"] in _SETTLED:
         return found
+    say(f"{name}: {found[f'{kind}Status'].lower()}")
+    # botocore has no waiter for components, and its waiter for endpoints ignores UpdateRollbackFailed.
+    acceptors: list[dict[str, str]] = [
+        {"matcher": "path", "argument": f"{kind}Status", "expected": status, "state": "success"} for status in _SETTLED
+    ]
+    acceptors.append({"matcher": "error", "expected": "ValidationException", "state": "success"})
+    delay = account.settings.poll_seconds
+    waits = {"delay": delay, "maxAttempts": int(_LONGEST / delay), "acceptors": acceptors}
+    model = WaiterModel({"version": 2, "waiters": {kind: {"operation": f"Describe{kind}", **waits}}})
+    with asking(name):
+        create_waiter_with_client(kind, model, account.sagemaker).wait(**{f"{kind}Name": name})
+    return _describe(account, kind, name)
+
+
+def _usable(account: EndpointAccount, kind: Kind, name: str, say: Say) -> dict[str, Any] | None:
+    """As `_settled`, but what had failed before is deleted."""
+    found = _settled(account, kind, name, say)
+    if found and found[f"{kind}Status"] in _DEAD:
+        say(f"{name}: {_failure(found, kind)}; it is deleted")
+        with asking(name):
+            getattr(account.sagemaker, xform_name(f"Delete{kind}"))(**{f"{kind}Name": name})
+        return _settled(account, kind, name, say)
+    return found
+
+
+def _running(account: EndpointAccount, kind: Kind, name: str, say: Say) -> dict[str, Any]:
+    """As `_settled`, but SluiceError if it is gone or has failed."""
+    found = _settled(account, kind, name, say)
+    if found is None:
+        raise SluiceError(f"{name}: was deleted", remedy="run the same command to create it again")
+    if found[f"{kind}Status"] in _DEAD:
+        raise SluiceError(
+            f"{name}: {_failure(found, kind)}",
+            remedy=f"the logs of its container say more, in /aws/sagemaker/{kind}s/{name}; run the same command to"
+            " delete it and create it again",
+        )
+    return found
+
+
+def _failure(found: dict[str, Any], kind: Kind) -> str:
+    return f"{found[f'{kind}Status'].lower()}: {found.get('FailureReason', 'no reason given')}"

@@ -1,8 +1,7 @@
-"""Runs of the pipeline: found by recipe, started once, followed to their end, and what they cost.
+"""Runs of the pipeline, which SageMaker keeps by the recipe in their name, and their cost.
 
-SageMaker itself is the record of runs: the name of a run contains its recipe, so that any machine finds it again.
 Costs are US dollars by the prices on demand in config/sagemaker.yaml. A spot machine is billed for less time than it
-ran; how much less is known at the end only, so estimates and what has been used so far count the whole time.
+ran, which is known at its end only; until then the whole time counts.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from sluice.core.errors import SluiceError
 from sluice.extras.sagemaker.aws_clients import AwsAccount, Say, asking
 from sluice.extras.sagemaker.settings import JobSettings, SageMakerSettings
 
-AGAIN = "training goes on from its last checkpoint"  # what the same command does after a run that ended early
-REFUSED = "Refused"  # the step that the condition leads to when a gate said no
+AGAIN = "training goes on from its last checkpoint"
+REFUSED = "Refused"  # the name of the step that follows if a gate failed
 _DIGITS = 16
 _UNDER_WAY = ("Executing", "Stopping")
 _LOG_GROUPS = {"processing-job": "/aws/sagemaker/ProcessingJobs", "training-job": "/aws/sagemaker/TrainingJobs"}
@@ -27,8 +26,6 @@ _LOG_GROUPS = {"processing-job": "/aws/sagemaker/ProcessingJobs", "training-job"
 
 @dataclass(frozen=True)
 class Execution:
-    """`status`: Executing, Stopping, Stopped, Failed or Succeeded, in SageMaker's words."""
-
     arn: str
     status: str
     reason: str = ""
@@ -44,7 +41,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class ExecutionStep:
-    """`job`: ARN of what the step started, a job or a model package; empty before it has."""
+    """`job`: ARN of the job or model package that the step started, empty before it has."""
 
     name: str
     status: str
@@ -57,12 +54,12 @@ class ExecutionStep:
 
     @property
     def kind(self) -> str:
-        """`processing-job`, `training-job`, `model-package`, or empty: the type of the resource in its ARN."""
+        """The type of resource in the ARN, such as `training-job`."""
         return self.job.rpartition(":")[2].partition("/")[0]
 
 
 def find(sagemaker: Any, pipeline: str, recipe: str) -> list[Execution]:
-    """The runs of a recipe, the newest first; none where the pipeline was never made."""
+    """Return the runs of a recipe, the newest first; none if the pipeline was never made."""
     found = []
     with asking(f"pipeline {pipeline}"):
         try:
@@ -77,7 +74,7 @@ def find(sagemaker: Any, pipeline: str, recipe: str) -> list[Execution]:
 
 
 def start(sagemaker: Any, pipeline: str, recipe: str, parameters: Mapping[str, str], *, attempt: int) -> Execution:
-    """Starts a run. `attempt`: how many of this recipe there were; the same one, asked for twice, is one run."""
+    """Start a run. `attempt` counts those of this recipe: the same one, started twice, is one run."""
     with asking(f"pipeline {pipeline}"):
         answer = sagemaker.start_pipeline_execution(
             PipelineName=pipeline,
@@ -93,7 +90,6 @@ def _name(recipe: str) -> str:
 
 
 def steps_of(sagemaker: Any, arn: str) -> list[ExecutionStep]:
-    """In the order they began in."""
     found: list[dict[str, Any]] = []
     with asking(arn):
         pages = sagemaker.get_paginator("list_pipeline_execution_steps")
@@ -111,10 +107,9 @@ def steps_of(sagemaker: Any, arn: str) -> list[ExecutionStep]:
 
 
 def follow(account: AwsAccount, arn: str, say: Say) -> tuple[Execution, list[ExecutionStep]]:
-    """Says what is new, a line each, until the run has ended; returns it with its steps.
+    """Show logs and steps until the run has ended; return it with its steps.
 
-    SluiceError when it was stopped at the budget. Interrupted, the run goes on: to follow it again is to call this
-    again, which says everything from the start.
+    Raises SluiceError if it was stopped at the budget.
     """
     settings, seen, reader, stopped = account.settings, dict[str, str](), _LogReader(account.logs), False
     while True:
@@ -147,7 +142,7 @@ def follow(account: AwsAccount, arn: str, say: Say) -> tuple[Execution, list[Exe
 
 
 class _LogReader:
-    """What jobs have written since the last look. A job has a stream for each machine, none before its first line."""
+    """Reads the new lines of jobs. A job has a stream for each machine, none before its first line."""
 
     def __init__(self, logs: Any) -> None:
         self._logs = logs
@@ -161,7 +156,7 @@ class _LogReader:
         try:
             for stream in self._streams(group, step.job_name):
                 yield from self._events(group, stream)
-        except SluiceError as error:  # the run does not depend on who may read along
+        except SluiceError as error:  # no reason to stop following the run
             self._refused = True
             yield f"(its log cannot be read: {error.message})"
 
@@ -189,7 +184,7 @@ class _LogReader:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """`expected`: by step, in order; `at_most`: when every job runs until SageMaker ends it."""
+    """`expected`: by step, in order; `at_most`: if every job runs until SageMaker ends it."""
 
     expected: dict[str, float]
     at_most: float
@@ -207,7 +202,7 @@ class CostEstimate:
         ]
 
     def require(self, *, watched: bool) -> None:
-        """SluiceError when the run may not start: an unwatched run is not stopped at the budget."""
+        """Raise SluiceError if the run may not start: an unwatched one isn't stopped at the budget."""
         if self.total > self.budget:
             raise SluiceError(
                 f"config/sagemaker.yaml: a run is estimated at ${self.total:.2f}, above budget_usd {self.budget:.2f}",
@@ -222,7 +217,6 @@ class CostEstimate:
 
 
 def estimate(settings: SageMakerSettings) -> CostEstimate:
-    """Of one run of the pipeline."""
     jobs = _jobs(settings)
     return CostEstimate(
         {name: _price(settings, job, job.expected_minutes * 60) for name, job in jobs.items()},
@@ -232,13 +226,13 @@ def estimate(settings: SageMakerSettings) -> CostEstimate:
 
 
 def used(settings: SageMakerSettings, seconds: Iterable[tuple[str, float]]) -> float:
-    """Cost of steps by name and the seconds that each of their machines was, or is to be, billed for."""
+    """Return the cost of steps by name and the billed seconds of each of their machines."""
     jobs = _jobs(settings)
     return sum(_price(settings, jobs[name], spent) for name, spent in seconds if name in jobs)
 
 
 def billed(sagemaker: Any, steps: list[ExecutionStep]) -> list[tuple[str, float]]:
-    """Name of each step and the seconds billed for on each machine, so far or in all.
+    """Return the name of each step and the seconds billed for each of its machines so far.
 
     Nothing is billed while a job waits for its machine: "You are billed for the time interval between this time and the
     value of TrainingEndTime", says AWS's model of TrainingStartTime.
@@ -266,7 +260,7 @@ def _between(job: Mapping[str, Any], what: str) -> float:
 
 
 def _jobs(settings: SageMakerSettings) -> dict[str, JobSettings]:
-    """By the name of their step in the pipeline."""
+    """Return the jobs by the name of their step."""
     return {"Process": settings.jobs.process, "Train": settings.jobs.train, "Evaluate": settings.jobs.evaluate}
 
 

@@ -1,8 +1,6 @@
-"""The steps that pipelines/sagemaker.py makes SageMaker's pipeline of, and the command that shows or upserts it.
+"""The steps of SageMaker's pipeline for pipelines/sagemaker.py, and the command that shows or upserts it.
 
-It runs in the environment of the SDK (engine/docs/decisions/sagemaker-sdk.md), where boto3 and pydantic are. Each job
-runs container/job.py. What a run works on are its parameters; so the definition changes only with the pipeline's file,
-the job's script and config/sagemaker.yaml.
+It runs in the environment of the SDK (engine/docs/decisions/sagemaker-sdk.md), where boto3 and pydantic are.
 """
 
 from __future__ import annotations
@@ -182,7 +180,6 @@ def output_of(step: Any, name: str) -> Any:
 
 
 def _signalled_step(name: str, step_args: Any) -> Any:
-    """A training step whose container hands the signal on that a machine is taken away."""
     from sagemaker.mlops.workflow.steps import TrainingStep
 
     class SignalledStep(TrainingStep):  # type: ignore[misc]
@@ -217,7 +214,7 @@ def _processing_output(channel: str, runs: str) -> Any:
 
 
 def _retries() -> list[Any]:
-    """What is AWS's own fault, or passes: no machine to spare, a fault inside, calls that came too fast."""
+    """Return the policies for AWS's own faults and those that pass, such as a lack of machines."""
     from sagemaker.mlops.workflow.retry import (
         SageMakerJobExceptionTypeEnum,
         SageMakerJobStepRetryPolicy,
@@ -234,7 +231,7 @@ def _retries() -> list[Any]:
 
 
 def _build(settings: SageMakerSettings, make_steps: Callable[[PipelineSteps], list[Any]]) -> Any:
-    """The pipeline as an object of the SDK. It uploads the job's script, so it needs the bucket."""
+    """Return the SDK's pipeline. It uploads the job's script, so it needs the bucket."""
     # Before the SDK's first import: quiet, no telemetry, a region, and no right to simulate policies asked for.
     os.environ.setdefault("SAGEMAKER_USER_CONFIG_OVERRIDE", str(HERE / "sdk.yaml"))
     os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)

@@ -1,7 +1,6 @@
-"""What a run leaves: files for build/, a run in MLflow, and a model package in SageMaker's registry.
+"""Results of a run: files for build/, a run in MLflow, and a model package in SageMaker's registry.
 
-MLflow's alias says which adapter is live. The approval of the adapter's package follows it: promoted is Approved,
-stopped or rolled back is Rejected. The sha256 of the adapter links the two.
+The approval of an adapter's package follows MLflow's alias; the sha256 of the adapter links the two.
 """
 
 from __future__ import annotations
@@ -24,14 +23,13 @@ from sluice.release.manifest import Manifest
 
 EXPERIMENT = "training"
 Approval = Literal["Approved", "Rejected"]
-_BUILT = ("index", "adapter")  # folders of build/ that are taken
+_BUILT = ("index", "adapter")  # folders for build/
 _KEY = "adapter_sha256"
 
 
 @dataclass(frozen=True)
 class RunResults:
-    """`adapter`: in build/; `evaluation` and `gates` stay beside it under .sluice/: the stage evaluate asks its
-    questions here, where it asked them of what is live."""
+    """The adapter is in build/; evaluation and gates stay under .sluice/, for the stage evaluate runs here anyway."""
 
     adapter: Path
     evaluation: Path
@@ -39,10 +37,7 @@ class RunResults:
 
 
 def bring(workspace: Workspace, account: AwsAccount, run: Execution, steps: list[ExecutionStep]) -> RunResults:
-    """Downloads what the steps of a run made, then puts it into build/; a run that was cut off begins again.
-
-    SluiceError when something is missing: build/ then is as it was.
-    """
+    """Download the results of a run into build/, which stays as it was if something is missing."""
     sagemaker, s3 = account.sagemaker, account.s3
     folder = workspace.state / "sagemaker" / run.id
     draft = folder.with_name(f".{run.id}.draft")
@@ -52,11 +47,11 @@ def bring(workspace: Workspace, account: AwsAccount, run: Execution, steps: list
         with asking(jobs[step]):
             outputs = sagemaker.describe_processing_job(ProcessingJobName=jobs[step])["ProcessingOutputConfig"]
         for output in outputs["Outputs"]:
-            _download(s3, output["S3Output"]["S3Uri"], draft / output["OutputName"])
+            download(s3, output["S3Output"]["S3Uri"], draft / output["OutputName"])
     with asking(jobs["Train"]):
         model = sagemaker.describe_training_job(TrainingJobName=jobs["Train"])["ModelArtifacts"]["S3ModelArtifacts"]
-    _download(s3, model, draft)
-    _unpack(draft / Path(model).name, draft / "adapter")
+    download(s3, model, draft)
+    unpack(draft / Path(model).name, draft / "adapter")
     for name in ("index/index.json", "adapter/adapter.gguf", "adapter/training.json"):
         if not (draft / name).is_file():
             raise SluiceError(f"{run.id}: made no {name}", remedy="its log says why; start it again when that is fixed")
@@ -71,8 +66,8 @@ def bring(workspace: Workspace, account: AwsAccount, run: Execution, steps: list
     )
 
 
-def _download(s3: Any, uri: str, folder: Path) -> None:
-    """All objects below an address, or the one that it names."""
+def download(s3: Any, uri: str, folder: Path) -> None:
+    """Download all objects below an address, or the one that it names."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     with asking(uri):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -88,7 +83,7 @@ def _download(s3: Any, uri: str, folder: Path) -> None:
         raise SluiceError(f"{uri}: there is nothing", remedy="it may have been deleted; start the run again")
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path) -> None:
     try:
         with tarfile.open(archive) as content:
             content.extractall(folder, filter="data")
@@ -100,14 +95,14 @@ def _unpack(archive: Path, folder: Path) -> None:
 def record(
     workspace: Workspace, found: RunResults, tags: Mapping[str, str], spent: float, settings: SageMakerSettings
 ) -> None:
-    """One run of MLflow for each run of the pipeline: parameters, loss, figures, cost. Made once."""
+    """Log parameters, loss, figures and cost as one run of MLflow, unless that is there."""
     client, experiment = open_tracking(workspace, EXPERIMENT)
     from mlflow.entities import Metric, Param
 
     for earlier in client.search_runs([experiment], f"tags.execution = '{tags['execution']}'"):
         if earlier.info.status == "FINISHED":
             return
-        client.delete_run(earlier.info.run_id)  # of a process that was killed
+        client.delete_run(earlier.info.run_id)  # its process was killed
     training = read_json(found.adapter.with_name("training.json"))
     figures = read_json(found.evaluation / "metrics.json") if (found.evaluation / "metrics.json").is_file() else {}
     run = str(client.create_run(experiment, run_name=tags["execution"].rpartition("/")[2], tags=dict(tags)).info.run_id)
@@ -125,13 +120,12 @@ def record(
 
 
 def name_adapter(sagemaker: Any, package: str, sha256: str) -> None:
-    """Writes into a package which adapter it holds."""
     with asking(package):
         sagemaker.update_model_package(ModelPackageArn=package, CustomerMetadataProperties={_KEY: sha256})
 
 
 def follow_champion(config: Path) -> Callable[[Manifest, bool, str], None] | None:
-    """What approves or rejects the packages of a release's adapter; None where SageMaker is not set up."""
+    """Return the function that approves or rejects a release's packages; None if SageMaker isn't set up."""
     settings = read(config)
     if settings is None or settings.missing():
         return None
@@ -145,10 +139,7 @@ def follow_champion(config: Path) -> Callable[[Manifest, bool, str], None] | Non
 
 
 def decide(settings: SageMakerSettings, sha256: str, approval: Approval, why: str) -> None:
-    """Approves or rejects the packages of an adapter; one that was trained elsewhere has none.
-
-    SluiceError when SageMaker could not be asked: then the two are not in step, and the caller stops.
-    """
+    """Approve or reject the packages of an adapter; one that was trained elsewhere has none."""
     sagemaker = client("sagemaker", settings.region)
     for package in _packages_of(sagemaker, settings.model_package_group, sha256):
         if package["ModelApprovalStatus"] == approval:
@@ -162,7 +153,7 @@ def decide(settings: SageMakerSettings, sha256: str, approval: Approval, why: st
 
 
 def newest_approved(sagemaker: Any, group: str) -> dict[str, Any] | None:
-    """What SageMaker knows of the package that was approved last, None when there is none."""
+    """Return the description of the package that was approved last."""
     with asking(group):
         listed = sagemaker.list_model_packages(
             ModelPackageGroupName=group,

@@ -15,16 +15,16 @@ from sluice.core.settings import Settings, load_settings
 FILE = "sagemaker.yaml"
 # Below the name of the project, where the role of the jobs may read: engine/aws/bootstrap.yaml.
 SecretName = Annotated[str, Field(pattern=r"^[\w-]+/training/[\w/+=.@-]+$", max_length=200)]
-# Without these nothing can be asked of an account; the starter leaves them empty.
+# The starter leaves these empty.
 _NEEDED = ("region", "role", "bucket", "image")
 InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
-# Of AWS's image for vLLM, which starts with what SM_VLLM_… says; LMI takes adapters by itself.
+# Variables of AWS's image for vLLM; LMI takes adapters by itself.
 _TAKES_ADAPTERS = ("SM_VLLM_ENABLE_LORA", "VLLM_ALLOW_RUNTIME_LORA_UPDATING")
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY")
 
 
 def _plain(variables: dict[str, str]) -> dict[str, str]:
-    """Definitions, models and components show their variables to everybody who may describe them."""
+    """Refuse secrets: everybody who may describe a definition, model or component sees its variables."""
     for name, value in variables.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > 512 or len(value) > 512:
             raise ValueError(f"{name}: not a variable that AWS takes, of at most 512 characters")
@@ -37,7 +37,7 @@ PlainVariables = Annotated[dict[str, str], AfterValidator(_plain)]
 
 
 class EndpointScaling(Settings):
-    """Machines, or copies of the base of components, by `requests` that each of them answers at a time."""
+    """The number of machines, or of copies of a base, by the `requests` that each of them answers at a time."""
 
     least: int = Field(ge=0)
     most: int = Field(ge=1)
@@ -178,7 +178,7 @@ class SageMakerSettings(Settings):
 
     @property
     def vpc(self) -> dict[str, list[str]]:
-        """VpcConfig of AWS's requests; empty where jobs run in AWS's network."""
+        """VpcConfig of AWS's requests; empty if jobs run in AWS's network."""
         if not self.subnets:
             return {}
         return {"SecurityGroupIds": list(self.security_groups), "Subnets": list(self.subnets)}
@@ -189,29 +189,29 @@ class SageMakerSettings(Settings):
 
     @property
     def variables(self) -> dict[str, str]:
-        """Of every job; what it reads of Secrets Manager is named, not held."""
+        """The variables of every job, with the names of its secrets."""
         named = {"SLUICE_SECRETS": json.dumps(self.secrets, sort_keys=True)} if self.secrets else {}
         return {**self.environment, "AWS_DEFAULT_REGION": self.region, **named}
 
     def missing(self) -> list[str]:
-        """What is still to be filled in before a pipeline can be started."""
+        """Return the keys to fill in before a pipeline can be started."""
         empty = [name for name in _NEEDED if not getattr(self, name)]
         used = dict.fromkeys(job.instance_type for job in (self.jobs.process, self.jobs.train, self.jobs.evaluate))
         return [*empty, *(f"prices.{one}" for one in used if one not in self.prices)]
 
     def uri(self, *parts: str) -> str:
-        """An S3 address of this project in the bucket."""
+        """Return an S3 address below the prefix."""
         return "/".join(("s3:/", self.bucket, self.prefix, *parts))
 
 
 def read(config: Path) -> SageMakerSettings | None:
-    """The settings in a folder of configuration, None where a fork has dropped the file."""
+    """Return the settings in a folder of configuration; None if a fork has dropped the file."""
     path = config / FILE
     return load_settings(path, SageMakerSettings) if path.is_file() else None
 
 
 def require(config: Path) -> SageMakerSettings:
-    """The settings, filled in. SluiceError lists all that is missing."""
+    """Return the settings, or raise ValidationErrors with all that is missing."""
     settings = load_settings(config / FILE, SageMakerSettings)
     if missing := settings.missing():
         raise ValidationErrors(

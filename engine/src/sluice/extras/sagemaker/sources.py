@@ -1,10 +1,7 @@
-"""What a run is made from: its recipe, and the archives of code, data and live release that its jobs get.
+"""The recipe of a run, and the archives of code, data and live release that its jobs get.
 
-The recipe is a digest over all dependencies of the stages of an adapter in pipelines/dvc.yaml. Two trees with the same
-recipe produce the same result, so that no run is paid for twice; the result of a run is only accepted into a tree with
-its recipe. The stage `check` only accepts or rejects data: changing the evaluation questions changes no recipe.
-
-Archives are named by their content. Equal content gives equal bytes, so that it is uploaded once.
+Two trees with the same recipe produce the same adapter, so no run is paid for twice, and a result is only accepted into
+a tree with its recipe. Archives are named after their content, so each is uploaded once.
 """
 
 from __future__ import annotations
@@ -26,17 +23,17 @@ from sluice.extras.sagemaker.aws_clients import asking
 from sluice.extras.sagemaker.settings import FILE, SageMakerSettings
 from sluice.template.owned import list_files
 
-STAGES = ("index", "train")  # of an adapter
+STAGES = ("index", "train")  # those that make an adapter: `check` only accepts or refuses data
 ARCHIVE = "sources.tar.gz"
+_KEY = f"sources/{{digest}}/{ARCHIVE}"
 _ENGINE = ("engine/pyproject.toml", "engine/requirements/", "engine/src/")
-CODE = ("src/", "pipelines/", "prompts/", "config/", "pyproject.toml", *_ENGINE)  # what a stage reads of a checkout
-# Settings of SageMaker and what dvc noted here decide nothing in a job; what came of the lock is in the archive.
+CODE = ("src/", "pipelines/", "prompts/", "config/", "pyproject.toml", *_ENGINE)
+# These decide nothing in a job; what came of the lock is in the archive.
 _LEFT_OUT = {LOCK, f"config/{FILE}", "pipelines/dvc.lock"}
 
 
 def recipe_of(workspace: Workspace, image: str) -> str:
-    """Hex sha256 over the dependencies and parameters of the stages, and the image that they run in. SluiceError names
-    a dependency that is not there."""
+    """Return the hex sha256 over the dependencies and parameters of the stages, and the image that they run in."""
     pipeline = workspace.root / "pipelines" / "dvc.yaml"
     stages = read_yaml(pipeline)[0]["stages"]
     made = {out for stage in stages.values() for out in _outs(stage)}
@@ -80,13 +77,13 @@ def _values(root: Path, entry: dict[str, list[str]]) -> dict[str, Any]:
 
 
 def code_of(workspace: Workspace) -> list[Path]:
-    """The files that git knows or would take, and those of an installed engine, as they are in the working tree."""
+    """Return the files that git knows or would take, and those of an installed engine."""
     listed = [name for name in list_files(workspace.root) if name not in _LEFT_OUT]
     return [workspace.root / name for name in listed if name.startswith(CODE)]
 
 
 def pack(base: Path, files: Iterable[Path], out: Path) -> None:
-    """A gzipped archive of the files by their path below `base`, without times and owners."""
+    """Write an archive of the files by their path below `base`, without times and owners."""
     with (
         out.open("wb") as target,
         gzip.GzipFile(filename="", fileobj=target, mode="wb", mtime=0) as stream,
@@ -99,15 +96,17 @@ def pack(base: Path, files: Iterable[Path], out: Path) -> None:
                 archive.addfile(entry, content)
 
 
-def send(s3: Any, settings: SageMakerSettings, base: Path, files: Iterable[Path]) -> str:
-    """Puts an archive of the files into the bucket by its content, unless it is there; returns its folder, which a
-    channel takes."""
+def send(s3: Any, settings: SageMakerSettings, base: Path, files: Iterable[Path], key: str = _KEY) -> str:
+    """Put an archive of the files into the bucket unless it is there; return its address.
+
+    `key`: its place below the prefix of the settings, with {digest} for the archive's.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / ARCHIVE
         pack(base, files, archive)
-        digest = digest_of_file(archive)
-        folder, key = settings.uri("sources", digest), f"{settings.prefix}/sources/{digest}/{ARCHIVE}"
-        with asking(folder):
-            if not s3.list_objects_v2(Bucket=settings.bucket, Prefix=key, MaxKeys=1).get("Contents"):
-                s3.upload_file(str(archive), settings.bucket, key)
-        return folder
+        key = key.format(digest=digest_of_file(archive))
+        name = f"{settings.prefix}/{key}"
+        with asking(settings.uri(key)):
+            if not s3.list_objects_v2(Bucket=settings.bucket, Prefix=name, MaxKeys=1).get("Contents"):
+                s3.upload_file(str(archive), settings.bucket, name)
+        return settings.uri(key)

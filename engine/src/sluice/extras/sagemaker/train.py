@@ -1,7 +1,6 @@
 """Remote training: runs the SageMaker pipeline for the working tree and brings its result into this checkout.
 
-A run is identified by its recipe, so the same command resumes a run that was started before, here or on another
-machine, and takes the result of a finished one. Only a recipe that never ran, or whose last run failed, costs anything.
+A run is found by its recipe. Only a recipe that never ran, or whose last run failed, costs anything.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from sluice.release.environment_record import open_record
 
 # The SDK has an environment of its own, beside the programs of this one: engine/docs/decisions/sagemaker-sdk.md.
 SDK = Path(".venv") / "sagemaker" / "bin" / "python"
-# GPUs of a machine by its size, where the families that have few have the same; then those of the others.
+# GPUs of a machine by its size.
 _SMALL = {"xlarge": 1, "2xlarge": 1, "4xlarge": 1, "8xlarge": 1, "16xlarge": 1, "12xlarge": 4, "24xlarge": 4}
 _GPUS = {family: {**_SMALL, "48xlarge": 8} for family in ("g4dn", "g5", "g6", "g6e")}
 _GPUS |= {"p3": {"2xlarge": 1, "8xlarge": 4, "16xlarge": 8}, "p4d": {"24xlarge": 8}, "p4de": {"24xlarge": 8}}
@@ -38,16 +37,15 @@ _WITHOUT_GPU = "cmrt"  # first letters of families
 
 
 def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print) -> Execution:
-    """Starts a run for this tree unless there is one, and with `follow` waits for it and takes its result.
+    """Start a run for this tree unless there is one; with `follow`, wait for it and take its result.
 
-    The data contract is checked here first: what it refuses costs nothing. `env`: of the record whose champion the
-    gates compare with; empty: that of this machine. SluiceError when a step failed, when the budget was used up, or
-    when AWS refused; GateFailed when the gates did: then adapter and figures are here all the same, and nothing was
-    registered. An interrupted run goes on without its watcher.
+    `env`: the environment whose champion the gates compare with, this machine's if empty. Raises GateFailed if the
+    gates failed: then adapter and figures are here all the same, and nothing was registered.
     """
     account = AwsAccount.open(require(workspace.config))
     with workspace.exclusive():
         pull(workspace)
+        # Data that breaks its contract is refused here, where that costs nothing.
         reproduce(workspace, PipelineProgress(EXPECTED, workspace.state / "durations.json"), until="check")
     recipe = recipe_of(workspace, account.settings.image)
     earlier = pipeline_runs.find(account.sagemaker, account.settings.pipeline, recipe)
@@ -64,7 +62,7 @@ def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print
 
 
 def _picked_up(account: AwsAccount, earlier: list[Execution]) -> Execution | None:
-    """The newest run, unless it ended without what makes it worth keeping."""
+    """Return the newest run, unless it ended without a result or a verdict of the gates."""
     newest = earlier[0]
     if newest.under_way or newest.status == "Succeeded":
         return newest
@@ -97,7 +95,10 @@ def _start(
         "Data": (workspace.root, workspace.data.rglob("*")),
         "Live": (releases, (releases / live.id).rglob("*") if live else ()),
     }
-    given = {name: sources.send(account.s3, settings, base, files) for name, (base, files) in sent.items()}
+    given = {
+        name: sources.send(account.s3, settings, base, files).removesuffix(f"/{sources.ARCHIVE}")  # a channel's folder
+        for name, (base, files) in sent.items()
+    }
     _upsert(workspace)
     return pipeline_runs.start(
         account.sagemaker, settings.pipeline, recipe, {**given, "Recipe": recipe[:32]}, attempt=attempt
@@ -105,7 +106,7 @@ def _start(
 
 
 def _require_shareable(params: TrainingParameters, settings: SageMakerSettings, say: Say) -> None:
-    """The processes of all machines share the examples of a step, or training ends once they are paid for."""
+    """Refuse a batch that the processes can't share; training would fail after its machines are paid for."""
     job = settings.jobs.train
     if not job.processes and gpus_of(job.instance_type) is None:
         say(f"not known  how many GPUs {job.instance_type} has: batch × accumulate must be a multiple of all of them")
@@ -139,7 +140,7 @@ def gpus_of(instance_type: str) -> int | None:
 
 
 def _upsert(workspace: Workspace) -> None:
-    """Makes the pipeline what pipelines/sagemaker.py says, by the SDK."""
+    """Create or update the pipeline by pipelines/sagemaker.py, with the SDK."""
     python = workspace.root / SDK
     if not python.exists():
         raise SluiceError(f"{python}: the SDK of SageMaker is not installed", remedy="`make sagemaker` installs it")
@@ -162,7 +163,7 @@ def _upsert(workspace: Workspace) -> None:
 def _take(
     workspace: Workspace, account: AwsAccount, run: Execution, steps: list[ExecutionStep], recipe: str, say: Say
 ) -> None:
-    """What the run made, into DVC, MLflow and the model registry; then its verdict."""
+    """Bring the result of a run into DVC, MLflow and the model registry; then raise its failure, if any."""
     refused = _refused(steps)
     if run.status != "Succeeded" and refused is None:
         raise _failure(run, steps)
@@ -205,7 +206,7 @@ def _failure(run: Execution, steps: list[ExecutionStep]) -> SluiceError:
 
 
 def _commit_stages(workspace: Workspace) -> None:
-    """Tells DVC that what lies in build/ is what the stages make of the tree as it is, though it did not run them."""
+    """Tell DVC that build/ is up to date, though it didn't run the stages."""
     done, words = dvc(workspace, "commit", "--force", *(f"pipelines/dvc.yaml:{stage}" for stage in STAGES))
     if not done:
         raise SluiceError(f"dvc could not take what was made:\n{words}", remedy="fix that and run it again")

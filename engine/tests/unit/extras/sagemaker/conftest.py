@@ -1,4 +1,4 @@
-"""An account of AWS that is played: moto's server, with SageMaker in front of it (support/aws/sagemaker_server.py)."""
+"""A played account of AWS."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.aws.played_sagemaker import Played
 from support.aws.sagemaker_runs import account
-from support.aws.sagemaker_server import Played
 
 
 @pytest.fixture

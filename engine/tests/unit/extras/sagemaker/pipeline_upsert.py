@@ -1,8 +1,4 @@
-"""Stands in for the environment of the SDK where only its effect counts: makes the pipeline of the golden definition.
-
-Called as the SDK's Python is: `-P pipelines/sagemaker.py --upsert --config FOLDER`; the real one is in
-engine/tests/unit.extras.sagemaker.
-"""
+"""A stand-in for the SDK's Python, which makes the pipeline of the golden definition."""
 
 from __future__ import annotations
 
@@ -17,7 +13,6 @@ GOLDEN = Path(__file__).parents[3] / "golden" / "sagemaker" / "pipeline.json"
 
 
 def upsert(config: Path) -> str:
-    """ARN of the pipeline that the settings in this folder name."""
     settings = yaml.safe_load((config / "sagemaker.yaml").read_text())
     sagemaker = boto3.client("sagemaker", region_name=settings["region"])
     words = {"PipelineName": settings["pipeline"], "PipelineDefinition": GOLDEN.read_text()}

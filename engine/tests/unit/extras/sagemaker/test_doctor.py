@@ -1,4 +1,4 @@
-"""What config/sagemaker.yaml names, in an account: moto's, with quotas, which moto lacks, by botocore's stubber."""
+"""Checks of an account, which is moto's, with quotas, which moto lacks, by botocore's stubber."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/training:1"
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[DiagnosisScope]:  # noqa: ARG001
-    """An account with all of it, and settings that name it."""
     names = STARTER.model_copy(update={"region": REGION})
     write_settings(tmp_path / "config", image=IMAGE)
     with aws_server(monkeypatch, region=REGION):

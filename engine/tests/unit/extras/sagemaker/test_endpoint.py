@@ -1,8 +1,4 @@
-"""An endpoint that follows what was approved, from each state that it can be found in.
-
-Endpoints are played (engine/tests/support/aws/endpoint_service.py says by what); models, configurations, packages,
-alarms and scaling are moto's. Every request passes the models of AWS's services.
-"""
+"""Deployments to an endpoint, which is played (support/aws/endpoint_service.py), in each state that it can be in."""
 
 from __future__ import annotations
 
@@ -19,8 +15,8 @@ from sluice.extras.sagemaker.aws_clients import EndpointAccount
 from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.settings import require
 from support.aws.endpoint_service import Thing
+from support.aws.played_sagemaker import Played
 from support.aws.sagemaker_runs import BUCKET, IMAGE, SERVING_IMAGE, make_alarm, make_package, write_settings
-from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS, service
 
 NAME = "sluice-assistant"
@@ -38,13 +34,13 @@ Deploy = Callable[..., list[str]]
 
 @pytest.fixture
 def meanwhile() -> dict[str, Callable[[], Any]]:
-    """What somebody else does while the command says a word, once."""
+    """Functions to call once, by a word that the command says."""
     return {}
 
 
 @pytest.fixture
 def run(tmp_path: Path, alarms: None, meanwhile: dict[str, Callable[[], Any]]) -> Deploy:  # noqa: ARG001 - they are there
-    """`sluice endpoint deploy`: what it says. `changed`: keys of `endpoint:`."""
+    """Deploy with these keys of `endpoint:`; return the lines it prints."""
 
     def call(**changed: Any) -> list[str]:
         write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=ENDPOINT | changed)
@@ -73,7 +69,6 @@ def live(played: Played) -> Thing:
 
 
 def version(played: Played) -> str:
-    """The version of the package that serves."""
     return live(played).config.removeprefix(f"{NAME}-").partition("-")[0]
 
 
@@ -138,7 +133,7 @@ def test_another_size_machine_or_variable_is_deployed(played: Played, run: Deplo
 def test_a_package_that_was_registered_with_another_image_is_served_in_the_one_that_is_named(
     played: Played, run: Deploy
 ) -> None:
-    """As all that were trained before `serving_image` was filled in: with the image of jobs, which answers nothing."""
+    """As packages are that were trained before `serving_image` was set: the image of jobs answers nothing."""
     approved(IMAGE)
     run(environment={"A": "b"})
     (model,) = played.asked("CreateModel")
@@ -163,9 +158,6 @@ def test_scaled_machines_keep_their_number_in_a_deployment(played: Played, run: 
     for _ in range(2):  # what is not there cannot be taken away twice
         run()
         assert found.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"] == []
-
-
-# --- the states: what the endpoint is, or what happens meanwhile; how the command ends, and what serves then ---
 
 
 def _of(config: str, status: str = "InService", **more: Any) -> Callable[[Played], None]:
@@ -196,9 +188,8 @@ def _refuse(code: str, call: str) -> Callable[[Played], None]:
     return seed
 
 
+# By what the endpoint is or what happens meanwhile: the error, words of it or of the output, and the version that serves.
 STATES: dict[str, tuple[Callable[[Played], None], type[SluiceError] | None, str, str]] = {
-    "nothing there": (_nothing, None, "serves", "1"),
-    "an older package serves": (_of(f"{NAME}-0-old"), None, "serves", "1"),
     "failed before": (_of(f"{NAME}-0-old", "Failed", reason="no /ping"), None, "it is deleted", "1"),
     "another is under way": (_of(f"{NAME}-0-old", "Updating", pending=f"{NAME}-0-new", left=2), None, "updating", "1"),
     "another is taken back": (
@@ -209,7 +200,7 @@ STATES: dict[str, tuple[Callable[[Played], None], type[SluiceError] | None, str,
     ),
     "another fails": (_of(f"{NAME}-0-old", "Creating", end="Failed"), None, "it is deleted", "1"),
     "AWS maintains it": (_of(f"{NAME}-0-old", "SystemUpdating", left=3), None, "systemupdating", "1"),
-    "it is being deleted": (_of(f"{NAME}-0-old", "Deleting", left=1), None, "deleting", "1"),
+    "it is being deleted": (_of(f"{NAME}-0-old", "Deleting", left=2), None, "deleting", "1"),
     "two configurations serve": (_of(f"{NAME}-0-old", "UpdateRollbackFailed"), SluiceError, "side by side", "0"),
     "an alarm rings in the canary": (
         _with(_of(f"{NAME}-0-old"), outcomes=["RolledBack"]),
@@ -255,8 +246,7 @@ def test_each_state_ends_where_the_reference_says(
     assert (version(played) if found else "") == serves
     if error is None:
         assert (live(played).status, live(played).pending) == ("InService", "")
-    # Whatever it was: with the reason gone, the same command ends it.
-    played.refuse.clear()
+    played.refuse.clear()  # with the reason gone, the same command succeeds
     if state not in ("two configurations serve", "an alarm rings in the canary"):
         run()
         assert live(played).status == "InService"
@@ -264,9 +254,24 @@ def test_each_state_ends_where_the_reference_says(
         assert played.count("UpdateEndpoint") == 1
 
 
+@pytest.mark.parametrize(("seed", "outcome"), [(_nothing, "Failed"), (_of(f"{NAME}-0-old"), "RolledBack")])
+def test_a_deployment_that_another_run_began_is_followed_and_not_tried_twice(
+    played: Played, run: Deploy, meanwhile: dict[str, Callable[[], Any]], seed: Callable[[Played], None], outcome: str
+) -> None:
+    approved()
+    _with(seed, ticks=3, outcomes=[outcome])(played)
+    meanwhile["is on its way"] = lambda: played.refuse.update({"DescribeEndpoint": ("ExpiredTokenException", "no")})
+    with pytest.raises(SluiceError, match="credentials"):
+        run()
+    played.refuse.clear()
+    with pytest.raises(SluiceError, match="ping health check" if outcome == "Failed" else "was taken back"):
+        run()
+    assert played.count("CreateEndpoint") + played.count("UpdateEndpoint") == 1
+
+
 def test_the_states_are_those_of_sagemaker() -> None:
-    known = {"InService", *endpoint._UNDER_WAY, *endpoint._DEAD, "UpdateRollbackFailed"}
-    assert set(service("sagemaker").shape_for("EndpointStatus").enum) == known
+    under_way = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+    assert set(service("sagemaker").shape_for("EndpointStatus").enum) == {*endpoint._SETTLED, *under_way}
 
 
 def test_nothing_begins_without_a_package_settings_and_quiet_alarms(played: Played, tmp_path: Path) -> None:

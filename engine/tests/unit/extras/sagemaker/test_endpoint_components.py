@@ -1,4 +1,4 @@
-"""Adapters as inference components, side by side on one base; played as `test_endpoint.py` says.
+"""Adapters as inference components on one base, which is played (support/aws/endpoint_service.py).
 
 Application Auto Scaling is played too, by botocore's model: moto 5.2 does not know the dimension of components.
 """
@@ -22,8 +22,8 @@ from sluice.extras.sagemaker.aws_clients import EndpointAccount
 from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.settings import EndpointComponents, require
 from support.aws import role_policies
+from support.aws.played_sagemaker import Played
 from support.aws.sagemaker_runs import BUCKET, SERVING_IMAGE, archive, make_alarm, make_package, write_settings
-from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS, faults
 from unit.aws.test_bootstrap import template
 
@@ -63,7 +63,7 @@ Deploy = Callable[..., str]
 
 @pytest.fixture
 def run(tmp_path: Path, played: Played) -> Deploy:  # noqa: ARG001 - the account
-    """`sluice endpoint deploy`: the component that serves. `changed`: keys of `components:`."""
+    """Deploy with these keys of `components:`; return the component that serves."""
 
     def call(**changed: Any) -> str:
         write_settings(
@@ -75,7 +75,6 @@ def run(tmp_path: Path, played: Played) -> Deploy:  # noqa: ARG001 - the account
 
 
 def approved(weights: bytes, *, peft: bool = True) -> None:
-    """A package with an adapter of this content."""
     files = {"adapter.gguf": b"gguf", "training.json": b"{}"}
     if peft:
         files |= {"peft/adapter_config.json": b'{"r": 16}', "peft/adapter_model.safetensors": weights}
@@ -170,7 +169,6 @@ def test_a_component_that_failed_is_said_and_made_anew_by_the_same_command(playe
 def test_the_role_of_production_may_do_what_this_asks_and_nothing_else(
     played: Played, run: Deploy, tmp_path: Path
 ) -> None:
-    """On components, and without: from nothing, to another package, and from a failed endpoint, each of them scaled."""
     REQUESTS.clear()
     for weights in (b"one", b"two"):
         approved(weights)
@@ -184,7 +182,7 @@ def test_the_role_of_production_may_do_what_this_asks_and_nothing_else(
     played.service.endpoints["sluice-plain"].status = "Failed"
     deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
     REQUESTS[:] = [one for one in REQUESTS if one[2].get("Key", "").partition("/adapters/")[1] or one[1] != "PutObject"]
-    role_policies.require(template(), "ProductionRole", role_policies.asked())
+    role_policies.require(template(), "ProductionRole", role_policies.asked(), "DeployPolicy")
 
 
 def test_a_package_without_peft_is_refused_before_a_component_is_made(played: Played, run: Deploy) -> None:

@@ -1,7 +1,4 @@
-"""container/job.py in the places and with the variables that SageMaker gives a job.
-
-The stages are played by a small package in the parcel; test_job_real.py has the real ones.
-"""
+"""container/job.py as SageMaker runs it. Stages are played by a small package; test_job_real.py has the real ones."""
 
 from __future__ import annotations
 
@@ -84,13 +81,13 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """/opt/ml."""
+    """The folder that is /opt/ml."""
     return tmp_path / "ml"
 
 
 @pytest.fixture
 def start(base: Path) -> Start:
-    """A job as the container starts it: a bare Python, SageMaker's variables."""
+    """Start a job as the container does, with a bare Python and SageMaker's variables."""
 
     def begin(stage: str, **variables: str) -> subprocess.Popen[str]:
         env = {"PATH": os.environ["PATH"], "SAGEMAKER_BASE_DIR": str(base), "SLUICE_INSTALLED": "1", **variables}
@@ -106,7 +103,7 @@ def end(job: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def training(base: Path, **more: str) -> dict[str, str]:
-    """The variables of a training job, and its channels."""
+    """Make the channels of a training job; return its variables."""
     channels = base / "input" / "data"
     parcel(channels / "checkout", CODE)
     parcel(channels / "data", DATA)
@@ -151,7 +148,6 @@ def test_a_job_that_is_started_again_finds_its_checkpoints_and_hands_over_the_ad
 
 
 def test_what_was_trained_once_is_taken_by_a_later_run_of_its_recipe_if_it_is_whole(base: Path, start: Start) -> None:
-    """As when the step after it failed: a GPU is not paid for twice."""
     variables = training(base)
     end(start("train", **variables))
     (base / "model" / "adapter.gguf").unlink()
@@ -166,7 +162,6 @@ def test_what_was_trained_once_is_taken_by_a_later_run_of_its_recipe_if_it_is_wh
 
 
 def test_secrets_reach_the_stage_and_nothing_that_is_written(base: Path, start: Start, tmp_path: Path) -> None:
-    """boto3 is played: what the job asks it, and where the answer goes, though the stage itself says it aloud."""
     (tmp_path / "boto3.py").write_text(
         "class client:\n"
         "    def __init__(self, name): assert name == 'secretsmanager'\n"
@@ -191,8 +186,7 @@ def test_secrets_reach_the_stage_and_nothing_that_is_written(base: Path, start: 
 
 
 def test_the_signal_reaches_the_stage_through_the_shells_and_the_launcher(base: Path) -> None:
-    """The container's command as the definition has it, with a launcher in the place of the SDK's that hands no signal
-    on, as its own (sagemaker-train 1.27: templates.py, common/utils.py) does not."""
+    """The launcher hands no signal on, as the SDK's (sagemaker-train 1.27: templates.py, common/utils.py) doesn't."""
     steps = json.loads(GOLDEN.read_text())["Steps"]
     (train,) = [step["Arguments"] for step in steps if step["Name"] == "Train"]
     shell, command = train["AlgorithmSpecification"]["ContainerArguments"]
@@ -271,7 +265,6 @@ def test_a_channel_that_is_missing_or_broken_is_named(base: Path, start: Start) 
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module."""
     spec = importlib.util.spec_from_file_location("job", JOB)
     assert spec
     assert spec.loader
@@ -282,7 +275,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def installed(module: ModuleType, base: Path, **environment: str) -> list[list[str]]:
-    """What it would call to install the locks of this repository."""
+    """Return the programs that would install the locks of this repository."""
     job = module.Job({"SAGEMAKER_BASE_DIR": str(base), **environment})
     (base / "libraries").mkdir(parents=True)
     job.checkout.symlink_to(ROOT)

@@ -1,6 +1,4 @@
-"""The starter's own stages in the places that SageMaker gives its jobs, one after the other, by `make test-sagemaker`:
-a few steps of training and a few questions.
-"""
+"""The starter's own stages in container/job.py, with a few steps of training and a few questions."""
 
 from __future__ import annotations
 
@@ -28,7 +26,6 @@ Library("peft")
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A clone with the starter's data."""
     root = tmp_path_factory.mktemp("real") / "checkout"
     subprocess.run(["git", "clone", "--quiet", "--local", str(ROOT), str(root)], check=True)
     for name in sources.CODE:  # what is not committed yet is tried as well
@@ -47,7 +44,6 @@ def put(channel: Path, workspace: Workspace, files: list[Path]) -> None:
 
 
 def run(base: Path, stage: str, **variables: str) -> None:
-    """A job; its own words when it fails."""
     cache = {"SLUICE_CACHE": str(Workspace(ROOT).cache)}  # models that this machine has are not fetched again
     env = {**os.environ, **cache, "SAGEMAKER_BASE_DIR": str(base), "SLUICE_INSTALLED": "1", **variables}
     env.pop("PYTHONPATH", None)

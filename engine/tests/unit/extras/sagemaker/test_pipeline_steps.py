@@ -1,7 +1,4 @@
-"""What pipelines/sagemaker.py tells SageMaker: the definition that is kept in engine/tests/golden/sagemaker/.
-
-The tests marked `sagemaker` make it by the SDK in its own environment and compare; the others read what is kept.
-"""
+"""The definition of the pipeline. Tests marked `sagemaker` make it by the SDK, the others read the golden file."""
 
 from __future__ import annotations
 
@@ -30,7 +27,6 @@ def steps() -> dict[str, Any]:
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Path]:  # noqa: ARG001
-    """Settings of a played account."""
     if not PYTHON.exists():
         pytest.fail("the SDK's environment is missing: make test-sagemaker makes it")
     write_settings(tmp_path)
@@ -72,7 +68,7 @@ CALLS = {"Processing": "CreateProcessingJob", "Training": "CreateTrainingJob", "
 
 
 def requests(steps: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the pipeline asks of SageMaker, with text where a run fills something in; it names jobs by itself."""
+    """Yield the pipeline's calls of SageMaker, with text where a run fills something in."""
     for step in steps:
         if step["Type"] == "Condition":
             yield from requests([*step["Arguments"]["IfSteps"], *step["Arguments"]["ElseSteps"]])

@@ -13,8 +13,8 @@ from sluice.core.workspace import Workspace
 from sluice.release import champion, mlflow_registry
 from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import Manifest
+from support.aws.played_sagemaker import Played
 from support.aws.sagemaker_runs import make_jobs, make_package, write_settings
-from support.aws.sagemaker_server import Played
 from unit.release.conftest import release_of, workspace  # noqa: F401 - a fixture
 
 

@@ -11,9 +11,9 @@ import json
 from sluice.core.workspace import Workspace
 from sluice.extras.sagemaker.results import decide
 from sluice.extras.sagemaker.settings import require as settings_of
+from support.aws.played_sagemaker import Played
 from support.aws.role_policies import allows, asked, needs, require, statements
 from support.aws.sagemaker_runs import GOLDEN, Jobs
-from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS
 from unit.aws import test_bootstrap
 from unit.extras.sagemaker.test_pipeline_steps import requests

@@ -1,4 +1,4 @@
-"""What releases ask of the bucket of artefacts, against the rights of the role that asks: build, an environment, pods.
+"""Each role may do what releases ask of the bucket of artefacts, and nothing else.
 
 The store speaks to S3 by obstore, whose calls are noted at its door; a folder stands for the bucket. By AWS's service
 authorization reference head and get ask for GetObject, put for PutObject, both lists for ListBucket.
@@ -32,7 +32,6 @@ Asked = set[tuple[str, str, str]]  # action, resource, and the folder that it li
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """What was asked of S3 so far."""
     found: Asked = set()
 
     def noting(call: str) -> Callable[..., Any]:
@@ -58,7 +57,7 @@ def record(tmp_path: Path) -> Callable[[str], EnvironmentRecord]:
 
 
 def refused(asked: Asked, *resources: str) -> set[tuple[str, str]]:
-    """Actions and folders that these resources of the template do not allow."""
+    """Return the actions and folders that these resources of the template don't allow."""
     held = statements(template(), *resources)
     return {(action, folder) for action, resource, folder in asked if not allows(held, action, resource, {})}
 

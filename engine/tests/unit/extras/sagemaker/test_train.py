@@ -1,8 +1,6 @@
 """A run of SageMaker's pipeline for a checkout, from the estimate to the adapter in DVC, MLflow and the registry.
 
-AWS is moto's server with what it lacks played in front of it (engine/tests/support/aws/sagemaker_server.py). The
-SDK's part is played by pipeline_upsert.py beside this file; DVC and MLflow are real where a test asks for `whole`,
-else what they are told is noted.
+DVC and MLflow are real if a test asks for `whole`; else what they are told is noted.
 """
 
 from __future__ import annotations
@@ -31,8 +29,8 @@ from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.extras.sagemaker import results
 from sluice.extras.sagemaker import train as remote
 from sluice.jobs.dvc_pipeline import command, environment
+from support.aws.played_sagemaker import Look, Played
 from support.aws.sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, jobs_with, make_jobs, step, write_settings
-from support.aws.sagemaker_server import Look, Played
 from support.aws.service_model import REQUESTS
 from unit.extras.finetune.configs import LLAMA_8B, write_models
 from unit.extras.sagemaker.pipeline_upsert import upsert
@@ -92,7 +90,7 @@ def jobs(played: Played) -> Jobs:
 
 @dataclass
 class Told:
-    """Stages that DVC was told of, tags that MLflow was told of."""
+    """Stages for DVC, tags for MLflow."""
 
     stages: list[tuple[str, ...]] = field(default_factory=list)
     tags: list[dict[str, str]] = field(default_factory=list)
@@ -103,7 +101,7 @@ def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tol
     noted = Told()
 
     def check(place: Workspace, *_: object, until: str) -> None:
-        """The stage itself; it would refuse data of one row."""
+        """Replace the stage, which would refuse data of one row."""
         (place.build / until).mkdir(parents=True, exist_ok=True)
         (place.build / until / "report.json").write_text("{}")
         if "whole" in request.fixturenames:
@@ -127,7 +125,7 @@ Train = Callable[..., list[str]]
 
 @pytest.fixture
 def train(workspace: Workspace, jobs: Jobs, told: Told) -> Train:  # noqa: ARG001 - the account has them
-    """`sluice train --on sagemaker`: what it says."""
+    """Run `sluice train --on sagemaker`; return the lines it prints."""
 
     def run(*, follow: bool = True) -> list[str]:
         said: list[str] = []
@@ -311,18 +309,16 @@ def test_a_run_that_reaches_the_budget_is_stopped(
 
 
 def under_way(played: Played, jobs: Jobs, *, began: float | None) -> None:
-    """A job that trains since then, or that waits for its machine."""
     played.jobs[jobs.train.rpartition("/")[2]] = {
         "TrainingStartTime": began,
         "TrainingEndTime": None,
         "TrainingTimeInSeconds": None,
         "BillableTimeInSeconds": None,
     }
-    played.looks = [Look("Executing", [step("Train", "Executing", arn=jobs.train, seconds=24 * 3600)])]
+    played.looks = [Look("Executing", [step("Train", "Executing", arn=jobs.train)])]
 
 
 def test_to_wait_for_a_machine_costs_nothing(played: Played, jobs: Jobs, train: Train) -> None:
-    """A spot machine may be waited for as long as `max_wait_minutes`; AWS bills from when training begins."""
     under_way(played, jobs, began=None)
     played.looks = [*played.looks, *played.looks, jobs.look()]
     said = train()
@@ -360,7 +356,6 @@ def test_gpus_of_a_machine(name: str, count: int | None) -> None:
 def test_a_dry_run_for_these_machines_says_what_each_process_needs(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An 8B on four cards, in shards and whole on each; no account is asked."""
     write_models(workspace, tmp_path / "llama", LLAMA_8B)
     prices = {"ml.m5.xlarge": 0.24, "ml.g5.12xlarge": 7.0}
     write_settings(workspace.config, jobs=jobs_with(instance_type="ml.g5.12xlarge"), prices=prices)

@@ -78,7 +78,6 @@ def test_it_holds_the_locks_and_none_of_our_code(image: BuiltImage) -> None:
 def test_signal_exit_code_and_reason_pass_through_shells_drivers_and_torchrun(
     image: BuiltImage, request_of_train: dict[str, Any], tmp_path: Path
 ) -> None:
-    """With stages that are played, as in test_job.py: what is between SageMaker and the job is real."""
     ml = tmp_path / "ml"
     training(ml)
     job = TrainingContainer(image.id, request_of_train, ml, tmp_path, {"SLUICE_INSTALLED": "1", "HANGS": "1"})

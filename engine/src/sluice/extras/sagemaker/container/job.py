@@ -1,11 +1,10 @@
-"""What runs in a job of SageMaker: a stage of dvc.yaml, by the same command, in the places that SageMaker gives it.
+"""A job of SageMaker, which runs the commands of a stage of dvc.yaml in the places that SageMaker gives it.
 
 `python job.py --stage process|train|evaluate`, with the standard library alone: nothing else is installed yet. It
-unpacks the source archives (sources.py), installs the locks by hash unless the image has them
-(SLUICE_INSTALLED: the folder that the stage `install` filled in the Containerfile, or 1 where that is the Python that
-runs this), links data and results of earlier steps to where stages look for them, and hands over what the commands
-made. An adapter is kept beside the checkpoints of its recipe: a run whose later steps failed takes it from there.
-What went wrong is left in output/failure and output/message, which SageMaker shows.
+unpacks the source archives (sources.py) and installs the locks by hash, unless SLUICE_INSTALLED says where they are:
+the folder that the stage `install` filled in the Containerfile, or 1 for the Python that runs this. An adapter is kept
+beside the checkpoints of its recipe: a run whose later steps failed takes it from there. Errors are left in
+output/failure and output/message, which SageMaker shows.
 
 Folders, below /opt/ml or what SAGEMAKER_BASE_DIR names:
   processing/input/<name>, processing/output/<name>      process, evaluate
@@ -42,11 +41,11 @@ RUN = "import sys; from sluice.cli import main; sys.exit(main())"
 
 
 class Failed(Exception):
-    """What ends the job; its text goes into output/failure."""
+    """Ends the job; its text goes into output/failure."""
 
 
 class Job:
-    """The places of one job. `environment`: its variables, those of SageMaker and torchrun among them."""
+    """One job, with the variables of SageMaker and torchrun."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = environment
@@ -61,14 +60,14 @@ class Job:
         self.hidden: list[str] = []  # lines of secrets, which no log shows
 
     def input(self, name: str) -> Path:
-        """The folder of a channel: of a training job it is in a variable, of a processing job it has a fixed place."""
+        """Return the folder of a channel. Training jobs have it in a variable, processing jobs in a fixed place."""
         found = Path(self.environment.get(f"SM_CHANNEL_{name.upper()}", self.base / "processing" / "input" / name))
         if not found.is_dir():
             raise Failed(f"{found}: the channel {name!r} is not there")
         return found
 
     def prepare(self) -> None:
-        """Code and data as a checkout, with its libraries. One process of each machine does it, the others wait."""
+        """Make a checkout of code and data, with its libraries. One process of each machine does, the others wait."""
         ready = self.base / "checkout.ready"
         if int(self.environment.get("LOCAL_RANK", 0)):
             deadline = time.monotonic() + WAIT
@@ -92,7 +91,7 @@ class Job:
         self.environment = {**self.environment, **secrets}
 
     def secrets(self) -> dict[str, str]:
-        """Variables whose values are in AWS Secrets Manager: SLUICE_SECRETS has the name of each one's secret."""
+        """Return the variables of SLUICE_SECRETS, with their values from AWS Secrets Manager."""
         named = json.loads(self.environment.get("SLUICE_SECRETS", "{}"))
         if not named:
             return {}
@@ -104,7 +103,7 @@ class Job:
 
     @property
     def locks(self) -> dict[str, Path]:
-        """What a job installs, by name."""
+        """The locks that a job installs, by name."""
         gpus = () if self.environment.get("SM_NUM_GPUS", "0") == "0" else (("finetune", "qlora.txt"),)
         wanted = (("sagemaker", "mlflow.txt"), ("finetune", "train.txt"), *gpus, ("guard", "corpora.txt"))
         extras = self.checkout / "engine" / "src" / "sluice" / "extras"
@@ -113,7 +112,7 @@ class Job:
 
     @property
     def brought(self) -> Path | None:
-        """The libraries of the image, where they are those of this checkout's locks."""
+        """The libraries of the image, if they are those of this checkout's locks."""
         folder = Path(self.environment.get("SLUICE_INSTALLED") or os.devnull)
         try:
             noted = json.loads((folder / LOCKS).read_text(encoding="utf-8"))
@@ -122,7 +121,7 @@ class Job:
         return folder if all(noted.get(name) == sha256(lock) for name, lock in self.locks.items()) else None
 
     def install(self) -> None:
-        """The locks of `checkout`, by hash, beside the torch of the image or one of the index; a stage of its own."""
+        """Install the locks by hash, beside the torch of the image or one of the index; a stage of its own."""
         folder = self.base / "libraries"
         python = folder / "bin" / "python"
         *libraries, corpora = self.locks.values()
@@ -144,7 +143,7 @@ class Job:
         self.call([str(self.python), "-c", RUN, *words], shown=f"sluice {' '.join(words)}")
 
     def call(self, argv: list[str], *, shown: str = "") -> None:
-        """Runs a program, shows what it says, and fails with its last lines."""
+        """Run a program and show its output; fail with its last lines."""
         shown = shown or " ".join(argv)
         print(f"> {shown}", flush=True)
         path = [str(self.checkout / "engine" / "src"), *filter(None, [self.environment.get("PYTHONPATH")])]
@@ -168,14 +167,13 @@ class Job:
             raise Failed(f"{shown} ended with {status}: {''.join(last[errors:]).strip()}")
 
     def end(self, number: int, _: object) -> None:
-        """SageMaker takes the machine away: the stage is told, so that it leaves a whole checkpoint."""
+        """Tell the stage that SageMaker takes the machine away, so that it leaves a whole checkpoint."""
         self.ended = number
         if self.child:
             self.child.terminate()
 
 
 def process(job: Job) -> None:
-    """check, index, guard"""
     job.sluice("data", "check", "--out", "build/check/report.json")
     job.sluice("index", "build")
     job.sluice("guard", "train")
@@ -184,7 +182,7 @@ def process(job: Job) -> None:
 
 
 def train(job: Job) -> None:
-    """train; with torchrun's variables each process is one of its own, and the first hands the adapter over."""
+    """Train as one of torchrun's processes, the first of which hands the adapter over."""
     first = job.environment.get("RANK", "0") == "0"
     if job.trained:
         print(f"> {job.kept}: trained in an earlier run of this recipe", flush=True)
@@ -205,7 +203,7 @@ def train(job: Job) -> None:
 
 
 def evaluate(job: Job) -> None:
-    """The candidate and what is live, one after the other on this machine; then the gates, of one against the other."""
+    """Evaluate the candidate and the live release one after the other on this machine, then judge by the gates."""
     for name in ("index", "guard"):
         link(job.checkout / "build" / name, job.input(name))
     unpack(job.input("model"), job.checkout / "build" / "adapter", "model.tar.gz")
@@ -221,7 +219,7 @@ def evaluate(job: Job) -> None:
 
 
 def finished(folder: Path) -> bool:
-    """Whether it holds an adapter, all of it: SageMaker copies files to S3 one by one."""
+    """Return True for a whole adapter: SageMaker copies files to S3 one by one."""
     try:
         noted = json.loads((folder / WHOLE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -230,7 +228,6 @@ def finished(folder: Path) -> bool:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """sha256 of the files in a folder by their names."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != WHOLE]
     return {str(path.relative_to(folder)): sha256(path) for path in files}
 
@@ -244,8 +241,11 @@ STAGES = {"install": Job.install, "process": process, "train": train, "evaluate"
 
 
 def hyperparameters(environment: Mapping[str, str]) -> list[str]:
-    """`section.key=value` for `sluice params set`, of `section__key`: the SDK's driver makes shell variables of names,
-    and a dot ends the job (sagemaker 3, container_drivers.scripts.environment)."""
+    """Return `section.key=value` for `sluice params set`, from `section__key`.
+
+    The SDK's driver makes shell variables of names, and a dot ends the job (sagemaker 3,
+    container_drivers.scripts.environment).
+    """
     found = json.loads(environment.get("SM_HPS", "{}"))
     if dotted := [name for name in found if "." in name]:
         raise Failed(f"hyperparameter {dotted[0]}: name it {dotted[0].replace('.', '__', 1)}")
@@ -268,8 +268,7 @@ def link(place: Path, target: Path) -> None:
 
 
 def copy(folder: Path, out: Path) -> None:
-    """Without drafts, which begin with a dot."""
-    shutil.copytree(folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))  # drafts begin with a dot
 
 
 def main(argv: list[str], environment: Mapping[str, str]) -> int:
