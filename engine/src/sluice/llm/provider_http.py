@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -73,9 +73,11 @@ class HttpClient:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
         self.sessions = LoopResource(self._session)
 
-    async def post(self, body: bytes, *, ended: Callable[[], bool], deadline: float) -> AsyncGenerator[bytes, None]:
-        """The reply in blocks of all that has arrived, until `ended` says that nothing more matters. `deadline`: a time
-        of the event loop's clock. Closing the generator before its end closes the connection."""
+    @asynccontextmanager
+    async def post(self, body: bytes, *, deadline: float) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+        """Send a request; each call of the reader gives what has arrived of the reply, b"" at its end.
+
+        `deadline` is a time of the event loop's clock. Leaving by an exception closes the connection."""
         response: aiohttp.ClientResponse | None = None
         try:
             async with asyncio.timeout_at(deadline):
@@ -83,12 +85,13 @@ class HttpClient:
                 response = await session.post(self.url, data=body, proxy=self.proxy, allow_redirects=False)
                 if response.status != 200:
                     raise await _refusal(response)
-            while not ended():
+            content = response.content
+
+            async def read() -> bytes:
                 async with asyncio.timeout_at(deadline):
-                    block = await response.content.readany()
-                if not block:
-                    return
-                yield block
+                    return await content.readany()
+
+            yield read
             await _finish(response)
         except (aiohttp.ClientError, OSError) as error:
             raise _fault(error) from error

@@ -147,9 +147,11 @@ class ResilientProvider:
     def state(self) -> State:
         return self._breaker.state
 
+    @asynccontextmanager
     async def attempt(
         self, messages: Messages, parameters: ModelParameters, first_by: float, deadline: float
-    ) -> AsyncGenerator[Delta, None]:
+    ) -> AsyncIterator[tuple[Delta, AsyncGenerator[Delta, None], ProviderAttempt]]:
+        """Ask once. Gives the first piece, the others, and the record for `signed`; leaving ends the attempt."""
         now = asyncio.get_running_loop().time
         if self._breaker.state == "open":
             raise self._is_open()
@@ -167,9 +169,7 @@ class ResilientProvider:
                     if ticket.probe:  # the others need not wait for the end of this answer
                         self._breaker.settle(ticket, succeeded)
                         ticket = BreakerTicket(probe=False)
-                    yield self._signed(delta, record)
-                    async for delta in stream:
-                        yield self._signed(delta, record)
+                    yield delta, stream, record
             except ProviderError as error:
                 cut = record.first_token_seconds is not None and error.failure is not FailureKind.DEADLINE
                 failed = error.at(self.name, failure=FailureKind.CUT if cut else None)
@@ -193,7 +193,7 @@ class ResilientProvider:
         except StopAsyncIteration:
             raise ProviderError(FailureKind.GARBAGE, "an answer that never ended") from None
 
-    def _signed(self, delta: Delta, record: ProviderAttempt) -> Delta:
+    def signed(self, delta: Delta, record: ProviderAttempt) -> Delta:
         """The last piece with the provider's name, the model and the price; all others as they are."""
         if delta.finish_reason is None:
             return delta
@@ -245,10 +245,11 @@ class FallbackProvider:
             for number in range(provider.spec.retries + 1):
                 started = False
                 try:
-                    async with aclosing(provider.attempt(messages, parameters, first_by, deadline)) as deltas:
-                        async for delta in deltas:
-                            started = True
-                            yield delta
+                    async with provider.attempt(messages, parameters, first_by, deadline) as (first, rest, record):
+                        started = True
+                        yield provider.signed(first, record)
+                        async for delta in rest:
+                            yield provider.signed(delta, record)
                     return
                 except ProviderError as error:
                     wait = pause(number, error.retry_after)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -80,28 +79,20 @@ def built_application(name: str, services: Services) -> Application:
     return built
 
 
-async def answer_pieces(application: Application, asked: dict[str, Any]) -> AsyncGenerator[str, None]:
-    """The texts of an answer as they come; none at all where there is nothing to answer with, and the engine sends the
-    decline text. `asked`: `messages`; `question`, the last of a user; and `refused`, why a guard refused the answer
-    before this one, empty at the first attempt."""
+def start_answer(application: Application, asked: dict[str, Any]) -> AsyncGenerator[Any, None]:
+    """The pieces of an answer as the application gives them; none at all where there is nothing to answer with, and the
+    engine sends the decline text. `asked`: `messages`; `question`, the last of a user; and `refused`, why a guard
+    refused the answer before this one, empty at the first attempt."""
     given: Any = _unwrapped(application)
     if hasattr(given, "stream_mode"):  # a graph of LangGraph, whose messages come as they are written
         stream = given.astream(asked, stream_mode="messages")
-    elif hasattr(given, "astream"):
-        stream = given.astream(asked)
-    elif inspect.isasyncgen(stream := given(asked)):
-        pass
     else:
-        yield _text(await stream) or ""
-        return
-    author = None
-    async with aclosing(stream):
-        async for piece in stream:
-            if (text := _text(piece)) is not None:
-                if text and isinstance(piece, tuple):  # of a graph, which may say something before it calls a tool
-                    text = f"\n\n{text}" if author not in (None, piece[0].id) else text
-                    author = piece[0].id
-                yield text
+        stream = given.astream(asked) if hasattr(given, "astream") else given(asked)
+    return stream if hasattr(stream, "aclose") else _only(stream)
+
+
+async def _only(answer: Awaitable[Any]) -> AsyncGenerator[Any, None]:
+    yield await answer
 
 
 def _unwrapped(application: Application) -> Any:
@@ -129,7 +120,7 @@ def _takes_only_the_question(function: Any) -> bool:
     return len(inspect.signature(function).parameters) == 1  # not LangChain's config beside it
 
 
-def _text(piece: Any) -> str | None:
+def text_of(piece: Any) -> str | None:
     """The text of what an application gives: a string, a message, a message with metadata, or a state with messages."""
     if isinstance(piece, tuple):
         piece = piece[0]

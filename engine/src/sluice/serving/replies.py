@@ -10,10 +10,10 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -73,6 +73,9 @@ class ReplyFrame:
         usage = self._frame | {"object": "chat.completion.chunk", "choices": [], "usage": _usage(answer)}
         return last + event(usage) + DONE
 
+    def failed(self, status: int, message: str, *, code: str | None, param: str | None = None) -> bytes:
+        return event(error_body(status, message, code=code, param=param))
+
     def _chunk(self, delta: Mapping[str, Any], *, finish_reason: str | None = None, **extras: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self._include_usage else {}
@@ -118,6 +121,18 @@ def _extras(answer: Answer) -> dict[str, Any]:
     return shown | {"declined": answer.declined} | ({"steps": answer.steps} if answer.steps else {})
 
 
+class AnswerFrame(Protocol):
+    """Writes the events of one streamed answer."""
+
+    def opening(self) -> bytes: ...
+
+    def piece(self, text: str) -> bytes: ...
+
+    def closing(self, answer: Answer) -> bytes: ...
+
+    def failed(self, status: int, message: str, *, code: str | None, param: str | None = None) -> bytes: ...
+
+
 class EventStream(StreamingResponse):
     """Sends `events`, then closes them and their `source`, also when the client goes away before the first of them.
 
@@ -135,6 +150,57 @@ class EventStream(StreamingResponse):
         finally:
             for generator in self._closed_at_the_end:
                 await generator.aclose()
+
+
+class AnswerStream(EventStream):
+    """Sends the items of an answer as events. `first` is awaited already: a failure until then has its own status."""
+
+    def __init__(
+        self,
+        frame: AnswerFrame,
+        first: str | Answer,
+        items: AsyncGenerator[str | Answer, None],
+        count: Callable[[Answer], None],
+        headers: Mapping[str, str],
+    ) -> None:
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **headers}
+        super().__init__(items, items, media_type="text/event-stream", headers=headers)  # type: ignore[arg-type]
+        self._frame = frame
+        self._first: str | Answer | None = first
+        self._items = items
+        self._count = count
+        self._ended = False
+
+    async def stream_response(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        events = self._frame.opening()
+        while events:
+            await send({"type": "http.response.body", "body": events, "more_body": True})
+            events = b"" if self._ended else await self._next_events()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _next_events(self) -> bytes:
+        try:
+            item = self._first if self._first is not None else await anext(self._items)
+            self._first = None
+            if isinstance(item, str):
+                return self._frame.piece(item)
+            self._ended = True
+            self._count(item)
+            return self._frame.closing(item)
+        except ModelError as error:  # the status is sent already; the client's library raises on an error event
+            current_trace().fail(type(error).__name__)
+            _log.error("answer broken off: %s", error)
+            status, message, code = model_fault(error)
+            failure = self._frame.failed(status, message, code=code)
+        except RequestError as error:  # such as a prompt that the result of a tool has made too long
+            failure = self._frame.failed(400, error.message, code=error.code, param=error.param)
+        except Exception:
+            current_trace().fail("internal_error")
+            _log.exception("answer broken off")
+            failure = self._frame.failed(500, BROKEN, code="internal_error")
+        self._ended = True
+        return failure
 
 
 BROKEN = "the service failed; its log says why"

@@ -20,7 +20,7 @@ from sluice.llm.chat import ChatProvider, Messages
 from sluice.prompts import ModelParameters
 from sluice.serving.answer import Answer, Citation, ModelError, PromptPassage, RequestError
 from sluice.serving.chat_model import ChatModel
-from sluice.serving.contracts import Checks, Search, answer_pieces, built_application
+from sluice.serving.contracts import Checks, Search, built_application, start_answer, text_of
 from sluice.serving.passage_retriever import PassageRetriever
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.request_schema import CallerOptions
@@ -42,9 +42,15 @@ class SentenceSplitter:
     def __init__(self, *, whole: bool = False) -> None:
         self._open = ""
         self._whole = whole
+        self._message: str | None = None
 
-    def feed(self, piece: str) -> list[str]:
-        """The sentences that this piece finishes. White space between two sentences belongs to the second."""
+    def feed(self, piece: str, message: str | None = None) -> list[str]:
+        """Return the sentences that this piece finishes; another `message` begins a paragraph.
+
+        White space between two sentences belongs to the second."""
+        if piece and message:
+            self._open += "\n\n" if self._message not in (None, message) else ""
+            self._message = message
         self._open += piece
         finished: list[str] = []
         while not self._whole and (match := _END.search(self._open)):
@@ -162,9 +168,9 @@ class ApplicationRunner:
         enter_request(request)
         asked = {"messages": request.conversation, "question": request.question, "refused": request.refused}
         try:
-            async with aclosing(answer_pieces(self._application, asked)) as texts:
+            async with aclosing(start_answer(self._application, asked)) as pieces:
                 # A tool, or code of the application, that hangs; a model is ended by its provider just before.
-                while found := await request.in_time(_finished(texts, sentences, request), _GRACE):
+                while found := await request.in_time(_finished(pieces, sentences, request), _GRACE):
                     for sentence in found:
                         if piece := await self._checked(sentence, request):
                             yield piece
@@ -224,11 +230,13 @@ def _small_model(bundle: ReleaseBundle, retriever: PassageRetriever) -> Any:
     return make(bundle, retriever)
 
 
-async def _finished(texts: AsyncGenerator[str, None], sentences: SentenceSplitter, request: RequestState) -> list[str]:
-    async for text in texts:
-        request.asked = True
-        if found := sentences.feed(text):
-            return found
+async def _finished(pieces: AsyncGenerator[Any, None], sentences: SentenceSplitter, request: RequestState) -> list[str]:
+    async for piece in pieces:
+        if (text := text_of(piece)) is not None:
+            request.asked = True
+            # A graph may say something before it calls a tool, in a message of its own.
+            if finished := sentences.feed(text, piece[0].id if isinstance(piece, tuple) else None):
+                return finished
     return []
 
 

@@ -122,8 +122,8 @@ class OpenAICompatibleProvider:
             values[self._longest] = values.pop("max_tokens")
         body = json.dumps({**self._fixed, **values, "messages": list(messages)}, ensure_ascii=False).encode()
         events = OpenAIEvents()
-        async with aclosing(self._client.post(body, ended=lambda: events.done, deadline=deadline)) as blocks:
-            async for block in blocks:
+        async with self._client.post(body, deadline=deadline) as read:
+            while not events.done and (block := await read()):
                 if delta := events.feed(block):
                     yield delta
         yield events.last()
@@ -191,8 +191,11 @@ class LocalProvider(OpenAICompatibleProvider):
                 yield delta
 
     async def _takes_tools(self, deadline: float) -> bool:
-        async with aclosing(self._templates.post(_PROBE % _TOOL, ended=lambda: False, deadline=deadline)) as blocks:
-            return _TOOL in b"".join([block async for block in blocks])
+        prompt = b""
+        async with self._templates.post(_PROBE % _TOOL, deadline=deadline) as read:
+            while block := await read():
+                prompt += block
+        return _TOOL in prompt
 
 
 @provider("local", LocalSpec)
