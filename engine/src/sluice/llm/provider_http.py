@@ -1,5 +1,5 @@
-"""The HTTP client of OpenAI-compatible servers: a long-lived aiohttp session, POST requests, the reply as blocks of
-bytes. It is cheaper than OpenAI's SDK and httpx (engine/docs/decisions/below-langchain.md)."""
+"""The HTTP client of OpenAI-compatible servers, on aiohttp. It is cheaper than OpenAI's SDK and httpx
+(engine/docs/decisions/below-langchain.md)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ T = TypeVar("T")
 
 
 class LoopResource(Generic[T]):
-    """`opening` makes the resource; it is entered at the first use in an event loop, and left at the end of the loop.
+    """A resource for each event loop, entered at its first use there and left at the end of the loop.
 
-    No generator may make it: the loop would close that one too, at the same time.
-    """
+    `opening` can't be a generator: the loop would close that one too, at the same time."""
 
     def __init__(self, opening: Callable[[], AbstractAsyncContextManager[T]]) -> None:
         self._opening = opening
@@ -31,7 +30,6 @@ class LoopResource(Generic[T]):
         self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
 
     async def get(self) -> T:
-        """The resource of the running event loop."""
         loop = asyncio.get_running_loop()
         if (there := self._open.get(loop)) is not None:
             return there[0]
@@ -42,8 +40,7 @@ class LoopResource(Generic[T]):
             return self._open[loop][0]
 
     async def _life(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[T, None]:
-        """Suspended as long as the loop runs: what runs a loop closes its open generators at the end, so that no caller
-        has to."""
+        """Suspended while the loop runs: whoever runs a loop closes its open generators at the end."""
         try:
             async with self._opening() as resource:
                 yield resource
@@ -118,7 +115,7 @@ def _proxy(url: str) -> str | None:
 
 
 async def _finish(response: aiohttp.ClientResponse) -> None:
-    """Reads the end of the body, which is nearly always there already, so that the connection can be used again."""
+    """Read the end of the body, which is nearly always there, so that the connection can be used again."""
     try:
         async with asyncio.timeout(_REST_SECONDS):
             while not response.content.is_eof():
@@ -128,8 +125,7 @@ async def _finish(response: aiohttp.ClientResponse) -> None:
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ProviderError:
-    """The failure of a status. Of an error object's message only numbers are kept: it may quote a key or the
-    question."""
+    """Of an error object's message only numbers are kept: it may quote a key or the question."""
     codes = said = ""
     try:
         found: Any = json.loads(await response.content.read(_ERROR_BYTES))["error"]

@@ -74,7 +74,7 @@ class ChatModel(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        """As in the base class, without what that does for callbacks and options where there are none."""
+        """Skip what LangChain does for callbacks and options if there are none."""
         options = self.callbacks or self.rate_limiter or self.disable_streaming or self.output_version
         if options or heard(config, verbose=self.verbose):
             return super().astream(input, config, stop=stop, **kwargs)
@@ -122,7 +122,7 @@ class ChatModel(BaseChatModel):
                 raise _model_error(error, request) from error
 
     async def _sent(self, message: BaseMessage, request: RequestState) -> dict[str, Any]:
-        """A message as a provider takes it; the result of a tool as the passage guards let it pass."""
+        """Return a message as a provider takes it, the result of a tool as the passage guards let it pass."""
         said: dict[str, Any] = {"role": _ROLES[message.type], "content": str(message.text)}
         if isinstance(message, ToolMessage):
             said["tool_call_id"], text = message.tool_call_id, said["content"]
@@ -164,8 +164,6 @@ class ChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - the signature of LangChain
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        """Of code that is not asynchronous: the pieces when all of them are there."""
-
         async def whole() -> list[ChatGenerationChunk]:
             return [chunk async for chunk in self._astream(messages, stop, **kwargs)]
 
@@ -187,7 +185,7 @@ def _add_calls(called: dict[Any, dict[str, Any]], delta: Delta) -> None:
 
 
 def _choice(given: Any, names: list[str]) -> str | dict[str, Any]:
-    """LangChain's ways to say which tool is to be called, as OpenAI's API has it."""
+    """Translate LangChain's ways to name the tool into OpenAI's."""
     name = given["function"]["name"] if isinstance(given, dict) else "any" if given is True else given
     if name not in names:
         if name in ("auto", "none", "any", "required"):

@@ -1,5 +1,4 @@
-"""The HTTP API: OpenAI-compatible chat, feedback, page, health, version, metrics. `create_app` assembles it for one
-release."""
+"""The HTTP API: OpenAI-compatible chat, feedback, page, health, version, metrics."""
 
 from __future__ import annotations
 

@@ -47,9 +47,8 @@ class SearchResult:
 
 
 class PassageRetriever(BaseRetriever):
-    """The best passages, and none where even the best is further away than `retrieval.min_similarity`. They may be
-    quoted to a model: where `vets`, the guards have looked at the text, the title and the file name of each.
-    SearchError when the search failed, ModelTimeoutError when the deadline has passed."""
+    """The best passages, or none if even the best is further away than `retrieval.min_similarity`. With `vets`, the
+    guards have checked the text, the title and the file name of each."""
 
     search: SkipValidation[Search]
     guards: SkipValidation[Checks]
@@ -60,7 +59,7 @@ class PassageRetriever(BaseRetriever):
     )
 
     async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
-        """As in the base class, without what that does for callbacks where there are none."""
+        """Skip what LangChain does for callbacks if there are none."""
         if kwargs or heard(config):
             return await super().ainvoke(input, config, **kwargs)
         return await self._documents(input)
@@ -126,6 +125,6 @@ def documents_of(hits: Sequence[Hit]) -> list[Document]:
 
 
 def format_passages(documents: Sequence[Document]) -> str:
-    """Passages as a prompt has them, in the form in which training showed them: one a line, `[1] Title: text`."""
+    """Format passages for a prompt, one a line: `[1] Title: text`."""
     hits = [Hit(chunk_id=one.id or "", text=one.page_content, **one.metadata) for one in documents]
     return retrieval.format_passages(hits)

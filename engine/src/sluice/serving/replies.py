@@ -1,8 +1,4 @@
-"""Responses in OpenAI's format: completions, streams of events, errors. Details of the model server and of defects stay
-in the log.
-
-Our own fields beside theirs: release, citations, blocked, declined.
-"""
+"""Responses in OpenAI's format: completions, streams of events, errors. Details of defects stay in the log."""
 
 from __future__ import annotations
 
@@ -31,10 +27,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class ReplyFrame:
-    """The frame that all parts of one reply share: id, time, model, release, trace.
-
-    `trace_id`: 32 hex digits; the id of the reply is made from it, so that feedback finds the trace, and of `proof`,
-    so that feedback is taken."""
+    """The fields that all parts of one reply share. The id holds the trace's, so that feedback finds it, and `proof`."""
 
     def __init__(self, release: str, *, trace_id: str, include_usage: bool = False, proof: str = "") -> None:
         self._frame = {
@@ -63,7 +56,6 @@ class ReplyFrame:
         return self._chunk({"content": text})
 
     def closing(self, answer: Answer) -> bytes:
-        """The chunk with the finish reason and our fields, then the usage where it was asked for, then [DONE]."""
         calls = [{"index": place, **call} for place, call in enumerate(answer.tool_calls)]
         last = self._chunk({"tool_calls": calls}) if calls else b""
         last += self._chunk({"refusal": answer.text}) if answer.refusal else b""
@@ -134,11 +126,10 @@ class AnswerFrame(Protocol):
 
 
 class EventStream(StreamingResponse):
-    """Sends `events`, then closes them and their `source`, also when the client goes away before the first of them.
+    """Sends `events`, then closes them and their `source`, also if the client has gone before the first.
 
-    Starlette leaves what it iterates open until it is collected as garbage. It would also watch for the client to go
-    away, with two tasks of its own; `AdmissionMiddleware` watches already, and cancels the task that is in here.
-    """
+    Starlette leaves what it iterates to the garbage collector. It would also watch for the client with two tasks of its
+    own; `AdmissionMiddleware` does that already."""
 
     def __init__(self, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Any, None], **options: Any) -> None:
         super().__init__(events, **options)
@@ -263,7 +254,7 @@ def add_error_shapes(api: FastAPI) -> None:
 
 
 def param_of(place: Iterable[Any]) -> str:
-    """The place of a field as OpenAI writes it, such as `messages[0].role`."""
+    """Write the place of a field as OpenAI does, such as `messages[0].role`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
 
 

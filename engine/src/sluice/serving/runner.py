@@ -1,7 +1,6 @@
-"""Runs an application, with what none may skip around it: input guard, deadline, output guard, trace and citations.
+"""Runs an application with what none may skip: input guard, deadline, output guard, trace and citations.
 
-There is one path: a complete answer is its collected stream. The output guard checks each sentence before it is sent.
-"""
+A complete answer is its collected stream. The output guard checks each sentence before it is sent."""
 
 from __future__ import annotations
 
@@ -35,9 +34,7 @@ _END = re.compile(r"(?<!\s\S\s)[.!?…][\"'”’)\]]*(?=\s)")
 
 
 class SentenceSplitter:
-    """Takes pieces of text and returns finished sentences; together they are the whole text.
-
-    `whole`: for answers that can only be checked as a whole, no sentence is finished before the end."""
+    """Cuts text into sentences that together are the whole; with `whole`, into one."""
 
     def __init__(self, *, whole: bool = False) -> None:
         self._open = ""
@@ -71,8 +68,7 @@ _WARM_UP = ({"role": "user", "content": "Is everything ready?"},)
 
 
 class ApplicationRunner:
-    """The application of a release, safe for concurrent questions: all state of one answer is in its `RequestState`.
-    SluiceError when there is no such application, or it refuses the release."""
+    """The application of a release, safe for concurrent questions: state of one answer is in its `RequestState`."""
 
     def __init__(self, bundle: ReleaseBundle, chat: ChatProvider, search: Search, guards: Checks) -> None:
         self._settings = bundle.service
@@ -102,7 +98,6 @@ class ApplicationRunner:
     async def answer(
         self, messages: Messages, *, tenant: str | None = None, options: CallerOptions | None = None
     ) -> Answer:
-        """The whole answer."""
         async with aclosing(self.stream(messages, tenant=tenant, options=options)) as items:
             async for item in items:
                 if isinstance(item, Answer):
@@ -112,7 +107,7 @@ class ApplicationRunner:
     async def stream(
         self, messages: Messages, *, tenant: str | None = None, options: CallerOptions | None = None
     ) -> AsyncGenerator[str | Answer, None]:
-        """The answer in pieces, then as a whole."""
+        """Yield the answer in pieces, then as a whole."""
         for name in sorted((options.names if options else frozenset()) - self.services.takes):
             raise RequestError(f"{name}: this application takes none of the caller's", param=name)
         request = self._request(messages, tenant, options=options)
@@ -136,7 +131,7 @@ class ApplicationRunner:
         yield answer
 
     async def warm_up(self) -> None:
-        """Runs every part once, so that the first caller does not pay for it. Errors as for `answer`."""
+        """Run every part once, so that the first caller doesn't pay for it."""
         request = self._request(_WARM_UP, None, warming=True)
         request.question = _WARM_UP[0]["content"]
         await self._guards.check_input(request.question)
@@ -149,7 +144,7 @@ class ApplicationRunner:
         return RequestState(messages, tenant, decline=self._settings.decline, seconds=seconds, **options)
 
     async def _check_input(self, question: str, request: RequestState) -> None:
-        """The question, and calls that are said to be a model's: results of tools are checked as passages are."""
+        """Check the question, and calls that are said to be a model's; results of tools are checked as passages."""
         with request.trace.step(traces.GUARD_INPUT) as step:
             texts = [(question, said_before(request.messages))]
             texts += [(claim, ()) for claim in (request.options.claims if request.options else ())]
@@ -162,7 +157,7 @@ class ApplicationRunner:
                 request.question = request.question or verdict.text
 
     async def _attempt(self, request: RequestState) -> AsyncGenerator[str, None]:
-        """Checked sentences of the application's answer, without white space around the whole."""
+        """Yield checked sentences, without white space around the whole."""
         sentences = SentenceSplitter(whole=self._whole or (request.options is not None and request.options.whole))
         again = bool(request.refused)
         enter_request(request)
@@ -198,8 +193,8 @@ class ApplicationRunner:
         return gap + verdict.text if verdict.text else ""
 
     async def _quotable(self, citation: Citation) -> Citation | None:
-        """A citation as the output guard lets it leave: with no more of its passage than what is cited, or not at all.
-        Within a passage nothing is replaced: that would move the places."""
+        """Return the citation as the output guard lets it leave, or None. Nothing is replaced within a passage, as that
+        would move the places."""
         passage = citation.passage
         title, text, whole = [await self._leaves(one) for one in (citation.title, citation.text, passage.text)]
         if whole != passage.text:
@@ -207,7 +202,6 @@ class ApplicationRunner:
         return replace(citation, title=title, passage=passage) if text == citation.text else None
 
     async def _leaves(self, text: str) -> str:
-        """What the output guard leaves of a text of a document; the last ones are remembered."""
         if (known := self._quoted.get(text)) is not None:
             return known
         found = await self._guards.check_output(text)
@@ -217,7 +211,6 @@ class ApplicationRunner:
 
 
 def _small_model(bundle: ReleaseBundle, retriever: PassageRetriever) -> Any:
-    """The help for a small model that the release asks for. SluiceError if the project has left out the extra."""
     wanted = ["small_model"] if bundle.service.small_model else []
     wanted += ["answers: spans"] if bundle.service.answers == "spans" else []
     if not wanted:
@@ -241,14 +234,12 @@ async def _finished(pieces: AsyncGenerator[Any, None], sentences: SentenceSplitt
 
 
 def said_before(messages: Messages) -> tuple[str, ...]:
-    """What was said before the last question, the last turns of it."""
     said = [message for message in messages if message["role"] in ("user", "assistant") and message["content"].strip()]
     last = max((place for place, message in enumerate(said) if message["role"] == "user"), default=0)
     return tuple(message["content"][:_CHARACTERS] for message in said[max(0, last - _TURNS) : last])
 
 
 def last_question(messages: Messages) -> str:
-    """The last user message, stripped. RequestError when there is none or it is empty."""
     last = next((message for message in reversed(messages) if message["role"] == "user"), None)
     if last and (question := str(last["content"]).strip()):
         return question
