@@ -13,13 +13,12 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableConfig
 from pydantic import PrivateAttr, SkipValidation
 
 from sluice import retrieval
 from sluice.retrieval import Hit, RetrievalError
 from sluice.serving.answer import SearchError
-from sluice.serving.contracts import Checks, Search, heard
+from sluice.serving.contracts import Checks, Search
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import RetrievalSettings
 from sluice.serving.telemetry import traces
@@ -57,12 +56,6 @@ class PassageRetriever(BaseRetriever):
     _threads: ThreadPoolExecutor = PrivateAttr(
         default_factory=partial(ThreadPoolExecutor, _SEARCHES, thread_name_prefix="search")
     )
-
-    async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
-        """Skip what LangChain does for callbacks if there are none."""
-        if kwargs or heard(config):
-            return await super().ainvoke(input, config, **kwargs)
-        return await self._documents(input)
 
     async def _aget_relevant_documents(
         self,

@@ -360,14 +360,6 @@ def test_metrics_count_what_happened(client: Client) -> None:
         assert line in page
 
 
-def test_draining_turns_readyz_off_and_nothing_else(client: Client, traffic: TrafficState) -> None:
-    traffic.drain()
-    assert client.get("/readyz").status_code == 503
-    assert client.get("/healthz").status_code == 200
-    response = client.chat()
-    assert (response.status_code, response.headers["connection"]) == (200, "close")
-
-
 def test_a_service_whose_own_store_is_gone_does_not_live(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kubelet starts it again; what several pods share is none of a pod's liveness."""
     for seconds, status in ((0.0, 200), (29.0, 200), (31.0, 503)):
