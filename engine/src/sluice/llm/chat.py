@@ -101,7 +101,6 @@ class ChatProvider(Protocol):
 
 
 def finish_reason(said: str | None) -> FinishReason:
-    """The reason in OpenAI's words, whatever the provider calls it."""
     if said in ("length", "max_tokens", "model_context_window_exceeded"):
         return "length"
     if said in ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety"):
@@ -115,6 +114,6 @@ _BEGINNING = re.compile(rf"[<\[](?=[|｜][^\W\d][^\s|｜]*[|｜][>\]]|/?(?:{_NAM
 
 
 def read_as_text(said: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Messages or tools with a space behind the first letter of each such token; as they are where there is none."""
+    """Put a space behind the first letter of each such token in messages or tools."""
     text = json.dumps(list(said), ensure_ascii=False)
     return list(json.loads(_BEGINNING.sub(r"\g<0> ", text)) if _BEGINNING.search(text) else said)

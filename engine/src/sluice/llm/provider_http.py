@@ -1,12 +1,12 @@
-"""The HTTP client of OpenAI-compatible servers: a long-lived aiohttp session, POST requests, the reply as blocks of
-bytes. It is cheaper than OpenAI's SDK and httpx (engine/docs/decisions/below-langchain.md)."""
+"""The HTTP client of OpenAI-compatible servers, on aiohttp. It is cheaper than OpenAI's SDK and httpx
+(engine/docs/decisions/below-langchain.md)."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -20,10 +20,9 @@ T = TypeVar("T")
 
 
 class LoopResource(Generic[T]):
-    """`opening` makes the resource; it is entered at the first use in an event loop, and left at the end of the loop.
+    """A resource for each event loop, entered at its first use there and left at the end of the loop.
 
-    No generator may make it: the loop would close that one too, at the same time.
-    """
+    `opening` can't be a generator: the loop would close that one too, at the same time."""
 
     def __init__(self, opening: Callable[[], AbstractAsyncContextManager[T]]) -> None:
         self._opening = opening
@@ -31,7 +30,6 @@ class LoopResource(Generic[T]):
         self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
 
     async def get(self) -> T:
-        """The resource of the running event loop."""
         loop = asyncio.get_running_loop()
         if (there := self._open.get(loop)) is not None:
             return there[0]
@@ -42,8 +40,7 @@ class LoopResource(Generic[T]):
             return self._open[loop][0]
 
     async def _life(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[T, None]:
-        """Suspended as long as the loop runs: what runs a loop closes its open generators at the end, so that no caller
-        has to."""
+        """Suspended while the loop runs: whoever runs a loop closes its open generators at the end."""
         try:
             async with self._opening() as resource:
                 yield resource
@@ -73,9 +70,11 @@ class HttpClient:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
         self.sessions = LoopResource(self._session)
 
-    async def post(self, body: bytes, *, ended: Callable[[], bool], deadline: float) -> AsyncGenerator[bytes, None]:
-        """The reply in blocks of all that has arrived, until `ended` says that nothing more matters. `deadline`: a time
-        of the event loop's clock. Closing the generator before its end closes the connection."""
+    @asynccontextmanager
+    async def post(self, body: bytes, *, deadline: float) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+        """Send a request; each call of the reader gives what has arrived of the reply, b"" at its end.
+
+        `deadline` is a time of the event loop's clock. Leaving by an exception closes the connection."""
         response: aiohttp.ClientResponse | None = None
         try:
             async with asyncio.timeout_at(deadline):
@@ -83,12 +82,13 @@ class HttpClient:
                 response = await session.post(self.url, data=body, proxy=self.proxy, allow_redirects=False)
                 if response.status != 200:
                     raise await _refusal(response)
-            while not ended():
+            content = response.content
+
+            async def read() -> bytes:
                 async with asyncio.timeout_at(deadline):
-                    block = await response.content.readany()
-                if not block:
-                    return
-                yield block
+                    return await content.readany()
+
+            yield read
             await _finish(response)
         except (aiohttp.ClientError, OSError) as error:
             raise _fault(error) from error
@@ -115,7 +115,7 @@ def _proxy(url: str) -> str | None:
 
 
 async def _finish(response: aiohttp.ClientResponse) -> None:
-    """Reads the end of the body, which is nearly always there already, so that the connection can be used again."""
+    """Read the end of the body, which is nearly always there, so that the connection can be used again."""
     try:
         async with asyncio.timeout(_REST_SECONDS):
             while not response.content.is_eof():
@@ -125,8 +125,7 @@ async def _finish(response: aiohttp.ClientResponse) -> None:
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ProviderError:
-    """The failure of a status. Of an error object's message only numbers are kept: it may quote a key or the
-    question."""
+    """Of an error object's message only numbers are kept: it may quote a key or the question."""
     codes = said = ""
     try:
         found: Any = json.loads(await response.content.read(_ERROR_BYTES))["error"]

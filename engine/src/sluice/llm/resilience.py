@@ -1,6 +1,6 @@
-"""The providers of a role as one: each with a concurrency limit, a circuit breaker, retries and a timeout for the first
-token. The first that sends a token answers; after that no other is tried.
-"""
+"""The providers of a role as one: each with a concurrency limit, a circuit breaker, retries and timeouts.
+
+The first that sends a token answers; after that no other is tried."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from sluice.prompts import ModelParameters
 
 @dataclass
 class ProviderAttempt:
-    """Filled while the attempt lasts; observers get it at the end. It holds no texts. `outcome`: answered, abandoned
-    (the caller went away) or a FailureKind. `usage` and `cost`, in US dollars: None when the provider did not say."""
+    """The figures of one attempt, without texts. `outcome` is answered, abandoned (the caller went away) or a
+    FailureKind; `cost` is in US dollars."""
 
     provider: str
     model: str
@@ -40,7 +40,7 @@ Observer = Callable[[ProviderAttempt], None]
 
 
 class ConcurrencyLimit:
-    """At most `count` concurrent requests, counted for each event loop, because a semaphore belongs to one."""
+    """At most `count` concurrent requests for each event loop, because a semaphore belongs to one."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -48,8 +48,7 @@ class ConcurrencyLimit:
 
     @asynccontextmanager
     async def acquire(self, until: float) -> AsyncIterator[None]:
-        """Holds one of the `count` permits. FailureKind.FULL when none becomes free before `until`, a time of the event
-        loop's clock."""
+        """Hold a permit. FailureKind.FULL if none is free before `until`, a time of the event loop's clock."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         if (places := self._places.get(loop)) is None:
@@ -70,13 +69,13 @@ State = Literal["closed", "open", "half_open"]
 
 
 class BreakerTicket(NamedTuple):
-    """The leave to send one request. `probe`: it decides whether an open breaker closes."""
+    """A permission to send one request. A probe decides whether an open breaker closes."""
 
     probe: bool
 
 
 class CircuitBreaker:
-    """One provider's breaker. Not for several threads: it belongs to the event loop's."""
+    """Not thread-safe."""
 
     def __init__(self, settings: BreakerSettings, clock: Callable[[], float]) -> None:
         self._settings = settings
@@ -92,7 +91,7 @@ class CircuitBreaker:
         return "open" if self._probing or self._waits() else "half_open"
 
     def admit(self) -> BreakerTicket | None:
-        """A ticket, or None while the provider is left alone. Every ticket must be settled."""
+        """Return a ticket, which must be settled, or None while the provider is left alone."""
         if self._opened_at is None:
             return BreakerTicket(probe=False)
         if self._probing or self._waits():
@@ -101,7 +100,7 @@ class CircuitBreaker:
         return BreakerTicket(probe=True)
 
     def settle(self, ticket: BreakerTicket, succeeded: bool | None) -> None:
-        """What came of it; None when that says nothing about the provider."""
+        """Note the result; None says nothing about the provider."""
         if ticket.probe:
             self._probing = False
             if succeeded:
@@ -126,8 +125,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds
 
 
 class ResilientProvider:
-    """One provider with its limits. Its errors carry its name, and its observers are told how each attempt ended."""
-
     def __init__(
         self,
         spec: ProviderSpec,
@@ -147,9 +144,11 @@ class ResilientProvider:
     def state(self) -> State:
         return self._breaker.state
 
+    @asynccontextmanager
     async def attempt(
         self, messages: Messages, parameters: ModelParameters, first_by: float, deadline: float
-    ) -> AsyncGenerator[Delta, None]:
+    ) -> AsyncIterator[tuple[Delta, AsyncGenerator[Delta, None], ProviderAttempt]]:
+        """Ask once. Gives the first piece, the others, and the record for `signed`; leaving ends the attempt."""
         now = asyncio.get_running_loop().time
         if self._breaker.state == "open":
             raise self._is_open()
@@ -167,9 +166,7 @@ class ResilientProvider:
                     if ticket.probe:  # the others need not wait for the end of this answer
                         self._breaker.settle(ticket, succeeded)
                         ticket = BreakerTicket(probe=False)
-                    yield self._signed(delta, record)
-                    async for delta in stream:
-                        yield self._signed(delta, record)
+                    yield delta, stream, record
             except ProviderError as error:
                 cut = record.first_token_seconds is not None and error.failure is not FailureKind.DEADLINE
                 failed = error.at(self.name, failure=FailureKind.CUT if cut else None)
@@ -193,8 +190,8 @@ class ResilientProvider:
         except StopAsyncIteration:
             raise ProviderError(FailureKind.GARBAGE, "an answer that never ended") from None
 
-    def _signed(self, delta: Delta, record: ProviderAttempt) -> Delta:
-        """The last piece with the provider's name, the model and the price; all others as they are."""
+    def signed(self, delta: Delta, record: ProviderAttempt) -> Delta:
+        """Add the provider's name, the model and the price to the last piece."""
         if delta.finish_reason is None:
             return delta
         record.outcome, record.usage, record.cost = "answered", delta.usage, self.spec.prices.cost(delta.usage)
@@ -212,16 +209,15 @@ class ResilientProvider:
 
 
 def pause(attempt: int, retry_after: float | None) -> float:
-    """Seconds to wait after the attempt with this number (0 is the first): exponential, and at least as long as the
-    provider asked for. Half of it is drawn by chance, so that callers that failed together do not come back together.
-    """
+    """Return the seconds to wait after an attempt, counted from 0: exponential, and at least as long as the provider
+    asked for. Half of it is random, so that callers that failed together don't come back together."""
     longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
     drawn = random.uniform(longest / 2, longest)
     return drawn if retry_after is None else max(drawn, retry_after + random.uniform(0, _FIRST_PAUSE))
 
 
 class FallbackProvider:
-    """`observers`: callbacks for every attempt; append to it. They are called in the event loop."""
+    """`observers` are called in the event loop after every attempt."""
 
     def __init__(self, providers: Sequence[ResilientProvider], observers: list[Observer]) -> None:
         self._providers = providers
@@ -229,7 +225,6 @@ class FallbackProvider:
 
     @property
     def states(self) -> Mapping[str, State]:
-        """The state of each provider's breaker, in the order in which they are asked."""
         return {provider.name: provider.state for provider in self._providers}
 
     async def stream(
@@ -245,10 +240,11 @@ class FallbackProvider:
             for number in range(provider.spec.retries + 1):
                 started = False
                 try:
-                    async with aclosing(provider.attempt(messages, parameters, first_by, deadline)) as deltas:
-                        async for delta in deltas:
-                            started = True
-                            yield delta
+                    async with provider.attempt(messages, parameters, first_by, deadline) as (first, rest, record):
+                        started = True
+                        yield provider.signed(first, record)
+                        async for delta in rest:
+                            yield provider.signed(delta, record)
                     return
                 except ProviderError as error:
                     wait = pause(number, error.retry_after)
@@ -268,7 +264,6 @@ class FallbackProvider:
 def open_chat(
     specs: Sequence[ProviderSpec], *, local_url: str | None, clock: Callable[[], float] = time.monotonic
 ) -> FallbackProvider:
-    """Opens the providers of a role as one. Nothing is sent yet."""
     observers: list[Observer] = []
     guarded = [
         ResilientProvider(spec, connect(ProviderContext(spec, local_url)), clock=clock, observers=observers)

@@ -1,8 +1,6 @@
 """Admission control as plain ASGI: maximum body size, concurrent answers, and a bounded queue.
 
-An overloaded service refuses immediately: a client that gets 503 within a millisecond can go elsewhere, one that waits
-cannot. When the client disconnects, its work is cancelled at any stage.
-"""
+An overloaded service refuses at once: a client that gets 503 within a millisecond can go elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ _GONE = 499  # never sent; the metrics count it
 
 
 class AdmissionQueue:
-    """At most `many` concurrent answers, and a FIFO queue of at most `queued` requests."""
+    """At most `many` concurrent answers and `queued` requests that wait, first in, first out."""
 
     def __init__(self, many: int, queued: int) -> None:
         self._permits = asyncio.Semaphore(many)
@@ -33,7 +31,7 @@ class AdmissionQueue:
         return self.taken + self.waiting >= self._most
 
     async def take(self, seconds: float) -> bool:
-        """Waits at most `seconds` for a permit; returns whether it got one. Return it with `free`."""
+        """Wait for a permit, at most so many seconds; return it with `free`."""
         if self.full:
             return False
         waits = self._permits.locked()
@@ -54,9 +52,7 @@ class AdmissionQueue:
 
 
 class AdmissionMiddleware:
-    """413 for a large body, on any path. For the chat: 503 when full, and cancellation when the client disconnects.
-
-    `shed` is told why each request was refused with 503."""
+    """Answers 413 to a large body. For the chat: 503 when full, and cancellation when the client disconnects."""
 
     def __init__(
         self, app: ASGIApp, limits: LimitSettings, traffic: TrafficState, shed: Callable[[str], None] = lambda _: None
@@ -94,7 +90,7 @@ class AdmissionMiddleware:
             await self._app(scope, _replay(body, receive), send)
 
     async def _while_wanted(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Answers until the client disconnects, so that the model never works for a lost client."""
+        """Answer until the client disconnects, so that the model never works for a lost client."""
         begun = whole = False
 
         async def watched(message: Message) -> None:
@@ -142,7 +138,7 @@ class AdmissionMiddleware:
 
 
 async def _read_body(scope: Scope, receive: Receive, largest: int) -> bytes | None:
-    """The whole body, or None when it is too large; what is declared too large is not read at all."""
+    """Return the whole body, or None if it is too large; a body that is declared too large isn't read."""
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if declared.isdigit() and int(declared) > largest:
         return None
@@ -155,7 +151,6 @@ async def _read_body(scope: Scope, receive: Receive, largest: int) -> bytes | No
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A receive that gives the body in one message, then waits for the client to go."""
     given = False
 
     async def replayed() -> Message:

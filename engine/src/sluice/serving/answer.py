@@ -1,6 +1,4 @@
-"""The answer of the chain, its errors, and its citations: the passages that contain it, word for word, ignoring case,
-punctuation and white space.
-"""
+"""The answer of an application, its errors, and its citations: the passages that contain it word for word."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ _ENDS = re.compile(r"(?<=[.!?])\s+|(?:^|\n)\d+\. ")  # of sentences, and the beg
 
 @dataclass(frozen=True)
 class PromptPassage:
-    """The chunk that was in the prompt. `start`: its place in the document, as for Citation."""
+    """A chunk that was in the prompt; `start` is its place in the document."""
 
     id: str
     start: int
@@ -32,11 +30,8 @@ class PromptPassage:
 
 @dataclass(frozen=True)
 class Citation:
-    """The answer as it stands in a document. `score`: the hit's.
-
-    Places count characters of the document's text in which every run of white space is one space:
-    passage.text[start - passage.start : end - passage.start] == text.
-    """
+    """A place in a document that holds the answer, or a sentence of it. Places count characters of the text with every
+    run of white space as one: passage.text[start - passage.start : end - passage.start] == text."""
 
     document: str
     title: str
@@ -52,13 +47,12 @@ def words(text: str) -> list[str]:
 
 
 def first_words(text: str) -> list[str]:
-    """The words of the first line: those of the decline text tell an answer that declines, whatever follows below."""
+    """Return the words of the first line, by which a decline is recognised."""
     return words(text.strip().partition("\n")[0])
 
 
 def cite(answer: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
-    """One citation, the first occurrence, for each hit whose text holds the words of the answer in a row; where none
-    does, for each hit and each sentence of the answer that it holds."""
+    """Cite the first occurrence of the whole answer in each hit; without any, that of each sentence."""
     return _cited([words(answer)], hits) or _cited([words(one) for one in _ENDS.split(answer)], hits)
 
 
@@ -82,7 +76,6 @@ def _find(wanted: Sequence[str], passage: str) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=1024)
 def _passage_words(passage: str) -> tuple[list[tuple[int, int]], list[str]]:
-    """Places and words of a passage. The same passages come back with many questions."""
     matches = list(_WORD.finditer(passage))
     return [match.span() for match in matches], [_folded(match) for match in matches]
 
@@ -97,7 +90,7 @@ TOO_LONG = "Your question is too long. Shorten it and ask again."
 
 
 class RequestError(SluiceError):
-    """The request cannot be served as it is: `param` names the field at fault."""
+    """The request can't be served; `param` names the field at fault."""
 
     def __init__(self, message: str, *, param: str, code: str = "invalid_request") -> None:
         super().__init__(message)
@@ -105,23 +98,22 @@ class RequestError(SluiceError):
 
 
 class ModelError(SluiceError):
-    """The model gave no whole answer. `retry_after`: seconds after which it may be worth asking again, or
-    None; `failure`: a code or the name of an exception, which is safe to log."""
+    """The model gave no whole answer. `retry_after` is in seconds; `failure` is a code that is safe to log."""
 
     retry_after: float | None = None
     failure: str = ""
 
 
 class ModelTimeoutError(ModelError):
-    """The answer was not there in time."""
+    """The answer wasn't there in time."""
 
 
 class ModelBusyError(ModelError):
-    """The model had no place for another answer in time."""
+    """The model had no free place in time."""
 
 
 class SearchError(ModelError):
-    """The passages could not be searched, so the model was not asked."""
+    """The search failed, so the model wasn't asked."""
 
     retry_after = 1.0
 

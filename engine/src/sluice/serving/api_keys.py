@@ -1,8 +1,6 @@
-"""API keys with tenant and rate limit. `sluice keys` writes the file, the service reads it.
+"""API keys with tenant and rate limit. The file holds sha256 hashes, never keys.
 
-The file holds sha256 hashes, never keys. A plain hash is enough: a key is 256 random bits, so there is nothing to guess
-that a slow hash or a salt would protect, and a check costs a microsecond.
-"""
+A plain hash is enough: a key is 256 random bits, so a slow hash or a salt would protect nothing."""
 
 from __future__ import annotations
 
@@ -55,12 +53,10 @@ class ApiKeyFile(Settings):
 
 
 def keys_path(state: Path) -> Path:
-    """The file that the variable SLUICE_KEYS_FILE names, or keys.json in `state` (.sluice/)."""
     return Path(os.environ.get(VARIABLE) or state / "keys.json")
 
 
 def read_keys(path: Path) -> ApiKeyFile:
-    """The file; an empty one when it is missing. SluiceError names what is wrong in it."""
     if not path.exists():
         return ApiKeyFile(keys=())
     try:
@@ -114,7 +110,6 @@ def add_key(path: Path, name: str, *, tenant: str | None, scopes: Sequence[str],
 
 
 def revoke_key(path: Path, name: str) -> None:
-    """Ends a key. A running service refuses it within a second."""
     with _locked(path):
         file = read_keys(path)
         if not any(key.name == name for key in file.in_force):
@@ -143,7 +138,6 @@ def _now() -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Two commands at once must not lose one another's key. The kernel frees the lock when its process dies."""
     from filelock import FileLock
 
     try:

@@ -1,9 +1,7 @@
-"""Authentication as plain ASGI: the key of a request, its scope, its rate limit; before any expensive work.
+"""Authentication as plain ASGI: key, scope and rate limit, before any expensive work.
 
-A change of the key file takes effect within a second; an invalid version leaves the last valid one in force. Without
-keys only local, same-origin requests are accepted: a web page can make a browser send requests to 127.0.0.1, and with
-DNS rebinding read the replies, so `Host` must be a name of this machine, and `Origin` must match it.
-"""
+Without keys only local, same-origin requests are accepted. A web page can make a browser send requests to 127.0.0.1,
+and with DNS rebinding read the replies, so `Host` must be a name of this machine and `Origin` must match it."""
 
 from __future__ import annotations
 
@@ -32,8 +30,7 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]{1,5})?")  # `hos
 
 
 class LoopbackMiddleware:
-    """403 where the header `Host` is not a name of this machine, or `Origin` differs from `Host`. What is no
-    browser sends no `Origin`."""
+    """Answers 403 unless `Host` is a name of this machine and `Origin`, which only browsers send, matches it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -72,8 +69,7 @@ KEYLESS = b"keyless"  # signs where only this machine may ask, and every process
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a request is from. `key`: the name of the key; both None where no keys are asked for. `signing`: the secret
-    that signs the ids of his answers."""
+    """The key's name, both None without keys, and the secret that signs the ids of its answers."""
 
     key: str | None = None
     tenant: str | None = None
@@ -84,13 +80,12 @@ _NOBODY = Caller()
 
 
 def caller_of(scope: Connection) -> Caller:
-    """The caller of a request that has passed `AuthMiddleware`; without one, an anonymous caller without a tenant."""
     found: Caller = scope.get(_CALLER, _NOBODY)
     return found
 
 
 class KeyRing:
-    """The keys in force, as the file says now. Until there is a file for the first time, no keys are asked for."""
+    """The keys in force. A change of the file counts within a second; an invalid file leaves the last valid one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -111,7 +106,6 @@ class KeyRing:
         return not self._by_id
 
     def refresh(self) -> None:
-        """Reads the file again when it has changed; at most one look a second."""
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -126,7 +120,7 @@ class KeyRing:
             _log.error("the keys before stay in force: %s", error)
 
     def find(self, presented: str) -> ApiKey | None:
-        """The key in force that was presented. Takes as long for a wrong key as for a right one."""
+        """Find the key that was presented, in the same time for a wrong one as for a right one."""
         number = id_of(presented)
         key = self._by_id.get(number) if number else None
         same = hmac.compare_digest(digest_of_key(presented), key.sha256 if key else "0" * 64)
@@ -154,7 +148,7 @@ class KeyRing:
 
 
 class TokenBucket:
-    """A token bucket: `rate` requests a minute on average, and as many at once after a quiet minute."""
+    """Allows `rate` requests a minute on average, and as many at once after a quiet minute."""
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
@@ -180,16 +174,14 @@ class TokenBucket:
 
     @property
     def next_in(self) -> int:
-        """Seconds until one request may pass, rounded up."""
         return max(1, math.ceil((1 - self._tokens) * 60 / self.rate))
 
 
 class AuthMiddleware:
-    """401 without a valid key, 403 without the scope, 429 over the rate; an accepted request carries its caller.
+    """Answers 401 without a valid key, 403 without the scope, 429 over the rate.
 
-    Rates are counted in this process: with N replicas a key has up to N times its rate. `keyless` answers as long as no
-    keys are asked for.
-    """
+    Rates are counted in this process: with N replicas a key has up to N times its rate. `keyless` answers while there
+    are no keys."""
 
     def __init__(
         self,

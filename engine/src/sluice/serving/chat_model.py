@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -66,7 +66,7 @@ class ChatModel(BaseChatModel):
             kwargs["tool_choice"] = _choice(tool_choice, [tool["function"]["name"] for tool in shown])
         return self.bind(**kwargs, **({"tools": shown} if shown else {}))
 
-    async def astream(
+    def astream(
         self,
         input: LanguageModelInput,
         config: RunnableConfig | None = None,
@@ -74,25 +74,27 @@ class ChatModel(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        """As in the base class, without what that does for callbacks and options where there are none."""
+        """Skip what LangChain does for callbacks and options if there are none."""
         options = self.callbacks or self.rate_limiter or self.disable_streaming or self.output_version
         if options or heard(config, verbose=self.verbose):
-            async for piece in super().astream(input, config, stop=stop, **kwargs):
-                yield piece
-            return
+            return super().astream(input, config, stop=stop, **kwargs)
         kwargs.pop("ls_structured_output_format", None)  # of the callbacks
         name = f"{LC_ID_PREFIX}-{uuid4()}"
-        async for chunk in self._astream(self._convert_input(input).to_messages(), stop, **kwargs):
-            chunk.message.id = name
-            yield cast(AIMessageChunk, chunk.message)
+        return self._pieces(self._convert_input(input).to_messages(), stop, name, **kwargs)
 
-    def _astream(
+    async def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - the signature of LangChain
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
+        async for piece in self._pieces(messages, stop, **kwargs):
+            yield ChatGenerationChunk(message=piece)
+
+    async def _pieces(
+        self, messages: list[BaseMessage], stop: list[str] | None, name: str | None = None, **kwargs: Any
+    ) -> AsyncGenerator[AIMessageChunk, None]:
         request = current_request()
         if len(request.replies) >= self.max_calls:
             raise ModelError(
@@ -103,16 +105,10 @@ class ChatModel(BaseChatModel):
             asked = request.options.parameters(self.longest, brief=bool(request.refused))
             kwargs = {**asked, **kwargs}
         parameters = self._parameters({**kwargs, "stop": tuple(stop)} if stop else kwargs)
-        reply = self._reply(request, messages, parameters)
-        request.replies.append(reply)
-        return reply
-
-    async def _reply(
-        self, request: RequestState, messages: list[BaseMessage], parameters: ModelParameters
-    ) -> AsyncGenerator[ChatGenerationChunk, None]:
         asked = [await self._sent(message, request) for message in messages]
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
         deltas = self.provider.stream(asked, parameters, deadline=request.deadline)
+        request.replies.append(deltas)
         request.called = {}
         with request.step(traces.CHAT) as step:
             try:
@@ -121,12 +117,12 @@ class ChatModel(BaseChatModel):
                         _add_calls(request.called, delta)
                         if delta.finish_reason is not None:
                             request.replied(step, delta, self.model_name)
-                        yield ChatGenerationChunk(message=_chunk(delta))
+                        yield _chunk(delta, name)
             except Exception as error:
                 raise _model_error(error, request) from error
 
     async def _sent(self, message: BaseMessage, request: RequestState) -> dict[str, Any]:
-        """A message as a provider takes it; the result of a tool as the passage guards let it pass."""
+        """Return a message as a provider takes it, the result of a tool as the passage guards let it pass."""
         said: dict[str, Any] = {"role": _ROLES[message.type], "content": str(message.text)}
         if isinstance(message, ToolMessage):
             said["tool_call_id"], text = message.tool_call_id, said["content"]
@@ -168,8 +164,6 @@ class ChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - the signature of LangChain
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        """Of code that is not asynchronous: the pieces when all of them are there."""
-
         async def whole() -> list[ChatGenerationChunk]:
             return [chunk async for chunk in self._astream(messages, stop, **kwargs)]
 
@@ -191,7 +185,7 @@ def _add_calls(called: dict[Any, dict[str, Any]], delta: Delta) -> None:
 
 
 def _choice(given: Any, names: list[str]) -> str | dict[str, Any]:
-    """LangChain's ways to say which tool is to be called, as OpenAI's API has it."""
+    """Translate LangChain's ways to name the tool into OpenAI's."""
     name = given["function"]["name"] if isinstance(given, dict) else "any" if given is True else given
     if name not in names:
         if name in ("auto", "none", "any", "required"):
@@ -219,9 +213,9 @@ def _model_error(error: Exception, request: RequestState) -> Exception:
     return failed
 
 
-def _chunk(delta: Delta) -> AIMessageChunk:
+def _chunk(delta: Delta, name: str | None) -> AIMessageChunk:
     if delta.finish_reason is None:
-        return AIMessageChunk(content=delta.text, tool_call_chunks=list(delta.tool_calls))
+        return AIMessageChunk(content=delta.text, id=name, tool_call_chunks=list(delta.tool_calls))
     usage = None
     if delta.usage:
         tokens = (delta.usage.prompt_tokens, delta.usage.completion_tokens)
@@ -230,4 +224,6 @@ def _chunk(delta: Delta) -> AIMessageChunk:
             input_tokens=tokens[0], output_tokens=tokens[1], total_tokens=sum(tokens), input_token_details=cached
         )
     said = {"finish_reason": delta.finish_reason, "model_name": delta.model, "provider": delta.provider}
-    return AIMessageChunk(content=delta.text, usage_metadata=usage, response_metadata=said, chunk_position="last")
+    return AIMessageChunk(
+        content=delta.text, id=name, usage_metadata=usage, response_metadata=said, chunk_position="last"
+    )

@@ -1,17 +1,13 @@
-"""What an application is, and what it is built on. The engine runs any application of this form.
+"""What an application is: a LangChain Runnable over {"messages": [{role, content}, …]}, which is a chain or a LangGraph
+graph, or an async function or generator of the same.
 
-`config/project.yaml` names its builder: `application: assistant.app:build`. It gives a LangChain Runnable over
-{"messages": [{role, content}, …]}, which is a chain or a LangGraph graph, or an async function or generator of the
-same. Around it the engine puts what no application may skip: keys, limits, the guards of questions, passages and
-answers, deadlines, traces and citations.
-"""
+`config/project.yaml` names its builder: `application: assistant.app:build`."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -31,7 +27,7 @@ Build: TypeAlias = "Callable[[Services], Application]"
 
 
 class Search(Protocol):
-    """Retrieval as the engine needs it; called in a thread."""
+    """The search, called in a thread."""
 
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]: ...
 
@@ -45,7 +41,6 @@ class Checks(Protocol):
 
 
 def load_build(name: str) -> Build:
-    """The builder of an application: `module:function`, as `application` of config/project.yaml has it."""
     place = f"config/project.yaml: application: {name!r}"
     module, _, function = name.partition(":")
     remedy = "name a function of src/, as in `application: assistant.app:build`"
@@ -80,32 +75,23 @@ def built_application(name: str, services: Services) -> Application:
     return built
 
 
-async def answer_pieces(application: Application, asked: dict[str, Any]) -> AsyncGenerator[str, None]:
-    """The texts of an answer as they come; none at all where there is nothing to answer with, and the engine sends the
-    decline text. `asked`: `messages`; `question`, the last of a user; and `refused`, why a guard refused the answer
-    before this one, empty at the first attempt."""
+def start_answer(application: Application, asked: dict[str, Any]) -> AsyncGenerator[Any, None]:
+    """Start the application. It may give nothing; the engine then sends the decline text. `asked` has `messages`,
+    `question` (the last of a user) and `refused` (why a guard refused the attempt before)."""
     given: Any = _unwrapped(application)
     if hasattr(given, "stream_mode"):  # a graph of LangGraph, whose messages come as they are written
         stream = given.astream(asked, stream_mode="messages")
-    elif hasattr(given, "astream"):
-        stream = given.astream(asked)
-    elif inspect.isasyncgen(stream := given(asked)):
-        pass
     else:
-        yield _text(await stream) or ""
-        return
-    author = None
-    async with aclosing(stream):
-        async for piece in stream:
-            if (text := _text(piece)) is not None:
-                if text and isinstance(piece, tuple):  # of a graph, which may say something before it calls a tool
-                    text = f"\n\n{text}" if author not in (None, piece[0].id) else text
-                    author = piece[0].id
-                yield text
+        stream = given.astream(asked) if hasattr(given, "astream") else given(asked)
+    return stream if hasattr(stream, "aclose") else _only(stream)
+
+
+async def _only(answer: Awaitable[Any]) -> AsyncGenerator[Any, None]:
+    yield await answer
 
 
 def _unwrapped(application: Application) -> Any:
-    """The generator in a RunnableLambda, where no callback would be told of it: that makes a task for each piece."""
+    """Return the generator in a RunnableLambda if no callback listens: LangChain makes a task for each piece."""
     from langchain_core.runnables import RunnableLambda
 
     function = getattr(application, "afunc", None)
@@ -114,10 +100,8 @@ def _unwrapped(application: Application) -> Any:
 
 
 def heard(config: RunnableConfig | None = None, *, verbose: bool = False) -> bool:
-    """Whether a run that begins now has a handler: of its config, of the runs around it, or of the whole process.
-
-    What LangChain does for its callbacks costs an answer 0.7 ms of CPU, listened to or not
-    (engine/docs/decisions/service-speed.md)."""
+    """Tell whether a run that begins now has a handler. Without one, LangChain's callbacks still cost 0.7 ms of CPU an
+    answer (engine/docs/decisions/service-speed.md)."""
     from langchain_core.callbacks import AsyncCallbackManager
     from langchain_core.runnables.config import ensure_config
 
@@ -129,8 +113,8 @@ def _takes_only_the_question(function: Any) -> bool:
     return len(inspect.signature(function).parameters) == 1  # not LangChain's config beside it
 
 
-def _text(piece: Any) -> str | None:
-    """The text of what an application gives: a string, a message, a message with metadata, or a state with messages."""
+def text_of(piece: Any) -> str | None:
+    """Return the text of a string, a message, a message with metadata, or a state; None if it isn't the model's."""
     if isinstance(piece, tuple):
         piece = piece[0]
     if isinstance(piece, Mapping):

@@ -1,7 +1,6 @@
-"""A question with what was said before it: made to stand alone by the prompt `condense`, or beside its earlier turns.
+"""A question with what was said before it: rewritten by the prompt `condense`, or beside its earlier turns.
 
-On any failure the last question is used unchanged: a worse answer to a follow-up is better than none.
-"""
+On any failure the last question is used unchanged: a worse answer to a follow-up is better than none."""
 
 from __future__ import annotations
 
@@ -82,7 +81,6 @@ class Conversation:
         return text if reply.response_metadata.get("finish_reason") == "stop" else ""
 
     async def _allowed_turns(self) -> list[dict[str, str]]:
-        """Messages that the guards let pass, each as one line that is cut after `max_characters`."""
         assert self._settings is not None
         turns = []
         for message in earlier_turns(self._services.request.messages, self._settings.turns):
@@ -94,7 +92,7 @@ class Conversation:
 
 
 def earlier_turns(messages: Messages, turns: int) -> Messages:
-    """The last `turns` questions before the last one, each with the replies to it; empty when it is the first."""
+    """Return the last `turns` questions before the last one, each with the replies to it."""
     spoken = [message for message in messages if message["role"] in _SPEAKERS and message["content"].strip()]
     asked = [number for number, message in enumerate(spoken) if message["role"] == "user"]
     before = asked[:-1][-turns:]

@@ -1,7 +1,6 @@
 """User feedback on answers: one JSON line each in .sluice/feedback/<day>.jsonl.
 
-An id is not looked up, as the answer may be another replica's, or of before a restart: it is signed.
-"""
+An id is signed instead of looked up, as another replica may have given the answer."""
 
 from __future__ import annotations
 
@@ -29,13 +28,12 @@ _MOST_BYTES = 64 << 20  # a day and process; about 100,000 lines with a comment
 
 
 class FeedbackError(SluiceError):
-    """It could not be kept."""
+    """The feedback couldn't be kept."""
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """`release`: the one that answered. `trace_id`: 32 hex digits, the answer's id without its prefix. `score`: 0 bad,
-    1 good. `comment`: redacted."""
+    """`release` gave the answer; `score` is from 0 (bad) to 1 (good); `comment` is redacted."""
 
     time: str
     release: str
@@ -47,8 +45,7 @@ class Feedback:
 
 
 def proof_of(caller: Caller, trace_id: str, release: str) -> str:
-    """What only a service that knows the secret can put behind the trace id of its answer. It is remembered, so that
-    this process takes the trace id alone, too."""
+    """Sign the trace id of an answer. This process remembers it, and takes the trace id alone, too."""
     _PROOFS[trace_id] = proof = _proof(caller, trace_id, release)
     return proof
 
@@ -59,8 +56,8 @@ def _proof(caller: Caller, trace_id: str, release: str) -> str:
 
 
 def feedback_of(request: FeedbackRequest, release: str, caller: Caller) -> Feedback | None:
-    """The record of a request, with personal data and secrets taken out of the comment; None where no answer to this
-    tenant has had its id. `release`: the one that takes it, which need not be the one that answered."""
+    """Return the record of a request, or None if no answer to this tenant has had its id. `release` takes it, and
+    needn't be the one that answered."""
     answered_by, given = request.release or release, request.trace_id.rpartition("-")[2].rpartition("_")[2]
     trace_id = given[:_TRACE]
     proof = given[_TRACE:] or _PROOFS.get(trace_id, "")
@@ -78,7 +75,7 @@ def feedback_of(request: FeedbackRequest, release: str, caller: Caller) -> Feedb
 
 
 class FeedbackLog:
-    """Keeps feedback in `folder`, and hands each record on to `forward` (a tracer) when it is safe on disk."""
+    """Keeps feedback in `folder`, and hands each record on to `forward` when it is on disk."""
 
     def __init__(self, folder: Path, forward: Callable[[Feedback], None] | None = None) -> None:
         self._folder = folder
@@ -86,8 +83,8 @@ class FeedbackLog:
         self._scores: BoundedCache[int] = BoundedCache(_REMEMBERED)
 
     def keep(self, feedback: Feedback) -> int:
-        """Appends one line, unless its key has scored its answer MOST_SCORES times; returns how often it has before.
-        FeedbackError when the disk does not take it; blocks, so call it in a thread."""
+        """Append a line unless its key has scored its answer MOST_SCORES times; return how often it has before. Blocks,
+        so call it in a thread."""
         scored = f"{feedback.key} {feedback.trace_id}"
         line = json.dumps(asdict(feedback), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
         path = self._folder / f"{feedback.time[:10]}.jsonl"

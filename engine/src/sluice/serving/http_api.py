@@ -1,12 +1,10 @@
-"""The HTTP API: OpenAI-compatible chat, feedback, page, health, version, metrics. `create_app` assembles it for one
-release."""
+"""The HTTP API: OpenAI-compatible chat, feedback, page, health, version, metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -20,7 +18,6 @@ from sluice.llm.resilience import FallbackProvider
 from sluice.retrieval.stores import seconds_down
 from sluice.serving import openapi as documents
 from sluice.serving.admission import AdmissionMiddleware
-from sluice.serving.answer import Answer, ModelError, RequestError
 from sluice.serving.auth import AuthMiddleware, KeyRing, LoopbackMiddleware, caller_of
 from sluice.serving.chat_page import load_page
 from sluice.serving.feedback import MOST_SCORES, FeedbackError, FeedbackLog, feedback_of, proof_of
@@ -33,16 +30,7 @@ from sluice.serving.middleware import (
     TrafficState,
 )
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.replies import (
-    BROKEN,
-    EventStream,
-    ReplyFrame,
-    add_error_shapes,
-    error_body,
-    error_response,
-    event,
-    model_fault,
-)
+from sluice.serving.replies import AnswerStream, ReplyFrame, add_error_shapes, error_response
 from sluice.serving.request_schema import MODEL, ChatRequest, FeedbackRequest, caller_options, ignored
 from sluice.serving.routing import KEY_NEEDED, OPEN, RouteTable, needs_scope
 from sluice.serving.runner import ApplicationRunner
@@ -113,14 +101,7 @@ def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metric
             metrics.answer(answer)
             return JSONResponse(reply.completion(answer), headers=ignored(request, options))
         items = application.stream(request.conversation(), tenant=tenant, options=options)
-        # Nothing is sent before there is something: a failure until then still gets a status of its own.
-        first = await anext(items)
-        return EventStream(
-            _events(reply, first, items, metrics),
-            items,
-            media_type="text/event-stream",
-            headers={"cache-control": "no-cache", "x-accel-buffering": "no", **ignored(request, options)},
-        )
+        return AnswerStream(reply, await anext(items), items, metrics.answer, ignored(request, options))
 
     shown = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sluice", "release": release}
 
@@ -139,31 +120,6 @@ def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metric
         if model == MODEL:
             return JSONResponse(shown)
         return error_response(404, f"there is no model {model!r}: use {MODEL!r}", code="model_not_found", param="model")
-
-
-async def _events(
-    reply: ReplyFrame, first: str | Answer, items: AsyncGenerator[str | Answer, None], metrics: ServiceMetrics
-) -> AsyncGenerator[bytes, None]:
-    async with aclosing(items):
-        yield reply.opening()
-        try:
-            item = first
-            while not isinstance(item, Answer):
-                yield reply.piece(item)
-                item = await anext(items)
-            metrics.answer(item)
-            yield reply.closing(item)
-        except ModelError as error:  # the status is sent already; the client's library raises on an error event
-            current_trace().fail(type(error).__name__)
-            _log.error("answer broken off: %s", error)
-            status, message, code = model_fault(error)
-            yield event(error_body(status, message, code=code))
-        except RequestError as error:  # such as a prompt that the result of a tool has made too long
-            yield event(error_body(400, error.message, code=error.code, param=error.param))
-        except Exception:
-            current_trace().fail("internal_error")
-            _log.exception("answer broken off")
-            yield event(error_body(500, BROKEN, code="internal_error"))
 
 
 def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: ServiceMetrics) -> None:

@@ -39,8 +39,6 @@ def is_chat(scope: Scope) -> bool:
 
 
 class TrafficState:
-    """What is going on: questions in flight, and whether the service is on its way out."""
-
     def __init__(self) -> None:
         self.in_flight = 0
         self.draining_since: float | None = None
@@ -74,8 +72,6 @@ class TrafficState:
 
 
 class InstrumentationMiddleware:
-    """Outermost, so that errors of every layer carry the release too."""
-
     def __init__(
         self,
         app: ASGIApp,
@@ -135,7 +131,7 @@ _USE = "use delay=<seconds> or error=<share between 0 and 1>"
 
 @dataclass(frozen=True)
 class InjectedFault:
-    """`value`: seconds for a delay, a share for an error."""
+    """`value` is in seconds for a delay, a share for an error."""
 
     kind: str
     value: Fraction
@@ -175,7 +171,6 @@ class FaultMiddleware:
         await self._app(scope, receive, send)
 
     def _fails_next(self) -> bool:
-        """True for the share `value` of the calls, spread evenly: 1/2 fails every second one."""
         before = math.floor(self._count * self._fault.value)
         self._count += 1
         return math.floor(self._count * self._fault.value) > before

@@ -1,7 +1,6 @@
-"""The OpenAPI document of the API: every path with every possible status and its body.
+"""The OpenAPI document: every path with every possible status and its body.
 
-The models here only describe responses; `replies.py` builds them without pydantic, because it handles every token.
-"""
+The models here only describe responses; `replies.py` builds them without pydantic, because it handles every token."""
 
 from __future__ import annotations
 

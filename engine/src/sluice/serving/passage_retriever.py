@@ -13,13 +13,12 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableConfig
 from pydantic import PrivateAttr, SkipValidation
 
 from sluice import retrieval
 from sluice.retrieval import Hit, RetrievalError
 from sluice.serving.answer import SearchError
-from sluice.serving.contracts import Checks, Search, heard
+from sluice.serving.contracts import Checks, Search
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import RetrievalSettings
 from sluice.serving.telemetry import traces
@@ -47,9 +46,8 @@ class SearchResult:
 
 
 class PassageRetriever(BaseRetriever):
-    """The best passages, and none where even the best is further away than `retrieval.min_similarity`. They may be
-    quoted to a model: where `vets`, the guards have looked at the text, the title and the file name of each.
-    SearchError when the search failed, ModelTimeoutError when the deadline has passed."""
+    """The best passages, or none if even the best is further away than `retrieval.min_similarity`. With `vets`, the
+    guards have checked the text, the title and the file name of each."""
 
     search: SkipValidation[Search]
     guards: SkipValidation[Checks]
@@ -58,12 +56,6 @@ class PassageRetriever(BaseRetriever):
     _threads: ThreadPoolExecutor = PrivateAttr(
         default_factory=partial(ThreadPoolExecutor, _SEARCHES, thread_name_prefix="search")
     )
-
-    async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
-        """As in the base class, without what that does for callbacks where there are none."""
-        if kwargs or heard(config):
-            return await super().ainvoke(input, config, **kwargs)
-        return await self._documents(input)
 
     async def _aget_relevant_documents(
         self,
@@ -126,6 +118,6 @@ def documents_of(hits: Sequence[Hit]) -> list[Document]:
 
 
 def format_passages(documents: Sequence[Document]) -> str:
-    """Passages as a prompt has them, in the form in which training showed them: one a line, `[1] Title: text`."""
+    """Format passages for a prompt, one a line: `[1] Title: text`."""
     hits = [Hit(chunk_id=one.id or "", text=one.page_content, **one.metadata) for one in documents]
     return retrieval.format_passages(hits)

@@ -26,9 +26,7 @@ _ROLE = "chat"  # of config/providers.yaml: who is asked
 
 @dataclass(frozen=True)
 class ReleaseBundle:
-    """`release`: a release id, or DRAFT for what is not released yet. `model` and `embedder` are files of the cache,
-    `guard` is the guard model's. `application`: what builds the application, module:function. `other_code`: files of
-    code that differ from those that the release was made with. `config`: its folder of settings."""
+    """The parts of a release, or of a DRAFT. `other_code` names files of code that differ from the release's."""
 
     release: str
     prompts: Mapping[str, Prompt]
@@ -47,14 +45,13 @@ class ReleaseBundle:
 
 
 def draft_adapter(workspace: Workspace) -> Path | None:
-    """Where the stage `train` leaves its adapter; None where the pipeline has no such stage, or it is switched off."""
     stages = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]
     trains = "train" in stages and "finetune" not in left_out(workspace.root)
     return workspace.build / "adapter" / "adapter.gguf" if trains else None
 
 
 def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> ReleaseBundle:
-    """What the working tree would release now: its prompts and config, and the index in build/."""
+    """Return what the working tree would release now."""
     models = load_models(workspace.config / "models.yaml")
     return ReleaseBundle(
         release=DRAFT,

@@ -1,8 +1,4 @@
-"""Responses in OpenAI's format: completions, streams of events, errors. Details of the model server and of defects stay
-in the log.
-
-Our own fields beside theirs: release, citations, blocked, declined.
-"""
+"""Responses in OpenAI's format: completions, streams of events, errors. Details of defects stay in the log."""
 
 from __future__ import annotations
 
@@ -10,10 +6,10 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,10 +27,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class ReplyFrame:
-    """The frame that all parts of one reply share: id, time, model, release, trace.
-
-    `trace_id`: 32 hex digits; the id of the reply is made from it, so that feedback finds the trace, and of `proof`,
-    so that feedback is taken."""
+    """The fields that all parts of one reply share. The id holds the trace's, so that feedback finds it, and `proof`."""
 
     def __init__(self, release: str, *, trace_id: str, include_usage: bool = False, proof: str = "") -> None:
         self._frame = {
@@ -63,7 +56,6 @@ class ReplyFrame:
         return self._chunk({"content": text})
 
     def closing(self, answer: Answer) -> bytes:
-        """The chunk with the finish reason and our fields, then the usage where it was asked for, then [DONE]."""
         calls = [{"index": place, **call} for place, call in enumerate(answer.tool_calls)]
         last = self._chunk({"tool_calls": calls}) if calls else b""
         last += self._chunk({"refusal": answer.text}) if answer.refusal else b""
@@ -72,6 +64,9 @@ class ReplyFrame:
             return last + DONE
         usage = self._frame | {"object": "chat.completion.chunk", "choices": [], "usage": _usage(answer)}
         return last + event(usage) + DONE
+
+    def failed(self, status: int, message: str, *, code: str | None, param: str | None = None) -> bytes:
+        return event(error_body(status, message, code=code, param=param))
 
     def _chunk(self, delta: Mapping[str, Any], *, finish_reason: str | None = None, **extras: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
@@ -118,12 +113,23 @@ def _extras(answer: Answer) -> dict[str, Any]:
     return shown | {"declined": answer.declined} | ({"steps": answer.steps} if answer.steps else {})
 
 
-class EventStream(StreamingResponse):
-    """Sends `events`, then closes them and their `source`, also when the client goes away before the first of them.
+class AnswerFrame(Protocol):
+    """Writes the events of one streamed answer."""
 
-    Starlette leaves what it iterates open until it is collected as garbage. It would also watch for the client to go
-    away, with two tasks of its own; `AdmissionMiddleware` watches already, and cancels the task that is in here.
-    """
+    def opening(self) -> bytes: ...
+
+    def piece(self, text: str) -> bytes: ...
+
+    def closing(self, answer: Answer) -> bytes: ...
+
+    def failed(self, status: int, message: str, *, code: str | None, param: str | None = None) -> bytes: ...
+
+
+class EventStream(StreamingResponse):
+    """Sends `events`, then closes them and their `source`, also if the client has gone before the first.
+
+    Starlette leaves what it iterates to the garbage collector. It would also watch for the client with two tasks of its
+    own; `AdmissionMiddleware` does that already."""
 
     def __init__(self, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Any, None], **options: Any) -> None:
         super().__init__(events, **options)
@@ -135,6 +141,57 @@ class EventStream(StreamingResponse):
         finally:
             for generator in self._closed_at_the_end:
                 await generator.aclose()
+
+
+class AnswerStream(EventStream):
+    """Sends the items of an answer as events. `first` is awaited already: a failure until then has its own status."""
+
+    def __init__(
+        self,
+        frame: AnswerFrame,
+        first: str | Answer,
+        items: AsyncGenerator[str | Answer, None],
+        count: Callable[[Answer], None],
+        headers: Mapping[str, str],
+    ) -> None:
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **headers}
+        super().__init__(items, items, media_type="text/event-stream", headers=headers)  # type: ignore[arg-type]
+        self._frame = frame
+        self._first: str | Answer | None = first
+        self._items = items
+        self._count = count
+        self._ended = False
+
+    async def stream_response(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        events = self._frame.opening()
+        while events:
+            await send({"type": "http.response.body", "body": events, "more_body": True})
+            events = b"" if self._ended else await self._next_events()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _next_events(self) -> bytes:
+        try:
+            item = self._first if self._first is not None else await anext(self._items)
+            self._first = None
+            if isinstance(item, str):
+                return self._frame.piece(item)
+            self._ended = True
+            self._count(item)
+            return self._frame.closing(item)
+        except ModelError as error:  # the status is sent already; the client's library raises on an error event
+            current_trace().fail(type(error).__name__)
+            _log.error("answer broken off: %s", error)
+            status, message, code = model_fault(error)
+            failure = self._frame.failed(status, message, code=code)
+        except RequestError as error:  # such as a prompt that the result of a tool has made too long
+            failure = self._frame.failed(400, error.message, code=error.code, param=error.param)
+        except Exception:
+            current_trace().fail("internal_error")
+            _log.exception("answer broken off")
+            failure = self._frame.failed(500, BROKEN, code="internal_error")
+        self._ended = True
+        return failure
 
 
 BROKEN = "the service failed; its log says why"
@@ -197,7 +254,7 @@ def add_error_shapes(api: FastAPI) -> None:
 
 
 def param_of(place: Iterable[Any]) -> str:
-    """The place of a field as OpenAI writes it, such as `messages[0].role`."""
+    """Write the place of a field as OpenAI does, such as `messages[0].role`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
 
 

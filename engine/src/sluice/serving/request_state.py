@@ -1,4 +1,4 @@
-"""One question on its way through the application: what was asked, and what its answer has come to so far."""
+"""One question on its way through the application, and what its answer has come to so far."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ class RequestState:
 
     @property
     def refusal(self) -> bool:
-        """Whether a decline or a refusal stands where a form of the caller's was asked for."""
+        """A refusal stands where the caller asked for a form."""
         return bool(self.options and self.options.whole and (self.blocked or not self.asked))
 
     @contextmanager
     def preparation(self, name: str) -> Iterator[traces.TraceStep]:
-        """A step of the trace before the answer: models that are asked within it do not answer."""
+        """A step of the trace before the answer: models asked within it don't answer the question."""
         with self.trace.step(name) as step:
             self._preparation = step
             try:
@@ -101,18 +101,16 @@ class RequestState:
                 self._preparation = None
 
     def step(self, name: str) -> AbstractContextManager[traces.TraceStep]:
-        """A step of the answer; within a preparation that itself."""
         return nullcontext(self._preparation) if self._preparation else self.trace.step(name)
 
     def replied(self, step: traces.TraceStep, end: Delta, model: str) -> None:
-        """Counts a reply of a model by its last piece. `model`: who was asked, where the piece does not say."""
         self.calls.append(end)
         record_call(step, end, model)
         if not self._preparation:
             self.said = end
 
     async def close_replies(self) -> None:
-        """Ends what models still write. LangChain leaves the generators of a chain that is given up to the garbage
+        """End what models still write: LangChain leaves generators of a chain that is given up to the garbage
         collector."""
         for reply in self.replies:
             with suppress(RuntimeError):  # a task of the chain still runs it, and is being cancelled
@@ -140,7 +138,7 @@ class RequestState:
         return self._output
 
     async def in_time(self, call: Awaitable[T], grace: float = 0.0) -> T:
-        """What is awaited; ModelTimeoutError when the deadline, and `grace` seconds more, pass before."""
+        """Await until the deadline and `grace` seconds more, then raise ModelTimeoutError."""
         try:
             async with asyncio.timeout_at(self.deadline + grace) as limit:
                 return await call
@@ -162,7 +160,6 @@ class RequestState:
         return TOO_LONG if self.blocked == "length.too_long" and not self.asked else REFUSED
 
     def found(self, hits: Sequence[Hit]) -> None:
-        """Passages that may be quoted, beside those of searches before."""
         known = {hit.chunk_id for hit in self.hits}
         self.hits += [hit for hit in hits if hit.chunk_id not in known]
 
@@ -207,7 +204,6 @@ _CURRENT: ContextVar[RequestState] = ContextVar("request")
 
 
 def current_request() -> RequestState:
-    """The request that is being answered in this task; SluiceError when there is none."""
     try:
         return _CURRENT.get()
     except LookupError:
@@ -218,5 +214,5 @@ def current_request() -> RequestState:
 
 
 def enter_request(request: RequestState) -> None:
-    """Makes it the current request of this task. It is never left: a generator may end in another task."""
+    """Make it the current request of this task. It is never left, as a generator may end in another task."""
     _CURRENT.set(request)

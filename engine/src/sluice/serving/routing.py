@@ -1,11 +1,8 @@
-"""Who may call a route, and its name in the metrics: said by the route itself, and read from the application's routes.
+"""Who may call a route, and its label in the metrics, both read from the application's routes.
 
     @router.get("/v1/things", openapi_extra=needs_scope("chat"))
-    async def things(services: ServicesDep) -> list[str]: ...
 
-A route that says nothing needs a key, whatever its scopes; `OPEN` needs none. So does every path that does not exist: a
-declaration that is forgotten closes, and does not open. A fork's own routes are src/assistant/routes.py.
-"""
+A route that says nothing needs a key of any scope, and so does a path that doesn't exist; `OPEN` needs none."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ def needs_scope(scope: Scope) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Access:
-    """Of one route. `label`: its path as it is declared, for the metrics; `scope`: None for any key."""
+    """`label` is the declared path; without a `scope`, any key will do."""
 
     label: str
     open: bool = False
@@ -55,8 +52,7 @@ _UNKNOWN = Access("other")
 
 
 class RouteTable:
-    """The access of every path and method of an application. SluiceError for two routes that are one, and for a
-    declaration that says nothing."""
+    """The access of every path and method of an application."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         self._exact: dict[str, dict[str, Access]] = {}
@@ -81,7 +77,7 @@ class RouteTable:
         return frozenset(self._exact)
 
     def find(self, connection: Connection) -> Access:
-        """The access of an HTTP request; of a method that its path does not have, that of another method."""
+        """Return the access of a request; for a method that the path doesn't have, another method's."""
         path = connection["path"]
         methods = self._exact.get(path) or next((m for pattern, m in self._patterns if pattern.match(path)), None)
         if not methods:
@@ -107,7 +103,7 @@ def _access_of(route: RouteContext) -> Access:
 
 
 def load_router() -> APIRouter | None:
-    """`router` of src/assistant/routes.py; None where there is no such file, SluiceError where it has none."""
+    """Return `router` of src/assistant/routes.py, or None if there is no such file."""
     module = load_optional(f"{APPLICATION}.routes")
     if module is None:
         return None

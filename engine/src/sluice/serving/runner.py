@@ -1,7 +1,6 @@
-"""Runs an application, with what none may skip around it: input guard, deadline, output guard, trace and citations.
+"""Runs an application with what none may skip: input guard, deadline, output guard, trace and citations.
 
-There is one path: a complete answer is its collected stream. The output guard checks each sentence before it is sent.
-"""
+A complete answer is its collected stream. The output guard checks each sentence before it is sent."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from sluice.llm.chat import ChatProvider, Messages
 from sluice.prompts import ModelParameters
 from sluice.serving.answer import Answer, Citation, ModelError, PromptPassage, RequestError
 from sluice.serving.chat_model import ChatModel
-from sluice.serving.contracts import Checks, Search, answer_pieces, built_application
+from sluice.serving.contracts import Checks, Search, built_application, start_answer, text_of
 from sluice.serving.passage_retriever import PassageRetriever
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.request_schema import CallerOptions
@@ -35,16 +34,20 @@ _END = re.compile(r"(?<!\s\S\s)[.!?…][\"'”’)\]]*(?=\s)")
 
 
 class SentenceSplitter:
-    """Takes pieces of text and returns finished sentences; together they are the whole text.
-
-    `whole`: for answers that can only be checked as a whole, no sentence is finished before the end."""
+    """Cuts text into sentences that together are the whole; with `whole`, into one."""
 
     def __init__(self, *, whole: bool = False) -> None:
         self._open = ""
         self._whole = whole
+        self._message: str | None = None
 
-    def feed(self, piece: str) -> list[str]:
-        """The sentences that this piece finishes. White space between two sentences belongs to the second."""
+    def feed(self, piece: str, message: str | None = None) -> list[str]:
+        """Return the sentences that this piece finishes; another `message` begins a paragraph.
+
+        White space between two sentences belongs to the second."""
+        if piece and message:
+            self._open += "\n\n" if self._message not in (None, message) else ""
+            self._message = message
         self._open += piece
         finished: list[str] = []
         while not self._whole and (match := _END.search(self._open)):
@@ -65,8 +68,7 @@ _WARM_UP = ({"role": "user", "content": "Is everything ready?"},)
 
 
 class ApplicationRunner:
-    """The application of a release, safe for concurrent questions: all state of one answer is in its `RequestState`.
-    SluiceError when there is no such application, or it refuses the release."""
+    """The application of a release, safe for concurrent questions: state of one answer is in its `RequestState`."""
 
     def __init__(self, bundle: ReleaseBundle, chat: ChatProvider, search: Search, guards: Checks) -> None:
         self._settings = bundle.service
@@ -96,7 +98,6 @@ class ApplicationRunner:
     async def answer(
         self, messages: Messages, *, tenant: str | None = None, options: CallerOptions | None = None
     ) -> Answer:
-        """The whole answer."""
         async with aclosing(self.stream(messages, tenant=tenant, options=options)) as items:
             async for item in items:
                 if isinstance(item, Answer):
@@ -106,7 +107,7 @@ class ApplicationRunner:
     async def stream(
         self, messages: Messages, *, tenant: str | None = None, options: CallerOptions | None = None
     ) -> AsyncGenerator[str | Answer, None]:
-        """The answer in pieces, then as a whole."""
+        """Yield the answer in pieces, then as a whole."""
         for name in sorted((options.names if options else frozenset()) - self.services.takes):
             raise RequestError(f"{name}: this application takes none of the caller's", param=name)
         request = self._request(messages, tenant, options=options)
@@ -130,7 +131,7 @@ class ApplicationRunner:
         yield answer
 
     async def warm_up(self) -> None:
-        """Runs every part once, so that the first caller does not pay for it. Errors as for `answer`."""
+        """Run every part once, so that the first caller doesn't pay for it."""
         request = self._request(_WARM_UP, None, warming=True)
         request.question = _WARM_UP[0]["content"]
         await self._guards.check_input(request.question)
@@ -143,7 +144,7 @@ class ApplicationRunner:
         return RequestState(messages, tenant, decline=self._settings.decline, seconds=seconds, **options)
 
     async def _check_input(self, question: str, request: RequestState) -> None:
-        """The question, and calls that are said to be a model's: results of tools are checked as passages are."""
+        """Check the question, and calls that are said to be a model's; results of tools are checked as passages."""
         with request.trace.step(traces.GUARD_INPUT) as step:
             texts = [(question, said_before(request.messages))]
             texts += [(claim, ()) for claim in (request.options.claims if request.options else ())]
@@ -156,15 +157,15 @@ class ApplicationRunner:
                 request.question = request.question or verdict.text
 
     async def _attempt(self, request: RequestState) -> AsyncGenerator[str, None]:
-        """Checked sentences of the application's answer, without white space around the whole."""
+        """Yield checked sentences, without white space around the whole."""
         sentences = SentenceSplitter(whole=self._whole or (request.options is not None and request.options.whole))
         again = bool(request.refused)
         enter_request(request)
         asked = {"messages": request.conversation, "question": request.question, "refused": request.refused}
         try:
-            async with aclosing(answer_pieces(self._application, asked)) as texts:
+            async with aclosing(start_answer(self._application, asked)) as pieces:
                 # A tool, or code of the application, that hangs; a model is ended by its provider just before.
-                while found := await request.in_time(_finished(texts, sentences, request), _GRACE):
+                while found := await request.in_time(_finished(pieces, sentences, request), _GRACE):
                     for sentence in found:
                         if piece := await self._checked(sentence, request):
                             yield piece
@@ -192,8 +193,8 @@ class ApplicationRunner:
         return gap + verdict.text if verdict.text else ""
 
     async def _quotable(self, citation: Citation) -> Citation | None:
-        """A citation as the output guard lets it leave: with no more of its passage than what is cited, or not at all.
-        Within a passage nothing is replaced: that would move the places."""
+        """Return the citation as the output guard lets it leave, or None. Nothing is replaced within a passage, as that
+        would move the places."""
         passage = citation.passage
         title, text, whole = [await self._leaves(one) for one in (citation.title, citation.text, passage.text)]
         if whole != passage.text:
@@ -201,7 +202,6 @@ class ApplicationRunner:
         return replace(citation, title=title, passage=passage) if text == citation.text else None
 
     async def _leaves(self, text: str) -> str:
-        """What the output guard leaves of a text of a document; the last ones are remembered."""
         if (known := self._quoted.get(text)) is not None:
             return known
         found = await self._guards.check_output(text)
@@ -211,7 +211,6 @@ class ApplicationRunner:
 
 
 def _small_model(bundle: ReleaseBundle, retriever: PassageRetriever) -> Any:
-    """The help for a small model that the release asks for. SluiceError if the project has left out the extra."""
     wanted = ["small_model"] if bundle.service.small_model else []
     wanted += ["answers: spans"] if bundle.service.answers == "spans" else []
     if not wanted:
@@ -224,23 +223,23 @@ def _small_model(bundle: ReleaseBundle, retriever: PassageRetriever) -> Any:
     return make(bundle, retriever)
 
 
-async def _finished(texts: AsyncGenerator[str, None], sentences: SentenceSplitter, request: RequestState) -> list[str]:
-    async for text in texts:
-        request.asked = True
-        if found := sentences.feed(text):
-            return found
+async def _finished(pieces: AsyncGenerator[Any, None], sentences: SentenceSplitter, request: RequestState) -> list[str]:
+    async for piece in pieces:
+        if (text := text_of(piece)) is not None:
+            request.asked = True
+            # A graph may say something before it calls a tool, in a message of its own.
+            if finished := sentences.feed(text, piece[0].id if isinstance(piece, tuple) else None):
+                return finished
     return []
 
 
 def said_before(messages: Messages) -> tuple[str, ...]:
-    """What was said before the last question, the last turns of it."""
     said = [message for message in messages if message["role"] in ("user", "assistant") and message["content"].strip()]
     last = max((place for place, message in enumerate(said) if message["role"] == "user"), default=0)
     return tuple(message["content"][:_CHARACTERS] for message in said[max(0, last - _TURNS) : last])
 
 
 def last_question(messages: Messages) -> str:
-    """The last user message, stripped. RequestError when there is none or it is empty."""
     last = next((message for message in reversed(messages) if message["role"] == "user"), None)
     if last and (question := str(last["content"]).strip()):
         return question

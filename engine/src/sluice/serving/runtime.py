@@ -1,4 +1,4 @@
-"""The runtime of a bundle: model, providers, embedder, store, guards and chain, opened and closed in order."""
+"""Opens the parts of a bundle in order: model, providers, embedder, store, guards, application."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _model(bundle: ReleaseBundle) -> GuardModel:
 
 @dataclass(frozen=True)
 class Runtime:
-    """`application` answers; `chat` is exposed for the metrics, None when another model replaces the providers."""
+    """`chat` is for the metrics; None if another model replaces the providers."""
 
     application: ApplicationRunner
     chat: FallbackProvider | None
@@ -68,7 +68,6 @@ class Runtime:
 
 @contextmanager
 def open_model(bundle: ReleaseBundle, role: str = "chat") -> Iterator[FallbackProvider]:
-    """The providers of a role, with the local model and its adapter running where one of them needs it."""
     llm = bundle.service.llm
     # Traces and attempts name the model itself, where providers.yaml names its role.
     own = {"local": bundle.model.stem}

@@ -1,8 +1,7 @@
-"""Serves one release: `serve` loads it, listens, and drains on SIGTERM.
+"""Serves one release and drains on SIGTERM.
 
-Draining: /readyz fails immediately, answers in progress finish, and late requests are still answered, because a proxy
-needs a moment to notice. The process ends after that moment and a second without requests, or at the time limit.
-"""
+/readyz fails at once, answers in progress finish, and late requests are still answered, because a proxy needs a moment
+to notice. The process ends a second after the last request, or at the time limit."""
 
 from __future__ import annotations
 
@@ -59,7 +58,7 @@ def serve(
     parts: Sequence[Callable[..., Any]] = (),
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then returns."""
+    """Serve until SIGTERM or SIGINT."""
     # LangChain would send every text to LangSmith, unredacted and past config/telemetry.yaml.
     for name in [name for name in os.environ if _FOREIGN_TRACES.fullmatch(name)]:
         del os.environ[name]
@@ -108,7 +107,6 @@ def serve(
 
 
 def _require_safe(host: str, keys: KeyRing | None, path: Path) -> None:
-    """Every machine that can reach the address can send requests, so there has to be a key."""
     if host in _LOOPBACK:
         return
     if keys is None:
@@ -149,7 +147,7 @@ def listen(
 
 
 class _DrainingServer(uvicorn.Server):
-    """uvicorn closes its listener at once on a signal; this one drains first, and ends with status 0."""
+    """Drains before its listener closes, unlike uvicorn."""
 
     def __init__(
         self,

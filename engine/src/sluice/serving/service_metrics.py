@@ -1,8 +1,6 @@
-"""Prometheus metrics of one release (engine/docs/reference/telemetry.md). Every series carries the release.
+"""Prometheus metrics of one release (engine/docs/reference/telemetry.md).
 
-No label holds what a user wrote, but for the id of a release in feedback; after 50 values of a label the rest is
-`other`.
-"""
+No label holds what a user wrote, but for the release in feedback; after 50 values of a label the rest is `other`."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ M = TypeVar("M", Counter, Histogram, Gauge)
 
 
 class _LabelledSeries(Generic[M]):
-    """Children of one metric by label values, looked up once each; the number of values is bounded."""
+    """Children of one metric by label values, bounded in number."""
 
     def __init__(self, metric: M, release: str) -> None:
         self._metric: M = metric
@@ -48,7 +46,7 @@ class _LabelledSeries(Generic[M]):
 
 
 class ServiceMetrics:
-    """Counters and histograms of the service, named sluice_*. Thread-safe."""
+    """Thread-safe."""
 
     def __init__(self, release: str, in_flight: Callable[[], int]) -> None:
         self._release = release
@@ -96,7 +94,6 @@ class ServiceMetrics:
         self._queue = gauge("queue_length", "Requests that wait in the queue.")
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """A response has ended. `route` is a path of the API, or `other`."""
         self._requests(route, str(status)).inc()
         self._latency(route).observe(seconds)
 
@@ -112,31 +109,25 @@ class ServiceMetrics:
             self._declined().inc()
 
     def shed(self, reason: str) -> None:
-        """A request was refused at the door. `reason`: `queue_full`, `rate_limit`, `draining`, …"""
         self._shed(reason).inc()
 
     def queue(self, length: Callable[[], int]) -> None:
-        """Where the number of waiting requests is read from when Prometheus asks."""
         self._queue().set_function(length)
 
     def feedback(self, value: float, answered_by: str) -> None:
-        """A user has scored an answer of the release `answered_by`, from 0 (bad) to 1 (good)."""
         self._feedback("good" if value >= 0.5 else "bad", answered_by).inc()
 
     def attempt(self, attempt: ProviderAttempt) -> None:
-        """One call of a provider has ended; llm/resilience.py names the outcomes."""
         self._attempts(attempt.provider, attempt.outcome).inc()
         if attempt.cost is not None:
             self._cost(attempt.provider).inc(attempt.cost)
 
     def providers(self, chat: FallbackProvider) -> None:
-        """Counts every attempt, and shows whose breaker is open."""
         chat.observers.append(self.attempt)
         for name in chat.states:
             self._open(name).set_function(lambda name=name: float(chat.states[name] != "closed"))  # type: ignore[misc]
 
     def trace(self, trace: Trace) -> None:
-        """The steps of a finished request, whether it is sampled or not."""
         for step in trace.steps:
             self._steps(step.name).observe(step.seconds)
             if step.name in GUARDS:
@@ -151,11 +142,9 @@ class ServiceMetrics:
                     self._similarity().observe(best)
 
     def dropped(self, exporter: str, reason: str, count: int) -> None:
-        """Telemetry was lost; `exporter` is its name, or `log`."""
         self._dropped(exporter, reason).inc(count)
 
     def watch(self, telemetry: Telemetry) -> None:
-        """Counts what the telemetry loses, and shows how much waits in it."""
         telemetry.on_lost = self.dropped
         for exporter, length in telemetry.queues.items():
             self._telemetry_queue(exporter).set_function(length)

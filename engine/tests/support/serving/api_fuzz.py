@@ -1,17 +1,10 @@
-"""Schemathesis against the service: requests made from its own OpenAPI document, right and wrong ones.
-
-The unit tests send some hundreds, in this process and over a socket; `engine/benchmarks/api_fuzz.py` sends as many as
-it is told, over a socket.
-"""
+"""Schemathesis against the service over a socket: right and wrong requests made from its own OpenAPI document."""
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -27,13 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from sluice.serving.api_keys import add_key
-from sluice.serving.auth import Caller, KeyRing
-from sluice.serving.feedback import FeedbackLog, proof_of
-from sluice.serving.http_api import create_app
-from sluice.serving.middleware import TrafficState
 from support.load.service import SteadyService
-from support.serving.fakes import StubChain, scripted_bundle
 
 _CHECKS = (
     CHECKS.get_one("not_a_server_error"),
@@ -43,27 +30,6 @@ _CHECKS = (
     response_headers_conformance,
 )
 Answers = Counter[tuple[str, int]]  # (operation, status) -> number
-
-
-def fuzz(cases: int, *, start: int = 0, chain: Any = None) -> Answers:
-    """Sends about `cases` requests to a service in this process; `fuzz_service` says what they are."""
-    with tempfile.TemporaryDirectory() as folder:
-        keys = Path(folder) / "keys.json"
-        secret = add_key(keys, "fuzz", tenant="acme", scopes=["chat", "feedback", "metrics"], rate=10_000_000)
-        ring, bundle = KeyRing(keys), scripted_bundle(limits={"max_body_bytes": 65536, "max_concurrent": 4})
-        app: Any = create_app(
-            bundle,
-            chain or StubChain(),
-            TrafficState(),
-            keys=ring,
-            feedback=FeedbackLog(Path(folder) / "feedback"),
-        )
-
-        def answer_id(trace: str) -> str:
-            return trace + proof_of(Caller("fuzz", "acme", ring.signing), trace, bundle.release)
-
-        schema = schemathesis.openapi.from_asgi("/openapi.json", app)
-        return _Fuzz(schema, f"Bearer {secret}", answer_id).send(cases, start)
 
 
 def fuzz_service(service: SteadyService, cases: int, *, start: int = 0) -> Answers:
@@ -86,17 +52,14 @@ def fuzz_service(service: SteadyService, cases: int, *, start: int = 0) -> Answe
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{service.port}/openapi.json")
     with requests.Session() as session:
         session.trust_env = False
-        return _Fuzz(schema, service.authorization, service.answer_id, {"session": session}).send(cases, start)
+        return _Fuzz(schema, service, session).send(cases, start)
 
 
 @dataclass
 class _Fuzz:
-    """Where requests go, and what is known there: the header of a key, and which ids answers had."""
-
     schema: Any
-    authorization: str
-    answer_id: Callable[[str], str]
-    call: dict[str, Any] = field(default_factory=dict)
+    service: SteadyService
+    session: requests.Session
     seen: Answers = field(default_factory=Counter)
 
     def send(self, cases: int, start: int) -> Answers:
@@ -129,8 +92,8 @@ class _Fuzz:
             made += 1
             if mode is GenerationMode.POSITIVE and made % 2 and isinstance(case.body, dict):
                 case.body = self._meant(case.body, made)
-            headers = {"authorization": self.authorization} if made % 3 else {}
-            response = case.call(headers=headers, timeout=240, **self.call)  # the first of MCP loads its library
+            headers = {"authorization": self.service.authorization} if made % 3 else {}
+            response = case.call(headers=headers, timeout=240, session=self.session)  # the first of MCP loads its library
             self.seen[name, response.status_code] += 1
             case.validate_response(response, checks=_CHECKS)
 
@@ -147,6 +110,6 @@ class _Fuzz:
             return {**options, "messages": [*said, {"role": "user", "content": "Why?"}][-256:]}
         if "trace_id" in body:
             return {name: value for name, value in body.items() if name != "release"} | {
-                "trace_id": self.answer_id(f"{number:032x}")
+                "trace_id": self.service.answer_id(f"{number:032x}")
             }
         return body

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, aclosing
 
 import aiohttp
 import pytest
@@ -18,11 +16,6 @@ BODY = b'{"stream": true}'
 
 def client(url: str) -> HttpClient:
     return HttpClient(url, {}, connections=4, connect_seconds=60)
-
-
-def reply(posted: HttpClient) -> AbstractAsyncContextManager[AsyncGenerator[bytes, None]]:
-    deadline = asyncio.get_running_loop().time() + 600
-    return aclosing(posted.post(BODY, ended=lambda: False, deadline=deadline))
 
 
 def test_the_proxy_of_the_environment_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,8 +36,8 @@ def test_connections_are_used_again_and_end_with_the_event_loop(caplog: pytest.L
 
         async def several() -> tuple[aiohttp.ClientSession, int]:
             for _ in range(5):
-                async with reply(posted) as blocks:
-                    async for _ in blocks:
+                async with posted.post(BODY, deadline=asyncio.get_running_loop().time() + 600) as read:
+                    while await read():
                         pass
             session = await posted.sessions.get()
             assert isinstance(session.connector, aiohttp.TCPConnector)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import AsyncIterator, Callable
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 
@@ -20,6 +24,8 @@ from sluice.serving.middleware import TrafficState, parse_fault
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.services import Services
+from support.providers.clients import chat_over
+from support.providers.server import upstream
 from support.serving.fakes import CHUNKS, GUARDRAILS, ScriptedChat, ScriptedRetriever
 from unit.serving.client import CHAT, OVERLAP, Client
 
@@ -77,6 +83,34 @@ def test_a_stream_ends_with_reason_citations_and_done(client: Client) -> None:
     whole = client.chat(OWNER).json()["choices"][0]["message"]["content"]
     assert "".join(delta.get("content", "") for delta in deltas) == whole
     assert "owner@example.org" not in response.text
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_streamed_answer_passes_seven_generators(
+    bundle: ReleaseBundle, retriever: ScriptedRetriever, guards: Guards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[str] = []
+
+    def watched(reader: aiohttp.StreamReader) -> Awaitable[bytes]:
+        frames = [frame.f_code for frame, _ in traceback.walk_stack(sys._getframe())]
+        if generators := [code.co_qualname for code in frames if code.co_flags & inspect.CO_ASYNC_GENERATOR]:
+            passed[:] = generators
+        return reader.read(64)  # so that it reads more than once
+
+    monkeypatch.setattr(aiohttp.StreamReader, "readany", watched)
+    with upstream() as server:
+        runner = ApplicationRunner(bundle, chat_over([server]), retriever, guards)
+        response = Client(create_app(bundle, runner, TrafficState())).chat(stream=True)
+    assert response.text.endswith("[DONE]\n\n")
+    assert passed == [
+        "OpenAICompatibleProvider.stream",
+        "FallbackProvider.stream",
+        "ChatModel._pieces",
+        "RunnableBindingBase.astream",
+        "build.<locals>.answer",
+        "ApplicationRunner._attempt",
+        "ApplicationRunner.stream",
+    ]
 
 
 def test_a_stream_gives_usage_when_asked(client: Client) -> None:
@@ -324,14 +358,6 @@ def test_metrics_count_what_happened(client: Client) -> None:
         f"sluice_in_flight{{{label}}} 0.0",
     ):
         assert line in page
-
-
-def test_draining_turns_readyz_off_and_nothing_else(client: Client, traffic: TrafficState) -> None:
-    traffic.drain()
-    assert client.get("/readyz").status_code == 503
-    assert client.get("/healthz").status_code == 200
-    response = client.chat()
-    assert (response.status_code, response.headers["connection"]) == (200, "close")
 
 
 def test_a_service_whose_own_store_is_gone_does_not_live(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

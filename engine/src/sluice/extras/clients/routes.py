@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -17,10 +15,10 @@ from starlette.responses import JSONResponse, Response
 
 from sluice.extras.clients.responses_schema import ResponsesRequest
 from sluice.serving import openapi as documents
-from sluice.serving.answer import Answer, ModelError, RequestError
+from sluice.serving.answer import Answer
 from sluice.serving.auth import caller_of
 from sluice.serving.feedback import proof_of
-from sluice.serving.replies import BROKEN, EventStream, event, model_fault
+from sluice.serving.replies import AnswerStream, event
 from sluice.serving.request_schema import MODEL, ignored
 from sluice.serving.routing import needs_scope
 from sluice.serving.telemetry.traces import current_trace
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from sluice.serving.runner import ApplicationRunner
 
 
-_log = logging.getLogger(__name__)
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _STATUSES = (400, 401, 403, 413, 429, 500, 502, 503, 504)
 _BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
@@ -42,6 +39,7 @@ class ResponseFrame:
     def __init__(self, request: ResponsesRequest, release: str, trace_id: str, proof: str) -> None:
         self._trace = trace_id
         self._number = 0
+        self._begun = False  # the message of the answer
         self._frame: dict[str, Any] = {
             "id": f"resp_{trace_id}{proof}",  # feedback on it is taken by the proof
             "object": "response",
@@ -87,18 +85,19 @@ class ResponseFrame:
         begun = self._frame | {"status": "in_progress", "output": [], "usage": None}
         return self._event("response.created", response=begun) + self._event("response.in_progress", response=begun)
 
-    def begin_message(self, kind: str = "output_text") -> bytes:
+    def _begin_message(self, kind: str = "output_text") -> bytes:
+        self._begun = True
         item = self._message(None, status="in_progress")
         added = self._event("response.output_item.added", output_index=0, item=item)
         part: dict[str, Any] = {"type": kind, kind.removeprefix("output_"): ""}
         part |= {"annotations": []} if kind == "output_text" else {}
         return added + self._event("response.content_part.added", **self._place(), part=part)
 
-    def piece(self, text: str, kind: str = "output_text") -> bytes:
-        logprobs: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
-        return self._event(f"response.{kind}.delta", **self._place(), delta=text, **logprobs)
+    def piece(self, text: str) -> bytes:
+        begun = b"" if self._begun else self._begin_message()
+        return begun + self._event("response.output_text.delta", **self._place(), delta=text, logprobs=[])
 
-    def end_message(self, answer: Answer) -> bytes:
+    def _end_message(self, answer: Answer) -> bytes:
         part = _part(answer)
         kind = part["type"]
         logprobs: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
@@ -109,7 +108,7 @@ class ResponseFrame:
             + self._event("response.output_item.done", output_index=0, item=self._message(part))
         )
 
-    def calls(self, answer: Answer) -> bytes:
+    def _calls(self, answer: Answer) -> bytes:
         events = b""
         for place, call in enumerate(answer.tool_calls, start=1 if answer.text else 0):
             item = self._call(call)
@@ -123,10 +122,18 @@ class ResponseFrame:
         return events
 
     def closing(self, answer: Answer) -> bytes:
+        events = b""
+        if answer.refusal:
+            events = self._begin_message("refusal")
+            events += self._event("response.refusal.delta", **self._place(), delta=answer.text)
+        elif not self._begun and not answer.tool_calls:
+            events = self._begin_message()
+        if self._begun or not answer.tool_calls:
+            events += self._end_message(answer)
         whole = self.whole(answer)
-        return self._event(f"response.{whole['status']}", response=whole)
+        return events + self._calls(answer) + self._event(f"response.{whole['status']}", response=whole)
 
-    def failed(self, message: str) -> bytes:
+    def failed(self, status: int, message: str, *, code: str | None, param: str | None = None) -> bytes:  # noqa: ARG002
         error = {"code": "server_error", "message": message}
         return self._event("response.failed", response=self._frame | {"status": "failed", "output": [], "error": error})
 
@@ -152,42 +159,6 @@ def _part(answer: Answer) -> dict[str, Any]:
     return {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
 
 
-async def response_events(
-    frame: ResponseFrame,
-    first: str | Answer,
-    items: AsyncGenerator[str | Answer, None],
-    count: Callable[[Answer], None],
-) -> AsyncGenerator[bytes, None]:
-    async with aclosing(items):
-        yield frame.opening()
-        try:
-            item, begun = first, False
-            while not isinstance(item, Answer):
-                if not begun:
-                    begun = True
-                    yield frame.begin_message()
-                yield frame.piece(item)
-                item = await anext(items)
-            count(item)
-            if item.refusal:
-                yield frame.begin_message("refusal") + frame.piece(item.text, "refusal")
-            elif not begun and not item.tool_calls:
-                yield frame.begin_message()
-            if begun or not item.tool_calls:
-                yield frame.end_message(item)
-            yield frame.calls(item) + frame.closing(item)
-        except ModelError as error:
-            current_trace().fail(type(error).__name__)
-            _log.error("answer broken off: %s", error)
-            yield frame.failed(model_fault(error)[1])
-        except RequestError as error:
-            yield frame.failed(error.message)
-        except Exception:
-            current_trace().fail("internal_error")
-            _log.exception("answer broken off")
-            yield frame.failed(BROKEN)
-
-
 def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
     replies = documents.answers(dict[str, Any], *_STATUSES, content=_STREAM)
 
@@ -204,10 +175,7 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count
             count(answer)
             return JSONResponse(frame.whole(answer), headers=ignored(request, options))
         items = application.stream(chat.conversation(), tenant=tenant, options=options)
-        first = await anext(items)  # a failure until then has a status of its own
-        headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **ignored(request, options)}
-        events = response_events(frame, first, items, count)
-        return EventStream(events, items, media_type="text/event-stream", headers=headers)
+        return AnswerStream(frame, await anext(items), items, count, ignored(request, options))
 
     said: dict[int | str, dict[str, Any]] = {
         status: {"model": dict[str, Any], "description": "An error of JSON-RPC."} for status in (400, 404, 406)

@@ -70,8 +70,6 @@ F = TypeVar("F", bound=Connect)
 
 @dataclass(frozen=True)
 class ProviderKind:
-    """What an entry of a kind is validated with, and what makes a provider of it."""
-
     spec: type[ProviderSpec]
     connect: Connect
 
@@ -101,7 +99,6 @@ def provider(kind: str, spec: type[ProviderSpec]) -> Callable[[F], F]:
 
 
 def connect(context: ProviderContext[Any]) -> ChatProvider:
-    """The provider of an entry in config/providers.yaml. Nothing is sent yet; SluiceError when it cannot work."""
     spec = context.spec
     try:
         return PROVIDERS[spec.kind].connect(context)

@@ -26,7 +26,7 @@ _REASONS = ("finish_reason", "stop_reason", "stopReason")
 
 
 class LangChainProvider:
-    """`bind`: the keyword arguments that the model takes for our parameters."""
+    """`bind` turns our parameters into the model's keyword arguments."""
 
     def __init__(self, model: BaseChatModel, bind: Callable[[ModelParameters], dict[str, Any]]) -> None:
         self._model = model
@@ -54,7 +54,6 @@ class LangChainProvider:
         yield Delta(finish_reason=finish_reason(reason), usage=usage)
 
     def _with_tools(self, values: dict[str, Any]) -> Any:
-        """The model with the tools of a request, which are taken out of its values."""
         if "tools" not in values:
             return self._model
         choice = values.pop("tool_choice")

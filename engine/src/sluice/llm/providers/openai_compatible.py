@@ -1,6 +1,4 @@
-"""OpenAI, any server with its chat completions API (llama.cpp, vLLM, LiteLLM, TGI), and the local one of this process.
-
-The hot path, below LangChain."""
+"""OpenAI, any server with its chat completions API (llama.cpp, vLLM, LiteLLM, TGI), and the local one of this process."""
 
 from __future__ import annotations
 
@@ -36,8 +34,7 @@ _DONE = b"[DONE]"
 
 
 class OpenAIEvents:
-    """`feed` blocks until `done`; `last` is the end of the answer. FailureKind.GARBAGE for what is not in the
-    format."""
+    """Parses the events of an answer; FailureKind.GARBAGE if they aren't OpenAI's."""
 
     def __init__(self) -> None:
         self.done = False
@@ -47,7 +44,7 @@ class OpenAIEvents:
         self._calls: dict[int, Any] = {}  # of one block; LangChain adds up pieces of different chunks only
 
     def feed(self, block: bytes) -> Delta | None:
-        """What this block brings, None where that is neither text nor a call. An error event raises what it says."""
+        """Return the text and calls of a block, or None. An error event raises."""
         lines = (self._rest + block).split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > _LONGEST:
@@ -71,7 +68,6 @@ class OpenAIEvents:
         return Delta(text, tool_calls=calls)
 
     def last(self) -> Delta:
-        """The last piece of the answer. FailureKind.GARBAGE when the reply ended before the answer did."""
         if self._finish is None:
             raise ProviderError(FailureKind.GARBAGE, "the reply ended before the answer")
         return Delta(finish_reason=self._finish, usage=self._usage)
@@ -99,7 +95,7 @@ class OpenAIEvents:
 
 
 class OpenAICompatibleProvider:
-    """`base_url` with /v1. `longest`: what the server calls the largest number of tokens of an answer."""
+    """`base_url` includes /v1; `longest` is the server's name for max_tokens."""
 
     def __init__(self, context: ProviderContext[Any], base_url: str, *, longest: str = "max_tokens") -> None:
         self._context = context
@@ -122,8 +118,8 @@ class OpenAICompatibleProvider:
             values[self._longest] = values.pop("max_tokens")
         body = json.dumps({**self._fixed, **values, "messages": list(messages)}, ensure_ascii=False).encode()
         events = OpenAIEvents()
-        async with aclosing(self._client.post(body, ended=lambda: events.done, deadline=deadline)) as blocks:
-            async for block in blocks:
+        async with self._client.post(body, deadline=deadline) as read:
+            while not events.done and (block := await read()):
                 if delta := events.feed(block):
                     yield delta
         yield events.last()
@@ -162,8 +158,8 @@ class LocalSpec(ProviderSpec):
 
 
 class LocalProvider(OpenAICompatibleProvider):
-    """llama.cpp leaves tools out of the prompt, without a word, where the chat template of the model has no place for
-    them. Such a request, and one for a form of the answer, is held to it by the extra `clients`, or refused."""
+    """llama.cpp drops tools silently if the model's chat template has no place for them. Such a request, and one for a
+    form of the answer, goes to the extra `clients`, or is refused."""
 
     def __init__(self, context: ProviderContext[LocalSpec], url: str) -> None:
         super().__init__(context, f"{url}/v1")
@@ -191,8 +187,11 @@ class LocalProvider(OpenAICompatibleProvider):
                 yield delta
 
     async def _takes_tools(self, deadline: float) -> bool:
-        async with aclosing(self._templates.post(_PROBE % _TOOL, ended=lambda: False, deadline=deadline)) as blocks:
-            return _TOOL in b"".join([block async for block in blocks])
+        prompt = b""
+        async with self._templates.post(_PROBE % _TOOL, deadline=deadline) as read:
+            while block := await read():
+                prompt += block
+        return _TOOL in prompt
 
 
 @provider("local", LocalSpec)

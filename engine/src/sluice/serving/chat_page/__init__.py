@@ -1,5 +1,4 @@
-"""The chat page at `/`, index.html beside this file. Its policy allows its own style and script, by their hashes, and
-to talk to this service."""
+"""The chat page at `/`. Its policy allows its own style and script, by their hashes, and requests to this service."""
 
 from __future__ import annotations
 

@@ -1,11 +1,7 @@
 """The SDK's batch processor in front of one exporter, with every loss counted and a bounded end; and traces on disk.
 
-The SDK's own figures are not enough: they have to be switched on by a variable of the environment, count a batch that
-was refused with a status as exported, and its shutdown waits 30 seconds (engine/docs/decisions/opentelemetry-sdk.md).
-
-On disk traces are OTLP's JSON lines in .sluice/traces/, where all files together have a limit. The processes of a
-machine append to one file under a lock. Who loads it renames it under that lock first; the next batch begins another.
-"""
+The SDK's own figures count a batch that was refused with a status as exported, and its shutdown waits 30 seconds
+(engine/docs/decisions/opentelemetry-sdk.md)."""
 
 from __future__ import annotations
 
@@ -44,12 +40,12 @@ class SpansLostError(Exception):
 
 
 class TraceExporter(SpanExporter):
-    """Where spans go. Used by one thread."""
+    """A destination of spans, used by one thread."""
 
     delivered: Callable[[int, Exception | None], None] | None = None  # how a batch of so many spans has ended
 
     def send(self, spans: Sequence[ReadableSpan]) -> None:
-        """Returns when they have arrived; SpansLostError when they have not."""
+        """Return when they have arrived, else raise SpansLostError."""
         raise NotImplementedError
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -63,14 +59,13 @@ class TraceExporter(SpanExporter):
         return SpanExportResult.FAILURE if failure else SpanExportResult.SUCCESS
 
     def dialect(self, attributes: Mapping[str, Value]) -> Mapping[str, Value]:  # noqa: ARG002 - some need them
-        """What the backend wants beside the attributes of a span."""
+        """Return what the backend wants beside the attributes of a span."""
         return {}
 
 
 class ExportQueue(SpanProcessor):
-    """Takes spans within microseconds, never waits and never raises. `exporter` gets batches in a thread of the SDK.
-
-    `lost(reason, spans)` may be called from any thread. `capacity`: spans that wait or are under way."""
+    """Takes spans, never waits and never raises; a thread of the SDK exports them. `capacity` counts those under way,
+    too."""
 
     def __init__(
         self, name: str, exporter: TraceExporter, lost: Callable[[Reason, int], None], *, capacity: int
@@ -107,7 +102,6 @@ class ExportQueue(SpanProcessor):
             self._lost("shutdown" if self._closed else "queue_full", 1)
 
     def stop(self) -> None:
-        """Takes nothing more; what waits is still exported. Does not wait: see `close`."""
         with self._lock:
             closed, self._closed = self._closed, True
         if not closed:
@@ -115,7 +109,7 @@ class ExportQueue(SpanProcessor):
                 self._ending.start()
 
     def close(self, seconds: float) -> bool:
-        """Waits at most so long for the queue to empty. False, and the rest counted as lost, when it did not."""
+        """Wait for the queue to empty. If it doesn't in time, count the rest as lost and return False."""
         self.stop()
         self._ending.join(max(0.0, seconds))
         with self._lock:
@@ -155,7 +149,7 @@ class TraceSpool:
         self._most = most_bytes
 
     def append(self, lines: bytes) -> None:
-        """All lines or none. SpansLostError when there is no room, or the disk does not take them."""
+        """Append all lines or none."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with locked(self._folder):
@@ -170,14 +164,14 @@ class TraceSpool:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Nobody else on this machine appends to the folder's files, or renames them."""
+    """Keep other processes of this machine from appending to the folder's files or renaming them."""
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def append_whole(path: Path, lines: bytes) -> None:
-    """Appends to a file that only this user can read: all or nothing, where nobody else appends at the same time."""
+    """Append to a file of this user, all or nothing; nobody else may append at the same time."""
     with open(path, "ab", buffering=0, opener=partial(os.open, mode=0o600)) as stream:
         before, rest = stream.tell(), memoryview(lines)
         try:

@@ -1,7 +1,6 @@
-"""The log of the service: one JSON object a line, or plain lines on a terminal; never a question, an answer or a key.
+"""The log of the service: JSON or plain lines; never a question, an answer or a key.
 
-A separate thread writes it: a full disk or a blocked reader loses lines, which are counted, and delays no request.
-"""
+A separate thread writes it: a full disk or a blocked reader loses lines, which are counted, and delays no request."""
 
 from __future__ import annotations
 
@@ -31,8 +30,6 @@ _access = logging.getLogger(ACCESS)
 
 
 class JsonFormatter(logging.Formatter):
-    """Keys: time (UTC), level, logger, message, release, then trace and tenant of the request, then the line's own."""
-
     def __init__(self, release: str) -> None:
         super().__init__()
         self._release = release
@@ -58,8 +55,6 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """For people: time, level, message, then the fields as name=value."""
-
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
         clock = self.formatTime(record, "%H:%M:%S")
@@ -68,7 +63,7 @@ class TextFormatter(logging.Formatter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Messages of errors may quote what a server said: redacted, and cut. Lines of fields are ours."""
+    """Messages of errors may quote what a server said: they are redacted and cut. Lines with fields are ours."""
     message = record.getMessage()
     if not hasattr(record, "fields"):
         message = redact(message[:_LONGEST])
@@ -76,7 +71,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _places(record: logging.LogRecord) -> str:
-    """Files, lines and classes of an exception and its causes, without their messages: they may quote a user."""
+    """Name files, lines and classes of an exception and its causes; their messages may quote a user."""
     found = []
     error = record.exc_info[1] if record.exc_info else None
     while error is not None:
@@ -87,9 +82,7 @@ def _places(record: logging.LogRecord) -> str:
 
 
 class LogQueue(QueueHandler):
-    """Formats at once, so that the line says what was true then; a thread of its own writes.
-
-    `on_lost(reason, count)` is set by the metrics and counts lost lines."""
+    """Formats at once, so that the line says what was true then; a thread writes. `on_lost` counts lost lines."""
 
     def __init__(self, stream: TextIO) -> None:
         self._closing = False
@@ -113,7 +106,7 @@ class LogQueue(QueueHandler):
         """Nothing: a line that cannot be made must not end the request that made it."""
 
     def close(self) -> None:
-        """Writes what waits, within a second; counts and forgets the rest."""
+        """Write what waits, within a second; count the rest as lost."""
         if self._closing:  # logging closes every handler once more when the process ends
             return
         self._closing = True
@@ -148,9 +141,7 @@ class _LineWriter(QueueListener):
 
 @contextmanager
 def logging_of(settings: LogSettings, release: str, stream: TextIO | None = None) -> Iterator[LogQueue]:
-    """Sends the log of the service, of uvicorn and of every library to `stream` (default: stderr) in one format.
-
-    At the end what waits is written, and logging is as it was."""
+    """Send every log of the process to `stream` (default: stderr) in one format."""
     out = stream or sys.stderr
     text = settings.format == "text" or (settings.format == "auto" and out.isatty())
     handler = LogQueue(out)

@@ -1,8 +1,7 @@
-"""The service's entry point to telemetry: begins and finishes traces, takes scores, and flushes at the end.
+"""Begins and finishes traces, takes scores, and flushes at the end.
 
-`finish` and `score` never wait and never raise; losses are counted by `on_lost`. Spans have the names of
-OpenTelemetry's GenAI conventions, else of OpenInference's, or begin with `sluice.`: engine/docs/reference/telemetry.md.
-"""
+Spans have the names of OpenTelemetry's GenAI conventions, else of OpenInference's, or begin with `sluice.`:
+engine/docs/reference/telemetry.md."""
 
 from __future__ import annotations
 
@@ -72,8 +71,6 @@ Dialect = Callable[[Mapping[str, Value]], Mapping[str, Value]]
 
 @dataclass(frozen=True)
 class ProcessFacts:
-    """What is the same for every request of one process."""
-
     release: str
     prompt_name: str
     prompt_digest: str
@@ -83,9 +80,7 @@ class ProcessFacts:
 
 
 def end_spans(trace: Trace, facts: ProcessFacts, dialects: Iterable[Dialect] = ()) -> None:
-    """Puts the record of a sampled request on its spans and ends them, the root last: that hands them to the exporters.
-
-    `dialects`: each gives the attributes that one backend wants beside those of a span."""
+    """Put the record of a sampled request on its spans, plus what each backend's dialect wants, and end them."""
     if not trace.span.is_recording():
         return
     for step in (*trace.steps, trace):
@@ -124,7 +119,7 @@ def _attributes(step: TraceStep, trace: Trace, facts: ProcessFacts) -> Attribute
 
 
 def _redacted(value: Any) -> str:
-    """A text, documents, or messages in the form of the GenAI conventions, without personal data and secrets."""
+    """Redact a text, documents, or messages in the form of the GenAI conventions."""
     if isinstance(value, str):
         # Half a character cannot be written in UTF-8.
         return redact(value.encode("utf-8", "replace").decode())
@@ -139,7 +134,7 @@ def _redacted(value: Any) -> str:
 
 
 def feedback_span(feedback: Feedback, facts: ProcessFacts, resource: Resource) -> ReadableSpan:
-    """A score as a span of the trace that it is about, whose request has ended long ago."""
+    """Return a score as a span of the trace that it is about, whose request has ended long ago."""
     attributes = facts.attributes(feedback.tenant)
     attributes[gen_ai.GEN_AI_EVALUATION_NAME] = "user"
     attributes[gen_ai.GEN_AI_EVALUATION_SCORE_VALUE] = feedback.score
@@ -159,7 +154,7 @@ _IDS = RandomIdGenerator()
 
 
 class Telemetry:
-    """Thread-safe. `on_lost(exporter, reason, count)` is set by the metrics (serving/service_metrics.py)."""
+    """Never waits and never raises; `on_lost` counts losses. Thread-safe."""
 
     def __init__(
         self, settings: TelemetrySettings, facts: ProcessFacts, exporters: Mapping[str, TraceExporter]
@@ -187,11 +182,10 @@ class Telemetry:
 
     @property
     def queues(self) -> dict[str, Callable[[], int]]:
-        """How many spans and scores wait, by exporter."""
         return {name: queue.__len__ for name, queue in self._queues.items()}
 
     def begin(self, scope: Scope, *, chat: bool) -> Trace:
-        """A trace for a request; a caller's traceparent is honoured. Those that are no question have an id only."""
+        """Begin a trace; a caller's traceparent is honoured. Requests that are no question have an id only."""
         context = Context()
         for name, value in scope["headers"]:
             if name == b"traceparent":
@@ -204,7 +198,6 @@ class Telemetry:
         return Trace(span, self._tracer, contents=self._contents)
 
     def finish(self, trace: Trace, status: int) -> None:
-        """The request has ended: one line in the log, and the spans of sampled questions to the exporters."""
         trace.status = status
         trace.end()
         if status >= 500 and not trace.error:
@@ -220,13 +213,12 @@ class Telemetry:
                 self.on_lost(name, "failed", 1)
 
     def score(self, feedback: Feedback) -> None:
-        """Forwards what a user thinks of an answer to every exporter."""
         span = feedback_span(feedback, self.facts, self._resource)
         for queue in self._queues.values():
             queue.on_end(span)
 
     def close(self, seconds: float | None = None) -> bool:
-        """Exports what waits, within `seconds` (default: traces.flush_seconds); what is left is lost and counted."""
+        """Export what waits, within `seconds` (default: traces.flush_seconds)."""
         limit = self._flush_seconds if seconds is None else seconds
         end = time.monotonic() + limit
         for queue in self._queues.values():
@@ -238,13 +230,11 @@ class Telemetry:
 
 
 def silent(release: str) -> Telemetry:
-    """Trace ids and nothing else, for tests and for embedded use."""
     return Telemetry(SILENT, ProcessFacts(release, "", ""), {})
 
 
 @contextmanager
 def open_telemetry(settings: TelemetrySettings, bundle: ReleaseBundle, state: Path) -> Iterator[Telemetry]:
-    """The exporters that the settings name; flushed at the end. SluiceError when one of them cannot work."""
     from sluice.serving.release_parts import require_prompt
 
     prompt = require_prompt(bundle)

@@ -1,8 +1,6 @@
-"""One trace for each request: spans of OpenTelemetry, and the record that metrics and the access line read too.
+"""One trace for each request: spans of OpenTelemetry, and the record that metrics and the access line read.
 
-A request that is not sampled has no spans, and costs a few microseconds for its record. Attributes and redacted texts
-are put on the spans when the answer is out (telemetry.py).
-"""
+Attributes and redacted texts are put on the spans when the answer is out (telemetry.py)."""
 
 from __future__ import annotations
 
@@ -132,7 +130,6 @@ class Trace(TraceStep):
 
     @property
     def trace_id(self) -> str:
-        """32 hexadecimal digits."""
         return format_trace_id(self.span.get_span_context().trace_id)
 
     def step(self, name: str) -> TraceStep:
@@ -148,7 +145,6 @@ class Trace(TraceStep):
         return step
 
     def find(self, name: str) -> TraceStep | None:
-        """The last step of that name."""
         return next((step for step in reversed(self.steps) if step.name == name), None)
 
 
@@ -156,7 +152,6 @@ _current: ContextVar[Trace | None] = ContextVar("sluice_trace", default=None)
 
 
 def current_trace() -> Trace:
-    """The trace of the request that is being answered in this task; outside a request a new record."""
     return _current.get() or Trace()
 
 
@@ -169,7 +164,6 @@ def leave(token: Token[Trace | None]) -> None:
 
 
 def record(trace: Trace, answer: Answer, said: Delta | None, model: str) -> None:
-    """`said`: the end of the model's reply, None when there was none. `model`: what was asked where it does not say."""
     trace.set(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, (answer.finish_reason,))
     trace.set("sluice.declined", answer.declined)
     if answer.blocked:
@@ -185,7 +179,6 @@ def record(trace: Trace, answer: Answer, said: Delta | None, model: str) -> None
 
 
 def record_call(step: TraceStep, said: Delta, model: str) -> None:
-    """Who was asked, and what it used; `said` and `model` as for `record`."""
     usage = said.usage or Usage(0, 0)
     step.set(gen_ai.GEN_AI_REQUEST_MODEL, said.model or model)
     step.set(gen_ai.GEN_AI_PROVIDER_NAME, said.provider or "local")

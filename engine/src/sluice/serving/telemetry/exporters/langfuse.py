@@ -1,4 +1,4 @@
-"""Langfuse: its OTLP endpoint for traces, which knows the names of OpenTelemetry and OpenInference, and its scores."""
+"""Langfuse: its OTLP endpoint for traces, and its scores."""
 
 from __future__ import annotations
 

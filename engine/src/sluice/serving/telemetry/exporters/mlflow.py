@@ -1,5 +1,5 @@
-"""MLflow: a tracking server by its OTLP endpoint, or files that are loaded into a store later. It is not imported: that
-would double the memory of the service (engine/docs/decisions/traces-to-mlflow.md)."""
+"""MLflow: a tracking server by OTLP, or files for later. Importing it would double the service's memory
+(engine/docs/decisions/traces-to-mlflow.md)."""
 
 from __future__ import annotations
 
@@ -43,8 +43,6 @@ class _TraceTags(TraceExporter):
 
 
 class SpoolExporter(_TraceTags):
-    """One line of OTLP's JSON for each batch of spans and scores, written by the SDK's file exporter."""
-
     def __init__(self, spool: TraceSpool) -> None:
         self._spool = spool
 
@@ -56,7 +54,7 @@ class SpoolExporter(_TraceTags):
 
 
 class ServerExporter(_TraceTags, ScoringExporter):
-    """The experiment is looked up by name with the first batch, and made when it is missing."""
+    """The experiment is looked up by name with the first batch, and made if it is missing."""
 
     def __init__(self, settings: TraceSettings) -> None:
         super().__init__(
@@ -90,7 +88,6 @@ class ServerExporter(_TraceTags, ScoringExporter):
 
 
 def _credentials() -> dict[str, str]:
-    """As MLflow's own client reads them."""
     if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
         return {"authorization": f"Bearer {token}"}
     user, word = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")

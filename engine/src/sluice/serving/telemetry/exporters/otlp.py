@@ -1,4 +1,4 @@
-"""Any OpenTelemetry collector, by the SDK's exporter of OTLP over HTTP; and the base of backends that know scores."""
+"""Any OpenTelemetry collector, by the SDK's exporter of OTLP over HTTP; and the base of backends with scores."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def open_exporter(settings: TraceSettings, state: Path) -> OtlpExporter:  # noqa
 class OtlpExporter(TraceExporter):
     """Tries a batch again within `timeout` seconds. Scores go as spans named `feedback`.
 
-    The SDK says only that a batch failed, and nothing of spans that a collector rejected: both are read from the
-    collector's last response, which a hook of the session keeps.
-    """
+    The SDK doesn't tell why a batch failed, nor which spans a collector rejected: a hook keeps its last response."""
 
     def __init__(self, endpoint: str, headers: Mapping[str, str], timeout: float) -> None:
         self._endpoint = endpoint
@@ -72,7 +70,7 @@ class OtlpExporter(TraceExporter):
 
 
 class ScoringExporter(OtlpExporter):
-    """A backend that has an interface for scores: `path` and a body in JSON, by `score_of`."""
+    """A backend that has an interface for scores."""
 
     def __init__(self, base: str, path: str, headers: Mapping[str, str], timeout: float) -> None:
         super().__init__(base + path, headers, timeout)
@@ -92,11 +90,11 @@ class ScoringExporter(OtlpExporter):
                 raise SpansLostError(error.reason, str(error), count=len(scores) - number) from None
 
     def score_of(self, span: ReadableSpan, given: Mapping[str, Any]) -> tuple[str, Any]:
-        """The path and the body that tell a score; `given` are the attributes of its span."""
+        """Return the path and the body that tell a score."""
         raise NotImplementedError
 
     def call(self, method: str, path: str, body: Any = None, *, missing: bool = False) -> Any:
-        """The parsed answer; None for a 404 where `missing` allows it. SpansLostError when there is none."""
+        """Return the parsed answer, or None for a 404 that `missing` allows."""
         url = self._base + path
         try:
             reply = self.session.request(method, url, json=body, timeout=self._timeout, allow_redirects=False)
