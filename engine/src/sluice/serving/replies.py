@@ -27,7 +27,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class ReplyFrame:
-    """The fields that all parts of one reply share. The id holds the trace's, so that feedback finds it, and `proof`."""
+    """The fields that all parts of one reply share. The id holds the trace's, for feedback to find it, and `proof`."""
 
     def __init__(self, release: str, *, trace_id: str, include_usage: bool = False, proof: str = "") -> None:
         self._frame = {

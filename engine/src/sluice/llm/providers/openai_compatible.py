@@ -1,4 +1,4 @@
-"""OpenAI, any server with its chat completions API (llama.cpp, vLLM, LiteLLM, TGI), and the local one of this process."""
+"""OpenAI, servers with its chat completions API (llama.cpp, vLLM, LiteLLM, TGI), and the local one of this process."""
 
 from __future__ import annotations
 

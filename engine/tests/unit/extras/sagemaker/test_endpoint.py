@@ -188,7 +188,7 @@ def _refuse(code: str, call: str) -> Callable[[Played], None]:
     return seed
 
 
-# By what the endpoint is or what happens meanwhile: the error, words of it or of the output, and the version that serves.
+# By what the endpoint is or what happens meanwhile: the error, words of it or the output, and the version that serves.
 STATES: dict[str, tuple[Callable[[Played], None], type[SluiceError] | None, str, str]] = {
     "failed before": (_of(f"{NAME}-0-old", "Failed", reason="no /ping"), None, "it is deleted", "1"),
     "another is under way": (_of(f"{NAME}-0-old", "Updating", pending=f"{NAME}-0-new", left=2), None, "updating", "1"),
