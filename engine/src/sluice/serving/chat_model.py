@@ -105,9 +105,9 @@ class ChatModel(BaseChatModel):
             asked = request.options.parameters(self.longest, brief=bool(request.refused))
             kwargs = {**asked, **kwargs}
         parameters = self._parameters({**kwargs, "stop": tuple(stop)} if stop else kwargs)
-        asked = [await self._sent(message, request) for message in messages]
+        sent = [await self._sent(message, request) for message in messages]
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
-        deltas = self.provider.stream(asked, parameters, deadline=request.deadline)
+        deltas = self.provider.stream(sent, parameters, deadline=request.deadline)
         request.replies.append(deltas)
         request.called = {}
         with request.step(traces.CHAT) as step:
