@@ -7,7 +7,8 @@ from pathlib import Path
 
 PARTS = ("sweep", "conversations", "connections", "budgets", "status", "deployment_types")
 RENAMED = {"evidence": "small_model"}
-HELP = ("sentences", "max_doubt")  # of `retrieval` in config/service.yaml; of `small_model` now
+HELP = {"sentences": 0, "max_doubt": 1}  # of `retrieval` in config/service.yaml, with what held without them
+PAGES = ("budgets", "cli", "conversations", "status", "training-plans")  # of engine/docs/reference
 KIT, PARTS_OF_KIT = "datakit", ("curation", "importing", "synthetic", "traffic")
 IMPORTS = {  # of notebooks
     "sluice.extras.curation.datasheet": "sluice.extras.datakit.dataset",
@@ -37,17 +38,24 @@ DRIFT = re.compile(r"(?m)^(drift: *(?:#.*)?\n(?:(?:[ #].*)?\n)*?)( +)psi *:.*") 
 _BINARY = r"(?:oversampling: *\d+|index: *(?:binary|full))"  # of config/stores.yaml; `partition_by` is left to a person
 
 
-def apply(root: Path) -> None:
-    for path in FILES:
-        (root / path).unlink(missing_ok=True)
+def apply(root: Path) -> list[str]:
+    """Return the paths that were changed, which the engine of 0.1.0 asks for."""
+    changed = [path for path in FILES if (root / path).exists()]
+    for path in changed:
+        (root / path).unlink()
     code = [*root.glob("notebooks/*.ipynb"), *root.glob("src/**/*.py")]
     own = [path.relative_to(root).as_posix() for path in code]
+    own += [path.relative_to(root).as_posix() for path in (*root.glob("*.md"), *root.glob("docs/**/*.md"))]
     for path in ("config/project.yaml", "config/guardrails.yaml", "config/stores.yaml", *dict(KEYS), *own):
         if (root / path).is_file():
-            text = _edited(path, (root / path).read_text(encoding="utf-8"))
+            text = (root / path).read_text(encoding="utf-8")
+            edited = _edited(path, text)
             if path == "config/project.yaml":
-                text = _with_parts_off(root, text)
-            (root / path).write_text(text, encoding="utf-8")
+                edited = _with_parts_off(root, edited)
+            if edited != text:
+                (root / path).write_text(edited, encoding="utf-8")
+                changed.append(path)
+    return changed
 
 
 def _edited(path: str, text: str) -> str:
@@ -59,8 +67,16 @@ def _edited(path: str, text: str) -> str:
         return without_checks(text)
     if path == "config/stores.yaml":
         return without_binary(text)
+    if path.endswith(".md"):
+        return re.sub(rf"\[([^\]]+)\]\([./]*engine/docs/reference/(?:{'|'.join(PAGES)})\.md[^)]*\)", r"\1", text)
     if path.endswith(".py"):
-        return re.sub(rf"\bsettings\.retrieval\.({'|'.join(HELP)})\b", r"settings.small_model.\1", text)
+        for key, value in HELP.items():  # a part that is off has no settings
+            text = re.sub(
+                rf"\b((?:\w+\.)*settings)\.retrieval\.{key}\b",
+                rf'getattr(\1.small_model, "{key}", {value})',
+                text,
+            )
+        return text
     if path == "config/service.yaml":
         text = with_small_model(text)
     for place in (place for of, place in KEYS if of == path):
@@ -110,8 +126,8 @@ def with_small_model(text: str) -> str:
     for key in help:
         text = cut(text, ("retrieval", key))
         text = re.sub(rf", *{key} *: *[\d.]+|{key} *: *[\d.]+, *", "", text)
-    values = {"sentences": "0", "max_doubt": "1"} | help
-    return text.rstrip("\n") + "\nsmall_model:\n" + "".join(f"  {key}: {value}\n" for key, value in values.items())
+    values = "".join(f"  {key}: {value}\n" for key, value in (HELP | help).items())
+    return f"{text.rstrip(chr(10))}\nsmall_model:\n{values}"
 
 
 def cut(text: str, place: tuple[str, ...]) -> str:

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.extras.upgrade.codemods import v0_1_1
 from sluice.extras.upgrade.codemods.v0_1_1 import CUT
 from sluice.extras.upgrade.versions import FOLDER, run_codemod
+from sluice.template.extras import remove
 
 ROOT = Path(__file__).resolve().parents[6]
 BEFORE = {
@@ -33,6 +35,7 @@ BEFORE = {
     "config/project.yaml": "name: desk\nwithout: [budgets, evidence, guard, sweep, traffic, connections]   # ours\n",
     "notebooks/explore.ipynb": '"from sluice.extras.curation.datasheet import card\\n", "curation"\n',
     "src/assistant/app.py": "off = services.settings.retrieval.max_doubt < 1\n",
+    "docs/operate.md": "[day](../engine/docs/reference/budgets.md#each), [gates](../engine/docs/reference/gates.md)\n",
     "pipelines/params.yaml": "index: {}\n\nsweep:   # ours\n  trials: 3\n\n  space: {}\n# the guard\nguard: {}\n"
     "redteam: {}\ntrain:\n  steps: 9\n  share: full   # ours\n  join: 2\n  rank: 4\n",
 }
@@ -53,7 +56,8 @@ AFTER = {
     ),
     "config/project.yaml": "name: desk\nwithout: [small_model, guard]   # ours\n",
     "notebooks/explore.ipynb": '"from sluice.extras.datakit.dataset import card\\n", "curation"\n',
-    "src/assistant/app.py": "off = services.settings.small_model.max_doubt < 1\n",
+    "src/assistant/app.py": 'off = getattr(services.settings.small_model, "max_doubt", 1) < 1\n',
+    "docs/operate.md": "day, [gates](../engine/docs/reference/gates.md)\n",
     "pipelines/params.yaml": "index: {}\n\n# the guard\nguard: {}\nredteam: {}\ntrain:\n  steps: 9\n  rank: 4\n",
 }
 
@@ -78,6 +82,14 @@ def run(root: Path) -> list[str]:
     run_codemod(ROOT / FOLDER / "v0_1_1.py", root)
     changed = [path for path, content in before.items() if not path.exists() or path.read_bytes() != content]
     return sorted(path.relative_to(root).as_posix() for path in changed)
+
+
+def test_the_engine_that_is_replaced_learns_what_changed(project: Path) -> None:
+    """Engines of 0.1.0 commit only the paths that `apply` returns."""
+    write(project, BEFORE)
+    assert sorted(v0_1_1.apply(project)) == sorted(BEFORE)
+    assert v0_1_1.apply(project) == []
+    assert remove(project, ["sweep"]) == []
 
 
 def test_it_takes_out_what_was_removed_and_nothing_else(project: Path) -> None:
