@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 from figures import Figure, Tables, percent
 
 from sluice.extras.guard.guard_rows import FREE, GuardRow
+from sluice.guardrails.check import Checks
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
-from sluice.serving.contracts import Checks
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from support.guardrails import LANGUAGES

@@ -21,7 +21,7 @@ from typing import Any
 import requests
 from requests.adapters import BaseAdapter
 
-from sluice.guardrails.guards import GuardOutcome
+from sluice.guardrails.check import GuardOutcome
 from sluice.llm.chat import Delta
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage

@@ -5,9 +5,11 @@ import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import grimp
 import pytest
 import yaml
 
@@ -184,6 +186,13 @@ def test_the_engine_keeps_its_size(root: Path) -> None:
     assert sum(lines.values()) <= SOURCE
     assert len(lines) <= FILES
     assert sum(map(_lines, (root / "engine" / "tests").rglob("*.py"))) <= TESTS
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports in functions and below `TYPE_CHECKING` count as well."""
+    graph = grimp.build_graph("sluice", cache_dir=None)
+    imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imported).prepare()  # CycleError names them
 
 
 def _lines(path: Path) -> int:

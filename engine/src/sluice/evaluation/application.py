@@ -22,9 +22,10 @@ from sluice.evaluation.metrics import K
 from sluice.evaluation.registry import Output
 from sluice.evaluation.replay import RecordedChat, RecordedGuards, RecordedSearch, guards_digest, search_digest
 from sluice.evaluation.response_cache import NotRecordedError, NotStartedError, ResponseCache, asking, times
+from sluice.guardrails.check import Checks
 from sluice.llm.chat import ChatProvider
+from sluice.retrieval import Search
 from sluice.retrieval.stores import Stores
-from sluice.serving.contracts import Checks, Search
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.runtime import open_guards, open_model, open_search

@@ -24,13 +24,13 @@ from sluice.core.digests import digest_of, digest_of_code, digest_of_file
 from sluice.core.extras import HERE, packages
 from sluice.core.registry import APPLICATION
 from sluice.evaluation.response_cache import CaseRequest, NotRecordedError, ResponseCache, current_asking
-from sluice.guardrails.guards import BROKEN, GuardOutcome
+from sluice.guardrails.check import Checks, GuardOutcome
+from sluice.guardrails.guards import BROKEN
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.settings import ProviderSpec, RemoteSpec
 from sluice.prompts import ModelParameters
-from sluice.retrieval import Hit
-from sluice.serving.contracts import Checks, Search
+from sluice.retrieval import Hit, Search
 from sluice.serving.release_parts import ReleaseBundle
 
 # Keys that decide about no answer; a kind's own keys may. Of those named second, None stands for "not there".

@@ -5,7 +5,7 @@ A check says what it finds; config/guardrails.yaml says what is done about it (b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, get_args
@@ -254,3 +254,33 @@ def check(cls: C) -> C:
         raise SluiceError(f"{cls.__module__}: {cls.__name__}: actions: {', '.join(sorted(unknown))}: not an action")
     CHECKS.add(cls.name, cls, cls.__module__)
     return cls
+
+
+@dataclass(frozen=True)
+class GuardOutcome:
+    """The verdict of a stage. `reasons` are the sorted codes of all findings, also of those that are only noted."""
+
+    text: str  # may go on: redacted where asked, empty when blocked
+    blocked: bool
+    reasons: tuple[str, ...]
+    reask: bool = False  # refused, but the model may be asked once more
+
+
+class Checks(Protocol):
+    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome: ...
+
+    async def check_passage(self, text: str) -> GuardOutcome: ...
+
+    async def check_output(self, text: str) -> GuardOutcome: ...
+
+
+def redacted(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
+    """Replace each span by a label of its kind; of spans that overlap the first, then longest, names the whole."""
+    pieces: list[str] = []
+    done = 0
+    for start, end, reason in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if start >= done:
+            kind = reason.rpartition(".")[2].replace("_", " ")
+            pieces += [text[done:start], f"[redacted: {kind}]"]
+        done = max(done, end)
+    return "".join([*pieces, text[done:]])

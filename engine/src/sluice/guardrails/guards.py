@@ -6,10 +6,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sluice.guardrails.check import CHECKS, Action, BoundedCache, CheckContext, CheckResources, Finding
+from sluice.guardrails.check import (
+    CHECKS,
+    Action,
+    BoundedCache,
+    CheckContext,
+    CheckResources,
+    Finding,
+    GuardOutcome,
+    redacted,
+)
 
 if TYPE_CHECKING:
     from sluice.guardrails.settings import CheckSettings, GuardrailSettings
@@ -22,16 +30,6 @@ _THREADS = 16  # side by side; what waits for the embedder at the same time is e
 _REMEMBERED = 2048  # verdicts on passages
 _SHORT = 4096  # characters that patterns read in about a millisecond; more is read beside the event loop
 _REFUSING: frozenset[Action] = frozenset(("block", "drop", "reask"))
-
-
-@dataclass(frozen=True)
-class GuardOutcome:
-    """The verdict of a stage. `reasons` are the sorted codes of all findings, also of those that are only noted."""
-
-    text: str  # may go on: redacted where asked, empty when blocked
-    blocked: bool
-    reasons: tuple[str, ...]
-    reask: bool = False  # refused, but the model may be asked once more
 
 
 class Guards:
@@ -138,15 +136,3 @@ def _outcome(text: str, findings: Iterable[Finding], actions: Mapping[str, Actio
     blocked = not taken.isdisjoint(_REFUSING)
     reask = "reask" in taken and "block" not in taken
     return GuardOutcome("" if blocked else redacted(text, redact), blocked, tuple(sorted(reasons)), reask)
-
-
-def redacted(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
-    """Replace each span by a label of its kind; of spans that overlap the first, then longest, names the whole."""
-    pieces: list[str] = []
-    done = 0
-    for start, end, reason in sorted(spans, key=lambda span: (span[0], -span[1])):
-        if start >= done:
-            kind = reason.rpartition(".")[2].replace("_", " ")
-            pieces += [text[done:start], f"[redacted: {kind}]"]
-        done = max(done, end)
-    return "".join([*pieces, text[done:]])

@@ -11,8 +11,7 @@ from guardrails.settings import settings
 from guardrails.validator_base import FailResult, PassResult, validators_registry
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.check import CHECKS
-from sluice.guardrails.guards import GuardOutcome, redacted
+from sluice.guardrails.check import CHECKS, GuardOutcome, redacted
 from sluice.guardrails.settings import CheckSettings
 
 settings.rc.enable_metrics = False  # or each validator reports to the vendor

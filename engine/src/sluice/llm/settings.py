@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -14,6 +15,8 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_va
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.extras import packages
+from sluice.core.registry import APPLICATION, Registry
 from sluice.core.settings import Settings, load_settings, nearest
 from sluice.llm.chat import Usage
 
@@ -85,8 +88,6 @@ class ProviderSpec(Settings):
         kind = value.get("kind") if isinstance(value, dict) else None
         if cls is not ProviderSpec or not isinstance(kind, str):
             return handler(value)
-        from sluice.llm.providers import PROVIDERS
-
         if kind not in PROVIDERS:
             known = sorted(PROVIDERS)
             what = f"no kind {kind!r}{nearest(kind, known)}; known: {', '.join(known)}"
@@ -100,6 +101,17 @@ class ProviderSpec(Settings):
             return cast(Self, spec.model_validate(given))
         except ValidationError as error:
             raise _invalid([_of_kind(kind, spec, fault) for fault in error.errors()]) from None
+
+
+@dataclass(frozen=True)
+class ProviderKind:
+    spec: type[ProviderSpec]
+    connect: Callable[[Any], Any]
+
+
+PROVIDERS: Registry[ProviderKind] = Registry(
+    "kind of provider", "sluice.llm.providers", *packages("providers"), f"{APPLICATION}.providers"
+)
 
 
 class RemoteSpec(ProviderSpec):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from sluice.core.errors import SluiceError
 
@@ -26,6 +27,12 @@ class Hit:
     score: float
     similarity: float
     start: int = 0
+
+
+class Search(Protocol):
+    """The search, called in a thread."""
+
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]: ...
 
 
 def format_passages(hits: Sequence[Hit]) -> str:

@@ -7,37 +7,22 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
+from sluice.serving.chat_model import heard
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.runnables import Runnable
 
-    from sluice.guardrails.guards import GuardOutcome
-    from sluice.retrieval import Hit
     from sluice.serving.services import Services
 
 
 Application: TypeAlias = "Runnable[dict[str, Any], Any] | Callable[[dict[str, Any]], Any]"
 Build: TypeAlias = "Callable[[Services], Application]"
-
-
-class Search(Protocol):
-    """The search, called in a thread."""
-
-    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]: ...
-
-
-class Checks(Protocol):
-    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome: ...
-
-    async def check_passage(self, text: str) -> GuardOutcome: ...
-
-    async def check_output(self, text: str) -> GuardOutcome: ...
 
 
 def load_build(name: str) -> Build:
@@ -97,15 +82,6 @@ def _unwrapped(application: Application) -> Any:
     function = getattr(application, "afunc", None)
     alone = inspect.isasyncgenfunction(function) and _takes_only_the_question(function)
     return function if alone and type(application) is RunnableLambda and not heard() else application
-
-
-def heard(config: RunnableConfig | None = None, *, verbose: bool = False) -> bool:
-    """Tell whether a run that begins now has a handler. Without one, LangChain's callbacks still cost 0.7 ms of CPU an
-    answer (engine/docs/decisions/service-speed.md)."""
-    from langchain_core.callbacks import AsyncCallbackManager
-    from langchain_core.runnables.config import ensure_config
-
-    return bool(AsyncCallbackManager.configure(ensure_config(config).get("callbacks"), verbose=verbose).handlers)
 
 
 @cache

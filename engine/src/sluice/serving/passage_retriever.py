@@ -16,9 +16,9 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import PrivateAttr, SkipValidation
 
 from sluice import retrieval
-from sluice.retrieval import Hit, RetrievalError
+from sluice.guardrails.check import Checks
+from sluice.retrieval import Hit, RetrievalError, Search
 from sluice.serving.answer import SearchError
-from sluice.serving.contracts import Checks, Search
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import RetrievalSettings
 from sluice.serving.telemetry import traces

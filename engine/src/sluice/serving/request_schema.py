@@ -6,17 +6,14 @@ a header, or refused. Tools of the caller's own and a form of the answer are rea
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationInfo, field_validator
 
 from sluice.core.extras import hooks
 from sluice.serving.answer import RequestError
-
-if TYPE_CHECKING:
-    from sluice.serving.request_state import RequestState
-
+from sluice.serving.request_state import CallerOptions
 
 MODEL = "sluice"
 _NOT_OFFERED = "not offered by this service: leave it out"
@@ -174,26 +171,6 @@ OWN_INSTRUCTIONS = (
     "the release has its own instructions and takes no others: leave this out, and put what the answer needs "
     "into the user message, or its shape into response_format"
 )
-
-
-class CallerOptions(Protocol):
-    """`names`: of the fields that ask for something. `whole`: the answer has a form, and is checked as a whole.
-    `exchange`: calls of the caller's tools after the question, and their results, which follow the prompt. `claims`:
-    what of it is said to be a model's, which a caller can invent."""
-
-    names: frozenset[str]
-    whole: bool
-    exchange: Sequence[dict[str, Any]]
-    claims: Sequence[str]
-
-    def parameters(self, longest: int, *, brief: bool) -> dict[str, Any]:
-        """Parameters of the model's call."""
-
-    async def settle(self, text: str, request: RequestState, check: Callable[..., Awaitable[str]]) -> str:
-        """Notes calls of the caller's tools in the request. Another form is refused once, if nothing was sent yet."""
-
-    def quotes(self, text: str) -> list[str]:
-        """The texts of an answer that may be quotations."""
 
 
 def caller_options(request: ChatRequest) -> CallerOptions | None:

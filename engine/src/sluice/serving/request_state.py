@@ -7,18 +7,37 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.guards import GuardOutcome
+from sluice.guardrails.check import GuardOutcome
 from sluice.llm.chat import Delta, Messages
 from sluice.retrieval import Hit
 from sluice.serving.answer import REFUSED, TOO_LONG, Answer, ModelTimeoutError, Usage, cite, first_words
-from sluice.serving.request_schema import CallerOptions
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.traces import record_call
 
 T = TypeVar("T")
+
+
+class CallerOptions(Protocol):
+    """`names`: of the fields that ask for something. `whole`: the answer has a form, and is checked as a whole.
+    `exchange`: calls of the caller's tools after the question, and their results, which follow the prompt. `claims`:
+    what of it is said to be a model's, which a caller can invent."""
+
+    names: frozenset[str]
+    whole: bool
+    exchange: Sequence[dict[str, Any]]
+    claims: Sequence[str]
+
+    def parameters(self, longest: int, *, brief: bool) -> dict[str, Any]:
+        """Parameters of the model's call."""
+
+    async def settle(self, text: str, request: RequestState, check: Callable[..., Awaitable[str]]) -> str:
+        """Notes calls of the caller's tools in the request. Another form is refused once, if nothing was sent yet."""
+
+    def quotes(self, text: str) -> list[str]:
+        """The texts of an answer that may be quotations."""
 
 
 class RequestState:

@@ -13,17 +13,17 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
-from sluice.guardrails.check import BoundedCache
+from sluice.guardrails.check import BoundedCache, Checks
 from sluice.guardrails.guards import BROKEN
 from sluice.llm.chat import ChatProvider, Messages
 from sluice.prompts import ModelParameters
+from sluice.retrieval import Search
 from sluice.serving.answer import Answer, Citation, ModelError, PromptPassage, RequestError
 from sluice.serving.chat_model import ChatModel
-from sluice.serving.contracts import Checks, Search, built_application, start_answer, text_of
+from sluice.serving.contracts import built_application, start_answer, text_of
 from sluice.serving.passage_retriever import PassageRetriever
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.request_schema import CallerOptions
-from sluice.serving.request_state import RequestState, enter_request
+from sluice.serving.request_state import CallerOptions, RequestState, enter_request
 from sluice.serving.services import Services
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.traces import record

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
-from sluice.guardrails.check import CheckResources, GuardModel
+from sluice.guardrails.check import CheckResources, Checks, GuardModel
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import ChatProvider
 from sluice.llm.llama_server import LocalServer
@@ -20,7 +20,6 @@ from sluice.llm.settings import needs_local
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import TextEncoder
 from sluice.retrieval.stores import Stores
-from sluice.serving.contracts import Checks
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.runner import ApplicationRunner
 

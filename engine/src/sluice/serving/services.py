@@ -15,10 +15,10 @@ from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks, packages
 from sluice.core.registry import APPLICATION, Registry
 from sluice.core.settings import nearest
+from sluice.guardrails.check import Checks
 from sluice.prompts import ModelParameters, Prompt
 from sluice.serving.chat_model import ChatModel
-from sluice.serving.contracts import Checks
-from sluice.serving.conversation import Conversation
+from sluice.serving.conversation import STEP, Conversation
 from sluice.serving.passage_retriever import PassageRetriever, SearchResult
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.request_state import RequestState, current_request
@@ -163,7 +163,11 @@ class Services:
         Raises:
             SluiceError: `condense` is on, and its prompt does not fit.
         """
-        return Conversation(self)
+        condense, rewriter = self.settings.condense, None
+        if condense and condense.enabled:
+            prompt = self.prompt(STEP, fills=("history", "question"), needs=("history", "question"))
+            rewriter = prompt | self.chat("chat", prompt)
+        return Conversation(condense, self.guards, rewriter)
 
     async def find(self, question: str, turns: Sequence[dict[str, str]] = (), *, alone: bool = True) -> SearchResult:
         """The passages for a question: those of `retriever`. For a small model (`small_model` of config/service.yaml)

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from sluice.data.rows import Row
-from sluice.guardrails.guards import GuardOutcome
+from sluice.guardrails.check import GuardOutcome
 from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
 from sluice.serving.auth import Caller
 from sluice.serving.feedback import FeedbackLog, proof_of

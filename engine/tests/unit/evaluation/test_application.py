@@ -15,7 +15,7 @@ from sluice.evaluation.application import ChainWorker, Digests, RunnerTarget, Wo
 from sluice.evaluation.registry import Output
 from sluice.evaluation.response_cache import NotRecordedError, NotStartedError, ResponseCache
 from sluice.evaluation.runner import run_cases
-from sluice.guardrails.guards import GuardOutcome
+from sluice.guardrails.check import GuardOutcome
 from sluice.llm.chat import Delta
 from sluice.serving.answer import ModelError
 from sluice.serving.release_parts import ReleaseBundle

@@ -13,7 +13,7 @@ from langchain_core.tools import BaseTool, tool
 from pydantic import BaseModel
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.guards import GuardOutcome
+from sluice.guardrails.check import GuardOutcome
 from sluice.llm.chat import Delta
 from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, Usage
 from sluice.serving.contracts import Application

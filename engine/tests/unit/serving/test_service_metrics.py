@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.guardrails.guards import GuardOutcome
+from sluice.guardrails.check import GuardOutcome
 from sluice.llm.resilience import FallbackProvider, ProviderAttempt
 from sluice.retrieval import Hit
 from sluice.serving.service_metrics import ServiceMetrics

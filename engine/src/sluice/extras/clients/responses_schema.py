@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 
 from sluice.serving.answer import RequestError
-from sluice.serving.request_schema import MODEL, OWN_INSTRUCTIONS, CallerOptions, ChatRequest, caller_options
+from sluice.serving.request_schema import MODEL, OWN_INSTRUCTIONS, ChatRequest, caller_options
+from sluice.serving.request_state import CallerOptions
 
 _PARTS = ("input_text", "output_text", "refusal")
 

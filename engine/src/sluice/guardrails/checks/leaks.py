@@ -14,8 +14,7 @@ from pydantic import Field
 from stdnum import luhn
 
 from sluice.core.settings import Settings
-from sluice.guardrails.check import CheckResources, Finding, NoOptions, PatternCheck, check
-from sluice.guardrails.guards import redacted
+from sluice.guardrails.check import CheckResources, Finding, NoOptions, PatternCheck, check, redacted
 from sluice.guardrails.reading import Prefilter, ascii_letters, original, plain, said
 from sluice.guardrails.spellings import ciphered
 

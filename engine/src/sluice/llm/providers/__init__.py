@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sluice.core.errors import SluiceError
-from sluice.core.extras import packages
-from sluice.core.registry import APPLICATION, Registry
-from sluice.llm.settings import ProviderSpec, RemoteSpec
+from sluice.llm.settings import PROVIDERS, ProviderKind, ProviderSpec, RemoteSpec
 from sluice.prompts import ModelParameters
 
 if TYPE_CHECKING:
@@ -64,19 +62,7 @@ class ProviderContext(Generic[S]):
         )
 
 
-Connect = Callable[[ProviderContext[Any]], "ChatProvider"]
-F = TypeVar("F", bound=Connect)
-
-
-@dataclass(frozen=True)
-class ProviderKind:
-    spec: type[ProviderSpec]
-    connect: Connect
-
-
-PROVIDERS: Registry[ProviderKind] = Registry(
-    "kind of provider", "sluice.llm.providers", *packages("providers"), f"{APPLICATION}.providers"
-)
+F = TypeVar("F", bound=Callable[[ProviderContext[Any]], "ChatProvider"])
 
 
 def provider(kind: str, spec: type[ProviderSpec]) -> Callable[[F], F]:
@@ -101,9 +87,10 @@ def provider(kind: str, spec: type[ProviderSpec]) -> Callable[[F], F]:
 def connect(context: ProviderContext[Any]) -> ChatProvider:
     spec = context.spec
     try:
-        return PROVIDERS[spec.kind].connect(context)
+        made: ChatProvider = PROVIDERS[spec.kind].connect(context)
     except ImportError as error:
         raise SluiceError(
             f"config/providers.yaml: {spec.name}: kind {spec.kind} needs a package that is not installed: {error}",
             remedy=spec.remedy_for_a_missing_package,
         ) from error
+    return made

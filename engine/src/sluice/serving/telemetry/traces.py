@@ -16,7 +16,7 @@ from sluice.llm.chat import Delta, Usage
 from sluice.serving.answer import Answer
 
 if TYPE_CHECKING:
-    from sluice.guardrails.guards import GuardOutcome
+    from sluice.guardrails.check import GuardOutcome
     from sluice.retrieval import Hit
 
 

@@ -17,7 +17,7 @@ import yaml
 from sluice.extras.tools import functions
 from sluice.extras.tools.agent import RESUMED, Resumption, ToolAgent
 from sluice.extras.tools.approvals import Approval
-from sluice.guardrails.guards import GuardOutcome
+from sluice.guardrails.check import GuardOutcome
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters, load_prompts
 from sluice.serving.answer import Answer
