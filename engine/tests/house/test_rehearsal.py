@@ -15,7 +15,6 @@ from sluice.rehearsal.analysis_runs import (
     PASSED,
     JobFiles,
     JobTargets,
-    LoadReport,
     read_report,
     run_load,
     run_quality,
@@ -156,10 +155,10 @@ def test_the_verdict_of_the_job_and_of_the_rehearsal_are_one(
         for release, each, bad in (("stable", stable, 0), ("canary", canary, errors))
     ]
     out = tmp_path / "load.json"
-    stage = LoadStage(*[""] * 3, GATES, out, [], 2, 1.0, "steady", 1.0, samples=samples)
+    stage = LoadStage(*[""] * 3, load_gates(GATES), out, [], 2, 1.0, "steady", 1.0, samples=samples)
     passed = all(one.passed for one in conclude(stage))
     assert passed is not bool(refusing)
-    report = read_report(out, PASSED if passed else GATE_FAILED, LoadReport)
+    report = read_report(out, PASSED if passed else GATE_FAILED)
     assert {one.gate for one in report.verdicts if not one.passed} == refusing
     assert {one.gate: one.limit for one in report.verdicts} == {
         gate.name: gate.limit for gate in load_gates(GATES) if gate.stage == "load"

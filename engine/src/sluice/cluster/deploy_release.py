@@ -14,7 +14,7 @@ from sluice.cluster.kubectl import MANAGER, Cluster, Show, find, patch, read
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.release_overlay import rollout_of
 from sluice.cluster.rollback import is_unjudged, owns_replicas, read_promotions, write_promotions
-from sluice.cluster.rollout_observer import RUNNING, RolloutObserver, WatchTimeouts, target_of
+from sluice.cluster.rollout_observer import RUNNING, RolloutObserver, WatchTimeouts
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.cluster.rollout_status import (
     ENDED,
@@ -24,7 +24,6 @@ from sluice.cluster.rollout_status import (
     RolloutSnapshot,
     RolloutStatus,
     read_rollout,
-    template_key,
 )
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
@@ -76,8 +75,8 @@ def deploy(
     _require_movable(before, retry=retry)
     show(_begins(before, release))
     with cluster.client() as client:
-        target = target_of(wanted)
-        observer = RolloutObserver(client, target, show, patience, template=template_key(wanted["spec"]["template"]))
+        observer = RolloutObserver(client, wanted, show, patience)
+        target = observer.target
         ended = _prepare(observer, live, over_dead_stable=over_dead_stable)
         apply(cluster, documents, show, later=gate.routes if gate else ())
         run_jobs(cluster, client, [one for one in documents if one["kind"] == "Job"], show)
@@ -155,9 +154,7 @@ def end_of_rollout(cluster: Cluster, namespace: str, name: str, release: str, *,
             return f"the cluster has {now.release or 'another release' if found else 'no Rollout'}"
         if is_unjudged(found[0]):
             return f"{release} is the first release here and was not judged: deploy it again"
-        key = template_key(found[0]["spec"]["template"])
-        observer = RolloutObserver(client, target_of(found[0]), show, WatchTimeouts(), template=key)
-        ended = observer.until_end(seconds)
+        ended = RolloutObserver(client, found[0], show, WatchTimeouts()).until_end(seconds)
         return ended.kind if ended.kind == "promoted" else "; ".join((ended.kind, *ended.reasons))
 
 

@@ -15,7 +15,7 @@ import httpx
 from sluice.cluster.kubectl import MANAGER, Cluster, Show, patch, read
 from sluice.cluster.rollout_observer import RolloutObserver, RolloutTarget, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
-from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout, template_key
+from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout
 from sluice.core.errors import SluiceError
 
 _REVISION = "rollout.argoproj.io/revision"
@@ -50,14 +50,14 @@ def rollback(
     with cluster.client() as client:
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/{name}"
         document = read(client, path)
-        now, target = read_rollout(document), target_of(document)
+        now = read_rollout(document)
         if is_unjudged(document):
             raise SluiceError(
                 f"{name}: no release has passed its canary here yet",
                 remedy="deploy one that passes; nobody uses the service yet",
             )
         at_rest, remembered = now.current == now.stable, read_promotions(document)
-        known = revisions(client, target, now.uid)
+        known = revisions(client, target_of(document), now.uid)
         recorded = at_rest and before and not release  # the record knows that it was promoted
         chosen = choose(now, known, before, Promotions()) if recorded else choose(now, known, release, remembered)
         label = chosen.release or f"revision {chosen.number}"
@@ -66,7 +66,8 @@ def rollback(
         for volume in chosen.template["spec"].get("volumes") or ():
             if named := (volume.get("configMap") or {}).get("name"):  # without it its pods would not start
                 read(client, f"/api/v1/namespaces/{namespace}/configmaps/{named}")
-        observer = RolloutObserver(client, target, show, patience, template=template_key(chosen.template))
+        wanted = manifest(document, chosen)
+        observer = RolloutObserver(client, wanted, show, patience)
         if now.current != now.stable and not now.first and not now.aborted:
             observer.abort()
             show("aborted: stable gets all traffic")
@@ -74,7 +75,7 @@ def rollback(
         if any(one.template_hash == now.stable and one.made < chosen.made for one in known):
             # Argo Rollouts 1.9.1, rollout/sync.go:905-935: only an older ReplicaSet is gone back to without steps.
             show("its ReplicaSet is newer than that of stable, so Argo Rollouts runs the steps of the canary")
-        cluster.apply([manifest(document, chosen)], force=True)
+        cluster.apply([wanted], force=True)
         ended = observer.until_end(seconds)
         if ended.kind == "promoted":
             left = now.stable if now.stable != chosen.template_hash else ""

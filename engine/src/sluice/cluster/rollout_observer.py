@@ -15,7 +15,14 @@ import httpx
 
 from sluice.cluster.kubectl import ClusterUnreachableError, Show, patch, read
 from sluice.cluster.rollout_outcome import RolloutOutcome, changes, outcome, waits_for_a_person
-from sluice.cluster.rollout_status import RolloutSnapshot, read_pod, read_replica_set, read_rollout, read_run
+from sluice.cluster.rollout_status import (
+    RolloutSnapshot,
+    read_pod,
+    read_replica_set,
+    read_rollout,
+    read_run,
+    template_key,
+)
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 
@@ -62,15 +69,13 @@ def target_of(rollout: Mapping[str, Any]) -> RolloutTarget:
 
 
 class RolloutObserver:
-    """Observes one Rollout. `template` is the key of its pod template; `earlier` names runs that ended before."""
+    """Observes a Rollout until its pod template is live or not; `earlier` names runs that ended before."""
 
-    def __init__(
-        self, client: httpx.Client, target: RolloutTarget, show: Show, patience: WatchTimeouts, *, template: str = ""
-    ) -> None:
-        self.client, self.target, self.show, self.patience = client, target, show, patience
-        self.template, self.earlier = template, frozenset[str]()
+    def __init__(self, client: httpx.Client, rollout: Mapping[str, Any], show: Show, patience: WatchTimeouts) -> None:
+        self.client, self.target, self.show, self.patience = client, target_of(rollout), show, patience
+        self.template, self.earlier = template_key(rollout["spec"]["template"]), frozenset[str]()
         # What `until_end` takes for an end.
-        self.ends_by: Callable[[RolloutSnapshot], RolloutOutcome | None] = partial(outcome, template=template)
+        self.ends_by: Callable[[RolloutSnapshot], RolloutOutcome | None] = partial(outcome, template=self.template)
         self.picture = RolloutSnapshot()
         self._refused: set[str] = set()
         self._lost_since: float | None = None
@@ -124,7 +129,20 @@ class RolloutObserver:
 
     def look(self) -> RolloutSnapshot:
         """Take a snapshot without printing."""
-        self.picture = self._picture()
+        target = self.target
+        rollouts = read(self.client, f"{target.custom}/rollouts", fieldSelector=f"metadata.name={target.name}")["items"]
+        if not rollouts:
+            raise SluiceError(f"Rollout {target.name}: it is gone", remedy="deploy again")
+        sets = read(self.client, target.replica_sets, labelSelector=target.selector)["items"]
+        runs = self._listed("analysisruns", f"{target.custom}/analysisruns")
+        pods = self._listed("pods", f"/api/v1/namespaces/{target.namespace}/pods", labelSelector=target.selector)
+        self.picture = RolloutSnapshot(
+            read_rollout(rollouts[0]),
+            {run.name: run for run in map(read_run, runs)},
+            {pod.name: pod for pod in map(read_pod, pods)},
+            {one.template_hash: one for one in map(read_replica_set, sets)},
+            self.earlier,
+        )
         return self.picture
 
     def _state(self) -> str:
@@ -137,8 +155,9 @@ class RolloutObserver:
 
     def _look(self, now: float) -> bool:
         """Take a snapshot and print changes; False while the API server doesn't answer."""
+        before = self.picture
         try:
-            picture = self._picture()
+            self.look()
         except ClusterUnreachableError as error:
             if self._lost_since is None:
                 self._lost_since = now
@@ -152,30 +171,13 @@ class RolloutObserver:
         if self._lost_since is not None:
             self._lost_since = None
             self.show("connected again")
-        before, self.picture = self.picture, picture
-        for line in changes(before, picture):
+        for line in changes(before, self.picture):
             self.show(line)
-        waiting = bool(picture.rollout and waits_for_a_person(picture.rollout))
+        waiting = bool(self.picture.rollout and waits_for_a_person(self.picture.rollout))
         if waiting and not self._waiting:
             self.show("waits for a person: `kubectl argo rollouts promote` goes on, `sluice rollback` goes back")
         self._waiting = waiting
         return True
-
-    def _picture(self) -> RolloutSnapshot:
-        target = self.target
-        rollouts = read(self.client, f"{target.custom}/rollouts", fieldSelector=f"metadata.name={target.name}")["items"]
-        if not rollouts:
-            raise SluiceError(f"Rollout {target.name}: it is gone", remedy="deploy again")
-        sets = read(self.client, target.replica_sets, labelSelector=target.selector)["items"]
-        runs = self._listed("analysisruns", f"{target.custom}/analysisruns")
-        pods = self._listed("pods", f"/api/v1/namespaces/{target.namespace}/pods", labelSelector=target.selector)
-        return RolloutSnapshot(
-            read_rollout(rollouts[0]),
-            {run.name: run for run in map(read_run, runs)},
-            {pod.name: pod for pod in map(read_pod, pods)},
-            {one.template_hash: one for one in map(read_replica_set, sets)},
-            self.earlier,
-        )
 
     def _listed(self, what: str, path: str, **query: str) -> list[Any]:
         """List objects; none if listing them is forbidden, which is said once."""

@@ -24,7 +24,6 @@ _RETRIES = 3
 _LONGEST_PAUSE_S = 60
 _REMEDIES = {410: "switch issues on: Settings, General, Features"}
 LIMIT = 120_000
-_CUT = "\n\n_The rest did not fit._\n"
 
 
 class GitHubStatusError(SluiceError):
@@ -105,6 +104,12 @@ def require_safe(name: str, url: str) -> None:
         raise SluiceError(f"{name}: {url}: not https; the token is not sent there")
 
 
+def cut(text: str, limit: int, where: str = "") -> str:
+    """Return a text of at most `limit` characters, cut behind a line; `where` the rest is."""
+    note = f"\n\n_The rest did not fit{where}._\n"
+    return text if len(text) <= limit else text[: text.rfind("\n", 0, limit - len(note))] + note
+
+
 def login_of(repository: Repository) -> str:
     """Return the login that the token writes as. An App, GITHUB_TOKEN too, may only ask GraphQL for it."""
     from github import GithubException
@@ -129,7 +134,7 @@ def publish_release(
     from github.GithubObject import NotSet
 
     with open_repository(environment) as repository:
-        body = notes if len(notes) <= LIMIT else notes[: notes.rfind("\n", 0, LIMIT - len(_CUT))] + _CUT
+        body = cut(notes, LIMIT)
         found = _find(repository, tag)
         if not found:
             on = commit if re.fullmatch(r"[0-9a-f]{40}", commit) else NotSet

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from sluice.core.text import table
-from sluice.github.github_client import CommentResult, login_of, open_repository
+from sluice.github.github_client import CommentResult, cut, login_of, open_repository
 from sluice.github.workflow_run import Run, jobs_of, run_url, this_run
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _MESSAGES = {
 }
 T = TypeVar("T", "Issue", "IssueComment")
 LIMIT = 65_536
-_CUT = "\n\n_The rest did not fit; it is in the job summary._\n"
 
 
 def upsert_issue(title: str, markdown: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
@@ -94,11 +93,7 @@ def _issues(
 
 def marked(markdown: str, marker: str, run: Run) -> str:
     """Return the text behind its hidden line, cut to GitHub's limit."""
-    body = f"<!-- sluice:{marker} run={run[0]}.{run[1]} -->\n{markdown}"
-    if len(body) <= LIMIT:
-        return body
-    kept = body[: LIMIT - len(_CUT)]
-    return kept[: kept.rfind("\n")] + _CUT
+    return cut(f"<!-- sluice:{marker} run={run[0]}.{run[1]} -->\n{markdown}", LIMIT, "; it is in the job summary")
 
 
 def run_of(body: str | None) -> tuple[str, Run]:

@@ -21,7 +21,6 @@ from sluice.core.checkouts import checkout
 from sluice.core.closures import CODE, SERVE, STAGES, affecting
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
-from sluice.core.progress import PipelineProgress
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
@@ -35,7 +34,7 @@ from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
 from sluice.evaluation.runner import rescore
 from sluice.evaluation.sequential import SequentialComparison
 from sluice.evaluation.summary import cases_digest
-from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, PREPARED, Evaluator, data_edited, expected, pull, reproduce
+from sluice.jobs.dvc_pipeline import LOCK, PREPARED, Evaluator, data_edited, progress_of, pull, reproduce
 from sluice.llm.model_files import Models, load_models
 from sluice.llm.settings import load_providers, missing_keys
 from sluice.prompts import load_prompts
@@ -154,20 +153,16 @@ def describe(side: _ComparedCheckout, records: Sequence[Mapping[str, Any]]) -> C
 
 def _prepare(side: Workspace) -> None:
     """Run a side's pipeline up to the evaluation."""
-    pipeline_progress = _pipeline_progress(side)
+    pipeline_progress = progress_of(side)
     pipeline_progress.begin("data")
     pipeline_progress.end(cached=not pull(side))
     reproduce(side, pipeline_progress, until=PREPARED)
 
 
-def _pipeline_progress(side: Workspace) -> PipelineProgress:
-    return PipelineProgress(expected(side, EXPECTED), side.state / "durations.json")
-
-
 def _answers(side: Workspace, rows: Sequence[Row], evaluator: Evaluator) -> list[dict[str, Any]]:
     out = side.build / f"evaluation-{cases_digest(rows)[:12]}"
     write_rows(out / "asked.jsonl", rows)
-    pipeline_progress = _pipeline_progress(side)
+    pipeline_progress = progress_of(side)
     pipeline_progress.begin("evaluate")
     evaluator.ask(out / "asked.jsonl", pipeline_progress)
     pipeline_progress.end()

@@ -39,11 +39,11 @@ _NOISE = re.compile(
 )
 
 
-def expected(workspace: Workspace, seconds: Mapping[str, float]) -> dict[str, float]:
-    """Return the seconds that stages will take here; more if no starter hands out their results."""
-    if starter.fits(workspace):
-        return dict(seconds)
-    return {stage: _WORKING.get(stage, usual) for stage, usual in seconds.items()}
+def progress_of(workspace: Workspace, seconds: Mapping[str, float] = EXPECTED) -> PipelineProgress:
+    """Return the progress of stages, which take longer if no starter hands out their results."""
+    usual = {} if starter.fits(workspace) else _WORKING
+    here = {stage: usual.get(stage, expected) for stage, expected in seconds.items()}
+    return PipelineProgress(here, workspace.state / "durations.json")
 
 
 def command(*words: str) -> list[str]:

@@ -22,7 +22,7 @@ from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.evaluation.response_cache import rebuilding, responses_folder
 from sluice.jobs import dvc_pipeline as pipeline
-from sluice.jobs.dvc_pipeline import PREPARED, command, environment, evaluate, expected, pull, reproduce
+from sluice.jobs.dvc_pipeline import PREPARED, command, environment, evaluate, progress_of, pull, reproduce
 from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
 from sluice.rehearsal.services import ReleaseServiceSpec
@@ -78,7 +78,7 @@ def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
         champion.settle(workspace, record)
         live = champion.champion(workspace, record)
         stages = {stage: seconds for stage, seconds in EXPECTED.items() if live is None or stage != "baseline"}
-        pipeline_progress = PipelineProgress(expected(workspace, stages), workspace.state / "durations.json")
+        pipeline_progress = progress_of(workspace, stages)
         run_pipeline(workspace, pipeline_progress)
         if live is None:
             live, folder = make_baseline(workspace, pipeline_progress)

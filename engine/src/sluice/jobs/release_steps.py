@@ -11,7 +11,7 @@ from sluice.core.closures import CODE, PROGRAMS, ROAD, Program, affecting
 from sluice.core.errors import SluiceError
 from sluice.core.progress import PipelineProgress
 from sluice.core.workspace import Workspace
-from sluice.jobs.dvc_pipeline import LOCK, expected
+from sluice.jobs.dvc_pipeline import LOCK, progress_of
 from sluice.jobs.release_job import EXPECTED, make_baseline, make_candidate, run_pipeline
 from sluice.release import catalogue, champion
 from sluice.release.environment_record import EnvironmentRecord
@@ -117,7 +117,7 @@ def _deployed_anew(
 def _made_now(
     workspace: Workspace, record: EnvironmentRecord, commit: str, live: Manifest | None, images: Images
 ) -> tuple[Manifest, Path]:
-    pipeline_progress = PipelineProgress(expected(workspace, EXPECTED), workspace.state / "durations.json")
+    pipeline_progress = progress_of(workspace, EXPECTED)
     run_pipeline(workspace, pipeline_progress)
     against = live or _baseline(workspace, record, pipeline_progress, commit)
     manifest, folder = make_candidate(workspace, pipeline_progress, against, images=images)

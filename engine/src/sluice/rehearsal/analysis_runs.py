@@ -6,11 +6,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError
 
 import sluice
 from sluice.core import processes
@@ -22,46 +21,28 @@ from sluice.rehearsal.visitors import Visit, VisitorTraffic
 from sluice.release.verdict import Verdict, reason_of
 from sluice.rollout.analysis_templates import LoadParameters, QualityParameters
 from sluice.rollout.canary_plan import AnalysisStep
-from sluice.rollout.load_stage import Target, longest
+from sluice.rollout.load_stage import longest
 
 PASSED, GATE_FAILED = 0, 3
 # activeDeadlineSeconds of the Job of engine/k8s/analysis/quality.yaml.
 _QUALITY_SECONDS = 1800.0
 # Locust's start and end, beyond the load itself and the answers in flight.
 _LOCUST_SECONDS = 60.0
-Figures = dict[str, dict[str, float | None]]
-Side = Literal["canary", "stable"]
 
 
-class JobReport(Settings):
+class AnalysisReport(Settings):
+    """The file that a Job writes, as far as it is read. `figures` by side; `pairs`: (stable, canary) in ms."""
+
+    model_config = ConfigDict(extra="ignore")
     verdicts: tuple[Verdict, ...]
+    figures: dict[str, dict[str, float | None]] = Field({}, validation_alias=AliasChoices("figures", "targets"))
+    visits: tuple[Visit, ...] = ()
+    pairs: tuple[tuple[float, float], ...] = ()
 
     @property
-    def passed(self) -> bool:
-        return bool(self.verdicts) and all(verdict.passed for verdict in self.verdicts)
-
-
-class VisitRecord(Settings):
-    request_id: str
-    release: Side
-    error: str
-
-
-class LoadReport(JobReport):
-    """The measurements of Locust. `pairs`: (stable, canary) in milliseconds."""
-
-    targets: dict[Target, dict[str, float | None]]
-    samples: dict[Target, dict[str, int]]
-    visits: tuple[VisitRecord, ...]
-    pairs: tuple[tuple[float, float], ...]
-
-
-class QualityReport(JobReport):
-    figures: dict[Side, dict[str, float | None]]
-    comparison: dict[str, Any]
-
-
-R = TypeVar("R", bound=JobReport)
+    def reason(self) -> str:
+        """Return why the canary may not go on, empty if it may."""
+        return reason_of(self.verdicts) if self.verdicts else "no gate has judged it"
 
 
 @dataclass(frozen=True)
@@ -92,34 +73,20 @@ class AnalysisContext:
     visitors: VisitorTraffic
 
 
-@dataclass(frozen=True)
-class AnalysisResult:
-    """The result of an analysis; `reason` is empty if the canary may go on."""
-
-    reason: str
-    verdicts: tuple[Verdict, ...]
-    metrics: Figures
-    visits: list[Visit] = field(default_factory=list)
-
-
 def analyse(
     step: AnalysisStep, index: int, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]
-) -> AnalysisResult:
+) -> AnalysisReport:
     """Block until the analysis is over. `watch` may raise to end it early; SluiceError if nothing was measured."""
     targets = JobTargets(router=scene.router.url, canary=scene.canary.url, stable=scene.stable.url)
     if isinstance(step.parameters, QualityParameters):
-        compared = run_quality(step.parameters, targets, files, name=f"quality-{index}", watch=watch)
-        return AnalysisResult(reason_of(compared.verdicts), compared.verdicts, dict(compared.figures.items()))
+        return run_quality(step.parameters, targets, files, name=f"quality-{index}", watch=watch)
     with scene.visitors.away():
-        loaded = run_load(step.parameters, targets, files, name=f"load-{index}", watch=watch)
-    figures = {side: loaded.targets[side] for side in ("canary", "stable")}
-    visits = [Visit(one.request_id, one.error) for one in loaded.visits]
-    return AnalysisResult(reason_of(loaded.verdicts), loaded.verdicts, figures, visits)
+        return run_load(step.parameters, targets, files, name=f"load-{index}", watch=watch)
 
 
 def run_load(
     load: LoadParameters, targets: JobTargets, files: JobFiles, *, name: str, watch: Callable[[], None] = lambda: None
-) -> LoadReport:
+) -> AnalysisReport:
     """Run Locust. `watch` is called a few times a second and may raise."""
     out = files.report("load", name)
     env = {
@@ -137,7 +104,7 @@ def run_load(
     argv = [sys.executable, "-m", "locust", "-f", str(files.locustfile.resolve()), "--headless", "--only-summary"]
     seconds = longest(load.seconds) + load.answer_timeout_s + _LOCUST_SECONDS
     status = run_job(name, argv, what="the load stage", state=files.state, seconds=seconds, env=env, watch=watch)
-    return read_report(out, status, LoadReport)
+    return read_report(out, status)
 
 
 def run_quality(
@@ -147,7 +114,7 @@ def run_quality(
     *,
     name: str,
     watch: Callable[[], None] = lambda: None,
-) -> QualityReport:
+) -> AnalysisReport:
     """Run `sluice canary quality`, as engine/k8s/analysis/quality.yaml does."""
     out = files.report("quality", name)
     argv = [
@@ -163,7 +130,7 @@ def run_quality(
     ]
     what = "the comparison of answers"
     status = run_job(name, argv, what=what, state=files.state, seconds=_QUALITY_SECONDS, watch=watch)
-    return read_report(out, status, QualityReport)
+    return read_report(out, status)
 
 
 def run_job(
@@ -194,11 +161,11 @@ def run_job(
     return status
 
 
-def read_report(path: Path, status: int, model: type[R]) -> R:
+def read_report(path: Path, status: int) -> AnalysisReport:
     try:
-        report = model.model_validate(read_json(path))
+        report = AnalysisReport.model_validate(read_json(path))
     except ValidationError as error:
-        raise SluiceError(f"{path}: not a {model.__name__}: {error.errors()[0]['msg']}") from None
-    if report.passed != (status == PASSED):
+        raise SluiceError(f"{path}: not the report of an analysis: {error.errors()[0]['msg']}") from None
+    if (status == PASSED) == bool(report.reason):
         raise SluiceError(f"{path}: the exit status {status} contradicts the verdicts in the report")
     return report

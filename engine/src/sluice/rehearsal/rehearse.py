@@ -18,7 +18,7 @@ from pydantic import Field
 from sluice.core.atomic_files import read_jsonl, write_json
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
-from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, JobFiles, analyse
+from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisReport, JobFiles, analyse
 from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec, TraefikRouter
 from sluice.rehearsal.visitors import TrafficRecord, Visit, VisitorTraffic, count
 from sluice.release.verdict import Verdict
@@ -153,7 +153,7 @@ class _RehearsalRun:
 
     def _take(self, index: int, step: Step, scene: AnalysisContext) -> str:
         started = time.monotonic()
-        found = AnalysisResult("", (), {})
+        reason, report = "", AnalysisReport(verdicts=())
         try:
             if isinstance(step, SetWeight):
                 self._say(f"{step.weight} % of visitors go to the canary")
@@ -166,10 +166,11 @@ class _RehearsalRun:
                     time.sleep(min(0.2, left))
             elif isinstance(step, AnalysisStep):
                 self._say(f"{step.template} stage at {scene.router.weight} %")
-                found = analyse(step, index, scene, self.setting, self._watching(step, scene))
-                self.visits += found.visits
+                report = analyse(step, index, scene, self.setting, self._watching(step, scene))
+                reason = report.reason
+                self.visits += report.visits
         except SluiceError as error:
-            found = AnalysisResult(error.message, (), {})
+            reason = error.message
             raise
         finally:
             record = StepRecord(
@@ -179,14 +180,14 @@ class _RehearsalRun:
                 weight=scene.router.weight,
                 started_s=round(started - self.began, 3),
                 seconds=round(time.monotonic() - started, 3),
-                verdict="failed" if found.reason else "passed",
-                reason=found.reason,
-                gates=found.verdicts,
-                metrics=found.metrics,
+                verdict="failed" if reason else "passed",
+                reason=reason,
+                gates=report.verdicts,
+                metrics={side: row for side, row in report.figures.items() if side != "router"},
             )
             self.records.append(record)
         self.done += step.seconds
-        return found.reason
+        return reason
 
     def _watching(self, step: Step, scene: AnalysisContext) -> Callable[[], None]:
         """Return a check to call a few times a second: both releases are alive, and people see time pass."""

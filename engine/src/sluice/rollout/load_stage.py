@@ -12,7 +12,7 @@ import os
 import random
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -145,7 +145,7 @@ class LoadStage:
     router: str
     canary: str
     stable: str
-    gates: Path
+    gates: Sequence[Gate]
     out: Path
     questions: list[str]
     users: int
@@ -154,9 +154,6 @@ class LoadStage:
     answer_timeout: float
     # Where the services ask for keys; a rehearsal's do not.
     key: str = field(default="", repr=False)
-    # Pairs that the gates need at least, and whether more would hardly change what they say: see `settled`.
-    pairs_needed: int = 0
-    settled: Callable[[LoadStage], bool] = lambda _: True
     stable_release: str = ""
     samples: list[RequestSample] = field(default_factory=list)
 
@@ -182,7 +179,7 @@ class LoadStage:
             router=need("ROUTER_URL"),
             canary=need("CANARY_URL"),
             stable=need("STABLE_URL"),
-            gates=Path(need("GATES")),
+            gates=[gate for gate in load_gates(Path(need("GATES"))) if gate.stage == "load"],
             out=Path(need("LOAD_OUT")),
             questions=questions,
             users=users,
@@ -207,22 +204,23 @@ class LoadStage:
         if elapsed < self.seconds:
             return False
         failed = any(sample.error for sample in self.samples if sample.pair is not None)
-        enough = self.pairs >= self.pairs_needed and self.settled(self)
-        return failed or enough or elapsed >= longest(self.seconds)
+        enough = self.pairs >= max((gate.min_samples for gate in self.gates), default=0)
+        return failed or elapsed >= longest(self.seconds) or (enough and self._settled())
 
+    def _settled(self) -> bool:
+        """Check that no gate fails only by a slowdown that may be chance."""
+        failed = [one for one in self.verdicts() if not one.passed]
+        slow = [one for one in failed if one.metric in SLOWDOWNS]
+        return not slow or len(slow) < len(failed) or any(surely_above(self.samples, one) for one in slow)
 
-def settled(gates: Sequence[Gate], stage: LoadStage) -> bool:
-    """Check that no gate fails only by a slowdown that may be chance."""
-    figures = figures_of(stage.samples)
-    failed = [one for one in decide(gates, "load", figures["canary"], figures["stable"]) if not one.passed]
-    slow = [one for one in failed if one.metric in SLOWDOWNS]
-    return not slow or len(slow) < len(failed) or any(surely_above(stage.samples, one) for one in slow)
+    def verdicts(self) -> list[Verdict]:
+        figures = figures_of(self.samples)
+        return decide(self.gates, "load", figures["canary"], figures["stable"])
 
 
 def conclude(stage: LoadStage) -> list[Verdict]:
     """Write SLUICE_LOAD_OUT and return a verdict for each load gate."""
-    figures = figures_of(stage.samples)
-    verdicts = decide(load_gates(stage.gates), "load", figures["canary"], figures["stable"])
+    figures, verdicts = figures_of(stage.samples), stage.verdicts()
     visits = [sample for sample in stage.samples if sample.pair is None]
     document: dict[str, Any] = {
         "targets": {target: {name: figure.value for name, figure in row.items()} for target, row in figures.items()},

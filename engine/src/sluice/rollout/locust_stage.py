@@ -10,17 +10,15 @@ import sys
 import uuid
 from collections.abc import Collection
 from dataclasses import asdict
-from functools import partial
 from typing import Any, Literal
 
 from locust import FastHttpUser, events
 from locust.runners import WorkerRunner
 
 from sluice.core.errors import SluiceError
-from sluice.release.gates import load_gates
 from sluice.release.verdict import Verdict
 from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, REQUEST_ID, ChatStream, request, request_body
-from sluice.rollout.load_stage import LoadStage, RequestSample, conclude, lines, settled
+from sluice.rollout.load_stage import LoadStage, RequestSample, conclude, lines
 
 GATE_FAILED = 3
 NOT_MEASURED = 2
@@ -116,9 +114,6 @@ def _prepare(shapes: Collection[str]) -> LoadStage:
     stage = LoadStage.from_environment()
     if stage.shape not in shapes:
         raise SluiceError(f"SLUICE_LOAD_SHAPE: {stage.shape!r} is not one of {', '.join(shapes)}")
-    gates = load_gates(stage.gates)
-    stage.pairs_needed = max((gate.min_samples for gate in gates if gate.stage == "load"), default=0)
-    stage.settled = partial(settled, gates)
     try:
         answer = request(f"{stage.stable}/version", timeout=stage.answer_timeout)
     except OSError as error:

@@ -24,6 +24,7 @@ from sluice.github.job_plan import (
     required_summary,
     summary,
 )
+from unit.data.conftest import git
 
 CODE = "check"
 TEST, EVAL = "test", "eval"
@@ -73,12 +74,6 @@ def test_what_a_change_of_these_paths_needs(paths: list[str], jobs: set[str]) ->
     assert set(plan.reasons) == wanted
     planned = {job: "true" if job in wanted else "false" for job in JOBS}
     assert plan.outputs() == planned | {"parts": " ".join(extras())}
-
-
-def git(root: Path, *words: str) -> str:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 def commit(root: Path, **files: str) -> str:

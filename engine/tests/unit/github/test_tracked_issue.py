@@ -12,7 +12,7 @@ from sluice.core.errors import SluiceError
 from sluice.github.github_client import CommentResult
 from sluice.github.tracked_issue import close_issue, report_trouble, upsert_issue
 from unit.github.conftest import Environment
-from unit.github.fake_github import APP, LOGINS, READER, FakeGitHub
+from unit.github.fake_github import APP, LOGINS, FakeGitHub
 
 MARKER = "<!-- sluice:nightly run=500.1 -->\n"
 
@@ -99,22 +99,6 @@ def test_long_texts_and_titles_of_several_lines(github: FakeGitHub, environment:
     assert title.startswith("first second x")
     assert (len(title), title[-1]) == (256, "…")
     assert len(body) <= 65_536
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"GITHUB_TOKEN": None}, "GITHUB_TOKEN is not set"),
-        ({"GITHUB_TOKEN": READER}, "GitHub answers 403"),
-        ({"GITHUB_REPOSITORY": "octo/other"}, "GitHub answers 404"),
-    ],
-)
-def test_what_is_wrong_is_named(
-    github: FakeGitHub, environment: Environment, values: dict[str, str | None], words: str
-) -> None:
-    with pytest.raises(SluiceError, match=words):
-        report("text", environment(**values))
-    assert github.issues == {}
 
 
 def test_issues_that_are_switched_off(github: FakeGitHub, environment: Environment) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +15,16 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
 from sluice.evaluation.asked_rows import asking_order
 from sluice.evaluation.summary import cases_digest
-from sluice.jobs import compare_change as module
 from sluice.jobs.compare_change import review
-from sluice.jobs.dvc_pipeline import Evaluator
 from starter_files import ROOT
-from support.serving.fakes import scripted_bundle
-
-
-def git(root: Path, *words: str) -> str:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+from unit.data.conftest import git
+from unit.jobs.played_comparison import play, reproduce, rows
 
 
 def commit(root: Path, *more: str) -> str:
     git(root, "add", "-A", "-f", "prompts", "config", "pipelines", "data", "pyproject.toml", ".gitignore", *more)
     git(root, "commit", "-q", "-m", "change")
     return git(root, "rev-parse", "HEAD")
-
-
-def rows(count: int = 60) -> list[Row]:
-    return [
-        Row(
-            id=f"q{number}",
-            question=f"How many of {number}?",
-            answers=() if number % 3 == 0 else (f"{number} of them",),
-            doc_ids=() if number % 3 == 0 else ("a",),
-            tags=("unanswerable",) if number % 3 == 0 else (),
-        )
-        for number in range(count)
-    ]
 
 
 def records(asked: list[Row], *, right: bool) -> list[dict[str, Any]]:
@@ -78,9 +57,6 @@ class Pipeline:
     def name(self, workspace: Workspace) -> str:
         return "base" if "checkouts" in str(workspace.root) else "head"
 
-    def data_edited(self, workspace: Workspace) -> bool:  # noqa: ARG002
-        return self.edited
-
     def pull(self, workspace: Workspace) -> bool:
         self.calls.append((self.name(workspace), "pull"))
         return False
@@ -89,32 +65,22 @@ class Pipeline:
         if "BROKEN" in (workspace.prompts / "answer.prompt.yml").read_text():
             raise SluiceError("stage evaluate failed: BROKEN", remedy="fix it")
         self.calls.append((self.name(workspace), until))
-        write_json(workspace.build / "check" / "report.json", {"digest": "d" * 64})
-        (workspace.build / "adapter").mkdir(parents=True, exist_ok=True)
-        (workspace.build / "adapter" / "adapter.gguf").write_bytes(b"adapter")
-        write_json(
-            workspace.build / "index" / "index.json", {"digest": "i", "embedder": {}, "chunker": {}, "files": {}}
-        )
+        reproduce(workspace)
 
     def evaluate(self, workspace: Workspace, path: Path, *options: str) -> None:
         self.calls.append((self.name(workspace), "evaluate", *options))
         asked = load_rows(path)
         self.asked += [row.id for row in asked] * (self.name(workspace) == "head")
-        self.write(workspace, asked, path.parent)
-
-    def write(self, workspace: Workspace, asked: list[Row], out: Path) -> None:
         right = "LOST" not in (workspace.prompts / "answer.prompt.yml").read_text()
-        write_jsonl(out / "cases.jsonl", records(asked, right=right))
-        write_json(out / "summary.json", {"cases_digest": cases_digest(asked)})
+        write_jsonl(path.parent / "cases.jsonl", records(asked, right=right))
+        write_json(path.parent / "summary.json", {"cases_digest": cases_digest(asked)})
 
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     fake = Pipeline()
-    for name in ("pull", "data_edited", "reproduce"):
-        monkeypatch.setattr(module, name, getattr(fake, name))
-    monkeypatch.setattr(Evaluator, "ask", lambda self, asked, _: fake.evaluate(self._workspace, asked, *self._options))
-    monkeypatch.setattr(module, "draft_bundle", lambda *_, **__: scripted_bundle())  # no metric needs its files here
+    played = {"pull": fake.pull, "data_edited": lambda _: fake.edited, "reproduce": fake.reproduce}
+    play(monkeypatch, fake.evaluate, **played)
     return fake
 
 

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.release.gates import load_gates
-from sluice.rollout.load_stage import LoadStage, RequestSample, charge, figures_of, settled
+from sluice.rollout.load_stage import LoadStage, RequestSample, charge, figures_of
+from starter_files import GATES
 
 
 def _sample(release: str, pair: int | None, total: float | None = 100, error: str = "") -> RequestSample:
@@ -80,6 +80,12 @@ def test_what_is_not_stable_s_is_charged_to_the_canary(header: str | None, whom:
     assert charge(header, stable="r-old") == whom
 
 
+def _stage(env: dict[str, str], pairs: int) -> LoadStage:
+    """Return a stage of 10 s whose gates need so many pairs."""
+    stage = LoadStage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
+    return replace(stage, gates=[gate.model_copy(update={"min_samples": pairs}) for gate in stage.gates])
+
+
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
     questions = tmp_path / "questions.jsonl"
@@ -89,7 +95,7 @@ def env(tmp_path: Path) -> dict[str, str]:
         "SLUICE_CANARY_URL": "http://127.0.0.1:2",
         "SLUICE_STABLE_URL": "http://127.0.0.1:3",
         "SLUICE_QUESTIONS": str(questions),
-        "SLUICE_GATES": "gates.yaml",
+        "SLUICE_GATES": str(GATES),
         "SLUICE_LOAD_OUT": "out.json",
         "SLUICE_LOAD_USERS": "3",
         "SLUICE_LOAD_DURATION": "2m",
@@ -112,8 +118,7 @@ def test_an_unreadable_number_is_told(env: dict[str, str], name: str, value: str
 
 
 def test_a_slow_machine_gets_more_time_for_the_pairs_it_needs(env: dict[str, str]) -> None:
-    stage = LoadStage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
-    stage.pairs_needed = 2
+    stage = _stage(env, 2)
     for pair in (1, 2):
         assert [stage.over(at) for at in (9, 10, 119, 120)] == [False, False, False, True]
         stage.samples += [RequestSample("id", release, pair, "", 1.0, 1.0) for release in ("stable", "canary")]
@@ -132,9 +137,7 @@ def test_a_slow_machine_gets_more_time_for_the_pairs_it_needs(env: dict[str, str
     ],
 )
 def test_a_canary_is_not_stopped_by_chance(env: dict[str, str], ratios: list[float], error: str, over: bool) -> None:
-    stage = LoadStage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
-    gates = load_gates(Path(__file__).parents[4] / "config" / "gates.yaml")
-    stage.pairs_needed, stage.settled = 12, partial(settled, gates)
+    stage = _stage(env, 12)
     for pair, ratio in enumerate(ratios):
         for release, time in (("stable", 100.0), ("canary", 100.0 * ratio)):
             stage.samples.append(RequestSample("id", release, pair, "", time, time))
@@ -144,8 +147,7 @@ def test_a_canary_is_not_stopped_by_chance(env: dict[str, str], ratios: list[flo
 
 
 def test_a_failed_probe_prolongs_nothing(env: dict[str, str]) -> None:
-    stage = LoadStage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
-    stage.pairs_needed = 9
+    stage = _stage(env, 9)
     stage.samples.append(RequestSample("id", "canary", None, "status 503", None, None))
     assert not stage.over(10), "a visit is not a probe"
     stage.samples.append(RequestSample("id", "canary", 1, "no answer", None, None))

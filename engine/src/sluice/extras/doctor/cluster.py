@@ -15,14 +15,14 @@ from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, run_pr
 from sluice.llm.model_files import Models
 from sluice.llm.settings import RemoteSpec, load_providers
 
-_SAFE_NAMING = "--providers.kubernetescrd.safenaming"
+_SAFE_NAMING = "--providers.kubernetescrd.safenaming=true"
 # Which project brings the kinds of a group, and how it is installed.
 _RELEASES = "https://github.com/argoproj/argo-rollouts/releases/download"
 _BRINGS = {
     "argoproj.io": "kubectl create namespace argo-rollouts; "
     f"kubectl apply -n argo-rollouts -f {_RELEASES}/v1.9.1/install.yaml",
     "traefik.io": "helm install traefik traefik/traefik -n traefik --create-namespace "
-    f"--set additionalArguments={{{_SAFE_NAMING}=true}}",
+    f"--set additionalArguments={{{_SAFE_NAMING}}}",
     # Its name is the label that components/monitoring has: Prometheus looks at nothing else.
     "monitoring.coreos.com": "helm install prometheus prometheus-community/kube-prometheus-stack -n monitoring "
     "--create-namespace",
@@ -62,7 +62,8 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     def call(*words: str, text: str = "") -> tuple[int, str]:
         return run_program([*program, *words], text)
 
-    yield _controller(call)
+    words = ("no canary gets traffic", "write to Traefik 3")
+    yield _flags(call, "Argo Rollouts: flags", "argo-rollouts", ARGO_FLAGS, words, _BRINGS["argoproj.io"])
     behind_traefik = False
     for overlay in scope.overlays:
         folder = scope.root / "k8s" / "overlays" / overlay
@@ -75,7 +76,9 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         yield from _variables(call, scope, overlay, documents)
         behind_traefik |= any(one["apiVersion"].startswith("traefik.io/") for one in documents)
     if behind_traefik:
-        yield _names_of_traefik(call)
+        # Traefik 3.7 joins namespace and name with a hyphen unless told otherwise, and logs a warning of it.
+        words = ("objects of two namespaces can have one name in Traefik", "those of two namespaces differ")
+        yield _flags(call, "Traefik: names", "traefik", [_SAFE_NAMING], words, _BRINGS["traefik.io"])
 
 
 _REVIEWS = "authorization.k8s.io/v1"
@@ -83,47 +86,25 @@ _Call = Callable[..., tuple[int, str]]
 _Groups = Mapping[str, Sequence[str]]
 
 
-def _controller(call: _Call) -> Diagnosis:
-    what = "Argo Rollouts: flags"
-    found = _deployed(call, what, "argo-rollouts", _BRINGS["argoproj.io"])
-    if isinstance(found, Diagnosis):
-        return found
-    place, given = found
-    if absent := [flag for flag in ARGO_FLAGS if flag not in given]:
-        patch = json.dumps([{"op": "add", "path": "/spec/template/spec/containers/0/args", "value": list(ARGO_FLAGS)}])
-        fix = f"kubectl patch deployment {place} --type json --patch '{patch}'"
-        return Diagnosis(what, "missing", f"without {', '.join(absent)} no canary gets traffic", fix)
-    return passed(what, "write to Traefik 3")
-
-
-def _names_of_traefik(call: _Call) -> Diagnosis:
-    """Traefik 3.7 joins namespace and name with a hyphen unless told otherwise, and logs a warning of it."""
-    what = "Traefik: names"
-    found = _deployed(call, what, "traefik", _BRINGS["traefik.io"])
-    if isinstance(found, Diagnosis):
-        return found
-    place, given = found
-    if not given & {_SAFE_NAMING, f"{_SAFE_NAMING}=true"}:
-        patch = [{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": f"{_SAFE_NAMING}=true"}]
-        fix = f"kubectl patch deployment {place} --type json --patch '{json.dumps(patch)}'"
-        return Diagnosis(
-            what, "missing", f"without {_SAFE_NAMING} objects of two namespaces can have one name in Traefik", fix
-        )
-    return passed(what, "those of two namespaces differ")
-
-
-def _deployed(call: _Call, what: str, name: str, fix: str) -> tuple[str, set[str]] | Diagnosis:
-    """Return where a Deployment is, and the lower-case words of its containers' command lines."""
-    words = ("get", "deployments", "-A", "-l", f"app.kubernetes.io/name={name}", "-o", "json")
-    code, said = call(*words)
+def _flags(call: _Call, what: str, name: str, flags: Sequence[str], words: tuple[str, str], install: str) -> Diagnosis:
+    """Look for flags among the lower-case words of a Deployment's command lines; `words`: without them, and with."""
+    listed = ("get", "deployments", "-A", "-l", f"app.kubernetes.io/name={name}", "-o", "json")
+    code, said = call(*listed)
     if code:
-        return unverified(what, said, f"kubectl {' '.join(words)}")
+        return unverified(what, said, f"kubectl {' '.join(listed)}")
     found = json.loads(said)["items"]
     if not found:
-        return unverified(what, f"no Deployment has the label app.kubernetes.io/name={name}", fix)
-    containers = found[0]["spec"]["template"]["spec"]["containers"]
+        return unverified(what, f"no Deployment has the label app.kubernetes.io/name={name}", install)
+    containers, metadata = found[0]["spec"]["template"]["spec"]["containers"], found[0]["metadata"]
     given = {word.lower() for one in containers for word in (*one.get("command", ()), *one.get("args", ()))}
-    return f"-n {found[0]['metadata']['namespace']} {found[0]['metadata']['name']}", given
+    absent = [flag for flag in flags if not given & {flag, flag.removesuffix("=true")}]
+    if not absent:
+        return passed(what, words[1])
+    arguments = [*(containers[0].get("args") or ()), *absent]
+    patch = json.dumps([{"op": "add", "path": "/spec/template/spec/containers/0/args", "value": arguments}])
+    place = f"-n {metadata['namespace']} {metadata['name']}"
+    fix = f"kubectl patch deployment {place} --type json --patch '{patch}'"
+    return Diagnosis(what, "missing", f"without {', '.join(absent)} {words[0]}", fix)
 
 
 def _overlay(call: _Call, overlay: str, documents: list[Any], served: _Groups) -> Iterator[Diagnosis]:

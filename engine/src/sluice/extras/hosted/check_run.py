@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sluice.core.atomic_files import write_json, write_jsonl
 from sluice.core.errors import SluiceError
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 ANSWERS = "answers.jsonl"
 ANSWERING = "answer-requests.yml"
 _COMPARING = ".github/workflows/ci.yml"
+_WRITERS = ("admin", "maintain", "write")
 _STARTED_BY = ("workflow_run", "workflow_dispatch")
 _MOST_BYTES = 256 << 20
 SPEND = "spend.json"
@@ -55,18 +56,8 @@ class UnusableArtifactError(SluiceError):
     """An artifact is not one file of the expected name and size."""
 
 
-@dataclass(frozen=True)
-class WaitingRun:
-    """A ci run of a pull request. `change` is its repository and branch, `author` who pushed."""
-
-    number: int
-    attempt: int
-    change: str
-    author: str
-    since: datetime
-
-
-def waiting_run(repository: Repository, number: int) -> WaitingRun:
+def waiting_run(repository: Repository, number: int) -> WorkflowRun:
+    """Return a completed ci run of a pull request."""
     run = repository.get_workflow_run(number)
     what = f"run {number}"
     if run.path.partition("@")[0] != _COMPARING or run.event != "pull_request":
@@ -77,12 +68,7 @@ def waiting_run(repository: Repository, number: int) -> WaitingRun:
         raise SluiceError(
             f"{what}: its repository no longer exists", remedy="open the pull request from another repository"
         )
-    change = f"{run.head_repository.full_name}:{run.head_branch}"
-    return WaitingRun(number, run.run_attempt, change, run.actor.login, run.created_at)
-
-
-def may_write(repository: Repository, login: str) -> bool:
-    return repository.get_collaborator_permission(login) in ("admin", "maintain", "write")
+    return run
 
 
 def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRun]:
@@ -143,7 +129,7 @@ def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> 
 
 @dataclass(frozen=True)
 class Spend:
-    """The dollars that a ci run's requests cost, or may cost."""
+    """The dollars that a ci run's requests cost, or may cost. `change` is its repository and branch."""
 
     run: int
     change: str
@@ -169,21 +155,19 @@ def read_ledger(
     return entries
 
 
-def require_budget(
-    waiting: WaitingRun, dollars: float, limits: HostedLimits, entries: list[tuple[datetime, Spend]], now: datetime
-) -> None:
-    rounds = sum(spend.run == waiting.number for _, spend in entries)
+def require_budget(wanted: Spend, limits: HostedLimits, entries: list[tuple[datetime, Spend]], now: datetime) -> None:
+    rounds = sum(spend.run == wanted.run for _, spend in entries)
     if rounds >= limits.rounds:
         remedy = "push again, or raise `rounds` in config/hosted.yaml of main"
         raise RefusedRequestsError(f"the run was answered {rounds} times, as often as allowed", remedy=remedy)
     today = [spend for at, spend in entries if at.astimezone(UTC).date() == now.date()]
-    of_change = sum(spend.dollars for spend in today if spend.change == waiting.change)
+    of_change = sum(spend.dollars for spend in today if spend.change == wanted.change)
     for name, spent, most in (
         ("dollars_per_change", of_change, limits.dollars_per_change),
         ("dollars_per_day", sum(spend.dollars for spend in today), limits.dollars_per_day),
     ):
-        if spent + dollars > most:
-            what = f"{dollars:.2f} dollars at most, and {spent:.2f} were spent today, of {most:.2f}"
+        if spent + wanted.dollars > most:
+            what = f"{wanted.dollars:.2f} dollars at most, and {spent:.2f} were spent today, of {most:.2f}"
             remedy = f"start answer-requests by hand tomorrow, or raise `{name}` in config/hosted.yaml of main"
             raise RefusedRequestsError(what, remedy=remedy)
 
@@ -232,35 +216,28 @@ def _asked(number: int, request: ProviderRequest, specs: Sequence[ProviderSpec])
     raise RefusedRequestsError(f"{NAME}: line {number}: {what} (config/providers.yaml)", remedy=remedy)
 
 
-class CheckedRun(NamedTuple):
-    """`word` is ask, refused or none."""
-
-    word: str
-    text: str
-
-
-def check_run(workspace: Workspace, run: int, out: Path, environment: Mapping[str, str]) -> CheckedRun:
+def check_run(workspace: Workspace, number: int, out: Path, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return `ask`, `refused` or `none`, and why."""
     limits = load_limits(workspace.config)
     with open_repository(environment) as repository:
-        waiting = waiting_run(repository, run)
+        run = waiting_run(repository, number)
         try:
-            artifact = f"requests-{waiting.attempt}"
-            raw = read_file(repository.get_workflow_run(run), artifact, NAME, environment)
+            raw = read_file(run, f"requests-{run.run_attempt}", NAME, environment)
             if raw is None:
-                return CheckedRun("none", "The run asks for nothing.")
+                return "none", "The run asks for nothing."
             asked_for = limits.authors == "all" or environment.get("GITHUB_EVENT_NAME") == "workflow_dispatch"
-            if not asked_for and not may_write(repository, waiting.author):
+            if not asked_for and repository.get_collaborator_permission(run.actor.login) not in _WRITERS:
                 remedy = "a maintainer can start answer-requests by hand, with the number of the run"
                 raise RefusedRequestsError("the author may not write to the repository", remedy=remedy)
             allowed, new = check_requests(workspace, raw)
-            dollars = sum(one.most_dollars for one in new)
+            change = f"{run.head_repository.full_name}:{run.head_branch}"
+            wanted = Spend(number, change, sum(one.most_dollars for one in new))
             now = datetime.now(UTC)
-            since = min(now.replace(hour=0, minute=0, second=0, microsecond=0), waiting.since.astimezone(UTC))
-            ledger = read_ledger(repository, since, environment)
-            require_budget(waiting, dollars, limits, ledger, now)
+            since = min(now.replace(hour=0, minute=0, second=0, microsecond=0), run.created_at.astimezone(UTC))
+            require_budget(wanted, limits, read_ledger(repository, since, environment), now)
         except (RefusedRequestsError, UnusableArtifactError) as error:
             write_jsonl(out / ANSWERS, [{"refused": str(error)}])
-            return CheckedRun("refused", f"Refused, nothing was asked: {error}")
+            return "refused", f"Refused, nothing was asked: {error}"
     write_jsonl(out / NAME, [one.request.model_dump(mode="json", exclude_unset=True) for one in allowed])
-    write_json(out / SPEND, asdict(Spend(waiting.number, waiting.change, dollars)))
-    return CheckedRun("ask", f"{len(allowed)} requests, {len(new)} of them new: {dollars:.4f} dollars at most.")
+    write_json(out / SPEND, asdict(wanted))
+    return "ask", f"{len(allowed)} requests, {len(new)} of them new: {wanted.dollars:.4f} dollars at most."

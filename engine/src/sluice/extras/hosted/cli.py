@@ -21,10 +21,10 @@ def check(run: RunOption) -> None:
     """Check the requests of a ci run before asking anything: schema, settings, author, money."""
     from sluice.extras.hosted.check_run import check_run
 
-    state = check_run(Workspace.find(), run, Workspace.find().build / FOLDER, os.environ)
-    set_outputs({"state": state.word})
-    tell(f"### Requests of run {run}\n\n{state.text}\n")
-    print(state.text)
+    state, text = check_run(Workspace.find(), run, Workspace.find().build / FOLDER, os.environ)
+    set_outputs({"state": state})
+    tell(f"### Requests of run {run}\n\n{text}\n")
+    print(text)
 
 
 def ask(
@@ -58,8 +58,7 @@ def resume(run: RunOption) -> None:
     from sluice.github.github_client import open_repository
 
     with open_repository(os.environ) as repository:
-        waiting_run(repository, run)
-        if not repository.get_workflow_run(run).rerun_failed_jobs():
+        if not waiting_run(repository, run).rerun_failed_jobs():
             raise SluiceError(f"run {run}: GitHub refused to re-run it", remedy="re-run its failed jobs by hand")
     print(f"run {run}: its failed jobs run again")
 

@@ -7,15 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
-from prometheus_client import CollectorRegistry, make_asgi_app
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Gauge, make_asgi_app
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -32,21 +31,6 @@ from sluice.release.manifest import load
 _REMEDY = "`kubectl logs deployment/vllm -c adapters` says what the loader does"
 
 
-class LoaderMetrics(Collector):
-    def __init__(self, loader: AdapterLoader) -> None:
-        self._loader = loader
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        ready = GaugeMetricFamily("sluice_vllm_ready", "Whether vLLM has every adapter that it must have")
-        ready.add_metric([], float(self._loader.ready))
-        yield ready
-        adapters = GaugeMetricFamily("sluice_vllm_adapters", "Adapters of releases that are alive", labels=["state"])
-        states = [status.state for status in dict(self._loader.states).values()]
-        for state in ("registered", "waiting", "refused"):
-            adapters.add_metric([state], states.count(state))
-        yield adapters
-
-
 def create_loader_app(loader: AdapterLoader, alive: Callable[[], bool]) -> Starlette:
     """Serve `/healthz`, `/readyz`, `/adapters` and `/metrics`; `alive` tells if passes still run."""
 
@@ -59,8 +43,15 @@ def create_loader_app(loader: AdapterLoader, alive: Callable[[], bool]) -> Starl
     def adapters(_: Request) -> JSONResponse:
         return JSONResponse({name: status._asdict() for name, status in dict(loader.states).items()})
 
+    def count(state: str) -> int:
+        return sum(status.state == state for status in dict(loader.states).values())
+
     registry = CollectorRegistry()
-    registry.register(LoaderMetrics(loader))
+    ready = Gauge("sluice_vllm_ready", "Whether vLLM has every adapter that it must have", registry=registry)
+    ready.set_function(lambda: loader.ready)
+    states = Gauge("sluice_vllm_adapters", "Adapters of releases that are alive", ["state"], registry=registry)
+    for state in ("registered", "waiting", "refused"):
+        states.labels(state).set_function(partial(count, state))
     routes = [Route("/healthz", health), Route("/readyz", readiness), Route("/adapters", adapters)]
     return Starlette(routes=[*routes, Mount("/metrics", make_asgi_app(registry))])
 

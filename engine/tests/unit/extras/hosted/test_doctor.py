@@ -67,14 +67,12 @@ def test_an_environment_of_main_alone_with_its_secret_passes(there: FakeReposito
     assert said["secret PROVIDER_KEYS"].state == "optional"  # of the repository: it does not belong there
 
 
-BRANCHES = {"branch_policies": [{"id": 1, "name": "main"}, {"id": 2, "name": "*"}]}
 OPEN = {"environments": [{"name": "evaluation", "deployment_branch_policy": None}]}
 
 
 @pytest.mark.parametrize(
     ("path", "facts", "what", "says"),
     [
-        (POLICIES, BRANCHES, "environment evaluation", "entered from * too"),
         ("/environments", OPEN, "environment evaluation", "any branch may deploy"),
         (SECRETS, {"secrets": []}, "secret PROVIDER_KEYS of evaluation", "not set"),
     ],

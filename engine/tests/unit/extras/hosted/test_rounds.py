@@ -15,14 +15,12 @@ import yaml
 
 from sluice.core.atomic_files import write_json, write_jsonl
 from sluice.core.workspace import Workspace
-from sluice.data.rows import Row, load_rows, write_rows
+from sluice.data.rows import load_rows, write_rows
 from sluice.evaluation.application import ChainWorker, Digests, RunnerTarget, WorkerParts
 from sluice.evaluation.registry import make_metrics
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import cases_digest
-from sluice.jobs import compare_change
-from sluice.jobs.dvc_pipeline import Evaluator
 from sluice.llm.model_files import Models
 from sluice.llm.providers import PROVIDERS
 from sluice.llm.resilience import open_chat
@@ -31,21 +29,10 @@ from sluice.prompts import load_prompts
 from support.serving.fakes import NoChecks, ScriptedRetriever, hit, scripted_bundle
 from unit.data.conftest import git
 from unit.extras.hosted.conftest import KEY, WAITING, Main, Steps, everything, hosted, lines
+from unit.jobs.played_comparison import play, rows
 
 DIGESTS = Digests("model", "search", "guards")
 METRICS = ("answer_key", "decline_accuracy", "mrr", "ndcg_at_5", "citation_correctness")
-
-
-def rows(count: int = 60) -> list[Row]:
-    made = []
-    for number in range(count):
-        known = number % 3 > 0
-        answers, documents = ((f"{number} of them",), ("a",)) if known else ((), ())
-        tags = () if known else ("unanswerable",)
-        made.append(
-            Row(id=f"q{number}", question=f"How many of {number}?", answers=answers, doc_ids=documents, tags=tags)
-        )
-    return made
 
 
 def reply(messages: list[dict[str, str]]) -> str:
@@ -54,57 +41,28 @@ def reply(messages: list[dict[str, str]]) -> str:
     return "many" if lost else f"{number} of them"
 
 
-class Pipeline:
-    """Stands for DVC and the stage `evaluate`."""
+def evaluate(workspace: Workspace, rows_file: Path, *options: str) -> None:
+    """Stand for the stage `evaluate`."""
+    asked, replay = load_rows(rows_file), "--replay" in options
+    providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
+    prompts = load_prompts(workspace.prompts)
+    bundle = dataclasses.replace(scripted_bundle(), providers=providers, prompts=prompts)
+    cache = ResponseCache(workspace.state / FOLDER)
+    search = ScriptedRetriever({row.question: [hit(f"There are some. {row.question}", doc_id="a")] for row in asked})
 
-    def reproduce(self, workspace: Workspace, _: Any, *, until: str) -> None:
-        write_json(workspace.build / "check" / "report.json", {"digest": "d" * 64})
-        (workspace.build / "adapter").mkdir(parents=True, exist_ok=True)
-        (workspace.build / "adapter" / "adapter.gguf").write_bytes(b"adapter")
-        index = {"digest": "i", "embedder": {}, "chunker": {}, "files": {}}
-        write_json(workspace.build / "index" / "index.json", index)
-        if until == "evaluate":
-            asked = load_rows(workspace.data / "eval.jsonl")
-            self.answer(workspace, asked, workspace.build / "evaluation", replay=False)
+    def workers() -> list[ChainWorker]:
+        chat = None if replay else open_chat(providers.chat, local_url=None)
+        parts = WorkerParts(chat, search, NoChecks())  # type: ignore[arg-type]
+        return [ChainWorker(bundle, cache, DIGESTS, parts, replay=replay)] * 4
 
-    def evaluate(self, workspace: Workspace, asked: Path, *options: str) -> None:
-        self.answer(workspace, load_rows(asked), asked.parent, replay="--replay" in options)
+    async def run() -> list[dict[str, Any]]:
+        closed = ChainWorker(bundle, cache, DIGESTS, replay=replay)
+        target = RunnerTarget(closed, workers, cache, concurrency=4)
+        metrics = [metric for metric in make_metrics() if metric.name in METRICS]
+        return await run_cases(asked, target, metrics, concurrency=4)
 
-    def answer(self, workspace: Workspace, asked: list[Row], out: Path, *, replay: bool) -> None:
-        providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
-        prompts = load_prompts(workspace.prompts)
-        bundle = dataclasses.replace(scripted_bundle(), providers=providers, prompts=prompts)
-        cache = ResponseCache(workspace.state / FOLDER)
-        search = ScriptedRetriever(
-            {row.question: [hit(f"There are some. {row.question}", doc_id="a")] for row in asked}
-        )
-
-        def parts() -> WorkerParts:
-            chat = None if replay else open_chat(providers.chat, local_url=None)
-            return WorkerParts(chat, search, NoChecks())  # type: ignore[arg-type]
-
-        def workers() -> list[ChainWorker]:
-            return [ChainWorker(bundle, cache, DIGESTS, parts(), replay=replay)] * 4
-
-        async def run() -> list[dict[str, Any]]:
-            closed = ChainWorker(bundle, cache, DIGESTS, replay=replay)
-            target = RunnerTarget(closed, workers, cache, concurrency=4)
-            metrics = [metric for metric in make_metrics() if metric.name in METRICS]
-            return await run_cases(asked, target, metrics, concurrency=4)
-
-        write_jsonl(out / "cases.jsonl", asyncio.run(run()))
-        write_json(out / "summary.json", {"cases_digest": cases_digest(asked)})
-
-
-@pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    fake = Pipeline()
-    monkeypatch.setattr(compare_change, "pull", lambda _: False)
-    monkeypatch.setattr(compare_change, "data_edited", lambda _: False)
-    monkeypatch.setattr(compare_change, "draft_bundle", lambda *_, **__: scripted_bundle())
-    monkeypatch.setattr(compare_change, "reproduce", fake.reproduce)
-    monkeypatch.setattr(Evaluator, "ask", lambda self, asked, _: fake.evaluate(self._workspace, asked, *self._options))
-    return fake
+    write_jsonl(rows_file.with_name("cases.jsonl"), asyncio.run(run()))
+    write_json(rows_file.with_name("summary.json"), {"cases_digest": cases_digest(asked)})
 
 
 class Changed:
@@ -161,12 +119,8 @@ class Changed:
 
 
 @pytest.fixture
-def change(
-    main: Main,
-    steps: Steps,
-    pipeline: Pipeline,  # noqa: ARG001 - stands for DVC
-    monkeypatch: pytest.MonkeyPatch,
-) -> Changed:
+def change(main: Main, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> Changed:
+    play(monkeypatch, evaluate)
     main.model.reply = reply
     return Changed(main, steps, monkeypatch)
 

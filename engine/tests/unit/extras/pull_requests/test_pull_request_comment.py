@@ -111,6 +111,7 @@ def test_a_run_of_something_else_posts_and_marks_nothing(
     ("values", "words"),
     [
         ({"GITHUB_TOKEN": "stranger"}, "GitHub answers 401: Bad credentials"),
+        ({"GITHUB_TOKEN": None}, "GITHUB_TOKEN is not set"),
         ({"GITHUB_EVENT_PATH": None}, "GITHUB_EVENT_PATH is not set"),
         ({"GITHUB_REPOSITORY": "octo/other"}, "GitHub answers 40[34]"),
         ({"GITHUB_API_URL": "http://api.example.invalid"}, "not https; the token is not sent there"),
