@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import functools
-import http.server
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +14,7 @@ from sluice.release import artifact_store, catalogue
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
 from sluice.release.catalogue import fetch, fetch_folders, push
 from sluice.release.manifest import Manifest, load, verify
-from support.local_server import in_thread
+from support.local_server import folder_served
 
 Make = Callable[..., tuple[Manifest, Path]]
 COMMIT = "1" * 40
@@ -205,27 +202,18 @@ def test_what_names_no_manifest_is_refused(store: ArtifactStore, pod: Workspace,
         fetch(wanted, store, tmp_path / "release", pod)
 
 
-@pytest.fixture
-def site(place: Path) -> Iterator[str]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *words: Any) -> None: ...
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(place)))
-    with in_thread(server):
-        yield f"http://127.0.0.1:{server.server_port}/"
-
-
 @pytest.mark.usefixtures("loopback")
 def test_a_web_server_is_a_place_to_fetch_from(
-    release: Path, workspace: Workspace, place: Path, store: ArtifactStore, pod: Workspace, tmp_path: Path, site: str
+    release: Path, workspace: Workspace, place: Path, store: ArtifactStore, pod: Workspace, tmp_path: Path
 ) -> None:
     pushed = push(release, workspace, store)
-    assert fetch(pushed.digest, open_artifact_store(site), tmp_path / "release", pod) == pushed
-    (place / "sha256" / pushed.digest).unlink()
-    with pytest.raises(SluiceError, match="not there"):
-        fetch(pushed.digest, open_artifact_store(site), tmp_path / "other", pod)
-    with pytest.raises(SluiceError, match="a web address can only be read from"):
-        push(release, workspace, open_artifact_store(site))
+    with folder_served(place) as site:
+        assert fetch(pushed.digest, open_artifact_store(site), tmp_path / "release", pod) == pushed
+        (place / "sha256" / pushed.digest).unlink()
+        with pytest.raises(SluiceError, match="not there"):
+            fetch(pushed.digest, open_artifact_store(site), tmp_path / "other", pod)
+        with pytest.raises(SluiceError, match="a web address can only be read from"):
+            push(release, workspace, open_artifact_store(site))
 
 
 @pytest.mark.parametrize(

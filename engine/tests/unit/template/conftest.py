@@ -123,6 +123,13 @@ class Template:
         commit(self.root, f"Release {version}")
         git(self.root, "tag", f"v{version}")
 
+    def give(self, ref: str, folder: Path) -> None:
+        """Make a repository as GitHub does: with the files, without the history."""
+        git(self.root, "init", "--quiet", "--initial-branch", "main", str(folder))
+        argv = ["git", "-C", str(self.root), "archive", ref]
+        archive = subprocess.run(argv, capture_output=True, check=True).stdout
+        subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
+
 
 class Fork:
     def __init__(self, folder: Path, template: Template | None = None) -> None:
@@ -130,13 +137,7 @@ class Fork:
         self.server = folder / "server.git"
         self.root = folder / "fork"
         git(folder, "init", "--quiet", "--bare", "--initial-branch", "main", str(self.server))
-        # As GitHub makes it: the files, without the history.
-        git(folder, "init", "--quiet", "--initial-branch", "main", str(self.root))
-        git(self.template.root, "worktree", "prune")
-        archive = subprocess.run(
-            ["git", "-C", str(self.template.root), "archive", "HEAD"], capture_output=True, check=True
-        ).stdout
-        subprocess.run(["tar", "-x", "-C", str(self.root)], input=archive, check=True)
+        self.template.give("HEAD", self.root)
         git(self.root, "remote", "add", "origin", str(self.server))
         project = (self.root / "config/project.yaml").read_text() + "template: {repository: ''}\n"
         commit(self.root, "Begin", {"config/project.yaml": project})

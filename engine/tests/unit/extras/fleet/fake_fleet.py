@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -235,13 +234,7 @@ class ProjectFactory:
         self, name: str, version: str, files: dict[str, str | None], *, without: tuple[str, ...] = ()
     ) -> FakeProject:
         shutil.rmtree(self._work, ignore_errors=True)
-        git(self.template.root, "worktree", "prune")
-        self._work.mkdir(parents=True)
-        archive = subprocess.run(
-            ["git", "-C", str(self.template.root), "archive", f"v{version}"], capture_output=True, check=True
-        ).stdout
-        subprocess.run(["tar", "-x", "-C", str(self._work)], input=archive, check=True)
-        git(self._work, "init", "--quiet", "--initial-branch", "main")
+        self.template.give(f"v{version}", self._work)
         own = PROJECT.replace("quarry", name.partition("/")[2]) + "template: {repository: octo/template}\n"
         write(self._work, {"config/project.yaml": own + (f"without: [{', '.join(without)}]\n" if without else "")})
         commit(self._work, "Ours", files)

@@ -14,7 +14,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.extras.registry.registry_store import RegistryStore, open_registry_store
 from support.git_server import GitServer, git_server
-from unit.extras.registry.registries import bare_repository
+from unit.extras.registry.stores import bare_repository
 
 TOKEN = "of-the-job"  # pragma: allowlist secret
 
