@@ -42,6 +42,12 @@ def write(folder: Path, files: dict[str, str | None]) -> None:
             path.write_text(text)
 
 
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
 def commit(folder: Path, message: str, files: dict[str, str | None] | None = None) -> str:
     write(folder, files or {})
     git(folder, "add", "--all")

@@ -7,8 +7,8 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.extras.upgrade.codemods.v0_1_1 import CUT
 from sluice.extras.upgrade.versions import FOLDER, run_codemod
+from unit.template.conftest import ROOT, write
 
-ROOT = Path(__file__).resolve().parents[6]
 BEFORE = {
     "config/budgets.yaml": "each_key: {}\n",
     "config/conversations.yaml": "retention_days: 30\n",
@@ -64,12 +64,6 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "notebooks").mkdir()
     write(tmp_path, {"pipelines/params.yaml": "guard: {}\nredteam: {}\n"})
     return tmp_path
-
-
-def write(root: Path, files: dict[str, str]) -> None:
-    for path, text in files.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
 
 
 def run(root: Path) -> list[str]:
