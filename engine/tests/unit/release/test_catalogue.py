@@ -3,8 +3,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from sluice.core.atomic_files import read_json
 from sluice.core.digests import digest_of_file
@@ -228,3 +231,12 @@ def test_addresses_of_places(place: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_other_addresses_are_no_places(place: str) -> None:
     with pytest.raises(SluiceError, match="not an artifact store"):
         open_artifact_store(place)
+
+
+def test_a_full_disk_is_told(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:  # what obstore 0.12.1 raised on a full tmpfs
+        raise GenericError("Generic LocalFileSystem error: Unable to copy data to file: No space left on device")
+
+    monkeypatch.setattr(obstore, "put", full)
+    with pytest.raises(SluiceError, match=r"record/here/000001\.json: no space left on the disk"):
+        store.make("record/here/000001.json", b"{}")
