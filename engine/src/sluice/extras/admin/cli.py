@@ -63,12 +63,10 @@ def index_list(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = 
 
 def index_stats(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
     """Print the size of a store and its collections as JSON."""
-    from dataclasses import asdict
-
     from sluice.extras.admin.collections import stats
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        print_json(asdict(stats(connection)))
+        print_json(stats(connection))
 
 
 def index_prune(
