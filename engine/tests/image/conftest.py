@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from image.containers import PODMAN, Pod, isolation, podman
-from sluice.extras.image.container_image import LOAD, SERVING, BuiltImage, ImageTarget, build
+from sluice.extras.image.container_image import BuiltImage, build
 from support.placed_release import checkout, placed, scripted  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -44,21 +44,21 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{name}@{podman('image', 'inspect', '--format', '{{.Digest}}', OWN_BASE)}"
 
 
-def _built(base: str, target: ImageTarget) -> BuiltImage:
+def _built(base: str, suffix: str) -> BuiltImage:
     options = shlex.split(os.environ.get("SLUICE_IMAGE_OPTIONS", "")) or isolation()
-    built = build(ROOT, base, "localhost/sluice:test", options, target=target)
+    built = build(ROOT, base, "localhost/sluice:test", options, suffix=suffix)
     print(f"{built.name}: {built.size / 1e6:.0f} MB, {built.seconds:.0f} s, {built.id}")
     return built
 
 
 @pytest.fixture(scope="session")
 def image(base: str) -> BuiltImage:
-    return _built(base, SERVING)
+    return _built(base, "")
 
 
 @pytest.fixture(scope="session")
 def load_image(base: str) -> BuiltImage:
-    return _built(base, LOAD)
+    return _built(base, "-load")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A server of `socketserver` in a thread."""
+"""Servers in a thread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -21,6 +23,27 @@ def in_thread(server: socketserver.BaseServer) -> Iterator[None]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def handling(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Let a handler answer, without a log, at a port of this machine, which is yielded."""
+    quiet = type(handler.__name__, (handler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), quiet)
+    with in_thread(server):
+        yield server.server_port
+
+
+@contextmanager
+def folder_served(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder at the address that is yielded."""
+
+    class Files(SimpleHTTPRequestHandler):
+        def __init__(self, *words: Any) -> None:
+            super().__init__(*words, directory=str(folder))
+
+    with handling(Files) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 def reply(request: BaseHTTPRequestHandler, status: int, content: bytes, kind: str = "application/json") -> None:

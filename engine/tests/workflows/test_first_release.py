@@ -14,7 +14,7 @@ import pytest
 
 from support.day_one import CLOCK
 from support.git_server import GitServer, git_server
-from unit.extras.registry.registries import registry_server
+from unit.extras.registry.stores import registry_server
 from unit.github.fake_github import READER, WRITER
 from workflows.act import HERE
 from workflows.evaluated import compare

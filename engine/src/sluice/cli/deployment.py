@@ -186,11 +186,8 @@ def canary_quality(
     from sluice.serving.settings import ServiceSettings
 
     if release:
-        config, gates, questions = (
-            release / "config",
-            gates or release / JUDGING_GATES,
-            questions or release / JUDGING_CASES,
-        )
+        config = release / "config"
+        gates, questions = gates or release / JUDGING_GATES, questions or release / JUDGING_CASES
     else:
         workspace = Workspace.find()
         config = workspace.config

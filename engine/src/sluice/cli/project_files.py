@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -157,21 +157,16 @@ def code_digest(
             print(f"{name}: {changed(before, now)}")
 
 
-def _policy(workspace: Workspace) -> Any:
-    from sluice.data.privacy import load_policy
-
-    return load_policy(workspace.config)
-
-
 @data.command("check")
 def data_check(out: Annotated[Path | None, typer.Option(help="File for the report.")] = None) -> None:
     """Check data/ for contract faults and for the rows that gates need; report all at once (pipeline stage)."""
     from sluice.data.contract import check_or_raise
+    from sluice.data.privacy import load_policy
     from sluice.evaluation.asked_rows import rows_of
     from sluice.release.decision import require_rows
 
     workspace = Workspace.find()
-    report = check_or_raise(workspace.data, policy=_policy(workspace))
+    report = check_or_raise(workspace.data, policy=load_policy(workspace.config))
     require_rows(rows_of(workspace), workspace.config / "gates.yaml")
     summary = report.as_dict()
     if out:
@@ -182,10 +177,11 @@ def data_check(out: Annotated[Path | None, typer.Option(help="File for the repor
 @data.command("push")
 def data_push(remote: RemoteOption = "") -> None:
     """Check data/, publish it and read it back, so that a fresh clone can pull all that data.dvc names."""
+    from sluice.data.privacy import load_policy
     from sluice.data.publish import push
 
     workspace = Workspace.find()
-    print_json(asdict(push(workspace, _policy(workspace), remote)))
+    print_json(asdict(push(workspace, load_policy(workspace.config), remote)))
 
 
 @data.command("verify")

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 ARTEFACTS = "SLUICE_ARTEFACTS"  # so that a pod's manifest names the artifact store once
 group = typer.Typer(no_args_is_help=True, help="Make, list, show, compare, verify, ship and roll back releases.")
-_METRICS = ("metric", "champion", "candidate", "change")
-_STEPS = ("step", "weight", "seconds", "verdict")
 
 
 @group.command("make")
@@ -53,7 +51,6 @@ def release_make(
     workspace = Workspace.find()
     if rebuild:
         os.environ[REBUILD] = "yes"  # for the stages, which are processes of their own
-
     outcome = make_release(workspace, fault=fault)
     if rebuild:  # later comparisons may replay what was answered now
         shutil.copytree(responses_folder(workspace.state), workspace.state / FOLDER, dirs_exist_ok=True)
@@ -165,7 +162,6 @@ def release_push(
 ) -> None:
     """Upload a release and its models to the artifact store, where other machines fetch them."""
     from sluice.release import catalogue
-    from sluice.release.catalogue import push
     from sluice.release.environment_record import PLACE, shared_artifact_store
 
     workspace = Workspace.find()
@@ -174,7 +170,7 @@ def release_push(
     listed = any(
         entry.id == manifest.id and catalogue.is_judgement_of(entry, folder) for entry in catalogue.newest(store)
     )
-    moved = push(folder, workspace, store) if listed else catalogue.add(store, workspace, folder)
+    moved = catalogue.push(folder, workspace, store) if listed else catalogue.add(store, workspace, folder)
     print(f"{moved.manifest.id}: {moved.files} files, {moved.moved} of them new\nsha256:{moved.digest}")
 
 
@@ -231,8 +227,14 @@ def summary(outcome: ReleaseOutcome) -> str:
 
 
 def _tables(outcome: ReleaseOutcome) -> str:
-    steps = "\n" + table(_STEPS, _steps(outcome)) if outcome.rehearsal else ""
-    return table(_METRICS, _metrics(outcome)) + steps
+    shown = table(("metric", "champion", "candidate", "change"), _metrics(outcome))
+    if outcome.rehearsal:
+        steps = [
+            (f"{one.kind} {one.template}", f"{one.weight} %", f"{one.seconds:.0f}", f"{one.verdict} {one.reason}")
+            for one in outcome.rehearsal.steps
+        ]
+        shown += "\n" + table(("step", "weight", "seconds", "verdict"), steps)
+    return shown
 
 
 def _metrics(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
@@ -242,9 +244,3 @@ def _metrics(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
         mine, other = figure["value"], theirs.get(name, {}).get("value")
         change = "" if mine is None or other is None else f"{mine - other:+.3g}"
         yield name, *("none" if value is None else number(value) for value in (other, mine)), change
-
-
-def _steps(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
-    for step in outcome.rehearsal.steps if outcome.rehearsal else ():
-        name = f"{step.kind} {step.template}".strip()
-        yield name, f"{step.weight} %", f"{step.seconds:.0f}", f"{step.verdict} {step.reason}".strip()

@@ -92,8 +92,7 @@ def keys_add(
     name: Annotated[str, typer.Argument(help="Name of the key's owner: a-z, 0-9, '.', '_' and '-'.")],
     tenant: Annotated[str, typer.Option(help="Tenant whose documents the key may use, besides the shared ones.")] = "",
     scope: Annotated[
-        list[str] | None,
-        typer.Option(help="chat, feedback or metrics; repeatable. Default: chat and feedback."),
+        list[str] | None, typer.Option(help="chat, feedback or metrics; repeatable. Default: chat and feedback.")
     ] = None,
     rate: Annotated[int, typer.Option(help="Requests per minute.")] = 60,
 ) -> None:

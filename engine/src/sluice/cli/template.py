@@ -18,31 +18,22 @@ if TYPE_CHECKING:
 
 TEMPLATE_ONLY = "engine_tests"  # the template's own work, which no project wants
 
-Name = Annotated[str, typer.Option(help="Value of the label `project`; namespaces, buckets and roles start with it.")]
-Organisation = Annotated[str, typer.Option(help="Owner of the repository on GitHub.")]
-Image = Annotated[str, typer.Option(help="Image repository: ghcr.io/OWNER/NAME.")]
-Region = Annotated[str, typer.Option(help="AWS region.")]
-Environments = Annotated[str, typer.Option(help="FIRST,LAST: the first to deploy to, and the one for users.")]
-Source = Annotated[str, typer.Option("--from", help="Template: OWNER/NAME or URL; default: GitHub's record.")]
-
 
 def init(
-    name: Name = "",
-    organisation: Organisation = "",
-    image: Image = "",
-    region: Region = "",
-    environments: Environments = "",
-    source: Source = "",
+    name: Annotated[
+        str, typer.Option(help="Value of the label `project`; namespaces, buckets and roles start with it.")
+    ] = "",
+    organisation: Annotated[str, typer.Option(help="Owner of the repository on GitHub.")] = "",
+    image: Annotated[str, typer.Option(help="Image repository: ghcr.io/OWNER/NAME.")] = "",
+    region: Annotated[str, typer.Option(help="AWS region.")] = "",
+    environments: Annotated[str, typer.Option(help="FIRST,LAST: the first to deploy to, and the one for users.")] = "",
+    source: Annotated[str, typer.Option("--from", help="Template: OWNER/NAME or URL; default: GitHub's record.")] = "",
     without_starter_data: Annotated[
         bool, typer.Option("--without-starter-data", help="Also remove the starter data and its remote.")
     ] = False,
-    without: Annotated[
-        str,
-        typer.Option(help="Parts to switch off, as NAME,NAME, with those that need them."),
-    ] = "",
+    without: Annotated[str, typer.Option(help="Parts to switch off, as NAME,NAME, with those that need them.")] = "",
     engine: Annotated[
-        str,
-        typer.Option(help="`installed` (from its release; a new project's default), `vendored` or a wheel."),
+        str, typer.Option(help="`installed` (from its release; a new project's default), `vendored` or a wheel.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes; write nothing.")] = False,
 ) -> None:

@@ -35,7 +35,15 @@ def set_params(path: Path, assignments: Iterable[str], models: Mapping[str, type
         if section not in models:
             gone = replacement(f"{path.name}: {section}")
             raise SluiceError(f"{assignment!r}: no section {section!r}{gone or nearest(section, list(models))}")
-        _set(document, [section, *keys], _scalar(value, assignment), assignment)
+        parsed, _ = parse_yaml(value.encode(), f"{assignment!r}")
+        if isinstance(parsed, (dict, list)) or parsed is None:
+            raise SluiceError(f"{assignment!r}: the value is not a number, a word or true or false")
+        group = document
+        for key in (section, *keys[:-1]):
+            group = group.setdefault(key, {})
+            if not isinstance(group, dict):
+                raise SluiceError(f"{assignment!r}: {key!r} is a value, not a group of them")
+        group[keys[-1]] = parsed
     stream = io.StringIO()
     yaml.dump(document, stream)
     text = stream.getvalue()
@@ -52,18 +60,3 @@ def _section(path: Path, document: Any, lines: Lines, section: str, model: type[
         if gone := replacement(f"{path.name}: {name}"):
             raise SluiceError(f"{place_of(path, (name,), lines)}: unknown section{gone}")
     return validated(path, document, lines, model, section)
-
-
-def _scalar(value: str, assignment: str) -> Any:
-    parsed, _ = parse_yaml(value.encode(), f"{assignment!r}")
-    if isinstance(parsed, (dict, list)) or parsed is None:
-        raise SluiceError(f"{assignment!r}: the value is not a number, a word or true or false")
-    return parsed
-
-
-def _set(document: Any, keys: list[str], value: Any, assignment: str) -> None:
-    for key in keys[:-1]:
-        document = document.setdefault(key, {})
-        if not isinstance(document, dict):
-            raise SluiceError(f"{assignment!r}: {key!r} is a value, not a group of them")
-    document[keys[-1]] = value

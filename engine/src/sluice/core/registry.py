@@ -63,12 +63,11 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         self._load_all()
-        order = {package: place for place, package in enumerate(self.packages)}
 
         def place(name: str) -> tuple[int, str]:
             module = self._modules[name]
-            package = next((one for one in self.packages if module == one or module.startswith(f"{one}.")), "")
-            return order.get(package, len(order)), module
+            at = (n for n, package in enumerate(self.packages) if f"{module}.".startswith(f"{package}."))
+            return next(at, len(self.packages)), module
 
         return iter(sorted(self.entries, key=place))
 

@@ -52,15 +52,12 @@ class Workspace:
         return None
 
     @property
-    def engine(self) -> Path:
-        return self.root / "engine"
-
-    @property
     def code(self) -> str:
         """PYTHONPATH of the code of this checkout, its own and the engine's, before what the caller's holds."""
         folders = [str(self.root / "src"), str(self.engine / "src"), os.environ.get("PYTHONPATH", "")]
         return os.pathsep.join(filter(None, folders))
 
+    engine = _Below("engine")
     prompts = _Below("prompts")
     config = _Below("config")
     data = _Below("data")

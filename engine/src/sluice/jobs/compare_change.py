@@ -7,6 +7,7 @@ verdict is decided. The base is a commit, so its answers are cached.
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -17,10 +18,11 @@ from typing import Any
 
 from sluice.core import git
 from sluice.core.atomic_files import read_json, read_jsonl, write_jsonl
-from sluice.core.checkouts import checkout
 from sluice.core.closures import CODE, SERVE, STAGES, affecting
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
+from sluice.core.processes import program
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
@@ -45,6 +47,7 @@ from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import draft_adapter, draft_bundle
 
 WORKING_TREE = "working tree"
+KEPT = 3  # checkouts of the last comparisons; each is as large as the index and the store
 # What an answer can depend on, code as far as a stage can reach it. A change elsewhere, of a page of docs/ say, has
 # nothing to compare.
 _INPUTS = ("prompts", "config", "data.dvc", "pipelines", *CODE)
@@ -84,12 +87,12 @@ def review(
         start = git.merge_base(root, git.resolve(root, base), tip)
         named = head or WORKING_TREE
         changed = git.changed(root, start, tip if head else "", paths=_INPUTS, but_for=LOCK)
-        here = _checkout(workspace, tip) if head and changed else workspace
+        here = checkout(workspace, tip) if head and changed else workspace
         if not affecting(here.root, changed, *STAGES.values()) and (head or not data_edited(workspace)):
             return ChangeComparison(f"{named} asks and answers as {base} ({start[:12]}) does", "", None, None)
         edited = not head and bool(git.changed(root, tip, but_for=LOCK))
         mine = _ComparedCheckout("head", named, f"{tip}-dirty" if edited else tip, here)
-        theirs = _ComparedCheckout("base", base, start, _checkout(workspace, start))
+        theirs = _ComparedCheckout("base", base, start, checkout(workspace, start))
         asked_nobody = "as was asked for" if replay else _without_keys(theirs.workspace, here)
         replay = bool(asked_nobody)
         starter.place_responses(workspace)
@@ -193,11 +196,38 @@ def _named(side: _ComparedCheckout) -> Iterator[None]:
         raise SluiceError(f"{side.name}, {side.title}: {error.message}", remedy=error.remedy) from error
 
 
-def _checkout(workspace: Workspace, commit: str) -> Workspace:
-    return checkout(workspace, commit, share=[FOLDER], on_drop=_close_store)
+def checkout(workspace: Workspace, commit: str) -> Workspace:
+    """Return a clone of a commit that can run the pipeline beside the working tree; drop all but the last few.
+
+    It borrows git's objects and shares DVC's cache and the recorded answers: commits reuse each other's results."""
+    folder = workspace.state / "checkouts" / commit[:12]
+    if not (folder / ".git").exists():
+        draft = folder.with_name(f"{folder.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        git.run(workspace.root, "clone", "--quiet", "--shared", "--no-checkout", str(workspace.root), str(draft))
+        missing = "a shallow clone has no other commits: `git fetch --unshallow`"
+        git.run(draft, "checkout", "--quiet", "--detach", commit, remedy=missing)
+        for bring in hooks("checkout").values():  # what git has not
+            bring(workspace.root, draft)
+        _share_dvc_cache(workspace, draft)
+        (workspace.state / FOLDER).mkdir(exist_ok=True)
+        (draft / ".sluice").mkdir(exist_ok=True)
+        (draft / ".sluice" / FOLDER).symlink_to(workspace.state / FOLDER, target_is_directory=True)
+        draft.rename(folder)
+    folder.touch()
+    for old in sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+        if (stores := old / "config" / "stores.yaml").exists():
+            load_settings(stores, Stores).close_abandoned(old / ".sluice")
+        shutil.rmtree(old)
+    return Workspace(folder)
 
 
-def _close_store(state: Path) -> None:
-    config = state.parent / "config" / "stores.yaml"
-    if config.exists():
-        load_settings(config, Stores).close_abandoned(state)
+def _share_dvc_cache(workspace: Workspace, draft: Path) -> None:
+    local = workspace.root / ".dvc" / "config.local"
+    if local.is_file():  # it may hold the credentials of a remote
+        shutil.copy2(local, draft / ".dvc" / "config.local")
+    dvc = str(program("dvc"))
+    asked = subprocess.run([dvc, "cache", "dir"], cwd=workspace.root, capture_output=True, text=True, check=True)
+    cache = ["cache", "dir", "--local", "--quiet", asked.stdout.strip()]
+    subprocess.run([dvc, *cache], cwd=draft, check=True, capture_output=True)

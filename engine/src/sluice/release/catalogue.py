@@ -21,13 +21,8 @@ from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.llm.model_files import Models, ensure, ensure_source, load_models
 from sluice.release.artifact_store import ArtifactStore, fetch_artifact
-from sluice.release.environment_record import (
-    AppendLog,
-    EnvironmentRecord,
-    shared_address,
-    shared_artifact_store,
-)
-from sluice.release.manifest import FILE, Manifest, load, pinned_files, plain_paths, replace_record, verify
+from sluice.release.environment_record import AppendLog, EnvironmentRecord, shared_address, shared_artifact_store
+from sluice.release.manifest import FILE, Manifest, files_in, load, pinned_files, plain_paths, replace_record, verify
 from sluice.release.verdict import JUDGEMENT, ReleaseId, Sha256
 
 _MODELS = "config/models.yaml"
@@ -152,13 +147,13 @@ def add(
 ) -> TransferResult:
     """Put a release with its evaluation record into the artifact store; its entry last, so that it is complete."""
     moved = push(folder, workspace, store)
-    there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    papers = {name: path for name, path in there.items() if name not in (FILE, *moved.manifest.files)}
-    making = {name: digest_of_file(path) for name, path in papers.items()}
-    for name, digest in making.items():
+    papers = sorted(files_in(folder) - {FILE, *moved.manifest.files})
+    making = {name: digest_of_file(folder / name) for name in papers}
+    blobs = {digest: folder / name for name, digest in making.items()}
+    for digest, path in blobs.items():
         if not store.has(digest):
-            store.put(digest, papers[name])
-    store.keep(moved.manifest.id, folder, {**moved.blobs, **{digest: papers[name] for name, digest in making.items()}})
+            store.put(digest, path)
+    store.keep(moved.manifest.id, folder, {**moved.blobs, **blobs})
     fields: dict[str, Any] = {"id": moved.manifest.id, "digest": moved.digest, "commit": commit, "making": making}
     entry = CatalogueEntry(**fields, time=datetime.now(UTC).isoformat(timespec="seconds"), baseline=baseline)
     _log(store).append(entry)

@@ -227,12 +227,7 @@ def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
 
 def pinned_files(folder: Path) -> set[str]:
     """Return the relative paths of files in places where only pinned files may be."""
-    found = {
-        path.relative_to(folder).as_posix()
-        for name in PINNED_FOLDERS
-        for path in (folder / name).rglob("*")
-        if not path.is_dir()
-    }
+    found = {f"{name}/{path}" for name in PINNED_FOLDERS for path in files_in(folder / name)}
     return found | {name for name in (ADAPTER, CODE) if (folder / name).exists()}
 
 
@@ -240,12 +235,12 @@ def replace_record(folder: Path, draft: Path, manifest: Manifest) -> None:
     """Replace a release's judgement by the newer one in a draft, judgement.json last. What serves stays; what was
     written about the earlier judgement, such as a rehearsal, goes."""
     pinned = {FILE, *manifest.files}
-    for name in _files(folder) - {JUDGEMENT, *pinned}:
+    for name in files_in(folder) - {JUDGEMENT, *pinned}:
         (folder / name).unlink()
-    for name in sorted(_files(draft) - pinned, key=lambda name: name == JUDGEMENT):
+    for name in sorted(files_in(draft) - pinned, key=lambda name: name == JUDGEMENT):
         (folder / name).parent.mkdir(exist_ok=True)
         (draft / name).replace(folder / name)
 
 
-def _files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}

@@ -15,6 +15,7 @@ from sluice.core.atomic_files import read_json, read_jsonl, write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.html_theme import page_environment
+from sluice.core.text import code
 from sluice.evaluation.comparison_result import Comparison, changes_of
 from sluice.evaluation.paired_cases import gather, pair
 from sluice.evaluation.reports.comparison_page import page
@@ -180,8 +181,7 @@ def markdown(before: tuple[Manifest, Path] | None, after: tuple[Manifest, Path])
     pages = page_environment(_TEMPLATES, escape=False)
     pages.filters["figure"] = lambda value: "–" if value is None else number(value)
     pages.filters["digest"] = lambda value: "–" if value is None else f"`{value[:_DIGITS]}`"
-    # As code on one line: names of cases are in it, which anybody may have written.
-    pages.filters["code"] = lambda text: "`" + re.sub(r"[|`\s]+", " ", text).strip() + "`"
+    pages.filters["code"] = code  # names of cases are in it, which anybody may have written
     page = pages.get_template("notes.md.j2")
     whole = page.render(before=before and before[0], after=judgement, parts=parts, metrics=metrics) + "\n"
     for name, text in _texts(before[1], after[1]) if before else ():

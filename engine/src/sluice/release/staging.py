@@ -138,7 +138,11 @@ def _drafted(
 @contextmanager
 def _draft(releases: Path) -> Iterator[Path]:
     """Yield an empty folder that is gone afterwards; a full disk becomes an error for people."""
-    _sweep(releases)
+    from psutil import pid_exists
+
+    for folder in (*releases.glob(".draft-*"), *releases.glob(".damaged-*")):  # of processes that were killed
+        if (pid := folder.name.rpartition("-")[2]).isdigit() and not pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
     draft = releases / f".draft-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     try:
@@ -152,15 +156,6 @@ def _draft(releases: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _sweep(releases: Path) -> None:
-    """Remove drafts of processes that were killed."""
-    from psutil import pid_exists
-
-    for folder in (*releases.glob(".draft-*"), *releases.glob(".damaged-*")):
-        if (pid := folder.name.rpartition("-")[2]).isdigit() and not pid_exists(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy_pinned(workspace: Workspace, draft: Path, adapter: Path | None) -> None:
@@ -254,14 +249,11 @@ def _publish(draft: Path, target: Path, manifest: Manifest, judgement: Judgement
         draft.rename(target)
         shutil.rmtree(damaged)
         return target
-    if not _is_noted(target, judgement):
+    try:
+        there: Judgement | None = load_judgement(target)
+    except SluiceError:
+        there = None
+    same_time = {"created": judgement.created, "digest": judgement.digest}
+    if there is None or there.model_copy(update=same_time) != judgement:
         replace_record(target, draft, manifest)
     return target
-
-
-def _is_noted(folder: Path, judgement: Judgement) -> bool:
-    try:
-        there = load_judgement(folder)
-    except SluiceError:
-        return False
-    return there.model_copy(update={"created": judgement.created, "digest": judgement.digest}) == judgement

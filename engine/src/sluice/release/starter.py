@@ -63,11 +63,7 @@ def take(workspace: Workspace, stage: str) -> bool:
         _say(f"{stage}: {error.message}: training")
         return False
     for name, path in found.items():
-        target = workspace.build / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.copyfile(path, draft)
-        draft.replace(target)
+        write_atomic(workspace.build / name, path.read_bytes())
     _say(f"{stage}: took the starter's files, made by Sluice {record.engine} from the same data and parameters")
     return True
 
@@ -112,16 +108,16 @@ def inputs(workspace: Workspace, stage: str) -> dict[str, str]:
         for name, one in stages.items()
         for out in (*one.get("outs", ()), *one.get("metrics", ()))
     }
-    found = {f"recipe of {stage}": str(stages[stage].get("meta", {}).get("recipe", 0))}
-    for path in stages[stage].get("deps", ()):
+    one = stages[stage]
+    found = {f"recipe of {stage}": str(one.get("meta", {}).get("recipe", 0))}
+    for path in one.get("deps", ()):
         if not path.startswith("build/"):
             found[path] = _digest_of_path(workspace.root / path)
         elif makers[path] not in ("code", "check"):
             found |= inputs(workspace, makers[path])
-    for entry in stages[stage].get("params", ()):
-        for file, keys in entry.items():
-            values = read_yaml(workspace.root / file)[0]
-            found |= {f"{file}: {key}": digest_of(values.get(key)) for key in keys}
+    for file, keys in (item for entry in one.get("params", ()) for item in entry.items()):
+        values = read_yaml(workspace.root / file)[0]
+        found |= {f"{file}: {key}": digest_of(values.get(key)) for key in keys}
     return found
 
 
@@ -155,8 +151,7 @@ def record(workspace: Workspace) -> StarterRecord:
         raise SluiceError(f"not built here: {', '.join(absent)}", remedy="run `make release REBUILD=yes` first")
     shutil.rmtree(folder, ignore_errors=True)
     for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(workspace.build / name, folder / name)
+        write_atomic(folder / name, (workspace.build / name).read_bytes())
     (folder / _ANSWERS).write_bytes(gzip.compress(_lines(cache), mtime=0))
     trained = read_json(folder / "adapter" / "training.json")
     return StarterRecord(

@@ -18,12 +18,6 @@ CURRENT = Project(
 )
 
 
-def test_off_a_terminal_what_is_left_out_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(typer, "prompt", lambda *_, **__: pytest.fail("asked"))
-    assert template._chosen(CURRENT, {"name": "", "image": ""}) == CURRENT
-    assert template._chosen(CURRENT, {"region": "eu-north-1"}).region == "eu-north-1"
-
-
 def test_on_a_terminal_what_is_left_out_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {}
 

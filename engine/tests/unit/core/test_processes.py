@@ -24,12 +24,8 @@ STUBBORN = [
 ]
 
 
-def alive(pid: int) -> bool:
-    return processes.is_running(pid)
-
-
 def ended(pid: int, seconds: float = 60) -> bool:
-    return processes.wait_until(lambda: not alive(pid), seconds=seconds, every=0.02)
+    return processes.wait_until(lambda: not processes.is_running(pid), seconds=seconds, every=0.02)
 
 
 def wait_for_line(child: processes.Child, line: str) -> None:
@@ -72,23 +68,25 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from sluice.core import processes
-child = processes.start("job", {argv!r}, state=Path(sys.argv[1]))
-while "{line}" not in child.tail(): time.sleep(0.02)
+state, line, *argv = sys.argv[1:]
+child = processes.start("job", argv, state=Path(state))
+while line not in child.tail(): time.sleep(0.02)
 print(child.process.pid, flush=True)
 time.sleep(60)
 """
 
 
+def begin(code: str, *words: str | Path) -> tuple[subprocess.Popen[str], int]:
+    """Run code in a process that says the number of its child."""
+    argv = [sys.executable, "-c", code, *map(str, words)]
+    parent = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=WITH_CODE)
+    assert parent.stdout is not None
+    return parent, int(parent.stdout.readline())
+
+
 def killed_parent(state: Path, argv: list[str], line: str) -> int:
     """Kill a process that has started `argv`; return the child's pid."""
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT.format(argv=argv, line=line), str(state)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=WITH_CODE,
-    )
-    assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
+    parent, pid = begin(PARENT, state, line, *argv)
     parent.kill()
     parent.communicate()
     return pid
@@ -102,7 +100,7 @@ def test_a_child_ends_with_a_parent_that_was_killed(tmp_path: Path) -> None:
 
 def test_reap_ends_a_child_that_was_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = killed_parent(tmp_path, STUBBORN, "deaf")  # it does not hear the parent-death signal
-    assert alive(pid)
+    assert processes.is_running(pid)
     with monkeypatch.context() as patience:
         patience.setattr(processes, "wait_until", lambda ready, **_: time.sleep(0.2) or ready())
         assert processes.reap(tmp_path) == ["job"]
@@ -135,9 +133,9 @@ def test_reap_ends_what_a_child_that_has_ended_left_in_its_group(
     assert child.process.wait(60) == 0
     wait_for_line(child, "up")
     pid = next(int(line) for line in child.tail().splitlines() if line.isdecimal())
-    assert alive(pid)
+    assert processes.is_running(pid)
     assert processes.reap(tmp_path) == ["job"]
-    assert not alive(pid)
+    assert not processes.is_running(pid)
 
 
 def test_reap_does_not_touch_a_recycled_pid(tmp_path: Path) -> None:
@@ -171,16 +169,10 @@ PARENT_OF_DEAF = (
 
 def test_a_child_that_lost_the_signal_is_asked_again_and_then_killed(tmp_path: Path) -> None:
     asked = tmp_path / "asked"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT_OF_DEAF, sys.executable, "-c", DEAF_CHILD, str(asked)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=WITH_CODE,
-    )
+    parent, child = begin(PARENT_OF_DEAF, sys.executable, "-c", DEAF_CHILD, asked)
     assert parent.stdout is not None
-    child = int(parent.stdout.readline())
     assert parent.stdout.readline() == "ready\n"
-    assert alive(child)
+    assert processes.is_running(child)
     parent.kill()
     parent.wait()
     assert ended(child, seconds=60)
@@ -188,13 +180,6 @@ def test_a_child_that_lost_the_signal_is_asked_again_and_then_killed(tmp_path: P
 
 
 RESTORED = "import signal; signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
-STARTER = """
-import sys, time
-from pathlib import Path
-from sluice.core import processes
-processes.start("job", sys.argv[2:], state=Path(sys.argv[1]))
-time.sleep(60)
-"""
 STAGE = """
 import os, sys, time
 from pathlib import Path
@@ -209,13 +194,10 @@ def test_a_child_behind_a_shell_ends_with_the_one_that_started_it(tmp_path: Path
     told = tmp_path / "told"
     # Between the two stands dvc, which dies of the parent-death signal where this shell ignores it.
     shell = ["/bin/sh", "-c", 'trap "" TERM; "$@"; exit 0', "sh", sys.executable, "-c", RESTORED + STAGE, str(told)]
-    starter = subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(tmp_path), *shell],
-        env=WITH_CODE,
-    )
+    starter, _ = begin(PARENT, tmp_path, "", *shell)
     assert processes.wait_until(lambda: told.exists() and told.read_text() != "", seconds=60)
     child = int(told.read_text())
-    assert alive(child)
+    assert processes.is_running(child)
     starter.kill()
     starter.wait()
     assert ended(child, seconds=60)

@@ -4,6 +4,7 @@ Repositories, Actions, Rules and Pulls, as far as PyGithub 2.10.0 and the doctor
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -34,24 +35,27 @@ class FakeRepository(FakeGitHub):
         if place in self.refused or (method != "GET" and token == READER):
             return 403, {"message": "Resource not accessible by integration"}
         if place.startswith("/pulls"):
-            return self._pulls(method, place, dict(parse_qsl(query)), body)
+            return answer_pulls(self.pulls, REPOSITORY, self.url, method, place, dict(parse_qsl(query)), body)
         if method == "GET" and place in self.facts:
             return 200, self.facts[place]
         return 404, {"message": "Not Found"}
 
-    def _pulls(self, method: str, place: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
-        owner = REPOSITORY.partition("/")[0]
-        if method == "GET":
-            heads = (query["head"], query["state"])
-            return 200, [one for one in self.pulls if (f"{owner}:{one['head']}", one["state"]) == heads][::-1]
-        if method == "POST":
-            if any((one["head"], one["state"]) == (body["head"], "open") for one in self.pulls):
-                return 422, {"message": "Validation Failed"}
-            number = len(self.pulls) + 1
-            page = f"https://github.invalid/{REPOSITORY}/pull/{number}"
-            self.pulls.append({**body, "number": number, "state": "open", "merged_at": None, "html_url": page})
-            self.pulls[-1]["url"] = f"{self.url}{ROOT}/pulls/{number}"
-            return 201, self.pulls[-1]
-        pull = self.pulls[int(place.rpartition("/")[2]) - 1]
-        pull.update(body)
-        return 200, pull
+
+def answer_pulls(
+    pulls: list[dict[str, Any]], name: str, url: str, method: str, place: str, query: Mapping[str, str], body: Any
+) -> tuple[int, Any]:
+    """Answer for the pull requests of a repository; `head` is a branch."""
+    if method == "GET":
+        heads, owner = (query["head"], query["state"]), name.partition("/")[0]
+        return 200, [one for one in pulls if (f"{owner}:{one['head']}", one["state"]) == heads][::-1]
+    if method == "POST":
+        if any((one["head"], one["state"]) == (body["head"], "open") for one in pulls):
+            return 422, {"message": "Validation Failed"}
+        number = len(pulls) + 1
+        page = f"https://github.invalid/{name}/pull/{number}"
+        pulls.append({**body, "number": number, "state": "open", "merged_at": None, "html_url": page})
+        pulls[-1]["url"] = f"{url}/repos/{name}/pulls/{number}"
+        return 201, pulls[-1]
+    pull = pulls[int(place.rpartition("/")[2]) - 1]
+    pull.update(body)
+    return 200, pull

@@ -13,7 +13,7 @@ import pytest
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
 from unit.release.buckets import bucket_server
 
-# What an extra that opens artifact stores has in its tests: `store_under_test` and `record_address`.
+# What an extra that opens artifact stores has in its tests: `store_under_test`.
 OF_EXTRAS = {
     path.parent.name: import_module(f"unit.extras.{path.parent.name}.stores")
     for path in sorted(Path(__file__).parents[1].glob("extras/*/stores.py"))
@@ -27,9 +27,6 @@ class StoreUnderTest:
 
     def open(self) -> ArtifactStore:
         return open_artifact_store(self.address)
-
-    def beside(self, name: str) -> str:
-        return f"{self.address}/{name}"
 
     def spoil(self, digest: str, content: bytes | None) -> None:
         """Replace or remove a file behind the store's back."""

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import functools
-import http.server
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from sluice.core.atomic_files import read_json
 from sluice.core.digests import digest_of_file
@@ -15,9 +15,9 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import artifact_store, catalogue
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
-from sluice.release.catalogue import fetch, fetch_folders, push
+from sluice.release.catalogue import TransferResult, fetch, fetch_folders, push
 from sluice.release.manifest import Manifest, load, verify
-from support.local_server import in_thread
+from support.local_server import folder_served
 
 Make = Callable[..., tuple[Manifest, Path]]
 COMMIT = "1" * 40
@@ -137,52 +137,52 @@ def pod(tmp_path: Path, workspace: Workspace) -> Workspace:
     return Pod(workspace.root)
 
 
+@pytest.fixture
+def pushed(release: Path, workspace: Workspace, store: ArtifactStore) -> TransferResult:
+    return push(release, workspace, store)
+
+
 def stored(place: Path) -> set[str]:
     return {path.name for path in (place / "sha256").iterdir()}
 
 
 def test_a_pushed_release_is_its_files_its_models_and_its_manifest(
-    release: Path, workspace: Workspace, place: Path, store: ArtifactStore
+    release: Path, workspace: Workspace, place: Path, pushed: TransferResult
 ) -> None:
-    moved = push(release, workspace, store)
-    manifest = load(release)
     models = {digest_of_file(path) for path in (workspace.cache / "models").glob("*/*")}
     assert len(models) == 3
-    assert moved.digest == digest_of_file(release / "release.json")
-    assert stored(place) == {*manifest.files.values(), *models, moved.digest}
-    assert moved.files == moved.moved == len(stored(place))
+    assert pushed.digest == digest_of_file(release / "release.json")
+    assert stored(place) == {*pushed.manifest.files.values(), *models, pushed.digest}
+    assert pushed.files == pushed.moved == len(stored(place))
 
 
 def test_a_release_is_fetched_by_its_manifest(
-    release: Path, workspace: Workspace, place: Path, store: ArtifactStore, pod: Workspace, tmp_path: Path
+    release: Path, pushed: TransferResult, place: Path, store: ArtifactStore, pod: Workspace, tmp_path: Path
 ) -> None:
-    pushed = push(release, workspace, store)
     (place / "sha256" / pushed.digest).unlink()  # the pod has it from elsewhere
     fetch(str(release / "release.json"), store, tmp_path / "release", pod)
     assert digest_of_file(tmp_path / "release" / "release.json") == pushed.digest
 
 
 def test_a_second_fetch_moves_nothing_and_mends_what_was_changed(
-    release: Path, workspace: Workspace, store: ArtifactStore, pod: Workspace, tmp_path: Path
+    pushed: TransferResult, store: ArtifactStore, pod: Workspace, tmp_path: Path
 ) -> None:
-    digest = push(release, workspace, store).digest
     folder = tmp_path / "release"
-    fetch(digest, store, folder, pod)
-    assert fetch(digest, store, folder, pod).moved == 0
+    fetch(pushed.digest, store, folder, pod)
+    assert fetch(pushed.digest, store, folder, pod).moved == 0
     (folder / "index" / "chunks.jsonl").write_text("changed")
     (folder / "prompts" / "of-another-release.prompt.yml").write_text("name: other")
-    assert fetch(digest, store, folder, pod).moved == 1
+    assert fetch(pushed.digest, store, folder, pod).moved == 1
     verify(folder, load(folder))
 
 
 def test_who_judges_gets_what_the_release_is_judged_by_and_no_model(
-    release: Path, workspace: Workspace, store: ArtifactStore, pod: Workspace, tmp_path: Path
+    workspace: Workspace, pushed: TransferResult, store: ArtifactStore, pod: Workspace, tmp_path: Path
 ) -> None:
-    pushed = push(release, workspace, store)
     folder = tmp_path / "release"
     moved = fetch_folders(pushed.digest, store, folder, ["judging", "config"])
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    config = {name for name in load(release).files if name.startswith("config/")}
+    config = {name for name in pushed.manifest.files if name.startswith("config/")}
     assert there == {"release.json", "judging/gates.yaml", "judging/eval.jsonl", *config}
     assert moved.files == moved.moved == len(there)
     assert (folder / "judging" / "gates.yaml").read_bytes() == (workspace.config / "gates.yaml").read_bytes()
@@ -191,9 +191,8 @@ def test_who_judges_gets_what_the_release_is_judged_by_and_no_model(
 
 
 def test_a_release_without_what_is_asked_for_is_named(
-    release: Path, workspace: Workspace, store: ArtifactStore, tmp_path: Path
+    pushed: TransferResult, store: ArtifactStore, tmp_path: Path
 ) -> None:
-    pushed = push(release, workspace, store)
     with pytest.raises(SluiceError, match=f"{pushed.manifest.id}: has no files in judgement") as caught:
         fetch_folders(pushed.digest, store, tmp_path / "release", ["judgement", "config"])
     assert "judging" in str(caught.value.remedy)
@@ -205,27 +204,18 @@ def test_what_names_no_manifest_is_refused(store: ArtifactStore, pod: Workspace,
         fetch(wanted, store, tmp_path / "release", pod)
 
 
-@pytest.fixture
-def site(place: Path) -> Iterator[str]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *words: Any) -> None: ...
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(place)))
-    with in_thread(server):
-        yield f"http://127.0.0.1:{server.server_port}/"
-
-
 @pytest.mark.usefixtures("loopback")
 def test_a_web_server_is_a_place_to_fetch_from(
-    release: Path, workspace: Workspace, place: Path, store: ArtifactStore, pod: Workspace, tmp_path: Path, site: str
+    release: Path, workspace: Workspace, place: Path, store: ArtifactStore, pod: Workspace, tmp_path: Path
 ) -> None:
     pushed = push(release, workspace, store)
-    assert fetch(pushed.digest, open_artifact_store(site), tmp_path / "release", pod) == pushed
-    (place / "sha256" / pushed.digest).unlink()
-    with pytest.raises(SluiceError, match="not there"):
-        fetch(pushed.digest, open_artifact_store(site), tmp_path / "other", pod)
-    with pytest.raises(SluiceError, match="a web address can only be read from"):
-        push(release, workspace, open_artifact_store(site))
+    with folder_served(place) as site:
+        assert fetch(pushed.digest, open_artifact_store(site), tmp_path / "release", pod) == pushed
+        (place / "sha256" / pushed.digest).unlink()
+        with pytest.raises(SluiceError, match="not there"):
+            fetch(pushed.digest, open_artifact_store(site), tmp_path / "other", pod)
+        with pytest.raises(SluiceError, match="a web address can only be read from"):
+            push(release, workspace, open_artifact_store(site))
 
 
 @pytest.mark.parametrize(
@@ -241,3 +231,12 @@ def test_addresses_of_places(place: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_other_addresses_are_no_places(place: str) -> None:
     with pytest.raises(SluiceError, match="not an artifact store"):
         open_artifact_store(place)
+
+
+def test_a_full_disk_is_told(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:  # what obstore 0.12.1 raised on a full tmpfs
+        raise GenericError("Generic LocalFileSystem error: Unable to copy data to file: No space left on device")
+
+    monkeypatch.setattr(obstore, "put", full)
+    with pytest.raises(SluiceError, match=r"record/here/000001\.json: no space left on the disk"):
+        store.make("record/here/000001.json", b"{}")

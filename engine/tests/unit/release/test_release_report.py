@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from bs4 import BeautifulSoup
 
 from sluice.core.closures import Code
@@ -16,6 +15,7 @@ from sluice.release.manifest import Images, Manifest
 from sluice.release.release_report import markdown, write_report
 from unit.release.conftest import verdict as judged
 from unit.release.conftest import write_evaluation
+from unit.template.conftest import edit
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -162,16 +162,6 @@ def test_texts_of_model_and_data_cannot_become_markup(make: Make) -> None:
     assert (trial["answer"], trial["errors"]) == (attack, {"f1": attack})
 
 
-@pytest.fixture
-def edit(workspace: Workspace) -> Callable[[str, str, str], None]:
-    def change(name: str, old: str, new: str) -> None:
-        path = workspace.root / name
-        assert old in path.read_text()
-        path.write_text(path.read_text().replace(old, new))
-
-    return change
-
-
 def parts(text: str) -> list[tuple[str, ...]]:
     """The rows of the table of parts."""
     _, _, table = text.partition("| part | before | after |\n|---|---|---|\n")
@@ -182,12 +172,10 @@ def texts(text: str) -> list[str]:
     return re.findall(r"(?m)^### (.+)$", text)
 
 
-def test_every_part_that_differs_is_named_and_nothing_else(
-    workspace: Workspace, make: Make, edit: Callable[[str, str, str], None]
-) -> None:
+def test_every_part_that_differs_is_named_and_nothing_else(workspace: Workspace, make: Make) -> None:
     before = make(adapter=None)
-    edit("prompts/answer.prompt.yml", "{{passages}}", "Read: {{passages}}")
-    edit("config/service.yaml", "does not say", "is silent")
+    edit(workspace.prompts / "answer.prompt.yml", "{{passages}}", "Read: {{passages}}")
+    edit(workspace.config / "service.yaml", "does not say", "is silent")
     write_evaluation(workspace.build / "evaluation", f1=0.75)
     images = Images("ghcr.io/octo/app@sha256:" + "a" * 64)
     code = Code({"pyproject.toml": workspace.root / "pyproject.toml"})
@@ -212,9 +200,13 @@ def test_the_first_release_is_shown_as_it_is(make: Make) -> None:
     assert "| prompt answer | – |" in text
 
 
-def test_what_a_prompt_holds_stays_inside_its_fence(make: Make, edit: Callable[[str, str, str], None]) -> None:
+def test_what_a_prompt_holds_stays_inside_its_fence(make: Make, workspace: Workspace) -> None:
     before = make()
-    edit("prompts/answer.prompt.yml", "description: Answers", "description: '```` # Owned` @all <b>'\n# Answers")
+    edit(
+        workspace.prompts / "answer.prompt.yml",
+        "description: Answers",
+        "description: '```` # Owned` @all <b>'\n# Answers",
+    )
     text = markdown(before, make())
     fence = text[text.index("### prompts/answer.prompt.yml") :].splitlines()[2]
     assert fence == "`````diff"
@@ -223,7 +215,7 @@ def test_what_a_prompt_holds_stays_inside_its_fence(make: Make, edit: Callable[[
 
 def test_a_reason_of_a_gate_stays_inside_its_cell(make: Make) -> None:
     text = markdown(None, make(verdicts=[judged(reason="a | b\n# c `d`")]))
-    assert "| f1_holds | passed | `a b # c d` |" in text
+    assert "| f1_holds | passed | `a ¦ b # c 'd'` |" in text
 
 
 def test_texts_that_are_too_long_are_cut(make: Make, workspace: Workspace) -> None:

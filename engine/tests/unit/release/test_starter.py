@@ -14,17 +14,12 @@ from sluice.core.workspace import Workspace
 from sluice.evaluation.response_cache import REBUILD, ResponseCache
 from sluice.jobs.dvc_pipeline import dvc, hand_out
 from sluice.release import starter
+from unit.template.conftest import edit
 
 ROOT = Path(__file__).parents[4]
 TRAINING = {"hardware": {"device": "a processor", "torch": "2.13.0"}, "parameters": {"dtype": "float32"}}
 KEY, SCORES, MISSED = "ab" * 32, "cd" * 32, "ef" * 32
 ANSWER = {"text": "64 tokens", "finish_reason": "stop", "seconds": 1.0}
-
-
-def _change(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +76,7 @@ def test_an_untouched_tree_takes_its_files(tree: Workspace) -> None:
 def test_a_change_of_what_is_learnt_trains(
     tree: Workspace, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, named: str
 ) -> None:
-    _change(tree.root / file, old, new)
+    edit(tree.root / file, old, new)
     assert not starter.take(tree, "train")
     assert f"{named} changed since the starter was trained" in capsys.readouterr().err
     assert not tree.build.exists()

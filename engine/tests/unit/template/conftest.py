@@ -42,6 +42,12 @@ def write(folder: Path, files: dict[str, str | None]) -> None:
             path.write_text(text)
 
 
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
 def commit(folder: Path, message: str, files: dict[str, str | None] | None = None) -> str:
     write(folder, files or {})
     git(folder, "add", "--all")
@@ -123,6 +129,13 @@ class Template:
         commit(self.root, f"Release {version}")
         git(self.root, "tag", f"v{version}")
 
+    def give(self, ref: str, folder: Path) -> None:
+        """Make a repository as GitHub does: with the files, without the history."""
+        git(self.root, "init", "--quiet", "--initial-branch", "main", str(folder))
+        argv = ["git", "-C", str(self.root), "archive", ref]
+        archive = subprocess.run(argv, capture_output=True, check=True).stdout
+        subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
+
 
 class Fork:
     def __init__(self, folder: Path, template: Template | None = None) -> None:
@@ -130,13 +143,7 @@ class Fork:
         self.server = folder / "server.git"
         self.root = folder / "fork"
         git(folder, "init", "--quiet", "--bare", "--initial-branch", "main", str(self.server))
-        # As GitHub makes it: the files, without the history.
-        git(folder, "init", "--quiet", "--initial-branch", "main", str(self.root))
-        git(self.template.root, "worktree", "prune")
-        archive = subprocess.run(
-            ["git", "-C", str(self.template.root), "archive", "HEAD"], capture_output=True, check=True
-        ).stdout
-        subprocess.run(["tar", "-x", "-C", str(self.root)], input=archive, check=True)
+        self.template.give("HEAD", self.root)
         git(self.root, "remote", "add", "origin", str(self.server))
         project = (self.root / "config/project.yaml").read_text() + "template: {repository: ''}\n"
         commit(self.root, "Begin", {"config/project.yaml": project})

@@ -11,7 +11,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.project import load_project
 from sluice.template.init_project import InitPlan, apply, plan, require_clean
 from sluice.template.owned import TEMPLATE_FILES
-from unit.template.conftest import ROOT, Template, call, commit, git, run, write
+from unit.template.conftest import ROOT, Template, call, commit, edit, git, run, write
 
 NEW = {"name": "zephyr-desk", "organisation": "acme-labs", "image": "ghcr.io/acme-labs/zephyr-desk"}
 
@@ -167,12 +167,6 @@ def test_in_a_clone_twelve_files_change_and_none_of_the_engine(clone: Path) -> N
     assert git(clone, "ls-files", "--others", "--exclude-standard").splitlines() == UNTRACKED
     assert load_project(clone / "config").without == ("engine_tests",)
     assert "off  tests the engine" in call(clone, "extras").stdout
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
 
 
 @pytest.mark.fork

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Annotated
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sluice.cli.common import print_json
 from sluice.cli.index_build import StoreEnv, StoreName, StoreTenant, chosen_stores, open_chosen
+from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.llm.model_files import Models, PinnedFiles
 
 Collection = Annotated[str, typer.Argument(help="Name of the collection; default: the one of build/index.")]
 
@@ -57,12 +63,10 @@ def index_list(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = 
 
 def index_stats(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
     """Print the size of a store and its collections as JSON."""
-    from dataclasses import asdict
-
     from sluice.extras.admin.collections import stats
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        print_json(asdict(stats(connection)))
+        print_json(stats(connection))
 
 
 def index_prune(
@@ -96,7 +100,6 @@ def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenan
 
 def models_list() -> None:
     """List the models in config/models.yaml: licence, size in the cache, sha256 and source."""
-    from sluice.extras.admin.model_cache import size_of
     from sluice.llm.model_files import load_models
 
     workspace = Workspace.find()
@@ -108,7 +111,6 @@ def models_list() -> None:
 def models_verify() -> None:
     """Verify the sha256 of every cached file that config/models.yaml pins; report all faults at once."""
     from sluice.core.errors import ValidationErrors
-    from sluice.extras.admin.model_cache import faults_of
     from sluice.llm.model_files import load_models
 
     workspace = Workspace.find()
@@ -126,18 +128,44 @@ def models_prune(
     """Delete cached models that neither this checkout nor one of its releases names.
 
     Other checkouts of this user share the cache; they fetch missing models again."""
-    from sluice.extras.admin.model_cache import remove, unnamed
     from sluice.llm.model_files import load_models
 
     workspace = Workspace.find()
     files = [workspace.config / "models.yaml", *sorted(workspace.releases.glob("*/config/models.yaml"))]
     found = unnamed([load_models(file) for file in files], workspace.cache)
-    if not dry_run:
-        remove(found)
     for folder, size in found.items():
+        if not dry_run:
+            shutil.rmtree(folder)
         print(f"{'would delete' if dry_run else 'deleted'} {folder} ({size / 2**20:.0f} MiB)")
     if not found:
         print("every cached model is named")
+
+
+def size_of(model: PinnedFiles, cache: Path) -> int:
+    """Return the bytes of a model's files and of what was made of them; 0 if one is not fetched."""
+    files = list(model.cached(cache))
+    return _bytes_in(files[0].parent) if all(file.is_file() for file in files) else 0
+
+
+def faults_of(models: Models, cache: Path) -> list[str]:
+    faults = []
+    for _, _, pinned in models.pinned():
+        for path, sha256 in pinned.cached(cache).items():
+            if not path.is_file():
+                faults.append(f"{path}: not fetched")
+            elif (found := digest_of_file(path)) != sha256:
+                faults.append(f"{path}: sha256 is {found}, but config/models.yaml pins {sha256}")
+    return faults
+
+
+def unnamed(named: Iterable[Models], cache: Path) -> dict[Path, int]:
+    """Return the folders of cached models that nothing names, with their bytes."""
+    kept = {path.parent for models in named for _, _, pinned in models.pinned() for path in pinned.cached(cache)}
+    return {folder: _bytes_in(folder) for folder in sorted((cache / "models").glob("*/")) if folder not in kept}
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def release_prune(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
@@ -123,26 +124,14 @@ def _look(connection: psycopg.Connection[Any], name: str) -> CollectionInfo:
     )
 
 
-@dataclass(frozen=True)
-class StoreStats:
-    """The server and the database of a store; `memory` is PostgreSQL's shared buffers."""
-
-    postgresql: str
-    pgvector: str
-    database_bytes: int
-    memory: str
-    connections: int
-    most_connections: int
-    collections: tuple[CollectionInfo, ...] = ()
-
-
-def stats(connection: psycopg.Connection[Any]) -> StoreStats:
-    row = connection.execute(
-        "SELECT current_setting('server_version'),"
-        " coalesce((SELECT extversion FROM pg_extension WHERE extname = 'vector'), ''),"
-        " pg_database_size(current_database()), current_setting('shared_buffers'),"
-        " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),"
-        " current_setting('max_connections')::int"
-    ).fetchone()
-    assert row is not None
-    return replace(StoreStats(*row), collections=tuple(listed(connection)))
+def stats(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """Return figures of the server and the database of a store; `memory` is PostgreSQL's shared buffers."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(
+            "SELECT current_setting('server_version') AS postgresql,"
+            " coalesce((SELECT extversion FROM pg_extension WHERE extname = 'vector'), '') AS pgvector,"
+            " pg_database_size(current_database()) AS database_bytes, current_setting('shared_buffers') AS memory,"
+            " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
+            " current_setting('max_connections')::int AS most_connections"
+        ).fetchone()
+    return {**(found or {}), "collections": [asdict(one) for one in listed(connection)]}

@@ -6,12 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetFile, FleetProject
 from sluice.extras.fleet.repository_reader import (
     AT_ONCE,
@@ -27,50 +25,8 @@ _NAME = re.compile(r"(CVE-\d{4}-\d{4,})|(GHSA(?:-[2-9a-z]{4}){3})", re.IGNORECAS
 _ECOSYSTEM = "pip"
 
 
-class AffectedProject(Settings):
-    """Vulnerable versions as `package==version`, or the `fault` by which they are not known."""
-
-    repository: str
-    ring: str
-    version: str = ""
-    pins: tuple[str, ...] = ()
-    fault: str = ""
-
-
-@dataclass(frozen=True)
-class FleetAdvisory:
-    """`ranges` are the affected versions by package, `patched` the first that are not. An upgrade to `template`, the
-    newest version, helps unless it is `affected` itself."""
-
-    name: str
-    summary: str
-    url: str
-    ranges: Mapping[str, Sequence[str]]
-    patched: Mapping[str, Sequence[str]]
-    template: str
-    affected: tuple[str, ...]
-    projects: tuple[AffectedProject, ...]
-
-    def text(self) -> str:
-        affected = [one for one in self.projects if one.pins]
-        unknown = [one for one in self.projects if one.fault]
-        lines = [f"{self.name}: {self.summary}", self.url, ""]
-        for package, ranges in self.ranges.items():
-            patched = " and ".join(self.patched.get(package, ()))
-            lines.append(
-                f"{package}: {' or '.join(ranges)}; " + (f"fixed in {patched}" if patched else "not fixed yet")
-            )
-        lines += ["", f"{len(affected)} of {len(self.projects)} projects have it; of {len(unknown)} it is not known"]
-        lines += [f"  {one.repository} ({one.ring}, engine {one.version}): {', '.join(one.pins)}" for one in affected]
-        lines += [f"  {one.repository} ({one.ring}): not known: {one.fault}" for one in unknown]
-        if self.affected:
-            lines += ["", f"the newest template, {self.template}, has it too: {', '.join(self.affected)}"]
-        elif affected:
-            lines += ["", f"template {self.template} does not: sluice fleet upgrade --skip-rings {self.name}"]
-        return "\n".join(lines) + "\n"
-
-
-def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> FleetAdvisory:
+def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> str:
+    """Describe an advisory, and the projects that have an affected version."""
     if not (found := _NAME.fullmatch(name)):
         remedy = "such as CVE-2026-12345 or GHSA-xxxx-xxxx-xxxx"
         raise SluiceError(f"{name}: not the name of an advisory", remedy=remedy)
@@ -86,20 +42,32 @@ def advise(name: str, fleet: FleetFile, environment: Mapping[str, str], folder: 
     template, versions = template_mirror(fleet, environment, folder)
     own = _pins(read_facts(template, commit_of(template, versions[-1]), template), ranges)
 
-    def ask(project: FleetProject) -> AffectedProject:
+    def ask(project: FleetProject) -> tuple[str, str]:
+        """Return a line if the project has it, and one if that is not known."""
         name, ring = project.repository, project.ring
         try:
             with read_repository(name, environment, folder) as reader:
                 _, branch, reader = reader.look()
             facts = read_facts(reader.mirror, branch["commit"]["sha"], template)
         except Exception as error:  # whatever one repository holds, the others are asked
-            return AffectedProject(repository=name, ring=ring, fault=in_a_line(error))
-        return AffectedProject(repository=name, ring=ring, version=facts.version, pins=_pins(facts, ranges))
+            return "", f"  {name} ({ring}): not known: {in_a_line(error)}"
+        pins = ", ".join(_pins(facts, ranges))
+        return f"  {name} ({ring}, engine {facts.version}): {pins}" if pins else "", ""
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        projects = tuple(pool.map(ask, fleet.projects))
-    about = listed[0]
-    return FleetAdvisory(value, about["summary"], about["html_url"], ranges, patched, versions[-1], own, projects)
+        asked = list(pool.map(ask, fleet.projects))
+    affected, unknown = [one for one, _ in asked if one], [one for _, one in asked if one]
+    lines = [f"{value}: {listed[0]['summary']}", listed[0]["html_url"], ""]
+    for package, which in ranges.items():
+        fixed = " and ".join(patched.get(package, ()))
+        lines.append(f"{package}: {' or '.join(which)}; " + (f"fixed in {fixed}" if fixed else "not fixed yet"))
+    lines += ["", f"{len(affected)} of {len(asked)} projects have it; of {len(unknown)} it is not known"]
+    lines += [*affected, *unknown]
+    if own:
+        lines += ["", f"the newest template, {versions[-1]}, has it too: {', '.join(own)}"]
+    elif affected:
+        lines += ["", f"template {versions[-1]} does not: sluice fleet upgrade --skip-rings {value}"]
+    return "\n".join(lines) + "\n"
 
 
 def _affected(listed: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

@@ -97,7 +97,7 @@ def advise(
     from sluice.extras.fleet.advisory import advise as ask
     from sluice.extras.fleet.fleet_file import load_fleet
 
-    print(ask(name, load_fleet(file), os.environ, folder_of(file)).text(), end="")
+    print(ask(name, load_fleet(file), os.environ, folder_of(file)), end="")
 
 
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.core.html_theme import page_environment
 from sluice.extras.fleet.fleet_file import FleetFile
-from sluice.extras.fleet.project_status import NamespaceFigures, ProjectStatus, StatusReader, read_figures
+from sluice.extras.fleet.project_status import Figures, ProjectStatus, StatusReader, read_figures
 from sluice.extras.fleet.repository_reader import AT_ONCE, template_mirror
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -48,13 +48,13 @@ def read_status(fleet: FleetFile, environment: Mapping[str, str], folder: Path, 
     return FleetStatus(now, fleet.template, versions[-1], projects, note)
 
 
-def _telemetry(url: str) -> tuple[Sequence[NamespaceFigures], str | None]:
+def _telemetry(url: str) -> tuple[Figures, str | None]:
     if not url:
-        return (), None
+        return {}, None
     try:
         return read_figures(url), ""
     except SluiceError as error:  # what GitHub holds is told all the same
-        return (), error.message.removeprefix(f"{url}: ")  # the page may be published
+        return {}, error.message.removeprefix(f"{url}: ")  # the page may be published
 
 
 def table(status: FleetStatus) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ from sluice.extras.fleet.repository_reader import (
 from sluice.extras.pull_requests.branch_pull_request import PullRequestText, closed_before, upsert_pull
 from sluice.extras.pull_requests.comment_verdict import find_verdict
 from sluice.extras.pull_requests.pull_request_comment import MARKER
-from sluice.extras.upgrade.upgrade_engine import BRANCH, UpgradeResult, describe, prepare, push
+from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push, title_of
 from sluice.extras.upgrade.versions import order
 from sluice.github.github_client import BOT, needed
 from sluice.github.tracked_issue import close_issue, run_of, upsert_issue
@@ -67,10 +67,6 @@ class ProjectUpgrader:
     folder: Path
     why: str = ""
 
-    @property
-    def title(self) -> str:
-        return UpgradeResult("", self.version, "", []).title
-
     def look(self, project: FleetProject) -> ProjectUpgrade:
         return self._settled(project, self._look)
 
@@ -98,7 +94,7 @@ class ProjectUpgrader:
             return {"state": "upgraded", "reason": f"has {own.version}"}
         owner = reader.name.partition("/")[0]
         pulls = reader.get(f"/pulls?state=open&head={owner}:{BRANCH}&per_page=100")
-        if pull := next((one for one in pulls if one["title"] == self.title), None):
+        if pull := next((one for one in pulls if one["title"] == title_of(self.version)), None):
             return {"pull": pull["html_url"], "notes": own.edited, **self._verdict(reader, pull)}
         if closed := closed_before(self._text(""), self._environment(reader)):
             return {"state": "blocked", "reason": "closed by a person", "pull": closed}
@@ -141,7 +137,7 @@ class ProjectUpgrader:
         return {**found, "state": "waiting", "reason": posted.message, "pull": posted.url}
 
     def _text(self, body: str) -> PullRequestText:
-        return PullRequestText(BRANCH, self.title, f"{body}\n{self.why}\n" if self.why else body)
+        return PullRequestText(BRANCH, title_of(self.version), f"{body}\n{self.why}\n" if self.why else body)
 
     def _environment(self, reader: GitHubReader) -> dict[str, str]:
         return {**self.environment, "GITHUB_REPOSITORY": reader.name}
@@ -247,4 +243,4 @@ def _reported(found: FleetUpgrade, environment: Mapping[str, str]) -> FleetUpgra
         "version of the template, or close the pull request of the project: it is then left out.\n"
     )
     issue = upsert_issue(title, text, environment, marker=marker)
-    return FleetUpgrade(**{**vars(found), "issue": issue.url or ""})
+    return replace(found, issue=issue.url or "")

@@ -50,20 +50,13 @@ _QUERIES = (
 )
 
 
-@dataclass(frozen=True)
-class NamespaceFigures:
-    """Questions, server errors and US dollars of a project in a namespace, over the window."""
-
-    project: str
-    namespace: str
-    questions: float
-    errors: float
-    dollars: float
+# Questions, server errors and US dollars over the window, by project and namespace.
+Figures = Mapping[tuple[str, str], tuple[float, ...]]
 
 
-def read_figures(url: str) -> list[NamespaceFigures]:
+def read_figures(url: str) -> Figures:
     counted = [_ask(url, query) for query in _QUERIES]
-    return [NamespaceFigures(*where, *(each.get(where, 0.0) for each in counted)) for where in sorted(counted[0])]
+    return {where: tuple(each.get(where, 0.0) for each in counted) for where in sorted(counted[0])}
 
 
 def _ask(url: str, query: str) -> dict[tuple[str, str], float]:
@@ -148,7 +141,7 @@ class StatusReader:
     versions: Sequence[str]
     environment: Mapping[str, str] = field(repr=False)
     folder: Path
-    telemetry: Sequence[NamespaceFigures] = ()
+    telemetry: Figures
 
     def read(self, project: FleetProject) -> ProjectStatus:
         """Return the status of a project; whatever goes wrong is its `fault`, never an error."""
@@ -206,13 +199,14 @@ class StatusReader:
         return found | {"broken": broken}
 
 
-def _served(facts: ProjectFacts, telemetry: Sequence[NamespaceFigures]) -> Iterator[ServedNamespace]:
+def _served(facts: ProjectFacts, telemetry: Figures) -> Iterator[ServedNamespace]:
     objective = limit_of(facts.gates, OBJECTIVE)
-    for one in (one for one in telemetry if one.project == facts.name):
+    for (project, namespace), (questions, errors, dollars) in telemetry.items():
         budget = None
-        if objective is not None and objective < 1 and one.questions:
-            budget = 1 - one.errors / one.questions / (1 - objective)
-        yield ServedNamespace(namespace=one.namespace, questions=one.questions, budget=budget, dollars=one.dollars)
+        if objective is not None and objective < 1 and questions:
+            budget = 1 - errors / questions / (1 - objective)
+        if project == facts.name:
+            yield ServedNamespace(namespace=namespace, questions=questions, budget=budget, dollars=dollars)
 
 
 def _issues(reader: GitHubReader) -> dict[str, Any]:

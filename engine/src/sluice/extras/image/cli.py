@@ -17,11 +17,6 @@ Training = Annotated[
 ]
 
 
-@group.callback()
-def image() -> None:
-    """Build and push the images that serve releases, judge canaries and train."""
-
-
 @group.command("build")
 def image_build(
     base: Annotated[
@@ -36,10 +31,10 @@ def image_build(
     """Build both images with buildah and write their SBOMs, build/image/sbom.cdx.json and sbom-load.cdx.json.
 
     The last lines of the output are the image ids."""
-    from sluice.extras.image.container_image import TARGETS, TRAINING, build
+    from sluice.extras.image.container_image import build
 
-    root, targets = Workspace.find().root, (TRAINING,) if training else TARGETS
-    images = [build(root, base, tag, options or [], target=target) for target in targets]
+    root = Workspace.find().root
+    images = [build(root, base, tag, options or [], suffix=suffix) for suffix in _suffixes(training)]
     for built in images:
         print(f"{built.name}: {built.size / 1e6:.0f} MB in {len(built.layers)} layers, built in {built.seconds:.0f} s")
         print(f"SBOM: {built.sbom}")
@@ -59,17 +54,21 @@ def image_push(
 
     Images already pushed for this commit stay. Log in with GITHUB_ACTOR and GITHUB_TOKEN, or AWS credentials. Outputs
     on GitHub: `image`, `name`, `digest`; `load-` before them for the canary's judge, `training-` for training."""
-    from sluice.extras.image.container_image import TARGETS, TRAINING, login, push, suffixed
+    from sluice.extras.image.container_image import login, push, suffixed
 
     user, token = login(to.lower())
-    for target in (TRAINING,) if training else TARGETS:
+    for suffix in _suffixes(training):
         # The stack has one repository of images, where a tag never moves.
-        there, tag = (to.lower(), target.suffix) if training else (suffixed(to.lower(), target), "")
-        pushed = push(Workspace.find().root, suffixed(image, target), there, user=user, token=token, tag=tag)
-        prefix = target.suffix.removeprefix("-") + "-" if target.suffix else ""
+        there, tag = (to.lower(), suffix) if training else (suffixed(to.lower(), suffix), "")
+        pushed = push(Workspace.find().root, suffixed(image, suffix), there, user=user, token=token, tag=tag)
+        prefix = suffix.removeprefix("-") + "-" if suffix else ""
         found = {"image": pushed.image, "name": pushed.name, "digest": pushed.digest}
         set_outputs({prefix + key: value for key, value in found.items()})
         print(pushed.image if pushed.new else f"{pushed.image}: pushed before")
+
+
+def _suffixes(training: bool) -> tuple[str, ...]:
+    return ("-training",) if training else ("", "-load")
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:

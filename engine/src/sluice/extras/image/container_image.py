@@ -27,18 +27,8 @@ SBOM = "/opt/libraries/sbom.cdx.json"
 _ECR = re.compile(r"\d{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/.+")
 
 
-@dataclass(frozen=True)
-class ImageTarget:
-    """A Containerfile stage that is an image; `suffix` ends its name and that of its SBOM."""
-
-    stage: str
-    suffix: str
-
-
-SERVING = ImageTarget("serving", "")
-LOAD = ImageTarget("load", "-load")
-TRAINING = ImageTarget("training", "-training")
-TARGETS = (SERVING, LOAD)  # of each release
+# The stages of the Containerfile that are images, by what ends the names of the image and of its SBOM.
+STAGES = {"": "serving", "-load": "load", "-training": "training"}
 
 
 @dataclass(frozen=True)
@@ -54,30 +44,28 @@ class BuiltImage:
     sbom: Path
 
 
-def build(
-    root: Path, base: str, name: str, options: Sequence[str] = (), *, target: ImageTarget = SERVING
-) -> BuiltImage:
+def build(root: Path, base: str, name: str, options: Sequence[str] = (), *, suffix: str = "") -> BuiltImage:
     """Build an image of a checkout, with buildah's output shown."""
     if not PINNED.fullmatch(base):  # a tag can be moved to other content later
         remedy = "name it as NAME@sha256:… with --base or SLUICE_IMAGE_BASE (engine/docs/reference/image.md)"
         raise SluiceError(f"base image {base or '(none)'}: not named by digest", remedy=remedy)
-    name = suffixed(name, target)
+    name = suffixed(name, suffix)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         identity = Path(scratch) / "id"
-        _run("buildah", *_words(root, base, name, identity, target), *options, str(root), quiet=False)
+        _run("buildah", *_words(root, base, name, identity, STAGES[suffix]), *options, str(root), quiet=False)
         image = identity.read_text().strip()
     seconds = time.monotonic() - began
     facts = json.loads(_run("podman", "image", "inspect", image))[0]
-    sbom = root / "build" / "image" / f"sbom{target.suffix}.cdx.json"
+    sbom = root / "build" / "image" / f"sbom{suffix}.cdx.json"
     write_atomic(sbom, _file_of(image, SBOM))
     return BuiltImage(name, image, int(facts["Size"]), tuple(facts["RootFS"]["Layers"]), seconds, sbom)
 
 
-def suffixed(name: str, target: ImageTarget) -> str:
+def suffixed(name: str, suffix: str) -> str:
     path, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
-    return f"{path}{slash}{last}{target.suffix}{colon}{tag}"
+    return f"{path}{slash}{last}{suffix}{colon}{tag}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +99,7 @@ def push(root: Path, image: str, to: str, *, user: str = "", token: str = "", ta
         return PushedImage(to, digest.read_text().strip(), new=True)
 
 
-def _words(root: Path, base: str, name: str, identity: Path, target: ImageTarget) -> list[str]:
+def _words(root: Path, base: str, name: str, identity: Path, stage: str) -> list[str]:
     version = tomllib.loads((root / "engine" / "pyproject.toml").read_text())["project"]["version"]
     created = datetime.fromtimestamp(git.commit_time(root), UTC).isoformat()
     arguments = {
@@ -122,7 +110,7 @@ def _words(root: Path, base: str, name: str, identity: Path, target: ImageTarget
         "CREATED": created,
     }
     words = ["build", "--layers", "--no-cache", "--pull=missing", "--format", "oci", "--timestamp", str(EPOCH)]
-    words += ["--file", str(root / "engine" / "Containerfile"), "--target", target.stage]
+    words += ["--file", str(root / "engine" / "Containerfile"), "--target", stage]
     words += ["--ignorefile", str(root / ".containerignore"), "--iidfile", str(identity), "--tag", name]
     for key, value in arguments.items():
         words += ["--build-arg", f"{key}={value}"]

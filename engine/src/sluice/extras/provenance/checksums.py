@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of_file
+from sluice.release.manifest import files_in
 from sluice.release.release_report import FILE as REPORT
 from sluice.release.verification import VerificationResult
 
@@ -18,7 +19,7 @@ _LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>\S.*)")
 
 def write_checksums(folder: Path) -> None:
     """Close a release: write SHA256SUMS over the files in its folder."""
-    write_atomic(folder / FILE, _lines({name: digest_of_file(folder / name) for name in _files(folder)}))
+    write_atomic(folder / FILE, _lines({name: digest_of_file(folder / name) for name in files_in(folder) - {FILE}}))
 
 
 def check_checksums(folder: Path) -> VerificationResult:
@@ -29,7 +30,7 @@ def check_checksums(folder: Path) -> VerificationResult:
         return VerificationResult("checksums", "not verified", f"the release has no {FILE}")
     if faults := faults_of_checksums(folder):
         return VerificationResult("checksums", "failed", "; ".join(faults))
-    return VerificationResult("checksums", "verified", f"{len(_files(folder))} files")
+    return VerificationResult("checksums", "verified", f"{len(files_in(folder)) - 1} files")
 
 
 def faults_of_checksums(folder: Path) -> list[str]:
@@ -43,7 +44,7 @@ def faults_of_checksums(folder: Path) -> list[str]:
             faults.append(f"{FILE}:{number}: not a line of sha256sum")
         else:
             listed[found["name"]] = found["digest"]
-    there = _files(folder)
+    there = files_in(folder) - {FILE}
     for name, digest in listed.items():
         if name not in there:
             faults.append(f"{name}: missing")
@@ -57,11 +58,6 @@ def faults_of_checksums(folder: Path) -> list[str]:
 
 def _lines(digests: dict[str, str]) -> str:
     return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
-
-
-def _files(folder: Path) -> set[str]:
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    return found - {FILE}
 
 
 def _inside(name: str) -> bool:

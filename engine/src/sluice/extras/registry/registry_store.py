@@ -66,25 +66,47 @@ class RegistryStore:
     def put(self, digest: str, path: Path) -> None:
         self._registry.put(digest, path)
 
+    def remove(self, name: str) -> None:
+        self._registry.delete(name)
+
     def get(self, digest: str, target: Path) -> None:
         if not self._registry.get(digest, target):
             raise self._absent(f"sha256/{digest}")
 
     def notes(self, folder: str) -> list[str]:
         depth = folder.count("/") + 1
-        return [name for name in self._refs.names(folder) if name.count("/") == depth]
+        return [name for name in self._names(folder) if name.count("/") == depth]
 
     def read(self, name: str) -> bytes:
-        if (found := self._refs.read(name)) is None:
+        # One that was fetched is not asked for again, as none changes.
+        if not self._commit(name) and name not in self._names(name.rpartition("/")[0]):
             raise self._absent(name)
-        return found
+        return run_bytes(self._local, "cat-file", "blob", f"{_REFS}{name}:{_FILE}")
 
     def make(self, name: str, content: bytes) -> bool:
-        return self._refs.make(name, content)
+        blob = self._git("hash-object", "-w", "--stdin", given=content)
+        tree = self._git("mktree", given=f"100644 blob {blob}\t{_FILE}\n".encode())
+        # Two writers of the same words make two commits: to git, a ref that is there already with the own commit is
+        # no conflict.
+        commit, ref = commit_tree(self._local, tree, uuid.uuid4().hex, ""), f"{_REFS}{name}"
+        for pause in (*_PAUSES_S, None):
+            try:
+                self._git("push", "--quiet", f"--force-with-lease={ref}:", self._record, f"{commit}:{ref}")
+            except SluiceError:
+                # Refused, unreachable, or done without its answer: the remote knows.
+                self._names(name.rpartition("/")[0])
+                if found := self._commit(name):
+                    return found == commit
+                if pause is None:
+                    raise
+                time.sleep(pause)
+            else:
+                return True
+        raise AssertionError("the last attempt returns or raises")
 
     def folders(self, folder: str) -> list[str]:
         depth = folder.count("/") + 1
-        return sorted({name.split("/")[depth] for name in self._refs.names(folder) if name.count("/") > depth})
+        return sorted({name.split("/")[depth] for name in self._names(folder) if name.count("/") > depth})
 
     def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
         """Tag a manifest of the blobs with the id of the release: no registry collects what a manifest names."""
@@ -93,9 +115,6 @@ class RegistryStore:
 
     def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
         return sorted(tag for tag, made in self._registry.tags().items() if tag not in needed and made < before)
-
-    def remove(self, name: str) -> None:
-        self._registry.delete(name)
 
     def _absent(self, name: str) -> SluiceError:
         return SluiceError(f"{self}/{name}: not there", remedy="`sluice release push` the release there first")
@@ -108,9 +127,32 @@ class RegistryStore:
             return f"{os.environ.get('GITHUB_SERVER_URL') or SERVER}/{repository}"
         return _origin(f"{self}: where is its record?", f"run it in a clone, or name it: {self}#<remote>")
 
+    def _names(self, folder: str) -> list[str]:
+        """Fetch the notes below a folder."""
+        below = f"{_REFS}{folder}/"
+        self._git("fetch", "--quiet", "--prune", "--no-tags", self._record, f"+{below}*:{below}*")
+        return self._git("for-each-ref", f"--format=%(refname:lstrip={_REFS.count('/')})", below).splitlines()
+
+    def _commit(self, name: str) -> str:
+        return self._git("for-each-ref", "--format=%(objectname)", f"{_REFS}{name}")
+
+    def _git(self, *words: str, given: bytes | None = None) -> str:
+        try:
+            return run(self._local, *_STALLS, *words, env=self._signed_in, given=given, remedy=_REMEDY)
+        except SluiceError as error:
+            raise SluiceError(f"{self._record}: {error.message}", remedy=error.remedy) from None
+
     @cached_property
-    def _refs(self) -> GitRefs:
-        return GitRefs(self._record)
+    def _signed_in(self) -> dict[str, str]:
+        token = github_token() if self._record.startswith("https://") else ""
+        return {**sign_in_to_github({**os.environ, "GITHUB_TOKEN": token}), "GIT_TERMINAL_PROMPT": "0"}
+
+    @cached_property
+    def _local(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="sluice-record-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        run(folder, "init", "--quiet", "--bare")
+        return folder
 
 
 def _github_repository() -> str:
@@ -130,65 +172,3 @@ def _origin(what: str, remedy: str) -> str:
         return run(Path.cwd(), "remote", "get-url", "origin")
     except SluiceError:
         raise SluiceError(f"{what}: there is no remote `origin` here", remedy=remedy) from None
-
-
-class GitRefs:
-    def __init__(self, remote: str) -> None:
-        self._remote = remote
-
-    def __str__(self) -> str:
-        return self._remote
-
-    def names(self, folder: str) -> list[str]:
-        below = f"{_REFS}{folder}/"
-        self._git("fetch", "--quiet", "--prune", "--no-tags", self._remote, f"+{below}*:{below}*")
-        return self._git("for-each-ref", f"--format=%(refname:lstrip={_REFS.count('/')})", below).splitlines()
-
-    def read(self, name: str) -> bytes | None:
-        """Return a note or None; one that was fetched is not asked for again, as none changes."""
-        if not self._commit(name) and name not in self.names(name.rpartition("/")[0]):
-            return None
-        return run_bytes(self._local, "cat-file", "blob", f"{_REFS}{name}:{_FILE}")
-
-    def make(self, name: str, content: bytes) -> bool:
-        """Make a note; return False if there is one of that name."""
-        blob = self._git("hash-object", "-w", "--stdin", given=content)
-        tree = self._git("mktree", given=f"100644 blob {blob}\t{_FILE}\n".encode())
-        # Two writers of the same words make two commits: to git, a ref that is there already with the own commit is
-        # no conflict.
-        commit, ref = commit_tree(self._local, tree, uuid.uuid4().hex, ""), f"{_REFS}{name}"
-        for pause in (*_PAUSES_S, None):
-            try:
-                self._git("push", "--quiet", f"--force-with-lease={ref}:", self._remote, f"{commit}:{ref}")
-            except SluiceError:
-                # Refused, unreachable, or done without its answer: the remote knows.
-                self.names(name.rpartition("/")[0])
-                if found := self._commit(name):
-                    return found == commit
-                if pause is None:
-                    raise
-                time.sleep(pause)
-            else:
-                return True
-        raise AssertionError("the last attempt returns or raises")
-
-    def _commit(self, name: str) -> str:
-        return self._git("for-each-ref", "--format=%(objectname)", f"{_REFS}{name}")
-
-    def _git(self, *words: str, given: bytes | None = None) -> str:
-        try:
-            return run(self._local, *_STALLS, *words, env=self._signed_in, given=given, remedy=_REMEDY)
-        except SluiceError as error:
-            raise SluiceError(f"{self}: {error.message}", remedy=error.remedy) from None
-
-    @cached_property
-    def _signed_in(self) -> dict[str, str]:
-        token = github_token() if self._remote.startswith("https://") else ""
-        return {**sign_in_to_github({**os.environ, "GITHUB_TOKEN": token}), "GIT_TERMINAL_PROMPT": "0"}
-
-    @cached_property
-    def _local(self) -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="sluice-record-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        run(folder, "init", "--quiet", "--bare")
-        return folder

@@ -24,7 +24,7 @@ def upgrade(
     from sluice.core.git import run
     from sluice.core.project import load_project
     from sluice.extras.pull_requests.branch_pull_request import PullRequestText, closed_before, origin_of, upsert_pull
-    from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
+    from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push, title_of
     from sluice.github.workflow_run import write_job_summary
 
     workspace = Workspace.find()
@@ -49,7 +49,7 @@ def upgrade(
         print(f"\nbranch {BRANCH}: git switch {BRANCH}")
         return
     write_job_summary(text, os.environ)
-    pull = PullRequestText(BRANCH, made.title, text)
+    pull = PullRequestText(BRANCH, title_of(made.new), text)
     if closed := closed_before(pull, os.environ):
         print(f"closed by a person, not opened again: {closed}")
         return

@@ -52,9 +52,9 @@ class UpgradeResult:
     kept: list[str] = field(default_factory=list)
     codemods: dict[str, list[str]] = field(default_factory=dict)
 
-    @property
-    def title(self) -> str:
-        return f"Template {self.new}"
+
+def title_of(version: str) -> str:
+    return f"Template {version}"
 
 
 def prepare(root: Path, source: str, to: str = "", *, discard: bool = False) -> UpgradeResult | None:

@@ -81,12 +81,9 @@ def test_what_is_live_was_live_or_is_new_stays_and_the_rest_goes(
     promoted(store, "production", live_long_ago, before, live)
     promoted(store, "staging", staged)
     EnvironmentRecord(store, "production").append("rejected", refused.id)
-    said = retention.prune(shared.open(), workspace, 2, dry_run=True)
     kept = {baseline.id, before.id, live.id, staged.id, old.id, new.id}
-    assert (said.kept, {*said.releases}) == (kept, {live_long_ago.id, refused.id})
-    assert [entry.id for entry in catalogue.newest(store)] == [entry.id for entry in reversed(entries)]
     done = retention.prune(shared.open(), workspace, 2)
-    assert (done.kept, done.releases, done.names) == (said.kept, said.releases, said.names)
+    assert (done.kept, {*done.releases}) == (kept, {live_long_ago.id, refused.id})
     assert {entry.id for entry in catalogue.newest(shared.open())} == kept
     shared.collect_garbage()
     monkeypatch.setenv("SLUICE_CACHE", str(tmp_path / "other-cache"))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ import pytest
 
 from sluice.extras.fleet.fleet_file import FleetFile
 from unit.github.fake_github import APP, LOGINS, READER, REPOSITORY, WRITER, FakeGitHub
+from unit.github.fake_repository import answer_pulls
 from unit.template.conftest import PROJECT, Template, blobs, commit, git, lines, write
 
 BOT = LOGINS[WRITER]
@@ -96,18 +96,22 @@ class FakeProject:
     def files(self, ref: str) -> dict[str, str]:
         return blobs(self.bare, ref)
 
+    def proposed(self, pull: Mapping[str, Any]) -> str:
+        """Return the commit of a pull request: that of its branch as it is."""
+        return git(self.bare, "rev-parse", f"refs/heads/{pull['head']}")
+
     def judge(self, conclusion: str | None, *, comment: str = "") -> None:
-        pull = self.pulls[-1]
+        pull, commit = self.pulls[-1], self.proposed(self.pulls[-1])
         run = {
             "id": 1,
             "name": "required",
-            "head_sha": pull["head"]["sha"],
+            "head_sha": commit,
             "status": "completed" if conclusion else "in_progress",
             "conclusion": conclusion,
             "html_url": f"{pull['html_url']}/checks",
             "app": {"slug": "github-actions"},
         }
-        self.checks[pull["head"]["sha"]] = [run]
+        self.checks[commit] = [run]
         if comment:
             about = {"id": 7, "body": comment, "user": {"login": BOT}, "html_url": pull["html_url"]}
             self.comments[pull["number"]] = [about]
@@ -147,7 +151,11 @@ class FakeFleet(FakeGitHub):
         if method != "GET" and (token == READER or project.facts["archived"]):
             return 403, {"message": "Resource not accessible"}
         if place.startswith("/pulls"):
-            return self._pulls(project, method, place, query, body)
+            with self.writing:
+                status, answer = answer_pulls(project.pulls, project.name, self.url, method, place, query, body)
+            if method == "GET":
+                answer = [{**one, "head": {"ref": one["head"], "sha": project.proposed(one)}} for one in answer]
+            return status, answer
         if place == "":
             return 200, {**project.facts, "url": f"{self.url}/repos/{project.name}"}
         if place.startswith("/branches/"):
@@ -171,35 +179,6 @@ class FakeFleet(FakeGitHub):
             runs = [one for one in project.checks.get(found[1], []) if one["name"] == query["check_name"]]
             return 200, {"total_count": len(runs), "check_runs": runs}
         return 404, {"message": "Not Found"}
-
-    def _pulls(
-        self, project: FakeProject, method: str, place: str, query: Mapping[str, str], body: Any
-    ) -> tuple[int, Any]:
-        owner = project.name.partition("/")[0]
-        for one in project.pulls:  # the head of a pull request is its branch as it is
-            if one["state"] == "open":
-                one["head"]["sha"] = git(project.bare, "rev-parse", f"refs/heads/{one['head']['ref']}")
-        if method == "GET":
-            wanted = (query["head"], query["state"])
-            there = [one for one in project.pulls if (f"{owner}:{one['head']['ref']}", one["state"]) == wanted]
-            return 200, there[::-1]
-        with self.writing:
-            if method == "POST":
-                if any((one["head"]["ref"], one["state"]) == (body["head"], "open") for one in project.pulls):
-                    return 422, {"message": "Validation Failed"}
-                number = len(project.pulls) + 1
-                page = f"https://github.invalid/{project.name}/pull/{number}"
-                sha = git(project.bare, "rev-parse", f"refs/heads/{body['head']}")
-                made = {**body, "number": number, "state": "open", "merged_at": None, "html_url": page}
-                made |= {
-                    "head": {"ref": body["head"], "sha": sha},
-                    "url": f"{self.url}/repos/{project.name}/pulls/{number}",
-                }
-                project.pulls.append(made)
-                return 201, made
-            pull = project.pulls[int(place.rpartition("/")[2]) - 1]
-            pull.update(body)
-            return 200, pull
 
     def environment(self, servers: Path) -> dict[str, str]:
         return {
@@ -235,13 +214,7 @@ class ProjectFactory:
         self, name: str, version: str, files: dict[str, str | None], *, without: tuple[str, ...] = ()
     ) -> FakeProject:
         shutil.rmtree(self._work, ignore_errors=True)
-        git(self.template.root, "worktree", "prune")
-        self._work.mkdir(parents=True)
-        archive = subprocess.run(
-            ["git", "-C", str(self.template.root), "archive", f"v{version}"], capture_output=True, check=True
-        ).stdout
-        subprocess.run(["tar", "-x", "-C", str(self._work)], input=archive, check=True)
-        git(self._work, "init", "--quiet", "--initial-branch", "main")
+        self.template.give(f"v{version}", self._work)
         own = PROJECT.replace("quarry", name.partition("/")[2]) + "template: {repository: octo/template}\n"
         write(self._work, {"config/project.yaml": own + (f"without: [{', '.join(without)}]\n" if without else "")})
         commit(self._work, "Ours", files)

@@ -6,7 +6,7 @@ import pytest
 
 from sluice import cli
 from sluice.core.errors import SluiceError
-from sluice.extras.fleet.advisory import FleetAdvisory, advise
+from sluice.extras.fleet.advisory import advise
 from unit.extras.fleet.fake_fleet import FakeProject, Fleet
 
 NAME = "CVE-2024-34064"
@@ -26,7 +26,7 @@ def advisory(*vulnerabilities: tuple[str, str, str, str | None]) -> dict[str, An
     return {"cve_id": NAME, "summary": "Attribute injection", "html_url": page, "vulnerabilities": listed}
 
 
-def ask(fleet: Fleet, name: str = NAME) -> FleetAdvisory:
+def ask(fleet: Fleet, name: str = NAME) -> str:
     return advise(name, fleet.file(), fleet.environment, fleet.folder / "kept")
 
 
@@ -39,20 +39,14 @@ def test_those_that_have_it_are_named_and_the_upgrade_that_mends_it(
     fleet.github.advisories[NAME] = [
         advisory(("pip", "Jinja2", "<= 3.1.3", "3.1.4"), ("npm", "requests", ">= 0", None))
     ]
-    found = ask(fleet)
-    assert {one.repository: one.pins for one in found.projects} == {
-        "octo/old": ("jinja2==3.1.2",),
-        "octo/new": (),
-        "octo/gone": (),
-    }
-    assert [one.repository for one in found.projects if one.fault] == ["octo/gone"]
-    assert found.affected == ()
     fleet.enter(monkeypatch, fleet.file())
     cli.command()(["fleet", "advise", NAME.lower()], standalone_mode=False)
     said = capsys.readouterr().out
     assert "jinja2: <= 3.1.3; fixed in 3.1.4" in said
     assert "1 of 3 projects have it; of 1 it is not known" in said
     assert "  octo/old (first, engine 0.2.0): jinja2==3.1.2" in said
+    assert "  octo/gone (first): not known: " in said
+    assert "octo/new" not in said
     assert f"template 0.3.0 does not: sluice fleet upgrade --skip-rings {NAME}" in said
 
 
@@ -66,8 +60,8 @@ def test_ranges_are_githubs(fleet: Fleet) -> None:
     ):
         fleet.github.advisories[NAME] = [advisory(("pip", "requests", which, None))]
         found = ask(fleet)
-        newest = "the newest template, 0.3.0, has it too" in found.text()
-        assert (bool(found.projects[0].pins), bool(found.affected), newest) == (affected,) * 3, which
+        assert ("1 of 1 projects have it" in found) == affected, which
+        assert ("the newest template, 0.3.0, has it too" in found) == affected, which
 
 
 def test_what_is_none_is_refused(fleet: Fleet) -> None:

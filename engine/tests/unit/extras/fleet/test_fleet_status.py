@@ -13,6 +13,7 @@ from sluice.extras.fleet.fleet_status import FleetStatus, read_status
 from sluice.extras.fleet.fleet_upgrade import advance
 from sluice.extras.fleet.project_status import LiveRelease, ProjectStatus
 from sluice.extras.fleet.repository_reader import GitMirror
+from sluice.release.artifact_store import open_artifact_store
 from unit.extras.fleet.fake_fleet import BOT, EDITS, GATES, FakeProject, Fleet
 from unit.github.fake_github import REPOSITORY
 from unit.template.conftest import commit, git
@@ -26,13 +27,7 @@ def read(fleet: Fleet, **rules: object) -> dict[str, ProjectStatus]:
 
 
 def note(project: FakeProject, name: str, **event: str) -> None:
-    blob = project.bare / "note.json"
-    blob.write_text(json.dumps(event))
-    sha = git(project.bare, "hash-object", "-w", str(blob))
-    blob.write_text(f"100644 blob {sha}\tnote\n")
-    index = git(project.bare, "-c", "alias.make=!git mktree <note.json", "make")
-    made = git(project.bare, "commit-tree", index, "-m", "note")
-    git(project.bare, "update-ref", f"refs/sluice/record/{name}", made)
+    open_artifact_store(f"oci://127.0.0.1:9/app#{project.bare}").make(f"record/{name}", json.dumps(event).encode())
 
 
 def test_a_project_that_differs_in_everything(fleet: Fleet) -> None:

@@ -22,7 +22,7 @@ from unit.template.conftest import commit, git, write
 
 
 def comment(project: FakeProject, verdict: str, *, passed: bool, worse: tuple[WorseMetric, ...] = ()) -> str:
-    said = CommentVerdict(head=project.pulls[-1]["head"]["sha"], verdict=verdict, passed=passed, worse=worse)
+    said = CommentVerdict(head=project.proposed(project.pulls[-1]), verdict=verdict, passed=passed, worse=worse)
     return f"<!-- sluice:comparison run=7.1 -->\n## {verdict}\n\n{said.line()}\n\nThe rest.\n"
 
 
@@ -171,7 +171,7 @@ def test_killed_before_each_write_the_next_run_ends_as_an_unbroken_one(fleet: Fl
         return {
             name: (
                 git(project.bare, "for-each-ref"),
-                [(one["title"], one["body"], one["head"]["sha"], one["state"]) for one in project.pulls],
+                [(one["title"], one["body"], one["state"]) for one in project.pulls],
             )
             for name, project in fleet.github.projects.items()
         }
@@ -230,7 +230,7 @@ def test_only_the_check_of_actions_and_the_comment_of_the_engine_count(fleet: Fl
     run = Passes(fleet)
     run()
     project.judge("success")
-    (check,) = project.checks[project.pulls[0]["head"]["sha"]]
+    (check,) = project.checks[project.proposed(project.pulls[0])]
     check["app"] = {"slug": "somebody-elses"}
     assert states(run()) == {"waiting": 1}
     worse = comment(project, "worse", passed=False)
@@ -287,8 +287,7 @@ def test_a_repository_that_was_renamed_is_upgraded_by_its_new_name(fleet: Fleet)
     run = Passes(fleet)
     fleet.github.projects["octo/new"] = made
     assert states(run()) == {"waiting": 1}
-    other = {"ref": "other", "sha": made.head}
-    made.pulls.append({**made.pulls[0], "number": 2, "head": other, "html_url": "https://github.invalid/other"})
+    made.pulls.append({**made.pulls[0], "number": 2, "head": "other", "html_url": "https://github.invalid/other"})
     git(made.bare, "update-ref", "refs/heads/other", made.head)
     made.pulls.reverse()
     assert [one.pull for one in run().projects] == ["https://github.invalid/octo/new/pull/1"]

@@ -12,7 +12,7 @@ import pytest
 
 from sluice.core import git
 from sluice.core.errors import SluiceError
-from sluice.extras.image.container_image import EPOCH, LOAD, build, login, push
+from sluice.extras.image.container_image import EPOCH, build, login, push
 from support.aws.moto_server import aws_server
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -76,7 +76,7 @@ def test_what_is_built_depends_on_the_commit_alone(tools: Path, checkout: Path) 
 
 
 def test_the_image_that_judges_has_a_name_and_an_sbom_of_its_own(tools: Path, checkout: Path) -> None:
-    image = build(checkout, BASE, "registry.example:5000/team/sluice:1.2", target=LOAD)
+    image = build(checkout, BASE, "registry.example:5000/team/sluice:1.2", suffix="-load")
     words = (tools / "buildah.words").read_text().splitlines()
     assert image.name == words[words.index("--tag") + 1] == "registry.example:5000/team/sluice-load:1.2"
     assert words[words.index("--target") + 1] == "load"

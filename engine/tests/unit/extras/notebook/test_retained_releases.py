@@ -7,19 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.extras.notebook.retained_releases import kept_judgements
 from sluice.release import catalogue
 from sluice.release.artifact_store import open_artifact_store
-from sluice.release.manifest import FILE, Manifest, load_judgement
+from sluice.release.manifest import Manifest, load_judgement
 from unit.release.conftest import make, small_models, workspace  # noqa: F401 - fixtures
 
 Make = Callable[..., tuple[Manifest, Path]]
-
-
-def test_without_a_release_none_is_kept(workspace: Workspace) -> None:
-    assert kept_judgements(workspace, {}) == []
 
 
 @pytest.mark.usefixtures("small_models")
@@ -32,11 +27,3 @@ def test_a_release_is_kept_here_and_in_the_shared_place(workspace: Workspace, ma
     shutil.rmtree(workspace.releases)
     assert kept_judgements(workspace, {}) == []
     assert kept_judgements(workspace, place) == [judgement]
-
-
-@pytest.mark.usefixtures("small_models")
-def test_a_manifest_that_cannot_be_read_is_no_permission(workspace: Workspace, make: Make) -> None:
-    _, folder = make()
-    (folder / FILE).write_text("{")
-    with pytest.raises(SluiceError, match="not valid JSON"):
-        kept_judgements(workspace, {})

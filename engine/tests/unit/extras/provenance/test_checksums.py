@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sluice.cli import main
 from sluice.extras.provenance.checksums import check_checksums
 from unit.extras.provenance.conftest import MadeRelease
 
 
-def verify(made: MadeRelease, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    capsys.readouterr()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(made.workspace.root)
-        patch.delenv("SLUICE_ARTEFACTS", raising=False)
-        patch.delenv("GITHUB_REPOSITORY", raising=False)
-        patch.setattr(sys, "argv", ["sluice", "release", "verify", made.manifest.id])
-        status = main()
-    said = capsys.readouterr()
-    return status, said.out + said.err
-
-
 def test_a_change_of_one_byte_is_found_in_every_file_and_the_file_is_named(
-    made: MadeRelease, capsys: pytest.CaptureFixture[str]
+    made: MadeRelease, sluice: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, said = verify(made, capsys)
+    monkeypatch.chdir(made.workspace.root)
+    for name in ("SLUICE_ARTEFACTS", "GITHUB_REPOSITORY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def verify() -> tuple[int, str]:
+        status, out, err = sluice("release", "verify", made.manifest.id)
+        return status, out + err
+
+    status, said = verify()
     assert status == 0, said
     assert "checksums: verified: 19 files" in said
     assert "folder: verified" in said
@@ -39,10 +34,10 @@ def test_a_change_of_one_byte_is_found_in_every_file_and_the_file_is_named(
         before = path.read_bytes()
         place = len(before) // 2
         path.write_bytes(before[:place] + bytes([before[place] ^ 1]) + before[place + 1 :])
-        status, said = verify(made, capsys)
+        status, said = verify()
         path.write_bytes(before)
         assert (status, path.relative_to(made.folder).as_posix() in said) == (1, True), path
-    assert verify(made, capsys)[0] == 0
+    assert verify()[0] == 0
 
 
 @pytest.fixture

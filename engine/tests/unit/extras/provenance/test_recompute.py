@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sluice.cli import main
 from sluice.core.atomic_files import read_json, read_jsonl, write_json, write_jsonl
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
@@ -170,27 +167,17 @@ def test_a_first_release_has_no_verdicts_to_recompute(made: MadeRelease) -> None
     assert load_judgement(folder).gates == ()
 
 
-def test_the_command_fails_and_names_it(made: MadeRelease, capsys: pytest.CaptureFixture[str]) -> None:
-    cases = made.folder / "evaluation" / "cases.jsonl"
-    before = cases.read_bytes()
-
-    def recomputed() -> tuple[int, str, str]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(made.workspace.root)
-            patch.setattr(sys, "argv", ["sluice", "release", "recompute", made.manifest.id])
-            status = main()
-        return (status, *capsys.readouterr())
-
-    status, out, err = recomputed()
+def test_the_command_fails_and_names_it(
+    made: MadeRelease, sluice: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made.workspace.root)
+    status, out, err = sluice("release", "recompute", made.manifest.id)
     assert (status, err) == (0, "")
     assert out.splitlines()[:2] == ["rows: verified: 60 rows", "scores: verified: 60 of 60 answers"]
-    try:
-        rows = [json.loads(line) for line in before.decode().splitlines()]
-        rows[0]["scores"]["f1"] = 0.123
-        write_jsonl(cases, rows)
-        status, out, err = recomputed()
-    finally:
-        cases.write_bytes(before)
-    assert status == 1
-    assert "row a0, trial 0: f1 is 0.123" in err
+    cases = made.folder / "evaluation" / "cases.jsonl"
+    before = cases.read_bytes()
+    in_row("evaluation/cases.jsonl", 0, lambda case: case["scores"].update(f1=0.123))(made.folder)
+    status, out, err = sluice("release", "recompute", made.manifest.id)
+    cases.write_bytes(before)
+    assert (status, "row a0, trial 0: f1 is 0.123" in err) == (1, True)
     assert "figures: failed: evaluation/summary.json: f1: value is" in out

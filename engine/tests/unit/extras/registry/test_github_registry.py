@@ -17,7 +17,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from sluice.extras.registry.oci_registry import GithubRegistry
 from sluice.extras.registry.registry_store import RegistryStore
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.environment_record import shared_address
-from support.local_server import in_thread
+from support.local_server import handling
 
 TOKEN = "of-the-job"  # pragma: allowlist secret
 DIGEST = "a" * 64
@@ -119,17 +119,12 @@ def github(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[GithubDo
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
     for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
         setattr(Handler, f"do_{method}", Handler._handle)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    double.port = server.server_port
-    monkeypatch.setattr(oci_registry, "GITHUB", double.host)
-    monkeypatch.setenv("GITHUB_API_URL", f"http://{double.host}")
-    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
-    with in_thread(server):
+    with handling(Handler) as double.port:
+        monkeypatch.setattr(oci_registry, "GITHUB", double.host)
+        monkeypatch.setenv("GITHUB_API_URL", f"http://{double.host}")
+        monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
         yield double
 
 

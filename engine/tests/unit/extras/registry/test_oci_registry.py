@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.extras.registry import oci_registry
 from sluice.extras.registry.oci_registry import OciRegistry, credentials
-from support.local_server import in_thread
-from unit.extras.registry.registries import RegistryServer, registry_server
+from support.local_server import handling
+from unit.extras.registry.stores import RegistryServer, registry_server
 from unit.extras.registry.token_server import TokenServer, token_server
 
 NAME = "octo/app-artifacts"
@@ -196,12 +196,8 @@ def test_a_download_that_breaks_off_is_begun_anew(tmp_path: Path) -> None:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Cutting)
-    with in_thread(server):
-        client = OciRegistry(f"127.0.0.1:{server.server_port}", NAME)
+    with handling(Cutting) as port:
+        client = OciRegistry(f"127.0.0.1:{port}", NAME)
         assert client.get("a" * 64, tmp_path / "copy")
         assert (tmp_path / "copy").read_bytes() == b"x" * 1000
         left[0] = 3

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from support.local_server import in_thread, reply
+from support.local_server import handling, reply
 
 SERVICE, ISSUER = "registry.test", "tokens.test"
 
@@ -76,14 +76,10 @@ def token_server(folder: Path) -> Iterator[TokenServer]:
             token = jwt.encode(claims, key, algorithm="ES256", headers={"x5c": [chain]})
             return reply(self, 200, json.dumps({"token": token}).encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    url = f"http://127.0.0.1:{server.server_port}/token"
-    trusted = {"realm": url, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": str(bundle)}
-    served = TokenServer(url, {"auth": {"token": trusted}})
-    with in_thread(server):
+    with handling(Handler) as port:
+        url = f"http://127.0.0.1:{port}/token"
+        trusted = {"realm": url, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": str(bundle)}
+        served = TokenServer(url, {"auth": {"token": trusted}})
         yield served
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from image.containers import isolation, podman
 from sluice.core.processes import wait_until
-from sluice.extras.image.container_image import TRAINING, BuiltImage, build
+from sluice.extras.image.container_image import BuiltImage, build
 from support.aws.sagemaker_runs import BUCKET, ROOT, run
 from support.aws.training_container import TrainingContainer
 from unit.extras.sagemaker.test_job import training
@@ -36,7 +36,7 @@ _HANGS = 1500
 
 @pytest.fixture(scope="module")
 def image() -> BuiltImage:
-    return build(ROOT, BASE, "localhost/sluice:test", isolation(), target=TRAINING)
+    return build(ROOT, BASE, "localhost/sluice:test", isolation(), suffix="-training")
 
 
 @pytest.fixture

@@ -1,23 +1,25 @@
 from __future__ import annotations
 
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sluice import cli
 from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.git import run
 from sluice.extras.pull_requests.branch_pull_request import APPROVAL
+from sluice.extras.upgrade import upgrade_engine
 from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
 from sluice.template.owned import OWNED, edits, list_files
+from unit.cli.published import there
 from unit.extras.upgrade.conftest import Fork
-from unit.github.fake_github import REPOSITORY, WRITER, fake_github
+from unit.github.fake_github import REPOSITORY, WRITER
 from unit.github.fake_repository import FakeRepository
 from unit.template.conftest import blobs, commit, git, lines
 
+__all__ = ["there"]
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 CI = ".github/workflows/ci.yml"
 CODEMODS = "engine/src/sluice/extras/upgrade/codemods"
@@ -223,13 +225,6 @@ def test_the_branch_is_pushed_once_and_what_a_person_added_stays(fork: Fork) -> 
     assert git(fork.server, "rev-parse", BRANCH) == mine
 
 
-@pytest.fixture
-def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
-    with fake_github(FakeRepository()) as fake:
-        assert isinstance(fake, FakeRepository)
-        yield fake
-
-
 def test_published_there_is_one_pull_request(
     fork: Fork,
     there: FakeRepository,
@@ -287,38 +282,22 @@ def test_by_hand_the_branch_is_made_and_nothing_else_of_the_repository_changes(
 
 # -- killed
 
-# Says when the files are assembled, and waits there to be killed.
-_SLOW = """
-import sys, time
-from pathlib import Path
-from sluice.extras.upgrade import upgrade_engine as upgrade
-from sluice.cli import main
-real, place = upgrade.run, Path(sys.argv.pop())
-def slow(*words, **more):
-    if words[1] == "write-tree":
-        place.touch()
-        time.sleep(600)
-    return real(*words, **more)
-upgrade.run = slow
-main()
-"""
 
-
-def test_a_process_that_is_killed_leaves_the_project_as_it_was(
-    fork: Fork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_killed_when_all_is_assembled_it_leaves_the_project_as_it_was(
+    fork: Fork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fork.template.release("0.2.0", {f"{CODEMODS}/v0_2_0.py": RENAME.format(old="[]", new="[fixed]")})
-    monkeypatch.chdir(fork.root)
-    there = tmp_path / "there"
-    argv = [sys.executable, "-c", _SLOW, "upgrade", "--from", str(fork.template.root), str(there)]
     before = git(fork.root, "for-each-ref")
-    with subprocess.Popen(argv, cwd=fork.root, stdout=subprocess.DEVNULL) as process:
-        while not there.exists():
-            assert process.poll() is None, "it ended by itself"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+
+    def killed(*words: Any, **more: Any) -> str:
+        if words[1] == "write-tree":
+            raise KeyboardInterrupt
+        return run(*words, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrade_engine, "run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fork.upgrade()
     assert git(fork.root, "for-each-ref") == before
     assert git(fork.root, "status", "--porcelain") == ""
-    cli.command()(["upgrade", "--from", str(fork.template.root)], standalone_mode=False)
-    assert "fixed" in git(fork.root, "show", f"{BRANCH}:config/gates.yaml")
+    assert "fixed" in fork.file(fork.upgraded().commit, "config/gates.yaml")

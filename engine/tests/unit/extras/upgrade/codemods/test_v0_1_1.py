@@ -9,8 +9,8 @@ from sluice.extras.upgrade.codemods import v0_1_1
 from sluice.extras.upgrade.codemods.v0_1_1 import CUT
 from sluice.extras.upgrade.versions import FOLDER, run_codemod
 from sluice.template.extras import remove
+from unit.template.conftest import ROOT, write
 
-ROOT = Path(__file__).resolve().parents[6]
 BEFORE = {
     "config/budgets.yaml": "each_key: {}\n",
     "config/conversations.yaml": "retention_days: 30\n",
@@ -68,12 +68,6 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "notebooks").mkdir()
     write(tmp_path, {"pipelines/params.yaml": "guard: {}\nredteam: {}\n"})
     return tmp_path
-
-
-def write(root: Path, files: dict[str, str]) -> None:
-    for path, text in files.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
 
 
 def run(root: Path) -> list[str]:

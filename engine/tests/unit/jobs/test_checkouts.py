@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from sluice.core import git
-from sluice.core.checkouts import KEPT, checkout
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+from sluice.jobs.compare_change import KEPT, checkout
+from sluice.retrieval.stores import Stores
 from unit.data.conftest import commit as commit_all
 
 DVC = str(Path(sys.executable).with_name("dvc"))
@@ -41,7 +42,7 @@ def test_an_older_commit_with_the_caches_of_this_one(here: Workspace) -> None:
     commit(here.root, "new")
     (here.root / "prompts" / "a.txt").write_text("edited")
     (here.root / ".dvc" / "config.local").write_text("[core]\n    checksum_jobs = 3\n")
-    found = checkout(here, old, share=["responses"])
+    found = checkout(here, old)
     assert (found.prompts / "a.txt").read_text() == "old"
     assert git.commit(found.root) == old
     assert git.changed(found.root, old) == []
@@ -62,14 +63,17 @@ def test_one_that_was_cut_off_is_made_again(here: Workspace) -> None:
     assert not draft.exists()
 
 
-def test_old_ones_are_dropped_after_their_end_was_told(here: Workspace) -> None:
+def test_old_ones_are_dropped_once_their_store_is_closed(here: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.config.mkdir()
+    (here.config / "stores.yaml").write_text("default: a\nstores: {a: {kind: embedded}}\n")
     commits = [commit(here.root, str(number)) for number in range(KEPT + 1)]
-    dropped: list[Path] = []
+    closed: list[Path] = []
+    monkeypatch.setattr(Stores, "close_abandoned", lambda _, state: closed.append(state) or state.is_dir())
     for age, name in enumerate(commits):
-        found = checkout(here, name, share=["responses"], on_drop=lambda state: dropped.append(state) or state.is_dir())
+        found = checkout(here, name)
         os.utime(found.root, (1_000_000 + age,) * 2)
     first = here.state / "checkouts" / commits[0][:12]
-    assert dropped == [first / ".sluice"]
+    assert closed == [first / ".sluice"]
     assert not first.exists()
     assert sorted(p.name for p in first.parent.iterdir()) == sorted(name[:12] for name in commits[1:])
     assert (here.state / "responses").is_dir()  # the link to it went, not the folder
