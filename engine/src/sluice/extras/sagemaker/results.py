@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.sagemaker.aws_clients import AwsAccount, asking, client
 from sluice.extras.sagemaker.pipeline_runs import Execution, ExecutionStep
 from sluice.extras.sagemaker.settings import SageMakerSettings, read
+from sluice.extras.sagemaker.sources import send
 from sluice.release.manifest import Manifest
 
 EXPERIMENT = "training"
@@ -152,7 +154,7 @@ def decide(settings: SageMakerSettings, sha256: str, approval: Approval, why: st
             )
 
 
-def newest_approved(sagemaker: Any, group: str) -> dict[str, Any] | None:
+def newest_approved(sagemaker: Any, group: str) -> dict[str, Any]:
     """Return the description of the package that was approved last."""
     with asking(group):
         listed = sagemaker.list_model_packages(
@@ -163,9 +165,26 @@ def newest_approved(sagemaker: Any, group: str) -> dict[str, Any] | None:
             MaxResults=1,
         )["ModelPackageSummaryList"]
         if not listed:
-            return None
+            remedy = "promote a release that was trained there: its package is approved with it"
+            raise SluiceError(f"{group}: no package is approved", remedy=remedy)
         found: dict[str, Any] = sagemaker.describe_model_package(ModelPackageName=listed[0]["ModelPackageArn"])
         return found
+
+
+def send_peft(s3: Any, settings: SageMakerSettings, package: dict[str, Any]) -> str:
+    """Put the PEFT adapter of a package into the bucket as an archive of its own; return its address."""
+    (container,) = package["InferenceSpecification"]["Containers"]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        download(s3, container["ModelDataUrl"], folder)
+        unpack(folder / Path(container["ModelDataUrl"]).name, folder / "model")
+        peft = folder / "model" / "peft"
+        if not (peft / "adapter_config.json").is_file():
+            raise SluiceError(
+                f"{package['ModelPackageArn']}: has no PEFT adapter, which is what a GPU serves",
+                remedy="train with `exports: [gguf, peft]` in pipelines/params.yaml, and promote that",
+            )
+        return send(s3, settings, peft, peft.rglob("*"), "adapters/{digest}.tar.gz")
 
 
 def _packages_of(sagemaker: Any, group: str, sha256: str) -> list[dict[str, Any]]:
