@@ -67,9 +67,6 @@ class AttackSuite:
     documents: Callable[[], list[Document]] = list
     unguarded: Literal["no guards", "asked by the owner", "not asked"] = "no guards"
 
-    def attacks(self, scene: AttackFixture) -> list[Attack]:
-        return list(self.make(scene))
-
     @property
     def planted(self) -> bool:
         return bool(self.documents())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import pytest
 
@@ -15,7 +15,7 @@ from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, 
 from sluice.extras.redteam.garak import GarakParameters
 from sluice.extras.redteam.result import AttackCount, families
 from sluice.extras.redteam.suites import SUITES
-from sluice.extras.redteam.target import ServiceLauncher, TargetKind, draft
+from sluice.extras.redteam.target import FOLDER, TargetKind, draft, launch
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, build_index, read_index
 from support.guardrails import place_guard_model
@@ -43,8 +43,7 @@ def test_the_real_service_with_and_without_guards(
         build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
     place_guard_model(workspace, models.specs.embed.sha256)
     subject = draft(workspace, make=False)
-    starter = ServiceLauncher(workspace, subject)
-    index = planted_index(subject.bundle, list(SUITES.values()), starter.state / "index")
+    index = planted_index(subject.bundle, list(SUITES.values()), workspace.state / FOLDER / "index")
     _, before, old = read_index(workspace.build / "index")
     _, after, new = read_index(index)
     assert after[: len(before)] == before
@@ -57,7 +56,7 @@ def test_the_real_service_with_and_without_guards(
     scene = scene_of(subject.bundle, questions)
     asked_without_passages = subject.bundle.prompts["welcome"].messages[0].content
     assert asked_without_passages.partition("{{")[0] in scene.prompt
-    found = attack(plan, scene, starter, index, garak=None)
+    found = attack(plan, scene, partial(launch, workspace, None, index), None)
     assert [one.error for tried in found.attempts.values() for one in tried if one.error] == []
     measured = {one.name: one.sides for one in families(found.attempts, list(SUITES))}
     for name, counts in measured.items():
@@ -69,9 +68,9 @@ def test_the_real_service_with_and_without_guards(
     assert got["unguarded"] >= 0.9 * EACH * len(SUITES)
     assert got["complying"] < got["unguarded"]
     assert not (workspace.state / "pg").exists(), "what is planted lies beside what is served"
-    assert not list(Path(starter.state / "run").glob("*.json")), "a service was left running"
+    assert not list((workspace.state / FOLDER / "run").glob("*.json")), "a service was left running"
 
 
 def _cut(name: str) -> AttackSuite:
     suite = SUITES[name]
-    return replace(suite, make=lambda scene: evenly(suite.attacks(scene), EACH))
+    return replace(suite, make=lambda scene: evenly(list(suite.make(scene)), EACH))
