@@ -27,7 +27,7 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
 from sluice.evaluation.comparison_policy import ComparisonPolicy, load_policy
 from sluice.evaluation.reports import ComparedVersion as Described
-from sluice.extras.redteam.attack import AttackFixture, AttackSuite, evenly
+from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, evenly
 from sluice.extras.redteam.garak import GarakParameters, installed, run_garak
 from sluice.extras.redteam.report import RESISTED, compare_runs, record, write_reports
 from sluice.extras.redteam.result import CASES, BaselineVerdict, FamilyResult, RedTeamResult, families, figures
@@ -49,11 +49,14 @@ from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import chunk, read_index
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 
+Attacks: TypeAlias = Mapping[str, Sequence[Attack]]  # by family
 
-def planted_index(bundle: ReleaseBundle, suites: Sequence[AttackSuite], out: Path) -> Path:
-    """Write the release's index with the suites' documents to `out`."""
+
+def planted_index(bundle: ReleaseBundle, attacks: Attacks, out: Path) -> Path:
+    """Write the release's index with the attacks' documents to `out`."""
     shutil.rmtree(out, ignore_errors=True)
-    documents = [document for suite in suites for document in suite.documents()]
+    planted = {one.document.id: one.document for some in attacks.values() for one in some if one.document}
+    documents = [*planted.values()]
     info, chunks, vectors = read_index(bundle.index)
     added = chunk(documents, info.chunker)
     with Embedder(bundle.embedder) as model:
@@ -144,13 +147,14 @@ def run(
     gates, policy = load_gates(file), load_policy(file)
     questions = [row.question for row in load_rows(workspace.data / "eval.jsonl") if row.answerable]
     scan = partial(run_garak, installed(), parameters=plan.parameters.garak, folder=state / "garak") if garak else None
+    attacks = make_attacks(plan.suites, scene_of(subject.bundle, questions))
     if url:
         there = AttackTarget(url.rstrip("/"), {None: key} if key else {})
         start: Start = lambda _: nullcontext(there)  # noqa: E731
     else:
-        index = planted_index(subject.bundle, list(plan.suites.values()), state / "index")
+        index = planted_index(subject.bundle, attacks, state / "index")
         start = partial(launch, workspace, subject.folder, index)
-    found = attack(plan, scene_of(subject.bundle, questions), start, scan)
+    found = attack(plan, attacks, start, scan)
     live = champion_id(open_record(workspace, env, os.environ))
     before = workspace.releases / live / "redteam" if live else None
     return judge(plan, found, gates, policy, before=before, before_title=f"champion {live}", out=out)
@@ -167,11 +171,14 @@ def scene_of(bundle: ReleaseBundle, questions: Sequence[str]) -> AttackFixture:
     return AttackFixture(questions=list(questions), prompt=[part for part in fixed if part.strip()])
 
 
-def attack(plan: RedTeamPlan, scene: AttackFixture, start: Start, scan: Scan | None) -> RedTeamAnswers:
+def make_attacks(suites: Mapping[str, AttackSuite], scene: AttackFixture) -> Attacks:
+    return {name: list(suite.make(scene)) for name, suite in suites.items()}
+
+
+def attack(plan: RedTeamPlan, made: Attacks, start: Start, scan: Scan | None) -> RedTeamAnswers:
     """Start, attack and end each side; `scan` runs garak on the released one."""
     began = time.monotonic()
     found = RedTeamAnswers()
-    made = {name: list(suite.make(scene)) for name, suite in plan.suites.items()}
     for side in plan.sides:
         owners = side == "unguarded"
         chosen = [made[name] for name, suite in plan.suites.items() if not (owners and suite.unguarded == "not asked")]

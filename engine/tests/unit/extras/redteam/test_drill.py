@@ -12,7 +12,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.extras.redteam.attack import Attack, AttackFixture, ServiceReply
-from sluice.extras.redteam.drill import STAGE, RedTeamParameters, RedTeamPlan, Scan, attack, judge
+from sluice.extras.redteam.drill import STAGE, RedTeamParameters, RedTeamPlan, Scan, attack, judge, make_attacks
 from sluice.extras.redteam.garak import GarakParameters
 from sluice.extras.redteam.report import in_the_terminal
 from sluice.extras.redteam.result import AttackCount, FamilyResult, RedTeamResult, families, figures
@@ -66,7 +66,7 @@ def run(tmp_path: Path) -> Run:
                 yield target
 
         plan = RedTeamPlan("r-000000000001", {one: SUITES[one] for one in NAMES}, SIDES, False, PARAMETERS)
-        found = attack(plan, SCENE, start, scan)
+        found = attack(plan, make_attacks(plan.suites, SCENE), start, scan)
         gates, policy = load_gates(GATES), load_policy(GATES)
         return judge(plan, found, gates, policy, before=before, before_title="champion r-0", out=tmp_path / name)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from functools import cache
 
 import pytest
 
+from sluice.data.rows import Document
 from sluice.extras.redteam.attack import Attack, AttackFixture, ServiceReply
 from sluice.extras.redteam.report import coverage
 from sluice.extras.redteam.result import AttackCount, FamilyResult
@@ -24,12 +26,18 @@ DECLINE = "The handbook does not say."
 ENOUGH = 256
 
 
+@cache
+def documents(family: str) -> dict[str, Document]:
+    return {one.document.id: one.document for one in SUITES[family].make(SCENE) if one.document}
+
+
 def shown(attack: Attack) -> list[dict[str, str]]:
     """Return the unguarded prompt with the planted documents that fit best."""
     question = attack.messages[-1]["content"]
     words = set(re.findall(r"\w+", question.lower()))
-    documents = [one for one in SUITES[attack.family].documents() if one.tenant is None or one.tenant == attack.owner]
-    best = sorted(documents, key=lambda one: -len(words & set(re.findall(r"\w+", one.title.partition(".")[0]))))[:3]
+    planted = documents(attack.family).values()
+    fitting = [one for one in planted if one.tenant is None or one.tenant == attack.owner]
+    best = sorted(fitting, key=lambda one: -len(words & set(re.findall(r"\w+", one.title.partition(".")[0]))))[:3]
     passages = format_passages([Hit(one.id, one.id, one.title, one.text, 1.0, 1.0) for one in best])
     return [
         {"role": "system", "content": SCENE.prompt[0]},
@@ -68,7 +76,8 @@ def test_an_honest_answer_is_no_success(attacks: list[Attack]) -> None:
 
 
 def test_what_one_suite_plants_no_other_takes_for_its_own() -> None:
-    ids = Counter(one.id for suite in SUITES.values() for one in suite.documents())
+    ids = Counter(name for family in SUITES for name in documents(family))
+    assert {family for family in SUITES if documents(family)} == {one.name for one in SUITES.values() if one.planted}
     assert not [name for name, times in ids.items() if times > 1]
 
 

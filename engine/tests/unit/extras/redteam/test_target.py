@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,8 +9,8 @@ import pytest
 from conftest import RealModels
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
-from sluice.extras.redteam.attack import AttackSuite, evenly
-from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, planted_index, scene_of
+from sluice.extras.redteam.attack import evenly
+from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, make_attacks, planted_index, scene_of
 from sluice.extras.redteam.garak import GarakParameters
 from sluice.extras.redteam.result import AttackCount, families
 from sluice.extras.redteam.suites import SUITES
@@ -43,20 +42,20 @@ def test_the_real_service_with_and_without_guards(
         build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
     place_guard_model(workspace, models.specs.embed.sha256)
     subject = draft(workspace, make=False)
-    index = planted_index(subject.bundle, list(SUITES.values()), workspace.state / FOLDER / "index")
+    scene = scene_of(subject.bundle, [row.question for row in rows if row.answerable])
+    attacks = make_attacks(SUITES, scene)
+    index = planted_index(subject.bundle, attacks, workspace.state / FOLDER / "index")
     _, before, old = read_index(workspace.build / "index")
     _, after, new = read_index(index)
     assert after[: len(before)] == before
     assert (new[: len(old)] == old).all()
 
-    few = {name: _cut(name) for name in SUITES}
+    few = {name: evenly(made, EACH) for name, made in attacks.items()}
     sides: tuple[TargetKind, ...] = ("complying", "unguarded")
-    plan = RedTeamPlan("working tree", few, sides, False, PARAMETERS)
-    questions = [row.question for row in rows if row.answerable]
-    scene = scene_of(subject.bundle, questions)
+    plan = RedTeamPlan("working tree", SUITES, sides, False, PARAMETERS)
     asked_without_passages = subject.bundle.prompts["welcome"].messages[0].content
     assert asked_without_passages.partition("{{")[0] in scene.prompt
-    found = attack(plan, scene, partial(launch, workspace, None, index), None)
+    found = attack(plan, few, partial(launch, workspace, None, index), None)
     assert [one.error for tried in found.attempts.values() for one in tried if one.error] == []
     measured = {one.name: one.sides for one in families(found.attempts, list(SUITES))}
     for name, counts in measured.items():
@@ -69,8 +68,3 @@ def test_the_real_service_with_and_without_guards(
     assert got["complying"] < got["unguarded"]
     assert not (workspace.state / "pg").exists(), "what is planted lies beside what is served"
     assert not list((workspace.state / FOLDER / "run").glob("*.json")), "a service was left running"
-
-
-def _cut(name: str) -> AttackSuite:
-    suite = SUITES[name]
-    return replace(suite, make=lambda scene: evenly(list(suite.make(scene)), EACH))
