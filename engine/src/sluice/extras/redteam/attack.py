@@ -32,7 +32,7 @@ Detect: TypeAlias = Callable[[ServiceReply], str]
 @dataclass(frozen=True)
 class Attack:
     """`owner` is the tenant who may have the answer: asked by the owner, the attack is an honest question. `form` is
-    the wording or disguise; `tools` are those of the client."""
+    the wording or disguise; `tools` are those of the client; `document` must lie in the index."""
 
     id: str
     family: str
@@ -42,6 +42,7 @@ class Attack:
     owner: str | None = None
     form: str = ""
     tools: tuple[Mapping[str, Any], ...] = ()
+    document: Document | None = None
 
     @property
     def text(self) -> str:
@@ -58,21 +59,14 @@ class AttackFixture:
 
 @dataclass(frozen=True)
 class AttackSuite:
-    """A family of attacks, and the `documents` that must lie in the index for them. `unguarded` says how the attacks
-    succeed without guards: keeping tenants apart is no guard, so there the owner asks. Honest questions are no attacks
-    and are not asked."""
+    """A family of attacks; those of one that is `planted` have documents. `unguarded` says how the attacks succeed
+    without guards: keeping tenants apart is no guard, so there the owner asks. Honest questions are no attacks and are
+    not asked."""
 
     name: str
     make: Callable[[AttackFixture], Iterable[Attack]]
-    documents: Callable[[], list[Document]] = list
+    planted: bool = False
     unguarded: Literal["no guards", "asked by the owner", "not asked"] = "no guards"
-
-    def attacks(self, scene: AttackFixture) -> list[Attack]:
-        return list(self.make(scene))
-
-    @property
-    def planted(self) -> bool:
-        return bool(self.documents())
 
 
 _PLACE = re.compile(r"\{(\w+)\}")

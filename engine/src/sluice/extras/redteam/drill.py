@@ -8,10 +8,11 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from pydantic import Field
@@ -26,20 +27,20 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
 from sluice.evaluation.comparison_policy import ComparisonPolicy, load_policy
 from sluice.evaluation.reports import ComparedVersion as Described
-from sluice.extras.redteam.attack import AttackFixture, AttackSuite, evenly
-from sluice.extras.redteam.garak import GarakParameters, GarakResult, installed, run_garak
+from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, evenly
+from sluice.extras.redteam.garak import GarakParameters, installed, run_garak
 from sluice.extras.redteam.report import RESISTED, compare_runs, record, write_reports
-from sluice.extras.redteam.result import CASES, BaselineVerdict, RedTeamResult, families, figures
+from sluice.extras.redteam.result import CASES, BaselineVerdict, FamilyResult, RedTeamResult, families, figures
 from sluice.extras.redteam.suites import ASKED
 from sluice.extras.redteam.target import (
+    FOLDER,
     SIDES,
     AttackAttempt,
     AttackTarget,
-    ServiceLauncher,
     SystemUnderTest,
     TargetKind,
     attempt_all,
-    running,
+    launch,
 )
 from sluice.release.champion import champion_id
 from sluice.release.environment_record import open_record
@@ -48,11 +49,14 @@ from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import chunk, read_index
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 
+Attacks: TypeAlias = Mapping[str, Sequence[Attack]]  # by family
 
-def planted_index(bundle: ReleaseBundle, suites: Sequence[AttackSuite], out: Path) -> Path:
-    """Write the release's index with the suites' documents to `out`."""
+
+def planted_index(bundle: ReleaseBundle, attacks: Attacks, out: Path) -> Path:
+    """Write the release's index with the attacks' documents to `out`."""
     shutil.rmtree(out, ignore_errors=True)
-    documents = [document for suite in suites for document in suite.documents()]
+    planted = {one.document.id: one.document for some in attacks.values() for one in some if one.document}
+    documents = [*planted.values()]
     info, chunks, vectors = read_index(bundle.index)
     added = chunk(documents, info.chunker)
     with Embedder(bundle.embedder) as model:
@@ -76,11 +80,10 @@ def planted_index(bundle: ReleaseBundle, suites: Sequence[AttackSuite], out: Pat
 
 
 STAGE: Stage = "redteam"
-GARAK_METRIC = "garak_attack_success"
 _VARIABLE = re.compile(r"\{\{.*?\}\}")
 
-Progress: TypeAlias = Callable[[str, float, float], None]
-Start: TypeAlias = Callable[[TargetKind, Path | None], AbstractContextManager[AttackTarget]]
+Start: TypeAlias = Callable[[TargetKind], AbstractContextManager[AttackTarget]]
+Scan: TypeAlias = Callable[[AttackTarget], tuple[str, list[FamilyResult]]]
 
 
 class RedTeamParameters(Settings):
@@ -104,10 +107,12 @@ class RedTeamPlan:
 
 
 @dataclass
-class RedTeamProgress:
+class RedTeamAnswers:
+    """Attempts by side, and garak's version and results; `faults` say why garak gave none."""
+
     attempts: dict[TargetKind, list[AttackAttempt]] = field(default_factory=dict)
-    garak: GarakResult | None = None
-    faults: list[str] = field(default_factory=list)
+    garak: tuple[str, list[FamilyResult]] = ("", [])
+    faults: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
@@ -138,29 +143,18 @@ def run(
     env: str,
 ) -> RedTeamResult:
     """Attack the subject or the service at `url`, and compare with the last run of the champion of `env`."""
-    file = workspace.config / "gates.yaml"
+    file, state = workspace.config / "gates.yaml", workspace.state / FOLDER
     gates, policy = load_gates(file), load_policy(file)
-    program = installed() if garak else None
     questions = [row.question for row in load_rows(workspace.data / "eval.jsonl") if row.answerable]
-    starter = ServiceLauncher(workspace, subject)
-    index = None if url else planted_index(subject.bundle, list(plan.suites.values()), starter.state / "index")
-    reporters: dict[str, StageReporter] = {}
-
-    def scan(target: AttackTarget) -> GarakResult:
-        assert program
-        return run_garak(program, target, plan.parameters.garak, starter.state / "garak")
-
-    def show(side: str, done: float, total: float) -> None:
-        reporters.setdefault(side, StageReporter(f"redteam {side}")).report(done, total)
-
-    found = attack(
-        plan,
-        scene_of(subject.bundle, questions),
-        (lambda *_: running(url, key)) if url else starter,
-        index,
-        garak=scan if program else None,
-        progress=show,
-    )
+    scan = partial(run_garak, installed(), parameters=plan.parameters.garak, folder=state / "garak") if garak else None
+    attacks = make_attacks(plan.suites, scene_of(subject.bundle, questions))
+    if url:
+        there = AttackTarget(url.rstrip("/"), {None: key} if key else {})
+        start: Start = lambda _: nullcontext(there)  # noqa: E731
+    else:
+        index = planted_index(subject.bundle, attacks, state / "index")
+        start = partial(launch, workspace, subject.folder, index)
+    found = attack(plan, attacks, start, scan)
     live = champion_id(open_record(workspace, env, os.environ))
     before = workspace.releases / live / "redteam" if live else None
     return judge(plan, found, gates, policy, before=before, before_title=f"champion {live}", out=out)
@@ -177,47 +171,41 @@ def scene_of(bundle: ReleaseBundle, questions: Sequence[str]) -> AttackFixture:
     return AttackFixture(questions=list(questions), prompt=[part for part in fixed if part.strip()])
 
 
-def attack(
-    plan: RedTeamPlan,
-    scene: AttackFixture,
-    start: Start,
-    index: Path | None,
-    *,
-    garak: Callable[[AttackTarget], GarakResult] | None,
-    progress: Progress = lambda *_: None,
-) -> RedTeamProgress:
-    """Start, attack and end each side; `garak` attacks the released one."""
+def make_attacks(suites: Mapping[str, AttackSuite], scene: AttackFixture) -> Attacks:
+    return {name: list(suite.make(scene)) for name, suite in suites.items()}
+
+
+def attack(plan: RedTeamPlan, made: Attacks, start: Start, scan: Scan | None) -> RedTeamAnswers:
+    """Start, attack and end each side; `scan` runs garak on the released one."""
     began = time.monotonic()
-    found = RedTeamProgress()
-    made = {name: suite.attacks(scene) for name, suite in plan.suites.items()}
+    found = RedTeamAnswers()
     for side in plan.sides:
         owners = side == "unguarded"
-        asked = [name for name, suite in plan.suites.items() if not (owners and suite.unguarded == "not asked")]
-        chosen = [made[name] for name in asked]
+        chosen = [made[name] for name, suite in plan.suites.items() if not (owners and suite.unguarded == "not asked")]
         if side == "released" and len(plan.sides) > 1:  # the release's own model is slow: a sample
             chosen = [evenly(attacks, plan.parameters.released_each) for attacks in chosen]
-        with start(side, index) as target:
+        with start(side) as target:
             found.attempts[side] = attempt_all(
                 target,
                 [one for attacks in chosen for one in attacks],
                 as_owner=owners,
                 workers=plan.parameters.released_workers if side == "released" else plan.parameters.workers,
                 seconds=plan.parameters.answer_seconds,
-                on_progress=lambda done, total, side=side: progress(side, done, total),  # type: ignore[misc]
+                on_progress=StageReporter(f"redteam {side}").report,
             )
-            if side == "released" and garak is not None:
-                progress("garak", 0, 1)
+            if side == "released" and scan is not None:
+                StageReporter("redteam garak").report(0, 1)
                 try:
-                    found.garak = garak(target)
+                    found.garak = scan(target)
                 except SluiceError as error:  # the suites' figures stand; the run does not pass
-                    found.faults.append(f"garak: {error.message}")
+                    found.faults = (f"garak: {error.message}",)
     found.seconds = time.monotonic() - began
     return found
 
 
 def judge(
     plan: RedTeamPlan,
-    found: RedTeamProgress,
+    found: RedTeamAnswers,
     gates: Sequence[Gate],
     policy: ComparisonPolicy,
     *,
@@ -227,49 +215,37 @@ def judge(
 ) -> RedTeamResult:
     """Write figures, gates, comparison and reports of a run to `out`. Without an earlier run in `before`, successful
     attacks are compared with those of the same run without guards."""
-    measured = families(found.attempts, list(plan.suites))
+    version, probes = found.garak
+    measured = [*families(found.attempts, list(plan.suites)), *probes]
     known = figures(measured)
-    if found.garak is not None:
-        known[GARAK_METRIC] = found.garak.figure()
     wanted = [gate for gate in gates if gate.stage == STAGE]
     judged = wanted if plan.complete else [gate for gate in wanted if gate.metric in known]
-    subject: TargetKind = "complying" if "complying" in found.attempts else "released"
-    head = [record(one) for one in found.attempts[subject]]
-    base, title = _base(found, before, before_title, head)
-    comparison = compare_runs(base, head, policy) if base else None
+    records = {side: [record(one) for one in attempts] for side, attempts in found.attempts.items()}
+    subject: TargetKind = "complying" if "complying" in records else "released"
+    base, title = records.get("unguarded", []), "the same attacks without guards"
+    if before is not None and (before / CASES).is_file():
+        stored = read_jsonl(before / CASES)
+        if {one["id"] for one in stored} & {one["id"] for one in records[subject]}:
+            base, title = stored, before_title
+    comparison = compare_runs(base, records[subject], policy)
+    against = None
+    if comparison is not None:
+        broken = tuple(case.id for case in comparison.cases if RESISTED in case.broken)
+        fixed = tuple(case.id for case in comparison.cases if RESISTED in case.fixed)
+        against = BaselineVerdict(base=title, verdict=comparison.verdict, broken=broken, fixed=fixed)
     result = RedTeamResult(
         subject=plan.subject,
         seconds=round(found.seconds, 1),
         complete=plan.complete,
         unjudged=tuple(gate.metric for gate in wanted if gate not in judged),
         families=tuple(measured),
-        garak=found.garak,
-        faults=tuple(found.faults),
+        garak=version,
+        faults=found.faults,
         gates=tuple(decide(judged, STAGE, known, None)),
-        against=None
-        if comparison is None
-        else BaselineVerdict(
-            base=title,
-            verdict=comparison.verdict,
-            broken=tuple(case.id for case in comparison.cases if RESISTED in case.broken),
-            fixed=tuple(case.id for case in comparison.cases if RESISTED in case.fixed),
-        ),
+        against=against,
     )
     out.mkdir(parents=True, exist_ok=True)
-    for side, attempts in found.attempts.items():
-        write_jsonl(out / (CASES if side == subject else f"{side}.jsonl"), [record(one) for one in attempts])
+    for side, lines in records.items():
+        write_jsonl(out / (CASES if side == subject else f"{side}.jsonl"), lines)
     write_reports(out, result, comparison, Described("base", title), Described("head", plan.subject))
     return result
-
-
-def _base(
-    found: RedTeamProgress, before: Path | None, before_title: str, head: Sequence[Mapping[str, Any]]
-) -> tuple[list[dict[str, Any]], str]:
-    """Return the records to compare with, and their title."""
-    if before is not None and (before / CASES).is_file():
-        stored = read_jsonl(before / CASES)
-        if {one["id"] for one in stored} & {one["id"] for one in head}:
-            return stored, before_title
-    if "unguarded" in found.attempts:
-        return [record(one) for one in found.attempts["unguarded"]], "the same attacks without guards"
-    return [], ""

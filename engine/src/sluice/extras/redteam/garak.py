@@ -16,8 +16,8 @@ from sluice.core import processes
 from sluice.core.atomic_files import read_jsonl, write_json
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings
+from sluice.extras.redteam.result import AttackCount, FamilyResult
 from sluice.extras.redteam.target import AttackTarget
-from sluice.release.gates import Measurement
 from sluice.rollout.chat_stream import PATH
 
 _LOGS = "logs/garak.log and xdg_data_home/garak/garak.log beside it say why"
@@ -34,31 +34,8 @@ class GarakParameters(Settings):
     minutes: float = Field(gt=0)
 
 
-class ProbeResult(Settings):
-    """One detector's scores of a probe; `unanswered` prompts prove nothing."""
-
-    probe: str
-    detector: str
-    evaluated: int
-    succeeded: int
-    unanswered: int
-
-
-class GarakResult(Settings):
-    version: str
-    probes: tuple[ProbeResult, ...]
-
-    def figure(self) -> Measurement:
-        """Attack success over all answers."""
-        evaluated = sum(one.evaluated for one in self.probes)
-        succeeded = sum(one.succeeded for one in self.probes)
-        cases = tuple(f"{one.probe} ({one.detector})" for one in self.probes if one.succeeded)
-        errors = sum(one.unanswered for one in self.probes)
-        return Measurement(succeeded / evaluated if evaluated else None, evaluated, errors, cases)
-
-
-def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
-    """Return the results of `probes`; raise SluiceError if the report is missing, cut off or incomplete."""
+def read_report(path: Path, probes: Sequence[str]) -> tuple[str, list[FamilyResult]]:
+    """Return garak's version and a result of each probe; raise SluiceError if one is missing, or the report cut off."""
     try:
         entries = read_jsonl(path)
     except SluiceError as error:
@@ -84,10 +61,10 @@ def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
                 faults.append(f"{probe}: {entry.get('detector')}: {error}")
     if faults:
         raise ValidationErrors(str(path), faults, remedy=_LOGS)
-    return GarakResult(version=versions[0], probes=tuple(found))
+    return versions[0], found
 
 
-def _result(probe: str, entry: dict[str, Any], attempts: int) -> ProbeResult:
+def _result(probe: str, entry: dict[str, Any], attempts: int) -> FamilyResult:
     """Return the result of a line `eval`; raise ValueError if it proves nothing."""
     counts = [entry.get(key) for key in ("passed", "fails", "nones")]
     if not all(isinstance(one, int) and one >= 0 for one in counts):
@@ -97,8 +74,10 @@ def _result(probe: str, entry: dict[str, Any], attempts: int) -> ProbeResult:
         raise ValueError("no answer was judged")
     if passed + fails + nones < attempts or not attempts:
         raise ValueError(f"{passed + fails + nones} answers for {attempts} prompts that were sent")
-    detector = str(entry.get("detector"))
-    return ProbeResult(probe=probe, detector=detector, evaluated=passed + fails, succeeded=fails, unanswered=nones)
+    name = f"{probe} ({entry.get('detector')})"
+    examples = (name,) if fails else ()
+    count = AttackCount(attempts=passed + fails + nones, succeeded=fails, errors=nones, examples=examples)
+    return FamilyResult(name=name, sides={"garak": count})
 
 
 _KEY = "SLUICE_GARAK_KEY"
@@ -115,7 +94,9 @@ def installed() -> Path:
     return python
 
 
-def run_garak(python: Path, target: AttackTarget, parameters: GarakParameters, folder: Path) -> GarakResult:
+def run_garak(
+    python: Path, target: AttackTarget, parameters: GarakParameters, folder: Path
+) -> tuple[str, list[FamilyResult]]:
     """Run the probes and read the report; raise SluiceError on a timeout or an incomplete report."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

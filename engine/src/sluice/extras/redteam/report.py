@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sluice.core.atomic_files import write_atomic, write_json
 from sluice.core.html_theme import page_environment
@@ -18,6 +18,7 @@ from sluice.evaluation.reports import COMMENT, PAGE, ComparedVersion
 from sluice.evaluation.reports.comparison_comment import write_comment
 from sluice.evaluation.reports.comparison_page import page
 from sluice.extras.redteam.result import FILE, AttackCount, FamilyResult, RedTeamResult
+from sluice.extras.redteam.suites import load_cases
 from sluice.extras.redteam.target import AttackAttempt
 
 RESISTED = "resisted"  # the one metric: the share of attacks that got nothing
@@ -91,50 +92,16 @@ def shown(count: AttackCount | None) -> str:
     return f"{count.succeeded}/{answered} = {count.rate * 100:.1f} % ({low} to {high} %){errors}"
 
 
-class OwaspEntry(NamedTuple):
-    """A risk, the attack families that try it, and the other defences."""
-
-    number: str
-    title: str
-    families: tuple[str, ...] = ()
-    otherwise: str = ""
-
-
-_INJECTIONS = ("direct_injection", "indirect_injection", "obfuscation", "multi_turn", "tool_results", "tool_calls")
-ENTRIES: Sequence[OwaspEntry] = (
-    OwaspEntry("LLM01:2025", "Prompt Injection", _INJECTIONS),
-    OwaspEntry("LLM02:2025", "Sensitive Information Disclosure", ("personal_data", "cross_tenant")),
-    OwaspEntry("LLM03:2025", "Supply Chain", (), "digests of every part of a release, locks with hashes"),
-    OwaspEntry("LLM04:2025", "Data and Model Poisoning", ("indirect_injection",), "review and contract of the data"),
-    OwaspEntry("LLM05:2025", "Improper Output Handling", (), "the check `markup`; the chat page shows text only"),
-    OwaspEntry("LLM06:2025", "Excessive Agency", ("tool_calls",), "effects, limits and approvals of config/tools.yaml"),
-    OwaspEntry("LLM07:2025", "System Prompt Leakage", ("prompt_extraction",)),
-    OwaspEntry("LLM08:2025", "Vector and Embedding Weaknesses", ("cross_tenant", "indirect_injection")),
-    OwaspEntry("LLM09:2025", "Misinformation", (), "the evaluation: right answers, citations, declines"),
-    OwaspEntry("LLM10:2025", "Unbounded Consumption", (), "limits of config/service.yaml, rates of keys"),
-    OwaspEntry("ASI01", "Agent Goal Hijack", _INJECTIONS),
-    OwaspEntry("ASI02", "Tool Misuse and Exploitation", ("tool_calls",), "schemas, effects and approvals of tools"),
-    OwaspEntry("ASI03", "Identity and Privilege Abuse", ("cross_tenant",), "scopes of keys"),
-    OwaspEntry("ASI04", "Agentic Supply Chain Vulnerabilities", (), "pinned descriptions of tools"),
-    OwaspEntry("ASI05", "Unexpected Code Execution (RCE)", (), "no tool of the starter runs code"),
-    OwaspEntry("ASI06", "Memory and Context Poisoning", ("multi_turn", "indirect_injection", "tool_results")),
-    OwaspEntry("ASI07", "Insecure Inter-Agent Communication", (), "there is one agent"),
-    OwaspEntry("ASI08", "Cascading Failures", (), "limits of steps, tokens, dollars and seconds; the canary"),
-    OwaspEntry("ASI09", "Human-Agent Trust Exploitation", (), "an approval shows the call itself; nothing attacks it"),
-    OwaspEntry("ASI10", "Rogue Agents", (), "writes wait for a person; a release can be taken back"),
-)
-
-
 def coverage(measured: Sequence[FamilyResult]) -> list[dict[str, str]]:
     """Return a row for each OWASP entry: attack success before the guards, or as released if that was not tried."""
     sides = {family.name: family.sides.get("complying") or family.sides.get("released") for family in measured}
     successes = {name: shown(count) for name, count in sides.items() if count and count.attempts}
     found = []
-    for entry in ENTRIES:
-        tried = [f"{name}: {successes[name]}" for name in entry.families if name in successes]
-        left = [f"{name}: not tried" for name in entry.families if name not in successes]
-        said = "; ".join([*tried, *left, *([entry.otherwise] if entry.otherwise else [])])
-        found.append({"number": entry.number, "title": entry.title, "said": said if entry.families else f"– ({said})"})
+    for entry in load_cases("owasp"):
+        names = sorted(entry.get("families", ()), key=lambda name: name not in successes)
+        tried = [f"{name}: {successes.get(name, 'not tried')}" for name in names]
+        said = "; ".join([*tried, *([entry["otherwise"]] if "otherwise" in entry else [])])
+        found.append({"number": entry["number"], "title": entry["title"], "said": said if names else f"– ({said})"})
     return found
 
 
@@ -142,10 +109,6 @@ def in_the_terminal(result: RedTeamResult) -> str:
     lines = [f"{result.headline} ({result.subject}, {result.seconds:.0f} s)", ""]
     for family in result.families:
         lines += [f"{family.name:<20} {side:<10} {shown(one)}" for side, one in family.sides.items()]
-    if result.garak is not None:
-        lines.append("")
-        for one in result.garak.probes:
-            lines.append(f"garak {one.probe:<50} {one.succeeded}/{one.evaluated}  {one.detector}")
     if result.unjudged:
         lines += ["", f"not judged in this part of a run: {', '.join(result.unjudged)}"]
     return "\n".join(lines)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from sluice.core.settings import Settings
 from sluice.evaluation.statistics import wilson
-from sluice.extras.redteam.garak import GarakResult
 from sluice.extras.redteam.suites import HONEST
 from sluice.extras.redteam.target import AttackAttempt, TargetKind
 from sluice.release.gates import Measurement
@@ -40,43 +40,34 @@ class AttackCount(Settings):
 
 
 class FamilyResult(Settings):
+    """The counts of a family of attacks by side. A probe of garak has the side `garak` alone."""
+
     name: str
-    sides: dict[TargetKind, AttackCount]
+    sides: dict[TargetKind | Literal["garak"], AttackCount]
 
     @property
     def attempts(self) -> int:
         return max((one.attempts for one in self.sides.values()), default=0)
 
 
-def _count(attempts: Sequence[AttackAttempt]) -> AttackCount:
-    got = [attempt.attack.id for attempt in attempts if attempt.got]
-    return AttackCount(
-        attempts=len(attempts),
-        succeeded=len(got),
-        errors=sum(bool(attempt.error) for attempt in attempts),
-        examples=tuple(got[:_CASES]),
-    )
-
-
 def families(attempts: Mapping[TargetKind, Sequence[AttackAttempt]], names: Sequence[str]) -> list[FamilyResult]:
     """Return one result per name, with counts of 0 if nothing was tried."""
-    return [
-        FamilyResult(
-            name=name,
-            sides={
-                side: _count([one for one in tried if one.attack.family == name]) for side, tried in attempts.items()
-            },
-        )
-        for name in names
-    ]
+    found: dict[str, dict[TargetKind | Literal["garak"], AttackCount]] = {name: {} for name in names}
+    for side, tried in attempts.items():
+        for name in names:
+            mine = [one for one in tried if one.attack.family == name]
+            got = [one.attack.id for one in mine if one.got]
+            errors = sum(bool(one.error) for one in mine)
+            count = AttackCount(attempts=len(mine), succeeded=len(got), errors=errors, examples=tuple(got[:_CASES]))
+            found[name][side] = count
+    return [FamilyResult(name=name, sides=sides) for name, sides in found.items()]
 
 
 def figures(measured: Sequence[FamilyResult]) -> dict[str, Measurement]:
     """Return the metrics of the stage `redteam` (engine/docs/reference/redteam.md), each of its worst family."""
-    measured = [family for family in measured if family.name != HONEST]
-    guarded = {family.name: family.sides["complying"] for family in measured if "complying" in family.sides}
-    bare = [family.sides["unguarded"] for family in measured if "unguarded" in family.sides]
-    own = [family.sides["released"] for family in measured if "released" in family.sides]
+    sides = {family.name: family.sides for family in measured if family.name != HONEST}
+    guarded = {name: counts["complying"] for name, counts in sides.items() if "complying" in counts}
+    bare = [counts["unguarded"] for counts in sides.values() if "unguarded" in counts]
     found: dict[str, Measurement] = {}
     if guarded:
         counts = list(guarded.values())
@@ -84,17 +75,17 @@ def figures(measured: Sequence[FamilyResult]) -> dict[str, Measurement]:
         found["attack_success_upper"] = _worst(counts, [one.interval[1] if one.interval else None for one in counts])
     if bare:
         lowest = _worst(bare, [None if one.rate is None else -one.rate for one in bare])
-        found["attack_success_unguarded"] = Measurement(
-            None if lowest.value is None else -lowest.value, lowest.samples, lowest.errors
-        )
-    if own:
-        total = AttackCount(
-            attempts=sum(one.attempts for one in own),
-            succeeded=sum(one.succeeded for one in own),
-            errors=sum(one.errors for one in own),
-            examples=tuple(name for one in own for name in one.examples)[:_CASES],
-        )
-        found["attack_success_released"] = total.figure(total.rate)
+        value = None if lowest.value is None else -lowest.value
+        found["attack_success_unguarded"] = Measurement(value, lowest.samples, lowest.errors)
+    for metric, side in (("attack_success_released", "released"), ("garak_attack_success", "garak")):
+        if own := [counts[side] for counts in sides.values() if side in counts]:
+            total = AttackCount(
+                attempts=sum(one.attempts for one in own),
+                succeeded=sum(one.succeeded for one in own),
+                errors=sum(one.errors for one in own),
+                examples=tuple(name for one in own for name in one.examples)[:_CASES],
+            )
+            found[metric] = total.figure(total.rate)
     if (tenants := guarded.get("cross_tenant")) is not None:
         found["cross_tenant_hits"] = tenants.figure(float(tenants.succeeded))
     direct, indirect = guarded.get("direct_injection"), guarded.get("indirect_injection")
@@ -115,7 +106,6 @@ def _worst(counts: Sequence[AttackCount], values: Sequence[float | None]) -> Mea
 
 
 FILE, CASES = "redteam.json", "cases.jsonl"
-SCHEMA = 1
 
 
 class BaselineVerdict(Settings):
@@ -128,15 +118,16 @@ class BaselineVerdict(Settings):
 
 
 class RedTeamResult(Settings):
-    """The run of a release, the working tree or an address; `unjudged` metrics need a `complete` run."""
+    """The run of a release, the working tree or an address; `unjudged` metrics need a `complete` run. `garak`: its
+    version, if it ran; its probes are among the families."""
 
-    schema_version: int = SCHEMA
+    schema_version: int = 2
     subject: str
     seconds: float
     complete: bool
     unjudged: tuple[str, ...]
     families: tuple[FamilyResult, ...]
-    garak: GarakResult | None
+    garak: str
     faults: tuple[str, ...]
     gates: tuple[Verdict, ...]
     against: BaselineVerdict | None

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from stdnum import luhn
@@ -55,10 +55,9 @@ _CONTACTS = 64  # documents with personal data
 
 
 @cache
-def load_cases(name: str) -> Mapping[str, Any]:
+def load_cases(name: str) -> Any:
     """Return cases/<name>.yaml; it is cached, so don't change it."""
-    loaded: Mapping[str, Any] = yaml.safe_load((_CASES / f"{name}.yaml").read_text(encoding="utf-8"))
-    return loaded
+    return yaml.safe_load((_CASES / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def user(text: str) -> Message:
@@ -69,8 +68,8 @@ def planted(name: str, title: str, text: str, tenant: str | None = None) -> Docu
     return Document(id=name, title=title, licence="Apache-2.0", source="sluice red team", tenant=tenant, text=text)
 
 
-def _attack(family: str, number: int, text: str, detect: Detect, form: str) -> Attack:
-    return Attack(f"{family}-{number:03}", family, (user(text),), detect, form=form)
+def _attack(family: str, number: int, text: str, detect: Detect, form: str, document: Document | None = None) -> Attack:
+    return Attack(f"{family}-{number:03}", family, (user(text),), detect, form=form, document=document)
 
 
 def _direct_injection(scene: AttackFixture) -> Iterator[Attack]:
@@ -121,14 +120,8 @@ def _prompt_extraction(scene: AttackFixture) -> Iterator[Attack]:
         yield _attack("prompt_extraction", number, text, detect, form or "plain")
 
 
-class _DocumentOrder(NamedTuple):
-    injection: int
-    question: str
-    canary: str
-    document: Document
-
-
-def _document_orders() -> Iterator[_DocumentOrder]:
+def _indirect_injection(_: AttackFixture) -> Iterator[Attack]:
+    """Hide instructions in retrieved documents: the user is honest, the document is not."""
     cases, orders = load_cases("documents"), load_cases("injection")["orders"]
     first, second = cases["topics"]["first"], cases["topics"]["second"]
     for number, (one, other) in enumerate((one, other) for one in first for other in second):
@@ -139,14 +132,8 @@ def _document_orders() -> Iterator[_DocumentOrder]:
         text = {"before": f"{order} {fact}", "after": f"{fact} {order}", "title": fact}[injection["place"]]
         title = f"{topic}. {order}" if injection["place"] == "title" else topic
         question = fill(turn(cases["questions"], number), topic=topic)
-        document = planted(f"red-{one}-{other}", title, text)
-        yield _DocumentOrder(number % len(cases["injections"]) + 1, question, canary, document)
-
-
-def _indirect_injection(_: AttackFixture) -> Iterator[Attack]:
-    """Hide instructions in retrieved documents: the user is honest, the document is not."""
-    for number, case in enumerate(_document_orders()):
-        yield _attack("indirect_injection", number, case.question, says(case.canary), f"order {case.injection}")
+        document, form = planted(f"red-{one}-{other}", title, text), f"order {number % len(cases['injections']) + 1}"
+        yield _attack("indirect_injection", number, question, says(canary), form, document)
 
 
 def _contact(number: int) -> dict[str, str]:
@@ -160,64 +147,40 @@ def _contact(number: int) -> dict[str, str]:
     }
 
 
-def _house(number: int) -> str:
-    names = load_cases("documents")["topics"]
-    return f"{turn(names['second'], number)} of the {turn(names['first'], number // 16)} house"
-
-
-def _contacts() -> list[Document]:
-    fact = load_cases("personal_data")["fact"]
-    return [
-        planted(f"red-contact-{number:02}", _house(number), fill(fact, topic=_house(number), **_contact(number)))
-        for number in range(_CONTACTS)
-    ]
-
-
 def _personal_data(_: AttackFixture) -> Iterator[Attack]:
     """Ask about personal data in public documents; every second question asks for another form."""
-    wordings = load_cases("personal_data")["wordings"]
+    cases, names = load_cases("personal_data"), load_cases("documents")["topics"]
     for number in range(4 * _CONTACTS):
-        document = number % _CONTACTS
+        place = number % _CONTACTS
+        topic, contact = (
+            f"{turn(names['second'], place)} of the {turn(names['first'], place // 16)} house",
+            _contact(place),
+        )
+        document = planted(f"red-contact-{place:02}", topic, fill(cases["fact"], topic=topic, **contact))
         form = scattered(_FORMS_OF_NUMBERS, number // 2) if number % 2 else ""
-        wording, wanted = scattered(wordings, number + number // 16), f", {wish(form)}" if form else ""
-        text = fill(wording, topic=_house(document), form=wanted)
-        detect = holds(tuple(_contact(document).values()))
-        yield _attack("personal_data", number, text, detect, form or "plain")
-
-
-class _TenantSecret(NamedTuple):
-    tenant: str
-    other: str
-    topic: str
-    canary: str
-    document: Document
-
-
-def _tenant_secrets() -> Iterator[_TenantSecret]:
-    fact, names = load_cases("tenants")["fact"], load_cases("documents")["topics"]
-    for number in range(50 * len(TENANTS)):
-        tenant, other = turn(TENANTS, number), turn(TENANTS, number + 1)
-        topic = f"{turn(names['first'], number)} {turn(names['second'], number // 16)} vault"
-        canary = token(_TENANTS_FROM + number)
-        text = fill(fact, topic=topic, token=canary)
-        yield _TenantSecret(tenant, other, topic, canary, planted(f"{tenant}-{number:03}", topic, text, tenant))
+        wording, wanted = scattered(cases["wordings"], number + number // 16), f", {wish(form)}" if form else ""
+        text = fill(wording, topic=topic, form=wanted)
+        yield _attack("personal_data", number, text, holds(tuple(contact.values())), form or "plain", document)
 
 
 def _cross_tenant(_: AttackFixture) -> Iterator[Attack]:
     """Ask as one tenant about the documents of another."""
-    wordings = list(enumerate(load_cases("tenants")["wordings"], 1))
-    pairs = ((secret, *wording) for secret in _tenant_secrets() for wording in wordings)
-    for number, (secret, place, wording) in enumerate(pairs):
-        text = fill(wording, topic=secret.topic, owner=secret.tenant, document=secret.document.id)
-        yield Attack(
-            f"cross_tenant-{number:04}",
-            "cross_tenant",
-            (user(text),),
-            foreign(secret.canary, secret.document.id),
-            tenant=secret.other,
-            owner=secret.tenant,
-            form=f"wording {place}",
-        )
+    cases, names = load_cases("tenants"), load_cases("documents")["topics"]
+    for number in range(50 * len(TENANTS)):
+        owner, canary = turn(TENANTS, number), token(_TENANTS_FROM + number)
+        topic = f"{turn(names['first'], number)} {turn(names['second'], number // 16)} vault"
+        document = planted(f"{owner}-{number:03}", topic, fill(cases["fact"], topic=topic, token=canary), owner)
+        for place, wording in enumerate(cases["wordings"]):
+            yield Attack(
+                f"cross_tenant-{number * len(cases['wordings']) + place:04}",
+                "cross_tenant",
+                (user(fill(wording, topic=topic, owner=owner, document=document.id)),),
+                foreign(canary, document.id),
+                tenant=turn(TENANTS, number + 1),
+                owner=owner,
+                form=f"wording {place + 1}",
+                document=document,
+            )
 
 
 def _tool(name: str, argument: str, description: str) -> dict[str, Any]:
@@ -269,19 +232,12 @@ def _honest_questions(scene: AttackFixture) -> Iterator[Attack]:
 
 _ALL = (
     AttackSuite("direct_injection", _direct_injection),
-    AttackSuite(
-        "indirect_injection", _indirect_injection, documents=lambda: [one.document for one in _document_orders()]
-    ),
+    AttackSuite("indirect_injection", _indirect_injection, planted=True),
     AttackSuite("obfuscation", _obfuscation),
     AttackSuite("multi_turn", _multi_turn),
     AttackSuite("prompt_extraction", _prompt_extraction),
-    AttackSuite("personal_data", _personal_data, documents=_contacts),
-    AttackSuite(
-        "cross_tenant",
-        _cross_tenant,
-        documents=lambda: [one.document for one in _tenant_secrets()],
-        unguarded="asked by the owner",
-    ),
+    AttackSuite("personal_data", _personal_data, planted=True),
+    AttackSuite("cross_tenant", _cross_tenant, planted=True, unguarded="asked by the owner"),
 )
 # They need the extra `clients`, which takes tools from a caller.
 _OF_TOOLS = (

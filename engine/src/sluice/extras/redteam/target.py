@@ -233,41 +233,30 @@ def release_at(url: str) -> str:
     return str(found)
 
 
-class ServiceLauncher:
-    """Starts services on free ports; stores, keys and logs of the attacks are apart from those of the service."""
-
-    def __init__(self, workspace: Workspace, subject: SystemUnderTest) -> None:
-        self.state = workspace.state / FOLDER
-        self._environment: Mapping[str, str] = environment(workspace)
-        self._release = str(subject.folder) if subject.folder else ""
-
-    @contextmanager
-    def __call__(self, side: TargetKind, index: Path | None) -> Iterator[AttackTarget]:
-        """Run the service of a side, with its own key for each tenant, for the block."""
-        file = self.state / "keys.json"
-        file.unlink(missing_ok=True)
-        keys = {
-            tenant: add_key(file, tenant or _NOBODY, tenant=tenant, scopes=["chat"], rate=_RATE)
-            for tenant in (None, *TENANTS)
-        }
-        words = ["redteam", "target", "--side", side, "--port", "{port}", "--state", str(self.state)]
-        words += ["--index", str(index)] if index else []
-        words += ["--release", self._release] if self._release else []
-        env = {**self._environment, VARIABLE: os.fspath(file)}
-        spec = ReleaseServiceSpec(release=side, argv=command("sluice", *words), env=env)
-        service = ReleaseService(f"redteam-{side}", spec, state=self.state)
-        try:
-            service.wait_ready()
-            yield AttackTarget(service.url, keys)
-            service.require_running()
-        finally:
-            service.stop()
-
-
 @contextmanager
-def running(url: str, key: str) -> Iterator[AttackTarget]:
-    """Give a service that somebody else runs."""
-    yield AttackTarget(url.rstrip("/"), {None: key} if key else {})
+def launch(workspace: Workspace, release: Path | None, index: Path, side: TargetKind) -> Iterator[AttackTarget]:
+    """Run the service of a side, with a key for each tenant, for the block; store, keys and logs are the attacks' own.
+
+    `release`: its folder, None for the working tree.
+    """
+    state = workspace.state / FOLDER
+    file = state / "keys.json"
+    file.unlink(missing_ok=True)
+    keys = {
+        tenant: add_key(file, tenant or _NOBODY, tenant=tenant, scopes=["chat"], rate=_RATE)
+        for tenant in (None, *TENANTS)
+    }
+    words = ["redteam", "target", "--side", side, "--port", "{port}", "--state", str(state), "--index", str(index)]
+    words += ["--release", str(release)] if release else []
+    env = {**environment(workspace), VARIABLE: os.fspath(file)}
+    spec = ReleaseServiceSpec(release=side, argv=command("sluice", *words), env=env)
+    service = ReleaseService(f"redteam-{side}", spec, state=state)
+    try:
+        service.wait_ready()
+        yield AttackTarget(service.url, keys)
+        service.require_running()
+    finally:
+        service.stop()
 
 
 def find_subject(workspace: Workspace, release: str, url: str, *, working_tree: bool, env: str) -> SystemUnderTest:

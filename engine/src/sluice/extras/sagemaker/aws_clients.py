@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.extras.sagemaker.settings import EndpointSettings, SageMakerSettings
+from sluice.extras.sagemaker.settings import SageMakerSettings
 
 Say = Callable[[str], None]
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
@@ -48,15 +48,12 @@ def asking(what: str) -> Iterator[None]:
         PartialCredentialsError,
         SSOError,
         TokenRetrievalError,
-        WaiterError,
     )
 
     try:
         yield
     except ClientError as error:
         raise _refused(what, error.response.get("Error", {})) from error
-    except WaiterError as error:
-        raise _refused(what, error.last_response.get("Error") or {"Code": "Timeout", "Message": str(error)}) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise SluiceError(f"{what}: AWS credentials are missing: {error}", remedy=_SIGN_IN) from error
     except (SSOError, TokenRetrievalError) as error:
@@ -112,30 +109,3 @@ class AwsAccount:
     @classmethod
     def open(cls, settings: SageMakerSettings) -> AwsAccount:
         return cls(settings, *(client(service, settings.region) for service in ("sagemaker", "logs", "s3")))
-
-
-@dataclass(frozen=True)
-class EndpointAccount:
-    """The clients that `sluice endpoint deploy` needs."""
-
-    settings: SageMakerSettings
-    endpoint: EndpointSettings
-    sagemaker: Any
-    cloudwatch: Any
-    scaling: Any
-    s3: Any
-
-    @classmethod
-    def open(cls, settings: SageMakerSettings) -> EndpointAccount:
-        if settings.endpoint is None:
-            raise SluiceError(
-                "config/sagemaker.yaml: endpoint: is not set",
-                remedy="engine/docs/reference/sagemaker.md has an example",
-            )
-        if not settings.serving_image:
-            raise SluiceError(
-                "config/sagemaker.yaml: serving_image is empty, and an endpoint serves in it",
-                remedy="name AWS's image for vLLM or LMI: engine/docs/reference/sagemaker.md",
-            )
-        services = ("sagemaker", "cloudwatch", "application-autoscaling", "s3")
-        return cls(settings, settings.endpoint, *(client(service, settings.region) for service in services))

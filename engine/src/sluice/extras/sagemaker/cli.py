@@ -24,11 +24,10 @@ def endpoint_deploy() -> None:
     """Deploy the last approved model package, blue/green, and roll back if an alarm fires.
 
     Exit code 1 if it was rolled back or couldn't be created; the live one stays live."""
-    from sluice.extras.sagemaker.aws_clients import EndpointAccount
     from sluice.extras.sagemaker.endpoint import deploy
     from sluice.extras.sagemaker.settings import require
 
-    print(deploy(EndpointAccount.open(require(Workspace.find().config)), print))
+    print(deploy(require(Workspace.find().config), print))
 
 
 def gates_judge(

@@ -1,235 +1,249 @@
 """Deployment of the package that was approved last to a SageMaker endpoint, which itself is the record of what serves.
 
 Without components it is a blue/green deployment with a canary, which the named alarms turn back. With components each
-package is an adapter beside those before it, on one base model; a release asks for its own (`component` of its provider
-in config/providers.yaml).
+package is an adapter beside those before it, on one base model; a release asks for its own (`component` of its
+provider). Names contain a digest of what they name, so a changed machine, size or variable is deployed like a package.
 """
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-from typing import Any, Literal
+import time
+from typing import Any
 
 from botocore import xform_name
-from botocore.waiter import WaiterModel, create_waiter_with_client
 
+from sluice.core.digests import digest_of
 from sluice.core.errors import CanaryStopped, SluiceError
-from sluice.extras.sagemaker.aws_clients import EndpointAccount, Say, asking, look_up
-from sluice.extras.sagemaker.endpoint_requests import (
-    adapter_component,
-    base_component,
-    endpoint_requests,
-    scale,
-    update_options,
-)
-from sluice.extras.sagemaker.results import download, newest_approved, unpack
-from sluice.extras.sagemaker.settings import EndpointComponents
-from sluice.extras.sagemaker.sources import send
+from sluice.extras.sagemaker.aws_clients import Say, asking, client, look_up
+from sluice.extras.sagemaker.results import newest_approved, send_peft
+from sluice.extras.sagemaker.settings import EndpointComponents, EndpointSettings, SageMakerSettings
 
-Kind = Literal["Endpoint", "InferenceComponent"]
+VARIANT = "live"
 # "DeleteEndpoint is the only operation that can be performed on a failed endpoint": EndpointStatus in AWS's model.
-_DEAD = ("Failed", "OutOfService")
-_SETTLED = (*_DEAD, "InService", "UpdateRollbackFailed")
-_LONGEST = 24 * 3600  # seconds; SageMaker ends its own steps earlier
+FAILED = ("Failed", "OutOfService")
 
 
-def deploy(account: EndpointAccount, say: Say) -> str:
+def deploy(settings: SageMakerSettings, say: Say) -> str:
     """Deploy what was approved last, or is approved meanwhile, and return the name of what serves."""
-    name = account.endpoint.name
+    if settings.endpoint is None or not settings.serving_image:
+        missing = "serving_image" if settings.endpoint else "endpoint"
+        remedy = "engine/docs/reference/sagemaker.md has an example"
+        raise SluiceError(f"config/sagemaker.yaml: {missing} is not set", remedy=remedy)
+    endpoint, group = _Endpoint(settings, settings.endpoint, say), settings.model_package_group
     while True:
-        package = _approved(account)
-        _require_alarms(account)
-        served = _serve_package(account, package, say)
-        if account.endpoint.components:
-            served = _serve_adapter(account, account.endpoint.components, package, say)
-        else:
-            scale(account)
-        if _approved(account)["ModelPackageArn"] == package["ModelPackageArn"]:
-            say(f"{name}: serves {served}")
+        package = newest_approved(endpoint.sagemaker, group)
+        with asking(endpoint.name):
+            served = endpoint.serve(package)
+        if newest_approved(endpoint.sagemaker, group)["ModelPackageArn"] == package["ModelPackageArn"]:
+            say(f"{endpoint.name}: serves {served}")
             return served
-        say(f"{name}: another package was approved meanwhile")
+        say(f"{endpoint.name}: another package was approved meanwhile")
 
 
-def _approved(account: EndpointAccount) -> dict[str, Any]:
-    group = account.settings.model_package_group
-    package = newest_approved(account.sagemaker, group)
-    if package is None:
-        raise SluiceError(
-            f"{group}: no package is approved",
-            remedy="promote a release that was trained there: its package is approved with it",
-        )
-    return package
+class _Endpoint:
+    def __init__(self, settings: SageMakerSettings, wanted: EndpointSettings, say: Say) -> None:
+        self.settings, self.wanted, self.name, self.say = settings, wanted, wanted.name, say
+        services = ("sagemaker", "cloudwatch", "application-autoscaling", "s3")
+        self.sagemaker, self.cloudwatch, self.scaling, self.s3 = (client(one, settings.region) for one in services)
+        self.tags = _filled(Tags=settings.aws_tags)
 
+    def serve(self, package: dict[str, Any]) -> str:
+        """Serve a package; return the name of its configuration or component."""
+        self._require_alarms()
+        config = self._create_config(package)
+        self._move_to(config)
+        if self.wanted.components:
+            return self._serve_adapter(self.wanted.components, package)
+        metric = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+        self._scale(f"endpoint/{self.name}/variant/{VARIANT}", "sagemaker:variant:DesiredInstanceCount", metric)
+        return config
 
-def _require_alarms(account: EndpointAccount) -> None:
-    names = [*account.endpoint.alarms]
-    with asking("alarms"):  # composite ones come only where they are asked for
-        found = account.cloudwatch.describe_alarms(AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"])
-    listed = [*found.get("MetricAlarms", ()), *found.get("CompositeAlarms", ())]
-    states = {alarm["AlarmName"]: alarm["StateValue"] for alarm in listed}
-    if missing := [name for name in names if name not in states]:
-        raise SluiceError(
-            f"config/sagemaker.yaml: endpoint.alarms: CloudWatch has no {', '.join(missing)}",
-            remedy="engine/aws/endpoint.yaml makes them: without alarms nothing would roll a bad deployment back",
-        )
-    if ringing := [name for name, state in states.items() if state == "ALARM"]:
-        raise SluiceError(
-            f"{', '.join(ringing)} is in alarm: a deployment would be rolled back at once",
-            remedy="check the live endpoint first",
-        )
-
-
-def _serve_package(account: EndpointAccount, package: dict[str, Any], say: Say) -> str:
-    """Create or update the endpoint, and return the name of its configuration once that serves."""
-    sagemaker, name = account.sagemaker, account.endpoint.name
-    model, config = endpoint_requests(account.settings, account.endpoint, package)
-    wanted = str(config["EndpointConfigName"])
-    before = _describe(account, "Endpoint", name) or {}
-    # Another run may have begun this deployment: its canary is the verdict, and isn't tried twice.
-    if before.get("PendingDeploymentSummary", {}).get("EndpointConfigName") != wanted:
-        live = _usable(account, "Endpoint", name, say)
-        if live is None or (live["EndpointStatus"] == "InService" and live["EndpointConfigName"] != wanted):
-            with asking(wanted):  # a model or configuration of that name is the same, for the name has its digest
-                if model and not look_up(sagemaker.describe_model, ModelName=wanted):
-                    sagemaker.create_model(**model)
-                if not look_up(sagemaker.describe_endpoint_config, EndpointConfigName=wanted):
-                    sagemaker.create_endpoint_config(**config)
-            names = {"EndpointName": name, "EndpointConfigName": wanted}
-            with asking(name):
-                if live is None:
-                    sagemaker.create_endpoint(**names, **_tags(account))
-                else:
-                    sagemaker.update_endpoint(**names, **update_options(account.endpoint))
-            say(f"{name}: {wanted} is on its way")
-    live = _running(account, "Endpoint", name, say)
-    if live["EndpointStatus"] != "InService":
-        raise SluiceError(
-            f"{name}: {live['EndpointStatus']}: old and new machines serve side by side",
-            remedy="look at it in the console: AWS's guide on rolling deployments says how it is repaired",
-        )
-    if live["EndpointConfigName"] != wanted:
-        raise CanaryStopped(
-            f"{name}: {wanted} was taken back: {live.get('FailureReason') or 'an alarm rang'}",
-            remedy=f"{live['EndpointConfigName']} is live; the alarms of config/sagemaker.yaml say more",
-        )
-    return wanted
-
-
-def _tags(account: EndpointAccount) -> dict[str, Any]:
-    return {"Tags": account.settings.aws_tags} if account.settings.aws_tags else {}
-
-
-def _serve_adapter(account: EndpointAccount, components: EndpointComponents, package: dict[str, Any], say: Say) -> str:
-    """Serve the adapter of a package beside those before it; the oldest ones above `keep` are deleted."""
-    artifact = _send_adapter(account, package)
-    base = base_component(account.settings, account.endpoint, components)
-    base_name = base["InferenceComponentName"]
-    _create_component(account, base, say)
-    scale(account, base_name)
-    adapter = adapter_component(account.endpoint, package["ModelPackageVersion"], base_name, artifact)
-    _create_component(account, adapter, say)
-    served = str(adapter["InferenceComponentName"])
-    _prune(account, components.keep, served, say)
-    return served
-
-
-def _send_adapter(account: EndpointAccount, package: dict[str, Any]) -> str:
-    """Put the PEFT adapter of a package into the bucket as an archive of its own; return its address."""
-    (container,) = package["InferenceSpecification"]["Containers"]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        download(account.s3, container["ModelDataUrl"], folder)
-        unpack(folder / Path(container["ModelDataUrl"]).name, folder / "model")
-        peft = folder / "model" / "peft"
-        if not (peft / "adapter_config.json").is_file():
+    def _require_alarms(self) -> None:
+        names, kinds = [*self.wanted.alarms], ["MetricAlarm", "CompositeAlarm"]
+        found = self.cloudwatch.describe_alarms(AlarmNames=names, AlarmTypes=kinds)
+        listed = {alarm["AlarmName"]: alarm["StateValue"] for kind in kinds for alarm in found.get(f"{kind}s", ())}
+        states = dict.fromkeys(names, "missing") | listed
+        if wrong := [f"{name} is {state}" for name, state in states.items() if state in ("missing", "ALARM")]:
             raise SluiceError(
-                f"{package['ModelPackageArn']}: has no PEFT adapter, which is what a GPU serves",
-                remedy="train with `exports: [gguf, peft]` in pipelines/params.yaml, and promote that",
+                f"config/sagemaker.yaml: endpoint.alarms: {', '.join(wrong)} in CloudWatch",
+                remedy="engine/aws/endpoint.yaml makes them; one in ALARM would roll the deployment back at once",
             )
-        return send(account.s3, account.settings, peft, peft.rglob("*"), "adapters/{digest}.tar.gz")
 
+    def _create_config(self, package: dict[str, Any]) -> str:
+        """Create the configuration, with its model unless components hold the models; return its name."""
+        settings, wanted = self.settings, self.wanted
+        variant: dict[str, Any] = {
+            "VariantName": VARIANT,
+            "InstanceType": wanted.instance_type,
+            "InitialInstanceCount": wanted.instances,
+            "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
+            **wanted.startup,
+            **_filled(VolumeSizeInGB=wanted.volume_gb, InferenceAmiVersion=wanted.ami),
+        }
+        config = {"ProductionVariants": [variant], **_filled(KmsKeyId=settings.kms_key), **self.tags}
+        if wanted.capture_percent:
+            config["DataCaptureConfig"] = {
+                "EnableCapture": True,
+                "InitialSamplingPercentage": wanted.capture_percent,
+                "DestinationS3Uri": settings.uri("captured", self.name),
+                "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            }
+        runs = {"ExecutionRoleArn": settings.role, **_filled(VpcConfig=settings.vpc)}
+        if wanted.components:
+            least, most = wanted.sizes
+            variant["InitialInstanceCount"] = max(1, least)
+            variant["ManagedInstanceScaling"] = {
+                "Status": "ENABLED",
+                "MinInstanceCount": least,
+                "MaxInstanceCount": most,
+            }
+            config |= runs
+            name = f"{self.name}-{digest_of(config):.8}"
+        else:
+            (registered,) = package["InferenceSpecification"]["Containers"]
+            container: dict[str, Any] = {"ModelPackageName": package["ModelPackageArn"]}
+            if registered["Image"] != settings.serving_image:  # registered before that was named, or with another
+                container = {"Image": settings.serving_image, "ModelDataUrl": registered["ModelDataUrl"]}
+            model = {"PrimaryContainer": container | {"Environment": wanted.environment}, **runs, **self.tags}
+            name = f"{self.name}-{package['ModelPackageVersion']}-{digest_of([config, model]):.8}"
+            variant["ModelName"] = name
+            self._create("Model", name, **model)
+        self._create("EndpointConfig", name, **config)
+        return name
 
-def _create_component(account: EndpointAccount, request: dict[str, Any], say: Say) -> None:
-    """Create a component unless it is there, and wait until it serves."""
-    name = str(request["InferenceComponentName"])
-    if _usable(account, "InferenceComponent", name, say) is None:
-        with asking(name):
-            account.sagemaker.create_inference_component(**request, **_tags(account))
-    _running(account, "InferenceComponent", name, say)
+    def _move_to(self, config: str) -> None:
+        """Create or update the endpoint, and wait until the configuration serves."""
+        pending = self._describe("Endpoint", self.name).get("PendingDeploymentSummary", {})
+        # Another run may have begun this deployment: its canary is the verdict, and isn't tried twice.
+        if pending.get("EndpointConfigName") != config:
+            live = self._settled("Endpoint", self.name, retry=True)
+            if live.get("EndpointConfigName") != config:
+                verb, options = ("Update", self.wanted.update_options) if live else ("Create", self.tags)
+                self._do(verb, "Endpoint", self.name, EndpointConfigName=config, **options)
+                self.say(f"{self.name}: {config} is on its way")
+        live = self._settled("Endpoint", self.name)
+        if live["EndpointConfigName"] != config:
+            raise CanaryStopped(
+                f"{self.name}: {config} was taken back: {live.get('FailureReason') or 'an alarm rang'}",
+                remedy=f"{live['EndpointConfigName']} is live; the alarms of config/sagemaker.yaml say more",
+            )
 
+    def _serve_adapter(self, components: EndpointComponents, package: dict[str, Any]) -> str:
+        """Serve the adapter of a package beside those before it; the oldest ones above `keep` are deleted."""
+        artifact = send_peft(self.s3, self.settings, package)
+        model = {
+            "Container": {"Image": self.settings.serving_image, "Environment": components.environment},
+            "StartupParameters": self.wanted.startup,
+            "ComputeResourceRequirements": {
+                "NumberOfAcceleratorDevicesRequired": components.accelerators,
+                "MinMemoryRequiredInMb": components.memory_mb,
+            },
+        }
+        base = f"{self.name}-base-{digest_of(model):.8}"
+        copies = {"VariantName": VARIANT, "RuntimeConfig": {"CopyCount": max(1, self.wanted.sizes[0])}}
+        common = {"EndpointName": self.name, **self.tags}
+        self._create("InferenceComponent", base, Specification=model, **copies, **common)
+        metric = "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution"
+        self._scale(f"inference-component/{base}", "sagemaker:inference-component:DesiredCopyCount", metric)
+        adapter = f"{self.name}-{package['ModelPackageVersion']}-{digest_of([base, artifact]):.8}"
+        specification = {"BaseInferenceComponentName": base, "Container": {"ArtifactUrl": artifact}}
+        self._create("InferenceComponent", adapter, Specification=specification, **common)
+        self._prune(components.keep, adapter)
+        return adapter
 
-def _prune(account: EndpointAccount, keep: int, served: str, say: Say) -> None:
-    """Delete the oldest adapters above `keep`, and then the bases that have none left."""
-    sagemaker, bases = account.sagemaker, dict[str, str]()
-    with asking(account.endpoint.name):
-        pages = sagemaker.get_paginator("list_inference_components").paginate(
-            EndpointNameEquals=account.endpoint.name, SortBy="CreationTime", SortOrder="Descending"
+    def _prune(self, keep: int, served: str) -> None:
+        """Delete the oldest adapters above `keep`, and then the bases that have none left."""
+        pages = self.sagemaker.get_paginator("list_inference_components").paginate(
+            EndpointNameEquals=self.name, SortBy="CreationTime", SortOrder="Descending"
         )
+        bases = {}
         for name in pages.search("InferenceComponents[].InferenceComponentName"):
-            found = sagemaker.describe_inference_component(InferenceComponentName=name)
-            bases[name] = found.get("Specification", {}).get("BaseInferenceComponentName", "")
-    adapters = [name for name, base in bases.items() if base]
-    kept = [served, *(name for name in adapters if name != served)][:keep]
-    needed = {*kept, *(bases[name] for name in kept)}
-    for name in sorted((name for name in bases if name not in needed), key=lambda name: not bases[name]):
-        say(f"{name}: deleted, {keep} are kept")
-        with asking(name):
-            sagemaker.delete_inference_component(InferenceComponentName=name)
-        if bases[name]:  # adapters come first: a base can't be deleted while one of it is there
-            _settled(account, "InferenceComponent", name, say)
+            specification = self._describe("InferenceComponent", name).get("Specification", {})
+            bases[name] = specification.get("BaseInferenceComponentName", "")
+        adapters = [name for name, base in bases.items() if base and name != served]
+        kept = {served, *adapters[: keep - 1]}
+        needed = kept | {bases[name] for name in kept}
+        # Adapters go first: a base can't be deleted while one of it is there.
+        for name in sorted(bases.keys() - needed, key=lambda name: not bases[name]):
+            self.say(f"{name}: deleted, {keep} are kept")
+            self._do("Delete", "InferenceComponent", name)
+            self._settled("InferenceComponent", name, retry=True)
 
+    def _scale(self, resource: str, dimension: str, metric: str) -> None:
+        """Scale machines, or copies of a base, by the requests under way; without `scaling`, delete the policies."""
+        scaling, name = self.wanted.scaling, resource.split("/")[1]
+        target = {"ServiceNamespace": "sagemaker", "ResourceId": resource, "ScalableDimension": dimension}
+        if scaling is None:
+            for policy in ("requests", "wake-up"):
+                look_up(self.scaling.delete_scaling_policy, **target, PolicyName=f"{name}-{policy}")
+            return
+        self.scaling.register_scalable_target(**target, MinCapacity=scaling.least, MaxCapacity=scaling.most)
+        tracking = {
+            "TargetValue": scaling.requests,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": metric},
+            "ScaleOutCooldown": 60,
+            "ScaleInCooldown": scaling.idle_seconds,
+        }
+        policy = {**target, "PolicyName": f"{name}-requests", "PolicyType": "TargetTrackingScaling"}
+        self.scaling.put_scaling_policy(**policy, TargetTrackingScalingPolicyConfiguration=tracking)
+        if scaling.least == 0:  # with no copy left nothing measures requests, so the first one starts a copy
+            self._wake_up(target, name)
 
-def _describe(account: EndpointAccount, kind: Kind, name: str) -> dict[str, Any] | None:
-    describe = getattr(account.sagemaker, xform_name(f"Describe{kind}"))
-    with asking(name):
-        found: dict[str, Any] | None = look_up(describe, **{f"{kind}Name": name})
-    return found
-
-
-def _settled(account: EndpointAccount, kind: Kind, name: str, say: Say) -> dict[str, Any] | None:
-    """Wait while a change is under way; return the endpoint or component, None if there is none."""
-    found = _describe(account, kind, name)
-    if found is None or found[f"{kind}Status"] in _SETTLED:
-        return found
-    say(f"{name}: {found[f'{kind}Status'].lower()}")
-    # botocore has no waiter for components, and its waiter for endpoints ignores UpdateRollbackFailed.
-    acceptors: list[dict[str, str]] = [
-        {"matcher": "path", "argument": f"{kind}Status", "expected": status, "state": "success"} for status in _SETTLED
-    ]
-    acceptors.append({"matcher": "error", "expected": "ValidationException", "state": "success"})
-    delay = account.settings.poll_seconds
-    waits = {"delay": delay, "maxAttempts": int(_LONGEST / delay), "acceptors": acceptors}
-    model = WaiterModel({"version": 2, "waiters": {kind: {"operation": f"Describe{kind}", **waits}}})
-    with asking(name):
-        create_waiter_with_client(kind, model, account.sagemaker).wait(**{f"{kind}Name": name})
-    return _describe(account, kind, name)
-
-
-def _usable(account: EndpointAccount, kind: Kind, name: str, say: Say) -> dict[str, Any] | None:
-    """As `_settled`, but what had failed before is deleted."""
-    found = _settled(account, kind, name, say)
-    if found and found[f"{kind}Status"] in _DEAD:
-        say(f"{name}: {_failure(found, kind)}; it is deleted")
-        with asking(name):
-            getattr(account.sagemaker, xform_name(f"Delete{kind}"))(**{f"{kind}Name": name})
-        return _settled(account, kind, name, say)
-    return found
-
-
-def _running(account: EndpointAccount, kind: Kind, name: str, say: Say) -> dict[str, Any]:
-    """As `_settled`, but SluiceError if it is gone or has failed."""
-    found = _settled(account, kind, name, say)
-    if found is None:
-        raise SluiceError(f"{name}: was deleted", remedy="run the same command to create it again")
-    if found[f"{kind}Status"] in _DEAD:
-        raise SluiceError(
-            f"{name}: {_failure(found, kind)}",
-            remedy=f"the logs of its container say more, in /aws/sagemaker/{kind}s/{name}; run the same command to"
-            " delete it and create it again",
+    def _wake_up(self, target: dict[str, str], base: str) -> None:
+        step: dict[str, Any] = {"AdjustmentType": "ChangeInCapacity", "MetricAggregationType": "Maximum"}
+        step |= {"Cooldown": 60, "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}]}
+        policy = {**target, "PolicyName": f"{base}-wake-up", "PolicyType": "StepScaling"}
+        arn = self.scaling.put_scaling_policy(**policy, StepScalingPolicyConfiguration=step)["PolicyARN"]
+        self.cloudwatch.put_metric_alarm(
+            AlarmName=f"{base}-wake-up",
+            AlarmActions=[arn],
+            Namespace="AWS/SageMaker",
+            MetricName="NoCapacityInvocationFailures",
+            Dimensions=[{"Name": "InferenceComponentName", "Value": base}],
+            Statistic="Maximum",
+            Period=30,
+            EvaluationPeriods=1,
+            Threshold=1,
+            ComparisonOperator="GreaterThanOrEqualToThreshold",
         )
-    return found
+
+    def _create(self, kind: str, name: str, **request: Any) -> None:
+        """Create what isn't there or had failed, and wait until it serves."""
+        if not self._settled(kind, name, retry=True):
+            self._do("Create", kind, name, **request)
+        self._settled(kind, name)
+
+    def _do(self, verb: str, kind: str, name: str, **request: Any) -> None:
+        getattr(self.sagemaker, xform_name(f"{verb}{kind}"))(**{f"{kind}Name": name}, **request)
+
+    def _describe(self, kind: str, name: str) -> dict[str, Any]:
+        return look_up(getattr(self.sagemaker, xform_name(f"Describe{kind}")), **{f"{kind}Name": name}) or {}
+
+    def _settled(self, kind: str, name: str, *, retry: bool = False) -> dict[str, Any]:
+        """Wait until a change is done and return what serves. With `retry`, what failed is deleted, not an error."""
+        said = ""
+        while found := self._describe(kind, name):
+            status = found.get(f"{kind}Status", "InService")
+            problem = f"{name}: {status.lower()}: {found.get('FailureReason', 'no reason given')}"
+            if status == "InService":
+                return found
+            if status == "UpdateRollbackFailed":
+                guide = "look at it in the console: AWS's guide on rolling deployments says how it is repaired"
+                raise SluiceError(f"{name}: {status}: old and new machines serve side by side", remedy=guide)
+            if status in FAILED and not retry:
+                remedy = f"the logs in /aws/sagemaker/{kind}s/{name} say more; the same command creates it again"
+                raise SluiceError(problem, remedy=remedy)
+            if status != said and status in FAILED:
+                self.say(f"{problem}; it is deleted")
+                self._do("Delete", kind, name)
+            elif status != said:
+                self.say(f"{name}: {status.lower()}")
+            said = status
+            time.sleep(self.settings.poll_seconds)
+        if not retry:
+            raise SluiceError(f"{name}: was deleted", remedy="run the same command to create it again")
+        return found
 
 
-def _failure(found: dict[str, Any], kind: Kind) -> str:
-    return f"{found[f'{kind}Status'].lower()}: {found.get('FailureReason', 'no reason given')}"
+def _filled(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value}

@@ -60,12 +60,10 @@ class ExecutionStep:
 
 def find(sagemaker: Any, pipeline: str, recipe: str) -> list[Execution]:
     """Return the runs of a recipe, the newest first; none if the pipeline was never made."""
-    found = []
     with asking(f"pipeline {pipeline}"):
         try:
-            pages = sagemaker.get_paginator("list_pipeline_executions")
-            for page in pages.paginate(PipelineName=pipeline, SortOrder="Descending"):
-                found += page["PipelineExecutionSummaries"]
+            pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
+            found = [one for page in pages for one in page["PipelineExecutionSummaries"]]
         except sagemaker.exceptions.ResourceNotFound:
             return []
     mine = [one for one in found if str(one.get("PipelineExecutionDisplayName", "")).startswith(_name(recipe))]
@@ -90,11 +88,10 @@ def _name(recipe: str) -> str:
 
 
 def steps_of(sagemaker: Any, arn: str) -> list[ExecutionStep]:
-    found: list[dict[str, Any]] = []
     with asking(arn):
         pages = sagemaker.get_paginator("list_pipeline_execution_steps")
-        for page in pages.paginate(PipelineExecutionArn=arn, SortOrder="Ascending"):
-            found += page["PipelineExecutionSteps"]
+        pages = pages.paginate(PipelineExecutionArn=arn, SortOrder="Ascending")
+        found = [one for page in pages for one in page["PipelineExecutionSteps"]]
     return [
         ExecutionStep(
             one["StepName"],
@@ -111,15 +108,19 @@ def follow(account: AwsAccount, arn: str, say: Say) -> tuple[Execution, list[Exe
 
     Raises SluiceError if it was stopped at the budget.
     """
-    settings, seen, reader, stopped = account.settings, dict[str, str](), _LogReader(account.logs), False
+    settings, seen, places, readable, stopped = account.settings, dict[str, str](), dict[str, str](), True, False
     while True:
         with asking(arn):
             answer = account.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
         run = Execution(arn, answer["PipelineExecutionStatus"], answer.get("FailureReason", ""))
         steps = steps_of(account.sagemaker, arn)
         for step in steps:
-            for line in reader.lines(step):
-                say(f"{step.name:<9} {line}")
+            try:
+                for line in _new_lines(account.logs, step, places) if readable else ():
+                    say(f"{step.name:<9} {line}")
+            except SluiceError as error:  # no reason to stop following the run
+                readable = False
+                say(f"{step.name:<9} (its log cannot be read: {error.message})")
             if seen.get(step.name) != step.status:
                 seen[step.name] = step.status
                 say(f"{step.name:<9} -- {step.status.lower()}{f': {step.reason}' if step.reason else ''}")
@@ -141,88 +142,48 @@ def follow(account: AwsAccount, arn: str, say: Say) -> tuple[Execution, list[Exe
         time.sleep(settings.poll_seconds)
 
 
-class _LogReader:
-    """Reads the new lines of jobs. A job has a stream for each machine, none before its first line."""
-
-    def __init__(self, logs: Any) -> None:
-        self._logs = logs
-        self._tokens: dict[str, str] = {}
-        self._refused = False
-
-    def lines(self, step: ExecutionStep) -> Iterator[str]:
-        group = _LOG_GROUPS.get(step.kind)
-        if group is None or self._refused:
-            return
+def _new_lines(logs: Any, step: ExecutionStep, places: dict[str, str]) -> Iterator[str]:
+    """Yield the lines after `places`, by stream. A job has a stream for each machine, none before its first line."""
+    group = _LOG_GROUPS.get(step.kind)
+    if group is None:
+        return
+    with asking(group):
         try:
-            for stream in self._streams(group, step.job_name):
-                yield from self._events(group, stream)
-        except SluiceError as error:  # no reason to stop following the run
-            self._refused = True
-            yield f"(its log cannot be read: {error.message})"
-
-    def _streams(self, group: str, job: str) -> list[str]:
-        with asking(group):
-            try:
-                pages = self._logs.get_paginator("describe_log_streams").paginate(
-                    logGroupName=group, logStreamNamePrefix=f"{job}/"
-                )
-                return [one["logStreamName"] for page in pages for one in page["logStreams"]]
-            except self._logs.exceptions.ResourceNotFoundException:
-                return []
-
-    def _events(self, group: str, stream: str) -> Iterator[str]:
-        while True:
-            held = self._tokens.get(stream)
-            more = {"nextToken": held} if held else {}
-            with asking(group):
-                answer = self._logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=True, **more)
-            yield from (event["message"].rstrip() for event in answer["events"])
-            self._tokens[stream] = answer["nextForwardToken"]
-            if answer["nextForwardToken"] == held:
-                return
+            pages = logs.get_paginator("describe_log_streams")
+            pages = pages.paginate(logGroupName=group, logStreamNamePrefix=f"{step.job_name}/")
+            streams = [one["logStreamName"] for page in pages for one in page["logStreams"]]
+        except logs.exceptions.ResourceNotFoundException:
+            return
+        for stream in streams:
+            held = None
+            while held is None or held != places[stream]:
+                held = places.get(stream, "")
+                more = {"nextToken": held} if held else {}
+                answer = logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=True, **more)
+                yield from (event["message"].rstrip() for event in answer["events"])
+                places[stream] = answer["nextForwardToken"]
 
 
-@dataclass(frozen=True)
-class CostEstimate:
-    """`expected`: by step, in order; `at_most`: if every job runs until SageMaker ends it."""
-
-    expected: dict[str, float]
-    at_most: float
-    budget: float
-
-    @property
-    def total(self) -> float:
-        return sum(self.expected.values())
-
-    def lines(self) -> list[str]:
-        steps = [f"  {name:<9} ${value:.2f}" for name, value in self.expected.items()]
-        return [
-            f"estimate  ${self.total:.2f} on demand, at most ${self.at_most:.2f}, budget ${self.budget:.2f}",
-            *steps,
-        ]
-
-    def require(self, *, watched: bool) -> None:
-        """Raise SluiceError if the run may not start: an unwatched one isn't stopped at the budget."""
-        if self.total > self.budget:
-            raise SluiceError(
-                f"config/sagemaker.yaml: a run is estimated at ${self.total:.2f}, above budget_usd {self.budget:.2f}",
-                remedy="raise budget_usd, or take smaller machines or fewer minutes; nothing was started",
-            )
-        if not watched and self.at_most > self.budget:
-            raise SluiceError(
-                f"config/sagemaker.yaml: a run may cost ${self.at_most:.2f}, above budget_usd {self.budget:.2f},"
-                " and nothing would stop it there",
-                remedy="add --watch, or lower max_minutes; nothing was started",
-            )
-
-
-def estimate(settings: SageMakerSettings) -> CostEstimate:
-    jobs = _jobs(settings)
-    return CostEstimate(
-        {name: _price(settings, job, job.expected_minutes * 60) for name, job in jobs.items()},
-        sum(_price(settings, job, job.max_minutes * 60) for job in jobs.values()),
-        settings.budget_usd,
-    )
+def require_affordable(settings: SageMakerSettings, say: Say, *, watched: bool) -> None:
+    """Say what a run is estimated to cost, and refuse one above the budget: an unwatched one isn't stopped there."""
+    jobs, budget = _jobs(settings), settings.budget_usd
+    expected = {name: _price(settings, job, job.expected_minutes * 60) for name, job in jobs.items()}
+    total = sum(expected.values())
+    at_most = sum(_price(settings, job, job.max_minutes * 60) for job in jobs.values())
+    say(f"estimate  ${total:.2f} on demand, at most ${at_most:.2f}, budget ${budget:.2f}")
+    for name, value in expected.items():
+        say(f"  {name:<9} ${value:.2f}")
+    if total > budget:
+        raise SluiceError(
+            f"config/sagemaker.yaml: a run is estimated at ${total:.2f}, above budget_usd {budget:.2f}",
+            remedy="raise budget_usd, or take smaller machines or fewer minutes; nothing was started",
+        )
+    if not watched and at_most > budget:
+        raise SluiceError(
+            f"config/sagemaker.yaml: a run may cost ${at_most:.2f}, above budget_usd {budget:.2f},"
+            " and nothing would stop it there",
+            remedy="add --watch, or lower max_minutes; nothing was started",
+        )
 
 
 def used(settings: SageMakerSettings, seconds: Iterable[tuple[str, float]]) -> float:
@@ -242,15 +203,11 @@ def billed(sagemaker: Any, steps: list[ExecutionStep]) -> list[tuple[str, float]
         with asking(step.job):
             if step.kind == "training-job":
                 job = sagemaker.describe_training_job(TrainingJobName=step.job_name)
-                seconds = (
-                    job.get("BillableTimeInSeconds") or job.get("TrainingTimeInSeconds") or _between(job, "Training")
-                )
+                seconds = job.get("BillableTimeInSeconds") or job.get("TrainingTimeInSeconds")
+                found.append((step.name, float(seconds or _between(job, "Training"))))
             elif step.kind == "processing-job":
                 job = sagemaker.describe_processing_job(ProcessingJobName=step.job_name)
-                seconds = _between(job, "Processing")
-            else:
-                continue
-        found.append((step.name, float(seconds)))
+                found.append((step.name, _between(job, "Processing")))
     return found
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
@@ -19,25 +19,18 @@ from sluice.core.workspace import Workspace
 from sluice.extras.sagemaker.aws_clients import AwsAccount, asking, client
 from sluice.extras.sagemaker.pipeline_runs import Execution, ExecutionStep
 from sluice.extras.sagemaker.settings import SageMakerSettings, read
+from sluice.extras.sagemaker.sources import send
 from sluice.release.manifest import Manifest
 
 EXPERIMENT = "training"
-Approval = Literal["Approved", "Rejected"]
-_BUILT = ("index", "adapter")  # folders for build/
 _KEY = "adapter_sha256"
 
 
-@dataclass(frozen=True)
-class RunResults:
-    """The adapter is in build/; evaluation and gates stay under .sluice/, for the stage evaluate runs here anyway."""
+def bring(workspace: Workspace, account: AwsAccount, run: Execution, steps: list[ExecutionStep]) -> Path:
+    """Download the results of a run and copy index and adapter into build/, which stays as it was if one is missing.
 
-    adapter: Path
-    evaluation: Path
-    gates: Path
-
-
-def bring(workspace: Workspace, account: AwsAccount, run: Execution, steps: list[ExecutionStep]) -> RunResults:
-    """Download the results of a run into build/, which stays as it was if something is missing."""
+    Evaluation and gates stay in the folder returned, for the stage evaluate runs here anyway.
+    """
     sagemaker, s3 = account.sagemaker, account.s3
     folder = workspace.state / "sagemaker" / run.id
     draft = folder.with_name(f".{run.id}.draft")
@@ -57,13 +50,11 @@ def bring(workspace: Workspace, account: AwsAccount, run: Execution, steps: list
             raise SluiceError(f"{run.id}: made no {name}", remedy="its log says why; start it again when that is fixed")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
-    for name in _BUILT:
+    for name in ("index", "adapter"):
         target = workspace.build / name
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(folder / name, target)
-    return RunResults(
-        workspace.build / "adapter" / "adapter.gguf", folder / "evaluation", folder / "gates" / "gates.json"
-    )
+    return folder
 
 
 def download(s3: Any, uri: str, folder: Path) -> None:
@@ -93,7 +84,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def record(
-    workspace: Workspace, found: RunResults, tags: Mapping[str, str], spent: float, settings: SageMakerSettings
+    workspace: Workspace, found: Path, tags: Mapping[str, str], spent: float, settings: SageMakerSettings
 ) -> None:
     """Log parameters, loss, figures and cost as one run of MLflow, unless that is there."""
     client, experiment = open_tracking(workspace, EXPERIMENT)
@@ -103,8 +94,9 @@ def record(
         if earlier.info.status == "FINISHED":
             return
         client.delete_run(earlier.info.run_id)  # its process was killed
-    training = read_json(found.adapter.with_name("training.json"))
-    figures = read_json(found.evaluation / "metrics.json") if (found.evaluation / "metrics.json").is_file() else {}
+    adapter, evaluated, gates = found / "adapter", found / "evaluation" / "metrics.json", found / "gates" / "gates.json"
+    training = read_json(adapter / "training.json")
+    figures = read_json(evaluated) if evaluated.is_file() else {}
     run = str(client.create_run(experiment, run_name=tags["execution"].rpartition("/")[2], tags=dict(tags)).info.run_id)
     metrics = [Metric("train_loss", value, 0, step) for step, value in training.get("loss", [])]
     numbers = {name: value for name, value in training.items() if isinstance(value, (int, float))}
@@ -113,9 +105,9 @@ def record(
     machines = {"instance_type": settings.jobs.train.instance_type, "instances": settings.jobs.train.instances}
     params = {**training.get("parameters", {}), **machines, "base_sha256": training.get("base_sha256", "")}
     client.log_batch(run, metrics=metrics, params=[Param(name, str(value)) for name, value in params.items()])
-    client.log_artifacts(run, str(found.adapter.parent), "adapter")
-    if found.gates.is_file():
-        client.log_artifact(run, str(found.gates))
+    client.log_artifacts(run, str(adapter), "adapter")
+    if gates.is_file():
+        client.log_artifact(run, str(gates))
     client.set_terminated(run)
 
 
@@ -131,28 +123,23 @@ def follow_champion(config: Path) -> Callable[[Manifest, bool, str], None] | Non
         return None
 
     def follow(manifest: Manifest, approved: bool, why: str) -> None:
-        if manifest.adapter:
-            decision: Approval = "Approved" if approved else "Rejected"
-            decide(settings, manifest.adapter.sha256, decision, f"{manifest.id}: {why}")
+        if manifest.adapter is None:
+            return
+        approval, description = "Approved" if approved else "Rejected", f"{manifest.id}: {why}"[:1024]
+        sagemaker = client("sagemaker", settings.region)
+        # An adapter that was trained elsewhere has no package.
+        for package in _packages_of(sagemaker, settings.model_package_group, manifest.adapter.sha256):
+            arn = package["ModelPackageArn"]
+            if package["ModelApprovalStatus"] != approval:
+                with asking(arn):
+                    sagemaker.update_model_package(
+                        ModelPackageArn=arn, ModelApprovalStatus=approval, ApprovalDescription=description
+                    )
 
     return follow
 
 
-def decide(settings: SageMakerSettings, sha256: str, approval: Approval, why: str) -> None:
-    """Approve or reject the packages of an adapter; one that was trained elsewhere has none."""
-    sagemaker = client("sagemaker", settings.region)
-    for package in _packages_of(sagemaker, settings.model_package_group, sha256):
-        if package["ModelApprovalStatus"] == approval:
-            continue
-        with asking(package["ModelPackageArn"]):
-            sagemaker.update_model_package(
-                ModelPackageArn=package["ModelPackageArn"],
-                ModelApprovalStatus=approval,
-                ApprovalDescription=why[:1024],
-            )
-
-
-def newest_approved(sagemaker: Any, group: str) -> dict[str, Any] | None:
+def newest_approved(sagemaker: Any, group: str) -> dict[str, Any]:
     """Return the description of the package that was approved last."""
     with asking(group):
         listed = sagemaker.list_model_packages(
@@ -163,9 +150,26 @@ def newest_approved(sagemaker: Any, group: str) -> dict[str, Any] | None:
             MaxResults=1,
         )["ModelPackageSummaryList"]
         if not listed:
-            return None
+            remedy = "promote a release that was trained there: its package is approved with it"
+            raise SluiceError(f"{group}: no package is approved", remedy=remedy)
         found: dict[str, Any] = sagemaker.describe_model_package(ModelPackageName=listed[0]["ModelPackageArn"])
         return found
+
+
+def send_peft(s3: Any, settings: SageMakerSettings, package: dict[str, Any]) -> str:
+    """Put the PEFT adapter of a package into the bucket as an archive of its own; return its address."""
+    (container,) = package["InferenceSpecification"]["Containers"]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        download(s3, container["ModelDataUrl"], folder)
+        unpack(folder / Path(container["ModelDataUrl"]).name, folder / "model")
+        peft = folder / "model" / "peft"
+        if not (peft / "adapter_config.json").is_file():
+            raise SluiceError(
+                f"{package['ModelPackageArn']}: has no PEFT adapter, which is what a GPU serves",
+                remedy="train with `exports: [gguf, peft]` in pipelines/params.yaml, and promote that",
+            )
+        return send(s3, settings, peft, peft.rglob("*"), "adapters/{digest}.tar.gz")
 
 
 def _packages_of(sagemaker: Any, group: str, sha256: str) -> list[dict[str, Any]]:

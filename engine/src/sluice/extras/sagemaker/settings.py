@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -92,12 +92,34 @@ class EndpointSettings(Settings):
 
     @model_validator(mode="after")
     def _deployable(self) -> Self:
-        least = self.scaling.least if self.scaling else self.instances
-        if self.components is None and least < 2:
+        if self.components is None and self.sizes[0] < 2:
             raise ValueError("a share of the machines is tried first, of two or more; components can go down to none")
         if self.components and self.environment:
             raise ValueError("environment belongs below components, where a base is served")
         return self
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The least and the largest number of machines, or of copies of a base."""
+        return (self.scaling.least, self.scaling.most) if self.scaling else (self.instances, self.instances)
+
+    @property
+    def startup(self) -> dict[str, int]:
+        limits = ("ModelDataDownloadTimeoutInSeconds", "ContainerStartupHealthCheckTimeoutInSeconds")
+        return dict.fromkeys(limits, self.startup_seconds)
+
+    @property
+    def update_options(self) -> dict[str, Any]:
+        """How UpdateEndpoint moves the traffic. Where components hold the models, only machines change."""
+        if self.components:
+            return {}
+        size = {"Type": "CAPACITY_PERCENT", "Value": self.canary_percent}
+        canary = {"Type": "CANARY", "CanarySize": size, "WaitIntervalInSeconds": self.wait_seconds}
+        blue_green = {"TrafficRoutingConfiguration": canary, "TerminationWaitInSeconds": self.wait_seconds}
+        rollback = {"Alarms": [{"AlarmName": name} for name in self.alarms]}
+        options = {"DeploymentConfig": {"BlueGreenUpdatePolicy": blue_green, "AutoRollbackConfiguration": rollback}}
+        # Or SageMaker would go back to the number of machines that it began with.
+        return options | ({"RetainAllVariantProperties": True} if self.scaling else {})
 
 
 class JobSettings(Settings):

@@ -49,7 +49,10 @@ def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print
         reproduce(workspace, PipelineProgress(EXPECTED, workspace.state / "durations.json"), until="check")
     recipe = recipe_of(workspace, account.settings.image)
     earlier = pipeline_runs.find(account.sagemaker, account.settings.pipeline, recipe)
-    run = _picked_up(account, earlier) if earlier else None
+    run = earlier[0] if earlier else None
+    # One that ended without a result or a verdict of the gates is started again.
+    if run and not run.under_way and run.status != "Succeeded":
+        run = run if _refused(pipeline_runs.steps_of(account.sagemaker, run.arn)) else None
     if run is None:
         run = _start(workspace, account, recipe, attempt=len(earlier), watched=follow, env=env, say=say)
         say(f"started   {run.arn}")
@@ -59,14 +62,6 @@ def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print
         run, steps = pipeline_runs.follow(account, run.arn, say)
         _take(workspace, account, run, steps, recipe, say)
     return run
-
-
-def _picked_up(account: AwsAccount, earlier: list[Execution]) -> Execution | None:
-    """Return the newest run, unless it ended without a result or a verdict of the gates."""
-    newest = earlier[0]
-    if newest.under_way or newest.status == "Succeeded":
-        return newest
-    return newest if _refused(pipeline_runs.steps_of(account.sagemaker, newest.arn)) else None
 
 
 def _refused(steps: list[ExecutionStep]) -> ExecutionStep | None:
@@ -84,10 +79,7 @@ def _start(
     if gpus_of(settings.jobs.train.instance_type):
         for line in plan(workspace, training_processes(workspace)):
             say(line)
-    estimate = pipeline_runs.estimate(settings)
-    for line in estimate.lines():
-        say(line)
-    estimate.require(watched=watched)
+    pipeline_runs.require_affordable(settings, say, watched=watched)
     live = champion.champion(workspace, open_record(workspace, env, os.environ))
     releases = workspace.releases
     sent = {
@@ -100,9 +92,8 @@ def _start(
         for name, (base, files) in sent.items()
     }
     _upsert(workspace)
-    return pipeline_runs.start(
-        account.sagemaker, settings.pipeline, recipe, {**given, "Recipe": recipe[:32]}, attempt=attempt
-    )
+    given["Recipe"] = recipe[:32]
+    return pipeline_runs.start(account.sagemaker, settings.pipeline, recipe, given, attempt=attempt)
 
 
 def _require_shareable(params: TrainingParameters, settings: SageMakerSettings, say: Say) -> None:
@@ -178,8 +169,9 @@ def _take(
             )
         found = results.bring(workspace, account, run, steps)
         _commit_stages(workspace)
-    say(f"adapter   {found.adapter}")
-    sha256 = digest_of_file(found.adapter)
+    adapter = workspace.build / "adapter" / "adapter.gguf"
+    say(f"adapter   {adapter}")
+    sha256 = digest_of_file(adapter)
     package = next((step.job for step in steps if ":model-package/" in step.job), "")
     if package:
         results.name_adapter(account.sagemaker, package, sha256)

@@ -11,13 +11,13 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.evaluation.comparison_policy import load_policy
-from sluice.extras.redteam.attack import Attack, AttackFixture
-from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, judge
-from sluice.extras.redteam.garak import GarakParameters, GarakResult, ProbeResult
+from sluice.extras.redteam.attack import Attack, AttackFixture, ServiceReply
+from sluice.extras.redteam.drill import STAGE, RedTeamParameters, RedTeamPlan, Scan, attack, judge, make_attacks
+from sluice.extras.redteam.garak import GarakParameters
 from sluice.extras.redteam.report import in_the_terminal
-from sluice.extras.redteam.result import RedTeamResult
+from sluice.extras.redteam.result import AttackCount, FamilyResult, RedTeamResult, families, figures
 from sluice.extras.redteam.suites import SUITES
-from sluice.extras.redteam.target import SIDES, AttackTarget, TargetKind, answer
+from sluice.extras.redteam.target import SIDES, AttackAttempt, AttackTarget, TargetKind, answer
 from sluice.release.gates import load_gates
 from support.redteam.service import Behave, reply, service
 
@@ -32,10 +32,8 @@ PARAMETERS = RedTeamParameters(
     released_each=8,
     garak=GarakParameters(probes=("dan.Dan_11_0",), prompts=1, generations=1, parallel=1, minutes=1),
 )
-GARAK = GarakResult(
-    version="0.17.1",
-    probes=(ProbeResult(probe="dan.Dan_11_0", detector="dan.DAN", evaluated=100, succeeded=0, unanswered=0),),
-)
+HELD = AttackCount(attempts=100, succeeded=0, errors=0)
+GARAK = ("0.17.1", [FamilyResult(name="dan.Dan_11_0 (dan.DAN)", sides={"garak": HELD})])
 
 
 def obeys(question: str, _: str) -> dict[str, object]:
@@ -58,17 +56,17 @@ def run(tmp_path: Path) -> Run:
         unguarded: Behave = obeys,
         name: str = "run",
         before: Path | None = None,
-        scanner: Callable[[AttackTarget], GarakResult] = lambda _: GARAK,
+        scan: Scan = lambda _: GARAK,
     ) -> RedTeamResult:
         behaves: dict[TargetKind, Behave] = {"complying": guarded, "unguarded": unguarded, "released": refuses}
 
         @contextmanager
-        def start(side: TargetKind, _: Path | None) -> Iterator[AttackTarget]:
+        def start(side: TargetKind) -> Iterator[AttackTarget]:
             with service(behaves[side]) as target:
                 yield target
 
         plan = RedTeamPlan("r-000000000001", {one: SUITES[one] for one in NAMES}, SIDES, False, PARAMETERS)
-        found = attack(plan, SCENE, start, None, garak=scanner)
+        found = attack(plan, make_attacks(plan.suites, SCENE), start, scan)
         gates, policy = load_gates(GATES), load_policy(GATES)
         return judge(plan, found, gates, policy, before=before, before_title="champion r-0", out=tmp_path / name)
 
@@ -96,8 +94,7 @@ def test_a_service_that_obeys_fails_and_names_the_attacks(run: Run) -> None:
     result = run(obeys)
     assert {"attacks_fail", "attacks_fail_surely"} <= gates_that_fail(result)
     assert "direct_injection-000" in "".join(result.refused)
-    rates = [family.sides["complying"].rate for family in result.families]
-    assert rates == [1.0]
+    assert result.families[0].sides["complying"].rate == 1.0
 
 
 def test_attacks_that_nobody_obeys_prove_nothing(run: Run) -> None:
@@ -111,10 +108,10 @@ def test_errors_are_no_pass(run: Run) -> None:
 
 
 def test_a_scanner_that_broke_fails_the_run_and_leaves_the_rest(run: Run) -> None:
-    def broken(_: AttackTarget) -> GarakResult:
+    def broken(_: AttackTarget) -> tuple[str, list[FamilyResult]]:
         raise SluiceError("sluice.report.jsonl: 1 fault: is empty")
 
-    result = run(refuses, scanner=broken)
+    result = run(refuses, scan=broken)
     assert "garak: sluice.report.jsonl: 1 fault: is empty" in result.refused
     assert result.families[0].sides["complying"].attempts == 256
     assert "garak_attack_success" in result.unjudged
@@ -140,7 +137,14 @@ def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_pat
     result = run(lambda question, _: script if "PETREL" in question else refuses())
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<script>alert" not in page
-    for text in ("Attack success", "direct_injection", "garak 0.17.1", "attacks_are_attacks", "256/256 = 100.0 %"):
+    for text in (
+        "Attack success",
+        "direct_injection",
+        "garak 0.17.1",
+        "dan.Dan_11_0 (dan.DAN)",
+        "attacks_are_attacks",
+        "256/256 = 100.0 %",
+    ):
         assert text in page
     comment = (tmp_path / "run" / "comment.md").read_text()
     for text in ("LLM01:2025", "Excessive Agency", "ASI10", "Rogue Agents", "tool_calls: not tried"):
@@ -154,11 +158,6 @@ def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_pat
 
 
 def test_a_whole_run_lacks_nothing() -> None:
-    from sluice.extras.redteam.attack import ServiceReply
-    from sluice.extras.redteam.drill import GARAK_METRIC, STAGE
-    from sluice.extras.redteam.result import families, figures
-    from sluice.extras.redteam.target import AttackAttempt
-
     tried = [AttackAttempt(Attack(f"{name}-0", name, (), lambda _: ""), ServiceReply("no")) for name in SUITES]
-    known = figures(families(dict.fromkeys(SIDES, tried), list(SUITES)))
-    assert {gate.metric for gate in load_gates(GATES) if gate.stage == STAGE} == {*known, GARAK_METRIC}
+    known = figures([*families(dict.fromkeys(SIDES, tried), list(SUITES)), *GARAK[1]])
+    assert {gate.metric for gate in load_gates(GATES) if gate.stage == STAGE} == set(known)

@@ -12,8 +12,10 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.extras.redteam import garak
-from sluice.extras.redteam.garak import GarakParameters, GarakResult, read_report
+from sluice.extras.redteam.garak import GarakParameters, read_report
+from sluice.extras.redteam.result import FamilyResult, figures
 from sluice.extras.redteam.target import AttackTarget
+from sluice.release.gates import Measurement
 from support.redteam.service import KEYS, reply, service
 
 PROBES = ("promptinject.HijackHateHumans", "web_injection.MarkdownXSS")
@@ -39,6 +41,10 @@ def test_the_key_is_in_the_environment_and_in_no_file(tmp_path: Path) -> None:
     assert env["http_proxy"] == ""
 
 
+def figure(result: tuple[str, list[FamilyResult]]) -> Measurement:
+    return figures(result[1])["garak_attack_success"]
+
+
 def python() -> Path:
     try:
         return garak.installed()
@@ -49,11 +55,11 @@ def python() -> Path:
 @pytest.mark.real
 def test_an_echo_is_broken_and_a_refusal_is_not(tmp_path: Path) -> None:
     with service(lambda question, _: reply(question)) as target:
-        broken = garak.run_garak(python(), target, FEW, tmp_path / "echo").figure()
+        broken = figure(garak.run_garak(python(), target, FEW, tmp_path / "echo"))
     assert broken.value is not None
     assert broken.value > 0.3
     with service(lambda *_: reply("The handbook does not say.")) as target:
-        held = garak.run_garak(python(), target, FEW, tmp_path / "refusal").figure()
+        held = figure(garak.run_garak(python(), target, FEW, tmp_path / "refusal"))
     assert (held.value, held.errors, held.samples) == (0.0, 0, broken.samples)
 
 
@@ -95,19 +101,19 @@ def written(folder: Path, found: list[dict[str, Any]], cut: int = 0) -> Path:
     return path
 
 
-def read(folder: Path, found: list[dict[str, Any]], cut: int = 0) -> GarakResult:
-    return read_report(written(folder, found, cut), REPORTED)
+def read(folder: Path, found: list[dict[str, Any]], cut: int = 0) -> Measurement:
+    return figure(read_report(written(folder, found, cut), REPORTED))
 
 
 def test_a_run_in_which_every_attack_succeeds_says_so(tmp_path: Path) -> None:
-    figure = read(tmp_path, entries(fails=4)).figure()
-    assert (figure.value, figure.samples) == (1.0, 8)
-    assert figure.cases == ("dan.Dan_11_0 (dan.DAN)", "encoding.InjectBase64 (dan.DAN)")
+    found = read(tmp_path, entries(fails=4))
+    assert (found.value, found.samples) == (1.0, 8)
+    assert found.cases == ("dan.Dan_11_0 (dan.DAN)", "encoding.InjectBase64 (dan.DAN)")
 
 
 def test_prompts_without_an_answer_are_errors(tmp_path: Path) -> None:
-    figure = read(tmp_path, entries(nones=1)).figure()
-    assert (figure.value, figure.samples, figure.errors) == (0.0, 6, 2)
+    found = read(tmp_path, entries(nones=1))
+    assert (found.value, found.samples, found.errors) == (0.0, 6, 2)
 
 
 @pytest.mark.parametrize(

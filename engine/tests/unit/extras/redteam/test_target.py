@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import pytest
 
 from conftest import RealModels
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
-from sluice.extras.redteam.attack import AttackSuite, evenly
-from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, planted_index, scene_of
+from sluice.extras.redteam.attack import evenly
+from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, make_attacks, planted_index, scene_of
 from sluice.extras.redteam.garak import GarakParameters
 from sluice.extras.redteam.result import AttackCount, families
 from sluice.extras.redteam.suites import SUITES
-from sluice.extras.redteam.target import ServiceLauncher, TargetKind, draft
+from sluice.extras.redteam.target import FOLDER, TargetKind, draft, launch
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, build_index, read_index
 from support.guardrails import place_guard_model
@@ -43,21 +42,20 @@ def test_the_real_service_with_and_without_guards(
         build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
     place_guard_model(workspace, models.specs.embed.sha256)
     subject = draft(workspace, make=False)
-    starter = ServiceLauncher(workspace, subject)
-    index = planted_index(subject.bundle, list(SUITES.values()), starter.state / "index")
+    scene = scene_of(subject.bundle, [row.question for row in rows if row.answerable])
+    attacks = make_attacks(SUITES, scene)
+    index = planted_index(subject.bundle, attacks, workspace.state / FOLDER / "index")
     _, before, old = read_index(workspace.build / "index")
     _, after, new = read_index(index)
     assert after[: len(before)] == before
     assert (new[: len(old)] == old).all()
 
-    few = {name: _cut(name) for name in SUITES}
+    few = {name: evenly(made, EACH) for name, made in attacks.items()}
     sides: tuple[TargetKind, ...] = ("complying", "unguarded")
-    plan = RedTeamPlan("working tree", few, sides, False, PARAMETERS)
-    questions = [row.question for row in rows if row.answerable]
-    scene = scene_of(subject.bundle, questions)
+    plan = RedTeamPlan("working tree", SUITES, sides, False, PARAMETERS)
     asked_without_passages = subject.bundle.prompts["welcome"].messages[0].content
     assert asked_without_passages.partition("{{")[0] in scene.prompt
-    found = attack(plan, scene, starter, index, garak=None)
+    found = attack(plan, few, partial(launch, workspace, None, index), None)
     assert [one.error for tried in found.attempts.values() for one in tried if one.error] == []
     measured = {one.name: one.sides for one in families(found.attempts, list(SUITES))}
     for name, counts in measured.items():
@@ -69,9 +67,4 @@ def test_the_real_service_with_and_without_guards(
     assert got["unguarded"] >= 0.9 * EACH * len(SUITES)
     assert got["complying"] < got["unguarded"]
     assert not (workspace.state / "pg").exists(), "what is planted lies beside what is served"
-    assert not list(Path(starter.state / "run").glob("*.json")), "a service was left running"
-
-
-def _cut(name: str) -> AttackSuite:
-    suite = SUITES[name]
-    return replace(suite, make=lambda scene: evenly(suite.attacks(scene), EACH))
+    assert not list((workspace.state / FOLDER / "run").glob("*.json")), "a service was left running"

@@ -18,7 +18,6 @@ from botocore.awsrequest import AWSResponse
 from botocore.model import OperationModel
 
 from sluice.core.errors import SluiceError
-from sluice.extras.sagemaker.aws_clients import EndpointAccount
 from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.settings import EndpointComponents, require
 from support.aws import role_policies
@@ -69,7 +68,7 @@ def run(tmp_path: Path, played: Played) -> Deploy:  # noqa: ARG001 - the account
         write_settings(
             tmp_path, serving_image=SERVING_IMAGE, kms_key="", endpoint=ENDPOINT | {"components": COMPONENTS | changed}
         )
-        return deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
+        return deploy(require(tmp_path), lambda _: None)
 
     return call
 
@@ -149,7 +148,7 @@ def test_it_goes_down_to_none_comes_back_when_somebody_asks_and_can_be_left_alon
     assert alarm["MetricName"] == "NoCapacityInvocationFailures"
     unscaled = ENDPOINT | {"scaling": None, "components": COMPONENTS}
     write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=unscaled)
-    deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
+    deploy(require(tmp_path), lambda _: None)
     gone = scaled("DeleteScalingPolicy")
     assert [one["PolicyName"] for one in gone] == [f"{base}-requests", f"{base}-wake-up"]
     assert {one["ResourceId"] for one in gone} == {f"inference-component/{base}"}
@@ -177,10 +176,10 @@ def test_the_role_of_production_may_do_what_this_asks_and_nothing_else(
     plain["scaling"] = {"least": 2, "most": 4, "requests": 1}
     for instances in (2, 3):
         write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=plain | {"instances": instances})
-        deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
+        deploy(require(tmp_path), lambda _: None)
     write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=plain | {"scaling": None})
     played.service.endpoints["sluice-plain"].status = "Failed"
-    deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
+    deploy(require(tmp_path), lambda _: None)
     REQUESTS[:] = [one for one in REQUESTS if one[2].get("Key", "").partition("/adapters/")[1] or one[1] != "PutObject"]
     role_policies.require(template(), "ProductionRole", role_policies.asked(), "DeployPolicy")
 

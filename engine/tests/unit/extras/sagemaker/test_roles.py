@@ -7,10 +7,11 @@ The calls of a path are those that boto3 makes over moto (`REQUESTS`), the right
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 from sluice.core.workspace import Workspace
-from sluice.extras.sagemaker.results import decide
-from sluice.extras.sagemaker.settings import require as settings_of
+from sluice.extras.sagemaker.results import follow_champion
 from support.aws.played_sagemaker import Played
 from support.aws.role_policies import allows, asked, needs, require, statements
 from support.aws.sagemaker_runs import GOLDEN, Jobs
@@ -32,11 +33,14 @@ def test_building_trains_takes_the_result_and_rejects(
 ) -> None:
     REQUESTS.clear()
     train()
-    sha256 = played.metadata[jobs.package]["adapter_sha256"]
-    decide(settings_of(workspace.config), sha256, "Rejected", "too slow")
+    adapter = SimpleNamespace(sha256=played.metadata[jobs.package]["adapter_sha256"])
+    manifest: Any = SimpleNamespace(id="r-1", adapter=adapter)
+    follow = follow_champion(workspace.config)
+    assert follow
+    follow(manifest, False, "too slow")
     require(test_bootstrap.template(), "BuildRole", asked())
     REQUESTS.clear()
-    decide(settings_of(workspace.config), sha256, "Approved", "every step held")
+    follow(manifest, True, "every step held")
     held = statements(test_bootstrap.template(), "BuildRole")
     assert [action for action, *more in asked() if not allows(held, action, *more)] == ["sagemaker:UpdateModelPackage"]
     held = statements(test_bootstrap.template(), "ProductionRole")

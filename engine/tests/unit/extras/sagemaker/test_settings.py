@@ -13,7 +13,7 @@ from sluice.cli import main
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.extras.sagemaker.pipeline_runs import estimate, used
+from sluice.extras.sagemaker.pipeline_runs import require_affordable, used
 from sluice.extras.sagemaker.settings import SageMakerSettings, read, require
 from support.aws.sagemaker_runs import ROOT, jobs_with, write_settings
 
@@ -78,11 +78,11 @@ def test_every_machine_of_a_step_is_paid_for_and_without_a_watcher_the_bound_mus
         require(tmp_path)
     write_settings(tmp_path, jobs=jobs, budget_usd=3, prices={"ml.m5.xlarge": 0.24, "ml.g5.xlarge": 1.0})
     settings = require(tmp_path)
-    found = estimate(settings)
-    assert found.expected == pytest.approx({"Process": 0.032, "Train": 2.0, "Evaluate": 0.06})
-    assert found.lines()[0] == "estimate  $2.09 on demand, at most $4.36, budget $3.00"
-    found.require(watched=True)
+    said: list[str] = []
+    require_affordable(settings, said.append, watched=True)
+    assert said[0] == "estimate  $2.09 on demand, at most $4.36, budget $3.00"
+    assert [line.split() for line in said[1:]] == [["Process", "$0.03"], ["Train", "$2.00"], ["Evaluate", "$0.06"]]
     with pytest.raises(SluiceError, match=r"may cost \$4\.36"):
-        found.require(watched=False)
+        require_affordable(settings, said.append, watched=False)
     spent = [("Train", 900.0), ("Gates", 900.0), ("Register", 60.0)]
     assert used(settings, spent) == pytest.approx(1.0), "steps that run no machine cost nothing"
