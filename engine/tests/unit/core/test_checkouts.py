@@ -11,7 +11,7 @@ from sluice.core import git
 from sluice.core.checkouts import KEPT, checkout
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from unit.data.conftest import commit as commit_all
+from support.git import commit_all
 
 DVC = str(Path(sys.executable).with_name("dvc"))
 

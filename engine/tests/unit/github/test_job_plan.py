@@ -24,6 +24,7 @@ from sluice.github.job_plan import (
     required_summary,
     summary,
 )
+from support.git import commit_all, git
 
 CODE = "check"
 TEST, EVAL = "test", "eval"
@@ -75,20 +76,12 @@ def test_what_a_change_of_these_paths_needs(paths: list[str], jobs: set[str]) ->
     assert plan.outputs() == planned | {"parts": " ".join(extras())}
 
 
-def git(root: Path, *words: str) -> str:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
 def commit(root: Path, **files: str) -> str:
     for name, text in files.items():
         path = root / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    git(root, "add", "-A")
-    git(root, "commit", "-q", "-m", "x", "--allow-empty")
-    return git(root, "rev-parse", "HEAD")
+    return commit_all(root)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,8 @@ from sluice.jobs import compare_change as module
 from sluice.jobs.compare_change import review
 from sluice.jobs.dvc_pipeline import Evaluator
 from starter_files import ROOT
+from support.git import git
 from support.serving.fakes import scripted_bundle
-
-
-def git(root: Path, *words: str) -> str:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 def commit(root: Path, *more: str) -> str:

@@ -29,9 +29,10 @@ from sluice.extras.upgrade.engine_wheel import contents, lock_of, pack, pinned, 
 from sluice.extras.upgrade.held_engine import bring, install, vendor
 from sluice.extras.upgrade.upgrade_engine import describe
 from sluice.template.owned import edits, list_files
+from support.git import git
 from support.local_server import in_thread
 from unit.extras.upgrade.conftest import Fork
-from unit.template.conftest import ROOT, commit, git, write
+from unit.template.conftest import ROOT, commit, write
 
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 SCRIPT = "engine/requirements/compile.sh"

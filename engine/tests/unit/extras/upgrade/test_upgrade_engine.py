@@ -13,10 +13,11 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.extras.pull_requests.branch_pull_request import APPROVAL
 from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
 from sluice.template.owned import OWNED, edits, list_files
+from support.git import git
 from unit.extras.upgrade.conftest import Fork
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
-from unit.template.conftest import blobs, commit, git, lines
+from unit.template.conftest import blobs, commit, lines
 
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 CI = ".github/workflows/ci.yml"
