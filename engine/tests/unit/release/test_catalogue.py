@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import functools
-import http.server
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +14,7 @@ from sluice.release import artifact_store, catalogue
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
 from sluice.release.catalogue import fetch, fetch_folders, push
 from sluice.release.manifest import Manifest, load, verify
-from support.local_server import in_thread
+from support.local_server import served_folder
 
 Make = Callable[..., tuple[Manifest, Path]]
 COMMIT = "1" * 40
@@ -207,12 +204,8 @@ def test_what_names_no_manifest_is_refused(store: ArtifactStore, pod: Workspace,
 
 @pytest.fixture
 def site(place: Path) -> Iterator[str]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *words: Any) -> None: ...
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(place)))
-    with in_thread(server):
-        yield f"http://127.0.0.1:{server.server_port}/"
+    with served_folder(place) as address:
+        yield address
 
 
 @pytest.mark.usefixtures("loopback")

@@ -6,7 +6,6 @@ reads. What is refused is refused by pip itself.
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import shutil
@@ -16,7 +15,6 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -30,7 +28,7 @@ from sluice.extras.upgrade.held_engine import bring, install, vendor
 from sluice.extras.upgrade.upgrade_engine import describe
 from sluice.template.owned import edits, list_files
 from support.git import git
-from support.local_server import in_thread
+from support.local_server import served_folder
 from unit.extras.upgrade.conftest import Fork
 from unit.template.conftest import ROOT, commit, write
 
@@ -232,15 +230,8 @@ def test_killed_before_any_change_the_next_run_ends_as_an_unbroken_one(
 def index(tmp_path: Path, loopback: None) -> Iterator[tuple[Path, str]]:  # noqa: ARG001
     folder = tmp_path / "index" / "sluice-engine"
     folder.mkdir(parents=True)
-    handler = functools.partial(_Quiet, directory=str(tmp_path / "index"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    with in_thread(server):
-        yield folder, f"http://127.0.0.1:{server.server_port}/"
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+    with served_folder(tmp_path / "index") as address:
+        yield folder, address
 
 
 def test_an_index_serves_it(
