@@ -49,7 +49,7 @@ class ManagedMlflow(QuietHandler):
         )
         return self.reply(answer.status_code, answer.content)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815 - http.server's names
+    do_GET = do_POST = do_PATCH = do_DELETE = _answer
 
     def _fault(self, body: bytes) -> str:
         """Return why AWS would refuse the request, or an empty text."""

@@ -84,7 +84,7 @@ class Collector:
             def do_POST(self) -> None:
                 outer.answer(self)
 
-            do_GET = do_POST  # noqa: N815 - the name of the base class
+            do_GET = do_POST
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

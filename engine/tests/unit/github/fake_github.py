@@ -268,7 +268,7 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
                     status, raw = 304, b""
             self.reply(status, raw, headers=headers)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names of http.server
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
     with local_server(Handler) as address, pytest.MonkeyPatch.context() as patch:
         fake.url = fake.releases.url = address
