@@ -73,13 +73,23 @@ def workspace(tmp_path: Path, documents: list[Document], rows: list[Row]) -> Wor
 
 
 @pytest.fixture
-def sluice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs `sluice` with these words in this process; returns exit status, output and errors."""
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cli.main` runs in this process: it neither watches a parent nor takes signals."""
     from sluice import cli
 
     for name in ("die_with_parent", "watch_parent"):
         monkeypatch.setattr(cli, name, lambda: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+@pytest.fixture
+def sluice(
+    in_process: None,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `sluice` with these words in this process; returns exit status, output and errors."""
+    from sluice import cli
 
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["sluice", *words])

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from cryptography import x509
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from support.local_server import in_thread
+from support.local_server import QuietHandler, in_thread
 
 
 @dataclass
@@ -36,7 +36,7 @@ class GitServer:
 
 @contextmanager
 def git_server(folder: Path) -> Iterator[GitServer]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def _handle(self) -> None:
             word = self.headers.get("Authorization", "").rpartition(" ")[2]
             right = served.rights.get(base64.b64decode(word).decode().partition(":")[2])
@@ -49,7 +49,7 @@ def git_server(folder: Path) -> Iterator[GitServer]:
                 self._run(path, query)
 
         def _run(self, path: str, query: str) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self.body
             variables = {
                 "PATH": os.environ["PATH"],
                 "GIT_PROJECT_ROOT": str(folder),
@@ -77,9 +77,6 @@ def git_server(folder: Path) -> Iterator[GitServer]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
 
     for method in ("GET", "POST"):
         setattr(Handler, f"do_{method}", Handler._handle)

@@ -1,16 +1,46 @@
-"""Servers in a thread."""
+"""HTTP servers in a thread."""
 
 from __future__ import annotations
 
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """The base of the handlers of tests: nothing is logged."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    @property
+    def body(self) -> bytes:
+        """What was sent with the request; it can be read once."""
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def reply(
+        self,
+        status: int,
+        content: bytes,
+        kind: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+class _Files(QuietHandler, SimpleHTTPRequestHandler):
+    pass
 
 
 @contextmanager
@@ -26,32 +56,17 @@ def in_thread(server: socketserver.BaseServer) -> Iterator[None]:
 
 
 @contextmanager
-def handling(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
-    """Let a handler answer, without a log, at a port of this machine, which is yielded."""
-    quiet = type(handler.__name__, (handler,), {"log_message": lambda *_: None})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), quiet)
+def local_server(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve with a handler; yield the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     with in_thread(server):
-        yield server.server_port
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 @contextmanager
-def folder_served(folder: Path) -> Iterator[str]:
-    """Serve the files of a folder at the address that is yielded."""
-
-    class Files(SimpleHTTPRequestHandler):
-        def __init__(self, *words: Any) -> None:
-            super().__init__(*words, directory=str(folder))
-
-    with handling(Files) as port:
-        yield f"http://127.0.0.1:{port}/"
-
-
-def reply(request: BaseHTTPRequestHandler, status: int, content: bytes, kind: str = "application/json") -> None:
-    request.send_response(status)
-    request.send_header("Content-Type", kind)
-    request.send_header("Content-Length", str(len(content)))
-    request.end_headers()
-    request.wfile.write(content)
+def served_folder(folder: Path) -> Iterator[str]:
+    with local_server(partial(_Files, directory=str(folder))) as address:
+        yield f"{address}/"
 
 
 def answers(url: str) -> bool:

@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import httpx
@@ -19,7 +18,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from support.local_server import in_thread, reply
+from support.local_server import QuietHandler, local_server
 
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012:mlflow-tracking-server/assistant"
 _ARN_HEADER = "x-mlflow-sm-tracking-server-arn"
@@ -29,7 +28,7 @@ _SIGNED = re.compile(
 _KEY = Credentials("testing", "testing")  # of every account that moto plays
 
 
-class ManagedMlflow(BaseHTTPRequestHandler):
+class ManagedMlflow(QuietHandler):
     """`asked`: (method, path) of each request that was let in; `refused`: the reasons of those that were not."""
 
     protocol_version = "HTTP/1.1"
@@ -39,18 +38,18 @@ class ManagedMlflow(BaseHTTPRequestHandler):
     refused: ClassVar[list[str]]
 
     def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.body
         if fault := self._fault(body):
             self.refused.append(fault)
-            return reply(self, 403, b'{"message": "User is not authorized"}')
+            return self.reply(403, b'{"message": "User is not authorized"}')
         self.asked.append((self.command, self.path.partition("?")[0]))
         kept = {name: value for name, value in self.headers.items() if name.lower() == "content-type"}
         answer = httpx.request(
             self.command, self.server_url + self.path, content=body, headers=kept, timeout=120, trust_env=False
         )
-        return reply(self, answer.status_code, answer.content)
+        return self.reply(answer.status_code, answer.content)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815 - http.server's names
+    do_GET = do_POST = do_PATCH = do_DELETE = _answer
 
     def _fault(self, body: bytes) -> str:
         """Return why AWS would refuse the request, or an empty text."""
@@ -72,9 +71,6 @@ class ManagedMlflow(BaseHTTPRequestHandler):
         expected = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
         return "" if (expected, self.headers["X-Amz-Date"][:8]) == (signature, day) else "the signature is another one"
 
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
 
 @contextmanager
 def managed(server_url: str) -> Iterator[type[ManagedMlflow]]:
@@ -84,7 +80,5 @@ def managed(server_url: str) -> Iterator[type[ManagedMlflow]]:
         refused: ClassVar = []
 
     FrontDoor.server_url = server_url
-    server = ThreadingHTTPServer(("127.0.0.1", 0), FrontDoor)
-    FrontDoor.address = f"http://127.0.0.1:{server.server_address[1]}"
-    with in_thread(server):
+    with local_server(FrontDoor) as FrontDoor.address:
         yield FrontDoor

@@ -16,13 +16,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from support.kubernetes.field_ownership import FieldConflictError, applied, copied, updated
-from support.local_server import in_thread, reply
+from support.local_server import QuietHandler, in_thread
 
 KINDS = (
     ("", "v1", "Namespace", "namespaces", False),
@@ -189,13 +189,10 @@ def status(code: int, reason: str, message: str, details: Object | None = None) 
     return {**document, "reason": reason, "message": message, "details": details or {}}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     api: KubeApi
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body of an answer are two packets: no 40 ms between them
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
@@ -211,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts.path.endswith("/log"):
             pod = parts.path.split("/")[-2]
             if pod in self.api.logs:
-                reply(self, 200, self.api.logs[pod].encode(), "text/plain")
+                self.reply(200, self.api.logs[pod].encode(), "text/plain")
             else:
                 self._send(404, status(404, "NotFound", f'pods "{pod}" not found'))
         elif parts.path.rsplit("/", 1)[-1] in PLURALS.values():
@@ -326,7 +323,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _send(self, code: int, document: Object) -> None:
-        reply(self, code, json.dumps(document).encode())
+        self.reply(code, json.dumps(document).encode())
 
 
 def _openapi(place: str, kinds: list[tuple[str, str, str, str, bool]]) -> Object:

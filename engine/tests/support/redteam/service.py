@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from sluice.extras.redteam.attack import TENANTS
 from sluice.extras.redteam.target import AttackTarget
-from support.local_server import in_thread
+from support.local_server import QuietHandler, local_server
 
 Behave = Callable[[str, str], dict[str, Any] | bytes | int]
 KEYS = {None: "key-nobody", **{tenant: f"key-{tenant}" for tenant in TENANTS}}
@@ -29,26 +28,16 @@ def reply(text: str, *, citations: tuple[str, ...] = (), blocked: str = "") -> d
 def service(behave: Behave) -> Iterator[AttackTarget]:
     """`behave(question, key)` gives a body, raw bytes, or an error status."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:  # /version, of the working tree
-            self._send(200, b'{"release": "draft"}')
+            self.reply(200, b'{"release": "draft"}')
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.body)
             key = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
             said = behave(body["messages"][-1]["content"], key)
             content = said if isinstance(said, bytes) else json.dumps(said if isinstance(said, dict) else {}).encode()
-            self._send(said if isinstance(said, int) else 200, content)
+            self.reply(said if isinstance(said, int) else 200, content)
 
-        def _send(self, status: int, content: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    with in_thread(server):
-        yield AttackTarget(f"http://127.0.0.1:{server.server_address[1]}", KEYS)
+    with local_server(Handler) as address:
+        yield AttackTarget(address, KEYS)

@@ -15,7 +15,7 @@ import gzip
 import json
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from sluice.serving.telemetry.settings import TelemetrySettings
-from support.local_server import reply
+from support.local_server import QuietHandler
 
 PROTOBUF = "application/x-protobuf"
 _STATUSES = {"busy": 503, "forbidden": 403, "redirect": 302}
@@ -77,17 +77,14 @@ class Collector:
         self.released = threading.Event()
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True  # head and body of an answer are two packets: no 40 ms between them
 
             def do_POST(self) -> None:
                 outer.answer(self)
 
-            do_GET = do_POST  # noqa: N815 - the name of the base class
-
-            def log_message(self, *_: Any) -> None:
-                """Silent."""
+            do_GET = do_POST
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -117,8 +114,8 @@ class Collector:
         spans = [span for arrived in self.arrived for span in arrived.spans]
         return sorted(spans, key=lambda span: span.start_time_unix_nano)
 
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers.get("content-length", 0)))
+    def answer(self, request: QuietHandler) -> None:
+        body = request.body
         mode = self._mode()
         if mode == "hang":
             self.holding.set()
@@ -129,7 +126,7 @@ class Collector:
             request.close_connection = True
             return
         if mode in _STATUSES:
-            reply(request, _STATUSES[mode], b"{}")
+            request.reply(_STATUSES[mode], b"{}")
             return
         arrived = Arrived(request.command, request.path, {k.lower(): v for k, v in request.headers.items()})
         self.arrived.append(arrived)
@@ -144,10 +141,10 @@ class Collector:
             if mode == "partial":
                 response.partial_success.rejected_spans = 1
             content = b"\xff\xff\xff" if mode == "not_otlp" else response.SerializeToString()
-            reply(request, 200, content, PROTOBUF)
+            request.reply(200, content, PROTOBUF)
             return
         arrived.json = json.loads(body) if body else None
-        reply(request, *self._rest(arrived))
+        request.reply(*self._rest(arrived))
 
     def _rest(self, arrived: Arrived) -> tuple[int, bytes]:
         """The two calls of MLflow that need an answer with content."""

@@ -9,29 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from sluice import cli
 from sluice.cli import main
 from sluice.core.workspace import Workspace
 from sluice.data.privacy import DataPolicy
 from sluice.data.publish import push
-from unit.data.conftest import git, make_checkout
+from support.git import commit_all, git
+from unit.data.conftest import make_checkout
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
 
 
 @pytest.fixture
-def here(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def here(
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_process: None,  # noqa: ARG001
+) -> Workspace:
     # The miniature's one training row is an evaluation row too, which may not be published.
     row = {"id": "t1", "question": "Who minds the lamp at night?", "answers": [], "doc_ids": []}
     (workspace.data / "train.jsonl").write_text(json.dumps(row) + "\n")
     make_checkout(workspace.root, str(tmp_path / "store"), cache=tmp_path / "site")
     push(workspace, DataPolicy())
-    git(workspace.root, "add", "--all")
-    git(workspace.root, "commit", "--quiet", "--message", "Data")
+    commit_all(workspace.root)
     monkeypatch.chdir(workspace.root)
-    for name in ("die_with_parent", "watch_parent"):
-        monkeypatch.setattr(cli, name, lambda: None)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
     for name in ("SLUICE_TRAFFIC", "SLUICE_ARTEFACTS", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
     return workspace

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.workspace import Workspace
+from support.git import commit_all, git
 from unit.core.starter import STARTER
-from unit.data.conftest import commit, git
 from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
 
 Run = Callable[..., tuple[int, str, str]]
@@ -27,7 +27,7 @@ def run(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("OUTPUT", "STEP_SUMMARY"):
         monkeypatch.setenv(f"GITHUB_{name}", str(tmp_path / name))
     git(workspace.root, "init", "--quiet")
-    commit(workspace.root)
+    commit_all(workspace.root)
     return tmp_path
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from sluice.core import git
 from sluice.core.errors import SluiceError
-from unit.data.conftest import git as run
+from support.git import git as run
 
 
 def test_commit_says_when_tracked_files_differ(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from sluice.core.workspace import Workspace
 from support.aws.moto_server import s3_bucket
+from support.git import commit_all, git
 
 DOCUMENTS = {
     "tides": "The tide turns twice a day. A spring tide follows the full moon.",
@@ -78,19 +78,7 @@ def make_checkout(root: Path, remote: str, *, cache: Path) -> None:
     )
     (root / ".gitignore").write_text("/data\n/build\n/.dvc/cache\n/.dvc/tmp\n/.sluice\n")
     git(root, "init", "--quiet", "--initial-branch=main")
-    commit(root)
-
-
-def git(root: Path, *words: str) -> str:
-    who = ["-c", "user.name=Tester", "-c", "user.email=tester@example.org", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def commit(root: Path) -> str:
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--allow-empty", "--message", "A change")
-    return git(root, "rev-parse", "HEAD")
+    commit_all(root)
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from sluice.core.workspace import Workspace
 from sluice.data.contract import data_digest
 from sluice.data.privacy import DataPolicy
 from sluice.data.publish import Publication, push, verify, version_here
-from unit.data.conftest import commit, make_checkout, pull_into_clone
+from support.git import commit_all
+from unit.data.conftest import make_checkout, pull_into_clone
 
 POLICY = DataPolicy()
 
@@ -32,7 +33,7 @@ def object_of(checkout: Workspace, content: bytes) -> Path:
 def test_what_is_published_a_fresh_clone_can_pull(checkout: Workspace) -> None:
     done = push(checkout, POLICY)
     assert done == Publication("remote 'store'", version_here(checkout), 6, 6)
-    commit(checkout.root)
+    commit_all(checkout.root)
     assert data_digest(pull_into_clone(checkout)) == data_digest(checkout.data)
     assert push(checkout, POLICY).sent == 0
     assert verify(checkout) == Publication("remote 'store'", done.version, 6, 0)
@@ -105,7 +106,7 @@ def test_a_bucket_is_published_to_proven_and_pulled_from(checkout: Workspace, bu
     make_checkout(checkout.root, f"{bucket}/dvc", cache=checkout.root.parent / "site")
     done = push(checkout, POLICY)
     assert (done.objects, done.sent) == (6, 6)
-    commit(checkout.root)
+    commit_all(checkout.root)
     assert data_digest(pull_into_clone(checkout)) == data_digest(checkout.data)
     client = boto3.client("s3")
     keys = [one["Key"] for one in client.list_objects_v2(Bucket="artefacts", Prefix="sluice/dvc/")["Contents"]]
@@ -187,5 +188,5 @@ def test_killed_at_any_copy_and_run_again_it_ends_as_an_unbroken_push(
         assert objects() == whole, point
     verify(checkout)
     shutil.rmtree(checkout.root / ".dvc" / "cache")
-    commit(checkout.root)
+    commit_all(checkout.root)
     assert data_digest(pull_into_clone(checkout)) == data_digest(checkout.data)

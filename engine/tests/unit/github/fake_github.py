@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +24,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from support.local_server import in_thread
+from support.local_server import QuietHandler, local_server
 
 REPOSITORY = "octo/app"
 ISSUES = f"/repos/{REPOSITORY}/issues"
@@ -220,13 +219,12 @@ class FakeGitHub:
 def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
     fake = fake or FakeGitHub()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True  # head and body of an answer are two packets: no 40 ms between them
 
         def _serve(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            raw = self.rfile.read(length)
+            raw = self.body
             sent = self.headers.get("Content-Type") == "application/octet-stream"
             body = raw if sent else json.loads(raw) if raw else None
             token = (self.headers.get("Authorization") or "").rpartition(" ")[2]  # `token` or `Bearer` before it
@@ -268,21 +266,12 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
                 if self.headers.get("If-None-Match") == headers["ETag"]:
                     fake.unchanged.append(self.path)
                     status, raw = 304, b""
-            self.send_response(status)
-            for name, text in headers.items():
-                self.send_header(name, text)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
+            self.reply(status, raw, headers=headers)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names of http.server
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    fake.url = fake.releases.url = f"http://127.0.0.1:{server.server_port}"
-    with in_thread(server), pytest.MonkeyPatch.context() as patch:
+    with local_server(Handler) as address, pytest.MonkeyPatch.context() as patch:
+        fake.url = fake.releases.url = address
         clock = {"time": time.time, "monotonic": time.monotonic}
         patch.setattr("urllib3.util.retry.time", SimpleNamespace(**clock, sleep=fake.pauses.append))
         patch.setattr("github.Requester.time", SimpleNamespace(**clock, sleep=lambda _: None))  # between writes

@@ -24,7 +24,7 @@ from sluice.github.job_plan import (
     required_summary,
     summary,
 )
-from unit.data.conftest import git
+from support.git import commit_all, git
 
 CODE = "check"
 TEST, EVAL = "test", "eval"
@@ -81,9 +81,7 @@ def commit(root: Path, **files: str) -> str:
         path = root / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    git(root, "add", "-A")
-    git(root, "commit", "-q", "-m", "x", "--allow-empty")
-    return git(root, "rev-parse", "HEAD")
+    return commit_all(root)
 
 
 @pytest.fixture

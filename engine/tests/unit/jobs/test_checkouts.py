@@ -12,7 +12,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.jobs.compare_change import KEPT, checkout
 from sluice.retrieval.stores import Stores
-from unit.data.conftest import commit as commit_all
+from support.git import commit_all
 
 DVC = str(Path(sys.executable).with_name("dvc"))
 

@@ -17,7 +17,7 @@ from sluice.evaluation.asked_rows import asking_order
 from sluice.evaluation.summary import cases_digest
 from sluice.jobs.compare_change import review
 from starter_files import ROOT
-from unit.data.conftest import git
+from support.git import git
 from unit.jobs.played_comparison import play, reproduce, rows
 
 

@@ -4,8 +4,6 @@ real."""
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
@@ -22,6 +20,8 @@ from sluice.jobs import release_steps as delivery
 from sluice.release import catalogue, champion, environment_record, mlflow_registry, staging
 from sluice.release.environment_record import EnvironmentRecord, open_record, shared_artifact_store
 from sluice.release.manifest import Images, Manifest, load_judgement
+from support.git import commit_all
+from support.git import git as run_git
 from unit.github.conftest import github
 from unit.github.fake_github import FakeGitHub, actions_environment
 from unit.release.conftest import small_models, verdict, workspace, write_evaluation
@@ -95,23 +95,17 @@ class Road:
         return events, made, releases, issues, self.aliases
 
 
-def commit_all(root: Path) -> str:
-    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-    for words in (["add", "--all"], ["commit", "--quiet", "--allow-empty", "-m", "x"]):
-        subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True)
-    return git.commit(root)
-
-
 @pytest.fixture
 def road(
     workspace: Workspace,
     small_models: None,  # noqa: ARG001
+    in_process: None,  # noqa: ARG001
     github: FakeGitHub,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Road:
     (workspace.root / ".gitignore").write_text(".sluice/\nbuild/\n")
-    subprocess.run(["git", "-C", str(workspace.root), "init", "--quiet", "-b", "main"], check=True)
+    run_git(workspace.root, "init", "--quiet", "-b", "main")
     commit_all(workspace.root)
     environment = actions_environment(github, tmp_path) | {
         "SLUICE_ARTEFACTS": str(tmp_path / "place"),
@@ -156,9 +150,6 @@ def road(
     monkeypatch.setattr(
         mlflow_registry, "promote_aliases", lambda _, manifest, alias: made.aliases.update({alias: manifest.id})
     )
-    monkeypatch.setattr(cli, "die_with_parent", lambda: None)
-    monkeypatch.setattr(cli, "watch_parent", lambda: None)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
     return made
 
 
@@ -197,7 +188,7 @@ def test_an_older_commit_releases_nothing_when_a_later_one_was_decided(road: Roa
     old = git.commit(road.workspace.root)
     road.commit("config/service.yaml", "decline: Nobody knows.\n")
     road.whole()
-    subprocess.run(["git", "-C", str(road.workspace.root), "checkout", "--quiet", old], check=True)
+    run_git(road.workspace.root, "checkout", "--quiet", old)
     found = delivery.plan(road.workspace, road.record())
     assert (found.make, "came after this commit" in found.reason) == (False, True)
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 from sluice.core.processes import free_port, start
 from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec
 from starter_files import GATES, LOCUSTFILE, ROOT
-from support.local_server import in_thread
+from support.local_server import QuietHandler, local_server
 from unit.rehearsal.conftest import stub
 
 __all__ = ["stub"]  # a fixture
@@ -99,7 +98,7 @@ for _ in range(3):
 """
 
 
-class _Once(BaseHTTPRequestHandler):
+class _Once(QuietHandler):
     """Answers once for each connection without saying so, and drops what else comes."""
 
     protocol_version = "HTTP/1.1"
@@ -110,22 +109,14 @@ class _Once(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.answered = True
-        self.rfile.read(int(self.headers["content-length"]))
+        assert self.body
         event = b'data: {"choices": [{"delta": {"content": "So."}}]}\n\ndata: [DONE]\n\n'
-        self.send_response(200)
-        self.send_header("x-sluice-release", "r-canary")
-        self.send_header("content-length", str(len(event)))
-        self.end_headers()
-        self.wfile.write(event)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        self.reply(200, event, headers={"x-sluice-release": "r-canary"})
 
 
 def test_no_question_is_put_on_a_connection_that_was_used_before() -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Once)
-    with in_thread(server):
-        ended = _python("-c", _ASKS, f"http://127.0.0.1:{server.server_port}")
+    with local_server(_Once) as address:
+        ended = _python("-c", _ASKS, address)
     assert (ended.stdout.splitlines(), ended.returncode) == (["answered"] * 3, 0), ended.stderr
 
 

@@ -17,7 +17,7 @@ from sluice.release import artifact_store, catalogue
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
 from sluice.release.catalogue import TransferResult, fetch, fetch_folders, push
 from sluice.release.manifest import Manifest, load, verify
-from support.local_server import folder_served
+from support.local_server import served_folder
 
 Make = Callable[..., tuple[Manifest, Path]]
 COMMIT = "1" * 40
@@ -209,7 +209,7 @@ def test_a_web_server_is_a_place_to_fetch_from(
     release: Path, workspace: Workspace, place: Path, store: ArtifactStore, pod: Workspace, tmp_path: Path
 ) -> None:
     pushed = push(release, workspace, store)
-    with folder_served(place) as site:
+    with served_folder(place) as site:
         assert fetch(pushed.digest, open_artifact_store(site), tmp_path / "release", pod) == pushed
         (place / "sha256" / pushed.digest).unlink()
         with pytest.raises(SluiceError, match="not there"):

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from sluice.core.processes import free_port
 from sluice.rollout.chat_stream import ChatStream, request
-from support.local_server import in_thread
+from support.local_server import QuietHandler, local_server
 
 CONTENT = b'data: {"choices": [{"delta": {"content": "Yes."}}]}\n'
 ROLE = b'data: {"choices": [{"delta": {"role": "assistant"}}]}\n'
@@ -60,21 +59,15 @@ def test_an_answer_that_goes_on_too_long_is_a_failure() -> None:
 pytestmark = pytest.mark.usefixtures("loopback")
 
 
-class _Nothing(BaseHTTPRequestHandler):
+class _Nothing(QuietHandler):
     def do_GET(self) -> None:
-        self.send_response(404)
-        self.send_header("X-Sluice-Release", "r-1")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        self.reply(404, b"", headers={"X-Sluice-Release": "r-1"})
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Nothing)
-    with in_thread(server):
-        yield f"http://127.0.0.1:{server.server_port}"
+    with local_server(_Nothing) as address:
+        yield address
 
 
 def test_any_status_is_an_answer_and_proxies_are_ignored(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

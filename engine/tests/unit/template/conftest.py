@@ -8,15 +8,9 @@ import sys
 from pathlib import Path
 
 from sluice.template.owned import list_files, write_lists
+from support.git import commit_all, git
 
 ROOT = Path(__file__).resolve().parents[4]
-WHO = ("-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false")
-
-
-def git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *WHO, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.rstrip("\n")
 
 
 def run(root: Path, *argv: str | Path) -> subprocess.CompletedProcess[str]:
@@ -50,9 +44,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 def commit(folder: Path, message: str, files: dict[str, str | None] | None = None) -> str:
     write(folder, files or {})
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--allow-empty", "--message", message)
-    return git(folder, "rev-parse", "HEAD")
+    return commit_all(folder, message)
 
 
 def blobs(repository: Path, ref: str) -> dict[str, str]:

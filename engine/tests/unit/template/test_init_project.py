@@ -11,7 +11,8 @@ from sluice.core.errors import SluiceError
 from sluice.core.project import load_project
 from sluice.template.init_project import InitPlan, apply, plan, require_clean
 from sluice.template.owned import TEMPLATE_FILES
-from unit.template.conftest import ROOT, Template, call, commit, edit, git, run, write
+from support.git import git
+from unit.template.conftest import ROOT, Template, call, commit, edit, run, write
 
 NEW = {"name": "zephyr-desk", "organisation": "acme-labs", "image": "ghcr.io/acme-labs/zephyr-desk"}
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sluice import cli
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
@@ -120,7 +118,7 @@ def test_the_command_fails_below_the_limit(
     server,
     workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    sluice: Callable[..., tuple[int, str, str]],
     reply: Reply,
     status: int,
     says: str,
@@ -129,12 +127,8 @@ def test_the_command_fails_below_the_limit(
     entry = provider_entry(name="strict", kind="openai_compatible", base_url=f"{server.url}/v1", model="large")
     monkeypatch.setattr(release_parts, "draft_bundle", lambda *_, **__: bundle_with([entry], judge=PROMPT))
     monkeypatch.chdir(workspace.root)
-    for name in ("die_with_parent", "watch_parent"):
-        monkeypatch.setattr(cli, name, lambda: None)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["sluice", "judge", "calibrate", "--out", "found.json"])
-    assert cli.main() == status
-    said = capsys.readouterr()
-    assert json.loads(said.out) == read_json(workspace.root / "found.json")
-    assert says in said.err
-    assert (said.err == "") == (status == 0)
+    ended, out, err = sluice("judge", "calibrate", "--out", "found.json")
+    assert ended == status
+    assert json.loads(out) == read_json(workspace.root / "found.json")
+    assert says in err
+    assert (err == "") == (status == 0)

@@ -18,8 +18,8 @@ from sluice.data.privacy import DataPolicy, PrivacyPolicy
 from sluice.data.publish import push
 from sluice.data.rows import load_corpus, load_rows
 from sluice.extras.datakit.dataset import card, checked_out, diff, import_squad, redact_folder
+from support.git import commit_all
 from unit.cli.published import here, run  # noqa: F401 - a fixture
-from unit.data.conftest import commit
 
 MAIL = "first.last@" + "company.org"
 
@@ -68,7 +68,7 @@ def test_every_change_is_told_by_id(folder: Path, tmp_path: Path, add_row: Calla
 
 def test_another_version_comes_from_the_cache_or_the_remote(checkout: Workspace) -> None:
     push(checkout, DataPolicy())
-    first = commit(checkout.root)
+    first = commit_all(checkout.root)
     digest = data_digest(checkout.data)
     (checkout.data / "README.md").write_text("New.")
     push(checkout, DataPolicy())

@@ -12,9 +12,10 @@ from sluice import cli
 from sluice.core.errors import SluiceError
 from sluice.extras.engine_tests.publish_engine import pack_twice, publish
 from sluice.extras.upgrade.engine_wheel import contents, pinned
+from support.git import git
 from unit.github.conftest import environment, github  # noqa: F401 - fixtures
 from unit.github.fake_github import REPOSITORY, FakeGitHub
-from unit.template.conftest import Template, git
+from unit.template.conftest import Template
 
 NAME = "sluice_engine-0.1.0-py3-none-any.whl"
 FILES = [NAME, f"{NAME}.sha256"]

@@ -24,9 +24,10 @@ from urllib.parse import parse_qsl
 import pytest
 
 from sluice.extras.fleet.fleet_file import FleetFile
+from support.git import git
 from unit.github.fake_github import APP, LOGINS, READER, REPOSITORY, WRITER, FakeGitHub
 from unit.github.fake_repository import answer_pulls
-from unit.template.conftest import PROJECT, Template, blobs, commit, git, lines, write
+from unit.template.conftest import PROJECT, Template, blobs, commit, lines, write
 
 BOT = LOGINS[WRITER]
 CI, METRIC = ".github/workflows/ci.yml", "engine/src/sluice/evaluation/metrics/digits.py"

@@ -14,9 +14,10 @@ from sluice.extras.fleet.fleet_upgrade import advance
 from sluice.extras.fleet.project_status import LiveRelease, ProjectStatus
 from sluice.extras.fleet.repository_reader import GitMirror
 from sluice.release.artifact_store import open_artifact_store
+from support.git import git
 from unit.extras.fleet.fake_fleet import BOT, EDITS, GATES, FakeProject, Fleet
 from unit.github.fake_github import REPOSITORY
-from unit.template.conftest import commit, git
+from unit.template.conftest import commit
 
 _NIGHTLY = "<!-- sluice:nightly run=5.1 -->\nfailed.\n\n| job | result |\n|---|---|\n| `evaluate` | `success` |\n"
 

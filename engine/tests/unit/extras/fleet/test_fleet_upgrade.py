@@ -16,9 +16,10 @@ from sluice.extras.upgrade.engine_wheel import pack
 from sluice.extras.upgrade.held_engine import install
 from sluice.extras.upgrade.upgrade_engine import BRANCH
 from sluice.template.owned import ENGINE
+from support.git import git
 from unit.extras.fleet.fake_fleet import CI, EDITS, MANIFEST, METRIC, FakeFleet, FakeProject, Fleet
 from unit.github.fake_github import APP, LOGINS
-from unit.template.conftest import commit, git, write
+from unit.template.conftest import commit, write
 
 
 def comment(project: FakeProject, verdict: str, *, passed: bool, worse: tuple[WorseMetric, ...] = ()) -> str:

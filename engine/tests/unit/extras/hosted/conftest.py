@@ -85,11 +85,9 @@ def main(
     workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
+    in_process: None,  # noqa: ARG001
     loopback: None,  # noqa: ARG001 - opens the network to this machine
 ) -> Iterator[Main]:
-    for name in ("die_with_parent", "watch_parent"):
-        monkeypatch.setattr(cli, name, lambda: None)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("MODEL_KEY", KEY)
 

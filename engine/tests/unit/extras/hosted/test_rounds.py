@@ -26,8 +26,8 @@ from sluice.llm.providers import PROVIDERS
 from sluice.llm.resilience import open_chat
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
+from support.git import git
 from support.serving.fakes import NoChecks, ScriptedRetriever, hit, scripted_bundle
-from unit.data.conftest import git
 from unit.extras.hosted.conftest import KEY, WAITING, Main, Steps, everything, hosted, lines
 from unit.jobs.played_comparison import play, rows
 

@@ -20,7 +20,7 @@ from sluice.prompts import load_prompts
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.testing.fakes import run_application, scripted_bundle
-from unit.data.conftest import commit, git
+from support.git import commit_all, git
 from unit.extras.prompt_lab.lab_service import BRIEF, REPLIES, Chat, Search, lab_app, within
 from unit.serving.client import Client
 
@@ -131,7 +131,7 @@ def test_keep_writes_the_file_the_chat_answers_with_it_and_its_commands_push_it(
     git(tmp_path, "init", "--quiet", "--bare", str(remote))
     git(repository, "init", "--quiet")
     git(repository, "remote", "add", "origin", str(remote))
-    commit(repository)
+    commit_all(repository)
     for name in ("user.name", "user.email"):
         git(repository, "config", name, "t@example.invalid")
     question = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}

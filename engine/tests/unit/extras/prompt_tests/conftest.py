@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unit.data.conftest import git
+from support.git import git
 
 ANSWER = """\
 name: answer

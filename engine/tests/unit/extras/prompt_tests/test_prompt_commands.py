@@ -13,7 +13,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.prompt_tests.prompt_cases import parse_values
 from sluice.extras.prompt_tests.prompt_terminal import changes_since
 from sluice.prompts import Prompt, load_prompts
-from unit.data.conftest import commit, git
+from support.git import commit_all, git
 from unit.test_cli import PROMPTS, Run
 
 from .conftest import ANSWER
@@ -92,7 +92,7 @@ def test_prompts_are_listed_with_their_role_and_variables(sluice: Run) -> None:
 
 def test_prompts_are_compared_with_a_commit(sluice: Run, workspace: Workspace) -> None:
     git(workspace.root, "init", "-q", "-b", "main")
-    commit(workspace.root)
+    commit_all(workspace.root)
     assert sluice("prompts", "diff", "main") == (0, f"as in main: {', '.join(PROMPTS)}\n", "")
     path = workspace.prompts / "answer.prompt.yml"
     path.write_text(path.read_text().replace("temperature: 0", "temperature: 0.7"))
@@ -119,7 +119,7 @@ def test_what_the_working_tree_changes_and_which_files_were_edited(repository: P
     (folder / "answer.prompt.yml").write_text(ANSWER.replace("one sentence", "two sentences"))
     (folder / "other.prompt.yml").write_text("# a comment\n" + ANSWER.replace("name: answer", "name: other"))
     (folder / "third.prompt.yml").write_text(ANSWER.replace("name: answer", "name: third"))
-    commit(repository)
+    commit_all(repository)
     changes, edited = changes_since(repository, "base", load_prompts(folder))
     assert [(c.name, c.status) for c in changes] == [("answer", "changed"), ("other", "same"), ("third", "added")]
     assert edited == {"answer", "other", "third"}
@@ -129,6 +129,6 @@ def test_what_the_working_tree_changes_and_which_files_were_edited(repository: P
 
 def test_faults_of_another_commit_name_it(repository: Path) -> None:
     (repository / "prompts" / "answer.prompt.yml").write_text(ANSWER.replace("role: user", "role: robot"))
-    commit(repository)
+    commit_all(repository)
     with pytest.raises(ValidationErrors, match=r"main:prompts/answer\.prompt\.yml:9: messages\.1\.role: "):
         changes_since(repository, "main", {})

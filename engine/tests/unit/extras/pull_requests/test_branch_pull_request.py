@@ -18,7 +18,7 @@ from sluice.extras.pull_requests.branch_pull_request import (
     upsert_pull,
     with_files,
 )
-from unit.data.conftest import commit, git
+from support.git import commit_all, git
 from unit.github.fake_github import PERSON, READER, REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
 
@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
     git(root, "init", "--quiet", "--initial-branch=main")
     git(root, "remote", "add", "origin", str(tmp_path / "server.git"))
     (root / "notes.md").write_text("notes\n")
-    commit(root)
+    commit_all(root)
     git(root, "push", "--quiet", "origin", "main")
     return root
 

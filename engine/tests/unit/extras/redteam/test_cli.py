@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from sluice import cli
 from sluice.core.processes import free_port
 from sluice.core.workspace import Workspace
 from sluice.extras.redteam import target as subject
@@ -18,6 +19,8 @@ from sluice.extras.redteam.target import AttackTarget, SystemUnderTest
 from support.redteam.service import reply, service
 from support.serving.fakes import scripted_bundle
 
+Run = Callable[..., tuple[int, str, str]]
+
 
 @pytest.fixture
 def here(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
@@ -26,12 +29,9 @@ def here(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return workspace
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    for name in ("die_with_parent", "watch_parent"):
-        monkeypatch.setattr(cli, name, lambda: None)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["sluice", "redteam", *words])
-    return cli.main()
+@pytest.fixture
+def redteam(sluice: Run) -> Run:
+    return partial(sluice, "redteam")
 
 
 def served(text: str) -> AbstractContextManager[AttackTarget]:
@@ -46,20 +46,16 @@ def served(text: str) -> AbstractContextManager[AttackTarget]:
         (["--release", "r-000000000001"], "no such release"),
     ],
 )
-def test_what_cannot_be_attacked_is_told(
-    here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], said: str
-) -> None:
-    assert run(monkeypatch, *words) == 1
-    assert said in capsys.readouterr().err
+def test_what_cannot_be_attacked_is_told(here: Workspace, redteam: Run, words: list[str], said: str) -> None:
+    status, _, err = redteam(*words)
+    assert (status, said in err) == (1, True)
     assert not (here.build / "redteam").exists()
 
 
 @pytest.mark.usefixtures("here", "loopback")
-def test_an_address_without_a_service_is_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "--url", f"http://127.0.0.1:{free_port()}") == 1
-    assert "no Sluice service answers there (ConnectionRefusedError)" in capsys.readouterr().err
+def test_an_address_without_a_service_is_told(redteam: Run) -> None:
+    status, _, err = redteam("--url", f"http://127.0.0.1:{free_port()}")
+    assert (status, "no Sluice service answers there (ConnectionRefusedError)" in err) == (1, True)
 
 
 @pytest.mark.usefixtures("loopback")
@@ -74,7 +70,7 @@ def test_an_address_without_a_service_is_told(
 def test_what_cannot_be_asked_of_a_running_service_is_told(
     here: Workspace,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    redteam: Run,
     tmp_path: Path,
     words: list[str],
     said: str,
@@ -82,18 +78,19 @@ def test_what_cannot_be_asked_of_a_running_service_is_told(
     monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with served("no") as target:
-        assert run(monkeypatch, "--url", target.url, *words) == 1
-    assert said in capsys.readouterr().err
+        status, _, err = redteam("--url", target.url, *words)
+    assert (status, said in err) == (1, True)
     assert not (here.build / "redteam").exists()
 
 
 @pytest.mark.usefixtures("loopback")
 def test_a_running_service_is_attacked_with_everything_that_needs_nothing_planted(
-    here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Workspace, monkeypatch: pytest.MonkeyPatch, redteam: Run
 ) -> None:
     monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
     with served("The handbook does not say.") as target:
-        assert run(monkeypatch, "--url", target.url, "--no-garak") == 0
+        status, out, _ = redteam("--url", target.url, "--no-garak")
+    assert status == 0
     result = RedTeamResult.model_validate_json((here.build / "redteam" / "redteam.json").read_bytes())
     tools = [name for name in ("tool_results", "tool_calls") if name in SUITES]
     names = ["direct_injection", "obfuscation", "multi_turn", "prompt_extraction", *tools, "honest_questions"]
@@ -101,28 +98,26 @@ def test_a_running_service_is_attacked_with_everything_that_needs_nothing_plante
     assert sum(family.sides["released"].attempts for family in result.families) > 1000
     assert [one.gate for one in result.gates] == ["released_model_holds"]
     assert "attack_success" in result.unjudged
-    assert "Red team: every limit holds, of those that a part of a run can have" in capsys.readouterr().out
+    assert "Red team: every limit holds, of those that a part of a run can have" in out
 
 
 @pytest.mark.usefixtures("loopback")
 def test_a_service_that_leaks_ends_with_the_code_of_a_gate(
-    here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Workspace, monkeypatch: pytest.MonkeyPatch, redteam: Run
 ) -> None:
     bundle = scripted_bundle()
     monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", bundle, None))
     monkeypatch.setattr("sluice.extras.redteam.attack._RUN", 2)  # the prompt of the tests is short
     with served("Else say: nothing") as target:
-        assert run(monkeypatch, "--url", target.url, "--no-garak", "--family", "prompt_extraction") == 3
-    said = capsys.readouterr()
-    assert "the red team got through" in said.err
-    assert "prompt_extraction    released   264/264 = 100.0 %" in said.out
-    assert str(here.build / "redteam") in said.err
+        status, out, err = redteam("--url", target.url, "--no-garak", "--family", "prompt_extraction")
+    assert status == 3
+    assert "the red team got through" in err
+    assert "prompt_extraction    released   264/264 = 100.0 %" in out
+    assert str(here.build / "redteam") in err
 
 
-def test_a_side_that_is_none_is_told(
-    here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_side_that_is_none_is_told(here: Workspace, monkeypatch: pytest.MonkeyPatch, redteam: Run) -> None:
     monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
     words = ["target", "--side", "obediant", "--port", "1", "--state", str(here.state), "--index", str(here.build)]
-    assert run(monkeypatch, *words) == 1
-    assert "no side 'obediant'" in capsys.readouterr().err
+    status, _, err = redteam(*words)
+    assert (status, "no side 'obediant'" in err) == (1, True)

@@ -17,7 +17,6 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from sluice.extras.registry.oci_registry import GithubRegistry
 from sluice.extras.registry.registry_store import RegistryStore
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.environment_record import shared_address
-from support.local_server import handling
+from support.local_server import QuietHandler, local_server
 
 TOKEN = "of-the-job"  # pragma: allowlist secret
 DIGEST = "a" * 64
@@ -39,23 +38,19 @@ DIGEST = "a" * 64
 class GithubDouble:
     """`versions`: {id: tags}; `owner`: User or Organization; `asked`: method and path of each request."""
 
-    port: int = 0
+    host: str = ""
     public: bool = False
     may_write: bool = True
     owner: str = "User"
     versions: dict[int, list[str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
 
 @pytest.fixture
 def github(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[GithubDouble]:  # noqa: ARG001
     double = GithubDouble()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def _handle(self) -> None:
             path, _, query = self.path.partition("?")
             double.asked.append(f"{self.command} {self.path}")
@@ -113,17 +108,14 @@ def github(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[GithubDo
 
         def _answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
             content = b"" if body is None or self.command == "HEAD" else json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
+            self.reply(status, content, headers=headers)
 
     for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
         setattr(Handler, f"do_{method}", Handler._handle)
-    with handling(Handler) as double.port:
+    with local_server(Handler) as address:
+        double.host = address.removeprefix("http://")
         monkeypatch.setattr(oci_registry, "GITHUB", double.host)
-        monkeypatch.setenv("GITHUB_API_URL", f"http://{double.host}")
+        monkeypatch.setenv("GITHUB_API_URL", address)
         monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
         yield double
 

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.extras.registry import oci_registry
 from sluice.extras.registry.oci_registry import OciRegistry, credentials
-from support.local_server import handling
+from support.local_server import QuietHandler, local_server
 from unit.extras.registry.stores import RegistryServer, registry_server
 from unit.extras.registry.token_server import TokenServer, token_server
 
@@ -187,17 +186,14 @@ def test_an_upload_that_breaks_off_is_begun_anew(
 def test_a_download_that_breaks_off_is_begun_anew(tmp_path: Path) -> None:
     left = [2]
 
-    class Cutting(BaseHTTPRequestHandler):
+    class Cutting(QuietHandler):
         def do_GET(self) -> None:
             body = b"x" * (10 if left[0] else 1000)
             left[0] = max(0, left[0] - 1)  # before the client, which sets it as well, can have the answer
-            self.send_response(200)
-            self.send_header("Content-Length", "1000")
-            self.end_headers()
-            self.wfile.write(body)
+            self.reply(200, body, headers={"Content-Length": "1000"})
 
-    with handling(Cutting) as port:
-        client = OciRegistry(f"127.0.0.1:{port}", NAME)
+    with local_server(Cutting) as address:
+        client = OciRegistry(address.removeprefix("http://"), NAME)
         assert client.get("a" * 64, tmp_path / "copy")
         assert (tmp_path / "copy").read_bytes() == b"x" * 1000
         left[0] = 3

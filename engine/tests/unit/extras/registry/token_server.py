@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from support.local_server import handling, reply
+from support.local_server import QuietHandler, local_server
 
 SERVICE, ISSUER = "registry.test", "tokens.test"
 
@@ -49,7 +48,7 @@ def token_server(folder: Path) -> Iterator[TokenServer]:
     bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     chain = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             scope = parse_qs(urlsplit(self.path).query)["scope"][0]
             kind, name, actions = scope.split(":")
@@ -58,7 +57,7 @@ def token_server(folder: Path) -> Iterator[TokenServer]:
                 user, _, password = base64.b64decode(given.removeprefix("Basic ")).decode().partition(":")
                 if password != f"password of {user}":
                     wrong = {"errors": [{"code": "UNAUTHORIZED", "message": "wrong password"}]}
-                    return reply(self, 401, json.dumps(wrong).encode())
+                    return self.reply(401, json.dumps(wrong).encode())
             served.asked.append((user, scope))
             granted = {*actions.split(",")} & served.rights.get(user, set())
             now = datetime.now(UTC) - timedelta(hours=served.expired > 0)
@@ -74,10 +73,10 @@ def token_server(folder: Path) -> Iterator[TokenServer]:
                 "access": [{"type": kind, "name": name, "actions": sorted(granted)}],
             }
             token = jwt.encode(claims, key, algorithm="ES256", headers={"x5c": [chain]})
-            return reply(self, 200, json.dumps({"token": token}).encode())
+            return self.reply(200, json.dumps({"token": token}).encode())
 
-    with handling(Handler) as port:
-        url = f"http://127.0.0.1:{port}/token"
+    with local_server(Handler) as address:
+        url = f"{address}/token"
         trusted = {"realm": url, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": str(bundle)}
         served = TokenServer(url, {"auth": {"token": trusted}})
         yield served

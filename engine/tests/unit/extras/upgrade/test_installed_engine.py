@@ -27,9 +27,10 @@ from sluice.extras.upgrade.engine_wheel import contents, lock_of, pack, pinned, 
 from sluice.extras.upgrade.held_engine import bring, install, vendor
 from sluice.extras.upgrade.upgrade_engine import describe
 from sluice.template.owned import edits, list_files
-from support.local_server import folder_served
+from support.git import git
+from support.local_server import served_folder
 from unit.extras.upgrade.conftest import Fork
-from unit.template.conftest import ROOT, commit, git, write
+from unit.template.conftest import ROOT, commit, write
 
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 SCRIPT = "engine/requirements/compile.sh"
@@ -227,7 +228,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> It
     """The folder of what pip's index has of the engine."""
     folder = tmp_path / "index" / "sluice-engine"
     folder.mkdir(parents=True)
-    with folder_served(tmp_path / "index") as address:
+    with served_folder(tmp_path / "index") as address:
         monkeypatch.setenv("PIP_INDEX_URL", address)
         monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
         yield folder

@@ -7,7 +7,8 @@ import pytest
 
 from sluice.core.closures import SERVE, STAGES, CodeGraph
 from sluice.template.owned import list_files
-from unit.template.conftest import ROOT, call, commit, git, run
+from support.git import git
+from unit.template.conftest import ROOT, call, commit, run
 
 pytestmark = [pytest.mark.drill, pytest.mark.real, pytest.mark.timeout(5400)]
 VENV = Path(sys.executable).parents[1]

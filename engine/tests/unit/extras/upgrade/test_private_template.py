@@ -6,8 +6,9 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.extras.upgrade import versions
+from support.git import git
 from support.git_server import git_server
-from unit.template.conftest import commit, git, pyproject
+from unit.template.conftest import commit, pyproject
 
 TOKEN = "reader"  # pragma: allowlist secret
 

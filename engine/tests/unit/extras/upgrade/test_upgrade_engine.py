@@ -13,11 +13,12 @@ from sluice.extras.pull_requests.branch_pull_request import APPROVAL
 from sluice.extras.upgrade import upgrade_engine
 from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
 from sluice.template.owned import OWNED, edits, list_files
+from support.git import git
 from unit.cli.published import there
 from unit.extras.upgrade.conftest import Fork
 from unit.github.fake_github import REPOSITORY, WRITER
 from unit.github.fake_repository import FakeRepository
-from unit.template.conftest import blobs, commit, git, lines
+from unit.template.conftest import blobs, commit, lines
 
 __all__ = ["there"]
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"

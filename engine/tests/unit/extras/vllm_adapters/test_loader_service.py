@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ from sluice.core.processes import free_port
 from sluice.extras.vllm_adapters import cli
 from sluice.extras.vllm_adapters.adapter_loader import AdapterStatus
 from sluice.extras.vllm_adapters.loader_service import await_adapter, create_loader_app
-from support.local_server import in_thread
+from support.local_server import QuietHandler, in_thread
 from unit.extras.vllm_adapters.releases import ReleaseShelf
 from unit.extras.vllm_adapters.vllm_process import played_adapter
 
@@ -58,15 +58,9 @@ def loader(host: str, port: int, *states: dict[str, Any]) -> Iterator[str]:
     """Answer with these states in turn, then with the last."""
     left = list(states)
 
-    class Answers(BaseHTTPRequestHandler):
+    class Answers(QuietHandler):
         def do_GET(self) -> None:
-            body = json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None: ...
+            self.reply(200, json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode())
 
     family = type(
         "Server", (ThreadingHTTPServer,), {"address_family": socket.AF_INET6 if ":" in host else socket.AF_INET}
