@@ -116,7 +116,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         made.append(target)
         target.write_bytes(source.read_bytes().upper())
 
-    monkeypatch.setitem(model_conversion.CONVERSIONS, "q8_0", model_conversion.ModelConversion(upper, ".gguf"))
+    monkeypatch.setitem(model_conversion.CONVERSIONS, "q8_0", (upper, ".gguf"))
     return made
 
 
