@@ -26,7 +26,7 @@ from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.server import serve
 from support.libraries import Library
-from unit.serving.process import FAST, Service
+from support.serving.process import FAST, Service
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
