@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import stat
-import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from sluice import cli
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.serving.api_keys import PREFIX, add_key, digest_of_key, id_of, read_keys, revoke_key
@@ -92,17 +92,10 @@ def test_commands_at_the_same_time_lose_no_key(path: Path) -> None:
 
 
 def test_the_commands(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, sluice: Callable[..., tuple[int, str, str]]
 ) -> None:
     monkeypatch.chdir(workspace.root)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sluice", "keys", *words])
-        monkeypatch.setattr(cli, "die_with_parent", lambda: None)
-        monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-        status = cli.main()
-        return (status, *capsys.readouterr())
-
+    run = partial(sluice, "keys")
     status, secret, said = run("add", "web", "--tenant", "acme", "--scope", "chat", "--rate", "5")
     assert (status, id_of(secret.strip()) is not None) == (0, True)
     assert "keys.json holds its hash" in said
