@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the same weights make the same bytes on every day
 
@@ -103,12 +102,5 @@ def requantise_q8_0(source: Path, target: Path) -> None:
     writer.close()
 
 
-class ModelConversion(NamedTuple):
-    convert: Callable[[Path, Path], None]
-    suffix: str
-
-
-CONVERSIONS = {
-    "q8_0": ModelConversion(requantise_q8_0, ".gguf"),
-    "bert-int8": ModelConversion(bert_to_ctranslate2_int8, ".zip"),
-}
+# The function, and the suffix of what it makes.
+CONVERSIONS = {"q8_0": (requantise_q8_0, ".gguf"), "bert-int8": (bert_to_ctranslate2_int8, ".zip")}

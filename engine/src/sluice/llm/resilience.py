@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, read_as_text
@@ -66,12 +66,7 @@ class ConcurrencyLimit:
 
 
 State = Literal["closed", "open", "half_open"]
-
-
-class BreakerTicket(NamedTuple):
-    """A permission to send one request. A probe decides whether an open breaker closes."""
-
-    probe: bool
+Ticket = Literal["usual", "probe"]  # to send one request; a probe decides whether an open breaker closes
 
 
 class CircuitBreaker:
@@ -90,18 +85,18 @@ class CircuitBreaker:
             return "closed"
         return "open" if self._probing or self._waits() else "half_open"
 
-    def admit(self) -> BreakerTicket | None:
+    def admit(self) -> Ticket | None:
         """Return a ticket, which must be settled, or None while the provider is left alone."""
         if self._opened_at is None:
-            return BreakerTicket(probe=False)
+            return "usual"
         if self._probing or self._waits():
             return None
         self._probing = True
-        return BreakerTicket(probe=True)
+        return "probe"
 
-    def settle(self, ticket: BreakerTicket, succeeded: bool | None) -> None:
+    def settle(self, ticket: Ticket, succeeded: bool | None) -> None:
         """Note the result; None says nothing about the provider."""
-        if ticket.probe:
+        if ticket == "probe":
             self._probing = False
             if succeeded:
                 self._opened_at = None
@@ -163,9 +158,9 @@ class ResilientProvider:
                     delta = await self._first(stream, first_by, deadline)
                     record.first_token_seconds = now() - began
                     succeeded = True
-                    if ticket.probe:  # the others need not wait for the end of this answer
+                    if ticket == "probe":  # the others need not wait for the end of this answer
                         self._breaker.settle(ticket, succeeded)
-                        ticket = BreakerTicket(probe=False)
+                        ticket = "usual"
                     yield delta, stream, record
             except ProviderError as error:
                 cut = record.first_token_seconds is not None and error.failure is not FailureKind.DEADLINE

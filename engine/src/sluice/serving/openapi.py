@@ -56,30 +56,6 @@ class Choice(_ReplyModel):
     finish_reason: FinishReason
 
 
-class UsageReply(_ReplyModel):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: dict[Literal["cached_tokens"], int]
-
-
-class ChatCompletion(_ReplyModel):
-    """OpenAI's completion, and `release`, `trace`, `citations`, `blocked` (a guard's reasons, or null), `declined`."""
-
-    id: str
-    object: Literal["chat.completion"]
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: UsageReply
-    release: str
-    trace: str
-    citations: list[Citation]
-    blocked: str | None
-    declined: bool
-    steps: list[dict[str, Any]] | None = None
-
-
 class ChunkDelta(_ReplyModel):
     role: Literal["assistant"] | None = None
     content: str | None = None
@@ -94,21 +70,42 @@ class ChunkChoice(_ReplyModel):
     finish_reason: FinishReason | None
 
 
-class ChatCompletionChunk(_ReplyModel):
-    """The data of one event. That with the finish reason has `citations`, `blocked`, `declined`; [DONE] is the last."""
+class UsageReply(_ReplyModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: dict[Literal["cached_tokens"], int]
 
+
+class _ChatReply(_ReplyModel):
     id: str
-    object: Literal["chat.completion.chunk"]
     created: int
     model: str
-    choices: list[ChunkChoice]
-    usage: UsageReply | None = None
     release: str
     trace: str
+    steps: list[dict[str, Any]] | None = None
+
+
+class ChatCompletion(_ChatReply):
+    """OpenAI's completion, and `release`, `trace`, `citations`, `blocked` (a guard's reasons, or null), `declined`."""
+
+    object: Literal["chat.completion"]
+    choices: list[Choice]
+    usage: UsageReply
+    citations: list[Citation]
+    blocked: str | None
+    declined: bool
+
+
+class ChatCompletionChunk(_ChatReply):
+    """The data of one event. That with the finish reason has `citations`, `blocked`, `declined`; [DONE] is the last."""
+
+    object: Literal["chat.completion.chunk"]
+    choices: list[ChunkChoice]
+    usage: UsageReply | None = None
     citations: list[Citation] | None = None
     blocked: str | None = None
     declined: bool | None = None
-    steps: list[dict[str, Any]] | None = None
 
 
 class ModelReply(_ReplyModel):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import PrivateAttr, SkipValidation
@@ -63,30 +63,13 @@ class PassageRetriever(BaseRetriever):
         *,
         run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002 - the signature of LangChain
     ) -> list[Document]:
-        return await self._documents(query)
-
-    def _get_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - the signature of LangChain
-    ) -> list[Document]:
-        return asyncio.run(self._documents(query))
-
-    async def _documents(self, question: str) -> list[Document]:
         request = current_request()
-        return documents_of(await request.once(f"passages for {question}", lambda: self._near(request, question)))
+        return documents_of(await request.once(f"passages for {query}", lambda: self._near(request, query)))
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        return asyncio.run(self._aget_relevant_documents(query, run_manager=run_manager))
 
     async def _near(self, request: RequestState, question: str) -> list[Hit]:
-        hits = await self._found(request, question)
-        if request.warming:
-            return hits
-        hits = await self._vetted(request, hits)
-        request.found(hits)
-        near = max((hit.similarity for hit in hits), default=-1.0) >= self.settings.min_similarity
-        return hits if near else []
-
-    async def _found(self, request: RequestState, question: str) -> list[Hit]:
         with request.trace.step(traces.RETRIEVE) as step:
             step.text("query", question)
             try:
@@ -95,11 +78,15 @@ class PassageRetriever(BaseRetriever):
             except RetrievalError as error:
                 raise SearchError(f"the search failed: {error.message}") from error
             step.hits(hits)
+        if request.warming:
             return hits
+        if self.vets:
+            hits = await self._vetted(request, hits)
+        request.found(hits)
+        near = max((hit.similarity for hit in hits), default=-1.0) >= self.settings.min_similarity
+        return hits if near else []
 
     async def _vetted(self, request: RequestState, hits: list[Hit]) -> list[Hit]:
-        if not self.vets:
-            return hits
         kept = []
         with request.trace.step(traces.GUARD_PASSAGES) as step:
             for hit in hits:

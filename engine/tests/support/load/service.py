@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
-import httpx
-
-from sluice.core.processes import die_with_parent, free_port, wait_until
+from sluice.core.processes import die_with_parent
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
@@ -32,8 +29,8 @@ from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
 from support.serving.fakes import CHUNKS, GUARDRAILS, hit, scripted_bundle
+from support.serving.process import ServiceProcess
 
-ROOT = Path(__file__).parents[4]
 QUESTION = "How much overlap do chunks have?"
 UNKNOWN = "What is the capital of Peru?"
 _PIECES = ("Neighbouring chunks ", "share 64 tokens. ", "Longer overlaps ", "cost storage.")
@@ -92,33 +89,16 @@ def serve(port: int, folder: str, *, seconds: float = 0.05, limits: Mapping[str,
         listen(app, traffic, "127.0.0.1", port, drain_seconds=bundle.service.drain_seconds)
 
 
-class SteadyService:
-    """`serve` as a child process, ready when the constructor returns. `key` may do everything, at any rate."""
+class SteadyService(ServiceProcess):
+    """`serve` as a child process. `key` may do everything, at any rate."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
-        self.port = free_port()
         self._keys = folder / "keys.json"
-        self.key = add_key(
-            self._keys, f"load-{self.port}", tenant=None, scopes=["chat", "feedback", "metrics"], rate=10**9
-        )
-        self.log = folder / f"service-{self.port}.log"
-        path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
-        code = f"from support.load.service import serve; serve({self.port}, {str(folder)!r}, **{options!r})"
-        with self.log.open("wb") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, stdout=stream, stderr=stream
-            )
-        wait_until(lambda: self.ready or self.process.poll() is not None, seconds=180)
-        if self.process.poll() is not None or not wait_until(lambda: self.ready, seconds=60):
-            self.stop()
-            raise AssertionError(f"the service did not start:\n{self.log.read_text()[-3000:]}")
-
-    @property
-    def ready(self) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5, trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
+        scopes = ["chat", "feedback", "metrics"]
+        name = f"load-{token_hex(4)}"
+        self.key = add_key(self._keys, name, tenant=None, scopes=scopes, rate=10**9)
+        code = f"from support.load.service import serve; serve(port, {str(folder)!r}, **{options!r})"
+        super().__init__(code, folder / f"{name}.log")
 
     @property
     def authorization(self) -> str:
@@ -155,13 +135,3 @@ class SteadyService:
         """Seconds of processor time so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def __enter__(self) -> SteadyService:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()

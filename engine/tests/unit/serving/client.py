@@ -1,14 +1,31 @@
-"""Requests to an application in this process, without a socket."""
+"""Questions to an application in this process: as the engine runs it, and over its API without a socket."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 
+from sluice.serving.answer import Answer
+from sluice.serving.runner import ApplicationRunner
+from support import event_loop
+
 CHAT = "/v1/chat/completions"
 OVERLAP = "How much overlap do chunks have?"
+
+
+def stream(
+    runner: ApplicationRunner, question: str = OVERLAP, *, held: Callable[[], bool] = lambda: False
+) -> tuple[list[str], Answer]:
+    """The pieces of an answer, and the whole. The clock of its time limit stands still while `held` says so."""
+
+    async def read() -> list[Any]:
+        return [item async for item in runner.stream([{"role": "user", "content": question}])]
+
+    *pieces, answer = event_loop.run(read(), held=held)
+    return pieces, answer
 
 
 class Client:

@@ -12,7 +12,7 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
-from support.serving.fakes import GUARDRAILS, HITS, REPLIES, ScriptedChat, ScriptedRetriever, scripted_bundle
+from support.serving.fakes import GUARDRAILS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 from unit.serving.client import Client
 
 
@@ -47,6 +47,19 @@ def make_chain(
 @pytest.fixture
 def chain(make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat) -> ApplicationRunner:
     return make_chain(chat)
+
+
+@pytest.fixture
+def run_build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ApplicationRunner]:
+    """Runs what a builder gives, over a model or the script of one; `llm` are its settings in config/service.yaml."""
+
+    def run(build: Any, chat: Any, *, guards: Any = None, **llm: Any) -> ApplicationRunner:
+        monkeypatch.setattr("sluice.serving.contracts.load_build", lambda _: build)
+        settings = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": 600, **llm}
+        model = ScriptedChat(chat) if isinstance(chat, dict) else chat
+        return ApplicationRunner(scripted_bundle(llm=settings), model, ScriptedRetriever(HITS), guards or NoChecks())
+
+    return run
 
 
 @pytest.fixture

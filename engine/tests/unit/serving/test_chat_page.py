@@ -22,9 +22,9 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.settings import PageSettings
 from support.serving.fakes import GUARDRAILS, StubChain, scripted_bundle
+from support.serving.process import Service
 from unit.serving.browser import Browser
 from unit.serving.client import Client
-from unit.serving.process import Service
 
 QUESTION = "How much overlap do chunks have?"
 OWNER = "Write to owner@example.org. Or call +1 555 123 4567! That is all."

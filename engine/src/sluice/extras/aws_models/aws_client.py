@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ class AwsClient:
     """A client of one AWS service, with the settings of an entry."""
 
     def __init__(self, context: ProviderContext[AwsSpec], service: str) -> None:
+        import botocore.session
         from aiobotocore.config import AioConfig
         from aiobotocore.session import get_session
         from botocore.tokens import FrozenAuthToken
@@ -30,8 +30,11 @@ class AwsClient:
         if key:
             token = FrozenAuthToken(key)
             session.register_component("token_provider", SimpleNamespace(load_token=lambda **_: token))
-        else:
-            _require_credentials(spec)
+        elif botocore.session.get_session().get_credentials() is None:  # variables, profile, role
+            raise SluiceError(
+                f"config/providers.yaml: {spec.name}: no AWS credentials were found",
+                remedy="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run it under a role",
+            )
         config = AioConfig(
             connect_timeout=spec.timeouts.connect,
             read_timeout=None,  # the deadline of each request
@@ -40,37 +43,17 @@ class AwsClient:
             warm_up_loader_caches=True,  # reads the description of the service in a thread
             **options,
         )
-
-        def opening() -> AbstractAsyncContextManager[Any]:
-            client: AbstractAsyncContextManager[Any] = session.create_client(
-                service, region_name=spec.region, endpoint_url=context.base_url(), config=config
-            )
-            return client
-
-        self._clients = LoopResource(opening)
+        place = {"region_name": spec.region, "endpoint_url": context.base_url(), "config": config}
+        self._clients: LoopResource[Any] = LoopResource(lambda: session.create_client(service, **place))
 
     async def events(
         self, operation: str, member: str, request: dict[str, Any], deadline: float
     ) -> AsyncGenerator[dict[str, Any], None]:
-        reply = await in_time(self._reply(operation, request), deadline)
+        client = await in_time(self._clients.get(), deadline)
+        reply = await in_time(getattr(client, operation)(**request), deadline)
         try:
             events = aiter(reply[member])
             while (event := await in_time(anext(events, None), deadline)) is not None:
                 yield event
         finally:
             reply[member].close()
-
-    async def _reply(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        reply: dict[str, Any] = await getattr(await self._clients.get(), operation)(**request)
-        return reply
-
-
-def _require_credentials(spec: AwsSpec) -> None:
-    """Find credentials as AWS's own tools do: variables, profile, role."""
-    import botocore.session
-
-    if botocore.session.get_session().get_credentials() is None:
-        raise SluiceError(
-            f"config/providers.yaml: {spec.name}: no AWS credentials were found",
-            remedy="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run it under a role",
-        )

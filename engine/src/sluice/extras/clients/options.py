@@ -82,12 +82,8 @@ class FormSchema(_Definition):
     strict: StrictBool | None = None
 
 
-class TextForm(_Definition):
-    type: Literal["text"]
-
-
-class ObjectForm(_Definition):
-    type: Literal["json_object"]
+class PlainForm(_Definition):
+    type: Literal["text", "json_object"]
 
 
 class SchemaForm(_Definition):
@@ -131,7 +127,7 @@ class Wishes(BaseModel):
     tools: Annotated[list[ToolDefinition], Field(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
-    response_format: Annotated[TextForm | ObjectForm | SchemaForm, Field(discriminator="type")] | None = None
+    response_format: Annotated[PlainForm | SchemaForm, Field(discriminator="type")] | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
 
@@ -144,7 +140,7 @@ class ClientOptions:
         shown = [] if wishes.tool_choice == "none" else wishes.tools or []
         self._tools = {tool.function.name: tool.function for tool in shown}
         form = wishes.response_format
-        self._form = None if form is None or isinstance(form, TextForm) else form
+        self._form = None if form is None or form.type == "text" else form
         self.whole = self._form is not None
         self.names = frozenset(
             name for name, given in (("tools", self._tools), ("response_format", self._form)) if given

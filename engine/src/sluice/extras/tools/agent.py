@@ -279,7 +279,7 @@ async def _opened_saver(database: str) -> BaseCheckpointSaver[Any]:
 
 def _decision(approved: bool, approval: Approval, request: RequestState) -> Command[Any]:
     if not approved:
-        request.steps += [{"name": one["tool"], "args": one["args"], "outcome": "denied"} for one in approval.actions]
+        request.steps += [{"name": one.tool, "args": one.args, "outcome": "denied"} for one in approval.actions]
     one = {"type": "approve"} if approved else {"type": "reject", "message": approval.reason or "it was denied"}
     return Command(resume={"decisions": [one] * len(approval.actions)})
 

@@ -8,46 +8,60 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, create_engine, event, select, update
+from sqlalchemy import JSON, ColumnElement, ForeignKey, String, create_engine, event, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 from starlette.exceptions import HTTPException
 
 from sluice.core.digests import canonical_json, digest_of
 from sluice.core.errors import SluiceError
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
-
 T = TypeVar("T")
-_TABLES = MetaData()
-_APPROVALS = Table(
-    "sluice_approvals",
-    _TABLES,
-    Column("id", String(40), primary_key=True),
-    Column("thread", String(40), index=True, nullable=False),
-    Column("release", String(40), nullable=False),
-    Column("tenant", String(200)),
-    Column("conversation", JSON, nullable=False),
-    Column("state", String(10), nullable=False),  # pending, approved, denied, withdrawn, expired
-    Column("created", Float, nullable=False),
-    Column("expires", Float, nullable=False),
-    Column("decided", Float),
-    Column("decided_by", String(200)),
-    Column("reason", String(500)),
-)
-_ACTIONS = Table(
-    "sluice_approval_actions",
-    _TABLES,
-    Column("approval", String(40), primary_key=True),
-    Column("place", Integer, primary_key=True),
-    Column("tool", String(200), nullable=False),
-    Column("args", JSON, nullable=False),
-    Column("digest", String(64), nullable=False),
-    Column("state", String(10), nullable=False),  # pending, approved, taken; then what became of it
-)
+
+
+class _Table(DeclarativeBase):
+    type_annotation_map: ClassVar[Any] = {dict[str, Any]: JSON, list[dict[str, str]]: JSON}
+
+
+class Action(_Table):
+    """A call of an approval. `state`: pending, approved, denied, taken; then what became of it."""
+
+    __tablename__ = "sluice_approval_actions"
+
+    approval: Mapped[str] = mapped_column(ForeignKey("sluice_approvals.id"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)
+    tool: Mapped[str] = mapped_column(String(200))
+    args: Mapped[dict[str, Any]]
+    digest: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(10))
+
+
+class Approval(_Table):
+    """A question that waits for a decision, or waited. `state`: pending, approved, denied, withdrawn, expired."""
+
+    __tablename__ = "sluice_approvals"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    thread: Mapped[str] = mapped_column(String(40), index=True)
+    release: Mapped[str] = mapped_column(String(40))
+    tenant: Mapped[str | None] = mapped_column(String(200))
+    conversation: Mapped[list[dict[str, str]]]
+    state: Mapped[str] = mapped_column(String(10))
+    created: Mapped[float]
+    expires: Mapped[float]
+    decided: Mapped[float | None]
+    decided_by: Mapped[str | None] = mapped_column(String(200))
+    reason: Mapped[str | None] = mapped_column(String(500))
+    actions: Mapped[list[Action]] = relationship(order_by=Action.place, lazy="selectin")
+
+    def shown(self) -> dict[str, Any]:
+        names = ("id", "state", "release", "created", "expires", "decided_by", "reason")
+        actions = [{"tool": one.tool, "args": one.args, "state": one.state} for one in self.actions]
+        return {"object": "approval"} | {name: getattr(self, name) for name in names} | {"actions": actions}
+
+
 # What was said is kept while it is needed for going on. The calls stay: they say what was done, and by whose word.
 _SAID_NO_MORE: dict[str, Any] = {"conversation": []}
 _BUSY_SECONDS = 60  # SQLite's busy_timeout
@@ -55,27 +69,6 @@ _BUSY_SECONDS = 60  # SQLite's busy_timeout
 
 class DecisionError(HTTPException):
     """An approval that can't be decided."""
-
-
-@dataclass(frozen=True)
-class Approval:
-    """A question that waits for a decision, or waited."""
-
-    id: str
-    thread: str
-    release: str
-    tenant: str | None
-    conversation: Sequence[dict[str, str]]
-    state: str
-    created: float
-    expires: float
-    decided_by: str | None
-    reason: str | None
-    actions: tuple[dict[str, Any], ...]
-
-    def shown(self) -> dict[str, Any]:
-        names = ("id", "state", "release", "created", "expires", "decided_by", "reason")
-        return {"object": "approval"} | {name: getattr(self, name) for name in names} | {"actions": list(self.actions)}
 
 
 def call_digest(tool: str, args: Mapping[str, Any]) -> str:
@@ -98,14 +91,14 @@ class Approvals:
             self._engine = create_engine(place, connect_args=options)
             event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         try:
-            _TABLES.create_all(self._engine)
+            _Table.metadata.create_all(self._engine)
         except OperationalError as error:
             raise SluiceError(
                 f"config/tools.yaml: approvals.database_env: no answer: {type(error.orig).__name__}",
                 remedy="correct the address in the variable, or start the database",
             ) from error
         except (IntegrityError, ProgrammingError):  # another replica makes them at the same time
-            _TABLES.create_all(self._engine)
+            _Table.metadata.create_all(self._engine)
 
     async def ask(
         self,
@@ -116,35 +109,41 @@ class Approvals:
         tenant: str | None,
         conversation: Sequence[Mapping[str, str]],
     ) -> str:
-        name, now = secrets.token_hex(16), time.time()
-        row: dict[str, Any] = {"id": name, "thread": thread, "release": release, "tenant": tenant, "state": "pending"}
-        row |= {"conversation": [dict(one) for one in conversation], "created": now, "expires": now + self._seconds}
-        calls = [
-            {"approval": name, "place": place, "tool": tool, "args": dict(args), "state": "pending"}
-            | {"digest": call_digest(tool, args)}
-            for place, (tool, args) in enumerate(actions)
-        ]
-
-        def write(connection: Connection) -> None:
-            connection.execute(_APPROVALS.insert(), row)
-            connection.execute(_ACTIONS.insert(), calls)
-
-        await self._do(write)
-        return name
+        now = time.time()
+        asked = Approval(
+            id=secrets.token_hex(16),
+            thread=thread,
+            release=release,
+            tenant=tenant,
+            conversation=[dict(one) for one in conversation],
+            state="pending",
+            created=now,
+            expires=now + self._seconds,
+            actions=[
+                Action(place=place, tool=tool, args=dict(args), digest=call_digest(tool, args), state="pending")
+                for place, (tool, args) in enumerate(actions)
+            ],
+        )
+        await self._do(lambda session: session.add(asked))
+        return asked.id
 
     async def all(self, tenant: str | None) -> list[Approval]:
         """Return a tenant's newest hundred approvals."""
-        newest = select(_APPROVALS).order_by(_APPROVALS.c.created.desc()).limit(100)
-        mine = newest.where(_APPROVALS.c.tenant.is_(None) if tenant is None else _APPROVALS.c.tenant == tenant)
-        return await self._do(lambda connection: [_read(connection, row) for row in connection.execute(mine)])
+        return await self._select(Approval.tenant == tenant)
 
     async def find(self, name: str, tenant: str | None) -> Approval:
         """Return an approval of this tenant; those of other tenants are a 404."""
-        named = select(_APPROVALS).where(_APPROVALS.c.id == name)
-        for found in await self._do(lambda connection: [_read(connection, row) for row in connection.execute(named)]):
-            if found.tenant == tenant:
-                return found
+        for found in await self._select((Approval.id == name) & (Approval.tenant == tenant)):
+            return found
         raise DecisionError(404, "there is no such approval")
+
+    async def _select(self, where: ColumnElement[bool]) -> list[Approval]:
+        newest = select(Approval).where(where).order_by(Approval.created.desc()).limit(100)
+        approvals = await self._do(lambda session: list(session.scalars(newest)))
+        for one in approvals:
+            if one.state == "pending" and one.expires <= time.time():
+                one.state = "expired"
+        return approvals
 
     async def decide(
         self, name: str, tenant: str | None, *, approve: bool, by: str | None, reason: str, release: str
@@ -153,32 +152,32 @@ class Approvals:
         if found.release != release:
             raise DecisionError(409, f"{found.release} has asked, and {release} answers here: ask again")
         state, now = "approved" if approve else "denied", time.time()
-        mine = (_APPROVALS.c.id == name) & (_APPROVALS.c.state == "pending") & (_APPROVALS.c.expires > now)
+        mine = (Approval.id == name) & (Approval.state == "pending") & (Approval.expires > now)
         said = {"state": state, "decided": now, "decided_by": by, "reason": reason[:500]} | _SAID_NO_MORE
 
-        def write(connection: Connection) -> bool:
-            if connection.execute(update(_APPROVALS).where(mine).values(said)).rowcount != 1:
+        def write(session: Session) -> bool:
+            if session.execute(update(Approval).where(mine).values(said)).rowcount != 1:
                 return False
-            connection.execute(update(_ACTIONS).where(_ACTIONS.c.approval == name).values(state=state))
+            session.execute(update(Action).where(Action.approval == name).values(state=state))
             return True
 
         if not await self._do(write):
             raise DecisionError(409, f"this approval is {(await self.find(name, tenant)).state}")
-        return replace(await self.find(name, tenant), conversation=found.conversation)
+        decided = await self.find(name, tenant)
+        decided.conversation = found.conversation
+        return decided
 
     async def take(self, thread: str, tool: str, args: Mapping[str, Any]) -> str:
         """Take an approved call of a thread, once; return its idempotency key, or ""."""
-        digest = call_digest(tool, args)
-        approved = (_ACTIONS.c.state == "approved") & (_ACTIONS.c.digest == digest) & (_ACTIONS.c.tool == tool)
-        of_thread = (_APPROVALS.c.thread == thread) & (_APPROVALS.c.state == "approved")
-        wanted = select(_ACTIONS.c.approval, _ACTIONS.c.place).join(_APPROVALS, _APPROVALS.c.id == _ACTIONS.c.approval)
-        wanted = wanted.where(approved & of_thread).order_by(_ACTIONS.c.place)
+        approved = (Action.state == "approved") & (Action.digest == call_digest(tool, args)) & (Action.tool == tool)
+        of_thread = (Approval.thread == thread) & (Approval.state == "approved")
+        wanted = select(Action).join(Approval.actions).where(approved & of_thread).order_by(Action.place)
 
-        def write(connection: Connection) -> str:
-            for name, place in connection.execute(wanted).all():
-                one = (_ACTIONS.c.approval == name) & (_ACTIONS.c.place == place) & (_ACTIONS.c.state == "approved")
-                if connection.execute(update(_ACTIONS).where(one).values(state="taken")).rowcount == 1:
-                    return f"{name}-{place}"
+        def write(session: Session) -> str:
+            for one in session.scalars(wanted).all():
+                key = (Action.approval == one.approval) & (Action.place == one.place) & (Action.state == "approved")
+                if session.execute(update(Action).where(key).values(state="taken")).rowcount == 1:
+                    return f"{one.approval}-{one.place}"
             return ""
 
         return await self._do(write)
@@ -186,33 +185,24 @@ class Approvals:
     async def note(self, key: str, outcome: str) -> None:
         """Record the outcome of a call that was taken."""
         name, _, place = key.rpartition("-")
-        one = (_ACTIONS.c.approval == name) & (_ACTIONS.c.place == int(place))
-        await self._do(lambda connection: connection.execute(update(_ACTIONS).where(one).values(state=outcome)))
+        one = (Action.approval == name) & (Action.place == int(place))
+        await self._do(lambda session: session.execute(update(Action).where(one).values(state=outcome)))
 
     async def withdraw(self, thread: str) -> None:
         """Withdraw a thread's pending approvals: the answer that asked for them was never given."""
-        pending = (_APPROVALS.c.thread == thread) & (_APPROVALS.c.state == "pending")
-        withdrawn = update(_APPROVALS).where(pending).values(_SAID_NO_MORE | {"state": "withdrawn"})
-        await self._do(lambda connection: connection.execute(withdrawn))
+        pending = (Approval.thread == thread) & (Approval.state == "pending")
+        withdrawn = update(Approval).where(pending).values(_SAID_NO_MORE | {"state": "withdrawn"})
+        await self._do(lambda session: session.execute(withdrawn))
 
     async def expire(self) -> list[str]:
         """Expire what is overdue and return the threads, each once."""
-        over = (_APPROVALS.c.state == "pending") & (_APPROVALS.c.expires <= time.time())
-        expired = update(_APPROVALS).where(over).values(_SAID_NO_MORE | {"state": "expired"})
-        threads = expired.returning(_APPROVALS.c.thread)
-        return await self._do(lambda connection: list(connection.execute(threads).scalars()))
+        over = (Approval.state == "pending") & (Approval.expires <= time.time())
+        expired = update(Approval).where(over).values(_SAID_NO_MORE | {"state": "expired"})
+        return await self._do(lambda session: list(session.scalars(expired.returning(Approval.thread))))
 
-    async def _do(self, work: Callable[[Connection], T]) -> T:
+    async def _do(self, work: Callable[[Session], T]) -> T:
         def transaction() -> T:
-            with self._engine.begin() as connection:
-                return work(connection)
+            with Session(self._engine, expire_on_commit=False) as session, session.begin():
+                return work(session)
 
         return await asyncio.to_thread(transaction)
-
-
-def _read(connection: Connection, row: Row[Any]) -> Approval:
-    wanted = select(_ACTIONS).where(_ACTIONS.c.approval == row.id).order_by(_ACTIONS.c.place)
-    actions = tuple({"tool": one.tool, "args": one.args, "state": one.state} for one in connection.execute(wanted))
-    state = "expired" if row.state == "pending" and row.expires <= time.time() else row.state
-    names = ("id", "thread", "release", "tenant", "conversation", "created", "expires", "decided_by", "reason")
-    return Approval(**{name: getattr(row, name) for name in names}, state=state, actions=actions)

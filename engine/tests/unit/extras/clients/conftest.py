@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sluice.serving.api_keys import add_key
-from unit.serving.process import Service
+from support.serving.process import Service
 
 _SCRIPTS = "__import__('unit.extras.clients.scripts', fromlist=['scripts'])"
 _LONG = {"threads": 1, "slots": 2, "context": 4096, "timeout_seconds": 110, "max_shaped_tokens": 400}

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from support.libraries import Library
-from unit.serving.process import Service
+from support.serving.process import Service
 
 pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(1800)]
 

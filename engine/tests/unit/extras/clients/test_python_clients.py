@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from support.libraries import Library
+from support.serving.process import Service
 from unit.extras.clients.scripts import WEATHER
-from unit.serving.process import Service
 
 pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(1800)]
 

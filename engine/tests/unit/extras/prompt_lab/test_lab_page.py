@@ -9,9 +9,9 @@ import pytest
 
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
+from support.serving.process import Service
 from unit.extras.prompt_lab.lab_service import BRIEF, REPLIES, keys_in_order
 from unit.serving.browser import Browser
-from unit.serving.process import Service
 
 pytestmark = pytest.mark.real
 SHOTS = Path(__file__).parents[5] / "build" / "browser"

@@ -15,7 +15,7 @@ from sqlalchemy import update
 
 from sluice.core.errors import SluiceError
 from sluice.extras.tools.agent import Resumption
-from sluice.extras.tools.approvals import _APPROVALS, Approval, DecisionError
+from sluice.extras.tools.approvals import Approval, DecisionError
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 
@@ -93,8 +93,8 @@ class Fuzzer:
             other = "somebody" if tenant is None else None
             return await self._decide(name, other, True, approved)
         if way == "late":  # as if hours had passed
-            over = update(_APPROVALS).where(_APPROVALS.c.id == name).values(expires=0)
-            await approvals._do(lambda connection: connection.execute(over))
+            over = update(Approval).where(Approval.id == name).values(expires=0)
+            await approvals._do(lambda session: session.execute(over))
             return await self._decide(name, tenant, True, approved)
         if way == "bare":  # somebody goes on with a loop that nobody has decided about
             found = await approvals.find(name, tenant)
@@ -134,5 +134,5 @@ class Fuzzer:
             self.events["written"] += 1
             name, _, place = str(row["key"]).rpartition("-")
             action = approved[name].actions[int(place)] if name in approved else None
-            if action is None or action["args"] != {"title": row["title"], "release": row["release"]}:
+            if action is None or action.args != {"title": row["title"], "release": row["release"]}:
                 self.unapproved.append(str(dict(row)))

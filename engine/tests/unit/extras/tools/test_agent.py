@@ -54,7 +54,7 @@ def test_what_writes_waits_until_it_is_approved(scene: Made, world: sqlite3.Conn
         (key,) = world.execute("SELECT key FROM tickets WHERE id = 4").fetchone()
         assert key == f"{name}-0"
         found = await made.agent.approvals.find(name, None)
-        assert (found.state, found.decided_by, found.actions[0]["state"]) == ("approved", "boss", "done")
+        assert (found.state, found.decided_by, found.actions[0].state) == ("approved", "boss", "done")
 
     run(talk())
 

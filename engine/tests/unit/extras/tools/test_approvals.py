@@ -178,7 +178,7 @@ def test_one_asks_and_another_goes_on(scene: Made, world: sqlite3.Connection) ->
         assert [one.id for one in await second.agent.approvals.all(None)] == [name]
         answer = await second.decide(name)
         assert (answer.text, answer.steps[0]["outcome"]) == ("Ticket 4 is open.", "done")
-        assert (await first.agent.approvals.find(name, None)).actions[0]["state"] == "done"
+        assert (await first.agent.approvals.find(name, None)).actions[0].state == "done"
         with pytest.raises(DecisionError, match="this approval is approved"):
             await first.decide(name)
 
