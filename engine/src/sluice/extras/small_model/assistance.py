@@ -77,9 +77,9 @@ class SentenceRetriever(PassageRetriever):
     help: SmallModelSettings
     embedder: Path
 
-    async def _documents(self, question: str) -> list[Document]:
+    async def _aget_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:  # noqa: ARG002
         request = current_request()
-        hits, request.doubted = await request.once(f"sentences for {question}", lambda: self._read(request, question))
+        hits, request.doubted = await request.once(f"sentences for {query}", lambda: self._read(request, query))
         return documents_of(hits)
 
     async def _read(self, request: RequestState, question: str) -> tuple[list[Hit], bool]:
