@@ -20,7 +20,6 @@ from sluice.llm.model_files import Models, ensure, load_models
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from sluice.release.manifest import ADAPTER, CODE, GUARD, load, verify
-from sluice.release.prompt_registry import restore_prompts
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.settings import ServiceSettings
 
@@ -30,7 +29,6 @@ S = TypeVar("S", bound=Settings)
 def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
     """Open a release for serving, after verifying every file."""
     manifest = load(folder)
-    restore_prompts(workspace, manifest, folder)
     verify(folder, manifest)
     models = load_models(folder / "config" / "models.yaml")
     return ReleaseBundle(

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from sluice.core.closures import Code
-from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import ModelSpec
 from sluice.release import release_bundle
 from sluice.release.manifest import Manifest
-from sluice.release.mlflow_registry import record_release
 from sluice.serving.settings import ServiceSettings
 
 MODELS: dict[str, type[Settings]] = {"service.yaml": ServiceSettings, "guardrails.yaml": GuardrailSettings}
@@ -70,24 +69,6 @@ def test_what_was_removed_is_left_out_of_the_settings_of_a_release(
         assert f"{path}: served without settings or checks that were removed" in capsys.readouterr().err
         with pytest.raises(ValidationErrors, match=r"\(removed: "):
             load_settings(path, MODELS[path.name])
-
-
-def test_a_prompt_file_that_is_gone_comes_out_of_the_registry(
-    workspace: Workspace, make: Make, ensured: list[str]
-) -> None:
-    manifest, folder = make()
-    path = folder / "prompts/answer.prompt.yml"
-    content = path.read_bytes()
-    path.unlink()
-    with pytest.raises(SluiceError, match=r"answer\.prompt\.yml: the file is gone, and the prompt registry does not"):
-        release_bundle.open_bundle(folder, workspace)
-    assert ensured == []
-    path.write_bytes(content)
-    record_release(workspace, manifest, folder)
-    path.unlink()
-    bundle = release_bundle.open_bundle(folder, workspace)
-    assert bundle.prompts["answer"].digest == manifest.prompts["answer"]
-    assert path.read_bytes() == content
 
 
 def test_a_changed_release_is_not_opened_and_no_model_is_asked_for(
