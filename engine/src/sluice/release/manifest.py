@@ -160,10 +160,14 @@ class Manifest(Settings):
 def plain_paths(files: dict[str, str]) -> dict[str, str]:
     """Refuse keys that are no path inside the release folder."""
     for name in files:
-        parts = PurePosixPath(name).parts
-        if PurePosixPath(name).is_absolute() or ".." in parts or PurePosixPath(name).as_posix() != name:
+        if not is_plain(name):
             raise ValueError(f"{name!r} is not a plain path inside the release folder")
     return files
+
+
+def is_plain(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
 
 
 def identified(fields: Mapping[str, Any]) -> Manifest:
