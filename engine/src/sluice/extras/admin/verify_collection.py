@@ -25,7 +25,6 @@ _SEED = 7
 
 @dataclass(frozen=True)
 class CollectionVerification:
-    collection: str
     chunks: int
     faults: tuple[str, ...]
     recall: float
@@ -46,7 +45,7 @@ def verify(
     asked = min(questions, len(chunks))
     searches = SearchStatements(connection, collection)
     recall = _recall(connection, searches, _questions(chunks, stored, asked)) if asked else 0.0
-    return CollectionVerification(collection, len(chunks), tuple(faults), recall, asked)
+    return CollectionVerification(len(chunks), tuple(faults), recall, asked)
 
 
 def _chunks(connection: psycopg.Connection[Any], description: TableDescription) -> tuple[list[Chunk], list[str]]:
