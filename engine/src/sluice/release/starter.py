@@ -107,14 +107,14 @@ def inputs(workspace: Workspace, stage: str) -> dict[str, str]:
         for name, one in stages.items()
         for out in (*one.get("outs", ()), *one.get("metrics", ()))
     }
-    one = stages[stage]
-    found = {f"recipe of {stage}": str(one.get("meta", {}).get("recipe", 0))}
-    for path in one.get("deps", ()):
+    asked = stages[stage]
+    found = {f"recipe of {stage}": str(asked.get("meta", {}).get("recipe", 0))}
+    for path in asked.get("deps", ()):
         if not path.startswith("build/"):
             found[path] = _digest_of_path(workspace.root / path)
         elif makers[path] not in ("code", "check"):
             found |= inputs(workspace, makers[path])
-    for file, keys in (item for entry in one.get("params", ()) for item in entry.items()):
+    for file, keys in (item for entry in asked.get("params", ()) for item in entry.items()):
         values = read_yaml(workspace.root / file)[0]
         found |= {f"{file}: {key}": digest_of(values.get(key)) for key in keys}
     return found
