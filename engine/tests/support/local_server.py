@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +27,12 @@ def in_thread(server: socketserver.BaseServer) -> Iterator[None]:
 
 
 @contextmanager
-def handling(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+def handling(handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Let a handler answer, without a log, at a port of this machine, which is yielded."""
     quiet = type(handler.__name__, (handler,), {"log_message": lambda *_: None})
     server = ThreadingHTTPServer(("127.0.0.1", 0), quiet)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     with in_thread(server):
         yield server.server_port
 
