@@ -76,10 +76,6 @@ def data_of(page: Page) -> dict[str, Any]:
     return data
 
 
-def judged_by(folder: Path, policy: str) -> None:
-    (folder / "judging" / "gates.yaml").write_text(policy)
-
-
 def page_of(folder: Path, *, live: bool = False) -> Page:
     return Page(write_report(folder, live=live).read_text(encoding="utf-8"))
 
@@ -90,7 +86,7 @@ def test_a_whole_release_shows_everything_and_loads_nothing(make: Make) -> None:
     (folder / "rehearsal.json").write_text(json.dumps(rehearsal()))
     stages = [{"stage": "train", "seconds": 171.0, "cached": False}, {"stage": "index", "seconds": 0.4, "cached": True}]
     (folder / "stages.json").write_text(json.dumps(stages))
-    judged_by(folder, POLICY)
+    (folder / "judging" / "gates.yaml").write_text(POLICY)
     page = page_of(folder)
     for words in (manifest.id, parent.id, "Every gate and every canary step held", "41 requests, 0 failed",
                   "latency_p95_ms 820 820 ms", "f1_holds", "canary_total_p95", "canary at 20 %",
