@@ -60,8 +60,8 @@ def _released(path: Path, model: type[S]) -> S:
 
 def _other_code(recorded: Mapping[str, str]) -> tuple[str, ...]:
     """Return which files of a release's code differ here. A service has no locks beside it."""
-    code = {name: sha256 for name, sha256 in recorded.items() if not name.startswith("requirements/")}
-    return tuple(name for name, sha256 in sorted(code.items()) if _digest(*name.split("/")) != sha256)
+    code = [name for name in sorted(recorded) if not name.startswith("requirements/")]
+    return tuple(name for name in code if _digest(*name.split("/")) != recorded[name])
 
 
 def _digest(package: str, *parts: str) -> str:
