@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from cryptography import x509
@@ -24,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from support.local_server import QuietHandler, in_thread
+from support.local_server import QuietHandler, local_server
 
 
 @dataclass
@@ -81,22 +80,24 @@ def git_server(folder: Path) -> Iterator[GitServer]:
     for method in ("GET", "POST"):
         setattr(Handler, f"do_{method}", Handler._handle)
     key, certificate = _pair(folder)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    served = GitServer(f"https://127.0.0.1:{server.server_port}", certificate)
-    with in_thread(server):
+    with local_server(Handler, context) as address:
+        served = GitServer(address, certificate)
         yield served
 
 
-def _pair(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "git.test")]), datetime.now(UTC)
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+def self_signed(name: str, extension: x509.ExtensionType) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = x509.CertificateBuilder().subject_name(who).issuer_name(who).public_key(key.public_key())
     made = made.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    return key, made.add_extension(extension, critical=True).sign(key, hashes.SHA256())
+
+
+def _pair(folder: Path) -> tuple[Path, Path]:
     names = x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("github.localhost")
-    signed = made.add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256())
+    key, signed = self_signed("git.test", x509.SubjectAlternativeName(names))
     files = folder / "git.key", folder / "git.pem"
     kind = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     files[0].write_bytes(key.private_bytes(serialization.Encoding.PEM, *kind))

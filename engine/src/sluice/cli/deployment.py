@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -104,7 +104,11 @@ def rollback(
     seconds = _seconds(timeout)
     namespace, name = place_of_rollout(workspace, env)
     cluster = Cluster(workspace.state, context=context)
-    chosen = {"before": _before(workspace, env)} if release == "previous" else {"release": release}
+    chosen = {"release": release}
+    if release == "previous":
+        chosen = {"before": ""}
+        with suppress(SluiceError):  # nothing was live before, by the record
+            chosen["before"] = record_of(workspace, env).previous() if _recorded(env) else ""
     with _interruptible(f"sluice rollback {release} --env {env}", env):
         live, ended = roll_back(
             cluster, namespace, name, **chosen, show=_show, seconds=seconds, patience=WatchTimeouts()
@@ -121,14 +125,6 @@ def _recorded(env: str) -> str:
     from sluice.release.environment_record import shared_address
 
     return env if shared_address(os.environ) else ""
-
-
-def _before(workspace: Workspace, env: str) -> str:
-    """Return the release that was live before the champion, by the record."""
-    try:
-        return record_of(workspace, env).previous() if _recorded(env) else ""
-    except SluiceError:
-        return ""
 
 
 @contextmanager

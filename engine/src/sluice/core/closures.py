@@ -113,21 +113,21 @@ class CodeGraph:
         there = [
             one for one in programs if all(name in self._on or not name.startswith(_EXTRAS) for name in one.modules)
         ]
-        modules = self._reach(root for program in there for root in self._roots(program))
+        if absent := [name for one in there for name in one.modules if name not in self._graph.modules]:
+            remedy = "core/closures.py says what a stage runs: fix it"
+            raise SluiceError(f"{self._root}: no module {', '.join(absent)}", remedy=remedy)
+        begun = {name for one in there for name in (*one.modules, *one.application)} & self._graph.modules
+        modules = self._reach(module for name in begun for module in self._whole(name))
         paths = {self._name(path): path for path in map(self._file, modules)}
         for module in modules:
             paths |= {self._name(path): path for path in self._data.get(self._folder(module), ())}
+        parts = self._packages[ENGINE] / "extras"
         for lock in sorted({lock for program in there for lock in program.locks}):
-            paths[f"requirements/{lock}"] = self._lock(lock)
+            places = [*(self._root / _LOCKS).glob(lock), *parts.glob(f"*/requirements/{lock}")]
+            if not places:
+                raise SluiceError(f"{self._root / _LOCKS / lock}: no such file", remedy="restore it with git")
+            paths[f"requirements/{lock}"] = places[0]
         return Code(paths)
-
-    def _roots(self, program: Program) -> list[str]:
-        absent = [module for module in program.modules if module not in self._graph.modules]
-        if absent:
-            remedy = "core/closures.py says what a stage runs: fix it"
-            raise SluiceError(f"{self._root}: no module {', '.join(absent)}", remedy=remedy)
-        mine = [module for module in program.application if module in self._graph.modules]
-        return [one for root in (*program.modules, *mine) for one in self._whole(root)]
 
     def _whole(self, module: str) -> list[str]:
         return [module, *sorted(self._graph.find_descendants(module))]
@@ -185,14 +185,6 @@ class CodeGraph:
     def _name(self, path: Path) -> str:
         source = next(folder.parent for folder in self._packages.values() if path.is_relative_to(folder))
         return path.relative_to(source).as_posix()
-
-    def _lock(self, name: str) -> Path:
-        path = self._root / _LOCKS / name
-        places = [path, *(self._packages[ENGINE] / "extras").glob(f"*/requirements/{name}")]
-        found = next((place for place in places if place.is_file()), None)
-        if found is None:
-            raise SluiceError(f"{path}: no such file", remedy="restore it with git")
-        return found
 
 
 def _imports_from(path: Path) -> Iterator[tuple[ast.ImportFrom, str, str]]:

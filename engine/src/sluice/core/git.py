@@ -57,10 +57,11 @@ def merge_base(root: Path, one: str, other: str) -> str:
 def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".",), but_for: str = "") -> list[str]:
     """Return files that differ from a commit. One that was moved is two."""
     where = ["--", *paths, *([f":(exclude){but_for}"] if but_for else [])]
-    found = _names(root, "diff", "--name-only", "--no-renames", "-z", base, *([head] if head else []), *where)
+    # With a NUL behind each, no path is quoted.
+    found = run(root, "diff", "--name-only", "--no-renames", "-z", base, *([head] if head else []), *where)
     if not head:
-        found += _names(root, "ls-files", "--others", "--exclude-standard", "-z", *where)
-    return sorted(set(found))
+        found += run(root, "ls-files", "--others", "--exclude-standard", "-z", *where)
+    return sorted({path for path in found.split("\0") if path})
 
 
 def run(root: Path, *words: str, **options: Any) -> str:
@@ -86,11 +87,6 @@ def sign_in_to_github(environment: Mapping[str, str]) -> dict[str, str]:
         "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {word}",
         "GIT_TERMINAL_PROMPT": "0",
     }
-
-
-def _names(root: Path, *words: str) -> list[str]:
-    """Return paths that a command prints with a NUL behind each: nothing is quoted."""
-    return list(filter(None, run_bytes(root, *words).decode("utf-8", "surrogateescape").split("\0")))
 
 
 def _git(root: Path, *words: str) -> str:

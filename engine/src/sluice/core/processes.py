@@ -173,9 +173,7 @@ def _left_behind(leader: int, started: float) -> list[int]:
 
     if not started or (is_running(leader) and not _is_same(leader, started)):
         return []
-    return [
-        pid for pid in psutil.pids() if _group(pid) == leader and is_running(pid) and _started(pid) > started - _CLOCK
-    ]
+    return [pid for pid in psutil.pids() if _group(pid) == leader and _started(pid) > started - _CLOCK]
 
 
 def _group(pid: int) -> int:

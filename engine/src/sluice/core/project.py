@@ -12,7 +12,7 @@ import yaml
 from pydantic import AfterValidator, Field, field_validator
 
 from sluice.core.errors import SluiceError
-from sluice.core.settings import Settings, load_settings
+from sluice.core.settings import Settings, load_settings, read_yaml
 
 FILE = "project.yaml"
 PROJECT = f"config/{FILE}"
@@ -70,10 +70,6 @@ class Project(Settings):
         return f"{self.organisation}/{self.name}"
 
 
-class ReleasedProject(Settings):
-    application: str = APPLICATION
-
-
 def load_project(config: Path) -> Project:
     path = config / FILE
     if not path.is_file():
@@ -83,8 +79,9 @@ def load_project(config: Path) -> Project:
 
 
 def released_application(config: Path) -> str:
+    """Return the application of a release; its project.yaml, which older ones have not, has no other key."""
     file = config / FILE
-    return load_settings(file, ReleasedProject).application if file.is_file() else APPLICATION
+    return str(read_yaml(file)[0]["application"]) if file.is_file() else APPLICATION
 
 
 def edit_project(text: str, changes: dict[str, Any]) -> str:

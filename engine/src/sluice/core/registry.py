@@ -96,9 +96,7 @@ def load_optional(module: str) -> ModuleType | None:
 
 def _exists(module: str) -> bool:
     parent = module.rpartition(".")[0]
-    if parent and not _exists(parent):
-        return False
-    if parent and not hasattr(_load(parent), "__path__"):
+    if parent and not (_exists(parent) and hasattr(_load(parent), "__path__")):
         return False
     return importlib.util.find_spec(module) is not None
 

@@ -18,11 +18,7 @@ _OWN_STORE = "give the tenant a store of its own (engine/docs/reference/vector-s
 _HALF = "set `precision: half` (engine/docs/reference/vector-stores.md)"
 _BATCH = "set `train.batch`, the examples that are computed together (engine/docs/decisions/sft-trainer.md)"
 _ONE_MACHINE = "`sluice index build` embeds on one machine, and only what it has not embedded before"
-# Extras that are one now, by its name.
-MERGED = {
-    "datakit": frozenset(("curation", "importing", "synthetic", "traffic")),
-    "small_model": frozenset(("evidence",)),
-}
+_OF_DATAKIT = ("curation", "importing", "synthetic", "traffic")
 _HELP = ("sentences", "max_doubt")  # of `retrieval` in service.yaml; of `small_model` now
 # A command, a key of a file or a check (`FILE: NAME`; `*` for any name), an extra, or a whole file of config/.
 REMOVED = {
@@ -47,11 +43,8 @@ REMOVED = {
     "sluice index shard": _ONE_MACHINE,
     "sluice index take": _ONE_MACHINE,
     "gates.yaml: drift.psi": "set `difference: 0.1`, of two means (engine/docs/reference/datakit.md#drift)",
-    **{
-        f"extra: {part}": f"leave out `{whole}`, which holds it now"
-        for whole, parts in MERGED.items()
-        for part in parts
-    },
+    **{f"extra: {part}": "leave out `datakit`, which holds it now" for part in _OF_DATAKIT},
+    "extra: evidence": "leave out `small_model`, which holds it now",
 }
 
 

@@ -65,7 +65,6 @@ class Workspace:
     params = _Below("pipelines/params.yaml")
     state = _Below(".sluice")
     releases = _Below(".sluice/releases")
-    logs = _Below(".sluice/logs")
 
     @property
     def cache(self) -> Path:

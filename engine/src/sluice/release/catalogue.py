@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import field_validator
-
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
@@ -22,7 +20,7 @@ from sluice.core.workspace import Workspace
 from sluice.llm.model_files import Models, ensure, ensure_source, load_models
 from sluice.release.artifact_store import ArtifactStore, fetch_artifact
 from sluice.release.environment_record import AppendLog, EnvironmentRecord, shared_address, shared_artifact_store
-from sluice.release.manifest import FILE, Manifest, files_in, load, pinned_files, plain_paths, replace_record, verify
+from sluice.release.manifest import FILE, Files, Manifest, files_in, load, pinned_files, replace_record, verify
 from sluice.release.verdict import JUDGEMENT, ReleaseId, Sha256
 
 _MODELS = "config/models.yaml"
@@ -132,14 +130,9 @@ class CatalogueEntry(Settings):
     digest: Sha256
     commit: str
     time: str
-    making: dict[str, Sha256]
+    making: Files
     baseline: bool = False
     removed: bool = False
-
-    @field_validator("making")
-    @classmethod
-    def _inside(cls, files: dict[str, str]) -> dict[str, str]:
-        return plain_paths(files)
 
 
 def add(

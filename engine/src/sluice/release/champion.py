@@ -19,7 +19,6 @@ from sluice.release import mlflow_registry
 from sluice.release.catalogue import find_release, newest
 from sluice.release.environment_record import CLOSED_BY, EnvironmentRecord, What
 from sluice.release.manifest import Manifest, load_judgement, verify
-from sluice.release.prompt_registry import restore_prompts
 from sluice.release.verdict import reason_of
 
 
@@ -173,6 +172,5 @@ def _whole(workspace: Workspace, record: EnvironmentRecord, release: str) -> Man
     manifest, folder = find_release(workspace, record, release)
     if manifest.id != release:
         raise SluiceError(f"{folder}: holds release {manifest.id}", remedy="give the folder its name back")
-    restore_prompts(workspace, manifest, folder)
     verify(folder, manifest)
     return manifest

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from sluice.core.atomic_files import read_json
 from sluice.core.digests import canonical_json, digest_of, digest_of_file
@@ -39,6 +39,22 @@ _NOT_CONTENT = {"id", "created", "commit"}
 # `files` holds bytes; what they mean is in prompts, config, index and adapter: reformatting a prompt changes no answer.
 _NOT_SERVED = {*_NOT_CONTENT, *_JUDGED, "files", "load_image"}
 _UNIDENTIFIED = "r-" + 12 * "0"
+
+
+def is_plain(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
+
+
+def _plain(files: dict[str, str]) -> dict[str, str]:
+    for name in files:
+        if not is_plain(name):
+            raise ValueError(f"{name!r} is not a plain path inside the release folder")
+    return files
+
+
+# The sha256 of files by their path inside the release folder.
+Files = Annotated[dict[str, Sha256], AfterValidator(_plain)]
 
 
 class DataPin(Settings):
@@ -99,7 +115,7 @@ class Manifest(Settings):
     code: CodePin | None = None
     tools: dict[str, Sha256] | None = None
     config: dict[str, str]
-    files: dict[str, Sha256]
+    files: Files
     image: Image | None = None
     load_image: Image | None = None
     earlier: dict[str, Any] = Field(default_factory=dict)
@@ -115,11 +131,6 @@ class Manifest(Settings):
             return document
         content = {key: value for key, value in document.items() if key not in _JUDGED}
         return {**content, "earlier": {key: document[key] for key in _JUDGED if key in document}}
-
-    @field_validator("files")
-    @classmethod
-    def _inside(cls, files: dict[str, str]) -> dict[str, str]:
-        return plain_paths(files)
 
     def content_id(self) -> str:
         """Return the id that this content must have: r- and 12 hex digits over all but the id itself."""
@@ -155,15 +166,6 @@ class Manifest(Settings):
 
     def to_bytes(self) -> bytes:
         return canonical_json(self.document())
-
-
-def plain_paths(files: dict[str, str]) -> dict[str, str]:
-    """Refuse keys that are no path inside the release folder."""
-    for name in files:
-        parts = PurePosixPath(name).parts
-        if PurePosixPath(name).is_absolute() or ".." in parts or PurePosixPath(name).as_posix() != name:
-            raise ValueError(f"{name!r} is not a plain path inside the release folder")
-    return files
 
 
 def identified(fields: Mapping[str, Any]) -> Manifest:

@@ -15,12 +15,12 @@ from sluice.core.tracking import log_values, open_tracking, set_globally, tracki
 from sluice.core.workspace import Workspace
 from sluice.prompts import Prompt, load_prompts
 from sluice.release.manifest import ADAPTER, FILE, GUARD, Manifest, load_judgement
-from sluice.release.prompt_registry import IS_PROMPT, keep_file
 from sluice.release.verdict import JUDGEMENT, Judgement
 
 ADAPTER_MODEL = "sluice-adapter"
 GUARD_MODEL = "sluice-guard"
 _TRAINED = {ADAPTER_MODEL: (ADAPTER, "LoRA adapters as GGUF"), GUARD_MODEL: (GUARD, "Guard models as safetensors")}
+IS_PROMPT = "tag.`mlflow.prompt.is_prompt` = 'true'"
 EXPERIMENT = "releases"
 TRAINING = "training.json"  # what a training notes beside its adapter
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -41,7 +41,6 @@ def record_release(workspace: Workspace, manifest: Manifest, folder: Path, alias
         for prompt in load_prompts(folder / "prompts").values():
             same = f"name = '{prompt.name}' AND {IS_PROMPT} AND tag.digest = '{prompt.digest}'"
             version = _first(client.search_model_versions(same)) or _register_prompt(client, prompt, judgement)
-            keep_file(client, prompt.name, version, folder)
             client.set_prompt_alias(prompt.name, alias, int(version))
     return run_id
 

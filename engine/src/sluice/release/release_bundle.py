@@ -20,7 +20,6 @@ from sluice.llm.model_files import Models, ensure, load_models
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from sluice.release.manifest import ADAPTER, CODE, GUARD, load, verify
-from sluice.release.prompt_registry import restore_prompts
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.settings import ServiceSettings
 
@@ -30,7 +29,6 @@ S = TypeVar("S", bound=Settings)
 def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
     """Open a release for serving, after verifying every file."""
     manifest = load(folder)
-    restore_prompts(workspace, manifest, folder)
     verify(folder, manifest)
     models = load_models(folder / "config" / "models.yaml")
     return ReleaseBundle(
@@ -62,8 +60,8 @@ def _released(path: Path, model: type[S]) -> S:
 
 def _other_code(recorded: Mapping[str, str]) -> tuple[str, ...]:
     """Return which files of a release's code differ here. A service has no locks beside it."""
-    code = {name: sha256 for name, sha256 in recorded.items() if not name.startswith("requirements/")}
-    return tuple(name for name, sha256 in sorted(code.items()) if _digest(*name.split("/")) != sha256)
+    code = [name for name in sorted(recorded) if not name.startswith("requirements/")]
+    return tuple(name for name in code if _digest(*name.split("/")) != recorded[name])
 
 
 def _digest(package: str, *parts: str) -> str:

@@ -16,7 +16,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.html_theme import page_environment
 from sluice.core.text import code
-from sluice.evaluation.comparison_result import Comparison, changes_of
+from sluice.evaluation.comparison_result import changes_of
 from sluice.evaluation.paired_cases import gather, pair
 from sluice.evaluation.reports.comparison_page import page
 from sluice.evaluation.reports.phrasing import ComparedVersion
@@ -33,16 +33,20 @@ _TEMPLATES = Path(templates.__file__).parent
 
 def write_report(folder: Path, *, live: bool = False) -> Path:
     """Write report.html into a release's folder. Only release.json and judgement.json must be there."""
-    notes: list[str] = []
     evaluation = folder / "evaluation"
     manifest, judgement = load(folder), load_judgement(folder)
-    summary = _read(evaluation / "summary.json", notes) or {}
-    champion = _read(evaluation / CHAMPION_SUMMARY, notes) or {}
-    rehearsal = _read(folder / "rehearsal.json", notes) or {}
-    stages = _read(folder / "stages.json", notes) or []
-    training = _read(folder / "training.json", notes) or {}
-    comparison = _compared(folder, notes) if champion and summary else None
-    cases = {} if comparison else gather(_read(evaluation / "cases.jsonl", notes) or [], "head")[0]
+    summary = _read(evaluation / "summary.json") or {}
+    champion = _read(evaluation / CHAMPION_SUMMARY) or {}
+    rehearsal = _read(folder / "rehearsal.json") or {}
+    stages = _read(folder / "stages.json") or []
+    training = _read(folder / "training.json") or {}
+    comparison, notes = None, []
+    if champion and summary:
+        try:
+            comparison = compare_results(folder / JUDGING_GATES, evaluation, evaluation / CHAMPION_CASES)
+        except SluiceError as error:
+            notes.append(error.message)
+    cases = {} if comparison else gather(_read(evaluation / "cases.jsonl") or [], "head")[0]
     theirs = champion.get("metrics") or {}
     seconds = [float(stage.get("seconds") or 0) for stage in stages]
     shown = page(
@@ -72,15 +76,6 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
     for follow in hooks("release_written").values():
         follow(folder)
     return folder / FILE
-
-
-def _compared(folder: Path, notes: list[str]) -> Comparison | None:
-    evaluation = folder / "evaluation"
-    try:
-        return compare_results(folder / JUDGING_GATES, evaluation, evaluation / CHAMPION_CASES)
-    except SluiceError as error:
-        notes.append(error.message)
-        return None
 
 
 def headline(judgement: Judgement, rehearsal: Mapping[str, Any] | None, *, live: bool) -> dict[str, str]:
@@ -154,13 +149,8 @@ def _parts(manifest: Manifest, judgement: Judgement) -> dict[str, str]:
     return {**manifest.parts(), "asked cases": judgement.evaluation.cases_digest}
 
 
-def _read(path: Path, notes: list[str]) -> Any:
-    """Return the parsed file; None if it is missing; None and a note if it can't be read."""
-    try:
-        return (read_jsonl if path.suffix == ".jsonl" else read_json)(path) if path.exists() else None
-    except SluiceError as error:
-        notes.append(error.message)
-        return None
+def _read(path: Path) -> Any:
+    return (read_jsonl if path.suffix == ".jsonl" else read_json)(path) if path.exists() else None
 
 
 _DIGITS = 12

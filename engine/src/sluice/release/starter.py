@@ -51,7 +51,7 @@ class StarterRecord(Settings):
 
 def take(workspace: Workspace, stage: str) -> bool:
     """Put the starter's files of a stage into build/ if it would train them from the same. Otherwise print why not."""
-    record = None if rebuilding() else _record(workspace)
+    record = _record(workspace)
     if record is None or stage not in record.made_from:
         return False
     if changed := _changed(workspace, record, stage):
@@ -70,15 +70,14 @@ def take(workspace: Workspace, stage: str) -> bool:
 
 def fits(workspace: Workspace) -> bool:
     """Return whether `take` will probably succeed for every stage. Data that aren't here yet count as unchanged."""
-    record = None if rebuilding() else _record(workspace)
-    if record is None:
+    if (record := _record(workspace)) is None:
         return False
     return not workspace.data.is_dir() or not any(_changed(workspace, record, stage) for stage in _trained(workspace))
 
 
 def place_responses(workspace: Workspace) -> None:
     """Put the starter's recorded answers into the response cache, once."""
-    record = None if rebuilding() else _record(workspace)
+    record = _record(workspace)
     sha256 = record.files.get(_ANSWERS) if record else None
     marker = workspace.state / "starter.responses"
     if record is None or sha256 is None or (marker.is_file() and marker.read_text() == sha256):
@@ -108,14 +107,14 @@ def inputs(workspace: Workspace, stage: str) -> dict[str, str]:
         for name, one in stages.items()
         for out in (*one.get("outs", ()), *one.get("metrics", ()))
     }
-    one = stages[stage]
-    found = {f"recipe of {stage}": str(one.get("meta", {}).get("recipe", 0))}
-    for path in one.get("deps", ()):
+    asked = stages[stage]
+    found = {f"recipe of {stage}": str(asked.get("meta", {}).get("recipe", 0))}
+    for path in asked.get("deps", ()):
         if not path.startswith("build/"):
             found[path] = _digest_of_path(workspace.root / path)
         elif makers[path] not in ("code", "check"):
             found |= inputs(workspace, makers[path])
-    for file, keys in (item for entry in one.get("params", ()) for item in entry.items()):
+    for file, keys in (item for entry in asked.get("params", ()) for item in entry.items()):
         values = read_yaml(workspace.root / file)[0]
         found |= {f"{file}: {key}": digest_of(values.get(key)) for key in keys}
     return found
@@ -188,7 +187,7 @@ def _changed(workspace: Workspace, record: StarterRecord, stage: str) -> list[st
 
 def _record(workspace: Workspace) -> StarterRecord | None:
     pointer = workspace.root / POINTER
-    if not pointer.is_file():
+    if rebuilding() or not pointer.is_file():
         return None
     document, lines = read_yaml(pointer)
     return validated(pointer, {"meta": {}, **document}, lines, StarterRecord, "meta")

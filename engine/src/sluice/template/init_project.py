@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +57,16 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
     now = load_project(root / "config")
     if project.template and not now.template:
         removed += [path for path in tracked if path in TEMPLATE_FILES]
-    changes = [*_project_file(root, now, project), *_overlays(root, now, project, tracked)]
-    changes += _owners(root, now, project)
-    readme = root / "README.md"
-    if starter and readme.is_file():
-        text = readme.read_text(encoding="utf-8")
-        kept = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(STARTER))
-        changes += [FileChange("README.md", "README.md", kept)] if kept != text else []
+    before, wanted = now.model_dump(mode="json"), project.model_dump(mode="json")
+    names = {key: value for key, value in wanted.items() if value != before[key]}
+    ours, theirs = f"@{project.organisation}/", f"@{now.organisation}/"
+    changes = [
+        *_edited(root, PROJECT, lambda text: edit_project(text, names)),
+        *_overlays(root, now, project, tracked),
+        *_edited(root, _OWNERS, lambda text: text.replace(theirs, ours)),
+    ]
+    if starter:
+        changes += _edited(root, "README.md", _without_starter)
     if lost := [change.new for change in changes if change.new not in tracked and (root / change.new).exists()]:
         raise SluiceError(f"{lost[0]}: git does not have this file yet", remedy="commit it, or move it away")
     return InitPlan(changes, removed)
@@ -87,11 +90,14 @@ def _drop(root: Path, path: str) -> None:
         folder = folder.parent
 
 
-def _project_file(root: Path, now: Project, project: Project) -> Iterator[FileChange]:
-    before, wanted = now.model_dump(mode="json"), project.model_dump(mode="json")
-    if changes := {key: value for key, value in wanted.items() if value != before[key]}:
-        text = (root / PROJECT).read_text(encoding="utf-8")
-        yield FileChange(PROJECT, PROJECT, edit_project(text, changes))
+def _edited(root: Path, path: str, edit: Callable[[str], str]) -> Iterator[FileChange]:
+    text = (root / path).read_text(encoding="utf-8") if (root / path).is_file() else ""
+    if text and (new := edit(text)) != text:
+        yield FileChange(path, path, new)
+
+
+def _without_starter(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(STARTER))
 
 
 def _overlays(root: Path, now: Project, project: Project, tracked: Sequence[str]) -> Iterator[FileChange]:
@@ -120,15 +126,6 @@ def _overlays(root: Path, now: Project, project: Project, tracked: Sequence[str]
             moved = f"{_OVERLAYS}/{target}/{path.split('/', 3)[3]}"
             if (moved, renamed) != (path, text):
                 yield FileChange(path, moved, renamed)
-
-
-def _owners(root: Path, now: Project, project: Project) -> Iterator[FileChange]:
-    path = root / _OWNERS
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-        renamed = text.replace(f"@{now.organisation}/", f"@{project.organisation}/")
-        if renamed != text:
-            yield FileChange(_OWNERS, _OWNERS, renamed)
 
 
 def _replace(text: str, words: dict[str, str]) -> str:

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,24 +18,6 @@ with Workspace(Path(sys.argv[1])).exclusive():
     print("held", flush=True)
     time.sleep(60)
 """
-
-
-@contextmanager
-def held_elsewhere(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
-    src = Path(__file__).resolve().parents[4] / "engine" / "src"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(workspace.root)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(src)},
-    )
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        yield holder
-    finally:
-        holder.kill()
-        holder.communicate()
 
 
 def test_not_inside_a_checkout(tmp_path: Path) -> None:
@@ -59,10 +38,13 @@ def test_cache_is_the_users(workspace: Workspace, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_second_release_is_told_who_holds_the_lock(workspace: Workspace) -> None:
-    with held_elsewhere(workspace) as holder:
+    argv = [sys.executable, "-c", HOLDER, str(workspace.root)]
+    code = {"PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src")}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, **code}) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
         with pytest.raises(SluiceError, match=rf"another release runs .*process {holder.pid}\)"), workspace.exclusive():
             pytest.fail("two releases at once")
-        holder.send_signal(signal.SIGKILL)
-        holder.wait(60)
-        with workspace.exclusive():  # the kernel freed it
-            assert (workspace.state / "lock").read_text() == str(os.getpid())
+        holder.kill()
+    with workspace.exclusive():  # the kernel freed it
+        assert (workspace.state / "lock").read_text() == str(os.getpid())

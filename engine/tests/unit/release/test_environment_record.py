@@ -11,7 +11,7 @@ from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.environment_record import AppendLog, EnvironmentRecord, here, open_record, shared_address
-from unit.release.buckets import bucket_server
+from unit.release.stores import bucket_server
 
 A, B, C = (f"r-{letter * 12}" for letter in "abc")
 

@@ -6,17 +6,15 @@ from pathlib import Path
 import pytest
 
 from sluice.core.closures import Code
-from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.settings import Settings, load_settings
+from sluice.core.errors import ValidationErrors
+from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import ModelSpec
 from sluice.release import release_bundle
 from sluice.release.manifest import Manifest
-from sluice.release.mlflow_registry import record_release
 from sluice.serving.settings import ServiceSettings
+from unit.template.conftest import edit
 
-MODELS: dict[str, type[Settings]] = {"service.yaml": ServiceSettings, "guardrails.yaml": GuardrailSettings}
 REPOSITORY = Path(__file__).parents[4]
 
 Make = Callable[..., tuple[Manifest, Path]]
@@ -54,40 +52,15 @@ def test_it_opens_what_the_folder_holds_and_not_the_checkout(
 
 @pytest.mark.usefixtures("ensured")
 def test_what_was_removed_is_left_out_of_the_settings_of_a_release(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, make: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    service, guardrails = workspace.config / "service.yaml", workspace.config / "guardrails.yaml"
-    toxicity = "input:\n  - check: toxicity\n    action: block\n    options: {threshold: 0.9}\n"
-    for path, old, new in (
-        (guardrails, "input:\n", toxicity),
-        (service, "limits:\n", "limits:\n  connections: {max_open: 9}\n"),
-    ):
-        text = path.read_text()
-        before = release_bundle._released(path, MODELS[path.name])
-        assert not capsys.readouterr().err
-        path.write_text(text.replace(old, new))
-        assert release_bundle._released(path, MODELS[path.name]) == before
-        assert f"{path}: served without settings or checks that were removed" in capsys.readouterr().err
-        with pytest.raises(ValidationErrors, match=r"\(removed: "):
-            load_settings(path, MODELS[path.name])
-
-
-def test_a_prompt_file_that_is_gone_comes_out_of_the_registry(
-    workspace: Workspace, make: Make, ensured: list[str]
-) -> None:
-    manifest, folder = make()
-    path = folder / "prompts/answer.prompt.yml"
-    content = path.read_bytes()
-    path.unlink()
-    with pytest.raises(SluiceError, match=r"answer\.prompt\.yml: the file is gone, and the prompt registry does not"):
-        release_bundle.open_bundle(folder, workspace)
-    assert ensured == []
-    path.write_bytes(content)
-    record_release(workspace, manifest, folder)
-    path.unlink()
-    bundle = release_bundle.open_bundle(folder, workspace)
-    assert bundle.prompts["answer"].digest == manifest.prompts["answer"]
-    assert path.read_bytes() == content
+    path = workspace.config / "service.yaml"
+    service = load_settings(path, ServiceSettings)
+    edit(path, "limits:\n", "limits:\n  connections: {max_open: 9}\n")
+    assert release_bundle.open_bundle(make()[1], workspace).service == service
+    assert "service.yaml: served without settings or checks that were removed" in capsys.readouterr().err
+    with pytest.raises(ValidationErrors, match=r"\(removed: "):
+        load_settings(path, ServiceSettings)
 
 
 def test_a_changed_release_is_not_opened_and_no_model_is_asked_for(

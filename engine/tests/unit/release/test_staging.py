@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -68,7 +67,8 @@ def test_of_the_project_only_the_application_is_pinned(workspace: Workspace, mak
 def test_the_same_judgement_of_the_same_content_keeps_its_time_and_its_later_files(make: Make) -> None:
     first, folder = make()
     noted = folder / "judgement.json"
-    write_judgement(noted, created="2026-01-01T00:00:00+00:00")
+    fields = load_judgement(folder).model_dump(exclude={"digest"})
+    noted.write_bytes(judged({**fields, "created": "2026-01-01T00:00:00+00:00"}).to_bytes())
     before = noted.read_bytes()
     (folder / "rehearsal.json").write_text("{}")
     again, same = make()
@@ -100,10 +100,6 @@ def test_a_preview_names_the_release_and_publishes_and_removes_nothing(workspace
     before = (folder / "judgement.json").read_bytes()
     assert staging.preview(workspace, data_digest="e" * 32, adapter=adapter) == expected == manifest
     assert (folder / "judgement.json").read_bytes() == before
-
-
-def write_judgement(path: Path, **changed: Any) -> None:
-    path.write_bytes(judged({**load_judgement(path.parent).model_dump(exclude={"digest"}), **changed}).to_bytes())
 
 
 def test_a_damaged_release_of_the_same_id_is_replaced(workspace: Workspace, make: Make) -> None:

@@ -15,8 +15,7 @@ from sluice.core.workspace import Workspace
 from sluice.release import champion, mlflow_registry
 from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import Manifest
-from sluice.release.mlflow_registry import ADAPTER_MODEL
-from sluice.release.prompt_registry import IS_PROMPT
+from sluice.release.mlflow_registry import ADAPTER_MODEL, IS_PROMPT
 from support.mlflow_server import MlflowServer, client_of, running, server  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]  # a busy machine takes minutes to start a server

@@ -76,17 +76,13 @@ def index_prune(
     tenant: StoreTenant = "",
 ) -> None:
     """Drop collections loaded only for other releases, unless a service searches them."""
-    from sluice.extras.admin.collections import prune
+    from sluice.extras.admin.collections import DROPPED, prune
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
         done = prune(connection, keep)
-    for name in done.dropped:
-        print(f"{name}: dropped")
-    for name in done.held:
-        print(f"{name}: stays, a service searches it")
-    for name in done.unrecorded:
-        print(f"{name}: stays, it was not loaded by `sluice index load`")
-    print(f"{len(done.dropped)} dropped")
+    for name, said in done.items():
+        print(f"{name}: {said}")
+    print(f"{[*done.values()].count(DROPPED)} dropped")
 
 
 def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:

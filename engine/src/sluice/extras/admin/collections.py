@@ -19,13 +19,8 @@ if TYPE_CHECKING:
     import psycopg
 
 
-@dataclass(frozen=True)
-class PruneResult:
-    """Names of collections: a service searches `held` ones, and has loaded `unrecorded` ones itself."""
-
-    dropped: tuple[str, ...]
-    held: tuple[str, ...]
-    unrecorded: tuple[str, ...]
+DROPPED, HELD = "dropped", "stays, a service searches it"
+UNRECORDED = "stays, it was not loaded by `sluice index load`"
 
 
 def needs(connection: psycopg.Connection[Any], collection: str) -> list[str]:
@@ -46,8 +41,9 @@ def drop_one(connection: psycopg.Connection[Any], collection: str) -> None:
             raise SluiceError(f"{collection}: stays, a service searches it", remedy="stop the service first")
 
 
-def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneResult:
-    """Drop the collections that only other releases have, unless a service searches them."""
+def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> dict[str, str]:
+    """Drop the collections that only other releases have, unless a service searches them; return what became of each
+    that no release to keep has."""
     require_current(connection)
     recorded = _collections_of_releases(connection)
     for release in keep:
@@ -56,17 +52,14 @@ def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneRe
             said = f"{release}: was not loaded into this store{nearest(release, list(recorded))}"
             raise SluiceError(said, remedy=remedy)
     unneeded = set(recorded.values()) - {recorded[release] for release in keep}
-    done: dict[str, bool] = {}
+    done: dict[str, str] = {}
     for collection in sorted(unneeded):
         with connection.transaction():
-            done[collection] = drop(connection, collection)
-            if done[collection]:
+            done[collection] = DROPPED if drop(connection, collection) else HELD
+            if done[collection] == DROPPED:
                 connection.execute("DELETE FROM sluice_releases WHERE collection = %s", (collection,))
-    return PruneResult(
-        tuple(name for name, gone in done.items() if gone),
-        tuple(name for name, gone in done.items() if not gone),
-        tuple(name for name in list_collections(connection) if name not in recorded.values()),
-    )
+    others = [name for name in list_collections(connection) if name not in recorded.values()]
+    return done | dict.fromkeys(others, UNRECORDED)
 
 
 def require_collection(connection: psycopg.Connection[Any], collection: str) -> None:

@@ -25,7 +25,6 @@ _SEED = 7
 
 @dataclass(frozen=True)
 class CollectionVerification:
-    collection: str
     chunks: int
     faults: tuple[str, ...]
     recall: float
@@ -41,21 +40,21 @@ def verify(
 ) -> CollectionVerification:
     description = require_description(connection, collection)
     configure(connection, vectors=vectors or description.vectors)
-    chunks, faults = _chunks(connection, description)
-    stored = _vectors(connection, description, chunks, faults)
+    chunks, stored, faults = _read(connection, description)
     asked = min(questions, len(chunks))
     searches = SearchStatements(connection, collection)
     recall = _recall(connection, searches, _questions(chunks, stored, asked)) if asked else 0.0
-    return CollectionVerification(collection, len(chunks), tuple(faults), recall, asked)
+    return CollectionVerification(len(chunks), tuple(faults), recall, asked)
 
 
-def _chunks(connection: psycopg.Connection[Any], description: TableDescription) -> tuple[list[Chunk], list[str]]:
+def _read(connection: psycopg.Connection[Any], description: TableDescription) -> tuple[list[Chunk], Vectors, list[str]]:
+    """Return the chunks, their vectors, and what is wrong with them."""
     info, faults = description.index, []
-    rows = connection.execute(
-        sql.SQL(
-            'SELECT id, doc_id, title, text, tenant, start, content FROM {} ORDER BY doc_id COLLATE "C", start'
-        ).format(sql.Identifier(description.index.collection))
-    ).fetchall()
+    statement = sql.SQL(
+        "SELECT id, doc_id, title, text, tenant, start, content, embedding::vector FROM {}"
+        ' ORDER BY doc_id COLLATE "C", start'
+    )
+    rows = connection.execute(statement.format(sql.Identifier(info.collection)), binary=True).fetchall()
     chunks = [Chunk(id=row[0], doc_id=row[1], title=row[2], text=row[3], tenant=row[4]) for row in rows]
     if len(chunks) != info.chunks:
         faults.append(f"{len(chunks)} chunks, index.json says {info.chunks}")
@@ -71,24 +70,11 @@ def _chunks(connection: psycopg.Connection[Any], description: TableDescription) 
     ]
     if wrong:
         faults.append(f"{len(wrong)} chunks are not what was loaded, such as {wrong[0]}")
-    return chunks, faults
-
-
-def _vectors(
-    connection: psycopg.Connection[Any], description: TableDescription, chunks: list[Chunk], faults: list[str]
-) -> Vectors:
-    rows = connection.execute(
-        sql.SQL('SELECT embedding::vector FROM {} ORDER BY doc_id COLLATE "C", start').format(
-            sql.Identifier(description.index.collection)
-        ),
-        binary=True,
-    )
-    vectors = np.asarray([row[0] for row in rows], dtype=np.float32).reshape(len(chunks), -1)
-    lengths = np.linalg.norm(vectors, axis=1)
-    wrong = np.flatnonzero(~(np.abs(lengths - 1) < 0.01))
-    if len(wrong):
-        faults.append(f"{len(wrong)} vectors are not of length 1, such as that of {chunks[wrong[0]].id}")
-    return vectors
+    vectors = np.asarray([row[7] for row in rows], dtype=np.float32).reshape(len(chunks), -1)
+    odd = np.flatnonzero(~(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 0.01))
+    if len(odd):
+        faults.append(f"{len(odd)} vectors are not of length 1, such as that of {chunks[odd[0]].id}")
+    return chunks, vectors, faults
 
 
 def _questions(chunks: list[Chunk], vectors: Vectors, number: int) -> list[Asked]:

@@ -40,21 +40,18 @@ class FleetStatus:
 
 def read_status(fleet: FleetFile, environment: Mapping[str, str], folder: Path, telemetry: str = "") -> FleetStatus:
     template, versions = template_mirror(fleet, environment, folder)
-    figures, note = _telemetry(telemetry)
+    figures: Figures = {}
+    note = "" if telemetry else None
+    if telemetry:
+        try:
+            figures = read_figures(telemetry)
+        except SluiceError as error:  # what GitHub holds is told all the same
+            note = error.message.removeprefix(f"{telemetry}: ")  # the page may be published
     reader = StatusReader(fleet.rules, template, versions, environment, folder, figures)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         projects = tuple(pool.map(reader.read, fleet.projects))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return FleetStatus(now, fleet.template, versions[-1], projects, note)
-
-
-def _telemetry(url: str) -> tuple[Figures, str | None]:
-    if not url:
-        return {}, None
-    try:
-        return read_figures(url), ""
-    except SluiceError as error:  # what GitHub holds is told all the same
-        return {}, error.message.removeprefix(f"{url}: ")  # the page may be published
 
 
 def table(status: FleetStatus) -> str:

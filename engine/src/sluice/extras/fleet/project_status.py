@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -250,7 +249,6 @@ def _record(reader: GitHubReader, environments: Sequence[str]) -> dict[str, Any]
     last = next(EnvironmentRecord(store, environments[-1]).newest(), None)
     if last is None:
         return {"live": live}
-    datetime.fromisoformat(last.time)  # or the reports could not count with it
     verdict = f"{last.event} {last.id}" + (f": {last.reason}" if last.reason else "")
     return {"live": live, "verdict": verdict, "verdict_time": last.time}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of_file
-from sluice.release.manifest import files_in
+from sluice.release.manifest import files_in, is_plain
 from sluice.release.release_report import FILE as REPORT
 from sluice.release.verification import VerificationResult
 
@@ -40,7 +40,7 @@ def faults_of_checksums(folder: Path) -> list[str]:
     faults = []
     for number, line in enumerate(text.splitlines(), 1):
         found = _LINE.fullmatch(line)
-        if found is None or not _inside(found["name"]):
+        if found is None or not is_plain(found["name"]):
             faults.append(f"{FILE}:{number}: not a line of sha256sum")
         else:
             listed[found["name"]] = found["digest"]
@@ -58,8 +58,3 @@ def faults_of_checksums(folder: Path) -> list[str]:
 
 def _lines(digests: dict[str, str]) -> str:
     return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
-
-
-def _inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name

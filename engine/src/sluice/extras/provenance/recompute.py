@@ -115,7 +115,9 @@ def _faults_of_scores(
         where = f"{_CASES}: row {case['id']}, trial {case.get('trial', 0)}"
         for kind, metric in itertools.product(_KINDS, sorted(metrics, key=lambda metric: metric.name)):
             was, now = case.get(kind, {}), scored.get(kind, {})
-            faults += _differing(where, was, now, [metric.name], tolerance=_tolerance(metric))
+            by_model = metric.needs == "model" or metric.resources
+            tolerance = _TENTH_MS if metric.needs == "clock" else _MODELS_SAME if by_model else _SAME
+            faults += _differing(where, was, now, [metric.name], tolerance=tolerance)
     return faults, sum(case.get("status", "answered") == "answered" for case in cases)
 
 
@@ -181,12 +183,6 @@ def _result(what: str, looked_at: str, faults: Iterable[str], other_code: bool =
     if other_code:
         return VerificationResult(what, "not verified", f"scored by other code or libraries than are here: {said}")
     return VerificationResult(what, "failed", said)
-
-
-def _tolerance(metric: Metric) -> float:
-    if metric.needs == "clock":
-        return _TENTH_MS
-    return _MODELS_SAME if metric.needs == "model" or metric.resources else _SAME
 
 
 def _same(was: Any, now: Any, tolerance: float) -> bool:

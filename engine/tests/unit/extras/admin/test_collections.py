@@ -10,7 +10,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
-from sluice.extras.admin.collections import listed, prune
+from sluice.extras.admin.collections import DROPPED, HELD, UNRECORDED, listed, prune
 from sluice.extras.admin.verify_collection import verify
 from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index
 from sluice.retrieval.postgres_collections import describe, ensure_collection, hold, list_collections
@@ -23,10 +23,9 @@ pytestmark = pytest.mark.real
 
 
 def test_what_only_others_had_goes(store: Any, loaded: dict[str, str]) -> None:
-    done = prune(store, [OLD, NEW])
-    assert (done.dropped, done.held) == ((loaded[STOPPED],), ())
+    assert prune(store, [OLD, NEW]) == {loaded[STOPPED]: DROPPED}
     assert list_collections(store) == sorted([loaded[OLD], loaded[NEW]])
-    assert prune(store, [OLD, NEW]).dropped == ()
+    assert prune(store, [OLD, NEW]) == {}
     with pytest.raises(SluiceError, match=r"r-22222222222: was not loaded .*did you mean 'r-222222222222'"):
         prune(store, ["r-22222222222"])
     assert list_collections(store) == sorted([loaded[OLD], loaded[NEW]])
@@ -35,11 +34,10 @@ def test_what_only_others_had_goes(store: Any, loaded: dict[str, str]) -> None:
 def test_what_a_service_searches_stays(store: Any, stores: Stores, loaded: dict[str, str], tmp_path: Path) -> None:
     with open_retriever(tmp_path / OLD, Scattered(), stores, tmp_path) as retriever:
         assert retriever.search("Who is paged?", k=1)
-        done = prune(store, [NEW])
-        assert (done.dropped, done.held) == ((loaded[STOPPED],), (loaded[OLD],))
+        assert prune(store, [NEW]) == {loaded[STOPPED]: DROPPED, loaded[OLD]: HELD}
         assert retriever.search("Who is paged?", k=1)
     # The server notices the end of the service's connections a moment later.
-    assert wait_until(lambda: prune(store, [NEW]).dropped == (loaded[OLD],), seconds=60)
+    assert wait_until(lambda: prune(store, [NEW]) == {loaded[OLD]: DROPPED}, seconds=60)
 
 
 def test_what_a_service_loaded_by_itself_stays_and_is_told(
@@ -49,7 +47,7 @@ def test_what_a_service_loaded_by_itself_stays_and_is_told(
     own = ensure_collection(store, tmp_path / "own").collection
     build(documents, out=tmp_path / "new")
     load_release(store, tmp_path / "new", NEW)
-    assert prune(store, [NEW]).unrecorded == (own,)
+    assert prune(store, [NEW]) == {own: UNRECORDED}
     assert own in list_collections(store)
 
 
@@ -64,7 +62,7 @@ def collection(store: Any, spec: Any, tmp_path: Path) -> str:
 
 def test_a_whole_collection_has_no_fault(store: Any, collection: str) -> None:
     found = verify(store, collection)
-    assert (found.collection, found.chunks, found.faults) == (collection, 31, ())
+    assert (found.chunks, found.faults) == (31, ())
     assert (found.recall, found.questions) == (1.0, 31)
 
 

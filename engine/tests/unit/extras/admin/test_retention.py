@@ -10,6 +10,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.extras.admin import retention
+from sluice.extras.admin.retention import PrunedReleases
 from sluice.release import catalogue, environment_record
 from sluice.release.artifact_store import ArtifactStore
 from sluice.release.catalogue import CatalogueEntry, fetch
@@ -20,6 +21,9 @@ from unit.release.conftest import PROMPT, make, small_models, workspace, write_e
 from unit.release.stores import StoreUnderTest, shared  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("small_models")
+Add = Callable[..., CatalogueEntry]
+Prune = Callable[[int], PrunedReleases]
+Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
@@ -36,9 +40,12 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def add(
-    shared: StoreUnderTest, workspace: Workspace, make: Callable[..., tuple[Manifest, Path]]
-) -> Callable[..., CatalogueEntry]:
+def prune(shared: StoreUnderTest, workspace: Workspace) -> Prune:
+    return lambda keep: retention.prune(shared.open(), workspace, keep)
+
+
+@pytest.fixture
+def add(shared: StoreUnderTest, workspace: Workspace, make: Callable[..., tuple[Manifest, Path]]) -> Add:
     """Puts one more release into the store; each differs in a prompt and in its evaluation, and shares the rest."""
     count = 0
 
@@ -69,11 +76,7 @@ def whole(store: ArtifactStore, entry: CatalogueEntry, folder: Path) -> bool:
 
 @pytest.mark.usefixtures("later")
 def test_what_is_live_was_live_or_is_new_stays_and_the_rest_goes(
-    shared: StoreUnderTest,
-    add: Callable[..., CatalogueEntry],
-    workspace: Workspace,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    shared: StoreUnderTest, add: Add, prune: Prune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = shared.open()
     entries = [add(baseline=True), *(add() for _ in range(7))]
@@ -82,7 +85,7 @@ def test_what_is_live_was_live_or_is_new_stays_and_the_rest_goes(
     promoted(store, "staging", staged)
     EnvironmentRecord(store, "production").append("rejected", refused.id)
     kept = {baseline.id, before.id, live.id, staged.id, old.id, new.id}
-    done = retention.prune(shared.open(), workspace, 2)
+    done = prune(2)
     assert (done.kept, {*done.releases}) == (kept, {live_long_ago.id, refused.id})
     assert {entry.id for entry in catalogue.newest(shared.open())} == kept
     shared.collect_garbage()
@@ -94,22 +97,21 @@ def test_what_is_live_was_live_or_is_new_stays_and_the_rest_goes(
         with pytest.raises(SluiceError, match=f"no release {entry.id}"):
             catalogue.find(shared.open(), entry.id)
         assert not shared.open().has(entry.digest)
-    assert retention.prune(shared.open(), workspace, 2).names == ()
+    assert prune(2).names == ()
 
 
-def test_what_is_of_today_stays(
-    shared: StoreUnderTest, add: Callable[..., CatalogueEntry], workspace: Workspace
-) -> None:
+def test_what_is_of_today_stays(add: Add, prune: Prune) -> None:
     for _ in range(3):
         add()
-    done = retention.prune(shared.open(), workspace, 1)
+    done = prune(1)
     assert (len(done.kept), done.releases, done.names) == (3, (), ())
 
 
 @pytest.mark.usefixtures("later")
 def test_a_release_that_is_added_meanwhile_is_whole(
     shared: StoreUnderTest,
-    add: Callable[..., CatalogueEntry],
+    add: Add,
+    prune: Prune,
     workspace: Workspace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,30 +128,25 @@ def test_a_release_that_is_added_meanwhile_is_whole(
         return found
 
     monkeypatch.setattr(kind, "notes", add_after_the_look)
-    retention.prune(shared.open(), workspace, 1)
+    prune(1)
     assert added
     assert [entry.id for entry in catalogue.newest(shared.open())] == [first.id, second.id]
     assert whole(shared.open(), first, tmp_path)
 
 
 @pytest.mark.usefixtures("later")
-def test_nothing_is_removed_when_a_kept_release_cannot_be_read(
-    shared: StoreUnderTest, add: Callable[..., CatalogueEntry], workspace: Workspace
-) -> None:
+def test_nothing_is_removed_when_a_kept_release_cannot_be_read(shared: StoreUnderTest, add: Add, prune: Prune) -> None:
     first, second = add(), add()
     shared.spoil(second.digest, None)
     with pytest.raises(SluiceError, match=second.digest):
-        retention.prune(shared.open(), workspace, 1)
+        prune(1)
     assert [entry.id for entry in catalogue.newest(shared.open())] == [second.id, first.id]
     assert shared.open().has(first.digest)
 
 
 @pytest.mark.usefixtures("later")
 def test_a_run_that_was_cut_off_is_completed_by_the_next(
-    shared: StoreUnderTest,
-    add: Callable[..., CatalogueEntry],
-    workspace: Workspace,
-    monkeypatch: pytest.MonkeyPatch,
+    shared: StoreUnderTest, add: Add, prune: Prune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = add(), add()
 
@@ -159,14 +156,14 @@ def test_a_run_that_was_cut_off_is_completed_by_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(type(shared.open()), "remove", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            retention.prune(shared.open(), workspace, 1)
-    assert retention.prune(shared.open(), workspace, 1).names
+            prune(1)
+    assert prune(1).names
     shared.collect_garbage()
     assert not shared.open().has(first.digest)
 
 
 def test_on_github_without_a_store_there_is_nothing_to_remove(
-    workspace: Workspace, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -178,11 +175,7 @@ def test_on_github_without_a_store_there_is_nothing_to_remove(
 
 @pytest.mark.usefixtures("later")
 def test_the_command_says_what_it_removes(
-    shared: StoreUnderTest,
-    add: Callable[..., CatalogueEntry],
-    workspace: Workspace,
-    run: Callable[..., tuple[int, str]],
-    monkeypatch: pytest.MonkeyPatch,
+    shared: StoreUnderTest, add: Add, workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = add(), add()
     monkeypatch.chdir(workspace.root)

@@ -235,16 +235,6 @@ class ProjectFactory:
             yield made
 
 
-def fleet_of(projects: Mapping[str, FakeProject], template: Path, first: int, **rules: Any) -> FleetFile:
-    names = list(projects)
-    rings = ["first"] * first + ["early"] * 3 * first + ["rest"] * len(names)
-    listed = [
-        {"repository": name, "owners": ["@octo/team"], "ring": ring} for name, ring in zip(names, rings, strict=False)
-    ]
-    used = [ring for ring in ("first", "early", "rest") if any(one["ring"] == ring for one in listed)]
-    return FleetFile.model_validate({"template": str(template), "rings": used, "projects": listed, "rules": rules})
-
-
 @dataclass
 class Fleet:
     github: FakeFleet
@@ -256,7 +246,15 @@ class Fleet:
         return self.github.environment(self.factory.servers)
 
     def file(self, first: int = 99, **rules: Any) -> FleetFile:
-        return fleet_of(self.github.projects, self.factory.template.root, first, **rules)
+        names = list(self.github.projects)
+        rings = ["first"] * first + ["early"] * 3 * first + ["rest"] * len(names)
+        listed = [
+            {"repository": name, "owners": ["@octo/team"], "ring": ring}
+            for name, ring in zip(names, rings, strict=False)
+        ]
+        used = list(dict.fromkeys(rings[: len(names)]))
+        template = str(self.factory.template.root)
+        return FleetFile.model_validate({"template": template, "rings": used, "projects": listed, "rules": rules})
 
     def add(self, project: FakeProject) -> FakeProject:
         self.github.projects[project.name] = project

@@ -18,10 +18,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 
+from support.git_server import self_signed
 from support.local_server import QuietHandler, local_server
 
 SERVICE, ISSUER = "registry.test", "tokens.test"
@@ -42,8 +41,7 @@ class TokenServer:
 @contextmanager
 def token_server(folder: Path) -> Iterator[TokenServer]:
     folder.mkdir(parents=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(key)
+    key, certificate = self_signed(ISSUER, x509.BasicConstraints(ca=True, path_length=None))
     bundle = folder / "tokens.pem"
     bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     chain = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
@@ -80,13 +78,3 @@ def token_server(folder: Path) -> Iterator[TokenServer]:
         trusted = {"realm": url, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": str(bundle)}
         served = TokenServer(url, {"auth": {"token": trusted}})
         yield served
-
-
-def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ISSUER)])
-    now = datetime.now(UTC)
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    made = made.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-    return made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
-        key, hashes.SHA256()
-    )

@@ -11,12 +11,12 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import run
 from sluice.extras.pull_requests.branch_pull_request import APPROVAL
 from sluice.extras.upgrade import upgrade_engine
-from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
+from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare
 from sluice.template.owned import OWNED, edits, list_files
 from support.git import git
 from unit.cli.published import there
 from unit.extras.upgrade.conftest import Fork
-from unit.github.fake_github import REPOSITORY, WRITER
+from unit.github.fake_github import WRITER, actions_environment
 from unit.github.fake_repository import FakeRepository
 from unit.template.conftest import blobs, commit, lines
 
@@ -209,23 +209,6 @@ def test_a_codemod_that_fails_or_changes_the_engine_stops_the_upgrade(fork: Fork
 # -- the branch and its pull request
 
 
-def test_the_branch_is_pushed_once_and_what_a_person_added_stays(fork: Fork) -> None:
-    fork.template.release("0.2.0", {METRIC: "A = 2\n"})
-    made = fork.upgraded()
-    assert push(fork.root, made, {}) == "branch pushed"
-    assert push(fork.root, made, {}) == "branch unchanged"
-    commit(fork.root, "Ours", {"own.md": "own\n"})
-    anew = fork.upgraded()
-    assert push(fork.root, anew, {"GITHUB_TOKEN": WRITER}) == "branch pushed anew"
-    assert git(fork.server, "rev-parse", BRANCH) == anew.commit
-    assert WRITER not in (fork.root / ".git" / "config").read_text()
-    git(fork.root, "switch", "--quiet", "--create", "resolving", anew.commit)
-    mine = commit(fork.root, "Resolve", {"own.md": "resolved\n"})
-    git(fork.root, "push", "--quiet", "origin", f"{mine}:{BRANCH}")
-    assert "left alone" in push(fork.root, made, {})
-    assert git(fork.server, "rev-parse", BRANCH) == mine
-
-
 def test_published_there_is_one_pull_request(
     fork: Fork,
     there: FakeRepository,
@@ -233,12 +216,8 @@ def test_published_there_is_one_pull_request(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name, value in {
-        "GITHUB_API_URL": there.url,
-        "GITHUB_REPOSITORY": REPOSITORY,
-        "GITHUB_TOKEN": WRITER,
-        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
-    }.items():
+    summary = tmp_path / "summary.md"
+    for name, value in (actions_environment(there, tmp_path) | {"GITHUB_STEP_SUMMARY": str(summary)}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(fork.root)
     there.facts[""]["template_repository"] = {"full_name": "makers/template"}
@@ -256,13 +235,14 @@ def test_published_there_is_one_pull_request(
     fork.template.release("0.2.0", {METRIC: "A = 2\n"})
     assert "branch pushed\npull request opened: " in upgrade()
     assert "branch unchanged\npull request unchanged: " in upgrade()
+    assert WRITER not in (fork.root / ".git" / "config").read_text()
     commit(fork.root, "Edit", {CI: lines(1, 20, l19="ours")})
     fork.template.release("0.3.0", {CI: lines(1, 20, l2="theirs")})
     assert "branch pushed anew\npull request updated: " in upgrade()
     (pull,) = there.pulls
     assert (pull["title"], pull["head"], pull["base"]) == ("Template 0.3.0", BRANCH, "main")
     assert f"merged:\n\n- `{CI}`" in pull["body"]
-    assert pull["body"].removesuffix(APPROVAL) in (tmp_path / "summary.md").read_text()
+    assert pull["body"].removesuffix(APPROVAL) in summary.read_text()
     pull["state"] = "closed"
     git(fork.server, "update-ref", "-d", f"refs/heads/{BRANCH}")
     assert "closed by a person, not opened again" in upgrade()

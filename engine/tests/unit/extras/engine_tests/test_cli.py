@@ -10,7 +10,7 @@ import pytest
 
 from sluice import cli
 from sluice.core.errors import SluiceError
-from sluice.extras.engine_tests.publish_engine import pack_twice, publish
+from sluice.extras.engine_tests.cli import pack_twice, publish
 from sluice.extras.upgrade.engine_wheel import contents, pinned
 from support.git import git
 from unit.github.conftest import environment, github  # noqa: F401 - fixtures
