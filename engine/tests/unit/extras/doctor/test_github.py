@@ -46,7 +46,6 @@ def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens t
         "/rulesets": [],
     }
     with fake_github(FakeRepository(facts=facts)) as fake:
-        assert isinstance(fake, FakeRepository)
         yield fake
 
 
