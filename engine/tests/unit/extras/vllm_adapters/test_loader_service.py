@@ -20,7 +20,7 @@ from sluice.core.processes import free_port
 from sluice.extras.vllm_adapters import cli
 from sluice.extras.vllm_adapters.adapter_loader import AdapterStatus
 from sluice.extras.vllm_adapters.loader_service import await_adapter, create_loader_app
-from support.local_server import in_thread
+from support.local_server import in_thread, reply
 from unit.extras.vllm_adapters.releases import ReleaseShelf
 from unit.extras.vllm_adapters.vllm_process import played_adapter
 
@@ -60,11 +60,7 @@ def loader(host: str, port: int, *states: dict[str, Any]) -> Iterator[str]:
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            reply(self, 200, json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode())
 
         def log_message(self, *_: Any) -> None: ...
 
