@@ -33,7 +33,7 @@ class AnalysisReport(Settings):
 
     model_config = ConfigDict(extra="ignore")
     verdicts: tuple[Verdict, ...]
-    figures: dict[str, dict[str, float | None]] = Field({}, validation_alias=AliasChoices("figures", "targets"))
+    figures: dict[str, dict[str, float | None]] = Field(default={}, validation_alias=AliasChoices("figures", "targets"))
     visits: tuple[Visit, ...] = ()
     pairs: tuple[tuple[float, float], ...] = ()
 

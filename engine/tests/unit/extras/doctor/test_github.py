@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[5]
 BRANCHES = {"protected_branches": False, "custom_branch_policies": True}
 ONLY_MAIN = {"branch_policies": [{"id": 7, "name": "main", "type": "branch"}]}
 CLASSIC = {"protected_branches": True, "custom_branch_policies": False}
-API = f"gh api -X {{}} repos/{REPOSITORY}/environments/"
 
 
 @pytest.fixture
@@ -107,12 +106,6 @@ def test_a_release_needs_no_variable_but_both_of_a_cloud(there: FakeRepository, 
             {"environments": [{"name": "pre"}, {"name": "live", "deployment_branch_policy": CLASSIC}]},
             "environment live",
             "-F 'deployment_branch_policy[custom_branch_policies]=true'",
-        ),
-        (
-            "/environments/live/deployment-branch-policies",
-            {"branch_policies": [*ONLY_MAIN["branch_policies"], {"id": 8, "name": "release/*", "type": "branch"}]},
-            "environment live",
-            f"{API.format('DELETE')}live/deployment-branch-policies/8",
         ),
     ],
 )
