@@ -21,8 +21,6 @@ class RolloutOutcome:
 def outcome(picture: RolloutSnapshot, *, template: str = "") -> RolloutOutcome | None:
     """Return how the deployment of a pod template ended, or None while it goes on."""
     rollout = picture.rollout
-    if rollout is None:
-        return None
     if template and rollout.template != template:
         other = rollout.release or "another pod template"
         return RolloutOutcome("replaced", (f"{other} was deployed over it, before it had ended",))
@@ -56,8 +54,7 @@ def reasons(picture: RolloutSnapshot) -> tuple[tuple[str, ...], tuple[str, ...]]
         jobs += [metric.job for metric in run.bad if metric.job]
         if not run.bad and run.phase in BAD_PHASES:
             lines.append(f"{run.name}: {run.phase}, {run.message}")
-    if not (rollout := picture.rollout):
-        return tuple(lines), tuple(dict.fromkeys(jobs))
+    rollout = picture.rollout
     if rollout.refused:
         lines.append(rollout.refused)
     if silent := not lines:  # a moment after a deadline the controller says that it aborted, and no more why
@@ -74,7 +71,7 @@ def reasons(picture: RolloutSnapshot) -> tuple[tuple[str, ...], tuple[str, ...]]
 def changes(before: RolloutSnapshot, after: RolloutSnapshot) -> list[str]:
     """Return a line for each change."""
     lines: list[str] = []
-    if after.rollout and after.begun:
+    if after.begun:
         lines += _rollout(before.rollout if before.begun else None, after.rollout)
     own = {run.name for run in after.own_runs}
     for name, run in after.runs.items():
@@ -128,8 +125,8 @@ def _word(pod: PodStatus) -> str:
     return f"{word}, {pod.problem}" if pod.problem else word
 
 
-def _role(pod: PodStatus, rollout: RolloutStatus | None) -> str:
-    if rollout is None or not pod.template_hash or rollout.first:
+def _role(pod: PodStatus, rollout: RolloutStatus) -> str:
+    if not pod.template_hash or rollout.first:
         return ""
     if pod.template_hash == rollout.stable:
         return " (stable)"
