@@ -72,7 +72,7 @@ def changes(before: RolloutSnapshot, after: RolloutSnapshot) -> list[str]:
     """Return a line for each change."""
     lines: list[str] = []
     if after.begun:
-        lines += _rollout(before.rollout if before.begun else None, after.rollout)
+        lines += _rollout(before.rollout if before.begun else RolloutStatus(), after.rollout)
     own = {run.name for run in after.own_runs}
     for name, run in after.runs.items():
         if name in own:
@@ -86,20 +86,20 @@ def changes(before: RolloutSnapshot, after: RolloutSnapshot) -> list[str]:
     return lines
 
 
-def _rollout(before: RolloutStatus | None, after: RolloutStatus) -> list[str]:
+def _rollout(before: RolloutStatus, after: RolloutStatus) -> list[str]:
     lines = []
     going = bool(after.steps and after.stable) and not after.aborted  # it sets the step back; a first release has none
-    if after.step is not None and going and (before is None or before.step != after.step):
+    if after.step is not None and going and before.step != after.step:
         done = after.step >= len(after.steps)
-        what = "all steps done" if done else f"step {after.step + 1} of {len(after.steps)}: {after.steps[after.step]}"
-        lines.append(what)
-    if after.weight is not None and (before is None or before.weight != after.weight):
+        at = "" if done else f"step {after.step + 1} of {len(after.steps)}: {after.steps[after.step]}"
+        lines.append(at or "all steps done")
+    if after.weight is not None and before.weight != after.weight:
         lines.append(f"weight: canary {after.weight} %, stable {100 - after.weight} %")
-    if before is None or (before.phase, before.message) != (after.phase, after.message):
+    if (before.phase, before.message) != (after.phase, after.message):
         lines.append(f"rollout: {after.phase}" + (f", {after.message}" if after.message else ""))
-    if after.aborted and not (before and before.aborted):
+    if after.aborted and not before.aborted:
         lines.append("rollout: aborted")
-    if after.refused and not (before and before.refused == after.refused):
+    if after.refused and before.refused != after.refused:
         lines.append(after.refused)
     return lines
 
