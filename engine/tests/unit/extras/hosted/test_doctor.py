@@ -97,11 +97,8 @@ def test_a_model_on_aws_needs_a_role_in_place_of_a_key(there: FakeRepository, tm
     assert (one.state, one.fix.startswith("gh variable set")) == ("missing", True)
 
 
-def test_the_role_trusts_the_environment_on_main_alone(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    loopback: None,  # noqa: ARG001 - opens the network to this machine
-) -> None:
+@pytest.mark.usefixtures("loopback")
+def test_the_role_trusts_the_environment_on_main_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "providers.yaml").write_text(hosted("http://127.0.0.1:1", **ON_AWS))
     scope = DiagnosisScope(tmp_path, STARTER, {"GITHUB_REPOSITORY": "octo/assistant"})
