@@ -9,7 +9,6 @@ from pathlib import Path
 from sluice.core import git
 from sluice.core.closures import CODE, PROGRAMS, ROAD, Program, affecting
 from sluice.core.errors import SluiceError
-from sluice.core.progress import PipelineProgress
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc_pipeline import LOCK, progress_of
 from sluice.jobs.release_job import EXPECTED, make_baseline, make_candidate, run_pipeline
