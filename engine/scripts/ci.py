@@ -24,7 +24,7 @@ def plan(words: argparse.Namespace) -> list[str]:
     """Which jobs a change needs: outputs of the step, and the summary."""
     found = job_plan.plan_change(ROOT, words.base, rehearse=os.environ.get("REHEARSE") == "true")
     tell(job_plan.summary(found))
-    write_outputs(found.outputs(), os.environ)
+    write_outputs(job_plan.outputs(found), os.environ)
     return []
 
 

@@ -22,7 +22,7 @@ from sluice.llm.settings import PROMPT_ROLES, load_providers
 from sluice.prompts import load_prompts
 from sluice.release.gates import load_gates
 from sluice.retrieval.stores import Stores
-from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan
+from sluice.rollout.canary_plan import load_plan
 from sluice.serving.settings import ServiceSettings
 from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.template.owned import OWNED, edits, read_list, refused
@@ -78,16 +78,16 @@ def test_no_file_of_the_engine_was_edited(root: Path, tracked: list[str]) -> Non
 
 def test_every_share_of_visitors_is_followed_by_an_analysis(root: Path) -> None:
     plan = load_plan(root / "k8s" / "base" / "rollout.yaml")
-    weights = [at for at, step in enumerate(plan.steps) if isinstance(step, SetWeight)]
+    weights = [at for at, step in enumerate(plan.steps) if step.weight is not None]
     for at, end in zip(weights, [*weights[1:], len(plan.steps)], strict=True):
-        judged = [step for step in plan.steps[at:end] if isinstance(step, AnalysisStep)]
+        judged = [step for step in plan.steps[at:end] if step.template]
         assert judged, f"nothing judges the step {at}"
 
 
 def test_answers_are_compared_before_a_visitor_sees_one(root: Path) -> None:
     plan = load_plan(root / "k8s" / "base" / "rollout.yaml")
-    first = next(at for at, step in enumerate(plan.steps) if isinstance(step, SetWeight))
-    assert "quality" in [step.template for step in plan.steps[:first] if isinstance(step, AnalysisStep)]
+    first = next(at for at, step in enumerate(plan.steps) if step.weight is not None)
+    assert "quality" in [step.template for step in plan.steps[:first] if step.template]
 
 
 def test_the_tree_has_every_visible_folder_and_nothing_that_is_not_there(root: Path, tracked: list[str]) -> None:

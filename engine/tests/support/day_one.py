@@ -15,7 +15,7 @@ from typing import Any
 
 from policy.files import File, Repository
 from sluice.core.extras import extras
-from sluice.github.job_plan import plan_for
+from sluice.github.job_plan import outputs, plan_for
 from support.github_expressions import evaluate, runs
 
 NAME = "octo/app"
@@ -43,7 +43,7 @@ class Situation:
         return {"event_name": self.event, "event": event, "ref_name": self.branch, "actor": self.actor}
 
     def outputs(self) -> dict[str, dict[str, dict[str, str]]]:
-        plan = plan_for(self.paths).outputs() if self.event in ("pull_request", "merge_group") else {}
+        plan = outputs(plan_for(self.paths)) if self.event in ("pull_request", "merge_group") else {}
         environments = {"first": "staging", "last": "production"}
         decided = {"make": str(self.releases).lower(), "unknown": "", "parts": " ".join(extras())}
         candidate = {"verdict": "candidate", "release": "r-000000000000", "folder": ".sluice/releases/r-000000000000"}

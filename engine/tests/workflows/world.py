@@ -140,7 +140,7 @@ def _release(release: dict[str, Any]) -> Any:
 @contextmanager
 def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[World]:
     place = folder / "place"
-    with fake_github() as github, ExitStack() as stack:
+    with fake_github(FakeGitHub()) as github, ExitStack() as stack:
         clusters = {name: Player(stack.enter_context(serving(KubeApi()))) for name in ENVIRONMENTS}
         (place / "clusters").mkdir(parents=True)
         for name, plane in clusters.items():

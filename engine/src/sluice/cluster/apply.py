@@ -141,7 +141,7 @@ def _pods_of(client: httpx.Client, namespace: str, job: str) -> list[Any]:
     return list(read(client, path, labelSelector=label)["items"])
 
 
-def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) -> list[str]:
+def job_log(client: httpx.Client, namespace: str, job: str) -> list[str]:
     """Return the log of a Job's newest pod, from the verdicts on, or one line that says why there is none."""
     try:
         found = _pods_of(client, namespace, job)
@@ -152,7 +152,7 @@ def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) 
             why = "".join(f": {one.get('reason', '')}, {one.get('message', '')}" for one in late)
             return [f"job {job}: its pods are gone, and their log with them{why}"]
         newest = max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
-        query = {"tailLines": str(lines), **_container(newest)}
+        query = {"tailLines": "40", **_container(newest)}
         path = f"/api/v1/namespaces/{namespace}/pods/{newest['metadata']['name']}/log"
         response = client.get(path, params=query)
         if response.is_error:

@@ -68,7 +68,7 @@ def deploy(
     """Apply a release, watch its rollout, and call the hooks `promoted` after a promotion."""
     wanted = _marked(rollout_of(documents))
     live = next(iter(cluster.live([wanted])), None)
-    before = read_rollout(live) if live else None
+    before = read_rollout(live) if live else RolloutStatus()
     gate = next((judged(live, wanted, documents) for judged in hooks("first_release").values()), None)
     documents = [wanted if one["kind"] == "Rollout" else one for one in documents]
     release = str(wanted["spec"]["template"]["metadata"]["labels"][RELEASE_LABEL])
@@ -84,10 +84,10 @@ def deploy(
         _hand_over_replicas(cluster, client, target.path, wanted)
         cluster.apply([wanted], force=True)
         now = read_rollout(read(client, target.path))
-        same = before is not None and before.generation == now.generation
+        same = before.generation == now.generation
         if not same or retry:
             observer.earlier = ended
-        unjudged = bool(gate and before and before.stable)
+        unjudged = bool(gate and before.stable)
         _proceed(observer, now, same=same, retry=retry, unjudged=unjudged, over_dead_stable=over_dead_stable)
         found = observer.until_end(seconds)
         ended_as = _conclude(observer, found, seconds)
@@ -103,8 +103,8 @@ def deploy(
             for line in (f"log of job {job}:", *(f"  {one}" for one in job_log(client, target.namespace, job)))
         ]
         # By its template: the status of now is that of before, until the controller has come to it.
-        alone = before is not None and before.stable == before.current and before.template == now.template
-        nothing_before = gate or before is None or not before.stable or (alone and before.observed)
+        alone = before.stable == before.current and before.template == now.template
+        nothing_before = gate or not before.stable or (alone and before.observed)
         return DeploymentResult(release, kind, ended_as.reasons, tuple(logs), first=bool(nothing_before))  # type: ignore[arg-type]
 
 
@@ -133,12 +133,12 @@ def _marked(rollout: Any) -> Any:
     return marked
 
 
-def _require_movable(before: RolloutStatus | None, *, retry: bool) -> None:
+def _require_movable(before: RolloutStatus, *, retry: bool) -> None:
     """Raise if a deployment would hang, or be promoted without being judged."""
-    if before is not None and before.paused:
+    if before.paused:
         patched = f'kubectl patch rollout {before.name} --type merge --patch \'{{"spec":{{"paused":false}}}}\''
         raise SluiceError(f"{before.name}: the Rollout was paused by hand", remedy=f"resume it: {patched}")
-    if retry and before is not None and before.blue_green:
+    if retry and before.blue_green:
         raise SluiceError(
             "--retry: Argo Rollouts begins a blue-green rollout again unjudged, or judges pods that are not up",
             remedy="`sluice rollback`, then deploy it again",
@@ -158,8 +158,8 @@ def end_of_rollout(cluster: Cluster, namespace: str, name: str, release: str, *,
         return ended.kind if ended.kind == "promoted" else "; ".join((ended.kind, *ended.reasons))
 
 
-def _begins(before: RolloutStatus | None, release: str) -> str:
-    if before is None:
+def _begins(before: RolloutStatus, release: str) -> str:
+    if not before.name:
         return f"first deploy of {release}: nothing was live before, so Argo Rollouts runs no canary steps"
     if before.release == release:
         return f"{release} was applied before"
@@ -176,14 +176,14 @@ def _goes_on(now: RolloutStatus, same: bool) -> str:
     return f"Rollout {now.name}: unchanged and under way; watching the rest"
 
 
-def _stood_still(before: RolloutStatus | None, now: RolloutStatus) -> bool:
-    return before is not None and before.observed and now.phase == "Healthy" and now.stable == now.current
+def _stood_still(before: RolloutStatus, now: RolloutStatus) -> bool:
+    return before.observed and now.phase == "Healthy" and now.stable == now.current
 
 
 def _conclude(observer: RolloutObserver, found: RolloutOutcome, seconds: float) -> RolloutOutcome:
     """Abort a rollout that can't go on, so that stable gets all traffic."""
     rollout = observer.picture.rollout
-    if found.kind in ("promoted", "stopped") or rollout is None:
+    if found.kind in ("promoted", "stopped"):
         return found
     if found.kind == "replaced" or rollout.first or rollout.stable == rollout.current or rollout.invalid:
         return replace(found, kind="failed")  # not ours any more, nothing to go back to, or nothing has moved
@@ -201,21 +201,19 @@ def _conclude(observer: RolloutObserver, found: RolloutOutcome, seconds: float) 
 def _prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:
     """Return the runs that have ended. Raises if stable answers and is to be replaced, or old pods don't go."""
     picture = observer.look() if live else observer.picture
-    if (rollout := picture.rollout) is None:
-        return frozenset()
-    stable = picture.replica_sets.get(rollout.stable)
+    stable = picture.replica_sets.get(picture.rollout.stable)
     if over_dead_stable and stable is not None and stable.available:
         up = f"--over-dead-stable: {stable.available} pods of stable are available"
         raise SluiceError(up, remedy="deploy without it")
-    if rollout.blue_green:
-        _await_leaving(observer, rollout.stable)
+    if picture.rollout.blue_green:
+        _await_leaving(observer, picture.rollout.stable)
     return frozenset(run.name for run in picture.runs.values() if run.phase in ENDED)
 
 
 def _note_live(observer: RolloutObserver, live: Manifest | None) -> None:
     """Note a live release whose deployment wasn't watched to its end."""
     rollout = observer.picture.rollout
-    if live is None or rollout is None or is_unjudged(live):
+    if live is None or is_unjudged(live):
         return
     known = read_promotions(live)
     if rollout.phase != "Healthy" or rollout.stable != rollout.current or not observer.picture.begun:
@@ -264,7 +262,7 @@ def _skip_steps(observer: RolloutObserver, why: str) -> None:
     """Promote without steps and analyses."""
     if not _await_begin(observer):
         raise SluiceError("the controller hasn't started the rollout", remedy=RUNNING)
-    last = len(observer.picture.rollout.steps) if observer.picture.rollout else 0
+    last = len(observer.picture.rollout.steps)
     # An earlier abort stays in the status until the controller acts on this, so wait for it to clear.
     observer.ask_for(
         {"promoteFull": True}, lambda now: not now.get("abort") and (now.get("currentStepIndex") or 0) >= last
@@ -274,10 +272,10 @@ def _skip_steps(observer: RolloutObserver, why: str) -> None:
 
 def _remember(observer: RolloutObserver) -> None:
     """Note the promotion and call the hooks `promoted`. If that fails, the next deployment notes it."""
-    rollout = observer.picture.rollout
     try:
         known = read_promotions(read(observer.client, observer.target.path))
-        write_promotions(observer.client, observer.target.path, known.with_promoted(rollout.current if rollout else ""))
+        now = known.with_promoted(observer.picture.rollout.current)
+        write_promotions(observer.client, observer.target.path, now)
     except SluiceError as error:
         observer.show(f"the promotion was not noted: {error.message}")
     for tidy in hooks("promoted").values():
@@ -295,7 +293,7 @@ def _forget_deadlines(observer: RolloutObserver) -> None:
     now, observer.picture = observer.picture, before
     try:
         for one in now.replica_sets.values():
-            if one.leaving and not one.replicas and now.rollout and one.template_hash != now.rollout.current:
+            if one.leaving and not one.replicas and one.template_hash != now.rollout.current:
                 path = f"{observer.target.replica_sets}/{observer.target.name}-{one.template_hash}"
                 patch(observer.client, path, {"metadata": {"annotations": {SCALE_DOWN_DEADLINE: None}}})
     except SluiceError as error:

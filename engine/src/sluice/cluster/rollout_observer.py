@@ -91,8 +91,7 @@ class RolloutObserver:
             found = self._outcome(now) if self._look(now) else None
             if found and found.kind in only:
                 settled_by = settled_by or now + self.patience.settle
-                rollout = self.picture.rollout
-                unsettled = found.kind == "stopped" and rollout and rollout.weight and now < settled_by
+                unsettled = found.kind == "stopped" and self.picture.rollout.weight and now < settled_by
                 # What the pods of a failure say may be there a moment after it: it must be seen twice.
                 if not unsettled and (found.kind != "failed" or failed):
                     return found
@@ -146,9 +145,9 @@ class RolloutObserver:
         return self.picture
 
     def _state(self) -> str:
-        rollout = self.picture.rollout
-        if rollout is None or not self.picture.begun:
+        if not self.picture.begun:
             return "the controller has not begun with this release"
+        rollout = self.picture.rollout
         at, steps = rollout.step, rollout.steps
         step = f", step {at + 1} of {len(steps)}" if at is not None and steps else ""
         return f"it is {rollout.phase}{step}" + (f": {rollout.message}" if rollout.message else "")
@@ -173,7 +172,7 @@ class RolloutObserver:
             self.show("connected again")
         for line in changes(before, self.picture):
             self.show(line)
-        waiting = bool(self.picture.rollout and waits_for_a_person(self.picture.rollout))
+        waiting = waits_for_a_person(self.picture.rollout)
         if waiting and not self._waiting:
             self.show("waits for a person: `kubectl argo rollouts promote` goes on, `sluice rollback` goes back")
         self._waiting = waiting
@@ -196,7 +195,7 @@ class RolloutObserver:
         found = self.ends_by(self.picture)
         rollout = self.picture.rollout
         problems = self._problems()
-        if rollout is not None and rollout.observed and rollout.invalid:
+        if rollout.observed and rollout.invalid:
             problems["invalid"] = (rollout.invalid, self.patience.settle)
         self._since = {name: self._since.get(name, now) for name in problems}
         late = {name: text for name, (text, most) in problems.items() if now - self._since[name] >= most}
@@ -207,7 +206,7 @@ class RolloutObserver:
     def _problems(self) -> dict[str, tuple[str, float]]:
         """Return what keeps pods of the new release from starting, by name, and how long it may."""
         rollout = self.picture.rollout
-        if rollout is None or not self.picture.begun:
+        if not self.picture.begun:
             return {}
         found = {
             pod.name: (f"pod {pod.name}: {pod.problem}", self.patience.pull)

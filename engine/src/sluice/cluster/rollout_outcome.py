@@ -21,8 +21,6 @@ class RolloutOutcome:
 def outcome(picture: RolloutSnapshot, *, template: str = "") -> RolloutOutcome | None:
     """Return how the deployment of a pod template ended, or None while it goes on."""
     rollout = picture.rollout
-    if rollout is None:
-        return None
     if template and rollout.template != template:
         other = rollout.release or "another pod template"
         return RolloutOutcome("replaced", (f"{other} was deployed over it, before it had ended",))
@@ -56,8 +54,7 @@ def reasons(picture: RolloutSnapshot) -> tuple[tuple[str, ...], tuple[str, ...]]
         jobs += [metric.job for metric in run.bad if metric.job]
         if not run.bad and run.phase in BAD_PHASES:
             lines.append(f"{run.name}: {run.phase}, {run.message}")
-    if not (rollout := picture.rollout):
-        return tuple(lines), tuple(dict.fromkeys(jobs))
+    rollout = picture.rollout
     if rollout.refused:
         lines.append(rollout.refused)
     if silent := not lines:  # a moment after a deadline the controller says that it aborted, and no more why
@@ -74,8 +71,8 @@ def reasons(picture: RolloutSnapshot) -> tuple[tuple[str, ...], tuple[str, ...]]
 def changes(before: RolloutSnapshot, after: RolloutSnapshot) -> list[str]:
     """Return a line for each change."""
     lines: list[str] = []
-    if after.rollout and after.begun:
-        lines += _rollout(before.rollout if before.begun else None, after.rollout)
+    if after.begun:
+        lines += _rollout(before.rollout if before.begun else RolloutStatus(), after.rollout)
     own = {run.name for run in after.own_runs}
     for name, run in after.runs.items():
         if name in own:
@@ -89,20 +86,20 @@ def changes(before: RolloutSnapshot, after: RolloutSnapshot) -> list[str]:
     return lines
 
 
-def _rollout(before: RolloutStatus | None, after: RolloutStatus) -> list[str]:
+def _rollout(before: RolloutStatus, after: RolloutStatus) -> list[str]:
     lines = []
     going = bool(after.steps and after.stable) and not after.aborted  # it sets the step back; a first release has none
-    if after.step is not None and going and (before is None or before.step != after.step):
+    if after.step is not None and going and before.step != after.step:
         done = after.step >= len(after.steps)
-        what = "all steps done" if done else f"step {after.step + 1} of {len(after.steps)}: {after.steps[after.step]}"
-        lines.append(what)
-    if after.weight is not None and (before is None or before.weight != after.weight):
+        at = "" if done else f"step {after.step + 1} of {len(after.steps)}: {after.steps[after.step]}"
+        lines.append(at or "all steps done")
+    if after.weight is not None and before.weight != after.weight:
         lines.append(f"weight: canary {after.weight} %, stable {100 - after.weight} %")
-    if before is None or (before.phase, before.message) != (after.phase, after.message):
+    if (before.phase, before.message) != (after.phase, after.message):
         lines.append(f"rollout: {after.phase}" + (f", {after.message}" if after.message else ""))
-    if after.aborted and not (before and before.aborted):
+    if after.aborted and not before.aborted:
         lines.append("rollout: aborted")
-    if after.refused and not (before and before.refused == after.refused):
+    if after.refused and before.refused != after.refused:
         lines.append(after.refused)
     return lines
 
@@ -128,8 +125,8 @@ def _word(pod: PodStatus) -> str:
     return f"{word}, {pod.problem}" if pod.problem else word
 
 
-def _role(pod: PodStatus, rollout: RolloutStatus | None) -> str:
-    if rollout is None or not pod.template_hash or rollout.first:
+def _role(pod: PodStatus, rollout: RolloutStatus) -> str:
+    if not pod.template_hash or rollout.first:
         return ""
     if pod.template_hash == rollout.stable:
         return " (stable)"

@@ -31,21 +31,21 @@ _ARG = re.compile(r"\{\{\s*args\.([\w.-]+)\s*\}\}")
 class RolloutStatus:
     """The status of a Rollout. `weight` is the canary's percent; `step` counts from 0, len(steps) after the last."""
 
-    name: str
-    uid: str
-    generation: int
-    observed: bool  # the controller has seen this generation; before, its status is about another spec
-    release: str
-    phase: str
-    message: str
-    aborted: bool
-    current: str
-    stable: str
-    steps: tuple[str, ...]
-    step: int | None
-    weight: int | None
-    pauses: tuple[str, ...]
-    conditions: Mapping[str, tuple[str, str]]  # type: (status, message)
+    name: str = ""
+    uid: str = ""
+    generation: int = 0
+    observed: bool = False  # the controller has seen this generation; before, its status is about another spec
+    release: str = ""
+    phase: str = ""
+    message: str = ""
+    aborted: bool = False
+    current: str = ""
+    stable: str = ""
+    steps: tuple[str, ...] = ()
+    step: int | None = None
+    weight: int | None = None
+    pauses: tuple[str, ...] = ()
+    conditions: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # type: (status, message)
     template: str = ""  # see `template_key`
     paused: bool = False  # `spec.paused`: by a person
     blue_green: bool = False
@@ -121,9 +121,11 @@ class ReplicaSetStatus:
 
 @dataclass(frozen=True)
 class RolloutSnapshot:
-    """One moment: runs and pods by name, ReplicaSets by template hash, and runs that ended before this deployment."""
+    """One moment: runs and pods by name, ReplicaSets by template hash, and runs that ended before this deployment.
 
-    rollout: RolloutStatus | None = None
+    Before the first look, all of it is empty."""
+
+    rollout: RolloutStatus = RolloutStatus()
     runs: Mapping[str, RunStatus] = field(default_factory=dict)
     pods: Mapping[str, PodStatus] = field(default_factory=dict)
     replica_sets: Mapping[str, ReplicaSetStatus] = field(default_factory=dict)
@@ -135,18 +137,15 @@ class RolloutSnapshot:
 
         `observedGeneration` isn't enough: the controller can publish the previous template's status under the new
         generation (1.9.1, rollout/context.go:58-65, rollout/sync.go:272-313, 532)."""
-        rollout = self.rollout
-        if rollout is None or not rollout.observed:
-            return False
-        current = self.replica_sets.get(rollout.current)
-        return current is not None and current.template == rollout.template
+        current = self.replica_sets.get(self.rollout.current)
+        return self.rollout.observed and current is not None and current.template == self.rollout.template
 
     @property
     def own_runs(self) -> list[RunStatus]:
         """The analyses of the current pod template that began for this deployment."""
         rollout, found = self.rollout, []
         for run in self.runs.values():
-            if rollout is None or run.name in self.earlier:
+            if run.name in self.earlier:
                 continue
             # Those of an experiment or a ReplicaSet have the name of the template in that of their owner.
             by_name = f"{run.owner}-".startswith(f"{rollout.name}-{rollout.current}-")

@@ -55,15 +55,13 @@ _PATTERNS: tuple[tuple[str, frozenset[str]], ...] = (
 RULES = tuple((pattern, jobs) for patterns, jobs in _PATTERNS for pattern in patterns.split())
 
 
-@dataclass(frozen=True)
-class JobPlan:
-    """The reasons for jobs; jobs that aren't in it are left out."""
+# The reason for each job that runs; the others are left out.
+JobPlan = Mapping[str, str]
 
-    reasons: Mapping[str, str]
 
-    def outputs(self) -> dict[str, str]:
-        """Return the outputs of the job `plan`: `true` or `false` for each job, and the active parts."""
-        return {job: "true" if job in self.reasons else "false" for job in JOBS} | {"parts": " ".join(extras())}
+def outputs(plan: JobPlan) -> dict[str, str]:
+    """Return the outputs of the job `plan`: `true` or `false` for each job, and the active parts."""
+    return {job: "true" if job in plan else "false" for job in JOBS} | {"parts": " ".join(extras())}
 
 
 def jobs_for(path: str) -> frozenset[str]:
@@ -73,17 +71,13 @@ def jobs_for(path: str) -> frozenset[str]:
 def plan_for(paths: Sequence[str]) -> JobPlan:
     """Return the plan of a change of these paths; without paths, everything."""
     if not paths:
-        return everything("nothing seems to have changed")
+        return dict.fromkeys(WANTED, "nothing seems to have changed")
     reasons = {ALWAYS: "always"}
     for job in WANTED:
         asking = [path for path in paths if job in jobs_for(path)]
         if asking and job != ALWAYS:
             reasons[job] = asking[0] + (f" and {len(asking) - 1} more" if len(asking) > 1 else "")
-    return JobPlan(reasons)
-
-
-def everything(reason: str) -> JobPlan:
-    return JobPlan(dict.fromkeys(WANTED, reason))
+    return reasons
 
 
 def plan_change(root: Path, base: str, *, rehearse: bool = False) -> JobPlan:
@@ -91,13 +85,13 @@ def plan_change(root: Path, base: str, *, rehearse: bool = False) -> JobPlan:
     try:
         tip = git.resolve(root, "HEAD")
         found = plan_for(git.changed(root, git.merge_base(root, git.resolve(root, base), tip), tip))
-        return JobPlan({REHEARSE: "asked for", **found.reasons}) if rehearse else found
+        return {REHEARSE: "asked for", **found} if rehearse else found
     except SluiceError as error:
-        return everything(error.message)
+        return dict.fromkeys(WANTED, error.message)
 
 
 def summary(plan: JobPlan) -> str:
-    said = {job: ("yes", reason) for job, reason in plan.reasons.items()}
+    said = {job: ("yes", reason) for job, reason in plan.items()}
     rows = [(job, *said.get(job, ("no", "no path that it depends on"))) for job in WANTED]
     return "### What this change needs\n\n" + table(("job", "runs", "because of"), rows)
 

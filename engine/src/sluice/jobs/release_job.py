@@ -28,7 +28,7 @@ from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
 from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.release import champion, mlflow_registry, starter
 from sluice.release.decision import REFERENCE, decide_release
-from sluice.release.environment_record import EnvironmentRecord, here
+from sluice.release.environment_record import here
 from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, Images, Manifest, load_judgement
 from sluice.release.release_report import write_report
 from sluice.release.staging import create, preview
@@ -93,7 +93,21 @@ def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
             return ReleaseOutcome(
                 live, workspace.releases / live.id, "unchanged", "", None, pipeline_progress.taken, live
             )
-        return _judge(workspace, record, pipeline_progress, manifest, folder, live, fault)
+        rehearsal, judgement = None, load_judgement(folder)
+        reason, verdict = reason_of(judgement.gates), "refused by the gates"
+        if not reason:
+            rehearsal = run_rehearsal(workspace, manifest, live, pipeline_progress=pipeline_progress, fault=fault)
+            reason, verdict = rehearsal.reason, "stopped by the canary"
+        if reason:
+            champion.reject(workspace, record, manifest.id, reason, commit=judgement.commit)
+        else:
+            verdict = "promoted"
+            pipeline_progress.begin("promote")
+            champion.promote(workspace, record, manifest.id, reason=f"every canary step held against {live.id}")
+            pipeline_progress.end()
+        write_json(folder / "stages.json", pipeline_progress.taken)
+        write_report(folder, live=verdict == "promoted")
+        return ReleaseOutcome(manifest, folder, verdict, reason, rehearsal, pipeline_progress.taken, live)
 
 
 def run_pipeline(workspace: Workspace, pipeline_progress: PipelineProgress) -> None:
@@ -106,34 +120,6 @@ def run_pipeline(workspace: Workspace, pipeline_progress: PipelineProgress) -> N
     pipeline_progress.begin("data")
     pipeline_progress.end(cached=not pull(workspace))
     reproduce(workspace, pipeline_progress, until=PREPARED)
-
-
-def _judge(
-    workspace: Workspace,
-    record: EnvironmentRecord,
-    pipeline_progress: PipelineProgress,
-    manifest: Manifest,
-    folder: Path,
-    live: Manifest,
-    fault: str,
-) -> ReleaseOutcome:
-    """Judge a candidate by gates and rehearsal, and promote or reject it."""
-    rehearsal, judgement = None, load_judgement(folder)
-    reason = reason_of(judgement.gates)
-    verdict = "refused by the gates"
-    if not reason:
-        rehearsal = run_rehearsal(workspace, manifest, live, pipeline_progress=pipeline_progress, fault=fault)
-        reason, verdict = rehearsal.reason, "stopped by the canary"
-    if not reason:
-        pipeline_progress.begin("promote")
-        champion.promote(workspace, record, manifest.id, reason=f"every canary step held against {live.id}")
-        pipeline_progress.end()
-        verdict = "promoted"
-    else:
-        champion.reject(workspace, record, manifest.id, reason, commit=judgement.commit)
-    write_json(folder / "stages.json", pipeline_progress.taken)
-    write_report(folder, live=verdict == "promoted")
-    return ReleaseOutcome(manifest, folder, verdict, reason, rehearsal, pipeline_progress.taken, live)
 
 
 def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> tuple[Manifest, Path]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from sluice.core import git
 from sluice.core.closures import CODE, PROGRAMS, ROAD, Program, affecting
 from sluice.core.errors import SluiceError
-from sluice.core.progress import PipelineProgress
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc_pipeline import LOCK, progress_of
 from sluice.jobs.release_job import EXPECTED, make_baseline, make_candidate, run_pipeline
@@ -119,24 +118,19 @@ def _made_now(
 ) -> tuple[Manifest, Path]:
     pipeline_progress = progress_of(workspace, EXPECTED)
     run_pipeline(workspace, pipeline_progress)
-    against = live or _baseline(workspace, record, pipeline_progress, commit)
+    if live:
+        against = live
+    elif entry := catalogue.baseline(record.store):  # the untouched model, of an earlier run
+        against, _ = catalogue.bring_release(record.store, workspace, entry.id)
+    else:
+        against, folder = make_baseline(workspace, pipeline_progress)
+        catalogue.add(record.store, workspace, folder, commit, baseline=True)
     manifest, folder = make_candidate(workspace, pipeline_progress, against, images=images)
     if manifest.served_digest() == against.served_digest():
         return against, workspace.releases / against.id
     write_report(folder)
     catalogue.add(record.store, workspace, folder, commit)
     return manifest, folder
-
-
-def _baseline(
-    workspace: Workspace, record: EnvironmentRecord, pipeline_progress: PipelineProgress, commit: str
-) -> Manifest:
-    """Return the untouched model, of an earlier run if there is one."""
-    if entry := catalogue.baseline(record.store):
-        return catalogue.bring_release(record.store, workspace, entry.id)[0]
-    manifest, folder = make_baseline(workspace, pipeline_progress)
-    catalogue.add(record.store, workspace, folder, commit, baseline=True)
-    return manifest
 
 
 def _changed(workspace: Workspace, since: str, paths: Sequence[str], *programs: Program) -> list[str] | None:

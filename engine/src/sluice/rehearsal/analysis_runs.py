@@ -16,11 +16,9 @@ from sluice.core import processes
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
-from sluice.rehearsal.services import ReleaseService, TraefikRouter
-from sluice.rehearsal.visitors import Visit, VisitorTraffic
+from sluice.rehearsal.visitors import Visit
 from sluice.release.verdict import Verdict, reason_of
-from sluice.rollout.analysis_templates import LoadParameters, QualityParameters
-from sluice.rollout.canary_plan import AnalysisStep
+from sluice.rollout.analysis_templates import LoadParameters, Parameters, QualityParameters
 from sluice.rollout.load_stage import longest
 
 PASSED, GATE_FAILED = 0, 3
@@ -35,7 +33,7 @@ class AnalysisReport(Settings):
 
     model_config = ConfigDict(extra="ignore")
     verdicts: tuple[Verdict, ...]
-    figures: dict[str, dict[str, float | None]] = Field({}, validation_alias=AliasChoices("figures", "targets"))
+    figures: dict[str, dict[str, float | None]] = Field(default={}, validation_alias=AliasChoices("figures", "targets"))
     visits: tuple[Visit, ...] = ()
     pairs: tuple[tuple[float, float], ...] = ()
 
@@ -65,23 +63,12 @@ class JobTargets:
     stable: str
 
 
-@dataclass(frozen=True)
-class AnalysisContext:
-    router: TraefikRouter
-    stable: ReleaseService
-    canary: ReleaseService
-    visitors: VisitorTraffic
-
-
 def analyse(
-    step: AnalysisStep, index: int, scene: AnalysisContext, files: JobFiles, watch: Callable[[], None]
+    parameters: Parameters, name: str, targets: JobTargets, files: JobFiles, watch: Callable[[], None]
 ) -> AnalysisReport:
     """Block until the analysis is over. `watch` may raise to end it early; SluiceError if nothing was measured."""
-    targets = JobTargets(router=scene.router.url, canary=scene.canary.url, stable=scene.stable.url)
-    if isinstance(step.parameters, QualityParameters):
-        return run_quality(step.parameters, targets, files, name=f"quality-{index}", watch=watch)
-    with scene.visitors.away():
-        return run_load(step.parameters, targets, files, name=f"load-{index}", watch=watch)
+    run = run_quality if isinstance(parameters, QualityParameters) else run_load
+    return run(parameters, targets, files, name=name, watch=watch)  # type: ignore[arg-type]
 
 
 def run_load(

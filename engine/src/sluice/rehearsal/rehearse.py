@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +18,11 @@ from pydantic import Field
 from sluice.core.atomic_files import read_jsonl, write_json
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
-from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisReport, JobFiles, analyse
+from sluice.rehearsal.analysis_runs import AnalysisReport, JobFiles, JobTargets, analyse
 from sluice.rehearsal.services import ReleaseService, ReleaseServiceSpec, TraefikRouter
 from sluice.rehearsal.visitors import TrafficRecord, Visit, VisitorTraffic, count
 from sluice.release.verdict import Verdict
-from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, PauseStep, SetWeight, Step
+from sluice.rollout.canary_plan import CanaryPlan, Step
 
 # After the last change of weights visitors go on for a moment, so that what the change did to them is seen.
 _SETTLE_SECONDS = 1.5
@@ -104,69 +104,70 @@ def rehearse(
     return result
 
 
-@dataclass
 class _RehearsalRun:
-    plan: CanaryPlan
-    setting: JobFiles
-    on_event: Callable[[RehearsalProgress], None]
-    records: list[StepRecord] = field(default_factory=list)
-    weights: list[tuple[float, int]] = field(default_factory=list)
-    visits: list[Visit] = field(default_factory=list)
-    served_by: dict[str, str] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
-    done: float = 0.0  # planned seconds
-    doing: str = ""
+    def __init__(self, plan: CanaryPlan, files: JobFiles, on_event: Callable[[RehearsalProgress], None]) -> None:
+        self.plan, self.files, self.on_event = plan, files, on_event
+        self.records: list[StepRecord] = []
+        self.weights: list[tuple[float, int]] = []
+        self.visits: list[Visit] = []
+        self.served_by: dict[str, str] = {}
+        self.began = time.monotonic()
+        self.done = 0.0  # planned seconds
+        self.doing = ""
 
-    def run(self, stable_spec: ReleaseServiceSpec, canary_spec: ReleaseServiceSpec, questions: list[str]) -> str:
+    def run(self, stable: ReleaseServiceSpec, canary: ReleaseServiceSpec, questions: list[str]) -> str:
         """Return why the canary was stopped, empty if it passed."""
         with ExitStack() as started:
-            self._say(f"starting stable {stable_spec.release} and canary {canary_spec.release}")
-            stable = self._start("stable", stable_spec, started)
-            canary = self._start("canary", canary_spec, started)
-            stable.wait_ready()
-            router = TraefikRouter(stable=stable.url, canary=canary.url, state=self.setting.state)
-            started.enter_context(router)
-            self._weigh(router, 0)
-            analyses = (step for step in self.plan.steps if isinstance(step, AnalysisStep))
-            patience = min((step.parameters.answer_timeout_s for step in analyses), default=60.0)
-            with VisitorTraffic(router.url, questions, timeout=patience) as visitors:
-                reason = self._judge(AnalysisContext(router, stable, canary, visitors))
+            self._say(f"starting stable {stable.release} and canary {canary.release}")
+            self.stable = self._start("stable", stable, started)
+            self.canary = self._start("canary", canary, started)
+            self.stable.wait_ready()
+            self.router = TraefikRouter(stable=self.stable.url, canary=self.canary.url, state=self.files.state)
+            started.enter_context(self.router)
+            self._weigh(0)
+            patience = min((one.parameters.answer_timeout_s for one in self.plan.steps if one.parameters), default=60.0)
+            with VisitorTraffic(self.router.url, questions, timeout=patience) as self.visitors:
+                reason = self._judge()
                 self._say(f"canary stopped: {reason}" if reason else "every step held")
-                self._weigh(router, 0 if reason else 100)
+                self._weigh(0 if reason else 100)
                 time.sleep(_HANDOVER_SECONDS)
-                (canary if reason else stable).stop()
+                (self.canary if reason else self.stable).stop()
                 time.sleep(_SETTLE_SECONDS)
-            self.visits += visitors.visits
-            router.stop()
-            self.served_by = router.served_by()
+            self.visits += self.visitors.visits
+            self.router.stop()
+            self.served_by = self.router.served_by()
         return reason
 
-    def _judge(self, scene: AnalysisContext) -> str:
+    def _judge(self) -> str:
         try:
-            scene.canary.wait_ready()
-            failed = (self._take(index, step, scene) for index, step in enumerate(self.plan.steps))
+            self.canary.wait_ready()
+            failed = (self._take(index, step) for index, step in enumerate(self.plan.steps))
             return next(filter(None, failed), "")
         except SluiceError as error:
             # The canary died or a stage could not measure: no evidence for the canary, so it does not go on.
-            scene.stable.require_running()
+            self.stable.require_running()
             return error.message
 
-    def _take(self, index: int, step: Step, scene: AnalysisContext) -> str:
+    def _take(self, index: int, step: Step) -> str:
         started = time.monotonic()
         reason, report = "", AnalysisReport(verdicts=())
         try:
-            if isinstance(step, SetWeight):
+            if step.weight is not None:
                 self._say(f"{step.weight} % of visitors go to the canary")
-                self._weigh(scene.router, step.weight)
-            elif isinstance(step, PauseStep):
+                self._weigh(step.weight)
+            elif step.kind == "pause":
                 self._say(f"watching for {step.seconds:.0f} s")
-                end, watch = time.monotonic() + step.seconds, self._watching(step, scene)
+                end, watch = time.monotonic() + step.seconds, self._watching(step)
                 while (left := end - time.monotonic()) > 0:
                     watch()
                     time.sleep(min(0.2, left))
-            elif isinstance(step, AnalysisStep):
-                self._say(f"{step.template} stage at {scene.router.weight} %")
-                report = analyse(step, index, scene, self.setting, self._watching(step, scene))
+            elif step.parameters:
+                self._say(f"{step.template} stage at {self.router.weight} %")
+                targets = JobTargets(router=self.router.url, canary=self.canary.url, stable=self.stable.url)
+                # A load stage brings visitors of its own.
+                with self.visitors.away() if step.template == "load" else nullcontext():
+                    name = f"{step.template}-{index}"
+                    report = analyse(step.parameters, name, targets, self.files, self._watching(step))
                 reason = report.reason
                 self.visits += report.visits
         except SluiceError as error:
@@ -176,8 +177,8 @@ class _RehearsalRun:
             record = StepRecord(
                 index=index,
                 kind=step.kind,
-                template=step.template if isinstance(step, AnalysisStep) else "",
-                weight=scene.router.weight,
+                template=step.template,
+                weight=self.router.weight,
                 started_s=round(started - self.began, 3),
                 seconds=round(time.monotonic() - started, 3),
                 verdict="failed" if reason else "passed",
@@ -189,20 +190,20 @@ class _RehearsalRun:
         self.done += step.seconds
         return reason
 
-    def _watching(self, step: Step, scene: AnalysisContext) -> Callable[[], None]:
+    def _watching(self, step: Step) -> Callable[[], None]:
         """Return a check to call a few times a second: both releases are alive, and people see time pass."""
         began = time.monotonic()
 
         def watch() -> None:
-            scene.stable.require_running()
-            scene.canary.require_running()
+            self.stable.require_running()
+            self.canary.require_running()
             done = self.done + min(time.monotonic() - began, step.seconds)
             self.on_event(RehearsalProgress(self.doing, done / self.plan.seconds, news=False))
 
         return watch
 
-    def _weigh(self, router: TraefikRouter, percent: int) -> None:
-        router.set_weight(percent)
+    def _weigh(self, percent: int) -> None:
+        self.router.set_weight(percent)
         self.weights.append((round(time.monotonic() - self.began, 3), percent))
 
     def _say(self, text: str) -> None:
@@ -210,6 +211,6 @@ class _RehearsalRun:
         self.on_event(RehearsalProgress(text, self.done / self.plan.seconds))
 
     def _start(self, role: str, spec: ReleaseServiceSpec, started: ExitStack) -> ReleaseService:
-        service = ReleaseService(role, spec, state=self.setting.state)
+        service = ReleaseService(role, spec, state=self.files.state)
         started.callback(service.stop)
         return service

@@ -6,11 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Place, place_of, read_yaml
-from sluice.rollout.analysis_templates import LoadParameters, Parameters, known_shapes, parse_duration, read_parameters
+from sluice.rollout.analysis_templates import (
+    LoadParameters,
+    Parameters,
+    QualityParameters,
+    known_shapes,
+    parse_duration,
+    read_parameters,
+)
 from sluice.rollout.argo_models import REMEDY, Rollout, StepSpec, validate
 
 # Below the repository, whose canary is described in k8s/base/rollout.yaml.
@@ -19,41 +26,29 @@ _STEPS: Place = ("spec", "strategy", "canary", "steps")
 
 
 @dataclass(frozen=True)
-class SetWeight:
-    kind: ClassVar[Literal["setWeight"]] = "setWeight"
-    seconds: ClassVar[float] = 0.0
-    weight: int
+class Step:
+    """A step. `seconds` are of a pause or an analysis, `weight` is of setWeight, the rest of an analysis."""
 
+    kind: Literal["setWeight", "setCanaryScale", "pause", "analysis"]
+    seconds: float = 0.0
+    weight: int | None = None
+    template: str = ""
+    parameters: Parameters | None = None
 
-@dataclass(frozen=True)
-class SetCanaryScale:
-    """A number of pods, which means nothing to a rehearsal."""
+    @classmethod
+    def analysis(cls, template: str, parameters: Parameters) -> Step:
+        # Compared answers take about a second each on a laptop.
+        seconds = parameters.seconds if isinstance(parameters, LoadParameters) else float(parameters.cases)
+        return cls("analysis", seconds, template=template, parameters=parameters)
 
-    kind: ClassVar[Literal["setCanaryScale"]] = "setCanaryScale"
-    seconds: ClassVar[float] = 0.0
-
-
-@dataclass(frozen=True)
-class PauseStep:
-    kind: ClassVar[Literal["pause"]] = "pause"
-    seconds: float
-
-
-@dataclass(frozen=True)
-class AnalysisStep:
-    kind: ClassVar[Literal["analysis"]] = "analysis"
-    template: str
-    parameters: Parameters
-
-    @property
-    def seconds(self) -> float:
-        """The duration of the load; compared answers take about a second each on a laptop."""
-        if isinstance(self.parameters, LoadParameters):
-            return self.parameters.seconds
-        return float(self.parameters.cases)
-
-
-Step = SetWeight | SetCanaryScale | PauseStep | AnalysisStep
+    def fitted(self, time_scale: float, cases: int) -> Step:
+        """Return the step as one machine walks it."""
+        match self.parameters:
+            case LoadParameters(seconds=seconds) as load:
+                return self.analysis(self.template, replace(load, seconds=seconds * time_scale))
+            case QualityParameters() as quality:
+                return self.analysis(self.template, replace(quality, cases=cases or quality.cases))
+        return replace(self, seconds=self.seconds * time_scale)
 
 
 @dataclass(frozen=True)
@@ -69,18 +64,7 @@ class CanaryPlan:
 
     def fitted(self, *, time_scale: float, cases: int = 0) -> CanaryPlan:
         """Return the plan as one machine walks it."""
-        return replace(self, steps=tuple(_fit(step, time_scale, cases) for step in self.steps))
-
-
-def _fit(step: Step, time_scale: float, cases: int) -> Step:
-    if isinstance(step, PauseStep):
-        return PauseStep(step.seconds * time_scale)
-    if not isinstance(step, AnalysisStep):
-        return step
-    known = step.parameters
-    if isinstance(known, LoadParameters):
-        return replace(step, parameters=replace(known, seconds=known.seconds * time_scale))
-    return replace(step, parameters=replace(known, cases=cases or known.cases))
+        return replace(self, steps=tuple(step.fitted(time_scale, cases) for step in self.steps))
 
 
 def load_plan(path: Path, root: Path | None = None) -> CanaryPlan:
@@ -99,7 +83,7 @@ def load_plan(path: Path, root: Path | None = None) -> CanaryPlan:
         except ValueError as error:
             faults.append(f"{place_of(path, place, lines)}: {error}")
             continue
-        if isinstance(step, SetWeight):
+        if step.weight is not None:
             if step.weight <= weight:
                 where = place_of(path, (*place, "setWeight"), lines)
                 faults.append(f"{where}: weights must rise, found {step.weight} after {weight}")
@@ -116,14 +100,14 @@ def _step(spec: StepSpec, read: Callable[..., Parameters]) -> Step:
     if len(spec.model_fields_set) != 1:
         raise ValueError("a step is exactly one of setWeight, setCanaryScale, pause, analysis")
     if spec.setWeight is not None:
-        return SetWeight(spec.setWeight)
+        return Step("setWeight", weight=spec.setWeight)
     if spec.setCanaryScale is not None:
         if len(spec.setCanaryScale.model_fields_set) != 1:
             raise ValueError("setCanaryScale is exactly one of replicas, weight, matchTrafficWeight")
-        return SetCanaryScale()
+        return Step("setCanaryScale")  # a number of pods, which means nothing to a rehearsal
     if spec.pause is not None:
-        return PauseStep(parse_duration(spec.pause.duration))
+        return Step("pause", parse_duration(spec.pause.duration))
     if spec.analysis is not None:
         name = spec.analysis.templates[0].templateName
-        return AnalysisStep(name, read(name, spec.analysis.args))
+        return Step.analysis(name, read(name, spec.analysis.args))
     raise ValueError("the step is empty")

@@ -102,7 +102,10 @@ def start_stage(shapes: Collection[str]) -> LoadStage:
         shapes: names of the shapes that the locustfile has.
     """
     try:
-        stage = _prepare(shapes)
+        stage = LoadStage.from_environment()
+        if stage.shape not in shapes:
+            raise SluiceError(f"SLUICE_LOAD_SHAPE: {stage.shape!r} is not one of {', '.join(shapes)}")
+        stage.stable_release = _release_of(f"{stage.stable}/version", stage.answer_timeout)
     except SluiceError as error:
         print(error, file=sys.stderr)
         sys.exit(NOT_MEASURED)
@@ -110,18 +113,14 @@ def start_stage(shapes: Collection[str]) -> LoadStage:
     return stage
 
 
-def _prepare(shapes: Collection[str]) -> LoadStage:
-    stage = LoadStage.from_environment()
-    if stage.shape not in shapes:
-        raise SluiceError(f"SLUICE_LOAD_SHAPE: {stage.shape!r} is not one of {', '.join(shapes)}")
+def _release_of(url: str, timeout: float) -> str:
     try:
-        answer = request(f"{stage.stable}/version", timeout=stage.answer_timeout)
+        answer = request(url, timeout=timeout)
     except OSError as error:
-        raise SluiceError(f"{stage.stable}/version: stable does not answer: {error}") from None
+        raise SluiceError(f"{url}: stable does not answer: {error}") from None
     if not (release := answer.headers.get(RELEASE_HEADER)):
-        raise SluiceError(f"{stage.stable}/version: status {answer.status_code} without the header {RELEASE_HEADER}")
-    stage.stable_release = release
-    return stage
+        raise SluiceError(f"{url}: status {answer.status_code} without the header {RELEASE_HEADER}")
+    return release
 
 
 def _listen(stage: LoadStage) -> None:

@@ -71,7 +71,6 @@ def everything() -> list[tuple[str, list[Manifest]]]:
 _TYPES = (("shadow",), ("blue-green",), ("rolling",), ("ab",))
 _STORES = ("database", "database-external", "pgvector", "cloudnative-pg")
 _KEYS = ("provider-keys", "provider-keys-external")
-_WITHOUT_BALANCER = ("ingress-tls", "shadow", "rolling", "ab", "blue-green")
 _LAST = ("artefacts-volume", "private-images")  # they change what others bring
 
 

@@ -19,7 +19,7 @@ from sluice.prompts import ModelParameters
 from sluice.rehearsal.analysis_runs import JobFiles
 from sluice.rehearsal.rehearse import Rehearsal, rehearse
 from sluice.rehearsal.services import ReleaseServiceSpec
-from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, Step, load_plan
+from sluice.rollout.canary_plan import CanaryPlan, Step, load_plan
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState, is_chat, parse_fault
@@ -248,7 +248,7 @@ def drill(
 
 
 def _patient(step: Step, seconds: float) -> Step:
-    if not isinstance(step, AnalysisStep):
+    if not step.parameters:
         return step
     return replace(step, parameters=replace(step.parameters, answer_timeout_s=seconds))
 

@@ -134,7 +134,6 @@ def ends(name: str) -> str:
     said: list[str] = []
     watched, ended = "", True
     for picture in snapshots(name):
-        assert picture.rollout is not None
         release = picture.rollout.template
         letters.setdefault(release, chr(ord("a") + len(letters)))
         if watched and release != watched and not ended:

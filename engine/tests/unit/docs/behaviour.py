@@ -24,7 +24,7 @@ from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.providers import ProviderContext, connect
 from sluice.llm.settings import load_providers
 from sluice.prompts import ModelParameters, load_prompts
-from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan
+from sluice.rollout.canary_plan import load_plan
 from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
 from sluice.serving.http_api import create_app
@@ -126,8 +126,8 @@ def find(folder: Path) -> dict[str, Any]:
         "asked": list(dict.fromkeys(call["messages"][0][1] for call in chat.calls)),
         "provider": provided(),
         "tools": _tools(),
-        "steps": [step.weight if isinstance(step, SetWeight) else step.kind for step in steps],
-        "analyses": [step.template for step in steps if isinstance(step, AnalysisStep)],
+        "steps": [step.kind if step.weight is None else step.weight for step in steps],
+        "analyses": [step.template for step in steps if step.template],
     }
 
 

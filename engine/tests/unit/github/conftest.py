@@ -12,7 +12,7 @@ Environment = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001 - opens the network to this machine
-    with fake_github() as fake:
+    with fake_github(FakeGitHub()) as fake:
         yield fake
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
@@ -215,10 +215,11 @@ class FakeGitHub:
         return 200, issue
 
 
-@contextmanager
-def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
-    fake = fake or FakeGitHub()
+F = TypeVar("F", bound=FakeGitHub)
 
+
+@contextmanager
+def fake_github(fake: F) -> Iterator[F]:
     class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True  # head and body of an answer are two packets: no 40 ms between them

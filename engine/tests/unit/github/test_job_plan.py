@@ -19,6 +19,7 @@ from sluice.github.job_plan import (
     REHEARSE,
     JobPlan,
     judge,
+    outputs,
     plan_change,
     plan_for,
     required_summary,
@@ -71,9 +72,9 @@ OWN = EVERYTHING - {ENGINE}
 def test_what_a_change_of_these_paths_needs(paths: list[str], jobs: set[str]) -> None:
     plan = plan_for(paths)
     wanted = jobs | {CODE}
-    assert set(plan.reasons) == wanted
+    assert set(plan) == wanted
     planned = {job: "true" if job in wanted else "false" for job in JOBS}
-    assert plan.outputs() == planned | {"parts": " ".join(extras())}
+    assert outputs(plan) == planned | {"parts": " ".join(extras())}
 
 
 def commit(root: Path, **files: str) -> str:
@@ -91,7 +92,7 @@ def start(tmp_path: Path) -> str:
 
 
 def asked(plan: JobPlan) -> set[str]:
-    return set(plan.reasons) - {CODE}
+    return set(plan) - {CODE}
 
 
 def test_the_paths_are_those_since_the_change_left_its_base(tmp_path: Path, start: str) -> None:
@@ -117,7 +118,7 @@ def test_names_of_files_are_taken_as_they_are(tmp_path: Path, start: str, name: 
     commit(tmp_path)
     plan = plan_change(tmp_path, start)
     assert asked(plan) == {TEST, EVAL}
-    assert plan.reasons[EVAL] == f"prompts/{name}"
+    assert plan[EVAL] == f"prompts/{name}"
     assert len(summary(plan).splitlines()) == 4 + len(JOBS)
 
 
@@ -125,8 +126,8 @@ def test_names_of_files_are_taken_as_they_are(tmp_path: Path, start: str, name: 
 def test_a_base_that_is_not_there_asks_for_everything(tmp_path: Path, start: str, base: str) -> None:
     commit(tmp_path, docs__page="edited")
     plan = plan_change(tmp_path, base)
-    assert set(plan.reasons) == EVERYTHING, start
-    assert f"no commit, branch or tag {base!r}" in plan.reasons[EVAL]
+    assert set(plan) == EVERYTHING, start
+    assert f"no commit, branch or tag {base!r}" in plan[EVAL]
 
 
 def test_a_person_can_ask_for_the_rehearsal(tmp_path: Path, start: str) -> None:
@@ -134,7 +135,7 @@ def test_a_person_can_ask_for_the_rehearsal(tmp_path: Path, start: str) -> None:
     assert asked(plan_change(tmp_path, start)) == {TEST, EVAL}
     plan = plan_change(tmp_path, start, rehearse=True)
     assert asked(plan) == {TEST, EVAL, REHEARSE}
-    assert plan.reasons[REHEARSE] == "asked for"
+    assert plan[REHEARSE] == "asked for"
 
 
 SCRIPT = Path(__file__).resolve().parents[4] / "engine" / "scripts" / "ci.py"

@@ -19,6 +19,7 @@ from starter_files import ROOT
 from support.load.client import Lines, request
 from support.load.overload import Shot, shoot
 from support.load.service import QUESTION, SteadyService
+from support.local_server import answers
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 
@@ -55,21 +56,10 @@ def balanced(urls: list[str], middlewares: dict[str, Any], state: Path) -> Itera
     ]
     child = processes.start("balancer", argv, state=state)
     try:
-        assert processes.wait_until(lambda: _answers(port), seconds=60), child.tail()
+        assert processes.wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), seconds=60), child.tail()
         yield port
     finally:
         child.stop()
-
-
-def _answers(port: int) -> bool:
-    async def ask() -> int:
-        async with Lines(port) as lines:
-            return (await lines.ask(request("GET", "/readyz"), fresh=True)).status
-
-    try:
-        return asyncio.run(ask()) == 200
-    except OSError:
-        return False
 
 
 async def _load(port: int, key: str, victim: SteadyService) -> tuple[list[Shot], float, float]:

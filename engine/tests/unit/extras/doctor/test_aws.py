@@ -156,23 +156,17 @@ def test_buckets_images_and_addresses_that_fall_short(checkout: Path, names: Pro
     assert found["artefacts of pre"].state == "ok"
 
 
-def test_an_empty_account_has_none_of_it(
-    checkout: Path,
-    names: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    loopback: None,  # noqa: ARG001 - opens the network to this machine
-) -> None:
+@pytest.mark.usefixtures("loopback")
+def test_an_empty_account_has_none_of_it(checkout: Path, names: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     with aws_server(monkeypatch, region=names.region):
         states = {one.what: one.state for one in look(checkout, names).values()}
     assert states.pop("account") == "ok"
     assert set(states.values()) == {"missing"}
 
 
+@pytest.mark.usefixtures("loopback")
 def test_nothing_is_verified_when_aws_does_not_answer(
-    checkout: Path,
-    names: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    loopback: None,  # noqa: ARG001 - opens the network to this machine
+    checkout: Path, names: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key, value in (
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,42 +10,30 @@ from sluice.extras.doctor import github
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
 from sluice.extras.doctor.github import RULESET
 from unit.core.starter import STARTER
+from unit.extras.doctor.fake_settings import FakeSettings
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
-from unit.github.fake_repository import FakeRepository
 
 ROOT = Path(__file__).resolve().parents[5]
 BRANCHES = {"protected_branches": False, "custom_branch_policies": True}
-ONLY_MAIN = {"branch_policies": [{"id": 7, "name": "main", "type": "branch"}]}
 CLASSIC = {"protected_branches": True, "custom_branch_policies": False}
-API = f"gh api -X {{}} repos/{REPOSITORY}/environments/"
 
 
 @pytest.fixture
-def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
-    rules = json.loads((ROOT / RULESET).read_text())["rules"]
-    variables = {"variables": [{"name": "AWS_ROLE_ARN"}, {"name": "AWS_REGION"}]}
-    environments = [
-        {"name": "pre", "protection_rules": [], "deployment_branch_policy": BRANCHES},
-        {"name": "live", "protection_rules": [{"type": "required_reviewers"}], "deployment_branch_policy": BRANCHES},
-    ]
-    facts: dict[str, Any] = {
-        "/actions/permissions/workflow": {
-            "default_workflow_permissions": "read",
-            "can_approve_pull_request_reviews": True,
+def there(loopback: None) -> Iterator[FakeSettings]:  # noqa: ARG001 - opens the network to this machine
+    variables = {"AWS_ROLE_ARN": "role", "AWS_REGION": "region"}
+    entered = {"policies": [{"id": 7, "name": "main", "type": "branch"}], "deployment_branch_policy": BRANCHES}
+    fake = FakeSettings(
+        facts={"/actions/secrets": {"secrets": [{"name": "SOME_KEY"}]}},
+        environments={
+            "pre": {**entered, "variables": variables},
+            "live": {**entered, "variables": variables, "reviewers": [{"type": "User", "id": 1}]},
         },
-        "/actions/oidc/customization/sub": {"use_default": True, "use_immutable_subject": True},
-        "/environments": {"environments": environments},
-        "/environments/pre/deployment-branch-policies": ONLY_MAIN,
-        "/environments/live/deployment-branch-policies": ONLY_MAIN,
-        "/actions/variables": variables,
-        "/environments/pre/variables": variables,
-        "/environments/live/variables": variables,
-        "/actions/secrets": {"secrets": [{"name": "SOME_KEY"}]},
-        "/rules/branches/main": rules,
-        "/rulesets": [],
-    }
-    with fake_github(FakeRepository(facts=facts)) as fake:
-        assert isinstance(fake, FakeRepository)
+        variables=dict(variables),
+        rulesets={1: json.loads((ROOT / RULESET).read_text())},
+        workflow={"default_workflow_permissions": "read", "can_approve_pull_request_reviews": True},
+        subject={"use_default": True, "use_immutable_subject": True},
+    )
+    with fake_github(fake):
         yield fake
 
 
@@ -64,7 +51,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def look(there: FakeRepository, checkout: Path, **environment: str) -> dict[str, Diagnosis]:
+def look(there: FakeSettings, checkout: Path, **environment: str) -> dict[str, Diagnosis]:
     owner, _, name = REPOSITORY.partition("/")
     changes: dict[str, object] = {"organisation": owner, "name": name, "environments": ("pre", "live")}
     names = STARTER.model_copy(update=changes)
@@ -72,7 +59,7 @@ def look(there: FakeRepository, checkout: Path, **environment: str) -> dict[str,
     return {one.what: one for one in github.check(DiagnosisScope(checkout, names, {**variables, **environment}))}
 
 
-def test_all_is_there(there: FakeRepository, checkout: Path) -> None:
+def test_all_is_there(there: FakeSettings, checkout: Path) -> None:
     found = look(there, checkout)
     assert {what: one.state for what, one in found.items() if one.state != "ok"} == {
         "variable ATTESTATIONS": "optional"
@@ -83,78 +70,67 @@ def test_all_is_there(there: FakeRepository, checkout: Path) -> None:
     assert {method for method, _ in there.asked} == {"GET"}, "a doctor looks and touches nothing"
 
 
-def test_a_release_needs_no_variable_but_both_of_a_cloud(there: FakeRepository, checkout: Path) -> None:
+def test_a_release_needs_no_variable_but_both_of_a_cloud(there: FakeSettings, checkout: Path) -> None:
     workflows = ROOT / ".github" / "workflows"
     text = "".join((workflows / name).read_text() for name in ("release.yml", "deploy-release.yml", "nightly.yml"))
     (checkout / ".github" / "workflows" / "release.yml").write_text(text)
     for given, wanted in (([], set()), (["AWS_ROLE_ARN"], {"AWS_REGION"}), (["AWS_REGION"], {"AWS_ROLE_ARN"})):
-        there.facts["/actions/variables"] = {"variables": [{"name": name} for name in given]}
+        there.variables = dict.fromkeys(given, "value")
         missing = {what for what, one in look(there, checkout).items() if one.state == "missing"}
         assert {what for what in missing if what.startswith("variable ")} == {f"variable {name}" for name in wanted}
 
 
 @pytest.mark.parametrize(
-    ("path", "answer", "what", "words"),
+    ("change", "what", "words"),
     [
+        (lambda there: there.variables.pop("AWS_REGION"), "variable AWS_REGION", "gh variable set AWS_REGION"),
         (
-            "/actions/variables",
-            {"variables": [{"name": "AWS_ROLE_ARN"}]},
-            "variable AWS_REGION",
-            "gh variable set AWS_REGION",
+            lambda there: there.facts.update({"/actions/secrets": {"secrets": []}}),
+            "secret SOME_KEY",
+            "gh secret set SOME_KEY",
         ),
-        ("/actions/secrets", {"secrets": []}, "secret SOME_KEY", "gh secret set SOME_KEY"),
         (
-            "/environments",
-            {"environments": [{"name": "pre"}, {"name": "live", "deployment_branch_policy": CLASSIC}]},
+            lambda there: there.environments["live"].update(deployment_branch_policy=CLASSIC),
             "environment live",
             "-F 'deployment_branch_policy[custom_branch_policies]=true'",
-        ),
-        (
-            "/environments/live/deployment-branch-policies",
-            {"branch_policies": [*ONLY_MAIN["branch_policies"], {"id": 8, "name": "release/*", "type": "branch"}]},
-            "environment live",
-            f"{API.format('DELETE')}live/deployment-branch-policies/8",
         ),
     ],
 )
 def test_what_is_missing_comes_with_what_mends_it(
-    there: FakeRepository, checkout: Path, path: str, answer: Any, what: str, words: str
+    there: FakeSettings, checkout: Path, change: Callable[[FakeSettings], None], what: str, words: str
 ) -> None:
-    there.facts[path] = answer
+    change(there)
     check = look(there, checkout)[what]
     assert check.state == "missing"
     assert words in check.fix
 
 
-def test_reviewers_are_not_demanded_where_a_plan_may_have_none(there: FakeRepository, checkout: Path) -> None:
-    there.facts["/environments"]["environments"][1]["protection_rules"] = []
+def test_reviewers_are_not_demanded_where_a_plan_may_have_none(there: FakeSettings, checkout: Path) -> None:
+    del there.environments["live"]["reviewers"]
     for private, state in ((True, "optional"), (False, "missing")):
         there.facts[""]["private"] = private
         found = look(there, checkout)["environment live"]
         assert (found.state, "a private repository has them on Enterprise alone" in found.fix) == (state, True)
 
 
-def test_approving_pull_requests_is_offered_and_not_demanded(there: FakeRepository, checkout: Path) -> None:
+def test_approving_pull_requests_is_offered_and_not_demanded(there: FakeSettings, checkout: Path) -> None:
     """It is one setting with opening them, which a token in the environment `upgrade` does as well."""
-    there.facts["/actions/permissions/workflow"] = {
-        "default_workflow_permissions": "read",
-        "can_approve_pull_request_reviews": False,
-    }
+    there.workflow["can_approve_pull_request_reviews"] = False
     found = look(there, checkout)["token of workflows"]
     assert (found.state, found.changes) == ("optional", ())
     assert "needs UPGRADE_TOKEN" in found.found
     assert "can_approve_pull_request_reviews=true" in found.fix
 
 
-def test_both_forms_of_the_subject_are_right(there: FakeRepository, checkout: Path) -> None:
+def test_both_forms_of_the_subject_are_right(there: FakeSettings, checkout: Path) -> None:
     for immutable, subject in ((True, "repo:octo@123/app@456:…"), (None, "repo:octo/app:…")):
-        there.facts["/actions/oidc/customization/sub"] = {"use_default": True, "use_immutable_subject": immutable}
+        there.subject["use_immutable_subject"] = immutable
         found = look(there, checkout)
         assert (found["OIDC subject"].state, found["OIDC subject"].found) == ("ok", subject)
         assert found["repository"].found == "octo/app, branch main; OwnerId 123, RepositoryId 456"
 
 
-def test_what_the_token_may_not_see_is_not_verified(there: FakeRepository, checkout: Path) -> None:
+def test_what_the_token_may_not_see_is_not_verified(there: FakeSettings, checkout: Path) -> None:
     there.refused = {"/actions/secrets", "/environments", "/actions/permissions/workflow"}
     found = look(there, checkout)
     for what in ("secrets", "environment pre", "environment live", "token of workflows"):
@@ -163,7 +139,7 @@ def test_what_the_token_may_not_see_is_not_verified(there: FakeRepository, check
     assert found["variable AWS_REGION"].state == "ok"
 
 
-def test_nothing_is_verified_without_a_token_an_answer_or_a_repository(there: FakeRepository, checkout: Path) -> None:
+def test_nothing_is_verified_without_a_token_an_answer_or_a_repository(there: FakeSettings, checkout: Path) -> None:
     for environment in ({"GITHUB_TOKEN": ""}, {"GITHUB_REPOSITORY": ""}, {"GITHUB_TOKEN": "unknown"}):
         found = look(there, checkout, **environment)
         assert [one.state for one in found.values()] == ["not verified"]

@@ -126,6 +126,7 @@ def test_other_branches_are_shown_out(there: FakeSettings, run: Run) -> None:
     there.environments["staging"] = {"policies": policies, "variables": {}, "deployment_branch_policy": LIMITED}
     _, _, err = run("--fix")
     assert "environment staging: may be entered from release/*, main too" in err
+    assert f"gh api -X DELETE repos/{REPOSITORY}/environments/staging/deployment-branch-policies/8" in err
     assert there.environments["staging"]["policies"] == policies
     there.environments["staging"]["policies"] = policies[:1]
     run("--fix", "--yes")

@@ -38,7 +38,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def quick(programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Without the programs of the environment, which take seconds to answer."""
-    monkeypatch.setattr(local, "_OWN", ())
+    monkeypatch.setattr(local, "_OWN", {})
     monkeypatch.setattr(local, "_LIBRARIES", ())
     return programs
 

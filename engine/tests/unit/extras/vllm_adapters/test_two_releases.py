@@ -24,6 +24,7 @@ from sluice.llm.resilience import FallbackProvider
 from sluice.prompts import ModelParameters
 from sluice.release.manifest import Manifest
 from sluice.serving.runtime import open_model
+from support import local_server
 from unit.extras.vllm_adapters.releases import ReleaseShelf, bundle_of
 from unit.extras.vllm_adapters.vllm_process import REAL, VllmProcess, played_adapter, running
 
@@ -103,15 +104,12 @@ def loading(vllm: VllmProcess, shelf: ReleaseShelf) -> Iterator[tuple[str, Path]
         process = subprocess.Popen(words, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
 
-    def answers() -> bool:
+    def healthy() -> bool:
         assert process.poll() is None, (shelf.root / "loader.log").read_text()
-        try:
-            return httpx.get(f"{url}/healthz", trust_env=False).is_success
-        except httpx.HTTPError:
-            return False
+        return local_server.answers(f"{url}/healthz")
 
     try:
-        assert wait_until(answers, seconds=PATIENCE)
+        assert wait_until(healthy, seconds=PATIENCE)
         yield url, folder
     finally:
         process.terminate()

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import yaml
 from safetensors.numpy import save_file
 
 from sluice.core.digests import canonical_json, digest_of
 from sluice.core.processes import free_port, wait_until
+from support.local_server import answers
 
 ROOT = Path(__file__).resolve().parents[5]
 COMPONENT = ROOT / "engine" / "k8s" / "components" / "llm-vllm"
@@ -48,15 +48,12 @@ class VllmProcess:
             )
 
     def await_start(self) -> None:
-        def answers() -> bool:
+        def healthy() -> bool:
             assert self.process is not None
             assert self.process.poll() is None, self._log.read_text()[-3000:]
-            try:
-                return httpx.get(f"{self.url}/health", timeout=60, trust_env=False).is_success
-            except httpx.HTTPError:
-                return False
+            return answers(f"{self.url}/health")
 
-        assert wait_until(answers, seconds=_START_SECONDS), self._log.read_text()[-3000:]
+        assert wait_until(healthy, seconds=_START_SECONDS), self._log.read_text()[-3000:]
 
     def kill(self) -> None:
         """Kill the engine's own processes too."""
