@@ -117,12 +117,3 @@ def test_a_service_that_leaks_ends_with_the_code_of_a_gate(
     assert "the red team got through" in said.err
     assert "prompt_extraction    released   264/264 = 100.0 %" in said.out
     assert str(here.build / "redteam") in said.err
-
-
-def test_a_side_that_is_none_is_told(
-    here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
-    words = ["target", "--side", "obediant", "--port", "1", "--state", str(here.state), "--index", str(here.build)]
-    assert run(monkeypatch, *words) == 1
-    assert "no side 'obediant'" in capsys.readouterr().err

@@ -10,24 +10,17 @@ from conftest import RealModels
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
 from sluice.extras.redteam.attack import evenly
-from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, make_attacks, planted_index, scene_of
-from sluice.extras.redteam.garak import GarakParameters
+from sluice.extras.redteam.drill import RedTeamPlan, attack, make_attacks, planted_index, scene_of
 from sluice.extras.redteam.result import AttackCount, families
 from sluice.extras.redteam.suites import SUITES
 from sluice.extras.redteam.target import FOLDER, TargetKind, draft, launch
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, build_index, read_index
 from support.guardrails import place_guard_model
+from support.redteam.service import PARAMETERS
 
 pytestmark = pytest.mark.real
 EACH = 8
-PARAMETERS = RedTeamParameters(
-    workers=4,
-    released_workers=2,
-    answer_seconds=60,
-    released_each=1,
-    garak=GarakParameters(probes=("none",), prompts=1, generations=1, parallel=1, minutes=1),
-)
 
 
 def test_the_real_service_with_and_without_guards(
