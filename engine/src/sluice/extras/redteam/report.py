@@ -70,7 +70,7 @@ def write_reports(
 ) -> None:
     """Write redteam.json, comment.md and, if there is a comparison, report.html."""
     write_json(folder / FILE, result.model_dump(mode="json"))
-    figures = {"result": result, "shown": shown, "owasp": coverage(result.families)}
+    figures: dict[str, Any] = {"result": result, "shown": shown, "owasp": coverage(result.families)}
     pages = page_environment(_TEMPLATES, escape=False)
     pages.filters["code"] = code
     text = f"{pages.get_template('redteam.md.j2').render(figures)}\n"

@@ -10,6 +10,8 @@ import gzip
 import tarfile
 import tempfile
 from collections.abc import Iterable
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +67,12 @@ def _content(path: Path) -> Any:
 
 
 def _values(root: Path, entry: dict[str, list[str]]) -> dict[str, Any]:
-    found = {}
-    for file, keys in entry.items():
-        document = read_yaml(root / file)[0]
-        for key in keys:
-            value = document
-            for part in key.split("."):
-                value = value[part]
-            found[f"{file}:{key}"] = value
-    return found
+    documents = {file: read_yaml(root / file)[0] for file in entry}
+    return {
+        f"{file}:{key}": reduce(getitem, key.split("."), documents[file])
+        for file, keys in entry.items()
+        for key in keys
+    }
 
 
 def code_of(workspace: Workspace) -> list[Path]:

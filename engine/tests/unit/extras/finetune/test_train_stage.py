@@ -107,11 +107,6 @@ def test_a_release_must_have_the_adapter_that_it_serves(workspace: Workspace) ->
     assert not workspace.build.exists()
 
 
-def test_a_missing_file_of_rows_is_named(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(SluiceError, match=r"other\.jsonl"):
-        run(workspace, rows=tmp_path / "other.jsonl")
-
-
 def test_of_the_processes_of_a_machine_one_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     origin = tmp_path / "model.safetensors"
     origin.write_bytes(b"weights")
