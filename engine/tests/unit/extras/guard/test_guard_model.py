@@ -80,7 +80,7 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path: Path) -> None:
     ("changed", "said"),
     [
         ({"weights": np.full((2, 1 + DIMENSION), np.nan, np.float32)}, r"kinds\.weights contains values that are not"),
-        ({"biases": np.zeros(3, np.float32)}, "have the shapes"),
+        ({"biases": np.zeros(3, np.float32)}, r"kinds\.weights has the shape"),
         ({"attack": np.array([True, True])}, "does not tell attacks from honest texts"),
     ],
 )
