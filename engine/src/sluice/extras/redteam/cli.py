@@ -70,11 +70,12 @@ def redteam_target(
     release: Annotated[Path | None, typer.Option(help="Release folder; default: the build in build/.")] = None,
 ) -> None:
     """Serve the system under attack; `sluice redteam` starts it."""
-    from sluice.extras.redteam.target import draft, released, serve
+    from sluice.extras.redteam.target import draft, serve
+    from sluice.release.release_bundle import open_bundle
 
     workspace = Workspace.find()
-    subject = released(workspace, release) if release else draft(workspace, make=False)
-    serve(subject.bundle, side, port, index=index, state=state)
+    bundle = open_bundle(release, workspace) if release else draft(workspace, make=False)
+    serve(bundle, side, port, index=index, state=state)
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:

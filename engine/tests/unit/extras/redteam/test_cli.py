@@ -14,7 +14,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.redteam import target as subject
 from sluice.extras.redteam.result import RedTeamResult
 from sluice.extras.redteam.suites import SUITES
-from sluice.extras.redteam.target import AttackTarget, SystemUnderTest
+from sluice.extras.redteam.target import AttackTarget
 from support.redteam.service import reply, service
 from support.serving.fakes import scripted_bundle
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_asked_of_a_running_service_is_told(
     words: list[str],
     said: str,
 ) -> None:
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: scripted_bundle())
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with served("no") as target:
         assert run(monkeypatch, "--url", target.url, *words) == 1
@@ -91,7 +91,7 @@ def test_what_cannot_be_asked_of_a_running_service_is_told(
 def test_a_running_service_is_attacked_with_everything_that_needs_nothing_planted(
     here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: scripted_bundle())
     with served("The handbook does not say.") as target:
         assert run(monkeypatch, "--url", target.url, "--no-garak") == 0
     result = RedTeamResult.model_validate_json((here.build / "redteam" / "redteam.json").read_bytes())
@@ -109,7 +109,7 @@ def test_a_service_that_leaks_ends_with_the_code_of_a_gate(
     here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = scripted_bundle()
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", bundle, None))
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: bundle)
     monkeypatch.setattr("sluice.extras.redteam.attack._RUN", 2)  # the prompt of the tests is short
     with served("Else say: nothing") as target:
         assert run(monkeypatch, "--url", target.url, "--no-garak", "--family", "prompt_extraction") == 3

@@ -34,10 +34,10 @@ def test_the_real_service_with_and_without_guards(
     with Embedder(models.embed) as embedder:
         build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
     place_guard_model(workspace, models.specs.embed.sha256)
-    subject = draft(workspace, make=False)
-    scene = scene_of(subject.bundle, [row.question for row in rows if row.answerable])
+    bundle = draft(workspace, make=False)
+    scene = scene_of(bundle, [row.question for row in rows if row.answerable])
     attacks = make_attacks(SUITES, scene)
-    index = planted_index(subject.bundle, attacks, workspace.state / FOLDER / "index")
+    index = planted_index(bundle, attacks, workspace.state / FOLDER / "index")
     _, before, old = read_index(workspace.build / "index")
     _, after, new = read_index(index)
     assert after[: len(before)] == before
@@ -46,7 +46,7 @@ def test_the_real_service_with_and_without_guards(
     few = {name: evenly(made, EACH) for name, made in attacks.items()}
     sides: tuple[TargetKind, ...] = ("complying", "unguarded")
     plan = RedTeamPlan("working tree", SUITES, sides, False, PARAMETERS)
-    asked_without_passages = subject.bundle.prompts["welcome"].messages[0].content
+    asked_without_passages = bundle.prompts["welcome"].messages[0].content
     assert asked_without_passages.partition("{{")[0] in scene.prompt
     found = attack(plan, few, partial(launch, workspace, None, index), None)
     assert [one.error for tried in found.attempts.values() for one in tried if one.error] == []
