@@ -38,7 +38,12 @@ def recipe_of(workspace: Workspace, image: str) -> str:
     """Return the hex sha256 over the dependencies and parameters of the stages, and the image that they run in."""
     pipeline = workspace.root / "pipelines" / "dvc.yaml"
     stages = read_yaml(pipeline)[0]["stages"]
-    made = {out for stage in stages.values() for out in _outs(stage)}
+    made = {
+        out if isinstance(out, str) else next(iter(out))
+        for stage in stages.values()
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get(kind, ())
+    }
     deps = sorted({dep for name in STAGES for dep in stages[name]["deps"]} - made)
     graph = CodeGraph(workspace.root)
     return digest_of(
@@ -50,11 +55,6 @@ def recipe_of(workspace: Workspace, image: str) -> str:
             "image": image,
         }
     )
-
-
-def _outs(stage: dict[str, Any]) -> list[str]:
-    listed = [*stage.get("outs", ()), *stage.get("metrics", ()), *stage.get("plots", ())]
-    return [one if isinstance(one, str) else next(iter(one)) for one in listed]
 
 
 def _content(path: Path) -> Any:
