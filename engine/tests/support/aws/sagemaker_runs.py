@@ -28,6 +28,8 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/sluice-sagemaker"
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/training@sha256:{'ab' * 32}"
 SERVING_IMAGE = f"763104351884.dkr.ecr.{REGION}.amazonaws.com/vllm:0.12.0-gpu-py312-cu130-ubuntu22.04-sagemaker-v1.0"
 GROUP = "sluice-adapter"
+MACHINES = {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 30}
+PROCESSING = "/opt/ml/processing/output"
 TRAINING = {
     "base_sha256": "ba" * 32,
     "data_digest": "da" * 32,
@@ -112,15 +114,10 @@ def make_jobs(run: str = "r1", *, adapter: Mapping[str, bytes] | None = None) ->
     import boto3
 
     sagemaker, s3, logs = (boto3.client(name) for name in ("sagemaker", "s3", "logs"))
-    outputs = {
-        "Process": {"check/report.json": b'{"digest": "d"}', "index/index.json": b"{}", "index/chunks.jsonl": b"{}\n"},
-        "Evaluate": {
-            "evaluation/metrics.json": b'{"f1": 0.5}',
-            "gates/gates.json": b'{"passed": true, "refused_by": ""}',
-        },
-    }
+    process = {"check/report.json": b'{"digest": "d"}', "index/index.json": b"{}", "index/chunks.jsonl": b"{}\n"}
+    evaluate = {"evaluation/metrics.json": b'{"f1": 0.5}', "gates/gates.json": b'{"passed": true, "refused_by": ""}'}
     arns = {}
-    for name, files in outputs.items():
+    for name, files in (("Process", process), ("Evaluate", evaluate)):
         job = f"pipelines-{run}-{name}"
         for key, content in files.items():
             s3.put_object(Bucket=BUCKET, Key=f"training/runs/{run}/{key}", Body=content)
@@ -130,15 +127,12 @@ def make_jobs(run: str = "r1", *, adapter: Mapping[str, bytes] | None = None) ->
     files = {
         "adapter.gguf": b"GGUF adapter",
         "training.json": json.dumps(TRAINING).encode(),
-        "loss.csv": b"step,loss\n1,2.5\n",
+        "loss.csv": b"step,loss\n",
     }
     arns["Train"] = _training_job(sagemaker, job)
     model = sagemaker.describe_training_job(TrainingJobName=job)["ModelArtifacts"]["S3ModelArtifacts"]
-    s3.put_object(
-        Bucket=BUCKET,
-        Key=model.removeprefix(f"s3://{BUCKET}/"),
-        Body=archive(files if adapter is None else adapter),
-    )
+    held = archive(files if adapter is None else adapter)
+    s3.put_object(Bucket=BUCKET, Key=model.removeprefix(f"s3://{BUCKET}/"), Body=held)
     _log(logs, "/aws/sagemaker/TrainingJobs", job, "train: 1/2 loss 2.50")
     return Jobs(arns["Process"], arns["Train"], arns["Evaluate"], make_package(sagemaker))
 
@@ -174,22 +168,11 @@ def make_package(sagemaker: Any, model: str = f"s3://{BUCKET}/model.tar.gz", *, 
 
 
 def _processing_job(sagemaker: Any, job: str, run: str, names: list[str]) -> str:
-    outputs = [
-        {
-            "OutputName": name,
-            "S3Output": {
-                "S3Uri": f"s3://{BUCKET}/training/runs/{run}/{name}",
-                "LocalPath": f"/opt/ml/processing/output/{name}",
-                "S3UploadMode": "EndOfJob",
-            },
-        }
-        for name in names
-    ]
+    place, more = f"s3://{BUCKET}/training/runs/{run}", {"LocalPath": PROCESSING, "S3UploadMode": "EndOfJob"}
+    outputs = [{"OutputName": name, "S3Output": {"S3Uri": f"{place}/{name}", **more}} for name in names]
     made = sagemaker.create_processing_job(
         ProcessingJobName=job,
-        ProcessingResources={
-            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 30}
-        },
+        ProcessingResources={"ClusterConfig": MACHINES},
         AppSpecification={"ImageUri": IMAGE},
         RoleArn=ROLE,
         ProcessingOutputConfig={"Outputs": outputs},
@@ -203,7 +186,7 @@ def _training_job(sagemaker: Any, job: str) -> str:
         AlgorithmSpecification={"TrainingImage": IMAGE, "TrainingInputMode": "File"},
         RoleArn=ROLE,
         OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/training/models"},
-        ResourceConfig={"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30},
+        ResourceConfig=MACHINES,
         StoppingCondition={"MaxRuntimeInSeconds": 3600},
     )
     return str(made["TrainingJobArn"])

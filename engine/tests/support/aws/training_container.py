@@ -37,22 +37,16 @@ class TrainingContainer:
         """Write SageMaker's files, before the container starts."""
         config = self.ml / "input" / "config"
         config.mkdir(parents=True)
-        channels = {
-            one["ChannelName"]: {
-                "TrainingInputMode": "File",
-                "S3DistributionType": "FullyReplicated",
-                "RecordWrapperType": "None",
-            }
-            for one in self.request["InputDataConfig"]
-        }
+        how = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
+        channels = {one["ChannelName"]: how for one in self.request["InputDataConfig"]}
+        group, hosts = "homogeneousCluster", ["algo-1"]
         instance = self.request["ResourceConfig"]["InstanceType"]
-        group = {"instance_group_name": "homogeneousCluster", "instance_type": instance, "hosts": ["algo-1"]}
         resources = {
             "current_host": "algo-1",
             "current_instance_type": instance,
-            "current_group_name": "homogeneousCluster",
-            "hosts": ["algo-1"],
-            "instance_groups": [group],
+            "current_group_name": group,
+            "hosts": hosts,
+            "instance_groups": [{"instance_group_name": group, "instance_type": instance, "hosts": hosts}],
             "network_interface_name": "eth0",
         }
         written = {"hyperparameters": hyperparameters, "inputdataconfig": channels, "resourceconfig": resources}

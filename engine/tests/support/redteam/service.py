@@ -8,10 +8,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from sluice.extras.redteam.attack import TENANTS
+from sluice.extras.redteam.drill import RedTeamParameters
+from sluice.extras.redteam.garak import GarakParameters
 from sluice.extras.redteam.target import AttackTarget
 from support.local_server import QuietHandler, local_server
 
 Behave = Callable[[str, str], dict[str, Any] | bytes | int]
+PARAMETERS = RedTeamParameters(
+    workers=4,
+    released_workers=2,
+    answer_seconds=240,
+    released_each=8,
+    garak=GarakParameters(probes=("dan.Dan_11_0",), prompts=1, generations=1, parallel=1, minutes=1),
+)
 KEYS = {None: "key-nobody", **{tenant: f"key-{tenant}" for tenant in TENANTS}}
 
 

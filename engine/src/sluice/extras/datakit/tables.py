@@ -78,7 +78,7 @@ def import_table(
     missing = [
         ValidationIssue(source, 1, f"no column {name!r}{nearest(name, columns)}; say it with --column {key}=NAME")
         for key in dict.fromkeys((*_REQUIRED, *layout.columns))
-        if (name := layout.column(key)) not in columns and columns and not _is_json(source)
+        if (name := layout.column(key)) not in columns and columns and source.suffix.lower() != ".jsonl"
     ]
     rows = _rows(source, [] if missing else records, faults + missing, layout, train)
     corpus = {document.id: document for document in load_corpus(data / "corpus")}
@@ -127,10 +127,6 @@ def _located(row: Row, corpus: Mapping[str, Document]) -> Row:
     return row.model_copy(update={"doc_ids": (found[0],)}) if len(found) == 1 else row
 
 
-def _is_json(path: Path) -> bool:
-    return path.suffix.lower() == ".jsonl"
-
-
 def _rows(
     source: Path, records: list[_Record], faults: list[ValidationIssue], layout: TableLayout, train: Sequence[_Placed]
 ) -> list[_Placed]:
@@ -155,7 +151,7 @@ def _rows(
 
 def _fields(record: _Record, layout: TableLayout) -> dict[str, Any]:
     """Return the fields of a row, which Row validates; raise ValueError for a cell that should hold JSON."""
-    table = not _is_json(record.path)
+    table = record.path.suffix.lower() != ".jsonl"
     fields: dict[str, Any] = {}
     for key in _KEYS:
         if (value := record.value.get(layout.column(key))) is None:
@@ -184,7 +180,7 @@ def _fields(record: _Record, layout: TableLayout) -> dict[str, Any]:
 
 def _read(path: Path, layout: TableLayout) -> tuple[list[_Record], list[ValidationIssue]]:
     """Return all readable records, and a fault for each other line or a file without a record."""
-    if _is_json(path):
+    if path.suffix.lower() == ".jsonl":
         return scan_lines(path, _object)
     text, faults = read_text(path)
     if faults:

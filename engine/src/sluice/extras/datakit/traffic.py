@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,12 +22,13 @@ from opentelemetry.semconv.attributes import http_attributes
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings
+from sluice.core.text import sentences
 from sluice.core.tracking import VARIABLE, tracking_uri
 from sluice.core.workspace import Workspace
 from sluice.data import privacy
 from sluice.data.near_duplicates import repeats_across, words
 from sluice.data.privacy import PrivacyPolicy
-from sluice.data.rows import Document, Row, load_corpus, load_rows
+from sluice.data.rows import Row, load_corpus, load_rows
 from sluice.evaluation.comparison_result import RIGHT
 from sluice.extras.datakit.proposals import SIDES, Proposal, Proposals
 from sluice.serving.telemetry.telemetry import FEEDBACK, TENANT
@@ -41,7 +41,6 @@ _INTRO = """Questions that users asked in vain, taken together by likeness. The 
 the corpus that lie near the question, not what the model said."""
 _ALIKE = 0.3  # cosine distance up to which questions are taken for the same, on average of a cluster
 _NEAR = 0.5  # cosine from which a sentence of the corpus is suggested as the answer
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _TRACES = 5  # of a cluster, to look at
 
 
@@ -212,14 +211,15 @@ def harvest(
     if not wanted:
         return found
     rows = [row for side in SIDES for row in load_rows(workspace.data / f"{side}.jsonl")]
-    sentences = _sentences(load_corpus(workspace.data / "corpus"))
+    public = [document for document in load_corpus(workspace.data / "corpus") if document.tenant is None]
+    stated = [(text, one.id) for one in public for text in sentences(one.text) if len(words(text)) > 2]
     with open_embedder(workspace) as embed:
         vectors = embed([question for question, _ in wanted])
-        nearness = vectors @ embed([text for text, _ in sentences]).T if sentences else None
+        nearness = vectors @ embed([text for text, _ in stated]).T if stated else None
     clusters = [cluster for cluster in _clusters(vectors) if len(cluster) >= at_least]
     found.leave_out("asked too seldom", len(wanted) - sum(map(len, clusters)))
     clusters.sort(key=len, reverse=True)
-    drafts = [_proposal(cluster, wanted, vectors, sentences, nearness) for cluster in clusters]
+    drafts = [_proposal(cluster, wanted, vectors, stated, nearness) for cluster in clusters]
     known = repeats_across(rows, [draft.row for draft in drafts])
     found.leave_out("in the data already", len(known))
     fresh = [draft for number, draft in enumerate(drafts) if number not in known]
@@ -260,19 +260,8 @@ def _clusters(vectors: Any) -> list[list[int]]:
     return [[int(n) for n in np.flatnonzero(labels == label)] for label in np.unique(labels)]
 
 
-def _sentences(corpus: Sequence[Document]) -> list[tuple[str, str]]:
-    """Return (sentence, document id) of public documents."""
-    return [
-        (sentence.strip(), document.id)
-        for document in corpus
-        if document.tenant is None
-        for sentence in _SENTENCE.split(document.text)
-        if len(words(sentence)) > 2
-    ]
-
-
 def _proposal(
-    cluster: list[int], wanted: _Wanted, vectors: Any, sentences: Sequence[tuple[str, str]], nearness: Any
+    cluster: list[int], wanted: _Wanted, vectors: Any, stated: Sequence[tuple[str, str]], nearness: Any
 ) -> Proposal:
     """Propose a cluster's most central question, and suggest the sentence nearest to it."""
     middle = vectors[cluster].mean(axis=0)
@@ -282,7 +271,7 @@ def _proposal(
     if nearness is not None:
         best = int(np.argmax(nearness[chosen]))
         near = float(nearness[chosen, best])
-        answer, doc_id = sentences[best] if near >= _NEAR else ("", "")
+        answer, doc_id = stated[best] if near >= _NEAR else ("", "")
     row = Row(
         id=f"h-{hashlib.sha256(question.encode('utf-8', 'replace')).hexdigest()[:12]}",
         question=question,

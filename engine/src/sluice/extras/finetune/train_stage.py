@@ -37,8 +37,8 @@ from sluice.extras.finetune.base_model import (
 )
 from sluice.extras.finetune.dataset import Example, build_examples
 from sluice.extras.finetune.exports import EXPORTS, BaseModelShape, TrainingOutput, read_shape, require_known
-from sluice.extras.finetune.training_parameters import TrainingParameters, require_releasable
-from sluice.extras.finetune.training_record import TrainingResult, describe_hardware, log_training, write_records
+from sluice.extras.finetune.training_parameters import ExportKind, TrainingParameters, require_releasable
+from sluice.extras.finetune.training_record import describe_hardware, log_training, write_records
 from sluice.llm.model_files import Models, PinnedFiles, ensure, ensure_source, load_models
 from sluice.prompts import load_prompt
 from sluice.retrieval.embedder import Embedder
@@ -65,19 +65,18 @@ class TrainingPaths:
 def run(
     workspace: Workspace,
     *,
-    parameters: TrainingParameters | None = None,
     rows: Path | None = None,
     index: Path | None = None,
     base: Path | None = None,
     out: Path | None = None,
     checkpoints: Path | None = None,
     track: bool = False,
-) -> TrainingResult:
+) -> None:
     """Train the chat model's `weights`, or the served file itself: the adapter then learns to fix its answers. Paths
     default to the workspace's; `base` is a GGUF file or a folder of safetensors; `track` logs to MLflow. Under
     torchrun, each process calls this with the same arguments."""
     progress = StageReporter("train")
-    parameters = parameters or load_params(workspace.params, "train", TrainingParameters)
+    parameters = load_params(workspace.params, "train", TrainingParameters)
     if out is None:
         require_releasable(parameters)
     models = load_models(workspace.config / "models.yaml")
@@ -98,16 +97,15 @@ def run(
         out=out or workspace.build / "adapter",
         checkpoints=checkpoints or workspace.state / "checkpoints",
     )
-    result = train(
+    exports = train(
         paths,
         examples,
         parameters,
         lambda step, steps, loss: progress.report(step, steps, f"loss {loss:.2f}"),
         rows={row.id: digest_of(row.as_dict()) for row in asked},
     )
-    if track and result.exports:  # only the first process of a group has written any
+    if track and exports:  # only the first process of a group has written any
         print(f"MLflow run {log_training(workspace, paths.out)}")
-    return result
 
 
 def fetched_once(fetch: Callable[[_Files, Path], Path], files: _Files, cache: Path) -> Path:
@@ -126,9 +124,11 @@ def train(
     on_progress: Progress,
     *,
     rows: Mapping[str, str] | None = None,
-) -> TrainingResult:
-    """Train, and write `params.exports`, training.json and loss.csv. Of several processes only the first reports and
-    writes."""
+) -> dict[ExportKind, Path]:
+    """Train, and write `params.exports`, training.json and loss.csv; return the exports by their form.
+
+    Of several processes only the first reports and writes.
+    """
     require_training_packages()
     if not examples:
         raise SluiceError("no training examples", remedy="add rows to data/train.jsonl")
@@ -146,7 +146,7 @@ def _learn(
     on_progress: Progress,
     group: ProcessGroup,
     rows: Mapping[str, str],
-) -> TrainingResult:
+) -> dict[ExportKind, Path]:
     # torch, which the serving set lacks
     from sluice.extras.finetune.sft_trainer import arguments_of, clear_checkpoints, fit, loss_of
 
@@ -162,9 +162,9 @@ def _learn(
     base_sha256 = group.agreed(digest_of_base(paths.base) if group.leads else "")
     folder = paths.checkpoints / _key(base_sha256, learned, held, params)[:16]
     arguments.output_dir = str(folder)
-    trainer, done = fit(base, learned, held, params, arguments, on_progress, group)
+    trainer, run = fit(base, learned, held, params, arguments, on_progress, group)
     loss = loss_of(trainer.model, learned[0])
-    result = TrainingResult(done, len(examples), len(held), skipped)
+    exports: dict[ExportKind, Path] = {}
     with _draft(paths.out, leads=group.leads) as draft:
         with quiet():
             trainer.save_model(str(draft / "trained"))  # by every process: with FSDP each has a shard
@@ -173,22 +173,24 @@ def _learn(
             trained = TrainingOutput(paths.base, paths.served, shape, params, draft / "trained", learned[0], loss)
             made = {kind: EXPORTS[kind](trained, draft) for kind in params.exports}
             write_records(
-                result,
-                base_sha256,
+                paths.out,
+                run,
                 examples,
                 params,
-                answers={str(kind): answer for kind, (_, answer) in made.items()},
                 rows=rows,
+                base_sha256=base_sha256,
+                held=len(held),
+                skipped=skipped,
                 hardware=describe_hardware(group.device, group.world),
-                out=paths.out,
+                exports={kind: answer for kind, (_, answer) in made.items()},
             )
             for kind, (written, _) in made.items():  # the records come before the first export has its name
                 final = paths.out / written.name
                 if final.is_dir():
                     shutil.rmtree(final)
-                result.exports[kind] = written.replace(final)
+                exports[kind] = written.replace(final)
             clear_checkpoints(folder)
-    return result
+    return exports
 
 
 def _shape(served: Path, params: TrainingParameters) -> BaseModelShape | None:

@@ -32,12 +32,12 @@ def plan(workspace: Workspace, processes: int = 1, base: Path | None = None) -> 
     yield from lifecycle
     shards = processes if params.sharded(processes) else 1
     each = f"each of {processes} processes" if processes > 1 else "one process"
-    yield f"memory    {_gib(sum(need.values()) / shards)} on {each}, and what activations take"
-    for what, size in need.items():
-        yield f"          {_gib(size / shards):>9}  {what}"
+    gib = {what: size / shards / (1 << 30) for what, size in need.items()}
+    yield f"memory    {sum(gib.values()):.1f} GiB on {each}, and what activations take"
+    yield from (f"          {size:5.1f} GiB  {what}" for what, size in gib.items())
 
 
-def _memory(config: Any, params: TrainingParameters) -> tuple[int, int, dict[str, int]]:
+def _memory(config: Any, params: TrainingParameters) -> tuple[int, int, dict[str, float]]:
     """Return the number of weights, of trained ones, and bytes by use, all by accelerate's rules."""
     from accelerate import init_empty_weights
     from accelerate.commands.estimate import estimate_training_usage
@@ -57,9 +57,9 @@ def _memory(config: Any, params: TrainingParameters) -> tuple[int, int, dict[str
         if params.method != "full":
             trained = get_peft_model(model, lora_config(config, params)).num_parameters(only_trainable=True)
     usage = estimate_training_usage(4 * trained, params.dtype)
-    need = {"frozen weights": frozen, "trained weights": usage["model"]}
-    need |= {"gradients": usage["gradients"], "moments of Adam": usage["optimizer"]}
-    return weights, trained, {what: int(size) for what, size in need.items() if size}
+    names = {"model": "trained weights", "gradients": "gradients", "optimizer": "moments of Adam"}
+    need = {"frozen weights": frozen} | {name: usage[key] for key, name in names.items()}
+    return weights, trained, {what: size for what, size in need.items() if size}
 
 
 def base_config(workspace: Workspace, base: Path | None = None) -> Any:
@@ -88,9 +88,17 @@ def base_config(workspace: Workspace, base: Path | None = None) -> Any:
 
 def model_lifecycle(workspace: Workspace, params: TrainingParameters) -> Iterator[str]:
     chat, providers = require_consistent(workspace, params)
-    answering = [line for spec in providers if (line := _answers(spec, chat))]
     yield f"source    {(chat.weights or chat).source}"
     yield f"tuned     by {params.method}, exported as {', '.join(params.exports)}"
+    answering = []
+    for spec in providers:
+        component = getattr(spec, "component", None)
+        answer = {
+            "local": f"llama.cpp, {chat.source} and adapter.gguf",
+            "vllm": f"vLLM, the adapter of each release beside {spec.model}",
+            "sagemaker": f"endpoint {spec.model}{f', component {component}' if component else ''}",
+        }.get(spec.kind)
+        answering += [f"{spec.name}: {answer}"] if answer else []
     for line in answering or [f"nobody: no provider of `chat` in {_PROVIDERS} asks this model"]:
         yield f"served    {line}"
 
@@ -112,20 +120,3 @@ def require_consistent(workspace: Workspace, params: TrainingParameters) -> tupl
             remedy="set train.exports to [gguf, peft]",
         )
     return chat, providers
-
-
-def _answers(spec: ProviderSpec, chat: ModelSpec) -> str:
-    """Describe how a provider answers with a release's adapter; "" if it asks another model."""
-    component = getattr(spec, "component", None)
-    match spec.kind:
-        case "local":
-            return f"{spec.name}: llama.cpp, {chat.source} and adapter.gguf"
-        case "vllm":
-            return f"{spec.name}: vLLM, the adapter of each release beside {spec.model}"
-        case "sagemaker":
-            return f"{spec.name}: endpoint {spec.model}{f', component {component}' if component else ''}"
-    return ""
-
-
-def _gib(size: float) -> str:
-    return f"{size / (1 << 30):.1f} GiB"

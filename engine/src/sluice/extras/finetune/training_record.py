@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from modulefinder import ModuleFinder
 from pathlib import Path
@@ -64,50 +64,27 @@ class TrainingRun:
     stopped: bool = False
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """`skipped` examples were longer than the context; `exports` are paths by form."""
-
-    run: TrainingRun
-    samples: int
-    held: int
-    skipped: int
-    exports: dict[str, Path] = field(default_factory=dict)
-
-
 def write_records(
-    result: TrainingResult,
-    base_sha256: str,
+    out: Path,
+    run: TrainingRun,
     examples: Sequence[Example],
     params: TrainingParameters,
     *,
-    answers: Mapping[str, str],
     rows: Mapping[str, str],
-    hardware: Mapping[str, Any],
-    out: Path,
+    **more: Any,
 ) -> None:
-    """`answers` are those of the exports when tried, by form; `rows` are digests by id."""
-    run = result.run
-    record = {
-        "base_sha256": base_sha256,
+    """Write training.json and loss.csv. `rows` are digests by id; `more` are further entries of the record."""
+    record = asdict(run) | {
         "data_digest": digest_of([[list(e.messages), e.target] for e in examples]),
         "parameters": params.model_dump(mode="json"),
         "seconds": round(run.seconds, 1),
         "tokens_per_second": round(run.tokens / run.seconds, 1) if run.seconds else 0.0,
-        "tokens": run.tokens,
-        "answers": run.answers,
-        "loss": [list(point) for point in run.loss],
-        "held_loss": [list(point) for point in run.held_loss],
-        "steps": run.steps,
-        "resumed": run.resumed,
-        "samples": result.samples,
-        "held": result.held,
-        "skipped": result.skipped,
+        "samples": len(examples),
         "peak_memory_bytes": peak_memory(),
-        "hardware": dict(hardware),
-        "exports": dict(answers),
         "rows": {example.id: rows[example.id] for example in examples if example.id in rows},
+        **more,
     }
+    del record["stopped"]
     held = dict(run.held_loss)
     lines = [f"{step},{loss},{held.get(step, '')}" if held else f"{step},{loss}" for step, loss in run.loss]
     write_atomic(out / "loss.csv", "\n".join(["step,loss,held_loss" if held else "step,loss", *lines]) + "\n")

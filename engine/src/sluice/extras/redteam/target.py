@@ -193,7 +193,6 @@ def attempt_all(
 
 
 FOLDER = "redteam"
-WORKING_TREE = "working tree"
 
 
 @dataclass(frozen=True)
@@ -205,20 +204,14 @@ class SystemUnderTest:
     folder: Path | None
 
 
-def released(workspace: Workspace, folder: Path) -> SystemUnderTest:
-    bundle = open_bundle(folder, workspace)
-    return SystemUnderTest(bundle.release, bundle, folder)
-
-
-def draft(workspace: Workspace, *, make: bool = True) -> SystemUnderTest:
+def draft(workspace: Workspace, *, make: bool = True) -> ReleaseBundle:
     """Return the release that the working tree would make; `make` runs its stale stages first."""
     if make:
         journey = PipelineProgress(EXPECTED, workspace.state / "durations.json")
         journey.begin("data")
         journey.end(cached=not pull(workspace))
         reproduce(workspace, journey, until="train")
-    bundle = draft_bundle(workspace, adapter=draft_adapter(workspace))
-    return SystemUnderTest(WORKING_TREE, bundle, None)
+    return draft_bundle(workspace, adapter=draft_adapter(workspace))
 
 
 def release_at(url: str) -> str:
@@ -262,10 +255,14 @@ def launch(workspace: Workspace, release: Path | None, index: Path, side: Target
 def find_subject(workspace: Workspace, release: str, url: str, *, working_tree: bool, env: str) -> SystemUnderTest:
     """Return the working tree, the service at `url`, or a release, by default the champion of `env`."""
     if working_tree:
-        return draft(workspace)
+        return SystemUnderTest("working tree", draft(workspace), None)
     if not url:
-        return released(workspace, find_release(workspace, release, env)[1])
+        folder = find_release(workspace, release, env)[1]
+        bundle = open_bundle(folder, workspace)
+        return SystemUnderTest(bundle.release, bundle, folder)
     serving = release_at(url)
-    drafted = serving == DRAFT
-    here = draft(workspace, make=False) if drafted else released(workspace, find_release(workspace, serving)[1])
-    return SystemUnderTest(f"{serving} at {url}", here.bundle, None)
+    if serving == DRAFT:
+        here = draft(workspace, make=False)
+    else:
+        here = open_bundle(find_release(workspace, serving)[1], workspace)
+    return SystemUnderTest(f"{serving} at {url}", here, None)

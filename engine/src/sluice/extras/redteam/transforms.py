@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import codecs
 import re
 import unicodedata
@@ -68,25 +67,20 @@ def _closed_up(text: str) -> str:
     ).strip()
 
 
-def _of_base64(text: str) -> str:
-    def read(found: re.Match[str]) -> str:
-        body = found[0].rstrip("=")
-        try:
-            return base64.b64decode(body + "=" * (-len(body) % 4), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return found[0]
+def _decoder(pattern: re.Pattern[str], decode: Callable[[str], bytes]) -> Callable[[str], str]:
+    """Return a function that decodes each match of the pattern, unless it is no text."""
 
-    return _BASE64.sub(read, text)
-
-
-def _of_hex(text: str) -> str:
     def read(found: re.Match[str]) -> str:
         try:
-            return bytes.fromhex(re.sub(r"[ :]", "", found[0])).decode()
-        except (UnicodeDecodeError, ValueError):
+            return decode(found[0]).decode()
+        except ValueError:  # of fromhex, and the base of binascii.Error and UnicodeDecodeError
             return found[0]
 
-    return _HEX.sub(read, text)
+    return lambda text: pattern.sub(read, text)
+
+
+_of_hex = _decoder(_HEX, lambda text: bytes.fromhex(re.sub(r"[ :]", "", text)))
+_of_base64 = _decoder(_BASE64, lambda text: base64.b64decode(text.rstrip("=") + "=="))  # more padding does no harm
 
 
 def _rot13(text: str) -> str:

@@ -47,7 +47,11 @@ def checks(place: DiagnosisScope, client: Client) -> Iterator[tuple[str, Callabl
     for key, name in (("image", settings.image), ("serving_image", settings.serving_image)):
         if image := _ECR.fullmatch(name):
             yield f"SageMaker: {key}", partial(_image, client, f"SageMaker: {key}", image, account)
-    for usage, wanted in _usages(settings).items():
+    jobs = settings.jobs
+    spot = "spot training" if jobs.train.spot else "training"
+    usages = {f"{jobs.train.instance_type} for {spot} job usage": jobs.train.instances}
+    usages |= {f"{job.instance_type} for processing job usage": 1 for job in (jobs.process, jobs.evaluate)}
+    for usage, wanted in usages.items():  # AWS's name, and how many machines a run takes at a time
         yield f"quota {usage}", partial(_quota, client, usage, wanted)
 
 
@@ -80,14 +84,6 @@ def _image(client: Client, what: str, image: re.Match[str], account: str) -> Dia
     except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
         return Diagnosis(what, "missing", f"no {image[0]}", "build and push it, or name another one")
     return passed(what, image[0])
-
-
-def _usages(settings: SageMakerSettings) -> dict[str, int]:
-    """Return the quotas by AWS's names, and how many machines a run takes of each at a time."""
-    jobs = settings.jobs
-    spot = "spot training" if jobs.train.spot else "training"
-    found = {f"{jobs.train.instance_type} for {spot} job usage": jobs.train.instances}
-    return found | {f"{job.instance_type} for processing job usage": 1 for job in (jobs.process, jobs.evaluate)}
 
 
 def _quota(client: Client, usage: str, wanted: int) -> Diagnosis:

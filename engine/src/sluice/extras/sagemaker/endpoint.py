@@ -174,8 +174,8 @@ class _Endpoint:
         scaling, name = self.wanted.scaling, resource.split("/")[1]
         target = {"ServiceNamespace": "sagemaker", "ResourceId": resource, "ScalableDimension": dimension}
         if scaling is None:
-            for policy in ("requests", "wake-up"):
-                look_up(self.scaling.delete_scaling_policy, **target, PolicyName=f"{name}-{policy}")
+            for one in ("requests", "wake-up"):
+                look_up(self.scaling.delete_scaling_policy, **target, PolicyName=f"{name}-{one}")
             return
         self.scaling.register_scalable_target(**target, MinCapacity=scaling.least, MaxCapacity=scaling.most)
         tracking = {

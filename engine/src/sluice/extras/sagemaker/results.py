@@ -175,7 +175,6 @@ def send_peft(s3: Any, settings: SageMakerSettings, package: dict[str, Any]) -> 
 def _packages_of(sagemaker: Any, group: str, sha256: str) -> list[dict[str, Any]]:
     from botocore.exceptions import ClientError
 
-    found = []
     with asking(group):
         try:
             pages = [*sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)]
@@ -183,9 +182,6 @@ def _packages_of(sagemaker: Any, group: str, sha256: str) -> list[dict[str, Any]
             if "does not exist" in str(error):
                 return []
             raise
-        for page in pages:
-            for one in page["ModelPackageSummaryList"]:
-                package = sagemaker.describe_model_package(ModelPackageName=one["ModelPackageArn"])
-                if package.get("CustomerMetadataProperties", {}).get(_KEY) == sha256:
-                    found.append(package)
-    return found
+        arns = [one["ModelPackageArn"] for page in pages for one in page["ModelPackageSummaryList"]]
+        packages = [sagemaker.describe_model_package(ModelPackageName=arn) for arn in arns]
+    return [one for one in packages if one.get("CustomerMetadataProperties", {}).get(_KEY) == sha256]

@@ -10,6 +10,8 @@ import gzip
 import tarfile
 import tempfile
 from collections.abc import Iterable
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,12 @@ def recipe_of(workspace: Workspace, image: str) -> str:
     """Return the hex sha256 over the dependencies and parameters of the stages, and the image that they run in."""
     pipeline = workspace.root / "pipelines" / "dvc.yaml"
     stages = read_yaml(pipeline)[0]["stages"]
-    made = {out for stage in stages.values() for out in _outs(stage)}
+    made = {
+        out if isinstance(out, str) else next(iter(out))
+        for stage in stages.values()
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get(kind, ())
+    }
     deps = sorted({dep for name in STAGES for dep in stages[name]["deps"]} - made)
     graph = CodeGraph(workspace.root)
     return digest_of(
@@ -50,11 +57,6 @@ def recipe_of(workspace: Workspace, image: str) -> str:
     )
 
 
-def _outs(stage: dict[str, Any]) -> list[str]:
-    listed = [*stage.get("outs", ()), *stage.get("metrics", ()), *stage.get("plots", ())]
-    return [one if isinstance(one, str) else next(iter(one)) for one in listed]
-
-
 def _content(path: Path) -> Any:
     if path.is_file():
         return digest_of_file(path)
@@ -65,15 +67,12 @@ def _content(path: Path) -> Any:
 
 
 def _values(root: Path, entry: dict[str, list[str]]) -> dict[str, Any]:
-    found = {}
-    for file, keys in entry.items():
-        document = read_yaml(root / file)[0]
-        for key in keys:
-            value = document
-            for part in key.split("."):
-                value = value[part]
-            found[f"{file}:{key}"] = value
-    return found
+    documents = {file: read_yaml(root / file)[0] for file in entry}
+    return {
+        f"{file}:{key}": reduce(getitem, key.split("."), documents[file])
+        for file, keys in entry.items()
+        for key in keys
+    }
 
 
 def code_of(workspace: Workspace) -> list[Path]:

@@ -25,8 +25,8 @@ LAYER = "base_model.model.model.layers.1."
 def learned(place: Path, **changes: Any) -> dict[str, Any]:
     params = TrainingParameters.model_validate(PARAMS.model_dump() | LEARNED | changes)
     paths = TrainingPaths(place / "base", place / "base", place / "out", place / "checkpoints")
-    result = train(paths, EXAMPLES[:1], params, lambda *_: None)
-    assert all(any(path.glob("*.safetensors")) for path in result.exports.values())
+    made = train(paths, EXAMPLES[:1], params, lambda *_: None)
+    assert all(any(path.glob("*.safetensors")) for path in made.values())
     return dict(exports.read_json(place / "out" / "training.json")["exports"])
 
 

@@ -76,11 +76,10 @@ def test_the_loss_is_that_of_each_answer_alone_padded_and_without_padding() -> N
             assert float(answer_loss(whole, batch)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_training_lowers_the_loss_and_repeats_itself(tmp_path: Path) -> None:
-    runs = [fitted(PARAMS, tmp_path / str(number))[1] for number in range(2)]
-    assert runs[0].loss == runs[1].loss
-    assert runs[0].loss[-1][1] < runs[0].loss[0][1]
-    assert (runs[0].answers, runs[0].steps) == (24, 12)
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    _, run = fitted(PARAMS, tmp_path)
+    assert run.loss[-1][1] < run.loss[0][1]
+    assert (run.answers, run.steps) == (24, 12)
 
 
 @pytest.mark.parametrize("changes", [{"batch": 3, "accumulate": 2}, {"gradient_checkpointing": True}])

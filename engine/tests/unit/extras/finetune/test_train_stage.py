@@ -19,7 +19,6 @@ from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.exports import BaseModelShape
 from sluice.extras.finetune.train_stage import TrainingPaths, run, train
 from sluice.extras.finetune.training_parameters import TrainingParameters
-from sluice.extras.finetune.training_record import TrainingResult
 from sluice.llm import model_files
 from sluice.llm.model_files import PinnedFiles, ensure, ensure_source, load_models
 from support.libraries import Library
@@ -30,7 +29,7 @@ Library("trl")
 LONG = Example("long", ({"role": "user", "content": "x" * 200},), "y", False)
 
 
-def trained(place: Path, examples: list[Example] = EXAMPLES, **changes: Any) -> TrainingResult:
+def trained(place: Path, examples: list[Example] = EXAMPLES, **changes: Any) -> dict[exports.ExportKind, Path]:
     params = TrainingParameters.model_validate(PARAMS.model_dump() | {"steps": 2} | changes)
     paths = TrainingPaths(place / "base", place / "base", place / "out", place / "checkpoints")
     return train(paths, examples, params, lambda *_: None)
@@ -45,9 +44,8 @@ def test_no_examples_and_no_base_are_errors(tmp_path: Path) -> None:
 
 
 def test_rows_longer_than_the_context_are_counted_and_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = trained(place, [*EXAMPLES, LONG], max_tokens=100_000)
+    trained(place, [*EXAMPLES, LONG], max_tokens=100_000)
     assert "train: 1 of 5 examples are longer than 128 tokens: left out" in capsys.readouterr().err
-    assert result.skipped == 1
     assert json.loads((place / "out" / "training.json").read_text())["skipped"] == 1
     with pytest.raises(SluiceError, match="all 4 training examples are longer than 16 tokens"):
         trained(place, max_tokens=16)
@@ -78,8 +76,7 @@ def test_the_adapter_appears_whole_and_tried_or_not_at_all(
     monkeypatch.setattr(exports, "probe", probe)
     monkeypatch.setattr(train_stage, "_shape", lambda *_: BaseModelShape("llama", 2, 4, 2))
     if accepted:
-        result = trained(place, exports=("gguf",))
-        assert result.exports == {"gguf": out / "adapter.gguf"}
+        assert trained(place, exports=("gguf",)) == {"gguf": out / "adapter.gguf"}
         assert sorted(p.name for p in out.iterdir()) == ["adapter.gguf", "loss.csv", "training.json"]
         assert (out / "loss.csv").read_text().startswith("step,loss\n1,")
     else:
@@ -89,7 +86,7 @@ def test_the_adapter_appears_whole_and_tried_or_not_at_all(
 
 
 def test_the_record_says_what_was_learned_from_and_on_what(place: Path) -> None:
-    result = trained(place, held_share=0.25)
+    trained(place, held_share=0.25)
     record = json.loads((place / "out" / "training.json").read_text())
     assert record["held"] == 1
     assert record["samples"] == 4
@@ -99,7 +96,7 @@ def test_the_record_says_what_was_learned_from_and_on_what(place: Path) -> None:
     assert record["parameters"]["method"] == "lora"
     assert record["tokens_per_second"] > 0
     assert record["exports"]["peft"] is not None
-    assert result.run.steps == 2
+    assert record["steps"] == 2
 
 
 def test_a_release_must_have_the_adapter_that_it_serves(workspace: Workspace) -> None:
@@ -108,11 +105,6 @@ def test_a_release_must_have_the_adapter_that_it_serves(workspace: Workspace) ->
     with pytest.raises(SluiceError, match=r"train\.exports has no gguf.*\n.*sluice train --out DIR"):
         run(workspace)
     assert not workspace.build.exists()
-
-
-def test_a_missing_file_of_rows_is_named(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(SluiceError, match=r"other\.jsonl"):
-        run(workspace, rows=tmp_path / "other.jsonl")
 
 
 def test_of_the_processes_of_a_machine_one_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +139,7 @@ def test_a_few_steps_teach_what_llama_cpp_then_answers(served: Path, tmp_path: P
     params = TrainingParameters(steps=8, warmup=1, batch=4, accumulate=1, learning_rate=2e-3)
     out = tmp_path / "out"
     paths = TrainingPaths(served, served, out, tmp_path / "checkpoints")
-    result = train(paths, EXAMPLES, params, lambda *step: steps.append(step))
+    made = train(paths, EXAMPLES, params, lambda *step: steps.append(step))
     assert [step[0] for step in steps] == list(range(1, 9))
     assert steps[-1][2] < steps[0][2] / 2
     record = json.loads((out / "training.json").read_text())
@@ -160,5 +152,5 @@ def test_a_few_steps_teach_what_llama_cpp_then_answers(served: Path, tmp_path: P
             return [ask_local(server.base_url, e.messages, maxTokens=8)[0] for e in EXAMPLES]
 
     targets = [e.target for e in EXAMPLES]
-    assert answers(result.exports["gguf"]) == targets
+    assert answers(made["gguf"]) == targets
     assert answers(None) != targets

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from sluice.core.errors import SluiceError
 from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune.training_parameters import TrainingParameters, require_releasable
+from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.finetune.training_plan import model_lifecycle, plan
 from sluice.llm.providers import PROVIDERS
 from support.libraries import Library
-from unit.extras.finetune.configs import LLAMA_8B, write_config, write_models
+from unit.extras.finetune.tiny import LLAMA_8B, write_config, write_models
 
 Library("trl")
 COMMON = ("timeouts", "retries", "max_concurrency", "breaker", "prices")
@@ -133,12 +133,6 @@ def test_a_gguf_file_alone_cannot_be_packed(workspace: Workspace) -> None:
     write(workspace, LOCAL, weights=False)
     with pytest.raises(SluiceError, match="has a GGUF file alone"):
         list(model_lifecycle(workspace, TrainingParameters(method="qlora")))
-
-
-def test_a_release_needs_an_adapter_as_gguf() -> None:
-    with pytest.raises(SluiceError, match=r"train\.exports has no gguf"):
-        require_releasable(TrainingParameters(exports=("peft",)))
-    require_releasable(TrainingParameters())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.redteam import target as subject
 from sluice.extras.redteam.result import RedTeamResult
 from sluice.extras.redteam.suites import SUITES
-from sluice.extras.redteam.target import AttackTarget, SystemUnderTest
+from sluice.extras.redteam.target import AttackTarget
 from support.redteam.service import reply, service
 from support.serving.fakes import scripted_bundle
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_asked_of_a_running_service_is_told(
     words: list[str],
     said: str,
 ) -> None:
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: scripted_bundle())
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with served("no") as target:
         status, _, err = redteam("--url", target.url, *words)
@@ -87,7 +87,7 @@ def test_what_cannot_be_asked_of_a_running_service_is_told(
 def test_a_running_service_is_attacked_with_everything_that_needs_nothing_planted(
     here: Workspace, monkeypatch: pytest.MonkeyPatch, redteam: Run
 ) -> None:
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: scripted_bundle())
     with served("The handbook does not say.") as target:
         status, out, _ = redteam("--url", target.url, "--no-garak")
     assert status == 0
@@ -106,7 +106,7 @@ def test_a_service_that_leaks_ends_with_the_code_of_a_gate(
     here: Workspace, monkeypatch: pytest.MonkeyPatch, redteam: Run
 ) -> None:
     bundle = scripted_bundle()
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", bundle, None))
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: bundle)
     monkeypatch.setattr("sluice.extras.redteam.attack._RUN", 2)  # the prompt of the tests is short
     with served("Else say: nothing") as target:
         status, out, err = redteam("--url", target.url, "--no-garak", "--family", "prompt_extraction")
@@ -114,10 +114,3 @@ def test_a_service_that_leaks_ends_with_the_code_of_a_gate(
     assert "the red team got through" in err
     assert "prompt_extraction    released   264/264 = 100.0 %" in out
     assert str(here.build / "redteam") in err
-
-
-def test_a_side_that_is_none_is_told(here: Workspace, monkeypatch: pytest.MonkeyPatch, redteam: Run) -> None:
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
-    words = ["target", "--side", "obediant", "--port", "1", "--state", str(here.state), "--index", str(here.build)]
-    status, _, err = redteam(*words)
-    assert (status, "no side 'obediant'" in err) == (1, True)

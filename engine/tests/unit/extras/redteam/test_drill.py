@@ -12,26 +12,18 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.extras.redteam.attack import Attack, AttackFixture, ServiceReply
-from sluice.extras.redteam.drill import STAGE, RedTeamParameters, RedTeamPlan, Scan, attack, judge, make_attacks
-from sluice.extras.redteam.garak import GarakParameters
+from sluice.extras.redteam.drill import STAGE, RedTeamPlan, Scan, attack, judge, make_attacks
 from sluice.extras.redteam.report import in_the_terminal
 from sluice.extras.redteam.result import AttackCount, FamilyResult, RedTeamResult, families, figures
 from sluice.extras.redteam.suites import SUITES
 from sluice.extras.redteam.target import SIDES, AttackAttempt, AttackTarget, TargetKind, answer
 from sluice.release.gates import load_gates
-from support.redteam.service import Behave, reply, service
+from support.redteam.service import PARAMETERS, Behave, reply, service
 
 pytestmark = pytest.mark.usefixtures("loopback")
 GATES = Path(__file__).parents[5] / "config" / "gates.yaml"
 SCENE = AttackFixture(["How long is a step?"], ["You answer questions about running services from the passages."])
 NAMES = ("direct_injection",)
-PARAMETERS = RedTeamParameters(
-    workers=4,
-    released_workers=2,
-    answer_seconds=240,
-    released_each=8,
-    garak=GarakParameters(probes=("dan.Dan_11_0",), prompts=1, generations=1, parallel=1, minutes=1),
-)
 HELD = AttackCount(attempts=100, succeeded=0, errors=0)
 GARAK = ("0.17.1", [FamilyResult(name="dan.Dan_11_0 (dan.DAN)", sides={"garak": HELD})])
 

@@ -10,24 +10,17 @@ from conftest import RealModels
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
 from sluice.extras.redteam.attack import evenly
-from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan, attack, make_attacks, planted_index, scene_of
-from sluice.extras.redteam.garak import GarakParameters
+from sluice.extras.redteam.drill import RedTeamPlan, attack, make_attacks, planted_index, scene_of
 from sluice.extras.redteam.result import AttackCount, families
 from sluice.extras.redteam.suites import SUITES
 from sluice.extras.redteam.target import FOLDER, TargetKind, draft, launch
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, build_index, read_index
 from support.guardrails import place_guard_model
+from support.redteam.service import PARAMETERS
 
 pytestmark = pytest.mark.real
 EACH = 8
-PARAMETERS = RedTeamParameters(
-    workers=4,
-    released_workers=2,
-    answer_seconds=60,
-    released_each=1,
-    garak=GarakParameters(probes=("none",), prompts=1, generations=1, parallel=1, minutes=1),
-)
 
 
 def test_the_real_service_with_and_without_guards(
@@ -41,10 +34,10 @@ def test_the_real_service_with_and_without_guards(
     with Embedder(models.embed) as embedder:
         build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
     place_guard_model(workspace, models.specs.embed.sha256)
-    subject = draft(workspace, make=False)
-    scene = scene_of(subject.bundle, [row.question for row in rows if row.answerable])
+    bundle = draft(workspace, make=False)
+    scene = scene_of(bundle, [row.question for row in rows if row.answerable])
     attacks = make_attacks(SUITES, scene)
-    index = planted_index(subject.bundle, attacks, workspace.state / FOLDER / "index")
+    index = planted_index(bundle, attacks, workspace.state / FOLDER / "index")
     _, before, old = read_index(workspace.build / "index")
     _, after, new = read_index(index)
     assert after[: len(before)] == before
@@ -53,7 +46,7 @@ def test_the_real_service_with_and_without_guards(
     few = {name: evenly(made, EACH) for name, made in attacks.items()}
     sides: tuple[TargetKind, ...] = ("complying", "unguarded")
     plan = RedTeamPlan("working tree", SUITES, sides, False, PARAMETERS)
-    asked_without_passages = subject.bundle.prompts["welcome"].messages[0].content
+    asked_without_passages = bundle.prompts["welcome"].messages[0].content
     assert asked_without_passages.partition("{{")[0] in scene.prompt
     found = attack(plan, few, partial(launch, workspace, None, index), None)
     assert [one.error for tried in found.attempts.values() for one in tried if one.error] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,107 +159,88 @@ def test_scaled_machines_keep_their_number_in_a_deployment(played: Played, run: 
         assert found.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"] == []
 
 
-def _of(config: str, status: str = "InService", **more: Any) -> Callable[[Played], None]:
-    def seed(played: Played) -> None:
-        played.service.endpoints[NAME] = Thing(config, status, **more)
-
-    return seed
+OLD, NEW = f"{NAME}-0-old", f"{NAME}-0-new"
+NO = "no"
 
 
-def _with(seed: Callable[[Played], None], **more: Any) -> Callable[[Played], None]:
-    def both(played: Played) -> None:
-        seed(played)
-        for name, value in more.items():
-            setattr(played.service, name, value)
+@dataclass
+class State:
+    """An endpoint before a deployment and what happens to that: the error, words of it or of the output, and the
+    version that serves then. `things`: of the service, by the name of their attribute; `refuse`: codes by call;
+    `meanwhile`: while it updates; `stays`: the same command doesn't help."""
 
-    return both
+    words: str = ""
+    serves: str = "1"
+    error: type[SluiceError] | None = None
+    endpoint: Thing | None = field(default_factory=lambda: Thing(OLD, "InService"))
+    things: dict[str, Any] = field(default_factory=dict)
+    refuse: dict[str, str] = field(default_factory=dict)
+    meanwhile: Callable[[Played], Any] | None = None
+    stays: bool = False
+
+    def begin(self, played: Played, meanwhile: dict[str, Callable[[], Any]]) -> None:
+        if self.endpoint:
+            played.service.endpoints[NAME] = replace(self.endpoint)
+        for name, value in self.things.items():
+            setattr(played.service, name, list(value) if isinstance(value, list) else value)
+        played.refuse |= {call: (code, NO) for call, code in self.refuse.items()}
+        if happens := self.meanwhile:
+            meanwhile["updating"] = lambda: happens(played)
 
 
-def _nothing(played: Played) -> None:
-    assert not played.service.endpoints
+def expire(played: Played) -> None:
+    played.refuse["DescribeEndpoint"] = ("ExpiredTokenException", NO)
 
 
-def _refuse(code: str, call: str) -> Callable[[Played], None]:
-    def seed(played: Played) -> None:
-        _of(f"{NAME}-0-old")(played)
-        played.refuse[call] = (code, "no")
-
-    return seed
-
-
-# By what the endpoint is or what happens meanwhile: the error, words of it or the output, and the version that serves.
-STATES: dict[str, tuple[Callable[[Played], None], type[SluiceError] | None, str, str]] = {
-    "failed before": (_of(f"{NAME}-0-old", "Failed", reason="no /ping"), None, "it is deleted", "1"),
-    "another is under way": (_of(f"{NAME}-0-old", "Updating", pending=f"{NAME}-0-new", left=2), None, "updating", "1"),
-    "another is taken back": (
-        _of(f"{NAME}-0-old", "Updating", pending=f"{NAME}-0-new", end="RolledBack"),
-        None,
-        "",
-        "1",
+SLOW = {"ticks": 3}
+STATES = {
+    "failed before": State("it is deleted", endpoint=Thing(OLD, "Failed", reason="no /ping")),
+    "another is under way": State("updating", endpoint=Thing(OLD, "Updating", pending=NEW, left=2)),
+    "another is taken back": State(endpoint=Thing(OLD, "Updating", pending=NEW, end="RolledBack")),
+    "another fails": State("it is deleted", endpoint=Thing(OLD, "Creating", end="Failed")),
+    "AWS maintains it": State("systemupdating", endpoint=Thing(OLD, "SystemUpdating", left=3)),
+    "it is being deleted": State("deleting", endpoint=Thing(OLD, "Deleting", left=2)),
+    "two configurations serve": State("side by side", "0", SluiceError, Thing(OLD, "UpdateRollbackFailed"), stays=True),
+    "an alarm rings": State("errors", "0", CanaryStopped, things={"outcomes": ["RolledBack"]}, stays=True),
+    "the first one fails": State("ping health check", "1", SluiceError, None, {"outcomes": ["Failed"]}),
+    "it is deleted by hand": State(
+        "was deleted", "", SluiceError, things=SLOW, meanwhile=lambda played: played.service.endpoints.pop(NAME)
     ),
-    "another fails": (_of(f"{NAME}-0-old", "Creating", end="Failed"), None, "it is deleted", "1"),
-    "AWS maintains it": (_of(f"{NAME}-0-old", "SystemUpdating", left=3), None, "systemupdating", "1"),
-    "it is being deleted": (_of(f"{NAME}-0-old", "Deleting", left=2), None, "deleting", "1"),
-    "two configurations serve": (_of(f"{NAME}-0-old", "UpdateRollbackFailed"), SluiceError, "side by side", "0"),
-    "an alarm rings in the canary": (
-        _with(_of(f"{NAME}-0-old"), outcomes=["RolledBack"]),
-        CanaryStopped,
-        "errors",
-        "0",
-    ),
-    "the first one fails": (_with(_nothing, outcomes=["Failed"]), SluiceError, "ping health check", "1"),
-    "it is deleted by hand": (_with(_of(f"{NAME}-0-old"), ticks=3), SluiceError, "was deleted", ""),
-    "another is approved meanwhile": (_with(_of(f"{NAME}-0-old"), ticks=3), None, "meanwhile", "2"),
-    "the quota refuses it": (_refuse("ResourceLimitExceeded", "UpdateEndpoint"), SluiceError, "quota", "0"),
-    "credentials expire": (_refuse("ExpiredTokenException", "DescribeEndpoint"), SluiceError, "credentials", "0"),
-    "credentials expire in the canary": (
-        _with(_of(f"{NAME}-0-old"), ticks=3),
-        SluiceError,
-        "what has begun is picked up",
-        "0",
-    ),
-    "a right is missing": (_refuse("AccessDeniedException", "CreateModel"), SluiceError, "not allowed", "0"),
+    "another is approved meanwhile": State("meanwhile", "2", things=SLOW, meanwhile=lambda _: approved()),
+    "the quota refuses it": State("quota", "0", SluiceError, refuse={"UpdateEndpoint": "ResourceLimitExceeded"}),
+    "credentials expire": State("what has begun is picked up", "0", SluiceError, things=SLOW, meanwhile=expire),
+    "a right is missing": State("not allowed", "0", SluiceError, refuse={"CreateModel": "AccessDeniedException"}),
 }
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
 def test_each_state_ends_where_the_reference_says(
-    played: Played, run: Deploy, meanwhile: dict[str, Callable[[], Any]], state: str
+    played: Played, run: Deploy, meanwhile: dict[str, Callable[[], Any]], state: State
 ) -> None:
-    seed, error, words, serves = STATES[state]
-    if state == "it is deleted by hand":
-        meanwhile["updating"] = lambda: played.service.endpoints.pop(NAME)
-    if state == "another is approved meanwhile":
-        meanwhile["updating"] = approved
-    if state == "credentials expire in the canary":
-        expired = ("ExpiredTokenException", "no")
-        meanwhile["updating"] = lambda: played.refuse.update({"DescribeEndpoint": expired})
     approved()
-    seed(played)
-    if error is None:
-        assert words in "\n".join(run())
-    else:
-        with pytest.raises(error, match=words):
-            run()
-    found = played.service.endpoints.get(NAME)
-    assert (version(played) if found else "") == serves
-    if error is None:
+    state.begin(played, meanwhile)
+    if state.error is None:
+        assert state.words in "\n".join(run())
         assert (live(played).status, live(played).pending) == ("InService", "")
+    else:
+        with pytest.raises(state.error, match=state.words):
+            run()
+    assert (version(played) if NAME in played.service.endpoints else "") == state.serves
     played.refuse.clear()  # with the reason gone, the same command succeeds
-    if state not in ("two configurations serve", "an alarm rings in the canary"):
+    if not state.stays:
         run()
         assert live(played).status == "InService"
-    if state == "credentials expire in the canary":
+    if state.meanwhile is expire:
         assert played.count("UpdateEndpoint") == 1
 
 
-@pytest.mark.parametrize(("seed", "outcome"), [(_nothing, "Failed"), (_of(f"{NAME}-0-old"), "RolledBack")])
+@pytest.mark.parametrize(("endpoint", "outcome"), [(None, "Failed"), (Thing(OLD, "InService"), "RolledBack")])
 def test_a_deployment_that_another_run_began_is_followed_and_not_tried_twice(
-    played: Played, run: Deploy, meanwhile: dict[str, Callable[[], Any]], seed: Callable[[Played], None], outcome: str
+    played: Played, run: Deploy, meanwhile: dict[str, Callable[[], Any]], endpoint: Thing | None, outcome: str
 ) -> None:
     approved()
-    _with(seed, ticks=3, outcomes=[outcome])(played)
-    meanwhile["is on its way"] = lambda: played.refuse.update({"DescribeEndpoint": ("ExpiredTokenException", "no")})
+    State(endpoint=endpoint, things=SLOW | {"outcomes": [outcome]}).begin(played, meanwhile)
+    meanwhile["is on its way"] = lambda: expire(played)
     with pytest.raises(SluiceError, match="credentials"):
         run()
     played.refuse.clear()

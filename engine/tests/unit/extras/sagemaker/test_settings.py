@@ -44,12 +44,10 @@ PLAIN = {"name": "sluice-assistant", "instance_type": "ml.m5.xlarge", "alarms": 
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
-        ("region", "Frankfurt", "region: "),
         ("budget", 5, r"budget: unknown key \(did you mean 'budget_usd'\?\)"),
         ("jobs.train.instance_type", "m5.xlarge", "jobs.train.instance_type: "),
         ("jobs.train.max_wait_minutes", 10, "max_wait_minutes is below max_minutes"),
         ("jobs.process.expected_minutes", 90, "expected_minutes is above max_minutes"),
-        ("jobs.evaluate.instances", 2, "jobs.evaluate.instances: "),
         ("environment", {"HF_TOKEN": "x"}, "looks like a secret"),
         ("secrets", {"HF_TOKEN": "hub"}, "secrets.HF_TOKEN: "),  # pragma: allowlist secret
         ("subnets", ["subnet-1"], "subnets and security_groups go together"),

@@ -32,7 +32,7 @@ from sluice.jobs.dvc_pipeline import command, environment
 from support.aws.played_sagemaker import Look, Played
 from support.aws.sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, jobs_with, make_jobs, step, write_settings
 from support.aws.service_model import REQUESTS
-from unit.extras.finetune.configs import LLAMA_8B, write_models
+from unit.extras.finetune.tiny import LLAMA_8B, write_models
 from unit.extras.sagemaker.pipeline_upsert import upsert
 
 UPSERT = Path(__file__).parent / "pipeline_upsert.py"
