@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,15 +9,9 @@ import pytest
 from sluice.core.workspace import Workspace
 from support.git import commit_all, git
 from unit.core.starter import STARTER
-from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
+from unit.github.fake_github import FakeGitHub, actions_environment
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001 - opens the network to this machine
-    with fake_github() as fake:
-        yield fake
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
 from sluice.template.owned import OWNED, edits, list_files
 from support.git import git
 from unit.extras.upgrade.conftest import Fork
-from unit.github.fake_github import REPOSITORY, WRITER, fake_github
+from unit.github.fake_github import REPOSITORY, WRITER
 from unit.github.fake_repository import FakeRepository
 from unit.template.conftest import blobs, commit, lines
 
@@ -222,13 +221,6 @@ def test_the_branch_is_pushed_once_and_what_a_person_added_stays(fork: Fork) -> 
     git(fork.root, "push", "--quiet", "origin", f"{mine}:{BRANCH}")
     assert "left alone" in push(fork.root, made, {})
     assert git(fork.server, "rev-parse", BRANCH) == mine
-
-
-@pytest.fixture
-def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
-    with fake_github(FakeRepository()) as fake:
-        assert isinstance(fake, FakeRepository)
-        yield fake
 
 
 def test_published_there_is_one_pull_request(
