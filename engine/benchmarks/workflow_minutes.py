@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT / "engine" / "tests"))
 
 from figures import table  # noqa: E402 - beside this file
 
-from unit.github.fake_github import WRITER, fake_github  # noqa: E402 - found by the line above
+from unit.github.fake_github import WRITER, FakeGitHub, fake_github  # noqa: E402 - found by the line above
 from unit.release.stores import store_under_test  # noqa: E402
 from workflows.act import ACT, HERE, RUNNER, VENV, end_session, load, stubs  # noqa: E402
 from workflows.scratch import REPOSITORY, pull_request, pushed, repository  # noqa: E402
@@ -135,7 +135,7 @@ def measure(name: str, folder: Path) -> Measured:
     if situation.event != "schedule":
         payload = pull_request(clone) if situation.event == "pull_request" else pushed(clone)
     with ExitStack() as stack:
-        github = stack.enter_context(fake_github())
+        github = stack.enter_context(fake_github(FakeGitHub()))
         environment = {"GITHUB_API_URL": github.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_RUN_ID": "500"}
         variables = {}
         if situation.event != "pull_request":  # the night collects what the store has too much of

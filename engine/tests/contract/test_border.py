@@ -67,15 +67,20 @@ def test_serving_loads_neither_the_evaluation_nor_integrations_nor_doubles() -> 
     modules = loaded(
         "import sluice.serving.server, assistant.app, assistant.tools; from sluice.serving.routing import load_router;"
         "load_router(); from sluice.guardrails.check import CHECKS; list(CHECKS);"
-        "from sluice.serving.contracts import load_build; load_build('assistant.app:build')"
+        "from sluice.serving.contracts import load_build; load_build('assistant.app:build');"
+        "from sluice.llm.resilience import open_chat; from sluice.llm.settings import load_providers;"
+        "from pathlib import Path; from sluice.llm.model_files import Models;"
+        "chat = load_providers(Path('config/providers.yaml'), roles=Models.roles()).chat;"
+        "open_chat([one for one in chat if one.kind == 'local'], local_url='http://127.0.0.1:1')"
     )
-    unwanted = ("sluice.evaluation", "sluice.testing", "assistant.metrics", "langchain_openai")
+    unwanted = ("sluice.evaluation", "sluice.testing", "assistant.metrics", "langchain.", "langchain_anthropic")
+    unwanted += ("langchain_aws", "langchain_openai", "anthropic.", "boto3.", "botocore.", "openai.", "httpx.")
     unwanted += ("guardrails.", "torch.", "mlflow.", "dvc.", "sqlalchemy.")
     assert [name for name in modules if name.startswith(unwanted)] == []
-    # Of an extra its checks alone, with the packages around them.
-    checks = packages("checks")
+    # Of an extra its checks and providers alone, with the packages around them.
+    serving = [*packages("checks"), *packages("providers")]
     extras = [name for name in modules if name.startswith("sluice.extras")]
-    assert [name for name in extras if not any(name.startswith(one) or one.startswith(name) for one in checks)] == []
+    assert [name for name in extras if not any(name.startswith(one) or one.startswith(name) for one in serving)] == []
 
 
 def test_the_command_line_loads_no_application() -> None:

@@ -60,14 +60,6 @@ def play(
     return results
 
 
-def test_all_goes_well_with_a_cluster_and_without_one() -> None:
-    jobs = jobs_of("release.yml")
-    skipped = {name for name, result in play(jobs, CLUSTER).items() if result == "skipped"}
-    assert skipped == {"reconcile", "rehearse", "stopped"}
-    skipped = {name for name, result in play(jobs, ALONE).items() if result == "skipped"}
-    assert skipped & set(jobs) == {"reconcile", "image", "sign", "stopped"} & set(jobs)
-
-
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("outputs", [CLUSTER, ALONE], ids=["cluster", "alone"])
 @pytest.mark.parametrize("lost", [name for name in jobs_of("release.yml") if name not in ("publish", "stopped")])
@@ -92,39 +84,9 @@ def test_a_run_that_somebody_cancels_is_noted() -> None:
     assert not runs(jobs["publish"]["if"], {"needs": needs}, results, cancelled=True)
 
 
-@pytest.mark.parametrize(("verdict", "make"), [("refused", "true"), ("", "false")])
-def test_nothing_is_deployed_of_what_a_gate_refuses_or_nothing_changed_in(verdict: str, make: str) -> None:
-    outputs = CLUSTER | {"plan": CLUSTER["plan"] | {"make": make}, "release": {"verdict": verdict}}
-    results = play(jobs_of("release.yml"), outputs, {"release": "failure"} if verdict else {})
-    assert {name for name, result in results.items() if result != "skipped"} <= {"plan", "image", "release"}
-
-
 def test_another_branch_releases_nothing() -> None:
     results = play(jobs_of("release.yml"), CLUSTER, github=EVENT | {"ref_name": "master"})
     assert set(results.values()) == {"skipped"}
-
-
-def test_a_default_branch_of_another_name_is_named_by_the_night() -> None:
-    (step,) = [one for one in jobs_of("nightly.yml")["report"]["steps"] if "branch?" in one.get("name", "")]
-    (release,) = [one for one in Repository.read(ROOT).workflows if one.name == "release.yml"]
-    started = release.triggers["push"]["branches"]
-    assert [name for name in (*started, "develop") if runs(step["if"], {"github": {"ref_name": name}}, {})] == [
-        "develop"
-    ]
-
-
-def test_what_a_lost_run_left_is_settled_first() -> None:
-    jobs = jobs_of("release.yml")
-    outputs = CLUSTER | {"plan": CLUSTER["plan"] | {"unknown": "r-111111111111"}}
-    results = play(jobs, outputs)
-    assert (results["reconcile"], results["release"]) == ("success", "success")
-    assert list(jobs).index("reconcile") < list(jobs).index("release")
-    # By the clock or by hand nothing is made, and what turned out to be live gets its GitHub Release.
-    results = play(jobs, outputs | {"plan": outputs["plan"] | {"make": "false"}})
-    assert {name for name, result in results.items() if result != "skipped"} == {"plan", "reconcile", "publish"}
-    deploys = jobs_of("deploy-release.yml")["deploy"]["steps"]
-    said = [step.get("run", "").split()[1:3] for step in deploys if step.get("run", "").startswith(".venv/bin/sluice")]
-    assert said[0] == ["release", "reconcile"]
 
 
 @pytest.mark.parametrize(
@@ -148,12 +110,6 @@ def test_what_is_published_is_what_this_run_made_live(production: str, unknown: 
 # Pull requests
 
 PLANNED = dict.fromkeys(("check", "test", "test-engine", "eval", "rehearse"), "true")
-
-
-@pytest.mark.parametrize("end", ENDS)
-def test_what_the_comparison_does_not_pass_is_not_rehearsed(end: str) -> None:
-    results = play(jobs_of("ci.yml"), {"plan": PLANNED}, {"eval": end})
-    assert (results["rehearse"], results["required"]) == ("skipped", "success")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,9 @@ ROOT = Path.cwd()
 def helped(command, words):
     yield " ".join(words)
     import click
-    command.get_help(click.Context(command, info_name=words[-1]))
+    context = click.Context(command, info_name=words[-1])
+    for parameter in command.get_params(context):  # what its help is made of; to lay that out takes the most time
+        parameter.get_help_record(context)
     for name, below in getattr(command, "commands", {}).items():
         yield from helped(below, [*words, name])
 

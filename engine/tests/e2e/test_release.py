@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,8 +30,10 @@ ROOT = Path(__file__).parents[3]
 # An answer_key that falls is called worse from 11 lost answers on, where nothing is gained: that takes so many cases.
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "evaluate": {"limit": 72, "workers": 2},
-    "rehearsal": {"time_scale": 0.1, "cases": 56},
+    "rehearsal": {"time_scale": 0.1, "cases": 32},
 }
+# The trained model ends before that, and the untouched one would write on for minutes.
+LONGEST_ANSWER = "maxTokens: 64"
 
 
 class Fork(Checkout):
@@ -46,6 +47,7 @@ class Fork(Checkout):
         self.edit("config/service.yaml", lambda service: service["retrieval"].update(k=1))
         self.edit("config/gates.yaml", self._small_sample)
         self.be_patient()
+        self.edit_prompt("maxTokens: 160", LONGEST_ANSWER)
         self.commit("small")
 
     @staticmethod
@@ -64,7 +66,7 @@ class Fork(Checkout):
                 gate["limit"] = 2.5
             if gate["stage"] == "load":
                 gate["min_samples"] = 6
-        gates["comparison"]["minimum_cases"] = 5  # of 28, a model of few steps and an untouched one answer fewer
+        gates["comparison"]["minimum_cases"] = 3  # of 16, a model of few steps and an untouched one answer fewer
 
     @property
     def releases(self) -> set[str]:
@@ -97,7 +99,7 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
 def unedited(fork: Fork) -> Iterator[None]:
     """Takes back what a test edits, so that one that fails leaves nothing to those behind it."""
     yield
-    subprocess.run(["git", "checkout", "-q", "--", "prompts", "config"], cwd=fork.root, check=True)
+    fork.git("checkout", "-q", "--", "prompts", "config", "pipelines/params.yaml")
 
 
 def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:
@@ -236,7 +238,7 @@ def test_nothing_changed_says_so(fork: Fork) -> None:
 
 def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: Fork) -> None:
     before = fork.live
-    fork.edit_prompt("maxTokens: 160", "maxTokens: 1")  # every answer is cut after its first token
+    fork.edit_prompt(LONGEST_ANSWER, "maxTokens: 1")  # every answer is cut after its first token
     code, output = fork.run("eval", "--base", "HEAD")
     assert code == 3, output
     assert re.search(r"^Worse: .*answer_key", output, re.MULTILINE)
@@ -247,23 +249,15 @@ def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: F
     assert json.loads((reports / "comparison.json").read_text())["verdict"] == "worse"
     for name in ("comment.md", "report.html"):
         assert "answer_key" in html.unescape((reports / name).read_text())  # the comment escapes underscores
-    fork.edit_prompt("maxTokens: 1", "maxTokens: 160")
+    fork.edit_prompt("maxTokens: 1", LONGEST_ANSWER)
     code, output = fork.run("eval", "--base", "HEAD")
     assert (code, "Nothing changed" in output) == (0, True), output
     assert fork.live == before
 
 
-def test_what_nobody_was_asked_is_never_green(fork: Fork) -> None:
-    fork.edit_prompt("the one or two", "the best two")
-    code, output = fork.run("eval", "--base", "HEAD", "--replay")
-    assert code == 3, output
-    assert "the verdict is: not evaluated" in output
-    assert re.search(r"not evaluated in head: .*more|not evaluated in head: ", output)
-
-
 def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None:
     before = fork.live
-    fork.edit_prompt("maxTokens: 160", "maxTokens: 1")  # every answer is cut after its first token
+    fork.edit_prompt(LONGEST_ANSWER, "maxTokens: 1")  # every answer is cut after its first token
     code, output = fork.run("release", "make")
     assert code == 3, output
     assert "refused by the gates" in output
@@ -275,9 +269,8 @@ def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None
 
 def test_a_slow_canary_is_stopped(fork: Fork) -> None:
     before = fork.live
-    # Another release with the same answers, which need not be asked for.
-    service = fork.root / "config" / "service.yaml"
-    service.write_text(service.read_text().replace("drain_seconds: 28", "drain_seconds: 29"))
+    fork.change_what_serves()
+    fork.edit("pipelines/params.yaml", lambda params: params["rehearsal"].update(cases=12))  # each waits for 8 s
     code, output = fork.run("release", "make", "--fault", "delay=8")
     assert code == 1, output
     assert "stopped by the canary" in output

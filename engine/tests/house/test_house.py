@@ -6,12 +6,10 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import grimp
 import pytest
-import yaml
 
 from sluice.core.extras import EXTRAS, FOLDER, HERE, load, with_dependents
 
@@ -49,24 +47,6 @@ CPU_INDEX = [".github/actions/setup/action.yml", " download." + "pytorch.org"]
 )
 def test_no_tracked_file_holds(texts: dict[str, str], rule: str, pattern: str) -> None:
     assert not [place for place in places(texts, pattern) if place.split(":")[0::2] != CPU_INDEX], rule
-
-
-def faults_of_lock(lock: str) -> list[str]:
-    faults = [line for line in lock.splitlines() if "://" in line or line.startswith("-")]
-    for requirement in re.sub(r"\\\n\s*", " ", lock).splitlines():
-        if not requirement.strip() or requirement.lstrip().startswith("#") or requirement in faults:
-            continue
-        pinned = re.match(r"[\w.\[\],-]+==(\S+)", requirement)
-        if not pinned or "+" in pinned[1] or "--hash=sha256:" not in requirement:
-            faults.append(requirement.split(" --hash")[0])
-    return faults
-
-
-def test_every_locked_requirement_has_hashes_and_no_address(root: Path) -> None:
-    engine = root / "engine"
-    locks = sorted([*engine.glob("requirements/*.txt"), *engine.glob("src/sluice/extras/*/requirements/*.txt")])
-    assert locks
-    assert {lock.name: faults_of_lock(lock.read_text()) for lock in locks} == {lock.name: [] for lock in locks}
 
 
 def layers(root: Path) -> list[str]:
@@ -133,45 +113,6 @@ def test_a_part_imports_those_that_it_needs_and_the_rest_imports_none(nodes: dic
         if found := parts - needed - ({"doctor"} if path in BESIDE_DOCTOR else set()):
             strangers[path] = sorted(found)
     assert strangers == {}
-
-
-def test_types_are_checked_without_what_trains(root: Path, nodes: dict[str, list[ast.AST]]) -> None:
-    """A library that is there in one of the two alone has no types in either."""
-    locks = {path: path.read_text() for path in (root / FOLDER).glob("*/requirements/train.txt")}
-    if not locks:
-        pytest.skip("nothing trains here")
-    first = re.compile(r"^([a-z0-9][\w.-]*)==", re.MULTILINE)
-    everywhere = set(first.findall((root / "engine/requirements/dev.txt").read_text()))
-    training = {"torch", *(name for text in locks.values() for name in first.findall(text))} - everywhere
-    tops = {
-        module.partition(".")[0]
-        for path, each in nodes.items()
-        for module in (imported(each) if path.startswith("engine/src/") else ())
-    }
-    owners = packages_distributions()
-    found = {name for name in tops if {re.sub(r"[-_.]+", "-", one).lower() for one in owners.get(name, [])} & training}
-    settings = tomllib.loads((root / "engine" / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
-    (untyped,) = [one["module"] for one in settings if one.get("follow_imports") == "skip"]
-    assert "torch" in found
-    assert {f"{name}.*" for name in found} - set(untyped) == set()
-
-
-def test_zizmor_is_told_to_pass_over_little_and_why(root: Path, texts: dict[str, str]) -> None:
-    path = root / ".github" / "zizmor.yml"
-    rules = yaml.safe_load(path.read_text())["rules"]
-    assert {name for name, rule in rules.items() if rule.get("disable")} == {"self-repository"}
-    ignored = [place for rule in rules.values() for place in rule.get("ignore", [])]
-    inline = [name for name, text in texts.items() if name.startswith(".github/") and "zizmor: ignore" in text]
-    assert len(ignored) + len(inline) <= 3
-    for name in rules:
-        assert re.search(rf"^ *#.*\n +{name}:", path.read_text(), re.MULTILINE), f"{name}: no comment says why"
-
-
-def test_make_check_asks_them(root: Path) -> None:
-    hooks = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
-    entries = {hook["id"]: hook["entry"] for hook in hooks}
-    assert "--persona auditor --min-severity low" in entries["zizmor"]
-    assert "-shellcheck .venv/bin/shellcheck" in entries["actionlint"]
 
 
 # Lines of Python, and files in engine/src: the engine may only get smaller, as every line is a burden to each project.

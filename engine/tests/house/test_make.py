@@ -8,27 +8,6 @@ import sys
 from pathlib import Path
 
 from sluice.core.digests import digest_of
-from sluice.core.extras import FOLDER
-
-PROGRAMS = {"sluice", "pytest", "pre-commit", "ruff", "python engine/scripts/audit_locks.py"}
-# `help` prints the names, `setup` is another target's recipe, `clean` removes files, `kind` runs a script.
-OWN_RECIPE = {"help", "setup", "clean", "kind"}
-
-
-def targets(root: Path) -> dict[str, list[str]]:
-    files = [root / "Makefile", *sorted(root.glob(f"{FOLDER}/*/extra.mk"))]
-    text = "".join(file.read_text() for file in files).replace("\\\n", " ")
-    found = re.findall(r"^([\w-]+):[^\n]*## .*\n((?:\t.*\n)*)", text, re.MULTILINE)
-    return {name: [line.strip("\t@ ") for line in recipe.splitlines()] for name, recipe in found}
-
-
-def test_a_task_calls_a_program_of_the_project(root: Path) -> None:
-    for name, recipe in targets(root).items():
-        if name not in OWN_RECIPE:
-            called = set(re.findall(r"\$\(BIN\)/(python engine/scripts/\w+\.py|[\w-]+)", recipe[0]))
-            assert called, f"{name}: calls nothing of the environment"
-            assert called <= PROGRAMS, f"{name}: {called}"
-            assert len(called) == 1, f"{name}: more than one program"
 
 
 def make(root: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -11,20 +11,14 @@ import yaml
 
 from sluice.rehearsal import analysis_runs
 from sluice.rehearsal.analysis_runs import (
-    GATE_FAILED,
-    PASSED,
     JobFiles,
     JobTargets,
-    read_report,
     run_load,
     run_quality,
 )
-from sluice.release.gates import load_gates
 from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
-from sluice.release.verdict import reason_of
 from sluice.rollout.analysis_templates import TEMPLATES, LoadParameters, QualityParameters, parse_duration
 from sluice.rollout.canary_plan import load_plan
-from sluice.rollout.load_stage import LoadStage, RequestSample, conclude
 from starter_files import GATES, ROLLOUT, ROOT
 from support.kubernetes import argo_metric
 
@@ -128,35 +122,3 @@ def test_the_load_of_a_rehearsal_is_the_load_of_the_job(tmp_path: Path, started:
     words = started["argv"]
     assert Path(words[words.index("-f") + 1]) == ROOT / job["args"][job["args"].index("-f") + 1]
     assert {"--headless", "--only-summary"} <= set(words) & set(job["args"])
-
-
-# -- the same figures, the same verdict
-
-# Loads: (seconds of stable, seconds of the canary, errors of the canary in a hundred) -> the gates that say no.
-FIGURES: dict[str, tuple[float, float, int, set[str]]] = {
-    "far slower": (1.0, 4.0, 0, {"canary_slowdown", "canary_ttft_slowdown", "canary_total_p95"}),
-    "one error in a hundred": (1.0, 1.0, 1, set()),
-    "two errors in a hundred": (1.0, 1.0, 2, {"canary_errors"}),
-}
-
-
-@pytest.mark.parametrize("figures", FIGURES.values(), ids=list(FIGURES))
-def test_the_verdict_of_the_job_and_of_the_rehearsal_are_one(
-    tmp_path: Path, figures: tuple[float, float, int, set[str]]
-) -> None:
-    stable, canary, errors, refusing = figures
-    samples = [
-        RequestSample(f"{release}-{pair}", release, pair, "status 503" if pair < bad else "", 1000 * each, 500 * each)
-        for pair in range(100)
-        for release, each, bad in (("stable", stable, 0), ("canary", canary, errors))
-    ]
-    out = tmp_path / "load.json"
-    stage = LoadStage(*[""] * 3, load_gates(GATES), out, [], 2, 1.0, "steady", 1.0, samples=samples)
-    passed = all(one.passed for one in conclude(stage))
-    assert passed is not bool(refusing)
-    report = read_report(out, PASSED if passed else GATE_FAILED)
-    assert {one.gate for one in report.verdicts if not one.passed} == refusing
-    assert {one.gate: one.limit for one in report.verdicts} == {
-        gate.name: gate.limit for gate in load_gates(GATES) if gate.stage == "load"
-    }
-    assert bool(reason_of(report.verdicts)) == bool(refusing)

@@ -22,9 +22,9 @@ TEXTS = {
 NAME = "pwned"
 
 
-def text(kind: str, folder: Path) -> str:
-    return TEXTS[kind].replace("TARGET", str(folder / NAME))
+def all_kinds(folder: Path) -> str:
+    return "\n".join(TEXTS.values()).replace("TARGET", str(folder / NAME))
 
 
-def file_name(written: str) -> str:
-    return written.replace("/", "_")[:120]
+def one_line(written: str) -> str:
+    return written.replace("\n", " ")

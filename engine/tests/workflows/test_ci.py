@@ -8,6 +8,7 @@ import re
 import pytest
 
 from workflows.act import Run
+from workflows.hostile import NAME, all_kinds, one_line
 from workflows.scratch import PROMPT
 from workflows.world import World
 
@@ -49,6 +50,17 @@ def test_a_change_of_documentation_needs_no_model(place: World, documentation: R
     assert set(place.made()) == {"engine", "setup TRAINING=no", "check", "test-contract"}
     assert {method for method, _ in place.github.asked} == {"GET"}, "there is no comment that could be outdated"
     assert "not needed" in documentation.job("required").summary
+
+
+def test_what_a_pull_request_says_changes_nothing(place: World, documentation: Run) -> None:
+    written = all_kinds(place.runner.place)
+    line = one_line(written)
+    place.scratch.branch("hostile")
+    place.scratch.write(f"docs/{written.replace('/', '_')[:120]}.md", f"# {written}\n")
+    place.scratch.commit(written, author=line)
+    run = place.ci(title=line, body=written, branch=written, actor=line)
+    assert (run.status, run.results, run.outputs) == (0, documentation.results, documentation.outputs)
+    assert place.traces(NAME) == []
 
 
 def test_a_change_of_a_prompt_is_compared_rehearsed_and_commented_on(place: World, better: Run) -> None:

@@ -83,22 +83,6 @@ def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World) -
     assert "## = No difference seen" in run.job("eval").summary
 
 
-if "engine_tests" in extras():
-
-    def test_dependabot_moves_an_action(alone: World) -> None:
-        alone.scratch.branch("dependabot")
-        path = ".github/workflows/ci.yml"
-        alone.scratch.edit(path, "# v7.0.1", "# v7.0.2")
-        alone.scratch.commit("Bump actions/checkout", author="dependabot[bot]")
-        payload = pull_request(alone.scratch, branch="dependabot/actions")
-        run = alone._run("ci.yml", "pull_request", payload, number=24, actor="dependabot[bot]")
-        compare(run, "ci.yml", "pull request of Dependabot")
-
-    def test_on_saturday_the_template_s_own_tests_are_not_a_copy_s(alone: World) -> None:
-        run = alone._run("template-tests.yml", CLOCK, {"repository": repository()}, number=25)
-        assert (run.status, run.jobs) == (0, {})
-
-
 @pytest.mark.parametrize("private", [False, True], ids=["public", "private"])
 def test_the_night_finds_nothing_missing_and_scores_what_it_may(alone: World, private: bool) -> None:
     alone.scratch.branch("night")
@@ -108,27 +92,3 @@ def test_the_night_finds_nothing_missing_and_scores_what_it_may(alone: World, pr
     assert len(alone.kept("scanned")) == scored + (not private)
     if "admin" in extras():
         assert "nothing to remove: SLUICE_ARTEFACTS names no artifact store" in run.job("prune").log
-
-
-if "upgrade" in extras():
-
-    def test_on_monday_nothing_says_where_the_template_is(alone: World) -> None:
-        run = on_the_clock(alone, "upgrade-template.yml", "Monday", number=27)
-        assert "Nothing to take: the template's address is unknown" in run.summary
-
-
-if "hosted" in extras():
-    from support.actions_api import TOKEN, actions_api
-
-    @pytest.mark.parametrize("conclusion", ["success", "failure"])
-    def test_the_end_of_a_pull_request_s_run_asks_for_nothing(alone: World, conclusion: str) -> None:
-        place, clock = repository() | {"id": 1}, "2026-01-01T10:00:00Z"
-        ended = {"id": 500, "name": "ci", "event": "pull_request", "conclusion": conclusion, "head_repository": place}
-        with actions_api() as api:
-            api.add_run(500, conclusion=conclusion, created_at=clock)
-            payload = {"action": "completed", "workflow_run": ended, "repository": place}
-            address = {"GITHUB_API_URL": api.url}
-            run = alone._run("answer-requests.yml", "workflow_run", payload, number=28, token=TOKEN, **address)
-        colour = "green" if conclusion == "success" else "red"
-        compare(run, "answer-requests.yml", f"the end of a {colour} `ci`")
-        assert api.again == []

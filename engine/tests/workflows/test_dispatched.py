@@ -8,7 +8,7 @@ from sluice.core.extras import extras
 from sluice.template.owned import version_of
 from workflows.act import Run
 from workflows.coverage import RUN
-from workflows.hostile import NAME, TEXTS, text
+from workflows.hostile import NAME, all_kinds, one_line
 from workflows.scratch import dispatched, repository
 from workflows.world import World
 
@@ -23,8 +23,8 @@ def first(bare: World) -> Run:
 @pytest.fixture(scope="module")
 def second(bare: World, first: Run) -> Run:  # noqa: ARG001 - it is the one before
     """Another release, whose commit and author say all that is hostile."""
-    written = "\n".join(text(kind, bare.runner.place) for kind in TEXTS)
-    author = written.replace("\n", " ")
+    written = all_kinds(bare.runner.place)
+    author = one_line(written)
     bare.scratch.edit_prompt("second", written, author=author)
     return bare.release(number=901, event={"message": written, "author": author}, actor=author)
 
@@ -36,8 +36,7 @@ def test_what_a_commit_says_changes_nothing_of_a_release(bare: World, first: Run
         name: set(outputs) for name, outputs in first.outputs.items()
     }
     assert second.job("plan").outputs == first.job("plan").outputs
-    assert not list(bare.runner.place.rglob(f"*{NAME}*"))
-    assert not [line for line in bare.kept("touched") if NAME in line]
+    assert bare.traces(NAME) == []
 
 
 def test_a_rollback_brings_back_the_release_before(bare: World, first: Run, second: Run) -> None:
@@ -48,6 +47,15 @@ def test_a_rollback_brings_back_the_release_before(bare: World, first: Run, seco
     assert run.status == 0
     assert bare.record()[-2:] == [("rolling-back", before), ("rolled-back", before)]
     assert bare.state()["aliases"]["champion"] == before
+
+
+def test_what_an_input_says_changes_nothing(bare: World, second: Run) -> None:  # noqa: ARG001 - there is a release
+    written, before = all_kinds(bare.runner.place), bare.state()
+    inputs = {"environment": "production", "release": written}
+    run = bare.dispatch("rollback.yml", number=910, actor=one_line(written), **inputs)
+    assert (run.results, run.outputs) == ({"rollback/rollback": "failure"}, {})
+    assert bare.state() == before
+    assert bare.traces(NAME) == []
 
 
 def test_a_rollback_of_a_cluster_that_has_nothing_changes_nothing(place: World) -> None:

@@ -88,6 +88,10 @@ class World:
         path = self.runner.place / name
         return path.read_text().splitlines() if path.exists() else []
 
+    def traces(self, name: str) -> list[str]:
+        """Files of this name, and calls of the stub `touch` for one."""
+        return [*map(str, self.runner.place.rglob(f"*{name}*")), *(one for one in self.kept("touched") if name in one)]
+
     def missed(self, workflow: str) -> set[Step]:
         """Steps of a workflow and of all that it calls that no run has begun."""
         return declared(ROOT, workflow) - began(ROOT, self.runs)

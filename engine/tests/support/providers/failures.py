@@ -2,7 +2,7 @@
 them, and when the first provider is left alone and asked again.
 
 Times are those of the event loop that the application runs on, which does not count what the machine does beside it.
-`engine/benchmarks/failing_providers.py` prints them.
+`engine/benchmarks/failing_providers.py` measures them.
 """
 
 from __future__ import annotations
@@ -112,68 +112,3 @@ def failing(
     with ExitStack() as stack:
         servers = [stack.enter_context(upstream()) for _ in range(2)]
         yield Failing(servers, deadline=deadline, a_first_token=a_first_token, failures=failures, places=places)
-
-
-def overshoots(first: str, second: str, *, deadline: float, callers: int, stream: bool) -> list[float]:
-    """Seconds after the deadline at which each of `callers` requests at once was over; the script words say what the
-    providers do. Every one of them must have ended for its deadline."""
-    # No breaker opens, so that all of them wait, retry and fall over.
-    with failing(deadline=deadline, a_first_token=deadline / 3, failures=1000) as service:
-        service.a.script, service.b.script = [first], [second]
-
-        async def all_at_once() -> list[Told]:
-            await service.ask(stream=stream)  # what a first request loads is not counted
-            service.attempts.clear()
-            return list(await asyncio.gather(*(service.ask(stream=stream) for _ in range(callers))))
-
-        answers = run(all_at_once())
-    assert all("model_timeout" in answer.body for answer in answers), answers
-    return [answer.seconds - deadline for answer in answers]
-
-
-@dataclass(frozen=True)
-class Fallover:
-    """`share` of the requests that were answered while the first provider failed; `failures` of it until its breaker
-    opened; `closed_after`: seconds from its recovery until it answered again."""
-
-    share: float
-    failures: int
-    closed_after: float
-
-
-def fall_over(fault: str, *, requests: int, callers: int) -> Fallover:
-    """The first provider fails as the script word says, later it answers again; the second is well all the time."""
-    with failing(deadline=10, a_first_token=0.3) as service:
-        return asyncio.run(_fall_over(service, fault, requests, callers))
-
-
-async def _fall_over(service: Failing, fault: str, requests: int, callers: int) -> Fallover:
-    now = asyncio.get_running_loop().time
-    service.a.script, service.b.script = [fault], ["normal"]
-    failures, opened = 0, asyncio.Event()
-
-    def count(attempt: ProviderAttempt) -> None:
-        nonlocal failures
-        if attempt.provider == "a" and not opened.is_set():
-            failures += 1
-            if service.chat.states["a"] == "open":
-                opened.set()
-
-    service.chat.observers.append(count)
-    turns = asyncio.Semaphore(callers)
-
-    async def one() -> bool:
-        async with turns:
-            answer = await service.ask()
-            return answer.status == 200 and "64 tok" in answer.body
-
-    share = sum(await asyncio.gather(*(one() for _ in range(requests)))) / requests
-    assert opened.is_set(), "the breaker never opened"
-    assert service.answered_by("a") == 0
-    service.a.script = ["normal"]
-    recovered = now()
-    while not service.answered_by("a"):
-        assert now() - recovered < 60, "the first provider is never asked again"
-        await service.ask()
-        await asyncio.sleep(0.05)
-    return Fallover(share, failures, now() - recovered)

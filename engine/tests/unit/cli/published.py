@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from sluice.data.privacy import DataPolicy
 from sluice.data.publish import push
 from support.git import commit_all, git
 from unit.data.conftest import make_checkout
-from unit.github.fake_github import REPOSITORY, WRITER, fake_github
+from unit.github.fake_github import REPOSITORY, WRITER
 from unit.github.fake_repository import FakeRepository
 
 
@@ -45,12 +44,6 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         status = main()
     said = capsys.readouterr()
     return status, said.out, said.err
-
-
-@pytest.fixture
-def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
-    with fake_github(FakeRepository()) as fake:
-        yield fake
 
 
 @pytest.fixture

@@ -9,10 +9,8 @@ import pytest
 from sluice.core.workspace import Workspace
 from support.git import commit_all, git
 from unit.core.starter import STARTER
-from unit.github.conftest import github
 from unit.github.fake_github import FakeGitHub, actions_environment
 
-__all__ = ["github"]
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.template.owned import list_files, write_lists
+from support.git import commit_all, git
 
 ROOT = Path(__file__).parents[4]
 _BLOCK = re.compile(r"^```(\w+) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -79,26 +79,16 @@ def _added(lines: list[str], change: list[str], path: str) -> str:
 
 def copy_repository(target: Path) -> None:
     """Copy the working tree as the only commit of a new repository: a project made from the template."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
+    for name in list_files(ROOT):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
-    for words in (["init", "--quiet"], ["add", "--all"]):
-        subprocess.run(["git", *words], cwd=target, check=True)
+    git(target, "init", "--quiet")
+    git(target, "add", "--all")
     write_lists(target, list_files(target))
-    who = ["-c", "user.name=Guide", "-c", "user.email=guide@example.org"]
-    for words in (["add", "--all"], [*who, "commit", "--quiet", "--message", "The repository"]):
-        subprocess.run(["git", *words], cwd=target, check=True)
+    commit_all(target)
 
 
 def changed(root: Path) -> set[str]:
-    words = ["git", "status", "--porcelain", "--untracked-files=all", "-z"]
-    told = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True).stdout
+    told = git(root, "status", "--porcelain", "--untracked-files=all", "-z")
     return {line[3:] for line in told.split("\0") if line}

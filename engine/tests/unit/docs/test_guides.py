@@ -73,7 +73,6 @@ def test_the_checks_stay_green(together: Path) -> None:
         [PROGRAMS / "ruff", "format", "--check", *files],
         [PROGRAMS / "ruff", "check", *files],
         [PROGRAMS / "mypy", *types, *(path for path in files if path.startswith("src/"))],
-        [PROGRAMS / "lint-imports", "--no-cache", "--config", "engine/pyproject.toml"],
         [PROGRAMS / "sluice", "prompts", "check"],
         [PROGRAMS / "sluice", "manifests", "check"],
         [PROGRAMS / "sluice", "gates", "sync"],

@@ -1,19 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
+from unit.github.fake_github import FakeGitHub, actions_environment
 
 Environment = Callable[..., dict[str, str]]
-
-
-@pytest.fixture
-def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001 - opens the network to this machine
-    with fake_github(FakeGitHub()) as fake:
-        yield fake
 
 
 @pytest.fixture

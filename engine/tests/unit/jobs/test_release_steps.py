@@ -22,11 +22,10 @@ from sluice.release.environment_record import EnvironmentRecord, open_record, sh
 from sluice.release.manifest import Images, Manifest, load_judgement
 from support.git import commit_all
 from support.git import git as run_git
-from unit.github.conftest import github
 from unit.github.fake_github import FakeGitHub, actions_environment
 from unit.release.conftest import small_models, verdict, workspace, write_evaluation
 
-__all__ = ["github", "small_models", "workspace"]
+__all__ = ["small_models", "workspace"]
 
 ENV = ("--env", "production")
 

@@ -24,7 +24,7 @@ from sluice.extras.datakit.traffic import Exchange, harvest, recorded
 from sluice.extras.traces.mlflow_import import push
 from support.aws.moto_server import s3_bucket
 from support.git import git
-from unit.cli.published import here, run, server, there  # noqa: F401 - fixtures
+from unit.cli.published import here, run, server  # noqa: F401 - fixtures
 from unit.extras.datakit.conftest import exchange, line, score, trace_id
 from unit.github.fake_repository import FakeRepository
 

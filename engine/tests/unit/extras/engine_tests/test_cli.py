@@ -13,7 +13,7 @@ from sluice.core.errors import SluiceError
 from sluice.extras.engine_tests.cli import pack_twice, publish
 from sluice.extras.upgrade.engine_wheel import contents, pinned
 from support.git import git
-from unit.github.conftest import environment, github  # noqa: F401 - fixtures
+from unit.github.conftest import environment  # noqa: F401 - a fixture
 from unit.github.fake_github import REPOSITORY, FakeGitHub
 from unit.template.conftest import Template
 

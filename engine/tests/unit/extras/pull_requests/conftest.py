@@ -1,1 +1,1 @@
-from unit.github.conftest import environment, github  # noqa: F401 - fixtures
+from unit.github.conftest import environment  # noqa: F401 - a fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from sluice.extras.pull_requests.branch_pull_request import (
     with_files,
 )
 from support.git import commit_all, git
-from unit.github.fake_github import PERSON, READER, REPOSITORY, WRITER, fake_github
+from unit.github.fake_github import PERSON, READER, REPOSITORY, WRITER
 from unit.github.fake_repository import FakeRepository
 
 MARK = "Kept-Branch: "
@@ -62,12 +61,6 @@ def test_it_is_pushed_once_renewed_and_left_to_a_person(root: Path) -> None:
     git(root, "push", "--quiet", "--force", "origin", f"{theirs}:refs/heads/kept")
     assert "left alone" in push_branch(root, first, "kept", MARK, {})
     assert git(root, "ls-remote", "origin", "refs/heads/kept").split()[0] == theirs
-
-
-@pytest.fixture
-def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
-    with fake_github(FakeRepository()) as fake:
-        yield fake
 
 
 def environment(there: FakeRepository, token: str = WRITER) -> dict[str, str]:

@@ -14,13 +14,11 @@ from sluice.extras.upgrade import upgrade_engine
 from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare
 from sluice.template.owned import OWNED, edits, list_files
 from support.git import git
-from unit.cli.published import there
 from unit.extras.upgrade.conftest import Fork
 from unit.github.fake_github import WRITER, actions_environment
 from unit.github.fake_repository import FakeRepository
 from unit.template.conftest import blobs, commit, lines
 
-__all__ = ["there"]
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 CI = ".github/workflows/ci.yml"
 CODEMODS = "engine/src/sluice/extras/upgrade/codemods"
