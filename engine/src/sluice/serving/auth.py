@@ -76,12 +76,8 @@ class Caller:
     signing: bytes = field(default=KEYLESS, repr=False)
 
 
-_NOBODY = Caller()
-
-
 def caller_of(scope: Connection) -> Caller:
-    found: Caller = scope.get(_CALLER, _NOBODY)
-    return found
+    return scope.get(_CALLER) or Caller()
 
 
 class KeyRing:

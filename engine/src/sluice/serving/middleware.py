@@ -7,7 +7,6 @@ of the requests with 503. They are counted, not drawn, so a drill gives the same
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from dataclasses import dataclass
 from fractions import Fraction
@@ -158,19 +157,18 @@ class FaultMiddleware:
     def __init__(self, app: ASGIApp, fault: InjectedFault) -> None:
         self._app = app
         self._fault = fault
-        self._count = 0
+        self._count = Fraction(0)  # the share of the requests so far that fails
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_chat(scope):
             if self._fault.kind == "delay":
                 await asyncio.sleep(float(self._fault.value))
-            elif self._fails_next():
+            elif self._fails():
                 response = error_response(503, f"injected fault {self._fault}", code="injected_fault")
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _fails_next(self) -> bool:
-        before = math.floor(self._count * self._fault.value)
-        self._count += 1
-        return math.floor(self._count * self._fault.value) > before
+    def _fails(self) -> bool:
+        self._count += self._fault.value
+        return self._count % 1 < self._fault.value

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -57,8 +56,12 @@ class ServerExporter(_TraceTags, ScoringExporter):
     """The experiment is looked up by name with the first batch, and made if it is missing."""
 
     def __init__(self, settings: TraceSettings) -> None:
+        token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+        user, word = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        login = (user, word) if user and word and not token else None
         super().__init__(
-            settings.mlflow.tracking_uri.rstrip("/"), "/v1/traces", _credentials(), settings.timeout_seconds
+            settings.mlflow.tracking_uri.rstrip("/"), "/v1/traces", headers, settings.timeout_seconds, login
         )
         self._experiment = settings.mlflow.experiment
 
@@ -85,12 +88,3 @@ class ServerExporter(_TraceTags, ScoringExporter):
         if found := self.call("GET", f"{root}/get-by-name?experiment_name={name}", missing=True):
             return str(found["experiment"]["experiment_id"])
         return str(self.call("POST", f"{root}/create", {"name": self._experiment})["experiment_id"])
-
-
-def _credentials() -> dict[str, str]:
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return {"authorization": f"Bearer {token}"}
-    user, word = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
-    if user and word:
-        return {"authorization": "Basic " + base64.b64encode(f"{user}:{word}".encode()).decode()}
-    return {}
