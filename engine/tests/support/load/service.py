@@ -15,8 +15,7 @@ from typing import Any
 
 from sluice.core.processes import die_with_parent
 from sluice.guardrails.guards import Guards
-from sluice.llm.chat import Delta, Messages, Usage
-from sluice.prompts import ModelParameters
+from sluice.llm.chat import Delta, Usage
 from sluice.retrieval import Hit
 from sluice.serving.api_keys import add_key, read_keys
 from sluice.serving.auth import Caller, KeyRing
@@ -54,13 +53,7 @@ class SteadyChat:
     def __init__(self, seconds: float) -> None:
         self._pause = seconds / 2
 
-    async def stream(
-        self,
-        messages: Messages,  # noqa: ARG002 - the signature of a chat
-        parameters: ModelParameters,  # noqa: ARG002
-        *,
-        deadline: float,  # noqa: ARG002
-    ) -> AsyncGenerator[Delta, None]:
+    async def stream(self, *_: Any, **__: Any) -> AsyncGenerator[Delta, None]:
         for number, piece in enumerate(_PIECES):
             if number % 2 == 0:
                 await asyncio.sleep(self._pause)

@@ -23,7 +23,6 @@ import numpy as np
 from sluice.data.rows import Document
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.llm.model_files import ModelSpec
-from sluice.prompts import ModelParameters
 from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
@@ -95,13 +94,7 @@ class WordEmbedder:
 class RepeatingChat:
     """Says all that it was shown, and counts the words as tokens."""
 
-    async def stream(
-        self,
-        messages: Messages,
-        parameters: ModelParameters,  # noqa: ARG002 - the signature of a chat
-        *,
-        deadline: float,  # noqa: ARG002
-    ) -> AsyncGenerator[Delta, None]:
+    async def stream(self, messages: Messages, *_: Any, **__: Any) -> AsyncGenerator[Delta, None]:
         shown = "\n".join(message["content"] for message in messages)
         yield Delta(shown)
         yield Delta(finish_reason="stop", usage=Usage(len(shown.split()), len(shown.split())))

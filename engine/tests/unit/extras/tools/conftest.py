@@ -46,10 +46,7 @@ class RepliesChat:
     seen: list[Messages] = field(default_factory=list)
     parameters: list[ModelParameters] = field(default_factory=list)
 
-    async def stream(
-        self, messages: Messages, parameters: ModelParameters, *, deadline: float
-    ) -> AsyncGenerator[Delta, None]:
-        del deadline
+    async def stream(self, messages: Messages, parameters: ModelParameters, **__: Any) -> AsyncGenerator[Delta, None]:
         self.seen.append(messages)
         self.parameters.append(parameters)
         reply = self.replies[min(len(self.seen), len(self.replies)) - 1]
