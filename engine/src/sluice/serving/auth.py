@@ -180,12 +180,7 @@ class AuthMiddleware:
     are no keys."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        keyless: ASGIApp,
-        keys: KeyRing,
-        routes: RouteTable,
-        shed: Callable[[str], None] = lambda _: None,
+        self, app: ASGIApp, keyless: ASGIApp, keys: KeyRing, routes: RouteTable, shed: Callable[[str], None]
     ) -> None:
         self._app = app
         self._routes = routes

@@ -81,7 +81,7 @@ def create_app(
     metrics.queue(lambda: admission.waiting)
     keyless = LoopbackMiddleware(admission)
     outer: ASGIApp = AuthMiddleware(admission, keyless, keys, routes, metrics.shed) if keys is not None else keyless
-    return InstrumentationMiddleware(outer, bundle.release, metrics, traffic, telemetry, routes)
+    return InstrumentationMiddleware(outer, metrics, traffic, telemetry, routes)
 
 
 def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metrics: ServiceMetrics) -> None:

@@ -72,17 +72,10 @@ class TrafficState:
 
 class InstrumentationMiddleware:
     def __init__(
-        self,
-        app: ASGIApp,
-        release: str,
-        metrics: ServiceMetrics,
-        traffic: TrafficState,
-        telemetry: Telemetry,
-        routes: RouteTable,
+        self, app: ASGIApp, metrics: ServiceMetrics, traffic: TrafficState, telemetry: Telemetry, routes: RouteTable
     ) -> None:
         self._app = app
         self._routes = routes
-        self._release = release
         self._metrics = metrics
         self._traffic = traffic
         self._telemetry = telemetry
@@ -102,7 +95,7 @@ class InstrumentationMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers.append(HEADER, self._release)
+                headers.append(HEADER, self._telemetry.facts.release)
                 headers.append(TRACE_HEADER, trace.trace_id)
                 if self._traffic.draining:
                     headers.append("connection", "close")  # a proxy must not reuse it: the listener closes soon
