@@ -16,7 +16,6 @@ from sluice.extras.traces.mlflow_import import push
 from sluice.guardrails.guards import Guards
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.telemetry.export_queue import TraceSpool
-from sluice.serving.telemetry.telemetry import ProcessFacts
 from support.telemetry.recording import feedback_on
 from support.telemetry.spooling import LINE, LINES, start_writers
 from unit.serving.telemetry.seeded_people import MANY, left_of_people, serve_people
@@ -123,10 +122,8 @@ def test_a_store_that_does_not_take_them_loses_nothing(serve: Serve, tmp_path: P
 
 
 @pytest.mark.real
-def test_nothing_of_seeded_data_is_in_the_store(
-    bundle: ReleaseBundle, facts: ProcessFacts, guards: Guards, tmp_path: Path
-) -> None:
-    serve_people(tmp_path, bundle, facts, guards)
+def test_nothing_of_seeded_data_is_in_the_store(bundle: ReleaseBundle, guards: Guards, tmp_path: Path) -> None:
+    serve_people(tmp_path, bundle, guards)
     assert push(Workspace(tmp_path), "service").traces == MANY
     assert (tmp_path / ".sluice" / "mlflow.db").is_file()
     assert left_of_people(tmp_path) == []
