@@ -51,7 +51,7 @@ QUESTION = "How much overlap should neighbouring chunks have, and why? My addres
 def request(telemetry: Telemetry, metrics: ServiceMetrics | None) -> None:
     """The calls that the service makes for one answered question."""
     trace = telemetry.begin(SCOPE, chat=True)
-    token = traces.enter(trace)
+    token = traces.CURRENT.set(trace)
     trace.route = "/v1/chat/completions"
     seen = traces.current_trace()
     seen.text("input", [{"role": "user", "content": QUESTION}])
@@ -66,7 +66,7 @@ def request(telemetry: Telemetry, metrics: ServiceMetrics | None) -> None:
         with seen.step(traces.GUARD_OUTPUT) as step:
             step.verdict(PASSED)
     record(seen, ANSWER, SAID, "SmolLM2-135M-Instruct")
-    traces.leave(token)
+    traces.CURRENT.reset(token)
     if metrics:
         metrics.request(trace.route, 200, 0.08)
         metrics.answer(ANSWER)

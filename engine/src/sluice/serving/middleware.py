@@ -88,7 +88,7 @@ class InstrumentationMiddleware:
         head = scope["method"] == "HEAD"
         scope = {**scope, "method": "GET"} if head else scope  # answered as GET is, without the body
         trace = self._telemetry.begin(scope, chat=is_chat(scope))
-        token = traces.enter(trace)
+        token = traces.CURRENT.set(trace)
 
         async def marked(message: Message) -> None:
             nonlocal status
@@ -111,7 +111,7 @@ class InstrumentationMiddleware:
             trace.fail(type(error).__name__)
             raise
         finally:
-            traces.leave(token)
+            traces.CURRENT.reset(token)
             self._metrics.request(route, status, time.perf_counter() - started)
             self._metrics.trace(trace)
             self._telemetry.finish(trace, status)
