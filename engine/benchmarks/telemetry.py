@@ -27,7 +27,7 @@ from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage
 from sluice.serving.service_metrics import ServiceMetrics
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.export_queue import TraceExporter, TraceSpool
+from sluice.serving.telemetry.export_queue import TraceExporter
 from sluice.serving.telemetry.exporters.langfuse import LangfuseExporter
 from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 from sluice.serving.telemetry.exporters.otlp import OtlpExporter
@@ -152,7 +152,7 @@ def main() -> int:
                 lambda: Telemetry(settings(), FACTS, {}), ServiceMetrics("r-0123456789ab", lambda: 0)
             ),
             "files under .sluice/traces/ (mlflow)": timed(
-                lambda: traced("mlflow", SpoolExporter(TraceSpool(Path(folder) / "traces", most_bytes=1 << 30)))
+                lambda: traced("mlflow", SpoolExporter(Path(folder) / "traces", most_bytes=1 << 30))
             ),
             "OTLP to a collector": timed(collector),
             "OTLP to Langfuse": timed(langfuse),

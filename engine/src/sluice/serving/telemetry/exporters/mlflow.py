@@ -17,7 +17,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from opentelemetry.semconv.attributes import http_attributes
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from sluice.serving.telemetry.export_queue import SpansLostError, TraceExporter, TraceSpool
+from sluice.serving.telemetry.export_queue import OPEN_FILE, SpansLostError, TraceExporter, append_whole, locked
 from sluice.serving.telemetry.exporters.otlp import ScoringExporter
 from sluice.serving.telemetry.settings import TraceSettings
 from sluice.serving.telemetry.telemetry import PROMPT_DIGEST, RELEASE, TENANT
@@ -29,7 +29,7 @@ _EXPERIMENT = "x-mlflow-experiment-id"
 def open_exporter(settings: TraceSettings, state: Path) -> TraceExporter:
     if settings.mlflow.tracking_uri:
         return ServerExporter(settings)
-    return SpoolExporter(TraceSpool(state / "traces", most_bytes=settings.mlflow.spool_mib << 20))
+    return SpoolExporter(state / "traces", most_bytes=settings.mlflow.spool_mib << 20)
 
 
 class _TraceTags(TraceExporter):
@@ -42,14 +42,27 @@ class _TraceTags(TraceExporter):
 
 
 class SpoolExporter(_TraceTags):
-    def __init__(self, spool: TraceSpool) -> None:
-        self._spool = spool
+    def __init__(self, folder: Path, *, most_bytes: int) -> None:
+        self._folder, self._most = folder, most_bytes
 
     def send(self, spans: Sequence[ReadableSpan]) -> None:
         lines = io.StringIO()
         if FileSpanExporter(stream=lines).export(spans) is SpanExportResult.FAILURE:
             raise SpansLostError("failed", "the spans have no form in JSON")
-        self._spool.append(lines.getvalue().encode())
+        self.append(lines.getvalue().encode())
+
+    def append(self, lines: bytes) -> None:
+        """Append all lines or none."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with locked(self._folder):
+                if sum(path.stat().st_size for path in self._folder.iterdir()) + len(lines) > self._most:
+                    raise SpansLostError(
+                        "spool_full", f"{self._folder} holds {self._most >> 20} MiB: load its files or delete them"
+                    )
+                append_whole(self._folder / OPEN_FILE, lines)
+        except OSError as error:
+            raise SpansLostError("disk", f"{self._folder}: {error.strerror or error}") from None
 
 
 class ServerExporter(_TraceTags, ScoringExporter):

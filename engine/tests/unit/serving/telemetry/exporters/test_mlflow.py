@@ -19,13 +19,13 @@ Serve = Callable[..., Any]
 
 
 def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluice.serving.telemetry import export_queue
+    from sluice.serving.telemetry.exporters import mlflow
 
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
     service = serve("mlflow")
-    monkeypatch.setattr(export_queue, "append_whole", full)
+    monkeypatch.setattr(mlflow, "append_whole", full)
     assert service.chat().status_code == 200
     service.flush()
     assert service.lost == {("mlflow", "disk"): 6}
