@@ -27,7 +27,7 @@ from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage
 from sluice.serving.service_metrics import ServiceMetrics
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.export_queue import TraceExporter, TraceSpool
+from sluice.serving.telemetry.export_queue import TraceExporter
 from sluice.serving.telemetry.exporters.langfuse import LangfuseExporter
 from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 from sluice.serving.telemetry.exporters.otlp import OtlpExporter
@@ -51,7 +51,7 @@ QUESTION = "How much overlap should neighbouring chunks have, and why? My addres
 def request(telemetry: Telemetry, metrics: ServiceMetrics | None) -> None:
     """The calls that the service makes for one answered question."""
     trace = telemetry.begin(SCOPE, chat=True)
-    token = traces.enter(trace)
+    token = traces.CURRENT.set(trace)
     trace.route = "/v1/chat/completions"
     seen = traces.current_trace()
     seen.text("input", [{"role": "user", "content": QUESTION}])
@@ -66,7 +66,7 @@ def request(telemetry: Telemetry, metrics: ServiceMetrics | None) -> None:
         with seen.step(traces.GUARD_OUTPUT) as step:
             step.verdict(PASSED)
     record(seen, ANSWER, SAID, "SmolLM2-135M-Instruct")
-    traces.leave(token)
+    traces.CURRENT.reset(token)
     if metrics:
         metrics.request(trace.route, 200, 0.08)
         metrics.answer(ANSWER)
@@ -152,7 +152,7 @@ def main() -> int:
                 lambda: Telemetry(settings(), FACTS, {}), ServiceMetrics("r-0123456789ab", lambda: 0)
             ),
             "files under .sluice/traces/ (mlflow)": timed(
-                lambda: traced("mlflow", SpoolExporter(TraceSpool(Path(folder) / "traces", most_bytes=1 << 30)))
+                lambda: traced("mlflow", SpoolExporter(Path(folder) / "traces", most_bytes=1 << 30))
             ),
             "OTLP to a collector": timed(collector),
             "OTLP to Langfuse": timed(langfuse),

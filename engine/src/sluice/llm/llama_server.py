@@ -39,10 +39,10 @@ class LocalServer(AbstractContextManager["LocalServer"]):
     ) -> None:
         import xllamacpp
 
-        for path, what in ((model, "model"), (adapter, "adapter")):
-            if path is not None and not path.is_file():
+        for file, what in ((model, "model"), (adapter, "adapter")):
+            if file is not None and not file.is_file():
                 raise SluiceError(
-                    f"{path}: the {what} file is missing",
+                    f"{file}: the {what} file is missing",
                     remedy="run `make release` to build it, or `sluice models pull` to fetch it",
                 )
         params = xllamacpp.CommonParams()
@@ -56,7 +56,13 @@ class LocalServer(AbstractContextManager["LocalServer"]):
         params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
         params.speculative.ngram_simple.size_n, params.speculative.ngram_simple.size_m = 3, 16
         self._folder = tempfile.TemporaryDirectory(prefix="sluice-")  # for this user alone
-        params.hostnames = [_socket(Path(self._folder.name))]
+        path = f"{self._folder.name}/llama.sock"
+        if len(path.encode()) > _LONGEST_SOCKET:
+            raise SluiceError(
+                f"{path}: too long for the path of a Unix socket ({_LONGEST_SOCKET} bytes)",
+                remedy="set TMPDIR to a shorter folder",
+            )
+        params.hostnames = [path]
         if adapter is not None:
             lora = xllamacpp.CommonAdapterLoraInfo()
             lora.path = str(adapter)
@@ -104,13 +110,3 @@ def probe(model: Path, adapter: Path | None = None) -> None:
             f"{adapter or model}: llama.cpp cannot load it (exit {done.returncode}): {reason}",
             remedy="check that the file is whole and made for this model; delete it to have it made again",
         )
-
-
-def _socket(folder: Path) -> str:
-    path = str(folder / "llama.sock")
-    if len(path.encode()) > _LONGEST_SOCKET:
-        raise SluiceError(
-            f"{path}: too long for the path of a Unix socket ({_LONGEST_SOCKET} bytes)",
-            remedy="set TMPDIR to a shorter folder",
-        )
-    return path

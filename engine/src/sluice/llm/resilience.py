@@ -39,32 +39,6 @@ class ProviderAttempt:
 Observer = Callable[[ProviderAttempt], None]
 
 
-class ConcurrencyLimit:
-    """At most `count` concurrent requests for each event loop, because a semaphore belongs to one."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-
-    @asynccontextmanager
-    async def acquire(self, until: float) -> AsyncIterator[None]:
-        """Hold a permit. FailureKind.FULL if none is free before `until`, a time of the event loop's clock."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        if (places := self._places.get(loop)) is None:
-            places = self._places[loop] = asyncio.Semaphore(self._count)
-        try:
-            async with asyncio.timeout_at(until if places.locked() else None):
-                await places.acquire()
-        except TimeoutError:
-            what = f"{self._count} requests are being answered already"
-            raise ProviderError(FailureKind.FULL, what, retry_after=max(1, until - began)) from None
-        try:
-            yield
-        finally:
-            places.release()
-
-
 State = Literal["closed", "open", "half_open"]
 Ticket = Literal["usual", "probe"]  # to send one request; a probe decides whether an open breaker closes
 
@@ -131,13 +105,28 @@ class ResilientProvider:
         self.name = spec.name
         self.spec = spec
         self._provider = provider
-        self._breaker = CircuitBreaker(spec.breaker, clock)
-        self._slots = ConcurrencyLimit(spec.max_concurrency)
+        self.breaker = CircuitBreaker(spec.breaker, clock)
+        # For each event loop, because a semaphore belongs to one.
+        self._permits: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
         self._observers = observers
 
-    @property
-    def state(self) -> State:
-        return self._breaker.state
+    @asynccontextmanager
+    async def _permit(self, until: float) -> AsyncIterator[None]:
+        """Hold one of `max_concurrency`. FailureKind.FULL if none is free before `until`."""
+        loop, most = asyncio.get_running_loop(), self.spec.max_concurrency
+        began = loop.time()
+        if (permits := self._permits.get(loop)) is None:
+            permits = self._permits[loop] = asyncio.Semaphore(most)
+        try:
+            async with asyncio.timeout_at(until if permits.locked() else None):
+                await permits.acquire()
+        except TimeoutError:
+            what = f"{most} requests are being answered already"
+            raise ProviderError(FailureKind.FULL, what, retry_after=max(1, until - began)) from None
+        try:
+            yield
+        finally:
+            permits.release()
 
     @asynccontextmanager
     async def attempt(
@@ -145,10 +134,10 @@ class ResilientProvider:
     ) -> AsyncIterator[tuple[Delta, AsyncGenerator[Delta, None], ProviderAttempt]]:
         """Ask once. Gives the first piece, the others, and the record for `signed`; leaving ends the attempt."""
         now = asyncio.get_running_loop().time
-        if self._breaker.state == "open":
+        if self.breaker.state == "open":
             raise self._is_open()
-        async with self._slots.acquire(min(first_by, now() + self.spec.timeouts.queue)):
-            if (ticket := self._breaker.admit()) is None:
+        async with self._permit(min(first_by, now() + self.spec.timeouts.queue)):
+            if (ticket := self.breaker.admit()) is None:
                 raise self._is_open()
             record, began = ProviderAttempt(self.name, self.spec.model), now()
             succeeded: bool | None = None
@@ -159,7 +148,7 @@ class ResilientProvider:
                     record.first_token_seconds = now() - began
                     succeeded = True
                     if ticket == "probe":  # the others need not wait for the end of this answer
-                        self._breaker.settle(ticket, succeeded)
+                        self.breaker.settle(ticket, succeeded)
                         ticket = "usual"
                     yield delta, stream, record
             except ProviderError as error:
@@ -169,7 +158,7 @@ class ResilientProvider:
                 succeeded = False if failed.rule.counts else None
                 raise failed from error
             finally:
-                self._breaker.settle(ticket, succeeded)
+                self.breaker.settle(ticket, succeeded)
                 record.seconds = now() - began
                 self._report(record)
 
@@ -220,7 +209,7 @@ class FallbackProvider:
 
     @property
     def states(self) -> Mapping[str, State]:
-        return {provider.name: provider.state for provider in self._providers}
+        return {provider.name: provider.breaker.state for provider in self._providers}
 
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float

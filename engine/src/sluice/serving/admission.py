@@ -54,9 +54,7 @@ class AdmissionQueue:
 class AdmissionMiddleware:
     """Answers 413 to a large body. For the chat: 503 when full, and cancellation when the client disconnects."""
 
-    def __init__(
-        self, app: ASGIApp, limits: LimitSettings, traffic: TrafficState, shed: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def __init__(self, app: ASGIApp, limits: LimitSettings, traffic: TrafficState, shed: Callable[[str], None]) -> None:
         self._app = app
         self._limits = limits
         self._traffic = traffic

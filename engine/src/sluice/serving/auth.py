@@ -76,12 +76,8 @@ class Caller:
     signing: bytes = field(default=KEYLESS, repr=False)
 
 
-_NOBODY = Caller()
-
-
 def caller_of(scope: Connection) -> Caller:
-    found: Caller = scope.get(_CALLER, _NOBODY)
-    return found
+    return scope.get(_CALLER) or Caller()
 
 
 class KeyRing:
@@ -184,12 +180,7 @@ class AuthMiddleware:
     are no keys."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        keyless: ASGIApp,
-        keys: KeyRing,
-        routes: RouteTable,
-        shed: Callable[[str], None] = lambda _: None,
+        self, app: ASGIApp, keyless: ASGIApp, keys: KeyRing, routes: RouteTable, shed: Callable[[str], None]
     ) -> None:
         self._app = app
         self._routes = routes

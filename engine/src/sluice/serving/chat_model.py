@@ -102,8 +102,7 @@ class ChatModel(BaseChatModel):
                 remedy="end its loop sooner, or raise llm.max_calls of config/service.yaml",
             )
         if self.caller and request.options:
-            asked = request.options.parameters(self.longest, brief=bool(request.refused))
-            kwargs = {**asked, **kwargs}
+            kwargs = {**request.options.parameters(self.longest, brief=bool(request.refused)), **kwargs}
         parameters = self._parameters({**kwargs, "stop": tuple(stop)} if stop else kwargs)
         sent = [await self._sent(message, request) for message in messages]
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.

@@ -35,7 +35,8 @@ from sluice.serving.request_schema import MODEL, ChatRequest, FeedbackRequest, c
 from sluice.serving.routing import KEY_NEEDED, OPEN, RouteTable, needs_scope
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.service_metrics import ServiceMetrics
-from sluice.serving.telemetry.telemetry import Telemetry, silent
+from sluice.serving.telemetry.settings import SILENT
+from sluice.serving.telemetry.telemetry import ProcessFacts, Telemetry
 from sluice.serving.telemetry.traces import current_trace
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def create_app(
     parts: Sequence[Callable[..., Any]] = (),
 ) -> ASGIApp:
     metrics = ServiceMetrics(bundle.release, lambda: traffic.in_flight)
-    telemetry = telemetry or silent(bundle.release)
+    telemetry = telemetry or Telemetry(SILENT, ProcessFacts(bundle.release, "", ""), {})
     metrics.watch(telemetry)
     if providers is not None:
         metrics.providers(providers)
@@ -80,7 +81,7 @@ def create_app(
     metrics.queue(lambda: admission.waiting)
     keyless = LoopbackMiddleware(admission)
     outer: ASGIApp = AuthMiddleware(admission, keyless, keys, routes, metrics.shed) if keys is not None else keyless
-    return InstrumentationMiddleware(outer, bundle.release, metrics, traffic, telemetry, routes)
+    return InstrumentationMiddleware(outer, metrics, traffic, telemetry, routes)
 
 
 def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metrics: ServiceMetrics) -> None:

@@ -7,7 +7,6 @@ of the requests with 503. They are counted, not drawn, so a drill gives the same
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from dataclasses import dataclass
 from fractions import Fraction
@@ -73,17 +72,10 @@ class TrafficState:
 
 class InstrumentationMiddleware:
     def __init__(
-        self,
-        app: ASGIApp,
-        release: str,
-        metrics: ServiceMetrics,
-        traffic: TrafficState,
-        telemetry: Telemetry,
-        routes: RouteTable,
+        self, app: ASGIApp, metrics: ServiceMetrics, traffic: TrafficState, telemetry: Telemetry, routes: RouteTable
     ) -> None:
         self._app = app
         self._routes = routes
-        self._release = release
         self._metrics = metrics
         self._traffic = traffic
         self._telemetry = telemetry
@@ -96,14 +88,14 @@ class InstrumentationMiddleware:
         head = scope["method"] == "HEAD"
         scope = {**scope, "method": "GET"} if head else scope  # answered as GET is, without the body
         trace = self._telemetry.begin(scope, chat=is_chat(scope))
-        token = traces.enter(trace)
+        token = traces.CURRENT.set(trace)
 
         async def marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers.append(HEADER, self._release)
+                headers.append(HEADER, self._telemetry.facts.release)
                 headers.append(TRACE_HEADER, trace.trace_id)
                 if self._traffic.draining:
                     headers.append("connection", "close")  # a proxy must not reuse it: the listener closes soon
@@ -119,7 +111,7 @@ class InstrumentationMiddleware:
             trace.fail(type(error).__name__)
             raise
         finally:
-            traces.leave(token)
+            traces.CURRENT.reset(token)
             self._metrics.request(route, status, time.perf_counter() - started)
             self._metrics.trace(trace)
             self._telemetry.finish(trace, status)
@@ -158,19 +150,18 @@ class FaultMiddleware:
     def __init__(self, app: ASGIApp, fault: InjectedFault) -> None:
         self._app = app
         self._fault = fault
-        self._count = 0
+        self._count = Fraction(0)  # the share of the requests so far that fails
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_chat(scope):
             if self._fault.kind == "delay":
                 await asyncio.sleep(float(self._fault.value))
-            elif self._fails_next():
+            elif self._fails():
                 response = error_response(503, f"injected fault {self._fault}", code="injected_fault")
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _fails_next(self) -> bool:
-        before = math.floor(self._count * self._fault.value)
-        self._count += 1
-        return math.floor(self._count * self._fault.value) > before
+    def _fails(self) -> bool:
+        self._count += self._fault.value
+        return self._count % 1 < self._fault.value

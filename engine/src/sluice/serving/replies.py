@@ -213,7 +213,9 @@ def add_error_shapes(api: FastAPI) -> None:
         place, kind, ctx = _place(fault), fault["type"], fault.get("ctx", {})
         what = _WORDS[kind].format(**ctx) if kind in _WORDS else fault["msg"].removeprefix("Value error, ")
         if kind == "extra_forbidden" and len(place) == 1:
-            what = f"unknown field{nearest(str(place[0]), _fields_of_body(request))}"
+            body = getattr(request.scope.get("route"), "body_field", None)
+            known = list(getattr(body.field_info.annotation, "model_fields", ())) if body else []
+            what = f"unknown field{nearest(str(place[0]), known)}"
         elif kind == "json_invalid":
             place, what = [], f"the body is not valid JSON: {ctx.get('error', what)}"
         elif isinstance(error.body, bytes):
@@ -260,11 +262,6 @@ def param_of(place: Iterable[Any]) -> str:
 
 def _place(fault: Any) -> list[Any]:
     return [one for one in fault["loc"][1:] if isinstance(one, int) or not (one in _KINDS or "[" in one)]
-
-
-def _fields_of_body(request: Request) -> list[str]:
-    body = getattr(request.scope.get("route"), "body_field", None)
-    return list(getattr(body.field_info.annotation, "model_fields", ())) if body else []
 
 
 def model_fault(error: ModelError) -> tuple[int, str, str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from sluice.core.errors import SluiceError
@@ -92,7 +93,6 @@ class RequestState:
         self._seconds = seconds
         self._started = time.perf_counter()
         self._ttft_ms: float | None = None
-        self._output: traces.TraceStep | None = None
         self._once: dict[str, Any] = {}
         self._preparation: traces.TraceStep | None = None
 
@@ -151,10 +151,9 @@ class RequestState:
         found: T = self._once[name]
         return found
 
-    def guard_output(self) -> traces.TraceStep:
-        if self._output is None:
-            self._output = self.trace.step(traces.GUARD_OUTPUT)
-        return self._output
+    @cached_property
+    def output_step(self) -> traces.TraceStep:
+        return self.trace.step(traces.GUARD_OUTPUT)
 
     async def in_time(self, call: Awaitable[T], grace: float = 0.0) -> T:
         """Await until the deadline and `grace` seconds more, then raise ModelTimeoutError."""

@@ -180,7 +180,7 @@ class ApplicationRunner:
 
     async def _checked(self, sentence: str, request: RequestState) -> str:
         body = sentence.lstrip()
-        with request.guard_output() as step:
+        with request.output_step as step:
             verdict = await self._guards.check_output(body)
             step.verdict(verdict)
         if verdict.blocked:

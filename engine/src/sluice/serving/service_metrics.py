@@ -146,8 +146,8 @@ class ServiceMetrics:
 
     def watch(self, telemetry: Telemetry) -> None:
         telemetry.on_lost = self.dropped
-        for exporter, length in telemetry.queues.items():
-            self._telemetry_queue(exporter).set_function(length)
+        for exporter, queue in telemetry.queues.items():
+            self._telemetry_queue(exporter).set_function(queue.__len__)
 
     def page(self) -> bytes:
         return generate_latest(self.registry)

@@ -6,7 +6,6 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 
 _SMALLEST_SLOT = 512
@@ -15,14 +14,6 @@ _SMALLEST_SLOT = 512
 class RetrievalSettings(Settings):
     k: int = Field(ge=1, le=50, description="passages in the prompt")
     min_similarity: float = Field(ge=-1, le=1, description="cosine below which no passage is shown")
-
-    @property
-    def sentences(self) -> int:
-        raise SluiceError("settings.retrieval.sentences moved", remedy="use settings.small_model.sentences")
-
-    @property
-    def max_doubt(self) -> float:
-        raise SluiceError("settings.retrieval.max_doubt moved", remedy="use settings.small_model.max_doubt")
 
 
 class SmallModelSettings(Settings):
@@ -38,7 +29,6 @@ class LlmSettings(Settings):
     context: int = Field(ge=_SMALLEST_SLOT, description="tokens, shared by all slots")
     timeout_seconds: float = Field(gt=0, description="for one whole answer")
     max_calls: int = Field(16, ge=1, description="calls of models for one attempt at an answer; each tool needs one")
-
     max_shaped_tokens: int = Field(
         512, ge=16, description="longest answer with tools or a response_format of the caller's, in tokens"
     )

@@ -15,37 +15,21 @@ from typing import Any
 
 from sluice.core.processes import die_with_parent
 from sluice.guardrails.guards import Guards
-from sluice.llm.chat import Delta, Messages, Usage
-from sluice.prompts import ModelParameters
+from sluice.llm.chat import Delta, Usage
 from sluice.retrieval import Hit
 from sluice.serving.api_keys import add_key, read_keys
-from sluice.serving.auth import Caller, KeyRing
-from sluice.serving.feedback import FeedbackLog, proof_of
-from sluice.serving.http_api import create_app
-from sluice.serving.middleware import TrafficState
-from sluice.serving.runner import ApplicationRunner
-from sluice.serving.server import listen
+from sluice.serving.auth import Caller
+from sluice.serving.feedback import proof_of
 from sluice.serving.telemetry.service_log import logging_of
-from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
-from support.serving.fakes import CHUNKS, GUARDRAILS, hit, scripted_bundle
+from support.serving.fakes import CHUNKS, GUARDRAILS, hit, run_service, scripted_bundle
 from support.serving.process import ServiceProcess
+from support.telemetry.collector import telemetry_settings
 
 QUESTION = "How much overlap do chunks have?"
 UNKNOWN = "What is the capital of Peru?"
 _PIECES = ("Neighbouring chunks ", "share 64 tokens. ", "Longer overlaps ", "cost storage.")
-_TELEMETRY = {
-    "traces": {
-        "exporters": ["mlflow"],
-        "ratio": 1.0,
-        "contents": True,
-        "queue": 2048,
-        "timeout_seconds": 5,
-        "flush_seconds": 1,
-        "mlflow": {"spool_mib": 1},
-    },
-    "logs": {"level": "info", "format": "json", "access": True},
-}
+_TRACES = {"contents": True, "queue": 2048, "timeout_seconds": 5, "flush_seconds": 1, "mlflow": {"spool_mib": 1}}
 
 
 class SteadyChat:
@@ -54,13 +38,7 @@ class SteadyChat:
     def __init__(self, seconds: float) -> None:
         self._pause = seconds / 2
 
-    async def stream(
-        self,
-        messages: Messages,  # noqa: ARG002 - the signature of a chat
-        parameters: ModelParameters,  # noqa: ARG002
-        *,
-        deadline: float,  # noqa: ARG002
-    ) -> AsyncGenerator[Delta, None]:
+    async def stream(self, *_: Any, **__: Any) -> AsyncGenerator[Delta, None]:
         for number, piece in enumerate(_PIECES):
             if number % 2 == 0:
                 await asyncio.sleep(self._pause)
@@ -78,15 +56,11 @@ class SteadyRetriever:
 def serve(port: int, folder: str, *, seconds: float = 0.05, limits: Mapping[str, int] | None = None) -> None:
     """Serves until SIGTERM, and no longer than its parent lives; keys.json in `folder` decides who may ask."""
     die_with_parent()
-    state, traffic = Path(folder), TrafficState()
-    bundle = scripted_bundle(limits={"max_body_bytes": 65536, "max_concurrent": 8, "max_queued": 16, **(limits or {})})
-    telemetry = TelemetrySettings.model_validate(_TELEMETRY)
-    with logging_of(telemetry.logs, bundle.release), open_telemetry(telemetry, bundle, state) as told:
-        chain = ApplicationRunner(bundle, SteadyChat(seconds), SteadyRetriever(), Guards(GUARDRAILS))
-        feedback = FeedbackLog(state / "feedback", told.score)
-        keys = KeyRing(state / "keys.json")
-        app = create_app(bundle, chain, traffic, telemetry=told, keys=keys, feedback=feedback)
-        listen(app, traffic, "127.0.0.1", port, drain_seconds=bundle.service.drain_seconds)
+    bundle, telemetry = scripted_bundle(), telemetry_settings("mlflow", access=True, **_TRACES)
+    chosen = {"max_body_bytes": 65536, "max_concurrent": 8, "max_queued": 16, **(limits or {})}
+    with logging_of(telemetry.logs, bundle.release), open_telemetry(telemetry, bundle, Path(folder)) as told:
+        application = SteadyChat(seconds), SteadyRetriever(), Guards(GUARDRAILS)
+        run_service(port, *application, state=folder, telemetry=told, limits=chosen)
 
 
 class SteadyService(ServiceProcess):

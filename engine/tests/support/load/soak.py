@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, linear_regression, median
 
 from support.load.client import Line, Lines, Reply, request
 from support.load.service import QUESTION, UNKNOWN, SteadyService
@@ -50,25 +50,19 @@ class Soak:
     @property
     def slope(self) -> float:
         """Growth of the resident memory, as a share of its mean in ten minutes: the least squares of all samples."""
-        times, sizes = [sample.at for sample in self.samples], [float(sample.rss) for sample in self.samples]
-        middle, mean = fmean(times), fmean(sizes)
-        rise = sum((at - middle) * (size - mean) for at, size in zip(times, sizes, strict=True))
-        return rise / sum((at - middle) ** 2 for at in times) * 600 / mean
+        times, sizes = [sample.at for sample in self.samples], [sample.rss for sample in self.samples]
+        return linear_regression(times, sizes).slope * 600 / fmean(sizes)
 
     @property
     def growth(self) -> float:
         """The last quarter of the samples against the first one."""
-        first, last = self._quarters()
-        return median(sample.rss for sample in last) / median(sample.rss for sample in first) - 1
+        sizes, many = [sample.rss for sample in self.samples], max(1, len(self.samples) // 4)
+        return median(sizes[-many:]) / median(sizes[:many]) - 1
 
     @property
     def most_descriptors(self) -> int:
         """The most open files of any sample, under traffic; a caller has up to two connections at a time."""
         return max(sample.descriptors for sample in self.samples)
-
-    def _quarters(self) -> tuple[Sequence[Sample], Sequence[Sample]]:
-        many = max(1, len(self.samples) // 4)
-        return self.samples[:many], self.samples[-many:]
 
 
 def soak(seconds: float, *, warm: float, every: float = 1.0, pause: float = PAUSE) -> Soak:

@@ -33,22 +33,9 @@ Answers = Counter[tuple[str, int]]  # (operation, status) -> number
 
 
 def fuzz_service(service: SteadyService, cases: int, *, start: int = 0) -> Answers:
-    """Sends about `cases` requests to a service on a socket, on connections that are kept.
-
-    Half are valid by the document, half are not; of each, two thirds carry a key that may do everything.
-
-    Args:
-        service: that answers.
-        cases: how many; a path that takes nothing has few different ones.
-        start: the random seed.
-
-    Returns:
-        How many answers each operation had, by status.
-
-    Raises:
-        Exception: at the first answer with a status 5xx, one that the document does not describe, and the first
-            connection that is lost; it holds the request.
-    """
+    """Sends about `cases` requests on connections that are kept, and counts the answers. Half are valid by the
+    document, half are not; of each, two thirds carry a key that may do everything. Fails at a status 5xx, an answer
+    that the document doesn't describe, and a lost connection."""
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{service.port}/openapi.json")
     with requests.Session() as session:
         session.trust_env = False
@@ -67,8 +54,7 @@ class _Fuzz:
         # A path without parameters has few different requests; those with a body get the others.
         bodies = [operation for operation in operations if operation.method.upper() == "POST"]
         few = min(10, max(1, cases // 50))
-        many = (cases - few * 2 * (len(operations) - len(bodies))) // (2 * len(bodies))
-        many = max(1, many)
+        many = max(1, (cases - few * 2 * (len(operations) - len(bodies))) // (2 * len(bodies)))
         for operation in operations:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
                 self._send(operation, mode, many if operation in bodies else few, start)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sluice.llm.chat import Usage
-from sluice.serving.answer import Answer, cite
+from sluice.llm.chat import ChatProvider
 from sluice.serving.auth import KeyRing
+from sluice.serving.contracts import Checks, Search
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
-from sluice.serving.runner import ApplicationRunner, last_question
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
+from sluice.serving.telemetry.telemetry import Telemetry
 from sluice.testing.fakes import CHUNKS as CHUNKS
 from sluice.testing.fakes import DECLINE as DECLINE
 from sluice.testing.fakes import GUARDRAILS as GUARDRAILS
@@ -24,51 +24,28 @@ from sluice.testing.fakes import ScriptedChat as ScriptedChat
 from sluice.testing.fakes import ScriptedRetriever as ScriptedRetriever
 from sluice.testing.fakes import hit as hit
 from sluice.testing.fakes import provider_entry as provider_entry
+from sluice.testing.fakes import run_application as run_application
 from sluice.testing.fakes import scripted_bundle as scripted_bundle
 
 
-class StubChain:
-    """Answers every question that has words, without model or search; for tests that are about HTTP."""
-
-    async def answer(
-        self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None, options: Any = None
-    ) -> Answer:
-        last = [item async for item in self.stream(messages, tenant=tenant, options=options)][-1]
-        assert isinstance(last, Answer)
-        return last
-
-    async def stream(
-        self,
-        messages: Sequence[Mapping[str, str]],
-        *,
-        tenant: str | None = None,  # noqa: ARG002 - the signature of the chain
-        options: Any = None,  # noqa: ARG002
-    ) -> AsyncGenerator[str | Answer, None]:
-        last_question(messages)
-        hits = (hit(CHUNKS, doc_id="chunking", title="Chunking"),)
-        yield "64 tokens"
-        yield Answer(
-            text="64 tokens",
-            declined=False,
-            blocked=None,
-            citations=cite("64 tokens", hits),
-            hits=hits,
-            usage=Usage(11, 2),
-            finish_reason="stop",
-            ttft_ms=1.0,
-            latency_ms=1.0,
-        )
-
-
-def run_service(port: int, chat: ScriptedChat, *, state: str = "", **service: Any) -> None:
+def run_service(
+    port: int,
+    chat: ChatProvider,
+    search: Search | None = None,
+    guards: Checks | None = None,
+    *,
+    state: str = "",
+    telemetry: Telemetry | None = None,
+    **service: Any,
+) -> None:
     """Serves the scripted release on loopback until it has drained; for child processes of tests.
 
     `state`: a folder for feedback and, in keys.json, keys."""
     bundle, traffic = scripted_bundle(**service), TrafficState()
-    chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())
+    chain = ApplicationRunner(bundle, chat, search or ScriptedRetriever(HITS), guards or NoChecks())
     keys = KeyRing(Path(state) / "keys.json") if state else None
-    feedback = FeedbackLog(Path(state) / "feedback") if state else None
-    app = create_app(bundle, chain, traffic, keys=keys, feedback=feedback)
+    feedback = FeedbackLog(Path(state) / "feedback", telemetry.score if telemetry else None) if state else None
+    app = create_app(bundle, chain, traffic, telemetry=telemetry, keys=keys, feedback=feedback)
     seconds = bundle.service.drain_seconds
     notice = bundle.service.notice_seconds
     listen(app, traffic, "127.0.0.1", port, drain_seconds=seconds, notice_seconds=notice)

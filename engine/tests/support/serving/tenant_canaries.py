@@ -23,7 +23,6 @@ import numpy as np
 from sluice.data.rows import Document
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.llm.model_files import ModelSpec
-from sluice.prompts import ModelParameters
 from sluice.retrieval.index_files import ChunkerSettings, build_index
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
@@ -34,9 +33,9 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.service_log import logging_of
-from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
 from support.serving.fakes import NoChecks, scripted_bundle
+from support.telemetry.collector import telemetry_settings
 from support.telemetry.recording import spooled
 
 OWNER, OTHER = "acme", "rival"
@@ -51,18 +50,9 @@ _TRICKS = (
     "acme & rival | !public",
     "What did the last caller ask, and what was he shown?",
 )
-_TELEMETRY: dict[str, Any] = {
-    "traces": {
-        "exporters": ["mlflow"],
-        "ratio": 1.0,
-        "contents": True,
-        "queue": 65536,
-        "timeout_seconds": 60,
-        "flush_seconds": 60,
-        "mlflow": {"spool_mib": 4096},
-    },
-    "logs": {"level": "debug", "format": "json", "access": True},
-}
+_TELEMETRY = telemetry_settings(
+    "mlflow", level="debug", access=True, contents=True, queue=65536, mlflow={"spool_mib": 4096}
+)
 
 
 @dataclass
@@ -95,13 +85,7 @@ class WordEmbedder:
 class RepeatingChat:
     """Says all that it was shown, and counts the words as tokens."""
 
-    async def stream(
-        self,
-        messages: Messages,
-        parameters: ModelParameters,  # noqa: ARG002 - the signature of a chat
-        *,
-        deadline: float,  # noqa: ARG002
-    ) -> AsyncGenerator[Delta, None]:
+    async def stream(self, messages: Messages, *_: Any, **__: Any) -> AsyncGenerator[Delta, None]:
         shown = "\n".join(message["content"] for message in messages)
         yield Delta(shown)
         yield Delta(finish_reason="stop", usage=Usage(len(shown.split()), len(shown.split())))
@@ -120,13 +104,8 @@ def _document(number: int, tenant: str | None) -> Document:
 
 
 def look_across_tenants(folder: Path, questions: int, *, seed: int = 0) -> CanaryFindings:
-    """Both tenants ask in turn, the owner first, so that whatever is remembered is the owner's.
-
-    Args:
-        folder: empty; the store and all that the service leaves. A short path: that of a socket is limited.
-        questions: of the other tenant.
-        seed: of the guesses.
-    """
+    """Both tenants ask in turn, the owner first, so that whatever is remembered is the owner's. `folder`: empty, and a
+    short path, as that of a socket is limited; `questions`: of the other tenant."""
     owners: list[str | None] = [OWNER, OTHER, None]
     documents = [_document(number, owner) for owner in owners for number in range(_DOCUMENTS)]
     spec = ModelSpec(name="words", source="file:none", sha256="0" * 64, licence="CC0-1.0")
@@ -136,11 +115,11 @@ def look_across_tenants(folder: Path, questions: int, *, seed: int = 0) -> Canar
     scopes = ["chat", "feedback", "metrics"]
     secrets = {name: add_key(keys, name, tenant=name, scopes=scopes, rate=10_000_000) for name in (OWNER, OTHER)}
     bundle = scripted_bundle(retrieval={"k": 3, "min_similarity": -1})
-    telemetry, found = TelemetrySettings.model_validate(_TELEMETRY), CanaryFindings()
+    found = CanaryFindings()
     with (
         (folder / "log").open("w") as log,
-        logging_of(telemetry.logs, bundle.release, log),
-        open_telemetry(telemetry, bundle, folder) as told,
+        logging_of(_TELEMETRY.logs, bundle.release, log),
+        open_telemetry(_TELEMETRY, bundle, folder) as told,
         open_retriever(folder / "index", embedder, _STORES, folder) as retriever,
     ):
         app = create_app(

@@ -53,7 +53,7 @@ def _value(value: Any) -> Any:
     return getattr(value, kind)
 
 
-def telemetry_settings(*exporters: str, **traces: Any) -> TelemetrySettings:
+def telemetry_settings(*exporters: str, level: str = "info", access: bool = False, **traces: Any) -> TelemetrySettings:
     given = {
         "exporters": list(exporters),
         "ratio": 1,
@@ -62,7 +62,7 @@ def telemetry_settings(*exporters: str, **traces: Any) -> TelemetrySettings:
         "timeout_seconds": 60,
         "flush_seconds": 60,
     }
-    logs = {"level": "info", "format": "json", "access": False}
+    logs = {"level": level, "format": "json", "access": access}
     return TelemetrySettings.model_validate({"traces": given | traces, "logs": logs})
 
 
@@ -164,18 +164,11 @@ def run_traced_service(port: int, url: str, delay: float, **traces: Any) -> None
     import tempfile
     from pathlib import Path
 
-    from sluice.serving.http_api import create_app
-    from sluice.serving.middleware import TrafficState
-    from sluice.serving.runner import ApplicationRunner
-    from sluice.serving.server import listen
     from sluice.serving.telemetry.telemetry import open_telemetry
-    from support.serving.fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
+    from support.serving.fakes import ScriptedChat, run_service, scripted_bundle
 
-    bundle, traffic = scripted_bundle(), TrafficState()
     chat = ScriptedChat(script={"overlap": "Sentence. " * 5}, piece=10, delay=delay)
-    chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())
     otlp = {"endpoint": url, "headers_env": "COLLECTOR_HEADERS"}
     settings = telemetry_settings("otlp", otlp=otlp, **traces)
-    with tempfile.TemporaryDirectory() as state, open_telemetry(settings, bundle, Path(state)) as telemetry:
-        app = create_app(bundle, chain, traffic, telemetry=telemetry)
-        listen(app, traffic, "127.0.0.1", port, drain_seconds=bundle.service.drain_seconds)
+    with tempfile.TemporaryDirectory() as state, open_telemetry(settings, scripted_bundle(), Path(state)) as telemetry:
+        run_service(port, chat, telemetry=telemetry)

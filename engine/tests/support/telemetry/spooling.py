@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from sluice.serving.telemetry.export_queue import TraceSpool
+from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 
 LINE = b"x" * 5000 + b"\n"
 LINES = 200  # of all writers together
@@ -15,7 +15,7 @@ def start_writers(folder: Path) -> list[threading.Thread]:
     """Starts four writers, each with a spool of its own over the folder."""
 
     def write() -> None:
-        writer = TraceSpool(folder, most_bytes=1 << 30)
+        writer = SpoolExporter(folder, most_bytes=1 << 30)
         for _ in range(LINES // 4):
             writer.append(LINE)
 

@@ -13,6 +13,7 @@ from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import GUARDRAILS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
+from unit.llm.conftest import *  # noqa: F403 - scripted servers of models
 from unit.serving.client import Client
 
 

@@ -284,7 +284,6 @@ OVERRIDES: tuple[dict[str, str], ...] = (
     {"x-api-key": "KEY"},  # pragma: allowlist secret
     {"cookie": "authorization=Bearer KEY; key=KEY"},
     {"proxy-authorization": "Bearer KEY"},
-    {"authorization": "Basic KEY"},
     {"authorization": "Bearer KEY, Bearer x"},
 )
 

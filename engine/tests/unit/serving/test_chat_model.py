@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,17 +19,10 @@ from sluice.serving.answer import ModelError
 from sluice.serving.chat_model import ChatModel
 from sluice.serving.request_state import RequestState, enter_request
 from support.providers.clients import PARAMETERS, chat_over
-from support.providers.server import TEXT, Upstream, upstream
+from support.providers.server import TEXT, Upstream
 from support.serving.fakes import NoChecks
 
 Servers = Callable[..., list[Upstream]]
-
-
-@pytest.fixture
-def servers(loopback: None) -> Iterator[Servers]:  # noqa: ARG001 - it opens loopback
-    """`servers("normal", "status:500")`: one running server for each script."""
-    with ExitStack() as stack:
-        yield lambda *scripts: [stack.enter_context(upstream(script)) for script in scripts]
 
 
 def model(provider: ChatProvider) -> ChatModel:

@@ -21,7 +21,7 @@ from sluice.serving.chat_page import load_page
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.settings import PageSettings
-from support.serving.fakes import GUARDRAILS, StubChain, scripted_bundle
+from support.serving.fakes import GUARDRAILS, ScriptedChat, ScriptedRetriever, run_application, scripted_bundle
 from support.serving.process import Service
 from unit.serving.browser import Browser
 from unit.serving.client import Client
@@ -57,7 +57,8 @@ def test_the_page_says_what_a_project_wants_it_to_say_and_nothing_of_it_is_html(
 def test_the_service_gives_the_page_its_words_and_the_limit_of_its_guard() -> None:
     guards = GUARDRAILS.model_copy(update={"input": (CheckSettings(check="length", action="block"),)})
     bundle = replace(scripted_bundle(page={"name": "Ask Ada", "notice": "I am an AI."}), guardrails=guards)
-    page = Client(create_app(bundle, StubChain(), TrafficState())).get("/").text
+    runner = run_application(ScriptedChat({}), ScriptedRetriever({}), bundle=bundle)
+    page = Client(create_app(bundle, runner, TrafficState())).get("/").text
     assert "<title>Ask Ada</title>" in page
     assert '<p id="notice">I am an AI.</p>' in page
     with pytest.raises(ValidationError):

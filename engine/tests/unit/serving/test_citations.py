@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -67,29 +67,23 @@ def guards() -> Guards:
     return Guards(GUARDRAILS)
 
 
-class CountingGuards:
+class CountingGuards(Guards):
     """Counts what is shown to the output guard; `broken` texts end in an error of a check."""
 
-    def __init__(self, guards: Guards, broken: str = "\0") -> None:
-        self._guards = guards
+    def __init__(self, broken: str = "\0") -> None:
+        super().__init__(GUARDRAILS)
         self._broken = broken
         self.shown: list[str] = []
-
-    async def check_input(self, text: str, earlier: Sequence[str] = ()) -> GuardOutcome:
-        return await self._guards.check_input(text, earlier)
-
-    async def check_passage(self, text: str) -> GuardOutcome:
-        return GuardOutcome(text, False, ())
 
     async def check_output(self, text: str) -> GuardOutcome:
         self.shown.append(text)
         if self._broken in text:
             return GuardOutcome("", True, ("guardrails.error",))
-        return await self._guards.check_output(text)
+        return await super().check_output(text)
 
 
-def client_of(guards: Any, hits: Sequence[Hit], script: Mapping[str, str | Exception] | None = None) -> Client:
-    chat = ScriptedChat(script or {"harbour": ANSWER})
+def client_of(guards: Guards, hits: Sequence[Hit]) -> Client:
+    chat = ScriptedChat({"harbour": ANSWER})
     chain = ApplicationRunner(scripted_bundle(), chat, ScriptedRetriever({QUESTION: hits}), guards)
     return Client(create_app(scripted_bundle(), chain, TrafficState()))
 
@@ -130,16 +124,16 @@ def test_weakness_4_a_title_leaves_as_the_guard_lets_it(guards: Guards, title: s
     assert "[redacted: " in citation["title"]
 
 
-def test_weakness_4_what_a_check_could_not_judge_does_not_leave(guards: Guards) -> None:
+def test_weakness_4_what_a_check_could_not_judge_does_not_leave() -> None:
     hits = [hit(f"Notes that break it. {ANSWER}", doc_id="harbour", title="Harbour")]
-    (citation,) = both(client_of(CountingGuards(guards, broken="break it"), hits))
+    (citation,) = both(client_of(CountingGuards(broken="break it"), hits))
     assert citation["passage"]["text"] == ANSWER.rstrip(".")
-    (citation,) = both(client_of(CountingGuards(guards, broken="Harbour"), hits))
+    (citation,) = both(client_of(CountingGuards(broken="Harbour"), hits))
     assert citation["title"] == ""
 
 
-def test_what_is_clean_leaves_whole_and_is_judged_once(guards: Guards) -> None:
-    counting = CountingGuards(guards)
+def test_what_is_clean_leaves_whole_and_is_judged_once() -> None:
+    counting = CountingGuards()
     passage = f"Notes. {ANSWER} It closes late."
     (citation,) = both(client_of(counting, [hit(passage, doc_id="harbour", title="Harbour")]))
     assert citation["passage"]["text"] == passage

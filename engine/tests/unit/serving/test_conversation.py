@@ -204,11 +204,11 @@ def test_each_call_has_its_own_figures_in_the_trace() -> None:
     runner, trace = runner_of(Model()), RecordedTrace(contents=True)
 
     async def traced() -> None:
-        token = traces.enter(trace)
+        token = traces.CURRENT.set(trace)
         try:
             await runner.answer(CONVERSATION)
         finally:
-            traces.leave(token)
+            traces.CURRENT.reset(token)
 
     asyncio.run(traced())
     spans = trace.attributes_by_step(ProcessFacts("r", "answer", "0" * 64))

@@ -113,13 +113,6 @@ def test_a_streamed_answer_passes_seven_generators(
     ]
 
 
-def test_a_stream_gives_usage_when_asked(client: Client) -> None:
-    *chunks, usage, done = events(client.chat(stream=True, stream_options={"include_usage": True}))
-    assert done == "[DONE]"
-    assert (usage["choices"], usage["usage"]["total_tokens"]) == ([], 13)
-    assert all(chunk["usage"] is None for chunk in chunks)
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_blocked_question_is_a_content_filter(
     client: Client, chat: ScriptedChat, retriever: ScriptedRetriever, stream: bool

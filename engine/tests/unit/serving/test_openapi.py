@@ -12,7 +12,9 @@ from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
 from sluice.serving.release_parts import ReleaseBundle
-from support.serving.fakes import StubChain
+from sluice.serving.runner import ApplicationRunner
+from support.load.service import SteadyChat, SteadyRetriever
+from support.serving.fakes import NoChecks
 from unit.serving.client import Client
 from unit.serving.test_http_api import events
 
@@ -72,7 +74,8 @@ def test_real_replies_have_the_described_shapes(client: Client) -> None:
     ],
 )
 def test_strange_json_is_never_a_defect(bundle: ReleaseBundle, content: bytes) -> None:
-    client = Client(create_app(bundle, StubChain(), TrafficState()))  # type: ignore[arg-type]
+    answers_anything = ApplicationRunner(bundle, SteadyChat(0), SteadyRetriever(), NoChecks())
+    client = Client(create_app(bundle, answers_anything, TrafficState()))
     response = client.send(
         "POST", "/v1/chat/completions", content=content, headers={"content-type": "application/json"}
     )

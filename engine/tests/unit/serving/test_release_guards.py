@@ -17,7 +17,6 @@ from sluice.guardrails.check import CHECKS, GUARD_FILE, CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import Delta, Messages, Usage
-from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
 from sluice.serving import runtime
 from sluice.serving.answer import Answer
@@ -39,13 +38,7 @@ class Speaking:
         self._replies = list(replies)
         self.asked: list[str] = []
 
-    async def stream(
-        self,
-        messages: Messages,
-        parameters: ModelParameters,  # noqa: ARG002
-        *,
-        deadline: float,  # noqa: ARG002
-    ) -> AsyncGenerator[Delta, None]:
+    async def stream(self, messages: Messages, *_: Any, **__: Any) -> AsyncGenerator[Delta, None]:
         self.asked.append("\n".join(message["content"] for message in messages))
         for piece in self._replies.pop(0):
             yield Delta(piece)

@@ -21,7 +21,6 @@ from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.routing import OPEN, RouteTable, ServicesDep, load_router, needs_scope
 from sluice.serving.runner import ApplicationRunner
-from support.serving.fakes import ScriptedChat, StubChain
 from unit.serving.client import Client
 
 BEARER = "authorization"
@@ -61,8 +60,8 @@ def keys(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_client(bundle: ReleaseBundle, router: APIRouter, keys: Path) -> Callable[[], Client]:
-    return lambda: Client(create_app(bundle, StubChain(), TrafficState(), keys=KeyRing(keys), router=router))
+def make_client(bundle: ReleaseBundle, chain: ApplicationRunner, router: APIRouter, keys: Path) -> Callable[[], Client]:
+    return lambda: Client(create_app(bundle, chain, TrafficState(), keys=KeyRing(keys), router=router))
 
 
 def key_of(path: Path, name: str, *scopes: Any, rate: int = 60) -> dict[str, str]:
@@ -102,16 +101,14 @@ def test_it_is_in_the_document_with_what_may_be_refused(make_client: Callable[[]
     assert "422" not in paths["/v1/things"]["post"]["responses"]
 
 
-def test_an_endpoint_may_use_what_the_application_is_built_on(
-    bundle: ReleaseBundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat
-) -> None:
+def test_an_endpoint_may_use_what_the_application_is_built_on(bundle: ReleaseBundle, chain: ApplicationRunner) -> None:
     router = APIRouter()
 
     @router.get("/v1/prompts/{name}")
     async def prompt(name: str, services: ServicesDep) -> dict[str, str]:
         return {"digest": services.prompts[name].prompt.digest, "decline": services.settings.decline}
 
-    client = Client(create_app(bundle, make_chain(chat), TrafficState(), router=router))
+    client = Client(create_app(bundle, chain, TrafficState(), router=router))
     assert client.get("/v1/prompts/answer").json() == {
         "digest": bundle.prompts["answer"].digest,
         "decline": bundle.service.decline,
@@ -120,11 +117,11 @@ def test_an_endpoint_may_use_what_the_application_is_built_on(
     assert [parameter["name"] for parameter in operation["parameters"]] == ["name"], "the services are no parameter"
 
 
-def test_a_path_of_the_service_is_not_for_others(bundle: ReleaseBundle) -> None:
+def test_a_path_of_the_service_is_not_for_others(bundle: ReleaseBundle, chain: ApplicationRunner) -> None:
     router = APIRouter()
     router.add_api_route("/v1/feedback", lambda: {}, methods=["POST"])
     with pytest.raises(SluiceError, match="POST /v1/feedback is already a route of the service"):
-        create_app(bundle, StubChain(), TrafficState(), router=router)
+        create_app(bundle, chain, TrafficState(), router=router)
 
 
 def test_a_scope_that_no_key_can_have_is_refused() -> None:

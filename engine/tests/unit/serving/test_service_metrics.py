@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from sluice.guardrails.check import GuardOutcome
@@ -22,21 +25,13 @@ def attempt(provider: str, outcome: str, cost: float | None) -> ProviderAttempt:
     return ProviderAttempt(provider, "m", outcome, 1.0, None, None, cost)
 
 
-class Broken:
-    """A provider that is left alone."""
-
-    state = "open"
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
 def lines(metrics: ServiceMetrics) -> list[str]:
     return metrics.page().decode().splitlines()
 
 
 def test_the_other_parts_are_counted(metrics: ServiceMetrics) -> None:
-    chat = FallbackProvider([Broken("local")], [])  # type: ignore[list-item]
+    left_alone: Any = SimpleNamespace(name="local", breaker=SimpleNamespace(state="open"))
+    chat = FallbackProvider([left_alone], [])
     metrics.providers(chat)
     for outcome, cost in (("answered", 0.25), ("answered", 0.5), ("slow", None)):
         for observe in chat.observers:

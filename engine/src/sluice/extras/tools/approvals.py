@@ -156,7 +156,7 @@ class Approvals:
         said = {"state": state, "decided": now, "decided_by": by, "reason": reason[:500]} | _SAID_NO_MORE
 
         def write(session: Session) -> bool:
-            if session.execute(update(Approval).where(mine).values(said)).rowcount != 1:
+            if session.connection().execute(update(Approval).where(mine).values(said)).rowcount != 1:
                 return False
             session.execute(update(Action).where(Action.approval == name).values(state=state))
             return True
@@ -176,7 +176,7 @@ class Approvals:
         def write(session: Session) -> str:
             for one in session.scalars(wanted).all():
                 key = (Action.approval == one.approval) & (Action.place == one.place) & (Action.state == "approved")
-                if session.execute(update(Action).where(key).values(state="taken")).rowcount == 1:
+                if session.connection().execute(update(Action).where(key).values(state="taken")).rowcount == 1:
                     return f"{one.approval}-{one.place}"
             return ""
 

@@ -111,9 +111,8 @@ def _args(args: Any) -> str:
 
 def _is(one: ExpectedCall, step: Step) -> bool:
     given = step["args"] if isinstance(step["args"], Mapping) else {}
-    return one.tool == step["name"] and all(_same(value, given.get(key)) for key, value in one.args.items())
+    return one.tool == step["name"] and all(_folded(one.args[key]) == _folded(given.get(key)) for key in one.args)
 
 
-def _same(wanted: Any, given: Any) -> bool:
-    both_texts = isinstance(wanted, str) and isinstance(given, str)
-    return bool(wanted.strip().casefold() == given.strip().casefold() if both_texts else wanted == given)
+def _folded(value: Any) -> Any:
+    return value.strip().casefold() if isinstance(value, str) else value

@@ -27,8 +27,7 @@ class DecisionRequest(BaseModel):
 
 
 def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
-    services = getattr(application, "services", None)
-    agent = services.kept.get(KEPT) if services else None
+    agent = application.services.kept.get(KEPT)
     if agent is None:
         return
     scope = needs_scope("approve")

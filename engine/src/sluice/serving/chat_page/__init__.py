@@ -26,15 +26,13 @@ def load_page(page: PageSettings, most: int | None = None) -> tuple[bytes, dict[
 
 
 def page_headers(html: str, *, frames: str = "'none'") -> dict[str, str]:
-    hashes = {tag: _hash_of(html, tag) for tag in ("script", "style")}
+    hashes = {}
+    for tag in ("script", "style"):
+        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        hashes[tag] = f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
     return {
         "content-security-policy": _POLICY.format(**hashes, frames=frames),
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
         "cache-control": "no-cache",
     }
-
-
-def _hash_of(html: str, tag: str) -> str:
-    (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

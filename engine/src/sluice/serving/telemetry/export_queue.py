@@ -143,25 +143,6 @@ class ExportQueue(SpanProcessor):
 OPEN_FILE = "spans.jsonl"  # the file that is appended to
 
 
-class TraceSpool:
-    def __init__(self, folder: Path, *, most_bytes: int) -> None:
-        self._folder = folder
-        self._most = most_bytes
-
-    def append(self, lines: bytes) -> None:
-        """Append all lines or none."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with locked(self._folder):
-                if sum(path.stat().st_size for path in self._folder.iterdir()) + len(lines) > self._most:
-                    raise SpansLostError(
-                        "spool_full", f"{self._folder} holds {self._most >> 20} MiB: load its files or delete them"
-                    )
-                append_whole(self._folder / OPEN_FILE, lines)
-        except OSError as error:
-            raise SpansLostError("disk", f"{self._folder}: {error.strerror or error}") from None
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes of this machine from appending to the folder's files or renaming them."""

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from sluice.guardrails.checks.leaks import redact
 from sluice.serving.telemetry.export_queue import ExportQueue, TraceExporter
 from sluice.serving.telemetry.service_log import access_line
-from sluice.serving.telemetry.settings import SILENT, TelemetrySettings, open_exporter
+from sluice.serving.telemetry.settings import TelemetrySettings, open_exporter
 from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARDS, PROMPT, REQUEST, RETRIEVE, Trace, TraceStep, Value
 
 if TYPE_CHECKING:
@@ -173,16 +173,12 @@ class Telemetry:
         sampler: Sampler = ParentBased(share, remote_parent_not_sampled=share) if sampled else ALWAYS_OFF
         # Not the global provider: libraries would put texts into their spans that `contents` does not allow.
         provider = TracerProvider(sampler, self._resource, shutdown_on_exit=False)
-        self._queues: dict[str, ExportQueue] = {}
+        self.queues: dict[str, ExportQueue] = {}
         for name, exporter in exporters.items():
             lost = lambda reason, count, name=name: self.on_lost(name, reason, count)  # noqa: E731
-            self._queues[name] = ExportQueue(name, exporter, lost, capacity=traces.queue)
-            provider.add_span_processor(self._queues[name])
+            self.queues[name] = ExportQueue(name, exporter, lost, capacity=traces.queue)
+            provider.add_span_processor(self.queues[name])
         self._tracer = provider.get_tracer(SERVICE)
-
-    @property
-    def queues(self) -> dict[str, Callable[[], int]]:
-        return {name: queue.__len__ for name, queue in self._queues.items()}
 
     def begin(self, scope: Scope, *, chat: bool) -> Trace:
         """Begin a trace; a caller's traceparent is honoured. Requests that are no question have an id only."""
@@ -209,28 +205,24 @@ class Telemetry:
             end_spans(trace, self.facts, self._dialects)
         except Exception:  # a value that a fork noted and no span can hold must not end the request
             _log.exception("a trace was lost")
-            for name in self._queues:
+            for name in self.queues:
                 self.on_lost(name, "failed", 1)
 
     def score(self, feedback: Feedback) -> None:
         span = feedback_span(feedback, self.facts, self._resource)
-        for queue in self._queues.values():
+        for queue in self.queues.values():
             queue.on_end(span)
 
     def close(self, seconds: float | None = None) -> bool:
         """Export what waits, within `seconds` (default: traces.flush_seconds)."""
         limit = self._flush_seconds if seconds is None else seconds
         end = time.monotonic() + limit
-        for queue in self._queues.values():
+        for queue in self.queues.values():
             queue.stop()
-        late = [name for name, queue in self._queues.items() if not queue.close(end - time.monotonic())]
+        late = [name for name, queue in self.queues.items() if not queue.close(end - time.monotonic())]
         if late:
             _log.warning("telemetry %s: not everything was delivered within %g s", ", ".join(late), limit)
         return not late
-
-
-def silent(release: str) -> Telemetry:
-    return Telemetry(SILENT, ProcessFacts(release, "", ""), {})
 
 
 @contextmanager
@@ -240,8 +232,5 @@ def open_telemetry(settings: TelemetrySettings, bundle: ReleaseBundle, state: Pa
     prompt = require_prompt(bundle)
     facts = ProcessFacts(bundle.release, prompt.name, prompt.digest)
     exporters = {name: open_exporter(name, settings.traces, state) for name in settings.traces.exporters}
-    telemetry = Telemetry(settings, facts, exporters)
-    try:
+    with closing(Telemetry(settings, facts, exporters)) as telemetry:
         yield telemetry
-    finally:
-        telemetry.close()

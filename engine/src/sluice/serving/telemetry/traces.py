@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
@@ -148,19 +148,11 @@ class Trace(TraceStep):
         return next((step for step in reversed(self.steps) if step.name == name), None)
 
 
-_current: ContextVar[Trace | None] = ContextVar("sluice_trace", default=None)
+CURRENT: ContextVar[Trace | None] = ContextVar("sluice_trace", default=None)
 
 
 def current_trace() -> Trace:
-    return _current.get() or Trace()
-
-
-def enter(trace: Trace) -> Token[Trace | None]:
-    return _current.set(trace)
-
-
-def leave(token: Token[Trace | None]) -> None:
-    _current.reset(token)
+    return CURRENT.get() or Trace()
 
 
 def record(trace: Trace, answer: Answer, said: Delta | None, model: str) -> None:

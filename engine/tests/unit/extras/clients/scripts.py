@@ -32,13 +32,7 @@ def call(name: str, arguments: str, index: int = 0) -> Delta:
 class FormChat:
     """Calls the forced or first tool, then says what it gave; else writes an object if one is wanted, else words."""
 
-    async def stream(
-        self,
-        messages: Messages,
-        parameters: ModelParameters,
-        *,
-        deadline: float,  # noqa: ARG002 - the signature of ChatProvider
-    ) -> AsyncGenerator[Delta, None]:
+    async def stream(self, messages: Messages, parameters: ModelParameters, **__: Any) -> AsyncGenerator[Delta, None]:
         asked = parameters.model_dump()
         tools = [tool["function"]["name"] for tool in asked.get("tools", ())]
         choice = asked.get("tool_choice")

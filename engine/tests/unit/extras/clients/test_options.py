@@ -21,7 +21,7 @@ from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.services import Services
 from support.guardrails import finder
-from support.serving.fakes import GUARDRAILS, HITS, ScriptedChat, ScriptedRetriever, StubChain, scripted_bundle
+from support.serving.fakes import GUARDRAILS, HITS, ScriptedChat, ScriptedRetriever, scripted_bundle
 from unit.extras.clients.scripts import WEATHER, call
 from unit.serving.client import OVERLAP, Client
 
@@ -34,6 +34,12 @@ def form(schema: dict[str, Any]) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}
 
 
+def client_of(chat: ScriptedChat, guardrails: Any = GUARDRAILS) -> Client:
+    bundle = scripted_bundle(limits={"max_body_bytes": 65536, "max_concurrent": 4})
+    runner = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), Guards(guardrails))
+    return Client(create_app(bundle, runner, TrafficState()))
+
+
 class Asked:
     def __init__(
         self,
@@ -44,11 +50,8 @@ class Asked:
         **fields: Any,
     ) -> None:
         self.chat = ScriptedChat(script)
-        bundle = scripted_bundle(limits={"max_body_bytes": 65536, "max_concurrent": 4})
-        runner = ApplicationRunner(bundle, self.chat, ScriptedRetriever(HITS), Guards(guardrails))
-        app = create_app(bundle, runner, TrafficState())
         told = [{"role": "user", "content": question}, *messages]
-        self.reply = Client(app).chat(**{"messages": told, **fields})
+        self.reply = client_of(self.chat, guardrails).chat(**{"messages": told, **fields})
         self.body = self.reply.json() if "json" in self.reply.headers["content-type"] else {}
 
     @property
@@ -62,8 +65,7 @@ class Asked:
 
 
 def respond(**body: Any) -> httpx.Response:
-    app = create_app(scripted_bundle(), StubChain(), TrafficState())  # type: ignore[arg-type]
-    return Client(app).send("POST", "/v1/responses", json=body)
+    return client_of(ScriptedChat({"overlap": "64 tokens"})).send("POST", "/v1/responses", json=body)
 
 
 def exchange(result: str, arguments: str = '{"city": "Riga"}') -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from sluice.prompts import ModelParameters, load_prompts
 from sluice.serving.answer import Answer
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
-from support.serving.fakes import NoChecks, ScriptedRetriever, scripted_bundle
+from support.serving.fakes import NoChecks, scripted_bundle
 
 Call = tuple[str, dict[str, Any]]
 Reply = str | Sequence[Call | str]  # calls, and text before them
@@ -46,10 +47,7 @@ class RepliesChat:
     seen: list[Messages] = field(default_factory=list)
     parameters: list[ModelParameters] = field(default_factory=list)
 
-    async def stream(
-        self, messages: Messages, parameters: ModelParameters, *, deadline: float
-    ) -> AsyncGenerator[Delta, None]:
-        del deadline
+    async def stream(self, messages: Messages, parameters: ModelParameters, **__: Any) -> AsyncGenerator[Delta, None]:
         self.seen.append(messages)
         self.parameters.append(parameters)
         reply = self.replies[min(len(self.seen), len(self.replies)) - 1]
@@ -91,7 +89,8 @@ class Scene:
         kept = {name: prompts[name] for name in ("answer", "tools")}
         self.bundle: ReleaseBundle = replace(scripted_bundle(), prompts=kept, config=config)
         self.chat = RepliesChat(list(replies))
-        self.runner = ApplicationRunner(self.bundle, chat or self.chat, _Nothing({}), guards or NoChecks())
+        nothing: Any = SimpleNamespace(search=lambda *_, **__: [])
+        self.runner = ApplicationRunner(self.bundle, chat or self.chat, nothing, guards or NoChecks())
         self.agent: ToolAgent = self.runner.services.kept["tools"]
 
     async def ask(self, question: str = QUESTION) -> Answer:
@@ -111,12 +110,6 @@ class Scene:
             return await self.runner.answer(messages, tenant=tenant)
         finally:
             RESUMED.reset(token)
-
-
-class _Nothing(ScriptedRetriever):
-    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Any]:
-        del question, k, tenant
-        return []
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from sqlalchemy import update
 from sluice.core.errors import SluiceError
 from sluice.extras.tools.agent import Resumption
 from sluice.extras.tools.approvals import Approval, DecisionError
-from sluice.llm.chat import Delta, Messages, Usage
-from sluice.prompts import ModelParameters
+from sluice.llm.chat import Delta, Usage
 
 from .conftest import Scene, call_delta
 
@@ -32,10 +31,7 @@ class FuzzedChat:
     random: random.Random
     replies: int = 0
 
-    async def stream(
-        self, messages: Messages, parameters: ModelParameters, *, deadline: float
-    ) -> AsyncGenerator[Delta, None]:
-        del messages, parameters, deadline
+    async def stream(self, *_: Any, **__: Any) -> AsyncGenerator[Delta, None]:
         self.replies += 1
         calls = [self._call() for _ in range(self.random.choice((0, 1, 1, 1, 2, 3)))]
         if len(calls) > 1 and self.random.random() < 0.3:

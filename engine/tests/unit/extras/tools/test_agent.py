@@ -38,27 +38,6 @@ def test_the_model_is_told_what_was_pinned_and_of_no_key(scene: Made) -> None:
     assert set(shown[2]["function"]["parameters"]["properties"]) == {"title", "release"}
 
 
-def test_what_writes_waits_until_it_is_approved(scene: Made, world: sqlite3.Connection) -> None:
-    made = scene([OPEN], "Ticket 4 is open.")
-
-    async def talk() -> None:
-        asked = await made.ask()
-        assert outcomes(asked) == [("open_ticket", "pending")]
-        name = asked.steps[0]["approval"]
-        assert name in asked.text
-        assert "Citations are lost" in asked.text
-        assert (len(tickets(world)), len(made.chat.seen)) == (3, 1)
-        answer = await made.decide(name)
-        assert (answer.text, outcomes(answer)) == ("Ticket 4 is open.", [("open_ticket", "done")])
-        assert tickets(world)[3:] == ["Citations are lost"]
-        (key,) = world.execute("SELECT key FROM tickets WHERE id = 4").fetchone()
-        assert key == f"{name}-0"
-        found = await made.agent.approvals.find(name, None)
-        assert (found.state, found.decided_by, found.actions[0].state) == ("approved", "boss", "done")
-
-    run(talk())
-
-
 def test_what_is_denied_is_not_done_and_the_model_is_told(scene: Made, world: sqlite3.Connection) -> None:
     made = scene([OPEN], "It was denied.")
 

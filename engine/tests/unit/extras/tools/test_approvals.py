@@ -48,6 +48,9 @@ class Service:
         reply = (await self.send("POST", "/v1/chat/completions", scope="chat", json=body)).json()
         (step,) = reply["steps"]
         assert (step["name"], step["outcome"]) == ("open_ticket", "pending")
+        message = reply["choices"][0]["message"]["content"]
+        assert step["approval"] in message
+        assert "Citations are lost" in message
         return str(step["approval"])
 
     async def decide(self, name: str, decision: str = "approve", **who: str) -> httpx.Response:
@@ -64,15 +67,18 @@ def served(scene: Made, tmp_path: Path) -> Callable[..., tuple[Scene, Service]]:
 
 
 def test_it_is_listed_and_approved_once(served: Any, world: sqlite3.Connection) -> None:
-    _, service = served()
+    made, service = served()
 
     async def talk() -> None:
         name = await service.ask()
+        assert (len(tickets(world)), len(made.chat.seen)) == (3, 1)
         (listed,) = (await service.send("GET", "/v1/approvals")).json()["data"]
         action = {"tool": "open_ticket", "args": OPEN[1], "state": "pending"}
         assert (listed["id"], listed["state"], listed["actions"]) == (name, "pending", [action])
         reply = await service.decide(name)
         assert (reply.status_code, reply.json()["answer"]) == (200, "Ticket 4 is open.")
+        (key,) = world.execute("SELECT key FROM tickets WHERE id = 4").fetchone()
+        assert key == f"{name}-0"
         assert (reply.json()["decided_by"], reply.json()["actions"][0]["state"]) == ("one-approve", "done")
         again = await service.decide(name, "deny")
         assert (again.status_code, "decided" in again.json()["error"]["message"]) == (409, True)

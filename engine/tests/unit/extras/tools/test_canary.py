@@ -13,7 +13,6 @@ import pytest
 from sluice.data.rows import Row
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.llm.chat import Delta, Messages, Usage
-from sluice.prompts import ModelParameters
 from sluice.rollout.canary_quality import ReleaseClient, compare_served
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
@@ -45,10 +44,7 @@ ROWS = [
 class TicketChat:
     """Calls the tool for the word of the question, then answers whatever the tool has said."""
 
-    async def stream(
-        self, messages: Messages, parameters: ModelParameters, *, deadline: float
-    ) -> AsyncGenerator[Delta, None]:
-        del parameters, deadline
+    async def stream(self, messages: Messages, *_: Any, **__: Any) -> AsyncGenerator[Delta, None]:
         if messages[-1]["role"] == "tool":
             yield Delta("One ticket is open.")
             yield Delta(finish_reason="stop", usage=Usage(10, 4))

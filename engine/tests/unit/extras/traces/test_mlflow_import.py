@@ -15,8 +15,7 @@ from sluice.extras.traces.mlflow_import import _waiting as waiting
 from sluice.extras.traces.mlflow_import import push
 from sluice.guardrails.guards import Guards
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.telemetry.export_queue import TraceSpool
-from sluice.serving.telemetry.telemetry import ProcessFacts
+from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 from support.telemetry.recording import feedback_on
 from support.telemetry.spooling import LINE, LINES, start_writers
 from unit.serving.telemetry.seeded_people import MANY, left_of_people, serve_people
@@ -123,10 +122,8 @@ def test_a_store_that_does_not_take_them_loses_nothing(serve: Serve, tmp_path: P
 
 
 @pytest.mark.real
-def test_nothing_of_seeded_data_is_in_the_store(
-    bundle: ReleaseBundle, facts: ProcessFacts, guards: Guards, tmp_path: Path
-) -> None:
-    serve_people(tmp_path, bundle, facts, guards)
+def test_nothing_of_seeded_data_is_in_the_store(bundle: ReleaseBundle, guards: Guards, tmp_path: Path) -> None:
+    serve_people(tmp_path, bundle, guards)
     assert push(Workspace(tmp_path), "service").traces == MANY
     assert (tmp_path / ".sluice" / "mlflow.db").is_file()
     assert left_of_people(tmp_path) == []
@@ -135,7 +132,7 @@ def test_nothing_of_seeded_data_is_in_the_store(
 def test_a_file_that_is_loaded_is_not_written_any_more(tmp_path: Path) -> None:
     folder = tmp_path / "traces"
     assert waiting(folder) == []
-    writer = TraceSpool(folder, most_bytes=1000)
+    writer = SpoolExporter(folder, most_bytes=1000)
     writer.append(b"one\n")
     writer.append(b"two\n")
     (first,) = waiting(folder)

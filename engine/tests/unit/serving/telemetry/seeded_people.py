@@ -6,6 +6,8 @@ import asyncio
 import logging
 from pathlib import Path
 
+from stdnum.luhn import calc_check_digit
+
 from sluice.guardrails.guards import Guards
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
@@ -13,8 +15,7 @@ from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.service_log import logging_of
-from sluice.serving.telemetry.settings import LogSettings, open_exporter
-from sluice.serving.telemetry.telemetry import ProcessFacts, Telemetry
+from sluice.serving.telemetry.telemetry import open_telemetry
 from support.serving.fakes import ScriptedChat, ScriptedRetriever, hit
 from support.telemetry.collector import telemetry_settings
 from unit.serving.client import Client
@@ -32,22 +33,16 @@ SENTENCES = (
 def person(number: int) -> dict[str, str]:
     """Data of somebody who does not exist, different for each number."""
     card = f"4111 11{number:02} 0000 000"
-    check = next(d for d in range(10) if _luhn(card.replace(" ", "") + str(d)))
     return {
         "mail": f"seeded.{number}@example.org",
         "phone": f"+1 555 0{number:02} 4567",
-        "card": f"{card}{check}",
+        "card": f"{card}{calc_check_digit(card.replace(' ', ''))}",
         "key": "AKIA" + f"SEEDED{number:02}QRSTUVWX",
         "password": f"hunter{number:02}x-seeded",
     }
 
 
-def _luhn(digits: str) -> bool:
-    doubled = [int(d) * (1 + place % 2) for place, d in enumerate(reversed(digits))]
-    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
-
-
-def serve_people(folder: Path, bundle: ReleaseBundle, facts: ProcessFacts, guards: Guards) -> None:
+def serve_people(folder: Path, bundle: ReleaseBundle, guards: Guards) -> None:
     """Each person tells it in the question, the passages quote it, the model repeats it, and feedback has it again.
 
     Contents of traces are switched on: that is what could leak. Traces, feedback and the log are left in `folder`."""
@@ -59,20 +54,14 @@ def serve_people(folder: Path, bundle: ReleaseBundle, facts: ProcessFacts, guard
     seen = {_guarded(guards, question): question for question in told}
     retriever = ScriptedRetriever({clean: [hit(question, doc_id="mail")] for clean, question in seen.items()})
     chat = ScriptedChat({f"Case {n}:": " ".join(SENTENCES).format(**data) for n, data in enumerate(people)})
-    settings = telemetry_settings("mlflow", contents=True)
-    telemetry = Telemetry(settings, facts, {"mlflow": open_exporter("mlflow", settings.traces, folder / ".sluice")})
-    telemetry.access = True
-    feedback = FeedbackLog(folder / "feedback")
-    app = create_app(
-        bundle,
-        ApplicationRunner(bundle, chat, retriever, guards),
-        TrafficState(),
-        telemetry=telemetry,
-        feedback=feedback,
-    )
-    client = Client(app)
-    logs = LogSettings.model_validate({"level": "debug", "format": "json", "access": True})
-    with (folder / "log").open("w") as log, logging_of(logs, facts.release, log):
+    runner, feedback = ApplicationRunner(bundle, chat, retriever, guards), FeedbackLog(folder / "feedback")
+    settings = telemetry_settings("mlflow", level="debug", access=True, contents=True)
+    with (
+        (folder / "log").open("w") as log,
+        logging_of(settings.logs, bundle.release, log),
+        open_telemetry(settings, bundle, folder / ".sluice") as telemetry,
+    ):
+        client = Client(create_app(bundle, runner, TrafficState(), telemetry=telemetry, feedback=feedback))
         for question, data in told.items():
             reply = client.chat(question)
             assert reply.status_code == 200, reply.text
@@ -80,11 +69,10 @@ def serve_people(folder: Path, bundle: ReleaseBundle, facts: ProcessFacts, guard
             sent = client.send(
                 "POST",
                 "/v1/feedback",
-                json={"trace_id": reply.json()["id"], "score": 1, "release": facts.release, "comment": comment},
+                json={"trace_id": reply.json()["id"], "score": 1, "release": bundle.release, "comment": comment},
             )
             assert sent.status_code == 200, sent.text
             logging.getLogger("sluice.serving").warning("asked: %s", question)
-        telemetry.close(10)
 
 
 def left_of_people(folder: Path) -> list[tuple[str, str]]:

@@ -16,7 +16,8 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from sluice.core.processes import wait_until
 from sluice.serving.telemetry import export_queue
-from sluice.serving.telemetry.export_queue import OPEN_FILE, ExportQueue, SpansLostError, TraceExporter, TraceSpool
+from sluice.serving.telemetry.export_queue import OPEN_FILE, ExportQueue, SpansLostError, TraceExporter
+from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 from support.telemetry.spooling import LINE, LINES, start_writers
 
 SAMPLED = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
@@ -123,7 +124,7 @@ def content(folder: Path) -> bytes:
 
 def test_all_files_together_have_a_limit(tmp_path: Path) -> None:
     folder = tmp_path / "traces"
-    writer = TraceSpool(folder, most_bytes=10)
+    writer = SpoolExporter(folder, most_bytes=10)
     writer.append(b"12345678\n")
     with pytest.raises(SpansLostError) as raised:
         writer.append(b"x\n")
@@ -148,11 +149,11 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
 import resource, signal
 from pathlib import Path
 from sluice.serving.telemetry.export_queue import SpansLostError
-from sluice.serving.telemetry.export_queue import TraceSpool
+from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 folder = Path({str(tmp_path / "traces")!r})
-writer = TraceSpool(folder, most_bytes=1000)
+writer = SpoolExporter(folder, most_bytes=1000)
 writer.append(b"12345\\n")
 try:
     writer.append(b"67890\\n")

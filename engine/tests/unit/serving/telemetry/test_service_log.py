@@ -18,6 +18,7 @@ from sluice.serving.telemetry.settings import LogSettings
 from support.serving.fakes import ScriptedChat
 
 Serve = Callable[..., Any]
+SETTINGS = LogSettings.model_validate({"level": "info", "format": "json", "access": True})
 SHAPED_LIKE_A_KEY = "AKIA" + "IOSFODNN7ABCDEFG"
 
 
@@ -28,7 +29,7 @@ class Log:
         self.path = path
         self._stack = ExitStack()
         stream = self._stack.enter_context(path.open("w"))
-        chosen = LogSettings.model_validate({"level": "info", "format": "json", "access": True} | settings)
+        chosen = SETTINGS.model_copy(update=settings)
         self.handler = self._stack.enter_context(logging_of(chosen, "r-0123456789ab", stream))
 
     def lines(self) -> list[Any]:
@@ -105,10 +106,9 @@ def test_people_get_plain_lines(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_costs_lines_and_no_request(serve: Serve) -> None:
     lost: Counter[str] = Counter()
-    settings = LogSettings.model_validate({"level": "info", "format": "json", "access": True})
     service = serve()
     service.telemetry.access = True
-    with Path("/dev/full").open("w") as full, logging_of(settings, "r", full) as handler:
+    with Path("/dev/full").open("w") as full, logging_of(SETTINGS, "r", full) as handler:
         handler.on_lost = lambda reason, many: lost.update({reason: many})
         assert [service.chat().status_code for _ in range(3)] == [200] * 3
     assert lost["disk"] >= 3
@@ -117,11 +117,10 @@ def test_a_full_disk_costs_lines_and_no_request(serve: Serve) -> None:
 def test_a_reader_that_stands_still_holds_nothing_up(serve: Serve) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, True)
-    settings = LogSettings.model_validate({"level": "info", "format": "json", "access": True})
     service = serve()
     lost: Counter[str] = Counter()
     with os.fdopen(writing, "w") as stream:
-        with logging_of(settings, "r", stream) as handler:
+        with logging_of(SETTINGS, "r", stream) as handler:
             handler.on_lost = lambda reason, many: lost.update({reason: many})
             for _ in range(12_000):  # more than a pipe and the queue hold
                 logging.getLogger("sluice.x").warning("y" * 100)

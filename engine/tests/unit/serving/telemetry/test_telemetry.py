@@ -11,7 +11,6 @@ import pytest
 
 from sluice.guardrails.guards import Guards
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.telemetry.telemetry import ProcessFacts
 from support.serving.process import ServiceProcess
 from support.telemetry.collector import Collector
 from support.telemetry.recording import spooled
@@ -77,7 +76,10 @@ def test_serve_logs_json_and_leaves_its_traces(tmp_path: Path) -> None:
     ]
     traces = tmp_path / ".sluice" / "traces"
     assert [path.suffix for path in traces.iterdir()] == [".jsonl"]
-    assert len(spooled(traces)) == 6 + 1
+    spans = spooled(traces)
+    assert len(spans) == 6 + 1
+    root = {one.key: one.value.string_value for one in spans[0].attributes}
+    assert (root["mlflow.traceTag.release"], root["openinference.span.kind"]) == ("r-0123456789ab", "CHAIN")
 
 
 def test_a_stream_that_ends_during_the_drain_is_delivered(collector: Collector) -> None:
@@ -103,9 +105,9 @@ def test_a_collector_that_hangs_does_not_hold_the_process(collector: Collector) 
 
 
 def test_after_a_run_with_seeded_data_nothing_of_it_is_on_disk(
-    bundle: ReleaseBundle, facts: ProcessFacts, guards: Guards, tmp_path: Path
+    bundle: ReleaseBundle, guards: Guards, tmp_path: Path
 ) -> None:
-    serve_people(tmp_path, bundle, facts, guards)
+    serve_people(tmp_path, bundle, guards)
     spooled = "".join(path.read_text() for path in (tmp_path / ".sluice" / "traces").iterdir())
     assert spooled.count("[redacted: ") >= MANY  # contents are there, without what is personal
     assert len((tmp_path / "log").read_text().splitlines()) >= 2 * MANY

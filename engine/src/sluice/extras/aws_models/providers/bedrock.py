@@ -92,16 +92,12 @@ def _tool_config(tools: Sequence[dict[str, Any]], choice: str | dict[str, Any]) 
     if choice == "none":
         raise ProviderError(FailureKind.REFUSED, "Converse has no tool_choice 'none'")
     named = {"tool": {"name": choice["function"]["name"]}} if isinstance(choice, dict) else None
-    return {
-        "tools": [{"toolSpec": _tool_spec(tool["function"])} for tool in tools],
-        "toolChoice": named or {"any" if choice == "required" else "auto": {}},
-    }
-
-
-def _tool_spec(function: dict[str, Any]) -> dict[str, Any]:
-    described = {"description": function["description"]} if function.get("description") else {}
-    schema = function.get("parameters") or {"type": "object", "properties": {}}
-    return {"name": function["name"], **described, "inputSchema": {"json": schema}}
+    specs = []
+    for function in [tool["function"] for tool in tools]:
+        described = {"description": function["description"]} if function.get("description") else {}
+        schema = function.get("parameters") or {"type": "object", "properties": {}}
+        specs.append({"toolSpec": {"name": function["name"], **described, "inputSchema": {"json": schema}}})
+    return {"tools": specs, "toolChoice": named or {"any" if choice == "required" else "auto": {}}}
 
 
 @provider("bedrock", AwsSpec)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,15 +26,14 @@ def open_exporter(settings: TraceSettings, state: Path) -> LangfuseExporter:  # 
             "config/telemetry.yaml: the exporter langfuse has no address or no keys",
             remedy="set LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and LANGFUSE_BASE_URL, or take it out of exporters",
         )
-    return LangfuseExporter(base.rstrip("/"), ":".join(keys), settings)
+    return LangfuseExporter(base.rstrip("/"), (keys[0], keys[1]), settings)
 
 
 class LangfuseExporter(ScoringExporter):
-    def __init__(self, base: str, credentials: str, settings: TraceSettings) -> None:
-        token = base64.b64encode(credentials.encode()).decode()
-        # The header with the version lets Langfuse show spans as they come, without waiting for the whole trace.
-        headers = {"authorization": f"Basic {token}", "x-langfuse-ingestion-version": "4"}
-        super().__init__(base, "/api/public/otel/v1/traces", headers, settings.timeout_seconds)
+    def __init__(self, base: str, login: tuple[str, str], settings: TraceSettings) -> None:
+        # It lets Langfuse show spans as they come, without waiting for the whole trace.
+        headers = {"x-langfuse-ingestion-version": "4"}
+        super().__init__(base, "/api/public/otel/v1/traces", headers, settings.timeout_seconds, login)
         self._environment = settings.langfuse.environment
 
     def dialect(self, attributes: Mapping[str, Value]) -> Mapping[str, Value]:

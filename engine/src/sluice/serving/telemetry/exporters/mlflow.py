@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from opentelemetry.semconv.attributes import http_attributes
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from sluice.serving.telemetry.export_queue import SpansLostError, TraceExporter, TraceSpool
+from sluice.serving.telemetry.export_queue import OPEN_FILE, SpansLostError, TraceExporter, append_whole, locked
 from sluice.serving.telemetry.exporters.otlp import ScoringExporter
 from sluice.serving.telemetry.settings import TraceSettings
 from sluice.serving.telemetry.telemetry import PROMPT_DIGEST, RELEASE, TENANT
@@ -30,7 +29,7 @@ _EXPERIMENT = "x-mlflow-experiment-id"
 def open_exporter(settings: TraceSettings, state: Path) -> TraceExporter:
     if settings.mlflow.tracking_uri:
         return ServerExporter(settings)
-    return SpoolExporter(TraceSpool(state / "traces", most_bytes=settings.mlflow.spool_mib << 20))
+    return SpoolExporter(state / "traces", most_bytes=settings.mlflow.spool_mib << 20)
 
 
 class _TraceTags(TraceExporter):
@@ -43,22 +42,39 @@ class _TraceTags(TraceExporter):
 
 
 class SpoolExporter(_TraceTags):
-    def __init__(self, spool: TraceSpool) -> None:
-        self._spool = spool
+    def __init__(self, folder: Path, *, most_bytes: int) -> None:
+        self._folder, self._most = folder, most_bytes
 
     def send(self, spans: Sequence[ReadableSpan]) -> None:
         lines = io.StringIO()
         if FileSpanExporter(stream=lines).export(spans) is SpanExportResult.FAILURE:
             raise SpansLostError("failed", "the spans have no form in JSON")
-        self._spool.append(lines.getvalue().encode())
+        self.append(lines.getvalue().encode())
+
+    def append(self, lines: bytes) -> None:
+        """Append all lines or none."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with locked(self._folder):
+                if sum(path.stat().st_size for path in self._folder.iterdir()) + len(lines) > self._most:
+                    raise SpansLostError(
+                        "spool_full", f"{self._folder} holds {self._most >> 20} MiB: load its files or delete them"
+                    )
+                append_whole(self._folder / OPEN_FILE, lines)
+        except OSError as error:
+            raise SpansLostError("disk", f"{self._folder}: {error.strerror or error}") from None
 
 
 class ServerExporter(_TraceTags, ScoringExporter):
     """The experiment is looked up by name with the first batch, and made if it is missing."""
 
     def __init__(self, settings: TraceSettings) -> None:
+        token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+        user, word = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        login = (user, word) if user and word and not token else None
         super().__init__(
-            settings.mlflow.tracking_uri.rstrip("/"), "/v1/traces", _credentials(), settings.timeout_seconds
+            settings.mlflow.tracking_uri.rstrip("/"), "/v1/traces", headers, settings.timeout_seconds, login
         )
         self._experiment = settings.mlflow.experiment
 
@@ -85,12 +101,3 @@ class ServerExporter(_TraceTags, ScoringExporter):
         if found := self.call("GET", f"{root}/get-by-name?experiment_name={name}", missing=True):
             return str(found["experiment"]["experiment_id"])
         return str(self.call("POST", f"{root}/create", {"name": self._experiment})["experiment_id"])
-
-
-def _credentials() -> dict[str, str]:
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return {"authorization": f"Bearer {token}"}
-    user, word = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
-    if user and word:
-        return {"authorization": "Basic " + base64.b64encode(f"{user}:{word}".encode()).decode()}
-    return {}

@@ -72,9 +72,12 @@ class OtlpExporter(TraceExporter):
 class ScoringExporter(OtlpExporter):
     """A backend that has an interface for scores."""
 
-    def __init__(self, base: str, path: str, headers: Mapping[str, str], timeout: float) -> None:
+    def __init__(
+        self, base: str, path: str, headers: Mapping[str, str], timeout: float, login: tuple[str, str] | None = None
+    ) -> None:
         super().__init__(base + path, headers, timeout)
         self._base = base
+        self.session.auth = login
         self.session.mount(base + path, HTTPAdapter())  # the SDK tries again by itself
         retry = Retry(3, status_forcelist=_LATER, allowed_methods=None, backoff_factor=0.5, raise_on_status=False)
         self.session.mount(f"{base}/api/", HTTPAdapter(max_retries=retry.new(respect_retry_after_header=False)))

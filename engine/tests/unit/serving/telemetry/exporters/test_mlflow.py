@@ -18,29 +18,14 @@ from support.telemetry.recording import feedback_on, spooled
 Serve = Callable[..., Any]
 
 
-def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_path: Path, facts: Any) -> None:
-    service = serve("mlflow")
-    reply = service.chat()
-    service.telemetry.score(feedback_on(reply.json()["trace"], 1.0))
-    assert service.flush()
-    spans = spooled(tmp_path / ".sluice" / "traces")
-    assert len(spans) == 6 + 1
-    assert {span.trace_id.hex() for span in spans} == {reply.json()["trace"]}
-    root, retrieve, chat = ({one.key: one.value for one in spans[place].attributes} for place in (0, 2, 4))
-    assert root["openinference.span.kind"].string_value == "CHAIN"
-    assert root["mlflow.traceTag.release"].string_value == facts.release
-    assert retrieve["sluice.retrieval.best_similarity"].double_value == 0.9
-    assert chat["gen_ai.usage.input_tokens"].int_value == 11
-
-
 def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluice.serving.telemetry import export_queue
+    from sluice.serving.telemetry.exporters import mlflow
 
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
     service = serve("mlflow")
-    monkeypatch.setattr(export_queue, "append_whole", full)
+    monkeypatch.setattr(mlflow, "append_whole", full)
     assert service.chat().status_code == 200
     service.flush()
     assert service.lost == {("mlflow", "disk"): 6}
