@@ -33,9 +33,8 @@ def index_build(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant =
     tenant's documents and the shared ones."""
     from sluice.retrieval.index_stage import run
 
-    built = run(Workspace.find(), store=store, env=env, tenant=tenant)
-    info = built.info
-    print(f"{info.collection}: {info.documents} documents, {info.chunks} chunks, {built.embedded} embedded")
+    info, embedded = run(Workspace.find(), store=store, env=env, tenant=tenant)
+    print(f"{info.collection}: {info.documents} documents, {info.chunks} chunks, {embedded} embedded")
 
 
 @group.command("load")

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sluice.core.text import NAME, RULE
-from sluice.data.near_duplicates import words
 from sluice.data.rows import Document, ExpectedBehaviour, Row
 from sluice.data.scanning import LocatedRecord, ValidationIssue
 
@@ -35,11 +34,11 @@ def _of_row(row: Row, documents: dict[str, Document]) -> list[tuple[Any, str]]:
     groundless = row.answerable and not row.doc_ids and not key
     return [
         (not _IS_ID(row.id), _ID),
-        (not _has_text(row.question), "question is blank"),
-        (not _all_text(row.answers), "an answer is blank"),
-        (not _all_different(row.answers), "the same answer twice"),
-        (not _all_different(row.doc_ids), "the same document twice"),
-        (not _all_text(row.tags), "a tag is blank"),
+        (not row.question.strip(), "question is blank"),
+        (_any_blank(row.answers), "an answer is blank"),
+        (len(set(row.answers)) < len(row.answers), "the same answer twice"),
+        (len(set(row.doc_ids)) < len(row.doc_ids), "the same document twice"),
+        (_any_blank(row.tags), "a tag is blank"),
         (unknown, f"doc_ids: no such document: {_quoted(unknown)}"),
         (private, f"doc_ids: one tenant's document, the model is for all: {_quoted(private)}"),
         (unfound, f"answer is not in its documents: {_quoted(unfound)}"),
@@ -57,8 +56,8 @@ def check_documents(documents: Sequence[LocatedRecord[Document]]) -> list[Valida
         texts = {"title": one.title, "licence": one.licence, "source": one.source}
         rules = [
             (not _IS_ID(one.id), _ID),
-            *((not _has_text(text), f"{name} is blank") for name, text in texts.items()),
-            (not _has_text(one.text), "no text after the front matter"),
+            *((not text.strip(), f"{name} is blank") for name, text in texts.items()),
+            (not one.text.strip(), "no text after the front matter"),
             (one.tenant is not None and not NAME.fullmatch(one.tenant), f"tenant {one.tenant!r}: use {RULE}"),
             (one.id != placed.path.stem, f"id {one.id!r} does not equal the file name"),
         ]
@@ -83,16 +82,8 @@ def _joined(left: str, right: str) -> bool:
     return left.isalnum() and right.isalnum() and left.isascii() and right.isascii()
 
 
-def _has_text(value: str) -> bool:
-    return bool(words(value) or value.strip())
-
-
-def _all_text(values: Collection[str]) -> bool:
-    return all(value.strip() for value in values)
-
-
-def _all_different(values: Collection[str]) -> bool:
-    return len(set(values)) == len(values)
+def _any_blank(values: Collection[str]) -> bool:
+    return not all(value.strip() for value in values)
 
 
 def _quoted(values: Collection[str]) -> str:
@@ -127,7 +118,7 @@ def faults_of(expect: ExpectedBehaviour) -> list[str]:
         return ["expect: holds no check; leave it out"]
     faults = []
     for key, values in (("contains", expect.contains), ("not_contains", expect.not_contains)):
-        if not all(value.strip() for value in values):
+        if _any_blank(values):
             faults.append(f"expect.{key}: a text is blank")
     banned = [text.casefold() for text in expect.not_contains if text.strip()]
     both = [text for text in expect.contains if any(part in text.casefold() for part in banned)]
@@ -136,7 +127,7 @@ def faults_of(expect: ExpectedBehaviour) -> list[str]:
         faults.append(f"expect.regex: {what}")
     if expect.json_schema is not None and (what := fault_of_schema(expect.json_schema)):
         faults.append(f"expect.json_schema: {what}")
-    if not all(fact and all(text.strip() for text in fact) for fact in expect.answer_key):
+    if any(not fact or _any_blank(fact) for fact in expect.answer_key):
         faults.append("expect.answer_key: a fact has no text, or a blank one")
     if expect.rubric is not None and not expect.rubric.strip():
         faults.append("expect.rubric: is blank")

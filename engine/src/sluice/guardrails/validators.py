@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -40,8 +41,7 @@ def _external(entry: CheckSettings) -> Any:
 
 def judge_of(stage: Sequence[CheckSettings]) -> Callable[[GuardOutcome], GuardOutcome]:
     """Return a function that shows validators a text that our checks let pass."""
-    made = [(entry, _external(entry)) for entry in stage]
-    return lambda outcome: _judge(made, outcome)
+    return partial(_judge, [(entry, _external(entry)) for entry in stage])
 
 
 def _judge(stage: Sequence[tuple[CheckSettings, Any]], outcome: GuardOutcome) -> GuardOutcome:

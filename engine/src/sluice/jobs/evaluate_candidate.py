@@ -15,8 +15,14 @@ from sluice.data.rows import Row, load_rows
 from sluice.evaluation.application import model_digest
 from sluice.evaluation.asked_rows import asking_order, rows_of
 from sluice.evaluation.comparison_policy import load_policy
-from sluice.evaluation.evaluate_stage import RecordedScores, metrics_digest, open_evaluation, scores_digest, write
-from sluice.evaluation.evaluation_tracking import record_evaluation
+from sluice.evaluation.evaluate_stage import (
+    RecordedScores,
+    metrics_digest,
+    open_evaluation,
+    record_evaluation,
+    scores_digest,
+    write,
+)
 from sluice.evaluation.response_cache import ResponseCache, rebuilding, responses_folder
 from sluice.evaluation.runner import rescore
 from sluice.evaluation.sequential import SequentialComparison

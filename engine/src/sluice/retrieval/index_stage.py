@@ -6,7 +6,6 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -85,16 +84,11 @@ class IndexParameters(Settings):
     chunker: ChunkerSettings
 
 
-@dataclass(frozen=True)
-class IndexBuild:
-    """`embedded`: how many chunks were not known from an earlier build on this machine."""
+def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "") -> tuple[IndexInfo, int]:
+    """Build the index and prove by one search that the store can serve it.
 
-    info: IndexInfo
-    embedded: int
-
-
-def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "") -> IndexBuild:
-    """Build the index and prove by one search that the store can serve it."""
+    Return it with the number of chunks that were not known from an earlier build on this machine.
+    """
     from sluice.retrieval.retriever import open_retriever  # imports LangChain, which takes a second
 
     progress = StageReporter("index")
@@ -115,4 +109,4 @@ def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "
         with open_retriever(out, embedder, stores, workspace.state) as retriever:
             retriever.search(documents[0].title, k=1, tenant=tenant or None)
     progress.report(4, 4, f"{info.chunks} chunks, {remembering.fresh} embedded")
-    return IndexBuild(info, remembering.fresh)
+    return info, remembering.fresh

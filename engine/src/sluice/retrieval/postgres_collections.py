@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, sql
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError
 
 from sluice.core.digests import canonical_json
 from sluice.core.errors import SluiceError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 EXACT_BELOW = 2000  # chunks; up to here looking at every vector takes a millisecond, is exact and always the same
 COLUMNS = "id, doc_id, title, text, start, tenant, content, embedding"
 PRECISIONS = {"single": "vector", "half": "halfvec"}  # to the type of a vector
-_REMOVED = ("base", "partition_by", "dropped")  # keys of differences and of partitions, which older code made
 _MEMORY = (64, 1024)  # MiB, least and most, for making a vector index: in memory it takes a fraction of the time
 
 
@@ -37,17 +36,6 @@ class TableDescription(Settings):
 
     index: IndexInfo
     vectors: VectorSettings
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_removed_keys(cls, read: Any) -> Any:
-        """Accept comments of older code whose further keys have no value."""
-        if not isinstance(read, dict) or any(read.get(key) for key in _REMOVED):
-            return read
-        vectors = read.get("vectors")
-        if isinstance(vectors, dict) and vectors.get("index", "full") == "full":
-            vectors = {key: value for key, value in vectors.items() if key not in ("index", "oversampling")}
-        return {key: value for key, value in read.items() if key not in _REMOVED} | {"vectors": vectors}
 
 
 def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescription | None:
@@ -220,16 +208,10 @@ def hold(connection: psycopg.Connection[Any], collection: str) -> None:
 
 
 def drop(connection: psycopg.Connection[Any], collection: str) -> bool:
-    """Drop a collection that is neither searched nor, in a store of older code, the base of another."""
+    """Drop a collection that nobody searches; return whether it is gone."""
     row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", (_HELD, collection)).fetchone()
     if row != (True,):
         return False
-    view = sql.Identifier(collection.replace("chunks", "whole", 1))  # beside a difference, which older code made
     tables = sql.Identifier(collection), sql.Identifier(words_of(collection))
-    try:
-        with connection.transaction():
-            connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
-            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}, {}").format(*tables))
-    except errors.DependentObjectsStillExist:
-        return False
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}, {}").format(*tables))
     return True

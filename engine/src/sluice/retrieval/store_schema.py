@@ -57,7 +57,7 @@ def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path
     for _ in range(_ATTEMPTS):
         try:
             return _run(engine, script, to)
-        except _TableBusyError:
+        except psycopg.errors.LockNotAvailable:
             time.sleep(_PAUSE)
     raise SluiceError(
         f"the store's schema: in use by others at each of {_ATTEMPTS} attempts; nothing was changed",
@@ -98,9 +98,6 @@ def _there(connection: psycopg.Connection[Any]) -> str:
     return str(row[0]) if row else ""
 
 
-class _TableBusyError(Exception): ...
-
-
 def _run(engine: Engine, script: ScriptDirectory, target: str) -> MigrationResult:
     from sqlalchemy.exc import DBAPIError
 
@@ -115,8 +112,6 @@ def _run(engine: Engine, script: ScriptDirectory, target: str) -> MigrationResul
             _go(connection, script, target, steps)
             after = _there(inside)
     except DBAPIError as error:
-        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
-            raise _TableBusyError from None
         raise (error.orig or error) from None
     return MigrationResult(before, after, tuple(steps))
 

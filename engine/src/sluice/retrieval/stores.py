@@ -65,8 +65,11 @@ class Stores(Settings):
 
     def close_abandoned(self, state: Path) -> None:
         """Stop every embedded server whose users were all killed. `state`: the .sluice/ folder."""
-        for store in self.stores.values():
-            close_abandoned(store, state)
+        for spec in self.stores.values():
+            folder = (state / spec.path).resolve()
+            if spec.kind == "embedded" and (folder / "postmaster.pid").exists() and not _forget_dead_users(folder):
+                with open_store(spec, state):
+                    pass
 
     @property
     def chosen(self) -> StoreSpec:
@@ -154,15 +157,6 @@ def _errors_named(folder: Path) -> Iterator[None]:
             f"{folder}: the embedded PostgreSQL does not start: {str(error) or type(error).__name__}",
             remedy=f"read {folder / 'log'} if it is there; without the folder collections are loaded from the index",
         ) from error
-
-
-def close_abandoned(spec: StoreSpec, state: Path) -> bool:
-    """Stop an embedded server whose users were all killed; return whether there was one."""
-    folder = (state / spec.path).resolve()
-    if spec.kind != "embedded" or not (folder / "postmaster.pid").exists() or _forget_dead_users(folder):
-        return False
-    with open_store(spec, state):
-        return True
 
 
 def _forget_dead_users(folder: Path) -> list[int]:

@@ -13,7 +13,7 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.retrieval import stores
-from sluice.retrieval.stores import Stores, StoreSpec, close_abandoned, open_store, reviver
+from sluice.retrieval.stores import Stores, StoreSpec, open_store, reviver
 
 
 def test_the_stores_of_this_repository(workspace: Workspace) -> None:
@@ -156,7 +156,7 @@ def start_user(program: str, state: Path) -> subprocess.Popen[str]:
 def test_the_server_stops_with_its_last_user_also_after_a_kill(state: Path) -> None:
     import psycopg
 
-    spec = StoreSpec(kind="embedded", path="own")
+    own = Stores.model_validate({"default": "own", "stores": {"own": {"kind": "embedded", "path": "own"}}})
     for close in (False, True):
         user = start_user(USER, state)
         assert user.stdout is not None
@@ -166,13 +166,13 @@ def test_the_server_stops_with_its_last_user_also_after_a_kill(state: Path) -> N
         postmaster = int((state / "own" / "postmaster.pid").read_text().split()[0])
         assert Path(f"/proc/{postmaster}").exists()  # the killed user could not stop it
         if close:
-            assert close_abandoned(spec, state)
+            own.close_abandoned(state)
         else:
-            with open_store(spec, state) as address, psycopg.connect(address) as connection:
-                assert not close_abandoned(spec, state)  # this process uses it
+            with open_store(own.chosen, state) as address, psycopg.connect(address) as connection:
+                own.close_abandoned(state)  # not, as this process uses it
                 assert connection.execute("SELECT 1").fetchone() == (1,)
         assert not (state / "own" / "postmaster.pid").exists()
-    assert not close_abandoned(spec, state)
+    own.close_abandoned(state)
 
 
 INTERRUPTED = """

@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,60 +20,28 @@ from sluice.extras.prompt_tests.prompt_cases import LabelledCase, read_cases
 from sluice.serving.release_parts import ReleaseBundle
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Counts of cases by both verdicts; `failed_passed` means that people failed it and the judge passed it."""
+def agreement(people: Sequence[bool], judge: Sequence[bool]) -> dict[str, Any]:
+    """Return counts of cases by both verdicts, their agreement, and Cohen's kappa (1960) with an interval.
 
-    passed_passed: int
-    passed_failed: int
-    failed_passed: int
-    failed_failed: int
-
-    @property
-    def cases(self) -> int:
-        return self.passed_passed + self.passed_failed + self.failed_passed + self.failed_failed
-
-    @property
-    def raw(self) -> float | None:
-        return (self.passed_passed + self.failed_failed) / self.cases if self.cases else None
-
-    @property
-    def by_chance(self) -> float | None:
-        """Return the agreement expected if each only kept its own share of passes."""
-        if not self.cases:
-            return None
-        people = (self.passed_passed + self.passed_failed) / self.cases
-        judge = (self.passed_passed + self.failed_passed) / self.cases
-        return people * judge + (1 - people) * (1 - judge)
-
-    @property
-    def kappa(self) -> float | None:
-        """(raw - by chance) / (1 - by chance) (Cohen, 1960); None if both always say the same word."""
-        return self._above_chance(self.raw)
-
-    @property
-    def kappa_interval(self) -> tuple[float, float] | None:
-        """Wilson's 95 % interval (1927) of the raw agreement, with chance held as in Cohen (1960)."""
-        if self.raw is None:
-            return None
-        low, high = (self._above_chance(bound) for bound in wilson(self.raw, self.cases))
-        return None if low is None or high is None else (low, high)
-
-    def _above_chance(self, raw: float | None) -> float | None:
-        chance = self.by_chance
-        if raw is None or chance is None or math.isclose(chance, 1):
-            return None
-        return (raw - chance) / (1 - chance)
-
-
-def agreement(people: Sequence[bool], judge: Sequence[bool]) -> Agreement:
+    kappa is (agreement - by chance) / (1 - by chance), None if both always say the same word. The interval is Wilson's
+    at 95 % (1927) of the agreement, with chance held as in Cohen (1960).
+    """
     pairs = list(zip(people, judge, strict=True))
-    return Agreement(
-        passed_passed=pairs.count((True, True)),
-        passed_failed=pairs.count((True, False)),
-        failed_passed=pairs.count((False, True)),
-        failed_failed=pairs.count((False, False)),
-    )
+    raw: float | None = None
+    kappa: float | None = None
+    interval: list[float] | None = None
+    if pairs:
+        raw = sum(one == other for one, other in pairs) / len(pairs)
+        passed, judge_passed = sum(people) / len(pairs), sum(judge) / len(pairs)
+        chance = passed * judge_passed + (1 - passed) * (1 - judge_passed)  # if each only kept its share of passes
+        if not math.isclose(chance, 1):
+            low, high = wilson(raw, len(pairs))
+            kappa, *interval = ((share - chance) / (1 - chance) for share in (raw, low, high))
+    words = {True: "passed", False: "failed"}
+    counts = {
+        f"people_{words[one]}_judge_{words[other]}": pairs.count((one, other)) for one in words for other in words
+    }
+    return {"decided": len(pairs), "agreement": raw, "kappa": kappa, "kappa_interval_95": interval, **counts}
 
 
 CASES = Path(__file__).parent / "cases" / "judge.jsonl"
@@ -91,49 +58,12 @@ class CalibrationCase(LabelledCase):
     kind: str = ""
 
 
-@dataclass(frozen=True)
-class Disagreement:
-    """A case in which the judge disagrees with people; `passed` and `reason` are the judge's."""
-
-    case: CalibrationCase
-    passed: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class CalibrationResult:
-    """`errors`: why the judge gave no verdict, by case."""
-
-    agreement: Agreement
-    disagreements: tuple[Disagreement, ...]
-    errors: dict[str, str]
-
-    def as_dict(self) -> dict[str, Any]:
-        counts = self.agreement
-        return {
-            "cases": counts.cases + len(self.errors),
-            "decided": counts.cases,
-            "agreement": counts.raw,
-            "kappa": counts.kappa,
-            "kappa_interval_95": counts.kappa_interval,
-            "people_passed_judge_passed": counts.passed_passed,
-            "people_passed_judge_failed": counts.passed_failed,
-            "people_failed_judge_passed": counts.failed_passed,
-            "people_failed_judge_failed": counts.failed_failed,
-            "disagreements": [
-                {"id": one.case.id, "kind": one.case.kind, "judge_passed": one.passed, "reason": one.reason}
-                for one in self.disagreements
-            ],
-            "errors": self.errors,
-        }
-
-
 def load_calibration(path: Path) -> list[CalibrationCase]:
     remedy = "engine/src/sluice/extras/calibration/cases/judge.jsonl shows the form"
     return [case for _, case in read_cases(path, CalibrationCase, remedy=remedy)]
 
 
-def calibrate_bundle(bundle: ReleaseBundle, cases: Sequence[CalibrationCase]) -> CalibrationResult:
+def calibrate_bundle(bundle: ReleaseBundle, cases: Sequence[CalibrationCase]) -> dict[str, Any]:
     with ExitStack() as opened:
         judge = open_judge(bundle, opened)
         if judge is None:
@@ -144,7 +74,9 @@ def calibrate_bundle(bundle: ReleaseBundle, cases: Sequence[CalibrationCase]) ->
         return calibrate(judge, cases)
 
 
-def calibrate(judge: Judge, cases: Sequence[CalibrationCase]) -> CalibrationResult:
+def calibrate(judge: Judge, cases: Sequence[CalibrationCase]) -> dict[str, Any]:
+    """Return the figures of `agreement`, the cases that differ, and why the judge gave no verdict, by case."""
+
     async def ask_all() -> list[dict[str, Any]]:
         asked = [
             (
@@ -162,8 +94,10 @@ def calibrate(judge: Judge, cases: Sequence[CalibrationCase]) -> CalibrationResu
             errors[case.id] = fault
         else:
             decided.append((case, found["assertions"][judge.name]))
-    return CalibrationResult(
-        agreement([case.passed for case, _ in decided], [verdict["passed"] for _, verdict in decided]),
-        tuple(Disagreement(case, **verdict) for case, verdict in decided if verdict["passed"] != case.passed),
-        errors,
-    )
+    found = agreement([case.passed for case, _ in decided], [verdict["passed"] for _, verdict in decided])
+    differing = [
+        {"id": case.id, "kind": case.kind, "judge_passed": verdict["passed"], "reason": verdict["reason"]}
+        for case, verdict in decided
+        if verdict["passed"] != case.passed
+    ]
+    return {"cases": len(cases), **found, "disagreements": differing, "errors": errors}

@@ -27,13 +27,12 @@ def judge_calibrate(
     workspace = Workspace.find()
     gates = load_gates(workspace.config / "gates.yaml")
     labelled = load_calibration(cases or CASES)
-    found = calibrate_bundle(draft_bundle(workspace, adapter=None), labelled)
-    summary = found.as_dict()
+    summary = calibrate_bundle(draft_bundle(workspace, adapter=None), labelled)
     if out:
         write_json(out, summary)
     print_json(summary)
-    differ = tuple(one.case.id for one in found.disagreements)
-    kappa = Measurement(found.agreement.kappa, found.agreement.cases, len(found.errors), (*found.errors, *differ))
+    errors, differ = summary["errors"], [one["id"] for one in summary["disagreements"]]
+    kappa = Measurement(summary["kappa"], summary["decided"], len(errors), (*errors, *differ))
     require(decide(gates, "calibration", {"judge_kappa": kappa}, None))
 
 

@@ -7,7 +7,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -182,7 +181,7 @@ def import_squad(
             write_rows(fresh / f"{file}.jsonl", (row.value for row in good))
             kept += good
         report = check_or_raise(fresh, policy)
-    return {"counts": asdict(report.counts), "dropped": dict(sorted((+dropped).items()))}
+    return {"counts": report.counts, "dropped": dict(sorted((+dropped).items()))}
 
 
 def _reason(fault: ValidationIssue) -> str:
