@@ -127,7 +127,7 @@ EXTRAS: Mapping[str, Extra] = {
         "lists prompts, shows what changed and how they are filled in, and tries them on their own cases"
     ),
     "provenance": Extra(
-        "SHA256SUMS of each release; recomputes its scores and verdicts",
+        "SHA256SUMS of each release",
         hooks={"release_written": "checksums:write_checksums", "verify_release": "checksums:check_checksums"},
     ),
     "pull_requests": Extra(
