@@ -23,22 +23,18 @@ def status(
     file: File = Path("fleet.yaml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     page: Annotated[Path | None, typer.Option(help="HTML page to write.")] = None,
-    telemetry: Annotated[
-        str, typer.Option(help="URL of the projects' Prometheus, for error budget and cost over 30 days.")
-    ] = "",
     check: Annotated[bool, typer.Option("--check", help="Fail if a project breaks a rule or can't be read.")] = False,
 ) -> None:
     """Show each project's engine, releases and verdicts.
 
-    Columns: engine, edits, live releases, last verdict, loosened gates, missing extras; with --telemetry error
-    budget and cost. A project that can't be read is one line; the rest continues. GITHUB_TOKEN must be able to
-    read them all."""
+    Columns: engine, edits, live releases, last verdict, loosened gates, missing extras. A project that can't be read
+    is one line; the rest continues. GITHUB_TOKEN must be able to read them all."""
     from sluice.cli.common import print_json
     from sluice.core.atomic_files import write_atomic
     from sluice.extras.fleet import fleet_status
     from sluice.extras.fleet.fleet_file import load_fleet
 
-    found = fleet_status.read_status(load_fleet(file), os.environ, folder_of(file), telemetry)
+    found = fleet_status.read_status(load_fleet(file), os.environ, folder_of(file))
     if as_json:
         print_json(found.as_dict())
     else:

@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluice.core.errors import SluiceError
 from sluice.core.html_theme import page_environment
 from sluice.extras.fleet.fleet_file import FleetFile
-from sluice.extras.fleet.project_status import Figures, ProjectStatus, StatusReader, read_figures
+from sluice.extras.fleet.project_status import ProjectStatus, StatusReader
 from sluice.extras.fleet.repository_reader import AT_ONCE, template_mirror
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -21,13 +20,10 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class FleetStatus:
-    """`telemetry` says why it could not be read; it is empty where it was, and None where it was not asked."""
-
     time: str
     template: str
     newest: str
     projects: tuple[ProjectStatus, ...]
-    telemetry: str | None = None
 
     @property
     def unhealthy(self) -> list[ProjectStatus]:
@@ -38,27 +34,18 @@ class FleetStatus:
         return {**vars(self), "projects": projects}
 
 
-def read_status(fleet: FleetFile, environment: Mapping[str, str], folder: Path, telemetry: str = "") -> FleetStatus:
+def read_status(fleet: FleetFile, environment: Mapping[str, str], folder: Path) -> FleetStatus:
     template, versions = template_mirror(fleet, environment, folder)
-    figures: Figures = {}
-    note = "" if telemetry else None
-    if telemetry:
-        try:
-            figures = read_figures(telemetry)
-        except SluiceError as error:  # what GitHub holds is told all the same
-            note = error.message.removeprefix(f"{telemetry}: ")  # the page may be published
-    reader = StatusReader(fleet.rules, template, versions, environment, folder, figures)
+    reader = StatusReader(fleet.rules, template, versions, environment, folder)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         projects = tuple(pool.map(reader.read, fleet.projects))
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return FleetStatus(now, fleet.template, versions[-1], projects, note)
+    return FleetStatus(now, fleet.template, versions[-1], projects)
 
 
 def table(status: FleetStatus) -> str:
     head = ("project", "ring", "engine", "behind", "live", "last verdict")
-    served = status.telemetry == ""
-    rows: list[tuple[str, ...]] = [(*head, "budget", "cost") if served else head]
-    rows += [(*_row(one), *budget_and_cost(one)) if served else _row(one) for one in status.projects]
+    rows = [head, *map(_row, status.projects)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for number, row in enumerate(rows):
@@ -67,8 +54,7 @@ def table(status: FleetStatus) -> str:
             lines += [f"    {what}: {said}" for what, said in details(status.projects[number - 1])]
     count, unhealthy = len(status.projects), len(status.unhealthy)
     newest = f"newest engine {status.newest}"
-    ended = [f"telemetry: {status.telemetry}"] if status.telemetry else []
-    return "\n".join([*lines, "", *ended, f"{count} projects, {unhealthy} to look at; {newest}"]) + "\n"
+    return "\n".join([*lines, "", f"{count} projects, {unhealthy} to look at; {newest}"]) + "\n"
 
 
 def _row(one: ProjectStatus) -> tuple[str, ...]:
@@ -77,13 +63,6 @@ def _row(one: ProjectStatus) -> tuple[str, ...]:
     when = one.verdict_time[:16].replace("T", " ")
     verdict = f"{one.verdict.partition(':')[0]} {when}".strip()
     return one.repository, one.ring, one.version or "?", behind, live or "-", verdict or "-"
-
-
-def budget_and_cost(one: ProjectStatus) -> tuple[str, str]:
-    """Return the error budget of the namespace that has least left, and the cost of all, over 30 days."""
-    left = min((each.budget for each in one.served if each.budget is not None), default=None)
-    cost = f"${sum(each.dollars for each in one.served):.2f}" if one.served else "-"
-    return ("-" if left is None else f"{left:.0%}"), cost
 
 
 def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
@@ -96,9 +75,6 @@ def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
     yield from (("gate loosened", str(gate)) for gate in one.loosened if f"gate {gate}" not in one.broken)
     if one.gates_note:
         yield "gates", one.gates_note
-    for each in one.served:
-        if each.budget is not None and each.budget <= 0:
-            yield "error budget", f"{each.namespace}: used up, {each.budget:.0%} left of 30 days"
     if one.drift:
         yield "drift", "the traffic has drifted from the evaluation set"
     if one.advisories:
@@ -109,9 +85,7 @@ def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
 def page(status: FleetStatus) -> str:
     known = Counter(one.version or "not known" for one in status.projects)
     ordered = sorted(known.items(), key=lambda item: (-item[1], item[0]))
-    projects = [
-        (one, _row(one), list(details(one)), budget_and_cost(one))
-        for one in sorted(status.projects, key=lambda one: one.healthy)
-    ]
+    ordered_projects = sorted(status.projects, key=lambda one: one.healthy)
+    projects = [(one, _row(one), list(details(one))) for one in ordered_projects]
     template = page_environment(_TEMPLATES).get_template("fleet.html.j2")
     return template.render(status=status, versions=ordered, projects=projects)

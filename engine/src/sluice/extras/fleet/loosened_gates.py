@@ -42,14 +42,6 @@ def loosened(ours: str, template: str, without: Iterable[str] = ()) -> list[Loos
     return found + [one for one in compared if one.name not in metrics]
 
 
-def limit_of(text: str, name: str) -> float | None:
-    """Return the limit of the named gate, or None if the gate is missing or its limit isn't a number."""
-    gates = _document(text).get("gates")
-    there = [gate for gate in gates if isinstance(gate, dict)] if isinstance(gates, list) else []
-    limit = next((gate.get("limit") for gate in there if gate.get("name") == name), None)
-    return float(limit) if isinstance(limit, int | float) else None
-
-
 def _document(text: str) -> dict[str, Any]:
     try:
         document, _ = bounded_yaml(text)

@@ -1,4 +1,4 @@
-"""The status of one project of a fleet, from its repository on GitHub and from the telemetry of its service."""
+"""The status of one project of a fleet, from its repository on GitHub."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlencode
 
-from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.extras.fleet.fleet_file import FleetProject, FleetRules
-from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, limit_of, loosened
+from sluice.extras.fleet.loosened_gates import FILE, LoosenedGate, loosened
 from sluice.extras.fleet.repository_reader import (
     GitHubReader,
     GitMirror,
@@ -26,8 +24,6 @@ from sluice.github.github_client import BOT, GitHubStatusError
 from sluice.github.tracked_issue import run_of
 from sluice.release.artifact_store import ArtifactStore
 from sluice.release.environment_record import EnvironmentRecord
-from sluice.rollout.chat_stream import request
-from sluice.serving.middleware import CHAT
 
 _RECORD = "refs/sluice/record"
 _DRIFT = re.compile(r"^\| `drift` \| `(?:failure|cancelled)` \|$", re.MULTILINE)  # a row of the nightly issue
@@ -37,41 +33,6 @@ _REFUSALS = {
     429: "the rate limit is reached; the next run asks again",
     451: "blocked by GitHub",
 }
-WINDOW = "30d"
-OBJECTIVE = "success_rate"  # the gate: what a canary must give in minutes, a service gives in a month
-_SECONDS = 20.0
-_BY = "sum by (project, namespace)"
-# A selector for all but what callers got wrong, one for server errors, and the cost.
-_QUERIES = (
-    f'{_BY} (increase(sluice_requests_total{{route="{CHAT}", status!~"4.."}}[{WINDOW}]))',
-    f'{_BY} (increase(sluice_requests_total{{route="{CHAT}", status=~"5.."}}[{WINDOW}]))',
-    f"{_BY} (increase(sluice_cost_total[{WINDOW}]))",
-)
-
-
-# Questions, server errors and US dollars over the window, by project and namespace.
-Figures = Mapping[tuple[str, str], tuple[float, ...]]
-
-
-def read_figures(url: str) -> Figures:
-    counted = [_ask(url, query) for query in _QUERIES]
-    return {where: tuple(each.get(where, 0.0) for each in counted) for where in sorted(counted[0])}
-
-
-def _ask(url: str, query: str) -> dict[tuple[str, str], float]:
-    try:
-        answer = request(f"{url.rstrip('/')}/api/v1/query?{urlencode({'query': query})}", _SECONDS)
-        found: list[dict[str, Any]] = answer.json()["data"]["result"]
-        return {
-            (one["metric"].get("project", ""), one["metric"].get("namespace", "")): float(one["value"][1])
-            for one in found
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SluiceError(
-            f"{url}: no answer from Prometheus ({type(error).__name__})",
-            remedy="kubectl port-forward --namespace monitoring service/prometheus-operated 9090, "
-            "then --telemetry http://127.0.0.1:9090",
-        ) from error
 
 
 class LiveRelease(Settings):
@@ -87,16 +48,6 @@ class OpenIssue(Settings):
 
     marker: str
     url: str
-
-
-class ServedNamespace(Settings):
-    """A namespace of the project over 30 days. `budget` is the share of the allowed errors that is left, below 0 where
-    it is overdrawn; None without questions or an objective."""
-
-    namespace: str
-    questions: float
-    budget: float | None
-    dollars: float
 
 
 class ProjectStatus(Settings):
@@ -125,7 +76,6 @@ class ProjectStatus(Settings):
     drift: bool | None = None
     issues: tuple[OpenIssue, ...] = ()
     advisories: int | None = None
-    served: tuple[ServedNamespace, ...] = ()
     broken: tuple[str, ...] = ()
 
     @property
@@ -140,7 +90,6 @@ class StatusReader:
     versions: Sequence[str]
     environment: Mapping[str, str] = field(repr=False)
     folder: Path
-    telemetry: Figures
 
     def read(self, project: FleetProject) -> ProjectStatus:
         """Return the status of a project; whatever goes wrong is its `fault`, never an error."""
@@ -181,7 +130,6 @@ class StatusReader:
             "behind": sum(order(one) > order(version) for one in released),
             **{key: getattr(facts, key) for key in ("edited", "adopted", "without")},
             "missing": missing,
-            "served": list(_served(facts, self.telemetry)),
         }
         broken = list(facts.edited)
         oldest = self.rules.oldest_engine
@@ -196,16 +144,6 @@ class StatusReader:
             found["gates_note"] = f"not compared: the template has released no {version}"
             broken += [f"gates {found['gates_note']}"] if self.rules.gates else []
         return found | {"broken": broken}
-
-
-def _served(facts: ProjectFacts, telemetry: Figures) -> Iterator[ServedNamespace]:
-    objective = limit_of(facts.gates, OBJECTIVE)
-    for (project, namespace), (questions, errors, dollars) in telemetry.items():
-        budget = None
-        if objective is not None and objective < 1 and questions:
-            budget = 1 - errors / questions / (1 - objective)
-        if project == facts.name:
-            yield ServedNamespace(namespace=namespace, questions=questions, budget=budget, dollars=dollars)
 
 
 def _issues(reader: GitHubReader) -> dict[str, Any]:
