@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sluice.core.atomic_files import read_json
 from sluice.core.params import load_params
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
@@ -72,10 +73,11 @@ def measured(base: Path, examples: list[Example], params: TrainingParameters) ->
     with tempfile.TemporaryDirectory() as folder:
         places = TrainingPaths(base, base, Path(folder) / "out", Path(folder) / "checkpoints")
         marks: list[float] = []
-        run = train(places, examples, params, lambda *_: marks.append(clock(params)())).run
+        train(places, examples, params, lambda *_: marks.append(clock(params)()))
+        record = read_json(places.out / "training.json")
     # The first step warms the allocator and the kernels, and loading lies before it.
     seconds = (marks[-1] - marks[0]) / (len(marks) - 1)
-    return seconds, run.tokens / run.steps / seconds, peak_memory()
+    return seconds, record["tokens"] / record["steps"] / seconds, peak_memory()
 
 
 def processor(base: Path, params: TrainingParameters) -> tuple[float, float]:
