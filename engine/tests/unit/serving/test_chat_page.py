@@ -89,9 +89,8 @@ def state(tmp_path: Path) -> Path:
 @pytest.fixture
 def service(state: Path) -> Iterator[Service]:
     chat = "ScriptedChat(script=REPLIES | {'slowly': 'A sentence. ' * 40}, piece=12, delay=0.05)"
-    running = Service(chat, f"state={str(state)!r}")
-    yield running
-    running.stop()
+    with Service(chat, f"state={str(state)!r}") as running:
+        yield running
 
 
 def ask(browser: Browser, question: str) -> None:
