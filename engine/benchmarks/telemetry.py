@@ -126,7 +126,7 @@ def collector(*, contents: bool = False) -> Telemetry:
 
 
 def langfuse() -> Telemetry:
-    return traced("langfuse", LangfuseExporter("http://127.0.0.1:1", "public:none", settings().traces))
+    return traced("langfuse", LangfuseExporter("http://127.0.0.1:1", ("public", "none"), settings().traces))
 
 
 def imported(statement: str) -> tuple[float, float]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -79,11 +79,8 @@ def test_a_broken_file_is_named_and_left_alone(path: Path) -> None:
 
 
 def test_commands_at_the_same_time_lose_no_key(path: Path) -> None:
-    threads = [threading.Thread(target=add, args=(path, f"k{number}")) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda number: add(path, f"k{number}"), range(16)))
     assert len(read_keys(path).in_force) == 16
     with pytest.raises(SluiceError, match="'k0' is in force already"):
         add(path, "k0")

@@ -16,9 +16,9 @@ from sluice.serving import auth
 from sluice.serving.api_keys import add_key, revoke_key
 from sluice.serving.auth import KeyRing
 from support.serving.fakes import ScriptedChat, ScriptedRetriever
-from unit.serving.client import CHAT, Client
+from unit.serving.client import CHAT, OVERLAP, Client
 
-QUESTION = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}
+QUESTION = {"messages": [{"role": "user", "content": OVERLAP}]}
 
 
 @pytest.fixture
@@ -31,15 +31,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Moves the clock of auth.py on by so many seconds."""
     now = [1000.0]
 
-    class Time:
-        @staticmethod
-        def monotonic() -> float:
-            return now[0]
-
     def forward(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr(auth, "time", Time)
+    monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return forward
 
 

@@ -89,9 +89,8 @@ def state(tmp_path: Path) -> Path:
 @pytest.fixture
 def service(state: Path) -> Iterator[Service]:
     chat = "ScriptedChat(script=REPLIES | {'slowly': 'A sentence. ' * 40}, piece=12, delay=0.05)"
-    running = Service(chat, f"state={str(state)!r}")
-    yield running
-    running.stop()
+    with Service(chat, f"state={str(state)!r}") as running:
+        yield running
 
 
 def ask(browser: Browser, question: str) -> None:
@@ -172,8 +171,8 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
 @pytest.mark.real
 def test_escape_stops_a_stream(browser: Browser) -> None:
     never = "Path('/nowhere')"  # for which the last sentence waits
-    slow = Service(f"ScriptedChat(script={{'overlap': 'A sentence. ' * 200}}, piece=12, delay=0.05, gate={never})")
-    try:
+    chat = f"ScriptedChat(script={{'overlap': 'A sentence. ' * 200}}, piece=12, delay=0.05, gate={never})"
+    with Service(chat) as slow:
         browser.open(slow.url + "/")
         ask(browser, QUESTION)
         browser.wait("document.querySelector('.answer')?.textContent.length > 30")
@@ -185,8 +184,6 @@ def test_escape_stops_a_stream(browser: Browser) -> None:
         assert browser.js("document.querySelectorAll('button:disabled').length") == 0
         assert browser.js("document.activeElement.id") == "question"
         assert browser.js("document.querySelector('.verdict') !== null")
-    finally:
-        slow.stop()
 
 
 @pytest.mark.real
@@ -226,10 +223,6 @@ See [the page](https://example.org/chunks), and <b onclick="x()">this</b> or [th
 """
 
 
-def saying(text: str) -> str:
-    return f"ScriptedChat(script={{'overlap': {text!r}}}, piece=9)"
-
-
 def texts(browser: Browser, selector: str) -> list[str]:
     found: list[str] = browser.js(f"[...document.querySelectorAll({selector!r})].map(one => one.textContent)")
     return found
@@ -266,8 +259,8 @@ def unplug(browser: Browser) -> None:
 
 @pytest.mark.real
 def test_markdown_is_shown_and_html_is_text(browser: Browser) -> None:
-    running = Service(saying(MARKDOWN))
-    try:
+    chat = f"ScriptedChat(script={{'overlap': {MARKDOWN!r}}}, piece=9)"
+    with Service(chat) as running:
         browser.look(width=1100, height=900)
         browser.open(running.url + "/")
         ask(browser, QUESTION)
@@ -284,8 +277,6 @@ def test_markdown_is_shown_and_html_is_text(browser: Browser) -> None:
         assert browser.js("context(turns)[1].content.startsWith('## Two steps')")  # the model sees what it has written
         assert browser.problems == []
         assert browser.accessibility_faults() == []
-    finally:
-        running.stop()
 
 
 @pytest.mark.real

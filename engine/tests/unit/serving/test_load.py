@@ -72,12 +72,9 @@ def test_three_minutes_leave_no_files_and_no_memory() -> None:
 def test_broken_requests_are_answered_or_ended_and_never_5xx(tmp_path: Path) -> None:
     seed = secrets.randbelow(1 << 32) if "CI" in os.environ else 0
     print(f"engine/benchmarks/socket_fuzz.py 400 {seed}")  # does it again; pytest shows it where this fails
-    service = SteadyService(tmp_path, seconds=0)
-    try:
+    with SteadyService(tmp_path, seconds=0) as service:
         seen = fuzz_socket(service.port, service.authorization, 400, seed=seed)
         assert service.ready
-    finally:
-        service.stop()
     assert {"200", "400"} <= set(seen)
     assert seen.total() == 400
 

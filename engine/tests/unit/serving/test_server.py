@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,15 +42,8 @@ BODY = {**QUESTION, "stream": True}
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Service]]:
-    started: list[Service] = []
-
-    def start_one(*arguments: str) -> Service:
-        started.append(Service(*arguments))
-        return started[-1]
-
-    yield start_one
-    for service in started:
-        service.stop()
+    with ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(Service(*arguments))
 
 
 class Reader(threading.Thread):
@@ -229,9 +223,8 @@ def secret(state: Path) -> str:
 
 @pytest.fixture(scope="module")
 def service(state: Path, secret: str) -> Iterator[Service]:  # noqa: ARG001 - the keys are there first
-    running = Service(FAST, f"state={str(state)!r}")
-    yield running
-    running.stop()
+    with Service(FAST, f"state={str(state)!r}") as running:
+        yield running
 
 
 def test_the_openai_library_reads_answers_streams_models_and_errors(service: Service, secret: str) -> None:

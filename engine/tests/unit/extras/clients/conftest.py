@@ -23,17 +23,15 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 @pytest.fixture(scope="session")
 def scripted(keyed: tuple[Path, str]) -> Iterator[Service]:
-    running = Service(f"{_SCRIPTS}.FormChat()", f"state={str(keyed[0])!r}")
-    yield running
-    running.stop()
+    with Service(f"{_SCRIPTS}.FormChat()", f"state={str(keyed[0])!r}") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
 def local(keyed: tuple[Path, str], models: Any) -> Iterator[Service]:
     chat = f"{_SCRIPTS}.local_chat({str(models.chat)!r})"
-    running = Service(chat, f"state={str(keyed[0])!r}, llm={_LONG!r}")
-    yield running
-    running.stop()
+    with Service(chat, f"state={str(keyed[0])!r}, llm={_LONG!r}") as running:
+        yield running
 
 
 @pytest.fixture(params=["scripted", pytest.param("local", marks=pytest.mark.real)])
