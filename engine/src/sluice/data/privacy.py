@@ -104,10 +104,6 @@ class PersonalDataMatch:
     start: int
     end: int
 
-    @property
-    def placeholder(self) -> str:
-        return f"[{self.name}]"
-
 
 def findings(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> Iterator[tuple[int, str]]:
     """Yield the lines of personal data and secrets that a policy doesn't allow, and descriptions."""
@@ -120,7 +116,7 @@ def redact(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> str:
     """Redact a text; what the policy refuses stays, and is still found."""
     for found in sorted(scan(text, policy), key=lambda one: one.start, reverse=True):
         if policy.action(found.kind) == "redact":
-            text = text[: found.start] + found.placeholder + text[found.end :]
+            text = text[: found.start] + f"[{found.name}]" + text[found.end :]
     return text
 
 

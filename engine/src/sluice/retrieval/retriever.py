@@ -193,7 +193,12 @@ def open_retriever(
                 collection = ensure_collection(connection, index, spec.vectors).collection
             else:
                 collection = read_info(index).collection
-                _require_loaded(connection, collection, stores)
+                if collection not in list_collections(connection):
+                    raise SluiceError(
+                        f"it does not have the collection of this release, {collection}",
+                        remedy=f"sluice index build --store {stores.default}; of a release that was made before:"
+                        f" sluice index load RELEASE --store {stores.default}",
+                    )
             searches = SearchStatements(connection, collection)
         connections = BoundedPool(
             address,
@@ -204,15 +209,6 @@ def open_retriever(
         )
         with closing(connections):
             yield PostgresRetriever(connections, searches, embedder)
-
-
-def _require_loaded(connection: psycopg.Connection[Any], collection: str, stores: Stores) -> None:
-    if collection not in list_collections(connection):
-        raise SluiceError(
-            f"it does not have the collection of this release, {collection}",
-            remedy=f"sluice index build --store {stores.default}; of a release that was made before:"
-            f" sluice index load RELEASE --store {stores.default}",
-        )
 
 
 class TenantRetriever(Retriever):

@@ -16,11 +16,8 @@ def test_words_ignore_case_punctuation_and_width() -> None:
     assert words("何が 起きる") == ["何", "が", "起", "き", "る"]
 
 
-def test_the_same_words_repeat_whatever_the_answers() -> None:
+def test_near_words_repeat_when_an_answer_is_shared_or_both_decline_and_the_same_words_always() -> None:
     assert repeats_within([row("Who won?", "A"), row("who  won", "B")]) == {1: 0}
-
-
-def test_near_words_repeat_when_an_answer_is_shared_or_both_decline() -> None:
     near = ("Who sang the anthem at the final match?", "Who sang the anthem at the last final match?")
     assert repeats_within([row(near[0], "A choir"), row(near[1], "a choir")]) == {1: 0}
     assert repeats_within([row(near[0]), row(near[1])]) == {1: 0}

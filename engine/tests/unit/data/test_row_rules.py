@@ -39,18 +39,6 @@ def test_a_tenant_has_a_plain_name(tenant: str | None, right: bool) -> None:
     assert right or faults[0].startswith(f"d.md:7: tenant {tenant!r}: use 1 to 64 of a-z")
 
 
-def test_rows_are_about_shared_documents() -> None:
-    documents = {name: document(name, tenant) for name, tenant in (("open", None), ("closed", "acme"))}
-    rows = [
-        LocatedRecord(
-            Row(id=name, question="How many?", answers=("64 tokens",), doc_ids=(name,)), Path("t.jsonl"), number
-        )
-        for number, name in enumerate(documents, 1)
-    ]
-    (fault,) = check_rows(rows, documents)
-    assert str(fault) == "t.jsonl:2: doc_ids: one tenant's document, the model is for all: 'closed'"
-
-
 SAID = (EarlierMessage(role="user", content="How many?"), EarlierMessage(role="assistant", content="64."))
 
 
@@ -62,14 +50,16 @@ SAID = (EarlierMessage(role="user", content="How many?"), EarlierMessage(role="a
         ({"answers": ["Hello, 64."], "doc_ids": []}, None),  # a greeting is about no document
         ({"expect": None}, "answer is not in its documents: 'They are 64.'"),
         ({"expect": None, "answers": ["64"], "doc_ids": []}, "a row with answers needs the doc_ids they come from"),
+        ({"doc_ids": ["closed"]}, "doc_ids: one tenant's document, the model is for all: 'closed'"),
         ({"history": SAID}, None),
         ({"history": SAID[::-1]}, "history: is not user, assistant, … in turn"),
     ],
 )
-def test_a_key_and_what_was_said_before(changes: dict[str, object], says: str | None) -> None:
+def test_answers_documents_and_what_was_said_before(changes: dict[str, object], says: str | None) -> None:
     asked = {"id": "q", "question": "How many?", "answers": ["They are 64."], "doc_ids": ["open"]}
     row = Row.model_validate({**asked, "expect": {"answer_key": [["64"]]}, **changes})
-    faults = check_rows([LocatedRecord(row, Path("t.jsonl"), 1)], {"open": document("open", None)})
+    documents = {name: document(name, tenant) for name, tenant in (("open", None), ("closed", "acme"))}
+    faults = check_rows([LocatedRecord(row, Path("t.jsonl"), 1)], documents)
     assert [str(fault) for fault in faults] == ([f"t.jsonl:1: {says}"] if says else [])
 
 

@@ -78,17 +78,10 @@ def test_metrics_of_answers_and_declines(row, output, judge, answers, text, scor
     assert judge.score(row(*answers), output("No." if declined else text, declined=declined)) == score
 
 
-@pytest.mark.parametrize(
-    ("text", "score"),
-    [
-        ("A Roll‑back at  5 %.", 1.0),
-        ("A rollback at 15 %.", 0.0),
-        ("At 5 percent.", 0.0),  # each fact
-    ],
-)
-def test_an_answer_key_of_several_facts(row, output, text, score) -> None:
+def test_an_answer_key_of_several_facts(row, output) -> None:
     asked = row("x", expect={"answer_key": (("roll back", "rollback"), ("5 %", "5 percent"))})
-    assert answer_key.score(asked, output(text)) == score
+    answers = ("A Roll‑back at  5 %.", "A rollback at 15 %.", "At 5 percent.")  # each fact must be there
+    assert [answer_key.score(asked, output(text)) for text in answers] == [1.0, 0.0, 0.0]
 
 
 SECOND, THIRD = 1 / math.log2(3), 1 / math.log2(4)
@@ -112,17 +105,12 @@ def test_metrics_of_what_was_found(row, output, docs, retrieved, recall, rank, g
     assert ndcg_at_5.score(asked, answered) == (None if gain is None else pytest.approx(gain))
 
 
-@pytest.mark.parametrize(
-    ("docs", "declined", "citations", "score"),
-    [
-        (("a",), False, ("a", "b"), 0.5),
-        (("a",), False, (), 0.0),
-        (("a",), True, (), None),
-        ((), False, ("a",), None),
-    ],
-)
-def test_citation_correctness(row, output, docs, declined, citations, score) -> None:
-    assert citation_correctness.score(row("x", docs=docs), output(declined=declined, citations=citations)) == score
+def test_citation_correctness(row, output) -> None:
+    asked = row("x", docs=("a",))
+    assert citation_correctness.score(asked, output(citations=("a", "b"))) == 0.5
+    assert citation_correctness.score(asked, output()) == 0.0
+    assert citation_correctness.score(asked, output(declined=True)) is None
+    assert citation_correctness.score(row("x", docs=()), output(citations=("a",))) is None
 
 
 def test_times_tokens_and_cost_count_where_they_are_known(row, output) -> None:

@@ -56,14 +56,10 @@ def test_a_clean_text_passes_unchanged(guards: Guards) -> None:
     assert asyncio.run(guards.check_input("")) == GuardOutcome("", False, ())
 
 
-def test_redaction_replaces_what_was_found(guards: Guards) -> None:
+def test_redaction_replaces_what_was_found_unless_something_blocks(guards: Guards) -> None:
     outcome = asyncio.run(guards.check_output("Write to a@example.org, or call +1 555 123 4567."))
-    assert outcome.text == "Write to [redacted: email], or call [redacted: phone]."
-    assert not outcome.blocked
-    assert outcome.reasons == ("personal_data.email", "personal_data.phone")
-
-
-def test_block_wins_over_redact(guards: Guards) -> None:
+    redacted = "Write to [redacted: email], or call [redacted: phone]."
+    assert outcome == GuardOutcome(redacted, False, ("personal_data.email", "personal_data.phone"))
     outcome = asyncio.run(guards.check_output("a@example.org has AKIA" + "IOSFODNN7ABCDEFG"))
     assert outcome == GuardOutcome("", True, ("personal_data.email", "secrets.api_key"))
 

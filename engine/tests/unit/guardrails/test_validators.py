@@ -96,27 +96,6 @@ def test_what_cannot_be_made_is_told_before_the_first_text(entry: dict[str, Any]
     assert "config/guardrails.yaml" in caught.value.message
 
 
-@pytest.mark.parametrize(
-    ("entry", "said"),
-    [
-        ({"check": LOWERCASE, "on_fail": "fxi"}, "on_fail: 'fxi': in place of action, one of exception"),
-        ({"check": LOWERCASE, "on_fail": "fix", "action": "block"}, "in place of action"),
-        ({"check": LOWERCASE, "on_fail": "filter"}, "output: guardrails/lowercase cannot drop there"),
-        ({"check": "secrets", "on_fail": "fix", "whole": True}, "secrets: whole is for validators of guardrails-ai"),
-    ],
-)
-def test_faults_of_the_settings(entry: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        guarded(entry)
-
-
-def test_a_whole_answer_is_held_back_for_who_asks_for_it() -> None:
-    entries = ({"check": LOWERCASE, "on_fail": "fix", "whole": whole} for whole in (False, True))
-    usual = [{"check": "length", "action": "block"}]
-    read = [GuardrailSettings.model_validate({"input": usual, "output": [entry]}) for entry in entries]
-    assert [settings.whole_output for settings in read] == [False, True]
-
-
 OWN = """
 from guardrails.validator_base import FailResult, PassResult, Validator, register_validator
 from threading import current_thread

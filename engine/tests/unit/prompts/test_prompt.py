@@ -72,14 +72,6 @@ def test_values_are_never_expanded_again(text: str) -> None:
     assert prompt().render(name=text, text="x")[1]["content"] == f"{text} says x!"
 
 
-def test_typed_missing_and_unknown_values() -> None:
-    assert prompt(**TYPED).render(count=3, share=0.5, flag=True)[0]["content"] == "3 0.5 true"
-    with pytest.raises(SluiceError, match="prompt greet: no value for name"):
-        prompt().render(text="x")
-    with pytest.raises(SluiceError, match=r"prompt greet: no variable 'nam' \(did you mean 'name'\?\)"):
-        prompt().render(nam="x", name="y")
-
-
 TYPED = {
     "messages": [{"role": "user", "content": "{{count}} {{share}} {{flag}}"}],
     "variables": [
@@ -96,11 +88,16 @@ TYPED = {
         ({"count": True}, "count: True is no integer"),
         ({"share": float("nan")}, "share: nan is no finite number"),
         ({"flag": 1}, "flag: 1 is no boolean"),
+        ({"coun": 1}, r"no variable 'coun' \(did you mean 'count'\?\)"),
     ],
 )
-def test_a_value_of_another_type_is_refused(wrong: dict[str, Any], said: str) -> None:
+def test_typed_missing_and_unknown_values(wrong: dict[str, Any], said: str) -> None:
+    right = {"count": 3, "share": 0.5, "flag": True}
+    assert prompt(**TYPED).render(**right)[0]["content"] == "3 0.5 true"
+    with pytest.raises(SluiceError, match="prompt greet: no value for count"):
+        prompt(**TYPED).render(share=1, flag=True)
     with pytest.raises(SluiceError, match=f"prompt greet: {said}"):
-        prompt(**TYPED).render(**{"count": 3, "share": 1, "flag": True, **wrong})
+        prompt(**TYPED).render(**(right | wrong))
 
 
 @pytest.mark.parametrize("wrong", [{"maxTokens": "20"}, {"temperature": "0"}, {"stop": "END"}])

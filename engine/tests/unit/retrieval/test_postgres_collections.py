@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -71,10 +70,9 @@ def test_two_processes_at_once_load_it_once(
     connection: psycopg.Connection[Any], database: str, make: Any, tmp_path: Path
 ) -> None:
     info = make(corpus(3))
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[4] / "engine" / "src")}
     argv = [sys.executable, "-c", LOADER, database, str(tmp_path / "index")]
     pipes: Any = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-    loaders = [subprocess.Popen(argv, **pipes, text=True, env=env) for _ in range(2)]
+    loaders = [subprocess.Popen(argv, **pipes, text=True) for _ in range(2)]
     for loader in loaders:
         out, errors = loader.communicate(timeout=240)
         assert (loader.returncode, errors) == (0, "")

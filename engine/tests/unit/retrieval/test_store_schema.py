@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import subprocess
 import sys
@@ -87,13 +86,8 @@ def shape(database: str) -> list[tuple[Any, ...]]:
 
 
 def start(database: str, folder: Path = MIGRATIONS) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN, database, str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[4] / "engine" / "src")},
-    )
+    argv = [sys.executable, "-c", RUN, database, str(folder)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_up_step_by_step_down_again_and_up(database: str) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -143,13 +142,7 @@ with open_store(StoreSpec(kind="embedded", path="own"), Path(sys.argv[1])):
 
 
 def start_user(program: str, state: Path) -> subprocess.Popen[str]:
-    src = Path(__file__).resolve().parents[4] / "engine" / "src"
-    return subprocess.Popen(
-        [sys.executable, "-c", program, str(state)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(src)},
-    )
+    return subprocess.Popen([sys.executable, "-c", program, str(state)], stdout=subprocess.PIPE, text=True)
 
 
 @pytest.mark.real

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from sluice.core.processes import free_port
 
 ENGINE = Path(__file__).resolve().parents[3]
@@ -57,13 +59,18 @@ def test_counts_what_is_broken_and_a_swallowed_refusal_of_the_network_is(tmp_pat
     assert "the test reached for the network: look up '192.0.2.1'" in done.stdout
 
 
-def test_what_serves_does_not_load_it() -> None:
-    program = "import sys, sluice.cli, sluice.serving.server; print([m for m in sys.modules if 'sluice.testing' in m])"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "[]"
+HEAVY = {"aiohttp", "guardrails", "httpx", "langchain_core", "mlflow", "numpy", "pandas", "psycopg", "rich", "torch"}
+
+
+@pytest.mark.parametrize(
+    ("modules", "unwanted"),
+    [
+        ("sluice.cli, sluice.serving.server", {"sluice.testing"}),
+        ("sluice.cli, sluice.extras.prompt_tests.prompt_terminal", HEAVY | {"xllamacpp"}),
+    ],
+    ids=["what serves has no doubles", "the command line is quick"],
+)
+def test_nothing_is_imported_before_it_is_needed(modules: str, unwanted: set[str]) -> None:
+    code = f"import sys, {modules}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert unwanted.isdisjoint(done.stdout.split())
