@@ -3,8 +3,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import pytest
-
 from sluice.prompts import Prompt
 from sluice.prompts.prompt_diff import PromptChange, TextPiece, ValueChange, diff_prompts, word_diff
 
@@ -39,21 +37,6 @@ def test_every_prompt_of_either_side_by_name() -> None:
         (old.digest, new.digest),
         (old.digest, None),
     ]
-
-
-@pytest.mark.parametrize(
-    ("changes", "unseen"),
-    [
-        ({}, ()),
-        ({"description": "Says hello."}, ("description",)),
-        ({"variables": [{"name": "name", "description": "who"}, GOOD["variables"][1]]}, ("descriptions of variables",)),
-    ],
-)
-def test_what_the_model_does_not_see_is_the_same_version(changes: dict[str, Any], unseen: tuple[str, ...]) -> None:
-    found = change(**changes)
-    assert (found.status, found.unseen) == ("same", unseen)
-    assert all(message.same for message in found.messages)
-    assert found.parameters == found.variables == ()
 
 
 def test_variables_added_removed_and_changed() -> None:

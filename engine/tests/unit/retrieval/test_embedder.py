@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,10 +12,6 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 from sluice.retrieval.embedder import DynamicBatcher, Embedder
-
-
-def waiting(batches: DynamicBatcher[int, int], count: int) -> Callable[[], bool]:
-    return lambda: len(batches._waiting) == count
 
 
 def test_what_waits_is_taken_together_up_to_the_size() -> None:
@@ -33,7 +28,7 @@ def test_what_waits_is_taken_together_up_to_the_size() -> None:
         first = pool.submit(batches.ask, 0)
         assert wait_until(lambda: taken == [[0]], seconds=60, every=0.01)
         others = [pool.submit(batches.ask, number) for number in range(1, 6)]
-        assert wait_until(waiting(batches, 5), seconds=60, every=0.01)
+        assert wait_until(lambda: len(batches._waiting) == 5, seconds=60, every=0.01)
         open_gate.set()
         assert first.result(60) == 0
         assert [other.result(60) for other in others] == [2, 4, 6, 8, 10]

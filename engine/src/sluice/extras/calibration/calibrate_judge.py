@@ -77,15 +77,12 @@ def calibrate_bundle(bundle: ReleaseBundle, cases: Sequence[CalibrationCase]) ->
 def calibrate(judge: Judge, cases: Sequence[CalibrationCase]) -> dict[str, Any]:
     """Return the figures of `agreement`, the cases that differ, and why the judge gave no verdict, by case."""
 
+    async def ask(case: CalibrationCase) -> dict[str, Any]:
+        row = Row(id=case.id, question=case.question, answers=case.expected, doc_ids=())
+        return await run_metrics(row, Output(case.answer, passages=case.passages), [judge])
+
     async def ask_all() -> list[dict[str, Any]]:
-        asked = [
-            (
-                Row(id=case.id, question=case.question, answers=case.expected, doc_ids=()),
-                Output(case.answer, passages=case.passages),
-            )
-            for case in cases
-        ]
-        return await asyncio.gather(*(run_metrics(row, output, [judge]) for row, output in asked))
+        return await asyncio.gather(*map(ask, cases))
 
     errors: dict[str, str] = {}
     decided: list[tuple[CalibrationCase, dict[str, Any]]] = []

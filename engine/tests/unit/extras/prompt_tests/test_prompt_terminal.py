@@ -91,7 +91,14 @@ def test_added_and_removed_prompts_are_shown_whole(capsys: pytest.CaptureFixture
     assert "¶" not in text
 
 
-@pytest.mark.parametrize(("changes", "what"), [({}, "formatting"), ({"description": "Other."}, "description")])
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({}, "formatting"),
+        ({"description": "Other."}, "description"),
+        ({"variables": [{"name": "question", "description": "asked"}]}, "descriptions of variables"),
+    ],
+)
 def test_an_edit_that_keeps_the_version(capsys: pytest.CaptureFixture[str], changes: dict[str, Any], what: str) -> None:
     text = shown(capsys, {"answer": prompt()}, {"answer": prompt(**changes)}, "answer")
     assert text == f"answer  same version {prompt().digest[:12]}: only {what} edited\n"
