@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -104,8 +105,6 @@ def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tol
         """Replace the stage, which would refuse data of one row."""
         (place.build / until).mkdir(parents=True, exist_ok=True)
         (place.build / until / "report.json").write_text("{}")
-        if "whole" in request.fixturenames:
-            subprocess.run(command("sluice", "code", "digest"), cwd=place.root, env=environment(place), check=True)
 
     monkeypatch.setattr(remote, "reproduce", check)
     if "whole" not in request.fixturenames:
@@ -140,6 +139,8 @@ def test_a_run_ends_in_dvc_in_mlflow_and_in_the_registry(
     workspace: Workspace, played: Played, jobs: Jobs, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played.jobs[jobs.train.rpartition("/")[2]] = {"BillableTimeInSeconds": 90}
+    inside: dict[str, Any] = {"cwd": workspace.root, "env": environment(workspace)}
+    subprocess.check_call(command("sluice", "code", "digest"), **inside)
     said = train()
     adapter = workspace.build / "adapter" / "adapter.gguf"
     assert adapter.read_bytes() == b"GGUF adapter"
@@ -150,15 +151,8 @@ def test_a_run_ends_in_dvc_in_mlflow_and_in_the_registry(
     assert "Train     -- succeeded" in said
     assert any(line.startswith("cost      $") for line in said)
     # DVC takes index and train as done, without running them.
-    status = subprocess.run(
-        command("dvc", "status", "--json", "pipelines/dvc.yaml"),
-        cwd=workspace.root,
-        env=environment(workspace),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    stale = {name.rpartition(":")[2] for name in json.loads(status.stdout)}
+    status = subprocess.check_output(command("dvc", "status", "--json", "pipelines/dvc.yaml"), **inside)
+    stale = {name.rpartition(":")[2] for name in json.loads(status)}
     assert {"index", "train"} & stale == set()
     assert "evaluate" in stale
     client, experiment = open_tracking(workspace, results.EXPERIMENT)
