@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,9 +54,8 @@ class ManagedMlflow(QuietHandler):
 
     protocol_version = "HTTP/1.1"
     server_url = ""
-    address = ""
-    asked: ClassVar[list[tuple[str, str]]]
-    refused: ClassVar[list[str]]
+    asked: ClassVar[list[tuple[str, str]]] = []
+    refused: ClassVar[list[str]] = []
 
     def _answer(self) -> None:
         body = self.body
@@ -82,21 +80,8 @@ class ManagedMlflow(QuietHandler):
             return f"signed for {signed['scope']}"
         if self.headers.get(_ARN_HEADER) != ARN or _ARN_HEADER not in signed["names"].split(";"):
             return f"signed without the server: {signed['names']}"
-        return (
-            "" if self.headers["X-Amz-Content-SHA256"] == sha256(body).hexdigest() else "another body than was signed"
-        )
-
-
-@contextmanager
-def managed(server_url: str) -> Iterator[type[ManagedMlflow]]:
-
-    class FrontDoor(ManagedMlflow):
-        asked: ClassVar = []
-        refused: ClassVar = []
-
-    FrontDoor.server_url = server_url
-    with local_server(FrontDoor) as FrontDoor.address:
-        yield FrontDoor
+        signs_it = self.headers["X-Amz-Content-SHA256"] == sha256(body).hexdigest()
+        return "" if signs_it else "another body than was signed"
 
 
 @pytest.fixture(scope="module")
@@ -108,19 +93,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 
 
 @pytest.fixture
-def front(
-    server: MlflowServer,
-    monkeypatch: pytest.MonkeyPatch,
-    loopback: None,  # noqa: ARG001
-) -> Iterator[type[ManagedMlflow]]:
-    with aws_server(monkeypatch, region="eu-west-1"), managed(server.url) as front:
+def _front(server: MlflowServer, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[None]:  # noqa: ARG001
+    ManagedMlflow.server_url = server.url
+    with aws_server(monkeypatch, region="eu-west-1"), local_server(ManagedMlflow) as address:
         region = {"LocationConstraint": "eu-west-1"}
         boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=region)
         mlflow.set_tracking_uri(None)  # what another test left; it takes the variable away too
         monkeypatch.setenv("MLFLOW_TRACKING_URI", ARN)
-        monkeypatch.setenv("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT", front.address)
+        monkeypatch.setenv("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT", address)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        yield front
+        yield
         mlflow.set_tracking_uri(None)
 
 
@@ -139,9 +121,8 @@ def trained(tmp_path: Path) -> tuple[Workspace, Path]:
     return workspace, out
 
 
-def test_a_training_and_a_release_are_kept_there_and_the_roles_may_do_that(
-    front: type[ManagedMlflow], trained: tuple[Workspace, Path]
-) -> None:
+@pytest.mark.usefixtures("_front")
+def test_a_training_and_a_release_are_kept_there_and_the_roles_may_do_that(trained: tuple[Workspace, Path]) -> None:
     workspace, out = trained
     run = log_training(workspace, out)
     client, _ = open_tracking(workspace, EXPERIMENT)
@@ -152,11 +133,11 @@ def test_a_training_and_a_release_are_kept_there_and_the_roles_may_do_that(
     version = client.get_model_version_by_alias(ADAPTER_MODEL, mlflow_registry.CHAMPION)
     assert version.tags["sha256"] == manifest.adapter.sha256
     assert mlflow_registry.disagreements(workspace, manifest, mlflow_registry.CHAMPION) == []
-    assert front.refused == []
+    assert ManagedMlflow.refused == []
     kept = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="mlflow/")["Contents"]
     assert any(one["Key"].endswith("/loss.csv") for one in kept)
 
-    called = {_action(*one) for one in front.asked}
+    called = {_action(*one) for one in ManagedMlflow.asked}
     policy = template()["Resources"]["MlflowPolicy"]["Properties"]
     assert {one["Ref"] for one in policy["Roles"]} == {"BuildRole", "ProductionRole", "SageMakerRole", "StagingRole"}
     (tracks,) = [one for one in policy["PolicyDocument"]["Statement"] if one["Resource"] == {"Ref": "Mlflow"}]

@@ -19,7 +19,6 @@ from typing import Any
 
 import boto3
 import pytest
-import yaml
 
 from sluice.cli import main
 from sluice.core.digests import digest_of_file
@@ -33,7 +32,7 @@ from sluice.jobs.dvc_pipeline import command, environment
 from support.aws.played_sagemaker import Look, Played
 from support.aws.sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, jobs_with, make_jobs, step, write_settings
 from support.aws.service_model import REQUESTS
-from unit.extras.finetune.tiny import LLAMA_8B, write_models
+from unit.extras.finetune.tiny import LLAMA_8B, edited, write_models
 from unit.extras.sagemaker.pipeline_upsert import upsert
 
 UPSERT = Path(__file__).parent / "pipeline_upsert.py"
@@ -346,12 +345,6 @@ def test_gpus_of_a_machine(name: str, count: int | None) -> None:
     assert remote.gpus_of("ml.trn1.2xlarge") is None
 
 
-def change_training(workspace: Workspace, **changed: object) -> None:
-    params = yaml.safe_load(workspace.params.read_text())
-    params["train"] |= changed
-    workspace.params.write_text(yaml.safe_dump(params))
-
-
 def test_a_dry_run_for_these_machines_says_what_each_process_needs(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -361,7 +354,8 @@ def test_a_dry_run_for_these_machines_says_what_each_process_needs(
     monkeypatch.chdir(workspace.root)
     monkeypatch.setattr(sys, "argv", ["sluice", "train", "--dry-run", "--on", "sagemaker"])
     for parallel, memory in (("fsdp", "3.9 GiB"), ("ddp", "15.7 GiB")):
-        change_training(workspace, method="lora", parallel=parallel, exports=["gguf", "peft"])
+        with edited(workspace.params) as params:
+            params["train"] |= {"method": "lora", "parallel": parallel, "exports": ["gguf", "peft"]}
         assert main() == 0
         assert f"memory    {memory} on each of 4 processes" in capsys.readouterr().out
 
@@ -373,7 +367,8 @@ def test_files_that_contradict_each_other_are_refused_before_anything_is_paid_fo
         ({"method": "full", "exports": ["merged"]}, r"train\.exports has no gguf"),
         ({"method": "qlora", "exports": ["gguf"]}, "has a GGUF file alone"),
     ):
-        change_training(workspace, **changed)
+        with edited(workspace.params) as params:
+            params["train"] |= changed
         with pytest.raises(SluiceError, match=said):
             train()
     assert not played.started
