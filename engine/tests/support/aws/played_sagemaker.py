@@ -38,7 +38,6 @@ class Look:
 
     status: str
     steps: list[dict[str, Any]]
-    reason: str = ""
 
 
 @dataclass
@@ -111,11 +110,9 @@ class Played:
             one["StartTime"] += timedelta(seconds=number)  # moto starts them within a second
 
     def _DescribePipelineExecution(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        look = self.look()
         return {
             "PipelineExecutionArn": body["PipelineExecutionArn"],
-            "PipelineExecutionStatus": look.status,
-            "FailureReason": look.reason,
+            "PipelineExecutionStatus": self.look().status,
         }
 
     def _ListPipelineExecutionSteps(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,17 @@ TEMPLATE = ROOT / "engine" / "aws" / "bootstrap.yaml"
 REPOSITORY = "octo/assistant"
 
 
+Make = Callable[..., dict[str, str]]
+
+
 @pytest.fixture
-def stack(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[dict[str, str]]:  # noqa: ARG001 - this machine
+def make(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Make]:  # noqa: ARG001 - this machine
     """Make the stack with environments named pre and live; return its outputs."""
+    names = {"Repository": REPOSITORY, "OwnerId": "123", "RepositoryId": "456", "Name": "assistant"}
     with aws_server(monkeypatch, region="eu-west-3"):
-        names = {"Name": "assistant", "Staging": "pre", "Production": "live"}
-        yield make_stack(TEMPLATE, Repository=REPOSITORY, OwnerId="123", RepositoryId="456", **names)
+        yield lambda **more: make_stack(TEMPLATE, **names, Staging="pre", Production="live", **more)
+
+
+@pytest.fixture
+def stack(make: Make) -> dict[str, str]:
+    return make()

@@ -18,9 +18,8 @@ import pytest
 import yaml
 
 from sluice.core.extras import extras
-from support.aws.moto_server import aws_server, make_stack
 from support.aws.role_policies import lets_in
-from unit.aws.conftest import REPOSITORY, ROOT, TEMPLATE
+from unit.aws.conftest import REPOSITORY, ROOT, TEMPLATE, Make
 
 ROLES = ("build", "evaluation", "deploy-pre", "deploy-live", "serving", "sagemaker")
 # Actions that AWS defines without a resource.
@@ -155,19 +154,13 @@ def test_nobody_else_is_let_in() -> None:
         assert not lets_in(document, {name: value for name, value in token.items() if name != absent}), absent
 
 
-def test_where_the_default_branch_has_another_name_it_is_let_in_and_main_is_not(
-    monkeypatch: pytest.MonkeyPatch,
-    loopback: None,  # noqa: ARG001 - this machine
-) -> None:
-    numbers = {"Repository": REPOSITORY, "OwnerId": "123", "RepositoryId": "456", "Name": "assistant"}
-    with aws_server(monkeypatch, region="eu-west-3"):
-        make_stack(TEMPLATE, **numbers, Staging="pre", Production="live", Branch="trunk")
-        for branch, roles in (("trunk", ["build"]), ("main", [])):
-            token = {**MAIN, "ref": f"refs/heads/{branch}", "sub": f"{IMMUTABLE}:ref:refs/heads/{branch}"}
-            assert [role for role in ("build", "deploy-live") if lets_in(trust(role), token)] == roles
-        assert lets_in(
-            trust("deploy-live"), {**token, "ref": "refs/heads/trunk", "sub": f"{IMMUTABLE}:environment:live"}
-        )
+def test_where_the_default_branch_has_another_name_it_is_let_in_and_main_is_not(make: Make) -> None:
+    make(Branch="trunk")
+    for branch, roles in (("trunk", ["build"]), ("main", [])):
+        token = {**MAIN, "ref": f"refs/heads/{branch}", "sub": f"{IMMUTABLE}:ref:refs/heads/{branch}"}
+        assert [role for role in ("build", "deploy-live") if lets_in(trust(role), token)] == roles
+    token = {**MAIN, "ref": "refs/heads/trunk", "sub": f"{IMMUTABLE}:environment:live"}
+    assert lets_in(trust("deploy-live"), token)
 
 
 @pytest.mark.usefixtures("stack")
@@ -207,27 +200,18 @@ MODELS = (
 )
 
 
-def test_who_asks_models_for_pull_requests_may_do_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
-    loopback: None,  # noqa: ARG001 - opens the network to this machine
-) -> None:
-    with aws_server(monkeypatch, region="eu-west-3"):
-        numbers = {"OwnerId": "123", "RepositoryId": "456"}
-        make_stack(TEMPLATE, Repository=REPOSITORY, Name="assistant", Models=",".join(MODELS), **numbers)
-        iam = boto3.client("iam")
-        assert iam.list_role_policies(RoleName="assistant-evaluation")["PolicyNames"] == []
-        for role in ("evaluation", "build", "serving", "sagemaker"):
-            (attached,) = iam.list_attached_role_policies(RoleName=f"assistant-{role}")["AttachedPolicies"]
-            assert attached["PolicyName"] == "assistant-models"
-        (statement,) = managed(attached["PolicyArn"])
-        # Answers are streamed; for Converse, too, Bedrock asks for the rights of InvokeModel.
-        assert set(statement["Action"]) == {
-            "bedrock:InvokeModel",
-            "bedrock:InvokeModelWithResponseStream",
-            "sagemaker:InvokeEndpoint",
-            "sagemaker:InvokeEndpointWithResponseStream",
-        }
-        assert statement["Resource"] == list(MODELS)
+def test_who_asks_models_for_pull_requests_may_do_nothing_else(make: Make) -> None:
+    make(Models=",".join(MODELS))
+    iam = boto3.client("iam")
+    assert iam.list_role_policies(RoleName="assistant-evaluation")["PolicyNames"] == []
+    for role in ("evaluation", "build", "serving", "sagemaker"):
+        (attached,) = iam.list_attached_role_policies(RoleName=f"assistant-{role}")["AttachedPolicies"]
+        assert attached["PolicyName"] == "assistant-models"
+    (statement,) = managed(attached["PolicyArn"])
+    # Answers are streamed; for Converse, too, Bedrock asks for the rights of InvokeModel.
+    calls = ("bedrock:InvokeModel", "sagemaker:InvokeEndpoint")
+    assert set(statement["Action"]) == {*calls, *(f"{call}WithResponseStream" for call in calls)}
+    assert statement["Resource"] == list(MODELS)
 
 
 def test_only_artefacts_are_removed_by_main_alone_and_can_be_brought_back() -> None:

@@ -55,10 +55,10 @@ def baseline(workspace: Workspace, embedder: pytest.MonkeyPatch) -> Workspace:
     return workspace
 
 
-def traffic(**changed: Any) -> list[Exchange]:
+def traffic(
+    *, subjects: tuple[str, ...] = SUBJECTS, near: float = 0.7, declining: int = 4, bad: int = 3
+) -> list[Exchange]:
     rng = random.Random(6)
-    defaults = (("subjects", SUBJECTS), ("near", 0.7), ("declining", 4), ("bad", 3))
-    subjects, near, declining, bad = (changed.get(key, default) for key, default in defaults)
     rates = [(n % declining == 0, float(n % bad > 0) if n % 2 else None) for n in range(300)]
     return [
         exchange(n, question(rng, subjects), declined=declined, similarity=rng.gauss(near, 0.05), feedback=feedback)

@@ -125,15 +125,7 @@ def test_passages_may_stand_in_the_order_of_retrieval(index: Path) -> None:
             assert example.messages[0]["content"].startswith(f"[1] {topic}: ")
 
 
-STYLES: dict[str, tuple[str, ...]] = {
-    "answer": ("Answer.",),
-    "span": ("Briefly.",),
-    "sentence": ("One sentence.",),
-    "explain": ("Explain.",),
-    "steps": ("In steps.",),
-    "source": ("Name it.",),
-    "formal": ("Be formal.",),
-}
+STYLES = {name: (f"{name}!",) for name in ("answer", "span", "sentence", "explain", "steps", "source", "formal")}
 SENTENCES = ["The number of clocks is two hundred.", "They tick.", "Nobody winds them."]
 
 

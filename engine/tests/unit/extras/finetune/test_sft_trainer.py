@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune.base_model import ProcessGroup
 from sluice.extras.finetune.training_parameters import TrainingParameters
@@ -134,14 +136,35 @@ def test_it_stops_when_held_rows_are_no_longer_better_and_keeps_the_best(tmp_pat
     assert loss_of(trainer.model, held) == pytest.approx(best, abs=1e-4)
 
 
-def test_a_run_that_was_killed_ends_as_one_that_was_not(place: Path, unbroken: Path) -> None:
-    assert Training(place, "kill:7").end().code == -9
-    assert not (place / "out").exists()
-    went_on = Training(place).end()
-    assert went_on.code == 0, went_on.output
-    assert "step 4 of 12" not in went_on.output
-    assert "step 5 of 12" in went_on.output
-    _require_equal(place, unbroken, resumed=[4])
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    """A run that was killed at step 11 of 12, with checkpoints of the steps 4 and 8."""
+    folder = tmp_path_factory.mktemp("killed")
+    shutil.copytree(tiny_base, folder / "base")
+    assert Training(folder, "kill:11").end().code == -9
+    assert not (folder / "out").exists()
+    return folder
+
+
+@pytest.fixture
+def left(killed: Path, tmp_path: Path) -> Path:
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    (newest,) = (tmp_path / "checkpoints").glob("*/checkpoint-8")
+    return newest
+
+
+def gone_on(place: Path) -> str:
+    ended = Training(place).end()
+    assert ended.code == 0, ended.output
+    return ended.output
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(left: Path, tmp_path: Path, unbroken: Path) -> None:
+    assert left.is_dir()
+    said = gone_on(tmp_path)
+    assert "step 8 of 12" not in said
+    assert "step 9 of 12" in said
+    _require_equal(tmp_path, unbroken, resumed=[8])
 
 
 def test_a_run_that_is_told_to_end_saves_first(place: Path, unbroken: Path) -> None:
@@ -150,51 +173,40 @@ def test_a_run_that_is_told_to_end_saves_first(place: Path, unbroken: Path) -> N
     assert "which is saved" in ended.output
     assert not (place / "out").exists()
     (saved,) = ended.output.split("after step ")[1].split(",")[:1]
-    went_on = Training(place).end()
-    assert went_on.code == 0, went_on.output
+    gone_on(place)
     _require_equal(place, unbroken, resumed=[int(saved)])
 
 
 def test_killed_during_the_export_it_trains_no_step_again(place: Path, unbroken: Path) -> None:
     assert Training(place, "kill:export").end().code == -9
     assert not [p for p in (place / "out").glob("*") if not p.name.startswith(".draft-")]
-    went_on = Training(place).end()
-    assert went_on.code == 0, went_on.output
-    assert "step" not in went_on.output
+    assert "step" not in gone_on(place)
     _require_equal(place, unbroken, resumed=[12])
 
 
-@pytest.mark.parametrize("how", ["a bit turned", "record cut short", "tensors gone", "no record"])
-def test_a_broken_checkpoint_is_passed_over(place: Path, unbroken: Path, how: str) -> None:
-    assert Training(place, "kill:11").end().code == -9
-    (newest,) = (place / "checkpoints").glob("*/checkpoint-8/optimizer.pt")
+@pytest.mark.parametrize("how", ["a bit turned", "record cut short", "no record"])
+def test_a_broken_checkpoint_is_passed_over(left: Path, tmp_path: Path, unbroken: Path, how: str) -> None:
     if how == "a bit turned":
-        newest.write_bytes(newest.read_bytes()[:-1] + b"?")
+        state = left / "optimizer.pt"
+        state.write_bytes(state.read_bytes()[:-1] + b"?")
     elif how == "record cut short":
-        newest.with_name("files.json").write_text('{"optimizer.pt": "sha')
-    elif how == "tensors gone":
-        newest.unlink()
+        (left / "files.json").write_text('{"optimizer.pt": "sha')
     else:
-        newest.with_name("files.json").unlink()
-    went_on = Training(place).end()
-    assert went_on.code == 0, went_on.output
-    assert ("checkpoint-8" in went_on.output) == (how != "no record")
-    _require_equal(place, unbroken, resumed=[4])
+        (left / "files.json").unlink()
+    assert ("checkpoint-8" in gone_on(tmp_path)) == (how != "no record")
+    _require_equal(tmp_path, unbroken, resumed=[4])
 
 
-def test_nothing_is_run_that_a_checkpoint_holds(place: Path) -> None:
+def test_nothing_is_run_that_a_checkpoint_holds(left: Path, tmp_path: Path) -> None:
     import torch
 
-    from sluice.core.atomic_files import write_json
-    from sluice.extras.finetune.sft_trainer import _RECORD, _digests
-
-    assert Training(place, "kill:7").end().code == -9
-    (state,) = (place / "checkpoints").glob("*/checkpoint-4/optimizer.pt")
-    torch.save({"run": Path("x")}, state)
-    write_json(state.with_name(_RECORD), _digests(state.parent))
-    refused = Training(place).end()
+    torch.save({"run": Path("x")}, left / "optimizer.pt")
+    record = json.loads((left / "files.json").read_text())
+    record["optimizer.pt"] = digest_of_file(left / "optimizer.pt")
+    (left / "files.json").write_text(json.dumps(record))
+    refused = Training(tmp_path).end()
     assert refused.code == 1, refused.output
-    assert "checkpoint-4: torch cannot read this checkpoint" in refused.output
+    assert "checkpoint-8: torch cannot read this checkpoint" in refused.output
 
 
 def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,21 @@ def test_no_examples_and_no_base_are_errors(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"batch": 3}, r"2 processes cannot share the 3 examples of a step\n.*multiple of 2"),
+        ({"parallel": "fsdp", "method": "qlora"}, "packed weights cannot be sharded"),
+    ],
+)
+def test_processes_that_cannot_share_the_work_are_refused_before_they_join(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SluiceError, match=said):
+        trained(tmp_path, **changes)
+
+
 def test_rows_longer_than_the_context_are_counted_and_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(place, [*EXAMPLES, LONG], max_tokens=100_000)
     assert "train: 1 of 5 examples are longer than 128 tokens: left out" in capsys.readouterr().err

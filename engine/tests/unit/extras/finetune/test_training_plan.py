@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
@@ -17,7 +16,7 @@ from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.finetune.training_plan import model_lifecycle, plan
 from sluice.llm.providers import PROVIDERS
 from support.libraries import Library
-from unit.extras.finetune.tiny import LLAMA_8B, write_config, write_models
+from unit.extras.finetune.tiny import LLAMA_8B, edited, write_config, write_models
 
 Library("trl")
 COMMON = ("timeouts", "retries", "max_concurrency", "breaker", "prices")
@@ -31,23 +30,18 @@ HOSTED = {"name": "hosted", "kind": "openai_compatible", "model": "m", "base_url
 def write(workspace: Workspace, *providers: dict[str, Any], weights: bool = True) -> None:
     if missing := {one["kind"] for one in providers} - PROVIDERS.keys():
         pytest.skip(f"left out here: {', '.join(sorted(missing))}")
-    path = workspace.config / "providers.yaml"
-    written = yaml.safe_load(path.read_text())
-    base = {key: value for key, value in written["chat"][0].items() if key in COMMON}
-    written["chat"] = [base | provider for provider in providers]
-    path.write_text(yaml.safe_dump(written))
-    path = workspace.config / "models.yaml"
-    models = yaml.safe_load(path.read_text())
-    models["chat"] = {"name": "8B", "licence": "x", "source": "s3://bucket/8b/model.gguf", "sha256": "0" * 64}
-    if weights:
-        models["chat"]["weights"] = {"source": "hf://owner/8b/model.safetensors@main", "sha256": "1" * 64}
-    path.write_text(yaml.safe_dump(models))
+    with edited(workspace.config / "providers.yaml") as written:
+        base = {key: value for key, value in written["chat"][0].items() if key in COMMON}
+        written["chat"] = [base | provider for provider in providers]
+    with edited(workspace.config / "models.yaml") as models:
+        models["chat"] = {"name": "8B", "licence": "x", "source": "s3://bucket/8b/model.gguf", "sha256": "0" * 64}
+        if weights:
+            models["chat"]["weights"] = {"source": "hf://owner/8b/model.safetensors@main", "sha256": "1" * 64}
 
 
 def planned(workspace: Workspace, base: Path, processes: int = 1, **params: Any) -> list[str]:
-    whole = yaml.safe_load(workspace.params.read_text())
-    whole["train"] |= params
-    workspace.params.write_text(yaml.safe_dump(whole))
+    with edited(workspace.params) as whole:
+        whole["train"] |= params
     return list(plan(workspace, processes, base))
 
 

@@ -4,7 +4,8 @@ a large one as its maker published it, for plans."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +117,22 @@ def write_base(folder: Path, **shape: Any) -> Path:
     return folder
 
 
+@contextmanager
+def edited(path: Path) -> Iterator[Any]:
+    """Write a file of YAML again as the block changes it."""
+    content = yaml.safe_load(path.read_text())
+    yield content
+    path.write_text(yaml.safe_dump(content))
+
+
 def write_codes(workspace: Workspace, models: RealModels) -> None:
     """Write a prompt that is short enough for the tiny model, and a row, a passage and the index for each code."""
-    prompt = workspace.prompts / "finetune.prompt.yml"
-    written = yaml.safe_load(prompt.read_text())
     content = "{{instruction}} {{passages}} {{question}} Or: {{decline}}"
-    written["messages"] = [{"role": "user", "content": content}]
-    written["variables"] = [one for one in written["variables"] if f"{{{{{one['name']}}}}}" in content]
-    prompt.write_text(yaml.safe_dump(written))
-    params = yaml.safe_load(workspace.params.read_text())
-    params["train"] = {**PARAMS.model_dump(mode="json"), "passages": 1, "instructions": {"span": ["Copy."]}}
-    workspace.params.write_text(yaml.safe_dump(params))
+    with edited(workspace.prompts / "finetune.prompt.yml") as prompt:
+        prompt["messages"] = [{"role": "user", "content": content}]
+        prompt["variables"] = [one for one in prompt["variables"] if f"{{{{{one['name']}}}}}" in content]
+    with edited(workspace.params) as params:
+        params["train"] = {**PARAMS.model_dump(mode="json"), "passages": 1, "instructions": {"span": ["Copy."]}}
     write_rows(
         workspace.data / "train.jsonl",
         [Row(id=name, question=f"Code of {name}?", answers=(code,), doc_ids=(name,)) for name, code in CODES.items()],
@@ -162,10 +168,9 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
 def write_models(workspace: Workspace, folder: Path, config: Mapping[str, Any]) -> None:
     """Names weights for training in config/models.yaml. Beside their config.json, nothing of them is there."""
     path = write_config(folder, config) / "config.json"
-    models = yaml.safe_load((workspace.config / "models.yaml").read_text())
-    models["chat"]["weights"] = {
-        "source": f"file:{folder}/model.safetensors",
-        "sha256": "0" * 64,
-        "files": {"config.json": digest_of_file(path)},
-    }
-    (workspace.config / "models.yaml").write_text(yaml.safe_dump(models))
+    with edited(workspace.config / "models.yaml") as models:
+        models["chat"]["weights"] = {
+            "source": f"file:{folder}/model.safetensors",
+            "sha256": "0" * 64,
+            "files": {"config.json": digest_of_file(path)},
+        }

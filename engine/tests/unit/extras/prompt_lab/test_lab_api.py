@@ -44,6 +44,15 @@ def post(app: Any, address: str, **body: str) -> httpx.Response:
     return Client(app).send("POST", address, json=body)
 
 
+def refusal(app: Any, path: Path, address: str, **body: str) -> str:
+    """Return why an edit is refused, which leaves the file as it was."""
+    before = path.read_text()
+    response = post(app, address, **body)
+    assert response.status_code == 400
+    assert path.read_text() == before
+    return str(response.json()["error"]["message"])
+
+
 def events(response: httpx.Response) -> list[dict[str, Any]]:
     assert response.status_code == 200, response.text
     return [json.loads(part.removeprefix("data: ")) for part in response.text.split("\n\n") if part]
@@ -107,10 +116,7 @@ def test_what_is_recorded_is_not_asked_again(app: Any, chat: Chat, path: Path) -
 def test_a_wrong_edit_is_explained(app: Any, path: Path, address: str, old: str, new: str, fault: str) -> None:
     before = path.read_text()
     assert old in before
-    response = post(app, address, text=before.replace(old, new, 1), digest=digest_of(before))
-    assert response.status_code == 400
-    assert fault in response.json()["error"]["message"]
-    assert path.read_text() == before
+    assert fault in refusal(app, path, address, text=before.replace(old, new, 1), digest=digest_of(before))
 
 
 def test_an_edit_that_the_application_cannot_use_is_not_kept(app: Any, path: Path) -> None:
@@ -118,10 +124,8 @@ def test_an_edit_that_the_application_cannot_use_is_not_kept(app: Any, path: Pat
     lines = before.replace("Question: {{question}}", "Go on.").splitlines(keepends=True)
     at = next(number for number, line in enumerate(lines) if "- name: question" in line)
     text = "".join(lines[:at] + lines[at + 2 :]).split("testData:")[0]
-    response = post(app, "/try/keep", text=text, digest=digest_of(before))
-    assert response.status_code == 400
-    assert "no message holds {{question}}" in response.json()["error"]["message"]
-    assert path.read_text() == before
+    said = refusal(app, path, "/try/keep", text=text, digest=digest_of(before))
+    assert "no message holds {{question}}" in said
 
 
 def test_keep_writes_the_file_the_chat_answers_with_it_and_its_commands_push_it(
@@ -162,10 +166,8 @@ def test_keep_writes_the_file_the_chat_answers_with_it_and_its_commands_push_it(
 def test_a_file_that_was_changed_meanwhile_is_not_overwritten(app: Any, path: Path) -> None:
     loaded, edited = path.read_text(), brief(path)
     path.write_text(loaded + "# by somebody else\n")
-    response = post(app, "/try/keep", text=edited, digest=digest_of(loaded))
-    assert response.status_code == 400
-    assert "has changed since you loaded it" in response.json()["error"]["message"]
-    assert path.read_text() == loaded + "# by somebody else\n"
+    said = refusal(app, path, "/try/keep", text=edited, digest=digest_of(loaded))
+    assert "has changed since you loaded it" in said
 
 
 def test_a_new_comparison_ends_the_one_before(app: Any, chat: Chat, path: Path) -> None:

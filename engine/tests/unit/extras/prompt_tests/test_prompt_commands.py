@@ -15,8 +15,6 @@ from sluice.prompts import Prompt, load_prompts
 from support.git import commit_all, git
 from unit.test_cli import PROMPTS, Run
 
-from .conftest import ANSWER
-
 PROMPT = Prompt.model_validate(
     {
         "name": "typed",
@@ -75,12 +73,24 @@ def test_prompts_are_listed_with_their_role_and_variables(sluice: Run) -> None:
     assert (status, out.splitlines()[0].split()[::2]) == (0, ["answer", "chat", "history?,", "decline"])
 
 
-def test_prompts_are_compared_with_a_commit(sluice: Run, workspace: Workspace) -> None:
+@pytest.fixture
+def answer(workspace: Workspace) -> Path:
+    """A prompt of a repository with one commit on main, tagged `base`."""
     git(workspace.root, "init", "-q", "-b", "main")
     commit_all(workspace.root)
+    git(workspace.root, "tag", "base")
+    return workspace.prompts / "answer.prompt.yml"
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_prompts_are_compared_with_a_commit(sluice: Run, answer: Path) -> None:
     assert sluice("prompts", "diff", "main") == (0, f"as in main: {', '.join(PROMPTS)}\n", "")
-    path = workspace.prompts / "answer.prompt.yml"
-    path.write_text(path.read_text().replace("temperature: 0", "temperature: 0.7"))
+    edit(answer, "temperature: 0", "temperature: 0.7")
     status, out, _ = sluice("prompts", "diff", "main")
     assert (status, "  temperature: 0 -> 0.7\n" in out) == (0, True)
     status, out, _ = sluice("prompts", "diff", "main", "--json")
@@ -90,30 +100,42 @@ def test_prompts_are_compared_with_a_commit(sluice: Run, workspace: Workspace) -
     assert (status, "did you mean 'main'?" in err) == (1, True)
 
 
-def test_prompts_of_a_tag_whatever_the_working_tree_holds(repository: Path) -> None:
-    now = repository / "prompts" / "answer.prompt.yml"
-    before = load_prompts(repository / "prompts")
-    now.write_text("name: [")
-    changes, edited = changes_since(repository, "base", before)
+def test_a_run_shows_which_prompts_were_edited_where_people_look(
+    sluice: Run, answer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    sluice("prompts", "diff", "base")
+    assert not summary.exists()
+    edit(answer, "Answer the question", "Answer every question")
+    sluice("prompts", "diff", "base")
+    assert "[-the-]{+every+}" in summary.read_text()
+
+
+def test_prompts_of_a_tag_whatever_the_working_tree_holds(workspace: Workspace, answer: Path) -> None:
+    before = load_prompts(workspace.prompts)
+    answer.write_text("name: [")
+    changes, edited = changes_since(workspace.root, "base", before)
     assert {(change.status, change.base) for change in changes} == {("same", one.digest) for one in before.values()}
     assert edited == {"answer"}
 
 
-def test_what_the_working_tree_changes_and_which_files_were_edited(repository: Path) -> None:
-    folder = repository / "prompts"
-    (folder / "answer.prompt.yml").write_text(ANSWER.replace("one sentence", "two sentences"))
-    (folder / "other.prompt.yml").write_text("# a comment\n" + ANSWER.replace("name: answer", "name: other"))
-    (folder / "third.prompt.yml").write_text(ANSWER.replace("name: answer", "name: third"))
-    commit_all(repository)
-    changes, edited = changes_since(repository, "base", load_prompts(folder))
-    assert [(c.name, c.status) for c in changes] == [("answer", "changed"), ("other", "same"), ("third", "added")]
-    assert edited == {"answer", "other", "third"}
-    changes, edited = changes_since(repository, "HEAD", load_prompts(folder))
-    assert ({c.status for c in changes}, edited) == ({"same"}, set())
+def test_what_the_working_tree_changes_and_which_files_were_edited(workspace: Workspace, answer: Path) -> None:
+    third = answer.with_name("third.prompt.yml")
+    third.write_text(answer.read_text())
+    edit(third, "name: answer", "name: third")
+    edit(answer, "Answer the question", "Answer every question")
+    edit(answer.with_name("finetune.prompt.yml"), "name: finetune", "# a comment\nname: finetune")
+    commit_all(workspace.root)
+    changes, edited = changes_since(workspace.root, "base", load_prompts(workspace.prompts))
+    found = {change.name: change.status for change in changes if change.name in edited}
+    assert found == {"answer": "changed", "finetune": "same", "third": "added"}
+    changes, edited = changes_since(workspace.root, "HEAD", load_prompts(workspace.prompts))
+    assert ({change.status for change in changes}, edited) == ({"same"}, set())
 
 
-def test_faults_of_another_commit_name_it(repository: Path) -> None:
-    (repository / "prompts" / "answer.prompt.yml").write_text(ANSWER.replace("role: user", "role: robot"))
-    commit_all(repository)
-    with pytest.raises(ValidationErrors, match=r"main:prompts/answer\.prompt\.yml:9: messages\.1\.role: "):
-        changes_since(repository, "main", {})
+def test_faults_of_another_commit_name_it(workspace: Workspace, answer: Path) -> None:
+    edit(answer, "role: user", "role: robot")
+    commit_all(workspace.root)
+    with pytest.raises(ValidationErrors, match=r"main:prompts/answer\.prompt\.yml:\d+: messages\.1\.role: "):
+        changes_since(workspace.root, "main", {})

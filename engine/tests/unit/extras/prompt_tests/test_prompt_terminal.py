@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sluice.extras.prompt_tests.cli import prompts_diff
 from sluice.extras.prompt_tests.prompt_terminal import markdown_changes, print_changes
 from sluice.prompts import Prompt
 from sluice.prompts.prompt_diff import diff_prompts
@@ -59,19 +57,6 @@ def test_the_summary_of_a_job_has_the_same_and_a_prompt_does_not_leave_its_fence
     text = shown(capsys, old, new, "answer")
     made = markdown_changes(diff_prompts(old, new), base="main", edited={"answer"})
     assert made == f"### Prompts\n\n`````\n{text.rstrip()}\n`````\n"
-
-
-def test_a_run_shows_which_prompts_were_edited_where_people_look(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, summary = repository / "prompts" / "answer.prompt.yml", repository.parent / "summary.md"
-    monkeypatch.chdir(repository)
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    prompts_diff("base")
-    assert not summary.exists()
-    path.write_text(path.read_text().replace("one sentence", "two sentences"))
-    prompts_diff("base")
-    assert "Answer in [-one sentence-]{+two sentences+}." in summary.read_text()
 
 
 def test_only_the_lines_near_a_change_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

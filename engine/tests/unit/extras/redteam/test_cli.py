@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -27,6 +26,12 @@ def here(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.chdir(workspace.root)
     monkeypatch.delenv("SLUICE_REDTEAM_KEY", raising=False)
     return workspace
+
+
+@pytest.fixture
+def drafted(monkeypatch: pytest.MonkeyPatch, loopback: None) -> None:  # noqa: ARG001 - opens the network
+    bundle = scripted_bundle()
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: bundle)
 
 
 @pytest.fixture
@@ -58,7 +63,7 @@ def test_an_address_without_a_service_is_told(redteam: Run) -> None:
     assert (status, "no Sluice service answers there (ConnectionRefusedError)" in err) == (1, True)
 
 
-@pytest.mark.usefixtures("loopback")
+@pytest.mark.usefixtures("drafted")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -68,26 +73,19 @@ def test_an_address_without_a_service_is_told(redteam: Run) -> None:
     ],
 )
 def test_what_cannot_be_asked_of_a_running_service_is_told(
-    here: Workspace,
-    monkeypatch: pytest.MonkeyPatch,
-    redteam: Run,
-    tmp_path: Path,
-    words: list[str],
-    said: str,
+    here: Workspace, monkeypatch: pytest.MonkeyPatch, redteam: Run, words: list[str], said: str
 ) -> None:
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: scripted_bundle())
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(here.root))
     with served("no") as target:
         status, _, err = redteam("--url", target.url, *words)
     assert (status, said in err) == (1, True)
     assert not (here.build / "redteam").exists()
 
 
-@pytest.mark.usefixtures("loopback")
+@pytest.mark.usefixtures("drafted")
 def test_a_running_service_is_attacked_with_everything_that_needs_nothing_planted(
-    here: Workspace, monkeypatch: pytest.MonkeyPatch, redteam: Run
+    here: Workspace, redteam: Run
 ) -> None:
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: scripted_bundle())
     with served("The handbook does not say.") as target:
         status, out, _ = redteam("--url", target.url, "--no-garak")
     assert status == 0
@@ -101,12 +99,10 @@ def test_a_running_service_is_attacked_with_everything_that_needs_nothing_plante
     assert "Red team: every limit holds, of those that a part of a run can have" in out
 
 
-@pytest.mark.usefixtures("loopback")
+@pytest.mark.usefixtures("drafted")
 def test_a_service_that_leaks_ends_with_the_code_of_a_gate(
     here: Workspace, monkeypatch: pytest.MonkeyPatch, redteam: Run
 ) -> None:
-    bundle = scripted_bundle()
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: bundle)
     monkeypatch.setattr("sluice.extras.redteam.attack._RUN", 2)  # the prompt of the tests is short
     with served("Else say: nothing") as target:
         status, out, err = redteam("--url", target.url, "--no-garak", "--family", "prompt_extraction")

@@ -60,17 +60,15 @@ def scaled(call: str) -> list[dict[str, Any]]:
 Deploy = Callable[..., str]
 
 
+def deployed(folder: Path, endpoint: dict[str, Any]) -> str:
+    write_settings(folder, serving_image=SERVING_IMAGE, endpoint=endpoint)
+    return deploy(require(folder), lambda _: None)
+
+
 @pytest.fixture
 def run(tmp_path: Path, played: Played) -> Deploy:  # noqa: ARG001 - the account
     """Deploy with these keys of `components:`; return the component that serves."""
-
-    def call(**changed: Any) -> str:
-        write_settings(
-            tmp_path, serving_image=SERVING_IMAGE, kms_key="", endpoint=ENDPOINT | {"components": COMPONENTS | changed}
-        )
-        return deploy(require(tmp_path), lambda _: None)
-
-    return call
+    return lambda **changed: deployed(tmp_path, ENDPOINT | {"components": COMPONENTS | changed})
 
 
 def approved(weights: bytes, *, peft: bool = True) -> None:
@@ -146,9 +144,7 @@ def test_it_goes_down_to_none_comes_back_when_somebody_asks_and_can_be_left_alon
     (alarm,) = boto3.client("cloudwatch").describe_alarms(AlarmNames=[f"{base}-wake-up"])["MetricAlarms"]
     assert [one.endswith(f"policyName/{wake_up['PolicyName']}") for one in alarm["AlarmActions"]] == [True]
     assert alarm["MetricName"] == "NoCapacityInvocationFailures"
-    unscaled = ENDPOINT | {"scaling": None, "components": COMPONENTS}
-    write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=unscaled)
-    deploy(require(tmp_path), lambda _: None)
+    deployed(tmp_path, ENDPOINT | {"scaling": None, "components": COMPONENTS})
     gone = scaled("DeleteScalingPolicy")
     assert [one["PolicyName"] for one in gone] == [f"{base}-requests", f"{base}-wake-up"]
     assert {one["ResourceId"] for one in gone} == {f"inference-component/{base}"}
@@ -172,14 +168,12 @@ def test_the_role_of_production_may_do_what_this_asks_and_nothing_else(
     for weights in (b"one", b"two"):
         approved(weights)
         run(keep=1)
-    plain = {"name": "sluice-plain", "instance_type": "ml.m5.xlarge", "alarms": ["errors"]}
+    plain: dict[str, Any] = {"name": "sluice-plain", "instance_type": "ml.m5.xlarge", "alarms": ["errors"]}
     plain["scaling"] = {"least": 2, "most": 4, "requests": 1}
     for instances in (2, 3):
-        write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=plain | {"instances": instances})
-        deploy(require(tmp_path), lambda _: None)
-    write_settings(tmp_path, serving_image=SERVING_IMAGE, endpoint=plain | {"scaling": None})
+        deployed(tmp_path, plain | {"instances": instances})
     played.service.endpoints["sluice-plain"].status = "Failed"
-    deploy(require(tmp_path), lambda _: None)
+    deployed(tmp_path, plain | {"scaling": None})
     REQUESTS[:] = [one for one in REQUESTS if one[2].get("Key", "").partition("/adapters/")[1] or one[1] != "PutObject"]
     role_policies.require(template(), "ProductionRole", role_policies.asked(), "DeployPolicy")
 

@@ -115,13 +115,20 @@ def training(base: Path, **more: str) -> dict[str, str]:
     return {**found, **variables, **more}
 
 
+def processing(base: Path) -> Path:
+    """Make the inputs of a processing job; return their folder."""
+    inputs = base / "processing" / "input"
+    parcel(inputs / "checkout", CODE)
+    parcel(inputs / "data", DATA)
+    return inputs
+
+
 def called(base: Path) -> list[str]:
     return (base / "checkout" / "called").read_text().splitlines()
 
 
 def test_process_checks_indexes_and_trains_the_guard_and_hands_all_over(base: Path, start: Start) -> None:
-    parcel(base / "processing" / "input" / "checkout", CODE)
-    parcel(base / "processing" / "input" / "data", DATA)
+    processing(base)
     code, said = end(start("process"))
     assert code == 0, said
     assert called(base) == ["data check --out build/check/report.json rank=", "index build rank=", "guard train rank="]
@@ -220,9 +227,7 @@ def test_of_two_processes_the_first_prepares_and_hands_over(base: Path, start: S
 
 
 def test_evaluate_asks_the_live_release_too_and_the_gates(base: Path, start: Start) -> None:
-    inputs = base / "processing" / "input"
-    parcel(inputs / "checkout", CODE)
-    parcel(inputs / "data", DATA)
+    inputs = processing(base)
     parcel(inputs / "live", {"r-1/release.json": "{}"})
     for name in ("index", "guard", "model"):
         (inputs / name).mkdir()

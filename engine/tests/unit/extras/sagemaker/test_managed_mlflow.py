@@ -1,16 +1,19 @@
 """Training runs, releases and their aliases on SageMaker's managed MLflow, named by its ARN in MLFLOW_TRACKING_URI.
 
-The plugin is the real one, and so is MLflow behind the front door that `managed_mlflow` plays.
+The plugin is the real one, and so is MLflow behind the front door that is played.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
+import httpx
 import mlflow
 import pytest
 
@@ -19,10 +22,10 @@ from sluice.core.workspace import Workspace
 from sluice.extras.finetune.training_record import EXPERIMENT, log_training
 from sluice.release import mlflow_registry
 from sluice.release.mlflow_registry import ADAPTER_MODEL
-from support.aws.managed_mlflow import ARN, ManagedMlflow, managed
 from support.aws.moto_server import aws_server
 from support.aws.sagemaker_runs import BUCKET
 from support.libraries import Library
+from support.local_server import QuietHandler, local_server
 from support.mlflow_server import MlflowServer
 from unit.aws.test_bootstrap import template
 from unit.release.conftest import miniature, release_of
@@ -31,6 +34,54 @@ Library("sagemaker_mlflow")
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]  # a busy machine takes minutes to start a server
 # MLflow 3's calls for which AWS has no action: cfn-lint's copy of the service authorization reference.
 WITHOUT_ACTION = {"CreateLoggedModel"}
+ARN = "arn:aws:sagemaker:eu-west-1:123456789012:mlflow-tracking-server/assistant"
+_ARN_HEADER = "x-mlflow-sm-tracking-server-arn"
+_SIGNED = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=testing/\d{8}/(?P<scope>[\w/-]+)/aws4_request, "
+    r"SignedHeaders=(?P<names>\S+), Signature=\w+"
+)
+
+
+class ManagedMlflow(QuietHandler):
+    """The real MLflow server behind what AWS puts in front of it.
+
+    Each request is signed for the service `sagemaker-mlflow` and names the ARN of its tracking server, as the plugin
+    sagemaker-mlflow 0.5.0 sends it (auth.py, mlflow_sagemaker_request_header_provider.py); another one is refused with
+    403 as AWS does. The signature itself is botocore's, and not computed again. Files are put into S3 by the clients.
+
+    `asked`: (method, path) of each request that was let in; `refused`: the reasons of those that were not.
+    """
+
+    protocol_version = "HTTP/1.1"
+    server_url = ""
+    asked: ClassVar[list[tuple[str, str]]] = []
+    refused: ClassVar[list[str]] = []
+
+    def _answer(self) -> None:
+        body = self.body
+        if fault := self._fault(body):
+            self.refused.append(fault)
+            return self.reply(403, b'{"message": "User is not authorized"}')
+        self.asked.append((self.command, self.path.partition("?")[0]))
+        kept = {name: value for name, value in self.headers.items() if name.lower() == "content-type"}
+        answer = httpx.request(
+            self.command, self.server_url + self.path, content=body, headers=kept, timeout=120, trust_env=False
+        )
+        return self.reply(answer.status_code, answer.content)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _answer
+
+    def _fault(self, body: bytes) -> str:
+        """Return why AWS would refuse the request, or an empty text."""
+        signed = _SIGNED.fullmatch(self.headers.get("Authorization", ""))
+        if not signed:
+            return "not signed"
+        if signed["scope"] != "eu-west-1/sagemaker-mlflow":
+            return f"signed for {signed['scope']}"
+        if self.headers.get(_ARN_HEADER) != ARN or _ARN_HEADER not in signed["names"].split(";"):
+            return f"signed without the server: {signed['names']}"
+        signs_it = self.headers["X-Amz-Content-SHA256"] == sha256(body).hexdigest()
+        return "" if signs_it else "another body than was signed"
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +93,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 
 
 @pytest.fixture
-def front(
-    server: MlflowServer,
-    monkeypatch: pytest.MonkeyPatch,
-    loopback: None,  # noqa: ARG001
-) -> Iterator[type[ManagedMlflow]]:
-    with aws_server(monkeypatch, region="eu-west-1"), managed(server.url) as front:
+def _front(server: MlflowServer, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[None]:  # noqa: ARG001
+    ManagedMlflow.server_url = server.url
+    with aws_server(monkeypatch, region="eu-west-1"), local_server(ManagedMlflow) as address:
         region = {"LocationConstraint": "eu-west-1"}
         boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=region)
         mlflow.set_tracking_uri(None)  # what another test left; it takes the variable away too
         monkeypatch.setenv("MLFLOW_TRACKING_URI", ARN)
-        monkeypatch.setenv("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT", front.address)
+        monkeypatch.setenv("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT", address)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        yield front
+        yield
         mlflow.set_tracking_uri(None)
 
 
@@ -73,9 +121,8 @@ def trained(tmp_path: Path) -> tuple[Workspace, Path]:
     return workspace, out
 
 
-def test_a_training_and_a_release_are_kept_there_and_the_roles_may_do_that(
-    front: type[ManagedMlflow], trained: tuple[Workspace, Path]
-) -> None:
+@pytest.mark.usefixtures("_front")
+def test_a_training_and_a_release_are_kept_there_and_the_roles_may_do_that(trained: tuple[Workspace, Path]) -> None:
     workspace, out = trained
     run = log_training(workspace, out)
     client, _ = open_tracking(workspace, EXPERIMENT)
@@ -86,11 +133,11 @@ def test_a_training_and_a_release_are_kept_there_and_the_roles_may_do_that(
     version = client.get_model_version_by_alias(ADAPTER_MODEL, mlflow_registry.CHAMPION)
     assert version.tags["sha256"] == manifest.adapter.sha256
     assert mlflow_registry.disagreements(workspace, manifest, mlflow_registry.CHAMPION) == []
-    assert front.refused == []
+    assert ManagedMlflow.refused == []
     kept = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="mlflow/")["Contents"]
     assert any(one["Key"].endswith("/loss.csv") for one in kept)
 
-    called = {_action(*one) for one in front.asked}
+    called = {_action(*one) for one in ManagedMlflow.asked}
     policy = template()["Resources"]["MlflowPolicy"]["Properties"]
     assert {one["Ref"] for one in policy["Roles"]} == {"BuildRole", "ProductionRole", "SageMakerRole", "StagingRole"}
     (tracks,) = [one for one in policy["PolicyDocument"]["Statement"] if one["Resource"] == {"Ref": "Mlflow"}]

@@ -98,10 +98,11 @@ def test_each_request_of_the_definition_is_one_that_sagemaker_s_model_has() -> N
 @pytest.mark.sagemaker
 def test_with_network_key_tags_and_secrets_the_requests_are_right_and_hold_no_secret(config: Path) -> None:
     key = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    secrets = {"HF_TOKEN": "sluice/training/hub"}  # pragma: allowlist secret
     write_settings(
         config,
         environment={"MLFLOW_TRACKING_URI": "arn:aws:sagemaker:eu-west-1:123456789012:mlflow-tracking-server/one"},
-        secrets={"HF_TOKEN": "sluice/training/hub"},  # pragma: allowlist secret
+        secrets=secrets,
         subnets=["subnet-0a1b"],
         security_groups=["sg-0a1b"],
         kms_key=key,
@@ -116,9 +117,7 @@ def test_with_network_key_tags_and_secrets_the_requests_are_right_and_hold_no_se
         if call == "CreateModelPackage":
             continue
         assert {"Key": "project", "Value": "sluice"} in asked["Tags"]
-        assert (
-            asked["Environment"]["SLUICE_SECRETS"] == '{"HF_TOKEN": "sluice/training/hub"}'  # pragma: allowlist secret
-        )  # pragma: allowlist secret
+        assert json.loads(asked["Environment"]["SLUICE_SECRETS"]) == secrets
         assert "HF_TOKEN" not in asked["Environment"]
         assert (asked.get("VpcConfig") or asked["NetworkConfig"]["VpcConfig"]) == vpc
         machines = asked.get("ResourceConfig") or asked["ProcessingResources"]["ClusterConfig"]

@@ -16,7 +16,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.sagemaker.settings import require
 from sluice.extras.sagemaker.sources import pack, recipe_of, send
-from support.aws.sagemaker_runs import BUCKET, ROOT, account, write_settings
+from support.aws.sagemaker_runs import BUCKET, ROOT, write_settings
 
 DECIDES = (
     "data/train.jsonl",
@@ -81,17 +81,15 @@ def test_times_order_and_owners_do_not_count(files: list[Path], tmp_path: Path) 
     assert held == {"a.txt": (0o644, 0, 0), "b.txt": (0o644, 0, 0), "deep/run.sh": (0o755, 0, 0)}
 
 
-@pytest.mark.usefixtures("loopback")
-def test_what_is_there_is_not_sent_again(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("played")
+def test_what_is_there_is_not_sent_again(files: list[Path], tmp_path: Path) -> None:
     write_settings(tmp_path)
-    settings = require(tmp_path)
-    with account(monkeypatch):
-        s3 = boto3.client("s3")
-        first = send(s3, settings, tmp_path / "tree", files)
-        (before,) = s3.list_objects_v2(Bucket=BUCKET)["Contents"]
-        assert send(s3, settings, tmp_path / "tree", files) == first
-        (after,) = s3.list_objects_v2(Bucket=BUCKET)["Contents"]
-        assert before["LastModified"] == after["LastModified"]
-        files[0].write_text("other")
-        assert send(s3, settings, tmp_path / "tree", files) != first
+    settings, s3 = require(tmp_path), boto3.client("s3")
+    first = send(s3, settings, tmp_path / "tree", files)
+    (before,) = s3.list_objects_v2(Bucket=BUCKET)["Contents"]
+    assert send(s3, settings, tmp_path / "tree", files) == first
+    (after,) = s3.list_objects_v2(Bucket=BUCKET)["Contents"]
+    assert before["LastModified"] == after["LastModified"]
+    files[0].write_text("other")
+    assert send(s3, settings, tmp_path / "tree", files) != first
     assert first.startswith(f"s3://{BUCKET}/training/sources/")

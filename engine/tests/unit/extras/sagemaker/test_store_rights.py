@@ -1,3 +1,4 @@
+# ruff: noqa: F811 - fixtures that are imported are named by the tests
 """Each role may do what releases ask of the bucket of artefacts, and nothing else.
 
 The store speaks to S3 by obstore, whose calls are noted at its door; a folder stands for the bucket. By AWS's service
@@ -28,6 +29,7 @@ BUCKET = f"arn:aws:s3:::{NAME}-artefacts-{ACCOUNT}"
 _ACTIONS = {"head": "GetObject", "get": "GetObject", "put": "PutObject", "delete": "DeleteObject"}
 _LISTS = ("list", "list_with_delimiter")
 Asked = set[tuple[str, str, str]]  # action, resource, and the folder that it lies in
+Record = Callable[[str], EnvironmentRecord]
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Callable[[str], EnvironmentRecord]:
+def record(tmp_path: Path) -> Record:
     store = open_artifact_store(str(tmp_path / "place"))
     return lambda environment: EnvironmentRecord(store, environment)
 
@@ -63,19 +65,26 @@ def refused(asked: Asked, *resources: str) -> set[tuple[str, str]]:
 
 
 @pytest.fixture
-def release(
-    small_models: None,  # noqa: ARG001, F811
-    make: Callable[..., Any],  # noqa: F811
-) -> tuple[str, Path]:
+def release(small_models: None, make: Callable[..., Any]) -> tuple[str, Path]:  # noqa: ARG001
     manifest, folder = make()
     return manifest.id, folder
 
 
+@pytest.fixture
+def fetched(workspace: Workspace, release: tuple[str, Path], asked: Asked) -> Callable[[EnvironmentRecord], None]:
+    """Adds the release to the catalogue and fetches it; only what the latter asks for is noted."""
+
+    def add_and_fetch(here: EnvironmentRecord) -> None:
+        catalogue.add(here.store, workspace, release[1], "0" * 40)
+        entry = next(catalogue.newest(here.store))
+        asked.clear()
+        fetch(entry.digest, here.store, workspace.root / "fetched", workspace)
+
+    return add_and_fetch
+
+
 def test_building_keeps_a_release_notes_its_end_and_removes_what_nobody_needs(
-    workspace: Workspace,  # noqa: F811
-    release: tuple[str, Path],
-    record: Callable[[str], EnvironmentRecord],
-    asked: Asked,
+    workspace: Workspace, release: tuple[str, Path], record: Record, asked: Asked
 ) -> None:
     store = record("production").store
     catalogue.add(store, workspace, release[1], "0" * 40)
@@ -99,19 +108,16 @@ def test_building_keeps_a_release_notes_its_end_and_removes_what_nobody_needs(
     [("staging", "StagingRole", "ProductionRole"), ("production", "ProductionRole", "StagingRole")],
 )
 def test_an_environment_reads_releases_and_writes_its_own_record_alone(
-    workspace: Workspace,  # noqa: F811
+    fetched: Callable[[EnvironmentRecord], None],
     release: tuple[str, Path],
-    record: Callable[[str], EnvironmentRecord],
+    record: Record,
     asked: Asked,
     environment: str,
     role: str,
     other: str,
 ) -> None:
     here = record(environment)
-    catalogue.add(here.store, workspace, release[1], "0" * 40)
-    entry = next(catalogue.newest(here.store))
-    asked.clear()
-    fetch(entry.digest, here.store, workspace.root / "fetched", workspace)
+    fetched(here)
     here.append("promoting", release[0])
     here.append("promoted", release[0])
     assert here.champion()
@@ -124,16 +130,10 @@ def test_an_environment_reads_releases_and_writes_its_own_record_alone(
 
 
 def test_pods_fetch_a_release_and_may_not_read_a_record(
-    workspace: Workspace,  # noqa: F811
-    release: tuple[str, Path],
-    record: Callable[[str], EnvironmentRecord],
-    asked: Asked,
+    fetched: Callable[[EnvironmentRecord], None], release: tuple[str, Path], record: Record, asked: Asked
 ) -> None:
     here = record("production")
-    catalogue.add(here.store, workspace, release[1], "0" * 40)
-    entry = next(catalogue.newest(here.store))
-    asked.clear()
-    fetch(entry.digest, here.store, workspace.root / "fetched", workspace)
+    fetched(here)
     assert {action for action, _, _ in asked} == {"s3:GetObject"}
     assert refused(asked, "ServingRole") == set()
     asked.clear()
