@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sluice.guardrails.check import Checks
 from sluice.llm.chat import ChatProvider
+from sluice.retrieval import Search
 from sluice.serving.auth import KeyRing
-from sluice.serving.contracts import Checks, Search
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
