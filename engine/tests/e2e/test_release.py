@@ -270,8 +270,8 @@ def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None
 def test_a_slow_canary_is_stopped(fork: Fork) -> None:
     before = fork.live
     fork.change_what_serves()
-    fork.edit("pipelines/params.yaml", lambda params: params["rehearsal"].update(cases=10))  # each waits for 4 s
-    code, output = fork.run("release", "make", "--fault", "delay=4")
+    fork.edit("pipelines/params.yaml", lambda params: params["rehearsal"].update(cases=32))
+    code, output = fork.run("release", "make", "--fault", "delay=8")
     assert code == 1, output
     assert "stopped by the canary" in output
     name = released(output)

@@ -65,6 +65,7 @@ class TrainingPaths:
 def run(
     workspace: Workspace,
     *,
+    parameters: TrainingParameters | None = None,
     rows: Path | None = None,
     index: Path | None = None,
     base: Path | None = None,
@@ -76,7 +77,7 @@ def run(
     default to the workspace's; `base` is a GGUF file or a folder of safetensors; `track` logs to MLflow. Under
     torchrun, each process calls this with the same arguments."""
     progress = StageReporter("train")
-    parameters = load_params(workspace.params, "train", TrainingParameters)
+    parameters = parameters or load_params(workspace.params, "train", TrainingParameters)
     if out is None:
         require_releasable(parameters)
     models = load_models(workspace.config / "models.yaml")
