@@ -126,7 +126,7 @@ def test_it_shows_trains_compares_and_promotes_only_when_told(
     session.run()
     assert session.value("[len(rows), len(documents), list(rows['side'].unique())]") == [8, 3, ["train", "eval"]]
     assert recorded_runs(checkout) == [("FINISHED", 6)]
-    assert session.value("len(record['loss'])") == 6
+    assert session.value("len(trained['loss'])") == 6
     assert (checkout.state / "explore" / "adapter" / "peft").is_dir()
     assert not (checkout.build / "adapter" / "peft").exists()
     assert session.pictures() == 4
