@@ -79,7 +79,7 @@ def load_project(config: Path) -> Project:
 
 
 def released_application(config: Path) -> str:
-    """Return the application of a release; its project.yaml, which older ones have not, has no other key."""
+    """Return the application of a release. Its project.yaml has no other key; older releases have no such file."""
     file = config / FILE
     return str(read_yaml(file)[0]["application"]) if file.is_file() else APPLICATION
 

@@ -37,6 +37,8 @@ class Reading:
 
     def translated(self, text: str, step: str) -> Reading:
         """Return a reading with another text of the same length, character for character."""
+        if len(text) != len(self.text):
+            raise ValueError(f"{step}: {len(self.text)} characters became {len(text)}")
         return Reading(text, self.starts, self.ends, (*self.steps, step))
 
     def reversed(self, step: str) -> Reading:

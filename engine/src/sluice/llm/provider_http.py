@@ -40,7 +40,7 @@ class LoopResource(Generic[T]):
             return self._open[loop][0]
 
     async def _life(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[T, None]:
-        """Suspended while the loop runs: whoever runs a loop closes its open generators at the end."""
+        """Hold the resource until the loop ends, which closes its open generators."""
         try:
             async with self._opening() as resource:
                 yield resource

@@ -221,7 +221,7 @@ def _found(scope: DiagnosisScope, pattern: str) -> Iterator[str]:
 
 
 def _ruleset(scope: DiagnosisScope, repository: str, branch: str, ask: Ask) -> Iterator[Diagnosis]:
-    """Require at least the rules of the file, whoever made those in force."""
+    """Require at least the rules of the file. Rulesets of the organisation count as well."""
     wanted = json.loads((scope.root / RULESET).read_text(encoding="utf-8"))
     active = ask(f"/rules/branches/{branch}?per_page=100")
     absent = sorted({rule["type"] for rule in wanted["rules"]} - {rule["type"] for rule in active})

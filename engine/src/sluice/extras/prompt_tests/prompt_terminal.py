@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def changes_since(root: Path, ref: str, head: Mapping[str, Prompt]) -> tuple[list[PromptChange], set[str]]:
     commit = git.resolve(root, ref)
     contents: dict[str, bytes] = {}
-    listed = git.run_bytes(root, "ls-tree", "-z", commit, "prompts/").decode("utf-8", "surrogateescape")
+    listed = git.run(root, "ls-tree", "-z", commit, "prompts/")
     for entry in filter(None, listed.split("\0")):
         facts, path = entry.split("\t", 1)
         kind, digest = facts.split()[1:]
