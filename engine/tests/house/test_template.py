@@ -56,13 +56,13 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.real
 def test_a_fresh_clone_pulls_data_that_keeps_the_contract(clone: Path) -> None:
     counts = check_or_raise(clone / "data").counts
-    assert counts.documents >= 60
-    assert counts.train >= 1300
-    assert counts.evaluation == 270
-    assert counts.evaluation_unanswerable >= 40
-    datasheet = (clone / "data" / "README.md").read_text()
-    for figure in (counts.documents, f"{counts.words:,}", f"{counts.train:,}", counts.train_unanswerable):
-        assert f" {figure} " in datasheet.replace("(", " "), figure
+    assert counts["documents"] >= 60
+    assert counts["train"] >= 1300
+    assert counts["evaluation"] == 270
+    assert counts["evaluation_unanswerable"] >= 40
+    datasheet = (clone / "data" / "README.md").read_text().replace("(", " ")
+    for name in ("documents", "words", "train", "train_unanswerable"):
+        assert f" {counts[name]:,} " in datasheet, name
 
 
 @own_data
