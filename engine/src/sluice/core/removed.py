@@ -17,6 +17,7 @@ _VALIDATOR = "take a validator of guardrails-ai (engine/docs/reference/guardrail
 _OWN_STORE = "give the tenant a store of its own (engine/docs/reference/vector-stores.md)"
 _HALF = "set `precision: half` (engine/docs/reference/vector-stores.md)"
 _BATCH = "set `train.batch`, the examples that are computed together (engine/docs/decisions/sft-trainer.md)"
+_DRIFT = "watch similarity, declines and feedback on the dashboard (engine/docs/reference/monitoring.md)"
 _ONE_MACHINE = "`sluice index build` embeds on one machine, and only what it has not embedded before"
 _OF_DATAKIT = ("curation", "importing", "synthetic", "traffic")
 _HELP = ("sentences", "max_doubt")  # of `retrieval` in service.yaml; of `small_model` now
@@ -43,7 +44,8 @@ REMOVED = {
     "sluice index drop-tenant": "take the documents out of the corpus and release it, then `sluice index prune`",
     "sluice index shard": _ONE_MACHINE,
     "sluice index take": _ONE_MACHINE,
-    "gates.yaml: drift.psi": "set `difference: 0.1`, of two means (engine/docs/reference/datakit.md#drift)",
+    "gates.yaml: drift": _DRIFT,
+    "sluice data drift": _DRIFT,
     **{f"extra: {part}": "leave out `datakit`, which holds it now" for part in _OF_DATAKIT},
     "extra: evidence": "leave out `small_model`, which holds it now",
 }

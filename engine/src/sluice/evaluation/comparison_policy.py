@@ -101,7 +101,6 @@ def _fault(what: str) -> PydanticCustomError:
 class _PolicyFile(Settings):
     gates: tuple[Any, ...] = ()
     comparison: ComparisonPolicy
-    drift: Any = None
 
 
 def load_policy(path: Path) -> ComparisonPolicy:

@@ -77,11 +77,10 @@ def _fault(what: str) -> PydanticCustomError:
 
 
 class GatesFile(Settings):
-    """config/gates.yaml; the comparison reads `comparison`, the extra `datakit` reads `drift`."""
+    """config/gates.yaml; the comparison reads `comparison`."""
 
     gates: tuple[Gate, ...]
     comparison: Any = None
-    drift: Any = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The commands of the kit, below `sluice data`: import, generate, harvest, accept; drift, diff, card, redact."""
+"""The commands of the kit, below `sluice data`: import, generate, harvest, accept; diff, card, redact."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.cli.common import print_json, tell
+from sluice.cli.common import print_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
@@ -133,35 +133,6 @@ def data_accept(
     print(f"{accept(rows, side, workspace.data, load_policy(workspace.config))} rows accepted into data/{side}.jsonl")
 
 
-def data_drift(
-    place: PlaceOption = "",
-    out: Annotated[Path | None, typer.Option(help="Folder for the report; default: build/drift.")] = None,
-) -> None:
-    """Compare recorded questions and answers with the evaluation set; exit code 3 if they have shifted."""
-    from sluice.core.atomic_files import write_atomic, write_json
-    from sluice.core.errors import GateFailed
-    from sluice.extras.datakit.drift import load_drift_policy, measure, page
-    from sluice.extras.datakit.traffic import recorded
-    from sluice.jobs import dvc_pipeline as pipeline
-
-    workspace = Workspace.find()
-    traffic = recorded(workspace, place)
-    if not traffic:
-        print("no traffic is recorded, so there is nothing to compare: engine/docs/reference/datakit.md#drift")
-        return
-    pipeline.pull(workspace)
-    policy = load_drift_policy(workspace.config / "gates.yaml")
-    figures = measure(workspace, traffic, policy)
-    folder = out or workspace.build / "drift"
-    write_json(folder / "drift.json", figures)
-    write_atomic(folder / "drift.md", page(figures))
-    tell(page(figures))
-    print_json(figures)
-    if figures["shifted"]:
-        what = f"the traffic is not what the evaluation set asks any more: {', '.join(figures['shifted'])}"
-        raise GateFailed(what, remedy="look at the report; `sluice data harvest` proposes rows for what is asked now")
-
-
 def data_diff(
     base: Annotated[str, typer.Argument(help="Branch, tag or commit, or another data folder.")] = "origin/main",
 ) -> None:
@@ -193,5 +164,5 @@ def data_redact() -> None:
 
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     proposing = (data_import, data_generate, data_harvest, data_accept)
-    for command in (*proposing, data_drift, data_diff, data_card, data_redact):
+    for command in (*proposing, data_diff, data_card, data_redact):
         groups["data"].command(command.__name__.removeprefix("data_"))(command)

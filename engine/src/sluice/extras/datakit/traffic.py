@@ -32,7 +32,6 @@ from sluice.data.rows import Row, load_corpus, load_rows
 from sluice.evaluation.comparison_result import RIGHT
 from sluice.extras.datakit.proposals import SIDES, Proposal, Proposals
 from sluice.serving.telemetry.telemetry import FEEDBACK, TENANT
-from sluice.serving.telemetry.traces import RETRIEVE
 
 Embed = Callable[[Sequence[str]], Any]  # texts to unit vectors
 _STORES = ("sqlite://", "http://", "https://", "mysql", "postgresql", "mssql", "databricks")
@@ -46,15 +45,14 @@ _TRACES = 5  # of a cluster, to look at
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question and its outcome. `question` is empty if contents are not recorded, `similarity` is the cosine of the
-    nearest passage, `feedback` a mean from 0 (bad) to 1."""
+    """A question and its outcome. `question` is empty if contents are not recorded, `feedback` is a mean from 0
+    (bad) to 1."""
 
     trace_id: str
     tenant: str
     question: str
     declined: bool
     blocked: bool
-    similarity: float | None
     feedback: float | None
 
 
@@ -63,14 +61,11 @@ class _Trace:
     """`root`: attributes of the request; `scores` with their comments, so that one that comes twice counts once."""
 
     root: Mapping[str, Any] = field(default_factory=dict)
-    retrieve: Mapping[str, Any] = field(default_factory=dict)
     scores: set[tuple[float, str]] = field(default_factory=set)
 
     def add(self, name: str, attributes: Mapping[str, Any]) -> None:
         if http_attributes.HTTP_ROUTE in attributes:
             self.root = attributes
-        elif name == RETRIEVE:
-            self.retrieve = attributes
         elif name == FEEDBACK:
             comment = str(attributes.get(gen_ai.GEN_AI_EVALUATION_EXPLANATION, ""))
             self.scores.add((float(attributes[gen_ai.GEN_AI_EVALUATION_SCORE_VALUE]), comment))
@@ -83,7 +78,7 @@ def _exchanges(traces: Mapping[str, _Trace]) -> list[Exchange]:
     """Return the traces that were answered, by id."""
     found = []
     for trace_id, trace in sorted(traces.items()):
-        root, similarity = trace.root, trace.retrieve.get("sluice.retrieval.best_similarity")
+        root = trace.root
         if str(root.get(http_attributes.HTTP_RESPONSE_STATUS_CODE)) == "200":  # OTLP writes integers as text
             one = Exchange(
                 trace_id=trace_id,
@@ -91,7 +86,6 @@ def _exchanges(traces: Mapping[str, _Trace]) -> list[Exchange]:
                 question=_last_question(root.get(gen_ai.GEN_AI_INPUT_MESSAGES)),
                 declined=bool(root.get("sluice.declined", False)),
                 blocked=bool(root.get("sluice.blocked")),
-                similarity=None if similarity is None else float(similarity),
                 feedback=mean(score for score, _ in trace.scores) if trace.scores else None,
             )
             found.append(one)

@@ -30,7 +30,6 @@ OPTIONAL = {
     "EKS_CLUSTER": "a cluster of the environment; without it only the record is moved",
     "MLFLOW_TRACKING_URI": "an MLflow server; without it, runs are kept by the runner alone",
     "SLUICE_ARTEFACTS": "releases that are kept elsewhere; without it GitHub keeps them",
-    "SLUICE_TRAFFIC": "the nightly comparison of traffic with the evaluation set; without it there is none",
     "SLUICE_IMAGE_BASE": "images; without it none is built",
     "UPGRADE_TOKEN": "upgrades that change workflows: a secret of the environment `upgrade` (docs/set-up.md)",
 }

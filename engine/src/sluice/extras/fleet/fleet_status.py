@@ -75,8 +75,6 @@ def details(one: ProjectStatus) -> Iterator[tuple[str, str]]:
     yield from (("gate loosened", str(gate)) for gate in one.loosened if f"gate {gate}" not in one.broken)
     if one.gates_note:
         yield "gates", one.gates_note
-    if one.drift:
-        yield "drift", "the traffic has drifted from the evaluation set"
     if one.advisories:
         yield "open advisories", str(one.advisories) if one.advisories < 100 else "100 or more"
     yield from (("open issue", f"{issue.marker} {issue.url}") for issue in one.issues)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,6 @@ from sluice.release.artifact_store import ArtifactStore
 from sluice.release.environment_record import EnvironmentRecord
 
 _RECORD = "refs/sluice/record"
-_DRIFT = re.compile(r"^\| `drift` \| `(?:failure|cancelled)` \|$", re.MULTILINE)  # a row of the nightly issue
 _REFUSALS = {
     403: "the token may not read it",
     404: "not there, or the token may not read it",
@@ -73,7 +71,6 @@ class ProjectStatus(Settings):
     gates_note: str = ""
     without: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    drift: bool | None = None
     issues: tuple[OpenIssue, ...] = ()
     advisories: int | None = None
     broken: tuple[str, ...] = ()
@@ -147,7 +144,7 @@ class StatusReader:
 
 
 def _issues(reader: GitHubReader) -> dict[str, Any]:
-    """Read the engine's open issues; the nightly one may say that the traffic has drifted."""
+    """Read the engine's open issues."""
     try:
         listed = reader.get("/issues?state=open&creator=github-actions%5Bbot%5D&per_page=100")
     except GitHubStatusError as error:
@@ -156,8 +153,7 @@ def _issues(reader: GitHubReader) -> dict[str, Any]:
         return {}
     ours = [(run_of(one["body"])[0], one) for one in listed if one["user"]["login"] == BOT]
     ours = [(marker, one) for marker, one in ours if marker and "pull_request" not in one]
-    drift = any(marker == "nightly" and _DRIFT.search(one["body"]) for marker, one in ours)
-    return {"drift": drift, "issues": [OpenIssue(marker=marker, url=one["html_url"]) for marker, one in ours]}
+    return {"issues": [OpenIssue(marker=marker, url=one["html_url"]) for marker, one in ours]}
 
 
 def _advisories(reader: GitHubReader) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import pytest
 
 from sluice.extras.datakit.traffic import Exchange
 from sluice.serving.telemetry.telemetry import ProcessFacts, feedback_span
-from sluice.serving.telemetry.traces import RETRIEVE
 from support.telemetry.recording import RESOURCE, RecordedTrace, feedback_on, json_lines
 from unit.data.conftest import *  # noqa: F403 - data folders that keep the contract
 
@@ -21,9 +20,7 @@ def trace_id(number: int) -> str:
     return f"{number:032x}"
 
 
-def line(
-    number: int, question: str = "", *, declined: bool = False, similarity: float | None = 0.7, **more: Any
-) -> bytes:
+def line(number: int, question: str = "", *, declined: bool = False, **more: Any) -> bytes:
     trace = RecordedTrace(trace_id(number), contents=more.get("contents", True))
     trace.route, trace.status, trace.tenant = "/v1/chat/completions", more.get("status", 200), more.get("tenant", "")
     trace.text("input", [{"role": "user", "content": question}])
@@ -31,9 +28,6 @@ def line(
     trace.set("sluice.declined", declined)
     if more.get("blocked"):
         trace.set("sluice.blocked", "injection")
-    with trace.step(RETRIEVE) as step:
-        if similarity is not None:
-            step.set("sluice.retrieval.best_similarity", similarity)
     return json_lines(trace.spans(FACTS))
 
 

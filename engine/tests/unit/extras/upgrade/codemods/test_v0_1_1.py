@@ -42,8 +42,7 @@ BEFORE = {
 AFTER = {
     "config/service.yaml": "retrieval:\n  k: 5   # ours\nlimits:\n  max_queued: 1\ndrain_seconds: 20\n"
     "small_model:\n  sentences: 3\n  max_doubt: 1\n",
-    "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n"
-    "drift:\n  p_value: 0.01   # ours\n  difference: 0.1\n  min_samples: 50\n",
+    "config/gates.yaml": "comparison:\n  metrics:\n    f1: {}\n",
     "config/guardrails.yaml": (
         "timeout_seconds: 2\n"
         "input:\n  - check: attack\n    action: block\n  - check: length\n    action: block\n"
