@@ -21,6 +21,9 @@ from typing import Any
 import requests
 from requests.adapters import BaseAdapter
 
+from sluice.extras.traces.exporters.langfuse import LangfuseExporter
+from sluice.extras.traces.exporters.mlflow import SpoolExporter
+from sluice.extras.traces.exporters.otlp import OtlpExporter
 from sluice.guardrails.check import GuardOutcome
 from sluice.llm.chat import Delta
 from sluice.retrieval import Hit
@@ -28,9 +31,6 @@ from sluice.serving.answer import Answer, Usage
 from sluice.serving.service_metrics import ServiceMetrics
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.export_queue import TraceExporter
-from sluice.serving.telemetry.exporters.langfuse import LangfuseExporter
-from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
-from sluice.serving.telemetry.exporters.otlp import OtlpExporter
 from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.serving.telemetry.telemetry import ProcessFacts, Telemetry
 from sluice.serving.telemetry.traces import record
@@ -165,7 +165,7 @@ def main() -> int:
     for name, statement in (
         (
             "this telemetry, all exporters",
-            "import sluice.serving.telemetry.exporters.langfuse, sluice.serving.telemetry.exporters.mlflow",
+            "import sluice.extras.traces.exporters.langfuse, sluice.extras.traces.exporters.mlflow",
         ),
         ("OpenTelemetry's SDK and exporter", "import opentelemetry.exporter.otlp.proto.http.trace_exporter"),
         ("MLflow's tracing", "import mlflow.tracing"),

@@ -170,7 +170,10 @@ EXTRAS: Mapping[str, Extra] = {
         },
         metrics=("tool_calls", "world_after"),
     ),
-    "traces": Extra("loads the traces that the service keeps on disk into MLflow"),
+    "traces": Extra(
+        "sends traces to MLflow, Langfuse or a collector; loads those kept on disk into MLflow",
+        hooks={"trace_exporters": "exporters:open_exporters"},
+    ),
     "upgrade": Extra(
         "takes later versions of the template, and the engine in git or from a wheel",
         needs=("pull_requests",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
+from sluice.extras.traces.exporters.mlflow import SpoolExporter
 
 LINE = b"x" * 5000 + b"\n"
 LINES = 200  # of all writers together

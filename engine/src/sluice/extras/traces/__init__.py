@@ -1,1 +1,1 @@
-"""Loads the traces that the service keeps on disk into MLflow."""
+"""Sends traces to MLflow, Langfuse or a collector, and loads those that were kept on disk into MLflow."""

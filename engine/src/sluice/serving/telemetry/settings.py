@@ -6,30 +6,13 @@ in production.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from sluice.core.settings import Settings, nearest
 
-if TYPE_CHECKING:
-    from sluice.serving.telemetry.export_queue import TraceExporter
-
-# A file each, imported only when config/telemetry.yaml names it.
-EXPORTERS: Mapping[str, str] = {
-    "langfuse": "sluice.serving.telemetry.exporters.langfuse",
-    "mlflow": "sluice.serving.telemetry.exporters.mlflow",
-    "otlp": "sluice.serving.telemetry.exporters.otlp",
-}
-
-
-def open_exporter(name: str, settings: TraceSettings, state: Path) -> TraceExporter:
-    """`state`: the .sluice/ folder. SluiceError when the settings of the exporter cannot work."""
-    exporter: TraceExporter = import_module(EXPORTERS[name]).open_exporter(settings, state)
-    return exporter
+EXPORTERS = ("langfuse", "mlflow", "otlp")
 
 
 class MlflowSettings(Settings):

@@ -33,10 +33,11 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from sluice.core.extras import hooks
 from sluice.guardrails.checks.leaks import redact
 from sluice.serving.telemetry.export_queue import ExportQueue, TraceExporter
 from sluice.serving.telemetry.service_log import access_line
-from sluice.serving.telemetry.settings import TelemetrySettings, open_exporter
+from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARDS, PROMPT, REQUEST, RETRIEVE, Trace, TraceStep, Value
 
 if TYPE_CHECKING:
@@ -231,6 +232,8 @@ def open_telemetry(settings: TelemetrySettings, bundle: ReleaseBundle, state: Pa
 
     prompt = require_prompt(bundle)
     facts = ProcessFacts(bundle.release, prompt.name, prompt.digest)
-    exporters = {name: open_exporter(name, settings.traces, state) for name in settings.traces.exporters}
+    exporters: dict[str, TraceExporter] = {}
+    for open_exporters in hooks("trace_exporters").values():
+        exporters |= open_exporters(settings.traces, state)
     with closing(Telemetry(settings, facts, exporters)) as telemetry:
         yield telemetry

@@ -47,8 +47,8 @@ def spool(tmp_path: Path) -> Callable[..., Path]:
 
 
 def exchange(number: int, question: str, **more: Any) -> Exchange:
-    rest: dict[str, Any] = dict.fromkeys(("declined", "blocked"), False) | dict.fromkeys(("similarity", "feedback"))
-    return Exchange(trace_id(number), **{"tenant": "default", "question": question, **rest, **more})
+    rest = {"tenant": "default", "question": question, "declined": False, "blocked": False, "feedback": None}
+    return Exchange(trace_id(number), **rest | more)
 
 
 def pdf(*lines: str) -> bytes:

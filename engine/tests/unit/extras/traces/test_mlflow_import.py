@@ -11,11 +11,11 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import store_uri
 from sluice.core.workspace import Workspace
+from sluice.extras.traces.exporters.mlflow import SpoolExporter
 from sluice.extras.traces.mlflow_import import _waiting as waiting
 from sluice.extras.traces.mlflow_import import push
 from sluice.guardrails.guards import Guards
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 from support.telemetry.recording import feedback_on
 from support.telemetry.spooling import LINE, LINES, start_writers
 from unit.serving.telemetry.seeded_people import MANY, left_of_people, serve_people

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from sluice.extras.traces.exporters import open_exporters
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.runner import ApplicationRunner
-from sluice.serving.telemetry.settings import open_exporter
 from sluice.serving.telemetry.telemetry import ProcessFacts, Telemetry
 from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, telemetry_settings
@@ -67,8 +67,7 @@ def serve(
 
     def start(*exporters: str, model: ScriptedChat | None = None, **traces: Any) -> Service:
         settings = telemetry_settings(*exporters, **traces)
-        opened = {name: open_exporter(name, settings.traces, tmp_path / ".sluice") for name in exporters}
-        telemetry = Telemetry(settings, facts, opened)
+        telemetry = Telemetry(settings, facts, open_exporters(settings.traces, tmp_path / ".sluice"))
         started.append(telemetry)
         app = create_app(bundle, make_chain(model or chat), TrafficState(), telemetry=telemetry)
         return Service(app, telemetry)

@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from sluice.core.processes import wait_until
+from sluice.extras.traces.exporters.mlflow import SpoolExporter
 from sluice.serving.telemetry import export_queue
 from sluice.serving.telemetry.export_queue import OPEN_FILE, ExportQueue, SpansLostError, TraceExporter
-from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 from support.telemetry.spooling import LINE, LINES, start_writers
 
 SAMPLED = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
@@ -149,7 +149,7 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
 import resource, signal
 from pathlib import Path
 from sluice.serving.telemetry.export_queue import SpansLostError
-from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
+from sluice.extras.traces.exporters.mlflow import SpoolExporter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 folder = Path({str(tmp_path / "traces")!r})

@@ -17,8 +17,8 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from opentelemetry.semconv.attributes import http_attributes
 from opentelemetry.trace import format_span_id, format_trace_id
 
+from sluice.extras.traces.exporters.otlp import ScoringExporter
 from sluice.serving.telemetry.export_queue import OPEN_FILE, SpansLostError, TraceExporter, append_whole, locked
-from sluice.serving.telemetry.exporters.otlp import ScoringExporter
 from sluice.serving.telemetry.settings import TraceSettings
 from sluice.serving.telemetry.telemetry import PROMPT_DIGEST, RELEASE, TENANT
 from sluice.serving.telemetry.traces import Value

@@ -12,7 +12,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
-from sluice.serving.telemetry.exporters import otlp
+from sluice.extras.traces.exporters import otlp
 from sluice.serving.telemetry.telemetry import ProcessFacts, feedback_span
 from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, attributes_of, telemetry_settings

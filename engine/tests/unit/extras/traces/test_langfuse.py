@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.serving.telemetry.exporters import langfuse
+from sluice.extras.traces.exporters import langfuse
 from support.telemetry.collector import Collector, attributes_of, telemetry_settings
 from support.telemetry.recording import feedback_on
 

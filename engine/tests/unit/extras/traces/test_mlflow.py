@@ -19,7 +19,7 @@ Serve = Callable[..., Any]
 
 
 def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluice.serving.telemetry.exporters import mlflow
+    from sluice.extras.traces.exporters import mlflow
 
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
@@ -88,7 +88,7 @@ def test_a_real_server_takes_spans_and_scores(serve: Serve, tmp_path: Path) -> N
 def test_serving_imports_neither_mlflow_nor_langfuse(tmp_path: Path) -> None:
     code = (
         "import sys; from sluice.serving import http_api as api, server; "
-        "from sluice.serving.telemetry.exporters import mlflow, langfuse; "
+        "from sluice.extras.traces.exporters import mlflow, langfuse; "
         "heavy = {'mlflow', 'langfuse', 'pandas'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from sluice.core.errors import SluiceError
-from sluice.serving.telemetry.exporters.otlp import ScoringExporter
+from sluice.extras.traces.exporters.otlp import ScoringExporter
 from sluice.serving.telemetry.settings import TraceSettings
 from sluice.serving.telemetry.telemetry import RELEASE, TENANT
 from sluice.serving.telemetry.traces import Value

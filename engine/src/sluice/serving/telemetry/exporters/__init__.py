@@ -1,1 +1,0 @@
-"""Trace exporters, one file each: `open_exporter(settings, state)` gives a TraceExporter, or raises SluiceError."""
