@@ -1,15 +1,15 @@
 """The versioned index as files: chunks, vectors, and an index.json with their inputs. A release pins them.
 
-Chunks have no gap or overlap: joined by spaces, those of a document are its text again.
+Chunks have no gap or overlap: those of a document are its text again, but for white space.
 """
 
 from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from pydantic import ValidationError
@@ -21,32 +21,40 @@ from sluice.core.settings import Settings
 from sluice.data.rows import Document
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.embedder import Vectors
+from sluice.retrieval.markdown_chunks import sections
 
 _AFTER_SENTENCES = r"(?<=[.!?]) "
 
 
 class ChunkerSettings(Settings):
-    """`paragraph`: split at sentence ends if over `max_words`. `sentences`: as many as fit. `words`: so many words."""
+    """`structure`: along headings, lists, tables and code, lines kept; `max_words` counts words and marks. `paragraph`:
+    split at sentence ends if over `max_words`. `sentences`: as many as fit. `words`: so many words."""
 
-    name: Literal["paragraph", "sentences", "words"] = "paragraph"
+    name: Literal["structure", "paragraph", "sentences", "words"] = "paragraph"
     max_words: int = 120
 
 
 class Chunk(Settings):
-    """A piece of a document. Only the `tenant` may see it; None means everybody."""
+    """A piece of a document. Only the `tenant` may see it; None means everybody.
+
+    `start` counts characters of the document's text. Without it, chunks follow each other in the text with white space
+    collapsed. `title` is the document's, with the headings above the chunk."""
 
     id: str
     doc_id: str
     title: str
     text: str
     tenant: str | None = None
+    start: int | None = None
 
-    def row(self) -> dict[str, str]:
+    def row(self) -> dict[str, Any]:
         """Return the stored form. No tenant is no key: an index without tenants keeps its digest."""
         return self.model_dump(exclude_none=True)
 
 
 def chunk(documents: list[Document], settings: ChunkerSettings) -> list[Chunk]:
+    if settings.name == "structure":
+        return [one for document in documents for one in _along_structure(document, settings.max_words)]
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
     splitter = RecursiveCharacterTextSplitter(
@@ -70,12 +78,25 @@ def chunk(documents: list[Document], settings: ChunkerSettings) -> list[Chunk]:
     ]
 
 
+def _along_structure(document: Document, limit: int) -> Iterator[Chunk]:
+    for number, piece in enumerate(sections(document.text, limit)):
+        headings = (name for name in piece.path if name != document.title)
+        yield Chunk(
+            id=f"{document.id}#{number}",
+            doc_id=document.id,
+            title=" › ".join((document.title, *headings)),
+            text=piece.text,
+            tenant=document.tenant,
+            start=piece.start,
+        )
+
+
 def starts(chunks: Sequence[Chunk]) -> list[int]:
-    """Return where each chunk begins in its document, in characters of the text with white space collapsed."""
+    """Return where each chunk begins in its document."""
     ends: dict[str, int] = {}
     found = []
     for one in chunks:
-        found.append(ends.get(one.doc_id, 0))
+        found.append(ends.get(one.doc_id, 0) if one.start is None else one.start)
         ends[one.doc_id] = found[-1] + len(one.text) + 1
     return found
 
@@ -144,7 +165,7 @@ def identity_of(spec: ModelSpec) -> EmbedderIdentity:
     return EmbedderIdentity(source=spec.source, sha256=spec.sha256, convert=spec.convert)
 
 
-def digest_of_index(embedder: EmbedderIdentity, chunker: ChunkerSettings, rows: list[dict[str, str]]) -> str:
+def digest_of_index(embedder: EmbedderIdentity, chunker: ChunkerSettings, rows: list[dict[str, Any]]) -> str:
     return digest_of({"embedder": embedder.model_dump(), "chunker": chunker.model_dump(), "chunks": rows})
 
 
