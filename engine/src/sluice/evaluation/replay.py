@@ -203,14 +203,14 @@ class RecordedGuards:
     async def check_passage(self, text: str) -> GuardOutcome:
         return await self._check("passages", text, lambda: self._guards().check_passage(text))
 
-    async def check_output(self, text: str) -> GuardOutcome:
-        return await self._check("output", text, lambda: self._guards().check_output(text))
+    async def check_output(self, text: str, links: Sequence[str] = ()) -> GuardOutcome:
+        return await self._check("output", text, lambda: self._guards().check_output(text, links), links)
 
     async def _check(
-        self, stage: str, text: str, check: Callable[[], Awaitable[GuardOutcome]], earlier: Sequence[str] = ()
+        self, stage: str, text: str, check: Callable[[], Awaitable[GuardOutcome]], beside: Sequence[str] = ()
     ) -> GuardOutcome:
         record = current_asking()
-        key = digest_of({"guards": self._digest, "stage": stage, "text": text, "earlier": [*earlier]})
+        key = digest_of({"guards": self._digest, "stage": stage, "text": text, "earlier": [*beside]})
         if (kept := record.read(self._cache, key)) is not None:
             return GuardOutcome(kept["text"], kept["blocked"], tuple(kept["reasons"]), kept.get("reask", False))
         began = time.perf_counter()

@@ -110,10 +110,13 @@ class CheckResources:
 
 
 class CheckContext:
-    """A text under check, for one call: it isn't shared between threads. `earlier`: what was said before a question."""
+    """A text under check, for one call: it isn't shared between threads. `earlier`: what was said before a question;
+    `links`: addresses in an answer that its passages state."""
 
-    def __init__(self, text: str, resources: CheckResources, earlier: tuple[str, ...] = ()) -> None:
-        self.text, self.earlier = text, earlier
+    def __init__(
+        self, text: str, resources: CheckResources, earlier: tuple[str, ...] = (), links: tuple[str, ...] = ()
+    ) -> None:
+        self.text, self.earlier, self.links = text, earlier, links
         self._resources = resources
 
     def of(self, text: str) -> CheckContext:
@@ -271,7 +274,7 @@ class Checks(Protocol):
 
     async def check_passage(self, text: str) -> GuardOutcome: ...
 
-    async def check_output(self, text: str) -> GuardOutcome: ...
+    async def check_output(self, text: str, links: Sequence[str] = ()) -> GuardOutcome: ...
 
 
 def redacted(text: str, spans: Iterable[tuple[int, int, str]]) -> str:

@@ -55,8 +55,8 @@ class Guards:
                 self._known[text] = known
         return known
 
-    async def check_output(self, text: str) -> GuardOutcome:
-        return await self._output.check(text)
+    async def check_output(self, text: str, links: Sequence[str] = ()) -> GuardOutcome:
+        return await self._output.check(text, links=tuple(links))
 
 
 class NoChecks:
@@ -68,7 +68,7 @@ class NoChecks:
     async def check_passage(self, text: str) -> GuardOutcome:
         return GuardOutcome(text, False, ())
 
-    async def check_output(self, text: str) -> GuardOutcome:
+    async def check_output(self, text: str, links: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
         return GuardOutcome(text, False, ())
 
 
@@ -95,11 +95,11 @@ class _GuardStage:
         self._threads = threads
         self._timeout = timeout_seconds
 
-    async def check(self, text: str, earlier: tuple[str, ...] = ()) -> GuardOutcome:
+    async def check(self, text: str, earlier: tuple[str, ...] = (), links: tuple[str, ...] = ()) -> GuardOutcome:
         if not text:
             return GuardOutcome(text, False, ())
         try:
-            context = CheckContext(text, self._resources, earlier)
+            context = CheckContext(text, self._resources, earlier, links)
             if len(text) > _SHORT or self._always_beside or (earlier and self._doubts):
                 return await self._beside(self._verdict, context)
             if self._doubts and context.waits:

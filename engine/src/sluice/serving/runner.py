@@ -14,6 +14,7 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.guardrails.check import BoundedCache, Checks
+from sluice.guardrails.checks.markup import links_of
 from sluice.guardrails.guards import BROKEN
 from sluice.llm.chat import ChatProvider, Messages
 from sluice.prompts import ModelParameters
@@ -181,7 +182,8 @@ class ApplicationRunner:
     async def _checked(self, sentence: str, request: RequestState) -> str:
         body = sentence.lstrip()
         with request.output_step as step:
-            verdict = await self._guards.check_output(body)
+            links = links_of(body, (hit.text for hit in request.hits))
+            verdict = await self._guards.check_output(body, links)
             step.verdict(verdict)
         if verdict.blocked:
             if verdict.reask and not request.text and not request.refused:
@@ -196,15 +198,16 @@ class ApplicationRunner:
         """Return the citation as the output guard lets it leave, or None. Nothing is replaced within a passage, as that
         would move the places."""
         passage = citation.passage
-        title, text, whole = [await self._leaves(one) for one in (citation.title, citation.text, passage.text)]
+        links = links_of(passage.text, (passage.text,))
+        title, text, whole = [await self._leaves(one, links) for one in (citation.title, citation.text, passage.text)]
         if whole != passage.text:
             passage = PromptPassage(passage.id, citation.start, text)
         return replace(citation, title=title, passage=passage) if text == citation.text else None
 
-    async def _leaves(self, text: str) -> str:
+    async def _leaves(self, text: str, links: tuple[str, ...]) -> str:
         if (known := self._quoted.get(text)) is not None:
             return known
-        found = await self._guards.check_output(text)
+        found = await self._guards.check_output(text, links)
         if BROKEN.isdisjoint(found.reasons):
             self._quoted[text] = found.text
         return found.text

@@ -37,7 +37,7 @@ class ForbiddingGuards:
     async def check_passage(self, text: str) -> GuardOutcome:
         return GuardOutcome(text, False, ())
 
-    async def check_output(self, text: str) -> GuardOutcome:
+    async def check_output(self, text: str, links: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
         return GuardOutcome(text, False, ())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def test_a_failure_of_the_model_is_a_failure_and_is_asked_again_next_time(tmp_pa
 
 
 class Broken(NoChecks):
-    async def check_output(self, text: str) -> GuardOutcome:  # noqa: ARG002
+    async def check_output(self, text: str, links: Sequence[str] = ()) -> GuardOutcome:  # noqa: ARG002
         return GuardOutcome("", True, ("guardrails.error",))
 
 

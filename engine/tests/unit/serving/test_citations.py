@@ -75,11 +75,11 @@ class CountingGuards(Guards):
         self._broken = broken
         self.shown: list[str] = []
 
-    async def check_output(self, text: str) -> GuardOutcome:
+    async def check_output(self, text: str, links: Sequence[str] = ()) -> GuardOutcome:
         self.shown.append(text)
         if self._broken in text:
             return GuardOutcome("", True, ("guardrails.error",))
-        return await super().check_output(text)
+        return await super().check_output(text, links)
 
 
 def client_of(guards: Guards, hits: Sequence[Hit]) -> Client:

@@ -6,12 +6,13 @@ Streams are checked by sentence, so addresses are found anywhere, and tags also 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from sluice.core.settings import Settings
-from sluice.guardrails.check import Finding, PatternCheck, check
+from sluice.guardrails.check import CheckContext, Finding, PatternCheck, check
 from sluice.guardrails.reading import Prefilter, ascii_letters
 
 _TAGS = (
@@ -21,7 +22,7 @@ _TAGS = (
 _HTML = re.compile(rf"<\s*/?\s*(?:{_TAGS})(?:[\s/][^<>]*)?(?:>|$)|<[a-z][^<>]*\son\w+\s*=[^<>]*(?:>|$)", re.IGNORECASE)
 _IMAGE = re.compile(r"!\[[^\]\n]*\](?:\([^)\s]*(?:\s[^)]*)?\)?|\[[^\]\n]*\])")
 _ADDRESS = re.compile(
-    r"(?:\b(?:https?|ftp|wss?|file)://|(?<![\w:/])//(?=[\w-]+\.)|\bwww\.(?=\w))[^\s<>\"'`)\]}]*", re.IGNORECASE
+    r"(?:\b(?:https?|ftp|wss?|file)://|(?<![\w:/])//(?=[\w-]+\.)|\bwww\.(?=\w))[^\s<>\"'`)\]}]+", re.IGNORECASE
 )
 _SCHEME = re.compile(r"\b(?:javascript|vbscript|data)\s*:\s*[^\s<>\"'`)\]}]{2,}", re.IGNORECASE)
 _SIGNS = Prefilter("x", x="<!:/")  # in whatever is found, but for an address that begins with www
@@ -37,6 +38,14 @@ class MarkupCheck(PatternCheck):
     name = "markup"
     options_model = MarkupOptions
 
+    def find(self, context: CheckContext) -> list[Finding]:
+        """Return what acts on the reader, but for links that stand in a passage of the answer."""
+        return [
+            one
+            for one in super().find(context)
+            if one.reason != "markup.link" or context.text[one.start : one.end] not in context.links
+        ]
+
     def find_in(self, text: str) -> list[Finding]:
         if not _SIGNS.may_be_in(ascii_letters(text)) and "www" not in text.lower():
             return []
@@ -45,11 +54,24 @@ class MarkupCheck(PatternCheck):
             address = _ADDRESS.search(match[0])
             if address is None or not _allowed(address[0], self.options.hosts):
                 found.append(Finding("markup.image", *match.span()))
-        for match in _ADDRESS.finditer(text):
-            if not _allowed(match[0].rstrip(".,;:!?"), self.options.hosts):
-                found.append(Finding("markup.link", match.start(), match.start() + len(match[0].rstrip(".,;:!?"))))
+        for start, address in _addresses(text):
+            if not _allowed(address, self.options.hosts):
+                found.append(Finding("markup.link", start, start + len(address)))
         found += [Finding("markup.script", *match.span()) for match in _SCHEME.finditer(text) if _MEDIA.match(match[0])]
         return found
+
+
+def links_of(text: str, passages: Iterable[str]) -> tuple[str, ...]:
+    """Return the addresses in a text that passages state, to the letter: whatever is added to one makes it another."""
+    wanted = {address for _, address in _addresses(text)}
+    stated = {address for passage in passages for _, address in _addresses(passage)} if wanted else set()
+    return tuple(sorted(wanted & stated))
+
+
+def _addresses(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the addresses in a text with their places, without the marks that end a sentence."""
+    if "//" in text or "www" in text.lower():
+        yield from ((match.start(), match[0].rstrip(".,;:!?")) for match in _ADDRESS.finditer(text))
 
 
 def _allowed(address: str, hosts: tuple[str, ...]) -> bool:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.guardrails.checks.markup import MarkupOptions
+from sluice.guardrails.check import CheckContext, CheckResources
+from sluice.guardrails.checks.markup import MarkupCheck, MarkupOptions, links_of
 from support.guardrails import finder
 
 find = finder("markup")
@@ -30,6 +31,7 @@ HARMLESS = [
     "an array[0] (of numbers)",
     "data: 12 rows",
     "the ratio 1//2 is 0",
+    'mounts = {"all://": None, "http://": proxy}',
     "",
 ]
 
@@ -66,3 +68,21 @@ def test_the_span_is_the_address_without_the_end_of_the_sentence() -> None:
     text = "See https://evil.example.net/a."
     (found,) = find(text)
     assert text[found.start : found.end] == "https://evil.example.net/a"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reasons"),
+    [
+        ("See https://docs.example.net/a or www.example.net.", set()),
+        ('Set `proxy="http://user:password@localhost:8030"`.', set()),
+        ("See https://docs.example.net/a?said=secret.", {"markup.link"}),
+        ("See https://docs.example.net/ now.", {"markup.link"}),
+        ("See https://evil.example.net/a.", {"markup.link"}),
+        ("![a](https://docs.example.net/a)", {"markup.image"}),
+    ],
+)
+def test_a_link_that_stands_in_a_passage_is_kept_and_no_other(answer: str, reasons: set[str]) -> None:
+    passages = ["[a](https://docs.example.net/a), www.example.net", "http://user:password@localhost:8030"]
+    check = MarkupCheck(MarkupOptions(), CheckResources())
+    found = check.find(CheckContext(answer, CheckResources(), links=links_of(answer, passages)))
+    assert {one.reason for one in found} == reasons
