@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,8 +31,11 @@ _MOST_BYTES = 512 << 20  # an import is read as a whole
 
 def data_import(
     source: Annotated[
-        Path,
-        typer.Argument(help="Questions (.csv, .tsv, .jsonl), SQuAD (.json) or documents (folder, .md, .html, .pdf)."),
+        str,
+        typer.Argument(
+            help="Questions (.csv, .tsv, .jsonl), SQuAD (.json), or documents: a file, a folder, a .zip, a git "
+            "repository, a sitemap (.xml)."
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Path to create: a .jsonl file for questions, otherwise a folder.")],
     licence: Annotated[str, typer.Option(help="Licence of the texts, such as CC-BY-4.0; recorded with them.")],
@@ -41,36 +45,57 @@ def data_import(
     ] = None,
     delimiter: Annotated[str, typer.Option(help="Column delimiter of a .csv; default: that of its first line.")] = "",
     separator: Annotated[str, typer.Option(help="Separator of entries in answers, doc_ids and tags of a .csv.")] = "|",
+    folder: Annotated[str, typer.Option(help="Take only what is below this folder of a repository or archive.")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Documents: replace the folder OUT.")] = False,
     tag: Annotated[list[str] | None, typer.Option(help="Tag for every row; repeatable.")] = None,
     train_articles: Annotated[
         int, typer.Option(help="SQuAD: use the first N articles for training, the rest for evaluation.")
     ] = 0,
 ) -> None:
-    """Import questions or documents, completely or not at all; list dropped items with reasons."""
+    """Import questions or documents; list what is left out, with reasons. Exit code 1 if documents were left out."""
     from sluice.data.privacy import load_policy
-    from sluice.extras.datakit import dataset, documents, tables
+    from sluice.extras.datakit import dataset, tables
 
     workspace = Workspace.find()
     layout = tables.TableLayout(tables.parse_columns(column or []), delimiter, separator, tuple(tag or []))
-    suffix = source.suffix.lower()
+    path = Path(source)
+    suffix = path.suffix.lower()
     if not licence.strip() or not origin.strip():
         remedy = "texts without a licence and a source may not be published"
         raise SluiceError("--licence or --origin is blank", remedy=remedy)
-    if not source.exists():
-        raise SluiceError(f"{source}: no such file or folder")
-    if source.is_file() and source.stat().st_size > _MOST_BYTES:
-        raise SluiceError(f"{source}: over {_MOST_BYTES >> 20} MiB", remedy="split it: it is read as a whole")
     terms: dict[str, Any] = {"licence": licence, "origin": origin, "policy": load_policy(workspace.config)}
-    if source.is_dir() or suffix in documents.SUFFIXES:
-        report = documents.import_documents(source, out, **terms)
-    elif suffix == ".json":
-        report = dataset.import_squad(source, out, train_articles=train_articles, **terms)
-    elif suffix in tables.SUFFIXES:
-        report = tables.import_table(source, out, workspace.data, layout, **terms)
+    if suffix not in (".json", *tables.SUFFIXES):
+        _import_documents(source, out, folder, replace=replace, **terms)
+        return
+    if not path.is_file():
+        raise SluiceError(f"{source}: no such file")
+    if path.stat().st_size > _MOST_BYTES:
+        raise SluiceError(f"{source}: over {_MOST_BYTES >> 20} MiB", remedy="split it: it is read as a whole")
+    if suffix == ".json":
+        print_json(dataset.import_squad(path, out, train_articles=train_articles, **terms))
     else:
-        known = ", ".join((*tables.SUFFIXES, ".json", *documents.SUFFIXES))
-        raise SluiceError(f"{source}: not a folder, and not one of {known}")
-    print_json(report)
+        print_json(tables.import_table(path, out, workspace.data, layout, **terms))
+
+
+def _import_documents(source: str, out: Path, folder: str, *, replace: bool, **terms: Any) -> None:
+    from sluice.extras.datakit.documents import import_documents
+    from sluice.extras.datakit.sources import opened
+
+    with opened(source, folder) as (path, addresses):
+        report = import_documents(path, out, addresses_of=addresses, replace=replace, **terms)
+    print_json(report.as_dict())
+    print(
+        f"{report.documents} documents in {out}; {len(report.redacted)} values redacted, {len(report.left_out)} files "
+        f"left out, {len(report.ignored)} of other kinds ignored\n"
+        f"links lead to {len(report.hosts)} hosts; answers keep those that their passages state. "
+        "To allow any link to a host, add it to `markup: hosts` in config/guardrails.yaml",
+        file=sys.stderr,
+    )
+    if report.left_out:
+        raise SluiceError(
+            f"{len(report.left_out)} files were left out: {report.left_out[0]}",
+            remedy="mend or allow what `left_out` lists, and repeat the command with --replace",
+        )
 
 
 def data_generate(

@@ -54,7 +54,7 @@ class MarkupCheck(PatternCheck):
             address = _ADDRESS.search(match[0])
             if address is None or not _allowed(address[0], self.options.hosts):
                 found.append(Finding("markup.image", *match.span()))
-        for start, address in _addresses(text):
+        for start, address in addresses(text):
             if not _allowed(address, self.options.hosts):
                 found.append(Finding("markup.link", start, start + len(address)))
         found += [Finding("markup.script", *match.span()) for match in _SCHEME.finditer(text) if _MEDIA.match(match[0])]
@@ -63,12 +63,12 @@ class MarkupCheck(PatternCheck):
 
 def links_of(text: str, passages: Iterable[str]) -> tuple[str, ...]:
     """Return the addresses in a text that passages state, to the letter: whatever is added to one makes it another."""
-    wanted = {address for _, address in _addresses(text)}
-    stated = {address for passage in passages for _, address in _addresses(passage)} if wanted else set()
+    wanted = {address for _, address in addresses(text)}
+    stated = {address for passage in passages for _, address in addresses(passage)} if wanted else set()
     return tuple(sorted(wanted & stated))
 
 
-def _addresses(text: str) -> Iterator[tuple[int, str]]:
+def addresses(text: str) -> Iterator[tuple[int, str]]:
     """Yield the addresses in a text with their places, without the marks that end a sentence."""
     if "//" in text or "www" in text.lower():
         yield from ((match.start(), match[0].rstrip(".,;:!?")) for match in _ADDRESS.finditer(text))

@@ -1,0 +1,181 @@
+"""Reads Markdown, reStructuredText, HTML, DOCX and PDF files as Markdown."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from sluice.core.settings import bounded_yaml
+from sluice.data.rows import FRONT_MATTER
+from sluice.data.scanning import read_text
+from sluice.retrieval.markdown_chunks import title_of
+
+if TYPE_CHECKING:
+    from bs4 import BeautifulSoup, Tag
+
+# Elements that stand on every page of a site and belong to none.
+_NOT_CONTENT = ("script", "style", "template", "noscript", "svg", "iframe", "form", "nav", "header", "footer", "img")
+_REMARK = re.compile("admonition|callout|note|tip|warning", re.IGNORECASE)  # an <aside> of the text, not of the site
+_CONTENT = ("main", "article", "body")
+_LANGUAGE = re.compile(r"\b(?:language-|lang-|highlight-|source-|code )(?!literal-block)(\w+)")  # the last is docutils'
+_TOML = re.compile(r"\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+Extracted = tuple[str, str, dict[str, Any]]  # title, text, front matter; readers give the title outside of the text
+
+
+class ExtractError(Exception):
+    """A file cannot be read; the reason follows its name."""
+
+    def __init__(self, what: str, line: int = 1) -> None:
+        super().__init__(what)
+        self.what = what
+        self.line = line
+
+
+def extract(path: Path) -> Extracted:
+    """Return the text of a file; raise ExtractError if there is none."""
+    try:
+        title, text, head = READERS[path.suffix.lower()](path)
+    except RecursionError:
+        raise ExtractError("is nested too deeply") from None
+    title = str(head.get("title") or title_of(text) or title)
+    text = re.sub(r"[ \t\xa0]+\n", "\n", text)
+    text = re.sub(r"\n{3,}", "\n\n", text).strip()
+    if not text:
+        raise ExtractError("holds no text" + (": are its pages pictures?" if path.suffix.lower() == ".pdf" else ""))
+    return " ".join(title.split()), text, head
+
+
+def _text_of(path: Path) -> str:
+    text, faults = read_text(path)
+    if faults:
+        raise ExtractError(faults[0].what, faults[0].line)
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+def _markdown(path: Path) -> Extracted:
+    head, text = _front_matter(_text_of(path))
+    return "", text, head
+
+
+def _front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """Read the keys at the top of a page: YAML between `---`, TOML between `+++`, or a JSON object."""
+    head: Any = {}
+    try:
+        if match := FRONT_MATTER.match(text):
+            head, text = bounded_yaml(match[1])[0] or {}, text[match.end() :]
+        elif match := _TOML.match(text):
+            head, text = tomllib.loads(match[1]), text[match.end() :]
+        elif re.match(r"\{\s*\"", text):
+            head, end = json.JSONDecoder().raw_decode(text)
+            text = text[end:]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 2 if mark else 1  # marks count from 0, after the line `---`
+        raise ExtractError(f"front matter is not valid YAML: {error}", line) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ExtractError(f"front matter is not valid TOML: {error}") from None
+    except json.JSONDecodeError:
+        return {}, text  # a page that begins with a brace
+    if not isinstance(head, dict):
+        raise ExtractError(f"front matter: expected keys and values, found {type(head).__name__}")
+    return head, text
+
+
+def _html(path: Path) -> Extracted:
+    from bs4 import BeautifulSoup
+
+    page = BeautifulSoup(path.read_bytes(), "lxml")
+    if page.contains_replacement_characters:
+        raise ExtractError(f"is not the {page.original_encoding} that it seems to be: declare its charset in a <meta>")
+    return page.title.get_text() if page.title else "", _as_markdown(page), {}
+
+
+def _rst(path: Path) -> Extracted:
+    from bs4 import BeautifulSoup
+    from docutils.core import publish_string
+
+    # Directives of Sphinx are unknown here, and no file of this machine is included.
+    quiet = {"report_level": 5, "halt_level": 5, "file_insertion_enabled": False, "raw_enabled": False}
+    page = publish_string(_text_of(path), writer="html5", settings_overrides={**quiet, "output_encoding": "unicode"})
+    return "", _as_markdown(BeautifulSoup(page, "lxml")), {}
+
+
+def _docx(path: Path) -> Extracted:
+    import mammoth
+    from bs4 import BeautifulSoup
+
+    try:
+        with path.open("rb") as file:
+            page = mammoth.convert_to_html(file, convert_image=mammoth.images.img_element(lambda _: {})).value
+    except Exception as error:  # a broken archive raises whatever its bytes lead to
+        raise ExtractError(f"broken DOCX: {error or type(error).__name__}") from None
+    return "", _as_markdown(BeautifulSoup(page, "lxml")), {}
+
+
+def _as_markdown(page: BeautifulSoup) -> str:
+    from markdownify import MarkdownConverter
+
+    body = next((found for name in _CONTENT if (found := page.find(name))), page)
+    for element in body.find_all([*_NOT_CONTENT, "aside"]):
+        if element.name != "aside" or not _REMARK.search(" ".join(element.get("class") or ())):
+            element.decompose()
+    for link in body.find_all("a"):
+        if not str(link.get("href", "")).startswith(("http://", "https://")):
+            if link.get_text().strip() in ("¶", "#", ""):  # the mark beside a heading that leads to it
+                link.decompose()
+            else:
+                link.unwrap()
+    options = {"heading_style": "ATX", "bullets": "-", "escape_misc": False, "code_language_callback": _language}
+    return str(MarkdownConverter(**options).convert_soup(body))
+
+
+def _language(block: Tag) -> str:
+    """Return the language of a code block by a class of it, of its <code>, or of the blocks around it."""
+    around = [*block.find_all("code", limit=1), block, *list(block.parents)[:2]]
+    classes = " ".join(name for one in around for name in one.get("class") or ())
+    return found[1] if (found := _LANGUAGE.search(classes)) else ""
+
+
+def _pdf(path: Path) -> Extracted:
+    from pypdf import PdfReader
+    from pypdf.errors import FileNotDecryptedError
+
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it tells of every blemish that it gets over
+    try:
+        reader = PdfReader(path)
+        pages = [page.extract_text() for page in reader.pages]
+        title = str((reader.metadata and reader.metadata.title) or "")
+    except FileNotDecryptedError:
+        raise ExtractError("is an encrypted PDF: save it without a password") from None
+    except Exception as error:  # a broken PDF raises whatever its bytes lead to
+        raise ExtractError(f"broken PDF: {error or type(error).__name__}") from None
+    return title, "\n\n".join(pages), {}
+
+
+READERS: dict[str, Callable[[Path], Extracted]] = {
+    ".md": _markdown,
+    ".markdown": _markdown,
+    ".rst": _rst,
+    ".html": _html,
+    ".htm": _html,
+    ".docx": _docx,
+    ".pdf": _pdf,
+}
+SUFFIXES = tuple(READERS)
+
+
+def fault_of_stray(path: Path) -> str:
+    """Say why a file of the corpus is none of its documents."""
+    try:
+        if path.suffix.lower() == ".pdf":
+            extract(path)
+    except ExtractError as error:
+        return str(error)
+    return f"a {path.suffix or 'nameless kind of'} file is no document (.md); bring it in with `sluice data import`"
