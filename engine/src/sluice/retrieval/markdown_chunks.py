@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Words and marks, which comes near to the tokens of most models.
 _UNIT = re.compile(r"\w+|[^\w\s]")
 _WHOLE = 2.5  # times the limit up to which a list, a table or a code block stays whole
+_CODE = ("fence", "code_block")
+_SHORT = 60  # words and marks up to which a list or a table is stated as a whole
 _FLOOR = 3  # a chunk below this part of the limit is joined with another
 
 
@@ -31,6 +33,7 @@ class Block:
     level: int = 0
     heading: str = ""
     parts: tuple[str, ...] = ()
+    code: bool = False
 
     @property
     def size(self) -> int:
@@ -83,7 +86,8 @@ def blocks(text: str) -> list[Block]:
         level = int(token.tag[1]) if token.type == "heading_open" else 0
         parts = _cut(lines, begin, end, _lines_to_cut(token, tokens[place:]))
         heading = plain(tokens[place + 1]) if level else ""
-        found.append(Block(offsets[begin], "".join(lines[begin:end]), level, heading, parts))
+        code = token.type in _CODE
+        found.append(Block(offsets[begin], "".join(lines[begin:end]), level, heading, parts, code))
     return found
 
 
@@ -92,7 +96,7 @@ def _lines_to_cut(token: Token, tokens: Sequence[Token]) -> list[int]:
     if token.type in ("bullet_list_open", "ordered_list_open"):
         end = next(place for place, one in enumerate(tokens) if not one.level and one.nesting < 0)
         return [one.map[0] for one in tokens[:end] if one.type == "list_item_open" and one.level == 1 and one.map]
-    if token.map and token.type in ("table_open", "fence", "code_block"):
+    if token.map and token.type in ("table_open", *_CODE):
         return list(range(token.map[0] + 2, token.map[1]))  # never between the head and the first row
     return []
 
@@ -131,6 +135,37 @@ def sections(text: str, limit: int) -> list[Section]:
         for section, piece in whole
         if piece.strip()
     ]
+
+
+@lru_cache(4096)
+def statements(text: str) -> tuple[tuple[int, str], ...]:
+    """Return what an answer may quote of a chunk, with its place: sentences, short lists and tables, or else their
+    items and rows, and code with the sentence that introduces it. A heading is none."""
+    if "\n" not in text:
+        return tuple(_placed(text, sentences(text)))
+    found: list[tuple[int, str]] = []
+    for block in blocks(text):
+        stated = block.text.strip()
+        if block.parts and size_of(stated) > _SHORT and not block.code:
+            found += _placed(text, block.parts, block.start)
+        elif block.parts or block.code:
+            if found and found[-1][1].endswith(":"):
+                begin = found.pop()[0]
+                stated = text[begin : block.start + len(block.text)].strip()
+                found.append((begin, stated))
+            else:
+                found += _placed(text, [stated], block.start)
+        elif not block.level:
+            found += _placed(text, sentences(stated), block.start)
+    return tuple(found)
+
+
+def _placed(text: str, parts: Iterable[str], at: int = 0) -> Iterator[tuple[int, str]]:
+    for part in parts:
+        if stated := part.strip():
+            at = text.index(stated, at)
+            yield at, stated
+            at += len(stated)
 
 
 def _units(blocks: Sequence[Block], limit: int) -> Iterator[list[Block]]:
@@ -177,10 +212,5 @@ def _packed(parts: Iterable[str], limit: int) -> Iterator[str]:
 
 def _sentences(text: str) -> list[str]:
     """Return the sentences of a text with the white space behind them."""
-    begins = []
-    at = 0
-    for one in sentences(text):
-        at = text.index(one, at)
-        begins.append(at)
-        at += len(one)
+    begins = [at for at, _ in _placed(text, sentences(text))]
     return [text[begin:end] for begin, end in pairwise([0, *begins[1:], len(text)])]

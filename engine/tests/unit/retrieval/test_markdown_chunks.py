@@ -9,7 +9,7 @@ import pytest
 
 from sluice.data.rows import Document
 from sluice.retrieval.index_files import Chunk, ChunkerSettings, chunk, starts
-from sluice.retrieval.markdown_chunks import size_of, title_of
+from sluice.retrieval.markdown_chunks import size_of, statements, title_of
 
 PAGE = """# Timeouts
 
@@ -74,6 +74,18 @@ def test_a_heading_is_no_chunk_and_small_sections_are_joined() -> None:
     assert all(size_of(one.text) >= 20 for one in found)
     assert found[0].text.startswith("# A\n\n## B\n\n### C\n\nOne.\n\n## D")
     assert found[-1].text.endswith("## F")
+
+
+def test_what_is_stated_is_never_half_an_item_or_half_a_line_of_code() -> None:
+    code = PAGE[PAGE.index("Set one") : PAGE.index("\n\n## Limits")]
+    items = PAGE[PAGE.index("The pool") : PAGE.index("\n\n| option")]
+    rows = PAGE[PAGE.index("| option") :].strip()
+    found = statements(PAGE)
+    assert [stated for _, stated in found] == ["The client times out after five seconds.", code, items, rows]
+    assert all(PAGE[at:].startswith(stated) for at, stated in found)
+    long = "".join(f"- item {number} says one thing. And then another.\n" for number in range(20))
+    assert [stated for _, stated in statements(f"# A\n\n{long}")] == long.splitlines()
+    assert statements("One. Two, e.g. three.") == ((0, "One."), (5, "Two, e.g. three."))
 
 
 def random_page(dice: random.Random) -> str:

@@ -132,8 +132,8 @@ def _as_markdown(page: BeautifulSoup) -> str:
                 link.decompose()
             else:
                 link.unwrap()
-    options = {"heading_style": "ATX", "bullets": "-", "escape_misc": False, "code_language_callback": _language}
-    return str(MarkdownConverter(**options).convert_soup(body))
+    converter = MarkdownConverter(heading_style="ATX", bullets="-", escape_misc=False, code_language_callback=_language)
+    return str(converter.convert_soup(body))
 
 
 def _language(block: Tag) -> str:

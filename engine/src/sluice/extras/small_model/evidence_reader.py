@@ -11,11 +11,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from sluice.core.text import sentences
 from sluice.extras.small_model import constants
 from sluice.extras.small_model.questions import is_small_talk
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder, TokenStates, Vectors
+from sluice.retrieval.markdown_chunks import statements
 
 _REMEMBERED = 2000  # sentences, 25 KiB each
 _WORD = re.compile(r"[^\W_]+")
@@ -38,7 +38,7 @@ class EvidenceReader:
         self._known: dict[str, npt.NDArray[np.float16]] = {}
 
     def read(self, question: str, hits: Sequence[Hit], number: int) -> PassageEvidence:
-        found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
+        found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in statements(hit.text)]
         before, _, asked = question.rpartition("\n")
         read = self._encoder.token_states([asked])[0]
         if is_small_talk(read) and not (before and constants.ASKS_AGAIN.search(asked)):
@@ -149,10 +149,3 @@ def _spoken(text: str) -> set[str]:
 def _content(text: str) -> set[str]:
     """Return the stems of all but the shortest words, and the numbers."""
     return {word[: constants.STEM] for word in _spoken(text) if len(word) > 3 or word.isdigit()}
-
-
-def _placed(text: str) -> Iterator[tuple[int, str]]:
-    at = 0
-    for one in sentences(text):
-        at = text.index(one, at)
-        yield at, one

@@ -54,9 +54,9 @@ class MarkupCheck(PatternCheck):
             address = _ADDRESS.search(match[0])
             if address is None or not _allowed(address[0], self.options.hosts):
                 found.append(Finding("markup.image", *match.span()))
-        for start, address in addresses(text):
-            if not _allowed(address, self.options.hosts):
-                found.append(Finding("markup.link", start, start + len(address)))
+        for start, link in addresses(text):
+            if not _allowed(link, self.options.hosts):
+                found.append(Finding("markup.link", start, start + len(link)))
         found += [Finding("markup.script", *match.span()) for match in _SCHEME.finditer(text) if _MEDIA.match(match[0])]
         return found
 
