@@ -49,14 +49,17 @@ class StarterRecord(Settings):
     files: dict[str, str] = Field(min_length=1)
 
 
-def take(workspace: Workspace, stage: str) -> bool:
-    """Put the starter's files of a stage into build/ if it would train them from the same. Otherwise print why not."""
+def take(workspace: Workspace, stage: str, *, to_try: bool = False) -> bool:
+    """Put the starter's files of a stage into build/ if it would train them from the same, or only to try something.
+    Otherwise print why not."""
     record = _record(workspace)
     if record is None or stage not in record.made_from:
         return False
     if changed := _changed(workspace, record, stage):
-        _say(f"{stage}: {', '.join(changed)} changed since the starter was trained: training")
-        return False
+        then = "taking the starter's files; `make release` trains" if to_try else "training"
+        _say(f"{stage}: {', '.join(changed)} changed since the starter was trained: {then}")
+        if not to_try:
+            return False
     try:
         found = {name: _find(workspace, record, name) for name in FILES[stage]}
     except SluiceError as error:
@@ -121,7 +124,8 @@ def inputs(workspace: Workspace, stage: str) -> dict[str, str]:
 
 
 def place(workspace: Workspace) -> None:
-    """Make data/ and build/ servable from the starter alone: no DVC, no training, no question asked."""
+    """Make data/ and build/ servable from the starter: no DVC, no training, no question asked. Documents that are in
+    data/ already are indexed, and the starter's model answers from them."""
     from sluice.retrieval import index_stage
 
     if not workspace.data.is_dir():
@@ -131,12 +135,14 @@ def place(workspace: Workspace) -> None:
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, draft / name)
         draft.replace(workspace.data)
-    if missing := [stage for stage in _trained(workspace) if not take(workspace, stage)]:
+    if missing := [stage for stage in _trained(workspace) if not take(workspace, stage, to_try=True)]:
         raise SluiceError(
             f"{POINTER}: the starter has no {' and no '.join(missing)} for what is checked out here",
             remedy="build it: `make release`",
         )
-    if not (workspace.build / "index" / "index.json").is_file():
+    known = _record(workspace)
+    changed = _changed(workspace, known, "train") if known and "train" in known.made_from else []
+    if "data/corpus" in changed or not (workspace.build / "index" / "index.json").is_file():
         index_stage.run(workspace)
     place_responses(workspace)
 

@@ -15,7 +15,9 @@ from sluice.core.workspace import Workspace
 
 
 def try_prompt(port: PortOption = 8080) -> None:
-    """Serve the starter on 127.0.0.1 with a chat and an editor of prompts/answer.prompt.yml. Trains nothing."""
+    """Serve the starter's model on 127.0.0.1 with a chat and an editor of prompts/answer.prompt.yml. Trains nothing.
+
+    It answers from the documents in data/corpus: the starter's, or your own. The editor needs rows in data/eval.jsonl."""
     import webbrowser
 
     from sluice.core.processes import require_port
@@ -33,8 +35,10 @@ def try_prompt(port: PortOption = 8080) -> None:
         print(f"{time.time() - began:4.0f} s  {step}", flush=True)
 
     def ready() -> None:
-        url = f"http://{host}:{port}/try"
-        say(f"edit the prompt and chat at {url} (Ctrl-C stops it)")
+        url = f"http://{host}:{port}/{'try' if rows else ''}"
+        say(f"{'edit the prompt and chat' if rows else 'chat'} at {url} (Ctrl-C stops it)")
+        if not rows:
+            print("data/eval.jsonl has no rows yet, so no edit of the prompt can be compared", flush=True)
         print(f"Ready after {time.time() - began:.0f} s. Next: `make release`, about 5 minutes", flush=True)
         if sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
@@ -45,8 +49,10 @@ def try_prompt(port: PortOption = 8080) -> None:
     say("fetching the models, once for all checkouts")
     bundle = draft_bundle(workspace, adapter=draft_adapter(workspace))
     say("loading the service")
-    stores, part = load_settings(workspace.config / "stores.yaml", Stores), prompt_lab(workspace, bundle)
-    run_server(bundle, host, port, stores=stores, state=workspace.state, keyless=True, parts=[part], ready=ready)
+    stores = load_settings(workspace.config / "stores.yaml", Stores)
+    rows = (workspace.data / "eval.jsonl").is_file()
+    parts = [prompt_lab(workspace, bundle)] if rows else []
+    run_server(bundle, host, port, stores=stores, state=workspace.state, keyless=True, parts=parts, ready=ready)
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
