@@ -97,7 +97,7 @@ def _lines_to_cut(token: Token, tokens: Sequence[Token]) -> list[int]:
         end = next(place for place, one in enumerate(tokens) if not one.level and one.nesting < 0)
         return [one.map[0] for one in tokens[:end] if one.type == "list_item_open" and one.level == 1 and one.map]
     if token.map and token.type in ("table_open", *_CODE):
-        return list(range(token.map[0] + 2, token.map[1]))  # never between the head and the first row
+        return list(range(token.map[0] + 3, token.map[1]))  # never between the head and the first row
     return []
 
 
@@ -156,7 +156,8 @@ def statements(text: str) -> tuple[tuple[int, str], ...]:
             else:
                 found += _placed(text, [stated], block.start)
         elif not block.level:
-            found += _placed(text, sentences(stated), block.start)
+            lines = text[: block.start] + block.text.replace("\n", " ")  # a line may end within a sentence
+            found += _placed(lines, sentences(lines[block.start :]), block.start)
     return tuple(found)
 
 

@@ -82,9 +82,10 @@ def test_what_is_stated_is_never_half_an_item_or_half_a_line_of_code() -> None:
     rows = PAGE[PAGE.index("| option") :].strip()
     found = statements(PAGE)
     assert [stated for _, stated in found] == ["The client times out after five seconds.", code, items, rows]
-    assert all(PAGE[at:].startswith(stated) for at, stated in found)
+    assert all(PAGE[at:].startswith(stated) for at, stated in found), "where it stands"
     long = "".join(f"- item {number} says one thing. And then another.\n" for number in range(20))
     assert [stated for _, stated in statements(f"# A\n\n{long}")] == long.splitlines()
+    assert statements("# A\n\nOne that\ngoes on. Two.\n") == ((5, "One that goes on."), (23, "Two."))
     assert statements("One. Two, e.g. three.") == ((0, "One."), (5, "Two, e.g. three."))
 
 
