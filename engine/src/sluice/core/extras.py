@@ -93,7 +93,7 @@ EXTRAS: Mapping[str, Extra] = {
         hooks={"first_release": "first_release:first_release"},
     ),
     "fleet": Extra(
-        "many projects from one template, for a platform team: status, upgrades in rings, vulnerabilities",
+        "many projects from one template, for a platform team: status, upgrades in rings",
         needs=("doctor", "pull_requests", "upgrade"),
         hooks={"schemas": "fleet_file:schemas"},
     ),
