@@ -70,7 +70,7 @@ def main() -> int:
                         name: measure(rows, lambda question, mode=mode: retriever.search(question, k=K, mode=mode))  # type: ignore[misc]
                         for name, mode in SEARCHES.items()
                     }
-                    with retriever.pool.connection() as connection:
+                    with retriever._pool.connection() as connection:
                         peer = partial(by_ts_rank, connection, info.collection, k=K)
                         found[PEER] = measure(rows, peer)
             finally:

@@ -91,7 +91,7 @@ def measured(corpus: Sequence[Document], questions: Sequence[str], rows: int) ->
         info = build_index(mixed(corpus, rows), Anywhere(), spec, ChunkerSettings(max_words=10_000), state / "index")
         with open_retriever(state / "index", Anywhere(), LOCAL, state) as retriever:
             assert isinstance(retriever, PostgresRetriever)
-            with retriever.pool.connection() as pooled:
+            with retriever._pool.connection() as pooled:
                 address = pooled.info.dsn
             # Without the time limit of a search: the longest question takes PostgreSQL's ranking many seconds.
             with psycopg.connect(address, autocommit=True) as connection:

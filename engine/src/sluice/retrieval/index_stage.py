@@ -28,7 +28,6 @@ from sluice.retrieval.index_files import (
     build_index,
     identity_of,
 )
-from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
 
 _KEY = 16  # bytes of the hash of a text
@@ -90,6 +89,8 @@ def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "
 
     Return it with the number of chunks that were not known from an earlier build on this machine.
     """
+    from sluice.retrieval.retriever import open_retriever  # imports LangChain, which takes a second
+
     progress = StageReporter("index")
     parameters = load_params(workspace.params, "index", IndexParameters)
     spec = load_models(workspace.config / "models.yaml").embed

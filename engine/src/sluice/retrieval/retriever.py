@@ -1,4 +1,4 @@
-"""The search for passages in PostgreSQL with pgvector.
+"""The search for passages in PostgreSQL with pgvector, as LangChain retrievers.
 
 Hybrid: the score of a chunk is its cosine and a share of its full-text rank over the best one (a convex combination:
 Bruch, Gai and Ingber, 2023). A question rarely has all of its words in one passage, so a chunk ranks by those it has,
@@ -7,15 +7,19 @@ each weighed by its inverse document frequency (Spärck Jones, 1972), which Post
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
 from psycopg import sql
 from psycopg.rows import class_row
+from pydantic import SkipValidation
 
 from sluice.core.errors import SluiceError
 from sluice.retrieval import Hit
@@ -33,6 +37,34 @@ from sluice.retrieval.stores import Stores, VectorSettings, open_store, reviver
 
 if TYPE_CHECKING:
     import psycopg
+
+
+class Retriever(BaseRetriever):
+    """Searches one collection. Thread-safe. `invoke` takes `k` and `tenant` by name."""
+
+    embedder: SkipValidation[TextEncoder]
+    k: int = 4
+
+    @abstractmethod
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
+        """Search the chunks for everybody and the tenant's own."""
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - the base class names it
+        k: int | None = None,
+        tenant: str | None = None,
+    ) -> list[Document]:
+        return [
+            Document(
+                page_content=hit.text,
+                id=hit.chunk_id,
+                metadata={"doc_id": hit.doc_id, "title": hit.title, "score": hit.score, "similarity": hit.similarity},
+            )
+            for hit in self.search(query, k=k or self.k, tenant=tenant)
+        ]
 
 
 Mode = Literal["hybrid", "vectors", "text"]
@@ -119,22 +151,22 @@ class SearchStatements:
             return cursor.execute(self._statement(mode, k), asked, prepare=True).fetchall()
 
 
-@dataclass(frozen=True)
-class PostgresRetriever:
-    """Searches one collection. Thread-safe."""
+class PostgresRetriever(Retriever):
+    _pool: BoundedPool
+    _searches: SearchStatements
 
-    pool: BoundedPool
-    searches: SearchStatements
-    embedder: TextEncoder
+    def __init__(self, pool: BoundedPool, searches: SearchStatements, embedder: TextEncoder) -> None:
+        super().__init__(embedder=embedder)
+        self._pool = pool
+        self._searches = searches
 
     def search(self, question: str, *, k: int, tenant: str | None = None, mode: Mode = "hybrid") -> list[Hit]:
-        """Return the `k` best of the chunks for everybody and the tenant's own, best first; RetrievalError when the
-        store doesn't answer in time."""
+        """Return the `k` best chunks, best first; RetrievalError when the store doesn't answer in time."""
         # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
         question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
         asked = {"vector": self.embedder.embed([question])[0], "question": question[:_LONGEST], "tenant": tenant}
-        with self.pool.connection() as connection:
-            return self.searches.run(connection, asked, k=k, mode=mode)
+        with self._pool.connection() as connection:
+            return self._searches.run(connection, asked, k=k, mode=mode)
 
 
 def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: str | None = None) -> None:
@@ -179,19 +211,14 @@ def open_retriever(
             yield PostgresRetriever(connections, searches, embedder)
 
 
-@dataclass(frozen=True)
-class TenantRetriever:
+class TenantRetriever(Retriever):
     """Searches a tenant's `own` store only, or the `shared` one only."""
 
-    embedder: TextEncoder
-    shared: PostgresRetriever
-    own: Mapping[str | None, PostgresRetriever]
+    shared: Retriever
+    own: Mapping[str | None, Retriever]
 
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
         return self.own.get(tenant, self.shared).search(question, k=k, tenant=tenant)
-
-
-Retriever: TypeAlias = PostgresRetriever | TenantRetriever
 
 
 @contextmanager
@@ -200,7 +227,7 @@ def open_for_tenants(index: Path, embedder: TextEncoder, stores: Stores, state: 
     elsewhere = {tenant: store for tenant, store in stores.tenants.items() if store != stores.default}
     with ExitStack() as opened:
         shared = opened.enter_context(open_retriever(index, embedder, stores, state))
-        found: dict[str, PostgresRetriever] = {}
+        found: dict[str, Retriever] = {}
         for store in sorted(set(elsewhere.values())):
             opening = open_retriever(index, embedder, stores.using(store=store), state, load=False)
             try:
@@ -208,5 +235,5 @@ def open_for_tenants(index: Path, embedder: TextEncoder, stores: Stores, state: 
             except SluiceError as error:
                 whose = ", ".join(sorted(tenant for tenant, name in elsewhere.items() if name == store))
                 raise SluiceError(f"store {store!r}, of {whose} alone: {error.message}", remedy=error.remedy) from error
-        own = {tenant: found[store] for tenant, store in elsewhere.items()}
-        yield TenantRetriever(embedder, shared, own) if own else shared
+        own: dict[str | None, Retriever] = {tenant: found[store] for tenant, store in elsewhere.items()}
+        yield TenantRetriever(embedder=embedder, shared=shared, own=own) if own else shared

@@ -92,6 +92,8 @@ def test_the_nearest_come_first_with_what_was_stored(stores: Stores, make: Any, 
         assert best.start == len("First. ")
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         assert len(retriever.search("anything", k=100)) == 11
+        (document,) = retriever.invoke("like T: The seventh word.", k=1)
+        assert (document.id, document.metadata["title"]) == ("d0007#1", "T")
         question, text = Scattered().embed(["Which?", "T: The word wd0003x."])
         (found,) = (hit for hit in retriever.search("Which?", k=11) if hit.doc_id == "d0003")
         assert found.similarity == pytest.approx(float(np.dot(question, text)), abs=1e-5), "it is the cosine"

@@ -14,7 +14,7 @@ from sluice.core.processes import free_port
 from sluice.data.rows import Document
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import ChunkerSettings, build_index
-from sluice.retrieval.retriever import Mode, PostgresRetriever, open_retriever
+from sluice.retrieval.retriever import Mode, PostgresRetriever, Retriever, open_retriever
 from sluice.retrieval.stores import Stores
 
 LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})
@@ -41,13 +41,13 @@ def index(models, embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def retriever(index: Path, embedder: Embedder, state: Path) -> Iterator[PostgresRetriever]:
+def retriever(index: Path, embedder: Embedder, state: Path) -> Iterator[Retriever]:
     with open_retriever(index, embedder, LOCAL, state) as retriever:
         yield retriever
 
 
 @pytest.mark.real
-def test_an_exact_rare_word_decides_between_near_vectors(retriever: PostgresRetriever) -> None:
+def test_an_exact_rare_word_decides_between_near_vectors(retriever: Retriever) -> None:
     for code in CODES:
         hits = retriever.search(f"Is the part {code} in stock?", k=3)
         assert hits[0].doc_id == code.lower()
@@ -104,6 +104,10 @@ def test_a_tenant_sees_his_own_and_what_is_for_all(spec, state: Path, tmp_path: 
         for tenant in (None, "c", "", "B", "b'", "%"):
             assert visible(fan.search(question, k=50, tenant=tenant)) == {"shared130", "shared140"}
         assert visible(fan.search(question, k=3, tenant="b")) <= others.keys()
+        assert {found.metadata["doc_id"] for found in fan.invoke(question, k=9)} == {
+            "shared130",
+            "shared140",
+        }
 
 
 @pytest.mark.real
@@ -117,6 +121,7 @@ def test_another_tenant_s_documents_change_no_score(spec: Any, state: Path, tmp_
         documents = crowd(tenants | dict.fromkeys(others, "b"), texts | others)
         build_index(documents, Fan(), spec, ChunkerSettings(), tmp_path / name)  # type: ignore[arg-type]
         with open_retriever(tmp_path / name, Fan(), LOCAL, state) as fan:  # type: ignore[arg-type]
+            assert isinstance(fan, PostgresRetriever)
             hits = fan.search("zinc, tin or lead?", k=9, tenant="a", mode=mode)
             scores.append([(hit.doc_id, hit.score) for hit in hits])
     assert len(scores[0]) == 3
@@ -149,7 +154,7 @@ def test_the_vector_index_goes_past_another_tenant_s_chunks(spec, state: Path, t
             hits = cloud.search("zzz", k=20, tenant=tenant)
             assert len(hits) == 20
             assert {hit.doc_id[0] for hit in hits} <= ({"a", "s"} if tenant else {"s"})
-        with cloud.pool.connection() as connection:
+        with cloud._pool.connection() as connection:
             names = "SELECT indexname FROM pg_indexes WHERE tablename = %s"
             assert any("embedding" in name for (name,) in connection.execute(names, [info.collection]))
 
@@ -167,13 +172,13 @@ def test_the_vector_index_goes_past_another_tenant_s_chunks(spec, state: Path, t
         " ".join(f"w{number}" for number in range(5000)),
     ],
 )
-def test_any_text_is_only_a_question(retriever: PostgresRetriever, question: str) -> None:
+def test_any_text_is_only_a_question(retriever: Retriever, question: str) -> None:
     assert len(retriever.search(question, k=2)) == 2
     assert retriever.search("neighbouring chunks share", k=1)[0].doc_id == "chunking"  # nothing was harmed
 
 
 @pytest.mark.real
-def test_searches_at_the_same_time_do_not_mix(retriever: PostgresRetriever) -> None:
+def test_searches_at_the_same_time_do_not_mix(retriever: Retriever) -> None:
     questions = {"neighbouring chunks share": "chunking", "canary traffic share": "canary", "on call paged": "paging"}
     asked = list(questions) * 10
     with ThreadPoolExecutor(8) as threads:

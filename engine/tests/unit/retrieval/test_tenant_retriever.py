@@ -73,6 +73,7 @@ def test_a_question_goes_to_the_store_of_its_tenant_alone(stores: Stores, index:
             hits = retriever.search("The word", k=10, tenant=tenant)
             assert {hit.title for hit in hits} == {store}, tenant
             assert {hit.doc_id for hit in hits} == EVERYBODY | own, tenant
+        assert retriever.invoke("The word", k=1, tenant="acme")[0].metadata["title"] == "acme"
 
 
 @contextmanager
