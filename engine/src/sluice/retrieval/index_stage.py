@@ -77,9 +77,6 @@ class RememberingEmbedder:
         write_atomic(self._path, packed.getvalue(), sync=False)
 
 
-VECTORS = "vectors"  # of the local state: what is known by earlier builds
-
-
 class IndexParameters(Settings):
     chunker: ChunkerSettings
 
@@ -103,7 +100,7 @@ def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "
     progress.report(1, 4, "fetching the embedder")
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         progress.report(2, 4, f"embedding {len(documents)} documents")
-        remembering = RememberingEmbedder(embedder, workspace.state / VECTORS, identity_of(spec))
+        remembering = RememberingEmbedder(embedder, workspace.state / "vectors", identity_of(spec))
         info = build_index(documents, remembering, spec, parameters.chunker, out)
         progress.report(3, 4, "loading the collection")
         with open_retriever(out, embedder, stores, workspace.state) as retriever:
