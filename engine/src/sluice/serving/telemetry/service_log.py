@@ -86,7 +86,8 @@ class LogQueue(QueueHandler):
 
     def __init__(self, stream: TextIO) -> None:
         self._closing = False
-        super().__init__(queue.Queue(_LINES))
+        self._lines: queue.Queue[Any] = queue.Queue(_LINES)
+        super().__init__(self._lines)
         self.on_lost: Callable[[str, int], None] = lambda reason, count: None  # noqa: ARG005
         self._writer = _LineWriter(self.queue, stream.fileno(), lambda: self.on_lost("disk", 1))
         with interrupts_deferred():
@@ -115,7 +116,7 @@ class LogQueue(QueueHandler):
         ending.join(1.0)
         if ending.is_alive():
             with suppress(queue.Empty):
-                while self.queue.get_nowait():
+                while self._lines.get_nowait():
                     self.on_lost("shutdown", 1)
         super().close()
 
