@@ -82,10 +82,7 @@ class IndexParameters(Settings):
 
 
 def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "") -> tuple[IndexInfo, int]:
-    """Build the index and prove by one search that the store can serve it.
-
-    Return it with the number of chunks that were not known from an earlier build on this machine.
-    """
+    """Build the index, with one search as a proof; return it and the number of chunks that no earlier build knew."""
     from sluice.retrieval.retriever import open_retriever  # imports LangChain, which takes a second
 
     progress = StageReporter("index")

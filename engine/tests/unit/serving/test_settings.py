@@ -16,10 +16,6 @@ from sluice.serving.telemetry.settings import TelemetrySettings, TraceSettings
 FILE = Path(__file__).parents[4] / "config" / "service.yaml"
 
 
-def test_the_file_of_the_repository_is_valid() -> None:
-    assert load_settings(FILE, ServiceSettings).decline == "The handbook does not say."
-
-
 @pytest.mark.parametrize(
     ("section", "key", "value", "said"),
     [
