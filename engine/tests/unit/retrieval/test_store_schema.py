@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -220,10 +221,7 @@ def test_a_running_release_answers_through_migration_and_load(
         with psycopg.connect(database, autocommit=True) as connection:
             load_release(connection, tmp_path / "new", "r-111111111111")
         reader.more()
-        for name in ("v0001_vector.py", "v0002_releases.py"):
-            path = tmp_path / "schema" / "versions" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text((MIGRATIONS / "versions" / name).read_text())
+        shutil.copytree(MIGRATIONS, tmp_path / "schema", ignore=shutil.ignore_patterns("__pycache__"))
         column = f'op.execute("ALTER TABLE {info.collection} ADD COLUMN note text")'
         write_revision(tmp_path / "schema", "0003", "0002", column)
         assert [line[:7] for line in run(database, folder=tmp_path / "schema")] == ["0003 up"]
