@@ -128,6 +128,20 @@ def test_a_failure_is_an_error_of_the_answer(servers: Servers) -> None:
     assert caught.value.failure == "refused"
 
 
+def test_a_reply_that_is_left_is_closed_with_the_request(servers: Servers) -> None:
+    running = servers("hang_in_stream")
+
+    async def leave() -> None:
+        request = RequestState([], None, decline="No.", seconds=60)
+        enter_request(request)
+        stream = model(chat_over(running)).astream("How much?")
+        assert (await anext(stream)).text
+        await request.close_replies()
+        assert await asyncio.to_thread(running[0].asked[0].gone.wait, 60)
+
+    asyncio.run(leave())
+
+
 def test_outside_of_a_request_there_is_no_answer(servers: Servers) -> None:
     with pytest.raises(SluiceError, match="answer within a request"):
         asyncio.run(model(chat_over(servers("normal"))).ainvoke("How much?"))
