@@ -12,7 +12,8 @@ from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import ComparisonPolicy
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.registry import make_metrics
-from sluice.evaluation.reports import COMMENT, ComparedVersion, write_reports
+from sluice.evaluation.reports.comparison_page import COMMENT, write_reports
+from sluice.evaluation.reports.phrasing import ComparedVersion
 from sluice.jobs import compare_change as review
 from sluice.jobs.compare_change import ChangeComparison
 
