@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ MODEL = """\
   sha256: {digest}
   licence: Apache-2.0
 """
+
+
+class Later(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Any:
+        return datetime.now(tz) + timedelta(hours=1)
 
 
 def verdict(**changed: Any) -> Verdict:
