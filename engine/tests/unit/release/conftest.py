@@ -17,6 +17,7 @@ from sluice.release import staging
 from sluice.release.manifest import Manifest
 from sluice.release.verdict import Verdict
 
+Make = Callable[..., tuple[Manifest, Path]]
 PROMPT = """\
 name: answer
 description: Answers from the passages.
@@ -157,5 +158,5 @@ def small_models(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def make(workspace: Workspace) -> Callable[..., tuple[Manifest, Path]]:
+def make(workspace: Workspace) -> Make:
     return partial(release_of, workspace)

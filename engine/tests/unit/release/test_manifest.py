@@ -12,11 +12,9 @@ from sluice.core.digests import canonical_json
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.release import staging
-from sluice.release.manifest import Images, Manifest, identified, load, load_judgement, verify
+from sluice.release.manifest import Images, identified, load, load_judgement, verify
 from sluice.release.verdict import judged
-from unit.release.conftest import Later, miniature, release_of, verdict, write_evaluation
-
-Make = Callable[..., tuple[Manifest, Path]]
+from unit.release.conftest import Later, Make, miniature, release_of, verdict, write_evaluation
 
 
 def rewritten(folder: Path, change: Callable[[dict[str, Any]], None], name: str = "release.json") -> None:
