@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sluice.cli.common import RemoteOption, print_json
 from sluice.core.atomic_files import write_atomic, write_json
 from sluice.core.errors import ValidationErrors
-from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.core.settings import Settings
 
 prompts = typer.Typer(no_args_is_help=True, help="Check, list, compare and test prompts.")
 models = typer.Typer(no_args_is_help=True, help="Fetch and verify models.", callback=lambda: None)
