@@ -11,6 +11,7 @@ import typer
 from sluice.cli.common import RemoteOption, print_json
 from sluice.core.atomic_files import write_atomic, write_json
 from sluice.core.errors import ValidationErrors
+from sluice.core.extras import EXTRAS, extras
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -192,3 +193,10 @@ def data_verify(remote: RemoteOption = "") -> None:
     from sluice.data.publish import verify
 
     print_json(asdict(verify(Workspace.find(), remote)))
+
+
+def list_extras() -> None:
+    """List the optional parts, their purpose and whether they are on; `sluice init --without` switches them off."""
+    for name, extra in EXTRAS.items():
+        needs = f" (needs {', '.join(extra.needs)})" if extra.needs else ""
+        print(f"{name:13}  {'on ' if name in extras() else 'off'}  {extra.summary}{needs}")

@@ -178,9 +178,9 @@ EXTRAS: Mapping[str, Extra] = {
         hooks={"trace_exporters": "exporters:open_exporters"},
     ),
     "upgrade": Extra(
-        "takes later versions of the template, and the engine in git or from a wheel",
+        "names a project, takes later versions of the template, holds the engine in git or from a wheel",
         needs=("pull_requests",),
-        hooks={"checkout": "held_engine:bring", "github": "doctor:checks", "hold_engine": "held_engine:prepare"},
+        hooks={"checkout": "held_engine:bring", "github": "doctor:checks"},
     ),
     "vllm_adapters": Extra(
         "serves the adapter of each release by one vLLM: the kind of provider `vllm`, a loader beside vLLM",
