@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
-import urllib.request
 import venv
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sluice.core.processes import free_port, wait_until
@@ -81,13 +80,6 @@ def test_the_wheels_serve_a_release_outside_of_any_checkout(environment: Path, s
     )
     assert all(line.startswith(str(environment)) for line in done.stdout.splitlines()), done.stdout
     body = {"model": "sluice", "messages": [{"role": "user", "content": QUESTIONS["canary"]}]}
-    request = urllib.request.Request(
-        f"{service}/v1/chat/completions",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=600) as response:
-        said = json.loads(response.read())
-    assert said["choices"][0]["message"]["content"]
-    with urllib.request.urlopen(f"{service}/", timeout=240) as response:  # package data
-        assert b"<html" in response.read()
+    reply = httpx.post(f"{service}/v1/chat/completions", json=body, timeout=600, trust_env=False)
+    assert reply.json()["choices"][0]["message"]["content"]
+    assert "<html" in httpx.get(f"{service}/", timeout=240, trust_env=False).text  # package data

@@ -24,7 +24,6 @@ from sluice.cli import (
     release,
     release_steps,  # noqa: F401 - adds its commands to those of `release`
     serving,
-    template,
 )
 from sluice.core.errors import SluiceError
 from sluice.core.extras import EXTRAS, HERE, extras, load
@@ -63,8 +62,7 @@ app.command()(deployment.deploy)
 app.command()(deployment.rollback)
 app.command()(evaluation.evaluate)
 app.command("eval")(evaluation.eval_change)
-app.command()(template.init)
-app.command("extras")(template.list_extras)
+app.command("extras")(project_files.list_extras)
 
 
 @cache

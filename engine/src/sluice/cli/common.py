@@ -13,7 +13,6 @@ import typer
 
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
-from sluice.core.settings import nearest
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ def record_of(workspace: Workspace, env: str) -> EnvironmentRecord:
 
 def elsewhere(occasion: str, on: str) -> Callable[..., Any]:
     """Return what an extra does in place of this machine."""
+    from sluice.core.settings import nearest
+
     there = hooks(occasion)
     if on not in there:
         remedy = f"there is {', '.join((HERE, *there))}"

@@ -59,7 +59,7 @@ def eval_change(
 ) -> None:
     """Compare a change with its base, case by case: better answers, broken answers and confidence."""
     from sluice.core.text import code
-    from sluice.evaluation.reports import COMMENT, PAGE
+    from sluice.evaluation.reports.comparison_page import COMMENT, PAGE
     from sluice.evaluation.reports.phrasing import in_the_terminal
     from sluice.jobs.compare_change import review
 

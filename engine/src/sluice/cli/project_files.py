@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sluice.cli.common import RemoteOption, print_json
 from sluice.core.atomic_files import write_atomic, write_json
 from sluice.core.errors import ValidationErrors
-from sluice.core.settings import Settings
+from sluice.core.extras import EXTRAS, extras
 from sluice.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.core.settings import Settings
 
 prompts = typer.Typer(no_args_is_help=True, help="Check, list, compare and test prompts.")
 models = typer.Typer(no_args_is_help=True, help="Fetch and verify models.", callback=lambda: None)
@@ -190,3 +193,10 @@ def data_verify(remote: RemoteOption = "") -> None:
     from sluice.data.publish import verify
 
     print_json(asdict(verify(Workspace.find(), remote)))
+
+
+def list_extras() -> None:
+    """List the optional parts, their purpose and whether they are on; `sluice init --without` switches them off."""
+    for name, extra in EXTRAS.items():
+        needs = f" (needs {', '.join(extra.needs)})" if extra.needs else ""
+        print(f"{name:13}  {'on ' if name in extras() else 'off'}  {extra.summary}{needs}")

@@ -25,9 +25,6 @@ from sluice.core.extras import hooks
 from sluice.core.text import table
 from sluice.core.workspace import Workspace
 from sluice.github.workflow_run import write_job_summary
-from sluice.release.gates import number
-from sluice.release.manifest import load_judgement
-from sluice.release.staging import CHAMPION_SUMMARY
 
 if TYPE_CHECKING:
     from sluice.jobs.release_job import ReleaseOutcome
@@ -93,6 +90,8 @@ def release_list(
 @group.command("show")
 def release_show(release: ChampionArgument = "", env: EnvOption = "") -> None:
     """Print a release: its manifest, and how it was judged."""
+    from sluice.release.manifest import load_judgement
+
     manifest, folder = find_release(Workspace.find(), release, env)
     print_json(manifest.document() | load_judgement(folder).model_dump(mode="json", exclude={"release", "digest"}))
 
@@ -238,6 +237,9 @@ def _tables(outcome: ReleaseOutcome) -> str:
 
 
 def _metrics(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
+    from sluice.release.gates import number
+    from sluice.release.staging import CHAMPION_SUMMARY
+
     folder = outcome.folder / "evaluation"
     theirs = read_json(folder / CHAMPION_SUMMARY)["metrics"] if outcome.champion else {}
     for name, figure in read_json(folder / "summary.json")["metrics"].items():

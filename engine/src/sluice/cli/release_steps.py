@@ -25,8 +25,6 @@ from sluice.core.digests import digest_of_file
 from sluice.core.errors import GateFailed
 from sluice.core.text import code
 from sluice.core.workspace import Workspace
-from sluice.release.manifest import FILE, Images, load_judgement
-from sluice.release.verdict import JUDGEMENT
 
 
 @group.command("plan")
@@ -66,7 +64,9 @@ def release_stage(
     candidate or refused; `release`; `digest` of its release.json; `judgement`, that of its judgement.json; `folder`."""
     from sluice.jobs.release_steps import stage
     from sluice.release.champion import refusal
+    from sluice.release.manifest import FILE, Images, load_judgement
     from sluice.release.release_report import markdown
+    from sluice.release.verdict import JUDGEMENT
 
     workspace = Workspace.find()
     images = Images(image or None, load_image or None)
@@ -167,8 +167,10 @@ def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
     live."""
     from sluice.github.github_client import publish_release
     from sluice.release import champion
+    from sluice.release.manifest import FILE, load_judgement
     from sluice.release.release_report import FILE as REPORT
     from sluice.release.release_report import markdown
+    from sluice.release.verdict import JUDGEMENT
 
     workspace = Workspace.find()
     if release != (live := champion.champion_id(record_of(workspace, env))):

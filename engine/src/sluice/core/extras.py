@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +22,7 @@ from sluice.core.removed import replacement
 FOLDER = "engine/src/sluice/extras"
 HERE = Path(__file__).resolve().parent.parent / "extras"
 PROJECT = "config/project.yaml"
+_SETUP = Path("engine", "scripts", "setup.py")
 # Read without a YAML parser: a list in brackets, or one item a line.
 _WITHOUT = re.compile(r"^without:\s*(\[[^\]]*\]|(?:- *[\w'\"]+\s*)*)", re.MULTILINE)
 
@@ -93,7 +96,7 @@ EXTRAS: Mapping[str, Extra] = {
         hooks={"first_release": "first_release:first_release"},
     ),
     "fleet": Extra(
-        "many projects from one template, for a platform team: status, upgrades in rings, vulnerabilities",
+        "many projects from one template, for a platform team: status, upgrades in rings",
         needs=("doctor", "pull_requests", "upgrade"),
         hooks={"schemas": "fleet_file:schemas"},
     ),
@@ -175,9 +178,9 @@ EXTRAS: Mapping[str, Extra] = {
         hooks={"trace_exporters": "exporters:open_exporters"},
     ),
     "upgrade": Extra(
-        "takes later versions of the template, and the engine in git or from a wheel",
+        "names a project, takes later versions of the template, holds the engine in git or from a wheel",
         needs=("pull_requests",),
-        hooks={"checkout": "held_engine:bring", "github": "doctor:checks", "hold_engine": "held_engine:prepare"},
+        hooks={"checkout": "held_engine:bring", "github": "doctor:checks"},
     ),
     "vllm_adapters": Extra(
         "serves the adapter of each release by one vLLM: the kind of provider `vllm`, a loader beside vLLM",
@@ -245,3 +248,22 @@ def hooks(occasion: str) -> dict[str, Callable[..., Any]]:
     """Return the functions that parts have for an occasion, by the name of the part."""
     found = extras().items()
     return {name: load(name, extra.hooks[occasion]) for name, extra in found if occasion in extra.hooks}
+
+
+def install_training_packages(stage: str) -> None:
+    """Run the level `training` of engine/scripts/setup.py once on this machine; `stage` asks for it."""
+    from filelock import FileLock
+
+    folder = Path(sys.prefix)
+    if not (folder.parent / _SETUP).is_file():
+        remedy = "install engine/src/sluice/extras/finetune/requirements/train.txt and torch"
+        raise SluiceError(f"{stage} needs torch, transformers and peft, which are not installed here", remedy=remedy)
+    marker = folder / ".training"
+    with FileLock(folder / ".training.lock"):
+        if not marker.exists():
+            print(f"{stage}: installing torch and what trains (about 2 GB, once)", file=sys.stderr, flush=True)
+            command = [sys.executable, str(_SETUP), str(folder), "training"]
+            if subprocess.run(command, cwd=folder.parent).returncode:
+                raise SluiceError(f"{stage}: the packages it needs were not installed", remedy="see above")
+            marker.touch()
+    importlib.invalidate_caches()

@@ -40,6 +40,8 @@ REMOVED = {
     "sluice status": "use `sluice release list` and `kubectl argo rollouts get rollout`",
     "sluice fleet new": "use the four commands of engine/docs/reference/fleet.md#new-projects",
     "sluice release recompute": "make the release again at its commit: the same content has the same id",
+    "sluice models lineage": "read `rows` of the release's training.json: the digest of each training row",
+    "sluice fleet advise": "`sluice fleet status` shows the version of each engine (engine/docs/reference/fleet.md)",
     "sluice fleet backstage": "write catalog-info.yaml from fleet.yaml yourself",
     "sluice index drop-tenant": "take the documents out of the corpus and release it, then `sluice index prune`",
     "sluice index shard": _ONE_MACHINE,

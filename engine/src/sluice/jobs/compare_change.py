@@ -31,7 +31,8 @@ from sluice.evaluation.asked_rows import asking_order, rows_of
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.evaluate_stage import RecordedScores, open_metrics, scores_digest
-from sluice.evaluation.reports import ComparedVersion, write_reports
+from sluice.evaluation.reports.comparison_page import write_reports
+from sluice.evaluation.reports.phrasing import ComparedVersion
 from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
 from sluice.evaluation.runner import rescore
 from sluice.evaluation.sequential import SequentialComparison

@@ -24,7 +24,7 @@ from sluice.evaluation.response_cache import rebuilding, responses_folder
 from sluice.jobs import dvc_pipeline as pipeline
 from sluice.jobs.dvc_pipeline import PREPARED, command, environment, evaluate, progress_of, pull, reproduce
 from sluice.rehearsal.analysis_runs import JobFiles
-from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
+from sluice.rehearsal.rehearse import Rehearsal, rehearse
 from sluice.rehearsal.services import ReleaseServiceSpec
 from sluice.release import champion, mlflow_registry, starter
 from sluice.release.decision import REFERENCE, decide_release
@@ -176,10 +176,6 @@ def run_rehearsal(
     """Rehearse a release beside the champion."""
     pipeline_progress.begin("rehearse")
     parameters = load_params(workspace.params, "rehearsal", RehearsalParameters)
-
-    def show(event: RehearsalProgress) -> None:
-        pipeline_progress.show(event.fraction, event.text, force=event.news)
-
     folder = workspace.releases / manifest.id
     gates, questions = folder / JUDGING_GATES, folder / JUDGING_CASES
     rehearsal = rehearse(
@@ -190,7 +186,7 @@ def run_rehearsal(
         out=folder / "rehearsal.json",
         time_scale=parameters.time_scale,
         cases=parameters.cases,
-        on_event=show,
+        on_event=lambda event: pipeline_progress.show(event.fraction, event.text, force=event.news),
     )
     pipeline_progress.end(note=rehearsal.verdict)
     return rehearsal

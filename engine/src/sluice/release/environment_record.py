@@ -169,7 +169,11 @@ def open_record(workspace: Workspace, environment: str, variables: Mapping[str, 
         return here(workspace)
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", environment) or environment in (HERE, "releases"):
         raise SluiceError(f"{environment}: not the name of an environment", remedy="such as staging or production")
-    return EnvironmentRecord(shared_artifact_store(variables), environment, _origin(variables))
+    run = ""
+    if number := variables.get("GITHUB_RUN_ID"):
+        run = f"{variables.get('GITHUB_SERVER_URL', '')}/{variables.get('GITHUB_REPOSITORY', '')}/actions/runs/{number}"
+    origin = {"by": variables.get("GITHUB_ACTOR") or variables.get("USER", ""), "run": run}
+    return EnvironmentRecord(shared_artifact_store(variables), environment, origin)
 
 
 def shared_address(variables: Mapping[str, str]) -> str:
@@ -184,10 +188,3 @@ def shared_artifact_store(variables: Mapping[str, str]) -> ArtifactStore:
         return open_artifact_store(named)
     remedy = "name what machines share: s3://bucket/prefix, a folder, or with the extra `registry` github"
     raise SluiceError(f"{PLACE} is not set", remedy=remedy)
-
-
-def _origin(variables: Mapping[str, str]) -> dict[str, str]:
-    run = ""
-    if number := variables.get("GITHUB_RUN_ID"):
-        run = f"{variables.get('GITHUB_SERVER_URL', '')}/{variables.get('GITHUB_REPOSITORY', '')}/actions/runs/{number}"
-    return {"by": variables.get("GITHUB_ACTOR") or variables.get("USER", ""), "run": run}

@@ -119,12 +119,9 @@ class Embedder(AbstractContextManager["Embedder"]):
         means = [state[: len(text)].mean(axis=0) for state, text in zip(states, tokens, strict=True)]
         return [mean / np.linalg.norm(mean) for mean in means]
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._encoder = None
         self._alone.cache_clear()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _batches(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:

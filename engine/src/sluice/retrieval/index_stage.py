@@ -77,18 +77,12 @@ class RememberingEmbedder:
         write_atomic(self._path, packed.getvalue(), sync=False)
 
 
-VECTORS = "vectors"  # of the local state: what is known by earlier builds
-
-
 class IndexParameters(Settings):
     chunker: ChunkerSettings
 
 
 def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "") -> tuple[IndexInfo, int]:
-    """Build the index and prove by one search that the store can serve it.
-
-    Return it with the number of chunks that were not known from an earlier build on this machine.
-    """
+    """Build the index, with one search as a proof; return it and the number of chunks that no earlier build knew."""
     from sluice.retrieval.retriever import open_retriever  # imports LangChain, which takes a second
 
     progress = StageReporter("index")
@@ -103,7 +97,7 @@ def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "
     progress.report(1, 4, "fetching the embedder")
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         progress.report(2, 4, f"embedding {len(documents)} documents")
-        remembering = RememberingEmbedder(embedder, workspace.state / VECTORS, identity_of(spec))
+        remembering = RememberingEmbedder(embedder, workspace.state / "vectors", identity_of(spec))
         info = build_index(documents, remembering, spec, parameters.chunker, out)
         progress.report(3, 4, "loading the collection")
         with open_retriever(out, embedder, stores, workspace.state) as retriever:

@@ -194,10 +194,10 @@ def _require_iterative_scan(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def list_collections(connection: psycopg.Connection[Any], *, newest_first: bool = False) -> list[str]:
+def list_collections(connection: psycopg.Connection[Any]) -> list[str]:
     rows = connection.execute(
         r"SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname LIKE 'chunks\_%'"
-        f" AND pg_table_is_visible(oid) ORDER BY {'oid DESC' if newest_first else 'relname'}"
+        " AND pg_table_is_visible(oid) ORDER BY relname"
     )
     return [str(row[0]) for row in rows.fetchall()]
 

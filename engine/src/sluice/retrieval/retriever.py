@@ -8,7 +8,7 @@ each weighed by its inverse document frequency (Spärck Jones, 1972), which Post
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     import psycopg
 
 
+_METADATA = ("doc_id", "title", "score", "similarity", "start")
+
+
 class Retriever(BaseRetriever):
     """Searches one collection. Thread-safe. `invoke` takes `k` and `tenant` by name."""
 
@@ -57,14 +60,13 @@ class Retriever(BaseRetriever):
         k: int | None = None,
         tenant: str | None = None,
     ) -> list[Document]:
-        return [
-            Document(
-                page_content=hit.text,
-                id=hit.chunk_id,
-                metadata={"doc_id": hit.doc_id, "title": hit.title, "score": hit.score, "similarity": hit.similarity},
-            )
-            for hit in self.search(query, k=k or self.k, tenant=tenant)
-        ]
+        return documents_of(self.search(query, k=k or self.k, tenant=tenant))
+
+
+def documents_of(hits: Sequence[Hit]) -> list[Document]:
+    return [
+        Document(hit.text, id=hit.chunk_id, metadata={name: getattr(hit, name) for name in _METADATA}) for hit in hits
+    ]
 
 
 Mode = Literal["hybrid", "vectors", "text"]

@@ -37,9 +37,8 @@ _PAUSE = 1.0  # seconds
 
 @dataclass(frozen=True)
 class MigrationResult:
-    """Revisions before and after, empty for none, and a line for each step."""
+    """The revision, empty for none, and a line for each step."""
 
-    before: str
     after: str
     steps: tuple[str, ...]
 
@@ -107,13 +106,11 @@ def _run(engine: Engine, script: ScriptDirectory, target: str) -> MigrationResul
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_TURN}'")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
-            inside: Any = connection.connection.driver_connection
-            before = _there(inside)
             _go(connection, script, target, steps)
-            after = _there(inside)
+            inside: Any = connection.connection.driver_connection
+            return MigrationResult(_there(inside), tuple(steps))
     except DBAPIError as error:
         raise (error.orig or error) from None
-    return MigrationResult(before, after, tuple(steps))
 
 
 def _go(connection: Connection, script: ScriptDirectory, target: str, steps: list[str]) -> None:

@@ -8,13 +8,14 @@ from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage, convert_to_openai_messages
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.utils import LC_ID_PREFIX
 from pydantic import SkipValidation
@@ -231,7 +232,4 @@ def _chunk(delta: Delta, name: str | None) -> AIMessageChunk:
 def heard(config: RunnableConfig | None = None, *, verbose: bool = False) -> bool:
     """Tell whether a run that begins now has a handler. Without one, LangChain's callbacks still cost 0.7 ms of CPU an
     answer (engine/docs/decisions/service-speed.md)."""
-    from langchain_core.callbacks import AsyncCallbackManager
-    from langchain_core.runnables.config import ensure_config
-
     return bool(AsyncCallbackManager.configure(ensure_config(config).get("callbacks"), verbose=verbose).handlers)

@@ -11,13 +11,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from langchain_core.runnables import Runnable, RunnableLambda
+
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 from sluice.serving.chat_model import heard
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable
-
     from sluice.serving.services import Services
 
 
@@ -77,8 +77,6 @@ async def _only(answer: Awaitable[Any]) -> AsyncGenerator[Any, None]:
 
 def _unwrapped(application: Application) -> Any:
     """Return the generator in a RunnableLambda if no callback listens: LangChain makes a task for each piece."""
-    from langchain_core.runnables import RunnableLambda
-
     function = getattr(application, "afunc", None)
     alone = inspect.isasyncgenfunction(function) and _takes_only_the_question(function)
     return function if alone and type(application) is RunnableLambda and not heard() else application

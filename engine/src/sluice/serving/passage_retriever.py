@@ -18,13 +18,13 @@ from pydantic import PrivateAttr, SkipValidation
 from sluice import retrieval
 from sluice.guardrails.check import Checks
 from sluice.retrieval import Hit, RetrievalError, Search
+from sluice.retrieval.retriever import documents_of
 from sluice.serving.answer import SearchError
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import RetrievalSettings
 from sluice.serving.telemetry import traces
 
 _BETWEEN_WORDS = re.compile(r"[-_./]+")  # in the name of a file
-_METADATA = ("doc_id", "title", "score", "similarity", "start")
 _SEARCHES = 16  # side by side; what waits for the embedder at the same time is embedded together
 
 
@@ -96,12 +96,6 @@ class PassageRetriever(BaseRetriever):
                 if not verdict.blocked:
                     kept.append(hit)
         return kept
-
-
-def documents_of(hits: Sequence[Hit]) -> list[Document]:
-    return [
-        Document(hit.text, id=hit.chunk_id, metadata={name: getattr(hit, name) for name in _METADATA}) for hit in hits
-    ]
 
 
 def format_passages(documents: Sequence[Document]) -> str:

@@ -88,7 +88,7 @@ class ChatRequest(BaseModel):
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
 
-    # serving/request_schema.py; so are the two largest numbers of tokens below, which have no effect else.
+    # Read by the extra `clients`; so are the two largest numbers of tokens below, which have no effect else.
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: StrictBool | None = None

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
@@ -19,12 +18,10 @@ from sluice.llm.resilience import FallbackProvider, open_chat
 from sluice.llm.settings import needs_local
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import TextEncoder
+from sluice.retrieval.retriever import Retriever, open_for_tenants, open_retriever
 from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.runner import ApplicationRunner
-
-if TYPE_CHECKING:
-    from sluice.retrieval.retriever import Retriever
 
 
 def open_guards(bundle: ReleaseBundle, embedder: TextEncoder) -> Guards:
@@ -83,11 +80,6 @@ def open_model(bundle: ReleaseBundle, role: str = "chat") -> Iterator[FallbackPr
 
 @contextmanager
 def open_search(bundle: ReleaseBundle, stores: Stores, state: Path, *, tenants: bool = False) -> Iterator[Retriever]:
-    from sluice.retrieval.retriever import (
-        open_for_tenants,
-        open_retriever,  # imports LangChain, which takes a second
-    )
-
     opening = open_for_tenants if tenants else open_retriever
     with Embedder(bundle.embedder) as embedder, opening(bundle.index, embedder, stores, state) as retriever:
         yield retriever

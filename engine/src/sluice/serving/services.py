@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage, convert_to_messages
 from langchain_core.prompts import BaseChatPromptTemplate
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool, StructuredTool
 
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks, packages
@@ -24,10 +26,6 @@ from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import ServiceSettings
 from sluice.serving.telemetry import traces
-
-if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable
-    from langchain_core.tools import BaseTool
 
 
 class ReleasePrompt(BaseChatPromptTemplate):
@@ -113,8 +111,6 @@ class Services:
     def tools(self) -> Mapping[str, BaseTool]:
         """The functions with `@tool`, as LangChain's tools, by name; without those that write, which ask for an
         `idempotency_key`."""
-        from langchain_core.tools import StructuredTool
-
         read = {name: one for name, one in TOOLS.items() if "idempotency_key" not in signature(one).parameters}
         return {name: StructuredTool.from_function(function) for name, function in read.items()}
 

@@ -9,42 +9,19 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.evaluation.comparison import compare
-from sluice.evaluation.comparison_policy import ComparisonPolicy
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.registry import make_metrics
-from sluice.evaluation.reports import COMMENT, ComparedVersion, write_reports
+from sluice.evaluation.reports.comparison_page import COMMENT, write_reports
+from sluice.evaluation.reports.phrasing import ComparedVersion
 from sluice.jobs import compare_change as review
 from sluice.jobs.compare_change import ChangeComparison
+from unit.evaluation.asking import METRICS, ask
+from unit.evaluation.reports.conftest import FEWER
 
 Run = Callable[..., tuple[int, str, str]]
-POLICY = ComparisonPolicy.model_validate(
-    {
-        "confidence": 0.99,
-        "power": 0.8,
-        "resamples": 1000,
-        "seed": 1,
-        "minimum_cases": 20,
-        "slices": {"minimum_cases": 20, "at_most": 3},
-        "metrics": {"f1": {"decides": "always", "smallest": 0.02}},
-    }
-)
 
 
-def records(f1: float) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": f"q{number}",
-            "question": f"question {number}",
-            "answer": "a",
-            "status": "answered",
-            "scores": {"f1": f1},
-        }
-        for number in range(40)
-    ]
-
-
-def compared(head: float) -> Comparison:
-    return compare(records(1.0), records(head), make_metrics(), POLICY)
+def compared(spoil: str = "") -> Comparison:
+    return compare(ask(seed=1), ask(seed=1, spoil=spoil), METRICS, FEWER)
 
 
 @pytest.fixture
@@ -73,13 +50,13 @@ def comment(workspace: Workspace) -> str:
 
 
 def test_the_comment_follows_the_change(workspace: Workspace, summary: Path, told: Run) -> None:
-    status, out, err = told(compared(0.5))
+    status, out, err = told(compared("invents"))
     assert status == 3
-    assert "Worse: f1" in out
+    assert "Worse: decline" in out
     assert "the verdict is: worse" in err
-    assert "Worse: f1" in summary.read_text()
-    assert "Worse: f1" in comment(workspace)
-    assert told(compared(1.0))[0] == 0
+    assert "Worse: decline" in summary.read_text()
+    assert "Worse: decline" in comment(workspace)
+    assert told(compared())[0] == 0
     assert "No difference seen" in comment(workspace)
     status, out, _ = told(None)
     assert status == 0
@@ -91,7 +68,7 @@ def test_the_comment_follows_the_change(workspace: Workspace, summary: Path, tol
 def test_a_side_that_cannot_be_evaluated_replaces_the_verdict_of_before(
     workspace: Workspace, summary: Path, told: Run, sluice: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert told(compared(1.0))[0] == 0
+    assert told(compared())[0] == 0
 
     def fails(*_: Any, **__: Any) -> ChangeComparison:
         raise SluiceError("base, main (1234): no model `x|y`", remedy="look @here")

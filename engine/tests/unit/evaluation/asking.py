@@ -63,15 +63,12 @@ POLICY = ComparisonPolicy.model_validate(
 CASES, UNANSWERABLE = 150, 40
 
 
-def ask(
-    *, spoil: Spoil = "", seed: int, trials: int = 1, temperature: float = 0.3, cases: int = CASES
-) -> list[dict[str, Any]]:
+def ask(*, spoil: Spoil = "", seed: int, trials: int = 1, cases: int = CASES) -> list[dict[str, Any]]:
     """Return records of every case and trial. `seed` is of the drawing; the cases are always the same ones."""
     made = np.random.default_rng(0)
     draw = np.random.default_rng([seed, 1])
     skill = made.beta(3, 1.5, cases)  # chance of the right answer
-    if spoil == "temperature raised":
-        temperature = 1.0
+    temperature = 1.0 if spoil == "temperature raised" else 0.3
     records = []
     for number in range(cases):
         for trial in range(trials):

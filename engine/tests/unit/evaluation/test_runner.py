@@ -122,12 +122,9 @@ class Metric:
         self.name, self.result, self.aggregate, self.later = name, result, aggregate, later
 
     def score(self, row: Any, output: Any) -> Any:  # noqa: ARG002 - the protocol's signature
-        if self.later:
-            return self._later()
-        return self._now()
+        return self._later() if self.later else self._now()
 
     async def _later(self) -> Any:
-        await asyncio.sleep(0)
         return self._now()
 
     def _now(self) -> Any:

@@ -28,6 +28,17 @@ def rows(count: int = 60) -> list[Row]:
     return made
 
 
+def record(row: Row, scores: dict[str, float | None], *, right: bool = True) -> dict[str, Any]:
+    declined = not right or not row.answerable
+    return {
+        "id": row.id, "trial": 0, "question": row.question, "expected": list(row.answers),
+        "tags": list(row.tags), "status": "answered", "answer": "no" if declined else row.answers[0],
+        "declined": declined, "retrieved": ["a"], "passages": ["x"], "citations": ["a"], "latency_ms": 10.0,
+        "ttft_ms": 5.0, "prompt_tokens": 9, "completion_tokens": 2, "cost": 0.001, "recorded": False,
+        "scores": scores, "labels": {}, "assertions": {}, "errors": {},
+    }  # fmt: skip
+
+
 def reproduce(workspace: Workspace, *_: Any, **__: Any) -> None:
     write_json(workspace.build / "check" / "report.json", {"digest": "d" * 64})
     (workspace.build / "adapter").mkdir(parents=True, exist_ok=True)

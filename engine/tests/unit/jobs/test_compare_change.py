@@ -18,7 +18,7 @@ from sluice.evaluation.summary import cases_digest
 from sluice.jobs.compare_change import review
 from starter_files import ROOT
 from support.git import git
-from unit.jobs.played_comparison import play, reproduce, rows
+from unit.jobs.played_comparison import play, record, reproduce, rows
 
 
 def commit(root: Path, *more: str) -> str:
@@ -30,19 +30,10 @@ def commit(root: Path, *more: str) -> str:
 def records(asked: list[Row], *, right: bool) -> list[dict[str, Any]]:
     found = []
     for row in asked:
-        declined = not right or not row.answerable
         scores = {"f1": float(right) if row.answerable else None, "decline_accuracy": None if row.answerable else 1.0}
         scores["answer_key"] = float(right or not row.answerable)
         scores |= dict.fromkeys(("mrr", "ndcg_at_5"), 1.0 if row.answerable else None)
-        found.append(
-            {
-                "id": row.id, "trial": 0, "question": row.question, "expected": list(row.answers),
-                "tags": list(row.tags), "status": "answered", "answer": "no" if declined else row.answers[0],
-                "declined": declined, "retrieved": ["a"], "passages": ["x"], "citations": ["a"], "latency_ms": 10.0,
-                "ttft_ms": 5.0, "prompt_tokens": 9, "completion_tokens": 2, "cost": 0.001, "recorded": False,
-                "scores": {**scores, "citation_correctness": 1.0}, "labels": {}, "assertions": {}, "errors": {},
-            }
-        )  # fmt: skip
+        found.append(record(row, {**scores, "citation_correctness": 1.0}, right=right))
     return found
 
 

@@ -18,6 +18,7 @@ from sluice.evaluation.evaluate_stage import BundleEvaluation, metrics_digest
 from sluice.evaluation.metrics import f1
 from sluice.jobs import evaluate_candidate
 from sluice.release.decision import compare_results
+from unit.jobs.played_comparison import record
 
 ROWS = [Row(id=f"q{n}", question=f"What is {n}?", answers=(f"it is {n}",), doc_ids=("right",)) for n in range(80)]
 GATE = """
@@ -27,13 +28,8 @@ GATE = """
 Evaluate = Callable[..., dict[str, Any]]
 
 
-def record(row: Row, *, right: bool = True, score: float | None = None) -> dict[str, Any]:
-    return {
-        **{"id": row.id, "trial": 0, "status": "answered", "question": row.question, "expected": list(row.answers)},
-        **{"answer": row.answers[0] if right else "no", "declined": False, "retrieved": ["right"], "citations": []},
-        **{"latency_ms": 5.0, "ttft_ms": 1.0, "prompt_tokens": 1, "completion_tokens": 1, "recorded": False},
-        **{"scores": {"f1": float(right) if score is None else score}, "labels": {}, "assertions": {}, "errors": {}},
-    }
+def scored(row: Row, score: float = 1.0) -> dict[str, Any]:
+    return record(row, {"f1": score}, right=score > 0)
 
 
 class Asked:
@@ -46,14 +42,14 @@ class Asked:
     ) -> list[dict[str, Any]]:
         self.turns.append([row.id for row in rows])
         on_progress(len(rows), len(rows))
-        return [record(row, right=self.right) for row in rows]
+        return [scored(row, float(self.right)) for row in rows]
 
 
 @pytest.fixture
 def champion(tmp_path: Path) -> Path:
     folder = tmp_path / "champion"
     write_rows(folder / "judging" / "eval.jsonl", ROWS)
-    write_jsonl(folder / "evaluation" / "cases.jsonl", [record(row) for row in asking_order(ROWS)[:20]])
+    write_jsonl(folder / "evaluation" / "cases.jsonl", [scored(row) for row in asking_order(ROWS)[:20]])
     write_json(folder / "evaluation" / "summary.json", {"scored_by": metrics_digest()})
     return folder
 
@@ -141,7 +137,7 @@ def test_a_row_that_has_changed_is_asked_of_the_champion_too(
 def test_answers_that_other_metrics_scored_are_scored_by_those_of_today(
     evaluate: Evaluate, champion: Path, workspace: Workspace
 ) -> None:
-    stored = [record(row, score=0.25) for row in asking_order(ROWS)[:20]]
+    stored = [scored(row, 0.25) for row in asking_order(ROWS)[:20]]
     write_jsonl(champion / "evaluation" / "cases.jsonl", stored)
     write_json(champion / "evaluation" / "summary.json", {"scored_by": "older metrics"})
     evaluate()

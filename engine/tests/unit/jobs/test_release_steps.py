@@ -6,7 +6,6 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from sluice.release.manifest import Images, Manifest, load_judgement
 from support.git import commit_all
 from support.git import git as run_git
 from unit.github.fake_github import FakeGitHub, actions_environment
-from unit.release.conftest import small_models, verdict, workspace, write_evaluation
+from unit.release.conftest import Later, small_models, verdict, workspace, write_evaluation
 
 __all__ = ["small_models", "workspace"]
 
@@ -230,12 +229,6 @@ def test_jobs_that_are_run_again_do_not_bring_back_what_was_gone_back_from(
     assert said.err.count(f"was rolled back to {first} after it was made") == 2  # verify says it as a fault, too
     assert f"{second} is not live in production: nothing is published" in said.out
     assert road.state() == before
-
-
-class Later(datetime):
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> Any:
-        return datetime.now(tz) + timedelta(hours=1)
 
 
 def test_run_again_a_commit_is_not_made_again(road: Road) -> None:

@@ -9,8 +9,6 @@ import pytest
 from pydantic import ValidationError
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.workspace import Workspace
-from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import Prompt, load_prompt, load_prompts
 
 GOOD: dict[str, Any] = {
@@ -206,20 +204,3 @@ def test_what_is_no_text_file(write, tmp_path: Path) -> None:
         load_prompts(tmp_path)
     assert "folder.prompt.yml: is a folder" in caught.value.faults[0]
     assert "greet.prompt.yml: not UTF-8 text" in caught.value.faults[1]
-
-
-def test_the_prompts_of_this_repository(workspace: Workspace) -> None:
-    prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
-    names = {name: {variable.name for variable in prompt.variables} for name, prompt in prompts.items()}
-    for name in ("answer", "finetune"):
-        assert names[name] - {"instruction"} == {"question", "passages", "decline", "history"}
-    assert names["condense"] == {"history", "question"}
-    assert names["judge"] == {"rubric", "question", "passages", "expected", "answer"}
-    assert {name: prompt.model for name, prompt in prompts.items() if prompt.model != "chat"} == {
-        "judge": "judge",
-        "generate": "teacher",
-    }
-    assert names["generate"] == {"title", "passage", "count"}
-    for prompt in prompts.values():
-        for values in prompt.test_data:
-            prompt.render(**{v.name: values[v.name] for v in prompt.variables if v.name in values})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sluice.release import staging
 from sluice.release.manifest import Manifest
 from sluice.release.verdict import Verdict
 
+Make = Callable[..., tuple[Manifest, Path]]
 PROMPT = """\
 name: answer
 description: Answers from the passages.
@@ -35,6 +37,12 @@ MODEL = """\
   sha256: {digest}
   licence: Apache-2.0
 """
+
+
+class Later(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Any:
+        return datetime.now(tz) + timedelta(hours=1)
 
 
 def verdict(**changed: Any) -> Verdict:
@@ -150,5 +158,5 @@ def small_models(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def make(workspace: Workspace) -> Callable[..., tuple[Manifest, Path]]:
+def make(workspace: Workspace) -> Make:
     return partial(release_of, workspace)

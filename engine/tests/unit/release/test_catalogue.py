@@ -16,10 +16,10 @@ from sluice.core.workspace import Workspace
 from sluice.release import artifact_store, catalogue
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
 from sluice.release.catalogue import TransferResult, fetch, fetch_folders, push
-from sluice.release.manifest import Manifest, load, verify
+from sluice.release.manifest import load, verify
 from support.local_server import served_folder
+from unit.release.conftest import Make
 
-Make = Callable[..., tuple[Manifest, Path]]
 COMMIT = "1" * 40
 
 

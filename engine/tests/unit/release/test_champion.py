@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,7 @@ from sluice.release import catalogue, champion, mlflow_registry
 from sluice.release.champion import promote, settle
 from sluice.release.environment_record import EnvironmentRecord, here, open_record
 from sluice.release.manifest import Manifest, load_judgement
-from unit.release.conftest import verdict
-
-Make = Callable[..., tuple[Manifest, Path]]
+from unit.release.conftest import Make, verdict
 
 
 class Killed(BaseException):

@@ -135,12 +135,6 @@ GATE = """\
 """
 
 
-def written(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "gates.yaml"
-    path.write_text(text)
-    return path
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -165,8 +159,10 @@ def written(tmp_path: Path, text: str) -> Path:
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "gates.yaml"
+    path.write_text(text)
     with pytest.raises(SluiceError) as caught:
-        load_gates(written(tmp_path, text))
+        load_gates(path)
     assert says in str(caught.value)
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ from sluice.core.digests import canonical_json
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.release import staging
-from sluice.release.manifest import Images, Manifest, identified, load, load_judgement, verify
+from sluice.release.manifest import Images, identified, load, load_judgement, verify
 from sluice.release.verdict import judged
-from unit.release.conftest import miniature, release_of, verdict, write_evaluation
-
-Make = Callable[..., tuple[Manifest, Path]]
+from unit.release.conftest import Later, Make, miniature, release_of, verdict, write_evaluation
 
 
 def rewritten(folder: Path, change: Callable[[dict[str, Any]], None], name: str = "release.json") -> None:
@@ -46,12 +43,6 @@ def test_two_clones_that_build_the_same_have_one_release_id_whatever_they_measur
     prompt = other.prompts / "answer.prompt.yml"
     prompt.write_text(prompt.read_text().replace("Answers", "answers"))  # one byte
     assert release_of(other, **words)[0].id != manifest.id
-
-
-class Later(datetime):
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> Any:
-        return datetime.now(tz) + timedelta(hours=1)
 
 
 # Of a release from before judgement.json, as the code of that time wrote it.

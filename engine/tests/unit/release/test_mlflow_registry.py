@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from sluice.core.workspace import Workspace
 from sluice.release import champion, mlflow_registry
 from sluice.release.environment_record import here
 from sluice.release.manifest import Manifest
-
-Make = Callable[..., tuple[Manifest, Path]]
+from unit.release.conftest import Make
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,11 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.llm.model_files import ModelSpec
 from sluice.release import release_bundle
-from sluice.release.manifest import Manifest
 from sluice.serving.settings import ServiceSettings
+from unit.release.conftest import Make
 from unit.template.conftest import edit
 
 REPOSITORY = Path(__file__).parents[4]
-
-Make = Callable[..., tuple[Manifest, Path]]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,11 @@ from bs4 import BeautifulSoup
 
 from sluice.core.closures import Code
 from sluice.core.workspace import Workspace
-from sluice.release.manifest import Images, Manifest
+from sluice.release.manifest import Images
 from sluice.release.release_report import markdown, write_report
+from unit.release.conftest import Make, write_evaluation
 from unit.release.conftest import verdict as judged
-from unit.release.conftest import write_evaluation
 from unit.template.conftest import edit
-
-Make = Callable[..., tuple[Manifest, Path]]
 
 
 class Page:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,9 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.prompts import load_prompts
 from sluice.release import staging
-from sluice.release.manifest import Manifest, load, load_judgement, verify
+from sluice.release.manifest import load, load_judgement, verify
 from sluice.release.verdict import judged
-from unit.release.conftest import verdict, write_evaluation
-
-Make = Callable[..., tuple[Manifest, Path]]
+from unit.release.conftest import Make, verdict, write_evaluation
 
 
 def left_over(workspace: Workspace) -> list[str]:

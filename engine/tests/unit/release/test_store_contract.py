@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,12 +15,11 @@ from sluice.core.workspace import Workspace
 from sluice.release import catalogue
 from sluice.release.artifact_store import fetch_artifact
 from sluice.release.catalogue import fetch, push
-from sluice.release.manifest import Manifest, load, verify
+from sluice.release.manifest import load, verify
+from unit.release.conftest import Make
 from unit.release.stores import StoreUnderTest, shared
 
 __all__ = ["shared"]
-
-Make = Callable[..., tuple[Manifest, Path]]
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +15,9 @@ from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import Manifest
 from sluice.release.mlflow_registry import ADAPTER_MODEL, IS_PROMPT
 from support.mlflow_server import MlflowServer, client_of, running, server  # noqa: F401 - fixtures
+from unit.release.conftest import Make
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]  # a busy machine takes minutes to start a server
-Make = Callable[..., tuple[Manifest, Path]]
 
 
 @pytest.fixture

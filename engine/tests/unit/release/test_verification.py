@@ -8,10 +8,9 @@ import pytest
 from sluice.core.workspace import Workspace
 from sluice.release import catalogue, verification
 from sluice.release.artifact_store import open_artifact_store
-from sluice.release.manifest import Manifest
 from sluice.release.verification import check_artifact_store, check_attestation, check_folder
+from unit.release.conftest import Make
 
-Make = Callable[..., tuple[Manifest, Path]]
 Gh = Callable[[str], str]
 FILES = ("release.json", "judgement.json")
 GITHUB = {"GITHUB_REPOSITORY": "octo/app"}

@@ -1,4 +1,4 @@
-"""Chunks, and the files of an index."""
+"""Chunks, the files of an index, and the vectors that are kept for the next one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ from sluice.core.atomic_files import read_json, read_jsonl, write_json
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Document
-from sluice.retrieval.index_files import Chunk, ChunkerSettings, chunk, read_index, starts
+from sluice.retrieval.index_files import (
+    Chunk,
+    ChunkerSettings,
+    build_index,
+    chunk,
+    identity_of,
+    read_index,
+    starts,
+)
+from sluice.retrieval.index_stage import RememberingEmbedder
+
+from .conftest import Scattered, corpus
 
 
 def cut(text: str, max_words: int = 120, name: Any = "paragraph") -> list[Chunk]:
@@ -127,3 +138,46 @@ def test_no_index_and_one_of_another_shape(build, tmp_path: Path) -> None:
     write_json(path, read_json(path) | {"extra": 1})
     with pytest.raises(SluiceError, match=r"index\.json: of another version"):
         read_index(tmp_path / "index")
+
+
+@pytest.fixture
+def remembering(spec, tmp_path: Path) -> tuple[Scattered, RememberingEmbedder]:
+    inner = Scattered()
+    return inner, RememberingEmbedder(inner, tmp_path / "vectors", identity_of(spec))
+
+
+def test_only_what_is_new_is_embedded_and_what_is_gone_is_gone(remembering, spec, tmp_path: Path) -> None:
+    inner, embedder = remembering
+    build_index(corpus(50), embedder, spec, ChunkerSettings(), tmp_path / "index")
+    assert inner.asked == embedder.fresh == 50
+    changed = corpus(49, d0003="Something else.")
+    info = build_index(changed, embedder, spec, ChunkerSettings(), tmp_path / "index")
+    assert inner.asked == 51
+    again = RememberingEmbedder(inner, tmp_path / "vectors", identity_of(spec))  # of another process
+    build_index(changed, again, spec, ChunkerSettings(), tmp_path / "index")
+    assert (inner.asked, again.fresh) == (51, 0)
+    plain = build_index(changed, Scattered(), spec, ChunkerSettings(), tmp_path / "plain")
+    assert info == plain
+    assert len(read_jsonl(tmp_path / "index" / "chunks.jsonl")) == 49
+
+
+def test_it_holds_the_last_build_and_as_many_before(remembering) -> None:
+    inner, embedder = remembering
+    embedder.embed(["a", "b", "c"])
+    embedder.embed(["d", "e"])  # beside these, b and c
+    assert inner.asked == 5
+    embedder.embed(["b", "c"])
+    assert inner.asked == 5
+    embedder.embed(["a"])
+    assert inner.asked == 6
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off"])
+def test_a_file_that_cannot_be_read_is_made_anew(remembering, tmp_path: Path, content: bytes) -> None:
+    inner, embedder = remembering
+    embedder.embed(["a"])
+    (path,) = (tmp_path / "vectors").iterdir()
+    path.write_bytes(content)
+    embedder.embed(["a"])
+    embedder.embed(["a"])
+    assert inner.asked == 2

@@ -13,8 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from sluice.data.rows import Document
-from sluice.retrieval.index_files import ChunkerSettings, IndexInfo, build_index, read_index
+from sluice.retrieval.index_files import IndexInfo, read_index
 from sluice.retrieval.postgres_collections import drop, ensure_collection, list_collections
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
@@ -22,6 +21,7 @@ from sluice.retrieval.stores import Stores
 from .conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
+Build = Callable[..., IndexInfo]
 
 LOADER = """
 import sys
@@ -40,20 +40,12 @@ def connection(database: str) -> Iterator[psycopg.Connection[Any]]:
         yield opened
 
 
-@pytest.fixture
-def make(tmp_path: Path, spec: Any) -> Callable[..., IndexInfo]:
-    def make(documents: list[Document], name: str = "index") -> IndexInfo:
-        return build_index(documents, Scattered(), spec, ChunkerSettings(), tmp_path / name)
-
-    return make
-
-
 def test_a_collection_is_loaded_once_and_holds_what_is_in_the_files(
-    connection: psycopg.Connection[Any], make: Any, tmp_path: Path
+    connection: psycopg.Connection[Any], build: Build, tmp_path: Path
 ) -> None:
     from pgvector.psycopg import register_vector
 
-    info = make(corpus(5))
+    info = build(corpus(5))
     assert list_collections(connection) == []
     for _ in range(2):
         assert ensure_collection(connection, tmp_path / "index") == info
@@ -67,9 +59,9 @@ def test_a_collection_is_loaded_once_and_holds_what_is_in_the_files(
 
 
 def test_two_processes_at_once_load_it_once(
-    connection: psycopg.Connection[Any], database: str, make: Any, tmp_path: Path
+    connection: psycopg.Connection[Any], database: str, build: Build, tmp_path: Path
 ) -> None:
-    info = make(corpus(3))
+    info = build(corpus(3))
     argv = [sys.executable, "-c", LOADER, database, str(tmp_path / "index")]
     pipes: Any = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     loaders = [subprocess.Popen(argv, **pipes, text=True) for _ in range(2)]
@@ -80,10 +72,10 @@ def test_two_processes_at_once_load_it_once(
     assert list_collections(connection) == [info.collection]
 
 
-def test_the_nearest_come_first_with_what_was_stored(stores: Stores, make: Any, tmp_path: Path) -> None:
+def test_the_nearest_come_first_with_what_was_stored(stores: Stores, build: Build, tmp_path: Path) -> None:
     documents = corpus(10)
     documents[7] = documents[7].model_copy(update={"text": "First.\n\nThe seventh word."})
-    make(documents)
+    build(documents)
     with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path) as retriever:
         hits = retriever.search("like T: The seventh word.", k=4)
         assert len(hits) == 4
@@ -100,9 +92,9 @@ def test_the_nearest_come_first_with_what_was_stored(stores: Stores, make: Any, 
 
 
 def test_collections_stand_beside_each_other_and_go_one_by_one(
-    connection: psycopg.Connection[Any], stores: Stores, make: Any, tmp_path: Path
+    connection: psycopg.Connection[Any], stores: Stores, build: Build, tmp_path: Path
 ) -> None:
-    first, second = make(corpus(5), "a").collection, make(corpus(6), "b").collection
+    first, second = build(corpus(5), out=tmp_path / "a").collection, build(corpus(6), out=tmp_path / "b").collection
     for name in ("a", "b"):
         ensure_collection(connection, tmp_path / name)
     assert list_collections(connection) == sorted([first, second])
@@ -114,11 +106,11 @@ def test_collections_stand_beside_each_other_and_go_one_by_one(
 
 
 def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
-    connection: psycopg.Connection[Any], make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: psycopg.Connection[Any], build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sluice.retrieval import postgres_collections
 
-    info = make(corpus(250))
+    info = build(corpus(250))
     read = read_index(tmp_path / "index")
     with monkeypatch.context() as patch:
         patch.setattr(postgres_collections, "read_index", lambda _: (read[0], read[1], read[2][:220]))

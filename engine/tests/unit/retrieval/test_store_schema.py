@@ -1,9 +1,10 @@
-"""Migrations on a real PostgreSQL: up, down, again, two at once, killed midway, and beside readers."""
+"""Migrations on a real PostgreSQL: up, down, again, two at once, killed midway, beside readers, by another user."""
 
 from __future__ import annotations
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from sluice.retrieval.postgres_collections import list_collections
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.store_schema import MIGRATIONS, load_release, migrate, require_current
 from sluice.retrieval.stores import Stores
+from starter_files import ROOT
 
 from .conftest import OLD, Scattered
 
@@ -219,11 +221,44 @@ def test_a_running_release_answers_through_migration_and_load(
         with psycopg.connect(database, autocommit=True) as connection:
             load_release(connection, tmp_path / "new", "r-111111111111")
         reader.more()
-        for name in ("v0001_vector.py", "v0002_releases.py"):
-            path = tmp_path / "schema" / "versions" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text((MIGRATIONS / "versions" / name).read_text())
+        shutil.copytree(MIGRATIONS, tmp_path / "schema", ignore=shutil.ignore_patterns("__pycache__"))
         column = f'op.execute("ALTER TABLE {info.collection} ADD COLUMN note text")'
         write_revision(tmp_path / "schema", "0003", "0002", column)
         assert [line[:7] for line in run(database, folder=tmp_path / "schema")] == ["0003 up"]
         reader.more()
+
+
+PAGE = ROOT / "docs" / "aws.md"
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the project has no docs/aws.md")
+def test_a_service_answers_as_the_user_of_the_page_that_is_no_owner(
+    database: str, build: Callable[..., Any], tmp_path: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (statements,) = re.findall(r"^```sql\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    name = "sluice_user_test"
+    build()
+    with psycopg.connect(database, autocommit=True) as owner:
+        where = owner.execute("SELECT current_database()").fetchone()
+        assert where
+        made = re.sub(r"\bsluice\b", name, statements).replace(f"DATABASE {name}", f'DATABASE "{where[0]}"')
+        for statement in filter(str.strip, made.split(";")):
+            owner.execute(statement.encode())
+        try:
+            address = psycopg.conninfo.make_conninfo(database, user=name, password="…")
+            with psycopg.connect(address) as user:
+                granted = user.execute("SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = user")
+                assert granted.fetchone() == (False, False, False)
+                assert migrate(user).steps
+                load_release(user, tmp_path / "index", "r-111111111111")
+            monkeypatch.setenv("RETRIEVAL_TEST_STORE", address)
+            with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path) as retriever:
+                assert retriever.search("leave", k=2)
+            with psycopg.connect(address) as user, pytest.raises(psycopg.errors.InsufficientPrivilege):
+                user.execute("CREATE ROLE another")
+            with psycopg.connect(database, user="sluice_b", password="…") as second:
+                assert second.execute("SELECT current_user").fetchone() == (name,), "what it makes is the first one's"
+                assert second.execute("SELECT count(*) FROM sluice_releases").fetchone() == (1,)
+        finally:
+            owner.execute(f"DROP OWNED BY {name} CASCADE".encode())
+            owner.execute(f"DROP ROLE sluice_b, {name}".encode())

@@ -10,13 +10,8 @@ import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import load_settings
-from sluice.core.workspace import Workspace
 from sluice.retrieval import stores
 from sluice.retrieval.stores import Stores, StoreSpec, open_store, reviver
-
-
-def test_the_stores_of_this_repository(workspace: Workspace) -> None:
-    assert load_settings(workspace.config / "stores.yaml", Stores).chosen == StoreSpec(kind="embedded", path="pg")
 
 
 @pytest.mark.parametrize(

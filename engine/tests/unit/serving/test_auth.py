@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import httpx
 import pytest
 
 from sluice.serving import auth
@@ -51,24 +50,20 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def ask(client: Client, headers: dict[str, str]) -> httpx.Response:
-    return client.send("POST", CHAT, json=QUESTION, headers=headers)
-
-
 def test_with_keys_the_chat_needs_one(keyed: Callable[[], Client], path: Path, chat: ScriptedChat) -> None:
     secret = add(path)
     client = keyed()
     wrong = secret[:-1] + ("A" if secret[-1] != "A" else "B")
     unknown = secret.replace(secret.split("_")[1], "00000000")
     for headers in ({}, bearer(wrong), bearer(unknown), bearer("x"), bearer(""), {"authorization": f"Basic {secret}"}):
-        response = ask(client, headers)
+        response = client.chat(headers=headers)
         assert response.status_code == 401
         assert response.headers["www-authenticate"] == 'Bearer realm="sluice"'
         assert response.json()["error"]["code"] == "invalid_api_key"
         assert response.json()["error"]["type"] == "invalid_request_error"
     assert chat.calls == []
-    assert ask(client, bearer(secret)).status_code == 200
-    assert ask(client, {"authorization": f"bearer  {secret}"}).status_code == 200
+    assert client.chat(headers=bearer(secret)).status_code == 200
+    assert client.chat(headers={"authorization": f"bearer  {secret}"}).status_code == 200
 
 
 def test_probes_and_the_page_stay_open_and_nothing_else(keyed: Callable[[], Client], path: Path) -> None:
@@ -89,7 +84,7 @@ def test_a_key_does_what_its_scopes_say(keyed: Callable[[], Client], path: Path)
 
     assert (status("/v1/models", web), status("/v1/models", scraper)) == (200, 200)
     assert (status("/metrics", web), status("/metrics", scraper)) == (403, 200)
-    refused = ask(client, bearer(scraper))
+    refused = client.chat(headers=bearer(scraper))
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "missing_scope")
     assert "'chat'" in refused.json()["error"]["message"]
 
@@ -99,8 +94,8 @@ def test_the_tenant_of_the_key_reaches_the_search(
 ) -> None:
     acme, nobody = add(path, tenant="acme"), add(path, "shared")
     client = keyed()
-    ask(client, bearer(acme))
-    ask(client, bearer(nobody))
+    client.chat(headers=bearer(acme))
+    client.chat(headers=bearer(nobody))
     client.send("POST", CHAT, json=QUESTION | {"stream": True}, headers=bearer(acme))
     # Only the key decides: what a caller writes into a request changes nothing.
     client.send("POST", CHAT, json=QUESTION | {"user": "acme", "metadata": {"tenant": "acme"}}, headers=bearer(nobody))
@@ -112,17 +107,17 @@ def test_a_key_over_its_rate_waits_and_others_do_not(
 ) -> None:
     slow, other = add(path, rate=2), add(path, "other")
     client = keyed()
-    first = ask(client, bearer(slow)).headers
+    first = client.chat(headers=bearer(slow)).headers
     assert [first[f"x-ratelimit-{name}-requests"] for name in ("limit", "remaining", "reset")] == ["2", "1", "30s"]
-    assert ask(client, bearer(slow)).status_code == 200
-    refused = ask(client, bearer(slow))
+    assert client.chat(headers=bearer(slow)).status_code == 200
+    refused = client.chat(headers=bearer(slow))
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "30")
     assert refused.json()["error"]["type"] == "rate_limit_error"
-    assert ask(client, bearer(other)).status_code == 200
+    assert client.chat(headers=bearer(other)).status_code == 200
     clock(29)
-    assert ask(client, bearer(slow)).status_code == 429
+    assert client.chat(headers=bearer(slow)).status_code == 429
     clock(2)
-    assert ask(client, bearer(slow)).status_code == 200
+    assert client.chat(headers=bearer(slow)).status_code == 200
 
 
 def test_a_change_of_the_file_takes_effect_while_requests_run(
@@ -130,14 +125,14 @@ def test_a_change_of_the_file_takes_effect_while_requests_run(
 ) -> None:
     first = add(path)
     client = keyed()
-    assert ask(client, bearer(first)).status_code == 200
+    assert client.chat(headers=bearer(first)).status_code == 200
     second = add(path, "second")
     revoke_key(path, "web")
     clock(1.1)
-    assert (ask(client, bearer(first)).status_code, ask(client, bearer(second)).status_code) == (401, 200)
+    assert [client.chat(headers=bearer(key)).status_code for key in (first, second)] == [401, 200]
     revoke_key(path, "second")
     clock(1.1)
-    assert ask(client, bearer(second)).status_code == 401  # none in force is not the same as none asked for
+    assert client.chat(headers=bearer(second)).status_code == 401  # none in force is not the same as none asked for
 
 
 def test_a_mounted_secret_changes_by_its_link(path: Path, tmp_path: Path, clock: Callable[[float], None]) -> None:
@@ -193,7 +188,7 @@ def test_a_file_that_appears_closes_the_service(
     assert client.chat().status_code == 200
     secret = add(path)
     clock(1.1)
-    assert (client.chat().status_code, ask(client, bearer(secret)).status_code) == (401, 200)
+    assert (client.chat().status_code, client.chat(headers=bearer(secret)).status_code) == (401, 200)
 
 
 def test_a_wrong_key_is_compared_like_a_right_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +213,7 @@ def keyless(request: pytest.FixtureRequest, make_client: Callable[..., Client], 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST:8080", "[::1]:8080"])
 def test_any_name_of_this_machine_is_answered(keyless: Client, host: str) -> None:
-    assert keyless.send("POST", CHAT, json=QUESTION, headers={"host": host}).status_code == 200
+    assert keyless.chat(headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -259,7 +254,7 @@ def test_a_page_from_elsewhere_is_refused(keyless: Client, chat: ScriptedChat, o
 @pytest.mark.parametrize("host", ["localhost:8080", "[::1]:8080"])
 def test_the_page_of_the_service_is_answered(keyless: Client, host: str) -> None:
     headers = {"host": host, "origin": f"http://{host}"}
-    assert keyless.send("POST", CHAT, json=QUESTION, headers=headers).status_code == 200
+    assert keyless.chat(headers=headers).status_code == 200
 
 
 def test_weakness_10_a_second_host_is_none(keyless: Client) -> None:
@@ -324,7 +319,7 @@ def test_no_header_stands_for_the_key(
         assert closed(guarded, "POST" if place == CHAT else "GET", f"{place}?key={secret}&access_token={secret}")
     assert chat.calls == []
     right = {"authorization": f"Bearer {secret}"}
-    assert guarded.send("POST", CHAT, json=QUESTION, headers=right).status_code == 200  # the key itself is let in
+    assert guarded.chat(headers=right).status_code == 200  # the key itself is let in
 
 
 def test_no_page_from_elsewhere_is_told_that_it_may_ask(guarded: Client, secret: str) -> None:

@@ -232,16 +232,6 @@ def click(browser: Browser, words: str, within: str = "document") -> None:
     browser.js(f"[...{within}.querySelectorAll('button')].find(one => one.textContent === {words!r}).click()")
 
 
-def said(browser: Browser) -> str:
-    words: str = browser.js("document.getElementById('said').textContent")
-    return words
-
-
-def field(browser: Browser) -> str:
-    words: str = browser.js("document.getElementById('question').value")
-    return words
-
-
 def answer_with(browser: Browser, text: str, **closing: Any) -> None:
     """Has the page's next requests answered with a stream of this text, without the service."""
     frame = {"id": f"chatcmpl-{'a' * 48}", "release": "r-1"}
@@ -319,9 +309,9 @@ def test_a_question_that_is_too_long_stays_whole_and_is_not_sent(browser: Browse
     assert texts(browser, "#count") == [""]
     browser.type("🤖" * 14)
     browser.press("Enter")
-    assert field(browser) == "🤖" * 50
+    assert browser.js("document.getElementById('question').value") == "🤖" * 50
     assert texts(browser, "#count") == ["50 of 40 characters. Shorten your question by 10 to ask it."]
-    assert said(browser) == texts(browser, "#count")[0]
+    assert texts(browser, "#said") == texts(browser, "#count")
     assert texts(browser, "article") == []
     assert browser.accessibility_faults() == []
 
@@ -334,7 +324,7 @@ def test_a_refusal_is_told_in_words(browser: Browser, service: Service) -> None:
     ask(browser, QUESTION)
     browser.wait(answered(1))
     assert texts(browser, ".answer, .note") == ["", words]
-    assert said(browser) == words
+    assert texts(browser, "#said") == [words]
     assert browser.js("context(turns)") == []
 
 

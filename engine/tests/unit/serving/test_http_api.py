@@ -93,7 +93,8 @@ def test_a_streamed_answer_passes_seven_generators(
 
     def watched(reader: aiohttp.StreamReader) -> Awaitable[bytes]:
         frames = [frame.f_code for frame, _ in traceback.walk_stack(sys._getframe())]
-        if generators := [code.co_qualname for code in frames if code.co_flags & inspect.CO_ASYNC_GENERATOR]:
+        generators = [code.co_qualname for code in frames if code.co_flags & inspect.CO_ASYNC_GENERATOR]
+        if generators and generators[0] != "HttpClient.post":  # it reads the rest of a reply that has ended
             passed[:] = generators
         return reader.read(64)  # so that it reads more than once
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -19,15 +18,8 @@ from unit.serving.client import Client
 from unit.serving.test_http_api import events
 
 
-@pytest.fixture
-def document(client: Client) -> dict[str, Any]:
-    response = client.get("/openapi.json")
-    assert response.status_code == 200
-    found: dict[str, Any] = response.json()
-    return found
-
-
-def test_every_path_is_described_with_its_replies(document: dict[str, Any]) -> None:
+def test_every_path_is_described_with_its_replies(client: Client) -> None:
+    document = client.get("/openapi.json").json()
     of_an_extra = {"/mcp", "/v1/responses"} if "clients" in extras() else set()
     assert set(document["paths"]) == of_an_extra | {
         "/",

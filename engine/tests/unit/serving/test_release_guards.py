@@ -113,10 +113,7 @@ def test_an_answer_that_must_be_json_is_judged_whole() -> None:
     assert json.loads(ask(bundle_with(output=form), model, [HONEST]).text) == {"answer": "five. percent"}
 
 
-BANNED = ["someone@example.org", "<script>x()</script>"]
-
-
-@pytest.mark.parametrize("banned", BANNED)
+@pytest.mark.parametrize("banned", ["someone@example.org", "<script>x()</script>"])
 @pytest.mark.parametrize("action", ["redact", "block"])
 def test_a_banned_text_is_never_sent_wherever_the_stream_is_cut(banned: str, action: str) -> None:
     output = [{"check": check, "action": action} for check in ("secrets", "personal_data", "markup")]

@@ -23,8 +23,6 @@ from sluice.serving.routing import OPEN, RouteTable, ServicesDep, load_router, n
 from sluice.serving.runner import ApplicationRunner
 from unit.serving.client import Client
 
-BEARER = "authorization"
-
 
 class Wish(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -65,7 +63,7 @@ def make_client(bundle: ReleaseBundle, chain: ApplicationRunner, router: APIRout
 
 
 def key_of(path: Path, name: str, *scopes: Any, rate: int = 60) -> dict[str, str]:
-    return {BEARER: f"Bearer {add_key(path, name, tenant=None, scopes=scopes, rate=rate)}"}
+    return {"authorization": f"Bearer {add_key(path, name, tenant=None, scopes=scopes, rate=rate)}"}
 
 
 def test_a_route_that_says_nothing_needs_a_key(make_client: Callable[[], Client], keys: Path) -> None:

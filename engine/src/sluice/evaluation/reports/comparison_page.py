@@ -1,7 +1,7 @@
 """report.html: the comparison as one offline page, with search, filters and details for every case.
 
 The cases are JSON that is rendered when it becomes visible; the content security policy allows the page's own script
-only.
+only. `write_reports` writes comment.md and comparison.json beside it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sluice.core.atomic_files import write_atomic, write_json
 from sluice.core.html_theme import page_environment
 from sluice.evaluation.comparison_result import ORDER, CaseChange, Comparison
 from sluice.evaluation.paired_cases import CaseResult
 from sluice.evaluation.reports import phrasing
+from sluice.evaluation.reports.comparison_comment import write_comment
 from sluice.evaluation.reports.phrasing import ComparedVersion, parts_of, printable
 
+COMMENT, PAGE, JSON = "comment.md", "report.html", "comparison.json"
 _TEMPLATES = Path(__file__).parent / "templates"
 _STATES = {"worse": "failed", "improved": "passed", "no difference seen": "passed"}
+
+
+def write_reports(
+    folder: Path,
+    comparison: Comparison,
+    base: ComparedVersion,
+    head: ComparedVersion,
+    prompts: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    changed = [prompt for prompt in prompts if prompt.get("status") != "same"]
+    write_atomic(folder / COMMENT, write_comment(comparison, base, head, changed))
+    write_atomic(folder / PAGE, page(comparison, base, head, changed))
+    document = {**comparison.as_dict(), "base": base.as_dict(), "head": head.as_dict(), "prompts": list(changed)}
+    write_json(folder / JSON, document)
 
 
 def page(

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
-from sluice.core.training_packages import install_training_packages
+from sluice.core.extras import install_training_packages
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.training_parameters import TrainingParameters
 

@@ -1,4 +1,4 @@
-"""The `sluice train`, `sluice models card` and `sluice models lineage` commands."""
+"""The `sluice train` and `sluice models card` commands."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from typing import Annotated
 import typer
 
 from sluice.cli.common import HERE, OnOption, WatchOption, elsewhere, find_release
-from sluice.core.atomic_files import read_json, write_atomic
-from sluice.core.digests import digest_of
-from sluice.core.errors import SluiceError
+from sluice.core.atomic_files import write_atomic
 from sluice.core.workspace import Workspace
-from sluice.release.manifest import Manifest, load_judgement
 
 Release = Annotated[str, typer.Argument(help="Release id; default: the champion.")]
 
@@ -78,46 +75,6 @@ def models_card(
         print(card, end="")
 
 
-def models_lineage(release: Release = "") -> None:
-    """Print the lineage of a release: adapter, base model, and the digest of each training row."""
-    workspace = Workspace.find()
-    manifest, folder = find_release(workspace, release)
-    for line in lineage(workspace, manifest, folder):
-        print(line)
-
-
-def lineage(workspace: Workspace, manifest: Manifest, folder: Path) -> list[str]:
-    """Return a line per part and row; a row says if data/train.jsonl still has it unchanged."""
-    from sluice.data.rows import load_rows
-
-    chat, judgement = manifest.models["chat"], load_judgement(folder)
-    lines = [
-        f"release {manifest.id} of commit {judgement.commit}, made on {judgement.created}",
-        f"data {manifest.data.digest}",
-        f"base model sha256 {chat.sha256}, {chat.source}",
-    ]
-    if manifest.adapter is None:
-        return [*lines, "no adapter: nothing was trained"]
-    training = read_json(folder / "training.json")
-    lines += [
-        f"adapter sha256 {manifest.adapter.sha256}",
-        f"trained on base sha256 {training.get('base_sha256', 'unknown')}",
-        f"examples {training.get('data_digest', 'unknown')}",
-    ]
-    rows = training.get("rows")
-    if not rows:
-        raise SluiceError(
-            f"{folder / 'training.json'}: lists no rows: the release was made before they were recorded",
-            remedy="make a release again: `make release`",
-        )
-    known = {row.id: digest_of(row.as_dict()) for row in load_rows(workspace.data / "train.jsonl")}
-    for row, digest in rows.items():
-        state = "gone" if row not in known else "as it is" if known[row] == digest else "changed since"
-        lines.append(f"row {row} {digest} {state}")
-    return lines
-
-
 def register(app: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     app.command()(train)
     groups["models"].command("card")(models_card)
-    groups["models"].command("lineage")(models_lineage)

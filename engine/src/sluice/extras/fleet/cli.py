@@ -84,18 +84,6 @@ def upgrade(
         raise SluiceError(f"template {found.version}: {found.summary}", remedy=remedy)
 
 
-@group.command()
-def advise(
-    name: Annotated[str, typer.Argument(help="Advisory: CVE-… or GHSA-….")],
-    file: File = Path("fleet.yaml"),
-) -> None:
-    """List the projects whose locks have a version affected by an advisory in GitHub's database."""
-    from sluice.extras.fleet.advisory import advise as ask
-    from sluice.extras.fleet.fleet_file import load_fleet
-
-    print(ask(name, load_fleet(file), os.environ, folder_of(file)), end="")
-
-
 def register(app: typer.Typer, groups: dict[str, typer.Typer]) -> None:
     app.add_typer(group, name="fleet")
     groups["fleet"] = group

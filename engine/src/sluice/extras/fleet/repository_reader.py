@@ -7,7 +7,6 @@ the request is authorised (GitHub's documentation of the REST API 2022-11-28, Be
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 _LONGEST = 400
 _GATES = Path("config/gates.yaml")
-_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
 AT_ONCE = 8  # GitHub refuses more than a hundred requests at a time, of all that use the token
 _CODE = digest_of_file(Path(__file__))[:12]  # facts that other code has found are read anew
 _QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")  # no process is left behind
@@ -89,16 +87,7 @@ class GitHubReader:
 
     def get(self, path: str = "") -> Any:
         """Return the JSON of a path below the repository, such as `/branches/main`."""
-        return self.get_global(f"/repos/{self.name}{path}")
-
-    def look(self) -> tuple[dict[str, Any], dict[str, Any], GitHubReader]:
-        """Return the repository, its default branch, and the reader of the name that it has now: PyGithub 2.10.0
-        follows GitHub's redirect of an old name without the query (Requester.py, __requestRaw)."""
-        facts = self.get()
-        now = replace(self, name=facts["full_name"])
-        return facts, now.get(f"/branches/{facts['default_branch']}"), now
-
-    def get_global(self, path: str) -> Any:
+        path = f"/repos/{self.name}{path}"
         requester = self.repository.requester
         file = self.folder / "answers" / f"{digest_of(requester.base_url + path)}.json"
         kept: dict[str, Any] = read_json(file) if file.is_file() else {}
@@ -111,6 +100,13 @@ class GitHubReader:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, {"etag": etag, "answer": answer})
         return answer
+
+    def look(self) -> tuple[dict[str, Any], dict[str, Any], GitHubReader]:
+        """Return the repository, its default branch, and the reader of the name that it has now: PyGithub 2.10.0
+        follows GitHub's redirect of an old name without the query (Requester.py, __requestRaw)."""
+        facts = self.get()
+        now = replace(self, name=facts["full_name"])
+        return facts, now.get(f"/branches/{facts['default_branch']}"), now
 
 
 def in_a_line(error: Exception) -> str:
@@ -147,7 +143,7 @@ def commit_of(template: GitMirror, version: str) -> str:
 
 class ProjectFacts(Settings):
     """A commit of a project: `edited` files of the engine, each with what to use in its place, `adopted` ones that it
-    may edit and has, the text of its `gates`, and the versions that its locks pin by package."""
+    may edit and has, and the text of its `gates`."""
 
     name: str
     version: str
@@ -157,7 +153,6 @@ class ProjectFacts(Settings):
     without: tuple[str, ...]
     environments: tuple[str, str]
     gates: str
-    pins: dict[str, tuple[str, ...]]
 
 
 def read_facts(mirror: GitMirror, commit: str, template: GitMirror) -> ProjectFacts:
@@ -184,11 +179,6 @@ def _facts(root: Path) -> ProjectFacts:
     project = load_project(root / "config")
     found = edits(root, walk(root))
     foreign = refused(found, project.adopted, read_list(root, OWNED))
-    engine = root / "engine" / "requirements"
-    pins: dict[str, set[str]] = {}
-    for lock in [*engine.glob("*.txt"), *(root / FOLDER).glob("*/requirements/*.txt")]:
-        for package, version in _PIN.findall(_text(lock)):
-            pins.setdefault(re.sub(r"[-_.]+", "-", package).lower(), set()).add(version)
     return ProjectFacts(
         name=project.name,
         version=version_of(root),
@@ -198,7 +188,6 @@ def _facts(root: Path) -> ProjectFacts:
         without=project.without,
         environments=project.environments,
         gates=_text(root / _GATES),
-        pins={package: tuple(sorted(versions)) for package, versions in sorted(pins.items())},
     )
 
 

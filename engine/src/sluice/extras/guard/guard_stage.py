@@ -10,9 +10,9 @@ from statistics import fmean
 from typing import Any
 
 from sluice.core.atomic_files import write_json
+from sluice.core.extras import install_training_packages
 from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
-from sluice.core.training_packages import install_training_packages
 from sluice.core.workspace import Workspace
 from sluice.data.near_duplicates import words
 from sluice.data.rows import load_corpus, load_rows

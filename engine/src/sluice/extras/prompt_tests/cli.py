@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluice.cli.common import print_json, tell
+from sluice.cli.common import tell
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
@@ -26,19 +27,17 @@ def prompts_list() -> None:
 
 def prompts_diff(
     base: Annotated[str, typer.Argument(help="Branch, tag or commit to compare the working tree with.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare the working tree's prompts with BASE: wording, parameters, variables and digests."""
-    from sluice.extras.prompt_tests.prompt_terminal import changes_since, markdown_changes, print_changes
+    """Compare the working tree's prompts with BASE: their digests, and the words that changed."""
+    from sluice.extras.prompt_tests.prompt_terminal import describe_changes
 
-    workspace = Workspace.find()
-    changes, edited = changes_since(workspace.root, base, _prompts())
-    if as_json:
-        print_json({"base": base, "prompts": [change.as_dict() for change in changes]})
-    else:
-        print_changes(changes, base=base, edited=edited)
-    if edited and os.environ.get("GITHUB_STEP_SUMMARY"):
-        tell(markdown_changes(changes, base=base, edited=edited))
+    text = describe_changes(Workspace.find().root, base, _prompts())
+    print(text)
+    if "GITHUB_STEP_SUMMARY" in os.environ:
+        fence = "`" * max(
+            [3, *(len(run) + 1 for run in re.findall("`+", text))]
+        )  # a prompt may hold a fence of its own
+        tell(f"### Prompts\n\n{fence}\n{text}\n{fence}\n")
 
 
 def prompts_show(

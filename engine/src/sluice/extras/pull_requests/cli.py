@@ -16,7 +16,7 @@ def comment(
     summary (in GitHub Actions)."""
     from sluice.cli.common import tell
     from sluice.core.workspace import Workspace
-    from sluice.evaluation.reports import COMMENT
+    from sluice.evaluation.reports.comparison_page import COMMENT
     from sluice.extras.pull_requests.comment_verdict import comparison_text
     from sluice.extras.pull_requests.pull_request_comment import upsert_comment
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sluice.core.atomic_files import read_json
 from sluice.core.settings import Settings
-from sluice.evaluation.reports import JSON
+from sluice.evaluation.reports.comparison_page import JSON
 from sluice.extras.pull_requests.pull_request_comment import head_of
 from sluice.github.workflow_run import run_url
 

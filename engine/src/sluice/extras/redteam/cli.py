@@ -39,7 +39,7 @@ def redteam(
         return
     if sum(map(bool, (release, draft, url))) > 1:
         raise SluiceError("--release, --draft and --url exclude each other", remedy="name one of them")
-    from sluice.evaluation.reports import COMMENT
+    from sluice.evaluation.reports.comparison_page import COMMENT
     from sluice.extras.redteam.drill import make_plan, run
     from sluice.extras.redteam.report import in_the_terminal
     from sluice.extras.redteam.target import find_subject

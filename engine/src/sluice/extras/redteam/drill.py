@@ -26,7 +26,7 @@ from sluice.core.settings import Settings, nearest
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
 from sluice.evaluation.comparison_policy import ComparisonPolicy, load_policy
-from sluice.evaluation.reports import ComparedVersion as Described
+from sluice.evaluation.reports.phrasing import ComparedVersion as Described
 from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, evenly
 from sluice.extras.redteam.garak import GarakParameters, installed, run_garak
 from sluice.extras.redteam.report import RESISTED, compare_runs, record, write_reports

@@ -14,9 +14,9 @@ from sluice.evaluation.comparison_policy import ComparisonPolicy, MetricPolicy
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.paired_cases import Record
 from sluice.evaluation.registry import NamedMeasure
-from sluice.evaluation.reports import COMMENT, PAGE, ComparedVersion
 from sluice.evaluation.reports.comparison_comment import write_comment
-from sluice.evaluation.reports.comparison_page import page
+from sluice.evaluation.reports.comparison_page import COMMENT, PAGE, page
+from sluice.evaluation.reports.phrasing import ComparedVersion
 from sluice.extras.redteam.result import FILE, AttackCount, FamilyResult, RedTeamResult
 from sluice.extras.redteam.suites import load_cases
 from sluice.extras.redteam.target import AttackAttempt

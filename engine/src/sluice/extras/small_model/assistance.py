@@ -15,7 +15,8 @@ from sluice.extras.small_model.evidence_reader import EvidenceReader
 from sluice.extras.small_model.questions import Speller, bare, is_personal, leans
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
-from sluice.serving.passage_retriever import PassageRetriever, SearchResult, documents_of
+from sluice.retrieval.retriever import documents_of
+from sluice.serving.passage_retriever import PassageRetriever, SearchResult
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import SmallModelSettings

@@ -30,7 +30,7 @@ from sluice.extras.upgrade.engine_wheel import (
     require_same,
     unpack,
 )
-from sluice.template.init_project import require_clean
+from sluice.extras.upgrade.init_project import require_clean
 from sluice.template.owned import ENGINE, FILES, edits, list_files, version_of
 
 INDEX, VENDORED, INSTALLED = "index", "vendored", "installed"

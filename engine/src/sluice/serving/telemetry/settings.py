@@ -1,8 +1,5 @@
-"""config/telemetry.yaml: exporters, sampling, contents of traces; and the log.
-
-It belongs to the environment, not to the release: the same release exports to one collector in staging and to another
-in production.
-"""
+"""config/telemetry.yaml: exporters, sampling, contents of traces, the log. It belongs to the environment, not to the
+release: in production another collector may take what the same release exports."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.reports import ComparedVersion
+from sluice.evaluation.reports.phrasing import ComparedVersion
 from unit.evaluation.asking import METRICS, POLICY, ask, changed
 
 DECIDING = ("f1", "decline_accuracy", "json_schema")

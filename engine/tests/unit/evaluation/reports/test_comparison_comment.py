@@ -10,8 +10,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.reports import ComparedVersion
 from sluice.evaluation.reports.comparison_comment import LIMIT, write_comment
+from sluice.evaluation.reports.phrasing import ComparedVersion
 from unit.evaluation.asking import ask
 from unit.evaluation.reports.conftest import HOSTILE, Comparing
 

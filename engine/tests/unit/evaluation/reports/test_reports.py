@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.reports import COMMENT, JSON, PAGE, ComparedVersion, write_reports
-from sluice.evaluation.reports.comparison_page import page
-from sluice.evaluation.reports.phrasing import in_the_terminal
+from sluice.evaluation.reports.comparison_page import COMMENT, JSON, PAGE, page, write_reports
+from sluice.evaluation.reports.phrasing import ComparedVersion, in_the_terminal
 from unit.evaluation.asking import ask, changed
 from unit.evaluation.reports.conftest import Comparing
 from unit.serving.browser import Browser

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import ROOT
-from sluice.core import training_packages
 from sluice.core.errors import SluiceError
 from sluice.core.extras import FOLDER
 from sluice.extras.finetune import base_model
@@ -41,7 +41,7 @@ def test_missing_packages_are_installed_by_a_checkout_and_named_elsewhere(
 ) -> None:
     real: Any = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "trl" else real(name))
-    monkeypatch.setattr(training_packages.sys, "prefix", str(tmp_path / ".venv"))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
     with pytest.raises(SluiceError, match="train needs torch, transformers and peft"):
         require_training_packages()
     (tmp_path / ".venv").mkdir()

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
-from sluice.data.rows import Row, write_rows
-from sluice.extras.finetune.cli import lineage
+from sluice.data.rows import Row
 from sluice.extras.finetune.training_record import EXPERIMENT, log_training, model_card
 from sluice.release.manifest import Manifest
 from sluice.release.mlflow_registry import record_release
@@ -83,26 +81,3 @@ def test_the_card_says_what_it_is_made_of_and_what_it_scored(workspace: Workspac
     assert "| training" not in card
     with pytest.raises(SluiceError, match="has no adapter"):
         model_card(workspace, make(adapter=None)[0])
-
-
-def test_each_row_is_named_with_its_digest_and_what_became_of_it(workspace: Workspace, make: Make) -> None:
-    record(workspace, rows={row.id: digest_of(row.as_dict()) for row in ROWS}, base_sha256="b" * 64)
-    manifest, folder = make()
-    edited = ROWS[1].model_copy(update={"answers": ("one",)})
-    write_rows(workspace.data / "train.jsonl", [ROWS[0], edited])
-    lines = lineage(workspace, manifest, folder)
-    assert lines[0].startswith(f"release {manifest.id} of commit {'0' * 40}")
-    assert manifest.adapter is not None
-    assert f"adapter sha256 {manifest.adapter.sha256}" in lines
-    assert f"trained on base sha256 {'b' * 64}" in lines
-    assert lines[-3:] == [
-        f"row q0 {digest_of(ROWS[0].as_dict())} as it is",
-        f"row q1 {digest_of(ROWS[1].as_dict())} changed since",
-        f"row q2 {digest_of(ROWS[2].as_dict())} gone",
-    ]
-
-
-def test_a_release_without_training_says_so(workspace: Workspace, make: Make) -> None:
-    assert lineage(workspace, *make(adapter=None))[-1] == "no adapter: nothing was trained"
-    with pytest.raises(SluiceError, match="lists no rows"):
-        lineage(workspace, *make())

@@ -4,9 +4,8 @@ Paths, fields and their types are those of GitHub's OpenAPI description for the 
 (githubkit-schemas-2022-11-28 26.10.21 is made of it): repos/get (full-repository), repos/get-branch
 (branch-with-protection), git/list-matching-refs (git-ref), issues/list-for-repo (issue), issues/list-comments
 (issue-comment), dependabot/list-alerts-for-repo (dependabot-alert), checks/list-for-ref (check-run), pulls/list and
-pulls/create (pull-request), security-advisories/list-global-advisories (global-advisory). A repository that was
-renamed answers 301 with its address by number (docs.github.com, Best practices, Follow redirects); an archived one is
-read-only (docs.github.com, Archiving repositories).
+pulls/create (pull-request). A repository that was renamed answers 301 with its address by number (docs.github.com, Best
+practices, Follow redirects); an archived one is read-only (docs.github.com, Archiving repositories).
 """
 
 from __future__ import annotations
@@ -120,17 +119,13 @@ class FakeProject:
 
 @dataclass
 class FakeFleet(FakeGitHub):
-    """`projects` by name; the repository of the platform team itself is that of FakeGitHub. `advisories`: by CVE."""
+    """`projects` by name; the repository of the platform team itself is that of FakeGitHub."""
 
     projects: dict[str, FakeProject] = field(default_factory=dict)
-    advisories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     writing: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, method: str, path: str, token: str, body: Any) -> tuple[int, Any]:
         found = re.match(r"/repos/([^/]+/[^/?]+)([^?]*)\??(.*)", path)
-        place, _, query = path.partition("?")
-        if place == "/advisories" and token in LOGINS:
-            return 200, self.advisories.get(dict(parse_qsl(query)).get("cve_id", ""), [])
         if by_number := re.match(r"/repositories/(\d+)([^?]*)\??(.*)", path):
             project = next(one for one in self.projects.values() if one.facts["id"] == int(by_number[1]))
             return self._of(project, method, by_number[2], dict(parse_qsl(by_number[3])), token, body)

@@ -119,7 +119,6 @@ UNREADABLE: dict[str, tuple[str, bytes | str, str]] = {  # path, content (a text
     "files": ("engine/FILES", b"\xff\xff\n", "cannot be read: UnicodeDecodeError: "),
     "lock": ("config/engine.lock", b"\xff\n", "cannot be read: UnicodeDecodeError: "),
     "gates": ("config/gates.yaml", b"gates: \xff\n", ""),
-    "pins": ("engine/requirements/serve.txt", b"\xff==1\n", ""),
     "device": ("engine/requirements/serve.txt", "/dev/zero", ""),
 }
 

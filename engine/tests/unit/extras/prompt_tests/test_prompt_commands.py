@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from sluice.core.errors import ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.extras.prompt_tests.prompt_cases import parse_values
-from sluice.extras.prompt_tests.prompt_terminal import changes_since
+from sluice.extras.prompt_tests.prompt_terminal import prompts_of
 from sluice.prompts import Prompt, load_prompts
 from support.git import commit_all, git
 from unit.test_cli import PROMPTS, Run
@@ -89,13 +88,19 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_prompts_are_compared_with_a_commit(sluice: Run, answer: Path) -> None:
-    assert sluice("prompts", "diff", "main") == (0, f"as in main: {', '.join(PROMPTS)}\n", "")
+    assert sluice("prompts", "diff", "main") == (0, f"same version as in main: {', '.join(PROMPTS)}\n", "")
     edit(answer, "temperature: 0", "temperature: 0.7")
-    status, out, _ = sluice("prompts", "diff", "main")
-    assert (status, "  temperature: 0 -> 0.7\n" in out) == (0, True)
-    status, out, _ = sluice("prompts", "diff", "main", "--json")
-    change = json.loads(out)["prompts"][0]
-    assert (change["name"], change["parameters"]) == ("answer", [{"name": "temperature", "base": 0.0, "head": 0.7}])
+    edit(answer.with_name("finetune.prompt.yml"), "name: finetune", "# a comment\nname: finetune")
+    third = answer.with_name("third.prompt.yml")
+    third.write_text(answer.read_text().replace("name: answer", "name: third"))
+    status, out, _ = sluice("prompts", "diff", "base")
+    old, new = out.partition("answer  ")[2].split("\n")[0].split(" -> ")
+    assert (status, len(old), len(new), old != new) == (0, 12, 12, True)
+    assert "\nthird  none -> " in out
+    assert "finetune" in out.partition("same version as in base: ")[2].partition("\n")[0]
+    assert "temperature: [-0-]{+0.7+}\n" in out
+    answer.unlink()
+    assert sluice("prompts", "diff", "base")[1].startswith(f"answer  {old} -> none\n")
     status, _, err = sluice("prompts", "diff", "mian")
     assert (status, "did you mean 'main'?" in err) == (1, True)
 
@@ -105,37 +110,18 @@ def test_a_run_shows_which_prompts_were_edited_where_people_look(
 ) -> None:
     summary = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    edit(answer, "Answer the question", "Answer ```` every question")
     sluice("prompts", "diff", "base")
-    assert not summary.exists()
-    edit(answer, "Answer the question", "Answer every question")
-    sluice("prompts", "diff", "base")
-    assert "[-the-]{+every+}" in summary.read_text()
+    assert summary.read_text().startswith("### Prompts\n\n`````\nanswer  ")
+    assert "{+````+} {+every+}" in summary.read_text() or "[-the-]{+```` every+}" in summary.read_text()
 
 
-def test_prompts_of_a_tag_whatever_the_working_tree_holds(workspace: Workspace, answer: Path) -> None:
+def test_faults_of_another_commit_name_it_and_the_working_tree_does_not_count(
+    workspace: Workspace, answer: Path
+) -> None:
     before = load_prompts(workspace.prompts)
-    answer.write_text("name: [")
-    changes, edited = changes_since(workspace.root, "base", before)
-    assert {(change.status, change.base) for change in changes} == {("same", one.digest) for one in before.values()}
-    assert edited == {"answer"}
-
-
-def test_what_the_working_tree_changes_and_which_files_were_edited(workspace: Workspace, answer: Path) -> None:
-    third = answer.with_name("third.prompt.yml")
-    third.write_text(answer.read_text())
-    edit(third, "name: answer", "name: third")
-    edit(answer, "Answer the question", "Answer every question")
-    edit(answer.with_name("finetune.prompt.yml"), "name: finetune", "# a comment\nname: finetune")
-    commit_all(workspace.root)
-    changes, edited = changes_since(workspace.root, "base", load_prompts(workspace.prompts))
-    found = {change.name: change.status for change in changes if change.name in edited}
-    assert found == {"answer": "changed", "finetune": "same", "third": "added"}
-    changes, edited = changes_since(workspace.root, "HEAD", load_prompts(workspace.prompts))
-    assert ({change.status for change in changes}, edited) == ({"same"}, set())
-
-
-def test_faults_of_another_commit_name_it(workspace: Workspace, answer: Path) -> None:
     edit(answer, "role: user", "role: robot")
+    assert prompts_of(workspace.root, "base", "base") == before
     commit_all(workspace.root)
     with pytest.raises(ValidationErrors, match=r"main:prompts/answer\.prompt\.yml:\d+: messages\.1\.role: "):
-        changes_since(workspace.root, "main", {})
+        prompts_of(workspace.root, "main", "main")

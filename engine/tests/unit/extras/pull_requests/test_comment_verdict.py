@@ -10,7 +10,8 @@ import pytest
 
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.reports import JSON, ComparedVersion, write_reports
+from sluice.evaluation.reports.comparison_page import JSON, write_reports
+from sluice.evaluation.reports.phrasing import ComparedVersion
 from sluice.extras.pull_requests.comment_verdict import comparison_text, find_verdict, verdict_line
 from unit.evaluation.asking import METRICS, ask
 from unit.evaluation.reports.conftest import HOSTILE, POLICY

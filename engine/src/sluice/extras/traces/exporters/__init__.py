@@ -8,7 +8,13 @@ from pathlib import Path
 from sluice.serving.telemetry.export_queue import TraceExporter
 from sluice.serving.telemetry.settings import TraceSettings
 
+_MODULES = {
+    "langfuse": "sluice.extras.traces.exporters.langfuse",
+    "mlflow": "sluice.extras.traces.exporters.mlflow",
+    "otlp": "sluice.extras.traces.exporters.otlp",
+}
+
 
 def open_exporters(settings: TraceSettings, state: Path) -> dict[str, TraceExporter]:
     """Open those that config/telemetry.yaml names and import no other; `state` is the folder .sluice/."""
-    return {name: import_module(f"{__name__}.{name}").open_exporter(settings, state) for name in settings.exporters}
+    return {name: import_module(_MODULES[name]).open_exporter(settings, state) for name in settings.exporters}

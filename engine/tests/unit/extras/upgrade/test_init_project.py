@@ -9,7 +9,7 @@ import yaml
 
 from sluice.core.errors import SluiceError
 from sluice.core.project import load_project
-from sluice.template.init_project import InitPlan, apply, plan, require_clean
+from sluice.extras.upgrade.init_project import InitPlan, apply, plan, require_clean
 from sluice.template.owned import TEMPLATE_FILES
 from support.git import git
 from unit.template.conftest import ROOT, Template, call, commit, edit, run, write
