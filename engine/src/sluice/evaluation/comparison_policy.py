@@ -56,6 +56,7 @@ class ComparisonPolicy(Settings):
     resamples: int = Field(ge=100, le=1_000_000)
     seed: int = Field(ge=0)
     minimum_cases: int = Field(ge=2)  # below it a metric is not judged
+    unsure: Literal["promote", "refuse"] = "promote"  # of a fall that matters and may be chance
     looks: tuple[LookPolicy, ...] = (LookPolicy(share=1, alpha=1),)
     slices: SlicePolicy
     metrics: dict[str, MetricPolicy]

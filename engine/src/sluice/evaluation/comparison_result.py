@@ -122,6 +122,12 @@ class MetricComparison:
     def verdict(self) -> MetricVerdict:
         return self.judgement.verdict
 
+    @property
+    def fell(self) -> bool:
+        """Whether the head is worse by as much as matters, sure or not."""
+        loss = (self.judgement.difference or 0.0) * (-1 if self.direction == "higher" else 1)
+        return loss > 0 and loss >= self.judgement.smallest
+
     def as_dict(self) -> dict[str, Any]:
         about = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "judgement"}
         return about | self.judgement.as_dict()
@@ -208,8 +214,14 @@ class Comparison:
         return "improved" if "improved" in found else "no difference seen"
 
     @property
+    def unsure(self) -> tuple[MetricComparison, ...]:
+        """The deciding metrics that fell by as much as matters, which these cases can't tell from chance."""
+        return tuple(one for one in self.deciding if one.verdict == "no difference seen" and one.fell)
+
+    @property
     def passed(self) -> bool:
-        return self.verdict in ("improved", "no difference seen")
+        refused = self.policy.unsure == "refuse" and self.unsure
+        return self.verdict in ("improved", "no difference seen") and not refused
 
     @property
     def status_counts(self) -> dict[str, int]:
@@ -230,6 +242,7 @@ class Comparison:
                 "identical_answers": self.identical,
                 "by_status": self.status_counts,
             },
+            "unsure": [one.name for one in self.unsure],
             **self.named,
             **{key: [one.as_dict() for one in getattr(self, key)] for key in ("metrics", "labels", "slices", "cases")},
             "cost": self.cost.as_dict() if self.cost else None,

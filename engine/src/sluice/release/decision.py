@@ -188,13 +188,16 @@ def _of_metric(metric: MetricComparison, found: Comparison, asking: Asking) -> V
     shown += f" of {_AGAINST[asking]}"
     moved = "" if few else f", {phrasing.signed(one.difference, unit)}, {phrasing.interval(one, unit)}"
     certain = found.policy.of(metric.name).deterministic
+    unsure = found.policy.unsure == "refuse" and metric in found.unsure
     sureness = "" if certain else f" at confidence {found.policy.confidence:g}"
     limit = f"limit: not worse by {phrasing.figure(one.smallest, unit)} or more{sureness}"
-    what = f"too few cases ({one.cases}); " if few else ""
+    what = (
+        f"too few cases ({one.cases}); " if few else "a fall that may be chance (`unsure: refuse`); " if unsure else ""
+    )
     return Verdict(
         gate=gate,
         metric=metric.name,
-        passed=metric.verdict != "worse" and not (few and metric.decides == "always"),
+        passed=metric.verdict != "worse" and not unsure and not (few and metric.decides == "always"),
         figure=None if few else one.head,
         limit=one.smallest,
         reference=one.base,

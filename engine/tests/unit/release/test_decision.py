@@ -18,6 +18,7 @@ from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.registry import MetricBatcher, MetricResources, Output, make_metrics
+from sluice.evaluation.reports import phrasing
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.release.decision import decide_release, figures, reference, require_rows, verdicts_of
@@ -96,6 +97,24 @@ def test_a_search_that_ranks_worse_is_refused_though_its_recall_passes(
     base, head = asked(), asked(late=fallen, rank=to)
     assert refused(release(tmp_path, base, head)).keys() == refusing
     assert pull_request(base, head).passed == (not refusing)
+
+
+@pytest.mark.parametrize("unsure", ["promote", "refuse"])
+def test_a_fall_that_may_be_chance_is_said_or_refused(tmp_path: Path, unsure: str) -> None:
+    gates = tmp_path / "gates.yaml"
+    gates.write_text(GATES.read_text().replace("unsure: promote", f"unsure: {unsure}"))
+    base, head = asked(), asked(wrong=4)
+    found = pull_request(base, head, gates)
+    assert found.verdict == "no difference seen"
+    assert "answer_key" in {metric.name for metric in found.unsure}
+    assert "fell by as much as matters, and may be chance: " in phrasing.sentence(found)
+    assert "where a fall below" in phrasing.sentence(found)
+    assert found.passed == (unsure == "promote")
+    reasons = refused(release(tmp_path, base, head, gates))
+    named = {f"comparison_{metric.name}" for metric in found.unsure}
+    assert reasons.keys() == (named if unsure == "refuse" else set())
+    assert all("a fall that may be chance (`unsure: refuse`)" in reason for reason in reasons.values())
+    assert pull_request(base, base, gates).unsure == ()
 
 
 def spoiled(records: Records, case: int, **changed: Any) -> Records:

@@ -73,6 +73,8 @@ def sentence(comparison: Comparison) -> str:
     counts, trials = comparison.status_counts, comparison.trials
     asked = f"{comparison.compared} cases" + (f", each asked {trials} times" if trials > 1 else "")
     parts.append(f"{counts.get('broken', 0)} broken and {counts.get('fixed', 0)} fixed of {asked}")
+    if fell := [_fell(metric) for metric in comparison.unsure]:
+        parts.append(f"fell by as much as matters, and may be chance: {some(fell, _AT_MOST)}")
     if few := [metric.name for metric in comparison.deciding if metric.verdict == "too few cases"]:
         parts.append(f"too few cases for {some(few, _AT_MOST)}")
     # How sure: for all metrics that decide together, not for each.
@@ -143,6 +145,12 @@ def drawn(judgement: MetricJudgement) -> str:
 def ordered(metrics: Iterable[MetricComparison]) -> list[MetricComparison]:
     order: Sequence[str] = ("worse", "improved", "too few cases", "no difference seen")
     return sorted(metrics, key=lambda metric: order.index(metric.verdict))
+
+
+def _fell(metric: MetricComparison) -> str:
+    one, unit = metric.judgement, metric.unit
+    seen = f", where a fall below {figure(one.detectable, unit)} can't be seen" if one.detectable is not None else ""
+    return f"{metric.name} {figure(one.base, unit)} → {figure(one.head, unit)} ({one.cases} cases{seen})"
 
 
 def _moved(comparison: Comparison, verdict: str, word: str) -> list[str]:

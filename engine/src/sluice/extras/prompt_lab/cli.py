@@ -17,7 +17,7 @@ from sluice.core.workspace import Workspace
 def try_prompt(port: PortOption = 8080) -> None:
     """Serve the starter's model on 127.0.0.1 with a chat and an editor of prompts/answer.prompt.yml. Trains nothing.
 
-    It answers from the documents in data/corpus, the starter's or your own. The editor needs rows in data/eval.jsonl."""
+    It answers from data/corpus, the starter's documents or your own. The editor needs rows in data/eval.jsonl."""
     import webbrowser
 
     from sluice.core.processes import require_port
