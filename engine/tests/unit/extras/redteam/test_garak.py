@@ -13,7 +13,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.extras.redteam import garak
 from sluice.extras.redteam.garak import GarakParameters, read_report
-from sluice.extras.redteam.result import FamilyResult, figures
+from sluice.extras.redteam.report import FamilyResult, figures
 from sluice.extras.redteam.target import AttackTarget
 from sluice.release.gates import Measurement
 from support.redteam.service import KEYS, reply, service
