@@ -44,8 +44,8 @@ def test_what_serves_reaches_nothing_that_judges_trains_or_deploys(graph: CodeGr
     parts = {name[1] for name in names} - {"__init__.py", "extend.py"}  # the door's names are looked up
     assert parts - {"extras"} == {"core", "data", "guardrails", "llm", "prompts", "release", "retrieval", "serving"}
     serving = {package.split(".")[2] for kind in ("checks", "providers") for package in packages(kind)}
-    # Help for a small model, tools of the model.
-    serving |= {"small_model", "tools"} & extras().keys()
+    # Help for a small model, tools of the model, exporters of traces.
+    serving |= {"small_model", "tools", "traces"} & extras().keys()
     assert {name[2] for name in names if name[1] == "extras"} - {"__init__.py"} == serving
 
 
